@@ -1,0 +1,26 @@
+"""Runs the migrations on the connection that the store hands over, or with `-x store=FILE` by hand."""
+
+from alembic import context
+from sqlalchemy import create_engine
+from sqlalchemy.engine import Connection
+
+
+def migrate(connection: Connection) -> None:
+    from engine.store.schema import metadata
+
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=True,
+        transactional_ddl=False,
+    )
+    context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    store = context.get_x_argument(as_dictionary=True)["store"]
+    with create_engine(f"sqlite:///{store}").begin() as opened:
+        migrate(opened)

@@ -1,0 +1,56 @@
+"""Nightsweep: LLM safety-evaluation sweeps that lose nothing.
+
+The names below are the public Python API; what is not among them may change.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.core.errors import NightsweepError, Problem, StoreError, SweepError, UsageError
+    from engine.core.status import Plan, Row, RunInfo, RunState, Source, Status, StopReason
+    from engine.session import Engine, Run, check, open_engine
+    from engine.settings import Settings
+    from engine.sweep import Sweep
+
+__all__ = [
+    "Engine",
+    "NightsweepError",
+    "Plan",
+    "Problem",
+    "Row",
+    "Run",
+    "RunInfo",
+    "RunState",
+    "Settings",
+    "Source",
+    "Status",
+    "StopReason",
+    "StoreError",
+    "Sweep",
+    "SweepError",
+    "UsageError",
+    "check",
+    "open_engine",
+]
+
+# Imported when first asked for: `nightsweep --help` needs none of them.
+_HOMES = {
+    **dict.fromkeys(
+        ("NightsweepError", "Problem", "StoreError", "SweepError", "UsageError"),
+        "engine.core.errors",
+    ),
+    **dict.fromkeys(
+        ("Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
+        "engine.core.status",
+    ),
+    **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
+    "Settings": "engine.settings",
+    "Sweep": "engine.sweep",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'engine' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

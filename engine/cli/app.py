@@ -1,0 +1,57 @@
+"""The app with all its commands. Nothing heavy is imported before a command runs."""
+
+from typing import Annotated
+
+import typer
+
+from engine.cli.commands import check, plan, results, runs, status
+from engine.cli.control import cancel, pause, retry
+from engine.cli.group import ExtensibleGroup
+from engine.cli.run import resume, run
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"nightsweep {version('nightsweep')}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=ExtensibleGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help and tracebacks: rich would cost more to import than everything else together.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "auto_envvar_prefix": "NIGHTSWEEP",
+        "help_option_names": ["--help"],
+        "max_content_width": 100,
+    },
+)
+
+
+@app.callback()
+def nightsweep(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            allow_from_autoenv=False,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Run large LLM safety-evaluation sweeps overnight and lose nothing.
+
+    Exit codes: 0 every cell is answered; 1 some cells failed; 2 wrong usage, sweep file or store;
+    3 incomplete and resumable; 130 interrupted and resumable; 70 a bug.
+    """
+
+
+for _command in (plan, check, run, resume, status, results, runs, retry, pause, cancel):
+    app.command()(_command)

@@ -1,0 +1,149 @@
+"""Commands that look at a sweep file or a store and change nothing."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli import exit_codes, output
+from engine.cli.opening import open_existing
+from engine.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    RunArgument,
+    StoreOption,
+    SweepArgument,
+)
+from engine.report.formats import Format
+
+if TYPE_CHECKING:
+    from engine.report.tally import Tally
+    from engine.session import Run
+
+
+def plan(sweep: SweepArgument, as_json: JsonOption = False) -> None:
+    """Show what a sweep would ask for; nothing is sent.
+
+    Cells, jobs, what folding saves, requests, quota, and the time they need at the limits.
+    """
+    from engine.report.words import plan_lines
+    from engine.sweep import Sweep
+
+    found = Sweep.load(sweep).plan()
+    if as_json:
+        output.json_data(found)
+    else:
+        output.data(plan_lines(found))
+
+
+def check(sweep: SweepArgument, as_json: JsonOption = False) -> None:
+    """Ask the service whether a sweep could run.
+
+    Is it reached, is the key accepted, is there quota, are the groups and models known?
+
+    Exits with 1 when something is not right.
+    """
+    import anyio
+
+    from engine.clock import SystemClock
+    from engine.report.words import finding_lines
+    from engine.session import check as check_sweep
+    from engine.sweep import Sweep
+
+    findings = anyio.run(check_sweep, Sweep.load(sweep), SystemClock())
+    if as_json:
+        output.json_data(findings)
+    else:
+        output.data(finding_lines(findings))
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(exit_codes.FAILED)
+
+
+def status(
+    run: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+) -> None:
+    """Show where a run stands.
+
+    Cells answered of all, jobs by state, what is waited for, quota, and the time left.
+    """
+    import anyio
+
+    from engine.core.status import Status
+    from engine.report.words import status_lines
+
+    async def look() -> Status:
+        async with open_existing(store) as engine:
+            return await (await engine.run(run)).status()
+
+    found = anyio.run(look)
+    if as_json:
+        output.json_data(found)
+    else:
+        output.data(status_lines(found))
+
+
+def results(
+    run: RunArgument = None,
+    store: StoreOption = DEFAULT_STORE,
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format", envvar="NIGHTSWEEP_RESULTS_FORMAT", help="How the rows are written."
+        ),
+    ] = Format.TABLE,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            envvar="NIGHTSWEEP_RESULTS_OUTPUT",
+            help="Write to a file (mode 0600) instead of stdout.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print one row for each cell of a run.
+
+    Its numbers where there is an answer, else what became of it. `--json` is `--format json`.
+    """
+    import anyio
+
+    async def write() -> "Tally":
+        async with open_existing(store) as engine:
+            return await _write(await engine.run(run), Format.JSON if as_json else form, target)
+
+    tally = anyio.run(write)
+    output.say(tally.line())
+
+
+async def _write(run: "Run", form: Format, target: Path | None) -> "Tally":
+    from shutil import get_terminal_size
+
+    from engine.report.files import new_file
+    from engine.report.formats import write_rows
+
+    width = max(40, get_terminal_size().columns)
+    if target is None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+        return await write_rows(run.rows, form, sys.stdout, width=width)
+    with new_file(target) as stream:
+        return await write_rows(run.rows, form, stream, width=width)
+
+
+def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """List the runs of a store, the latest first."""
+    import anyio
+
+    from engine.core.status import RunInfo
+    from engine.report.words import runs_lines
+
+    async def look() -> list[RunInfo]:
+        async with open_existing(store) as engine:
+            return await engine.runs()
+
+    found = sorted(anyio.run(look), key=lambda one: -one.updated_at)
+    if as_json:
+        output.json_data(found)
+    else:
+        output.data(runs_lines(found))

@@ -1,0 +1,26 @@
+"""What the exit codes mean, and which one a run ends with."""
+
+from engine.core.status import RunState, Status, StopReason
+
+ANSWERED = 0
+"""Every cell has an answer."""
+FAILED = 1
+"""Some cells have failed; for `check`, something is not right."""
+USAGE = 2
+"""Wrong usage, sweep file or store."""
+INCOMPLETE = 3
+"""Not all cells have an outcome, and the run can be resumed."""
+BUG = 70
+"""A fault in Nightsweep itself; the traceback is on stderr."""
+INTERRUPTED = 130
+"""Stopped by a signal; the run can be resumed."""
+
+
+def exit_code(status: Status) -> int:
+    """The exit code of a `run` or `resume` that ended with this status."""
+    if status.reason is StopReason.INTERRUPTED:
+        return INTERRUPTED
+    missing = status.cells - status.cells_done - status.cells_failed
+    if status.state is not RunState.FINISHED or missing > 0:
+        return INCOMPLETE
+    return FAILED if status.cells_failed else ANSWERED

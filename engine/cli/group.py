@@ -1,0 +1,62 @@
+"""Commands that other packages add, listed without being imported."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from engine.core.errors import UsageError
+
+ENTRY_POINTS = "nightsweep.commands"
+
+
+class ExtensibleGroup(TyperGroup):
+    """The built-in commands, and those under the entry point group `nightsweep.commands`.
+
+    An entry point names a `typer.Typer`; it is imported when its command is called. The built-in
+    commands come first: none of them can be replaced.
+    """
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if (builtin := super().get_command(ctx, cmd_name)) is not None:
+            return builtin
+        for entry_point in _entry_points():
+            if entry_point.name == cmd_name:
+                return _loaded(entry_point)
+        return None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        super().format_commands(ctx, formatter)
+        added = [(one.name, _origin(one)) for one in _entry_points()]
+        if added:
+            with formatter.section("Added commands"):
+                formatter.write_dl(added)
+
+
+def _entry_points() -> list[EntryPoint]:
+    return sorted(entry_points(group=ENTRY_POINTS), key=lambda one: one.name)
+
+
+def _origin(entry_point: EntryPoint) -> str:
+    package = entry_point.dist.name if entry_point.dist else entry_point.module
+    return f"From the package {package}; see nightsweep {entry_point.name} --help."
+
+
+def _loaded(entry_point: EntryPoint) -> Any:
+    try:
+        added = entry_point.load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"the command {entry_point.name} ({entry_point.value}) cannot be loaded: {error};"
+            " reinstall the package that it comes from"
+        ) from error
+    if not isinstance(added, typer.Typer):
+        raise UsageError(
+            f"the command {entry_point.name} ({entry_point.value}) is no typer.Typer app;"
+            " ask the package that it comes from"
+        )
+    command = get_command(added)
+    command.name = entry_point.name
+    return command

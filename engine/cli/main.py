@@ -1,0 +1,34 @@
+"""The entry point: the app is called, and whatever it raises becomes an exit code."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+from engine.cli import exit_codes
+from engine.cli.app import app
+from engine.core.errors import NightsweepError
+from engine.report.terminal import plain
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with one of the codes in engine.cli.exit_codes."""
+    try:
+        app(args, prog_name="nightsweep")
+    except Exception as error:
+        found = list(_leaves(error))
+        if not all(isinstance(leaf, NightsweepError) for leaf in found):
+            traceback.print_exception(error)
+            sys.exit(exit_codes.BUG)
+        for leaf in found:
+            for line in str(leaf).splitlines():
+                print(f"nightsweep: {plain(line)}", file=sys.stderr)  # noqa: T201
+        sys.exit(exit_codes.USAGE)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What was raised, out of the groups that task groups wrap it in."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _leaves(part)
+    else:
+        yield error

@@ -1,0 +1,27 @@
+"""A store that must be there already: a mistyped path is an error, not an empty store."""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.session import Engine
+
+
+def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
+    """Open the store at a path; raises UsageError when there is none."""
+    check_exists(store)
+    from engine.session import open_engine
+
+    return open_engine(store)
+
+
+def check_exists(store: str) -> None:
+    """Raise UsageError when there is no store at a path."""
+    if not Path(store).exists():
+        raise UsageError(
+            f"there is no store at {store}: name it with --store,"
+            " or make one with `nightsweep run SWEEP`"
+        )

@@ -1,0 +1,33 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+DEFAULT_STORE = "nightsweep.db"
+
+StoreOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--store", metavar="PATH", envvar="NIGHTSWEEP_STORE", help="The store to work on."
+    ),
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", envvar="NIGHTSWEEP_JSON", help="Print JSON on stdout.")
+]
+ProgressOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--progress-every",
+        metavar="SECONDS",
+        min=0,
+        max=86_400,
+        envvar="NIGHTSWEEP_PROGRESS_EVERY",
+        help="How often a line is written where stderr is no terminal; 0 for never.",
+    ),
+]
+SweepArgument: TypeAlias = Annotated[Path, typer.Argument(help="A sweep file: YAML, TOML or JSON.")]
+RunArgument: TypeAlias = Annotated[
+    str | None, typer.Argument(help="The sweep's name; without it, the latest run.")
+]

@@ -1,0 +1,43 @@
+"""Data on stdout, talk on stderr."""
+
+import shlex
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+from engine.cli.options import DEFAULT_STORE
+
+
+def data(lines: Iterable[str]) -> None:
+    """Write lines to stdout."""
+    for line in lines:
+        typer.echo(_encodable(line, sys.stdout.encoding))
+
+
+def json_data(value: Any) -> None:
+    """Write one of the engine's values to stdout as JSON."""
+    from engine.report.document import to_json
+
+    typer.echo(to_json(value))
+
+
+def say(*lines: str) -> None:
+    """Write lines to stderr."""
+    for line in lines:
+        typer.echo(_encodable(line, sys.stderr.encoding), err=True)
+
+
+def command(name: str, run: str, store: str, *flags: str) -> str:
+    """The command line that a user would type next."""
+    words = ["nightsweep", name, run, *flags]
+    if store != DEFAULT_STORE:
+        words += ["--store", store]
+    return shlex.join(words)
+
+
+def _encodable(line: str, encoding: str | None) -> str:
+    """What the stream cannot say becomes a question mark: no locale may end a run."""
+    encoding = encoding or "utf-8"
+    return line.encode(encoding, "replace").decode(encoding)

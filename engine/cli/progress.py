@@ -1,0 +1,125 @@
+"""The progress of a run on stderr: one live display on a terminal, plain lines elsewhere."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from engine.cli import output
+from engine.clock import SystemClock
+from engine.core.status import Status
+from engine.report import words
+from engine.report.terminal import plain
+
+if TYPE_CHECKING:
+    from engine.session import Run
+
+PANEL_EVERY_S = 0.5
+
+
+class Display(Protocol):
+    """Where progress is shown: asked for a status every `every_s` seconds; 0 for never."""
+
+    every_s: float
+
+    def show(self, status: Status) -> None:
+        """Show where the run stands."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Say one line beside the progress."""
+        ...
+
+
+async def follow(run: "Run", display: Display) -> None:
+    """Show the run's status again and again, until cancelled."""
+    clock = SystemClock()
+    while display.every_s > 0:
+        await clock.sleep(display.every_s)
+        display.show(await run.status())
+
+
+class Lines:
+    """One line every so often, for pipes and log files."""
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        return None
+
+    def show(self, status: Status) -> None:
+        output.say(words.progress_line(status))
+
+    def say(self, text: str) -> None:
+        output.say(text)
+
+
+class Panel:
+    """A few lines at the bottom of a terminal, redrawn in place and gone at the end."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.every_s = PANEL_EVERY_S
+        self._console = console or Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, status: Status) -> None:
+        self._live.update(panel(status), refresh=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(text))
+
+
+def panel(status: Status) -> RenderableType:
+    """A status in a handful of lines, none of which is wrapped."""
+    lines = [
+        _counts(status),
+        *([words.waiting_line(status.waiting)] if status.waiting else []),
+        f"{words.requests_line(status)} · {words.tests_line(status)}",
+        *(f"quota {words.quota_words(quota)}" for quota in status.quotas),
+        words.left_line(status),
+        *words.stop_lines(status),
+    ]
+    shown = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line]
+    return Group(_bar(status), *shown)
+
+
+def _bar(status: Status) -> RenderableType:
+    line = Table.grid(padding=(0, 1), expand=True)
+    line.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+    line.add_column(ratio=1)
+    line.add_column(no_wrap=True)
+    done = status.cells_done + status.cells_failed
+    more = "+" if status.expanding else ""
+    share = done / status.cells if status.cells else 0.0
+    line.add_row(
+        Text(plain(status.run), style="bold"),
+        ProgressBar(total=max(status.cells, 1), completed=done),
+        Text(f"{done:,}/{status.cells:,}{more} cells {share:.0%}"),
+    )
+    return line
+
+
+def _counts(status: Status) -> str:
+    running = f"{status.jobs.get('running', 0):,} running"
+    waiting = f"{words.not_sent(status):,} waiting"
+    return f"{running} · {waiting} · {status.cells_failed:,} cells failed"

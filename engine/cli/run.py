@@ -1,0 +1,158 @@
+"""`run` and `resume`: a run in the foreground, with its progress and its end."""
+
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from engine.cli import exit_codes, output
+from engine.cli.opening import check_exists
+from engine.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    ProgressOption,
+    RunArgument,
+    StoreOption,
+    SweepArgument,
+)
+
+if TYPE_CHECKING:
+    from anyio import CancelScope
+    from anyio.abc import TaskStatus
+
+    from engine.cli.progress import Display
+    from engine.core.status import Status
+    from engine.session import Engine, Run
+
+_Opened: TypeAlias = "Callable[[Engine], Awaitable[Run]]"
+
+LAST_WORD_S = 2.0
+"""How long an immediate stop may take before the process is ended from outside its event loop."""
+
+
+def run(
+    sweep: SweepArgument,
+    store: StoreOption = DEFAULT_STORE,
+    progress_every: ProgressOption = 10,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and send nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start, resume or extend a sweep.
+
+    What is already answered stays, what was in flight is sent again, new cells are added.
+
+    Ctrl-C stops gracefully and can be resumed; a second one stops at once.
+    """
+    if dry_run:
+        from engine.cli.commands import plan
+
+        plan(sweep, as_json)
+        return
+    from engine.sweep import Sweep
+
+    loaded = Sweep.load(sweep)
+    _finish(lambda engine: engine.submit(loaded), store, progress_every, as_json)
+
+
+def resume(
+    run: RunArgument = None,
+    store: StoreOption = DEFAULT_STORE,
+    progress_every: ProgressOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on with a run, without its sweep file.
+
+    Ctrl-C stops gracefully and can be resumed; a second one stops at once.
+    """
+    check_exists(store)
+    _finish(lambda engine: engine.run(run), store, progress_every, as_json)
+
+
+def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:
+    import anyio
+
+    from engine.report.words import summary_lines
+
+    status, code = anyio.run(_in_foreground, opened, store, every_s)
+    if as_json:
+        output.json_data(status)
+    output.say(*summary_lines(status), *_next_steps(status, code, store))
+    raise typer.Exit(code)
+
+
+def _next_steps(status: "Status", code: int, store: str) -> list[str]:
+    lines = [f"store:   {store}"]
+    if code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED):
+        lines.append(f"go on:   {output.command('resume', status.run, store)}")
+    elif code == exit_codes.FAILED:
+        lines.append(f"again:   {output.command('retry', status.run, store, '--failed')}")
+    lines.append(f"results: {output.command('results', status.run, store)}")
+    return lines
+
+
+async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["Status", int]:
+    """Work on a run until it is done or stopped; its last status and the exit code."""
+    from engine.session import open_engine
+
+    async with open_engine(store) as engine:
+        run = await opened(engine)
+        with _display(every_s) as display:
+            stopped_at_once = await _execute(run, display)
+        status = await run.status()
+    return status, exit_codes.INTERRUPTED if stopped_at_once else exit_codes.exit_code(status)
+
+
+def _display(every_s: int) -> "AbstractContextManager[Display]":
+    from engine.cli.progress import Lines, Panel
+
+    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        return Panel()
+    return Lines(every_s)
+
+
+async def _execute(run: "Run", display: "Display") -> bool:
+    """Let the run work, beside its display and the signals; True if it was stopped at once."""
+    import anyio
+
+    from engine.cli.progress import follow
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as execution:
+            await tasks.start(_obey_signals, run, display, execution)
+            tasks.start_soon(follow, run, display, name="progress")
+            await run.execute()
+        tasks.cancel_scope.cancel()
+    return execution.cancelled_caught
+
+
+async def _obey_signals(
+    run: "Run", display: "Display", execution: "CancelScope", *, task_status: "TaskStatus[None]"
+) -> None:
+    """First signal: a graceful stop. Second: at once. Third, or no end in sight: the process ends."""
+    import signal
+
+    import anyio
+
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        received = 0
+        async for _ in signals:
+            received += 1
+            if received == 1:
+                display.say("stopping: waiting for requests in flight; once more to stop at once")
+                run.stop()
+            elif received == 2:
+                display.say("stopping at once; nothing that was answered is lost")
+                # A thread, because whatever keeps the loop busy would keep a task waiting as well.
+                last_word = threading.Timer(LAST_WORD_S, os._exit, (exit_codes.INTERRUPTED,))
+                last_word.daemon = True
+                last_word.start()
+                execution.cancel()
+            else:
+                os._exit(exit_codes.INTERRUPTED)

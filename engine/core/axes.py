@@ -1,0 +1,78 @@
+"""The kinds of axis that a job kind can declare for its matrix.
+
+An axis has two names: `name`, the plural under `matrix:` in a sweep file, and `field`, the singular
+that names one of its values in parameters and result rows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Scalar: TypeAlias = str | int | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One dimension of the matrix; left out of a file it holds `default`, unless `required`."""
+
+    name: str
+    field: str
+    required: bool = True
+    default: tuple[Scalar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextAxis(Axis):
+    """Non-empty strings such as model names; `choices`, where given, are the only ones allowed."""
+
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberAxis(Axis):
+    """Numbers in [minimum, maximum]; also written as {from, to, step}."""
+
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntegerAxis(Axis):
+    """Whole numbers in [minimum, maximum] that are multiples of `multiple_of`."""
+
+    minimum: int
+    maximum: int
+    multiple_of: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptAxis(Axis):
+    """System prompts: {name, text} or {file: pattern}; a file's prompt is named after the file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupAxis(Axis):
+    """Test-case groups by name, or `all`: the service is asked once, its answer pinned in the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentAxis(Axis):
+    """Structured values, inline or as files, such as endpoint configurations.
+
+    `read` takes the parsed document and returns the label that rows show and the content that is
+    sent; it raises ValueError with what is wrong.
+    """
+
+    read: Callable[[Mapping[str, Any]], tuple[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisValue:
+    """One point of an axis: `label` is what rows and patterns see, `content` is what is sent.
+
+    They are the same for text and numbers. For prompts and documents the content is larger and is
+    kept once in the store, under its digest.
+    """
+
+    label: Scalar
+    content: Any

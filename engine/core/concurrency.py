@@ -1,0 +1,94 @@
+"""How many jobs may be in flight: adaptive per lane, shared fairly between lanes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
+from math import floor
+
+RECOVERY_S = 45.0
+"""From the floor back to the ceiling after the last overload, by time alone."""
+HALVING_INTERVAL_S = 1.0
+"""Overloads closer together than this, or than one request's latency, are one and the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """Additive increase, multiplicative decrease, of the jobs in flight in one lane.
+
+    `limit` held at the time `since`; what holds now is `allowed(now)`. It grows with each success,
+    and with time alone: a lane at its floor, or without any traffic, is never frozen there.
+    """
+
+    ceiling: int
+    limit: float
+    since: float = 0.0
+    deaf_until: float = 0.0
+    """Before this time an overload is the echo of one that was already answered."""
+
+    @classmethod
+    def at(cls, ceiling: int) -> "Concurrency":
+        """A lane that has seen no overload yet."""
+        assert ceiling >= 1
+        return cls(ceiling=ceiling, limit=float(ceiling))
+
+    def allowed(self, now: float) -> int:
+        """Jobs that may be in flight at `now`: at least 1, at most the ceiling."""
+        return floor(self._limit(now))
+
+    def on_success(self, now: float) -> "Concurrency":
+        """After an answer: about one more in flight per round of answers."""
+        limit = self._limit(now)
+        return replace(self, limit=min(self.ceiling, limit + 1 / limit), since=now)
+
+    def on_overload(self, now: float, *, in_flight: int, latency_s: float = 0.0) -> "Concurrency":
+        """After a 429 or 503: half of what was in flight, at most once per latency and second."""
+        if now < self.deaf_until:
+            return self
+        return replace(
+            self,
+            limit=max(1.0, min(self._limit(now), in_flight) / 2),
+            since=now,
+            deaf_until=now + max(HALVING_INTERVAL_S, latency_s),
+        )
+
+    def _limit(self, now: float) -> float:
+        regained = (self.ceiling - 1) * max(0.0, now - self.since) / RECOVERY_S
+        return min(float(self.ceiling), self.limit + regained)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneDemand:
+    """A lane that wants slots: `capacity` is the most it may have in flight, `ready` its due jobs."""
+
+    name: str
+    in_flight: int
+    capacity: int
+    ready: int
+
+    @property
+    def room(self) -> int:
+        """The most that it can take now."""
+        return max(0, min(self.ready, self.capacity - self.in_flight))
+
+
+def allot(free: int, lanes: Sequence[LaneDemand], *, cursor: int = 0) -> Mapping[str, int]:
+    """Share `free` slots over `lanes`: lane -> how many to start, without those that get none.
+
+    The emptiest lane is served first, one at a time, so that all end up with as even a number in
+    flight as their room allows. Between equals the lane at `cursor` (modulo their number) is first:
+    a caller that raises it by one each time lets everybody have the odd one.
+    """
+    given = [0] * len(lanes)
+    queue = [
+        (lane.in_flight, (index - cursor) % len(lanes), index)
+        for index, lane in enumerate(lanes)
+        if lane.room
+    ]
+    heapify(queue)
+    while free > 0 and queue:
+        in_flight, turn, index = heappop(queue)
+        given[index] += 1
+        free -= 1
+        if given[index] < lanes[index].room:
+            heappush(queue, (in_flight + 1, turn, index))
+    return {lane.name: count for lane, count in zip(lanes, given, strict=True) if count}

@@ -1,0 +1,114 @@
+"""The tree of errors; each class answers "what happens next?".
+
+NightsweepError                  what a user may meet; the message says what, where and what to do
+├── SweepError                   the sweep file is wrong: every mistake at once
+├── StoreError                   the store cannot be used
+├── UsageError                   the command or call makes no sense here
+└── JobError                     what an attempt ended in, decided by the kind's author
+    ├── Transient                again, not sooner than `retry_after_s`; uses an attempt
+    │   └── TimedOut             the attempt's deadline passed
+    ├── RateLimited              again after `retry_after_s`; the attempt is given back, the lane is held
+    ├── QuotaExceeded            the lane waits for quota; the attempt is given back, no job fails
+    ├── Unauthorized             the service's lanes stop, nothing more is sent; the attempt is given back
+    ├── Unhealthy                the lane waits until the target is healthy; the attempt is given back
+    └── Permanent                never again: the job has failed
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class NightsweepError(Exception):
+    """Base of all errors meant for the user: the text says what happened, where, what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a sweep file: `path` such as `matrix.thresholds[2]`, and what is wrong."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class SweepError(NightsweepError):
+    """A sweep that cannot be used; `problems` holds every mistake that was found."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+
+
+class StoreError(NightsweepError):
+    """The store cannot be opened, read or written; what is in it is untouched."""
+
+
+class UsageError(NightsweepError):
+    """A command or call that makes no sense here, such as a run that does not exist."""
+
+
+class JobError(NightsweepError):
+    """What an attempt ended in when it has no answer.
+
+    `detail` is the service's own explanation, `status` its HTTP status where there is one, and
+    `sent` is False only if the request surely never left: then its quota is given back.
+    """
+
+    def __init__(
+        self, message: str, *, detail: str = "", status: int | None = None, sent: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.status = status
+        self.sent = sent
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for errors that are the same to a person: class, status and message without detail."""
+        return f"{type(self).__name__}:{self.status or ''}:{self.message}"
+
+
+class _Delayed(JobError):
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: str = "",
+        status: int | None = None,
+        sent: bool = True,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, detail=detail, status=status, sent=sent)
+        self.retry_after_s = retry_after_s
+
+
+class Transient(_Delayed):
+    """May go well next time: connection errors, 408, 425, 5xx. Uses an attempt."""
+
+
+class TimedOut(Transient):
+    """The attempt took longer than its deadline. Uses an attempt."""
+
+
+class RateLimited(_Delayed):
+    """The service asks for patience (429). The attempt is given back and the lane is held."""
+
+
+class QuotaExceeded(JobError):
+    """The allotment is used up (403 quota_exceeded). The attempt is given back, no job fails."""
+
+
+class Unauthorized(JobError):
+    """The key is refused (401). The service's lanes stop; the attempt is given back."""
+
+
+class Unhealthy(JobError):
+    """The target cannot answer now. The lane waits; the attempt is given back."""
+
+
+class Permanent(JobError):
+    """Will never go well: 404, 422, an answer that breaks the contract. The job has failed."""

@@ -1,0 +1,191 @@
+"""The matrix of a sweep, and the jobs that answer its cells."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from engine.core.axes import Scalar
+from engine.core.canonical import canonical, digest
+from engine.core.combinations import Block, Combination, MatrixAxis, blocks, combinations
+
+__all__ = ["Block", "Fold", "JobCount", "JobRules", "JobSpec", "Matrix", "MatrixAxis"]
+
+Fold: TypeAlias = Literal["exact", "always", "never"]
+
+
+class JobRules(Protocol):
+    """What expansion asks of a job kind."""
+
+    def lane(self, labels: Mapping[str, Any]) -> str: ...
+
+    def cost_class(self, labels: Mapping[str, Any]) -> str: ...
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> int | None: ...
+
+    def requests(self, labels: Mapping[str, Any]) -> int: ...
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """One job of a sweep. Its mappings may be shared between jobs: they are for reading.
+
+    `key` (32 bytes) says what is asked, by content; `family` is the same but for the threshold, and
+    None where the evaluation has none. `labels` is what rows show, `documents` the digests of what
+    is too large for it. `cells` are the thresholds that the job answers, ascending, its own last.
+    """
+
+    key: bytes
+    family: bytes | None
+    lane: str
+    cost_class: str
+    labels: Mapping[str, Scalar]
+    documents: Mapping[str, str]
+    repeat: int
+    cells: tuple[float, ...]
+    expected_tests: int | None
+
+
+class JobCount(NamedTuple):
+    """Jobs that differ in nothing but their repeat, for planning: `expected_tests` is of each."""
+
+    lane: str
+    jobs: int
+    cells: int
+    requests: int
+    expected_tests: int | None
+
+
+class _Job(NamedTuple):
+    labels: Mapping[str, Any]
+    fragment: bytes
+    cells: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """Axes in the order of the kind, values in the order of the file, repeats counted from 1.
+
+    Excluded blocks are taken out of the product of the axes' own values, included ones are added
+    after that; a cell is there once, however often it is asked for. An included block takes the own
+    values of each axis that it does not name.
+    """
+
+    axes: tuple[MatrixAxis, ...]
+    repeats: int = 1
+    folded_field: str | None = None
+    excluded: tuple[Block, ...] = ()
+    included: tuple[Block, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of cells before exclusion, cells asked for twice counted twice."""
+        return self.repeats * sum(
+            prod(len(places) for places in block) for block in blocks(self.axes, self.included)
+        )
+
+    def is_empty(self) -> bool:
+        """Whether no cell is left."""
+        return next(self._combinations(with_keys=False), None) is None
+
+    def documents(self) -> dict[str, Any]:
+        """The contents of prompts and documents by digest."""
+        return {
+            digest(value.content): value.content
+            for axis in self.axes
+            if axis.is_large
+            for value in axis.values
+        }
+
+    def fingerprint(self) -> Any:
+        """A JSON value that is equal for matrices of the same cells, in whatever order written."""
+        spelt = {
+            axis.field: [axis.fragment(value).hex() for value in axis.values] for axis in self.axes
+        }
+        values = {
+            axis.field: sorted(
+                [spelling, value.label, place < axis.own]
+                for place, (spelling, value) in enumerate(
+                    zip(spelt[axis.field], axis.values, strict=True)
+                )
+            )
+            for axis in self.axes
+        }
+        return [values, self.repeats, _spell(self.excluded, spelt), _spell(self.included, spelt)]
+
+    def jobs(self, rules: JobRules, *, fold: Fold, identity: Any) -> Iterator[JobSpec]:
+        """The jobs, made one by one; `identity` (a JSON value) is whatever else decides an answer."""
+        job_start = sha256(canonical(["job", identity])).digest()
+        family_start = sha256(canonical(["family", identity])).digest()
+        repeats = [(number, number.to_bytes(4, "big")) for number in range(1, self.repeats + 1)]
+        for combination in self._combinations(with_keys=True):
+            family_base = family_start + combination.fragments
+            for labels, fragment, cells in _jobs(combination, self.folded_field, rules, fold):
+                job_base = job_start + combination.fragments + fragment
+                lane = rules.lane(labels)
+                cost_class = rules.cost_class(labels)
+                expected_tests = rules.expected_tests(labels)
+                for number, suffix in repeats:
+                    yield JobSpec(
+                        key=sha256(job_base + suffix).digest(),
+                        family=sha256(family_base + suffix).digest() if cells else None,
+                        lane=lane,
+                        cost_class=cost_class,
+                        labels={**labels, "repeat": number},
+                        documents=combination.documents,
+                        repeat=number,
+                        cells=cells,
+                        expected_tests=expected_tests,
+                    )
+
+    def counts(self, rules: JobRules, *, fold: Fold) -> Iterator[JobCount]:
+        """What `jobs` would make, counted without keys."""
+        repeats = self.repeats
+        for combination in self._combinations(with_keys=False):
+            for labels, _, cells in _jobs(combination, self.folded_field, rules, fold):
+                yield JobCount(
+                    rules.lane(labels),
+                    repeats,
+                    repeats * (len(cells) or 1),
+                    repeats * rules.requests(labels),
+                    rules.expected_tests(labels),
+                )
+
+    def _combinations(self, *, with_keys: bool) -> Iterator[Combination]:
+        return combinations(
+            self.axes,
+            folded_field=self.folded_field,
+            excluded=self.excluded,
+            included=self.included,
+            with_keys=with_keys,
+        )
+
+
+def _jobs(
+    combination: Combination, folded_field: str | None, rules: JobRules, fold: Fold
+) -> Iterable[_Job]:
+    """The jobs of a combination: one at the highest threshold where it answers all, or one each."""
+    labels, _, _, thresholds = combination
+    if thresholds is None:
+        return (_Job(labels, b"", ()),)
+    assert folded_field is not None, "there are thresholds"
+    if fold != "never" and len(thresholds.each) > 1:
+        value, fragment = thresholds.highest
+        at_highest = {**labels, folded_field: value}
+        if fold == "always" or rules.folds_exactly(at_highest):
+            return (_Job(at_highest, fragment, thresholds.ascending),)
+    return [
+        _Job({**labels, folded_field: value}, fragment, (value,))
+        for value, fragment in thresholds.each
+    ]
+
+
+def _spell(chosen: Iterable[Block], spelt: Mapping[str, list[str]]) -> list[Any]:
+    spellings = [
+        {field: sorted(spelt[field][place] for place in places) for field, places in block.items()}
+        for block in chosen
+    ]
+    return sorted(spellings, key=canonical)

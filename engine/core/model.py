@@ -1,0 +1,91 @@
+"""The values that pass between the engine and the jobs."""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """The numbers read from one answer.
+
+    `passed + failed` is what was measured at the job's own threshold. `scores` are the safety scores
+    in 0..1 of everything below that threshold at least, ascending; None where the evaluation has no
+    scores. `tests` is what the answer cost in quota.
+    """
+
+    passed: int
+    failed: int
+    tests: int
+    scores: tuple[float, ...] | None = None
+    note: str | None = None
+
+    @property
+    def total(self) -> int:
+        """All that was measured, passed or failed."""
+        return self.passed + self.failed
+
+    def failed_at(self, threshold: float) -> int:
+        """How many fail at a threshold no higher than the measured one: score < threshold."""
+        assert self.scores is not None, "only scored answers can be read at another threshold"
+        return bisect_left(self.scores, threshold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a succeeded job returns: the raw bytes, kept whole, and the numbers read from them."""
+
+    raw: bytes
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One unit of work as its coroutine sees it.
+
+    `parameters` maps each axis' field to what is sent (a prompt's text, not its name); `labels` maps
+    it to what rows show. `key` is the job's identity (64 hex digits), `attempt` counts from 1.
+    """
+
+    id: int
+    key: str
+    run: str
+    parameters: Mapping[str, Any]
+    labels: Mapping[str, Any]
+    repeat: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A test-case group that a service offers."""
+
+    name: str
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allotment:
+    """A service's monthly quota of tests: `used` of `allotted`."""
+
+    used: int
+    allotted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a health gate says of one model."""
+
+    healthy: bool
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of `nightsweep check`: what was looked at, whether it is right, what was seen."""
+
+    name: str
+    ok: bool
+    message: str
+    data: Mapping[str, Any] = field(default_factory=dict)

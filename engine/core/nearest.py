@@ -1,0 +1,25 @@
+"""What a misspelt name was probably meant to be."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_SHOWN = 12
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The valid name that is spelt most like `name`, if any is."""
+    by_fold = {known.casefold(): known for known in sorted(names, reverse=True)}
+    close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
+    return by_fold[close[0]] if close else None
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """The end of an error message: the nearest valid name, or else those that there are."""
+    known = sorted(set(names))
+    near = nearest(name, known)
+    if near is not None:
+        return f"; did you mean {near}?"
+    if not known:
+        return "; there are none"
+    more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    return f"; there is {', '.join(known[:_SHOWN])}{more}"

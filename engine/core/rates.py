@@ -1,0 +1,159 @@
+"""Rates: at most `rate_per_min` starts in any 60 s, evenly paced, and hardly any of it wasted.
+
+A log of the starts of the last minute is kept. A *slot* at time s is the right to start one request
+within [s, s + GUARD_S]; whoever is later must let the slot go (and may `refund` it). Of any two slots
+that are `rate_per_min` apart in order, the later is at least WINDOW_S + GUARD_S after the earlier, so
+that even the latest use of the one and the earliest of the other are a whole window apart.
+
+Slots are also PACE x 60 s / rate_per_min apart or more, whatever the log says: never a burst, not
+even on an empty log. PACE is below 1 so that a stall can be caught up.
+
+Clocks. One that was set back sees starts in its future; those are pulled to at most CLOCK_TOLERANCE_S
+ahead of now: later than they can really have been, so that no more is let through, and soon enough
+to block for no longer than about a window. One that was set ahead forgets starts too early, which
+nothing in the log can tell from time going by; the pace then still holds, so that a window in which
+such a jump falls sees at most about 1/PACE of its rate. (Within a process the clock never jumps, see
+engine.clock: this is about restarts, and about several machines on one store.)
+"""
+
+import json
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, floor
+from operator import itemgetter
+from typing import TypeAlias
+
+WINDOW_S = 60.0
+GUARD_S = 0.25
+"""How late a request may start after its slot."""
+PACE = 0.9
+"""The least distance of two slots, as a share of the even distance."""
+RESOLUTION_S = 0.25
+"""Starts within the same tick of this length share one entry, so that the log stays small."""
+CLOCK_TOLERANCE_S = 5.0
+"""How far in the future a slot can be without the clock having been set back."""
+
+# Room for what rounding does to times and for a millisecond in the encoded log.
+_MARGIN_S = 0.005
+_SPAN_S = WINDOW_S + GUARD_S + _MARGIN_S
+
+RateLog: TypeAlias = tuple[tuple[float, int], ...]
+"""(time of the latest slot in a tick, number of slots in it), ascending; seconds since the epoch."""
+
+EMPTY: RateLog = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What `take` granted: `slots` ascending, the `log` to store, and when to ask again.
+
+    `next_at` is the time of the next slot that could be granted. The log is to be stored even
+    where no slot was granted: what it says of a clock that was set back must last.
+    """
+
+    slots: tuple[float, ...]
+    log: RateLog
+    next_at: float
+
+
+def take(
+    log: RateLog,
+    *,
+    now: float,
+    rate_per_min: int,
+    want: int,
+    horizon_s: float = 0.0,
+    not_before: float = 0.0,
+) -> Taken:
+    """Grant up to `want` slots in [now, now + horizon_s], none before `not_before`.
+
+    `horizon_s` is at most CLOCK_TOLERANCE_S. Times are seconds since the epoch.
+    """
+    assert rate_per_min >= 1, f"a rate of {rate_per_min} per minute lets nothing through"
+    assert 0 <= horizon_s <= CLOCK_TOLERANCE_S, f"a horizon of {horizon_s} s is too far"
+    current = _current(log, now)
+    live = deque(current)
+    in_window = sum(map(itemgetter(1), live))
+    spacing = PACE * WINDOW_S / rate_per_min
+    slot = max(now, not_before)
+    if live:
+        slot = max(slot, live[-1][0] + spacing)
+    slots: list[float] = []
+    while True:
+        # `live` holds what a start at `slot` shares its window with.
+        while live and (in_window >= rate_per_min or live[0][0] + _SPAN_S <= slot):
+            time, count = live.popleft()
+            in_window -= count
+            slot = max(slot, time + _SPAN_S)
+        if len(slots) >= want or slot > now + horizon_s:
+            return Taken(tuple(slots), _appended(current, slots), slot)
+        slots.append(slot)
+        _append(live, slot, 1)
+        in_window += 1
+        slot += spacing
+
+
+def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
+    """The log without `slots` that were granted and let go: nothing was started in them."""
+    counts = {_tick(time): count for time, count in log}
+    for slot in slots:
+        # A slot that is not found (the log was cut or moved meanwhile) stays counted: the safe side.
+        if counts.get(_tick(slot), 0) > 0:
+            counts[_tick(slot)] -= 1
+    return tuple((time, counts[_tick(time)]) for time, _ in log if counts[_tick(time)] > 0)
+
+
+def encode(log: RateLog) -> str:
+    """The log as compact JSON: milliseconds since the previous entry, and counts, in turn.
+
+    Times are rounded up to the millisecond, which is never to the caller's advantage.
+    """
+    flat: list[int] = []
+    before = 0
+    for time, count in log:
+        # Half a microsecond less, so that a time that is whole milliseconds already stays the same.
+        time_ms = ceil(time * 1000 - 0.0005)
+        flat += (time_ms - before, count)
+        before = time_ms
+    return json.dumps(flat, separators=(",", ":"))
+
+
+def decode(text: str) -> RateLog:
+    """The log that `encode` wrote; an empty text is an empty log."""
+    flat: list[int] = json.loads(text) if text else []
+    entries: list[tuple[float, int]] = []
+    time_ms = 0
+    for difference_ms, count in zip(flat[::2], flat[1::2], strict=True):
+        time_ms += difference_ms
+        entries.append((time_ms / 1000, count))
+    return tuple(entries)
+
+
+def _current(log: RateLog, now: float) -> RateLog:
+    """What of the log still matters, with no entry further ahead than a sane clock could put it."""
+    latest = now + CLOCK_TOLERANCE_S
+    live = log[bisect_right(log, now - _SPAN_S, key=itemgetter(0)) :]
+    if not live or live[-1][0] <= latest:
+        return live
+    first = bisect_right(live, latest, key=itemgetter(0))
+    return (*live[:first], (latest, sum(count for _, count in live[first:])))
+
+
+def _appended(log: RateLog, slots: Iterable[float]) -> RateLog:
+    entries = deque(log)
+    for slot in slots:
+        _append(entries, slot, 1)
+    return tuple(entries)
+
+
+def _append(entries: deque[tuple[float, int]], time: float, count: int) -> None:
+    """Add at the end; a shared entry carries the latest time, so that it expires last."""
+    if entries and _tick(entries[-1][0]) == _tick(time):
+        count += entries.pop()[1]
+    entries.append((time, count))
+
+
+def _tick(time: float) -> int:
+    return floor(time / RESOLUTION_S)

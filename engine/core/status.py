@@ -1,0 +1,144 @@
+"""What a person or a script is told about a run: plain values, derived from rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class RunState(StrEnum):
+    """Where a run stands; `reason` beside it says why it cannot go on."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    FINISHED = "finished"
+
+
+class StopReason(StrEnum):
+    """Why a run ended before every cell had an outcome."""
+
+    QUOTA = "quota"
+    UNAUTHORIZED = "unauthorized"
+    UNHEALTHY = "unhealthy"
+    DEADLINE = "deadline"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class Source(StrEnum):
+    """How a cell's numbers were had."""
+
+    MEASURED = "measured"
+    DERIVED = "derived"
+    REUSED = "reused"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Jobs that could be sent but for `why` (`rate`, `quota`, `retry`, `health`, ...)."""
+
+    lane: str
+    why: str
+    jobs: int
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaStatus:
+    """Tests used, held for what is in flight, and allotted in the period."""
+
+    name: str
+    period: str
+    used: int
+    reserved: int
+    allotted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One look at a run. Job counts are by state; cell counts by what the user asked about."""
+
+    run: str
+    state: RunState
+    reason: StopReason | None
+    message: str
+    """What stands in the way and what to do, for people; empty when nothing does."""
+    resume_at: float | None
+    cells: int
+    cells_done: int
+    """Cells with an answer."""
+    cells_failed: int
+    """Cells whose job has failed or was cancelled."""
+    jobs: Mapping[str, int]
+    """pending, running, waiting, succeeded, failed, cancelled."""
+    tests_passed: int
+    tests_failed: int
+    requests_per_min: float
+    """Requests started in the last 60 s."""
+    rate_per_min: int | None
+    """The service key's limit."""
+    seconds_left: float | None
+    """Estimate from whichever limit binds; None while nothing is known."""
+    binding: str
+    """The limit that `seconds_left` was computed from: rate, in flight, quota or nothing yet."""
+    waiting: tuple[Waiting, ...] = ()
+    quotas: tuple[QuotaStatus, ...] = ()
+    errors: tuple[tuple[str, int], ...] = ()
+    """The most frequent errors of failed jobs, with their counts."""
+    expanding: bool = False
+    """True while cells are still being written to the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """One line of `nightsweep runs`. Times are seconds since the Unix epoch."""
+
+    name: str
+    service: str
+    evaluation: str
+    state: RunState
+    reason: StopReason | None
+    created_at: float
+    updated_at: float
+    jobs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One cell and what is known of it; None is what is not known."""
+
+    labels: Mapping[str, Any]
+    """The evaluation's axes by field, in the order of the kind, then `repeat`."""
+    state: str
+    source: Source
+    passed: int | None = None
+    failed: int | None = None
+    total: int | None = None
+    failure_rate: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a sweep would ask for, before anything is sent."""
+
+    sweep: str
+    cells: int
+    jobs: int
+    jobs_unfolded: int
+    """Jobs without folding: `jobs_unfolded - jobs` requests are saved."""
+    requests: int
+    expected_tests: int | None
+    """Quota that the sweep needs; None while the service alone knows its cost."""
+    hours: float | None
+    """At the limits of the file; None without a rate limit."""
+    binding: str
+    lanes: Mapping[str, int] = field(default_factory=dict)
+    """Jobs per lane."""
+    unknown: tuple[str, ...] = ()
+    """What could not be known without the network, such as `groups: all`."""

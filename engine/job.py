@@ -1,0 +1,251 @@
+"""What the author of a job kind sees: everything under `jobs/` is written against this module.
+
+A *service* is an evaluation API. It is declared by a `Service` subclass under the entry point group
+`nightsweep.services`, has a pydantic model for the `service:` part of a sweep file, and offers job
+kinds: one per evaluation and target. A *job kind* declares its axes, its lane, when thresholds fold,
+and the coroutine that sends one job.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Protocol, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from engine.clock import Clock
+from engine.core.axes import (
+    Axis,
+    AxisValue,
+    DocumentAxis,
+    GroupAxis,
+    IntegerAxis,
+    NumberAxis,
+    PromptAxis,
+    TextAxis,
+)
+from engine.core.errors import (
+    JobError,
+    NightsweepError,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    TimedOut,
+    Transient,
+    Unauthorized,
+    Unhealthy,
+    UsageError,
+)
+from engine.core.model import Allotment, Answer, Finding, Group, Health, Job, Measurement
+
+__all__ = [
+    "Allotment",
+    "Answer",
+    "Axis",
+    "AxisValue",
+    "Clock",
+    "DocumentAxis",
+    "Finding",
+    "Group",
+    "GroupAxis",
+    "Health",
+    "HealthGate",
+    "IntegerAxis",
+    "Job",
+    "JobContext",
+    "JobError",
+    "JobKind",
+    "Measurement",
+    "NightsweepError",
+    "NumberAxis",
+    "Permanent",
+    "PromptAxis",
+    "QuotaExceeded",
+    "RateLimited",
+    "SecretReference",
+    "Service",
+    "ServiceSettings",
+    "TextAxis",
+    "TimedOut",
+    "Transient",
+    "Unauthorized",
+    "Unhealthy",
+    "UsageError",
+    "resolve_secret",
+]
+
+
+def _check_reference(text: str) -> str:
+    kind, _, name = text.partition(":")
+    if kind in ("env", "file") and name:
+        return text
+    # The text itself is never repeated: it may be the key.
+    raise ValueError(
+        "a key is never written into a sweep file: set an environment variable and write"
+        " `env:NAME`, or keep it in a file and write `file:PATH`"
+    )
+
+
+SecretReference = Annotated[str, AfterValidator(_check_reference)]
+"""`env:NAME` or `file:PATH`: where a secret is, never the secret."""
+
+
+def resolve_secret(reference: str) -> str:
+    """The secret that a reference points to, without surrounding white space.
+
+    Raises UsageError, naming the reference alone, when there is none.
+    """
+    kind, _, name = reference.partition(":")
+    if kind == "env":
+        value = os.environ.get(name, "").strip()
+        if not value:
+            raise UsageError(f"the environment variable {name} is not set (needed for {reference})")
+        return value
+    try:
+        value = Path(name).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the key from {reference}: {reason}") from None
+    if not value:
+        raise UsageError(f"the file of {reference} is empty")
+    return value
+
+
+class ServiceSettings(BaseModel):
+    """The `service:` part of a sweep file; each service adds fields of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: str
+
+
+class JobContext(Protocol):
+    """What the engine lends to a running job."""
+
+    @property
+    def clock(self) -> Clock:
+        """The engine's clock: jobs use no other."""
+        ...
+
+    async def permit(self, name: str, *, rate_per_min: int) -> None:
+        """Wait for one start within a further limit, such as a target's rate inside an evaluation.
+
+        Durable and shared by all processes on the store, like the engine's own rates.
+        """
+        ...
+
+    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+        """The bytes stored under `key` in the run, or what `call` returns, stored before returning.
+
+        An evaluation that is killed half-way finds there the calls it has already paid for. `key`
+        must hold all that decides the answer, as JSON values.
+        """
+        ...
+
+
+class JobKind(ABC):
+    """One evaluation of a service against one sort of target."""
+
+    name: ClassVar[str]
+    """The evaluation, as written in a sweep file."""
+    target: ClassVar[str] = "system_prompt"
+    axes: ClassVar[tuple[Axis, ...]]
+    folded_field: ClassVar[str | None] = None
+    """The threshold's field, where one answer can be read at several thresholds."""
+    uses_quota: ClassVar[bool] = False
+    deadline_s: ClassVar[float] = 900.0
+    """The most that one attempt may take, whatever the other side does."""
+
+    def unusable(self) -> str | None:
+        """Why the service's settings do not allow this kind and what to do; None if they do."""
+        return None
+
+    def lane(self, labels: Mapping[str, Any]) -> str:
+        """Jobs of one lane share the limits of a model."""
+        return str(labels["model"])
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        """Whether an answer at one threshold gives the very answer at each lower one."""
+        return False
+
+    def cost_class(self, labels: Mapping[str, Any]) -> str:
+        """Jobs of one class cost the same quota, as far as can be known beforehand."""
+        return ""
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> int | None:
+        """The most that a job may cost in quota; None where only an answer can tell."""
+        return None
+
+    def requests(self, labels: Mapping[str, Any]) -> int:
+        """How many requests one job sends, for `plan`."""
+        return 1
+
+    @abstractmethod
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""
+
+
+class Service(ABC):
+    """An evaluation API, seen through its adapter.
+
+    Made without touching network or secrets; `async with service:` opens it.
+    """
+
+    settings_model: ClassVar[type[ServiceSettings]]
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """What makes answers of this service its own, such as its base URL; part of every job's key."""
+
+    @property
+    def credential(self) -> str:
+        """The reference of the key that is charged; it names rate and quota rows with `identity`."""
+        return ""
+
+    @abstractmethod
+    def kinds(self) -> Sequence[JobKind]:
+        """The job kinds of this service."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    async def groups(self) -> Sequence[Group]:
+        """The test-case groups that `groups: all` stands for."""
+        return ()
+
+    async def quota(self) -> Allotment | None:
+        """The monthly quota of the key, where the service offers it."""
+        return None
+
+    async def check(self) -> Sequence[Finding]:
+        """Whether the service can be used: reached, key accepted, versions. Sends nothing that costs."""
+        return ()
+
+
+class HealthGate(ABC):
+    """Says whether a model can answer before its lane opens."""
+
+    settings_model: ClassVar[type[BaseModel]]
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    @abstractmethod
+    async def check(self, lane: str) -> Health:
+        """Ask about one model once; raises JobError when no answer could be had."""

@@ -1,0 +1,194 @@
+"""Admission: what may be started now, lane by lane.
+
+The store keeps the rates and quotas, which all processes share; here is what one process knows of its
+lanes: how many jobs are in flight, how many may be, what a lane waits for.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from math import inf
+from zoneinfo import ZoneInfo
+
+from engine.core.breaker import Breaker, BreakerState
+from engine.core.concurrency import Concurrency, LaneDemand, allot
+from engine.core.policy import Limits, Retry, Window
+
+_PLENTY = 1_000_000
+
+
+class Block(StrEnum):
+    """What holds up a lane until something other than time changes."""
+
+    QUOTA = "quota"
+    UNAUTHORIZED = "unauthorized"
+    HEALTH = "health"
+    """Its target is being asked for its health, or was found sick."""
+    PARKED = "parked"
+    """The same error over and over, or a target that stayed sick: given up for this session."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane as this process sees it. Times are seconds since the epoch."""
+
+    name: str
+    concurrency: Concurrency
+    breaker: Breaker
+    classes: tuple[str, ...] = ()
+    """The cost classes that may hold jobs to be claimed."""
+    in_flight: int = 0
+    elsewhere: int = 0
+    """Jobs in flight in other processes, as of the last look."""
+    next_at: float = 0.0
+    """When asking the store for jobs makes sense again; infinite until an answer comes in."""
+    why: str = ""
+    block: Block | None = None
+    throttled: int = 0
+    """429s in a row."""
+    durations: float = 0.0
+    """A moving average of how long a request takes, in seconds."""
+
+    def capacity(self, now: float, freed: int = 0) -> int:
+        """How many more jobs may be in flight now, with `freed` slots about to be free."""
+        if self.block is not None:
+            return 0
+        allowed = self.concurrency.allowed(now) - self.in_flight - self.elsewhere + freed
+        probes = self.breaker.admits(now)
+        return max(0, allowed if probes is None else min(probes, allowed))
+
+    def wakes_at(self, now: float, freed: int = 0) -> float:
+        """When this lane may start something, as far as time alone decides."""
+        if not self.classes or self.block is not None:
+            return inf
+        if self.breaker.state is BreakerState.OPEN:
+            if self.breaker.probing:
+                return inf
+            return max(self.next_at, self.breaker.open_until)
+        if self.concurrency.allowed(now) <= self.in_flight + self.elsewhere - freed:
+            return inf
+        return self.next_at
+
+    def offer(self, cost_class: str, due_at: float) -> None:
+        """A job of a class became claimable at a time."""
+        if cost_class not in self.classes:
+            self.classes = tuple(sorted({*self.classes, cost_class}))
+        if self.next_at > due_at:
+            self.next_at, self.why = due_at, "retry"
+
+
+@dataclass(slots=True)
+class Lanes:
+    """All lanes of a run, and the limits that they share."""
+
+    limits: Limits
+    retry: Retry
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    cursor: int = 0
+
+    def lane(self, name: str) -> Lane:
+        """The lane of a name, made when it is first met."""
+        if name not in self.lanes:
+            ceiling = self.limits.for_lane(name).max_in_flight or self.limits.max_in_flight
+            self.lanes[name] = Lane(
+                name=name,
+                concurrency=Concurrency.at(ceiling),
+                breaker=Breaker(
+                    attempts=self.retry.attempts,
+                    base_delay_s=self.retry.base_delay_s,
+                    max_delay_s=self.retry.max_delay_s,
+                ),
+            )
+        return self.lanes[name]
+
+    def refresh(self, queues: Mapping[str, tuple[str, ...]]) -> None:
+        """Take over what the store says of the jobs that can be claimed."""
+        for name, classes in queues.items():
+            lane = self.lane(name)
+            if set(classes) - set(lane.classes):
+                lane.next_at = 0.0
+            lane.classes = classes
+
+    def observe_elsewhere(self, running: Mapping[str, int]) -> None:
+        """Take over how many jobs other processes have in flight."""
+        for lane in self.lanes.values():
+            lane.elsewhere = running.get(lane.name, 0)
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs in flight in this process."""
+        return sum(lane.in_flight for lane in self.lanes.values())
+
+    def wants(self, now: float, freed: Mapping[str, int] | None = None) -> Mapping[str, int]:
+        """How many jobs to claim in each lane: the free slots, shared fairly.
+
+        `freed` are slots that are about to be free, lane by lane.
+        """
+        freed = freed or {}
+        free = self._free() + sum(freed.values())
+        if free <= 0 or opens_at(self.limits.window, now) > now:
+            return {}
+        demands = [
+            LaneDemand(
+                name=lane.name,
+                in_flight=lane.in_flight - freed.get(lane.name, 0),
+                capacity=lane.in_flight
+                - freed.get(lane.name, 0)
+                + lane.capacity(now, freed.get(lane.name, 0)),
+                ready=_PLENTY,
+            )
+            for lane in self.lanes.values()
+            if lane.wakes_at(now, freed.get(lane.name, 0)) <= now
+        ]
+        self.cursor += 1
+        return allot(free, demands, cursor=self.cursor)
+
+    def wakes_at(self, now: float) -> float:
+        """When something may be started, as far as time alone decides."""
+        if self._free() <= 0:
+            return inf
+        soonest = min((lane.wakes_at(now) for lane in self.lanes.values()), default=inf)
+        return max(soonest, opens_at(self.limits.window, now))
+
+    def _free(self) -> int:
+        taken = sum(lane.in_flight + lane.elsewhere for lane in self.lanes.values())
+        return self.limits.max_in_flight - taken
+
+    def retry_refused(self) -> None:
+        """An answer came in: lanes that waited for quota, or for a class's cost, may ask again."""
+        for lane in self.lanes.values():
+            if lane.next_at == inf:
+                lane.next_at = 0.0
+
+    @property
+    def waiting(self) -> Iterable[Lane]:
+        """Lanes that have jobs to be claimed."""
+        return [lane for lane in self.lanes.values() if lane.classes]
+
+
+def opens_at(window: Window | None, now: float) -> float:
+    """When requests may start: now inside the window, else at its next opening."""
+    if window is None:
+        return now
+    local = datetime.fromtimestamp(now, ZoneInfo(window.timezone))
+    if window.contains(local.hour * 60 + local.minute + local.second / 60):
+        return now
+    opening = local.replace(
+        hour=window.start_min // 60, minute=window.start_min % 60, second=0, microsecond=0
+    )
+    if opening <= local:
+        opening += timedelta(days=1)
+    return opening.timestamp()
+
+
+def month(now: float) -> str:
+    """The quota period that a time falls into, such as `2026-11` (UTC)."""
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+
+
+def next_month(now: float) -> float:
+    """When the next quota period begins (UTC)."""
+    today = datetime.fromtimestamp(now, UTC)
+    first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    return (first + timedelta(days=32)).replace(day=1).timestamp()

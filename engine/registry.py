@@ -1,0 +1,74 @@
+"""Services and health gates by name, found through entry points; the engine never imports `jobs`.
+
+Installed packages are only listed until a name is asked for: then its module is imported.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Self
+
+from engine.core.nearest import suggestion
+from engine.job import HealthGate, Service, UsageError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+SERVICES_GROUP = "nightsweep.services"
+HEALTH_GROUP = "nightsweep.health"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What a sweep can name: services and health gates, as classes or as entry points to them."""
+
+    services: Mapping[str, "type[Service] | EntryPoint"] = field(default_factory=dict)
+    health: Mapping[str, "type[HealthGate] | EntryPoint"] = field(default_factory=dict)
+
+    @classmethod
+    def installed(cls) -> Self:
+        """All that the installed packages offer; nothing of theirs is imported yet."""
+        from importlib.metadata import entry_points  # slow to import, and not always needed
+
+        return cls(
+            services={entry.name: entry for entry in entry_points(group=SERVICES_GROUP)},
+            health={entry.name: entry for entry in entry_points(group=HEALTH_GROUP)},
+        )
+
+    def service(self, kind: str) -> type[Service]:
+        """The service of a kind; raises UsageError, with the nearest name, if there is none."""
+        loaded = _find(kind, self.services, "service")
+        if isinstance(loaded, type) and issubclass(loaded, Service):
+            return loaded
+        raise _not_a("Service", kind)
+
+    def health_gate(self, kind: str) -> type[HealthGate]:
+        """The health gate of a kind; raises UsageError, with the nearest name, if there is none."""
+        loaded = _find(kind, self.health, "health gate")
+        if isinstance(loaded, type) and issubclass(loaded, HealthGate):
+            return loaded
+        raise _not_a("HealthGate", kind)
+
+
+def _find(kind: str, known: Mapping[str, "type | EntryPoint"], what: str) -> object:
+    if kind not in known:
+        raise UsageError(f"there is no {what} {kind!r}{suggestion(kind, known)}")
+    plugin = known[kind]
+    return plugin if isinstance(plugin, type) else _load(plugin, what)
+
+
+def _load(entry: "EntryPoint", what: str) -> object:
+    try:
+        return entry.load()
+    except Exception as error:
+        # Somebody else's module: whatever it raises while being imported, the name is what failed.
+        raise UsageError(
+            f"the {what} {entry.name!r} cannot be loaded from {entry.value}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def _not_a(base: str, kind: str) -> UsageError:
+    return UsageError(
+        f"what is installed as {kind!r} is no engine.job.{base}; the package that offers it must be"
+        " repaired"
+    )

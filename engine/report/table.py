@@ -1,0 +1,150 @@
+"""A table of rows for people: it fits the terminal, and is written in two passes over the rows."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TextIO, TypeAlias
+
+from rich.cells import cell_len, set_cell_size
+
+from engine.core.status import Row, Source
+from engine.report.tally import Tally
+from engine.report.terminal import plain
+
+Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
+
+GAP = "  "
+UNKNOWN = "-"
+MEASURES = ("failed", "rate", "95 % interval", "source")
+_NARROWEST = 6
+
+
+@dataclass(slots=True)
+class Column:
+    """One axis as it is seen in the first pass: how wide, and whether it ever changes."""
+
+    width: int
+    first: str | None = None
+    varies: bool = False
+
+    def see(self, cell: str) -> None:
+        self.width = max(self.width, cell_len(cell))
+        if self.first is None:
+            self.first = cell
+        self.varies = self.varies or cell != self.first
+
+
+@dataclass(slots=True)
+class Layout:
+    """Which axes stand above the table, which head a section, and the widths of the columns."""
+
+    constants: dict[str, str] = field(default_factory=dict)
+    sections: list[str] = field(default_factory=list)
+    widths: dict[str, int] = field(default_factory=dict)
+
+
+async def write_table(rows: Rows, stream: TextIO, *, width: int = 80) -> Tally:
+    """Write a table no wider than `width` cells.
+
+    Axes with one value are said once, above it. Where the others do not fit, the leading ones become
+    headings, then labels are cut. The error of a cell without an answer stands below its row.
+    """
+    layout = _laid_out(await _columns(rows), width)
+    tally = Tally()
+    heading: tuple[str, ...] | None = None
+    async for row in rows():
+        if not tally.cells:
+            _write_head(layout, stream, width)
+        tally.add(row)
+        labels = _labels(row.labels)
+        section = tuple(labels.get(name, UNKNOWN) for name in layout.sections)
+        if section and section != heading:
+            heading = section
+            said = ", ".join(f"{n} {v}" for n, v in zip(layout.sections, section, strict=True))
+            stream.write(_cut(said, width) + "\n")
+        cells = labels | measures(row)
+        stream.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
+        if row.error:
+            stream.write(_cut(f"    {plain(row.error)}", width) + "\n")
+    if not tally.cells:
+        stream.write("no cells\n")
+    return tally
+
+
+def measures(row: Row) -> dict[str, str]:
+    """What is known of a cell, as text under the names in MEASURES."""
+    share = UNKNOWN if row.total is None else f"{row.failed}/{row.total}"
+    rate = UNKNOWN if row.failure_rate is None else f"{row.failure_rate:.1%}"
+    interval = UNKNOWN
+    if row.ci_low is not None and row.ci_high is not None:
+        interval = f"{row.ci_low:.1%}-{row.ci_high:.1%}"
+    source = row.state if row.source is Source.MISSING else row.source.value
+    return dict(zip(MEASURES, (share, rate, interval, plain(source)), strict=True))
+
+
+def _labels(labels: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        plain(name): UNKNOWN if value is None else plain(str(value))
+        for name, value in labels.items()
+    }
+
+
+async def _columns(rows: Rows) -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    async for row in rows():
+        for name, cell in (_labels(row.labels) | measures(row)).items():
+            columns.setdefault(name, Column(cell_len(name))).see(cell)
+    return columns
+
+
+def _laid_out(columns: Mapping[str, Column], width: int) -> Layout:
+    layout = Layout()
+    for name, column in columns.items():
+        if name in MEASURES or column.varies:
+            layout.widths[name] = column.width
+        elif column.first is not None:
+            layout.constants[name] = column.first
+    axes = [name for name in layout.widths if name not in MEASURES]
+    while len(axes) > 1 and _total(layout) > width:
+        section = axes.pop(0)
+        layout.sections.append(section)
+        del layout.widths[section]
+    while _total(layout) > width:
+        widest = max(layout.widths, key=lambda name: layout.widths[name])
+        if layout.widths[widest] <= _NARROWEST:
+            break
+        layout.widths[widest] -= 1
+    return layout
+
+
+def _total(layout: Layout) -> int:
+    return sum(layout.widths.values()) + len(GAP) * max(0, len(layout.widths) - 1)
+
+
+def _write_head(layout: Layout, stream: TextIO, width: int) -> None:
+    line = ""
+    for name, value in layout.constants.items():
+        said = f"{name} {value}"
+        if line and cell_len(line) + 2 + cell_len(said) > width:
+            stream.write(line + "\n")
+            line = ""
+        line = f"{line}, {said}" if line else _cut(said, width)
+    if line:
+        stream.write(line + "\n\n")
+    stream.write(_line(list(layout.widths), layout) + "\n")
+    stream.write(_cut(GAP.join("-" * column for column in layout.widths.values()), width) + "\n")
+
+
+def _line(cells: Sequence[str], layout: Layout) -> str:
+    shown = []
+    for (name, width), cell in zip(layout.widths.items(), cells, strict=True):
+        cut = _cut(cell, width)
+        # Numbers are compared by their last digits.
+        room = " " * (width - cell_len(cut))
+        shown.append(room + cut if name in MEASURES[:3] else cut + room)
+    return GAP.join(shown).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(0, width - 1)).rstrip() + "…"

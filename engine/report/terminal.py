@@ -1,0 +1,44 @@
+"""Text that comes from outside, made harmless for a terminal.
+
+Model output, labels and a service's words may hold sequences that move the cursor, set the window's
+title, paste into the clipboard, or turn the direction of writing around so that one thing is read
+and another is there.
+"""
+
+import re
+import unicodedata
+
+_REPLACEMENT = "\ufffd"
+
+# Longest first: an operating system command or a string, whether it ends or not; a control sequence;
+# any other escape. No part can match what the next one matches: hostile text costs linear time.
+_SEQUENCES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|\x1b[ -/]*[0-~]"
+)
+_SPACES = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
+_HARMLESS = re.compile(r"[ -~]*")
+
+# Joiners: without them emoji and several scripts fall apart.
+_KEPT = frozenset("\u200c\u200d")
+
+
+def plain(text: str) -> str:
+    """The text on one line, without control sequences, direction overrides or lone surrogates."""
+    if _HARMLESS.fullmatch(text):
+        return text
+    text = _SPACES.sub(" ", _SEQUENCES.sub("", text))
+    return "".join(filter(None, map(_shown, text)))
+
+
+def _shown(character: str) -> str:
+    if character in _KEPT:
+        return character
+    match unicodedata.category(character):
+        case "Cc" | "Cf":
+            return ""
+        case "Cs":
+            return _REPLACEMENT
+        case _:
+            return character

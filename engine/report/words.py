@@ -1,0 +1,199 @@
+"""A plan, a status, a list of runs, in words that fit a terminal of 80 columns."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from engine.core.model import Finding
+from engine.core.status import Plan, QuotaStatus, RunInfo, Status, Waiting
+from engine.report.terminal import plain
+
+_MOST_LANES = 20
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def moment(time: float) -> str:
+    """A time in seconds since the epoch as local date and time."""
+    return datetime.fromtimestamp(time, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What a sweep would ask for."""
+    saved = plan.jobs_unfolded - plan.jobs
+    lines = [
+        f"sweep      {plain(plan.sweep)}",
+        f"cells      {plan.cells:,}",
+        f"jobs       {plan.jobs:,}" + (f" (folding saves {saved:,})" if saved else ""),
+        f"requests   {plan.requests:,}",
+        f"quota      {_expected(plan.expected_tests)}",
+        f"time       {_hours(plan.hours)}" + (f", bound by {plan.binding}" if plan.binding else ""),
+    ]
+    lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
+    for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
+        lines.append(f"{'' if index else 'lanes':<10} {jobs:>7,} x {plain(lane)}")
+    if len(lanes) > _MOST_LANES:
+        lines.append(f"{'':<10} and {len(lanes) - _MOST_LANES:,} lanes more")
+    lines += [f"not known  {plain(what)}" for what in plan.unknown]
+    return lines
+
+
+def status_lines(status: Status) -> list[str]:
+    """One look at a run, the counts first, then what stands in the way."""
+    state = status.state.value + (f" ({status.reason})" if status.reason else "")
+    lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
+    if status.waiting:
+        lines.append(waiting_line(status.waiting))
+    lines += [requests_line(status), tests_line(status)]
+    lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
+    if left := left_line(status):
+        lines.append(left)
+    lines += stop_lines(status)
+    lines += error_lines(status)
+    return lines
+
+
+def cells_line(status: Status) -> str:
+    """Cells with an answer, of all; failed and missing ones counted out loud."""
+    more = "+ (more are being added)" if status.expanding else ""
+    parts = [f"{status.cells_done:,} of {status.cells:,}{more} cells answered"]
+    if status.cells_failed:
+        parts.append(f"{status.cells_failed:,} failed")
+    missing = status.cells - status.cells_done - status.cells_failed
+    if missing:
+        parts.append(f"{missing:,} missing")
+    return ", ".join(parts)
+
+
+def jobs_line(status: Status) -> str:
+    """Jobs by state, those that there are."""
+    counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.items() if count)
+    return f"jobs: {counts or 'none'}"
+
+
+def waiting_line(waiting: Sequence[Waiting]) -> str:
+    """How many jobs wait for what, over all lanes, the most first."""
+    jobs: dict[str, int] = {}
+    until: dict[str, float] = {}
+    for one in waiting:
+        jobs[one.why] = jobs.get(one.why, 0) + one.jobs
+        if one.until is not None:
+            until[one.why] = min(until.get(one.why, one.until), one.until)
+    words = [
+        f"{count:,} for {plain(why)}" + (f" until {moment(until[why])}" if why in until else "")
+        for why, count in sorted(jobs.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    return f"waiting: {', '.join(words)}"
+
+
+def not_sent(status: Status) -> int:
+    """Jobs that are neither in flight nor done."""
+    return status.jobs.get("pending", 0) + status.jobs.get("waiting", 0)
+
+
+def requests_line(status: Status) -> str:
+    """Requests of the last minute against the limit."""
+    limit = f" of {status.rate_per_min:,}" if status.rate_per_min is not None else ""
+    return f"requests: {status.requests_per_min:,.0f}{limit} per minute"
+
+
+def tests_line(status: Status) -> str:
+    """Tests that passed and failed so far."""
+    return f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
+
+
+def quota_words(quota: QuotaStatus) -> str:
+    """One quota: used of allotted, and what is held for requests in flight."""
+    held = f" ({quota.reserved:,} held)" if quota.reserved else ""
+    return f"{plain(quota.name)} {plain(quota.period)}: {quota.used:,} of {quota.allotted:,}{held}"
+
+
+def left_line(status: Status) -> str:
+    """How long it will take, and because of which limit; empty when that is not known."""
+    if status.seconds_left is None:
+        return ""
+    bound = f", bound by {plain(status.binding)}" if status.binding else ""
+    return f"about {duration(status.seconds_left)} left{bound}"
+
+
+def stop_lines(status: Status) -> list[str]:
+    """Why a run does not go on, and when it can."""
+    lines = [plain(status.message)] if status.message else []
+    if status.resume_at is not None:
+        lines.append(f"it can go on from {moment(status.resume_at)}")
+    return lines
+
+
+def error_lines(status: Status, most: int = 3) -> list[str]:
+    """The most frequent errors."""
+    if not status.errors:
+        return []
+    lines = [f"    {count:,} x {plain(text)}" for text, count in status.errors[:most]]
+    return ["most frequent errors:", *lines]
+
+
+def summary_lines(status: Status) -> list[str]:
+    """How a run ended: what was answered, what failed and why, and what stands in the way."""
+    lines = [f"{plain(status.run)}: {cells_line(status)}"]
+    if status.tests_passed or status.tests_failed:
+        lines.append(tests_line(status))
+    return [*lines, *error_lines(status), *stop_lines(status)]
+
+
+def runs_lines(runs: Iterable[RunInfo]) -> list[str]:
+    """One line for each run: name, state, jobs answered of all, when it was last worked on."""
+    lines = []
+    for run in runs:
+        state = run.state.value + (f" ({run.reason})" if run.reason else "")
+        done = f"{run.jobs.get('succeeded', 0):,}/{sum(run.jobs.values()):,}"
+        lines.append((plain(run.name), state, done, moment(run.updated_at), plain(run.evaluation)))
+    if not lines:
+        return ["no runs"]
+    head = ("RUN", "STATE", "JOBS", "LAST CHANGE", "EVALUATION")
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *lines]
+    ]
+
+
+def finding_lines(findings: Iterable[Finding]) -> list[str]:
+    """One line for each thing that was looked at."""
+    return [
+        f"{'ok ' if one.ok else 'BAD'}  {plain(one.name)}: {plain(one.message)}" for one in findings
+    ]
+
+
+def progress_line(status: Status) -> str:
+    """One line about a running run, for a log."""
+    reasons = ", ".join(dict.fromkeys(plain(one.why) for one in status.waiting))
+    parts = [
+        f"{status.cells_done:,}/{status.cells:,} cells",
+        f"{status.jobs.get('running', 0):,} running",
+        f"{not_sent(status):,} waiting" + (f" ({reasons})" if reasons else ""),
+        f"{status.cells_failed:,} failed",
+        requests_line(status).removeprefix("requests: "),
+        tests_line(status),
+        *(f"quota {one.used:,}/{one.allotted:,}" for one in status.quotas[:1]),
+        left_line(status),
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _expected(tests: int | None) -> str:
+    return "only the service knows" if tests is None else f"at most {tests:,} tests"
+
+
+def _hours(hours: float | None) -> str:
+    return "no limit tells" if hours is None else f"at least {duration(hours * 3600)}"

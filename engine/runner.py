@@ -1,0 +1,78 @@
+"""One attempt: run a job's coroutine under its deadline and say what it came to."""
+
+import logging
+import traceback
+from dataclasses import dataclass
+
+import anyio
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
+
+from engine.core.errors import JobError, TimedOut
+from engine.core.model import Answer, Job
+from engine.core.policy import Retry
+from engine.core.retry import Verdict, judge
+from engine.job import JobContext, JobKind
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What an attempt came to, with what is to be kept of the error."""
+
+    verdict: Verdict
+    status: int | None = None
+    detail: str | None = None
+
+
+class Runner:
+    """Runs attempts of one kind under one retry policy."""
+
+    def __init__(self, kind: JobKind, retry: Retry) -> None:
+        self._kind = kind
+        self._retry = retry
+        # tenacity's wait strategies decide the delays; the waiting itself is done by the store, where
+        # it holds no slot and survives a restart.
+        self._wait = wait_exponential(
+            multiplier=retry.base_delay_s, max=retry.max_delay_s
+        ) + wait_random(0, retry.base_delay_s / 2)
+        self._retrying = Retrying()
+
+    def delay_s(self, attempt: int) -> float:
+        """How long to wait after attempt number `attempt` (from 1): exponential, with jitter."""
+        state = RetryCallState(self._retrying, fn=None, args=(), kwargs={})
+        state.attempt_number = attempt
+        return min(self._wait(state), self._retry.max_delay_s)
+
+    async def attempt(self, job: Job, context: JobContext) -> Ended:
+        """Run one attempt to its end. Only cancellation is ever raised."""
+        try:
+            answer = await self._run(job, context)
+        except JobError as error:
+            detail = error.detail or None
+            return Ended(self._judge(job, error), error.status, detail)
+        except Exception as error:
+            logger.exception("a bug in the job kind %s", self._kind.name)
+            return Ended(self._judge(job, error), None, _where(error))
+        return Ended(judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0))
+
+    async def _run(self, job: Job, context: JobContext) -> Answer:
+        deadline_s = self._kind.deadline_s
+        with anyio.move_on_after(deadline_s) as scope:
+            return await self._kind.run(job, context)
+        assert scope.cancelled_caught, "only the deadline ends the block without an answer"
+        raise TimedOut(f"no answer within {deadline_s:g} s")
+
+    def _judge(self, job: Job, error: Exception) -> Verdict:
+        return judge(
+            error,
+            attempt=job.attempt,
+            attempts=self._retry.attempts,
+            delay_s=self.delay_s(job.attempt),
+        )
+
+
+def _where(error: Exception) -> str:
+    """The innermost lines of a traceback: where, without the values that a message may carry."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)

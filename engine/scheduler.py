@@ -1,0 +1,540 @@
+"""The loop: decide what may start, claim it, start it, settle what it came to.
+
+Deciding is `limits.Lanes`, claiming and settling are the store's, an attempt is the runner's. Here they
+are put together for one run in one process. The loop sleeps until the next time at which something may
+start, and is woken by answers; it never polls the queue.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import inf, isinf
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from engine.clock import Clock
+from engine.core.breaker import BreakerState
+from engine.core.errors import JobError, NightsweepError
+from engine.core.model import Allotment, Job
+from engine.core.policy import Limits, Retry
+from engine.core.rates import GUARD_S
+from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, interrupted
+from engine.core.status import RunState, StopReason
+from engine.job import HealthGate, JobContext, JobKind
+from engine.limits import Block, Lane, Lanes, month, next_month
+from engine.runner import Ended, Runner
+from engine.settings import Settings
+from engine.store import (
+    Bucket,
+    Claim,
+    Claimed,
+    LaneClaim,
+    LaneGrant,
+    Outcome,
+    QuotaKey,
+    RunLook,
+    Store,
+    compress,
+)
+
+logger = logging.getLogger(__name__)
+
+_HORIZON_S = 0.2
+"""How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a scheduler works on: a run, and all that its jobs need."""
+
+    run_id: int
+    run: str
+    kind: JobKind
+    limits: Limits
+    retry: Retry
+    costs_of: str
+    """Whose costs are comparable: the service's identity and evaluation."""
+    account: str
+    """The service and key whose rate and quota are shared, by their names."""
+    documents: Mapping[str, Any]
+    context: JobContext
+    gate: HealthGate | None = None
+    ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a run ended before all was answered, in words, and when going on makes sense."""
+
+    reason: StopReason
+    message: str
+    resume_at: float | None = None
+
+
+class Scheduler:
+    """Runs one run until everything has an outcome or something stands in the way."""
+
+    def __init__(
+        self, store: Store, clock: Clock, settings: Settings, assignment: Assignment
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._run = assignment
+        self._runner = Runner(assignment.kind, assignment.retry)
+        self._documents = dict(assignment.documents)
+        self.lanes = Lanes(assignment.limits, assignment.retry)
+        self.expanding = False
+        """True while the matrix is still being written: an empty queue is then not the end."""
+        self._stop: Stop | None = None
+        self._wake = anyio.Event()
+        self._idle = anyio.Event()
+        self._flying: dict[int, Lane] = {}
+        self._asked: set[str] = set()
+        self._asking: set[str] = set()
+
+    # What others may ask of it
+
+    def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None:
+        """Start nothing more; the first reason counts."""
+        if self._stop is None:
+            self._stop = Stop(reason=reason, message=message, resume_at=resume_at)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again at what may be started."""
+        self._wake.set()
+
+    async def refresh(self) -> None:
+        """Take over what the store says of the queue: new lanes, new jobs."""
+        self.lanes.refresh(await self._store.queues(self._run.run_id))
+        self.wake()
+
+    # The loop
+
+    async def run(self) -> Stop | None:
+        """Work until all jobs have an outcome (None), or until stopped (why)."""
+        await self._reclaim()
+        await self._observe_quota()
+        await self.refresh()
+        async with anyio.create_task_group() as helpers:
+            await helpers.start(self._watch, name="watch")
+            async with anyio.create_task_group() as jobs:
+                with self._store.claiming_along(self._decide, partial(self._start, jobs)):
+                    await self._loop(jobs, helpers)
+                    await self._drain(jobs)
+            helpers.cancel_scope.cancel()
+        return self._stop
+
+    async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
+        while self._stop is None:
+            self._wake = anyio.Event()
+            now = self._clock.now()
+            if self._run.limits.deadline is not None and now >= self._run.limits.deadline:
+                self.stop(StopReason.DEADLINE, "the sweep's deadline has passed")
+                continue
+            self._ask_about_health(helpers)
+            if self.lanes.wants(now):
+                self._start(jobs, await self._store.claim(self._decide))
+                continue
+            if await self._is_done():
+                return
+            until = min(self.lanes.wakes_at(now), self._run.limits.deadline or inf)
+            await self._clock.wait(self._wake, min(until, now + 3600.0))
+
+    def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
+        """Start what was claimed; nothing is awaited between the claim's commit and this."""
+        for grant in grants:
+            lane = self.lanes.lane(grant.lane)
+            lane.classes = tuple(name for name in lane.classes if name not in grant.empty_classes)
+            lane.next_at = 0.0 if grant.next_at is None else grant.next_at
+            lane.why = grant.why
+            for claimed in grant.jobs:
+                lane.in_flight += 1
+                lane.breaker = lane.breaker.started()
+                self._flying[claimed.id] = lane
+                jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
+        self.wake()
+
+    def _decide(self, settled: Sequence[Outcome]) -> Claim:
+        """What to claim, decided when the transaction runs: `settled` commits with it."""
+        now = self._clock.now()
+        freed = Counter(
+            self._flying[one.job_id].name for one in settled if one.job_id in self._flying
+        )
+        wants = self.lanes.wants(now, freed) if self._stop is None else {}
+        return Claim(
+            run_id=self._run.run_id,
+            worker_id=self._store.worker_id,
+            service=self._run.costs_of,
+            now=now,
+            horizon_s=_HORIZON_S,
+            lanes=tuple(
+                LaneClaim(
+                    lane=name,
+                    classes=self.lanes.lane(name).classes,
+                    count=count,
+                    buckets=self._buckets(name),
+                )
+                for name, count in wants.items()
+            ),
+            quotas=self._quotas(now),
+        )
+
+    async def _is_done(self) -> bool:
+        """Whether nothing is left to do here; where something is that nobody can do, why."""
+        if self.lanes.in_flight or self.expanding:
+            return False
+        waiting = list(self.lanes.waiting)
+        if not waiting:
+            # Others may still have some in flight, and what they give back is ours to take.
+            return not await self._store.has_open_jobs(self._run.run_id)
+        if any(lane.elsewhere for lane in self.lanes.lanes.values()):
+            return False
+        if all(lane.block in _HOPELESS or isinf(lane.next_at) for lane in waiting):
+            await self._give_up(waiting)
+        return False
+
+    async def _give_up(self, waiting: list[Lane]) -> None:
+        short = [lane for lane in waiting if isinf(lane.next_at) or lane.block is Block.QUOTA]
+        if short:
+            now = self._clock.now()
+            if not await self._has_more_quota(short):
+                self.stop(
+                    StopReason.QUOTA,
+                    await self._describe_quota(now),
+                    None if self._is_capped_for_good() else next_month(now),
+                )
+            return
+        names = ", ".join(sorted(lane.name for lane in waiting)[:5])
+        whys = "; ".join(sorted({lane.why for lane in waiting if lane.why})[:3])
+        self.stop(StopReason.UNHEALTHY, f"nothing can be had from {names}: {whys}")
+
+    async def _drain(self, jobs: TaskGroup) -> None:
+        """Let what is in flight come to its end: all of it was paid for."""
+        if self._stop is None or not self.lanes.in_flight:
+            return
+        hurried = self._stop.reason in (StopReason.INTERRUPTED, StopReason.CANCELLED)
+        until = self._clock.now() + (self._settings.grace_s if hurried else inf)
+        while self.lanes.in_flight:
+            self._idle = anyio.Event()
+            await self._clock.wait(self._idle, min(until, self._clock.now() + 3600.0))
+            if self._clock.now() >= until:
+                jobs.cancel_scope.cancel()
+                return
+
+    # One job
+
+    async def _work(self, claimed: Claimed, lane: Lane) -> None:
+        began = self._clock.now()
+        ended = Ended(interrupted(sent=False))
+        try:
+            if claimed.start_at > began:
+                await self._clock.sleep(claimed.start_at - began)
+            # A slot that is late is let go: used now, it could be one too many in its minute.
+            if not self._is_rated(lane) or self._clock.now() <= claimed.start_at + GUARD_S:
+                job = await self._job(claimed)
+                ended = Ended(interrupted(sent=True))
+                ended = await self._runner.attempt(job, self._run.context)
+        finally:
+            # The store shields what it is given: an outcome is recorded even of a cancelled attempt.
+            await self._settle(claimed, lane, ended, began)
+
+    async def _job(self, claimed: Claimed) -> Job:
+        parameters = dict(claimed.labels)
+        repeat = parameters.pop("repeat", claimed.repeat)
+        missing = [one for one in claimed.documents.values() if one not in self._documents]
+        if missing:
+            self._documents.update(await self._store.documents(missing))
+        for field, digest in claimed.documents.items():
+            parameters[field] = self._documents[digest]
+        return Job(
+            id=claimed.id,
+            key=claimed.key.hex(),
+            run=self._run.run,
+            parameters=parameters,
+            labels=claimed.labels,
+            repeat=repeat,
+            attempt=claimed.attempt,
+        )
+
+    async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:
+        now = self._clock.now()
+        verdict = ended.verdict
+        delay_s = getattr(verdict, "delay_s", 0.0)
+        blocked: dict[str, float] = {}
+        if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
+            lane.throttled += 1
+            delay_s = max(delay_s, self._runner.delay_s(lane.throttled) if delay_s < 1 else 0.0)
+            blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
+        try:
+            await self._store.settle(
+                Outcome(
+                    job_id=claimed.id,
+                    run_id=self._run.run_id,
+                    fence=claimed.fence,
+                    event=verdict.event,
+                    attempt_outcome=verdict.outcome,
+                    ended_at=now,
+                    service=self._run.costs_of,
+                    cost_class=claimed.cost_class,
+                    reserved=bool(self._quotas(now)),
+                    answer=verdict.answer if isinstance(verdict, Succeed) else None,
+                    raw=compress(verdict.answer.raw) if isinstance(verdict, Succeed) else b"",
+                    charged=_may_have_cost(verdict),
+                    keeps_attempt=not isinstance(verdict, GiveBack),
+                    due_at=now + delay_s if delay_s else 0.0,
+                    status=ended.status,
+                    error=None if isinstance(verdict, Succeed) else verdict.error,
+                    detail=ended.detail,
+                    blocked=blocked,
+                )
+            )
+        finally:
+            lane.in_flight -= 1
+            del self._flying[claimed.id]
+        if not isinstance(verdict, Succeed | Fail):
+            lane.offer(claimed.cost_class, now + delay_s if delay_s else 0.0)
+        self.lanes.retry_refused()
+        if not self.lanes.in_flight:
+            self._idle.set()
+        self.wake()
+        await self._learn(lane, ended, now, now - began)
+
+    async def _learn(self, lane: Lane, ended: Ended, now: float, took_s: float) -> None:
+        """What an outcome says of its lane."""
+        verdict = ended.verdict
+        before = lane.breaker.state
+        match verdict:
+            case Succeed():
+                lane.throttled = 0
+                lane.durations += (took_s - lane.durations) / 8
+                lane.concurrency = lane.concurrency.on_success(now)
+                lane.breaker = lane.breaker.succeeded()
+            case GiveBack():
+                lane.breaker = lane.breaker.unanswered()
+                await self._hold(lane, verdict)
+            case RetryLater() | Fail():
+                lane.breaker = lane.breaker.failed(verdict.fingerprint, now)
+                if lane.breaker.state is not before:
+                    await self._tell_breaker(lane, verdict.error)
+        if isinstance(verdict, RetryLater | GiveBack) and verdict.overloaded:
+            lane.concurrency = lane.concurrency.on_overload(
+                now, in_flight=lane.in_flight + 1, latency_s=took_s
+            )
+
+    async def _hold(self, lane: Lane, verdict: GiveBack) -> None:
+        match verdict.hold:
+            case Hold.QUOTA:
+                if lane.block is None:
+                    lane.block, lane.why = Block.QUOTA, verdict.error
+                    await self._note("quota", verdict.error, lane)
+            case Hold.UNAUTHORIZED:
+                self.stop(StopReason.UNAUTHORIZED, verdict.error)
+            case Hold.HEALTH if self._run.gate is not None:
+                lane.block, lane.why = Block.HEALTH, verdict.error
+            case _:
+                pass
+
+    async def _tell_breaker(self, lane: Lane, error: str) -> None:
+        if lane.breaker.state is BreakerState.PARKED:
+            lane.block, lane.why = Block.PARKED, error
+            await self._note("parked", f"the lane is given up for now: {error}", lane)
+        elif lane.breaker.state is BreakerState.OPEN:
+            lane.why = error
+            if self._run.gate is not None:
+                lane.block = Block.HEALTH
+            count = lane.breaker.failures
+            await self._note("breaker", f"{count} times in a row: {error}", lane)
+
+    # Limits
+
+    def _buckets(self, lane: str) -> tuple[Bucket, ...]:
+        """The rate rows of a lane: the key's, then the model's, which also carries a Retry-After."""
+        model = Bucket(
+            name=f"{self._run.account} {lane}",
+            rate_per_min=self._run.limits.for_lane(lane).rate_per_min,
+        )
+        if self._run.limits.rate_per_min is None:
+            return (model,)
+        return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
+
+    def _is_rated(self, lane: Lane) -> bool:
+        return any(bucket.rate_per_min is not None for bucket in self._buckets(lane.name))
+
+    def _quotas(self, now: float) -> tuple[QuotaKey, ...]:
+        return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, now)
+
+    async def _observe_quota(self) -> bool:
+        """Ask the service for its quota and set the sweep's own caps; whether the service answered."""
+        now = self._clock.now()
+        limits = self._run.limits
+        for key, allotted in (
+            (_tests_cap(self._run.run, now), limits.quota_tests),
+            (_requests_cap(self._run.run), limits.requests),
+        ):
+            if allotted is not None:
+                await self._store.cap_quota(key, allotted=allotted)
+        if self._run.ask_quota is None or not self._run.kind.uses_quota:
+            return False
+        try:
+            offered = await self._run.ask_quota()
+        except JobError as error:
+            # Not to know the quota is no reason not to start: the service itself refuses what is over.
+            await self._note("quota", f"the quota could not be asked for: {error}")
+            return False
+        if offered is None:
+            return False
+        await self._store.refresh_quota(
+            QuotaKey(name=self._run.account, period=month(now)),
+            allotted=offered.allotted,
+            used=offered.used,
+        )
+        return True
+
+    async def _has_more_quota(self, short: list[Lane]) -> bool:
+        """Whether the service, asked again, has quota for lanes that had none."""
+        keys = self._quotas(self._clock.now())
+        before = await self._store.quotas(keys)
+        if not await self._observe_quota():
+            return False
+        after = await self._store.quotas(keys)
+        gained = any(
+            after[name].room > before[name].room for name in after if name in before
+        ) or bool(set(after) - set(before))
+        for lane in short if gained else ():
+            lane.block = None if lane.block is Block.QUOTA else lane.block
+            lane.next_at = 0.0
+        return gained
+
+    def _is_capped_for_good(self) -> bool:
+        return self._run.limits.requests is not None
+
+    async def _describe_quota(self, now: float) -> str:
+        told = [lane.why for lane in self.lanes.waiting if lane.block is Block.QUOTA and lane.why]
+        rows = await self._store.quotas(self._quotas(now))
+        parts = [
+            f"{name}: {state.used + state.overrun} of {state.allotted} used"
+            for (name, _), state in sorted(rows.items())
+        ]
+        return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
+
+    # Health
+
+    def _ask_about_health(self, helpers: TaskGroup) -> None:
+        """Have the gate asked about lanes that it has not opened."""
+        if self._run.gate is None:
+            return
+        for lane in self.lanes.waiting:
+            if lane.name not in self._asked:
+                self._asked.add(lane.name)
+                lane.block = Block.HEALTH
+                lane.why = "its health is being asked for"
+            elif lane.block is not Block.HEALTH or lane.name in self._asking:
+                continue
+            self._asking.add(lane.name)
+            helpers.start_soon(self._ask_until_healthy, lane, name=f"health {lane.name}")
+
+    async def _ask_until_healthy(self, lane: Lane) -> None:
+        assert self._run.gate is not None
+        try:
+            for attempt in range(1, self._run.retry.attempts + 1):
+                try:
+                    health = await self._run.gate.check(lane.name)
+                    said, healthy = health.message or "unhealthy", health.healthy
+                except JobError as error:
+                    said, healthy = str(error), False
+                if healthy:
+                    lane.block, lane.why = None, ""
+                    return
+                lane.why = f"unhealthy: {said}"
+                await self._note("health", lane.why, lane)
+                await self._clock.sleep(self._runner.delay_s(attempt))
+            lane.block = Block.PARKED
+        finally:
+            self._asking.discard(lane.name)
+            self.wake()
+
+    # Other processes
+
+    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
+        """Notice what other processes do: a pause, a cancel, new jobs, a death."""
+        task_status.started()
+        seen: RunLook | None = None
+        beat_at = self._clock.now() + self._settings.heartbeat_s
+        while True:
+            await self._clock.sleep(self._settings.poll_s)
+            try:
+                if self._clock.now() >= beat_at:
+                    await self._store.beat()
+                    beat_at = self._clock.now() + self._settings.heartbeat_s
+                seen = await self._look(seen)
+            except NightsweepError as error:
+                # A store that is held or full for a moment: the writer says so where it matters.
+                logger.warning("cannot look at the store: %s", error)
+
+    async def _look(self, seen: RunLook | None) -> RunLook:
+        run = await self._store.look(self._run.run_id)
+        if run.state is RunState.PAUSED:
+            self.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
+        elif run.state is RunState.CANCELLED:
+            self.stop(StopReason.CANCELLED, "cancelled")
+        others = await self._store.other_workers()
+        if others:
+            await self._reclaim()
+            self.lanes.observe_elsewhere(await self._store.running_elsewhere(self._run.run_id))
+        if others or run != seen:
+            await self.refresh()
+        return run
+
+    async def _reclaim(self) -> None:
+        again, spent = await self._store.reclaim_from_dead(attempts=self._run.retry.attempts)
+        if again or spent:
+            message = f"{again} jobs of a process that died are sent again"
+            await self._note("reclaimed", message + (f", {spent} have failed" if spent else ""))
+
+    async def _note(self, kind: str, message: str, lane: Lane | None = None) -> None:
+        name = None if lane is None else lane.name
+        logger.info("%s: %s", kind, message, extra={"run": self._run.run, "lane": name})
+        await self._store.note(self._run.run_id, kind, message, lane=name)
+
+
+_HOPELESS = (Block.QUOTA, Block.PARKED, Block.UNAUTHORIZED)
+
+
+def quota_keys(
+    kind: JobKind, limits: Limits, run: str, account: str, now: float
+) -> tuple[QuotaKey, ...]:
+    """The quota rows that apply to a run at a time; one that the store does not have is not finite."""
+    keys = []
+    if kind.uses_quota:
+        keys.append(QuotaKey(name=account, period=month(now)))
+        if limits.quota_tests is not None:
+            keys.append(_tests_cap(run, now))
+    if limits.requests is not None:
+        keys.append(_requests_cap(run))
+    return tuple(keys)
+
+
+def _tests_cap(run: str, now: float) -> QuotaKey:
+    return QuotaKey(name=f"run {run}", period=month(now))
+
+
+def _requests_cap(run: str) -> QuotaKey:
+    return QuotaKey(name=f"requests of {run}", period="run", counts_requests=True)
+
+
+def _may_have_cost(verdict: Succeed | RetryLater | GiveBack | Fail) -> bool:
+    """Whether an attempt may have used quota; only what surely did not gets its reservation back."""
+    match verdict:
+        case Succeed():
+            return True
+        case GiveBack():
+            # A refusal costs nothing; a request that we broke off may have been worked on.
+            return verdict.sent and verdict.hold is Hold.JOB
+        case RetryLater() | Fail():
+            return verdict.sent

@@ -1,0 +1,37 @@
+"""How the engine itself behaves: read once at the edge, from the environment, and passed down."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from engine.core.errors import UsageError
+
+_PREFIX = "NIGHTSWEEP_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times in seconds. Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S."""
+
+    grace_s: float = 10.0
+    """How long requests in flight may still take after a first Ctrl-C."""
+    poll_s: float = 1.0
+    """How often a run looks for a pause, a cancel and new jobs from other processes."""
+    heartbeat_s: float = 5.0
+    """How often a worker says that it is alive."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings of an environment; raises UsageError for one that is no positive number."""
+        values: dict[str, float] = {}
+        for field in fields(cls):
+            name = _PREFIX + field.name.upper()
+            if (text := environment.get(name)) is None:
+                continue
+            try:
+                values[field.name] = float(text)
+            except ValueError:
+                raise UsageError(f"{name}: {text!r} is not a number of seconds") from None
+            if not 0 < values[field.name] < 86_400:
+                raise UsageError(f"{name}: {text} is not between 0 and 86400 seconds")
+        return cls(**values)

@@ -1,0 +1,93 @@
+"""Connections to the database: one for writing, a few for reading.
+
+A write transaction begins with BEGIN IMMEDIATE, so that it never fails half-way for want of the
+write lock; a read begins plainly and sees one snapshot.
+
+Readers are asynchronous. The writer is not: it runs whole transactions in a thread of their own.
+Measured on two cores with 64 requests in flight, a transaction of some fifteen statements needed
+about fifty hops between the event loop and aiosqlite's thread, each waiting for its turn on a busy
+loop; now it is one.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, QueuePool
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT_S = 30.0
+_READERS = 4
+
+
+class Databases:
+    """The pools of one process on one store: `write()` and `read()` give a transaction each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
+        self._writer = create_engine(
+            f"sqlite:///{path}",
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            connect_args={**options, "check_same_thread": False},
+        )
+        self._reader = create_async_engine(
+            f"sqlite+aiosqlite:///{path}",
+            poolclass=AsyncAdaptedQueuePool,
+            pool_size=_READERS,
+            max_overflow=0,
+            pool_timeout=BUSY_TIMEOUT_S,
+            connect_args=options,
+        )
+        _prepare(self._writer, begin="BEGIN IMMEDIATE", cache_kib=65_536)
+        _prepare(self._reader.sync_engine, begin="BEGIN", cache_kib=16_384)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction: committed at the end of the block, rolled back if it raises.
+
+        Blocking: for the writer's thread.
+        """
+        with self._writer.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """One consistent snapshot. Keep it short: it holds back the checkpoint of the log."""
+        async with self._reader.begin() as connection:
+            yield connection
+
+    async def ask(self, question: Callable[[Connection], T]) -> T:
+        """The answer to one question, from one snapshot."""
+        async with self.read() as connection:
+            return await connection.run_sync(question)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._reader.dispose()
+        self._writer.dispose()
+
+
+def _prepare(database: Engine, *, begin: str, cache_kib: int) -> None:
+    @event.listens_for(database, "connect")
+    def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        cursor: Any = connection.cursor()
+        # An answer is acknowledged only when it would survive a power cut.
+        cursor.execute("PRAGMA synchronous = FULL")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute(f"PRAGMA cache_size = -{cache_kib}")
+        cursor.execute("PRAGMA temp_store = MEMORY")
+        cursor.execute("PRAGMA journal_size_limit = 67108864")
+        cursor.close()
+
+    @event.listens_for(database, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

@@ -1,0 +1,96 @@
+"""Whether a path can hold a store, said before SQLite is asked."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+from engine.core.errors import StoreError
+
+_NETWORK_FILE_SYSTEMS = frozenset(
+    {"afs", "ceph", "cifs", "coda", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre"}
+    | {"ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
+)
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+def prepare(path: Path) -> None:
+    """Make sure that a store can live at `path`, creating an empty file of mode 0600 if there is none.
+
+    Raises StoreError saying what stands in the way: a missing or unwritable folder, a read-only
+    file, a file that is no database, a network file system.
+    """
+    folder = path.parent
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder; name a file for the store")
+    if not folder.is_dir():
+        raise StoreError(f"{path}: the folder {folder} does not exist; create it first")
+    kind = file_system(folder)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StoreError(
+            f"{path}: is on a network file system ({kind}), where SQLite's locks cannot be trusted;"
+            " put the store on a local disk with --store"
+        )
+    if not os.access(folder, os.W_OK):
+        raise StoreError(
+            f"{path}: the folder {folder} is not writable; choose another with --store"
+        )
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE_MAGIC))
+    except PermissionError:
+        raise StoreError(f"{path}: cannot be written by this user; mend its permissions") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
+    if head and head != _SQLITE_MAGIC:
+        raise StoreError(
+            f"{path}: is not a Nightsweep store (no SQLite database); name another file"
+        )
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system that holds `folder`, or "" where the machine does not say."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    where = folder.resolve()
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        mount = Path(left.split()[4].encode().decode("unicode_escape"))
+        if len(mount.parts) > best and where.is_relative_to(mount):
+            best, kind = len(mount.parts), right.split()[0]
+    return kind
+
+
+def explain(error: BaseException, path: Path) -> StoreError:
+    """A database error in the user's words."""
+    original = getattr(error, "orig", None) or error
+    text = str(original)
+    code = getattr(original, "sqlite_errorcode", None)
+    primary = code & 0xFF if isinstance(code, int) else None
+    match primary:
+        case sqlite3.SQLITE_FULL:
+            return StoreError(f"{path}: the disk is full; free some space, then resume")
+        case sqlite3.SQLITE_NOTADB:
+            return StoreError(f"{path}: is not a Nightsweep store (no SQLite database)")
+        case sqlite3.SQLITE_CORRUPT:
+            return StoreError(f"{path}: the database is damaged ({text}); restore a backup")
+        case sqlite3.SQLITE_READONLY:
+            return StoreError(f"{path}: the store is read-only; mend its permissions")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreError(f"{path}: another process holds the store for too long; try again")
+        case _:
+            return StoreError(f"{path}: {text}")
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether a database error may go away by itself: a full disk, a store that is held."""
+    code = getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+    )

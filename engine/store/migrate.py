@@ -1,0 +1,92 @@
+"""Bringing a store to the schema that this version of the code speaks.
+
+All or nothing, and safe with several processes opening one store: a lock file lets one of them
+migrate while the others wait, and the whole migration is one transaction.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection
+from sqlalchemy.pool import NullPool
+
+from engine.core.errors import StoreError
+from engine.store.connection import BUSY_TIMEOUT_S
+from engine.store.location import explain
+from engine.store.schema import HEAD
+
+
+def migrations_folder() -> Path:
+    """Where the revisions are: beside this module in a wheel, in alembic/ in a checkout."""
+    installed = Path(__file__).parent / "migrations"
+    return installed if installed.is_dir() else Path(__file__).parents[2] / "alembic"
+
+
+def migrate(path: Path, lock: Path) -> None:
+    """Create the tables in an empty store or bring an older one up to date.
+
+    Raises StoreError for a store of a newer version, and whenever the store cannot be migrated; it is
+    then as it was. Blocking: call it in a thread.
+    """
+    try:
+        if _revision(path) == HEAD:
+            return
+        with FileLock(lock, timeout=BUSY_TIMEOUT_S, mode=0o600):
+            if (found := _revision(path)) != HEAD:
+                _upgrade(path, found)
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    except Timeout:
+        raise StoreError(f"{path}: another process has been migrating it for too long") from None
+
+
+def _revision(path: Path) -> str | None:
+    """The store's revision, None for an empty file; raises StoreError for someone else's database."""
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        if "alembic_version" not in tables:
+            if tables:
+                raise StoreError(f"{path}: is a database of another program; name another file")
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return str(row[0]) if row else None
+
+
+def _upgrade(path: Path, found: str | None) -> None:
+    # Alembic takes a tenth of a second to import: only a store that needs it pays for it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise StoreError(
+            f"{path}: was written by a newer version of Nightsweep (schema {found}, this one knows"
+            f" up to {HEAD}); upgrade with `pip install -U nightsweep`"
+        )
+    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as plain:
+        plain.execute("PRAGMA journal_mode = WAL")
+    database = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+    )
+
+    @event.listens_for(database, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise StoreError(
+                f"{path}: migration would break {len(broken)} references; nothing changed"
+            )

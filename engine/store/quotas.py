@@ -1,0 +1,244 @@
+"""Quota rows: what was allotted, what is used, and what is held for requests in flight.
+
+Nothing is sent before its cost is reserved. While the cost of a class is unknown, one job of it goes
+first and its siblings wait for the answer, which tells what they will cost.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import RowMapping, bindparam, delete, select, tuple_
+from sqlalchemy.engine import Connection
+
+from engine.core import quota as arithmetic
+from engine.core.quota import QuotaState
+from engine.store.dialect import insert
+from engine.store.requests import Claim, Claimed, Outcome, QuotaKey
+from engine.store.schema import cost, quota, reservation
+
+GUESS_TESTS = 100
+"""What is held for a class that nobody has seen the cost of, where no other class tells more."""
+
+
+@dataclass(slots=True)
+class Admission:
+    """The quota rows of one claim: read once, reserved from in memory, written once."""
+
+    keys: tuple[QuotaKey, ...] = ()
+    states: dict[QuotaKey, QuotaState] = field(default_factory=dict)
+    costs: dict[str, int] = field(default_factory=dict)
+    probing: set[str] = field(default_factory=set)
+    """Classes of unknown cost that have a job in flight."""
+    refusals: dict[str, str] = field(default_factory=dict)
+    """Classes of which no job can be sent now, and why."""
+
+    def reserve(self, cost_class: str, expected_tests: int | None) -> int | None:
+        """Hold what one job may cost; the tests held, or None when it has to wait."""
+        if not self.keys:
+            return 0
+        room = min(
+            (self.states[key].room for key in self.keys if not key.counts_requests), default=None
+        )
+        known = self.costs.get(cost_class) if expected_tests is None else expected_tests
+        is_probe = known is None and room is not None
+        if is_probe and cost_class in self.probing:
+            self.refusals[cost_class] = "first answer"
+            return None
+        tests = self._guess(room) if known is None else known
+        wanted = {key: 1 if key.counts_requests else tests for key in self.keys}
+        if any(self.states[key].room < amount for key, amount in wanted.items()):
+            self.refusals[cost_class] = "quota"
+            return None
+        for key, amount in wanted.items():
+            self.states[key] = arithmetic.reserve(self.states[key], amount)
+        if is_probe:
+            self.probing.add(cost_class)
+        return tests
+
+    def _guess(self, room: int | None) -> int:
+        guess = max((*self.costs.values(), GUESS_TESTS))
+        return guess if room is None else max(1, min(guess, room))
+
+    def refund(self, cost_class: str, tests: int) -> None:
+        """Give back what was held for a job that is not sent after all."""
+        for key in self.keys:
+            self.states[key] = arithmetic.refund(
+                self.states[key], 1 if key.counts_requests else tests
+            )
+        self.probing.discard(cost_class)
+
+    def save(self, connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
+        """Write the rows, and for each job what is held for it."""
+        if not self.keys:
+            return
+        _write(connection, {(key.name, key.period): one for key, one in self.states.items()})
+        connection.execute(
+            reservation.insert(),
+            [
+                {
+                    "job_id": one.id,
+                    "fence": one.fence,
+                    "name": key.name,
+                    "period": key.period,
+                    "run_id": request.run_id,
+                    "worker": request.worker_id,
+                    "probe_of": one.cost_class if one.cost_class in self.probing else None,
+                    "counts_requests": key.counts_requests,
+                    "held": 1 if key.counts_requests else one.reserved,
+                }
+                for one in claimed
+                for key in self.keys
+            ],
+        )
+
+
+def load(connection: Connection, request: Claim) -> Admission:
+    """The quotas that a claim has to keep; nothing to keep, nothing is read."""
+    if not request.quotas:
+        return Admission()
+    found = _read(connection, [(key.name, key.period) for key in request.quotas])
+    # A quota that no row tells of is not finite.
+    keys = tuple(key for key in request.quotas if (key.name, key.period) in found)
+    costs = connection.execute(
+        select(cost.c.cost_class, cost.c.tests).where(cost.c.service == request.service)
+    )
+    probes = connection.execute(
+        select(reservation.c.probe_of)
+        .where(reservation.c.run_id == request.run_id, reservation.c.probe_of.is_not(None))
+        .distinct()
+    )
+    known: dict[str, int] = dict(costs.tuples().all())
+    return Admission(
+        keys=keys,
+        states={key: found[key.name, key.period] for key in keys},
+        costs=known,
+        probing={name for (name,) in probes if name not in known},
+    )
+
+
+def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """Replace what was held for these attempts by what they cost."""
+    by_attempt = {(one.job_id, one.fence): one for one in outcomes}
+
+    def spent(row: RowMapping) -> int | None:
+        one = by_attempt[row["job_id"], row["fence"]]
+        if one.answer is not None and not row["counts_requests"]:
+            return one.answer.measurement.tests
+        return row["held"] if one.charged else None
+
+    _settle(
+        connection,
+        reservation.c.job_id.in_([one.job_id for one in outcomes]),
+        lambda row: (row["job_id"], row["fence"]) in by_attempt,
+        spent,
+    )
+
+
+def charge_lost(connection: Connection, worker_id: str) -> None:
+    """Count all that was held for a dead worker's requests as spent: nobody knows better."""
+    _settle(
+        connection, reservation.c.worker == worker_id, lambda _: True, lambda row: int(row["held"])
+    )
+
+
+def refresh(connection: Connection, key: QuotaKey, *, allotted: int, used: int) -> None:
+    """Take over what the service itself says of its quota, beside what we hold for requests in flight."""
+    found = _read(connection, [(key.name, key.period)])
+    held = found[key.name, key.period].reserved if found else 0
+    state = arithmetic.refreshed(allotted=allotted, used=used, reserved=held)
+    _write(connection, {(key.name, key.period): state})
+
+
+def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
+    """Set what a user allows, keeping what is used."""
+    found = _read(connection, [(key.name, key.period)])
+    before = found.get((key.name, key.period), QuotaState(allotted=allotted))
+    state = arithmetic.refreshed(
+        allotted=allotted, used=before.used + before.overrun, reserved=before.reserved
+    )
+    _write(connection, {(key.name, key.period): state})
+
+
+def lift(connection: Connection, key: QuotaKey) -> None:
+    """Forget a cap that the sweep no longer names, unless something is held under it."""
+    connection.execute(
+        delete(quota).where(
+            quota.c.name == key.name, quota.c.period == key.period, quota.c.reserved == 0
+        )
+    )
+
+
+def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
+    """The rows of `keys` that there are, by name and period."""
+    return _read(connection, [(key.name, key.period) for key in keys])
+
+
+def _settle(
+    connection: Connection,
+    where: Any,
+    chosen: Callable[[RowMapping], bool],
+    spent: Callable[[RowMapping], int | None],
+) -> None:
+    rows = (connection.execute(select(reservation).where(where))).mappings().all()
+    held = [row for row in rows if chosen(row)]
+    if not held:
+        return
+    states = _read(connection, {(row["name"], row["period"]) for row in held})
+    for row in held:
+        name = (row["name"], row["period"])
+        tests = spent(row)
+        states[name] = (
+            arithmetic.refund(states[name], row["held"])
+            if tests is None
+            else arithmetic.settle(states[name], row["held"], tests)
+        )
+    _write(connection, states)
+    connection.execute(
+        delete(reservation).where(
+            reservation.c.job_id == bindparam("job"),
+            reservation.c.fence == bindparam("number"),
+        ),
+        [{"job": row["job_id"], "number": row["fence"]} for row in held],
+    )
+
+
+def _read(
+    connection: Connection, names: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], QuotaState]:
+    rows = connection.execute(
+        select(quota).where(tuple_(quota.c.name, quota.c.period).in_(list(names)))
+    )
+    return {
+        (row["name"], row["period"]): QuotaState(
+            allotted=row["allotted"],
+            used=row["used"],
+            reserved=row["reserved"],
+            overrun=row["overrun"],
+        )
+        for row in rows.mappings()
+    }
+
+
+def _write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) -> None:
+    statement = insert(connection, quota)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name", "period"],
+            set_={
+                column: statement.excluded[column]
+                for column in ("allotted", "used", "reserved", "overrun")
+            },
+        ),
+        [
+            {
+                "name": name,
+                "period": period,
+                "allotted": state.allotted,
+                "used": state.used,
+                "reserved": state.reserved,
+                "overrun": state.overrun,
+            }
+            for (name, period), state in sorted(states.items())
+        ],
+    )

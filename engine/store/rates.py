@@ -1,0 +1,118 @@
+"""Rate rows: shared by every process on the store, and read by the next one to start."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
+
+from engine.core import rates
+from engine.store.dialect import insert
+from engine.store.requests import Bucket
+from engine.store.schema import rate_bucket
+
+
+@dataclass(slots=True)
+class Row:
+    """One rate row within a transaction."""
+
+    log: rates.RateLog = rates.EMPTY
+    blocked_until: float = 0.0
+
+
+@dataclass(slots=True)
+class Buckets:
+    """The rate rows of one transaction: read once, taken from in memory, written once."""
+
+    rows: dict[str, Row]
+    changed: set[str] = field(default_factory=set)
+
+    def next_at(self, buckets: Iterable[Bucket], now: float) -> tuple[float, str]:
+        """When one request could start at the earliest within all `buckets`, and what it waits for."""
+        earliest, why = now, ""
+        for bucket in buckets:
+            row = self.rows[bucket.name]
+            if row.blocked_until > earliest:
+                earliest, why = row.blocked_until, "held by the service"
+            if bucket.rate_per_min is not None:
+                taken = rates.take(
+                    row.log, now=now, rate_per_min=bucket.rate_per_min, want=0, not_before=earliest
+                )
+                if taken.next_at > earliest:
+                    earliest, why = taken.next_at, "rate"
+        return earliest, why
+
+    def take(
+        self, buckets: Iterable[Bucket], *, want: int, now: float, horizon_s: float
+    ) -> tuple[float, ...]:
+        """Up to `want` start times within all `buckets` at once, none later than the horizon."""
+        limited = [bucket for bucket in buckets if bucket.rate_per_min is not None]
+        slots: list[float] = []
+        while len(slots) < want:
+            at, _ = self.next_at(buckets, now)
+            if at > now + horizon_s:
+                break
+            if not limited:
+                return (at,) * want
+            for bucket in limited:
+                assert bucket.rate_per_min is not None
+                row = self.rows[bucket.name]
+                taken = rates.take(
+                    row.log,
+                    now=now,
+                    rate_per_min=bucket.rate_per_min,
+                    want=1,
+                    horizon_s=horizon_s,
+                    not_before=at,
+                )
+                row.log = taken.log
+                self.changed.add(bucket.name)
+            slots.append(at)
+        return tuple(slots)
+
+
+def load(connection: Connection, names: Iterable[str]) -> Buckets:
+    """The rows of `names`, new ones where there are none."""
+    wanted = sorted(set(names))
+    rows = {name: Row() for name in wanted}
+    found = connection.execute(
+        select(rate_bucket).where(rate_bucket.c.name.in_(bindparam("names", expanding=True))),
+        {"names": wanted},
+    )
+    for name, log, blocked_until in found:
+        rows[name] = Row(rates.decode(log), blocked_until)
+    return Buckets(rows)
+
+
+def save(connection: Connection, buckets: Buckets) -> None:
+    """Write the rows that were taken from."""
+    if not buckets.changed:
+        return
+    statement = insert(connection, rate_bucket)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={
+                "log": statement.excluded.log,
+                "blocked_until": statement.excluded.blocked_until,
+            },
+        ),
+        [
+            {
+                "name": name,
+                "log": rates.encode(buckets.rows[name].log),
+                "blocked_until": buckets.rows[name].blocked_until,
+            }
+            for name in sorted(buckets.changed)
+        ],
+    )
+
+
+def block(connection: Connection, until: Mapping[str, float]) -> None:
+    """Let nobody start within these rows before a time; a later time that is there stays."""
+    buckets = load(connection, until)
+    for name, time in until.items():
+        if time > buckets.rows[name].blocked_until:
+            buckets.rows[name].blocked_until = time
+            buckets.changed.add(name)
+    save(connection, buckets)

@@ -1,0 +1,123 @@
+"""What the scheduler asks of the store, and what it is told: plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.core.model import Answer
+from engine.core.states import AttemptOutcome, Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A rate row by name, and its limit; without one the row only carries `blocked_until`."""
+
+    name: str
+    rate_per_min: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaKey:
+    """A quota row: whose it is and for which period, such as `2026-11`."""
+
+    name: str
+    period: str
+    counts_requests: bool = False
+    """A cap on requests: each job costs one, whatever tests it makes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneClaim:
+    """Up to `count` jobs of one lane, from its cost classes in order, within its rates."""
+
+    lane: str
+    classes: tuple[str, ...]
+    count: int
+    buckets: tuple[Bucket, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One claim over several lanes, in one transaction."""
+
+    run_id: int
+    worker_id: str
+    service: str
+    """Whose known costs apply: the service's identity and evaluation."""
+    now: float
+    horizon_s: float
+    lanes: tuple[LaneClaim, ...]
+    quotas: tuple[QuotaKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """A job that is now ours under `fence`; its request may start within a guard of `start_at`."""
+
+    id: int
+    fence: int
+    attempt: int
+    key: bytes
+    lane: str
+    cost_class: str
+    labels: Mapping[str, Any]
+    documents: Mapping[str, str]
+    repeat: int
+    start_at: float
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneGrant:
+    """What a lane got; `next_at` and `why` say when asking again makes sense, and what it waits for."""
+
+    lane: str
+    jobs: tuple[Claimed, ...] = ()
+    next_at: float | None = None
+    why: str = ""
+    empty_classes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What one attempt came to, to be recorded once and for all."""
+
+    job_id: int
+    run_id: int
+    fence: int
+    event: Event
+    attempt_outcome: AttemptOutcome
+    ended_at: float
+    service: str
+    cost_class: str
+    reserved: bool = False
+    """Whether quota was held for the attempt."""
+    answer: Answer | None = None
+    raw: bytes = b""
+    """The answer's bytes, compressed."""
+    charged: bool = True
+    """Whether the attempt may have cost quota; False gives back what was reserved for it."""
+    keeps_attempt: bool = True
+    """False gives the attempt back: nobody's fault."""
+    due_at: float = 0.0
+    status: int | None = None
+    error: str | None = None
+    detail: str | None = None
+    blocked: Mapping[str, float] = field(default_factory=dict)
+    """Rate rows that nobody may use before a time: Retry-After, for all processes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A row of `job` as the matrix asks for it."""
+
+    key: bytes
+    family: bytes | None
+    lane: str
+    cost_class: str
+    expected_tests: int | None
+    labels: Mapping[str, Any]
+    documents: Mapping[str, str]
+    repeat: int
+    threshold: float | None
+    cells: tuple[float, ...]

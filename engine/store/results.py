@@ -1,0 +1,223 @@
+"""Reading a run: its totals, derived from rows whenever they are asked for, and its results."""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy.engine import Connection
+
+from engine.core.states import State
+from engine.store.connection import Databases
+from engine.store.queue import CLAIMABLE, decompress
+from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run
+from engine.store.submission import RunRow, run_row
+
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What the rows of a run add up to; only what the sweep still asks for is counted."""
+
+    jobs: Mapping[State, int]
+    cells: Mapping[State, int]
+    lanes: Mapping[str, Mapping[State, int]]
+    """Jobs by lane and state."""
+    passed: int
+    failed: int
+    tests: int
+    sent_last_minute: int
+    errors: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job and what is known of it, for result rows and reports."""
+
+    id: int
+    labels: Mapping[str, Any]
+    state: State
+    threshold: float | None
+    cells: tuple[float, ...]
+    error: str | None
+    passed: int | None
+    failed: int | None
+    scores: tuple[float, ...] | None
+    note: str | None
+    reused: bool
+
+
+def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
+    """Count a run."""
+    jobs = dict.fromkeys(State, 0)
+    cells = dict.fromkeys(State, 0)
+    lanes: dict[str, dict[State, int]] = {}
+    counted = connection.execute(
+        select(job.c.state, job.c.lane, func.count(), func.sum(job.c.cell_count))
+        .where(job.c.run_id == run_id, job.c.cell_count > 0)
+        .group_by(job.c.state, job.c.lane)
+    )
+    for state_text, lane, job_count, cell_count in counted:
+        state = State(state_text)
+        jobs[state] += job_count
+        cells[state] += cell_count
+        lanes.setdefault(lane, dict.fromkeys(State, 0))[state] = job_count
+    summed = connection.execute(
+        select(
+            func.coalesce(func.sum(result.c.passed), 0),
+            func.coalesce(func.sum(result.c.failed), 0),
+            func.coalesce(func.sum(result.c.tests), 0),
+        ).where(result.c.run_id == run_id)
+    )
+    passed, failed, tests = summed.one()
+    return Totals(
+        jobs=jobs,
+        cells=cells,
+        lanes=lanes,
+        passed=passed,
+        failed=failed,
+        tests=tests,
+        sent_last_minute=sent_since(connection, run_id, now - 60.0),
+        errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
+    )
+
+
+def sent_since(connection: Connection, run_id: int, since: float) -> int:
+    """How many requests of a run have started since a time."""
+    query = select(func.count()).where(attempt.c.run_id == run_id, attempt.c.sent_at > since)
+    return (connection.execute(query)).scalar_one()
+
+
+def _errors(connection: Connection, run_id: int) -> tuple[tuple[str, int], ...]:
+    rows = connection.execute(
+        select(func.coalesce(job.c.error, ""), func.count())
+        .where(job.c.run_id == run_id, job.c.state == State.FAILED, job.c.cell_count > 0)
+        .group_by(job.c.error)
+        .order_by(func.count().desc())
+        .limit(5)
+    )
+    return tuple((error, count) for error, count in rows)
+
+
+def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
+    """The cost classes, in order, in which each lane of a run has jobs to be claimed."""
+    found: dict[str, list[str]] = {}
+    next_pair = (
+        select(job.c.lane, job.c.cost_class)
+        .where(job.c.run_id == run_id, CLAIMABLE)
+        .order_by(job.c.lane, job.c.cost_class)
+        .limit(1)
+    )
+    query = next_pair
+    while (row := (connection.execute(query)).first()) is not None:
+        found.setdefault(row.lane, []).append(row.cost_class)
+        # Hops along the index from one pair to the next, however many jobs lie between.
+        query = next_pair.where(
+            tuple_(job.c.lane, job.c.cost_class) > tuple_(row.lane, row.cost_class)
+        )
+    return {lane: tuple(classes) for lane, classes in found.items()}
+
+
+def open_jobs(connection: Connection, run_id: int) -> bool:
+    """Whether a run has any job that is neither answered, failed nor cancelled."""
+    for where in (CLAIMABLE, job.c.state == State.RUNNING):
+        query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
+        if (connection.execute(query)).first() is not None:
+            return True
+    return False
+
+
+def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
+    """All runs, the latest first, with their jobs by state."""
+    rows = connection.execute(select(run).order_by(run.c.updated_at.desc(), run.c.id.desc()))
+    found = [run_row(row) for row in rows.mappings()]
+    counts = connection.execute(
+        select(job.c.run_id, job.c.state, func.count())
+        .where(job.c.cell_count > 0)
+        .group_by(job.c.run_id, job.c.state)
+    )
+    jobs: dict[int, dict[State, int]] = {one.id: dict.fromkeys(State, 0) for one in found}
+    for run_id, state, count in counts:
+        jobs[run_id][State(state)] = count
+    return [(one, jobs[one.id]) for one in found]
+
+
+async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
+    """The jobs of a run with their numbers, in the order they were asked for, a page at a time."""
+    query = (
+        select(
+            job.c.id,
+            job.c.labels,
+            job.c.state,
+            job.c.threshold,
+            job.c.cells,
+            job.c.error,
+            result.c.passed,
+            result.c.failed,
+            result.c.scores,
+            result.c.note,
+            result.c.reused_from,
+        )
+        .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
+        .where(job.c.run_id == run_id, job.c.id > bindparam("after"), job.c.cell_count > 0)
+        .order_by(job.c.id)
+        .limit(_PAGE)
+    )
+    after = 0
+    while True:
+        async with databases.read() as connection:
+            page: Sequence[Any] = (await connection.execute(query, {"after": after})).all()
+        for row in page:
+            yield JobRow(
+                id=row.id,
+                labels=json.loads(row.labels),
+                state=State(row.state),
+                threshold=row.threshold,
+                cells=tuple(json.loads(row.cells)),
+                error=row.error,
+                passed=row.passed,
+                failed=row.failed,
+                scores=None if row.scores is None else tuple(json.loads(row.scores)),
+                note=row.note,
+                reused=row.reused_from is not None,
+            )
+        if len(page) < _PAGE:
+            return
+        after = page[-1].id
+
+
+def raw_answer(connection: Connection, job_id: int) -> bytes | None:
+    """The bytes of a job's answer as they were received, or None while it has none."""
+    source = func.coalesce(result.c.reused_from, result.c.job_id)
+    query = (
+        select(answer.c.raw)
+        .select_from(result.join(answer, answer.c.job_id == source))
+        .where(result.c.job_id == job_id)
+    )
+    kept = (connection.execute(query)).scalar()
+    return None if kept is None else decompress(kept)
+
+
+def blocked_until(connection: Connection, names: Iterable[str]) -> dict[str, float]:
+    """Until when the service holds these rate rows."""
+    rows = connection.execute(
+        select(rate_bucket.c.name, rate_bucket.c.blocked_until).where(
+            rate_bucket.c.name.in_(list(names))
+        )
+    )
+    return dict(rows.tuples().all())
+
+
+def events(
+    connection: Connection, run_id: int, *, limit: int = 100
+) -> list[tuple[float, str, str | None, str]]:
+    """The latest events of a run, oldest first: (time, kind, lane, message)."""
+    rows = connection.execute(
+        select(event.c.at, event.c.kind, event.c.lane, event.c.message)
+        .where(event.c.run_id == run_id)
+        .order_by(event.c.id.desc())
+        .limit(limit)
+    )
+    return [(row.at, row.kind, row.lane, row.message) for row in reversed(rows.all())]

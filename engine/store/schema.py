@@ -1,0 +1,261 @@
+"""The tables. The database repeats the invariants of the states as CHECKs.
+
+All times are seconds since the Unix epoch. A run's totals are always derived from `job` and
+`result`; nothing is counted on the side.
+"""
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from engine.core.states import AttemptOutcome, State
+from engine.core.status import RunState
+
+HEAD = "0001"
+"""The newest revision in alembic/versions: what this version of the code reads and writes."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: type[State] | type[RunState] | type[AttemptOutcome]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+run = Table(
+    "run",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("service", Text, nullable=False),
+    Column("evaluation", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    # What the answers depend on beside the job's parameters, such as the service's base URL.
+    Column("identity", Text, nullable=False),
+    Column("sweep", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    # The digest whose matrix is wholly in `job`; another than `digest` while expansion is unfinished.
+    Column("expanded", Text),
+    Column("generation", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("resume_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    CheckConstraint(_one_of("state", RunState), name="state"),
+)
+
+document = Table(
+    "document",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("content", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),
+    Column("ended_at", Float),
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    # The key without the folded threshold: answers of one family can serve each other's cells.
+    Column("family", LargeBinary),
+    Column("generation", Integer, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("cost_class", Text, nullable=False),
+    Column("expected_tests", Integer),
+    Column("labels", Text, nullable=False),
+    Column("documents", Text, nullable=False),
+    Column("repeat", Integer, nullable=False),
+    # The threshold that is sent; null where the kind has none.
+    Column("threshold", Float),
+    # The thresholds that this job answers, a JSON list; empty where the kind has none.
+    Column("cells", Text, nullable=False),
+    Column("cell_count", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("owner", ForeignKey("worker.id")),
+    Column("fence", Integer, nullable=False, server_default="0"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_at", Float, nullable=False, server_default="0"),
+    Column("error", Text),
+    Column("detail", Text),
+    UniqueConstraint("key", "run_id"),
+    CheckConstraint(_one_of("state", State), name="state"),
+    CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="owner"),
+    CheckConstraint("attempts >= 0 AND fence >= attempts", name="attempts"),
+)
+
+# Claims walk this index: one lane, one cost class, what is due first.
+Index(
+    "ix_job_claimable",
+    job.c.run_id,
+    job.c.lane,
+    job.c.cost_class,
+    job.c.due_at,
+    job.c.id,
+    sqlite_where=text("state IN ('pending', 'waiting')"),
+    postgresql_where=text("state IN ('pending', 'waiting')"),
+)
+Index(
+    "ix_job_running",
+    job.c.owner,
+    job.c.run_id,
+    sqlite_where=text("state = 'running'"),
+    postgresql_where=text("state = 'running'"),
+)
+Index("ix_job_state", job.c.run_id, job.c.state, job.c.lane, job.c.cell_count)
+Index(
+    "ix_job_family",
+    job.c.family,
+    sqlite_where=text("family IS NOT NULL"),
+    postgresql_where=text("family IS NOT NULL"),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("sent_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("outcome", Text, nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("detail", Text),
+    CheckConstraint(_one_of("outcome", AttemptOutcome), name="outcome"),
+    CheckConstraint("(outcome = 'sent') = (ended_at IS NULL)", name="ended"),
+    sqlite_with_rowid=False,
+)
+Index("ix_attempt_sent", attempt.c.run_id, attempt.c.sent_at)
+
+result = Table(
+    "result",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("passed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("tests", Integer, nullable=False),
+    # Ascending safety scores below the job's threshold at least, a JSON list; null without scores.
+    Column("scores", Text),
+    Column("note", Text),
+    # The job, of another run, whose answer this is; its raw bytes are found there.
+    Column("reused_from", ForeignKey("job.id")),
+    Column("recorded_at", Float, nullable=False),
+)
+Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
+
+answer = Table(
+    "answer",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    # zlib-compressed bytes of the answer, whole.
+    Column("raw", LargeBinary, nullable=False),
+)
+
+call = Table(
+    "call",
+    metadata,
+    Column("run_id", ForeignKey("run.id"), primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
+    Column("response", LargeBinary, nullable=False),
+    Column("recorded_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+rate_bucket = Table(
+    "rate_bucket",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("log", Text, nullable=False, server_default="[]"),
+    Column("blocked_until", Float, nullable=False, server_default="0"),
+)
+
+quota = Table(
+    "quota",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("period", Text, primary_key=True),
+    Column("allotted", Integer, nullable=False),
+    Column("used", Integer, nullable=False),
+    Column("reserved", Integer, nullable=False),
+    # What answers cost beyond all that was allotted: known only once they came.
+    Column("overrun", Integer, nullable=False, server_default="0"),
+    CheckConstraint("used >= 0 AND reserved >= 0 AND overrun >= 0", name="positive"),
+    CheckConstraint("used + reserved <= allotted", name="kept"),
+)
+
+# What is held in `quota.reserved`, request by request, until its cost is known.
+reservation = Table(
+    "reservation",
+    metadata,
+    Column("job_id", ForeignKey("job.id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("period", Text, nullable=False),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("worker", Text, nullable=False),
+    # The cost class whose first answer everyone waits for.
+    Column("probe_of", Text),
+    Column("counts_requests", Boolean, nullable=False),
+    Column("held", Integer, nullable=False),
+    ForeignKeyConstraint(
+        ["name", "period"], ["quota.name", "quota.period"], name="fk_reservation_quota"
+    ),
+    sqlite_with_rowid=False,
+)
+
+cost = Table(
+    "cost",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("cost_class", Text, primary_key=True),
+    # The most that one answer of the class has cost so far.
+    Column("tests", Integer, nullable=False),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id")),
+    Column("at", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("lane", Text),
+    Column("message", Text, nullable=False),
+)
+Index("ix_event_run", event.c.run_id, event.c.id)

@@ -1,0 +1,89 @@
+"""`matrix:`, read for one job kind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.axes import Axis, AxisValue, GroupAxis, PromptAxis, Scalar
+from engine.core.nearest import suggestion
+from engine.job import JobKind
+from engine.sweep.rules import AxisValues
+from engine.sweep.scalars import scalar_value
+from engine.sweep.values import ValueReader
+
+REPEATS = "repeats"
+REPEATS_MAX = 10_000
+ALL_GROUPS = "all"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """The axes that a sweep has, in the order of the kind, with their own values.
+
+    `pending` names the axes that hold whatever the service offers: they have no values yet.
+    """
+
+    axes: tuple[Axis, ...]
+    own: AxisValues
+    repeats: int
+    pending: frozenset[str]
+
+
+def read_axes(
+    kind: JobKind, kinds: Sequence[JobKind], written: Mapping[str, Any], reader: ValueReader
+) -> Axes:
+    """The axes of `kind` as written; `kinds` are all of its service, to tell whose an axis is."""
+    own: dict[str, tuple[AxisValue, ...]] = {}
+    pending = set()
+    for axis in kind.axes:
+        path = f"matrix.{axis.name}"
+        values = written.get(axis.name, list(axis.default))
+        if axis.name not in written and not axis.default:
+            if axis.required:
+                reader.refuse(path, "is missing")
+                own[axis.name] = ()
+        elif isinstance(axis, GroupAxis) and values in (ALL_GROUPS, [ALL_GROUPS]):
+            own[axis.name] = ()
+            pending.add(axis.name)
+        elif axis.name in written:
+            own[axis.name] = reader.axis(axis, values, path)
+        else:
+            own[axis.name] = tuple(_default(axis, one) for one in axis.default)
+    names = [*(axis.name for axis in kind.axes), REPEATS]
+    for name in written:
+        if name not in names:
+            reader.refuse(f"matrix.{name}", _unknown(name, kind, kinds, names))
+    return Axes(
+        axes=tuple(axis for axis in kind.axes if axis.name in own),
+        own=own,
+        repeats=_repeats(written.get(REPEATS, 1), reader),
+        pending=frozenset(pending),
+    )
+
+
+def _default(axis: Axis, value: Scalar) -> AxisValue:
+    if isinstance(axis, PromptAxis):
+        return AxisValue(label=value, content=value)
+    return scalar_value(axis, value)
+
+
+def _repeats(written: Any, reader: ValueReader) -> int:
+    path = f"matrix.{REPEATS}"
+    if not isinstance(written, int) or isinstance(written, bool):
+        reader.refuse(path, "must be a whole number")
+    elif written < 1:
+        reader.refuse(path, f"{written} is below 1")
+    elif written > REPEATS_MAX:
+        reader.refuse(path, f"{written} is above {REPEATS_MAX}")
+    else:
+        return written
+    return 1
+
+
+def _unknown(name: str, kind: JobKind, kinds: Sequence[JobKind], names: Sequence[str]) -> str:
+    for other in kinds:
+        if any(axis.name == name for axis in other.axes):
+            if other.name == kind.name:
+                return f"is an axis for target {other.target}, not for {kind.target}"
+            return f"is an axis of {other.name}, not of {kind.name}"
+    return f"unknown axis{suggestion(name, names)}"

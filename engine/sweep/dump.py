@@ -1,0 +1,172 @@
+"""A sweep as one JSON value that needs no files, and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from engine.clock import SystemClock
+from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
+from engine.core.errors import Problem, SweepError
+from engine.core.policy import LaneLimits, Limits, Retry, Window
+from engine.registry import Registry
+from engine.sweep.fields import HealthConfig, SweepFields
+from engine.sweep.rules import Rules, resolve
+from engine.sweep.validation import validated
+
+FORMAT = 1
+
+_Sweep = TypeVar("_Sweep", bound=SweepFields)
+
+
+def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
+    """All of a sweep; a pending axis has null for its values."""
+    by_name = {axis.axis.name: axis for axis in sweep.matrix.axes}
+    return {
+        "format": FORMAT,
+        "name": sweep.name,
+        "service": sweep.service_settings.model_dump(mode="json"),
+        "health": {
+            "kind": sweep.health.kind,
+            "settings": sweep.health.settings.model_dump(mode="json"),
+        }
+        if sweep.health
+        else None,
+        "evaluation": sweep.kind.name,
+        "target": sweep.kind.target,
+        "matrix": {
+            name: [_written(axis.axis, value) for value in axis.values[: axis.own]] or None
+            for name, axis in by_name.items()
+        },
+        "repeats": sweep.matrix.repeats,
+        "include": [
+            {
+                name: [_written(by_name[name].axis, value) for value in values]
+                for name, values in rule.items()
+            }
+            for rule in sweep.rules.included
+        ],
+        "exclude": [
+            {name: list(patterns) for name, patterns in rule.items()}
+            for rule in sweep.rules.excluded
+        ],
+        "limits": _limits(sweep.limits),
+        "retry": asdict(sweep.retry),
+        "fold": sweep.fold,
+        "reuse": sweep.reuse,
+    }
+
+
+def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registry) -> _Sweep:
+    """The sweep of a dump; raises SweepError or UsageError if this installation cannot run it."""
+    source = f"the stored sweep {dump['name']}"
+    if dump["format"] != FORMAT:
+        raise SweepError(
+            source, [Problem("format", "was written by another version of Nightsweep")]
+        )
+    problems: list[Problem] = []
+    service_class = registry.service(dump["service"]["kind"])
+    settings = validated(service_class.settings_model, dump["service"], "service", problems)
+    health = _health(dump["health"], registry, problems)
+    if settings is None or problems:
+        raise SweepError(source, problems)
+    kinds = service_class(settings, SystemClock()).kinds()
+    asked = (dump["evaluation"], dump["target"])
+    kind = next((kind for kind in kinds if (kind.name, kind.target) == asked), None)
+    if kind is None:
+        raise SweepError(
+            source, [Problem("evaluation", f"{' '.join(asked)} is not offered any more")]
+        )
+    by_name = {axis.name: axis for axis in kind.axes}
+    gone = [name for name in dump["matrix"] if name not in by_name]
+    if gone:
+        raise SweepError(
+            source, [Problem(f"matrix.{name}", "is no axis any more") for name in gone]
+        )
+    axes = [axis for axis in kind.axes if axis.name in dump["matrix"]]
+    pending = frozenset(name for name, values in dump["matrix"].items() if values is None)
+    rules = Rules(
+        included=tuple(_values(rule, by_name) for rule in dump["include"]),
+        excluded=tuple(
+            {name: tuple(patterns) for name, patterns in rule.items()} for rule in dump["exclude"]
+        ),
+    )
+    found = resolve(
+        axes,
+        _values(dump["matrix"], by_name),
+        rules,
+        repeats=dump["repeats"],
+        folded_field=kind.folded_field,
+        unresolved=pending,
+    )
+    assert not found.problems, "it was resolved before it was dumped"
+    return make(
+        name=dump["name"],
+        service_kind=settings.kind,
+        service_settings=settings,
+        health=health,
+        kind=kind,
+        matrix=found.matrix,
+        rules=rules,
+        limits=_restored_limits(dump["limits"]),
+        retry=Retry(**dump["retry"]),
+        fold=dump["fold"],
+        reuse=dump["reuse"],
+        groups_pending=bool(pending),
+        registry=registry,
+        warnings=tuple(found.warnings),
+    )
+
+
+def _written(axis: Axis, value: AxisValue) -> Any:
+    match axis:
+        case PromptAxis():
+            return {"name": value.label, "text": value.content}
+        case DocumentAxis():
+            return {"label": value.label, "content": value.content}
+        case _:
+            return value.label
+
+
+def _value(axis: Axis, written: Any) -> AxisValue:
+    match axis:
+        case PromptAxis():
+            return AxisValue(label=written["name"], content=written["text"])
+        case DocumentAxis():
+            return AxisValue(label=written["label"], content=written["content"])
+        case _:
+            return AxisValue(label=written, content=written)
+
+
+def _values(
+    written: Mapping[str, Any], axes: Mapping[str, Axis]
+) -> dict[str, tuple[AxisValue, ...]]:
+    return {
+        name: tuple(_value(axes[name], value) for value in values or ())
+        for name, values in written.items()
+    }
+
+
+def _health(
+    written: Mapping[str, Any] | None, registry: Registry, problems: list[Problem]
+) -> HealthConfig | None:
+    if written is None:
+        return None
+    model = registry.health_gate(written["kind"]).settings_model
+    settings = validated(model, written["settings"], "service.health", problems)
+    return HealthConfig(kind=written["kind"], settings=settings) if settings is not None else None
+
+
+def _limits(limits: Limits) -> dict[str, Any]:
+    # A list: the order of the patterns matters, and a mapping's might be lost on the way.
+    return {**asdict(limits), "models": [[name, asdict(of)] for name, of in limits.models]}
+
+
+def _restored_limits(written: Mapping[str, Any]) -> Limits:
+    window = written["window"]
+    return Limits(
+        **{
+            **written,
+            "models": tuple((name, LaneLimits(**of)) for name, of in written["models"]),
+            "window": Window(**window) if window is not None else None,
+        }
+    )

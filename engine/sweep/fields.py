@@ -1,0 +1,40 @@
+"""What a sweep consists of."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from engine.core.errors import Problem
+from engine.core.matrix import Fold, Matrix
+from engine.core.policy import Limits, Retry
+from engine.job import JobKind, ServiceSettings
+from engine.registry import Registry
+from engine.sweep.rules import Rules
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthConfig:
+    """The health gate that a sweep asks before it opens a lane."""
+
+    kind: str
+    settings: BaseModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SweepFields:
+    """The parts of a sweep, each validated; `rules` are what the matrix was made with."""
+
+    name: str
+    service_kind: str
+    service_settings: ServiceSettings
+    health: HealthConfig | None
+    kind: JobKind
+    matrix: Matrix
+    rules: Rules
+    limits: Limits
+    retry: Retry
+    fold: Fold
+    reuse: bool
+    groups_pending: bool
+    registry: Registry
+    warnings: tuple[Problem, ...] = ()

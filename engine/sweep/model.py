@@ -1,0 +1,179 @@
+"""A sweep: what the user wants evaluated, and all that follows from it."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from engine.clock import Clock, SystemClock
+from engine.core.axes import AxisValue, GroupAxis
+from engine.core.canonical import digest
+from engine.core.errors import Problem, SweepError, UsageError
+from engine.core.matrix import JobSpec
+from engine.core.plan import make_plan
+from engine.core.status import Plan
+from engine.job import HealthGate, Service
+from engine.registry import Registry
+from engine.sweep.dump import dump_sweep, restore_sweep
+from engine.sweep.fields import SweepFields
+from engine.sweep.malformed import Malformed
+from engine.sweep.parsing import load_sweep, parse_sweep
+from engine.sweep.rules import Resolved, resolve
+from engine.sweep.scalars import label
+
+GROUPS_UNKNOWN = "groups: all, counted as one group; the service knows how many there are"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep(SweepFields):
+    """A valid sweep. Sweeps of equal `digest` ask for the same jobs.
+
+    `groups_pending` is True while `groups: all` stands for nobody knows what: `with_groups` settles
+    it. `warnings` are no mistakes, but may not be what was meant.
+    """
+
+    @classmethod
+    def load(cls, path: str | Path, registry: Registry | None = None) -> Self:
+        """The sweep of a YAML, TOML or JSON file; the files that it names are in its folder.
+
+        Raises SweepError with every mistake.
+        """
+        return load_sweep(cls, Path(path), registry or Registry.installed())
+
+    @classmethod
+    def parse(
+        cls,
+        mapping: Mapping[str, Any],
+        *,
+        registry: Registry | None = None,
+        folder: str | Path = "",
+        source: str = "sweep",
+    ) -> Self:
+        """The sweep of a mapping as a file would hold it; `source` stands before each mistake.
+
+        Raises SweepError with every mistake.
+        """
+        return parse_sweep(
+            cls, mapping, registry or Registry.installed(), folder=Path(folder), source=source
+        )
+
+    @classmethod
+    def restore(cls, dump: Mapping[str, Any], registry: Registry | None = None) -> Self:
+        """The sweep that was dumped; needs no files.
+
+        Raises SweepError or UsageError if the service is not installed or does not know it any more.
+        """
+        return restore_sweep(cls, dump, registry or Registry.installed())
+
+    def dump(self) -> dict[str, Any]:
+        """The whole sweep as a JSON value: prompts and documents inline, secrets as references."""
+        return dump_sweep(self)
+
+    @property
+    def evaluation(self) -> str:
+        """The evaluation, such as single_turn."""
+        return self.kind.name
+
+    @property
+    def target(self) -> str:
+        """What is evaluated, such as system_prompt."""
+        return self.kind.target
+
+    def service(self, clock: Clock) -> Service:
+        """A new instance of the service; nothing is opened."""
+        return self.registry.service(self.service_kind)(self.service_settings, clock)
+
+    def health_gate(self, clock: Clock) -> HealthGate | None:
+        """A new instance of the health gate, if the sweep has one; nothing is opened."""
+        if self.health is None:
+            return None
+        return self.registry.health_gate(self.health.kind)(self.health.settings, clock)
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What all jobs have in common: service kind, evaluation, target and service identity."""
+        service = self.service(SystemClock())
+        return self.service_kind, self.evaluation, self.target, service.identity
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of all that decides the jobs: no limits, no order, no formatting."""
+        return digest(
+            [
+                self.identity,
+                self.matrix.fingerprint(),
+                self.fold,
+                self.reuse,
+                self.groups_pending,
+            ]
+        )
+
+    def with_groups(self, names: Iterable[str]) -> Self:
+        """The sweep with `groups: all` pinned to these; itself if it names its groups.
+
+        Raises SweepError where a rule names a group that is not among them.
+        """
+        if not self.groups_pending:
+            return self
+        pinned = tuple(dict.fromkeys(names))
+        for name in pinned:
+            try:
+                label(name)
+            except Malformed as error:
+                raise UsageError(f"a group that {self.service_kind} offers {error}") from None
+        if not pinned:
+            raise UsageError(
+                f"{self.service_kind} offers no test-case groups: name them in the sweep"
+            )
+        found = self._with_groups(pinned)
+        problems = found.problems
+        if not problems and found.matrix.is_empty():
+            problems = [Problem("exclude", "leaves no cell")]
+        if problems:
+            raise SweepError(self.name, problems)
+        return replace(
+            self, matrix=found.matrix, groups_pending=False, warnings=tuple(found.warnings)
+        )
+
+    def documents(self) -> Mapping[str, Any]:
+        """The contents of prompts and documents by digest, as the jobs refer to them."""
+        return self.matrix.documents()
+
+    def jobs(self) -> Iterator[JobSpec]:
+        """The jobs one by one, in the order of the file; a million of them cost no memory.
+
+        Raises UsageError while groups are pending.
+        """
+        if self.groups_pending:
+            raise UsageError(
+                "`groups: all` is not settled yet: ask the service, then with_groups()"
+            )
+        return self.matrix.jobs(self.kind, fold=self.fold, identity=self.identity)
+
+    def plan(self) -> Plan:
+        """What the sweep would ask for; touches neither files nor network."""
+        matrix, unknown = self.matrix, []
+        if self.groups_pending:
+            matrix = self._with_groups(("all",), checked=False).matrix
+            unknown.append(GROUPS_UNKNOWN)
+        counts = matrix.counts(self.kind, fold=self.fold)
+        return make_plan(self.name, counts, self.limits, unknown=unknown)
+
+    def _with_groups(self, names: tuple[str, ...], *, checked: bool = True) -> Resolved:
+        groups = tuple(AxisValue(label=name, content=name) for name in names)
+        pending = {
+            axis.axis.name
+            for axis in self.matrix.axes
+            if isinstance(axis.axis, GroupAxis) and not axis.own
+        }
+        return resolve(
+            [axis.axis for axis in self.matrix.axes],
+            {
+                axis.axis.name: groups if axis.axis.name in pending else axis.values[: axis.own]
+                for axis in self.matrix.axes
+            },
+            self.rules,
+            repeats=self.matrix.repeats,
+            folded_field=self.kind.folded_field,
+            unresolved=frozenset() if checked else frozenset(pending),
+        )

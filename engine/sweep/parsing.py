@@ -1,0 +1,198 @@
+"""From a file or mapping to a sweep: every mistake is looked for before any is reported."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.clock import SystemClock
+from engine.core.errors import NightsweepError, Problem, SweepError
+from engine.core.nearest import suggestion
+from engine.job import JobKind, Service
+from engine.registry import Registry
+from engine.sweep.axes import Axes, read_axes
+from engine.sweep.fields import HealthConfig, SweepFields
+from engine.sweep.malformed import Malformed
+from engine.sweep.plain import plain
+from engine.sweep.reading import read_structured
+from engine.sweep.rules import read_rules, resolve
+from engine.sweep.schema import SweepFile
+from engine.sweep.validation import validated
+from engine.sweep.values import ValueReader
+
+_Sweep = TypeVar("_Sweep", bound=SweepFields)
+
+
+def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
+    """The sweep of a file; raises SweepError."""
+    try:
+        written = read_structured(path)
+    except Malformed as error:
+        raise SweepError(str(path), [Problem("", str(error))]) from None
+    return parse_sweep(make, written, registry, folder=path.parent, source=str(path))
+
+
+def parse_sweep(
+    make: type[_Sweep], written: Any, registry: Registry, *, folder: Path, source: str
+) -> _Sweep:
+    """The sweep of a mapping; raises SweepError."""
+    problems: list[Problem] = []
+    try:
+        tree = plain(written, problems)
+    except Malformed as error:
+        raise SweepError(source, [Problem("", str(error))]) from None
+    if not isinstance(tree, Mapping):
+        wanted = "is empty" if tree is None else "must be a mapping"
+        raise SweepError(
+            source, [Problem("", f"{wanted}; it needs name, service, evaluation, matrix")]
+        )
+    sweep = _Parser(tree, registry, folder, problems).sweep(make)
+    if sweep is None or problems:
+        raise SweepError(source, _first_of_each_path(problems))
+    return sweep
+
+
+def _first_of_each_path(problems: Sequence[Problem]) -> list[Problem]:
+    """What is wrong with a value is said once: a number too large need not also be no number."""
+    first: dict[str, Problem] = {}
+    for problem in problems:
+        first.setdefault(problem.path, problem)
+    return list(first.values())
+
+
+class _Parser:
+    def __init__(
+        self, tree: Mapping[str, Any], registry: Registry, folder: Path, problems: list[Problem]
+    ) -> None:
+        self._tree = tree
+        self._registry = registry
+        self._problems = problems
+        self._reader = ValueReader(folder, problems)
+
+    def sweep(self, make: type[_Sweep]) -> _Sweep | None:
+        """The sweep, if nothing stands in the way of making it; mistakes are in the problems."""
+        file = validated(SweepFile, self._tree, "", self._problems)
+        service = self._service()
+        health = self._health()
+        kinds = service.kinds() if service is not None else ()
+        kind = self._kind(kinds)
+        if service is None or kind is None:
+            return None
+        axes = read_axes(kind, kinds, self._mapping("matrix"), self._reader)
+        rules = read_rules(
+            self._list("include"), self._list("exclude"), axes.axes, axes.own, self._reader
+        )
+        found = resolve(
+            axes.axes,
+            axes.own,
+            rules,
+            repeats=axes.repeats,
+            folded_field=kind.folded_field,
+            unresolved=axes.pending | self._broken(axes),
+        )
+        self._problems.extend(found.problems)
+        if file is None or self._problems:
+            return None
+        if not axes.pending and found.matrix.is_empty():
+            self._refuse("exclude", "leaves no cell")
+        return make(
+            name=file.name,
+            service_kind=service.settings.kind,
+            service_settings=service.settings,
+            health=health,
+            kind=kind,
+            matrix=found.matrix,
+            rules=rules,
+            limits=file.limits.limits(),
+            retry=file.retry.retry(),
+            fold=file.fold,
+            reuse=file.reuse,
+            groups_pending=bool(axes.pending),
+            registry=self._registry,
+            warnings=tuple(found.warnings),
+        )
+
+    def _broken(self, axes: Axes) -> frozenset[str]:
+        """The axes with a mistake: that a rule finds no value there may be no mistake of its own."""
+        return frozenset(
+            axis.name
+            for axis in axes.axes
+            if any(problem.path.startswith(f"matrix.{axis.name}") for problem in self._problems)
+        )
+
+    def _service(self) -> Service | None:
+        written = self._mapping("service")
+        kind = written.get("kind")
+        if "service" not in self._tree or not isinstance(self._tree["service"], Mapping):
+            return None  # said already
+        if not isinstance(kind, str):
+            self._refuse("service.kind", "must be text" if "kind" in written else "is missing")
+            return None
+        try:
+            service = self._registry.service(kind)
+        except NightsweepError as error:
+            self._refuse("service.kind", str(error))
+            return None
+        own = {key: value for key, value in written.items() if key != "health"}
+        settings = validated(service.settings_model, own, "service", self._problems)
+        if settings is None:
+            return None
+        try:
+            return service(settings, SystemClock())
+        except NightsweepError as error:
+            self._refuse("service", str(error))
+            return None
+
+    def _health(self) -> HealthConfig | None:
+        written = self._mapping("service").get("health")
+        if written is None:
+            return None
+        asked = {"kind": written} if isinstance(written, str) else written
+        if not isinstance(asked, Mapping) or not isinstance(asked.get("kind"), str):
+            self._refuse("service.health", "must be the kind of a health gate, or {kind: ..., ...}")
+            return None
+        kind = asked["kind"]
+        try:
+            model = self._registry.health_gate(kind).settings_model
+        except NightsweepError as error:
+            self._refuse("service.health", str(error))
+            return None
+        settings = {
+            key: value
+            for key, value in asked.items()
+            if key != "kind" or "kind" in model.model_fields
+        }
+        found = validated(model, settings, "service.health", self._problems)
+        return HealthConfig(kind=kind, settings=found) if found is not None else None
+
+    def _kind(self, kinds: Sequence[JobKind]) -> JobKind | None:
+        evaluation, target = self._tree.get("evaluation"), self._tree.get("target")
+        if not kinds or not isinstance(evaluation, str) or not isinstance(target, str | None):
+            return None  # said already
+        offered = {kind.target: kind for kind in kinds if kind.name == evaluation}
+        if not offered:
+            names = sorted({kind.name for kind in kinds})
+            self._refuse(
+                "evaluation", f"this service has no {evaluation}; it has {', '.join(names)}"
+            )
+            return None
+        if target is None:
+            target = JobKind.target if JobKind.target in offered else min(offered)
+        if target not in offered:
+            self._refuse(
+                "target", f"{evaluation} has no target {target}{suggestion(target, offered)}"
+            )
+            return None
+        return offered[target]
+
+    def _mapping(self, key: str) -> Mapping[str, Any]:
+        written = self._tree.get(key)
+        return written if isinstance(written, Mapping) else {}
+
+    def _list(self, key: str) -> list[Mapping[str, Any]]:
+        written = self._tree.get(key)
+        if not isinstance(written, list) or not all(isinstance(one, Mapping) for one in written):
+            return []
+        return written
+
+    def _refuse(self, path: str, message: str) -> None:
+        self._problems.append(Problem(path, message))

@@ -1,0 +1,89 @@
+"""Plain values out of whatever was read or given: mappings, lists, text, numbers, and little of it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from math import isfinite
+from typing import Any
+
+from engine.core.errors import Problem
+from engine.sweep.malformed import Malformed
+
+DEPTH_MAX = 32
+NODES_MAX = 1_000_000
+_INTEGER_MAX = 2**63 - 1
+
+
+def plain(value: Any, problems: list[Problem]) -> Any:
+    """The same value in JSON's types; what JSON cannot hold is reported and becomes None.
+
+    Dates become ISO text. Raises Malformed for what is nested too deep or far too large.
+    """
+    return _Copy(problems).of(value, "", 0)
+
+
+class _Copy:
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._nodes = 0
+
+    def of(self, value: Any, path: str, depth: int) -> Any:
+        self._nodes += 1
+        if depth > DEPTH_MAX:
+            raise Malformed(f"nested more than {DEPTH_MAX} levels deep")
+        if self._nodes > NODES_MAX:
+            raise Malformed(f"more than {NODES_MAX:,} values")
+        match value:
+            case None | bool():
+                return value
+            case int() | float():
+                return self._number(value, path)
+            case str():
+                return self._text(value, path)
+            case datetime() | date() | time():
+                return value.isoformat()
+            case Mapping():
+                return self._mapping(value, path, depth)
+            case Sequence() if not isinstance(value, bytes | bytearray):
+                return [
+                    self.of(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)
+                ]
+            case _:
+                self._refuse(path, f"a {type(value).__name__} has no place in a sweep")
+                return None
+
+    def _mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
+        copy = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                self._refuse(path, f"the key {key!r:.100} must be text: write it in quotes")
+                continue
+            if _is_encodable(key):
+                copy[key] = self.of(item, f"{path}.{key}" if path else key, depth + 1)
+            else:
+                self._refuse(path, "a key holds characters that are no text")
+        return copy
+
+    def _number(self, value: int | float, path: str) -> int | float | None:
+        if isinstance(value, int):
+            if abs(value) > _INTEGER_MAX:
+                self._refuse(path, "the number is too large")
+                return None
+            return int(value)
+        if not isfinite(value):
+            self._refuse(path, "must be a finite number")
+            return None
+        return float(value)
+
+    def _text(self, value: str, path: str) -> str | None:
+        if not _is_encodable(value):
+            self._refuse(path, "holds characters that are no text")
+            return None
+        return str(value)
+
+    def _refuse(self, path: str, message: str) -> None:
+        self._problems.append(Problem(path, message))
+
+
+def _is_encodable(text: str) -> bool:
+    """Neither NUL, which databases refuse, nor half of a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

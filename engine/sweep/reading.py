@@ -1,0 +1,89 @@
+"""Files and texts into plain values: YAML, TOML and JSON by suffix."""
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.core.nearest import suggestion
+from engine.sweep.malformed import Malformed
+from engine.sweep.yaml import read_yaml
+
+FILE_BYTES_MAX = 8 * 1024 * 1024
+
+
+def read_structured(path: Path) -> Any:
+    """What a YAML, TOML or JSON file says; raises Malformed."""
+    parse = _PARSERS.get(path.suffix.lower())
+    if parse is None:
+        raise Malformed(
+            f"{path.name}: the format of {path.suffix or 'a file without suffix'} is not known"
+            f"{suggestion(path.suffix, _PARSERS)}"
+        )
+    return parse(read_text(path))
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 file of at most FILE_BYTES_MAX with its line ends as \\n; raises Malformed."""
+    try:
+        if not path.is_file():
+            raise Malformed("it is not a file" if path.exists() else "there is no such file")
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a file's name"
+        raise Malformed(f"cannot be read: {reason}") from None
+    if len(content) > FILE_BYTES_MAX:
+        raise Malformed(f"larger than {FILE_BYTES_MAX // 1024 // 1024} MiB")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Malformed(f"not UTF-8 text (byte {error.start})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_without_duplicates, parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            f"line {error.lineno}, column {error.colno}: not JSON: {error.msg}"
+        ) from None
+    except RecursionError:
+        raise Malformed("nested too deep") from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Malformed(f"the key {key!r:.100} is there twice")
+        found[key] = value
+    return found
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 300:
+        raise Malformed("a number is too large")
+    return int(digits)
+
+
+def _read_toml(text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Malformed(f"not TOML: {error}") from None
+    except ValueError:
+        # Integers of thousands of digits, which Python refuses to convert.
+        raise Malformed("not TOML: a number is too large or no number") from None
+    except RecursionError:
+        raise Malformed("nested too deep") from None
+
+
+_PARSERS: Mapping[str, Callable[[str], Any]] = {
+    ".yaml": read_yaml,
+    ".yml": read_yaml,
+    ".toml": _read_toml,
+    ".json": _read_json,
+}

@@ -1,0 +1,89 @@
+"""Text and numbers as values of an axis, each within what the axis allows."""
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from engine.core.axes import Axis, AxisValue, IntegerAxis, NumberAxis, TextAxis
+from engine.core.nearest import suggestion
+from engine.sweep.malformed import Malformed
+
+VALUES_MAX = 100_000
+_LABEL_MAX = 300
+_RANGE = ("from", "to", "step")
+
+
+def scalar_value(axis: Axis, item: Any) -> AxisValue:
+    """The value of a text, group, number or integer axis; raises Malformed."""
+    match axis:
+        case NumberAxis() | IntegerAxis():
+            number = _number(axis, item)
+            return AxisValue(label=number, content=number)
+        case _:
+            text = label(item)
+            choices = axis.choices if isinstance(axis, TextAxis) else ()
+            if choices and text not in choices:
+                raise Malformed(f"{text} is not allowed{suggestion(text, choices)}")
+            return AxisValue(label=text, content=text)
+
+
+def label(item: Any) -> str:
+    """A name that rows, patterns and terminals can show; raises Malformed."""
+    if not isinstance(item, str):
+        raise Malformed("must be text: write it in quotes")
+    if not item.strip():
+        raise Malformed("must not be empty")
+    if item != item.strip():
+        raise Malformed("has white space around it")
+    if len(item) > _LABEL_MAX:
+        raise Malformed(f"is longer than {_LABEL_MAX} characters")
+    if any(unicodedata.category(character).startswith("C") for character in item):
+        raise Malformed("holds control characters")
+    return item
+
+
+def numbers_between(written: Mapping[str, Any]) -> Iterator[int | float]:
+    """The numbers of {from, to, step}: exact in decimal, `to` included if a step hits it.
+
+    Raises Malformed.
+    """
+    for key in written:
+        if key not in _RANGE:
+            raise Malformed(f"unknown key {key}{suggestion(key, _RANGE)}")
+    for key in _RANGE:
+        if not _is_number(written.get(key)):
+            raise Malformed(f"needs the numbers {', '.join(_RANGE)}; {key} is no number")
+    first, last, step = (Decimal(repr(written[key])) for key in _RANGE)
+    if step <= 0:
+        raise Malformed("step must be above 0")
+    if first > last:
+        raise Malformed("from is above to")
+    if (last - first) / step >= VALUES_MAX:
+        raise Malformed(f"has more than {VALUES_MAX:,} values")
+    is_whole = all(isinstance(written[key], int) for key in _RANGE)
+    count = int((last - first) / step) + 1
+    return (
+        int(number) if is_whole else float(number)
+        for number in (first + place * step for place in range(count))
+    )
+
+
+def _number(axis: NumberAxis | IntegerAxis, item: Any) -> int | float:
+    if not _is_number(item):
+        raise Malformed("must be a number")
+    if isinstance(axis, IntegerAxis) and not isinstance(item, int):
+        raise Malformed("must be a whole number")
+    if item < axis.minimum:
+        raise Malformed(f"{item} is below {axis.minimum:g}")
+    if item > axis.maximum:
+        raise Malformed(f"{item} is above {axis.maximum:g}")
+    if isinstance(axis, IntegerAxis):
+        if item % axis.multiple_of:
+            raise Malformed(f"{item} is not a multiple of {axis.multiple_of}")
+        return int(item)
+    return float(item) + 0.0  # there is one zero, and it has no sign
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)

@@ -1,0 +1,157 @@
+"""The sweep file but for its matrix: what is written there, with its bounds."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from engine.core.policy import LaneLimits, Limits, Retry, Window
+
+_NAME_MAX = 100
+_WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])\Z")
+
+
+def _check_name(name: str) -> str:
+    if not 1 <= len(name) <= _NAME_MAX:
+        raise ValueError(f"must have 1 to {_NAME_MAX} characters")
+    if any(unicodedata.category(character).startswith("C") for character in name):
+        raise ValueError("holds control characters")
+    if any(character in name for character in "/\\") or name in (".", ".."):
+        raise ValueError("is used for files: no / or \\ in it")
+    if name != name.strip():
+        raise ValueError("has white space around it")
+    return name
+
+
+def _check_window(text: str) -> str:
+    match = _WINDOW.match(text)
+    if match is None:
+        raise ValueError('must be two times of day such as "22:00-07:00"')
+    if match.group(1, 2) == match.group(3, 4):
+        raise ValueError("opens and closes at the same time")
+    return text
+
+
+def _check_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is not a time zone this machine knows, such as Europe/Berlin") from None
+    return name
+
+
+def _check_deadline(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            "must be a date and time with its zone, such as 2026-11-02T07:00:00+01:00"
+        ) from None
+    if moment.tzinfo is None:
+        raise ValueError("has no time zone: add one, such as Z or +01:00")
+    return text
+
+
+RatePerMin = Annotated[int, Field(ge=1, le=1_000_000)]
+InFlight = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LaneLimitsPart(_Part):
+    """The limits of the models that a pattern fits."""
+
+    rate_per_min: RatePerMin | None = None
+    max_in_flight: InFlight | None = None
+
+
+class QuotaPart(_Part):
+    """What the sweep may use of the key's monthly quota."""
+
+    tests: Annotated[int, Field(ge=1)]
+
+
+class LimitsPart(_Part):
+    """`limits:`"""
+
+    rate_per_min: RatePerMin | None = None
+    max_in_flight: InFlight = 16
+    models: dict[str, LaneLimitsPart] = {}
+    quota: QuotaPart | None = None
+    requests: Annotated[int, Field(ge=1)] | None = None
+    window: Annotated[str, AfterValidator(_check_window)] | None = None
+    timezone: Annotated[str, AfterValidator(_check_timezone)] | None = None
+    deadline: Annotated[str, AfterValidator(_check_deadline)] | None = None
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if self.window is not None and self.timezone is None:
+            raise ValueError("window needs a timezone, such as Europe/Berlin")
+        if self.timezone is not None and self.window is None:
+            raise ValueError("timezone is only used with a window")
+        return self
+
+    def limits(self) -> Limits:
+        """The same as the engine carries it."""
+        return Limits(
+            rate_per_min=self.rate_per_min,
+            max_in_flight=self.max_in_flight,
+            models=tuple(
+                (name, LaneLimits(**dict(limits))) for name, limits in self.models.items()
+            ),
+            quota_tests=self.quota.tests if self.quota else None,
+            requests=self.requests,
+            window=self._window(),
+            deadline=datetime.fromisoformat(self.deadline).timestamp() if self.deadline else None,
+        )
+
+    def _window(self) -> Window | None:
+        if self.window is None or self.timezone is None:
+            return None
+        start, end = self.window.split("-")
+        return Window(start_min=_minutes(start), end_min=_minutes(end), timezone=self.timezone)
+
+
+class RetryPart(_Part):
+    """`retry:`"""
+
+    attempts: Annotated[int, Field(ge=1, le=100)] = 6
+    base_delay_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    max_delay_s: Annotated[float, Field(gt=0, le=86400)] = 300.0
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.base_delay_s > self.max_delay_s:
+            raise ValueError("base_delay_s is above max_delay_s")
+        return self
+
+    def retry(self) -> Retry:
+        """The same as the engine carries it."""
+        return Retry(**dict(self))
+
+
+class SweepFile(_Part):
+    """The whole file; `service` and `matrix` are read once their kinds are known."""
+
+    name: Annotated[str, AfterValidator(_check_name)]
+    service: Mapping[str, Any]
+    evaluation: str
+    target: str | None = None
+    matrix: Mapping[str, Any]
+    include: list[dict[str, Any]] = []
+    exclude: list[dict[str, Any]] = []
+    limits: LimitsPart = LimitsPart()
+    retry: RetryPart = RetryPart()
+    fold: Literal["exact", "always", "never"] = "exact"
+    reuse: bool = True
+
+
+def _minutes(time_of_day: str) -> int:
+    hours, minutes = time_of_day.split(":")
+    return int(hours) * 60 + int(minutes)

@@ -1,0 +1,185 @@
+"""The values of an axis as written in a sweep file: inline, as a range, or in files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from engine.core.axes import (
+    Axis,
+    AxisValue,
+    DocumentAxis,
+    GroupAxis,
+    IntegerAxis,
+    NumberAxis,
+    PromptAxis,
+)
+from engine.core.canonical import canonical
+from engine.core.errors import Problem
+from engine.core.nearest import suggestion
+from engine.sweep.files import matching_files
+from engine.sweep.malformed import Malformed
+from engine.sweep.plain import plain
+from engine.sweep.reading import read_structured, read_text
+from engine.sweep.scalars import VALUES_MAX, label, numbers_between, scalar_value
+from engine.sweep.validation import problems_of
+
+Located: TypeAlias = tuple[str, AxisValue]
+"""A value and the path that it was written at."""
+
+_PROMPT_KEYS = ("name", "text", "file")
+
+
+@dataclass(frozen=True, slots=True)
+class ValueReader:
+    """Reads axes' values; files are looked up in `folder`, mistakes go to `problems`."""
+
+    folder: Path
+    problems: list[Problem]
+
+    def axis(self, axis: Axis, written: Any, path: str) -> tuple[AxisValue, ...]:
+        """All values of an axis, each there once."""
+        if isinstance(axis, NumberAxis | IntegerAxis) and isinstance(written, Mapping):
+            located = self._range(axis, written, path)
+        elif not isinstance(written, list):
+            self.refuse(path, _EXPECTED.get(type(axis), "must be a list"))
+            return ()
+        elif not written:
+            self.refuse(path, "is empty: give it a value")
+            return ()
+        else:
+            located = [
+                found
+                for place, item in enumerate(written)
+                for found in self.item(axis, item, f"{path}[{place}]")
+            ]
+        if len(located) > VALUES_MAX:
+            self.refuse(path, f"has more than {VALUES_MAX:,} values")
+            return ()
+        return self.distinct(axis, located)
+
+    def item(self, axis: Axis, item: Any, path: str) -> list[Located]:
+        """The values that one item stands for: several for a pattern of files, none if it is wrong."""
+        try:
+            match axis:
+                case PromptAxis():
+                    return self._prompts(item, path)
+                case DocumentAxis():
+                    return self._documents(axis, item, path)
+                case _:
+                    return [(path, scalar_value(axis, item))]
+        except Malformed as error:
+            self.refuse(path, str(error))
+            return []
+
+    def distinct(self, axis: Axis, located: Iterable[Located]) -> tuple[AxisValue, ...]:
+        """The values, with those that are there twice reported, by content and by name."""
+        values: list[AxisValue] = []
+        by_label: dict[Any, str] = {}
+        by_content: dict[bytes, tuple[str, Any]] = {}
+        for path, value in located:
+            content = canonical(value.content)
+            if content in by_content:
+                there, name = by_content[content]
+                same = (
+                    name if name == value.label else f"{value.label} is the same as {name}, which"
+                )
+                self.refuse(path, f"{same} is there already, at {there}")
+            elif value.label in by_label:
+                self.refuse(
+                    path,
+                    f"another {axis.field} of the name {value.label} is at"
+                    f" {by_label[value.label]}: rename one",
+                )
+            else:
+                values.append(value)
+                by_label[value.label] = path
+                by_content[content] = path, value.label
+        return tuple(values)
+
+    def refuse(self, path: str, message: str) -> None:
+        """Report a mistake."""
+        self.problems.append(Problem(path, message))
+
+    def _range(
+        self, axis: NumberAxis | IntegerAxis, written: Mapping[str, Any], path: str
+    ) -> list[Located]:
+        try:
+            # One mistake is enough said of a range.
+            return [(path, scalar_value(axis, number)) for number in numbers_between(written)]
+        except Malformed as error:
+            self.refuse(path, str(error))
+            return []
+
+    def _prompts(self, item: Any, path: str) -> list[Located]:
+        match item:
+            case {"name": name, "text": str(text), **rest} if not rest:
+                return [(path, AxisValue(label=label(name), content=text.rstrip("\n")))]
+            case {"file": str(pattern), **rest} if not rest:
+                return self._prompt_files(pattern, path)
+            case Mapping():
+                unknown = [key for key in item if key not in _PROMPT_KEYS]
+                for key in unknown:
+                    self.refuse(f"{path}.{key}", f"unknown key{suggestion(key, _PROMPT_KEYS)}")
+                if unknown:
+                    return []
+        raise Malformed("must be {name: ..., text: ...} or {file: ...}")
+
+    def _prompt_files(self, pattern: str, path: str) -> list[Located]:
+        found = []
+        for file in matching_files(self.folder, pattern):
+            try:
+                # The last line end is the editor's, not the prompt's.
+                text = read_text(file).rstrip("\n")
+                if not text.strip():
+                    raise Malformed("it is empty")
+                if "\0" in text:
+                    raise Malformed("it holds NUL characters")
+                found.append((path, AxisValue(label=label(file.stem), content=text)))
+            except Malformed as error:
+                self.refuse(path, f"{self._shown(file)}: {error}")
+        return found
+
+    def _documents(self, axis: DocumentAxis, item: Any, path: str) -> list[Located]:
+        match item:
+            case {"file": str(pattern), **rest} if not rest:
+                found = []
+                for file in matching_files(self.folder, pattern):
+                    try:
+                        found += self._document(axis, read_structured(file), path)
+                    except Malformed as error:
+                        self.refuse(path, f"{self._shown(file)}: {error}")
+                return found
+            case Mapping():
+                return self._document(axis, item, path)
+        raise Malformed("must be a mapping, or {file: ...}")
+
+    def _document(self, axis: DocumentAxis, written: Any, path: str) -> list[Located]:
+        problems: list[Problem] = []
+        document = plain(written, problems)
+        self.problems.extend(Problem(f"{path}.{found.path}", found.message) for found in problems)
+        if problems:
+            return []
+        if not isinstance(document, Mapping):
+            raise Malformed("must hold a mapping")
+        try:
+            name, content = axis.read(document)
+        except ValidationError as error:
+            # Its own text would repeat the values, keys among them.
+            self.problems.extend(problems_of(error, None, path))
+            return []
+        except ValueError as error:
+            raise Malformed(str(error)) from None
+        return [(path, AxisValue(label=label(name), content=content))]
+
+    def _shown(self, file: Path) -> str:
+        return file.relative_to(self.folder).as_posix()
+
+
+_EXPECTED = {
+    NumberAxis: "must be a list, or {from: ..., to: ..., step: ...}",
+    IntegerAxis: "must be a list, or {from: ..., to: ..., step: ...}",
+    GroupAxis: "must be a list of names, or all",
+}

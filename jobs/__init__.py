@@ -1,0 +1,1 @@
+"""The work that sweeps send out, written against `engine.job` alone."""

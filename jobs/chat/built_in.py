@@ -1,0 +1,196 @@
+"""A GGUF model on this machine's CPU as a target: the built-in model, or any other file.
+
+The file is served by xllamacpp in a process of its own (jobs.chat.model_process), which starts with
+the first question and ends with the target.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Self
+
+import anyio
+from anyio.abc import Process
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from engine.job import Clock, Finding, JobError, Permanent, Transient, UsageError
+from jobs.chat import model_file
+from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.target import Generation, Question, Reply
+
+SLOTS = 4
+"""Questions answered at once: more of them only share the same cores."""
+_CONTEXT_TOKENS = 4096
+_START_S = 120.0
+_STOP_S = 5.0
+_HELLO_BYTES = 65_536
+_ANSWER_S = 600.0
+
+
+class LocalModel:
+    """A GGUF file as a target. Without a path it is the built-in model, SmolLM2-135M-Instruct.
+
+    Opening it raises UsageError, with what to do, when the file or the extra is missing.
+    """
+
+    def __init__(self, generation: Generation, clock: Clock, path: Path | None = None) -> None:
+        self._generation = generation
+        self._clock = clock
+        self._path = path
+        self._lock = anyio.Lock()
+        self._stack = AsyncExitStack()
+        self._chat: ChatTarget | None = None
+        self._process: Process | None = None
+
+    @property
+    def name(self) -> str:
+        """What the models axis calls it."""
+        return model_file.BUILT_IN.name if self._path is None else self._path.stem
+
+    @property
+    def identity(self) -> str:
+        """Name and digest of the model, and how it generates; raises UsageError without a file."""
+        if self._path is None:
+            sha256 = model_file.BUILT_IN.sha256
+        else:
+            sha256 = model_file.sha256_of(self._given(self._path))
+        options = json.dumps(self._generation.as_json(), sort_keys=True, separators=(",", ":"))
+        return f"gguf:{self.name}@{sha256[:16]}#{options}"
+
+    async def __aenter__(self) -> Self:
+        _require_library()
+        await anyio.to_thread.run_sync(self._file)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._chat = None
+        await self._stack.aclose()
+
+    async def reply(self, question: Question) -> Reply:
+        if question.model != self.name:
+            raise Permanent(
+                f"the model {question.model!r} is not here: this target has one model, {self.name};"
+                " for others set service.endpoint or service.model_path",
+                sent=False,
+            )
+        chat = await self._started()
+        try:
+            reply = await chat.reply(question)
+        except Transient:
+            if self._process is not None and self._process.returncode is not None:
+                # The next attempt gets a new process.
+                await self._stop(chat)
+            raise
+        return Reply(text=reply.text, truncated=reply.truncated, finish_reason=reply.finish_reason)
+
+    async def check(self) -> Sequence[Finding]:
+        path = await anyio.to_thread.run_sync(self._file)
+        try:
+            await self._started()
+        except JobError as error:
+            return (Finding(name="target", ok=False, message=error.message),)
+        return (Finding(name="target", ok=True, message=f"{self.name} is loaded from {path}"),)
+
+    def _file(self) -> Path:
+        return model_file.require() if self._path is None else self._given(self._path)
+
+    def _given(self, path: Path) -> Path:
+        if not path.is_file():
+            raise UsageError(f"service.model_path: there is no file {path}")
+        return path
+
+    async def _started(self) -> ChatTarget:
+        async with self._lock:
+            if self._chat is None:
+                self._chat = await self._start()
+            return self._chat
+
+    async def _start(self) -> ChatTarget:
+        key = secrets.token_hex(16)
+        settings = {
+            "model": str(self._file()),
+            "api_key": key,
+            "slots": SLOTS,
+            "context": _CONTEXT_TOKENS,
+            "threads": os.cpu_count() or 1,
+        }
+        async with AsyncExitStack() as stack:
+            process = await _spawn(stack)
+            base_url = await _introduced(process, settings, self.name)
+            chat = ChatTarget(
+                Endpoint(base_url=base_url, max_in_flight=SLOTS, timeout_s=_ANSWER_S),
+                self._generation,
+                self._clock,
+                extra={"cache_prompt": False},
+                headers={"authorization": f"Bearer {key}"},
+            )
+            await stack.enter_async_context(chat)
+            self._process = process
+            self._stack = stack.pop_all()
+        return chat
+
+    async def _stop(self, chat: ChatTarget) -> None:
+        async with self._lock:
+            if self._chat is chat:
+                self._chat = None
+                await self._stack.aclose()
+
+
+def _require_library() -> None:
+    if find_spec("xllamacpp") is None:
+        raise UsageError(
+            "a model on this machine needs the extra local-model: run"
+            " `pip install 'nightsweep[local-model]'`, or set service.endpoint"
+        )
+
+
+async def _spawn(stack: AsyncExitStack) -> Process:
+    process = await anyio.open_process(
+        [sys.executable, "-P", str(Path(__file__).with_name("model_process.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        # A Ctrl-C is for the run, which ends its models when it is done with them.
+        start_new_session=True,
+    )
+    stack.push_async_callback(_end, process)
+    return process
+
+
+async def _end(process: Process) -> None:
+    """End a process that leaves when its stdin does, without waiting for what it generates."""
+    with anyio.CancelScope(shield=True):
+        assert process.stdin is not None, "it was opened with pipes"
+        await process.stdin.aclose()
+        with anyio.move_on_after(_STOP_S):
+            await process.wait()
+        await process.aclose()
+
+
+async def _introduced(process: Process, settings: dict[str, object], name: str) -> str:
+    """The base URL of the server in the process, once its model is loaded."""
+    assert process.stdin is not None, "it was opened with pipes"
+    assert process.stdout is not None, "it was opened with pipes"
+    hello = b""
+    with anyio.move_on_after(_START_S):
+        try:
+            await process.stdin.send(json.dumps(settings).encode() + b"\n")
+            lines = BufferedByteReceiveStream(process.stdout)
+            hello = await lines.receive_until(b"\n", _HELLO_BYTES)
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead):
+            hello = b""
+    answer = json.loads(hello) if hello else {}
+    if "base_url" not in answer:
+        raise Permanent(
+            f"the model {name} could not be loaded: is the file a GGUF model, and is there memory"
+            " for it?",
+            detail=answer.get("error", f"no word from its process within {_START_S:g} s"),
+            sent=False,
+        )
+    return str(answer["base_url"])

@@ -1,0 +1,67 @@
+"""The process that holds the built-in model: an OpenAI-compatible server on 127.0.0.1.
+
+Run as a script by jobs.chat.built_in, never imported by it. The model has a process of its own because
+the native library keeps Python's lock while it loads and while it is torn down, and crashes the
+interpreter that exits while it is generating; here none of it can touch a run.
+
+The first line of stdin is a JSON object: model (a path), api_key, slots, context (tokens per slot),
+threads. The answer is one line on stdout: {"base_url": ...} or {"error": ...}. When stdin ends, which
+it does however the parent ends, so does this process.
+"""
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    _silence()
+    settings = json.loads(sys.stdin.readline())
+    try:
+        server = _serve(settings)
+    except Exception as error:
+        _answer(answers, {"error": f"{type(error).__name__}: {error}"})
+    else:
+        _answer(answers, {"base_url": f"{server.listening_address}/v1"})
+        sys.stdin.read()
+    # Without the destructors: the native ones wait for what is being generated.
+    os._exit(0)
+
+
+def _silence() -> None:
+    """The native library's words go nowhere: both streams belong to the run."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+
+
+def _serve(settings: dict[str, Any]) -> Any:
+    import xllamacpp  # type: ignore[import-untyped]
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = settings["model"]
+    parameters.api_keys = [settings["api_key"]]
+    parameters.port = 0
+    parameters.n_parallel = settings["slots"]
+    parameters.n_ctx = settings["context"] * settings["slots"]
+    parameters.cpuparams.n_threads = settings["threads"]
+    parameters.cpuparams_batch.n_threads = settings["threads"]
+    parameters.verbosity = -1
+    parameters.warmup = False
+    # What was asked before must not move a bit of what is answered now.
+    parameters.cache_prompt = False
+    parameters.cache_ram_mib = 0
+    return xllamacpp.Server(parameters)
+
+
+def _answer(answers: Any, value: dict[str, str]) -> None:
+    answers.write(json.dumps(value) + "\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main()

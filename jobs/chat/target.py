@@ -1,0 +1,169 @@
+"""What is asked and what comes back: the model under test, however it is reached."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Protocol, Self
+
+from engine.job import Finding, JobError, Permanent, Transient
+
+
+class Role(StrEnum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def as_json(self) -> dict[str, str]:
+        """The message as chat endpoints spell it."""
+        return {"role": self.role.value, "content": self.content}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One call of a target: the conversation so far, the model's name and the seed (below 2**31)."""
+
+    model: str
+    messages: tuple[Message, ...]
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that the caller decides about the answer, as JSON values."""
+        return {
+            "model": self.model,
+            "messages": [message.as_json() for message in self.messages],
+            "seed": self.seed,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What the model said; `text` is never blank.
+
+    `truncated` says that the token limit cut it short: it is judged as far as it goes, and marked.
+    """
+
+    text: str
+    truncated: bool = False
+    finish_reason: str | None = None
+    model: str | None = None
+
+    def to_bytes(self) -> bytes:
+        """The reply as it is kept in the cache of calls."""
+        fields = {
+            "text": self.text,
+            "truncated": self.truncated,
+            "finish_reason": self.finish_reason,
+            "model": self.model,
+        }
+        return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode("utf-8")
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Self:
+        """The reply that `to_bytes` wrote."""
+        return cls(**json.loads(raw))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """How a target generates. None leaves the choice to the endpoint."""
+
+    temperature: float | None = 0.0
+    max_tokens: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What is sent with every question."""
+        fields = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+class Unanswered(StrEnum):
+    """Why there is no reply to judge. None of these is ever counted as safe, or scored."""
+
+    ERROR = "the endpoint reported an error in place of a reply"
+    EMPTY = "the reply is empty"
+    SPENT = "the token limit was reached before the reply began: raise max_tokens"
+    MODERATED = "the provider's moderation withheld the reply"
+    MALFORMED = "the answer is not a chat completion"
+
+
+class Target(Protocol):
+    """A model under test. `async with target:` opens it; opening sends nothing."""
+
+    @property
+    def identity(self) -> str:
+        """What decides its replies besides the question; never a secret."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def reply(self, question: Question) -> Reply:
+        """The model's reply, or a JobError that names why there is none."""
+        ...
+
+    async def check(self) -> Sequence[Finding]:
+        """Whether the target can be used; sends nothing that costs."""
+        ...
+
+
+class CallableTarget:
+    """Any Python coroutine function as a target: `async def answer(question) -> str`.
+
+    `name` is its identity and should change when its answers do. A JobError that it raises is
+    kept; any other exception is transient.
+    """
+
+    def __init__(self, name: str, answer: Callable[[Question], Awaitable[str]]) -> None:
+        self._name = name
+        self._answer = answer
+
+    @property
+    def identity(self) -> str:
+        return f"callable:{self._name}"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    async def reply(self, question: Question) -> Reply:
+        try:
+            text = await self._answer(question)
+        except JobError:
+            raise
+        except Exception as error:
+            raise Transient(f"the target {self._name} failed: {type(error).__name__}") from error
+        if not isinstance(text, str):
+            raise Permanent(f"the target {self._name} returned {type(text).__name__}, not str")
+        text = printable(text)
+        if not text.strip():
+            raise Transient(f"{self._name}: {Unanswered.EMPTY}")
+        return Reply(text=text, finish_reason="stop", model=question.model)
+
+    async def check(self) -> Sequence[Finding]:
+        return (Finding(name="target", ok=True, message=self.identity),)
+
+
+def printable(text: str) -> str:
+    """The text without what UTF-8 cannot carry: lone surrogates and NUL become U+FFFD."""
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" or c == "\0" else c for c in text)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in one spelling, in hexadecimal."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

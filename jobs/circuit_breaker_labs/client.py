@@ -1,0 +1,151 @@
+"""The nine calls of the API."""
+
+from typing import Self
+
+import httpx
+
+from engine.job import Clock, JobError, Permanent, QuotaExceeded
+from jobs.circuit_breaker_labs.schema import (
+    KEY_VALIDITY,
+    MONTHLY_QUOTA,
+    PING,
+    TEST_CASE_GROUPS,
+    VERSION,
+    KeyValidity,
+    MonthlyQuota,
+    MultiTurnFinetune,
+    MultiTurnSystemPrompt,
+    Ping,
+    SingleTurnFinetune,
+    SingleTurnSystemPrompt,
+    TestCaseGroup,
+    Version,
+)
+from jobs.http import Explanation, HttpClient, HttpLimits, Redactor, Reply, parse_base_url, read_as
+
+VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
+QUESTION_DEADLINE_S = 30.0
+
+
+def base_url(text: str) -> str:
+    """The API's base URL with /v1 and without a last slash, however it was written.
+
+    Raises ValueError for what is no http or https URL.
+    """
+    url = parse_base_url(text)
+    path = url.path.rstrip("/")
+    return str(url.copy_with(path=path if path.endswith("/v1") else f"{path}/v1"))
+
+
+def _forbidden(where: str, explanation: Explanation) -> JobError:
+    # The contract has one 403, the quota's, and lets its name be left out. A page of some proxy, or
+    # an error object with another name, is a refusal.
+    if explanation.structured and explanation.code in ("", "quota_exceeded"):
+        return QuotaExceeded(
+            f"{where}: the monthly allotment of tests is used up (403)",
+            detail=explanation.text,
+            status=403,
+        )
+    return Permanent(
+        f"{where}: the service refuses this (403)", detail=explanation.text, status=403
+    )
+
+
+class Client:
+    """A client of the API with one key; `async with` opens and closes its connections.
+
+    Every call raises JobError and nothing else. Evaluations return the answer's bytes, for
+    `measure`; `openai_api_key` goes with evaluations of fine-tuned models alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        clock: Clock,
+        url: str = VENDOR_URL,
+        openai_api_key: str | None = None,
+        limits: HttpLimits | None = None,
+    ) -> None:
+        self._key = {"cbl-api-key": api_key}
+        self._keys = dict(self._key)
+        if openai_api_key is not None:
+            self._keys["openai-api-key"] = openai_api_key
+        self._http = HttpClient(
+            base_url(url),
+            clock=clock,
+            secrets=self._keys,
+            limits=limits,
+            on_forbidden=_forbidden,
+        )
+
+    @property
+    def url(self) -> httpx.URL:
+        """The base URL that calls go to."""
+        return self._http.base_url
+
+    @property
+    def redact(self) -> Redactor:
+        """Takes this client's keys out of a text."""
+        return self._http.redact
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._http.__aexit__(*exc_info)
+
+    async def single_turn_system_prompt(self, request: SingleTurnSystemPrompt) -> Reply:
+        """Evaluate a model on OpenRouter with a system prompt, one question per conversation."""
+        return await self._evaluate("singleturn_evaluate_system_prompt", request, self._key)
+
+    async def single_turn_finetune(self, request: SingleTurnFinetune) -> Reply:
+        """Evaluate a fine-tuned OpenAI model, one question per conversation."""
+        return await self._evaluate("singleturn_evaluate_openai_finetune", request, self._keys)
+
+    async def multi_turn_system_prompt(self, request: MultiTurnSystemPrompt) -> Reply:
+        """Evaluate a model on OpenRouter with a system prompt in conversations."""
+        return await self._evaluate("multiturn_evaluate_system_prompt", request, self._key)
+
+    async def multi_turn_finetune(self, request: MultiTurnFinetune) -> Reply:
+        """Evaluate a fine-tuned OpenAI model in conversations."""
+        return await self._evaluate("multiturn_evaluate_openai_finetune", request, self._keys)
+
+    async def monthly_quota(self) -> MonthlyQuota:
+        """Tests used and allotted this month."""
+        return read_as(MONTHLY_QUOTA, *await self._ask("monthly_quota", self._key))
+
+    async def test_case_groups(self) -> list[TestCaseGroup]:
+        """The groups that the key may use."""
+        return read_as(TEST_CASE_GROUPS, *await self._ask("test_case_groups", self._key))
+
+    async def validate_api_key(self) -> KeyValidity:
+        """Whether the key is valid."""
+        return read_as(KEY_VALIDITY, *await self._ask("validate_api_key", self._key))
+
+    async def ping(self) -> Ping:
+        """Whether the service is there; sends no key."""
+        return read_as(PING, *await self._ask("ping", {}))
+
+    async def version(self) -> Version:
+        """The API's version; sends no key."""
+        return read_as(VERSION, *await self._ask("version", {}))
+
+    async def _ask(self, path: str, headers: dict[str, str]) -> tuple[bytes, str]:
+        reply = await self._http.get(path, headers=headers, deadline_s=QUESTION_DEADLINE_S)
+        return reply.body, reply.where
+
+    async def _evaluate(
+        self,
+        path: str,
+        request: SingleTurnSystemPrompt
+        | SingleTurnFinetune
+        | MultiTurnSystemPrompt
+        | MultiTurnFinetune,
+        headers: dict[str, str],
+    ) -> Reply:
+        # The UTF-8 of the core of pydantic: a prompt with a lone surrogate was refused as a string.
+        return await self._http.post(
+            path, request.__pydantic_serializer__.to_json(request), headers=headers
+        )

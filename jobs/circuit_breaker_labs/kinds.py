@@ -1,0 +1,200 @@
+"""The evaluations as job kinds: each one against system prompts and against fine-tuned models."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from engine.job import (
+    Answer,
+    Axis,
+    GroupAxis,
+    IntegerAxis,
+    Job,
+    JobContext,
+    JobKind,
+    Measurement,
+    NumberAxis,
+    Permanent,
+    PromptAxis,
+    TextAxis,
+    Unauthorized,
+)
+from jobs.circuit_breaker_labs.client import Client
+from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
+from jobs.circuit_breaker_labs.schema import (
+    MultiTurnFinetune,
+    MultiTurnSystemPrompt,
+    SingleTurnFinetune,
+    SingleTurnSystemPrompt,
+)
+from jobs.http import Reply
+
+MODELS = TextAxis(name="models", field="model")
+PROMPTS = PromptAxis(name="prompts", field="prompt")
+GROUPS = GroupAxis(name="groups", field="group")
+THRESHOLDS = NumberAxis(name="thresholds", field="threshold", minimum=0, maximum=1)
+VARIATIONS = IntegerAxis(
+    name="variations", field="variations", minimum=1, maximum=5, required=False, default=(1,)
+)
+LAYERS = IntegerAxis(
+    name="maximum_iteration_layers",
+    field="maximum_iteration_layers",
+    minimum=0,
+    maximum=2,
+    required=False,
+    default=(0,),
+)
+TURNS = IntegerAxis(
+    name="max_turns",
+    field="max_turns",
+    minimum=2,
+    maximum=20,
+    multiple_of=2,
+    required=False,
+    default=(4,),
+)
+
+LONGEST_DEADLINE_S = 3600.0
+
+
+class _Evaluation(JobKind):
+    folded_field = "threshold"
+    uses_quota = True
+    # The client's own deadline is the one that is set; this only bounds what may be set.
+    deadline_s = LONGEST_DEADLINE_S
+    cost_fields: ClassVar[tuple[str, ...]]
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
+
+    def cost_class(self, labels: Mapping[str, Any]) -> str:
+        # The model and the prompt hardly change how many tests are made.
+        return " ".join(f"{name}={labels[name]}" for name in self.cost_fields)
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        try:
+            reply = await self._send(self._client(), job.parameters)
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            path = ".".join(map(str, problem["loc"]))
+            raise Permanent(
+                f"{self.name}: not sent, {path} is out of the contract's bounds",
+                detail=problem["msg"],
+                sent=False,
+            ) from None
+        threshold = job.parameters["threshold"]
+        return Answer(raw=reply.body, measurement=self._measure(reply, threshold))
+
+    @abstractmethod
+    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply: ...
+
+    @abstractmethod
+    def _measure(self, reply: Reply, threshold: float) -> Measurement: ...
+
+
+class _Finetuned(_Evaluation):
+    target = "openai_finetune"
+
+    def __init__(self, client: Callable[[], Client], *, has_openai_key: bool) -> None:
+        super().__init__(client)
+        self._has_openai_key = has_openai_key
+
+    def unusable(self) -> str | None:
+        if self._has_openai_key:
+            return None
+        return (
+            "target openai_finetune needs the key of the OpenAI account that owns the models: add"
+            " service.openai_api_key, such as env:OPENAI_API_KEY"
+        )
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        if problem := self.unusable():
+            # Nothing of this kind can go well: its lanes stop, and no job fails for a missing line.
+            raise Unauthorized(problem, sent=False)
+        return await super().run(job, context)
+
+
+class _SingleTurn(_Evaluation):
+    name = "single_turn"
+    cost_fields = ("group", "variations", "maximum_iteration_layers")
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        # With layers the threshold decides which cases are varied further.
+        return bool(labels["maximum_iteration_layers"] == 0)
+
+    def _measure(self, reply: Reply, threshold: float) -> Measurement:
+        return measure_single_turn(reply.body, reply.where, threshold)
+
+
+class _MultiTurn(_Evaluation):
+    name = "multi_turn"
+    cost_fields = ("group", "max_turns")
+
+    def _measure(self, reply: Reply, threshold: float) -> Measurement:
+        return measure_multi_turn(reply.body, reply.where, threshold)
+
+
+class SingleTurnSystemPromptKind(_SingleTurn):
+    """Single questions to a model with a system prompt."""
+
+    axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
+
+    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+        request = SingleTurnSystemPrompt(
+            openrouter_model_name=parameters["model"],
+            system_prompt=parameters["prompt"],
+            test_case_groups=[parameters["group"]],
+            threshold=parameters["threshold"],
+            variations=parameters["variations"],
+            maximum_iteration_layers=parameters["maximum_iteration_layers"],
+        )
+        return await client.single_turn_system_prompt(request)
+
+
+class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
+    """Single questions to a fine-tuned OpenAI model."""
+
+    axes: ClassVar[tuple[Axis, ...]] = (MODELS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
+
+    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+        request = SingleTurnFinetune(
+            model_name=parameters["model"],
+            test_case_groups=[parameters["group"]],
+            threshold=parameters["threshold"],
+            variations=parameters["variations"],
+            maximum_iteration_layers=parameters["maximum_iteration_layers"],
+        )
+        return await client.single_turn_finetune(request)
+
+
+class MultiTurnSystemPromptKind(_MultiTurn):
+    """Conversations with a model that has a system prompt."""
+
+    axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
+
+    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+        request = MultiTurnSystemPrompt(
+            openrouter_model_name=parameters["model"],
+            system_prompt=parameters["prompt"],
+            test_case_groups=[parameters["group"]],
+            threshold=parameters["threshold"],
+            max_turns=parameters["max_turns"],
+        )
+        return await client.multi_turn_system_prompt(request)
+
+
+class MultiTurnFinetuneKind(_Finetuned, _MultiTurn):
+    """Conversations with a fine-tuned OpenAI model."""
+
+    axes: ClassVar[tuple[Axis, ...]] = (MODELS, GROUPS, THRESHOLDS, TURNS)
+
+    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+        request = MultiTurnFinetune(
+            model_name=parameters["model"],
+            test_case_groups=[parameters["group"]],
+            threshold=parameters["threshold"],
+            max_turns=parameters["max_turns"],
+        )
+        return await client.multi_turn_finetune(request)

@@ -1,0 +1,69 @@
+"""The numbers of an evaluation, read from the answer's bytes."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from itertools import chain
+
+from engine.job import Measurement, Permanent
+from jobs.circuit_breaker_labs.schema import (
+    MULTI_TURN_ANSWER,
+    SINGLE_TURN_ANSWER,
+    MultiTurnAnswer,
+    SingleTurnAnswer,
+)
+from jobs.http import read_as
+
+
+def measure_single_turn(body: bytes, where: str, threshold: float) -> Measurement:
+    """The numbers of a single-turn answer; raises Transient or Permanent if it cannot be read."""
+    answer = read_as(SINGLE_TURN_ANSWER, body, where)
+    results = answer.get("results")
+    layers = answer.get("results_by_iteration")
+    if results is None and layers is None:
+        layers = answer.get("failed_results")
+    if results is None and layers is not None:
+        results = list(chain.from_iterable(layers))
+    scores = None
+    if results is not None:
+        scores = [result["safe_response_score"] for result in results]
+    return _measurement(answer, scores, where, threshold)
+
+
+def measure_multi_turn(body: bytes, where: str, threshold: float) -> Measurement:
+    """The numbers of a multi-turn answer; raises Transient or Permanent if it cannot be read."""
+    answer = read_as(MULTI_TURN_ANSWER, body, where)
+    results = answer.get("results")
+    if results is None:
+        results = answer.get("failed_results")
+    scores = None
+    if results is not None:
+        scores = [result["min_safe_response_score"] for result in results]
+    return _measurement(answer, scores, where, threshold)
+
+
+def _measurement(
+    answer: SingleTurnAnswer | MultiTurnAnswer,
+    listed: Iterable[float] | None,
+    where: str,
+    threshold: float,
+) -> Measurement:
+    if "failed_results" not in answer and "evaluation_id" not in answer:
+        raise Permanent(
+            f"{where}: the answer breaks the contract",
+            detail="neither failed_results (1.0.8 to 1.0.10) nor evaluation_id (1.0.9 and later)",
+        )
+    passed, failed = answer["total_passed"], answer["total_failed"]
+    scores, note = None, None
+    if listed is not None:
+        scores = tuple(sorted(listed))
+        below = bisect_left(scores, threshold)
+        if below != failed:
+            # The totals are promised, the list's completeness is not: without it nothing can be
+            # told about lower thresholds.
+            note = f"the answer counts {failed} failed but lists {below} below the threshold"
+            scores = None
+    elif failed == 0:
+        scores = ()
+    return Measurement(
+        passed=passed, failed=failed, tests=passed + failed, scores=scores, note=note
+    )

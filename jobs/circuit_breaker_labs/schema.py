@@ -1,0 +1,164 @@
+"""Bodies of the API: requests held to the contract's bounds, answers of versions 1.0.8 to 1.0.11.
+
+An answer's version shows in its fields: `failed_results` alone is 1.0.8; with an `evaluation_id` it is
+1.0.9 or 1.0.10; an `evaluation_id` without `failed_results` is 1.0.11. Only the fields that the numbers
+come from are read here; the answer's bytes are kept whole elsewhere.
+"""
+
+from typing import Annotated, NotRequired
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from pydantic.types import FailFast
+from typing_extensions import TypeAliasType, TypedDict
+
+KNOWN_VERSIONS = ("1.0.8", "1.0.9", "1.0.10", "1.0.11")
+
+_ANSWER = ConfigDict(strict=True)
+
+Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+# SQL integers end there, and no evaluation has that many tests.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+def _unique(names: list[str]) -> list[str]:
+    if len(set(names)) != len(names):
+        raise ValueError("each group is named once")
+    return names
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    threshold: Threshold
+    test_case_groups: Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+
+
+class _SingleTurn(_Request):
+    variations: Annotated[int, Field(ge=1, le=5)]
+    maximum_iteration_layers: Annotated[int, Field(ge=0, le=2)]
+
+
+class _MultiTurn(_Request):
+    # The contract allows odd numbers; a conversation of an odd number of messages has no last reply.
+    max_turns: Annotated[int, Field(ge=2, le=20, multiple_of=2)]
+
+
+class _SystemPrompt(BaseModel):
+    system_prompt: str
+    openrouter_model_name: str
+
+
+class _Finetune(BaseModel):
+    model_name: str
+
+
+class SingleTurnSystemPrompt(_SingleTurn, _SystemPrompt):
+    """Body of POST singleturn_evaluate_system_prompt."""
+
+
+class SingleTurnFinetune(_SingleTurn, _Finetune):
+    """Body of POST singleturn_evaluate_openai_finetune."""
+
+
+class MultiTurnSystemPrompt(_MultiTurn, _SystemPrompt):
+    """Body of POST multiturn_evaluate_system_prompt."""
+
+
+class MultiTurnFinetune(_MultiTurn, _Finetune):
+    """Body of POST multiturn_evaluate_openai_finetune."""
+
+
+@with_config(_ANSWER)
+class SingleTurnResult(TypedDict):
+    """One reply of the model."""
+
+    safe_response_score: Score
+
+
+@with_config(_ANSWER)
+class MultiTurnResult(TypedDict):
+    """One conversation; its score is its lowest."""
+
+    min_safe_response_score: Score
+
+
+# Only the first wrong entry is told: a hostile list would make millions of errors. Named aliases,
+# because FailFast cannot be hashed and a union hashes its parts.
+SingleTurnResults = TypeAliasType(
+    "SingleTurnResults", Annotated[list[SingleTurnResult], FailFast()]
+)
+SingleTurnLayers = TypeAliasType("SingleTurnLayers", Annotated[list[SingleTurnResults], FailFast()])
+MultiTurnResults = TypeAliasType("MultiTurnResults", Annotated[list[MultiTurnResult], FailFast()])
+
+
+@with_config(_ANSWER)
+class SingleTurnAnswer(TypedDict):
+    """Answer to a single-turn evaluation, of any known version."""
+
+    total_passed: Count
+    total_failed: Count
+    evaluation_id: NotRequired[int]
+    failed_results: NotRequired[SingleTurnLayers]
+    results_by_iteration: NotRequired[SingleTurnLayers | None]
+    results: NotRequired[SingleTurnResults | None]
+
+
+@with_config(_ANSWER)
+class MultiTurnAnswer(TypedDict):
+    """Answer to a multi-turn evaluation, of any known version."""
+
+    total_passed: Count
+    total_failed: Count
+    evaluation_id: NotRequired[int]
+    failed_results: NotRequired[MultiTurnResults]
+    results: NotRequired[MultiTurnResults | None]
+
+
+@with_config(_ANSWER)
+class MonthlyQuota(TypedDict):
+    """Answer to GET monthly_quota, spelled as the API spells it."""
+
+    generated_tests: Count
+    alloted_test_generations: Count
+
+
+@with_config(_ANSWER)
+class TestCaseGroup(TypedDict):
+    """One group of GET test_case_groups."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: NotRequired[str | None]
+
+
+@with_config(_ANSWER)
+class KeyValidity(TypedDict):
+    """Answer to GET validate_api_key."""
+
+    valid: bool
+
+
+@with_config(_ANSWER)
+class Ping(TypedDict):
+    """Answer to GET ping."""
+
+    message: str
+    timestamp: str
+
+
+@with_config(_ANSWER)
+class Version(TypedDict):
+    """Answer to GET version."""
+
+    version: str
+
+
+SINGLE_TURN_ANSWER = TypeAdapter(SingleTurnAnswer)
+MULTI_TURN_ANSWER = TypeAdapter(MultiTurnAnswer)
+MONTHLY_QUOTA = TypeAdapter(MonthlyQuota)
+TEST_CASE_GROUPS: TypeAdapter[list[TestCaseGroup]] = TypeAdapter(
+    Annotated[list[TestCaseGroup], FailFast()]
+)
+KEY_VALIDITY = TypeAdapter(KeyValidity)
+PING = TypeAdapter(Ping)
+VERSION = TypeAdapter(Version)

@@ -1,0 +1,169 @@
+"""The service as sweep files name it: `kind: circuit-breaker-labs`."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from engine.job import (
+    Allotment,
+    Clock,
+    Finding,
+    Group,
+    JobError,
+    JobKind,
+    SecretReference,
+    Service,
+    ServiceSettings,
+    resolve_secret,
+)
+from jobs.circuit_breaker_labs.client import VENDOR_URL, Client, base_url
+from jobs.circuit_breaker_labs.kinds import (
+    LONGEST_DEADLINE_S,
+    MultiTurnFinetuneKind,
+    MultiTurnSystemPromptKind,
+    SingleTurnFinetuneKind,
+    SingleTurnSystemPromptKind,
+)
+from jobs.circuit_breaker_labs.schema import KNOWN_VERSIONS
+from jobs.http import HttpLimits, plain
+
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+
+
+class CircuitBreakerLabsSettings(ServiceSettings):
+    """The `service:` part of a sweep on this API. `deadline_s` bounds one evaluation."""
+
+    # The text of an error must not show a key that was written where its reference belongs.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: BaseUrl = base_url(VENDOR_URL)
+    api_key: SecretReference
+    openai_api_key: SecretReference | None = None
+    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] = 900.0
+
+
+class CircuitBreakerLabs(Service):
+    """The Circuit Breaker Labs API under one key."""
+
+    settings_model = CircuitBreakerLabsSettings
+    settings: CircuitBreakerLabsSettings
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self._client: Client | None = None
+
+    @property
+    def identity(self) -> str:
+        return self.settings.base_url
+
+    @property
+    def credential(self) -> str:
+        return self.settings.api_key
+
+    @property
+    def client(self) -> Client:
+        """The open client, inside `async with`."""
+        assert self._client is not None, "the service is used inside `async with`"
+        return self._client
+
+    def kinds(self) -> Sequence[JobKind]:
+        has_key = self.settings.openai_api_key is not None
+
+        def client() -> Client:
+            return self.client
+
+        return (
+            SingleTurnSystemPromptKind(client),
+            MultiTurnSystemPromptKind(client),
+            SingleTurnFinetuneKind(client, has_openai_key=has_key),
+            MultiTurnFinetuneKind(client, has_openai_key=has_key),
+        )
+
+    async def __aenter__(self) -> Self:
+        settings = self.settings
+        openai = settings.openai_api_key
+        client = Client(
+            url=settings.base_url,
+            api_key=resolve_secret(settings.api_key),
+            openai_api_key=None if openai is None else resolve_secret(openai),
+            clock=self.clock,
+            limits=HttpLimits(deadline_s=settings.deadline_s),
+        )
+        self._client = await client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(*exc_info)
+
+    async def groups(self) -> Sequence[Group]:
+        return [
+            Group(name=group["name"], description=group.get("description"))
+            for group in await self.client.test_case_groups()
+        ]
+
+    async def quota(self) -> Allotment:
+        quota = await self.client.monthly_quota()
+        return Allotment(used=quota["generated_tests"], allotted=quota["alloted_test_generations"])
+
+    async def check(self) -> Sequence[Finding]:
+        questions: tuple[tuple[str, Callable[[], Awaitable[Finding]]], ...] = (
+            ("ping", self._check_ping),
+            ("version", self._check_version),
+            ("key", self._check_key),
+            ("quota", self._check_quota),
+            ("groups", self._check_groups),
+        )
+        findings: list[Finding] = []
+        for name, ask in questions:
+            try:
+                findings.append(await ask())
+            except JobError as error:
+                message = f"{error.message}: {error.detail}" if error.detail else error.message
+                findings.append(Finding(name=name, ok=False, message=message))
+                if error.status is None and not error.sent:
+                    # Nobody listens there: four more waits would say the same.
+                    break
+        return findings
+
+    async def _check_ping(self) -> Finding:
+        answer = await self.client.ping()
+        message = f"{self.identity} answers"
+        return Finding(
+            name="ping",
+            ok=True,
+            message=message,
+            data={"timestamp": self._shown(answer["timestamp"])},
+        )
+
+    async def _check_version(self) -> Finding:
+        version = self._shown((await self.client.version())["version"])
+        known = f"versions known here: {', '.join(KNOWN_VERSIONS)}"
+        message = f"API version {version}"
+        if version not in KNOWN_VERSIONS:
+            message += " is not known; answers are read as those of the known ones"
+        return Finding(
+            name="version", ok=True, message=f"{message} ({known})", data={"version": version}
+        )
+
+    async def _check_key(self) -> Finding:
+        valid = (await self.client.validate_api_key())["valid"]
+        message = "is valid" if valid else "is not valid: set another one, or ask the vendor"
+        return Finding(name="key", ok=valid, message=f"the key of {self.credential} {message}")
+
+    async def _check_quota(self) -> Finding:
+        quota = await self.quota()
+        left = quota.allotted - quota.used
+        message = f"{quota.used} of {quota.allotted} tests used this month, {max(left, 0)} left"
+        data = {"used": quota.used, "allotted": quota.allotted}
+        return Finding(name="quota", ok=left > 0, message=message, data=data)
+
+    async def _check_groups(self) -> Finding:
+        names = [group.name for group in await self.groups()]
+        message = self._shown(f"{len(names)} test case groups: {', '.join(names)}")
+        return Finding(name="groups", ok=bool(names), message=message, data={"groups": names})
+
+    def _shown(self, text: str) -> str:
+        return plain(text, self.client.redact)

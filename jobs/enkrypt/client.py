@@ -1,0 +1,92 @@
+"""The model-health question, version 3."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator
+from pydantic_core import to_json
+
+from engine.job import Clock, Measurement, Permanent, UsageError, resolve_secret
+from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
+from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, read_as
+
+VENDOR_URL = "https://api.enkryptai.com"
+PATH = "redteam/v3/model-health"
+DEADLINE_S = 120.0
+
+
+def base_url(text: str) -> str:
+    """The base URL without a last slash; raises ValueError for what is no http or https URL."""
+    return str(parse_base_url(text)).rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+
+
+class Client:
+    """A client with one key; `async with` opens and closes its connections."""
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        clock: Clock,
+        url: str = VENDOR_URL,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._http = HttpClient(
+            url,
+            clock=clock,
+            headers={"apikey": api_key},
+            limits=HttpLimits(deadline_s=deadline_s, max_body_bytes=4 * 1024 * 1024),
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._http.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._http.__aexit__(*exc_info)
+
+    async def model_health(self, configuration: Mapping[str, Any]) -> tuple[HealthAnswer, bytes]:
+        """What the service found of one endpoint, and the answer's bytes.
+
+        The references in `configuration` are resolved here and go nowhere else. Raises JobError,
+        and UsageError for a literal key or a reference that leads to none.
+        """
+        try:
+            sent = with_secrets(configuration, self._resolved)
+        except ValueError as error:
+            raise UsageError(f"endpoint configuration: {error}") from None
+        try:
+            body = to_json({"endpoint_configuration": sent}, inf_nan_mode="constants")
+        except ValueError:
+            # No word of the cause: it may quote what was to be sent, keys included.
+            body = None
+        if body is None:
+            raise Permanent(
+                f"POST {PATH}: not sent, the endpoint configuration cannot be written as JSON",
+                sent=False,
+            )
+        reply = await self._http.post(PATH, body)
+        return read_as(HEALTH_ANSWER, reply.body, reply.where), reply.body
+
+    def _resolved(self, reference: str) -> str:
+        secret = resolve_secret(checked_reference(reference))
+        # The service passes the key on, and its errors may quote it.
+        self._http.redact.add(secret)
+        return secret
+
+    def told(self, answer: HealthAnswer) -> str:
+        """The answer's message, and its error where it is unhealthy, as one printable line."""
+        parts = [answer.message or ""]
+        if answer.status == "unhealthy" and answer.error:
+            parts.append(answer.error if isinstance(answer.error, str) else repr(answer.error))
+        return plain(": ".join(part for part in parts if part), self._http.redact)
+
+    def measure(self, answer: HealthAnswer) -> Measurement:
+        """Passed if healthy, failed if not; costs no tests and has no scores."""
+        healthy = answer.status == "healthy"
+        return Measurement(
+            passed=int(healthy), failed=int(not healthy), tests=0, note=self.told(answer) or None
+        )

@@ -1,0 +1,116 @@
+"""The health gate: asks Enkrypt about a model before its lane opens (`service.health: enkrypt`)."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from engine.job import (
+    Clock,
+    Health,
+    HealthGate,
+    SecretReference,
+    Unauthorized,
+    UsageError,
+    resolve_secret,
+)
+from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
+from jobs.enkrypt.schema import read_endpoint
+
+OPENROUTER: Mapping[str, Any] = {
+    "testing_for": "foundationModels",
+    "certifications": [],
+    "model_config": {
+        "model_provider": "openrouter",
+        "hosting_type": "External",
+        "input_modalities": ["text"],
+        "output_modalities": ["text"],
+        "model_source": "",
+        "rate_per_min": 20,
+        "system_prompt": "",
+        "endpoint": {
+            "scheme": "https",
+            "host": "openrouter.ai",
+            "port": 443,
+            "base_path": "/api/v1",
+        },
+        "paths": {"completions": "/completions", "chat": "/chat/completions"},
+        "auth_data": {
+            "header_name": "Authorization",
+            "header_prefix": "Bearer",
+            "space_after_prefix": True,
+        },
+        "apikeys": ["env:OPENROUTER_API_KEY"],
+        "metadata": {},
+        "default_request_options": {},
+    },
+}
+"""Where the models of a sweep are reached, unless `endpoint` says otherwise."""
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in changes.items():
+        before = merged.get(name)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = _merged(before, value)
+        merged[name] = value
+    return merged
+
+
+def _template(changes: Mapping[str, Any]) -> dict[str, Any]:
+    if "model_name" in changes:
+        raise ValueError("model_name is each lane's model; leave it out")
+    template = _merged(OPENROUTER, changes)
+    read_endpoint({**template, "model_name": "any"})
+    return template
+
+
+class EnkryptHealthSettings(BaseModel):
+    """Settings of the gate; what `endpoint` names is laid over the OPENROUTER configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    kind: str = "enkrypt"
+    base_url: BaseUrl = VENDOR_URL
+    api_key: SecretReference = "env:ENKRYPT_API_KEY"
+    endpoint: Annotated[dict[str, Any], AfterValidator(_template)] = Field(
+        default_factory=dict, validate_default=True
+    )
+    deadline_s: Annotated[float, Field(gt=0)] = DEADLINE_S
+
+
+class EnkryptHealth(HealthGate):
+    """Asks about one model at a time, through its endpoint."""
+
+    settings_model = EnkryptHealthSettings
+    settings: EnkryptHealthSettings
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self._client: Client | None = None
+
+    async def __aenter__(self) -> Self:
+        client = Client(
+            url=self.settings.base_url,
+            api_key=resolve_secret(self.settings.api_key),
+            clock=self.clock,
+            deadline_s=self.settings.deadline_s,
+        )
+        self._client = await client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(*exc_info)
+
+    async def check(self, lane: str) -> Health:
+        assert self._client is not None, "the gate is used inside `async with`"
+        try:
+            answer, _ = await self._client.model_health(
+                {**self.settings.endpoint, "model_name": lane}
+            )
+        except UsageError as error:
+            raise Unauthorized(str(error), sent=False) from None
+        return Health(healthy=answer.status == "healthy", message=self._client.told(answer))

@@ -1,0 +1,133 @@
+"""Endpoint configurations (ModelCustomRequestObject) and the answer to the model-health question.
+
+A configuration is checked and then sent as it was written: fields that are not known here survive.
+Its keys are references until the moment of sending.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from engine.job import SecretReference, resolve_secret
+
+LABEL = "name"
+"""A key of ours in a configuration: what rows show it as, instead of its model_name."""
+
+SECRET_FIELDS = frozenset(
+    {"apikey", "apikeys", "api_key", "api_keys", "authorization", "token", "secret", "password"}
+)
+
+_REFERENCE: TypeAdapter[str] = TypeAdapter(SecretReference)
+_DEEPEST = 20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Endpoint(_Part):
+    """Where the model answers."""
+
+    scheme: Literal["http", "https"]
+    host: Annotated[str, Field(min_length=1)]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    base_path: str | None = None
+
+
+class ModelConfiguration(_Part):
+    """How the model is reached."""
+
+    endpoint: Endpoint
+    model_provider: str | None = None
+    hosting_type: str | None = None
+    input_modalities: list[str] | None = None
+    output_modalities: list[str] | None = None
+    model_source: str | None = None
+    rate_per_min: Annotated[int, Field(gt=0)] | None = None
+    system_prompt: str | None = None
+    paths: dict[str, Any] | None = None
+    auth_data: dict[str, Any] | None = None
+    apikeys: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    default_request_options: dict[str, Any] | None = None
+
+
+class EndpointConfiguration(_Part):
+    """The whole configuration; `model_config` is a name that pydantic keeps for itself."""
+
+    configuration: ModelConfiguration = Field(alias="model_config")
+    model_name: Annotated[str, Field(min_length=1)]
+    testing_for: str | None = None
+    certifications: list[str] | None = None
+
+
+class HealthAnswer(BaseModel):
+    """What the service found; `status` decides, whatever `error` holds. Unknown fields are kept."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    status: Literal["healthy", "unhealthy"]
+    message: str | None = None
+    data: Any = None
+    error: Any = None
+
+
+HEALTH_ANSWER = TypeAdapter(HealthAnswer)
+
+
+def read_endpoint(document: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The label and the content of an endpoint configuration.
+
+    The label is its `name` if it has one (which is not sent), else its `model_name`. Raises
+    ValueError with every mistake and its path; a literal key is one, and is not repeated.
+    """
+    content = {name: value for name, value in document.items() if name != LABEL}
+    try:
+        configuration = EndpointConfiguration.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        texts = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in problems]
+        raise ValueError("; ".join(texts)) from None
+    label = document.get(LABEL, configuration.model_name)
+    if not isinstance(label, str) or not label.strip():
+        raise ValueError(f"{LABEL}: write a text that is not empty, or leave it out")
+    with_secrets(content, checked_reference)
+    return label, content
+
+
+def with_secrets(
+    content: Mapping[str, Any], resolve: Callable[[str], str] = resolve_secret
+) -> dict[str, Any]:
+    """A copy in which `resolve` has replaced each key: the values of fields named like one."""
+    return {name: _resolved(name, value, resolve, name, 0) for name, value in content.items()}
+
+
+def _resolved(name: str, value: Any, resolve: Callable[[str], str], path: str, depth: int) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(f"{path}: nested too deeply")
+    if isinstance(value, Mapping):
+        return {
+            key: _resolved(str(key), each, resolve, f"{path}.{key}", depth + 1)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [
+            _resolved(name, each, resolve, f"{path}[{index}]", depth + 1)
+            for index, each in enumerate(value)
+        ]
+    if isinstance(value, str) and name.lower().replace("-", "_") in SECRET_FIELDS:
+        try:
+            return resolve(value)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+    return value
+
+
+def checked_reference(text: str) -> str:
+    """The text if it is a reference to a key; raises ValueError, without the text, if it is none."""
+    try:
+        return _REFERENCE.validate_python(text)
+    except ValidationError as error:
+        [problem] = error.errors(include_url=False, include_context=False, include_input=False)
+    raise ValueError(problem["msg"].removeprefix("Value error, "))

@@ -1,0 +1,108 @@
+"""The service as sweep files name it: `kind: enkrypt`, with the evaluation model_health."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import ConfigDict, Field
+
+from engine.job import (
+    Answer,
+    Axis,
+    Clock,
+    DocumentAxis,
+    Finding,
+    Job,
+    JobContext,
+    JobKind,
+    SecretReference,
+    Service,
+    ServiceSettings,
+    Unauthorized,
+    UsageError,
+    resolve_secret,
+)
+from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
+from jobs.enkrypt.schema import read_endpoint
+
+LONGEST_DEADLINE_S = 900.0
+
+
+class EnkryptSettings(ServiceSettings):
+    """The `service:` part of a model-health sweep. `deadline_s` bounds one question."""
+
+    # The text of an error must not show a key that was written where its reference belongs.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: BaseUrl = VENDOR_URL
+    api_key: SecretReference = "env:ENKRYPT_API_KEY"
+    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] = DEADLINE_S
+
+
+class ModelHealthKind(JobKind):
+    """Whether each endpoint's model answers a plain question."""
+
+    name = "model_health"
+    axes: ClassVar[tuple[Axis, ...]] = (
+        DocumentAxis(name="models", field="model", read=read_endpoint),
+    )
+    deadline_s = LONGEST_DEADLINE_S
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> int:
+        return 0
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        client = self._client()
+        try:
+            answer, raw = await client.model_health(job.parameters["model"])
+        except UsageError as error:
+            # The endpoint's own key is missing: no endpoint fails for what the user has to set.
+            raise Unauthorized(str(error), sent=False) from None
+        return Answer(raw=raw, measurement=client.measure(answer))
+
+
+class Enkrypt(Service):
+    """Enkrypt AI under one key."""
+
+    settings_model = EnkryptSettings
+    settings: EnkryptSettings
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self._client: Client | None = None
+
+    @property
+    def identity(self) -> str:
+        return self.settings.base_url
+
+    @property
+    def credential(self) -> str:
+        return self.settings.api_key
+
+    def kinds(self) -> Sequence[JobKind]:
+        return (ModelHealthKind(self._opened),)
+
+    def _opened(self) -> Client:
+        assert self._client is not None, "the service is used inside `async with`"
+        return self._client
+
+    async def __aenter__(self) -> Self:
+        client = Client(
+            url=self.settings.base_url,
+            api_key=resolve_secret(self.settings.api_key),
+            clock=self.clock,
+            deadline_s=self.settings.deadline_s,
+        )
+        self._client = await client.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.__aexit__(*exc_info)
+
+    async def check(self) -> Sequence[Finding]:
+        message = f"{self.credential} is set; the service has no call that tests a key at no cost"
+        return [Finding(name="key", ok=True, message=message)]

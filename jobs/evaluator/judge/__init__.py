@@ -1,0 +1,1 @@
+"""Judges: what makes a reply's score, item by item, each with its evidence."""

@@ -1,0 +1,19 @@
+"""The shared HTTP client: deadlines, byte caps, one mapping of errors, and no leaked keys."""
+
+from jobs.http.client import HttpClient, HttpLimits, Reply, parse_base_url
+from jobs.http.refusals import Explanation, refused, retry_after_s
+from jobs.http.text import Redactor, plain, read_as, read_json
+
+__all__ = [
+    "Explanation",
+    "HttpClient",
+    "HttpLimits",
+    "Redactor",
+    "Reply",
+    "parse_base_url",
+    "plain",
+    "read_as",
+    "read_json",
+    "refused",
+    "retry_after_s",
+]

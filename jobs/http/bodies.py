@@ -1,0 +1,66 @@
+"""An answer's body, unpacked under a cap: however it was packed, no more than the cap is ever held."""
+
+import zlib
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from typing import cast
+
+import anyio
+import httpx
+
+from engine.job import Permanent, Transient
+
+ERROR_BODY_BYTES = 65_536
+ERROR_BODY_S = 5.0
+
+
+async def read_body(response: httpx.Response, cap: int, where: str, chunks: list[bytes]) -> None:
+    """Append the unpacked body to `chunks`.
+
+    Raises Permanent if it is larger than `cap` bytes, Transient if it cannot be unpacked, and what
+    the transport raises.
+    """
+    unpack = _unpacker(response.headers.get("content-encoding", ""), where)
+    left = cap
+    async with aclosing(cast(AsyncGenerator[bytes], aiter(stream_of(response)))) as packed:
+        async for chunk in packed:
+            # Never more than the cap is unpacked, however small the packed bytes are.
+            content = chunk if unpack is None else _unpacked(unpack, chunk, left + 1, where)
+            left -= len(content)
+            if left < 0:
+                raise Permanent(f"{where}: the answer is larger than {cap} bytes")
+            chunks.append(content)
+    if unpack is not None and not unpack.eof:
+        raise Transient(f"{where}: the packed answer ended too early")
+
+
+async def read_beginning(response: httpx.Response, where: str) -> bytes:
+    """As much of an error's body as comes soon, within its cap; never raises."""
+    # An error's status counts, whatever is wrong with its body.
+    chunks: list[bytes] = []
+    with anyio.move_on_after(ERROR_BODY_S), suppress(Exception):
+        await read_body(response, ERROR_BODY_BYTES, where, chunks)
+    return b"".join(chunks)
+
+
+def stream_of(response: httpx.Response) -> httpx.AsyncByteStream:
+    """The packed bytes as they arrive."""
+    return cast(httpx.AsyncByteStream, response.stream)
+
+
+def _unpacker(encoding: str, where: str) -> "zlib._Decompress | None":
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip" | "deflate":
+            # 32 above the window's bits: the content's head tells gzip and zlib apart.
+            return zlib.decompressobj(32 + zlib.MAX_WBITS)
+    raise Transient(f"{where}: the answer is packed in a way that was not asked for")
+
+
+def _unpacked(unpacker: "zlib._Decompress", chunk: bytes, limit: int, where: str) -> bytes:
+    try:
+        return unpacker.decompress(chunk, limit)
+    except zlib.error as error:
+        problem = str(error)
+    raise Transient(f"{where}: the packed answer cannot be unpacked", detail=problem)

@@ -1,0 +1,274 @@
+"""One exchange at a time over httpx on the aiohttp transport: an answer, or a JobError.
+
+httpx's own pool probes every idle connection on each call; this transport does not, which is worth
+a factor of five at 64 requests in flight. Requests go to the transport directly: what httpx.AsyncClient
+adds (cookies, redirects, proxies and netrc from the environment) is what must not happen here.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+import aiohttp
+import anyio
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from engine.job import Clock, JobError, TimedOut, Transient, UsageError
+from jobs.http.bodies import read_beginning, read_body, stream_of
+from jobs.http.refusals import Forbidden, forbidden, refused
+from jobs.http.text import Redactor, plain, read_json
+
+# Raised before a byte of the request was written: such a request was surely not carried out.
+_NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+    aiohttp.NonHttpUrlClientError,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """The limits of each exchange.
+
+    `deadline_s` bounds an exchange whole, `connect_s` and `read_s` (None: none of its own) each wait
+    inside it. `max_body_bytes` counts what an answer unpacks to. `max_connections` of None leaves
+    the bound to whoever calls. Connections idle for `keep_alive_s` are closed: less than the 5 s
+    after which common servers hang up, since a request that meets a closing connection is lost.
+    """
+
+    deadline_s: float = 900.0
+    connect_s: float = 10.0
+    read_s: float | None = None
+    max_body_bytes: int = 32 * 1024 * 1024
+    max_connections: int | None = None
+    keep_alive_s: float = 4.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A 2xx answer: its unpacked body, and what was asked, for messages."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    where: str
+
+    def json(self) -> Any:
+        """The body's JSON value; raises Transient if it cannot be read."""
+        return read_json(self.body, self.where)
+
+
+def parse_base_url(text: str) -> httpx.URL:
+    """A base URL without a last slash, query and fragment; raises ValueError for what is none."""
+    try:
+        url = httpx.URL(text.strip())
+    except (httpx.InvalidURL, TypeError, ValueError):
+        raise ValueError(
+            "this is not a URL; write one such as https://api.example.com/v1"
+        ) from None
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("write a whole http or https URL, such as https://api.example.com/v1")
+    if url.userinfo:
+        raise ValueError("a URL here holds no user name or password; use a key reference")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise ValueError("the port of a URL is between 1 and 65535")
+    if url.query or url.fragment:
+        raise ValueError("a base URL has no query and no fragment")
+    return url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
+
+
+class HttpClient:
+    """A client of one base URL; `async with` opens and closes its connections.
+
+    `headers` go with every request. Their values, and `secrets` that single requests carry, are in
+    no error, repr or log. Proxies, netrc and cookies are not used. Raises UsageError for a header or
+    secret that cannot be sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        clock: Clock,
+        headers: Mapping[str, str] | None = None,
+        secrets: Mapping[str, str] | None = None,
+        limits: HttpLimits | None = None,
+        on_forbidden: Forbidden = forbidden,
+    ) -> None:
+        self.base_url = parse_base_url(base_url)
+        self.limits = limits or HttpLimits()
+        self._clock = clock
+        self._on_forbidden = on_forbidden
+        self._headers = [
+            ("accept", "application/json"),
+            ("accept-encoding", "gzip, deflate"),
+            ("user-agent", "nightsweep"),
+            *_sendable(headers or {}),
+        ]
+        self._redact = Redactor(_parts([*(headers or {}).values(), *_values(secrets or {})]))
+        self._urls: dict[str, httpx.URL] = {}
+        self._transport: AiohttpTransport | None = None
+
+    def __repr__(self) -> str:
+        return f"HttpClient({str(self.base_url)!r})"
+
+    @property
+    def redact(self) -> Redactor:
+        """Takes this client's secrets out of a text."""
+        return self._redact
+
+    async def __aenter__(self) -> Self:
+        context = (
+            _tls() if self.base_url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        )
+        limits = self.limits
+
+        def session() -> aiohttp.ClientSession:
+            return aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=limits.max_connections or 0,
+                    keepalive_timeout=limits.keep_alive_s,
+                    ssl=context,
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            )
+
+        self._transport = AiohttpTransport(verify=context, trust_env=False, client=session)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+
+    async def get(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Reply:
+        """The answer to GET `path` (relative to the base URL); raises JobError, nothing else."""
+        return await self._exchange("GET", path, None, headers or {}, deadline_s)
+
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float | None = None,
+    ) -> Reply:
+        """The answer to POST `path` with a JSON body; raises JobError, nothing else.
+
+        `headers` go with this request alone; a secret among them must be one of `secrets`.
+        """
+        return await self._exchange("POST", path, body, headers or {}, deadline_s)
+
+    async def _exchange(
+        self,
+        verb: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        deadline_s: float | None,
+    ) -> Reply:
+        assert self._transport is not None, "the client is used inside `async with`"
+        where = f"{verb} {path} at {self.base_url.host}"
+        within_s = self.limits.deadline_s if deadline_s is None else deadline_s
+        with anyio.move_on_after(within_s):
+            try:
+                return await self._exchanged(verb, path, body, headers, where)
+            except JobError:
+                raise
+            except Exception as error:
+                # Whatever a server can provoke in the libraries below ends here. The chain is cut:
+                # what it holds of requests and headers must reach no log.
+                failure = self._failure(where, error)
+            raise failure
+        raise TimedOut(f"{where}: no whole answer within {within_s:g} s")
+
+    async def _exchanged(
+        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str], where: str
+    ) -> Reply:
+        request = self._request(verb, path, body, headers)
+        response = await cast(AiohttpTransport, self._transport).handle_async_request(request)
+        try:
+            status = response.status_code
+            if 200 <= status < 300:
+                chunks: list[bytes] = []
+                await read_body(response, self.limits.max_body_bytes, where, chunks)
+                return Reply(
+                    status=status,
+                    # A service that echoes a key must not get it into the store.
+                    body=self._redact.body(b"".join(chunks)),
+                    headers=response.headers,
+                    where=where,
+                )
+            content = await read_beginning(response, where)
+        finally:
+            await stream_of(response).aclose()
+        raise refused(
+            where,
+            status,
+            response.headers,
+            content,
+            now=self._clock.now(),
+            redact=self._redact,
+            on_forbidden=self._on_forbidden,
+        )
+
+    def _request(
+        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> httpx.Request:
+        url = self._urls.get(path)
+        if url is None:
+            base = self.base_url
+            url = self._urls[path] = base.copy_with(path=f"{base.path.rstrip('/')}/{path}")
+        sent = [*self._headers, *headers.items()]
+        if body is not None:
+            sent.append(("content-type", "application/json"))
+        limits = self.limits
+        timeout = {"connect": limits.connect_s, "read": limits.read_s, "pool": None}
+        return httpx.Request(verb, url, headers=sent, content=body, extensions={"timeout": timeout})
+
+    def _failure(self, where: str, error: Exception) -> JobError:
+        cause = error.__cause__ or error
+        # The transport calls every lost connection a ConnectTimeout: only its cause tells them apart.
+        sent = not isinstance(cause, _NEVER_SENT)
+        what = "the connection failed" if sent else "no connection could be made"
+        if isinstance(error, httpx.TimeoutException) and isinstance(cause, TimeoutError):
+            what = "the server was silent for too long" if sent else "connecting took too long"
+        text = plain(f"{type(cause).__name__}: {cause}", self._redact)
+        return Transient(f"{where}: {what}", detail=text, sent=sent)
+
+
+def _sendable(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    for name, value in headers.items():
+        if not value.isascii() or not value.isprintable():
+            # The value is not shown: it is a key.
+            raise UsageError(
+                f"the value of {name} has characters that no header can hold: look at the key for"
+                " line breaks and letters outside ASCII"
+            )
+    return list(headers.items())
+
+
+def _values(secrets: Mapping[str, str]) -> list[str]:
+    return [value for _, value in _sendable(secrets)]
+
+
+def _parts(values: list[str]) -> list[str]:
+    # `Bearer KEY` holds the key itself as well.
+    return [part for value in values for part in (value, value.rpartition(" ")[2])]
+
+
+def _tls() -> ssl.SSLContext:
+    # The system's authorities (and SSL_CERT_FILE, which OpenSSL reads) beside the bundled ones.
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context

@@ -1,0 +1,110 @@
+"""Text and JSON from the other side, made safe to keep: nothing here trusts what it reads."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from engine.job import Permanent, Transient
+
+T = TypeVar("T")
+
+SHORTEST_SECRET = 4
+DETAIL_CHARACTERS = 500
+REDACTED = "[redacted]"
+
+# Controls, and the marks that reorder or hide text on a terminal; lone surrogates cannot be stored.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]+"
+)
+_SPACES = re.compile(r"\s+")
+_MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)|<[^<>]{0,300}>", re.IGNORECASE | re.DOTALL)
+
+
+class Redactor:
+    """Takes known secrets out of texts; its own repr does not show them."""
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: list[tuple[str, bytes]] = []
+        for secret in secrets:
+            self.add(secret)
+
+    def __repr__(self) -> str:
+        return f"Redactor({len(self._secrets)} secrets)"
+
+    def add(self, secret: str) -> None:
+        """Take this out as well from now on."""
+        # A secret of three characters is none, and taking it out would leave no text readable.
+        entry = (secret, secret.encode("utf-8", "surrogatepass"))
+        if len(secret) >= SHORTEST_SECRET and entry not in self._secrets:
+            # The longest first: one secret may be part of another.
+            self._secrets = sorted([*self._secrets, entry], key=lambda each: -len(each[0]))
+
+    def __call__(self, text: str) -> str:
+        """The text with each secret replaced by `[redacted]`."""
+        for secret, _ in self._secrets:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
+
+    def body(self, content: bytes) -> bytes:
+        """The same for the bytes of an answer, which are otherwise as they were."""
+        for _, secret in self._secrets:
+            if secret in content:
+                content = content.replace(secret, REDACTED.encode())
+        return content
+
+
+def plain(text: str, redact: Redactor, limit: int = DETAIL_CHARACTERS) -> str:
+    """One printable line of at most `limit` characters without markup, controls and secrets."""
+    # Controls first: a key may be echoed with some inside. The cut last: half a key is a leak.
+    text = redact(_printable(text))
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def _printable(text: str) -> str:
+    if "<" in text:
+        text = _MARKUP.sub(" ", text)
+    return _SPACES.sub(" ", _UNPRINTABLE.sub("", _SPACES.sub(" ", text))).strip()
+
+
+def read_json(body: bytes, where: str) -> Any:
+    """The value of a JSON document.
+
+    Raises Transient, naming `where`, if it cannot be read: proxies do garble answers. NaN, invalid
+    UTF-8, lone surrogates, 200 levels of nesting and integers of 4,300 digits cannot be read.
+    """
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        # The parser's text holds positions only, nothing of the document.
+        problem = str(error)
+    raise Transient(
+        f"{where}: the answer is not JSON that can be read", detail=f"{len(body)} bytes: {problem}"
+    )
+
+
+def read_as(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
+    """The value of a JSON document of a known shape.
+
+    Raises Transient like `read_json`, and Permanent if the document is JSON of another shape.
+    """
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        # Positions and rules only: what the document held may be anything.
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        raise Transient(
+            f"{where}: the answer is not JSON that can be read",
+            detail=f"{len(body)} bytes: {problems[0]['msg']}",
+        )
+    found = "; ".join(
+        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems[:4]
+    )
+    raise Permanent(f"{where}: the answer breaks the contract", detail=found[:DETAIL_CHARACTERS])

@@ -1,0 +1,98 @@
+"""A service whose models do what their names say, for tests of the command line."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import typer
+
+from engine.job import (
+    Allotment,
+    Answer,
+    Finding,
+    Job,
+    JobContext,
+    JobKind,
+    Measurement,
+    NumberAxis,
+    Permanent,
+    QuotaExceeded,
+    Service,
+    ServiceSettings,
+    TextAxis,
+    Unauthorized,
+    UsageError,
+)
+
+
+class ScriptedSettings(ServiceSettings):
+    reachable: bool = True
+
+
+class ScriptedKind(JobKind):
+    name: ClassVar[str] = "scripted"
+    axes = (
+        TextAxis(name="models", field="model"),
+        NumberAxis(name="thresholds", field="threshold", minimum=0, maximum=1),
+    )
+    folded_field = "threshold"
+
+    def folds_exactly(self, labels: Any) -> bool:
+        return True
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        match job.labels["model"]:
+            case "broken":
+                raise Permanent("Unknown model", detail="broken \x1b[2J", status=404)
+            case "exhausted":
+                raise QuotaExceeded("the quota is used up", status=403)
+            case "locked":
+                raise Unauthorized("the key is refused", status=401)
+            case "slow":
+                await context.clock.sleep(600)
+        scores = (0.1, 0.4, 0.8)
+        failed = sum(score < job.parameters["threshold"] for score in scores)
+        return Answer(
+            raw=b"{}",
+            measurement=Measurement(passed=3 - failed, failed=failed, tests=3, scores=scores),
+        )
+
+
+class ScriptedService(Service):
+    settings_model = ScriptedSettings
+
+    @property
+    def identity(self) -> str:
+        return "scripted"
+
+    def kinds(self) -> Sequence[JobKind]:
+        return (ScriptedKind(),)
+
+    async def quota(self) -> Allotment | None:
+        return None
+
+    async def check(self) -> Sequence[Finding]:
+        return (
+            Finding(name="ping", ok=self.settings.reachable, message="asked"),
+            Finding(name="key", ok=True, message="accepted"),
+        )
+
+
+added = typer.Typer()
+
+
+@added.command()
+def greet() -> None:
+    """Say hello."""
+    typer.echo("hello from an added command")
+
+
+@added.command()
+def crash() -> None:
+    """Be a bug."""
+    raise RuntimeError("nobody foresaw this")
+
+
+@added.command()
+def refuse() -> None:
+    """Raise what task groups raise."""
+    raise ExceptionGroup("tasks", [UsageError("first\nline two \x1b[2J"), UsageError("second")])

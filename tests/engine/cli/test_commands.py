@@ -1,0 +1,208 @@
+import csv
+import json
+import stat
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from engine.cli import main
+from tests.engine.cli.conftest import Nightsweep
+
+Sweep = Callable[..., str]
+
+
+def test_a_sweep_is_run_and_its_results_come_out_in_every_format(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    ended = nightsweep("run", sweep("a", "b"))
+
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == ""
+    assert "night: 4 of 4 cells answered" in ended.stderr
+    assert "results: nightsweep results night" in ended.stderr
+
+    rows = json.loads(nightsweep("results", "night", "--format", "json").stdout)
+    assert [(row["model"], row["threshold"], row["failed"], row["total"]) for row in rows] == [
+        ("a", 0.3, 1, 3),
+        ("a", 0.5, 2, 3),
+        ("b", 0.3, 1, 3),
+        ("b", 0.5, 2, 3),
+    ]
+    assert json.loads(nightsweep("results", "--json").stdout) == rows
+    lines = nightsweep("results", "--format", "jsonl").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    cells = list(csv.DictReader(StringIO(nightsweep("results", "--format", "csv").stdout)))
+    assert [row["model"] for row in cells] == ["a", "a", "b", "b"]
+    table = nightsweep("results")
+    assert "1/3  33.3%" in table.stdout
+    assert table.stderr == "4 of 4 cells answered, 6 of 12 tests failed\n"
+
+
+def test_failed_cells_end_in_exit_code_1_and_are_said_with_their_error(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    ended = nightsweep("run", sweep("a", "broken"))
+
+    assert ended.returncode == 1
+    assert "night: 2 of 4 cells answered, 2 failed" in ended.stderr
+    assert "Unknown model: broken" in ended.stderr
+    assert "nightsweep retry night --failed" in ended.stderr
+    assert "\x1b" not in ended.stderr
+
+
+@pytest.mark.parametrize(("model", "reason"), [("exhausted", "quota"), ("locked", "unauthorized")])
+def test_what_cannot_go_on_ends_in_exit_code_3_and_says_how_to_resume(
+    nightsweep: Nightsweep, sweep: Sweep, model: str, reason: str
+) -> None:
+    ended = nightsweep("run", sweep(model), "--json")
+
+    assert ended.returncode == 3, ended.stderr
+    status = json.loads(ended.stdout)
+    assert (status["reason"], status["cells_failed"]) == (reason, 0)
+    assert "go on:   nightsweep resume night" in ended.stderr
+
+
+def test_failed_jobs_are_put_back_and_resumed_without_the_file(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    path = Path(sweep("broken"))
+    nightsweep("run", str(path))
+    path.unlink()
+
+    put_back = nightsweep("retry", "night", "--json")
+    resumed = nightsweep("resume")
+
+    assert json.loads(put_back.stdout) == {"run": "night", "requeued": 1}
+    assert "nightsweep resume night" in put_back.stderr
+    assert resumed.returncode == 1
+    assert json.loads(nightsweep("status", "--json").stdout)["jobs"]["failed"] == 1
+
+
+def test_a_cancelled_run_is_taken_back_by_retry(nightsweep: Nightsweep, sweep: Sweep) -> None:
+    nightsweep("run", sweep("exhausted"))
+
+    cancelled = nightsweep("cancel", "night", "--json")
+    put_back = nightsweep("retry", "night", "--cancelled", "--json")
+
+    assert json.loads(cancelled.stdout)["jobs"]["cancelled"] == 1
+    assert "nightsweep retry night --cancelled" in cancelled.stderr
+    assert json.loads(put_back.stdout)["requeued"] == 1
+
+
+def test_a_paused_run_says_so_until_it_is_resumed(nightsweep: Nightsweep, sweep: Sweep) -> None:
+    nightsweep("run", sweep("a"))
+
+    paused = nightsweep("pause", "--json")
+
+    assert json.loads(paused.stdout)["state"] == "paused"
+    assert "night: paused (paused)" in nightsweep("status").stdout
+    assert nightsweep("resume").returncode == 0
+    assert "night: finished" in nightsweep("status").stdout
+
+
+def test_runs_are_listed(nightsweep: Nightsweep, sweep: Sweep) -> None:
+    nightsweep("run", sweep("a", name="first"))
+    nightsweep("run", sweep("a", name="second"))
+
+    assert [run["name"] for run in json.loads(nightsweep("runs", "--json").stdout)] == [
+        "second",
+        "first",
+    ]
+    assert nightsweep("runs").stdout.splitlines()[1].startswith("second  finished  1/1")
+
+
+def test_a_plan_sends_nothing_and_leaves_no_store(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    planned = nightsweep("plan", sweep("a", "b"), "--json")
+    dry = nightsweep("run", sweep("a", "b"), "--dry-run")
+
+    plan = json.loads(planned.stdout)
+    assert (plan["cells"], plan["jobs"], plan["jobs_unfolded"]) == (4, 2, 4)
+    assert "jobs       2 (folding saves 2)" in dry.stdout
+    assert not (tmp_path / "nightsweep.db").exists()
+
+
+def test_a_check_says_what_is_right_and_what_is_not(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    good = nightsweep("check", sweep("a"))
+    path = Path(sweep("a"))
+    path.write_text(path.read_text().replace("scripted}", "scripted, reachable: false}"))
+    bad = nightsweep("check", str(path), "--json")
+
+    assert (good.returncode, good.stdout) == (0, "ok   ping: asked\nok   key: accepted\n")
+    assert bad.returncode == 1
+    assert [finding["ok"] for finding in json.loads(bad.stdout)] == [False, True]
+
+
+def test_results_are_written_to_a_private_file(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    ended = nightsweep("results", "--format", "jsonl", "--output", "rows.jsonl")
+
+    assert ended.stdout == ""
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2
+    assert stat.S_IMODE((tmp_path / "rows.jsonl").stat().st_mode) == 0o600
+
+
+def test_the_store_is_an_option_and_an_environment_variable(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    ended = nightsweep("run", sweep("a"), "--store", "my store.db")
+
+    assert "nightsweep results night --store 'my store.db'" in ended.stderr
+    assert (tmp_path / "my store.db").exists()
+    assert nightsweep("status", NIGHTSWEEP_STORE="my store.db").returncode == 0
+
+
+def test_mistakes_in_a_sweep_are_told_without_a_traceback(
+    nightsweep: Nightsweep, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_text("name: x\nservice: {kind: scripted}\nmatrix: {}\n")
+
+    ended = nightsweep("run", "bad.yaml")
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("nightsweep: ")
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "nightsweep.db").exists()
+
+
+OF_A_RUN = ("status", "results", "resume", "retry", "pause", "cancel")
+
+
+def called(*args: str) -> int:
+    """The exit code of a command that is run in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main(args)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("command", [*OF_A_RUN, "runs"])
+def test_a_store_that_does_not_exist_is_wrong_usage_and_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    store = tmp_path / "typo.db"
+
+    assert called(command, "--store", str(store)) == 2
+    assert f"nightsweep: there is no store at {store}" in capsys.readouterr().err
+    assert not store.exists()
+
+
+def test_a_run_that_does_not_exist_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    for command in OF_A_RUN:
+        assert called(command, "nobody", "--store", str(tmp_path / "nightsweep.db")) == 2
+        error = capsys.readouterr().err
+        assert "nobody" in error
+        assert "(it has: night)" in error
+        assert "Traceback" not in error

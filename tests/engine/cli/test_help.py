@@ -1,0 +1,137 @@
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from engine.cli.app import app
+from tests.engine.cli.conftest import Nightsweep
+
+COMMANDS = (
+    "plan",
+    "check",
+    "run",
+    "resume",
+    "status",
+    "results",
+    "runs",
+    "retry",
+    "pause",
+    "cancel",
+)
+
+LOOK = """
+import json, resource, sys
+try:
+    from engine.cli import main
+    main(["--help"])
+finally:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    heavy = ("anyio", "sqlalchemy", "httpx", "pydantic", "yaml", "alembic", "rich.console", "asyncio")
+    print(json.dumps({
+        "seconds": used.ru_utime + used.ru_stime,
+        "heavy": [name for name in heavy if name in sys.modules],
+        "added": "tests.engine.cli.scripted" in sys.modules,
+    }), file=sys.stderr)
+"""
+
+
+def test_help_is_quick_and_imports_nothing_heavy(
+    tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    # The best of three: other processes share this machine, and the first one compiles.
+    looks = [
+        json.loads(
+            subprocess.run(  # noqa: S603
+                [sys.executable, "-c", LOOK],
+                cwd=tmp_path,
+                env=dict(environment),
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stderr
+        )
+        for _ in range(3)
+    ]
+
+    assert looks[0]["heavy"] == []
+    assert not looks[0]["added"]
+    assert min(look["seconds"] for look in looks) < 0.25
+
+
+def test_every_command_is_listed_and_explained_within_80_columns(nightsweep: Nightsweep) -> None:
+    shown = nightsweep("--help").stdout
+
+    lines = shown.splitlines()
+    for name in COMMANDS:
+        [line] = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.endswith(".")
+        assert "..." not in line
+    assert max(map(len, lines)) <= 80
+
+
+def test_added_commands_are_listed_by_the_package_they_come_from(nightsweep: Nightsweep) -> None:
+    assert "greetings  From the package scripted" in nightsweep("--help").stdout
+
+
+def test_an_added_command_is_called(nightsweep: Nightsweep) -> None:
+    ended = nightsweep("greetings", "greet")
+
+    assert (ended.returncode, ended.stdout) == (0, "hello from an added command\n")
+
+
+def test_an_added_command_that_is_broken_is_a_named_error(nightsweep: Nightsweep) -> None:
+    ended = nightsweep("gone")
+
+    assert ended.returncode == 2
+    assert "the command gone (tests.engine.cli.scripted:nothing) cannot be loaded" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_bug_is_shown_with_its_traceback_and_an_exit_code_of_its_own(
+    nightsweep: Nightsweep,
+) -> None:
+    ended = nightsweep("greetings", "crash")
+
+    assert ended.returncode == 70
+    assert "RuntimeError: nobody foresaw this" in ended.stderr
+
+
+def test_named_errors_are_told_line_by_line_also_out_of_a_task_group(
+    nightsweep: Nightsweep,
+) -> None:
+    ended = nightsweep("greetings", "refuse")
+
+    assert ended.returncode == 2
+    assert ended.stderr == "nightsweep: first\nnightsweep: line two \nnightsweep: second\n"
+
+
+def test_the_version_is_that_of_the_distribution(nightsweep: Nightsweep) -> None:
+    assert nightsweep("--version").stdout == f"nightsweep {version('nightsweep')}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_json_and_every_option_an_environment_variable(name: str) -> None:
+    group = get_command(app)
+    context = typer.Context(group, info_name="nightsweep")
+    command = group.get_command(context, name)  # type: ignore[attr-defined]
+    options = {option.opts[0]: option for option in command.params if "--" in option.opts[0]}
+
+    assert "--json" in options
+    with typer.Context(
+        command, info_name=name, parent=context, auto_envvar_prefix=f"NIGHTSWEEP_{name.upper()}"
+    ) as inner:
+        for option in options.values():
+            assert all(text.startswith("--") for text in option.opts)
+            assert "NIGHTSWEEP_" in option.get_help_record(inner)[1]
+
+
+def test_a_wrong_option_or_command_is_wrong_usage(nightsweep: Nightsweep) -> None:
+    assert nightsweep("--nonsense").returncode == 2
+    assert nightsweep("nonsense").returncode == 2
+    assert nightsweep("run").returncode == 2

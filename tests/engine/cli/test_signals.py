@@ -1,0 +1,100 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.engine.cli.conftest import MAIN, Nightsweep
+
+Sweep = Callable[..., str]
+
+
+@contextmanager
+def running(
+    path: str, tmp_path: Path, environment: Mapping[str, str], **more: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A `nightsweep run` whose requests are in flight."""
+    process = subprocess.Popen(  # noqa: S603
+        [*MAIN, "run", path, "--progress-every", "1", "--json"],
+        cwd=tmp_path,
+        env={**environment, **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if "1 running" in line:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_gracefully_and_the_run_can_be_resumed(
+    number: signal.Signals,
+    nightsweep: Nightsweep,
+    sweep: Sweep,
+    tmp_path: Path,
+    environment: Mapping[str, str],
+) -> None:
+    with running(sweep("a", "slow"), tmp_path, environment) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130, err
+    assert "stopping: waiting for requests in flight" in err
+    assert "go on:   nightsweep resume night" in err
+    status = json.loads(out)
+    assert (status["reason"], status["cells_done"], status["cells_failed"]) == ("interrupted", 2, 0)
+    assert status["jobs"]["running"] == 0
+
+
+def test_the_second_signal_stops_at_once(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    with running(sweep("a", "slow"), tmp_path, environment, NIGHTSWEEP_GRACE_S="300") as process:
+        assert process.stderr is not None
+        process.send_signal(signal.SIGINT)
+        for line in process.stderr:
+            if "stopping" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "stopping at once" in err
+    status = json.loads(nightsweep("status", "--json").stdout)
+    assert status["cells_done"] == 2
+
+
+def test_a_terminal_gets_one_live_display_and_a_pipe_gets_the_data(
+    sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(  # noqa: S603
+        [*MAIN, "run", sweep("a", "slow"), "--json"],
+        cwd=tmp_path,
+        env={**environment, "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    seen = ""
+    while "requests:" not in seen:
+        seen += os.read(ours, 4096).decode(errors="replace")
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    os.close(ours)
+
+    assert "cells" in seen
+    assert json.loads(out)["run"] == "night"

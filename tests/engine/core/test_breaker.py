@@ -1,0 +1,98 @@
+from engine.core.breaker import THRESHOLD, Breaker, BreakerState
+
+
+def closed(attempts: int = 3) -> Breaker:
+    return Breaker(attempts=attempts, base_delay_s=1.0, max_delay_s=300.0)
+
+
+def opened(attempts: int = 3) -> Breaker:
+    breaker = closed(attempts)
+    for _ in range(THRESHOLD):
+        breaker = breaker.failed("boom", 0.0)
+    return breaker
+
+
+def test_a_breaker_opens_after_so_many_failures_alike() -> None:
+    breaker = closed()
+
+    for _ in range(THRESHOLD - 1):
+        breaker = breaker.failed("boom", 0.0)
+    assert breaker.admits(0.0) is None
+
+    assert breaker.failed("boom", 0.0).admits(0.0) == 0
+
+
+def test_another_error_or_a_success_between_starts_the_count_anew() -> None:
+    one_other, one_success = closed(), closed()
+
+    for count in range(THRESHOLD * 2):
+        one_other = one_other.failed("boom" if count % 10 else "bang", 0.0)
+        one_success = one_success.failed("boom", 0.0)
+        if count % 10 == 0:
+            one_success = one_success.succeeded()
+
+    assert one_other.admits(0.0) is None
+    assert one_success.admits(0.0) is None
+
+
+def test_after_the_cooldown_one_probe_is_let_through() -> None:
+    breaker = opened()
+
+    assert breaker.admits(breaker.open_until - 0.1) == 0
+    assert breaker.admits(breaker.open_until) == 1
+    assert breaker.started().admits(breaker.open_until) == 0
+
+
+def test_a_probe_that_succeeds_closes_the_breaker() -> None:
+    breaker = opened().started().succeeded()
+
+    assert breaker == closed()
+
+
+def test_a_probe_that_says_nothing_is_repeated() -> None:
+    breaker = opened().started()
+
+    assert breaker.unanswered().admits(breaker.open_until) == 1
+
+
+def test_cooldowns_double_from_an_eighth_of_the_longest_delay_to_the_longest() -> None:
+    breaker, cooldowns = opened(attempts=6), []
+
+    while breaker.state is not BreakerState.PARKED:
+        now = breaker.open_until
+        breaker = breaker.started().failed("boom", now)
+        cooldowns.append(breaker.open_until - now)
+
+    assert opened().open_until == 37.5
+    assert cooldowns == [75.0, 150.0, 300.0, 300.0, 300.0, 0.0]
+
+
+def test_a_lane_is_parked_after_its_probes_and_says_what_failed() -> None:
+    breaker = opened(attempts=3)
+
+    for _ in range(3):
+        breaker = breaker.started().failed("boom", breaker.open_until)
+
+    assert breaker.state is BreakerState.PARKED
+    assert breaker.admits(1e12) == 0
+    assert breaker.fingerprint == "boom"
+    assert breaker.failures == THRESHOLD + 3
+
+
+def test_failures_that_were_in_flight_when_it_opened_are_no_probes() -> None:
+    breaker = opened()
+
+    for _ in range(50):
+        assert breaker.failed("boom", 1.0) == breaker
+
+
+def test_a_late_answer_reopens_even_a_parked_lane() -> None:
+    breaker = opened(attempts=1)
+    breaker = breaker.started().failed("boom", breaker.open_until)
+
+    assert breaker.state is BreakerState.PARKED
+    assert breaker.succeeded().admits(0.0) is None
+
+
+def test_a_started_job_of_a_closed_breaker_is_no_probe() -> None:
+    assert closed().started() == closed()

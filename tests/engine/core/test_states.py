@@ -1,0 +1,67 @@
+from itertools import product
+
+import pytest
+
+from engine.core.states import (
+    TERMINAL,
+    TRANSITIONS,
+    Event,
+    IllegalTransition,
+    State,
+    sources,
+    step,
+    target,
+)
+
+LEGAL = {
+    (State.PENDING, Event.CLAIM): State.RUNNING,
+    (State.PENDING, Event.SUCCEED): State.SUCCEEDED,
+    (State.PENDING, Event.CANCEL): State.CANCELLED,
+    (State.WAITING, Event.CLAIM): State.RUNNING,
+    (State.WAITING, Event.SUCCEED): State.SUCCEEDED,
+    (State.WAITING, Event.CANCEL): State.CANCELLED,
+    (State.RUNNING, Event.SUCCEED): State.SUCCEEDED,
+    (State.RUNNING, Event.RETRY_LATER): State.WAITING,
+    (State.RUNNING, Event.GIVE_BACK): State.WAITING,
+    (State.RUNNING, Event.RECLAIM): State.PENDING,
+    (State.RUNNING, Event.FAIL): State.FAILED,
+    (State.RUNNING, Event.CANCEL): State.CANCELLED,
+    (State.FAILED, Event.SUCCEED): State.SUCCEEDED,
+    (State.FAILED, Event.REQUEUE): State.PENDING,
+    (State.CANCELLED, Event.SUCCEED): State.SUCCEEDED,
+    (State.CANCELLED, Event.REQUEUE): State.PENDING,
+}
+
+
+@pytest.mark.parametrize(("state", "event"), list(product(State, Event)))
+def test_each_event_in_each_state_does_what_is_written_or_is_illegal(
+    state: State, event: Event
+) -> None:
+    if (state, event) in LEGAL:
+        assert step(state, event) is LEGAL[state, event]
+    else:
+        with pytest.raises(IllegalTransition, match=f"a {state} job cannot {event}"):
+            step(state, event)
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_the_sources_of_an_event_are_the_states_in_which_it_is_legal(event: Event) -> None:
+    assert sources(event) == tuple(state for state in State if (state, event) in LEGAL)
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_an_event_leads_to_one_state_from_wherever_it_happens(event: Event) -> None:
+    assert {step(state, event) for state in sources(event)} == {target(event)}
+
+
+def test_a_result_is_never_lost_again() -> None:
+    assert TRANSITIONS[State.SUCCEEDED] == {}
+
+
+def test_an_answer_is_kept_in_every_state_that_has_none_yet() -> None:
+    assert set(sources(Event.SUCCEED)) == set(State) - {State.SUCCEEDED}
+
+
+def test_only_a_late_answer_or_an_explicit_retry_moves_a_terminal_job() -> None:
+    for state in TERMINAL:
+        assert set(TRANSITIONS[state]) <= {Event.SUCCEED, Event.REQUEUE}

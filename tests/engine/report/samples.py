@@ -1,0 +1,93 @@
+"""Rows and looks at runs for the tests of reports and of the command line."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from engine.core.statistics import failure_rate, wilson
+from engine.core.status import QuotaStatus, Row, RunState, Source, Status, Waiting
+
+
+def answered(failed: int, total: int, *, source: Source = Source.MEASURED, **labels: Any) -> Row:
+    low, high = wilson(failed, total) or (None, None)
+    return Row(
+        labels=labels,
+        state="succeeded",
+        source=source,
+        passed=total - failed,
+        failed=failed,
+        total=total,
+        failure_rate=failure_rate(failed, total),
+        ci_low=low,
+        ci_high=high,
+    )
+
+
+def unanswered(state: str, error: str | None = None, **labels: Any) -> Row:
+    return Row(labels=labels, state=state, source=Source.MISSING, error=error)
+
+
+def given(rows: Sequence[Row]) -> Callable[[], AsyncIterator[Row]]:
+    async def again() -> AsyncIterator[Row]:
+        for row in rows:
+            yield row
+
+    return again
+
+
+SAMPLE = (
+    answered(3, 10, model="anthropic/claude", prompt="bare", group="self_harm", threshold=0.3),
+    answered(
+        4,
+        10,
+        source=Source.DERIVED,
+        model="anthropic/claude",
+        prompt="bare",
+        group="self_harm",
+        threshold=0.5,
+    ),
+    unanswered(
+        "failed",
+        "Unknown model: qwen/qwen9",
+        model="qwen/qwen9",
+        prompt="bare",
+        group="self_harm",
+        threshold=0.3,
+    ),
+    unanswered("waiting", model="qwen/qwen9", prompt="bare", group="self_harm", threshold=0.5),
+)
+
+
+def status(**changes: Any) -> Status:
+    values: dict[str, Any] = {
+        "run": "crisis-safety",
+        "state": RunState.ACTIVE,
+        "reason": None,
+        "message": "",
+        "resume_at": None,
+        "cells": 5000,
+        "cells_done": 1234,
+        "cells_failed": 20,
+        "jobs": {
+            "pending": 2600,
+            "running": 16,
+            "waiting": 120,
+            "succeeded": 411,
+            "failed": 7,
+            "cancelled": 0,
+        },
+        "tests_passed": 8000,
+        "tests_failed": 312,
+        "requests_per_min": 58.4,
+        "rate_per_min": 60,
+        "seconds_left": 3720.0,
+        "binding": "rate",
+        "waiting": (
+            Waiting(lane="anthropic/claude", why="rate", jobs=100, until=None),
+            Waiting(lane="qwen/qwen3", why="retry", jobs=20, until=1_700_000_000.0),
+        ),
+        "quotas": (
+            QuotaStatus(name="tests", period="2026-11", used=1234, reserved=12, allotted=5000),
+        ),
+        "errors": (("Unknown model: qwen/qwen9", 7),),
+    }
+    return Status(**(values | changes))

@@ -1,0 +1,198 @@
+import csv
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from engine.core.status import Row
+from engine.report.formats import Format, csv_cell, write_rows
+from tests.engine.report.samples import SAMPLE, answered, given, unanswered
+
+
+async def written(rows: tuple[Row, ...], form: Format, width: int = 80) -> str:
+    stream = StringIO()
+    await write_rows(given(rows), form, stream, width=width)
+    return stream.getvalue()
+
+
+async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None:
+    text = await written(SAMPLE, Format.JSON)
+
+    first, _, failed, _ = json.loads(text)
+    assert list(first) == [
+        "model",
+        "prompt",
+        "group",
+        "threshold",
+        "state",
+        "passed",
+        "failed",
+        "total",
+        "failure_rate",
+        "ci_low",
+        "ci_high",
+        "source",
+        "error",
+    ]
+    assert first["failure_rate"] == 0.3
+    assert first["ci_low"] == pytest.approx(0.1078, abs=1e-4)
+    assert first["error"] is None
+    assert failed == {
+        "model": "qwen/qwen9",
+        "prompt": "bare",
+        "group": "self_harm",
+        "threshold": 0.3,
+        "state": "failed",
+        "passed": None,
+        "failed": None,
+        "total": None,
+        "failure_rate": None,
+        "ci_low": None,
+        "ci_high": None,
+        "source": "missing",
+        "error": "Unknown model: qwen/qwen9",
+    }
+
+
+async def test_json_lines_hold_the_same_objects_one_a_line() -> None:
+    lines = (await written(SAMPLE, Format.JSONL)).splitlines()
+
+    assert [json.loads(line) for line in lines] == json.loads(await written(SAMPLE, Format.JSON))
+
+
+async def test_no_rows_are_a_valid_file_in_every_format() -> None:
+    assert json.loads(await written((), Format.JSON)) == []
+    assert await written((), Format.JSONL) == ""
+    assert await written((), Format.CSV) == ""
+    assert await written((), Format.TABLE) == "no cells\n"
+
+
+async def test_json_is_safe_on_a_terminal_and_keeps_every_character() -> None:
+    error = "\x1b]0;owned\x07 \u202e \ud800"
+    text = await written((unanswered("failed", error, model="m"),), Format.JSON)
+
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert json.loads(text)[0]["error"] == error
+
+
+async def test_csv_is_read_back_as_it_was_written() -> None:
+    rows = (
+        answered(1, 4, model='say "hi", now', threshold=0.5),
+        unanswered("failed", "two\nlines, one cell", model="b", threshold=0.5),
+    )
+
+    text = await written(rows, Format.CSV)
+
+    first, second = csv.DictReader(StringIO(text, newline=""), strict=True)
+    assert text.startswith("model,threshold,state,passed,failed,total,failure_rate,ci_low,")
+    assert text.count("\r\n") == text.count("\n") == 3
+    assert (first["model"], first["failed"], first["failure_rate"]) == (
+        'say "hi", now',
+        "1",
+        "0.25",
+    )
+    assert (second["failed"], second["error"]) == ("", "two lines, one cell")
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+SUM(A1)", "'+SUM(A1)"),
+        ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
+        ("@import", "'@import"),
+        ("\t=1+1", "' =1+1"),
+        ("\r=1+1", "' =1+1"),
+        ("\x00=1+1", "'=1+1"),
+        ("  =1+1", "'  =1+1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("-inf", "'-inf"),
+        ("-12", "-12"),
+        ("+1.5e3", "+1.5e3"),
+        ("a=b", "a=b"),
+        (-0.5, -0.5),
+        (None, None),
+    ],
+)
+def test_no_cell_is_a_formula(value: Any, cell: Any) -> None:
+    assert csv_cell(value) == cell
+
+
+@hypothesis_given(st.text(st.characters(codec=None)))
+def test_no_text_at_all_becomes_a_formula(text: str) -> None:
+    cell = str(csv_cell(text))
+
+    assert not cell.lstrip().startswith(("=", "@", "+", "-")) or float(cell) is not None
+
+
+async def test_a_table_says_once_what_never_changes_and_the_error_below_its_row() -> None:
+    assert (await written(SAMPLE, Format.TABLE)).splitlines() == [
+        "prompt bare, group self_harm",
+        "",
+        "model             threshold  failed   rate  95 % interval  source",
+        "----------------  ---------  ------  -----  -------------  --------",
+        "anthropic/claude  0.3          3/10  30.0%    10.8%-60.3%  measured",
+        "anthropic/claude  0.5          4/10  40.0%    16.8%-68.7%  derived",
+        "qwen/qwen9        0.3             -      -              -  failed",
+        "    Unknown model: qwen/qwen9",
+        "qwen/qwen9        0.5             -      -              -  waiting",
+    ]
+
+
+def wide(models: int = 3) -> tuple[Row, ...]:
+    return tuple(
+        answered(
+            index % 7,
+            600,
+            model=f"a-rather-long-provider/a-model-with-a-long-name-{index % models}",
+            prompt=f"prompts/a-long-folder/system-prompt-{index % 2}",
+            group=("suicidal_ideation", "psychosis_delusions", "日本語の長い名前")[index % 3],
+            threshold=index / 100,
+            variations=index % 4,
+            maximum_iteration_layers=index % 3,
+            repeat=index % 2,
+        )
+        for index in range(24)
+    )
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+async def test_a_table_is_never_wider_than_the_terminal(width: int) -> None:
+    rows = (*wide(), unanswered("failed", "an error " * 40, model="m", repeat=1))
+
+    lines = (await written(rows, Format.TABLE, width)).splitlines()
+
+    assert max(map(cell_len, lines)) <= width
+
+
+async def test_axes_that_do_not_fit_become_headings() -> None:
+    lines = (await written(wide(), Format.TABLE)).splitlines()
+
+    assert "model a-rather-long-provider/a-model-with-a-long-name-0" in lines[2]
+
+
+async def test_control_sequences_in_labels_and_errors_do_not_reach_the_terminal() -> None:
+    rows = (unanswered("failed", "\x1b[2Jgone \u202e", model="\x1b]0;owned\x07m"),)
+
+    text = await written(rows, Format.TABLE)
+
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert "model m" in text
+
+
+async def test_every_cell_is_counted_out_loud() -> None:
+    tally = await write_rows(given(SAMPLE), Format.CSV, StringIO())
+
+    assert tally.line() == ("2 of 4 cells answered, 1 failed, 1 missing, 7 of 20 tests failed")
+
+
+async def test_an_answer_without_tests_is_an_answer() -> None:
+    tally = await write_rows(given([answered(0, 0, model="m")]), Format.CSV, StringIO())
+
+    assert (tally.answered, tally.missing) == (1, 0)

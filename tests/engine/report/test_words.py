@@ -1,0 +1,150 @@
+import pytest
+
+from engine.core.model import Finding
+from engine.core.status import Plan, RunInfo, RunState, StopReason
+from engine.report.words import (
+    duration,
+    finding_lines,
+    plan_lines,
+    progress_line,
+    runs_lines,
+    status_lines,
+    summary_lines,
+)
+from tests.engine.report.samples import status
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (119, "119 s"),
+        (121, "2 min"),
+        (7170, "2 h 00 min"),
+        (3 * 3600 + 300, "3 h 05 min"),
+        (76 * 3600, "3 d 4 h"),
+    ],
+)
+def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
+    lines = plan_lines(
+        Plan(
+            sweep="crisis-safety",
+            cells=1200,
+            jobs=400,
+            jobs_unfolded=1200,
+            requests=400,
+            expected_tests=None,
+            hours=1.5,
+            binding="rate",
+            lanes={"a": 100, "b": 300},
+            unknown=("groups: all",),
+        )
+    )
+
+    assert lines == [
+        "sweep      crisis-safety",
+        "cells      1,200",
+        "jobs       400 (folding saves 800)",
+        "requests   400",
+        "quota      only the service knows",
+        "time       at least 90 min, bound by rate",
+        "lanes          300 x b",
+        "               100 x a",
+        "not known  groups: all",
+    ]
+
+
+def test_a_plan_of_a_thousand_lanes_stays_readable() -> None:
+    plan = Plan(
+        sweep="wide",
+        cells=1000,
+        jobs=1000,
+        jobs_unfolded=1000,
+        requests=1000,
+        expected_tests=7,
+        hours=None,
+        binding="",
+        lanes={f"lane {index}": 1 for index in range(1000)},
+    )
+
+    assert len(plan_lines(plan)) == 27
+    assert plan_lines(plan)[-1].endswith("and 980 lanes more")
+
+
+def test_a_status_counts_what_is_failed_and_missing_out_loud() -> None:
+    lines = status_lines(status())
+
+    assert lines[:3] == [
+        "crisis-safety: active",
+        "1,234 of 5,000 cells answered, 20 failed, 3,746 missing",
+        "jobs: 2,600 pending, 16 running, 120 waiting, 411 succeeded, 7 failed",
+    ]
+    assert lines[3].startswith("waiting: 100 for rate, 20 for retry until 2023-11-1")
+    assert lines[4:] == [
+        "requests: 58 of 60 per minute",
+        "tests: 8,000 passed, 312 failed",
+        "quota tests 2026-11: 1,234 of 5,000 (12 held)",
+        "about 62 min left, bound by rate",
+        "most frequent errors:",
+        "    7 x Unknown model: qwen/qwen9",
+    ]
+
+
+def test_a_run_that_cannot_go_on_says_why_and_when_it_can() -> None:
+    lines = summary_lines(
+        status(reason=StopReason.QUOTA, message="the quota is used up", resume_at=1_700_000_000.0)
+    )
+
+    assert lines[-2] == "the quota is used up"
+    assert lines[-1].startswith("it can go on from 2023-11-1")
+
+
+def test_a_progress_line_holds_what_a_log_needs() -> None:
+    line = progress_line(status())
+
+    assert line == (
+        "1,234/5,000 cells, 16 running, 2,720 waiting (rate, retry), 20 failed,"
+        " 58 of 60 per minute, tests: 8,000 passed, 312 failed, quota 1,234/5,000,"
+        " about 62 min left, bound by rate"
+    )
+
+
+def test_runs_are_listed_one_a_line() -> None:
+    run = RunInfo(
+        name="crisis-safety",
+        service="circuit-breaker-labs",
+        evaluation="single_turn",
+        state=RunState.ACTIVE,
+        reason=StopReason.QUOTA,
+        created_at=1_700_000_000.0,
+        updated_at=1_700_000_000.0,
+        jobs={"succeeded": 7, "pending": 3},
+    )
+
+    head, line = runs_lines([run])
+
+    assert head.split() == ["RUN", "STATE", "JOBS", "LAST", "CHANGE", "EVALUATION"]
+    assert line.startswith("crisis-safety  active (quota)  7/10  2023-11-1")
+    assert runs_lines([]) == ["no runs"]
+
+
+def test_findings_tell_good_from_bad() -> None:
+    findings = [
+        Finding(name="ping", ok=True, message="answered"),
+        Finding(name="key", ok=False, message="refused \x1b[2J"),
+    ]
+
+    assert finding_lines(findings) == ["ok   ping: answered", "BAD  key: refused "]
+
+
+def test_what_came_from_outside_is_made_harmless() -> None:
+    hostile = status(run="\x1b[2Jx", message="\x1b]0;owned\x07y", errors=(("\u202ez", 1),))
+
+    text = "\n".join([*status_lines(hostile), *summary_lines(hostile), progress_line(hostile)])
+
+    assert "\x1b" not in text
+    assert "\u202e" not in text

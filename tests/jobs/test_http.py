@@ -1,0 +1,261 @@
+"""The mapping of answers to errors, what is told of them, and what is never told."""
+
+import logging
+from collections.abc import Mapping
+
+import anyio
+import pytest
+
+from engine.clock import SystemClock
+from engine.job import (
+    JobError,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    Transient,
+    Unauthorized,
+    UsageError,
+)
+from jobs.http import Explanation, HttpClient, HttpLimits, Redactor, parse_base_url, plain
+from jobs.http.refusals import explain, refused, retry_after_s
+from tests.contracts.server import ContractServer
+
+KEY = "planted-key-0123456789"
+PATH = "singleturn_evaluate_system_prompt"
+NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
+
+
+def _refused(status: int, headers: Mapping[str, str] | None = None) -> JobError:
+    return refused("GET x", status, headers or {}, b"", now=NOW, redact=Redactor([KEY]))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, Permanent),
+        (304, Permanent),
+        (400, Permanent),
+        (401, Unauthorized),
+        (403, Permanent),
+        (404, Permanent),
+        (405, Permanent),
+        (408, Transient),
+        (413, Permanent),
+        (422, Permanent),
+        (425, Transient),
+        (429, RateLimited),
+        (500, Transient),
+        (502, Transient),
+        (503, Transient),
+        (504, Transient),
+        (529, Transient),
+        (999, Transient),
+    ],
+)
+def test_each_status_is_one_error(status: int, kind: type[JobError]) -> None:
+    error = _refused(status)
+
+    assert type(error) is kind
+    assert error.status == status
+    assert error.sent
+
+
+def test_a_service_decides_what_its_403_means() -> None:
+    def on_forbidden(where: str, explanation: Explanation) -> JobError:
+        return QuotaExceeded(where, detail=f"{explanation.code}: {explanation.text}")
+
+    body = b'{"detail":{"error":"quota_exceeded","message":"no tests left"}}'
+    error = refused("GET x", 403, {}, body, now=NOW, redact=Redactor(), on_forbidden=on_forbidden)
+
+    assert type(error) is QuotaExceeded
+    assert error.detail == "quota_exceeded: no tests left"
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_retry_after_is_obeyed_wherever_waiting_makes_sense(status: int) -> None:
+    error = _refused(status, {"retry-after": "12"})
+
+    assert isinstance(error, Transient | RateLimited)
+    assert error.retry_after_s == 12
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("0", 0.0),
+        ("2.5", 2.5),
+        (" 30 ", 30.0),
+        ("86400", 3600.0),
+        ("9" * 5000, 3600.0),
+        ("-5", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("", None),
+        ("٣", None),
+        ("Fri, 15 Jan 2027 08:01:30 GMT", 90.0),
+        ("Fri, 15 Jan 2027 08:01:30", 90.0),
+        ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
+        ("Fri, 15 Jan 9999 07:00:00 GMT", 3600.0),
+        ("Fri, 99 Foo 2027 07:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_within_an_hour(
+    value: str | None, expected: float | None
+) -> None:
+    assert retry_after_s(value, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"detail":{"error":"not_found","message":"no such model"}}', "no such model"),
+        (
+            b'{"detail":[{"loc":["body","max_turns"],"msg":"too many","type":"x"},{"msg":"b"}]}',
+            "body.max_turns: too many; b",
+        ),
+        (b'{"detail":"Not Found"}', "Not Found"),
+        (b'{"error":{"message":"no credit","type":"billing","code":402}}', "no credit"),
+        (b'{"error":"plain"}', "plain"),
+        (b'{"message":"only this"}', "only this"),
+        (b"upstream connect error", "upstream connect error"),
+        (
+            b"<html><head><style>p {}</style></head><h1>502</h1> Bad<br>Gateway</html>",
+            "502 Bad Gateway",
+        ),
+        (b"\xff\xfe\x00bad", "��bad"),
+        (b"", ""),
+        (b"null", ""),
+        (b"[]", ""),
+        (b'{"detail":null}', ""),
+        (b'{"other":1}', "{'other': 1}"),
+        (b"{" * 5000, "{" * 499 + "…"),
+    ],
+)
+def test_the_detail_is_found_in_any_shape(body: bytes, text: str) -> None:
+    assert explain(body, Redactor()).text == text
+
+
+def test_the_detail_is_one_printable_line_of_bounded_length() -> None:
+    hostile = '{"detail":"\\u001b[2J\\nred\\u202e' + "x" * 10_000 + '\\u0000"}'
+
+    text = explain(hostile.encode(), Redactor()).text
+
+    assert text.isprintable()
+    assert text.startswith("[2J redxxx")
+    assert len(text) == 500
+
+
+def test_a_deeply_nested_detail_is_no_crash() -> None:
+    body = b'{"detail":' * 150 + b'"deep"' + b"}" * 150
+
+    assert explain(body, Redactor()).text == "deep"
+
+
+def test_a_key_is_redacted_even_if_controls_hide_it_or_the_cut_would_halve_it() -> None:
+    redact = Redactor([KEY, KEY[:10]])
+
+    hidden = plain(f"your key {KEY[:5]}\u200b{KEY[5:]} is wrong", redact)
+    halved = plain("x" * 485 + KEY, redact)
+
+    assert hidden == "your key [redacted] is wrong"
+    assert KEY[:8] not in halved
+    assert KEY not in repr(redact)
+
+
+async def test_a_key_is_in_no_error_answer_repr_or_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with ContractServer() as server:
+        headers = {"authorization": f"Bearer {KEY}"}
+        async with HttpClient(server.url, clock=SystemClock(), headers=headers) as client:
+            server.fail_next(status=404, detail=f"no access with {KEY}")
+            with pytest.raises(Permanent) as caught:
+                await client.post(PATH, b"{}")
+            server.configure(version=f"echo {KEY}")
+            reply = await client.get("version")
+
+    error = caught.value
+    assert error.detail == "no access with [redacted]"
+    assert reply.json() == {"version": "echo [redacted]"}
+    seen = f"{error!r} {error} {client!r} {reply!r} {caplog.text}"
+    assert KEY not in seen
+
+
+@pytest.mark.parametrize("key", ["line\nbreak-in-key", "schlüssel-mit-umlaut", "nul\x00inside"])
+def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        HttpClient("http://127.0.0.1", clock=SystemClock(), headers={"apikey": key})
+
+    assert "apikey" in str(caught.value)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://API.example.com/v1/", "https://api.example.com/v1"),
+        ("http://127.0.0.1:80", "http://127.0.0.1/"),
+        ("http://[::1]:8080/a/b//", "http://[::1]:8080/a/b"),
+    ],
+)
+def test_a_base_url_has_one_form(text: str, expected: str) -> None:
+    assert str(parse_base_url(text)) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "api.example.com",
+        "ftp://example.com",
+        "file:///etc",
+        "https://",
+        "http://u:p@h/",
+        "http://h/?a=b",
+        "http://h:99999999/",
+    ],
+)
+def test_what_is_no_base_url_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        parse_base_url(text)
+
+
+async def test_cookies_and_proxies_from_the_environment_are_not_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with ContractServer() as server, HttpClient(server.url, clock=SystemClock()) as client:
+        reply = await client.get("ping")
+
+    assert reply.status == 200
+
+
+async def test_a_compressed_answer_is_unpacked() -> None:
+    async with ContractServer() as server:
+        limits = HttpLimits(max_body_bytes=100 * 1024 * 1024)
+        async with HttpClient(server.url, clock=SystemClock(), limits=limits) as client:
+            server.play("gzip_bomb")
+            reply = await client.post(PATH, b"{}")
+
+    assert reply.body == bytes(64 * 1024 * 1024)
+
+
+async def test_connections_are_bounded_when_asked() -> None:
+    limits = HttpLimits(max_connections=2)
+    async with (
+        ContractServer(latency_s=0.02) as server,
+        HttpClient(server.url, clock=SystemClock(), limits=limits) as client,
+    ):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(8):
+                tasks.start_soon(_ignore_refusal, client)
+
+        assert server.state.max_in_flight == 2
+
+
+async def _ignore_refusal(client: HttpClient) -> None:
+    with pytest.raises(Permanent):
+        await client.post(PATH, b"{}")

@@ -1,0 +1,199 @@
+"""A server that misbehaves: whatever it sends ends in a named error, soon and in bounded memory."""
+
+import socket
+import tracemalloc
+
+import anyio
+import pytest
+
+from engine.clock import SystemClock
+from engine.job import JobError, Permanent, TimedOut, Transient
+from jobs.http import HttpClient, HttpLimits
+from tests.contracts.process import ContractServerProcess
+from tests.contracts.server import ContractServer
+
+KEY = "planted-key-0123456789"
+PATH = "singleturn_evaluate_system_prompt"
+
+
+def _client(url: str, **limits: float) -> HttpClient:
+    bounds = HttpLimits(**{"deadline_s": 10.0, "max_body_bytes": 1_000_000, **limits})  # type: ignore[arg-type]
+    return HttpClient(url, clock=SystemClock(), headers={"cbl-api-key": KEY}, limits=bounds)
+
+
+async def _failure(server: ContractServer | ContractServerProcess, **limits: float) -> JobError:
+    async with _client(server.url, **limits) as client:
+        with pytest.raises(JobError) as caught:
+            (await client.post(PATH, b"{}")).json()
+    error = caught.value
+    assert KEY not in f"{error!r} {error} {error.detail}"
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    return error
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "reset",
+        "reset_in_body",
+        "truncated_chunks",
+        "wrong_length",
+        "not_http",
+        "many_headers",
+        "giant_header",
+        "bad_gzip",
+    ],
+)
+async def test_a_broken_exchange_is_transient_and_counts_as_sent(kind: str) -> None:
+    async with ContractServer() as server:
+        server.play(kind)
+
+        error = await _failure(server)
+
+        assert type(error) is Transient
+        assert error.sent
+        # Nothing below the client sends a paid request twice.
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "garbage",
+        "empty",
+        "html",
+        "nan",
+        "deep_nesting",
+        "huge_integer",
+        "invalid_utf8",
+        "lone_surrogate",
+        "cut_json",
+    ],
+)
+async def test_a_body_that_is_not_json_is_transient(kind: str) -> None:
+    async with ContractServer() as server:
+        server.play(kind)
+
+        error = await _failure(server)
+
+        assert type(error) is Transient
+        assert "not JSON" in error.message
+
+
+@pytest.mark.parametrize("kind", ["gzip_bomb", "huge_body"])
+async def test_a_body_above_the_cap_is_refused_in_bounded_memory(kind: str) -> None:
+    async with ContractServerProcess() as server:
+        server.play(kind)
+        tracemalloc.start()
+        try:
+            error = await _failure(server)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert type(error) is Permanent
+    assert "1000000 bytes" in error.message
+    assert peak < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize("kind", ["hang", "slow_drip"])
+async def test_an_answer_that_never_ends_is_cut_at_the_deadline(kind: str) -> None:
+    async with ContractServer() as server:
+        server.play(kind)
+
+        with anyio.fail_after(5):
+            error = await _failure(server, deadline_s=0.2)
+
+        assert type(error) is TimedOut
+        assert error.sent
+
+
+async def test_a_silent_server_is_given_up_after_the_read_limit() -> None:
+    async with ContractServer() as server:
+        server.play("hang")
+
+        error = await _failure(server, read_s=0.1)
+
+        assert type(error) is Transient
+        assert "silent" in error.message
+
+
+async def test_a_redirect_is_permanent_and_names_the_host_alone() -> None:
+    async with ContractServer() as server:
+        server.play("redirect", location="https://evil.example/steal?token=abc")
+
+        error = await _failure(server)
+
+        assert type(error) is Permanent
+        assert error.status == 307
+        assert "evil.example" in error.detail
+        assert "token" not in error.detail
+        assert len(server.requests) == 1
+
+
+async def test_an_error_status_counts_even_if_its_body_is_broken() -> None:
+    async with ContractServer() as server:
+        server.fail_next(status=429, retry_after="7", detail="x" * 200_000)
+
+        error = await _failure(server)
+
+        assert error.status == 429
+        assert len(error.detail) <= 500
+
+
+async def test_a_refused_connection_was_surely_not_sent() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        async with _client(url) as client:
+            with pytest.raises(Transient) as caught:
+                await client.post(PATH, b"{}")
+
+    assert not caught.value.sent
+    assert caught.value.__context__ is None
+
+
+async def test_a_name_that_leads_nowhere_was_surely_not_sent() -> None:
+    async with _client("http://no-such-host.invalid") as client:
+        with pytest.raises(Transient) as caught:
+            await client.post(PATH, b"{}")
+
+    assert not caught.value.sent
+
+
+async def test_a_failed_handshake_was_surely_not_sent() -> None:
+    async with ContractServer() as server:
+        url = server.url.replace("http:", "https:")
+
+        async with _client(url) as client:
+            with pytest.raises(Transient) as caught:
+                await client.post(PATH, b"{}")
+
+        assert not caught.value.sent
+        assert server.requests == []
+
+
+async def test_a_lost_connection_does_not_poison_the_next_request() -> None:
+    async with ContractServer() as server, _client(server.url) as client:
+        server.play("reset")
+
+        with pytest.raises(Transient):
+            await client.post(PATH, b"{}")
+        reply = await client.get("ping")
+
+        assert reply.json()["message"] == "pong"
+
+
+async def test_cancelling_a_request_leaves_the_client_usable() -> None:
+    async with ContractServer() as server, _client(server.url) as client:
+        server.play("hang")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.post, PATH, b"{}")
+            await server.wait_received(1)
+            tasks.cancel_scope.cancel()
+
+        reply = await client.get("ping")
+
+        assert reply.status == 200

@@ -1,0 +1,29 @@
+"""Run by .ci/run with the wheel alone installed, from an unrelated folder: does it work by itself?"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+
+from engine import open_engine
+
+
+async def open_and_migrate_a_store() -> None:
+    async with open_engine("smoke.db") as engine:
+        assert await engine.runs() == []
+    assert Path("smoke.db").stat().st_mode & 0o777 == 0o600
+
+
+def main() -> None:
+    import engine
+
+    assert "site-packages" in engine.__file__, f"not the installed package: {engine.__file__}"
+    anyio.run(open_and_migrate_a_store)
+    command = Path(sys.executable).with_name("nightsweep")
+    for arguments in (["--help"], ["--version"], ["runs", "--store", "smoke.db", "--json"]):
+        subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    sys.stdout.write("the wheel works by itself\n")
+
+
+main()
