@@ -233,11 +233,11 @@ class Scheduler:
         began = self._clock.now()
         ended = Ended(interrupted(sent=False))
         try:
+            job = await self._job(claimed)
             if claimed.start_at > began:
                 await self._clock.sleep(claimed.start_at - began)
             # A slot that is late is let go: used now, it could be one too many in its minute.
             if not self._is_rated(lane) or self._clock.now() <= claimed.start_at + GUARD_S:
-                job = await self._job(claimed)
                 ended = Ended(interrupted(sent=True))
                 ended = await self._runner.attempt(job, self._run.context)
         finally:

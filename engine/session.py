@@ -134,6 +134,7 @@ class Run:
         self._store = engine.store
         self._row = row
         self._scheduler: Scheduler | None = None
+        self._stopping = False
 
     async def execute(self) -> Status:
         """Send all that is not answered yet, in the foreground, until done or stopped.
@@ -166,10 +167,12 @@ class Run:
                 ),
             )
             self._scheduler = scheduler
+            if self._stopping:
+                self.stop()
             try:
                 stop = await _outside_group(lambda: self._work(scheduler))
             finally:
-                self._scheduler = None
+                self._scheduler, self._stopping = None, False
         await self._conclude(stop)
         return await self.status()
 
@@ -229,6 +232,7 @@ class Run:
 
     def stop(self) -> None:
         """Start nothing more, let what is in flight end within the grace, then return."""
+        self._stopping = True
         if self._scheduler is not None:
             self._scheduler.stop(StopReason.INTERRUPTED, "interrupted")
 

@@ -123,7 +123,7 @@ def test_a_syntax_error_never_quotes_the_file() -> None:
         ("s.json", '{"a": 1e999}', "must be a finite number"),
         ("s.json", '{"a": NaN}', "must be a finite number"),
         ("s.json", '{"\\ud800": 1}', "a key holds characters that are no text"),
-        ("s.toml", "a = 1\na = 2", "not TOML: Cannot overwrite a value (at line 2, column 6)"),
+        ("s.toml", "a = 1\na = 2\n", "not TOML: Cannot overwrite a value (at line 2, column 6)"),
         ("s.toml", "a = " + "9" * 5000, "not TOML: a number is too large or no number"),
         ("s.toml", "a = " + "[" * 100_000, "nested too deep"),
         ("s.toml", "a = inf", "must be a finite number"),
@@ -322,7 +322,7 @@ class TestFiles:
 
         found = [str(problem) for problem in caught.value.problems]
         assert found[0] == "matrix.models[0]: list.yaml: must hold a mapping"
-        assert found[1].startswith("matrix.models[1]: bad.yaml: line 1, column 3: not YAML")
+        assert found[1].startswith("matrix.models[1]: bad.yaml: line 2, column 1: not YAML")
         assert found[2] == "matrix.models[2].temperature: must be a finite number"
         assert found[3] == "matrix.models[3]: x.yaml: there is no such file"
         assert found[4].startswith("matrix.models[4]: ../x.yaml: must be a path inside")
