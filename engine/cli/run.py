@@ -1,5 +1,6 @@
 """`run` and `resume`: a run in the foreground, with its progress and its end."""
 
+import gc
 import os
 import sys
 import threading
@@ -79,11 +80,22 @@ def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:
 
     from engine.report.words import summary_lines
 
+    tune_collector()
     status, code = anyio.run(_in_foreground, opened, store, every_s)
     if as_json:
         output.json_data(status)
     output.say(*summary_lines(status), *_next_steps(status, code, store))
     raise typer.Exit(code)
+
+
+def tune_collector() -> None:
+    """Let the garbage collector look less often: what is imported by now stays for good.
+
+    Measured at 1,600 requests/s, a fifth of the CPU time went into looking through it again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _next_steps(status: "Status", code: int, store: str) -> list[str]:

@@ -67,15 +67,16 @@ class _Parser:
         self._registry = registry
         self._problems = problems
         self._reader = ValueReader(folder, problems)
+        self._broken_service: type[Service] | None = None
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
         """The sweep, if nothing stands in the way of making it; mistakes are in the problems."""
         file = validated(SweepFile, self._tree, "", self._problems)
         service = self._service()
         health = self._health()
-        kinds = service.kinds() if service is not None else ()
+        kinds = self._kinds(service)
         kind = self._kind(kinds)
-        if service is None or kind is None:
+        if kind is None:
             return None
         axes = read_axes(kind, kinds, self._mapping("matrix"), self._reader)
         rules = read_rules(
@@ -90,7 +91,7 @@ class _Parser:
             unresolved=axes.pending | self._broken(axes),
         )
         self._problems.extend(found.problems)
-        if file is None or self._problems:
+        if file is None or service is None or self._problems:
             return None
         if not axes.pending and found.matrix.is_empty():
             self._refuse("exclude", "leaves no cell")
@@ -133,14 +134,33 @@ class _Parser:
             self._refuse("service.kind", str(error))
             return None
         own = {key: value for key, value in written.items() if key != "health"}
-        settings = validated(service.settings_model, own, "service", self._problems)
+        settings = validated(
+            service.settings_model, own, "service", self._problems, beside=("health",)
+        )
         if settings is None:
+            self._broken_service = service
             return None
         try:
             return service(settings, SystemClock())
         except NightsweepError as error:
             self._refuse("service", str(error))
             return None
+
+    def _kinds(self, service: Service | None) -> Sequence[JobKind]:
+        """The kinds of the service; those of one whose settings are wrong too, if it can tell.
+
+        So that mistakes in the matrix need not wait until the settings are right.
+        """
+        if service is not None:
+            return service.kinds()
+        if self._broken_service is None:
+            return ()
+        settings = self._broken_service.settings_model.model_construct(kind="")
+        try:
+            return self._broken_service(settings, SystemClock()).kinds()
+        except Exception:
+            # It needs what is wrong, and that has been reported.
+            return ()
 
     def _health(self) -> HealthConfig | None:
         written = self._mapping("service").get("health")

@@ -1,7 +1,7 @@
 """pydantic's findings as problems of a sweep: named as in the file, without the values it held."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -35,37 +35,52 @@ _BOUNDS = {
 
 
 def validated(
-    model: type[_Model], written: Mapping[str, Any], path: str, problems: list[Problem]
+    model: type[_Model],
+    written: Mapping[str, Any],
+    path: str,
+    problems: list[Problem],
+    *,
+    beside: Sequence[str] = (),
 ) -> _Model | None:
-    """The model that the plain values make, or None with the problems reported."""
+    """The model that the plain values make, or None with the problems reported.
+
+    `beside` are keys that are allowed in the same place and read by somebody else.
+    """
     try:
         # As JSON: strict where it matters, yet a list may become a tuple and text a path.
         return model.model_validate_json(json.dumps(written))
     except ValidationError as error:
-        problems += problems_of(error, model, path)
+        problems += problems_of(error, model, path, beside=beside)
         return None
 
 
 def problems_of(
-    error: ValidationError, model: type[BaseModel] | None, path: str
+    error: ValidationError,
+    model: type[BaseModel] | None,
+    path: str,
+    *,
+    beside: Sequence[str] = (),
 ) -> Iterator[Problem]:
     """One problem for each finding; no value is repeated but numbers out of bounds."""
     for found in error.errors(include_url=False):
         where = path
         for part in found["loc"]:
             where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
-        yield Problem(where, _message(found, model))
+        yield Problem(where, _message(found, model, beside))
 
 
-def _message(found: ErrorDetails, model: type[BaseModel] | None) -> str:
+def _message(found: ErrorDetails, model: type[BaseModel] | None, beside: Sequence[str]) -> str:
     kind = found["type"]
     context = found.get("ctx", {})
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return f"{found['input']} {words} {context[bound]:g}"
     if kind == "extra_forbidden":
-        siblings = _fields(model, found["loc"][:-1]) if model is not None else []
-        return f"unknown key{suggestion(str(found['loc'][-1]), siblings)}"
+        *outside, key = found["loc"]
+        siblings = _fields(model, outside) if model is not None else []
+        if not outside:
+            siblings += beside
+        return f"unknown key{suggestion(str(key), siblings)}"
     if kind in ("literal_error", "enum"):
         return f"must be {context['expected']}"
     if kind == "value_error":
@@ -73,7 +88,7 @@ def _message(found: ErrorDetails, model: type[BaseModel] | None) -> str:
     return _WORDS.get(kind, found["msg"])
 
 
-def _fields(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """The keys that are allowed where a location points to."""
     models = [model]
     for part in loc:

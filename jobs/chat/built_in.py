@@ -112,9 +112,14 @@ class LocalModel:
             return self._chat
 
     async def _start(self) -> ChatTarget:
+        try:
+            path = await anyio.to_thread.run_sync(self._file)
+        except UsageError as error:
+            # It was there when the target was opened.
+            raise Permanent(str(error), sent=False) from error
         key = secrets.token_hex(16)
         settings = {
-            "model": str(self._file()),
+            "model": str(path),
             "api_key": key,
             "slots": SLOTS,
             "context": _CONTEXT_TOKENS,

@@ -145,7 +145,7 @@ class Client:
         | MultiTurnFinetune,
         headers: dict[str, str],
     ) -> Reply:
-        # The UTF-8 of the core of pydantic: a prompt with a lone surrogate was refused as a string.
+        # Straight to bytes: model_dump_json would make a string of it on the way.
         return await self._http.post(
             path, request.__pydantic_serializer__.to_json(request), headers=headers
         )

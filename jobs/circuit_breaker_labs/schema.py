@@ -21,6 +21,19 @@ Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
+def _encodable(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        problem = f"character {error.start} is half a surrogate pair: no JSON can hold it"
+    else:
+        return text
+    raise ValueError(problem)
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+
+
 def _unique(names: list[str]) -> list[str]:
     if len(set(names)) != len(names):
         raise ValueError("each group is named once")
@@ -31,7 +44,7 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     threshold: Threshold
-    test_case_groups: Annotated[list[str], Field(min_length=1), AfterValidator(_unique)]
+    test_case_groups: Annotated[list[Text], Field(min_length=1), AfterValidator(_unique)]
 
 
 class _SingleTurn(_Request):
@@ -45,12 +58,12 @@ class _MultiTurn(_Request):
 
 
 class _SystemPrompt(BaseModel):
-    system_prompt: str
-    openrouter_model_name: str
+    system_prompt: Text
+    openrouter_model_name: Text
 
 
 class _Finetune(BaseModel):
-    model_name: str
+    model_name: Text
 
 
 class SingleTurnSystemPrompt(_SingleTurn, _SystemPrompt):

@@ -1,0 +1,5 @@
+"""The self-hosted evaluator: test cases, mutators, judge, evaluations, and the service over them."""
+
+from jobs.evaluator.service import LocalEvaluator
+
+__all__ = ["LocalEvaluator"]

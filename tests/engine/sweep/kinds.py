@@ -1,13 +1,14 @@
 """A service with every sort of axis, for the tests of sweeps. It sends nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.job import (
     Answer,
     Axis,
+    Clock,
     DocumentAxis,
     GroupAxis,
     Health,
@@ -23,6 +24,7 @@ from engine.job import (
     Service,
     ServiceSettings,
     TextAxis,
+    UsageError,
 )
 from engine.registry import Registry
 
@@ -68,7 +70,15 @@ class _Silent(JobKind):
 
 class SingleTurn(_Silent):
     name = "single_turn"
-    axes: tuple[Axis, ...] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS, STYLES)
+    axes: ClassVar[tuple[Axis, ...]] = (
+        MODELS,
+        PROMPTS,
+        GROUPS,
+        THRESHOLDS,
+        VARIATIONS,
+        LAYERS,
+        STYLES,
+    )
     folded_field = "threshold"
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
@@ -91,7 +101,7 @@ class SingleTurnFinetune(SingleTurn):
 
 class MultiTurn(_Silent):
     name = "multi_turn"
-    axes: tuple[Axis, ...] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
+    axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
     folded_field = "threshold"
 
 
@@ -100,7 +110,7 @@ class Pinging(_Silent):
 
     name = "pinging"
     target = "endpoint"
-    axes: tuple[Axis, ...] = (
+    axes: ClassVar[tuple[Axis, ...]] = (
         DocumentAxis(name="models", field="model", read=read_endpoint),
         IntegerAxis(name="sizes", field="size", minimum=1, maximum=9, required=False),
     )
@@ -124,6 +134,15 @@ class Labs(Service):
         return (SingleTurn(), SingleTurnFinetune(), MultiTurn(), Pinging())
 
 
+class Picky(Labs):
+    """Cannot be made without regions."""
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        if not settings.regions:
+            raise UsageError("regions must be given")
+
+
 class GateSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -137,4 +156,4 @@ class Gate(HealthGate):
         return Health(healthy=True, message=lane)
 
 
-REGISTRY = Registry(services={"labs": Labs}, health={"gate": Gate})
+REGISTRY = Registry(services={"labs": Labs, "picky": Picky}, health={"gate": Gate})

@@ -28,7 +28,6 @@ def test_every_mistake_is_told_at_once() -> None:
         }
     )
 
-    # Without a service its axes are not known: the matrix waits.
     assert set(found) == {
         "name",
         "servis",
@@ -40,6 +39,13 @@ def test_every_mistake_is_told_at_once() -> None:
         "limits.models.x/*.rate",
         "retry.attempts",
         "fold",
+        "matrix.models[1]",
+        "matrix.thresholds[1]",
+        "matrix.max_turns",
+        "matrix.layer",
+        "include[0].thresholds",
+        "exclude[0].moods",
+        "exclude[0].groups",
     }
 
 
@@ -127,9 +133,7 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("prompts", [PROMPT, {"name": "q", "text": "P\n"}], "[1]", "q is the same as p, which is there already, at matrix.prompts[0]"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_told_by_its_path(
-    axis: str, values: Any, path: str, message: str
-) -> None:
+def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, message: str) -> None:
     assert problems(matrix=matrix(**{axis: values})) == {f"matrix.{axis}{path}": message}
 
 
@@ -196,9 +200,7 @@ def test_a_wrong_value_is_told_by_its_path(
         ({"excludes": []}, "excludes", "unknown key; did you mean exclude?"),
     ],
 )  # fmt: skip
-def test_a_wrong_key_is_told_by_its_path(
-    changes: dict[str, Any], path: str, message: str
-) -> None:
+def test_a_wrong_key_is_told_by_its_path(changes: dict[str, Any], path: str, message: str) -> None:
     assert problems(**changes).get(path) == message
 
 
@@ -218,6 +220,26 @@ def test_a_literal_key_is_refused_and_never_repeated(changes: dict[str, Any]) ->
 
     assert "sk-very-secret" not in str(caught.value)
     assert "sk-very-secret" not in repr(caught.value.problems)
+
+
+def test_a_service_that_cannot_tell_its_kinds_leaves_the_matrix_for_later() -> None:
+    found = problems(
+        service={"kind": "picky", "regions": "eu"}, matrix=matrix(thresholds=[1.5]), fold="no"
+    )
+
+    assert set(found) == {"service.regions", "fold"}
+
+
+def test_a_service_may_refuse_its_settings_as_a_whole() -> None:
+    found = problems(service={"kind": "picky"})
+
+    assert found == {"service": "regions must be given"}
+
+
+def test_a_key_that_is_almost_health_is_told_so() -> None:
+    found = problems(service={"kind": "labs", "helth": "gate"})
+
+    assert found == {"service.helth": "unknown key; did you mean health?"}
 
 
 def test_a_literal_key_is_answered_with_the_words_for_doing_it_right() -> None:

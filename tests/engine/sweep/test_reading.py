@@ -96,7 +96,7 @@ def test_aliases_cannot_make_a_small_file_huge() -> None:
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
     )
 
-    with pytest.raises(Malformed, match="line 6, .* more than 1,000,000 values, aliases written"):
+    with pytest.raises(Malformed, match=r"line 6, .* more than 1,000,000 values, aliases written"):
         read_yaml(bomb)
 
 
@@ -183,8 +183,7 @@ class TestFiles:
 
     def sweep(self, folder: Path, prompts: str) -> Sweep:
         (folder / "s.yaml").write_text(
-            HEAD
-            + f"matrix: {{models: [m], groups: [g], thresholds: [0.5], prompts: {prompts}}}\n"
+            HEAD + f"matrix: {{models: [m], groups: [g], thresholds: [0.5], prompts: {prompts}}}\n"
         )
         return Sweep.load(folder / "s.yaml", REGISTRY)
 
@@ -221,7 +220,15 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         "pattern",
-        ["../secret.md", "prompts/../../secret.md", "/etc/passwd", "~/x.md", "C:/x.md", "''", "a\\b"],
+        [
+            "../secret.md",
+            "prompts/../../secret.md",
+            "/etc/passwd",
+            "~/x.md",
+            "C:/x.md",
+            "''",
+            "a\\b",
+        ],
     )
     def test_a_path_out_of_the_folder_is_refused(self, tmp_path: Path, pattern: str) -> None:
         (tmp_path / "secret.md").write_text("sk")

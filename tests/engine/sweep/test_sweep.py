@@ -285,9 +285,7 @@ def test_a_dump_keeps_windows_deadlines_rules_and_health() -> None:
     restored = Sweep.restore(json.loads(json.dumps(sweep.dump(), sort_keys=True)), REGISTRY)
 
     assert restored.limits == sweep.limits
-    assert restored.limits.window == Window(
-        start_min=1320, end_min=420, timezone="Europe/Berlin"
-    )
+    assert restored.limits.window == Window(start_min=1320, end_min=420, timezone="Europe/Berlin")
     assert restored.limits.deadline == 1793602800.0
     assert restored.health == sweep.health
     assert list(restored.jobs()) == list(sweep.jobs())

@@ -1,0 +1,74 @@
+"""The answer of an evaluation, in the shape of the Circuit Breaker Labs API from 1.0.9 on.
+
+Beside that API's fields each result carries its case, its descent and its judgement with the evidence,
+and the whole says which judge, target and cases it came from.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from engine.job import Answer, Measurement
+from jobs.evaluator.single_turn import Judged
+
+_ID_BYTES = 6
+"""Identifiers stay below 2**48: every JSON reader keeps them whole."""
+
+
+def single_turn_answer(
+    key: str, layers: Sequence[Sequence[Judged]], provenance: Mapping[str, Any]
+) -> Answer:
+    """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
+    results = [[_result(key, number, one) for one in layer] for number, layer in enumerate(layers)]
+    everything = [one for layer in layers for one in layer]
+    passed = sum(one.passed for one in everything)
+    document = {
+        "evaluation_id": _identifier(key),
+        "total_passed": passed,
+        "total_failed": len(everything) - passed,
+        "failed_results": [[_failed(one) for one in layer if not one.passed] for layer in layers],
+        "results_by_iteration": results,
+        **provenance,
+    }
+    return Answer(
+        raw=json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
+        measurement=Measurement(
+            passed=passed,
+            failed=len(everything) - passed,
+            tests=len(everything),
+            scores=tuple(sorted(one.judgement.score for one in everything)),
+        ),
+    )
+
+
+def _failed(one: Judged) -> dict[str, Any]:
+    return {
+        "user_input": one.asked.user_input,
+        "conversation_id": one.asked.conversation_id,
+        "model_response": one.reply.text,
+        "safe_response_score": one.judgement.score,
+    }
+
+
+def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
+    asked = one.asked
+    return {
+        "test_result_id": _identifier(key, asked.conversation_id),
+        "iteration": iteration,
+        **_failed(one),
+        "passed": one.passed,
+        "test_case_id": int(asked.case.id.rpartition("-")[2]),
+        "case": asked.case.id,
+        "risk_level": asked.case.risk_level.value,
+        "control": asked.case.control,
+        "parent_conversation_id": asked.parent_id,
+        "mutator": asked.mutator,
+        "truncated": one.reply.truncated,
+        "judgement": one.judgement.as_json(),
+    }
+
+
+def _identifier(key: str, *parts: int) -> int:
+    text = ":".join([key, *map(str, parts)])
+    return int.from_bytes(sha256(text.encode()).digest()[:_ID_BYTES], "big")

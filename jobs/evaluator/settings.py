@@ -1,0 +1,51 @@
+"""`service: {kind: local}` in a sweep file."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from engine.job import ServiceSettings
+from jobs.chat.endpoint import Endpoint
+from jobs.chat.target import Generation
+
+_BUILT_IN_MAX_TOKENS = 64
+_ENDPOINT_MAX_TOKENS = 512
+
+
+def _absolute(path: str) -> str:
+    # A run is resumed from wherever its user then is.
+    return str(Path(path).expanduser().absolute())
+
+
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+
+
+class LocalSettings(ServiceSettings):
+    """All optional. Without endpoint and model_path the target is the built-in model.
+
+    `cases` is a folder with groups of the user's own, beside the built-in ones; paths start from the
+    working directory. `max_tokens` bounds a reply (64 for models on this machine, else 512); `seed`
+    decides every draw; `expand_on` says which cases get variations in a further layer.
+    """
+
+    endpoint: Endpoint | None = None
+    model_path: LocalPath | None = None
+    judge: Literal["rules"] = "rules"
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+    cases: LocalPath | None = None
+    expand_on: Literal["failed", "all"] = "failed"
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if self.endpoint is not None and self.model_path is not None:
+            raise ValueError("endpoint and model_path exclude each other: there is one target")
+        return self
+
+    @property
+    def generation(self) -> Generation:
+        """How the target generates."""
+        otherwise = _BUILT_IN_MAX_TOKENS if self.endpoint is None else _ENDPOINT_MAX_TOKENS
+        return Generation(temperature=self.temperature, max_tokens=self.max_tokens or otherwise)

@@ -1,0 +1,182 @@
+import tracemalloc
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from engine.core.axes import Axis, AxisValue, NumberAxis, PromptAxis, TextAxis
+from engine.core.matrix import JobSpec, Matrix, MatrixAxis
+
+
+class Rules:
+    """A kind that folds where the model says so."""
+
+    def lane(self, labels: Mapping[str, Any]) -> str:
+        return str(labels["model"])
+
+    def cost_class(self, labels: Mapping[str, Any]) -> str:
+        return "one"
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> int | None:
+        return 7
+
+    def requests(self, labels: Mapping[str, Any]) -> int:
+        return 2
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        return str(labels["model"]).startswith("folding")
+
+
+def axis(kind: Axis, *values: Any, included: tuple[Any, ...] = ()) -> MatrixAxis:
+    return MatrixAxis(
+        axis=kind,
+        values=tuple(AxisValue(label=value, content=value) for value in (*values, *included)),
+        own=len(values),
+    )
+
+
+MODEL = TextAxis(name="models", field="model")
+THRESHOLD = NumberAxis(name="thresholds", field="threshold", minimum=0, maximum=1)
+PROMPT = PromptAxis(name="prompts", field="prompt")
+
+
+def jobs(matrix: Matrix, identity: Any = "here") -> Iterator[JobSpec]:
+    return matrix.jobs(Rules(), fold="exact", identity=identity)
+
+
+def test_a_matrix_without_a_folded_field_has_one_job_a_cell() -> None:
+    matrix = Matrix(axes=(axis(MODEL, "a", "b"), axis(PROMPT, "p", "q")), repeats=2)
+
+    found = list(jobs(matrix))
+
+    assert len(found) == len({job.key for job in found}) == matrix.size == 8
+    assert all(job.cells == () and job.family is None for job in found)
+    assert found[0].labels == {"model": "a", "prompt": "p", "repeat": 1}
+    assert matrix.documents()[found[0].documents["prompt"]] == "p"
+
+
+def test_keys_do_not_depend_on_the_order_of_a_kinds_axes() -> None:
+    axes = (axis(MODEL, "a"), axis(PROMPT, "p"), axis(THRESHOLD, 0.5))
+    one = Matrix(axes=axes, folded_field="threshold")
+    other = Matrix(axes=axes[::-1], folded_field="threshold")
+
+    assert [job.key for job in jobs(one)] == [job.key for job in jobs(other)]
+    assert list(next(jobs(other)).labels) == ["threshold", "prompt", "model", "repeat"]
+
+
+def test_a_key_depends_on_who_is_asked() -> None:
+    matrix = Matrix(axes=(axis(MODEL, "a"),))
+
+    assert next(jobs(matrix, "here")).key != next(jobs(matrix, "there")).key
+
+
+def test_a_value_on_another_axis_is_another_question() -> None:
+    one = Matrix(axes=(axis(MODEL, "a"), axis(PROMPT, "b")))
+    other = Matrix(axes=(axis(MODEL, "b"), axis(PROMPT, "a")))
+
+    assert next(jobs(one)).key != next(jobs(other)).key
+
+
+def test_each_repeat_has_a_key_and_a_family_of_its_own() -> None:
+    matrix = Matrix(
+        axes=(axis(MODEL, "a"), axis(THRESHOLD, 0.5, 0.7)), repeats=2, folded_field="threshold"
+    )
+
+    found = list(jobs(matrix))
+
+    assert len({job.key for job in found}) == 4
+    assert len({job.family for job in found}) == 2
+    assert [job.repeat for job in found] == [1, 2, 1, 2]
+
+
+def test_a_combination_folds_over_the_thresholds_that_it_is_left_with() -> None:
+    matrix = Matrix(
+        axes=(
+            axis(MODEL, "folding", "folding too", "plain"),
+            axis(THRESHOLD, 0.7, 0.3, 0.5, included=(0.9,)),
+        ),
+        folded_field="threshold",
+        excluded=(
+            {"model": frozenset({0}), "threshold": frozenset({0})},
+            {"model": frozenset({1}), "threshold": frozenset({0, 1, 2})},
+        ),
+        included=({"model": frozenset({2}), "threshold": frozenset({2, 3})},),
+    )
+
+    found = [(job.lane, job.cells) for job in jobs(matrix)]
+
+    assert found == [
+        ("folding", (0.3, 0.5)),
+        ("plain", (0.7,)),
+        ("plain", (0.3,)),
+        ("plain", (0.5,)),
+        ("plain", (0.9,)),
+    ]
+
+
+def test_counts_are_those_of_the_jobs() -> None:
+    matrix = Matrix(
+        axes=(axis(MODEL, "folding", "plain"), axis(THRESHOLD, 0.3, 0.5)),
+        repeats=3,
+        folded_field="threshold",
+    )
+
+    counts = list(matrix.counts(Rules(), fold="exact"))
+
+    assert [tuple(count) for count in counts] == [
+        ("folding", 3, 6, 6, 7),
+        ("plain", 3, 3, 6, 7),
+        ("plain", 3, 3, 6, 7),
+    ]
+
+
+def test_a_matrix_whose_every_cell_is_excluded_is_empty() -> None:
+    matrix = Matrix(axes=(axis(MODEL, "a", "b"),), excluded=({"model": frozenset({0, 1})},))
+
+    assert matrix.is_empty()
+    assert list(jobs(matrix)) == []
+
+
+def test_an_axis_without_values_leaves_nothing() -> None:
+    matrix = Matrix(axes=(axis(MODEL, "a"), axis(THRESHOLD)), folded_field="threshold")
+
+    assert matrix.is_empty()
+    assert matrix.size == 0
+
+
+def test_fingerprints_ignore_order_and_nothing_else() -> None:
+    rules = ({"model": frozenset({0})}, {"model": frozenset({1})})
+    one = Matrix(axes=(axis(MODEL, "a", "b", "c"),), excluded=rules)
+    same = Matrix(
+        axes=(axis(MODEL, "c", "b", "a"),),
+        excluded=({"model": frozenset({2})}, {"model": frozenset({1})}),
+    )
+    other = Matrix(axes=(axis(MODEL, "a", "b", included=("c",)),), excluded=rules)
+
+    assert one.fingerprint() == same.fingerprint()
+    assert one.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize("rules", [(), ({"model": frozenset({1})},)])
+def test_memory_does_not_grow_with_the_number_of_jobs(rules: Any) -> None:
+    matrix = Matrix(
+        axes=(axis(MODEL, *map(str, range(1000))), axis(PROMPT, *map(str, range(1000)))),
+        excluded=rules,
+        included=rules,
+    )
+    assert matrix.size >= 1_000_000
+    source = jobs(matrix)
+
+    tracemalloc.start()
+    try:
+        for _ in islice(source, 10_000):
+            pass
+        _, early = tracemalloc.get_traced_memory()
+        for _ in islice(source, 90_000):
+            pass
+        _, late = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert late < early + 100_000

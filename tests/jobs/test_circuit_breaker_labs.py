@@ -1,0 +1,418 @@
+"""The service against a real server: every call, every kind, every refusal, checked by the contract."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from engine.clock import SystemClock
+from engine.core.axes import Axis
+from engine.job import (
+    Answer,
+    Job,
+    JobContext,
+    JobError,
+    JobKind,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    TimedOut,
+    Transient,
+    Unauthorized,
+    UsageError,
+)
+from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSettings
+from tests.contracts.answers import GROUPS, VERSIONS
+from tests.contracts.server import EVALUATIONS, ContractServer
+
+KEY = "planted-cbl-key-0123456789"
+OPENAI_KEY = "planted-openai-key-9876543210"
+
+PARAMETERS: Mapping[str, Any] = {
+    "model": "a/model",
+    "prompt": "You are kind.",
+    "group": "self_harm",
+    "threshold": 0.5,
+    "variations": 2,
+    "maximum_iteration_layers": 0,
+    "max_turns": 4,
+}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CBL_KEY", KEY)
+    monkeypatch.setenv("OPENAI_KEY", OPENAI_KEY)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ContractServer]:
+    async with ContractServer(keys=[KEY]) as running:
+        yield running
+
+
+@pytest.fixture
+async def service(server: ContractServer) -> AsyncIterator[CircuitBreakerLabs]:
+    async with _service(server.url) as opened:
+        yield opened
+
+
+def _service(url: str, **more: Any) -> CircuitBreakerLabs:
+    settings = CircuitBreakerLabsSettings(
+        kind="circuit-breaker-labs",
+        **{"base_url": url, "api_key": "env:CBL_KEY", "openai_api_key": "env:OPENAI_KEY", **more},
+    )
+    return CircuitBreakerLabs(settings, SystemClock())
+
+
+def _kind(service: CircuitBreakerLabs, name: str, target: str = "system_prompt") -> JobKind:
+    [kind] = [kind for kind in service.kinds() if (kind.name, kind.target) == (name, target)]
+    return kind
+
+
+class NoContext:
+    """These kinds ask nothing of the engine."""
+
+    clock = SystemClock()
+
+    async def permit(self, name: str, *, rate_per_min: int) -> None:
+        raise NotImplementedError
+
+    async def cached(self, key: Mapping[str, Any], call: Any) -> bytes:
+        raise NotImplementedError
+
+
+async def _run(kind: JobKind, **changes: Any) -> Answer:
+    fields = {axis.field for axis in kind.axes}
+    values = {name: value for name, value in {**PARAMETERS, **changes}.items() if name in fields}
+    context: JobContext = NoContext()
+    job = Job(id=1, key="0" * 64, run="r", parameters=values, labels=values, repeat=1, attempt=1)
+    return await kind.run(job, context)
+
+
+async def _refusal(kind: JobKind, **changes: Any) -> JobError:
+    with pytest.raises(JobError) as caught:
+        await _run(kind, **changes)
+    error = caught.value
+    shown = f"{error!r} {error} {error.detail}"
+    assert KEY not in shown
+    assert OPENAI_KEY not in shown
+    return error
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("target", ["system_prompt", "openai_finetune"])
+@pytest.mark.parametrize("name", ["single_turn", "multi_turn"])
+async def test_every_evaluation_gives_the_same_numbers_from_every_api_version(
+    server: ContractServer, service: CircuitBreakerLabs, name: str, target: str, version: str
+) -> None:
+    kind = _kind(service, name, target)
+    server.configure(version="1.0.8")
+    oldest = await _run(kind)
+
+    server.configure(version=version)
+    answer = await _run(kind)
+
+    measurement = answer.measurement
+    assert (measurement.passed, measurement.failed) == (
+        oldest.measurement.passed,
+        oldest.measurement.failed,
+    )
+    assert measurement.total == measurement.tests == GROUPS["self_harm"]
+    assert measurement.failed_at(0.5) == measurement.failed
+    assert measurement.note is None
+    assert server.violations == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_an_answer_without_layers_tells_what_lower_thresholds_would_give(
+    server: ContractServer, service: CircuitBreakerLabs, version: str
+) -> None:
+    server.configure(version=version)
+    kind = _kind(service, "single_turn")
+
+    high = await _run(kind, threshold=0.9)
+    low = await _run(kind, threshold=0.3)
+
+    assert high.measurement.failed_at(0.3) == low.measurement.failed
+    assert high.measurement.failed > low.measurement.failed
+
+
+async def test_fields_that_nobody_knows_stay_in_the_raw_answer(
+    server: ContractServer, service: CircuitBreakerLabs
+) -> None:
+    server.configure(version="1.0.10")
+
+    answer = await _run(_kind(service, "single_turn"))
+
+    assert b'"test_result_id"' in answer.raw
+    assert answer.raw.startswith(b"{")
+    assert answer.raw.endswith(b"}")
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
+async def test_every_form_of_the_base_url_is_the_same_service(
+    server: ContractServer, suffix: str
+) -> None:
+    async with _service(server.url + suffix) as service:
+        await _run(_kind(service, "single_turn"))
+
+    assert service.identity == f"{server.url}/v1"
+    assert [each.status for each in server.requests] == [200]
+
+
+async def test_the_openai_key_goes_with_fine_tunes_alone(server: ContractServer) -> None:
+    async with _service(server.url) as service:
+        await _run(_kind(service, "single_turn", "openai_finetune"))
+        await _run(_kind(service, "multi_turn", "openai_finetune"))
+
+    # The server refuses a fine-tune without its header; the contract has none elsewhere.
+    assert [each.path for each in server.requests] == [EVALUATIONS[1], EVALUATIONS[3]]
+    assert server.violations == []
+
+
+async def test_a_fine_tune_without_the_openai_key_says_what_to_add(server: ContractServer) -> None:
+    async with _service(server.url, openai_api_key=None) as service:
+        kind = _kind(service, "single_turn", "openai_finetune")
+
+        error = await _refusal(kind)
+
+        assert type(error) is Unauthorized
+        assert "service.openai_api_key" in error.message
+        assert not error.sent
+        assert kind.unusable() == error.message
+        assert _kind(service, "single_turn").unusable() is None
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"max_turns": 3}, "max_turns"),
+        ({"max_turns": 22}, "max_turns"),
+        ({"max_turns": 0}, "max_turns"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"threshold": float("nan")}, "threshold"),
+        ({"prompt": "half a \ud800 pair"}, "system_prompt"),
+    ],
+)
+async def test_what_the_contract_forbids_is_never_sent(
+    server: ContractServer, service: CircuitBreakerLabs, changes: dict[str, Any], field: str
+) -> None:
+    error = await _refusal(_kind(service, "multi_turn"), **changes)
+
+    assert type(error) is Permanent
+    assert field in error.message
+    assert not error.sent
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("changes", [{"variations": 6}, {"maximum_iteration_layers": 3}])
+async def test_single_turn_bounds_hold(
+    server: ContractServer, service: CircuitBreakerLabs, changes: dict[str, Any]
+) -> None:
+    error = await _refusal(_kind(service, "single_turn"), **changes)
+
+    assert not error.sent
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (401, Unauthorized),
+        (403, QuotaExceeded),
+        (404, Permanent),
+        (408, Transient),
+        (422, Permanent),
+        (429, RateLimited),
+        (500, Transient),
+        (503, Transient),
+    ],
+)
+async def test_each_status_is_its_error_and_keeps_the_services_detail(
+    server: ContractServer,
+    service: CircuitBreakerLabs,
+    status: int,
+    expected: type[JobError],
+) -> None:
+    error_name = "quota_exceeded" if status == 403 else "some_error"
+    server.fail_next(status=status, detail=f"because of {KEY}", error=error_name, retry_after="9")
+
+    error = await _refusal(_kind(service, "single_turn"))
+
+    assert type(error) is expected
+    assert error.status == status
+    assert error.detail == "because of [redacted]"
+    if isinstance(error, Transient | RateLimited):
+        assert error.retry_after_s == 9
+
+
+async def test_a_403_that_is_not_the_quotas_is_a_refusal(
+    server: ContractServer, service: CircuitBreakerLabs
+) -> None:
+    server.fail_next(status=403, error="blocked", detail="not from here")
+
+    error = await _refusal(_kind(service, "single_turn"))
+
+    assert type(error) is Permanent
+    assert error.detail == "not from here"
+
+
+async def test_refusals_of_the_service_itself_are_told(server: ContractServer) -> None:
+    server.configure(allotted=3, unknown_models=["no/model"])
+    async with _service(server.url) as service:
+        kind = _kind(service, "single_turn")
+        quota = await _refusal(kind)
+        model = await _refusal(kind, model="no/model")
+        group = await _refusal(kind, group="nope")
+
+    assert type(quota) is QuotaExceeded
+    assert model.detail == "no model no/model"
+    assert group.detail == "no test case group nope"
+
+
+@pytest.mark.parametrize(
+    "kind_of_fault", ["wrong_schema", "not_an_object", "error_in_200", "infinity"]
+)
+async def test_json_of_another_shape_breaks_the_contract(
+    server: ContractServer, service: CircuitBreakerLabs, kind_of_fault: str
+) -> None:
+    server.play(kind_of_fault)
+
+    error = await _refusal(_kind(service, "single_turn"))
+
+    assert type(error) is Permanent
+    assert "contract" in error.message
+
+
+async def test_a_deadline_of_the_settings_is_kept(server: ContractServer) -> None:
+    server.play("hang")
+    async with _service(server.url, deadline_s=0.2) as service:
+        error = await _refusal(_kind(service, "single_turn"))
+
+    assert type(error) is TimedOut
+
+
+async def test_quota_and_groups_are_read(
+    server: ContractServer, service: CircuitBreakerLabs
+) -> None:
+    server.configure(used=12, allotted=500)
+
+    quota = await service.quota()
+    groups = await service.groups()
+
+    assert (quota.used, quota.allotted) == (12, 500)
+    assert [group.name for group in groups] == list(GROUPS)
+    assert groups[-1].description is None
+
+
+async def test_check_asks_five_questions_and_sends_no_evaluation(
+    server: ContractServer, service: CircuitBreakerLabs
+) -> None:
+    findings = await service.check()
+
+    assert [finding.name for finding in findings] == ["ping", "version", "key", "quota", "groups"]
+    assert all(finding.ok for finding in findings)
+    assert "1.0.11" in findings[1].message
+    assert server.requests == []
+    assert server.violations == []
+
+
+async def test_check_tells_a_bad_key_and_a_used_up_quota(server: ContractServer) -> None:
+    server.configure(version="9.9.9\u001b[2J")
+    async with _service(server.url) as service:
+        server.configure(keys=["another"])
+        bad_key = {finding.name: finding for finding in await service.check()}
+        server.configure(keys=None, used=10, allotted=10)
+        no_quota = {finding.name: finding for finding in await service.check()}
+
+    assert [name for name, finding in bad_key.items() if not finding.ok] == [
+        "key",
+        "quota",
+        "groups",
+    ]
+    assert "not known" in bad_key["version"].message
+    assert bad_key["version"].message.isprintable()
+    assert not no_quota["quota"].ok
+
+
+async def test_check_of_nobody_ends_after_one_question() -> None:
+    async with _service("http://127.0.0.1:9") as service:
+        findings = await service.check()
+
+    assert [finding.name for finding in findings] == ["ping"]
+    assert not findings[0].ok
+
+
+async def test_keys_are_read_when_the_service_opens_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CBL_KEY")
+    service = _service("http://127.0.0.1:9")
+
+    assert service.credential == "env:CBL_KEY"
+    with pytest.raises(UsageError, match="CBL_KEY"):
+        await service.__aenter__()
+
+
+@pytest.mark.parametrize("field", ["api_key", "openai_api_key"])
+def test_a_literal_key_is_refused_and_not_repeated(field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _service("http://127.0.0.1:9", **{field: "sk-literal-key"})
+
+    assert "env:NAME" in str(caught.value)
+    assert "sk-literal-key" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://example.com", "example.com", "https://u:p@example.com"])
+def test_a_base_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        _service(url)
+
+
+def test_the_vendors_address_is_the_default() -> None:
+    settings = CircuitBreakerLabsSettings(kind="circuit-breaker-labs", api_key="env:CBL_KEY")
+
+    assert settings.base_url == "https://api.circuitbreakerlabs.ai/v1"
+
+
+def test_kinds_declare_what_folds_and_what_costs() -> None:
+    service = _service("http://127.0.0.1:9")
+    single, multi = _kind(service, "single_turn"), _kind(service, "multi_turn")
+
+    assert single.folds_exactly({**PARAMETERS, "maximum_iteration_layers": 0})
+    assert not single.folds_exactly({**PARAMETERS, "maximum_iteration_layers": 1})
+    assert not multi.folds_exactly(PARAMETERS)
+    assert single.uses_quota
+    assert single.cost_class(PARAMETERS) == single.cost_class(
+        {**PARAMETERS, "model": "b", "prompt": "c", "threshold": 0.1}
+    )
+    for field, value in (("group", "x"), ("variations", 5), ("maximum_iteration_layers", 2)):
+        assert single.cost_class(PARAMETERS) != single.cost_class({**PARAMETERS, field: value})
+    assert multi.cost_class(PARAMETERS) != multi.cost_class({**PARAMETERS, "max_turns": 8})
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "fields"),
+    [
+        (
+            "single_turn",
+            "system_prompt",
+            "model prompt group threshold variations maximum_iteration_layers",
+        ),
+        (
+            "single_turn",
+            "openai_finetune",
+            "model group threshold variations maximum_iteration_layers",
+        ),
+        ("multi_turn", "system_prompt", "model prompt group threshold max_turns"),
+        ("multi_turn", "openai_finetune", "model group threshold max_turns"),
+    ],
+)
+def test_each_kind_has_the_axes_of_its_request(name: str, target: str, fields: str) -> None:
+    axes: tuple[Axis, ...] = _kind(_service("http://127.0.0.1:9"), name, target).axes
+
+    assert " ".join(axis.field for axis in axes) == fields
+    assert [axis.default for axis in axes if not axis.required] in ([(1,), (0,)], [(4,)])

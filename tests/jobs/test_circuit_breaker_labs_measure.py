@@ -1,0 +1,169 @@
+"""The numbers of an answer, read from bytes that may hold anything."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.job import JobError, Permanent, Transient
+from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
+
+
+def _body(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+def _single(*scores: float) -> list[dict[str, Any]]:
+    return [{"safe_response_score": score, "extra": "kept elsewhere"} for score in scores]
+
+
+def _multi(*scores: float) -> list[dict[str, Any]]:
+    return [{"min_safe_response_score": score} for score in scores]
+
+
+def test_scores_of_all_layers_are_one_ascending_list() -> None:
+    body = _body(total_passed=3, total_failed=3, failed_results=[_single(0.4, 0.1), _single(0.2)])
+
+    measurement = measure_single_turn(body, "x", 0.5)
+
+    assert (measurement.passed, measurement.failed, measurement.tests) == (3, 3, 6)
+    assert measurement.scores == (0.1, 0.2, 0.4)
+
+
+def test_the_full_list_is_preferred_to_the_failed_one() -> None:
+    body = _body(
+        evaluation_id=1,
+        total_passed=1,
+        total_failed=1,
+        failed_results=[_single(0.2)],
+        results_by_iteration=[_single(0.2, 0.9)],
+    )
+
+    assert measure_single_turn(body, "x", 0.5).scores == (0.2, 0.9)
+
+
+def test_a_score_equal_to_the_threshold_passes() -> None:
+    body = _body(evaluation_id=1, total_passed=1, total_failed=1, results=_multi(0.5, 0.49))
+
+    measurement = measure_multi_turn(body, "x", 0.5)
+
+    assert measurement.failed_at(0.5) == 1
+    assert measurement.note is None
+
+
+@pytest.mark.parametrize("missing", [{}, {"results": None}])
+def test_without_a_list_the_totals_hold_and_scores_are_unknown(missing: dict[str, Any]) -> None:
+    measurement = measure_single_turn(
+        _body(evaluation_id=1, total_passed=4, total_failed=2, **missing), "x", 0.5
+    )
+
+    assert (measurement.passed, measurement.failed) == (4, 2)
+    assert measurement.scores is None
+
+
+def test_without_a_list_and_without_failures_nothing_is_below_the_threshold() -> None:
+    measurement = measure_multi_turn(
+        _body(evaluation_id=1, total_passed=4, total_failed=0), "x", 0.5
+    )
+
+    assert measurement.scores == ()
+
+
+def test_a_list_that_disagrees_with_the_totals_is_not_used_and_said_so() -> None:
+    body = _body(total_passed=4, total_failed=3, failed_results=[_single(0.1)])
+
+    measurement = measure_single_turn(body, "x", 0.5)
+
+    assert measurement.failed == 3
+    assert measurement.scores is None
+    assert measurement.note == "the answer counts 3 failed but lists 1 below the threshold"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"total_passed": 1},
+        {"total_passed": 1, "total_failed": 0},
+        {"total_passed": -1, "total_failed": 0, "failed_results": []},
+        {"total_passed": True, "total_failed": 0, "failed_results": []},
+        {"total_passed": "1", "total_failed": 0, "failed_results": []},
+        {"total_passed": 1.5, "total_failed": 0, "failed_results": []},
+        {"total_passed": 10**30, "total_failed": 0, "failed_results": []},
+        {"total_passed": 1, "total_failed": 1, "failed_results": [_single(1.5)]},
+        {"total_passed": 1, "total_failed": 1, "failed_results": [_single(-0.1)]},
+        {"total_passed": 1, "total_failed": 1, "failed_results": [[{}]]},
+        {"total_passed": 1, "total_failed": 1, "failed_results": _single(0.1)},
+        {"total_passed": 1, "total_failed": 1, "failed_results": {"a": 1}},
+        {"total_passed": 1, "total_failed": 1, "evaluation_id": 1, "results": 5},
+    ],
+)
+def test_values_that_cannot_be_break_the_contract(fields: dict[str, Any]) -> None:
+    with pytest.raises(Permanent, match="breaks the contract") as caught:
+        measure_single_turn(_body(**fields), "x", 0.5)
+
+    assert caught.value.__context__ is None
+
+
+def test_a_million_wrong_entries_are_one_short_error() -> None:
+    body = b'{"total_passed":1,"total_failed":1,"failed_results":[[' + b"1," * 10**6 + b"1]]}"
+
+    with pytest.raises(Permanent) as caught:
+        measure_single_turn(body, "x", 0.5)
+
+    assert caught.value.detail.count("failed_results") == 1
+
+
+@pytest.mark.parametrize("score", [b"NaN", b"Infinity", b"1e999"])
+def test_a_score_that_is_no_number_is_refused(score: bytes) -> None:
+    body = b'{"total_passed":1,"total_failed":1,"failed_results":[[{"safe_response_score":%s}]]}'
+
+    with pytest.raises((Permanent, Transient)):
+        measure_single_turn(body % score, "x", 0.5)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "total_passed",
+                    "total_failed",
+                    "failed_results",
+                    "results",
+                    "results_by_iteration",
+                    "evaluation_id",
+                    "safe_response_score",
+                    "min_safe_response_score",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_whatever_json_comes_is_a_measurement_or_a_named_error(document: Any) -> None:
+    body = json.dumps(document).encode()
+
+    for measure in (measure_single_turn, measure_multi_turn):
+        try:
+            measurement = measure(body, "x", 0.5)
+        except JobError:
+            continue
+        assert measurement.passed >= 0
+        assert measurement.failed >= 0
+        assert measurement.scores is None or measurement.failed_at(0.5) == measurement.failed
+
+
+@given(st.binary(max_size=60))
+def test_whatever_bytes_come_end_in_a_named_error(body: bytes) -> None:
+    with pytest.raises(JobError):
+        measure_single_turn(body, "x", 0.5)

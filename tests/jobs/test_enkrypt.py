@@ -1,0 +1,291 @@
+"""Model health: as a client, as an evaluation, as the gate of other sweeps."""
+
+import json
+from collections.abc import AsyncIterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from engine.clock import SystemClock
+from engine.job import (
+    Answer,
+    DocumentAxis,
+    Job,
+    JobError,
+    Permanent,
+    TimedOut,
+    Transient,
+    Unauthorized,
+    UsageError,
+)
+from jobs.enkrypt import Client, Enkrypt, EnkryptHealth, EnkryptHealthSettings, EnkryptSettings
+from jobs.enkrypt.schema import HEALTH_ANSWER, read_endpoint, with_secrets
+from tests.contracts.server import ContractServer
+from tests.jobs.test_circuit_breaker_labs import NoContext
+
+KEY = "planted-enkrypt-key-0123"
+MODEL_KEY = "planted-model-key-4567"
+
+ENDPOINT: dict[str, Any] = {
+    "testing_for": "foundationModels",
+    "model_name": "a/model",
+    "certifications": [],
+    "field_of_tomorrow": {"kept": [1, None, "x"]},
+    "model_config": {
+        "model_provider": "together",
+        "hosting_type": "External",
+        "endpoint": {
+            "scheme": "https",
+            "host": "api.together.xyz",
+            "port": 443,
+            "base_path": "/v1",
+            "region": "eu",
+        },
+        "auth_data": {"header_name": "Authorization", "header_prefix": "Bearer"},
+        "apikeys": ["env:MODEL_KEY"],
+        "default_request_options": {"temperature": 0},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENKRYPT_API_KEY", KEY)
+    monkeypatch.setenv("MODEL_KEY", MODEL_KEY)
+    monkeypatch.setenv("OPENROUTER_API_KEY", MODEL_KEY)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ContractServer]:
+    async with ContractServer(keys=[KEY]) as running:
+        yield running
+
+
+def _endpoint(**changes: Any) -> dict[str, Any]:
+    return {**deepcopy(ENDPOINT), **changes}
+
+
+async def _run(server: ContractServer, content: Any, **settings: Any) -> Answer:
+    service = Enkrypt(
+        EnkryptSettings(kind="enkrypt", base_url=server.url + "/", **settings), SystemClock()
+    )
+    async with service:
+        [kind] = service.kinds()
+        job = Job(
+            id=1,
+            key="0" * 64,
+            run="r",
+            parameters={"model": content},
+            labels={"model": "m"},
+            repeat=1,
+            attempt=1,
+        )
+        return await kind.run(job, NoContext())
+
+
+async def test_a_healthy_model_passes_and_an_unhealthy_one_fails(server: ContractServer) -> None:
+    server.configure(unhealthy_models=["b/model"])
+
+    healthy = (await _run(server, _endpoint())).measurement
+    unhealthy = (await _run(server, _endpoint(model_name="b/model"))).measurement
+
+    assert (healthy.passed, healthy.failed, healthy.tests, healthy.scores) == (1, 0, 0, None)
+    assert healthy.note == "a/model answered"
+    assert (unhealthy.passed, unhealthy.failed) == (0, 1)
+    assert unhealthy.note == "b/model did not answer: connection refused"
+    assert server.violations == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"status": "healthy", "error": "some text"}, "healthy"),
+        ({"status": "healthy", "error": None}, "healthy"),
+        ({"status": "healthy"}, "healthy"),
+        ({"status": "unhealthy", "message": "no", "error": None}, "unhealthy"),
+    ],
+)
+def test_the_status_alone_decides(fields: dict[str, Any], status: str) -> None:
+    answer = HEALTH_ANSWER.validate_json(json.dumps(fields))
+
+    assert answer.status == status
+
+
+def test_unknown_fields_survive_both_ways() -> None:
+    document = {"status": "healthy", "message": "m", "data": {"query": "q", "x": 1}, "new": [1]}
+    label, content = read_endpoint(_endpoint())
+
+    answer = HEALTH_ANSWER.validate_python(document)
+    sent = with_secrets(content)
+
+    assert answer.model_dump(exclude_unset=True) == document
+    assert label == "a/model"
+    expected = _endpoint()
+    assert content == expected
+    expected["model_config"]["apikeys"] = [MODEL_KEY]
+    assert sent == expected
+
+
+def test_a_name_is_the_label_and_is_not_sent() -> None:
+    label, content = read_endpoint(_endpoint(name="together, EU"))
+
+    assert label == "together, EU"
+    assert content == ENDPOINT
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"apikeys": ["sk-literal-key"]},
+        {"auth_data": {"apikeys": ["sk-literal-key"]}},
+        {"auth_data": {"api-key": "sk-literal-key"}},
+        {"default_request_options": {"headers": [{"Authorization": "sk-literal-key"}]}},
+    ],
+)
+async def test_a_literal_key_is_refused_wherever_it_stands(
+    server: ContractServer, secret: dict[str, Any]
+) -> None:
+    document = _endpoint()
+    document["model_config"] |= secret
+
+    with pytest.raises(ValueError, match="env:NAME") as caught:
+        read_endpoint(document)
+    async with Client(api_key=KEY, clock=SystemClock(), url=server.url) as client:
+        with pytest.raises(UsageError, match="env:NAME") as caught_late:
+            await client.model_health(document)
+
+    assert "sk-literal-key" not in f"{caught.value} {caught_late.value}"
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"model_name": ""}, "model_name"),
+        ({"model_name": 5}, "model_name"),
+        ({"model_config": {}}, "model_config.endpoint"),
+        ({"model_config": {"endpoint": {"scheme": "ftp", "host": "h"}}}, "endpoint.scheme"),
+        ({"model_config": {"endpoint": {"scheme": "http", "host": "h", "port": 0}}}, "port"),
+        ({"name": " "}, "name"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused_with_its_path(
+    change: dict[str, Any], path: str
+) -> None:
+    with pytest.raises(ValueError, match=path):
+        read_endpoint(_endpoint(**change))
+
+
+async def test_no_key_comes_back_in_an_answer_or_an_error(server: ContractServer) -> None:
+    echoing = _endpoint(model_name=f"model {MODEL_KEY}")
+    echoed = await _run(server, echoing)
+    server.fail_next(status=422, detail=f"{MODEL_KEY} and {KEY}")
+    with pytest.raises(Permanent) as caught:
+        await _run(server, _endpoint())
+
+    assert MODEL_KEY.encode() not in echoed.raw
+    assert MODEL_KEY not in str(echoed.measurement.note)
+    assert caught.value.detail == "[redacted] and [redacted]"
+
+
+async def test_a_missing_key_of_an_endpoint_fails_no_job(
+    server: ContractServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODEL_KEY")
+
+    with pytest.raises(Unauthorized, match="MODEL_KEY") as caught:
+        await _run(server, _endpoint())
+
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("garbage", Transient),
+        ("reset", Transient),
+        ("wrong_schema", Permanent),
+        ("error_in_200", Permanent),
+        ("hang", TimedOut),
+    ],
+)
+async def test_whatever_goes_wrong_is_a_named_error(
+    server: ContractServer, fault: str, error: type[JobError]
+) -> None:
+    server.play(fault)
+
+    with pytest.raises(JobError) as caught:
+        await _run(server, _endpoint(), deadline_s=0.3)
+
+    assert type(caught.value) is error
+
+
+def test_the_kind_has_one_axis_of_documents_and_no_quota() -> None:
+    service = Enkrypt(EnkryptSettings(kind="enkrypt"), SystemClock())
+    [kind] = service.kinds()
+    [axis] = kind.axes
+
+    assert (kind.name, axis.name, axis.field) == ("model_health", "models", "model")
+    assert isinstance(axis, DocumentAxis)
+    assert not kind.uses_quota
+    assert kind.folded_field is None
+    assert service.identity == "https://api.enkryptai.com"
+    assert service.credential == "env:ENKRYPT_API_KEY"
+
+
+async def test_the_gate_asks_once_about_each_model_through_openrouter(
+    server: ContractServer,
+) -> None:
+    server.configure(unhealthy_models=["b/model"])
+    gate = EnkryptHealth(EnkryptHealthSettings(base_url=server.url), SystemClock())
+    async with gate:
+        healthy = await gate.check("a/model")
+        unhealthy = await gate.check("b/model")
+
+    assert healthy.healthy
+    assert not unhealthy.healthy
+    assert "did not answer" in unhealthy.message
+    assert [each.model for each in server.requests] == ["a/model", "b/model"]
+    assert server.violations == []
+
+
+def test_the_gates_endpoint_is_laid_over_the_default_and_survives_the_store() -> None:
+    changes = {"model_config": {"endpoint": {"host": "llm.example"}, "apikeys": ["env:MODEL_KEY"]}}
+
+    settings = EnkryptHealthSettings(endpoint=changes)
+    again = EnkryptHealthSettings.model_validate(json.loads(settings.model_dump_json()))
+
+    configuration = settings.endpoint["model_config"]
+    assert configuration["endpoint"]["host"] == "llm.example"
+    assert configuration["endpoint"]["base_path"] == "/api/v1"
+    assert configuration["apikeys"] == ["env:MODEL_KEY"]
+    assert again == settings
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        {"model_name": "fixed"},
+        {"model_config": {"apikeys": ["sk-literal-key"]}},
+        {"model_config": {"endpoint": {"scheme": "ftp"}}},
+    ],
+)
+def test_a_gates_endpoint_that_cannot_work_is_refused(endpoint: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        EnkryptHealthSettings(endpoint=endpoint)
+
+    assert "sk-literal-key" not in str(caught.value)
+
+
+async def test_a_gate_whose_key_is_missing_says_so(
+    server: ContractServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = EnkryptHealth(EnkryptHealthSettings(base_url=server.url), SystemClock())
+    async with gate:
+        monkeypatch.delenv("OPENROUTER_API_KEY")
+        with pytest.raises(Unauthorized, match="OPENROUTER_API_KEY"):
+            await gate.check("a/model")
+
+    assert server.requests == []
