@@ -22,7 +22,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from engine import Sweep, open_engine
-from engine.cli.run import tune_collector
+from engine.cli.run import tune_interpreter
 from tests.contracts.process import ContractServerProcess
 
 IN_FLIGHT = 64
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--latency-s", default="0")
     arguments = parser.parse_args()
     os.environ["BENCHMARK_KEY"] = "benchmark"
-    tune_collector()
+    tune_interpreter()
     with ContractServerProcess("--no-validate", "--latency-s", arguments.latency_s) as server:
         anyio.run(rounds, server.url, arguments.jobs, arguments.rounds)
 
