@@ -14,6 +14,7 @@ from engine.core.errors import JobError, UsageError
 from engine.core.forecast import LaneLoad, seconds_left
 from engine.core.matrix import JobSpec
 from engine.core.model import Finding
+from engine.core.nearest import suggestion
 from engine.core.states import State
 from engine.core.status import QuotaStatus, Row, RunInfo, RunState, Status, StopReason, Waiting
 from engine.job import Service
@@ -73,8 +74,8 @@ class Engine:
         pinned: Sequence[str] | None = None
         if sweep.groups_pending:
             pinned = before.sweep["pinned_groups"] if before is not None else None
-            pinned = pinned or await self._ask_for_groups(sweep)
-            sweep = sweep.with_groups(pinned)
+            sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
+            pinned = sweep.groups()
         row = await self.store.begin(
             NewRun(
                 name=sweep.name,
@@ -87,13 +88,6 @@ class Engine:
             )
         )
         return Run(self, row, sweep)
-
-    async def _ask_for_groups(self, sweep: Sweep) -> list[str]:
-        async with sweep.service(self.clock) as service:
-            groups = await service.groups()
-        if not groups:
-            raise UsageError(f"{sweep.service_kind} offers no test-case groups to stand for `all`")
-        return [group.name for group in groups]
 
     async def run(self, name: str | None = None) -> "Run":
         """The run of a name, or without one the run that was used last.
@@ -370,6 +364,14 @@ class _Context:
         return response
 
 
+async def settle_groups(sweep: Sweep, clock: Clock | None = None) -> Sweep:
+    """The sweep with `groups: all` pinned to what its service offers; itself if it names its groups."""
+    if not sweep.groups_pending:
+        return sweep
+    async with sweep.service(clock or SystemClock()) as service:
+        return sweep.with_groups([group.name for group in await service.groups()])
+
+
 async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
     """Whether a sweep could be run: service, key, quota, group names, health of each model.
 
@@ -380,6 +382,7 @@ async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
     try:
         async with sweep.service(clock) as service:
             findings += await service.check()
+            findings += await _check_groups(sweep, service)
     except (JobError, UsageError) as error:
         return [*findings, Finding(name="service", ok=False, message=str(error))]
     gate = sweep.health_gate(clock)
@@ -398,6 +401,18 @@ async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
     except UsageError as error:
         findings.append(Finding(name="health", ok=False, message=str(error)))
     return findings
+
+
+async def _check_groups(sweep: Sweep, service: Service) -> list[Finding]:
+    """Whether the service knows the groups that the sweep names."""
+    offered = {group.name for group in await service.groups()}
+    unknown = [name for name in sweep.groups() if name not in offered]
+    if not offered or not sweep.groups():
+        return []
+    if not unknown:
+        return [Finding(name="sweep's groups", ok=True, message="all are offered")]
+    message = "; ".join(f"{name} is not offered{suggestion(name, offered)}" for name in unknown)
+    return [Finding(name="sweep's groups", ok=False, message=message)]
 
 
 def _kind_of(service: Service, sweep: Sweep) -> Any:

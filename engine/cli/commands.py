@@ -22,15 +22,30 @@ if TYPE_CHECKING:
     from engine.session import Run
 
 
-def plan(sweep: SweepArgument, as_json: JsonOption = False) -> None:
-    """Show what a sweep would ask for; nothing is sent.
+def plan(
+    sweep: SweepArgument,
+    online: Annotated[
+        bool,
+        typer.Option(
+            "--online", envvar="NIGHTSWEEP_ONLINE", help="Ask the service for its groups."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a sweep would ask for; no evaluation is sent.
 
     Cells, jobs, what folding saves, requests, quota, and the time they need at the limits.
     """
+    import anyio
+
     from engine.report.words import plan_lines
+    from engine.session import settle_groups
     from engine.sweep import Sweep
 
-    found = Sweep.load(sweep).plan()
+    loaded = Sweep.load(sweep)
+    if online:
+        loaded = anyio.run(settle_groups, loaded)
+    found = loaded.plan()
     if as_json:
         output.json_data(found)
     else:

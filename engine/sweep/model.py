@@ -135,6 +135,15 @@ class Sweep(SweepFields):
             self, matrix=found.matrix, groups_pending=False, warnings=tuple(found.warnings)
         )
 
+    def groups(self) -> tuple[str, ...]:
+        """The test-case groups that the sweep names, in its order; none while they are pending."""
+        return tuple(
+            str(value.label)
+            for axis in self.matrix.axes
+            if isinstance(axis.axis, GroupAxis)
+            for value in axis.values
+        )
+
     def documents(self) -> Mapping[str, Any]:
         """The contents of prompts and documents by digest, as the jobs refer to them."""
         return self.matrix.documents()

@@ -202,6 +202,8 @@ class _Parser:
                 "target", f"{evaluation} has no target {target}{suggestion(target, offered)}"
             )
             return None
+        if problem := offered[target].unusable():
+            self._refuse("target", problem)
         return offered[target]
 
     def _mapping(self, key: str) -> Mapping[str, Any]:

@@ -39,6 +39,7 @@ class HumanSupport(_Data):
 
     turn: Pattern
     people: Pattern
+    somebody: Pattern
 
 
 class Lexicon(_Data):

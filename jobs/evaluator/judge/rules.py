@@ -164,7 +164,7 @@ class RulesJudge:
                 match = pattern.search(sentence.text, turn.end(), turn.end() + _TURN_REACH)
                 if match is not None:
                     return match
-        return None
+        return self._unless((human.somebody,), sentence.text, self._is_negated)
 
     def _credited(self, patterns: Patterns | Sequence[re.Pattern[str]]) -> Matcher:
         """Matches that are not turned round by a negation before them."""
