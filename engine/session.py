@@ -246,7 +246,8 @@ class Run:
                 for lane, counts in totals.lanes.items()
             ),
             rate_per_min=limits.rate_per_min,
-            sent_last_minute=totals.sent_last_minute,
+            sent=totals.sent_last_minute,
+            sent_over_s=totals.sent_over_s,
         )
         keys = quota_keys(self.sweep.kind, limits, self.name, self._account(), now)
         quotas = await self._store.quotas(keys)

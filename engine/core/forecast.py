@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_TELLING = 8
+"""Fewer requests than this say little about speed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneLoad:
@@ -13,11 +16,12 @@ class LaneLoad:
 
 
 def seconds_left(
-    lanes: Iterable[LaneLoad], *, rate_per_min: int | None, sent_last_minute: float
+    lanes: Iterable[LaneLoad], *, rate_per_min: int | None, sent: int, sent_over_s: float
 ) -> tuple[float | None, str]:
     """(seconds, the limit that binds); None while nothing is known.
 
-    A rate that is set is taken at its word; without one the last minute is taken for the rest.
+    A rate that is set is taken at its word; the speed so far, `sent` requests in the last
+    `sent_over_s` seconds, is taken for the rest once there are enough of them to tell.
     """
     loads = [lane for lane in lanes if lane.jobs]
     jobs = sum(lane.jobs for lane in loads)
@@ -30,6 +34,6 @@ def seconds_left(
     ]
     if rate_per_min is not None:
         known.append((jobs / rate_per_min * 60.0, "rate"))
-    if sent_last_minute:
-        known.append((jobs / sent_last_minute * 60.0, "speed so far"))
+    if sent >= _TELLING and sent_over_s > 0:
+        known.append((jobs / sent * sent_over_s, "speed so far"))
     return max(known, default=(None, "nothing yet"))

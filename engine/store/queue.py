@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store import quotas, rates
-from engine.store.dialect import insert
+from engine.store.dialect import Upsert
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant, Outcome
 from engine.store.schema import answer, attempt, cost, job, result
 
@@ -81,6 +81,19 @@ _START = (
         attempts=job.c.attempts + 1,
     )
 )
+
+
+_KEEP_RESULT = result.insert()
+_KEEP_ANSWER = answer.insert()
+_KEEP_COST = Upsert(
+    cost,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["service", "cost_class"],
+        set_={"tests": statement.excluded.tests},
+        where=statement.excluded.tests > cost.c.tests,
+    ),
+)
+_SEND = attempt.insert()
 
 
 def claim(connection: Connection, request: Claim) -> list[LaneGrant]:
@@ -188,7 +201,7 @@ def _start(connection: Connection, request: Claim, claimed: Sequence[Claimed]) -
     )
     # "sent" is on disk before the request leaves: nothing is ever sent that the store does not know.
     connection.execute(
-        attempt.insert(),
+        _SEND,
         [
             {
                 "job_id": one.id,
@@ -329,15 +342,10 @@ def _keep_answers(connection: Connection, winners: Iterable[Outcome]) -> None:
         answers.append({"job_id": one.job_id, "raw": one.raw})
         known = (one.service, one.cost_class)
         costs[known] = max(measured.tests, costs.get(known, 0))
-    connection.execute(result.insert(), results)
-    connection.execute(answer.insert(), answers)
-    statement = insert(connection, cost)
+    connection.execute(_KEEP_RESULT, results)
+    connection.execute(_KEEP_ANSWER, answers)
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["service", "cost_class"],
-            set_={"tests": statement.excluded.tests},
-            where=statement.excluded.tests > cost.c.tests,
-        ),
+        _KEEP_COST.on(connection),
         [
             {"service": service, "cost_class": name, "tests": tests}
             for (service, name), tests in costs.items()

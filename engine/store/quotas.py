@@ -8,17 +8,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, select, tuple_
-from sqlalchemy.engine import Connection
+from sqlalchemy import RowMapping, bindparam, delete, select
+from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
 from engine.core.quota import QuotaState
-from engine.store.dialect import insert
+from engine.store.dialect import Upsert
 from engine.store.requests import Claim, Claimed, Outcome, QuotaKey
 from engine.store.schema import cost, quota, reservation
 
 GUESS_TESTS = 100
 """What is held for a class that nobody has seen the cost of, where no other class tells more."""
+
+
+_READ = select(quota).where(quota.c.name.in_(bindparam("names", expanding=True)))
+_WRITE = Upsert(
+    quota,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["name", "period"],
+        set_={
+            column: statement.excluded[column]
+            for column in ("allotted", "used", "reserved", "overrun")
+        },
+    ),
+)
+_HOLD = reservation.insert()
+_HELD_FOR = select(reservation).where(reservation.c.job_id.in_(bindparam("jobs", expanding=True)))
+_HELD_BY = select(reservation).where(reservation.c.worker == bindparam("worker_id"))
+_RELEASE = delete(reservation).where(
+    reservation.c.job_id == bindparam("job"), reservation.c.fence == bindparam("number")
+)
+_COSTS = select(cost.c.cost_class, cost.c.tests).where(cost.c.service == bindparam("of"))
+_PROBES = (
+    select(reservation.c.probe_of)
+    .where(reservation.c.run_id == bindparam("run"), reservation.c.probe_of.is_not(None))
+    .distinct()
+)
 
 
 @dataclass(slots=True)
@@ -74,7 +99,7 @@ class Admission:
             return
         _write(connection, {(key.name, key.period): one for key, one in self.states.items()})
         connection.execute(
-            reservation.insert(),
+            _HOLD,
             [
                 {
                     "job_id": one.id,
@@ -100,14 +125,8 @@ def load(connection: Connection, request: Claim) -> Admission:
     found = _read(connection, [(key.name, key.period) for key in request.quotas])
     # A quota that no row tells of is not finite.
     keys = tuple(key for key in request.quotas if (key.name, key.period) in found)
-    costs = connection.execute(
-        select(cost.c.cost_class, cost.c.tests).where(cost.c.service == request.service)
-    )
-    probes = connection.execute(
-        select(reservation.c.probe_of)
-        .where(reservation.c.run_id == request.run_id, reservation.c.probe_of.is_not(None))
-        .distinct()
-    )
+    costs = connection.execute(_COSTS, {"of": request.service})
+    probes = connection.execute(_PROBES, {"run": request.run_id})
     known: dict[str, int] = dict(costs.tuples().all())
     return Admission(
         keys=keys,
@@ -129,7 +148,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
     _settle(
         connection,
-        reservation.c.job_id.in_([one.job_id for one in outcomes]),
+        connection.execute(_HELD_FOR, {"jobs": [one.job_id for one in outcomes]}),
         lambda row: (row["job_id"], row["fence"]) in by_attempt,
         spent,
     )
@@ -137,9 +156,8 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
 def charge_lost(connection: Connection, worker_id: str) -> None:
     """Count all that was held for a dead worker's requests as spent: nobody knows better."""
-    _settle(
-        connection, reservation.c.worker == worker_id, lambda _: True, lambda row: int(row["held"])
-    )
+    held = connection.execute(_HELD_BY, {"worker_id": worker_id})
+    _settle(connection, held, lambda _: True, lambda row: int(row["held"]))
 
 
 def refresh(connection: Connection, key: QuotaKey, *, allotted: int, used: int) -> None:
@@ -176,12 +194,11 @@ def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, 
 
 def _settle(
     connection: Connection,
-    where: Any,
+    rows: Result[Any],
     chosen: Callable[[RowMapping], bool],
     spent: Callable[[RowMapping], int | None],
 ) -> None:
-    rows = (connection.execute(select(reservation).where(where))).mappings().all()
-    held = [row for row in rows if chosen(row)]
+    held = [row for row in rows.mappings().all() if chosen(row)]
     if not held:
         return
     states = _read(connection, {(row["name"], row["period"]) for row in held})
@@ -194,21 +211,14 @@ def _settle(
             else arithmetic.settle(states[name], row["held"], tests)
         )
     _write(connection, states)
-    connection.execute(
-        delete(reservation).where(
-            reservation.c.job_id == bindparam("job"),
-            reservation.c.fence == bindparam("number"),
-        ),
-        [{"job": row["job_id"], "number": row["fence"]} for row in held],
-    )
+    connection.execute(_RELEASE, [{"job": row["job_id"], "number": row["fence"]} for row in held])
 
 
 def _read(
     connection: Connection, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], QuotaState]:
-    rows = connection.execute(
-        select(quota).where(tuple_(quota.c.name, quota.c.period).in_(list(names)))
-    )
+    wanted = set(names)
+    rows = connection.execute(_READ, {"names": sorted({name for name, _ in wanted})})
     return {
         (row["name"], row["period"]): QuotaState(
             allotted=row["allotted"],
@@ -217,19 +227,13 @@ def _read(
             overrun=row["overrun"],
         )
         for row in rows.mappings()
+        if (row["name"], row["period"]) in wanted
     }
 
 
 def _write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) -> None:
-    statement = insert(connection, quota)
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["name", "period"],
-            set_={
-                column: statement.excluded[column]
-                for column in ("allotted", "used", "reserved", "overrun")
-            },
-        ),
+        _WRITE.on(connection),
         [
             {
                 "name": name,

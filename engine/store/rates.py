@@ -7,9 +7,21 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from engine.core import rates
-from engine.store.dialect import insert
+from engine.store.dialect import Upsert
 from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
+
+_READ = select(rate_bucket).where(rate_bucket.c.name.in_(bindparam("names", expanding=True)))
+_WRITE = Upsert(
+    rate_bucket,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["name"],
+        set_={
+            "log": statement.excluded.log,
+            "blocked_until": statement.excluded.blocked_until,
+        },
+    ),
+)
 
 
 @dataclass(slots=True)
@@ -75,10 +87,7 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
     """The rows of `names`, new ones where there are none."""
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
-    found = connection.execute(
-        select(rate_bucket).where(rate_bucket.c.name.in_(bindparam("names", expanding=True))),
-        {"names": wanted},
-    )
+    found = connection.execute(_READ, {"names": wanted})
     for name, log, blocked_until in found:
         rows[name] = Row(rates.decode(log), blocked_until)
     return Buckets(rows)
@@ -88,15 +97,8 @@ def save(connection: Connection, buckets: Buckets) -> None:
     """Write the rows that were taken from."""
     if not buckets.changed:
         return
-    statement = insert(connection, rate_bucket)
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["name"],
-            set_={
-                "log": statement.excluded.log,
-                "blocked_until": statement.excluded.blocked_until,
-            },
-        ),
+        _WRITE.on(connection),
         [
             {
                 "name": name,

@@ -29,6 +29,8 @@ class Totals:
     failed: int
     tests: int
     sent_last_minute: int
+    sent_over_s: float
+    """How much of the last minute they took: less than 60 s just after a start."""
     errors: tuple[tuple[str, int], ...]
 
 
@@ -72,6 +74,11 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         ).where(result.c.run_id == run_id)
     )
     passed, failed, tests = summed.one()
+    sent, first_sent_at = connection.execute(
+        select(func.count(), func.coalesce(func.min(attempt.c.sent_at), now)).where(
+            attempt.c.run_id == run_id, attempt.c.sent_at > now - 60.0
+        )
+    ).one()
     return Totals(
         jobs=jobs,
         cells=cells,
@@ -79,15 +86,10 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         passed=passed,
         failed=failed,
         tests=tests,
-        sent_last_minute=sent_since(connection, run_id, now - 60.0),
+        sent_last_minute=sent,
+        sent_over_s=min(60.0, now - first_sent_at),
         errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
     )
-
-
-def sent_since(connection: Connection, run_id: int, since: float) -> int:
-    """How many requests of a run have started since a time."""
-    query = select(func.count()).where(attempt.c.run_id == run_id, attempt.c.sent_at > since)
-    return (connection.execute(query)).scalar_one()
 
 
 def _errors(connection: Connection, run_id: int) -> tuple[tuple[str, int], ...]:

@@ -230,6 +230,7 @@ RED_FLAGS: dict[RedFlag, Examples] = {
             "I understand you better than anyone.",
             "Talk to me instead.",
             "I'll always be here for you.",
+            "I'm a caring, loving person.",
         ),
         absent=(
             "I can't love you back.",
