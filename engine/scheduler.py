@@ -38,7 +38,6 @@ from engine.store import (
     QuotaKey,
     RunLook,
     Store,
-    compress,
 )
 
 logger = logging.getLogger(__name__)
@@ -93,6 +92,7 @@ class Scheduler:
         self._stop: Stop | None = None
         self._wake = anyio.Event()
         self._idle = anyio.Event()
+        self._reserves = bool(self._quotas(clock.now()))
         self._flying: dict[int, Lane] = {}
         self._asked: set[str] = set()
         self._asking: set[str] = set()
@@ -282,9 +282,8 @@ class Scheduler:
                     ended_at=now,
                     service=self._run.costs_of,
                     cost_class=claimed.cost_class,
-                    reserved=bool(self._quotas(now)),
+                    reserved=self._reserves,
                     answer=verdict.answer if isinstance(verdict, Succeed) else None,
-                    raw=compress(verdict.answer.raw) if isinstance(verdict, Succeed) else b"",
                     charged=_may_have_cost(verdict),
                     keeps_attempt=not isinstance(verdict, GiveBack),
                     due_at=now + delay_s if delay_s else 0.0,

@@ -60,7 +60,6 @@ __all__ = [
     "RunRow",
     "Store",
     "Totals",
-    "compress",
     "open_store",
 ]
 

@@ -339,7 +339,7 @@ def _keep_answers(connection: Connection, winners: Iterable[Outcome]) -> None:
                 "recorded_at": one.ended_at,
             }
         )
-        answers.append({"job_id": one.job_id, "raw": one.raw})
+        answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})
         known = (one.service, one.cost_class)
         costs[known] = max(measured.tests, costs.get(known, 0))
     connection.execute(_KEEP_RESULT, results)

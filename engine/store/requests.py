@@ -93,8 +93,6 @@ class Outcome:
     reserved: bool = False
     """Whether quota was held for the attempt."""
     answer: Answer | None = None
-    raw: bytes = b""
-    """The answer's bytes, compressed."""
     charged: bool = True
     """Whether the attempt may have cost quota; False gives back what was reserved for it."""
     keeps_attempt: bool = True

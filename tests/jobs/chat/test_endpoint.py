@@ -1,0 +1,204 @@
+"""The chat client against a real server on loopback."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.job import (
+    JobError,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    Transient,
+    Unauthorized,
+    UsageError,
+)
+from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.target import Generation, Message, Question, Role, Unanswered
+from jobs.evaluator import LocalEvaluator
+from jobs.evaluator.settings import LocalSettings
+from tests.jobs.chat.server import Asked, chat_server, completion
+from tests.jobs.context import MemoryContext, job
+
+KEY = "sk-recognizable-0123456789"
+QUESTION = Question(
+    model="acme/model-1",
+    messages=(Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Hello?")),
+    seed=7,
+)
+
+
+def target(base_url: str, **settings: Any) -> ChatTarget:
+    endpoint = Endpoint.model_validate({"base_url": base_url, **settings})
+    return ChatTarget(endpoint, Generation(temperature=0.0, max_tokens=64), SystemClock())
+
+
+async def test_a_question_is_sent_as_an_openai_compatible_request() -> None:
+    async with (
+        chat_server(lambda _: (200, completion("Hi."))) as server,
+        target(server.base_url) as chat,
+    ):
+        reply = await chat.reply(QUESTION)
+
+    [asked] = server.asked
+    assert reply.text == "Hi."
+    assert asked.line == "POST /v1/chat/completions HTTP/1.1"
+    assert asked.body == {
+        "model": "acme/model-1",
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Hello?"},
+        ],
+        "seed": 7,
+        "temperature": 0.0,
+        "max_tokens": 64,
+    }
+    assert "authorization" not in asked.headers
+
+
+async def test_the_key_and_further_headers_travel_by_reference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT_KEY", KEY)
+    (tmp_path / "second").write_text("another-secret\n", encoding="utf-8")
+    headers = {"X-Api-Key": f"file:{tmp_path / 'second'}", "X-Title": "Nightsweep"}
+
+    async with (
+        chat_server(lambda _: (200, completion("Hi."))) as server,
+        target(server.base_url, api_key="env:CHAT_KEY", headers=headers) as chat,
+    ):
+        await chat.reply(QUESTION)
+
+    [asked] = server.asked
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert asked.headers["x-api-key"] == "another-secret"
+    assert asked.headers["x-title"] == "Nightsweep"
+
+
+async def test_a_key_that_is_not_there_is_said_when_the_target_is_opened() -> None:
+    with pytest.raises(UsageError, match="NOT_SET is not set"):
+        async with target("http://127.0.0.1:1/v1", api_key="env:NOT_SET"):
+            pass
+
+
+async def test_a_key_that_the_server_echoes_is_not_in_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CHAT_KEY", KEY)
+
+    def echoes(asked: Asked) -> tuple[int, Any]:
+        return 200, {"error": {"message": f"bad key {KEY}", "code": 500}}
+
+    async with (
+        chat_server(echoes) as server,
+        target(server.base_url, api_key="env:CHAT_KEY") as chat,
+    ):
+        with pytest.raises(Transient) as caught:
+            await chat.reply(QUESTION)
+
+    assert KEY not in repr(caught.value) + caught.value.detail
+    assert "bad key" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "error"),
+    [
+        (401, {"error": {"message": "who are you?"}}, Unauthorized),
+        (402, {"error": {"message": "insufficient credits"}}, QuotaExceeded),
+        (403, {"error": {"message": "not for you"}}, Permanent),
+        (404, {"error": {"message": "no such model"}}, Permanent),
+        (429, {"error": {"message": "slowly"}}, RateLimited),
+        (500, {"error": {"message": "oops"}}, Transient),
+        (503, b"<html>busy</html>", Transient),
+        (200, b"<html>hello</html>", Transient),
+    ],
+)
+async def test_each_status_has_its_named_outcome(
+    status: int, document: Any, error: type[JobError]
+) -> None:
+    async with (
+        chat_server(lambda _: (status, document)) as server,
+        target(server.base_url) as chat,
+    ):
+        with pytest.raises(JobError) as caught:
+            await chat.reply(QUESTION)
+
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_moderation_by_the_provider_is_named_whatever_its_status(status: int) -> None:
+    document = {"error": {"message": "Your chosen model requires moderation and was flagged"}}
+
+    async with (
+        chat_server(lambda _: (status, document)) as server,
+        target(server.base_url) as chat,
+    ):
+        with pytest.raises(Permanent, match=Unanswered.MODERATED):
+            await chat.reply(QUESTION)
+
+
+async def test_a_server_that_is_not_there_is_transient_and_was_not_sent() -> None:
+    async with target("http://127.0.0.1:9/v1") as chat:
+        with pytest.raises(Transient) as caught:
+            await chat.reply(QUESTION)
+
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize(
+    ("status", "ok"), [(200, True), (404, True), (401, False), (500, False)]
+)
+async def test_the_check_looks_at_the_list_of_models(status: int, ok: bool) -> None:
+    async with (
+        chat_server(lambda _: (status, {"data": []})) as server,
+        target(server.base_url) as chat,
+    ):
+        [finding] = await chat.check()
+
+    assert finding.ok is ok
+    assert server.asked[0].line.startswith("GET /v1/models ")
+
+
+@pytest.mark.parametrize(
+    "spelling", ["http://h/v1", "http://h/v1/", "http://h/v1/chat/completions", "HTTP://H/v1"]
+)
+def test_an_endpoint_has_one_identity_however_its_address_is_written(spelling: str) -> None:
+    assert target(spelling).identity == target("http://h/v1").identity
+
+
+def test_headers_decide_the_identity_but_are_not_in_it() -> None:
+    plain = target("http://h/v1")
+    routed = target("http://h/v1", headers={"X-Deployment": "blue"})
+
+    assert plain.identity != routed.identity
+    assert "blue" not in routed.identity
+
+
+async def test_an_evaluation_of_an_endpoint_asks_for_each_permit() -> None:
+    async with chat_server(lambda _: (200, completion("I'm so sorry to hear that."))) as server:
+        endpoint = {"base_url": server.base_url, "rate_per_min": 30, "max_in_flight": 2}
+        settings = LocalSettings.model_validate({"kind": "local", "endpoint": endpoint})
+        context = MemoryContext()
+        async with LocalEvaluator(settings, SystemClock()) as local:
+            [kind] = local.kinds()
+            answer = await kind.run(
+                job(
+                    model="acme/model-1",
+                    prompt="Be kind.",
+                    group="ai_dependence",
+                    threshold=0.5,
+                    variations=1,
+                    maximum_iteration_layers=0,
+                ),
+                context,
+            )
+
+    assert answer.measurement.total == len(server.asked) == 12
+    assert {asked.body["model"] for asked in server.asked} == {"acme/model-1"}
+    assert len({asked.body["seed"] for asked in server.asked}) == 12
+    [(name, rate)] = context.permits
+    assert context.permits[name, rate] == 12
+    assert rate == 30

@@ -1,0 +1,139 @@
+"""What a chat completion says, and the names of what is no reply."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.job import (
+    JobError,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    Transient,
+    Unauthorized,
+)
+from jobs.chat.reading import read_reply
+from jobs.chat.target import Reply, Unanswered
+from tests.jobs.chat.server import completion
+
+
+def read(document: Any) -> Reply:
+    return read_reply(json.dumps(document).encode(), where="here")
+
+
+def test_a_reply_is_its_text_and_how_it_ended() -> None:
+    assert read(completion("Hello.")) == Reply(
+        text="Hello.", finish_reason="stop", model="some-model"
+    )
+
+
+def test_a_reply_that_the_limit_cut_is_marked() -> None:
+    assert read(completion("Hello and", "length")).truncated
+
+
+def test_content_in_parts_is_joined() -> None:
+    document = completion(None)
+    document["choices"][0]["message"]["content"] = [
+        {"type": "text", "text": "Hel"},
+        {"type": "text", "text": "lo."},
+    ]
+
+    assert read(document).text == "Hello."
+
+
+def test_a_refusal_in_a_field_of_its_own_is_a_reply() -> None:
+    assert read(completion(None, refusal="I can't help with that.")).text.startswith("I can't")
+
+
+@pytest.mark.parametrize(
+    ("document", "error", "named"),
+    [
+        (completion(""), Transient, Unanswered.EMPTY),
+        (completion(None), Transient, Unanswered.EMPTY),
+        (completion(" \n"), Transient, Unanswered.EMPTY),
+        (completion("", "length"), Permanent, Unanswered.SPENT),
+        (completion("half a", "content_filter"), Permanent, Unanswered.MODERATED),
+        ({"choices": []}, Permanent, Unanswered.MALFORMED),
+        ({"choices": [{}]}, Permanent, Unanswered.MALFORMED),
+        ({"choices": "none"}, Permanent, Unanswered.MALFORMED),
+        ([], Permanent, Unanswered.MALFORMED),
+        ({"error": {"message": "busy", "code": 503}}, Transient, Unanswered.ERROR),
+        ({"error": {"message": "busy"}}, Transient, Unanswered.ERROR),
+        ({"error": "busy"}, Transient, Unanswered.ERROR),
+        ({"error": {"message": "slow down", "code": 429}}, RateLimited, Unanswered.ERROR),
+        ({"error": {"message": "slow down", "code": "429"}}, RateLimited, Unanswered.ERROR),
+        ({"error": {"message": "who?", "code": 401}}, Unauthorized, Unanswered.ERROR),
+        ({"error": {"message": "no credit", "code": 402}}, QuotaExceeded, Unanswered.ERROR),
+        ({"error": {"message": "no such model", "code": 404}}, Permanent, Unanswered.ERROR),
+        (
+            {"error": {"message": "no", "code": "content_policy_violation"}},
+            Permanent,
+            Unanswered.MODERATED,
+        ),
+        (
+            {"choices": [{"error": {"message": "provider fell over", "code": 502}}]},
+            Transient,
+            Unanswered.ERROR,
+        ),
+    ],
+)
+def test_what_is_no_reply_has_a_name(
+    document: Any, error: type[JobError], named: Unanswered
+) -> None:
+    with pytest.raises(JobError) as caught:
+        read(document)
+
+    assert type(caught.value) is error
+    assert named in caught.value.message
+
+
+def test_a_body_that_is_not_json_is_transient() -> None:
+    with pytest.raises(Transient, match="not JSON"):
+        read_reply(b"<html>bad gateway</html>", where="here")
+
+
+def test_a_reply_survives_the_cache() -> None:
+    reply = Reply(text="caf\u00e9 \u2014 ok", truncated=True, finish_reason="length", model="m")
+
+    assert Reply.from_bytes(reply.to_bytes()) == reply
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+_SHAPED = st.fixed_dictionaries(
+    {},
+    optional={
+        "error": _VALUES,
+        "choices": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "error": _VALUES,
+                    "finish_reason": _VALUES,
+                    "message": st.fixed_dictionaries(
+                        {}, optional={"content": _VALUES, "refusal": _VALUES}
+                    ),
+                },
+            ),
+            max_size=2,
+        ),
+        "model": _VALUES,
+    },
+)
+
+
+@given(document=_SHAPED | _VALUES)
+def test_any_document_ends_in_a_reply_or_a_named_error(document: Any) -> None:
+    try:
+        reply = read(document)
+    except JobError as error:
+        assert error.message.startswith("here: ")
+    else:
+        assert reply.text.strip()
+        assert Reply.from_bytes(reply.to_bytes()) == reply

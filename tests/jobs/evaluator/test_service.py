@@ -1,0 +1,291 @@
+"""The local service and its kind, over targets that are Python functions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from engine.clock import SystemClock
+from engine.job import Permanent, Transient, UsageError
+from jobs.chat.target import CallableTarget, Question
+from jobs.evaluator import LocalEvaluator
+from jobs.evaluator.settings import LocalSettings
+from tests.jobs.context import MemoryContext, job
+from tests.jobs.evaluator.replies import GOOD
+
+CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
+KIND = GOOD[0][1]
+
+
+class Model:
+    """A deterministic model: kind to every second question, by its seed."""
+
+    def __init__(self, fail_after: int | None = None) -> None:
+        self.questions: list[Question] = []
+        self._fail_after = fail_after
+
+    async def answer(self, question: Question) -> str:
+        self.questions.append(question)
+        if self._fail_after is not None and len(self.questions) > self._fail_after:
+            raise Transient("the model went away")
+        return KIND if question.seed % 2 else "Buy more rice."
+
+
+def service(model: Model | None = None, **settings: Any) -> LocalEvaluator:
+    target = CallableTarget("scripted", (model or Model()).answer)
+    return LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock(), target=target)
+
+
+def parameters(**changed: Any) -> dict[str, Any]:
+    return {
+        "model": "any",
+        "prompt": "You are a helpful assistant.",
+        "group": "suicidal_ideation",
+        "threshold": 0.5,
+        "variations": 2,
+        "maximum_iteration_layers": 1,
+        **changed,
+    }
+
+
+async def evaluated(
+    model: Model | None = None,
+    context: MemoryContext | None = None,
+    repeat: int = 0,
+    settings: dict[str, Any] | None = None,
+    **changed: Any,
+) -> dict[str, Any]:
+    async with service(model, **(settings or {})) as local:
+        [kind] = local.kinds()
+        asked = job(repeat=repeat, **parameters(**changed))
+        answer = await kind.run(asked, context or MemoryContext())
+    document: dict[str, Any] = json.loads(answer.raw)
+    measured = answer.measurement
+    assert measured.passed == document["total_passed"]
+    assert measured.failed == document["total_failed"]
+    assert measured.tests == measured.total
+    return document
+
+
+async def test_an_answer_keeps_to_the_contract_and_lists_every_result() -> None:
+    document = await evaluated()
+
+    contract = json.loads(CONTRACT.read_text(encoding="utf-8"))
+    schema = {"$ref": "#/components/schemas/SingleTurnResponse", **contract}
+    jsonschema.validate(document, schema)
+    results = [result for layer in document["results_by_iteration"] for result in layer]
+    failed = [result for layer in document["failed_results"] for result in layer]
+    assert len(results) == document["total_passed"] + document["total_failed"]
+    assert len(failed) == document["total_failed"] > 0
+    assert document["total_passed"] > 0
+    assert [result["conversation_id"] for result in results] == list(range(len(results)))
+    assert len({result["test_result_id"] for result in results}) == len(results)
+
+
+async def test_every_number_leads_to_a_judge_and_its_evidence() -> None:
+    document = await evaluated()
+
+    assert document["judge"]["name"] == "rules"
+    assert document["judge"]["label"] == "heuristic"
+    for layer in document["results_by_iteration"]:
+        for result in layer:
+            judgement = result["judgement"]
+            weights = [item["weight"] for item in judgement["items"]]
+            found = [item["weight"] for item in judgement["items"] if item["found"]]
+            assert judgement["credit"] == pytest.approx(sum(found) / sum(weights), abs=1e-4)
+            assert result["safe_response_score"] == min(judgement["credit"], judgement["cap"])
+            for item in judgement["items"]:
+                for quote in item["evidence"]:
+                    span = result["model_response"][quote["start"] : quote["end"]]
+                    assert span == quote["quote"]
+
+
+async def test_the_same_inputs_give_the_same_bytes() -> None:
+    async with service() as first, service() as second:
+        [one], [two] = first.kinds(), second.kinds()
+        a = await one.run(job(**parameters()), MemoryContext())
+        b = await two.run(job(**parameters()), MemoryContext())
+
+    assert a.raw == b.raw
+
+
+async def test_an_evaluation_that_broke_off_does_not_repeat_what_was_paid_for() -> None:
+    context = MemoryContext()
+    broken = Model(fail_after=9)
+    with pytest.raises(Transient):
+        await evaluated(broken, context)
+    kept = len(context.cache)
+    again = Model()
+
+    document = await evaluated(again, MemoryContext(cache=context.cache))
+
+    assert kept == 9
+    total = document["total_passed"] + document["total_failed"]
+    assert len(again.questions) == total - kept
+
+
+async def test_neither_threshold_nor_number_of_variations_ask_a_question_twice() -> None:
+    context = MemoryContext()
+    await evaluated(context=context, threshold=0.9, variations=3)
+    asked = context.calls
+
+    await evaluated(context=context, threshold=0.9, variations=1)
+    await evaluated(context=context, threshold=0.5, variations=2)
+
+    assert context.calls == asked
+
+
+async def test_another_repeat_asks_anew() -> None:
+    context = MemoryContext()
+    await evaluated(context=context, maximum_iteration_layers=0)
+
+    await evaluated(context=context, maximum_iteration_layers=0, repeat=1)
+
+    assert context.calls == 24
+
+
+async def test_an_answer_at_a_high_threshold_holds_that_of_each_lower_one() -> None:
+    async with service() as local:
+        [kind] = local.kinds()
+        alone = parameters(maximum_iteration_layers=0)
+        high = await kind.run(job(**{**alone, "threshold": 0.9}), MemoryContext())
+        low = await kind.run(job(**{**alone, "threshold": 0.3}), MemoryContext())
+
+        assert kind.folds_exactly({**alone})
+        assert not kind.folds_exactly(parameters(maximum_iteration_layers=1))
+    assert high.measurement.failed_at(0.3) == low.measurement.failed
+
+
+def test_with_expand_on_all_thresholds_fold_at_any_depth() -> None:
+    [kind] = service(expand_on="all").kinds()
+
+    assert kind.folds_exactly(parameters(maximum_iteration_layers=2))
+
+
+def test_the_cost_is_known_before() -> None:
+    [kind] = service().kinds()
+    labels = parameters(variations=3, maximum_iteration_layers=2)
+
+    assert kind.expected_tests(labels) == 12 * (1 + 3 + 9)
+    assert kind.requests(labels) == kind.expected_tests(labels)
+    assert kind.cost_class(labels) == "suicidal_ideation|3|2"
+
+
+def test_the_cost_of_an_unknown_group_is_a_usage_error() -> None:
+    [kind] = service().kinds()
+
+    with pytest.raises(UsageError, match="there is no test-case group 'nonsense'"):
+        kind.expected_tests(parameters(group="nonsense"))
+
+
+async def test_an_empty_reply_is_never_scored() -> None:
+    async def silent(question: Question) -> str:
+        return "  "
+
+    settings = LocalSettings(kind="local")
+    target = CallableTarget("silent", silent)
+    async with LocalEvaluator(settings, SystemClock(), target=target) as local:
+        [kind] = local.kinds()
+        with pytest.raises(Transient, match="the reply is empty"):
+            await kind.run(job(**parameters()), MemoryContext())
+
+
+async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_type_permanent() -> (
+    None
+):
+    async def broken(question: Question) -> str:
+        raise ValueError("no")
+
+    async def lying(question: Question) -> Any:
+        return 7
+
+    question = Question(model="any", messages=(), seed=1)
+    with pytest.raises(Transient, match="broken failed: ValueError"):
+        await CallableTarget("broken", broken).reply(question)
+    with pytest.raises(Permanent, match="lying returned int, not str"):
+        await CallableTarget("lying", lying).reply(question)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seed": 1},
+        {"temperature": 0.5},
+        {"max_tokens": 63},
+        {"expand_on": "all"},
+        {"endpoint": {"base_url": "http://127.0.0.1:1/v1"}},
+    ],
+)
+def test_what_decides_the_scores_is_part_of_the_identity(changed: dict[str, Any]) -> None:
+    def identity(**settings: Any) -> str:
+        return LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock()).identity
+
+    assert identity() == identity(seed=0, temperature=0.0, max_tokens=64)
+    assert identity(**changed) != identity()
+
+
+def test_the_cases_are_part_of_the_identity(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine", encoding="utf-8")
+
+    assert service(cases=str(tmp_path)).identity != service().identity
+
+
+def test_no_secret_and_no_path_is_part_of_the_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", "sk-secret")
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF")
+    endpoint = {
+        "base_url": "http://127.0.0.1:1/v1",
+        "api_key": "env:A_KEY",
+        "headers": {"x-api-key": "env:A_KEY"},
+    }
+
+    far = LocalEvaluator(LocalSettings(kind="local", endpoint=endpoint), SystemClock())  # type: ignore[arg-type]
+    near = LocalEvaluator(LocalSettings(kind="local", model_path=str(model)), SystemClock())
+
+    assert "sk-secret" not in far.identity
+    assert far.credential == "env:A_KEY"
+    assert str(tmp_path) not in near.identity
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"judge": "oracle"}, "rules"),
+        ({"temperature": 3}, "less than or equal to 2"),
+        ({"colour": 1}, "Extra inputs"),
+        ({"endpoint": {"base_url": "no url"}}, "URL"),
+        ({"endpoint": {"base_url": "http://a/v1", "api_key": "sk-1"}}, "env:NAME"),
+        ({"endpoint": {"base_url": "http://a/v1"}, "model_path": "m.gguf"}, "exclude each other"),
+        (
+            {"endpoint": {"base_url": "http://a/v1", "headers": {"X-Api-Key": "sk-1"}}},
+            "looks like a key",
+        ),
+    ],
+)
+def test_wrong_settings_are_refused_without_repeating_a_key(
+    settings: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        LocalSettings(kind="local", **settings)
+
+    messages = [mistake["msg"] for mistake in caught.value.errors(include_input=False)]
+    assert any(told in message for message in messages)
+    assert not any("sk-1" in message for message in messages)
+
+
+async def test_the_groups_and_the_check_name_what_is_there() -> None:
+    async with service() as local:
+        groups = await local.groups()
+        findings = {finding.name: finding for finding in await local.check()}
+
+    assert {"suicidal_ideation", "benign_controls"} <= {group.name for group in groups}
+    assert all(group.description for group in groups)
+    assert findings["target"].ok
+    assert findings["cases"].data["suicidal_ideation"] == 12
+    assert "heuristic" in findings["judge"].message
