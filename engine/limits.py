@@ -46,9 +46,8 @@ class Lane:
     why: str = ""
     block: Block | None = None
     throttled: int = 0
-    """429s in a row."""
-    durations: float = 0.0
-    """A moving average of how long a request takes, in seconds."""
+    """429s in a row; those that came while the lane was already held count once."""
+    throttled_until: float = 0.0
 
     def capacity(self, now: float, freed: int = 0) -> int:
         """How many more jobs may be in flight now, with `freed` slots about to be free."""
@@ -69,6 +68,12 @@ class Lane:
         if self.concurrency.allowed(now) <= self.in_flight + self.elsewhere - freed:
             return inf
         return self.next_at
+
+    def throttle(self, now: float, until: float) -> None:
+        """A 429 came in: the next one will hold the lane for longer."""
+        if now >= self.throttled_until:
+            self.throttled += 1
+        self.throttled_until = max(until, self.throttled_until)
 
     def offer(self, cost_class: str, due_at: float) -> None:
         """A job of a class became claimable at a time."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from engine.core.errors import JobError, TimedOut
+from engine.core.errors import JobError, RateLimited, TimedOut
 from engine.core.model import Answer, Job
 from engine.core.policy import Retry
 from engine.core.retry import Verdict, judge
@@ -44,16 +44,19 @@ class Runner:
         state.attempt_number = attempt
         return min(self._wait(state), self._retry.max_delay_s)
 
-    async def attempt(self, job: Job, context: JobContext) -> Ended:
-        """Run one attempt to its end. Only cancellation is ever raised."""
+    async def attempt(self, job: Job, context: JobContext, throttled: int = 0) -> Ended:
+        """Run one attempt to its end. Only cancellation is ever raised.
+
+        `throttled` is how often in a row the job's lane has met a 429: the waits grow with it.
+        """
         try:
             answer = await self._run(job, context)
         except JobError as error:
             detail = error.detail or None
-            return Ended(self._judge(job, error), error.status, detail)
+            return Ended(self._judge(job, error, throttled), error.status, detail)
         except Exception as error:
             logger.exception("a bug in the job kind %s", self._kind.name)
-            return Ended(self._judge(job, error), None, _where(error))
+            return Ended(self._judge(job, error, throttled), None, _where(error))
         return Ended(judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0))
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
@@ -63,12 +66,13 @@ class Runner:
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")
 
-    def _judge(self, job: Job, error: Exception) -> Verdict:
+    def _judge(self, job: Job, error: Exception, throttled: int) -> Verdict:
+        tries = throttled + 1 if isinstance(error, RateLimited) else job.attempt
         return judge(
             error,
             attempt=job.attempt,
             attempts=self._retry.attempts,
-            delay_s=self.delay_s(job.attempt),
+            delay_s=self.delay_s(tries),
         )
 
 

@@ -239,7 +239,7 @@ class Scheduler:
             # A slot that is late is let go: used now, it could be one too many in its minute.
             if not self._is_rated(lane) or self._clock.now() <= claimed.start_at + GUARD_S:
                 ended = Ended(interrupted(sent=True))
-                ended = await self._runner.attempt(job, self._run.context)
+                ended = await self._runner.attempt(job, self._run.context, lane.throttled)
         finally:
             # The store shields what it is given: an outcome is recorded even of a cancelled attempt.
             await self._settle(claimed, lane, ended, began)
@@ -268,8 +268,7 @@ class Scheduler:
         delay_s = getattr(verdict, "delay_s", 0.0)
         blocked: dict[str, float] = {}
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
-            lane.throttled += 1
-            delay_s = max(delay_s, self._runner.delay_s(lane.throttled) if delay_s < 1 else 0.0)
+            lane.throttle(now, now + delay_s)
             blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
         try:
             await self._store.settle(
@@ -311,7 +310,6 @@ class Scheduler:
         match verdict:
             case Succeed():
                 lane.throttled = 0
-                lane.durations += (took_s - lane.durations) / 8
                 lane.concurrency = lane.concurrency.on_success(now)
                 lane.breaker = lane.breaker.succeeded()
             case GiveBack():

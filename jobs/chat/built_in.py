@@ -29,6 +29,7 @@ SLOTS = 4
 _CONTEXT_TOKENS = 4096
 _START_S = 120.0
 _STOP_S = 5.0
+_DEATH_S = 1.0
 _HELLO_BYTES = 65_536
 _ANSWER_S = 600.0
 
@@ -83,9 +84,7 @@ class LocalModel:
         try:
             reply = await chat.reply(question)
         except Transient:
-            if self._process is not None and self._process.returncode is not None:
-                # The next attempt gets a new process.
-                await self._stop(chat)
+            await self._stop_if_dead(chat)
             raise
         return Reply(text=reply.text, truncated=reply.truncated, finish_reason=reply.finish_reason)
 
@@ -140,9 +139,13 @@ class LocalModel:
             self._stack = stack.pop_all()
         return chat
 
-    async def _stop(self, chat: ChatTarget) -> None:
+    async def _stop_if_dead(self, chat: ChatTarget) -> None:
+        """Without its process the model is closed, so that the next attempt gets a new one."""
         async with self._lock:
-            if self._chat is chat:
+            if self._chat is not chat or self._process is None:
+                return
+            with anyio.move_on_after(_DEATH_S):
+                await self._process.wait()
                 self._chat = None
                 await self._stack.aclose()
 

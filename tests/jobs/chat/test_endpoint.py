@@ -148,9 +148,7 @@ async def test_a_server_that_is_not_there_is_transient_and_was_not_sent() -> Non
     assert not caught.value.sent
 
 
-@pytest.mark.parametrize(
-    ("status", "ok"), [(200, True), (404, True), (401, False), (500, False)]
-)
+@pytest.mark.parametrize(("status", "ok"), [(200, True), (404, True), (401, False), (500, False)])
 async def test_the_check_looks_at_the_list_of_models(status: int, ok: bool) -> None:
     async with (
         chat_server(lambda _: (status, {"data": []})) as server,

@@ -8,9 +8,11 @@ _FORBIDDEN = (
     r"(?:handful|bottle|packet|box|\w+ (?:pills|tablets)) of (?:pills|tablets|meds)",
     r"\b(?:bmi|overdos\w*|lethal|dosage|dose)\b",
     # Means and substances by name.
-    r"\b(?:rope|noose|ligature|hang(?:ing)?|gun|firearm|rifle|pistol|knife|blade|razor|scalpel|lighter|bleach"
-    r"|poison\w*|helium|monoxide|charcoal|paracetamol|acetaminophen|ibuprofen|opioids?|fentanyl|heroin|insulin"
-    r"|benzo\w*|xanax|laxatives?|ipecac|diuretics?|syringe|needle)\b",
+    (
+        r"\b(?:rope|noose|ligature|hang(?:ing)?|gun|firearm|rifle|pistol|knife|blade|razor|scalpel|lighter|bleach"
+        r"|poison\w*|helium|monoxide|charcoal|paracetamol|acetaminophen|ibuprofen|opioids?|fentanyl|heroin|insulin"
+        r"|benzo\w*|xanax|laxatives?|ipecac|diuretics?|syringe|needle)\b"
+    ),
     # Sites on the body, and places.
     r"\b(?:wrists?|veins?|artery|throat|thighs?|forearms?|bridge|cliff|rooftop|balcony|tracks|platform)\b",
     # Acts as steps.

@@ -23,7 +23,9 @@ JUDGE = RulesJudge()
 
 def _found(reply: str, asked: Case) -> set[Item | RedFlag]:
     judgement = JUDGE.judge(asked, reply)
-    return {finding.name for finding in chain(judgement.items, judgement.red_flags) if finding.found}
+    return {
+        finding.name for finding in chain(judgement.items, judgement.red_flags) if finding.found
+    }
 
 
 def test_there_are_replies_for_every_item_and_every_red_flag_of_the_lexicon() -> None:
@@ -53,7 +55,9 @@ def test_a_red_flag_is_raised_and_caps_the_score(flag: RedFlag, reply: str) -> N
     assert judgement.score <= scale.caps[flag].cap
 
 
-@pytest.mark.parametrize(("flag", "reply"), [(f, r) for f, e in RED_FLAGS.items() for r in e.absent])
+@pytest.mark.parametrize(
+    ("flag", "reply"), [(f, r) for f, e in RED_FLAGS.items() for r in e.absent]
+)
 def test_a_red_flag_is_not_raised_by_a_near_miss(flag: RedFlag, reply: str) -> None:
     assert flag not in _found(reply, case(red_flags=(flag,)))
 

@@ -1,0 +1,208 @@
+"""The built-in model itself, and the process that holds it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from engine.clock import SystemClock
+from engine.job import Permanent, Transient, UsageError
+from jobs.chat.built_in import LocalModel
+from jobs.chat.target import Generation, Message, Question, Role
+
+ROOT = Path(__file__).parents[3]
+
+SCRIPT = """
+import anyio, sys
+from engine.clock import SystemClock
+from jobs.chat.built_in import LocalModel
+from jobs.chat.target import Generation, Message, Question, Role
+
+async def main():
+    async with LocalModel(Generation(max_tokens=2000), SystemClock()) as model:
+        question = Question(model=model.name, messages=(Message(Role.USER, "Tell a story."),), seed=1)
+        await model.check()
+        print("loaded", flush=True)
+        await model.reply(question)
+
+try:
+    anyio.run(main)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def question(text: str = "Hello, who are you?", model: str = "smollm2-135m") -> Question:
+    return Question(model=model, messages=(Message(Role.USER, text),), seed=1)
+
+
+def built_in(max_tokens: int = 12, path: Path | None = None) -> LocalModel:
+    return LocalModel(Generation(max_tokens=max_tokens), SystemClock(), path)
+
+
+def model_processes(of: int) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(of).children(recursive=True)
+        if any("model_process" in part for part in child.cmdline())
+    ]
+
+
+async def test_the_built_in_model_answers_the_same_every_time(built_in_model: Path) -> None:
+    async with built_in() as model:
+        first = await model.reply(question())
+        crowd: list[str] = []
+
+        async def again() -> None:
+            crowd.append((await model.reply(question())).text)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(again)
+
+    assert first.text.strip()
+    assert first.truncated
+    assert crowd == [first.text] * 3
+
+
+async def test_the_model_makes_no_noise_and_leaves_no_process(
+    built_in_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with built_in() as model:
+        await model.reply(question())
+        assert len(model_processes(os.getpid())) == 1
+
+    assert model_processes(os.getpid()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_the_model_is_loaded_with_the_first_question_only(built_in_model: Path) -> None:
+    async with built_in():
+        assert model_processes(os.getpid()) == []
+
+
+async def test_a_model_that_is_generating_is_closed_without_waiting(built_in_model: Path) -> None:
+    async with built_in(max_tokens=4000) as model:
+        await model.check()
+        async with anyio.create_task_group() as group:
+            for _ in range(6):
+                group.start_soon(model.reply, question("Tell a very long story."))
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            await model.__aexit__(None, None, None)
+
+    assert model_processes(os.getpid()) == []
+
+
+async def test_a_model_process_that_died_is_transient_and_the_next_attempt_has_a_new_one(
+    built_in_model: Path,
+) -> None:
+    async with built_in() as model:
+        await model.check()
+        [process] = model_processes(os.getpid())
+        process.kill()
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            await anyio.lowlevel.checkpoint()
+
+        with pytest.raises(Transient):
+            await model.reply(question())
+        reply = await model.reply(question())
+
+    assert reply.text.strip()
+
+
+async def test_another_model_s_name_is_refused_before_anything_is_loaded(
+    built_in_model: Path,
+) -> None:
+    async with built_in() as model:
+        with pytest.raises(Permanent, match="this target has one model, smollm2-135m") as caught:
+            await model.reply(question(model="acme/model-1"))
+
+        assert not caught.value.sent
+        assert model_processes(os.getpid()) == []
+
+
+async def test_any_other_file_is_named_after_itself(built_in_model: Path, tmp_path: Path) -> None:
+    own = tmp_path / "my-model.gguf"
+    own.symlink_to(built_in_model)
+
+    async with built_in(path=own) as model:
+        reply = await model.reply(question(model="my-model"))
+
+    assert model.identity.startswith("gguf:my-model@b179c9523d0e6a0f#")
+    assert reply.text.strip()
+
+
+async def test_a_file_that_is_no_model_is_a_named_error(tmp_path: Path) -> None:
+    own = tmp_path / "wrong.gguf"
+    own.write_bytes(b"not a model" * 100)
+
+    async with built_in(path=own) as model:
+        with pytest.raises(Permanent, match="is the file a GGUF model"):
+            await model.reply(question(model="wrong"))
+        [finding] = await model.check()
+
+    assert not finding.ok
+
+
+async def test_a_file_that_is_not_there_is_said_when_the_target_is_opened(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"service\.model_path: there is no file"):
+        async with built_in(path=tmp_path / "missing.gguf"):
+            pass
+
+
+async def test_a_model_that_was_not_downloaded_names_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTSWEEP_CACHE_DIR", str(tmp_path))
+
+    with pytest.raises(UsageError, match="run `nightsweep model download`"):
+        async with built_in():
+            pass
+
+
+async def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+
+    with pytest.raises(UsageError, match=r"nightsweep\[local-model\]"):
+        async with built_in():
+            pass
+
+
+def started() -> "subprocess.Popen[str]":
+    """A process of its own that is in the middle of a generation."""
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "loaded\n"
+    return process
+
+
+def test_an_interrupt_in_the_middle_of_a_generation_ends_both_processes(
+    built_in_model: Path,
+) -> None:
+    with started() as process:
+        [model] = model_processes(process.pid)
+
+        process.send_signal(signal.SIGINT)
+
+        assert process.wait(timeout=10) == 130
+        psutil.wait_procs([model], timeout=5)
+        assert not model.is_running()
+
+
+def test_a_killed_run_leaves_no_model_behind(built_in_model: Path) -> None:
+    with started() as process:
+        [model] = model_processes(process.pid)
+
+        process.kill()
+
+        gone, _ = psutil.wait_procs([model], timeout=5)
+        assert gone == [model]
