@@ -1,7 +1,7 @@
 """Runs the migrations on the connection that the store hands over, or with `-x store=FILE` by hand."""
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import URL, create_engine
 from sqlalchemy.engine import Connection
 
 
@@ -22,5 +22,5 @@ if given is not None:
     migrate(given)
 else:
     store = context.get_x_argument(as_dictionary=True)["store"]
-    with create_engine(f"sqlite:///{store}").begin() as opened:
+    with create_engine(URL.create("sqlite", database=store)).begin() as opened:
         migrate(opened)

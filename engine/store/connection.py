@@ -14,11 +14,15 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, QueuePool
+
+from engine.store.location import explain
 
 T = TypeVar("T")
 
@@ -33,14 +37,14 @@ class Databases:
         self.path = path
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
         self._writer = create_engine(
-            f"sqlite:///{path}",
+            URL.create("sqlite", database=str(path)),
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
             connect_args={**options, "check_same_thread": False},
         )
         self._reader = create_async_engine(
-            f"sqlite+aiosqlite:///{path}",
+            URL.create("sqlite+aiosqlite", database=str(path)),
             poolclass=AsyncAdaptedQueuePool,
             pool_size=_READERS,
             max_overflow=0,
@@ -61,9 +65,15 @@ class Databases:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """One consistent snapshot. Keep it short: it holds back the checkpoint of the log."""
-        async with self._reader.begin() as connection:
-            yield connection
+        """One consistent snapshot. Keep it short: it holds back the checkpoint of the log.
+
+        Raises StoreError when the database cannot be read.
+        """
+        try:
+            async with self._reader.begin() as connection:
+                yield connection
+        except (DBAPIError, PoolTimeout) as error:
+            raise explain(error, self.path) from error
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
         """The answer to one question, from one snapshot."""

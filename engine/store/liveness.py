@@ -10,6 +10,7 @@ observer's own clock (so a laptop that slept does not lose its jobs on waking).
 import os
 import socket
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,10 +19,21 @@ from engine.core.errors import StoreError
 
 LEASE_S = 60.0
 """How long a heartbeat may stand still before the worker's jobs are given to others."""
+LOOK_MAX_S = 10.0
+"""The most that one look adds to that: an observer that was itself stopped has not been watching."""
+
+
+def workers_folder(store: Path) -> Path:
+    """The folder beside a store in which its workers hold their locks, whatever links lead to it."""
+    real = store.resolve()
+    return real.with_name(f"{real.name}.workers")
 
 
 class WorkerLock:
-    """This worker's identity: a new UUID, and the lock that proves it alive."""
+    """This worker's identity: a new UUID, and the lock that proves it alive.
+
+    Raises StoreError when the lock cannot be held.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.id = str(uuid.uuid4())
@@ -32,12 +44,24 @@ class WorkerLock:
             self._lock = FileLock(_lock_file(folder, self.id), mode=0o600)
             self._lock.acquire(timeout=0)
         except OSError as error:
-            raise StoreError(f"{folder}: cannot hold a worker's lock: {error.strerror}") from None
+            raise StoreError(
+                f"{folder}: cannot hold a worker's lock there ({error.strerror or error}); the folder"
+                " beside the store has to be writable"
+            ) from None
 
     def release(self) -> None:
         """Say that this worker is gone."""
         self._lock.release()
         Path(self._lock.lock_file).unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A heartbeat, for how long it has been seen to stand still, and when that was last looked at."""
+
+    beat: float
+    looked_at: float
+    still_s: float = 0.0
 
 
 class Liveness:
@@ -46,7 +70,7 @@ class Liveness:
     def __init__(self, folder: Path, own_id: str) -> None:
         self._folder = folder
         self._own_id = own_id
-        self._seen: dict[str, tuple[float, float]] = {}
+        self._seen: dict[str, _Watched] = {}
 
     def is_dead(self, worker_id: str, heartbeat_at: float, now: float) -> bool:
         """Whether a worker's jobs may be taken: its lock is free, or its heart stood still too long."""
@@ -54,11 +78,18 @@ class Liveness:
             return False
         if _is_free(_lock_file(self._folder, worker_id)):
             return True
-        beat, since = self._seen.get(worker_id, (heartbeat_at, now))
-        if beat != heartbeat_at:
-            since = now
-        self._seen[worker_id] = (heartbeat_at, since)
-        return now - since > LEASE_S
+        seen = self._seen.get(worker_id)
+        if seen is None or seen.beat != heartbeat_at:
+            self._seen[worker_id] = _Watched(heartbeat_at, now)
+            return False
+        seen.still_s += min(now - seen.looked_at, LOOK_MAX_S)
+        seen.looked_at = now
+        return seen.still_s > LEASE_S
+
+    def has_gone(self, worker_id: str) -> bool:
+        """Whether a worker's lock is free, or was removed since."""
+        lock_file = _lock_file(self._folder, worker_id)
+        return not lock_file.exists() or _is_free(lock_file)
 
     def forget(self, worker_id: str) -> None:
         """Remove what a dead worker left behind."""

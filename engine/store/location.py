@@ -1,15 +1,18 @@
 """Whether a path can hold a store, said before SQLite is asked."""
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 
 from engine.core.errors import StoreError
 
 _NETWORK_FILE_SYSTEMS = frozenset(
-    {"afs", "ceph", "cifs", "coda", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "lustre"}
-    | {"ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
+    {"afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.rclone"}
+    | {"fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3"}
+    | {"smbfs"}
 )
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
@@ -24,7 +27,9 @@ def prepare(path: Path) -> None:
         raise StoreError(f"{path}: is a folder; name a file for the store")
     if not folder.is_dir():
         raise StoreError(f"{path}: the folder {folder} does not exist; create it first")
-    kind = file_system(folder)
+    if path.exists() and not path.is_file():
+        raise StoreError(f"{path}: is no regular file; name another file for the store")
+    kind = file_system(path.resolve().parent)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise StoreError(
             f"{path}: is on a network file system ({kind}), where SQLite's locks cannot be trusted;"
@@ -48,19 +53,24 @@ def prepare(path: Path) -> None:
         )
 
 
-def file_system(folder: Path) -> str:
-    """The type of the file system that holds `folder`, or "" where the machine does not say."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
+def file_system(folder: Path, mountinfo: str | None = None) -> str:
+    """The type of the file system that holds `folder`, or "" where the machine does not say.
+
+    `mountinfo` is the text of Linux's /proc/self/mountinfo, read when it is not given.
+    """
+    if mountinfo is None:
+        try:
+            mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
     best, kind = -1, ""
     where = folder.resolve()
-    for line in lines:
+    for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        mount = Path(left.split()[4].encode().decode("unicode_escape"))
-        if len(mount.parts) > best and where.is_relative_to(mount):
-            best, kind = len(mount.parts), right.split()[0]
+        mount = Path(_OCTAL_ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4]))
+        # Of two at the same place the later one covers the earlier.
+        if len(mount.parts) >= best and where.is_relative_to(mount):
+            best, kind = len(mount.parts), right.split(" ")[0]
     return kind
 
 

@@ -9,14 +9,18 @@ from contextlib import closing
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from sqlalchemy import create_engine, event
+from sqlalchemy import URL, create_engine, event
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from engine.core.errors import StoreError
 from engine.store.connection import BUSY_TIMEOUT_S
 from engine.store.location import explain
 from engine.store.schema import HEAD
+
+APPLICATION_ID = 0x4E_53_57_50
+"""In the header of each store: other programs keep a table `alembic_version`, too."""
 
 
 def migrations_folder() -> Path:
@@ -37,7 +41,7 @@ def migrate(path: Path, lock: Path) -> None:
         with FileLock(lock, timeout=BUSY_TIMEOUT_S, mode=0o600):
             if (found := _revision(path)) != HEAD:
                 _upgrade(path, found)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, DBAPIError) as error:
         raise explain(error, path) from error
     except Timeout:
         raise StoreError(f"{path}: another process has been migrating it for too long") from None
@@ -47,8 +51,9 @@ def _revision(path: Path) -> str | None:
     """The store's revision, None for an empty file; raises StoreError for someone else's database."""
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-        if "alembic_version" not in tables:
-            if tables:
+        [application] = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID:
+            if tables or application:
                 raise StoreError(f"{path}: is a database of another program; name another file")
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
@@ -72,7 +77,7 @@ def _upgrade(path: Path, found: str | None) -> None:
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as plain:
         plain.execute("PRAGMA journal_mode = WAL")
     database = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
     )
@@ -84,6 +89,7 @@ def _upgrade(path: Path, found: str | None) -> None:
     # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
     with database.begin() as connection:
         config.attributes["connection"] = connection
+        connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
         command.upgrade(config, "head")
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
         if broken:

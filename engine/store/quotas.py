@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, select
+from sqlalchemy import RowMapping, bindparam, delete, exists, select
 from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
@@ -127,7 +127,7 @@ def load(connection: Connection, request: Claim) -> Admission:
     keys = tuple(key for key in request.quotas if (key.name, key.period) in found)
     costs = connection.execute(_COSTS, {"of": request.service})
     probes = connection.execute(_PROBES, {"run": request.run_id})
-    known: dict[str, int] = dict(costs.tuples().all())
+    known: dict[str, int] = dict(iter(costs))
     return Admission(
         keys=keys,
         states={key: found[key.name, key.period] for key in keys},
@@ -182,7 +182,11 @@ def lift(connection: Connection, key: QuotaKey) -> None:
     """Forget a cap that the sweep no longer names, unless something is held under it."""
     connection.execute(
         delete(quota).where(
-            quota.c.name == key.name, quota.c.period == key.period, quota.c.reserved == 0
+            quota.c.name == key.name,
+            quota.c.period == key.period,
+            ~exists().where(
+                reservation.c.name == quota.c.name, reservation.c.period == quota.c.period
+            ),
         )
     )
 

@@ -50,6 +50,10 @@ class Buckets:
                 taken = rates.take(
                     row.log, now=now, rate_per_min=bucket.rate_per_min, want=0, not_before=earliest
                 )
+                if row.log and taken.log and taken.log[-1] != row.log[-1]:
+                    # The clock was set back: what the log now says of that has to last.
+                    row.log = taken.log
+                    self.changed.add(bucket.name)
                 if taken.next_at > earliest:
                     earliest, why = taken.next_at, "rate"
         return earliest, why

@@ -107,7 +107,12 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A row of `job` as the matrix asks for it."""
+    """A row of `job` as the matrix asks for it.
+
+    `cells` are the thresholds that it answers. Within a family (the key without the threshold) answers
+    that are here already serve the cells that they can, unless `folds` is False: then each cell has to
+    be measured by the job that asks for it.
+    """
 
     key: bytes
     family: bytes | None
@@ -119,3 +124,4 @@ class NewJob:
     repeat: int
     threshold: float | None
     cells: tuple[float, ...]
+    folds: bool = True

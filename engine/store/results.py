@@ -11,8 +11,8 @@ from sqlalchemy.engine import Connection
 from engine.core.states import State
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
+from engine.store.runs import RunRow, run_row
 from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run
-from engine.store.submission import RunRow, run_row
 
 _PAGE = 1_000
 
@@ -209,7 +209,7 @@ def blocked_until(connection: Connection, names: Iterable[str]) -> dict[str, flo
             rate_bucket.c.name.in_(list(names))
         )
     )
-    return dict(rows.tuples().all())
+    return dict(iter(rows))
 
 
 def events(

@@ -6,127 +6,44 @@ was cut short is simply done again.
 """
 
 import json
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import and_, bindparam, case, func, or_, select, update
 from sqlalchemy.engine import Connection
 
-from engine.core.errors import UsageError
 from engine.core.states import Event, State, target
-from engine.core.status import RunState
-from engine.store.dialect import insert
-from engine.store.queue import CLAIMABLE
+from engine.store.dialect import Upsert, insert
+from engine.store.families import Member, place
+from engine.store.queue import CLAIMABLE, REMOVED
 from engine.store.requests import NewJob
+from engine.store.runs import RunRow
 from engine.store.schema import document, job, result, run
 
-REMOVED = "removed from the sweep"
+_MEMBERS = select(
+    job.c.id, job.c.key, job.c.family, job.c.threshold, job.c.cells, job.c.state
+).where(job.c.family.in_(bindparam("families", expanding=True)), job.c.run_id == bindparam("run"))
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
-    """A run as the store knows it; times are seconds since the epoch."""
-
-    id: int
-    name: str
-    service: str
-    evaluation: str
-    target: str
-    identity: str
-    sweep: Mapping[str, Any]
-    digest: str
-    expanded: str | None
-    generation: int
-    state: RunState
-    reason: str | None
-    message: str
-    resume_at: float | None
-    created_at: float
-    updated_at: float
-
-    @property
-    def is_expanded(self) -> bool:
-        """Whether every cell of the sweep is in the queue."""
-        return self.expanded == self.digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
-    """What a sweep wants of the run of its name."""
-
-    name: str
-    service: str
-    evaluation: str
-    target: str
-    identity: str
-    sweep: Mapping[str, Any]
-    digest: str
-
-
-def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
-    """Create the run, or take up the one of this name for its new sweep.
-
-    Raises UsageError when that one evaluates something else.
-    """
-    found = find(connection, new.name)
-    values = {"sweep": json.dumps(new.sweep, ensure_ascii=False), "digest": new.digest}
-    if found is None:
-        connection.execute(
-            run.insert().values(
-                name=new.name,
-                service=new.service,
-                evaluation=new.evaluation,
-                target=new.target,
-                identity=new.identity,
-                generation=1,
-                state=RunState.ACTIVE,
-                created_at=now,
-                updated_at=now,
-                **values,
-            )
-        )
-    else:
-        _refuse_another(found, new)
-        generation = found.generation + (found.digest != new.digest)
-        connection.execute(
-            update(run)
-            .where(run.c.id == found.id)
-            .values(generation=generation, updated_at=now, **values)
-        )
-    row = find(connection, new.name)
-    assert row is not None, "it was just written"
-    return row
-
-
-def _refuse_another(found: RunRow, new: NewRun) -> None:
-    for what, old, asked in (
-        ("service", found.service, new.service),
-        ("evaluation", found.evaluation, new.evaluation),
-        ("target", found.target, new.target),
-        ("service", found.identity, new.identity),
-    ):
-        if old != asked:
-            raise UsageError(
-                f"the run {new.name!r} in this store has the {what} {old}, the sweep has {asked};"
-                " give the sweep another name, or use another store"
-            )
-
-
-def find(connection: Connection, name: str | None) -> RunRow | None:
-    """The run of a name, or the one that was used last."""
-    query = select(run).order_by(run.c.updated_at.desc(), run.c.id.desc()).limit(1)
-    if name is not None:
-        query = query.where(run.c.name == name)
-    row = (connection.execute(query)).mappings().first()
-    return None if row is None else run_row(row)
-
-
-def run_row(row: RowMapping) -> RunRow:
-    """A row of `run` as an object."""
-    return RunRow(**{**row, "sweep": json.loads(row["sweep"]), "state": RunState(row["state"])})
+_RETURNING = and_(job.c.state == State.CANCELLED, job.c.error == REMOVED)
+_ASK = Upsert(
+    job,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["key", "run_id"],
+        set_={
+            "generation": statement.excluded.generation,
+            "family": func.coalesce(statement.excluded.family, job.c.family),
+            "labels": statement.excluded.labels,
+            "documents": statement.excluded.documents,
+            "cells": statement.excluded.cells,
+            "cell_count": statement.excluded.cell_count,
+            "state": case((_RETURNING, target(Event.REQUEUE)), else_=job.c.state),
+            "attempts": case((_RETURNING, 0), else_=job.c.attempts),
+            "error": case((_RETURNING, None), else_=job.c.error),
+        },
+    ),
+)
 
 
 def add_documents(connection: Connection, contents: Mapping[str, Any]) -> None:
@@ -144,31 +61,27 @@ def add_documents(connection: Connection, contents: Mapping[str, Any]) -> None:
 def add_jobs(
     connection: Connection, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool, now: float
 ) -> None:
-    """Ask for a batch of jobs: new ones become pending, those that are there already stay."""
+    """Ask for a batch of jobs: new ones become pending, those that are there already stay.
+
+    Does nothing if the run has meanwhile got another sweep.
+    """
+    if _is_superseded(connection, of):
+        return
+    families: Mapping[bytes, list[Member]] = {}
     wanted: Sequence[NewJob] = jobs
     if of.generation > 1:
-        wanted = _leave_to_siblings(connection, of, jobs)
-    if not wanted:
-        return
-    statement = insert(connection, job)
-    returning = and_(job.c.state == State.CANCELLED, job.c.error == REMOVED)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["key", "run_id"],
-            set_={
-                "generation": statement.excluded.generation,
-                "labels": statement.excluded.labels,
-                "documents": statement.excluded.documents,
-                "cells": statement.excluded.cells,
-                "cell_count": statement.excluded.cell_count,
-                "state": case((returning, target(Event.REQUEUE)), else_=job.c.state),
-                "error": case((returning, None), else_=job.c.error),
-            },
-        ),
-        [_values(of, one) for one in wanted],
-    )
-    if reuse:
+        families = _families(connection, of, jobs)
+        wanted = place(jobs, families)
+    if wanted:
+        connection.execute(_ASK.on(connection), [_values(of, one) for one in wanted])
+    _save_members(connection, of, list(chain.from_iterable(families.values())))
+    if reuse and wanted:
         _reuse(connection, of, wanted, now=now)
+
+
+def _is_superseded(connection: Connection, of: RunRow) -> bool:
+    current = connection.execute(select(run.c.generation).where(run.c.id == of.id)).scalar_one()
+    return bool(current != of.generation)
 
 
 def _values(of: RunRow, one: NewJob) -> dict[str, object]:
@@ -190,70 +103,36 @@ def _values(of: RunRow, one: NewJob) -> dict[str, object]:
     }
 
 
-def _leave_to_siblings(connection: Connection, of: RunRow, jobs: Sequence[NewJob]) -> list[NewJob]:
-    """Leave to answers that are here already the cells that they answer: lower thresholds of a family."""
-    families = {one.family for one in jobs if one.family is not None}
-    if not families:
-        return list(jobs)
-    rows = connection.execute(
-        select(job.c.id, job.c.key, job.c.family, job.c.threshold, job.c.cells).where(
-            job.c.family.in_(families), job.c.run_id == of.id, job.c.state == State.SUCCEEDED
+def _families(
+    connection: Connection, of: RunRow, jobs: Iterable[NewJob]
+) -> dict[bytes, list[Member]]:
+    """What the run has of the families of these jobs."""
+    wanted = {one.family for one in jobs if one.family is not None}
+    found: dict[bytes, list[Member]] = defaultdict(list)
+    for row in connection.execute(_MEMBERS, {"families": list(wanted), "run": of.id}):
+        member = Member(
+            row.id, row.key, row.threshold, json.loads(row.cells), row.state == State.SUCCEEDED
         )
-    )
-    siblings: dict[bytes, list[_Sibling]] = defaultdict(list)
-    for row in rows:
-        sibling = _Sibling(row.id, row.key, row.threshold, json.loads(row.cells))
-        siblings[row.family].append(sibling)
-    left: list[NewJob] = []
-    taken: dict[int, _Sibling] = {}
-    for one in jobs:
-        remaining = []
-        for cell in one.cells:
-            able = [
-                sibling
-                for sibling in siblings.get(one.family or b"", ())
-                if sibling.threshold >= cell and sibling.key != one.key
-            ]
-            if able:
-                nearest = min(able, key=lambda sibling: sibling.threshold)
-                nearest.add(cell)
-                taken[nearest.id] = nearest
-            else:
-                remaining.append(cell)
-        if remaining or not one.cells:
-            left.append(replace(one, cells=tuple(remaining)))
-    if taken:
-        connection.execute(
-            update(job)
-            .where(job.c.id == bindparam("job_id"))
-            .values(
-                generation=of.generation,
-                cells=bindparam("thresholds"),
-                cell_count=bindparam("count"),
-            ),
-            [
-                {
-                    "job_id": sibling.id,
-                    "thresholds": json.dumps(sibling.cells),
-                    "count": len(sibling.cells),
-                }
-                for sibling in taken.values()
-            ],
-        )
-    return left
+        found[row.family].append(member)
+    return found
 
 
-@dataclass(slots=True)
-class _Sibling:
-    id: int
-    key: bytes
-    threshold: float
-    cells: list[float]
-
-    def add(self, cell: float) -> None:
-        at = bisect_left(self.cells, cell)
-        if at == len(self.cells) or self.cells[at] != cell:
-            insort(self.cells, cell)
+def _save_members(connection: Connection, of: RunRow, members: Iterable[Member]) -> None:
+    for asked, values in (
+        (True, {"generation": of.generation}),
+        (False, {}),
+    ):
+        changed = [one for one in members if one.is_changed and one.is_asked is asked]
+        if changed:
+            connection.execute(
+                update(job)
+                .where(job.c.id == bindparam("job_id"))
+                .values(cells=bindparam("thresholds"), cell_count=bindparam("count"), **values),
+                [
+                    {"job_id": one.id, "thresholds": json.dumps(one.cells), "count": len(one.cells)}
+                    for one in changed
+                ],
+            )
 
 
 def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: float) -> None:
@@ -304,14 +183,6 @@ def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: f
         .values(state=target(Event.SUCCEED), due_at=0.0, error=None, detail=None),
         [{"job_id": job_id} for job_id in found],
     )
-
-
-def has_other_runs(connection: Connection, of: RunRow) -> bool:
-    """Whether the store holds other runs that answers could be reused from."""
-    query = select(run.c.id).where(
-        run.c.id != of.id, run.c.service == of.service, run.c.identity == of.identity
-    )
-    return (connection.execute(query.limit(1))).first() is not None
 
 
 def finish(connection: Connection, of: RunRow, *, now: float) -> int:

@@ -24,9 +24,11 @@ from jobs.chat import model_file
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Question, Reply
 
-SLOTS = 4
-"""Questions answered at once: more of them only share the same cores."""
-_CONTEXT_TOKENS = 4096
+# Each slot keeps a context of its own in memory. With one that they share, which would need less, the
+# answers depend on what else is asked at the same time.
+_SLOTS = 8
+_SLOTS_OF_LARGER_MODELS = 4
+CONTEXT_TOKENS = 2048
 _START_S = 120.0
 _STOP_S = 5.0
 _DEATH_S = 1.0
@@ -37,13 +39,21 @@ _ANSWER_S = 600.0
 class LocalModel:
     """A GGUF file as a target. Without a path it is the built-in model, SmolLM2-135M-Instruct.
 
-    Opening it raises UsageError, with what to do, when the file or the extra is missing.
+    `context` bounds a prompt and its reply together, in tokens. Opening it raises UsageError, with what to do, when the file or the extra is missing.
     """
 
-    def __init__(self, generation: Generation, clock: Clock, path: Path | None = None) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        clock: Clock,
+        path: Path | None = None,
+        *,
+        context: int = CONTEXT_TOKENS,
+    ) -> None:
         self._generation = generation
         self._clock = clock
         self._path = path
+        self._context = context
         self._lock = anyio.Lock()
         self._stack = AsyncExitStack()
         self._chat: ChatTarget | None = None
@@ -53,6 +63,11 @@ class LocalModel:
     def name(self) -> str:
         """What the models axis calls it."""
         return model_file.BUILT_IN.name if self._path is None else self._path.stem
+
+    @property
+    def slots(self) -> int:
+        """How many questions it answers at once."""
+        return _SLOTS if self._path is None else _SLOTS_OF_LARGER_MODELS
 
     @property
     def identity(self) -> str:
@@ -120,15 +135,15 @@ class LocalModel:
         settings = {
             "model": str(path),
             "api_key": key,
-            "slots": SLOTS,
-            "context": _CONTEXT_TOKENS,
+            "slots": self.slots,
+            "context": self._context,
             "threads": os.cpu_count() or 1,
         }
         async with AsyncExitStack() as stack:
             process = await _spawn(stack)
             base_url = await _introduced(process, settings, self.name)
             chat = ChatTarget(
-                Endpoint(base_url=base_url, max_in_flight=SLOTS, timeout_s=_ANSWER_S),
+                Endpoint(base_url=base_url, max_in_flight=self.slots, timeout_s=_ANSWER_S),
                 self._generation,
                 self._clock,
                 extra={"cache_prompt": False},
@@ -146,6 +161,7 @@ class LocalModel:
                 return
             with anyio.move_on_after(_DEATH_S):
                 await self._process.wait()
+            if self._process.returncode is not None:
                 self._chat = None
                 await self._stack.aclose()
 

@@ -11,6 +11,7 @@ app = typer.Typer(
     name="model",
     help="Fetch and find the built-in model, SmolLM2-135M-Instruct (Apache-2.0).",
     no_args_is_help=True,
+    add_completion=False,
 )
 
 _WRONG_USAGE = 2

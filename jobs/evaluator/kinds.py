@@ -95,19 +95,20 @@ class SingleTurn(JobKind):
         async def ask(asked: Asked) -> Reply:
             return await self._asker.ask(self._question(job, asked), context)
 
-        layers = await evaluate(
-            group.cases,
-            self._judge,
-            ask,
-            Layers(
-                threshold=parameters["threshold"],
-                variations=parameters["variations"],
-                maximum_iteration_layers=parameters["maximum_iteration_layers"],
-                expand_on_all=self._expands_on_all,
-                seed=self._settings.seed,
-                repeat=job.repeat,
-            ),
-        )
+        async with self._asker.turn():
+            layers = await evaluate(
+                group.cases,
+                self._judge,
+                ask,
+                Layers(
+                    threshold=parameters["threshold"],
+                    variations=parameters["variations"],
+                    maximum_iteration_layers=parameters["maximum_iteration_layers"],
+                    expand_on_all=self._expands_on_all,
+                    seed=self._settings.seed,
+                    repeat=job.repeat,
+                ),
+            )
         return single_turn_answer(job.key, layers, self._provenance)
 
     @property
@@ -129,3 +130,15 @@ class SingleTurn(JobKind):
                 repeat=job.repeat,
             ),
         )
+
+
+def single_turn_of(model: str) -> type[SingleTurn]:
+    """The kind for a target that has one model: another name is a mistake in the sweep file."""
+
+    class SingleTurnOfOneModel(SingleTurn):
+        axes: ClassVar[tuple[Axis, ...]] = (
+            TextAxis(name="models", field="model", choices=(model,)),
+            *SingleTurn.axes[1:],
+        )
+
+    return SingleTurnOfOneModel

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from engine.job import Clock, Finding, Group, JobKind, Service, ServiceSettings
-from jobs.chat.built_in import SLOTS, LocalModel
+from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.target import Target
 from jobs.evaluator import mutators
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.evaluator.kinds import SingleTurn
+from jobs.evaluator.kinds import SingleTurn, single_turn_of
 from jobs.evaluator.settings import LocalSettings
 
 _DIGEST_LENGTH = 16
-_TARGETS_AT_ONCE = 8
+_CALLS_AT_ONCE = 8
 
 
 class LocalEvaluator(Service):
@@ -65,8 +65,9 @@ class LocalEvaluator(Service):
         return "" if endpoint is None else endpoint.api_key or ""
 
     def kinds(self) -> Sequence[JobKind]:
-        asker = self._asker
-        return (SingleTurn(self.settings, self._cases, self._judge, asker, self._provenance),)
+        target = self._target
+        kind = single_turn_of(target.name) if isinstance(target, LocalModel) else SingleTurn
+        return (kind(self.settings, self._cases, self._judge, self._asker, self._provenance),)
 
     async def __aenter__(self) -> Self:
         await self._target.__aenter__()
@@ -105,15 +106,15 @@ class LocalEvaluator(Service):
         if settings.endpoint is not None:
             return ChatTarget(settings.endpoint, settings.generation, self.clock)
         path = None if settings.model_path is None else Path(settings.model_path)
-        return LocalModel(settings.generation, self.clock, path)
+        return LocalModel(settings.generation, self.clock, path, context=settings.context)
 
     @cached_property
     def _asker(self) -> Asker:
         """One for all kinds: they share the target's limits."""
         endpoint = self.settings.endpoint
         if endpoint is None:
-            on_this_machine = isinstance(self._target, LocalModel)
-            return Asker(self._target, max_in_flight=SLOTS if on_this_machine else _TARGETS_AT_ONCE)
+            here = self._target.slots if isinstance(self._target, LocalModel) else _CALLS_AT_ONCE
+            return Asker(self._target, max_in_flight=here)
         return Asker(
             self._target,
             max_in_flight=endpoint.max_in_flight,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from engine.job import ServiceSettings
+from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.target import Generation
 
@@ -25,8 +26,8 @@ class LocalSettings(ServiceSettings):
     """All optional. Without endpoint and model_path the target is the built-in model.
 
     `cases` is a folder with groups of the user's own, beside the built-in ones; paths start from the
-    working directory. `max_tokens` bounds a reply (64 for models on this machine, else 512); `seed`
-    decides every draw; `expand_on` says which cases get variations in a further layer.
+    working directory. `max_tokens` bounds a reply (64 for models on this machine, else 512);
+    `context` a prompt with its reply, in tokens, on this machine; `seed` decides every draw; `expand_on` says which cases get variations in a further layer.
     """
 
     endpoint: Endpoint | None = None
@@ -34,6 +35,7 @@ class LocalSettings(ServiceSettings):
     judge: Literal["rules"] = "rules"
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    context: Annotated[int, Field(ge=256, le=131_072)] = CONTEXT_TOKENS
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     cases: LocalPath | None = None
     expand_on: Literal["failed", "all"] = "failed"

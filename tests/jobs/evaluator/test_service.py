@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
-from engine.job import Permanent, Transient, UsageError
+from engine.job import Permanent, TextAxis, Transient, UsageError
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
@@ -179,6 +179,17 @@ def test_the_cost_of_an_unknown_group_is_a_usage_error() -> None:
 
     with pytest.raises(UsageError, match="there is no test-case group 'nonsense'"):
         kind.expected_tests(parameters(group="nonsense"))
+
+
+def test_the_built_in_target_has_one_model_and_an_endpoint_any() -> None:
+    def choices(**settings: Any) -> tuple[str, ...]:
+        local = LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock())
+        [models] = [axis for axis in local.kinds()[0].axes if axis.name == "models"]
+        assert isinstance(models, TextAxis)
+        return models.choices
+
+    assert choices() == ("smollm2-135m",)
+    assert choices(endpoint={"base_url": "http://127.0.0.1:1/v1"}) == ()
 
 
 async def test_an_empty_reply_is_never_scored() -> None:

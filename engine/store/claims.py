@@ -1,0 +1,188 @@
+"""Claiming: making jobs ours, lane by lane, within rates and quota.
+
+Runs inside a write transaction of the caller's and leaves committing to it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from sqlalchemy import RowMapping, bindparam, select, update
+from sqlalchemy.engine import Connection
+
+from engine.core.states import AttemptOutcome, Event, target
+from engine.store import quotas, rates
+from engine.store.queue import CLAIMABLE
+from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
+from engine.store.schema import attempt, job
+
+_CANDIDATES = (
+    select(
+        job.c.id,
+        job.c.fence,
+        job.c.attempts,
+        job.c.key,
+        job.c.cost_class,
+        job.c.expected_tests,
+        job.c.labels,
+        job.c.documents,
+        job.c.repeat,
+    )
+    .where(
+        job.c.run_id == bindparam("run_id"),
+        job.c.lane == bindparam("lane"),
+        job.c.cost_class == bindparam("cost_class"),
+        CLAIMABLE,
+        job.c.due_at <= bindparam("now"),
+    )
+    .order_by(job.c.due_at, job.c.id)
+    .limit(bindparam("count"))
+    .with_for_update(skip_locked=True)
+)
+
+_NEXT_DUE = (
+    select(job.c.due_at)
+    .where(
+        job.c.run_id == bindparam("run_id"),
+        job.c.lane == bindparam("lane"),
+        job.c.cost_class == bindparam("cost_class"),
+        CLAIMABLE,
+    )
+    .order_by(job.c.due_at)
+    .limit(1)
+)
+
+_START = (
+    update(job)
+    .where(job.c.id == bindparam("job_id"), CLAIMABLE)
+    .values(
+        state=target(Event.CLAIM),
+        owner=bindparam("worker_id"),
+        fence=job.c.fence + 1,
+        attempts=job.c.attempts + 1,
+    )
+)
+
+
+_SEND = attempt.insert()
+
+
+def claim(connection: Connection, request: Claim) -> list[LaneGrant]:
+    """Make jobs ours, within rates and quota; one grant per lane that was asked for."""
+    if not request.lanes:
+        return []
+    names = {bucket.name for lane in request.lanes for bucket in lane.buckets}
+    buckets = rates.load(connection, names)
+    admission = quotas.load(connection, request)
+    grants = [_claim_lane(connection, request, lane, buckets, admission) for lane in request.lanes]
+    claimed = [granted for grant in grants for granted in grant.jobs]
+    if claimed:
+        _start(connection, request, claimed)
+        admission.save(connection, request, claimed)
+    rates.save(connection, buckets)
+    return grants
+
+
+def _claim_lane(
+    connection: Connection,
+    request: Claim,
+    lane: LaneClaim,
+    buckets: rates.Buckets,
+    admission: quotas.Admission,
+) -> LaneGrant:
+    next_at, why = buckets.next_at(lane.buckets, request.now)
+    if next_at > request.now + request.horizon_s:
+        return LaneGrant(lane=lane.lane, next_at=next_at, why=why)
+    found = _candidates(connection, request, lane, admission)
+    slots = buckets.take(
+        lane.buckets, want=len(found.rows), now=request.now, horizon_s=request.horizon_s
+    )
+    for row, held in found.rows[len(slots) :]:
+        admission.refund(row["cost_class"], held)
+    if len(slots) < len(found.rows) or len(slots) == lane.count:
+        found.later.append(buckets.next_at(lane.buckets, request.now))
+    soonest = min(found.later, default=None)
+    return LaneGrant(
+        lane=lane.lane,
+        jobs=tuple(
+            _claimed(lane.lane, row, held, slot)
+            for (row, held), slot in zip(found.rows, slots, strict=False)
+        ),
+        next_at=None if soonest is None else soonest[0],
+        why="" if soonest is None else soonest[1],
+        empty_classes=frozenset(found.empty),
+    )
+
+
+@dataclass(slots=True)
+class _Candidates:
+    """Jobs that could be sent, with what is held for each; and when there may be others."""
+
+    rows: list[tuple[RowMapping, int]] = field(default_factory=list)
+    empty: set[str] = field(default_factory=set)
+    later: list[tuple[float, str]] = field(default_factory=list)
+
+
+def _candidates(
+    connection: Connection, request: Claim, lane: LaneClaim, admission: quotas.Admission
+) -> _Candidates:
+    found = _Candidates()
+    for cost_class in lane.classes:
+        missing = lane.count - len(found.rows)
+        if missing == 0:
+            break
+        where = {"run_id": request.run_id, "lane": lane.lane, "cost_class": cost_class}
+        due = {**where, "now": request.now, "count": missing}
+        rows = (connection.execute(_CANDIDATES, due)).mappings().all()
+        for row in rows:
+            held = admission.reserve(cost_class, row["expected_tests"])
+            if held is None:
+                found.later.append((inf, admission.refusals[cost_class]))
+                break
+            found.rows.append((row, held))
+        if len(rows) < missing:
+            at = (connection.execute(_NEXT_DUE, where)).scalar()
+            if at is None:
+                found.empty.add(cost_class)
+            elif at > request.now:
+                found.later.append((at, "retry"))
+    return found
+
+
+def _claimed(lane: str, row: RowMapping, held: int, slot: float) -> Claimed:
+    return Claimed(
+        id=row["id"],
+        fence=row["fence"] + 1,
+        attempt=row["attempts"] + 1,
+        key=row["key"],
+        lane=lane,
+        cost_class=row["cost_class"],
+        labels=json.loads(row["labels"]),
+        documents=json.loads(row["documents"]),
+        repeat=row["repeat"],
+        start_at=slot,
+        reserved=held,
+    )
+
+
+def _start(connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
+    connection.execute(
+        _START,
+        [{"job_id": one.id, "worker_id": request.worker_id} for one in claimed],
+    )
+    # "sent" is on disk before the request leaves: nothing is ever sent that the store does not know.
+    connection.execute(
+        _SEND,
+        [
+            {
+                "job_id": one.id,
+                "fence": one.fence,
+                "run_id": request.run_id,
+                "worker": request.worker_id,
+                "sent_at": one.start_at,
+                "outcome": AttemptOutcome.SENT,
+            }
+            for one in claimed
+        ],
+    )

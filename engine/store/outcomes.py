@@ -1,0 +1,289 @@
+"""What attempts came to: settled by their worker, given back, or lost with it.
+
+Every function runs inside a write transaction of the caller's and leaves committing to it. Rows are
+read for update first and then changed by id, so that what was decided is what is written.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Text, bindparam, or_, select, update
+from sqlalchemy.engine import Connection
+
+from engine.core.states import AttemptOutcome, Event, State, sources, target
+from engine.store import quotas, rates
+from engine.store.dialect import Upsert
+from engine.store.queue import REMOVED, RUNNING, compress
+from engine.store.requests import Outcome
+from engine.store.schema import answer, attempt, cost, job, result
+
+_DIED = "the process that was working on it died"
+_CLOSED = "interrupted"
+
+_STANDING = (
+    select(job.c.id, job.c.state, job.c.fence, job.c.attempts, job.c.cell_count)
+    .where(job.c.id.in_(bindparam("ids", expanding=True)))
+    .with_for_update()
+)
+_HELD_BY = (
+    select(job.c.id, job.c.run_id, job.c.state, job.c.fence, job.c.attempts, job.c.cell_count)
+    .where(RUNNING, job.c.owner == bindparam("worker_id"))
+    .with_for_update()
+)
+
+_MOVE = (
+    update(job)
+    .where(job.c.id == bindparam("job_id"))
+    .values(
+        state=bindparam("new_state"),
+        owner=None,
+        attempts=bindparam("used"),
+        due_at=bindparam("due"),
+        error=bindparam("said"),
+        detail=bindparam("more"),
+    )
+)
+
+_CLOSE_ATTEMPT = (
+    update(attempt)
+    .where(
+        attempt.c.job_id == bindparam("job"),
+        attempt.c.fence == bindparam("number"),
+        # An attempt that was given up for lost can only turn out to have succeeded.
+        or_(
+            attempt.c.outcome == AttemptOutcome.SENT,
+            bindparam("came_to", type_=Text) == AttemptOutcome.SUCCEEDED,
+        ),
+    )
+    .values(
+        ended_at=bindparam("ended"),
+        outcome=bindparam("came_to"),
+        status=bindparam("http_status"),
+        error=bindparam("said"),
+        detail=bindparam("more"),
+    )
+)
+
+_KEEP_RESULT = result.insert()
+_KEEP_ANSWER = answer.insert()
+_KEEP_COST = Upsert(
+    cost,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["service", "cost_class"],
+        set_={"tests": statement.excluded.tests},
+        where=statement.excluded.tests > cost.c.tests,
+    ),
+)
+
+
+@dataclass(slots=True)
+class _Standing:
+    """A job within one transaction, as the outcomes that came before in it left it."""
+
+    state: str
+    fence: int
+    attempts: int
+    cell_count: int
+
+    def takes(self, one: Outcome) -> bool:
+        """An answer while there is none yet; anything else only from the claim that holds the job."""
+        if one.event is Event.SUCCEED:
+            return self.state in sources(Event.SUCCEED)
+        return self.state == State.RUNNING and self.fence == one.fence
+
+    def settled(self, one: Outcome) -> dict[str, object]:
+        """Change state as the outcome says; the row's new values."""
+        # A late answer leaves the count to whoever holds the job now.
+        given_back = not one.keeps_attempt and self.fence == one.fence
+        return self._moved(
+            one.job_id, one.event, one.due_at, one.error, one.detail, given_back=given_back
+        )
+
+    def taken_back(self, job_id: int, event: Event, message: str) -> dict[str, object]:
+        """Change state because its worker is gone; the row's new values."""
+        said = message if event is Event.FAIL else None
+        return self._moved(job_id, event, 0.0, said, None, given_back=event is Event.GIVE_BACK)
+
+    def _moved(
+        self,
+        job_id: int,
+        event: Event,
+        due_at: float,
+        error: str | None,
+        detail: str | None,
+        *,
+        given_back: bool,
+    ) -> dict[str, object]:
+        self.state = target(event)
+        self.attempts -= given_back
+        if self.cell_count == 0 and self.state in sources(Event.CLAIM):
+            # The sweep stopped asking for it while it was in flight: there is no other attempt.
+            self.state, due_at, error = target(Event.CANCEL), 0.0, REMOVED
+        return {
+            "job_id": job_id,
+            "new_state": self.state,
+            "used": self.attempts,
+            "due": due_at,
+            "said": error,
+            "more": detail,
+        }
+
+
+def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
+    """Record what attempts came to; for each, whether it changed its job.
+
+    A negative outcome counts only under the fence of its own claim; an answer is kept whenever the
+    job has none yet.
+    """
+    rows = connection.execute(_STANDING, {"ids": [one.job_id for one in outcomes]})
+    standing = {
+        row.id: _Standing(row.state, row.fence, row.attempts, row.cell_count) for row in rows
+    }
+    counts: list[bool] = []
+    moved: list[dict[str, object]] = []
+    answered: list[Outcome] = []
+    for one in outcomes:
+        of = standing[one.job_id]
+        counts.append(of.takes(one))
+        if counts[-1]:
+            moved.append(of.settled(one))
+            if one.answer is not None:
+                answered.append(one)
+    if moved:
+        connection.execute(_MOVE, moved)
+    connection.execute(_CLOSE_ATTEMPT, [_closed(one) for one in outcomes])
+    if answered:
+        _keep_answers(connection, answered)
+    if reserving := [one for one in outcomes if one.reserved]:
+        quotas.settle(connection, reserving)
+    blocked: dict[str, float] = {}
+    for one in outcomes:
+        for name, until in one.blocked.items():
+            blocked[name] = max(until, blocked.get(name, 0.0))
+    if blocked:
+        rates.block(connection, blocked)
+    return counts
+
+
+def _closed(one: Outcome) -> dict[str, object]:
+    return {
+        "job": one.job_id,
+        "number": one.fence,
+        "ended": one.ended_at,
+        "came_to": one.attempt_outcome,
+        "http_status": one.status,
+        "said": one.error,
+        "more": one.detail,
+    }
+
+
+def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
+    results, answers = [], []
+    costs: dict[tuple[str, str], int] = {}
+    for one in answered:
+        assert one.answer is not None
+        measured = one.answer.measurement
+        results.append(
+            {
+                "job_id": one.job_id,
+                "run_id": one.run_id,
+                "passed": measured.passed,
+                "failed": measured.failed,
+                "tests": measured.tests,
+                "scores": None if measured.scores is None else json.dumps(measured.scores),
+                "note": measured.note,
+                "recorded_at": one.ended_at,
+            }
+        )
+        answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})
+        known = (one.service, one.cost_class)
+        costs[known] = max(measured.tests, costs.get(known, 0))
+    connection.execute(_KEEP_RESULT, results)
+    connection.execute(_KEEP_ANSWER, answers)
+    connection.execute(
+        _KEEP_COST.on(connection),
+        [
+            {"service": service, "cost_class": name, "tests": tests}
+            for (service, name), tests in costs.items()
+        ],
+    )
+
+
+def reclaim(
+    connection: Connection,
+    worker_id: str,
+    *,
+    now: float,
+    attempts: int | None = None,
+    run_id: int | None = None,
+) -> tuple[int, int]:
+    """Take back what a dead worker was doing: (jobs to be sent again, jobs that are out of attempts).
+
+    Nobody knows what became of its requests, so each uses an attempt and its quota counts as spent.
+    `attempts` is the most that jobs of the run `run_id` have, or without one those of all runs; those
+    of other runs are never failed here: how many they have is for their own run to say.
+    """
+
+    def event(row_run_id: int, used: int) -> Event:
+        spent = attempts is not None and run_id in (None, row_run_id) and used >= attempts
+        return Event.FAIL if spent else Event.RECLAIM
+
+    taken = _take_back(
+        connection, worker_id, event, now=now, outcome=AttemptOutcome.LOST, message=_DIED
+    )
+    return len(taken) - taken.count(Event.FAIL), taken.count(Event.FAIL)
+
+
+def give_back(connection: Connection, worker_id: str, *, now: float) -> int:
+    """Give back what a worker that says goodbye still holds, with its attempts; how many jobs."""
+    taken = _take_back(
+        connection,
+        worker_id,
+        lambda _run_id, _used: Event.GIVE_BACK,
+        now=now,
+        outcome=AttemptOutcome.INTERRUPTED,
+        message=_CLOSED,
+    )
+    return len(taken)
+
+
+def _take_back(
+    connection: Connection,
+    worker_id: str,
+    decide: Callable[[int, int], Event],
+    *,
+    now: float,
+    outcome: AttemptOutcome,
+    message: str,
+) -> list[Event]:
+    quotas.charge_lost(connection, worker_id)
+    held = connection.execute(_HELD_BY, {"worker_id": worker_id}).all()
+    if not held:
+        return []
+    events = [decide(row.run_id, row.attempts) for row in held]
+    connection.execute(
+        _MOVE,
+        [
+            _Standing(row.state, row.fence, row.attempts, row.cell_count).taken_back(
+                row.id, event, message
+            )
+            for row, event in zip(held, events, strict=True)
+        ],
+    )
+    connection.execute(
+        _CLOSE_ATTEMPT,
+        [
+            {
+                "job": row.id,
+                "number": row.fence,
+                "ended": now,
+                "came_to": outcome,
+                "http_status": None,
+                "said": message,
+                "more": None,
+            }
+            for row in held
+        ],
+    )
+    return events

@@ -1,0 +1,150 @@
+"""What can be asked of a store; nothing here changes it."""
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import bindparam, exists, func, or_, select
+
+from engine.clock import Clock
+from engine.core.quota import QuotaState
+from engine.core.states import State
+from engine.core.status import RunState
+from engine.store import queue, quotas, results, runs
+from engine.store.connection import Databases
+from engine.store.requests import QuotaKey
+from engine.store.results import JobRow, Totals
+from engine.store.runs import RunRow
+from engine.store.schema import call, document, job, run, worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLook:
+    """What changes when another process touches a run: its state, its sweep, or who was here."""
+
+    state: RunState
+    generation: int
+    workers: int
+
+
+class Questions:
+    """An open store as its readers see it: each answer comes from one snapshot of its own."""
+
+    def __init__(self, path: Path, clock: Clock, worker_id: str) -> None:
+        self.path = path
+        self.worker_id = worker_id
+        self._clock = clock
+        self._databases = Databases(path)
+
+    # Runs
+
+    async def find_run(self, name: str | None) -> RunRow | None:
+        """The run of a name, or without one the run that was used last."""
+        return await self._databases.ask(lambda connection: runs.find(connection, name))
+
+    async def runs(self) -> list[tuple[RunRow, Mapping[State, int]]]:
+        """All runs, the latest first, with their jobs by state."""
+        return await self._databases.ask(results.runs)
+
+    async def look(self, run_id: int) -> RunLook:
+        """A glance at a run, cheap enough to be taken every second."""
+        workers = select(func.count()).select_from(worker).scalar_subquery()
+        query = select(run.c.state, run.c.generation, workers).where(run.c.id == run_id)
+        async with self._databases.read() as connection:
+            state, generation, count = (await connection.execute(query)).one()
+        return RunLook(state=RunState(state), generation=generation, workers=count)
+
+    async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
+        """The contents kept under `digests`."""
+        query = select(document).where(document.c.digest.in_(bindparam("wanted", expanding=True)))
+        async with self._databases.read() as connection:
+            rows = await connection.execute(query, {"wanted": sorted(set(digests))})
+            return {digest: json.loads(content) for digest, content in rows}
+
+    async def has_other_runs(self, of: RunRow) -> bool:
+        """Whether there are other runs that answers could be reused from."""
+        return await self._databases.ask(lambda connection: runs.has_other_runs(connection, of))
+
+    # The queue
+
+    async def queues(self, run_id: int) -> dict[str, tuple[str, ...]]:
+        """The cost classes in which each lane has jobs to be claimed."""
+        return await self._databases.ask(lambda connection: results.queues(connection, run_id))
+
+    async def has_open_jobs(self, run_id: int) -> bool:
+        """Whether anything of a run is still to be answered."""
+        return await self._databases.ask(lambda connection: results.open_jobs(connection, run_id))
+
+    async def running_elsewhere(self, run_id: int) -> dict[str, int]:
+        """Jobs in flight per lane in other processes."""
+        return await self._databases.ask(
+            lambda connection: queue.running(connection, run_id, but=self.worker_id)
+        )
+
+    # Limits
+
+    async def quotas(self, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
+        """The quota rows of `keys` that there are."""
+        return await self._databases.ask(lambda connection: quotas.status(connection, keys))
+
+    async def blocked_until(self, names: Iterable[str]) -> dict[str, float]:
+        """Until when the service holds these rate rows."""
+        return await self._databases.ask(
+            lambda connection: results.blocked_until(connection, names)
+        )
+
+    # Results
+
+    async def totals(self, run_id: int) -> Totals:
+        """What the rows of a run add up to."""
+        return await self._databases.ask(
+            lambda connection: results.totals(connection, run_id, now=self._clock.now())
+        )
+
+    def job_rows(self, run_id: int) -> AsyncIterator[JobRow]:
+        """The jobs of a run with their numbers, in the order they were asked for."""
+        return results.job_rows(self._databases, run_id)
+
+    async def raw_answer(self, job_id: int) -> bytes | None:
+        """The bytes of a job's answer as they were received."""
+        return await self._databases.ask(lambda connection: results.raw_answer(connection, job_id))
+
+    async def events(
+        self, run_id: int, *, limit: int = 100
+    ) -> list[tuple[float, str, str | None, str]]:
+        """The latest events of a run, oldest first: (time, kind, lane, message)."""
+        return await self._databases.ask(
+            lambda connection: results.events(connection, run_id, limit=limit)
+        )
+
+    async def kept_call(self, run_id: int, key: Mapping[str, Any]) -> bytes | None:
+        """The response kept under `key` in a run."""
+        query = select(call.c.response).where(
+            call.c.run_id == run_id, call.c.digest == call_digest(key)
+        )
+        async with self._databases.read() as connection:
+            kept = (await connection.execute(query)).scalar()
+        return None if kept is None else queue.decompress(kept)
+
+    # Workers
+
+    async def other_workers(self) -> list[tuple[str, float]]:
+        """The other workers that may be at work: (id, time of the last heartbeat).
+
+        One that was given up and came back to life is among them as long as it holds jobs.
+        """
+        holding = exists().where(queue.RUNNING, job.c.owner == worker.c.id)
+        query = select(worker.c.id, worker.c.heartbeat_at).where(
+            worker.c.id != self.worker_id, or_(worker.c.ended_at.is_(None), holding)
+        )
+        async with self._databases.read() as connection:
+            rows = await connection.execute(query)
+            return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+
+
+def call_digest(key: Mapping[str, Any]) -> bytes:
+    """Under what a call is kept."""
+    return sha256(json.dumps(key, sort_keys=True).encode()).digest()

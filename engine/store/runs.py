@@ -1,0 +1,127 @@
+"""Runs: made by a sweep, found by name, given another sweep of the same service and evaluation."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import RowMapping, select, update
+from sqlalchemy.engine import Connection
+
+from engine.core.errors import UsageError
+from engine.core.status import RunState
+from engine.store.schema import run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A run as the store knows it; times are seconds since the epoch."""
+
+    id: int
+    name: str
+    service: str
+    evaluation: str
+    target: str
+    identity: str
+    sweep: Mapping[str, Any]
+    digest: str
+    expanded: str | None
+    generation: int
+    state: RunState
+    reason: str | None
+    message: str
+    resume_at: float | None
+    created_at: float
+    updated_at: float
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether every cell of the sweep is in the queue."""
+        return self.expanded == self.digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """What a sweep wants of the run of its name."""
+
+    name: str
+    service: str
+    evaluation: str
+    target: str
+    identity: str
+    sweep: Mapping[str, Any]
+    digest: str
+
+
+def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
+    """Create the run, or take up the one of this name for its new sweep.
+
+    Raises UsageError when that one evaluates something else.
+    """
+    found = find(connection, new.name)
+    values = {"sweep": json.dumps(new.sweep, ensure_ascii=False), "digest": new.digest}
+    if found is None:
+        connection.execute(
+            run.insert().values(
+                name=new.name,
+                service=new.service,
+                evaluation=new.evaluation,
+                target=new.target,
+                identity=new.identity,
+                generation=1,
+                state=RunState.ACTIVE,
+                created_at=now,
+                updated_at=now,
+                **values,
+            )
+        )
+    else:
+        _refuse_another(found, new)
+        generation, expanded = found.generation, found.expanded
+        if found.digest != new.digest:
+            # Even back to a sweep that was wholly there once: the one between may have begun to change it.
+            generation, expanded = generation + 1, None
+        connection.execute(
+            update(run)
+            .where(run.c.id == found.id)
+            .values(generation=generation, expanded=expanded, updated_at=now, **values)
+        )
+    row = find(connection, new.name)
+    assert row is not None, "it was just written"
+    return row
+
+
+def _refuse_another(found: RunRow, new: NewRun) -> None:
+    for what, old, asked in (
+        ("service", found.service, new.service),
+        ("evaluation", found.evaluation, new.evaluation),
+        ("target", found.target, new.target),
+        ("service", found.identity, new.identity),
+    ):
+        if old != asked:
+            raise UsageError(
+                f"the run {new.name!r} in this store has the {what} {old}, the sweep has {asked};"
+                " give the sweep another name, or use another store"
+            )
+
+
+def find(connection: Connection, name: str | None) -> RunRow | None:
+    """The run of a name, or the one that was used last."""
+    query = select(run).order_by(run.c.updated_at.desc(), run.c.id.desc()).limit(1)
+    if name is not None:
+        query = query.where(run.c.name == name)
+    row = (connection.execute(query)).mappings().first()
+    return None if row is None else run_row(row)
+
+
+def run_row(row: RowMapping) -> RunRow:
+    """A row of `run` as an object."""
+    return RunRow(**{**row, "sweep": json.loads(row["sweep"]), "state": RunState(row["state"])})
+
+
+def has_other_runs(connection: Connection, of: RunRow) -> bool:
+    """Whether the store holds other runs that answers could be reused from."""
+    query = select(run.c.id).where(
+        run.c.id != of.id, run.c.service == of.service, run.c.identity == of.identity
+    )
+    return (connection.execute(query.limit(1))).first() is not None

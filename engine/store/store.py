@@ -1,0 +1,356 @@
+"""The store itself: what changes it, and how it is opened and closed."""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+from sqlalchemy import select, update
+from sqlalchemy.engine import Connection
+
+from engine.clock import Clock
+from engine.core.errors import StoreError
+from engine.core.states import State
+from engine.core.status import RunState, StopReason
+from engine.store import claims, outcomes, queue, quotas, rates, runs, spill, submission
+from engine.store.dialect import insert
+from engine.store.liveness import Liveness, WorkerLock, workers_folder
+from engine.store.location import prepare
+from engine.store.migrate import migrate
+from engine.store.questions import Questions, call_digest
+from engine.store.requests import Bucket, Claim, LaneGrant, NewJob, Outcome, QuotaKey
+from engine.store.runs import NewRun, RunRow
+from engine.store.schema import attempt, call, event, run, worker
+from engine.store.spill import Spill
+from engine.store.writer import Rider, Work, Writer
+
+logger = logging.getLogger(__name__)
+
+Decide = Callable[[Sequence[Outcome]], Claim]
+"""What to claim, told the outcomes that the same transaction settles."""
+
+
+@asynccontextmanager
+async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
+    """Open the store at `path`, creating and migrating it as needed, and close it afterwards.
+
+    Raises StoreError, with what to do, when it cannot be opened.
+    """
+    prepare(path)
+    folder = workers_folder(path)
+    identity = WorkerLock(folder)
+    try:
+        await anyio.to_thread.run_sync(migrate, path, folder / "migration.lock")
+        async with _serving(Store(path, clock, identity, folder)) as store:
+            yield store
+    finally:
+        identity.release()
+
+
+@asynccontextmanager
+async def _serving(store: "Store") -> AsyncIterator["Store"]:
+    raised: Exception | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(store.serve, name="writer")
+            try:
+                await store.sign_on()
+                yield store
+            except Exception as error:
+                # Raised again below, as itself and not as a group of one.
+                raised = error
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await store.sign_off()
+    finally:
+        with anyio.CancelScope(shield=True):
+            await store.close()
+    if raised is not None:
+        raise raised
+
+
+@dataclass(frozen=True, slots=True)
+class _Claiming:
+    """A claim for the writer; equal to another that is decided by the same."""
+
+    decide: Decide
+
+    def __call__(self, settled: Sequence[Outcome]) -> Work[list[LaneGrant]]:
+        request = self.decide(settled)
+        return lambda connection: claims.claim(connection, request)
+
+
+class Store(Questions):
+    """An open store: questions are asked of the readers, changes go through the writer."""
+
+    def __init__(self, path: Path, clock: Clock, identity: WorkerLock, folder: Path) -> None:
+        super().__init__(path, clock, identity.id)
+        self._identity = identity
+        self._folder = folder
+        self._liveness = Liveness(folder, identity.id)
+        self._writer = Writer(self._databases, clock, Spill(folder, identity.id))
+        self.serve = self._writer.run
+
+    @property
+    def trouble(self) -> StoreError | None:
+        """Why nothing can be committed at present, such as a full disk."""
+        return self._writer.trouble
+
+    async def sign_on(self) -> None:
+        """Tell other processes that this worker is there, and take in what dead ones could not commit."""
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: connection.execute(
+                worker.insert().values(
+                    id=self._identity.id,
+                    host=self._identity.host,
+                    pid=self._identity.pid,
+                    started_at=now,
+                    heartbeat_at=now,
+                )
+            )
+        )
+        for worker_id, path in spill.left_behind(self._folder).items():
+            if worker_id != self.worker_id and self._liveness.has_gone(worker_id):
+                await self._take_in(worker_id, path)
+
+    async def _take_in(self, worker_id: str, path: Path) -> None:
+        left = await anyio.to_thread.run_sync(spill.read, path)
+
+        def work(connection: Connection) -> int:
+            # Only what this very store knows to have been sent: a store made anew has other jobs.
+            rows = connection.execute(
+                select(attempt.c.job_id, attempt.c.fence).where(
+                    attempt.c.job_id.in_([one.job_id for one in left]),
+                    attempt.c.worker == worker_id,
+                )
+            )
+            sent = {(row.job_id, row.fence) for row in rows}
+            known = [one for one in left if (one.job_id, one.fence) in sent]
+            return sum(outcomes.settle(connection, known)) if known else 0
+
+        if left and (count := await self._writer.write(work)):
+            logger.info("took in %d answers that could not be committed before", count)
+        await anyio.to_thread.run_sync(spill.remove, path)
+
+    async def sign_off(self) -> None:
+        """Commit what is left, give back what is still held, tell others that this worker is gone.
+
+        Waits for a full disk or a store that is held for a moment only; whatever could not be said
+        is found out by the next one to open the store.
+        """
+
+        def work(connection: Connection) -> None:
+            now = self._clock.now()
+            outcomes.give_back(connection, self.worker_id, now=now)
+            _end(connection, self.worker_id, now)
+
+        try:
+            await self._writer.write_last(work)
+        except StoreError as error:
+            logger.warning("could not sign off: %s", error)
+        finally:
+            self._writer.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._databases.close()
+
+    # Runs
+
+    async def begin(self, new: NewRun) -> RunRow:
+        """Create the run of a sweep, or take up the one of its name; see `runs.begin`."""
+        now = self._clock.now()
+        return await self._writer.write(lambda connection: runs.begin(connection, new, now=now))
+
+    async def set_state(
+        self,
+        run_id: int,
+        state: RunState,
+        *,
+        reason: StopReason | None = None,
+        message: str = "",
+        resume_at: float | None = None,
+        unless: Iterable[RunState] = (),
+    ) -> None:
+        """Say where a run stands, unless somebody has meanwhile put it into one of `unless`."""
+        await self._writer.write(
+            lambda connection: connection.execute(
+                update(run)
+                .where(run.c.id == run_id, run.c.state.not_in(list(unless)))
+                .values(
+                    state=state,
+                    reason=reason,
+                    message=message,
+                    resume_at=resume_at,
+                    updated_at=self._clock.now(),
+                )
+            )
+        )
+
+    # The matrix
+
+    async def add_documents(self, contents: Mapping[str, Any]) -> None:
+        """Keep prompts and other large contents once, under their digests."""
+        await self._writer.write(lambda connection: submission.add_documents(connection, contents))
+
+    async def add_jobs(self, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool) -> None:
+        """Put a batch of the matrix into the queue; see `submission.add_jobs`."""
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: submission.add_jobs(connection, of, jobs, reuse=reuse, now=now)
+        )
+
+    async def finish_expansion(self, of: RunRow) -> int:
+        """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for."""
+        now = self._clock.now()
+        return await self._writer.write(
+            lambda connection: submission.finish(connection, of, now=now)
+        )
+
+    # The queue
+
+    async def claim(self, decide: Decide) -> list[LaneGrant]:
+        """Make jobs ours, within rates and quota; what to claim is decided when the transaction runs."""
+        return await self._writer.write_prepared(_Claiming(decide))
+
+    @contextmanager
+    def claiming_along(
+        self, decide: Decide, deliver: Callable[[list[LaneGrant]], None]
+    ) -> Iterator[None]:
+        """Claim within every transaction that settles outcomes, too: a slot is filled as it is freed.
+
+        `deliver` is called in the event loop with what was granted, right after COMMIT.
+        """
+        rider = Rider(_Claiming(decide), deliver)
+        self._writer.riders.append(rider)
+        try:
+            yield
+        finally:
+            self._writer.riders.remove(rider)
+
+    async def settle(self, outcome: Outcome) -> bool:
+        """Record an attempt's outcome; whether it changed its job. Durable when this returns."""
+        return await self._writer.settle(outcome)
+
+    async def cancel(self, run_id: int) -> int:
+        """Cancel what is not yet sent; returns how many jobs.
+
+        What dead workers held is among them.
+        """
+        await self.reclaim_from_dead()
+        return await self._writer.write(lambda connection: queue.cancel(connection, run_id))
+
+    async def requeue(self, run_id: int, states: Iterable[State]) -> int:
+        """Put failed or cancelled jobs back in line; returns how many."""
+        wanted = tuple(states)
+        return await self._writer.write(
+            lambda connection: queue.requeue(connection, run_id, wanted)
+        )
+
+    # Limits
+
+    async def take_permit(self, bucket: Bucket) -> float:
+        """Take one start within a rate; the time it may happen at, or asks again at if later than now."""
+
+        def work(connection: Connection) -> float:
+            now = self._clock.now()
+            buckets = rates.load(connection, [bucket.name])
+            taken = buckets.take([bucket], want=1, now=now, horizon_s=0.0)
+            rates.save(connection, buckets)
+            return taken[0] if taken else buckets.next_at([bucket], now)[0]
+
+        return await self._writer.write(work)
+
+    async def refresh_quota(self, key: QuotaKey, *, allotted: int, used: int) -> None:
+        """Take over what the service says of its quota."""
+        await self._writer.write(
+            lambda connection: quotas.refresh(connection, key, allotted=allotted, used=used)
+        )
+
+    async def cap_quota(self, key: QuotaKey, *, allotted: int | None) -> None:
+        """Set or lift what the user allows."""
+        if allotted is None:
+            await self._writer.write(lambda connection: quotas.lift(connection, key))
+            return
+        amount = allotted
+        await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=amount))
+
+    # Workers
+
+    async def beat(self) -> None:
+        """Say that this worker is alive, even if somebody has given it up."""
+        await self._writer.write(
+            lambda connection: connection.execute(
+                update(worker)
+                .where(worker.c.id == self.worker_id)
+                .values(heartbeat_at=self._clock.now(), ended_at=None)
+            )
+        )
+
+    async def reclaim_from_dead(
+        self, *, attempts: int | None = None, run_id: int | None = None
+    ) -> tuple[int, int]:
+        """Take back what dead workers were doing: (jobs to be sent again, jobs out of attempts).
+
+        `attempts` is the most that jobs of the run `run_id` have, or without one those of all runs.
+        """
+        again = spent = 0
+        for worker_id, heartbeat_at in await self.other_workers():
+            if not self._liveness.is_dead(worker_id, heartbeat_at, self._clock.now()):
+                continue
+            counts = await self._writer.write(
+                self._bury(worker_id, attempts=attempts, run_id=run_id)
+            )
+            self._liveness.forget(worker_id)
+            again += counts[0]
+            spent += counts[1]
+        return again, spent
+
+    def _bury(
+        self, worker_id: str, *, attempts: int | None, run_id: int | None
+    ) -> Callable[[Connection], tuple[int, int]]:
+        def work(connection: Connection) -> tuple[int, int]:
+            now = self._clock.now()
+            taken = outcomes.reclaim(
+                connection, worker_id, now=now, attempts=attempts, run_id=run_id
+            )
+            _end(connection, worker_id, now)
+            return taken
+
+        return work
+
+    # Events and calls
+
+    async def note(
+        self, run_id: int | None, kind: str, message: str, *, lane: str | None = None
+    ) -> None:
+        """Add to the event log: what the morning report tells."""
+        await self._writer.write(
+            lambda connection: connection.execute(
+                event.insert().values(
+                    run_id=run_id, at=self._clock.now(), kind=kind, lane=lane, message=message
+                )
+            )
+        )
+
+    async def keep_call(self, run_id: int, key: Mapping[str, Any], response: bytes) -> None:
+        """Keep a response under `key` in a run; the first one stays."""
+        values = {
+            "run_id": run_id,
+            "digest": call_digest(key),
+            "response": queue.compress(response),
+            "recorded_at": self._clock.now(),
+        }
+        await self._writer.write(
+            lambda connection: connection.execute(
+                insert(connection, call).on_conflict_do_nothing(), values
+            )
+        )
+
+
+def _end(connection: Connection, worker_id: str, now: float) -> None:
+    connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))

@@ -1,0 +1,329 @@
+"""For tests of job kinds, ours and the user's: a clock that a test moves, and a service that is a script.
+
+clock = FakeClock()
+service = scripted_service(lambda job: scored(0.2, 0.9, threshold=job.parameters["threshold"]))
+sweep = Sweep.parse({...}, registry=Registry(services={"scripted": service}))
+...
+assert [start.at for start in service.recording.started] == [...]
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from math import inf, isinf
+from typing import Any, ClassVar, TypeAlias
+
+import anyio
+from anyio import lowlevel
+
+from engine.job import (
+    Allotment,
+    Answer,
+    Group,
+    GroupAxis,
+    IntegerAxis,
+    Job,
+    JobContext,
+    JobKind,
+    Measurement,
+    NumberAxis,
+    PromptAxis,
+    Service,
+    ServiceSettings,
+    TextAxis,
+)
+
+__all__ = [
+    "FakeClock",
+    "Recording",
+    "Script",
+    "ScriptedKind",
+    "ScriptedService",
+    "Start",
+    "scored",
+    "scripted_service",
+]
+
+QUIET_S = 0.005
+"""Real time in which nobody asks a FakeClock for anything: then everybody is taken to be waiting."""
+
+
+@dataclass(slots=True, order=True)
+class _Sleeper:
+    until: float
+    number: int
+    awake: anyio.Event = field(compare=False, default_factory=anyio.Event)
+
+
+class FakeClock:
+    """A clock that stands still until it is moved: by `advance`, or by itself while `jumping`.
+
+    Times are seconds since the Unix epoch. Whoever sleeps is woken at the very time it asked for, in
+    order. Threads and processes run in real time beside it: it only moves once nobody has asked it for
+    anything for `quiet_s` of real time.
+    """
+
+    def __init__(self, now: float = 1_800_000_000.0, *, quiet_s: float = QUIET_S) -> None:
+        self._now = now
+        self._quiet_s = quiet_s
+        self._asked = 0
+        self._sleepers: list[_Sleeper] = []
+
+    def now(self) -> float:
+        """The time as it was set or moved to."""
+        self._asked += 1
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once the clock was moved by `seconds`."""
+        if seconds <= 0:
+            await lowlevel.checkpoint()
+            return
+        await self._sleep_until(self._now + seconds)
+
+    async def wait(self, event: anyio.Event, until: float) -> bool:
+        """Return True once `event` is set, or False once the clock was moved to `until`."""
+        if event.is_set() or until <= self._now:
+            await lowlevel.checkpoint()
+            return event.is_set()
+        async with anyio.create_task_group() as tasks:
+
+            async def watch() -> None:
+                await event.wait()
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(watch, name="watch an event")
+            await self._sleep_until(until)
+            tasks.cancel_scope.cancel()
+        return event.is_set()
+
+    async def advance(self, seconds: float) -> None:
+        """Move on by `seconds`, stopping at the time of each sleeper until all has become quiet."""
+        end = self._now + seconds
+        await self._become_quiet()
+        while (until := self._next()) <= end:
+            await self._jump(until)
+        self._now = end
+        await self._become_quiet()
+
+    @asynccontextmanager
+    async def jumping(self) -> AsyncIterator[None]:
+        """Within the block, move on to the next sleeper whenever all has become quiet."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._jump_along, name="jumping clock")
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _jump_along(self) -> None:
+        while True:
+            await self._become_quiet()
+            if not isinf(until := self._next()):
+                await self._jump(until)
+
+    async def _jump(self, until: float) -> None:
+        self._now = max(self._now, until)
+        while self._next() <= self._now:
+            heappop(self._sleepers).awake.set()
+        await self._become_quiet()
+
+    async def _sleep_until(self, until: float) -> None:
+        self._asked += 1
+        sleeper = _Sleeper(until, self._asked)
+        heappush(self._sleepers, sleeper)
+        try:
+            await sleeper.awake.wait()
+        finally:
+            self._asked += 1
+            # One that was cancelled must hold up nobody; one that was woken is gone already.
+            self._sleepers = [one for one in self._sleepers if one is not sleeper]
+            heapify(self._sleepers)
+
+    def _next(self) -> float:
+        return self._sleepers[0].until if self._sleepers else inf
+
+    async def _become_quiet(self) -> None:
+        while True:
+            asked = self._asked
+            with anyio.move_on_after(self._quiet_s):
+                await anyio.sleep_forever()
+            if self._asked == asked:
+                return
+
+
+Script: TypeAlias = Callable[[Job], Answer | Exception]
+"""What becomes of an attempt: the answer that it returns or the error that it raises."""
+
+
+def scored(*scores: float, threshold: float = 0.5, raw: bytes = b"{}") -> Answer:
+    """An answer with these safety scores, of which those below `threshold` fail."""
+    failed = sum(score < threshold for score in scores)
+    return Answer(
+        raw=raw,
+        measurement=Measurement(
+            passed=len(scores) - failed,
+            failed=failed,
+            tests=len(scores),
+            scores=tuple(sorted(scores)),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that was started, and when by the engine's clock."""
+
+    job: Job
+    at: float
+
+
+class Recording:
+    """What a scripted service was asked for; it can be made to hold its answers back."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.started: list[Start] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._open = anyio.Event()
+        self._open.set()
+        self._changed = anyio.Event()
+
+    def hold(self) -> None:
+        """Let no attempt come to its end from now on."""
+        if self._open.is_set():
+            self._open = anyio.Event()
+
+    def release(self) -> None:
+        """Let all attempts come to their end."""
+        self._open.set()
+
+    async def until_in_flight(self, count: int) -> None:
+        """Wait until at least `count` attempts are in flight."""
+        await self._until(lambda: self.in_flight >= count)
+
+    async def until_started(self, count: int) -> None:
+        """Wait until at least `count` attempts were started in all."""
+        await self._until(lambda: len(self.started) >= count)
+
+    async def play(self, job: Job, at: float) -> Answer:
+        """Record one attempt and bring it to the end that the script has for it."""
+        self.started.append(Start(job, at))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._tell()
+        try:
+            await self._open.wait()
+            end = self.script(job)
+        finally:
+            self.in_flight -= 1
+            self._tell()
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._changed.wait()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+class ScriptedKind(JobKind):
+    """A kind with one axis of each common sort; only `models` has to be given.
+
+    Its thresholds fold exactly, and jobs of one group cost the same.
+    """
+
+    name = "scripted"
+    axes = (
+        TextAxis(name="models", field="model"),
+        PromptAxis(name="prompts", field="prompt", required=False),
+        GroupAxis(name="groups", field="group", required=False, default=("any",)),
+        NumberAxis(
+            name="thresholds",
+            field="threshold",
+            required=False,
+            default=(0.5,),
+            minimum=0,
+            maximum=1,
+        ),
+        IntegerAxis(
+            name="variations",
+            field="variations",
+            required=False,
+            default=(1,),
+            minimum=1,
+            maximum=9,
+        ),
+    )
+    folded_field = "threshold"
+
+    def __init__(self, service: "ScriptedService") -> None:
+        self._service = service
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        """Always: a scripted answer lists all its scores."""
+        return True
+
+    def cost_class(self, labels: Mapping[str, Any]) -> str:
+        """The group."""
+        return str(labels["group"])
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        """What the service's script has for this job."""
+        return await self._service.recording.play(job, context.clock.now())
+
+
+class ScriptedSettings(ServiceSettings):
+    """Nothing but the kind."""
+
+
+class ScriptedService(Service):
+    """A service that does what its recording's script says; made by `scripted_service`."""
+
+    settings_model = ScriptedSettings
+    recording: ClassVar[Recording]
+    allotment: ClassVar[Allotment | None]
+    offered: ClassVar[tuple[str, ...]]
+    kind: ClassVar[type[ScriptedKind]]
+
+    @property
+    def identity(self) -> str:
+        return "scripted"
+
+    def kinds(self) -> Sequence[JobKind]:
+        return (self.kind(self),)
+
+    async def groups(self) -> Sequence[Group]:
+        return tuple(Group(name=name) for name in self.offered)
+
+    async def quota(self) -> Allotment | None:
+        return self.allotment
+
+
+def scripted_service(
+    script: Script,
+    *,
+    kind: type[ScriptedKind] = ScriptedKind,
+    allotment: Allotment | None = None,
+    groups: Sequence[str] = (),
+) -> type[ScriptedService]:
+    """A service of its own, with its own recording, for a registry.
+
+    `allotment` is the quota that it tells of (with one, its jobs use quota), `groups` what `groups: all`
+    stands for.
+    """
+
+    class QuotaKind(kind):  # type: ignore[misc,valid-type]
+        uses_quota = allotment is not None
+
+    class Scripted(ScriptedService):
+        recording = Recording(script)
+        offered = tuple(groups)
+
+    Scripted.kind = QuotaKind
+    Scripted.allotment = allotment
+    return Scripted

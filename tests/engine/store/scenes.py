@@ -1,0 +1,181 @@
+"""What the tests of the store have in common: runs, jobs, claims and outcomes in few words."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from engine.core.model import Answer, Measurement
+from engine.core.states import AttemptOutcome, Event
+from engine.store import (
+    Bucket,
+    Claim,
+    Claimed,
+    LaneClaim,
+    LaneGrant,
+    NewJob,
+    NewRun,
+    Outcome,
+    QuotaKey,
+    RunRow,
+    Store,
+)
+
+NOW = 1_800_000_000.0
+LANE = "model"
+CLASS = "group"
+SERVICE = "scripted"
+
+
+def digest(*parts: object) -> bytes:
+    return sha256(repr(parts).encode()).digest()
+
+
+def new_job(
+    name: object,
+    threshold: float | None = None,
+    cells: Sequence[float] = (),
+    *,
+    lane: str = LANE,
+    cost_class: str = CLASS,
+    expected_tests: int | None = None,
+    folds: bool = True,
+) -> NewJob:
+    """A job named within its family; without a threshold it is a kind that has none."""
+    return NewJob(
+        key=digest("job", name, threshold),
+        family=None if threshold is None else digest("family", name),
+        lane=lane,
+        cost_class=cost_class,
+        expected_tests=expected_tests,
+        labels={"name": name, "threshold": threshold},
+        documents={},
+        repeat=1,
+        threshold=threshold,
+        cells=tuple(cells) or (() if threshold is None else (threshold,)),
+        folds=folds,
+    )
+
+
+async def begin(store: Store, name: str = "run", sweep: str = "first") -> RunRow:
+    return await store.begin(
+        NewRun(
+            name=name,
+            service="scripted",
+            evaluation="scripted",
+            target="system_prompt",
+            identity="here",
+            sweep={"sweep": sweep},
+            digest=sweep,
+        )
+    )
+
+
+async def submit(
+    store: Store, *jobs: NewJob, name: str = "run", sweep: str = "first", reuse: bool = False
+) -> RunRow:
+    """A run with these jobs and no others."""
+    run = await begin(store, name, sweep)
+    await store.add_jobs(run, jobs, reuse=reuse)
+    await store.finish_expansion(run)
+    found = await store.find_run(name)
+    assert found is not None
+    return found
+
+
+def request(
+    store: Store,
+    run: RunRow,
+    count: int = 100,
+    *,
+    now: float = NOW,
+    lanes: Sequence[str] = (LANE,),
+    classes: Sequence[str] = (CLASS,),
+    buckets: Sequence[Bucket] = (),
+    quotas: Sequence[QuotaKey] = (),
+    horizon_s: float = 0.0,
+) -> Claim:
+    return Claim(
+        run_id=run.id,
+        worker_id=store.worker_id,
+        service=SERVICE,
+        now=now,
+        horizon_s=horizon_s,
+        lanes=tuple(
+            LaneClaim(lane=lane, classes=tuple(classes), count=count, buckets=tuple(buckets))
+            for lane in lanes
+        ),
+        quotas=tuple(quotas),
+    )
+
+
+async def grants(store: Store, run: RunRow, count: int = 100, **more: Any) -> list[LaneGrant]:
+    asked = request(store, run, count, **more)
+    return await store.claim(lambda _: asked)
+
+
+async def claim(store: Store, run: RunRow, count: int = 100, **more: Any) -> list[Claimed]:
+    return [job for grant in await grants(store, run, count, **more) for job in grant.jobs]
+
+
+def answer(*scores: float, threshold: float = 0.5, raw: bytes = b'{"kept": "whole"}') -> Answer:
+    failed = sum(score < threshold for score in scores)
+    return Answer(
+        raw=raw,
+        measurement=Measurement(
+            passed=len(scores) - failed,
+            failed=failed,
+            tests=len(scores),
+            scores=tuple(sorted(scores)),
+        ),
+    )
+
+
+def succeeded(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
+    given = {"answer": answer(0.2, 0.9), **more}
+    return _outcome(job, run, Event.SUCCEED, AttemptOutcome.SUCCEEDED, now, **given)
+
+
+def failed(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
+    given = {"error": "no such model", **more}
+    return _outcome(job, run, Event.FAIL, AttemptOutcome.FAILED, now, **given)
+
+
+def retried(job: Claimed, run: RunRow, *, due_at: float, now: float = NOW, **more: Any) -> Outcome:
+    given = {"error": "a hiccup", "due_at": due_at, **more}
+    return _outcome(job, run, Event.RETRY_LATER, AttemptOutcome.FAILED, now, **given)
+
+
+def given_back(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
+    given = {"keeps_attempt": False, "charged": False, **more}
+    return _outcome(job, run, Event.GIVE_BACK, AttemptOutcome.INTERRUPTED, now, **given)
+
+
+def _outcome(
+    job: Claimed, run: RunRow, event: Event, came_to: AttemptOutcome, now: float, **more: Any
+) -> Outcome:
+    return Outcome(
+        job_id=job.id,
+        run_id=run.id,
+        fence=job.fence,
+        event=event,
+        attempt_outcome=came_to,
+        ended_at=now,
+        service=SERVICE,
+        cost_class=job.cost_class,
+        **more,
+    )
+
+
+def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """What another program reads from the store's file."""
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query, values).fetchall()
+
+
+def states(path: Path) -> dict[str, int]:
+    return dict(rows(path, "SELECT state, count(*) FROM job GROUP BY state"))
+
+

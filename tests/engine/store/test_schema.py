@@ -1,0 +1,128 @@
+import ast
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from engine.core.errors import StoreError
+from engine.store.migrate import migrate, migrations_folder
+from engine.store.schema import HEAD, metadata
+
+ROOT = Path(__file__).parents[3]
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name != 'alembic_version'"
+        ).fetchall()
+    return {name: normalised(text) for name, text in rows}
+
+
+def normalised(text: str) -> str:
+    """A table's constraints may be written in any order, everything else may not differ."""
+    head, _, body = " ".join(text.split()).partition("(")
+    parts = re.split(r", (?=CONSTRAINT|[a-z_]+ [A-Z])", body.rpartition(")")[0].strip())
+    return f"{head}({', '.join(sorted(part.strip() for part in parts))})"
+
+
+def migrated(folder: Path) -> Path:
+    path = folder / "store.db"
+    path.touch()
+    migrate(path, folder / "lock")
+    return path
+
+
+def test_a_migrated_database_is_what_the_code_declares_checks_and_partial_indexes_included(
+    tmp_path: Path,
+) -> None:
+    declared = tmp_path / "declared.db"
+    database = create_engine(f"sqlite:///{declared}")
+    metadata.create_all(database)
+    database.dispose()
+
+    found = schema_of(migrated(tmp_path))
+
+    assert found == schema_of(declared)
+    assert "CHECK ((state = 'running') = (owner IS NOT NULL))" in found["job"]
+    assert "WHERE state IN ('pending', 'waiting'" in found["ix_job_claimable"]
+
+
+def test_the_code_speaks_the_newest_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+
+
+def test_a_revision_imports_nothing_of_ours() -> None:
+    for revision in (ROOT / "alembic" / "versions").glob("*.py"):
+        imported = {
+            name.split(".")[0]
+            for node in ast.walk(ast.parse(revision.read_text(encoding="utf-8")))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+
+        assert imported == {"sqlalchemy", "alembic"}, revision
+
+
+def test_the_folder_of_migrations_does_not_hide_the_library() -> None:
+    import alembic
+
+    assert not (ROOT / "alembic" / "__init__.py").exists()
+    assert "site-packages" in str(alembic.__file__)
+
+
+def test_downgrading_leaves_nothing_behind(tmp_path: Path) -> None:
+    from alembic import command
+
+    path = migrated(tmp_path)
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    database = create_engine(f"sqlite:///{path}")
+
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    database.dispose()
+
+    assert schema_of(path) == {}
+
+
+def test_a_store_is_marked_as_ours(tmp_path: Path) -> None:
+    path = migrated(tmp_path)
+
+    with closing(sqlite3.connect(path)) as connection:
+        [mark] = connection.execute("PRAGMA application_id").fetchone()
+        [mode] = connection.execute("PRAGMA journal_mode").fetchone()
+
+    assert mark == int.from_bytes(b"NSWP")
+    assert mode == "wal"
+
+
+def test_a_migration_that_breaks_references_changes_nothing(tmp_path: Path) -> None:
+    path = migrated(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.commit()
+    before = schema_of(path)
+
+    try:
+        migrate(path, tmp_path / "lock")
+    except StoreError as error:
+        message = str(error)
+    else:
+        message = ""
+
+    assert "newer version" in message
+    assert schema_of(path) == before

@@ -1,0 +1,214 @@
+import ast
+from pathlib import Path
+
+import anyio
+import pytest
+
+import engine.testing
+from engine import Sweep, open_engine
+from engine.clock import Clock
+from engine.job import Allotment, Job, Transient
+from engine.registry import Registry
+from engine.testing import FakeClock, ScriptedService, scored, scripted_service
+
+NOW = 1_800_000_000.0
+
+
+def sweep_of(service: type[ScriptedService], **more: object) -> Sweep:
+    return Sweep.parse(
+        {
+            "name": "scripted",
+            "service": {"kind": "scripted"},
+            "evaluation": "scripted",
+            "matrix": {"models": ["a", "b"]},
+            **more,
+        },
+        registry=Registry(services={"scripted": service}),
+    )
+
+
+async def test_advancing_wakes_sleepers_in_order_each_at_its_own_time() -> None:
+    clock: FakeClock = FakeClock(NOW)
+    woken: list[tuple[str, float]] = []
+
+    async def sleeper(name: str, seconds: float) -> None:
+        await clock.sleep(seconds)
+        woken.append((name, clock.now() - NOW))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleeper, "late", 9.0)
+        tasks.start_soon(sleeper, "early", 2.0)
+        tasks.start_soon(sleeper, "too late", 11.0)
+        await clock.advance(10.0)
+        within = list(woken)
+        await clock.advance(1.0)
+
+    assert within == [("early", 2.0), ("late", 9.0)]
+    assert woken[-1] == ("too late", 11.0)
+    assert clock.now() == NOW + 11.0
+
+
+async def test_who_sleeps_again_is_woken_again_within_one_advance() -> None:
+    clock = FakeClock(NOW)
+    ticks: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            await clock.sleep(1.0)
+            ticks.append(clock.now() - NOW)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        await clock.advance(3.5)
+        tasks.cancel_scope.cancel()
+
+    assert ticks == [1.0, 2.0, 3.0]
+
+
+async def test_waiting_ends_with_the_event_or_at_the_time_whichever_is_first() -> None:
+    clock: Clock = FakeClock(NOW)
+    assert isinstance(clock, FakeClock)
+    never, soon = anyio.Event(), anyio.Event()
+    seen: list[bool] = []
+
+    async def wait(event: anyio.Event) -> None:
+        seen.append(await clock.wait(event, NOW + 5.0))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, soon)
+        tasks.start_soon(wait, never)
+        await clock.advance(1.0)
+        soon.set()
+        await clock.advance(5.0)
+
+    assert seen == [True, False]
+    assert await clock.wait(soon, NOW)
+    assert not await clock.wait(never, NOW)
+
+
+async def test_a_cancelled_sleeper_holds_nobody_up() -> None:
+    clock = FakeClock(NOW)
+
+    with anyio.move_on_after(0):
+        await clock.sleep(3.0)
+    async with clock.jumping():
+        await clock.sleep(7.0)
+
+    assert clock.now() == NOW + 7.0
+
+
+async def test_a_jumping_clock_goes_through_a_night_in_no_time() -> None:
+    clock = FakeClock(NOW)
+
+    async with clock.jumping():
+        for _ in range(8):
+            await clock.sleep(3600.0)
+
+    assert clock.now() == NOW + 8 * 3600.0
+
+
+async def test_a_clock_without_sleepers_stands_still_while_jumping() -> None:
+    clock = FakeClock(NOW)
+
+    async with clock.jumping():
+        await clock.wait(anyio.Event(), NOW)
+
+    assert clock.now() == NOW
+
+
+async def test_a_scripted_service_answers_fails_and_records(tmp_path: Path) -> None:
+    def script(job: Job) -> object:
+        if job.parameters["model"] == "b" and job.attempt == 1:
+            return Transient("a hiccup")
+        return scored(0.2, 0.9)
+
+    service = scripted_service(script)  # type: ignore[arg-type]  # object, to show what a bug raises
+    clock = FakeClock(NOW)
+
+    async with (
+        open_engine(
+            tmp_path / "store.db", registry=Registry({"scripted": service}), clock=clock
+        ) as engine,
+        clock.jumping(),
+    ):
+        run = await engine.submit(sweep_of(service))
+        status = await run.execute()
+        rows = [row async for row in run.rows()]
+
+    assert status.cells_done == 2
+    assert [(row.passed, row.failed) for row in rows] == [(1, 1), (1, 1)]
+    assert sorted(start.job.labels["model"] for start in service.recording.started) == [
+        "a",
+        "b",
+        "b",
+    ]
+    assert service.recording.started[-1].at > NOW
+
+
+async def test_jobs_can_be_held_in_flight(tmp_path: Path) -> None:
+    service = scripted_service(lambda _: scored(1.0))
+    service.recording.hold()
+    clock = FakeClock(NOW)
+
+    async with open_engine(
+        tmp_path / "store.db", registry=Registry({"scripted": service}), clock=clock
+    ) as engine:
+        run = await engine.submit(sweep_of(service))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await service.recording.until_in_flight(2)
+            held = await run.status()
+            service.recording.release()
+        ended = await run.status()
+
+    assert held.jobs["running"] == 2
+    assert ended.jobs["succeeded"] == 2
+    assert service.recording.most_in_flight == 2
+
+
+async def test_a_service_with_an_allotment_has_a_quota_to_keep(tmp_path: Path) -> None:
+    service = scripted_service(
+        lambda _: scored(1.0, 1.0), allotment=Allotment(used=0, allotted=3), groups=("x", "y")
+    )
+    clock = FakeClock(NOW)
+
+    async with (
+        open_engine(
+            tmp_path / "store.db", registry=Registry({"scripted": service}), clock=clock
+        ) as engine,
+        clock.jumping(),
+    ):
+        run = await engine.submit(sweep_of(service, matrix={"models": ["a"], "groups": "all"}))
+        status = await run.execute()
+
+    assert status.jobs["succeeded"] == 1
+    assert len(service.recording.started) == 1
+    [quota] = status.quotas
+    assert (quota.used, quota.reserved, quota.allotted) == (2, 0, 3)
+
+
+def test_two_scripted_services_share_nothing() -> None:
+    one, other = scripted_service(lambda _: scored()), scripted_service(lambda _: scored())
+
+    one.recording.started.append(None)  # type: ignore[arg-type]  # anything
+
+    assert other.recording.started == []
+
+
+@pytest.mark.parametrize("name", ["jobs", "pytest"])
+def test_the_module_needs_neither_our_jobs_nor_a_test_runner(name: str) -> None:
+    tree = ast.parse(Path(engine.testing.__file__).read_text(encoding="utf-8"))
+
+    imported = {
+        module.split(".")[0]
+        for node in ast.walk(tree)
+        for module in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+
+    assert name not in imported
