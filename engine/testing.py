@@ -185,6 +185,7 @@ class Recording:
         self.started: list[Start] = []
         self.in_flight = 0
         self.most_in_flight = 0
+        self.tests = 0
         self._open = anyio.Event()
         self._open.set()
         self._changed = anyio.Event()
@@ -220,6 +221,7 @@ class Recording:
             self._tell()
         if isinstance(end, Exception):
             raise end
+        self.tests += end.measurement.tests
         return end
 
     async def _until(self, holds: Callable[[], bool]) -> None:
@@ -301,7 +303,10 @@ class ScriptedService(Service):
         return tuple(Group(name=name) for name in self.offered)
 
     async def quota(self) -> Allotment | None:
-        return self.allotment
+        if self.allotment is None:
+            return None
+        used = self.allotment.used + self.recording.tests
+        return Allotment(used=used, allotted=self.allotment.allotted)
 
 
 def scripted_service(
@@ -313,8 +318,8 @@ def scripted_service(
 ) -> type[ScriptedService]:
     """A service of its own, with its own recording, for a registry.
 
-    `allotment` is the quota that it tells of (with one, its jobs use quota), `groups` what `groups: all`
-    stands for.
+    `allotment` is the quota that it tells of, less what its answers cost (with one, its jobs use quota);
+    `groups` is what `groups: all` stands for.
     """
 
     class QuotaKind(kind):  # type: ignore[misc,valid-type]

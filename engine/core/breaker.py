@@ -56,6 +56,8 @@ class Breaker:
 
     def succeeded(self) -> "Breaker":
         """After an answer, wherever it came from: the lane works."""
+        if self.state is BreakerState.CLOSED and not self.failures:
+            return self
         return replace(
             self,
             state=BreakerState.CLOSED,

@@ -37,6 +37,8 @@ class Concurrency:
 
     def on_success(self, now: float) -> "Concurrency":
         """After an answer: about one more in flight per round of answers."""
+        if self.limit >= self.ceiling:
+            return self
         limit = self._limit(now)
         return replace(self, limit=min(self.ceiling, limit + 1 / limit), since=now)
 

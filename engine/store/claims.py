@@ -4,7 +4,7 @@ Runs inside a write transaction of the caller's and leaves committing to it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -48,6 +48,7 @@ _NEXT_DUE = (
         job.c.lane == bindparam("lane"),
         job.c.cost_class == bindparam("cost_class"),
         CLAIMABLE,
+        job.c.due_at > bindparam("now"),
     )
     .order_by(job.c.due_at)
     .limit(1)
@@ -100,6 +101,7 @@ def _claim_lane(
     )
     for row, held in found.rows[len(slots) :]:
         admission.refund(row["cost_class"], held)
+        found.empty.discard(row["cost_class"])
     if len(slots) < len(found.rows) or len(slots) == lane.count:
         found.later.append(buckets.next_at(lane.buckets, request.now))
     soonest = min(found.later, default=None)
@@ -135,19 +137,31 @@ def _candidates(
         where = {"run_id": request.run_id, "lane": lane.lane, "cost_class": cost_class}
         due = {**where, "now": request.now, "count": missing}
         rows = (connection.execute(_CANDIDATES, due)).mappings().all()
-        for row in rows:
-            held = admission.reserve(cost_class, row["expected_tests"])
-            if held is None:
-                found.later.append((inf, admission.refusals[cost_class]))
-                break
-            found.rows.append((row, held))
-        if len(rows) < missing:
-            at = (connection.execute(_NEXT_DUE, where)).scalar()
+        taken = _reserved(rows, cost_class, admission)
+        found.rows += taken
+        if len(taken) < len(rows):
+            found.later.append((inf, admission.refusals[cost_class]))
+        elif len(rows) < missing:
+            # All that is due is taken; the next one may come later.
+            at = (connection.execute(_NEXT_DUE, {**where, "now": request.now})).scalar()
             if at is None:
                 found.empty.add(cost_class)
-            elif at > request.now:
+            else:
                 found.later.append((at, "retry"))
     return found
+
+
+def _reserved(
+    rows: Iterable[RowMapping], cost_class: str, admission: quotas.Admission
+) -> list[tuple[RowMapping, int]]:
+    """The rows that quota allows, from the first on, with what is now held for each."""
+    taken = []
+    for row in rows:
+        held = admission.reserve(cost_class, row["expected_tests"])
+        if held is None:
+            break
+        taken.append((row, held))
+    return taken
 
 
 def _claimed(lane: str, row: RowMapping, held: int, slot: float) -> Claimed:

@@ -83,7 +83,9 @@ class Admission:
 
     def _guess(self, room: int | None) -> int:
         guess = max((*self.costs.values(), GUESS_TESTS))
-        return guess if room is None else max(1, min(guess, room))
+        # Where all that is left is less than any answer cost so far, nobody needs to go first.
+        least = min(self.costs.values(), default=1)
+        return guess if room is None else max(1, least, min(guess, room))
 
     def refund(self, cost_class: str, tests: int) -> None:
         """Give back what was held for a job that is not sent after all."""

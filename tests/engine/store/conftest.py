@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,5 +21,16 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def store(path: Path, clock: FakeClock) -> AsyncIterator[Store]:
-    async with open_store(path, clock) as opened:
-        yield opened
+    # In a task of its own: a fixture's two halves run in different ones, a task group may not.
+    opened: asyncio.Future[Store] = asyncio.get_running_loop().create_future()
+    closing = asyncio.Event()
+
+    async def host() -> None:
+        async with open_store(path, clock) as store:
+            opened.set_result(store)
+            await closing.wait()
+
+    hosting = asyncio.create_task(host())
+    yield await opened
+    closing.set()
+    await hosting

@@ -177,5 +177,3 @@ def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
 
 def states(path: Path) -> dict[str, int]:
     return dict(rows(path, "SELECT state, count(*) FROM job GROUP BY state"))
-
-

@@ -1,0 +1,232 @@
+import os
+import signal
+from pathlib import Path
+
+import anyio
+
+from engine.core.states import AttemptOutcome
+from engine.store import RunRow, Store, open_store
+from engine.store.liveness import LEASE_S, LOOK_MAX_S, Liveness, WorkerLock
+from engine.testing import FakeClock
+from tests.engine.store.processes import child
+from tests.engine.store.scenes import (
+    NOW,
+    claim,
+    failed,
+    new_job,
+    retried,
+    rows,
+    states,
+    submit,
+    succeeded,
+)
+
+CLAIM_AND_HANG = """
+async def main():
+    async with open_store(PATH, SystemClock()) as store:
+        run = await store.find_run("run")
+        jobs = await claim(store, run, 2, now=SystemClock().now())
+        say("claimed", *(job.id for job in jobs))
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        for job in jobs:
+            say(await store.settle(succeeded(job, run)))
+"""
+
+
+async def observe(store: Store, clock: FakeClock, seconds: float) -> list[tuple[int, int]]:
+    """Look for dead workers every few seconds, as a scheduler does."""
+    found = []
+    end = clock.now() + seconds
+    while clock.now() < end:
+        await clock.advance(LOOK_MAX_S / 2)
+        found.append(await store.reclaim_from_dead(attempts=6))
+    return found
+
+
+async def test_a_killed_process_loses_its_jobs_at_once(store: Store) -> None:
+    await submit(store, *(new_job(number) for number in range(3)))
+    with child(store.path, CLAIM_AND_HANG) as dead:
+        assert dead.line().startswith("claimed")
+        assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+        dead.kill()
+
+        assert await store.reclaim_from_dead(attempts=6) == (2, 0)
+
+    assert states(store.path) == {"pending": 3}
+    assert (
+        rows(store.path, "SELECT outcome, error FROM attempt")
+        == [("lost", "the process that was working on it died")] * 2
+    )
+    assert rows(store.path, "SELECT attempts FROM job ORDER BY id") == [(1,), (1,), (0,)]
+
+
+async def test_the_jobs_of_a_live_process_are_never_taken(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    async with open_store(path, clock) as other:
+        [job] = await claim(other, run)
+
+        for _ in range(5):
+            await clock.advance(LEASE_S / 2)
+            await other.beat()
+            assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+
+        assert await other.settle(succeeded(job, run))
+
+
+async def test_a_worker_whose_heartbeat_stands_still_is_given_up(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    async with open_store(path, clock) as hung:
+        [job] = await claim(hung, run)
+
+        early = await observe(store, clock, LEASE_S)
+        late = await observe(store, clock, LOOK_MAX_S)
+
+        assert set(early) == {(0, 0)}
+        assert (1, 0) in late
+        # It comes back to life: what it still holds changes nothing, but its answer is kept.
+        assert not await hung.settle(failed(job, run))
+        assert await hung.settle(succeeded(job, run))
+
+
+async def test_an_observer_that_was_stopped_itself_does_not_blame_others(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    async with open_store(path, clock) as other:
+        await claim(other, run)
+        await store.reclaim_from_dead(attempts=6)
+
+        await clock.advance(10 * LEASE_S)
+
+        assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+
+
+async def test_a_worker_that_came_back_to_life_is_watched_again(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    async with open_store(path, clock) as hung:
+        await observe(store, clock, LEASE_S + LOOK_MAX_S)
+        assert await store.other_workers() == []
+
+        await claim(hung, run)
+        holding = await store.other_workers()
+        await hung.beat()
+
+        assert [worker_id for worker_id, _ in holding] == [hung.worker_id]
+        assert [worker_id for worker_id, _ in await store.other_workers()] == [hung.worker_id]
+
+
+async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_answers_are_kept(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"), new_job("other"))
+    with child(store.path, CLAIM_AND_HANG) as stopped:
+        assert stopped.line().startswith("claimed")
+        os.kill(stopped.pid, signal.SIGSTOP)
+        found = await observe(store, clock, LEASE_S + LOOK_MAX_S)
+        again, _ = await claim(store, run)
+        assert await store.settle(succeeded(again, run))
+
+        os.kill(stopped.pid, signal.SIGCONT)
+        stopped.go_on()
+
+        assert (2, 0) in found
+        assert [stopped.line(), stopped.line()] == ["False", "True"]
+    assert states(store.path) == {"succeeded": 2}
+    assert rows(store.path, "SELECT count(*) FROM result") == [(2,)]
+
+
+async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
+    store: Store,
+) -> None:
+    run = await submit(store, new_job("poison"))
+    taken = []
+    for _ in range(2):
+        with child(store.path, CLAIM_AND_HANG) as dead:
+            assert dead.line().startswith("claimed")
+            dead.kill()
+        taken.append(await store.reclaim_from_dead(attempts=2))
+
+    assert taken == [(1, 0), (0, 1)]
+    assert states(store.path) == {"failed": 1}
+    assert not await store.has_open_jobs(run.id)
+
+
+async def test_another_runs_limit_of_attempts_fails_nobody(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    strict = await submit(store, new_job("other"), name="strict")
+    with child(store.path, CLAIM_AND_HANG) as dead:
+        assert dead.line().startswith("claimed")
+        dead.kill()
+
+    assert await store.reclaim_from_dead(attempts=1, run_id=strict.id) == (1, 0)
+
+    assert await store.queues(run.id) == {"model": ("group",)}
+
+
+async def test_cancelling_a_run_takes_what_dead_processes_held(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    with child(store.path, CLAIM_AND_HANG) as dead:
+        assert dead.line().startswith("claimed")
+        dead.kill()
+
+    assert await store.cancel(run.id) == 1
+
+    assert states(store.path) == {"cancelled": 1}
+
+
+async def test_a_retry_may_be_reclaimed_while_it_waits(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run)
+    await store.settle(retried(job, run, due_at=NOW + 60))
+
+    assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+
+    assert states(store.path) == {"waiting": 1}
+
+
+async def test_every_opening_is_a_worker_of_its_own(path: Path, clock: FakeClock) -> None:
+    ids = set()
+    for _ in range(3):
+        async with open_store(path, clock) as store:
+            ids.add(store.worker_id)
+
+    assert len(ids) == 3
+
+
+def test_a_lock_that_was_released_is_free_and_one_that_is_gone_proves_nothing(
+    tmp_path: Path,
+) -> None:
+    lock = WorkerLock(tmp_path)
+    observer = Liveness(tmp_path, "observer")
+
+    held = observer.is_dead(lock.id, NOW, NOW)
+    lock.release()
+    gone = observer.is_dead(lock.id, NOW, NOW)
+    (tmp_path / f"{lock.id}.lock").touch()
+    free = observer.is_dead(lock.id, NOW, NOW)
+    observer.forget(lock.id)
+
+    assert (held, gone, free) == (False, False, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_cancelled_opening_still_says_goodbye(path: Path, clock: FakeClock) -> None:
+    run: RunRow | None = None
+    with anyio.CancelScope() as scope:
+        async with open_store(path, clock) as store:
+            run = await submit(store, new_job("one"))
+            [job] = await claim(store, run)
+            scope.cancel()
+            # What was paid for is settled even by who is being cancelled.
+            assert await store.settle(succeeded(job, run))
+
+    assert run is not None
+    assert states(path) == {"succeeded": 1}
+    assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NULL") == [(0,)]
+    assert rows(path, "SELECT outcome FROM attempt") == [(AttemptOutcome.SUCCEEDED,)]

@@ -1,0 +1,232 @@
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.core.errors import StoreError
+from engine.store import open_store
+from engine.store.location import file_system
+from engine.store.schema import HEAD
+from tests.engine.store.scenes import new_job, rows, submit
+
+MOUNTS = """\
+22 1 252:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+30 22 0:40 / /srv rw,relatime shared:2 - nfs4 server:/export rw
+31 30 0:41 / /srv/local rw,relatime - xfs /dev/vdb rw
+32 22 0:42 / /mnt/two\\040words rw - fuse.sshfs user@host:/ rw
+33 22 0:43 / /covered rw - ext4 /dev/vdc rw
+34 22 0:44 / /covered rw - cifs //server/share rw
+"""
+
+
+async def refusal(path: Path) -> str:
+    with pytest.raises(StoreError) as caught:
+        async with open_store(path, SystemClock()):
+            pass
+    return str(caught.value)
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/me", "ext4"),
+        ("/srv/sweeps", "nfs4"),
+        ("/srv/local/sweeps", "xfs"),
+        ("/mnt/two words/sweeps", "fuse.sshfs"),
+        ("/mnt/two", "ext4"),
+        ("/covered", "cifs"),
+    ],
+)
+def test_the_file_system_is_that_of_the_nearest_mount(folder: str, kind: str) -> None:
+    assert file_system(Path(folder), MOUNTS) == kind
+
+
+def test_a_machine_that_tells_of_no_mounts_has_no_file_system_type() -> None:
+    assert file_system(Path("/home/me"), "") == ""
+
+
+async def test_a_network_file_system_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "engine.store.location.file_system", lambda folder: file_system(Path("/srv"), MOUNTS)
+    )
+
+    message = await refusal(tmp_path / "store.db")
+
+    assert "network file system (nfs4)" in message
+    assert modes_in(tmp_path) == {}
+
+
+async def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert "is a folder" in await refusal(tmp_path)
+
+
+async def test_a_missing_folder_is_refused_and_not_made(tmp_path: Path) -> None:
+    message = await refusal(tmp_path / "missing" / "store.db")
+
+    assert "does not exist" in message
+    assert not (tmp_path / "missing").exists()
+
+
+async def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    assert "no regular file" in await refusal(pipe)
+
+
+@pytest.mark.parametrize(
+    "content", [b"name: sweep\n", b"x", b"SQLite format 3\x00" + b"\xff" * 600]
+)
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_bytes(content)
+
+    message = await refusal(path)
+
+    assert "is not a Nightsweep store" in message
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "table", ["CREATE TABLE notes (text)", "CREATE TABLE alembic_version (version_num)"]
+)
+async def test_the_database_of_another_program_is_refused_and_left_as_it_was(
+    tmp_path: Path, table: str
+) -> None:
+    path = tmp_path / "notes.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(table)
+    before = path.read_bytes()
+
+    message = await refusal(path)
+
+    assert "another program" in message
+    assert path.read_bytes() == before
+
+
+async def test_a_store_of_a_newer_version_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path, SystemClock()):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    before = path.read_bytes()
+
+    message = await refusal(path)
+
+    assert "newer version" in message
+    assert "9999" in message
+    assert HEAD in message
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/sys"])
+async def test_a_folder_that_not_even_root_can_write_to_is_refused(folder: str) -> None:
+    message = await refusal(Path(folder) / "store.db")
+
+    assert message.startswith(f"{folder}/store.db: ")
+
+
+async def test_a_workers_folder_that_is_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store.db.workers").write_text("somebody's file")
+
+    message = await refusal(tmp_path / "store.db")
+
+    assert "store.db.workers" in message
+
+
+async def test_only_the_owner_may_read_a_store(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        async with open_store(tmp_path / "store.db", SystemClock()) as store:
+            await submit(store, new_job("one"))
+            modes = modes_in(tmp_path)
+            locks = set(modes_in(tmp_path / "store.db.workers").values())
+    finally:
+        os.umask(before)
+
+    assert modes == {
+        "store.db": 0o600,
+        "store.db-wal": 0o600,
+        "store.db-shm": 0o600,
+        "store.db.workers": 0o700,
+    }
+    assert locks == {0o600}
+
+
+@pytest.mark.parametrize("name", ["what?.db", "100%20.db", "#1 & only.db", "täglich.db"])
+async def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
+    async with open_store(tmp_path / name, SystemClock()) as store:
+        await submit(store, new_job("one"))
+
+    assert rows(tmp_path / name, "SELECT count(*) FROM job") == [(1,)]
+    assert set(modes_in(tmp_path)) == {name, f"{name}.workers"}
+
+
+async def test_a_link_leads_to_the_same_store_and_the_same_workers(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "real" / "store.db")
+
+    async with open_store(tmp_path / "link.db", SystemClock()):
+        pass
+
+    assert (tmp_path / "real" / "store.db.workers").is_dir()
+    assert not (tmp_path / "link.db.workers").exists()
+
+
+OPENER = """
+import sys
+from pathlib import Path
+import anyio
+from engine.clock import SystemClock
+from engine.store import open_store
+
+async def main():
+    sys.stdin.readline()
+    async with open_store(Path(sys.argv[1]), SystemClock()):
+        print("open", flush=True)
+        sys.stdin.readline()
+
+anyio.run(main)
+"""
+
+
+def test_eight_processes_at_once_migrate_a_new_store_exactly_once(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    openers = [
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", OPENER, str(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    said = [opener.stdout.readline() for opener in openers if opener.stdout is not None]
+    for opener in openers:
+        opener.communicate("done\n")
+
+    assert said == ["open\n"] * 8
+    assert [opener.returncode for opener in openers] == [0] * 8
+    assert rows(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NOT NULL") == [(8,)]
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]

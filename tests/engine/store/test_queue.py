@@ -1,0 +1,273 @@
+from pathlib import Path
+
+import pytest
+
+from engine.core.states import State
+from engine.store import Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.scenes import (
+    NOW,
+    answer,
+    begin,
+    claim,
+    failed,
+    given_back,
+    grants,
+    new_job,
+    retried,
+    rows,
+    states,
+    submit,
+    succeeded,
+)
+
+
+async def test_a_claim_raises_the_fence_and_counts_the_attempt(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+
+    [job] = await claim(store, run)
+
+    assert (job.fence, job.attempt, job.labels["name"]) == (1, 1, "one")
+    assert states(store.path) == {"running": 1}
+    assert rows(store.path, "SELECT job_id, fence, worker, outcome, ended_at FROM attempt") == [
+        (job.id, 1, store.worker_id, "sent", None)
+    ]
+
+
+async def test_no_job_is_claimed_twice_by_two_stores_on_one_file(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(10)))
+    async with open_store(path, clock) as other:
+        ours, theirs = [], []
+        for _ in range(3):
+            ours += await claim(store, run, 2)
+            theirs += await claim(other, run, 2)
+
+        assert len(ours) == 6
+        assert len(theirs) == 4
+        assert len({job.id for job in ours + theirs}) == 10
+        assert await other.running_elsewhere(run.id) == {"model": 6}
+
+
+async def test_jobs_are_claimed_in_the_order_they_were_asked_for(store: Store) -> None:
+    run = await submit(store, *(new_job(number) for number in range(5)))
+
+    first = await claim(store, run, 2)
+    second = await claim(store, run, 9)
+
+    assert [job.labels["name"] for job in first + second] == [0, 1, 2, 3, 4]
+
+
+async def test_a_waiting_job_is_not_claimed_before_it_is_due(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run)
+    await store.settle(retried(job, run, due_at=NOW + 30.0))
+
+    [early] = await grants(store, run, now=NOW + 29.9)
+    [late] = await grants(store, run, now=NOW + 30.0)
+
+    assert early.jobs == ()
+    assert (early.next_at, early.why) == (NOW + 30.0, "retry")
+    assert [(again.fence, again.attempt) for again in late.jobs] == [(2, 2)]
+
+
+async def test_an_empty_class_is_said_to_be_empty(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+
+    [grant] = await grants(store, run, classes=("group", "other"))
+
+    assert grant.empty_classes == {"group", "other"}
+
+
+async def test_a_transient_failure_uses_the_attempt_and_a_429_gives_it_back(store: Store) -> None:
+    run = await submit(store, new_job("used"), new_job("given back"))
+    used, back = await claim(store, run)
+
+    await store.settle(retried(used, run, due_at=0.0))
+    await store.settle(given_back(back, run))
+
+    again = {job.labels["name"]: job for job in await claim(store, run)}
+    assert (again["used"].attempt, again["used"].fence) == (2, 2)
+    assert (again["given back"].attempt, again["given back"].fence) == (1, 2)
+
+
+async def test_a_lost_lease_settles_nothing_negative(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    [lost] = await claim(store, run)
+    await store.settle(given_back(lost, run))
+    [held] = await claim(store, run)
+
+    for outcome in (
+        failed(lost, run),
+        given_back(lost, run),
+        retried(lost, run, due_at=NOW + 9),
+    ):
+        assert not await store.settle(outcome)
+
+    assert rows(store.path, "SELECT state, fence, attempts, due_at FROM job") == [
+        ("running", held.fence, 1, 0.0)
+    ]
+
+
+async def test_a_late_success_is_kept_once_and_its_attempt_recorded(
+    store: Store, path: Path
+) -> None:
+    run = await submit(store, new_job("one"))
+    [late] = await claim(store, run)
+    await store.settle(given_back(late, run))
+    [held] = await claim(store, run)
+
+    first = await store.settle(succeeded(late, run))
+    second = await store.settle(succeeded(held, run, answer=answer(0.1, 0.1, 0.1)))
+
+    assert (first, second) == (True, False)
+    assert rows(path, "SELECT state, owner, attempts FROM job") == [("succeeded", None, 1)]
+    assert rows(path, "SELECT passed, failed FROM result") == [(1, 1)]
+    # Both were answered, and the history says so.
+    assert rows(path, "SELECT fence, outcome FROM attempt ORDER BY fence") == [
+        (1, "interrupted"),
+        (2, "succeeded"),
+    ] or rows(path, "SELECT fence, outcome FROM attempt ORDER BY fence") == [
+        (1, "succeeded"),
+        (2, "succeeded"),
+    ]
+
+
+async def test_an_answer_is_kept_even_after_its_job_failed_or_was_cancelled(store: Store) -> None:
+    run = await submit(store, new_job("failed"), new_job("cancelled"))
+    one, other = await claim(store, run)
+    await store.settle(failed(one, run))
+    await store.settle(given_back(other, run))
+    await store.cancel(run.id)
+
+    kept = [await store.settle(succeeded(job, run)) for job in (one, other)]
+
+    assert kept == [True, True]
+    assert states(store.path) == {"succeeded": 2}
+    assert rows(store.path, "SELECT error, detail FROM job") == [(None, None)] * 2
+
+
+async def test_an_answer_in_the_same_commit_as_a_failure_is_not_lost(store: Store) -> None:
+    from engine.store import outcomes
+
+    run = await submit(store, new_job("one"))
+    [lost] = await claim(store, run)
+    await store.settle(given_back(lost, run))
+    [held] = await claim(store, run)
+    together = (failed(held, run), succeeded(lost, run), succeeded(held, run))
+
+    counts = await store._writer.write(lambda connection: outcomes.settle(connection, together))
+
+    assert counts == [True, True, False]
+    assert states(store.path) == {"succeeded": 1}
+    assert rows(store.path, "SELECT count(*) FROM result") == [(1,)]
+
+
+async def test_the_raw_answer_is_kept_whole(store: Store) -> None:
+    run = await submit(store, new_job("one"), new_job("other"))
+    one, other = await claim(store, run)
+    raw = bytes(range(256)) * 300
+
+    await store.settle(succeeded(one, run, answer=answer(0.1, raw=raw)))
+
+    assert await store.raw_answer(one.id) == raw
+    assert await store.raw_answer(other.id) is None
+
+
+async def test_a_permanent_failure_is_told_with_its_detail(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run)
+
+    await store.settle(failed(job, run, status=404, detail="unknown model"))
+
+    assert rows(store.path, "SELECT state, error, detail FROM job") == [
+        ("failed", "no such model", "unknown model")
+    ]
+    assert rows(store.path, "SELECT outcome, status, error, detail FROM attempt") == [
+        ("failed", 404, "no such model", "unknown model")
+    ]
+
+
+async def test_cancelling_leaves_what_is_in_flight_to_its_worker(store: Store) -> None:
+    run = await submit(store, *(new_job(number) for number in range(3)))
+    [job] = await claim(store, run, 1)
+
+    assert await store.cancel(run.id) == 2
+
+    assert states(store.path) == {"running": 1, "cancelled": 2}
+    assert await store.settle(succeeded(job, run))
+    assert not await store.has_open_jobs(run.id)
+
+
+async def test_putting_back_in_line_gives_fresh_attempts_and_leaves_answers_alone(
+    store: Store,
+) -> None:
+    run = await submit(store, new_job("failed"), new_job("cancelled"), new_job("answered"))
+    one, other, third = await claim(store, run)
+    await store.settle(failed(one, run))
+    await store.settle(given_back(other, run))
+    await store.cancel(run.id)
+    await store.settle(succeeded(third, run))
+
+    assert await store.requeue(run.id, [State.FAILED]) == 1
+    assert await store.requeue(run.id, [State.CANCELLED, State.SUCCEEDED]) == 1
+    assert await store.requeue(run.id, []) == 0
+
+    again = await claim(store, run)
+    assert [(job.labels["name"], job.attempt, job.fence) for job in again] == [
+        ("failed", 1, 2),
+        ("cancelled", 1, 2),
+    ]
+
+
+async def test_signing_off_gives_back_what_is_still_held_with_its_attempt(
+    path: Path, clock: FakeClock
+) -> None:
+    async with open_store(path, clock) as store:
+        run = await submit(store, new_job("one"))
+        await claim(store, run)
+        worker = store.worker_id
+
+    assert rows(path, "SELECT state, owner, attempts FROM job") == [("waiting", None, 0)]
+    assert rows(path, "SELECT outcome, error FROM attempt") == [("interrupted", "interrupted")]
+    assert rows(path, "SELECT id, ended_at FROM worker") == [(worker, NOW)]
+    assert sorted(child.name for child in path.with_name("store.db.workers").iterdir()) == [
+        "migration.lock"
+    ]
+
+
+async def test_a_job_removed_while_in_flight_gets_no_other_attempt(store: Store) -> None:
+    run = await submit(store, new_job("stays"), new_job("goes"))
+    stays, goes = await claim(store, run)
+    await submit(store, new_job("stays"), sweep="second")
+
+    for job in (stays, goes):
+        await store.settle(retried(job, run, due_at=0.0))
+
+    assert states(store.path) == {"waiting": 1, "cancelled": 1}
+    assert [job.labels["name"] for job in await claim(store, run)] == ["stays"]
+
+
+async def test_what_a_run_still_has_to_claim_is_found_lane_by_lane(store: Store) -> None:
+    run = await submit(
+        store,
+        *(
+            new_job((lane, cost_class, number), lane=lane, cost_class=cost_class)
+            for lane in ("a", "b")
+            for cost_class in ("x", "y")
+            for number in range(3)
+        ),
+    )
+    other = await begin(store, "other")
+    await store.add_jobs(other, [new_job("elsewhere", lane="c")], reuse=False)
+    await claim(store, run, lanes=("b",), classes=("y",))
+
+    assert await store.queues(run.id) == {"a": ("x", "y"), "b": ("x",)}
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+async def test_a_claim_gives_no_more_than_was_asked_for(store: Store, count: int) -> None:
+    run = await submit(store, *(new_job(number) for number in range(9)))
+
+    assert len(await claim(store, run, count)) == count

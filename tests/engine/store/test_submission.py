@@ -1,0 +1,322 @@
+import asyncio
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.core.errors import UsageError
+from engine.store import NewJob, NewRun, RunRow, Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.scenes import (
+    NOW,
+    answer,
+    begin,
+    claim,
+    new_job,
+    rows,
+    states,
+    submit,
+    succeeded,
+)
+
+CELLS = "SELECT threshold, cells, state FROM job WHERE cell_count > 0 ORDER BY threshold"
+
+
+def folded(*thresholds: float, name: str = "one") -> NewJob:
+    """One job at the highest threshold that answers them all."""
+    return new_job(name, max(thresholds), sorted(thresholds))
+
+
+async def answer_all(store: Store, run: RunRow) -> list[float]:
+    """Answer whatever is to be claimed; the thresholds that were sent."""
+    sent = []
+    for job in await claim(store, run):
+        await store.settle(succeeded(job, run, answer=answer(0.1, 0.4, 0.8)))
+        sent.append(job.labels["threshold"])
+    return sent
+
+
+def cells_of(store: Store) -> dict[float, list[float]]:
+    return {threshold: json.loads(cells) for threshold, cells, _ in rows(store.path, CELLS)}
+
+
+async def test_submitting_the_same_again_changes_nothing(store: Store) -> None:
+    run = await submit(store, new_job("one"), new_job("other"))
+    [job] = await claim(store, run, 1)
+    before = rows(store.path, "SELECT * FROM job")
+
+    again = await submit(store, new_job("other"), new_job("one"))
+
+    assert rows(store.path, "SELECT * FROM job") == before
+    assert (again.id, again.generation, again.is_expanded) == (run.id, 1, True)
+    assert await store.settle(succeeded(job, run))
+
+
+async def test_a_cell_that_is_added_adds_its_job_alone(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    await answer_all(store, run)
+
+    await submit(store, new_job("one"), new_job("new"), sweep="second")
+
+    assert states(store.path) == {"succeeded": 1, "pending": 1}
+
+
+async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(store: Store) -> None:
+    run = await submit(store, new_job("answered"), new_job("pending"), new_job("stays"))
+    [job] = await claim(store, run, 1)
+    await store.settle(succeeded(job, run))
+
+    await submit(store, new_job("stays"), sweep="second")
+
+    assert rows(store.path, "SELECT state, error, cell_count FROM job ORDER BY id") == [
+        ("succeeded", None, 1),
+        ("cancelled", "removed from the sweep", 0),
+        ("pending", None, 1),
+    ]
+    assert await store.raw_answer(job.id) is not None
+
+
+async def test_a_removed_cell_that_is_back_is_sent_after_all(store: Store) -> None:
+    await submit(store, new_job("one"), new_job("other"))
+    await submit(store, new_job("other"), sweep="second")
+
+    run = await submit(store, new_job("one"), new_job("other"), sweep="first")
+
+    assert states(store.path) == {"pending": 2}
+    assert [job.attempt for job in await claim(store, run)] == [1, 1]
+
+
+async def test_a_job_that_the_user_cancelled_stays_cancelled_when_submitted_again(
+    store: Store,
+) -> None:
+    run = await submit(store, new_job("one"))
+    await store.cancel(run.id)
+
+    await submit(store, new_job("one"), new_job("new"), sweep="second")
+
+    assert states(store.path) == {"cancelled": 1, "pending": 1}
+
+
+async def test_an_expansion_that_was_cut_short_is_simply_done_again(store: Store) -> None:
+    jobs = [new_job(number) for number in range(6)]
+    half = await begin(store)
+    await store.add_jobs(half, jobs[:3], reuse=False)
+    assert not half.is_expanded
+
+    run = await submit(store, *jobs)
+
+    assert run.is_expanded
+    assert rows(store.path, "SELECT count(*), count(DISTINCT key) FROM job") == [(6, 6)]
+
+
+async def test_going_back_to_the_sweep_before_a_half_written_one_expands_it_again(
+    store: Store,
+) -> None:
+    await submit(store, new_job("one"))
+    half = await begin(store, sweep="second")
+    await store.add_jobs(half, [new_job("never mind")], reuse=False)
+
+    back = await begin(store, sweep="first")
+    assert not back.is_expanded
+    await submit(store, new_job("one"))
+
+    assert states(store.path) == {"pending": 1, "cancelled": 1}
+
+
+async def test_the_expansion_of_a_sweep_that_was_replaced_meanwhile_changes_nothing(
+    store: Store,
+) -> None:
+    old = await begin(store, sweep="old")
+    new = await submit(store, new_job("shared"), sweep="new")
+
+    await store.add_jobs(old, [new_job("shared"), new_job("old")], reuse=False)
+    await store.finish_expansion(old)
+
+    found = await store.find_run("run")
+    assert found is not None
+    assert (found.digest, found.is_expanded) == ("new", True)
+    assert rows(store.path, "SELECT generation, state FROM job") == [(new.generation, "pending")]
+
+
+async def test_a_lower_threshold_is_served_by_the_answer_that_is_there(store: Store) -> None:
+    run = await submit(store, folded(0.5, 0.7))
+    await answer_all(store, run)
+
+    run = await submit(store, folded(0.3, 0.5, 0.7), sweep="second")
+
+    assert await answer_all(store, run) == []
+    assert cells_of(store) == {0.7: [0.3, 0.5, 0.7]}
+
+
+async def test_removing_the_highest_threshold_sends_nothing_again(store: Store) -> None:
+    run = await submit(store, folded(0.3, 0.5, 0.7))
+    await answer_all(store, run)
+
+    run = await submit(store, folded(0.3, 0.5), sweep="second")
+
+    assert await answer_all(store, run) == []
+    assert cells_of(store) == {0.7: [0.3, 0.5, 0.7]}
+
+
+async def test_a_higher_threshold_sends_one_job_for_the_new_cells_alone(store: Store) -> None:
+    run = await submit(store, folded(0.3, 0.5))
+    await answer_all(store, run)
+
+    run = await submit(store, folded(0.3, 0.5, 0.7, 0.9), sweep="second")
+
+    assert await answer_all(store, run) == [0.9]
+    assert cells_of(store) == {0.5: [0.3, 0.5], 0.9: [0.7, 0.9]}
+
+
+async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_of_another(
+    store: Store,
+) -> None:
+    old = await submit(store, folded(0.3, 0.7))
+    [job] = await claim(store, old)
+    new = await begin(store, sweep="second")
+    await store.add_jobs(new, [folded(0.3, 0.9)], reuse=False)
+
+    await store.settle(succeeded(job, old))
+    await store.finish_expansion(new)
+
+    assert cells_of(store) == {0.7: [0.7], 0.9: [0.3, 0.9]}
+
+
+async def test_never_folding_has_each_threshold_measured_by_its_own_job(store: Store) -> None:
+    run = await submit(store, folded(0.3, 0.7))
+    await answer_all(store, run)
+
+    run = await submit(
+        store,
+        new_job("one", 0.3, [0.3], folds=False),
+        new_job("one", 0.7, [0.7], folds=False),
+        sweep="second",
+    )
+
+    assert await answer_all(store, run) == [0.3]
+    assert cells_of(store) == {0.3: [0.3], 0.7: [0.7]}
+
+
+async def test_an_answer_of_another_run_is_reused_and_says_so(store: Store) -> None:
+    first = await submit(store, new_job("one"), name="first")
+    [job] = await claim(store, first)
+    await store.settle(succeeded(job, first, answer=answer(0.1, 0.9, raw=b"the very bytes")))
+    assert await store.has_other_runs(await begin(store, "second"))
+
+    second = await submit(store, new_job("one"), new_job("new"), name="second", reuse=True)
+    third = await submit(store, new_job("one"), name="third", reuse=True)
+
+    reused = [row async for row in store.job_rows(second.id)]
+    assert [(row.state, row.reused, row.passed, row.failed) for row in reused] == [
+        ("succeeded", True, 1, 1),
+        ("pending", False, None, None),
+    ]
+    assert await store.raw_answer(reused[0].id) == b"the very bytes"
+    # The source is where the bytes are, not the run that reused them before.
+    assert rows(
+        store.path, "SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id
+    ) == [(job.id,)]
+    assert (await store.totals(third.id)).passed == 1
+
+
+async def test_reuse_can_be_refused(store: Store) -> None:
+    first = await submit(store, new_job("one"), name="first")
+    await answer_all(store, first)
+
+    second = await submit(store, new_job("one"), name="second", reuse=False)
+
+    assert len(await claim(store, second)) == 1
+
+
+async def test_a_run_of_another_evaluation_is_not_taken_over(store: Store) -> None:
+    await begin(store)
+
+    with pytest.raises(UsageError, match="has the evaluation scripted, the sweep has multi_turn"):
+        await store.begin(
+            NewRun(
+                name="run",
+                service="scripted",
+                evaluation="multi_turn",
+                target="system_prompt",
+                identity="here",
+                sweep={},
+                digest="other",
+            )
+        )
+
+
+async def test_documents_are_kept_once_by_their_digests(store: Store) -> None:
+    await store.add_documents({"a": {"text": "long"}, "b": "short"})
+    await store.add_documents({"a": {"text": "long"}})
+
+    assert await store.documents(["a", "b", "missing"]) == {"a": {"text": "long"}, "b": "short"}
+
+
+LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
+families = st.sampled_from(["x", "y"])
+sweeps = st.dictionaries(families, st.sets(st.sampled_from(LEVELS), min_size=1), min_size=1)
+steps = st.lists(
+    st.tuples(
+        sweeps,
+        st.booleans(),  # whether each threshold is measured by itself
+        st.integers(0, 2),  # jobs claimed and answered before the expansion,
+        st.integers(0, 2),  # half-way through it
+        st.integers(0, 3),  # and after it
+        st.booleans(),  # whether the expansion is cut short
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def asked_of(sweep: dict[str, set[float]], separate: bool) -> list[NewJob]:
+    if separate:
+        return [
+            new_job(name, level, [level], folds=False)
+            for name, levels in sorted(sweep.items())
+            for level in sorted(levels)
+        ]
+    return [folded(*levels, name=name) for name, levels in sorted(sweep.items())]
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps)
+def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly_once(
+    script: list[tuple[dict[str, set[float]], bool, int, int, int, bool]],
+) -> None:
+    async def play(folder: Path) -> None:
+        async with open_store(folder / "store.db", FakeClock(NOW)) as store:
+            run = await begin(store, sweep="nothing yet")
+            for number, (sweep, separate, before, within, after, is_cut) in enumerate(script):
+                jobs = asked_of(sweep, separate)
+                await answer_some(store, run, before)
+                run = await begin(store, sweep=f"sweep {number}")
+                half = len(jobs) // 2 + 1
+                await store.add_jobs(run, jobs[:half], reuse=False)
+                await answer_some(store, run, within)
+                if is_cut:
+                    continue
+                await store.add_jobs(run, jobs[half:], reuse=False)
+                await store.finish_expansion(run)
+                await answer_some(store, run, after)
+
+                found = Counter(
+                    (row.labels["name"], cell)
+                    for row in [row async for row in store.job_rows(run.id)]
+                    for cell in row.cells
+                )
+                asked = {(name, level) for name, levels in sweep.items() for level in levels}
+                assert max(found.values()) == 1, found
+                assert asked <= set(found)
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
+
+
+async def answer_some(store: Store, run: RunRow, count: int) -> None:
+    for job in await claim(store, run, count):
+        await store.settle(succeeded(job, run))
