@@ -39,6 +39,8 @@ class WorkerLock:
         self.id = str(uuid.uuid4())
         self.host = socket.gethostname()
         self.pid = os.getpid()
+        self.is_missed = False
+        """Whether the store tells of this worker as one that is there."""
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = FileLock(_lock_file(folder, self.id), mode=0o600)
@@ -50,9 +52,10 @@ class WorkerLock:
             ) from None
 
     def release(self) -> None:
-        """Say that this worker is gone."""
+        """Let go of the lock: free, it says that this worker has died, if it could not say so itself."""
         self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
+        if not self.is_missed:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """The store itself: what changes it, and how it is opened and closed."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,7 @@ class Store(Questions):
     async def sign_on(self) -> None:
         """Tell other processes that this worker is there, and take in what dead ones could not commit."""
         now = self._clock.now()
+        self._identity.is_missed = True
         await self._writer.write(
             lambda connection: connection.execute(
                 worker.insert().values(
@@ -150,6 +151,7 @@ class Store(Questions):
 
         try:
             await self._writer.write_last(work)
+            self._identity.is_missed = False
         except StoreError as error:
             logger.warning("could not sign off: %s", error)
         finally:
@@ -217,13 +219,14 @@ class Store(Questions):
         """Make jobs ours, within rates and quota; what to claim is decided when the transaction runs."""
         return await self._writer.write_prepared(_Claiming(decide))
 
-    @contextmanager
-    def claiming_along(
+    @asynccontextmanager
+    async def claiming_along(
         self, decide: Decide, deliver: Callable[[list[LaneGrant]], None]
-    ) -> Iterator[None]:
+    ) -> AsyncIterator[None]:
         """Claim within every transaction that settles outcomes, too: a slot is filled as it is freed.
 
-        `deliver` is called in the event loop with what was granted, right after COMMIT.
+        `deliver` is called in the event loop with what was granted, right after COMMIT; never again
+        once the block has ended.
         """
         rider = Rider(_Claiming(decide), deliver)
         self._writer.riders.append(rider)
@@ -231,6 +234,8 @@ class Store(Questions):
             yield
         finally:
             self._writer.riders.remove(rider)
+            # A claim that is being committed just now is still delivered, before this returns.
+            await self._writer.write(lambda _: None)
 
     async def settle(self, outcome: Outcome) -> bool:
         """Record an attempt's outcome; whether it changed its job. Durable when this returns."""

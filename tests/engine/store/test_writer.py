@@ -110,7 +110,7 @@ async def test_a_slot_that_is_freed_is_filled_in_the_same_commit(store: Store) -
         told.append(settled)
         return request(store, run, 1)
 
-    with store.claiming_along(decide, delivered.extend):
+    async with store.claiming_along(decide, delivered.extend):
         outcome = succeeded(job, run)
         await store.settle(outcome)
     await store.settle(failed(delivered[0].jobs[0], run))
@@ -131,10 +131,9 @@ async def test_the_same_free_slots_are_never_claimed_for_twice_in_one_commit(sto
     async def claim_too() -> None:
         claimed.extend(await store.claim(decide))
 
-    with store.claiming_along(decide, claimed.extend):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(store.settle, given_back(job, run))
-            tasks.start_soon(claim_too)
+    async with store.claiming_along(decide, claimed.extend), anyio.create_task_group() as tasks:
+        tasks.start_soon(store.settle, given_back(job, run))
+        tasks.start_soon(claim_too)
 
     assert sum(len(grant.jobs) for grant in claimed) == 2
 

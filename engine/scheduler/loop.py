@@ -7,26 +7,25 @@ start, and is woken by answers; it never polls the queue.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from math import inf, isinf
-from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup, TaskStatus
+from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
-from engine.core.errors import JobError, NightsweepError
-from engine.core.model import Allotment, Job
-from engine.core.policy import Limits, Retry
+from engine.core.model import Job
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, interrupted
-from engine.core.status import RunState, StopReason
-from engine.job import HealthGate, JobContext, JobKind
-from engine.limits import Block, Lane, Lanes, month, next_month
+from engine.core.status import StopReason
+from engine.limits import Block, Lane, Lanes
 from engine.runner import Ended, Runner
+from engine.scheduler.assignment import Assignment, Stop
+from engine.scheduler.health import HealthDesk
+from engine.scheduler.quota import QuotaDesk
+from engine.scheduler.watch import Watch
 from engine.settings import Settings
 from engine.store import (
     Bucket,
@@ -35,8 +34,6 @@ from engine.store import (
     LaneClaim,
     LaneGrant,
     Outcome,
-    QuotaKey,
-    RunLook,
     Store,
 )
 
@@ -44,34 +41,6 @@ logger = logging.getLogger(__name__)
 
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """What a scheduler works on: a run, and all that its jobs need."""
-
-    run_id: int
-    run: str
-    kind: JobKind
-    limits: Limits
-    retry: Retry
-    costs_of: str
-    """Whose costs are comparable: the service's identity and evaluation."""
-    account: str
-    """The service and key whose rate and quota are shared, by their names."""
-    documents: Mapping[str, Any]
-    context: JobContext
-    gate: HealthGate | None = None
-    ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
-    """Why a run ended before all was answered, in words, and when going on makes sense."""
-
-    reason: StopReason
-    message: str
-    resume_at: float | None = None
 
 
 class Scheduler:
@@ -92,10 +61,11 @@ class Scheduler:
         self._stop: Stop | None = None
         self._wake = anyio.Event()
         self._idle = anyio.Event()
-        self._reserves = bool(self._quotas(clock.now()))
+        self._quota = QuotaDesk(store, clock, assignment, self._note)
+        self._health = HealthDesk(clock, assignment, self._runner, self._note)
+        self._watch = Watch(store, clock, settings, assignment, self._note)
+        self._reserves = bool(self._quota.keys(clock.now()))
         self._flying: dict[int, Lane] = {}
-        self._asked: set[str] = set()
-        self._asking: set[str] = set()
 
     # What others may ask of it
 
@@ -118,15 +88,17 @@ class Scheduler:
 
     async def run(self) -> Stop | None:
         """Work until all jobs have an outcome (None), or until stopped (why)."""
-        await self._reclaim()
-        await self._observe_quota()
+        await self._watch.reclaim()
+        await self._quota.observe()
         await self.refresh()
         async with anyio.create_task_group() as helpers:
-            await helpers.start(self._watch, name="watch")
-            async with anyio.create_task_group() as jobs:
-                with self._store.claiming_along(self._decide, partial(self._start, jobs)):
-                    await self._loop(jobs, helpers)
-                    await self._drain(jobs)
+            await helpers.start(self._watch.run, self, name="watch")
+            async with (
+                anyio.create_task_group() as jobs,
+                self._store.claiming_along(self._decide, partial(self._start, jobs)),
+            ):
+                await self._loop(jobs, helpers)
+                await self._drain(jobs)
             helpers.cancel_scope.cancel()
         return self._stop
 
@@ -137,7 +109,7 @@ class Scheduler:
             if self._run.limits.deadline is not None and now >= self._run.limits.deadline:
                 self.stop(StopReason.DEADLINE, "the sweep's deadline has passed")
                 continue
-            self._ask_about_health(helpers)
+            self._health.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
                 self._start(jobs, await self._store.claim(self._decide))
                 continue
@@ -182,7 +154,7 @@ class Scheduler:
                 )
                 for name, count in wants.items()
             ),
-            quotas=self._quotas(now),
+            quotas=self._quota.keys(now),
         )
 
     async def _is_done(self) -> bool:
@@ -203,12 +175,9 @@ class Scheduler:
         short = [lane for lane in waiting if isinf(lane.next_at) or lane.block is Block.QUOTA]
         if short:
             now = self._clock.now()
-            if not await self._has_more_quota(short):
-                self.stop(
-                    StopReason.QUOTA,
-                    await self._describe_quota(now),
-                    None if self._is_capped_for_good() else next_month(now),
-                )
+            if not await self._quota.has_more(short):
+                message = await self._quota.describe(short, now)
+                self.stop(StopReason.QUOTA, message, self._quota.resumes_at(now))
             return
         names = ", ".join(sorted(lane.name for lane in waiting)[:5])
         whys = "; ".join(sorted({lane.why for lane in waiting if lane.why})[:3])
@@ -363,137 +332,6 @@ class Scheduler:
     def _is_rated(self, lane: Lane) -> bool:
         return any(bucket.rate_per_min is not None for bucket in self._buckets(lane.name))
 
-    def _quotas(self, now: float) -> tuple[QuotaKey, ...]:
-        return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, now)
-
-    async def _observe_quota(self) -> bool:
-        """Ask the service for its quota and set the sweep's own caps; whether the service answered."""
-        now = self._clock.now()
-        limits = self._run.limits
-        for key, allotted in (
-            (_tests_cap(self._run.run, now), limits.quota_tests),
-            (_requests_cap(self._run.run), limits.requests),
-        ):
-            if allotted is not None:
-                await self._store.cap_quota(key, allotted=allotted)
-        if self._run.ask_quota is None or not self._run.kind.uses_quota:
-            return False
-        try:
-            offered = await self._run.ask_quota()
-        except JobError as error:
-            # Not to know the quota is no reason not to start: the service itself refuses what is over.
-            await self._note("quota", f"the quota could not be asked for: {error}")
-            return False
-        if offered is None:
-            return False
-        await self._store.refresh_quota(
-            QuotaKey(name=self._run.account, period=month(now)),
-            allotted=offered.allotted,
-            used=offered.used,
-        )
-        return True
-
-    async def _has_more_quota(self, short: list[Lane]) -> bool:
-        """Whether the service, asked again, has quota for lanes that had none."""
-        keys = self._quotas(self._clock.now())
-        before = await self._store.quotas(keys)
-        if not await self._observe_quota():
-            return False
-        after = await self._store.quotas(keys)
-        gained = any(
-            after[name].room > before[name].room for name in after if name in before
-        ) or bool(set(after) - set(before))
-        for lane in short if gained else ():
-            lane.block = None if lane.block is Block.QUOTA else lane.block
-            lane.next_at = 0.0
-        return gained
-
-    def _is_capped_for_good(self) -> bool:
-        return self._run.limits.requests is not None
-
-    async def _describe_quota(self, now: float) -> str:
-        told = [lane.why for lane in self.lanes.waiting if lane.block is Block.QUOTA and lane.why]
-        rows = await self._store.quotas(self._quotas(now))
-        parts = [
-            f"{name}: {state.used + state.overrun} of {state.allotted} used"
-            for (name, _), state in sorted(rows.items())
-        ]
-        return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
-
-    # Health
-
-    def _ask_about_health(self, helpers: TaskGroup) -> None:
-        """Have the gate asked about lanes that it has not opened."""
-        if self._run.gate is None:
-            return
-        for lane in self.lanes.waiting:
-            if lane.name not in self._asked:
-                self._asked.add(lane.name)
-                lane.block = Block.HEALTH
-                lane.why = "its health is being asked for"
-            elif lane.block is not Block.HEALTH or lane.name in self._asking:
-                continue
-            self._asking.add(lane.name)
-            helpers.start_soon(self._ask_until_healthy, lane, name=f"health {lane.name}")
-
-    async def _ask_until_healthy(self, lane: Lane) -> None:
-        assert self._run.gate is not None
-        try:
-            for attempt in range(1, self._run.retry.attempts + 1):
-                try:
-                    health = await self._run.gate.check(lane.name)
-                    said, healthy = health.message or "unhealthy", health.healthy
-                except JobError as error:
-                    said, healthy = str(error), False
-                if healthy:
-                    lane.block, lane.why = None, ""
-                    return
-                lane.why = f"unhealthy: {said}"
-                await self._note("health", lane.why, lane)
-                await self._clock.sleep(self._runner.delay_s(attempt))
-            lane.block = Block.PARKED
-        finally:
-            self._asking.discard(lane.name)
-            self.wake()
-
-    # Other processes
-
-    async def _watch(self, *, task_status: TaskStatus[None]) -> None:
-        """Notice what other processes do: a pause, a cancel, new jobs, a death."""
-        task_status.started()
-        seen: RunLook | None = None
-        beat_at = self._clock.now() + self._settings.heartbeat_s
-        while True:
-            await self._clock.sleep(self._settings.poll_s)
-            try:
-                if self._clock.now() >= beat_at:
-                    await self._store.beat()
-                    beat_at = self._clock.now() + self._settings.heartbeat_s
-                seen = await self._look(seen)
-            except NightsweepError as error:
-                # A store that is held or full for a moment: the writer says so where it matters.
-                logger.warning("cannot look at the store: %s", error)
-
-    async def _look(self, seen: RunLook | None) -> RunLook:
-        run = await self._store.look(self._run.run_id)
-        if run.state is RunState.PAUSED:
-            self.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
-        elif run.state is RunState.CANCELLED:
-            self.stop(StopReason.CANCELLED, "cancelled")
-        others = await self._store.other_workers()
-        if others:
-            await self._reclaim()
-            self.lanes.observe_elsewhere(await self._store.running_elsewhere(self._run.run_id))
-        if others or run != seen:
-            await self.refresh()
-        return run
-
-    async def _reclaim(self) -> None:
-        again, spent = await self._store.reclaim_from_dead(attempts=self._run.retry.attempts)
-        if again or spent:
-            message = f"{again} jobs of a process that died are sent again"
-            await self._note("reclaimed", message + (f", {spent} have failed" if spent else ""))
-
     async def _note(self, kind: str, message: str, lane: Lane | None = None) -> None:
         name = None if lane is None else lane.name
         logger.info("%s: %s", kind, message, extra={"run": self._run.run, "lane": name})
@@ -501,28 +339,6 @@ class Scheduler:
 
 
 _HOPELESS = (Block.QUOTA, Block.PARKED, Block.UNAUTHORIZED)
-
-
-def quota_keys(
-    kind: JobKind, limits: Limits, run: str, account: str, now: float
-) -> tuple[QuotaKey, ...]:
-    """The quota rows that apply to a run at a time; one that the store does not have is not finite."""
-    keys = []
-    if kind.uses_quota:
-        keys.append(QuotaKey(name=account, period=month(now)))
-        if limits.quota_tests is not None:
-            keys.append(_tests_cap(run, now))
-    if limits.requests is not None:
-        keys.append(_requests_cap(run))
-    return tuple(keys)
-
-
-def _tests_cap(run: str, now: float) -> QuotaKey:
-    return QuotaKey(name=f"run {run}", period=month(now))
-
-
-def _requests_cap(run: str) -> QuotaKey:
-    return QuotaKey(name=f"requests of {run}", period="run", counts_requests=True)
 
 
 def _may_have_cost(verdict: Succeed | RetryLater | GiveBack | Fail) -> bool:

@@ -1,0 +1,7 @@
+"""The loop of one run in one process: decide what may start, claim it, start it, settle it."""
+
+from engine.scheduler.assignment import Assignment, Stop
+from engine.scheduler.loop import Scheduler
+from engine.scheduler.quota import quota_keys
+
+__all__ = ["Assignment", "Scheduler", "Stop", "quota_keys"]

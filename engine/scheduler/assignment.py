@@ -1,0 +1,45 @@
+"""What a scheduler is given, and what it ends with."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from engine.core.model import Allotment
+from engine.core.policy import Limits, Retry
+from engine.core.status import StopReason
+from engine.job import HealthGate, JobContext, JobKind
+from engine.limits import Lane
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """What a scheduler works on: a run, and all that its jobs need."""
+
+    run_id: int
+    run: str
+    kind: JobKind
+    limits: Limits
+    retry: Retry
+    costs_of: str
+    """Whose costs are comparable: the service's identity and evaluation."""
+    account: str
+    """The service and key whose rate and quota are shared, by their names."""
+    documents: Mapping[str, Any]
+    context: JobContext
+    gate: HealthGate | None = None
+    ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """Why a run ended before all was answered, in words, and when going on makes sense."""
+
+    reason: StopReason
+    message: str
+    resume_at: float | None = None
+
+
+class Note(Protocol):
+    """Adds to the run's event log: what the morning report tells."""
+
+    async def __call__(self, kind: str, message: str, lane: Lane | None = None) -> None: ...

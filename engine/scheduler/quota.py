@@ -1,0 +1,101 @@
+"""The quota of one run: which rows apply, what the service says of them, what is short."""
+
+from engine.clock import Clock
+from engine.core.errors import JobError
+from engine.core.policy import Limits
+from engine.job import JobKind
+from engine.limits import Block, Lane, month, next_month
+from engine.scheduler.assignment import Assignment, Note
+from engine.store import QuotaKey, Store
+
+
+class QuotaDesk:
+    """Keeps the run's quota rows in step with the service and the sweep."""
+
+    def __init__(self, store: Store, clock: Clock, assignment: Assignment, note: Note) -> None:
+        self._store = store
+        self._clock = clock
+        self._run = assignment
+        self._note = note
+
+    def keys(self, now: float) -> tuple[QuotaKey, ...]:
+        """The rows that apply at a time; those that the store does not have are not finite."""
+        return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, now)
+
+    async def observe(self) -> bool:
+        """Ask the service for its quota and set the sweep's own caps; whether the service answered."""
+        now = self._clock.now()
+        limits = self._run.limits
+        for key, allotted in (
+            (_tests_cap(self._run.run, now), limits.quota_tests),
+            (_requests_cap(self._run.run), limits.requests),
+        ):
+            if allotted is not None:
+                await self._store.cap_quota(key, allotted=allotted)
+        if self._run.ask_quota is None or not self._run.kind.uses_quota:
+            return False
+        try:
+            offered = await self._run.ask_quota()
+        except JobError as error:
+            # Not to know the quota is no reason not to start: the service itself refuses what is over.
+            await self._note("quota", f"the quota could not be asked for: {error}")
+            return False
+        if offered is None:
+            return False
+        await self._store.refresh_quota(
+            QuotaKey(name=self._run.account, period=month(now)),
+            allotted=offered.allotted,
+            used=offered.used,
+        )
+        return True
+
+    async def has_more(self, short: list[Lane]) -> bool:
+        """Whether the service, asked again, has quota for lanes that had none."""
+        keys = self.keys(self._clock.now())
+        before = await self._store.quotas(keys)
+        if not await self.observe():
+            return False
+        after = await self._store.quotas(keys)
+        gained = any(
+            after[name].room > before[name].room for name in after if name in before
+        ) or bool(set(after) - set(before))
+        for lane in short if gained else ():
+            lane.block = None if lane.block is Block.QUOTA else lane.block
+            lane.next_at = 0.0
+        return gained
+
+    def resumes_at(self, now: float) -> float | None:
+        """When there will be quota again; None where only a higher cap can help."""
+        return None if self._run.limits.requests is not None else next_month(now)
+
+    async def describe(self, short: list[Lane], now: float) -> str:
+        """What is used up, in words, with what the service said of it."""
+        told = [lane.why for lane in short if lane.block is Block.QUOTA and lane.why]
+        rows = await self._store.quotas(self.keys(now))
+        parts = [
+            f"{name}: {state.used + state.overrun} of {state.allotted} used"
+            for (name, _), state in sorted(rows.items())
+        ]
+        return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
+
+
+def quota_keys(
+    kind: JobKind, limits: Limits, run: str, account: str, now: float
+) -> tuple[QuotaKey, ...]:
+    """The quota rows that apply to a run at a time; one that the store does not have is not finite."""
+    keys = []
+    if kind.uses_quota:
+        keys.append(QuotaKey(name=account, period=month(now)))
+        if limits.quota_tests is not None:
+            keys.append(_tests_cap(run, now))
+    if limits.requests is not None:
+        keys.append(_requests_cap(run))
+    return tuple(keys)
+
+
+def _tests_cap(run: str, now: float) -> QuotaKey:
+    return QuotaKey(name=f"run {run}", period=month(now))
+
+
+def _requests_cap(run: str) -> QuotaKey:
+    return QuotaKey(name=f"requests of {run}", period="run", counts_requests=True)

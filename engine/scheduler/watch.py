@@ -1,0 +1,76 @@
+"""What other processes do to a run: a pause, a cancel, new jobs, a death."""
+
+import logging
+from typing import Protocol
+
+from anyio.abc import TaskStatus
+
+from engine.clock import Clock
+from engine.core.errors import NightsweepError
+from engine.core.status import RunState, StopReason
+from engine.limits import Lanes
+from engine.scheduler.assignment import Assignment, Note
+from engine.settings import Settings
+from engine.store import RunLook, Store
+
+logger = logging.getLogger(__name__)
+
+
+class Watched(Protocol):
+    """The scheduler, as far as others may change its course."""
+
+    lanes: Lanes
+
+    def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None: ...
+
+    async def refresh(self) -> None: ...
+
+
+class Watch:
+    """Looks at the store every second or so, and beats this worker's heart."""
+
+    def __init__(
+        self, store: Store, clock: Clock, settings: Settings, assignment: Assignment, note: Note
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._run = assignment
+        self._note = note
+
+    async def run(self, watched: Watched, *, task_status: TaskStatus[None]) -> None:
+        """Notice what other processes do: a pause, a cancel, new jobs, a death."""
+        task_status.started()
+        seen: RunLook | None = None
+        beat_at = self._clock.now() + self._settings.heartbeat_s
+        while True:
+            await self._clock.sleep(self._settings.poll_s)
+            try:
+                if self._clock.now() >= beat_at:
+                    await self._store.beat()
+                    beat_at = self._clock.now() + self._settings.heartbeat_s
+                seen = await self._look(watched, seen)
+            except NightsweepError as error:
+                # A store that is held or full for a moment: the writer says so where it matters.
+                logger.warning("cannot look at the store: %s", error)
+
+    async def _look(self, watched: Watched, seen: RunLook | None) -> RunLook:
+        run = await self._store.look(self._run.run_id)
+        if run.state is RunState.PAUSED:
+            watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
+        elif run.state is RunState.CANCELLED:
+            watched.stop(StopReason.CANCELLED, "cancelled")
+        others = await self._store.other_workers()
+        if others:
+            await self.reclaim()
+            watched.lanes.observe_elsewhere(await self._store.running_elsewhere(self._run.run_id))
+        if others or run != seen:
+            await watched.refresh()
+        return run
+
+    async def reclaim(self) -> None:
+        """Take back what dead processes were doing."""
+        again, spent = await self._store.reclaim_from_dead(attempts=self._run.retry.attempts)
+        if again or spent:
+            message = f"{again} jobs of a process that died are sent again"
+            await self._note("reclaimed", message + (f", {spent} have failed" if spent else ""))

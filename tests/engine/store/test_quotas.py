@@ -1,0 +1,252 @@
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.core.quota import QuotaState
+from engine.store import Claimed, QuotaKey, RunRow, Store, open_store
+from engine.store.quotas import GUESS_TESTS
+from engine.testing import FakeClock
+from tests.engine.store.processes import child
+from tests.engine.store.scenes import (
+    NOW,
+    answer,
+    claim,
+    failed,
+    given_back,
+    grants,
+    new_job,
+    rows,
+    submit,
+    succeeded,
+)
+
+TESTS = QuotaKey(name="key", period="2027-01")
+REQUESTS = QuotaKey(name="requests", period="run", counts_requests=True)
+
+
+async def state(store: Store, key: QuotaKey = TESTS) -> QuotaState:
+    return (await store.quotas([key]))[key.name, key.period]
+
+
+def scores(count: int) -> Sequence[float]:
+    return [0.9] * count
+
+
+async def settle(store: Store, run: RunRow, job: Claimed, tests: int) -> None:
+    answered = succeeded(job, run, answer=answer(*scores(tests)), reserved=True)
+    assert await store.settle(answered)
+
+
+async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    run = await submit(store, *(new_job(number) for number in range(5)))
+
+    [first] = await grants(store, run, quotas=[TESTS])
+    [waiting] = await grants(store, run, quotas=[TESTS])
+    held = await state(store)
+    await settle(store, run, first.jobs[0], 7)
+    [rest] = await grants(store, run, quotas=[TESTS])
+
+    assert len(first.jobs) == 1
+    assert (first.why, first.next_at) == ("first answer", float("inf"))
+    assert waiting.jobs == ()
+    assert (waiting.why, waiting.empty_classes) == ("first answer", frozenset())
+    assert held == QuotaState(allotted=1_000, reserved=GUESS_TESTS)
+    assert [job.reserved for job in rest.jobs] == [7] * 4
+    assert await state(store) == QuotaState(allotted=1_000, used=7, reserved=28)
+
+
+async def test_a_first_job_that_got_no_answer_is_followed_by_another(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    run = await submit(store, new_job("one"), new_job("other"))
+    [first] = await claim(store, run, quotas=[TESTS])
+
+    await store.settle(failed(first, run, reserved=True, charged=False))
+
+    assert len(await claim(store, run, quotas=[TESTS])) == 1
+
+
+async def test_each_class_sends_a_first_job_of_its_own(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    run = await submit(
+        store, *(new_job((name, n), cost_class=name) for name in ("x", "y") for n in range(3))
+    )
+
+    first = await claim(store, run, classes=("x", "y"), quotas=[TESTS])
+
+    assert sorted(job.cost_class for job in first) == ["x", "y"]
+
+
+async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=50)
+    run = await submit(store, *(new_job(number, expected_tests=20) for number in range(5)))
+
+    [grant] = await grants(store, run, quotas=[TESTS])
+
+    assert len(grant.jobs) == 2
+    assert grant.why == "quota"
+    assert await state(store) == QuotaState(allotted=50, reserved=40)
+
+
+async def test_what_surely_was_not_sent_gives_its_quota_back(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=50)
+    run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
+    one, other = await claim(store, run, quotas=[TESTS])
+
+    await store.settle(given_back(one, run, reserved=True, charged=False))
+    await store.settle(given_back(other, run, reserved=True, charged=True))
+
+    assert await state(store) == QuotaState(allotted=50, used=20)
+
+
+async def test_an_answer_that_cost_more_than_is_left_is_an_overrun(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=10)
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run, quotas=[TESTS])
+
+    await settle(store, run, job, 15)
+    over = await state(store)
+    await store.refresh_quota(TESTS, allotted=20, used=15)
+
+    assert over == QuotaState(allotted=10, used=10, overrun=5)
+    assert await state(store) == QuotaState(allotted=20, used=15)
+
+
+async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=12)
+    run = await submit(store, new_job("one"), new_job("other", cost_class="unknown"))
+    [job] = await claim(store, run, quotas=[TESTS])
+    await settle(store, run, job, 10)
+
+    [grant] = await grants(store, run, classes=("unknown",), quotas=[TESTS])
+
+    assert (grant.jobs, grant.why) == ((), "quota")
+
+
+async def test_a_cap_on_requests_counts_each_job_once(store: Store) -> None:
+    await store.cap_quota(REQUESTS, allotted=3)
+    run = await submit(store, *(new_job(number) for number in range(5)))
+
+    jobs = await claim(store, run, quotas=[REQUESTS])
+    await settle(store, run, jobs[0], 40)
+    await store.settle(given_back(jobs[1], run, reserved=True, charged=False))
+
+    assert len(jobs) == 3
+    assert await state(store, REQUESTS) == QuotaState(allotted=3, used=1, reserved=1)
+    assert len(await claim(store, run, quotas=[REQUESTS])) == 1
+
+
+async def test_two_quotas_are_kept_at_once(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=100)
+    await store.cap_quota(REQUESTS, allotted=9)
+    run = await submit(store, *(new_job(number, expected_tests=30) for number in range(9)))
+
+    assert len(await claim(store, run, quotas=[TESTS, REQUESTS])) == 3
+    assert (await state(store, REQUESTS)).reserved == 3
+
+
+async def test_a_quota_that_nobody_tells_of_is_not_finite(store: Store) -> None:
+    run = await submit(store, *(new_job(number) for number in range(5)))
+
+    assert len(await claim(store, run, quotas=[TESTS])) == 5
+
+
+async def test_what_a_dead_process_held_counts_as_spent(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=50)
+    await submit(store, new_job("one", expected_tests=20))
+    script = """
+async def main():
+    async with open_store(PATH, SystemClock()) as store:
+        run = await store.find_run("run")
+        await claim(store, run, quotas=[QuotaKey(name="key", period="2027-01")])
+        say("claimed")
+        await anyio.sleep_forever()
+"""
+    with child(store.path, script) as dead:
+        assert dead.line() == "claimed"
+        dead.kill()
+
+    await store.reclaim_from_dead(attempts=6)
+
+    assert await state(store) == QuotaState(allotted=50, used=20)
+    assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
+
+
+async def test_a_lower_cap_keeps_what_is_used_and_lifting_it_forgets_it(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=50)
+    run = await submit(store, new_job("one", expected_tests=20))
+    [job] = await claim(store, run, quotas=[TESTS])
+
+    await store.cap_quota(TESTS, allotted=10)
+    lowered = await state(store)
+    await store.cap_quota(TESTS, allotted=None)
+    held = await store.quotas([TESTS])
+    await settle(store, run, job, 20)
+    await store.cap_quota(TESTS, allotted=None)
+
+    assert lowered == QuotaState(allotted=10, reserved=10)
+    assert held != {}
+    assert await store.quotas([TESTS]) == {}
+
+
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("claim"), st.integers(1, 4), st.just(0)),
+        st.tuples(st.just("answer"), st.integers(0, 9), st.integers(0, 60)),
+        st.tuples(st.just("fail"), st.integers(0, 9), st.just(0)),
+        st.tuples(st.just("give back"), st.integers(0, 9), st.just(0)),
+        st.tuples(st.just("late"), st.integers(0, 9), st.integers(0, 60)),
+        st.tuples(st.just("refresh"), st.integers(0, 200), st.integers(0, 250)),
+        st.tuples(st.just("cap"), st.integers(0, 200), st.just(0)),
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(moves, st.booleans())
+def test_quota_is_never_over_committed_whatever_is_interleaved(
+    script: list[tuple[str, int, int]], known: bool
+) -> None:
+    async def play(folder: Path) -> None:
+        async with open_store(folder / "store.db", FakeClock(NOW)) as store:
+            await store.cap_quota(TESTS, allotted=120)
+            await store.cap_quota(REQUESTS, allotted=12)
+            expected = 15 if known else None
+            run = await submit(store, *(new_job(n, expected_tests=expected) for n in range(20)))
+            flying: list[Claimed] = []
+            landed: list[Claimed] = []
+            for move, number, tests in script:
+                if move == "claim":
+                    flying += await claim(store, run, number, quotas=[TESTS, REQUESTS])
+                elif move == "refresh":
+                    await store.refresh_quota(TESTS, allotted=number, used=tests)
+                elif move == "cap":
+                    await store.cap_quota(TESTS, allotted=number)
+                elif move == "late" and landed:
+                    job = landed[number % len(landed)]
+                    late = succeeded(job, run, answer=answer(*scores(tests)), reserved=True)
+                    await store.settle(late)
+                elif move in ("answer", "fail", "give back") and flying:
+                    job = flying.pop(number % len(flying))
+                    landed.append(job)
+                    outcome = {
+                        "answer": succeeded(job, run, answer=answer(*scores(tests)), reserved=True),
+                        "fail": failed(job, run, reserved=True),
+                        "give back": given_back(job, run, reserved=True),
+                    }[move]
+                    await store.settle(outcome)
+                for key in (TESTS, REQUESTS):
+                    now = await state(store, key)
+                    assert now.used + now.reserved <= now.allotted
+                assert (await state(store, REQUESTS)).reserved == len(flying)
+            assert rows(store.path, "SELECT count(DISTINCT job_id) FROM reservation") == [
+                (len(flying),)
+            ]
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))

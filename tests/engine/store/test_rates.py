@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.core.rates import GUARD_S, WINDOW_S
+from engine.store import Bucket, Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.processes import child
+from tests.engine.store.scenes import (
+    NOW,
+    claim,
+    given_back,
+    grants,
+    new_job,
+    rows,
+    submit,
+)
+
+RATE = 60
+KEY = Bucket(name="key", rate_per_min=RATE)
+
+
+def most_in_a_window(slots: list[float]) -> int:
+    """The most starts in any 60 s, the first slot used as late as its guard allows, the others early."""
+    ordered = sorted(slots)
+    return max(
+        sum(first <= other < first + WINDOW_S + GUARD_S for other in ordered) for first in ordered
+    )
+
+
+async def test_no_window_sees_more_than_its_rate_over_a_restart(path: Path) -> None:
+    clock = FakeClock(NOW)
+    starts: list[float] = []
+
+    for _ in range(4):
+        async with open_store(path, clock) as store:
+            run = await submit(store, *(new_job(number) for number in range(400)))
+            end = clock.now() + 40.0
+            while clock.now() < end:
+                [grant] = await grants(store, run, now=clock.now(), buckets=[KEY], horizon_s=0.2)
+                starts += [job.start_at for job in grant.jobs]
+                assert grant.next_at is not None
+                clock._now = max(grant.next_at, clock.now() + 0.05)
+
+    assert most_in_a_window(starts) <= RATE
+    assert len(starts) >= 0.95 * RATE * 160 / 60
+
+
+async def test_a_lane_keeps_the_keys_rate_and_its_own(store: Store) -> None:
+    run = await submit(
+        store, *(new_job((lane, n), lane=lane) for lane in ("a", "b") for n in range(9))
+    )
+    slow = Bucket(name="a's own", rate_per_min=1)
+
+    [first] = await grants(store, run, lanes=("a",), buckets=[KEY, slow])
+    [second] = await grants(store, run, now=NOW + 5, lanes=("a",), buckets=[KEY, slow])
+    [other] = await grants(store, run, now=NOW + 5, lanes=("b",), buckets=[KEY])
+
+    assert len(first.jobs) == 1
+    assert second.jobs == ()
+    assert second.why == "rate"
+    assert second.next_at == pytest.approx(NOW + 60.255)
+    assert len(other.jobs) == 1
+
+
+async def test_a_retry_after_holds_every_process(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"), new_job("other"))
+    model = Bucket(name="key model")
+    [job] = await claim(store, run, 1, buckets=[model])
+
+    await store.settle(given_back(job, run, blocked={"key model": NOW + 90.0}))
+    await store.settle(given_back(job, run, blocked={"key model": NOW + 30.0}))
+
+    async with open_store(path, clock) as other:
+        [held] = await grants(other, run, now=NOW + 89.0, buckets=[model])
+        [free] = await grants(other, run, now=NOW + 90.0, buckets=[model])
+        assert await other.blocked_until(["key model", "unknown"]) == {"key model": NOW + 90.0}
+
+    assert (held.jobs, held.next_at, held.why) == ((), NOW + 90.0, "held by the service")
+    assert len(free.jobs) == 2
+
+
+async def test_a_clock_that_was_set_back_by_an_hour_blocks_for_about_a_minute(
+    store: Store,
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    once = Bucket(name="key", rate_per_min=1)
+    await claim(store, run, 1, buckets=[once])
+
+    [early] = await grants(store, run, 1, now=NOW - 3600.0, buckets=[once])
+    [late] = await grants(store, run, 1, now=NOW - 3600.0 + 70.0, buckets=[once])
+
+    assert early.jobs == ()
+    assert len(late.jobs) == 1
+
+
+async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClock) -> None:
+    target = Bucket(name="permit target", rate_per_min=2)
+
+    first = await store.take_permit(target)
+    refused = await store.take_permit(target)
+    clock._now = refused
+    second = await store.take_permit(target)
+
+    assert first == NOW
+    assert refused > NOW
+    assert second == refused
+
+
+FAST = """
+RATE = 600
+SCALE = 60.0
+
+class FastClock(SystemClock):
+    # A minute in a second: the same to both processes, as they share the machine's clock.
+    def __init__(self):
+        super().__init__()
+        self.origin = float(sys.argv[2])
+
+    def now(self):
+        return self.origin + (super().now() - self.origin) * SCALE
+
+async def main():
+    clock = FastClock()
+    async with open_store(PATH, clock) as store:
+        run = await store.find_run("run")
+        bucket = Bucket(name="key", rate_per_min=RATE)
+        say("open")
+        end = clock.now() + 180.0
+        while clock.now() < end:
+            def decide(_):
+                return request(store, run, 20, now=clock.now(), buckets=[bucket], horizon_s=1.0)
+            [grant] = await store.claim(decide)
+            wait = max(0.0, (grant.next_at or 0.0) - clock.now())
+            await clock.sleep(min(1.0, wait) / SCALE)
+"""
+
+
+async def test_two_processes_on_one_file_keep_one_rate_between_them(path: Path) -> None:
+    clock = FakeClock(NOW)
+    async with open_store(path, clock) as store:
+        await submit(store, *(new_job(number) for number in range(4_000)))
+
+    origin = str(SystemClock().now())
+
+    with child(path, FAST, origin) as one, child(path, FAST, origin) as other:
+        assert (one.line(), other.line()) == ("open", "open")
+        assert (one.end(), other.end()) == (0, 0)
+
+    starts = rows(path, "SELECT worker, sent_at FROM attempt")
+    assert len({worker for worker, _ in starts}) == 2
+    assert most_in_a_window([at for _, at in starts]) <= 600
+    assert len(starts) > 900

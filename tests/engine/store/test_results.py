@@ -1,0 +1,256 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from engine.core.errors import StoreError
+from engine.core.states import State
+from engine.core.status import RunState, StopReason
+from engine.store import NewJob, Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.scenes import (
+    NOW,
+    answer,
+    begin,
+    claim,
+    failed,
+    grants,
+    new_job,
+    retried,
+    rows,
+    submit,
+    succeeded,
+)
+
+
+async def scene(store: Store) -> int:
+    """Three lanes in all states; the run's id."""
+    run = await submit(
+        store,
+        *(new_job((lane, n), 0.7, [0.3, 0.7], lane=lane) for lane in ("a", "b") for n in range(6)),
+        new_job("plain", lane="c"),
+    )
+    for lane in ("a", "b"):
+        one, other, third, fourth = await claim(store, run, 4, lanes=(lane,))
+        await store.settle(succeeded(one, run, answer=answer(0.1, 0.5, 0.9, threshold=0.7)))
+        await store.settle(failed(other, run, error=f"no {lane}"))
+        await store.settle(retried(third, run, due_at=NOW + 30))
+        del fourth
+    return run.id
+
+
+async def test_totals_are_what_counting_the_rows_gives(store: Store) -> None:
+    run_id = await scene(store)
+
+    totals = await store.totals(run_id)
+
+    counted = rows(store.path, "SELECT state, count(*), sum(cell_count) FROM job GROUP BY state")
+    assert {str(s): n for s, n in totals.jobs.items() if n} == {s: n for s, n, _ in counted}
+    assert {str(s): n for s, n in totals.cells.items() if n} == {s: n for s, _, n in counted}
+    assert sum(totals.jobs.values()) == 13
+    assert sum(totals.cells.values()) == 25
+    assert totals.lanes["a"][State.WAITING] == 1
+    assert (totals.passed, totals.failed, totals.tests) == (2, 4, 6)
+    assert sorted(totals.errors) == [("no a", 1), ("no b", 1)]
+    assert totals.sent_last_minute == 8
+
+
+async def test_the_totals_of_a_run_with_nothing_in_it_are_zero(store: Store) -> None:
+    run = await begin(store)
+
+    totals = await store.totals(run.id)
+
+    assert set(totals.jobs.values()) == {0}
+    assert (totals.passed, totals.failed, totals.tests, totals.lanes) == (0, 0, 0, {})
+
+
+async def test_requests_of_the_last_minute_are_forgotten_after_it(
+    store: Store, clock: FakeClock
+) -> None:
+    run_id = await scene(store)
+
+    await clock.advance(61.0)
+
+    assert (await store.totals(run_id)).sent_last_minute == 0
+
+
+async def test_jobs_are_read_page_by_page_and_none_is_missed(store: Store) -> None:
+    run = await submit(store, *(new_job(number) for number in range(2_001)))
+
+    names = [row.labels["name"] async for row in store.job_rows(run.id)]
+
+    assert names == list(range(2_001))
+
+
+async def test_a_job_row_tells_all_that_is_known(store: Store) -> None:
+    run_id = await scene(store)
+
+    first, *_ = [row async for row in store.job_rows(run_id)]
+
+    assert (first.state, first.threshold, first.cells) == (State.SUCCEEDED, 0.7, (0.3, 0.7))
+    assert (first.passed, first.failed, first.scores) == (1, 2, (0.1, 0.5, 0.9))
+    assert (first.error, first.reused) == (None, False)
+
+
+async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClock) -> None:
+    await submit(store, new_job("one"), name="first")
+    await clock.advance(1.0)
+    await submit(store, new_job("one"), new_job("other"), name="second")
+
+    listed = await store.runs()
+
+    assert [(run.name, jobs[State.PENDING]) for run, jobs in listed] == [
+        ("second", 2),
+        ("first", 1),
+    ]
+    latest = await store.find_run(None)
+    assert latest is not None
+    assert latest.name == "second"
+    assert await store.find_run("third") is None
+
+
+async def test_a_runs_state_is_told_to_other_processes(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await begin(store)
+    before = await store.look(run.id)
+
+    async with open_store(path, clock) as other:
+        await other.set_state(
+            run.id, RunState.PAUSED, reason=StopReason.PAUSED, message="paused", resume_at=NOW
+        )
+        await other.set_state(run.id, RunState.ACTIVE, unless=(RunState.PAUSED,))
+
+    after = await store.look(run.id)
+    found = await store.find_run("run")
+    assert found is not None
+    assert (before.state, after.state) == (RunState.ACTIVE, RunState.PAUSED)
+    assert after.workers == before.workers + 1
+    assert (found.reason, found.message, found.resume_at) == ("paused", "paused", NOW)
+
+
+async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) -> None:
+    run = await begin(store)
+    key = {"case": "one", "seed": 1}
+
+    await store.keep_call(run.id, key, b"the first")
+    await store.keep_call(run.id, key, b"the second")
+
+    assert await store.kept_call(run.id, {"seed": 1, "case": "one"}) == b"the first"
+    assert await store.kept_call(run.id, {"case": "one", "seed": 2}) is None
+
+
+async def test_events_are_told_oldest_first(store: Store) -> None:
+    run = await begin(store)
+    for number in range(5):
+        await store.note(run.id, "kind", f"message {number}", lane="a")
+
+    events = await store.events(run.id, limit=2)
+
+    assert events == [(NOW, "kind", "a", "message 3"), (NOW, "kind", "a", "message 4")]
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 :] = b"\x5a" * (len(content) - 4096 * 3)
+    path.write_bytes(content)
+
+
+async def test_a_database_that_is_damaged_while_it_is_read_is_a_named_error(
+    path: Path, clock: FakeClock
+) -> None:
+    async with open_store(path, clock) as store:
+        run = await submit(store, *(new_job(number) for number in range(500)))
+    damage(path)
+
+    with pytest.raises(StoreError, match="damaged"):
+        async with open_store(path, clock) as store:
+            await store.totals(run.id)
+
+
+@pytest.fixture
+def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
+    """How SQLite finds the rows of each statement that was run since, one line per table."""
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_c: Any, _cursor: Any, text: str, values: Any, _x: Any, many: bool) -> None:
+        if text.startswith(("SELECT", "UPDATE", "DELETE")):
+            statements.append((text, values[0] if many else values))
+
+    def explained() -> list[str]:
+        return [
+            detail
+            for text, values in statements
+            for *_, detail in rows(store.path, f"EXPLAIN QUERY PLAN {text}", *values)
+        ]
+
+    databases = (store._databases._writer, store._databases._reader.sync_engine)
+    for database in databases:
+        event.listen(database, "before_cursor_execute", remember)
+    yield explained
+    for database in databases:
+        event.remove(database, "before_cursor_execute", remember)
+
+
+def searches(plans: list[str], table: str) -> set[str]:
+    """The plans that touch a table, without the constants that vary."""
+    return {line for line in plans if f" {table} " in f"{line} "}
+
+
+async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
+    store: Store, plans: Callable[[], list[str]]
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(3)))
+    [grant] = await grants(store, run)
+    await store.settle(succeeded(grant.jobs[0], run))
+    await store.settle(retried(grant.jobs[1], run, due_at=NOW + 9))
+
+    found = plans()
+
+    assert not [line for line in found if line.startswith("SCAN") and " job" in line], found
+    assert not [line for line in found if "TEMP B-TREE" in line], found
+    assert (
+        "SEARCH job USING INDEX ix_job_claimable"
+        " (run_id=? AND lane=? AND cost_class=? AND due_at<?)"
+    ) in found, found
+    assert (
+        "SEARCH job USING COVERING INDEX ix_job_claimable"
+        " (run_id=? AND lane=? AND cost_class=? AND due_at>?)"
+    ) in found, found
+
+
+async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
+    store: Store, plans: Callable[[], list[str]]
+) -> None:
+    run_id = await scene(store)
+    plans().clear()
+
+    await store.queues(run_id)
+    await store.running_elsewhere(run_id)
+    await store.has_open_jobs(run_id)
+    await store.other_workers()
+    await store.totals(run_id)
+    await store.reclaim_from_dead(attempts=6)
+    await store.look(run_id)
+
+    found = plans()
+    assert not [line for line in found if line.startswith(("SCAN job", "SCAN attempt"))], found
+    assert any("(run_id=? AND (lane,cost_class)>(?,?))" in line for line in found), found
+    assert any("USING INDEX ix_job_running" in line or "ix_job_running" in line for line in found)
+    assert any("COVERING INDEX ix_job_state (run_id=?" in line for line in found), found
+    assert any("INDEX ix_attempt_sent (run_id=? AND sent_at>?" in line for line in found), found
+
+
+async def test_changing_a_sweep_looks_families_up_by_their_index(
+    store: Store, plans: Callable[[], list[str]]
+) -> None:
+    def jobs(*cells: float) -> list[NewJob]:
+        return [new_job(n, max(cells), cells) for n in range(50)]
+
+    await submit(store, *jobs(0.3))
+
+    await submit(store, *jobs(0.3, 0.7), sweep="second")
+
+    assert any("INDEX ix_job_family (family=?)" in line for line in plans()), plans()
