@@ -111,7 +111,8 @@ def variations(text: str, persona: Persona, count: int, chance: Random) -> tuple
     for name in names[:count]:
         # One draw for each mutator: what one takes changes nothing for the next.
         own = Random(chance.getrandbits(64))  # noqa: S311 (variations, not secrets)
-        made.append(Mutation(name, MUTATORS[name](text, persona, own)))
+        # Of a message without a letter nothing may be left: then it stays as it was.
+        made.append(Mutation(name, MUTATORS[name](text, persona, own) or text))
     return tuple(made)
 
 
