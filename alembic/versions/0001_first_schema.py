@@ -149,7 +149,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_job_family",
         "job",
-        ["family"],
+        ["run_id", "family"],
         unique=False,
         sqlite_where=sa.text("family IS NOT NULL"),
         postgresql_where=sa.text("family IS NOT NULL"),

@@ -18,6 +18,9 @@ from engine.store.queue import REMOVED, RUNNING, compress
 from engine.store.requests import Outcome
 from engine.store.schema import answer, attempt, cost, job, result
 
+_ANSWERABLE = sources(Event.SUCCEED)
+_CLAIMABLE = sources(Event.CLAIM)
+
 _DIED = "the process that was working on it died"
 _CLOSED = "interrupted"
 
@@ -89,7 +92,7 @@ class _Standing:
     def takes(self, one: Outcome) -> bool:
         """An answer while there is none yet; anything else only from the claim that holds the job."""
         if one.event is Event.SUCCEED:
-            return self.state in sources(Event.SUCCEED)
+            return self.state in _ANSWERABLE
         return self.state == State.RUNNING and self.fence == one.fence
 
     def settled(self, one: Outcome) -> dict[str, object]:
@@ -117,7 +120,7 @@ class _Standing:
     ) -> dict[str, object]:
         self.state = target(event)
         self.attempts -= given_back
-        if self.cell_count == 0 and self.state in sources(Event.CLAIM):
+        if self.cell_count == 0 and self.state in _CLAIMABLE:
             # The sweep stopped asking for it while it was in flight: there is no other attempt.
             self.state, due_at, error = target(Event.CANCEL), 0.0, REMOVED
         return {

@@ -138,6 +138,7 @@ Index(
 Index("ix_job_state", job.c.run_id, job.c.state, job.c.lane, job.c.cell_count)
 Index(
     "ix_job_family",
+    job.c.run_id,
     job.c.family,
     sqlite_where=text("family IS NOT NULL"),
     postgresql_where=text("family IS NOT NULL"),

@@ -1,9 +1,11 @@
 import ast
 import re
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
@@ -110,19 +112,69 @@ def test_a_store_is_marked_as_ours(tmp_path: Path) -> None:
     assert mode == "wal"
 
 
-def test_a_migration_that_breaks_references_changes_nothing(tmp_path: Path) -> None:
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table("half", sa.Column("id", sa.Integer(), primary_key=True))
+    op.execute("{statement}")
+
+
+def downgrade() -> None:
+    op.drop_table("half")
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("INSERT INTO nowhere VALUES (1)", "no such table"),
+        ("UPDATE event SET run_id = 99", "would break 1 references"),
+    ],
+)
+def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, message: str
+) -> None:
     path = migrated(tmp_path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.execute("INSERT INTO event (at, kind, message) VALUES (1, 'kind', 'kept')")
         connection.commit()
     before = schema_of(path)
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0002_next.py").write_text(NEXT.format(statement=statement))
+    monkeypatch.setattr("engine.store.migrate.migrations_folder", lambda: folder)
+    monkeypatch.setattr("engine.store.migrate.HEAD", "0002")
 
-    try:
+    with pytest.raises(StoreError, match=message):
         migrate(path, tmp_path / "lock")
-    except StoreError as error:
-        message = str(error)
-    else:
-        message = ""
 
-    assert "newer version" in message
     assert schema_of(path) == before
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
+        assert connection.execute("SELECT run_id, message FROM event").fetchall() == [
+            (None, "kept")
+        ]
+
+
+def test_an_older_store_is_brought_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = migrated(tmp_path)
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "versions" / "0002_next.py").write_text(NEXT.format(statement="SELECT 1"))
+    monkeypatch.setattr("engine.store.migrate.migrations_folder", lambda: folder)
+    monkeypatch.setattr("engine.store.migrate.HEAD", "0002")
+
+    migrate(path, tmp_path / "lock")
+    migrate(path, tmp_path / "lock")
+
+    assert "half" in schema_of(path)

@@ -1,0 +1,310 @@
+"""The store against a model that fits on a page, whatever happens in whatever order."""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
+
+from engine.core.states import Event, State, sources, target
+from engine.store import Claimed, Outcome, QuotaKey, Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.scenes import (
+    NOW,
+    answer,
+    claim,
+    failed,
+    given_back,
+    new_job,
+    retried,
+    rows,
+    submit,
+    succeeded,
+)
+
+ATTEMPTS = 3
+QUOTA = QuotaKey(name="key", period="2027-01")
+
+
+@dataclass(slots=True)
+class Modelled:
+    """A job as it must be."""
+
+    state: State = State.PENDING
+    fence: int = 0
+    attempts: int = 0
+    due_at: float = 0.0
+    owner: str | None = None
+    answers: int = 0
+
+    def apply(self, event: Event) -> None:
+        self.state = target(event)
+        self.owner = None
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Two workers on one file; either may be lost at any time and is then replaced by another."""
+
+    held = Bundle("held")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = Path(self.folder.name) / "store.db"
+        self.clock = FakeClock(NOW)
+        self.now = NOW
+        self.jobs: dict[int, Modelled] = {}
+        self.hosts: list[Host] = []
+
+    def play(self, coroutine: Any) -> Any:
+        return self.runner.run(coroutine)
+
+    @initialize()
+    def open(self) -> None:
+        self.hosts = [self.play(Host.open(self.path, self.clock)) for _ in range(2)]
+        self.play(self.hosts[0].store.cap_quota(QUOTA, allotted=400))
+        self.run_row = self.play(submit(self.hosts[0].store))
+        self.add(2)
+
+    def store(self, worker: int) -> Store:
+        return self.hosts[worker].store
+
+    @rule(happening=st.sampled_from(["add", "die", "cancel", "requeue"]), worker=st.integers(0, 1))
+    def disturb(self, happening: str, worker: int) -> None:
+        """One rule for what is rare, so that jobs are claimed and settled most of the time."""
+        match happening:
+            # Few jobs, so that much happens to each of them.
+            case "add" if len(self.jobs) < 4:
+                self.add(1)
+            case "die":
+                self.die(worker)
+            case "cancel":
+                self.cancel(worker)
+            case _:
+                self.requeue(worker, {State.FAILED, State.CANCELLED, State.RUNNING})
+
+    def add(self, count: int) -> None:
+        first = len(self.jobs)
+        names = range(first, first + count)
+        new = [new_job(name, expected_tests=5) for name in names]
+        self.play(self.store(0).add_jobs(self.run_row, new, reuse=False))
+        for (job_id,) in rows(self.path, "SELECT id FROM job ORDER BY id")[first:]:
+            self.jobs[job_id] = Modelled()
+
+    @rule(target=held, worker=st.integers(0, 1), count=st.integers(1, 3))
+    def claim(self, worker: int, count: int) -> Any:
+        return multiple(*self.claimed(worker, count))
+
+    @rule(target=held, worker=st.integers(0, 1), seconds=st.integers(1, 9))
+    def claim_later(self, worker: int, seconds: int) -> Any:
+        self.now += seconds
+        return multiple(*self.claimed(worker, 4))
+
+    def claimed(self, worker: int, count: int) -> list[Claimed]:
+        store = self.store(worker)
+        due = sorted(
+            (job.due_at, job_id)
+            for job_id, job in self.jobs.items()
+            if job.state in sources(Event.CLAIM) and job.due_at <= self.now
+        )
+        claimed: list[Claimed] = self.play(
+            claim(store, self.run_row, count, now=self.now, quotas=[QUOTA])
+        )
+
+        assert [job.id for job in claimed] == [job_id for _, job_id in due[: len(claimed)]]
+        assert len(claimed) == min(count, len(due)) or self.quota().room < 5
+        for job in claimed:
+            model = self.jobs[job.id]
+            model.apply(Event.CLAIM)
+            model.owner = store.worker_id
+            model.fence += 1
+            model.attempts += 1
+            assert (job.fence, job.attempt) == (model.fence, model.attempts)
+        return claimed
+
+    @rule(job=held, worker=st.integers(0, 1))
+    def succeed(self, job: Claimed, worker: int) -> None:
+        """Whoever still has the answer brings it, in time, late or again."""
+        model = self.jobs[job.id]
+        counts = model.state in sources(Event.SUCCEED)
+
+        outcome = succeeded(job, self.run_row, answer=answer(0.1, 0.9), reserved=True)
+        assert self.settle(worker, outcome) is counts
+
+        if counts:
+            model.apply(Event.SUCCEED)
+            model.answers += 1
+            model.due_at = 0.0
+
+    @rule(job=held, worker=st.integers(0, 1), delay_s=st.integers(0, 5))
+    def retry_later(self, job: Claimed, worker: int, delay_s: int) -> None:
+        due_at = self.now + delay_s
+        outcome = retried(job, self.run_row, due_at=due_at, reserved=True)
+        self.negative(job, worker, outcome, Event.RETRY_LATER)
+
+    @rule(job=held, worker=st.integers(0, 1))
+    def give_back(self, job: Claimed, worker: int) -> None:
+        outcome = given_back(job, self.run_row, reserved=True)
+        self.negative(job, worker, outcome, Event.GIVE_BACK)
+
+    @rule(job=held, worker=st.integers(0, 1))
+    def fail(self, job: Claimed, worker: int) -> None:
+        self.negative(job, worker, failed(job, self.run_row, reserved=True), Event.FAIL)
+
+    def negative(self, job: Claimed, worker: int, outcome: Outcome, event: Event) -> None:
+        model = self.jobs[job.id]
+        counts = model.state is State.RUNNING and model.fence == job.fence
+
+        assert self.settle(worker, outcome) is counts
+
+        if counts:
+            model.apply(event)
+            model.due_at = outcome.due_at
+            model.attempts -= event is Event.GIVE_BACK
+
+    def settle(self, worker: int, outcome: Outcome) -> bool:
+        return bool(self.play(self.store(worker).settle(outcome)))
+
+    def die(self, worker: int) -> None:
+        """A worker is lost without a word; the other finds out, and a new one takes its place."""
+        dead = self.hosts[worker]
+        lost = [job for job in self.jobs.values() if job.owner == dead.store.worker_id]
+        self.play(dead.die())
+
+        taken = self.play(self.store(1 - worker).reclaim_from_dead(attempts=ATTEMPTS))
+
+        spent = 0
+        for job in lost:
+            is_spent = job.attempts >= ATTEMPTS
+            spent += is_spent
+            job.apply(Event.FAIL if is_spent else Event.RECLAIM)
+            job.due_at = 0.0
+        assert taken == (len(lost) - spent, spent)
+        self.hosts[worker] = self.play(Host.open(self.path, self.clock))
+
+    def cancel(self, worker: int) -> None:
+        open_jobs = [job for job in self.jobs.values() if job.state in sources(Event.CLAIM)]
+
+        assert self.play(self.store(worker).cancel(self.run_row.id)) == len(open_jobs)
+
+        for job in open_jobs:
+            job.apply(Event.CANCEL)
+            job.due_at = 0.0
+
+    def requeue(self, worker: int, which: set[State]) -> None:
+        chosen = [
+            job
+            for job in self.jobs.values()
+            if job.state in which and job.state in sources(Event.REQUEUE)
+        ]
+
+        assert self.play(self.store(worker).requeue(self.run_row.id, which)) == len(chosen)
+
+        for job in chosen:
+            job.apply(Event.REQUEUE)
+            job.attempts = 0
+            job.due_at = 0.0
+
+    def quota(self) -> Any:
+        return self.play(self.store(0).quotas([QUOTA]))[QUOTA.name, QUOTA.period]
+
+    @precondition(lambda self: self.hosts)
+    @invariant()
+    def states_agree(self) -> None:
+        found = rows(
+            self.path, "SELECT id, state, owner, fence, attempts, due_at FROM job ORDER BY id"
+        )
+        assert found == [
+            (job_id, job.state, job.owner, job.fence, job.attempts, job.due_at)
+            for job_id, job in sorted(self.jobs.items())
+        ]
+
+    @precondition(lambda self: self.hosts)
+    @invariant()
+    def nothing_succeeds_twice(self) -> None:
+        found = dict(rows(self.path, "SELECT job_id, count(*) FROM result GROUP BY job_id"))
+        assert found == {job_id: 1 for job_id, job in self.jobs.items() if job.answers}
+        assert all(job.answers <= 1 for job in self.jobs.values())
+
+    @precondition(lambda self: self.hosts)
+    @invariant()
+    def each_running_job_has_a_live_owner(self) -> None:
+        alive = {host.store.worker_id for host in self.hosts}
+        owners = {
+            owner for (owner,) in rows(self.path, "SELECT owner FROM job WHERE state = 'running'")
+        }
+        assert owners <= alive
+
+    @precondition(lambda self: self.hosts)
+    @invariant()
+    def what_is_held_is_what_is_reserved(self) -> None:
+        [[held, reserved]] = rows(
+            self.path,
+            "SELECT (SELECT coalesce(sum(held), 0) FROM reservation), reserved FROM quota",
+        )
+        assert held == reserved
+
+    @precondition(lambda self: self.hosts)
+    @invariant()
+    def each_claim_has_its_attempt(self) -> None:
+        fences = dict(rows(self.path, "SELECT job_id, max(fence) FROM attempt GROUP BY job_id"))
+        assert fences == {job_id: job.fence for job_id, job in self.jobs.items() if job.fence}
+
+    def teardown(self) -> None:
+        for host in self.hosts:
+            self.play(host.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+
+class Host:
+    """A store that stays open between two runs of the event loop, in a task of its own."""
+
+    def __init__(self) -> None:
+        self.store: Store
+        self._closing = asyncio.Event()
+        self._task: asyncio.Task[None]
+
+    @classmethod
+    async def open(cls, path: Path, clock: FakeClock) -> "Host":
+        host = cls()
+        opened = asyncio.Event()
+
+        async def stay() -> None:
+            async with open_store(path, clock) as host.store:
+                opened.set()
+                await host._closing.wait()
+
+        host._task = asyncio.create_task(stay())
+        await opened.wait()
+        return host
+
+    async def close(self) -> None:
+        self._closing.set()
+        await self._task
+
+    async def die(self) -> None:
+        """What is left of a process after SIGKILL: a free lock and no word of goodbye."""
+
+        async def say_nothing() -> None:
+            self.store._writer.close()
+
+        self.store.sign_off = say_nothing  # type: ignore[method-assign]
+        await self.close()
+
+
+TestStore = StoreMachine.TestCase
+TestStore.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
