@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from math import inf
 from zoneinfo import ZoneInfo
 
@@ -189,7 +190,12 @@ def opens_at(window: Window | None, now: float) -> float:
 
 def month(now: float) -> str:
     """The quota period that a time falls into, such as `2026-11` (UTC)."""
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
+    return _month_of_hour(int(now // 3600))
+
+
+@lru_cache(maxsize=8)
+def _month_of_hour(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m")
 
 
 def next_month(now: float) -> float:

@@ -197,7 +197,8 @@ class Run:
         )
         return NewJob(
             key=spec.key,
-            family=spec.family if folds else None,
+            family=spec.family,
+            folds=folds,
             lane=spec.lane,
             cost_class=spec.cost_class,
             expected_tests=spec.expected_tests,

@@ -1,6 +1,11 @@
 """Settings for all tests: the same examples on every run and every machine."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from jobs.chat import model_file
 
 # Machines are noisy: how long an example takes says nothing of the code.
 settings.register_profile(
@@ -10,3 +15,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def built_in_model() -> Path:
+    """The built-in model, fetched as a user would fetch it. Without it tests fail; none is skipped."""
+    return model_file.download()

@@ -12,7 +12,6 @@ from engine import open_engine
 async def open_and_migrate_a_store() -> None:
     async with open_engine("smoke.db") as engine:
         assert await engine.runs() == []
-    assert Path("smoke.db").stat().st_mode & 0o777 == 0o600
 
 
 def main() -> None:
@@ -20,6 +19,7 @@ def main() -> None:
 
     assert "site-packages" in engine.__file__, f"not the installed package: {engine.__file__}"
     anyio.run(open_and_migrate_a_store)
+    assert Path("smoke.db").stat().st_mode & 0o777 == 0o600
     command = Path(sys.executable).with_name("nightsweep")
     for arguments in (["--help"], ["--version"], ["runs", "--store", "smoke.db", "--json"]):
         subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603

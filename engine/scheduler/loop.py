@@ -109,6 +109,7 @@ class Scheduler:
             if self._run.limits.deadline is not None and now >= self._run.limits.deadline:
                 self.stop(StopReason.DEADLINE, "the sweep's deadline has passed")
                 continue
+            await self._quota.turn_month(now)
             self._health.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
                 self._start(jobs, await self._store.claim(self._decide))

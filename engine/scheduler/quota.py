@@ -17,6 +17,7 @@ class QuotaDesk:
         self._clock = clock
         self._run = assignment
         self._note = note
+        self._month = ""
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
         """The rows that apply at a time; those that the store does not have are not finite."""
@@ -25,6 +26,7 @@ class QuotaDesk:
     async def observe(self) -> bool:
         """Ask the service for its quota and set the sweep's own caps; whether the service answered."""
         now = self._clock.now()
+        self._month = month(now)
         limits = self._run.limits
         for key, allotted in (
             (_tests_cap(self._run.run, now), limits.quota_tests),
@@ -48,6 +50,11 @@ class QuotaDesk:
             used=offered.used,
         )
         return True
+
+    async def turn_month(self, now: float) -> None:
+        """Write the rows of a month that has begun while the run goes on."""
+        if month(now) != self._month:
+            await self.observe()
 
     async def has_more(self, short: list[Lane]) -> bool:
         """Whether the service, asked again, has quota for lanes that had none."""

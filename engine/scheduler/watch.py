@@ -63,6 +63,8 @@ class Watch:
         others = await self._store.other_workers()
         if others:
             await self.reclaim()
+            # What they hold up (a first answer, quota) may be free by now.
+            watched.lanes.retry_refused()
             watched.lanes.observe_elsewhere(await self._store.running_elsewhere(self._run.run_id))
         if others or run != seen:
             await watched.refresh()
@@ -70,7 +72,9 @@ class Watch:
 
     async def reclaim(self) -> None:
         """Take back what dead processes were doing."""
-        again, spent = await self._store.reclaim_from_dead(attempts=self._run.retry.attempts)
+        again, spent = await self._store.reclaim_from_dead(
+            attempts=self._run.retry.attempts, run_id=self._run.run_id
+        )
         if again or spent:
             message = f"{again} jobs of a process that died are sent again"
             await self._note("reclaimed", message + (f", {spent} have failed" if spent else ""))

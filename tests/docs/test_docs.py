@@ -1,0 +1,129 @@
+"""The documentation is true: its examples are read and run, its lists are complete."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+from typer.main import get_command
+
+import engine
+from engine import Sweep
+from engine.cli.app import app
+from engine.core.states import TRANSITIONS
+from engine.settings import Settings
+from engine.sweep.schema import LimitsPart, RetryPart, SweepFile
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = (ROOT / "docs/reference/commands.md").read_text()
+
+
+def _blocks(language: str) -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        found = re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+        for number, block in enumerate(found, 1):
+            yield f"{page.relative_to(ROOT)} {number}", block
+
+
+@pytest.mark.parametrize(("where", "block"), list(_blocks("yaml")))
+def test_every_sweep_in_the_docs_is_valid(where: str, block: str) -> None:
+    sweep = Sweep.parse(yaml.safe_load(block), folder=ROOT, source=where)
+
+    assert sweep.plan().cells > 0
+
+
+@pytest.mark.parametrize(("where", "block"), list(_blocks("python")))
+def test_every_python_example_in_the_docs_runs(
+    where: str, block: str, tmp_path: Path, built_in_model: Path
+) -> None:
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+
+    assert done.returncode == 0, f"{where}: {done.stderr}"
+    assert "cells answered" in done.stdout
+
+
+def test_every_example_file_is_valid() -> None:
+    for path in (ROOT / "docs/examples").glob("*.yaml"):
+        assert Sweep.load(path).plan().cells > 0
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in PAGES:
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)}: {link}"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    command = get_command(app)
+    context = typer.Context(command)
+
+    for name in command.list_commands(context):  # type: ignore[attr-defined]  # it is a group
+        assert f"nightsweep {name}" in COMMANDS
+        found = command.get_command(context, name)  # type: ignore[attr-defined]  # it is a group
+        for parameter in found.params:
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                if option.startswith("--") and option != "--help":
+                    assert option in COMMANDS, f"{name} {option}"
+            if isinstance(parameter.envvar, str):
+                assert parameter.envvar in COMMANDS, f"{name} {parameter.envvar}"
+
+
+def test_every_setting_is_documented() -> None:
+    for field in fields(Settings):
+        assert f"NIGHTSWEEP_{field.name.upper()}" in COMMANDS
+
+
+def test_every_key_of_the_sweep_file_is_documented() -> None:
+    page = (ROOT / "docs/reference/sweep-file.md").read_text()
+
+    for part in (SweepFile, LimitsPart, RetryPart):
+        for key in part.model_fields:
+            assert f"`{key}`" in page, key
+
+
+def test_every_public_name_is_documented() -> None:
+    page = (ROOT / "docs/reference/python-api.md").read_text()
+
+    for name in engine.__all__:
+        assert name in page, name
+        assert hasattr(engine, name)
+
+
+def test_the_architecture_page_names_every_module() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+
+    for package in ("engine", "jobs"):
+        for path in (ROOT / package).iterdir():
+            if path.name.startswith(("__", "py.typed")):
+                continue
+            name = path.name + "/" * path.is_dir()
+            assert name in page, f"{package}/{name}"
+
+
+def test_the_state_diagram_is_the_table_of_transitions() -> None:
+    page = (ROOT / "docs/explanation/architecture.md").read_text()
+
+    drawn = set(re.findall(r"^    (\w+) +--(\w+)--> +(\w+)$", page, re.MULTILINE))
+
+    assert drawn == {
+        (state.value, event.value, after.value)
+        for state, events in TRANSITIONS.items()
+        for event, after in events.items()
+    }
+
+
+def test_the_ci_runs_the_test_command_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    [command] = re.findall(r"^    (python3 -m venv .*pytest)$", readme, re.MULTILINE)
+
+    assert command in (ROOT / ".ci/run").read_text().splitlines()
