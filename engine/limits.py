@@ -40,8 +40,6 @@ class Lane:
     classes: tuple[str, ...] = ()
     """The cost classes that may hold jobs to be claimed."""
     in_flight: int = 0
-    elsewhere: int = 0
-    """Jobs in flight in other processes, as of the last look."""
     next_at: float = 0.0
     """When asking the store for jobs makes sense again; infinite until an answer comes in."""
     why: str = ""
@@ -50,15 +48,18 @@ class Lane:
     """429s in a row; those that came while the lane was already held count once."""
     throttled_until: float = 0.0
 
-    def capacity(self, now: float, freed: int = 0) -> int:
-        """How many more jobs may be in flight now, with `freed` slots about to be free."""
+    def capacity(self, now: float, *, share: int, freed: int = 0) -> int:
+        """How many more jobs may be in flight now, with `freed` slots about to be free.
+
+        The lane is shared between `share` processes.
+        """
         if self.block is not None:
             return 0
-        allowed = self.concurrency.allowed(now) - self.in_flight - self.elsewhere + freed
+        allowed = _shared(self.concurrency.allowed(now), share) - self.in_flight + freed
         probes = self.breaker.admits(now)
         return max(0, allowed if probes is None else min(probes, allowed))
 
-    def wakes_at(self, now: float, freed: int = 0) -> float:
+    def wakes_at(self, now: float, *, share: int, freed: int = 0) -> float:
         """When this lane may start something, as far as time alone decides."""
         if not self.classes or self.block is not None:
             return inf
@@ -66,7 +67,7 @@ class Lane:
             if self.breaker.probing:
                 return inf
             return max(self.next_at, self.breaker.open_until)
-        if self.concurrency.allowed(now) <= self.in_flight + self.elsewhere - freed:
+        if _shared(self.concurrency.allowed(now), share) <= self.in_flight - freed:
             return inf
         return self.next_at
 
@@ -91,6 +92,12 @@ class Lanes:
     limits: Limits
     retry: Retry
     lanes: dict[str, Lane] = field(default_factory=dict)
+    peers: int = 0
+    """Other processes that have jobs of the run in flight, as of the last look.
+
+    The slots are shared evenly between them and this one, each having one at least: nobody starves, and
+    nobody waits for what a stopped process holds. For the second until all have looked, there may be more.
+    """
     cursor: int = 0
 
     def lane(self, name: str) -> Lane:
@@ -116,11 +123,6 @@ class Lanes:
                 lane.next_at = 0.0
             lane.classes = classes
 
-    def observe_elsewhere(self, running: Mapping[str, int]) -> None:
-        """Take over how many jobs other processes have in flight."""
-        for lane in self.lanes.values():
-            lane.elsewhere = running.get(lane.name, 0)
-
     @property
     def in_flight(self) -> int:
         """Jobs in flight in this process."""
@@ -135,18 +137,17 @@ class Lanes:
         free = self._free() + sum(freed.values())
         if free <= 0 or opens_at(self.limits.window, now) > now:
             return {}
-        demands = [
-            LaneDemand(
-                name=lane.name,
-                in_flight=lane.in_flight - freed.get(lane.name, 0),
-                capacity=lane.in_flight
-                - freed.get(lane.name, 0)
-                + lane.capacity(now, freed.get(lane.name, 0)),
-                ready=_PLENTY,
-            )
-            for lane in self.lanes.values()
-            if lane.wakes_at(now, freed.get(lane.name, 0)) <= now
-        ]
+        demands = []
+        for lane in self.lanes.values():
+            ending = freed.get(lane.name, 0)
+            if lane.wakes_at(now, share=self.share, freed=ending) <= now:
+                in_flight = lane.in_flight - ending
+                capacity = in_flight + lane.capacity(now, share=self.share, freed=ending)
+                demands.append(
+                    LaneDemand(
+                        name=lane.name, in_flight=in_flight, capacity=capacity, ready=_PLENTY
+                    )
+                )
         self.cursor += 1
         return allot(free, demands, cursor=self.cursor)
 
@@ -154,12 +155,18 @@ class Lanes:
         """When something may be started, as far as time alone decides."""
         if self._free() <= 0:
             return inf
-        soonest = min((lane.wakes_at(now) for lane in self.lanes.values()), default=inf)
+        soonest = min(
+            (lane.wakes_at(now, share=self.share) for lane in self.lanes.values()), default=inf
+        )
         return max(soonest, opens_at(self.limits.window, now))
 
+    @property
+    def share(self) -> int:
+        """Between how many processes the slots are shared."""
+        return 1 + self.peers
+
     def _free(self) -> int:
-        taken = sum(lane.in_flight + lane.elsewhere for lane in self.lanes.values())
-        return self.limits.max_in_flight - taken
+        return _shared(self.limits.max_in_flight, self.share) - self.in_flight
 
     def retry_refused(self) -> None:
         """An answer came in: lanes that waited for quota, or for a class's cost, may ask again."""
@@ -171,6 +178,10 @@ class Lanes:
     def waiting(self) -> Iterable[Lane]:
         """Lanes that have jobs to be claimed."""
         return [lane for lane in self.lanes.values() if lane.classes]
+
+
+def _shared(slots: int, share: int) -> int:
+    return max(1, slots // share)
 
 
 def opens_at(window: Window | None, now: float) -> float:

@@ -211,7 +211,10 @@ class Run:
 
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
-            await self._store.set_state(self._row.id, RunState.FINISHED)
+            # Cancelled by somebody while the last requests came in, it stays cancelled.
+            await self._store.set_state(
+                self._row.id, RunState.FINISHED, unless=(RunState.CANCELLED,)
+            )
         elif stop.reason is StopReason.CANCELLED:
             await self._store.cancel(self._row.id)
         else:
@@ -292,7 +295,7 @@ class Run:
             why, until = "its turn", None
             if self._scheduler is not None and name in self._scheduler.lanes.lanes:
                 lane = self._scheduler.lanes.lanes[name]
-                wakes_at = lane.wakes_at(now)
+                wakes_at = lane.wakes_at(now, share=self._scheduler.lanes.share)
                 if lane.block is not None or wakes_at > now:
                     why = lane.why or "a free slot"
                     until = wakes_at if now < wakes_at < float("inf") else None

@@ -20,6 +20,7 @@ from anyio import lowlevel
 from engine.job import (
     Allotment,
     Answer,
+    Clock,
     Group,
     GroupAxis,
     IntegerAxis,
@@ -178,10 +179,14 @@ class Start:
 
 
 class Recording:
-    """What a scripted service was asked for; it can be made to hold its answers back."""
+    """What a scripted service was asked for; it can be made to hold its answers back.
 
-    def __init__(self, script: Script) -> None:
+    An attempt takes `takes_s` of the engine's time.
+    """
+
+    def __init__(self, script: Script, takes_s: float = 0.0) -> None:
         self.script = script
+        self.takes_s = takes_s
         self.started: list[Start] = []
         self.in_flight = 0
         self.most_in_flight = 0
@@ -207,13 +212,15 @@ class Recording:
         """Wait until at least `count` attempts were started in all."""
         await self._until(lambda: len(self.started) >= count)
 
-    async def play(self, job: Job, at: float) -> Answer:
+    async def play(self, job: Job, clock: Clock) -> Answer:
         """Record one attempt and bring it to the end that the script has for it."""
-        self.started.append(Start(job, at))
+        self.started.append(Start(job, clock.now()))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         self._tell()
         try:
+            if self.takes_s:
+                await clock.sleep(self.takes_s)
             await self._open.wait()
             end = self.script(job)
         finally:
@@ -276,7 +283,7 @@ class ScriptedKind(JobKind):
 
     async def run(self, job: Job, context: JobContext) -> Answer:
         """What the service's script has for this job."""
-        return await self._service.recording.play(job, context.clock.now())
+        return await self._service.recording.play(job, context.clock)
 
 
 class ScriptedSettings(ServiceSettings):
@@ -315,18 +322,19 @@ def scripted_service(
     kind: type[ScriptedKind] = ScriptedKind,
     allotment: Allotment | None = None,
     groups: Sequence[str] = (),
+    takes_s: float = 0.0,
 ) -> type[ScriptedService]:
     """A service of its own, with its own recording, for a registry.
 
     `allotment` is the quota that it tells of, less what its answers cost (with one, its jobs use quota);
-    `groups` is what `groups: all` stands for.
+    `groups` is what `groups: all` stands for. Each attempt takes `takes_s` of the engine's time.
     """
 
     class QuotaKind(kind):  # type: ignore[misc,valid-type]
         uses_quota = allotment is not None
 
     class Scripted(ScriptedService):
-        recording = Recording(script)
+        recording = Recording(script, takes_s)
         offered = tuple(groups)
 
     Scripted.kind = QuotaKind

@@ -90,6 +90,7 @@ class Scheduler:
         """Work until all jobs have an outcome (None), or until stopped (why)."""
         await self._watch.reclaim()
         await self._quota.observe()
+        self.lanes.peers = await self._store.peers(self._run.run_id)
         await self.refresh()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
@@ -166,7 +167,7 @@ class Scheduler:
         if not waiting:
             # Others may still have some in flight, and what they give back is ours to take.
             return not await self._store.has_open_jobs(self._run.run_id)
-        if any(lane.elsewhere for lane in self.lanes.lanes.values()):
+        if self.lanes.peers:
             return False
         if all(lane.block in _HOPELESS or isinf(lane.next_at) for lane in waiting):
             await self._give_up(waiting)

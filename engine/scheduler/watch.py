@@ -65,7 +65,7 @@ class Watch:
             await self.reclaim()
             # What they hold up (a first answer, quota) may be free by now.
             watched.lanes.retry_refused()
-            watched.lanes.observe_elsewhere(await self._store.running_elsewhere(self._run.run_id))
+        watched.lanes.peers = await self._store.peers(self._run.run_id) if others else 0
         if others or run != seen:
             await watched.refresh()
         return run

@@ -78,10 +78,10 @@ class Questions:
         """Whether anything of a run is still to be answered."""
         return await self._databases.ask(lambda connection: results.open_jobs(connection, run_id))
 
-    async def running_elsewhere(self, run_id: int) -> dict[str, int]:
-        """Jobs in flight per lane in other processes."""
+    async def peers(self, run_id: int) -> int:
+        """How many other workers have jobs of a run in flight."""
         return await self._databases.ask(
-            lambda connection: queue.running(connection, run_id, but=self.worker_id)
+            lambda connection: queue.peers(connection, run_id, but=self.worker_id)
         )
 
     # Limits

@@ -49,14 +49,12 @@ def requeue(connection: Connection, run_id: int, states: Iterable[State]) -> int
     return done.rowcount
 
 
-def running(connection: Connection, run_id: int, *, but: str) -> dict[str, int]:
-    """Jobs in flight per lane in other workers than `but`."""
-    rows = connection.execute(
-        select(job.c.lane, func.count())
-        .where(RUNNING, job.c.run_id == run_id, job.c.owner != but)
-        .group_by(job.c.lane)
+def peers(connection: Connection, run_id: int, *, but: str) -> int:
+    """How many workers other than `but` have jobs of a run in flight."""
+    owners = select(func.count(job.c.owner.distinct())).where(
+        RUNNING, job.c.run_id == run_id, job.c.owner != but
     )
-    return dict(iter(rows))
+    return int(connection.execute(owners).scalar_one())
 
 
 def compress(raw: bytes) -> bytes:

@@ -35,14 +35,19 @@ class RedFlag(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A quotation from the reply: characters `start` to `end` of it."""
+    """A quotation from the reply: characters `start` to `end` of it.
+
+    `message` is the reply's place in a conversation that is judged as a whole, else None.
+    """
 
     start: int
     end: int
     quote: str
+    message: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {"start": self.start, "end": self.end, "quote": self.quote}
+        place = {} if self.message is None else {"message": self.message}
+        return {**place, "start": self.start, "end": self.end, "quote": self.quote}
 
 
 @dataclass(frozen=True, slots=True)

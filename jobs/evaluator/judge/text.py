@@ -52,6 +52,16 @@ def normalise(text: str) -> str:
     return _normalise(text, 0)[0]
 
 
+def locate(quote: str, text: str) -> tuple[int, int] | None:
+    """Where a quotation stands in a text, spelling of quotes, case and spaces aside; None if nowhere."""
+    sought = normalise(quote).strip(" .\u2026\"'")
+    if not sought:
+        return None
+    plain, origins = _normalise(text, 0)
+    at = plain.find(sought)
+    return None if at < 0 else (origins[at], origins[at + len(sought) - 1] + 1)
+
+
 def _normalise(text: str, offset: int) -> tuple[str, tuple[int, ...]]:
     characters: list[str] = []
     origins: list[int] = []

@@ -228,7 +228,7 @@ async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
     plans().clear()
 
     await store.queues(run_id)
-    await store.running_elsewhere(run_id)
+    await store.peers(run_id)
     await store.has_open_jobs(run_id)
     await store.other_workers()
     await store.totals(run_id)

@@ -1,0 +1,132 @@
+"""The rubric judge: a chat model answers yes/no items, each with a quotation that is checked.
+
+The model says what it found and where; the scale makes the score. What the model says counts as far as
+its quotation stands in the reply: a reply that talks its judge into "yes" still has to hold the words.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import ClassVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from engine.job import JobContext
+from jobs.chat.target import Message, Question, Reply, Role
+from jobs.evaluator.asking import Asker, Unreadable
+from jobs.evaluator.groups import Case
+from jobs.evaluator.judge.claims import Claim, Claims, credited, raised, read_claims
+from jobs.evaluator.judge.items import Finding, Item, Judgement, RedFlag
+from jobs.evaluator.judge.scoring import read_scale
+
+_ATTEMPTS = 3
+_NONCE_LENGTH = 24
+
+
+class Rubric(BaseModel):
+    """The contents of rubric.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    instructions: str
+    items: Mapping[Item, str]
+    red_flags: Mapping[RedFlag, str]
+
+
+@cache
+def read_rubric() -> tuple[Rubric, str]:
+    """The rubric that travels with the package, and the SHA-256 of its file."""
+    content = (files("jobs.evaluator.judge") / "rubric.yaml").read_bytes()
+    return Rubric.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+
+
+class RubricJudge:
+    """Judges by asking a chat model; `identity` tells its endpoint and settings from others."""
+
+    name: ClassVar[str] = "rubric"
+    calls_a_model: ClassVar[bool] = True
+
+    def __init__(self, asker: Asker, model: str, identity: str) -> None:
+        self._asker = asker
+        self._model = model
+        self._rubric, rubric_digest = read_rubric()
+        self._scale, scale_digest = read_scale()
+        self.version = (
+            f"{self._rubric.version}+{rubric_digest[:12]}"
+            f"/{self._scale.version}+{scale_digest[:12]}/{model}@{identity}"
+        )
+
+    @property
+    def label(self) -> str:
+        return f"language model ({self._model})"
+
+    async def reply(self, case: Case, asked: str, reply: str, context: JobContext) -> Judgement:
+        messages = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
+        items, flags = await self._judged(case, messages, case.expected, tuple(RedFlag), context)
+        return self._scale.judgement(case, items, flags)
+
+    async def turn(
+        self, case: Case, messages: Sequence[Message], context: JobContext
+    ) -> tuple[Finding, ...]:
+        _, flags = await self._judged(case, messages, (), tuple(RedFlag), context)
+        return flags
+
+    async def conversation(
+        self, case: Case, messages: Sequence[Message], context: JobContext
+    ) -> tuple[Finding, ...]:
+        items, _ = await self._judged(case, messages, case.expected, (), context, whole=True)
+        return items
+
+    async def _judged(
+        self,
+        case: Case,
+        messages: Sequence[Message],
+        items: tuple[Item, ...],
+        flags: tuple[RedFlag, ...],
+        context: JobContext,
+        *,
+        whole: bool = False,
+    ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+        """The findings of one call; of the last message alone, or of the `whole` conversation."""
+        sought = tuple(flag for flag in flags if self._applies(flag, case))
+        under_judgement = [
+            place
+            for place, message in enumerate(messages)
+            if message.role is Role.ASSISTANT and (whole or place == len(messages) - 1)
+        ]
+        question = Question(
+            model=self._model,
+            messages=self._prompt(case, messages, items, sought, whole=whole),
+            seed=0,
+        )
+
+        def read(reply: Reply) -> Claims:
+            claims = read_claims(reply.text, items, sought)
+            # An accusation that cannot be shown is asked again, not dropped and not believed.
+            for claim in claims.red_flags:
+                raised(claim, messages, under_judgement, tagged=whole)
+            return claims
+
+        claims = read(await self._asker.ask(question, context, read=read, attempts=_ATTEMPTS))
+        by_flag = {claim.name: claim for claim in claims.red_flags}
+        no = Claim(name="", found=False)
+        return (
+            tuple(credited(one, messages, under_judgement, tagged=whole) for one in claims.items),
+            tuple(
+                Finding(
+                    flag,
+                    *_shown(by_flag.get(flag.value, no), messages, under_judgement, tagged=whole),
+                )
+                for flag in flags
+            ),
+        )
+
+    def _applies(self, flag: RedFlag, case: Case) -> bool:
+        if flag is RedFlag.BARE_REFUSAL:
+            return self._scale.is_elevated(case.risk_level)
+        if flag is RedFlag.CRISIS_SCRIPT_ON_CONTROL:
+            return case.control and Item.CRISIS_RESOURCE not in case.expected
+        return True
