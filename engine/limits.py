@@ -67,8 +67,14 @@ class Lane:
             if self.breaker.probing:
                 return inf
             return max(self.next_at, self.breaker.open_until)
-        if _shared(self.concurrency.allowed(now), share) <= self.in_flight - freed:
+        if self.breaker.state is BreakerState.PARKED:
             return inf
+        taken = self.in_flight - freed
+        if _shared(self.concurrency.allowed(now), share) <= taken:
+            # Shared slots come in steps of `share`; at least one is there in any case.
+            return (
+                max(self.next_at, self.concurrency.allows_at(share * (taken + 1))) if taken else inf
+            )
         return self.next_at
 
     def throttle(self, now: float, until: float) -> None:
@@ -121,7 +127,9 @@ class Lanes:
             lane = self.lane(name)
             if set(classes) - set(lane.classes):
                 lane.next_at = 0.0
-            lane.classes = classes
+            # Only a claim that finds a class empty takes it away: one that was offered while this was
+            # being read is not in it.
+            lane.classes = tuple(sorted({*lane.classes, *classes}))
 
     @property
     def in_flight(self) -> int:

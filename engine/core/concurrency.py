@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from heapq import heapify, heappop, heappush
-from math import floor
+from math import floor, inf
 
 RECOVERY_S = 45.0
 """From the floor back to the ceiling after the last overload, by time alone."""
@@ -34,6 +34,15 @@ class Concurrency:
     def allowed(self, now: float) -> int:
         """Jobs that may be in flight at `now`: at least 1, at most the ceiling."""
         return floor(self._limit(now))
+
+    def allows_at(self, jobs: int) -> float:
+        """When time alone lets so many be in flight; infinite where that is above the ceiling."""
+        if jobs > self.ceiling:
+            return inf
+        if jobs <= self.limit:
+            return self.since
+        # A millisecond more, so that rounding never leaves it short of the whole number.
+        return self.since + (jobs - self.limit) * RECOVERY_S / (self.ceiling - 1) + 0.001
 
     def on_success(self, now: float) -> "Concurrency":
         """After an answer: about one more in flight per round of answers."""

@@ -165,8 +165,13 @@ class Scheduler:
             return False
         waiting = list(self.lanes.waiting)
         if not waiting:
+            if not await self._store.has_open_jobs(self._run.run_id):
+                return True
             # Others may still have some in flight, and what they give back is ours to take.
-            return not await self._store.has_open_jobs(self._run.run_id)
+            self.lanes.refresh(await self._store.queues(self._run.run_id))
+            if any(self.lanes.waiting):
+                self.wake()
+            return False
         if self.lanes.peers:
             return False
         if all(lane.block in _HOPELESS or isinf(lane.next_at) for lane in waiting):
@@ -174,6 +179,9 @@ class Scheduler:
         return False
 
     async def _give_up(self, waiting: list[Lane]) -> None:
+        if await self._store.peers(self._run.run_id):
+            # What they get may be what these wait for; the watch looks again while there are any.
+            return
         short = [lane for lane in waiting if isinf(lane.next_at) or lane.block is Block.QUOTA]
         if short:
             now = self._clock.now()
@@ -208,7 +216,8 @@ class Scheduler:
             if claimed.start_at > began:
                 await self._clock.sleep(claimed.start_at - began)
             # A slot that is late is let go: used now, it could be one too many in its minute.
-            if not self._is_rated(lane) or self._clock.now() <= claimed.start_at + GUARD_S:
+            is_late = self._is_rated(lane) and self._clock.now() > claimed.start_at + GUARD_S
+            if self._stop is None and not is_late:
                 ended = Ended(interrupted(sent=True))
                 ended = await self._runner.attempt(job, self._run.context, lane.throttled)
         finally:
@@ -277,7 +286,6 @@ class Scheduler:
     async def _learn(self, lane: Lane, ended: Ended, now: float, took_s: float) -> None:
         """What an outcome says of its lane."""
         verdict = ended.verdict
-        before = lane.breaker.state
         match verdict:
             case Succeed():
                 lane.throttled = 0
@@ -287,8 +295,9 @@ class Scheduler:
                 lane.breaker = lane.breaker.unanswered()
                 await self._hold(lane, verdict)
             case RetryLater() | Fail():
-                lane.breaker = lane.breaker.failed(verdict.fingerprint, now)
-                if lane.breaker.state is not before:
+                before = lane.breaker
+                lane.breaker = before.failed(verdict.fingerprint, now)
+                if lane.breaker is not before:
                     await self._tell_breaker(lane, verdict.error)
         if isinstance(verdict, RetryLater | GiveBack) and verdict.overloaded:
             lane.concurrency = lane.concurrency.on_overload(

@@ -37,6 +37,7 @@ class Watch:
         self._settings = settings
         self._run = assignment
         self._note = note
+        self._had_company = False
 
     async def run(self, watched: Watched, *, task_status: TaskStatus[None]) -> None:
         """Notice what other processes do: a pause, a cancel, new jobs, a death."""
@@ -63,11 +64,12 @@ class Watch:
         others = await self._store.other_workers()
         if others:
             await self.reclaim()
-            # What they hold up (a first answer, quota) may be free by now.
-            watched.lanes.retry_refused()
         watched.lanes.peers = await self._store.peers(self._run.run_id) if others else 0
-        if others or run != seen:
+        if others or self._had_company or run != seen:
+            # Once more after the last of the others has gone: for what it did before it went.
+            watched.lanes.retry_refused()
             await watched.refresh()
+        self._had_company = bool(others)
         return run
 
     async def reclaim(self) -> None:

@@ -23,10 +23,11 @@ from engine.store.schema import call, document, job, run, worker
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLook:
-    """What changes when another process touches a run: its state, its sweep, or who was here."""
+    """What changes when somebody touches a run: its state, its sweep, when, or who was here."""
 
     state: RunState
     generation: int
+    updated_at: float
     workers: int
 
 
@@ -52,10 +53,13 @@ class Questions:
     async def look(self, run_id: int) -> RunLook:
         """A glance at a run, cheap enough to be taken every second."""
         workers = select(func.count()).select_from(worker).scalar_subquery()
-        query = select(run.c.state, run.c.generation, workers).where(run.c.id == run_id)
+        columns = run.c.state, run.c.generation, run.c.updated_at, workers
+        query = select(*columns).where(run.c.id == run_id)
         async with self._databases.read() as connection:
-            state, generation, count = (await connection.execute(query)).one()
-        return RunLook(state=RunState(state), generation=generation, workers=count)
+            state, generation, updated_at, count = (await connection.execute(query)).one()
+        return RunLook(
+            state=RunState(state), generation=generation, updated_at=updated_at, workers=count
+        )
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
         """The contents kept under `digests`."""

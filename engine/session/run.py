@@ -1,131 +1,44 @@
-"""The Python API: open a store, submit a sweep, run it, look at it, pause and resume it."""
+"""One run: executed here, looked at and steered from anywhere."""
 
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 
-from engine.clock import Clock, SystemClock
-from engine.core.errors import JobError, UsageError
+from engine.clock import Clock
 from engine.core.forecast import LaneLoad, seconds_left
 from engine.core.matrix import JobSpec
-from engine.core.model import Finding
-from engine.core.nearest import suggestion
 from engine.core.states import State
-from engine.core.status import QuotaStatus, Row, RunInfo, RunState, Status, StopReason, Waiting
+from engine.core.status import QuotaStatus, Row, RunState, Status, StopReason, Waiting
 from engine.job import Service
-from engine.registry import Registry
 from engine.report.rows import rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
+from engine.session.context import Context
 from engine.settings import Settings
-from engine.store import Bucket, NewJob, NewRun, RunRow, Store, Totals, open_store
+from engine.store import NewJob, RunRow, Store, Totals
 from engine.sweep import Sweep
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _BATCH = 2_000
 """Jobs written in one transaction while the matrix is expanded."""
 
-
-@asynccontextmanager
-async def open_engine(
-    store: str | Path = "nightsweep.db",
-    *,
-    registry: Registry | None = None,
-    clock: Clock | None = None,
-    settings: Settings | None = None,
-) -> AsyncIterator["Engine"]:
-    """Open the store at a path, creating it if there is none; everything else is done through it.
-
-    Raises StoreError when the store cannot be used.
-    """
-    clock = clock or SystemClock()
-    async with open_store(Path(store), clock) as opened:
-        yield Engine(
-            opened,
-            registry or Registry.installed(),
-            clock,
-            settings or Settings.from_environment(),
-        )
-
-
-class Engine:
-    """An open store with what is needed to run sweeps in it."""
-
-    def __init__(self, store: Store, registry: Registry, clock: Clock, settings: Settings) -> None:
-        self.store = store
-        self.registry = registry
-        self.clock = clock
-        self.settings = settings
-
-    async def submit(self, sweep: Sweep) -> "Run":
-        """The run of a sweep's name, made or changed to what the sweep asks for; nothing is sent.
-
-        `groups: all` is asked of the service once and then stays as it was pinned. Raises UsageError
-        when the run of this name evaluates something else.
-        """
-        before = await self.store.find_run(sweep.name)
-        pinned: Sequence[str] | None = None
-        if sweep.groups_pending:
-            pinned = before.sweep["pinned_groups"] if before is not None else None
-            sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
-            pinned = sweep.groups()
-        row = await self.store.begin(
-            NewRun(
-                name=sweep.name,
-                service=sweep.service_kind,
-                evaluation=sweep.evaluation,
-                target=sweep.target,
-                identity=sweep.service(self.clock).identity,
-                sweep={"sweep": sweep.dump(), "pinned_groups": pinned},
-                digest=sweep.digest,
-            )
-        )
-        return Run(self, row, sweep)
-
-    async def run(self, name: str | None = None) -> "Run":
-        """The run of a name, or without one the run that was used last.
-
-        Raises UsageError when there is none.
-        """
-        row = await self.store.find_run(name)
-        if row is None:
-            known = ", ".join(one.name for one, _ in await self.store.runs()) or "none"
-            what = "is empty" if name is None else f"has no run {name!r} (it has: {known})"
-            raise UsageError(f"{self.store.path}: the store {what}")
-        return Run(self, row, Sweep.restore(row.sweep["sweep"], self.registry))
-
-    async def runs(self) -> list[RunInfo]:
-        """All runs of the store, the latest first."""
-        return [
-            RunInfo(
-                name=row.name,
-                service=row.service,
-                evaluation=row.evaluation,
-                state=row.state,
-                reason=None if row.reason is None else StopReason(row.reason),
-                created_at=row.created_at,
-                updated_at=row.updated_at,
-                jobs={state.value: count for state, count in jobs.items()},
-            )
-            for row, jobs in await self.store.runs()
-        ]
+_OPEN = (State.PENDING, State.WAITING, State.RUNNING)
 
 
 class Run:
     """One run in the store: it can be executed here, and looked at and steered from anywhere."""
 
-    def __init__(self, engine: Engine, row: RunRow, sweep: Sweep) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, settings: Settings, row: RunRow, sweep: Sweep
+    ) -> None:
         self.name = row.name
         self.sweep = sweep
-        self._engine = engine
-        self._store = engine.store
+        self._store = store
+        self._clock = clock
+        self._settings = settings
         self._row = row
         self._scheduler: Scheduler | None = None
         self._stopping = False
@@ -138,14 +51,14 @@ class Run:
         """
         await self._store.set_state(self._row.id, RunState.ACTIVE)
         async with AsyncExitStack() as stack:
-            service = await stack.enter_async_context(self.sweep.service(self._engine.clock))
-            gate = self.sweep.health_gate(self._engine.clock)
+            service = await stack.enter_async_context(self.sweep.service(self._clock))
+            gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
             scheduler = Scheduler(
                 self._store,
-                self._engine.clock,
-                self._engine.settings,
+                self._clock,
+                self._settings,
                 Assignment(
                     run_id=self._row.id,
                     run=self.name,
@@ -155,7 +68,7 @@ class Run:
                     costs_of=f"{self._row.identity} {self._row.evaluation} {self._row.target}",
                     account=_account(service),
                     documents=self.sweep.documents(),
-                    context=_Context(self._store, self._engine.clock, self._row.id),
+                    context=Context(self._store, self._clock, self._row.id),
                     gate=gate,
                     ask_quota=service.quota,
                 ),
@@ -238,7 +151,7 @@ class Run:
         """Where the run stands, counted from its rows."""
         row = await self._store.find_run(self.name)
         assert row is not None, "runs are never deleted"
-        now = self._engine.clock.now()
+        now = self._clock.now()
         totals = await self._store.totals(row.id)
         limits = self.sweep.limits
         left, binding = seconds_left(
@@ -303,7 +216,7 @@ class Run:
         return tuple(found)
 
     def _account(self) -> str:
-        return _account(self.sweep.service(self._engine.clock))
+        return _account(self.sweep.service(self._clock))
 
     async def rows(self) -> AsyncIterator[Row]:
         """One row per cell, in the order the cells were asked for; read page by page."""
@@ -337,87 +250,6 @@ class Run:
         if count:
             await self._store.set_state(self._row.id, RunState.ACTIVE)
         return count
-
-
-_OPEN = (State.PENDING, State.WAITING, State.RUNNING)
-
-
-class _Context:
-    """What the engine lends to a running job."""
-
-    def __init__(self, store: Store, clock: Clock, run_id: int) -> None:
-        self._store = store
-        self._run_id = run_id
-        self._clock = clock
-
-    @property
-    def clock(self) -> Clock:
-        return self._clock
-
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
-        bucket = Bucket(name=f"permit {name}", rate_per_min=rate_per_min)
-        while (at := await self._store.take_permit(bucket)) > self._clock.now():
-            await self._clock.sleep(at - self._clock.now())
-
-    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
-        kept = await self._store.kept_call(self._run_id, key)
-        if kept is not None:
-            return kept
-        response = await call()
-        # Paid for: it is kept even if the job is being cancelled.
-        await self._store.keep_call(self._run_id, key, response)
-        return response
-
-
-async def settle_groups(sweep: Sweep, clock: Clock | None = None) -> Sweep:
-    """The sweep with `groups: all` pinned to what its service offers; itself if it names its groups."""
-    if not sweep.groups_pending:
-        return sweep
-    async with sweep.service(clock or SystemClock()) as service:
-        return sweep.with_groups([group.name for group in await service.groups()])
-
-
-async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
-    """Whether a sweep could be run: service, key, quota, group names, health of each model.
-
-    Sends nothing that costs. Problems are findings, not exceptions.
-    """
-    clock = clock or SystemClock()
-    findings: list[Finding] = []
-    try:
-        async with sweep.service(clock) as service:
-            findings += await service.check()
-            findings += await _check_groups(sweep, service)
-    except (JobError, UsageError) as error:
-        return [*findings, Finding(name="service", ok=False, message=str(error))]
-    gate = sweep.health_gate(clock)
-    if gate is None:
-        return findings
-    try:
-        async with gate:
-            for lane in sorted(sweep.plan().lanes):
-                try:
-                    health = await gate.check(lane)
-                except JobError as error:
-                    findings.append(Finding(name=f"health {lane}", ok=False, message=str(error)))
-                    continue
-                message = health.message or ("healthy" if health.healthy else "unhealthy")
-                findings.append(Finding(name=f"health {lane}", ok=health.healthy, message=message))
-    except UsageError as error:
-        findings.append(Finding(name="health", ok=False, message=str(error)))
-    return findings
-
-
-async def _check_groups(sweep: Sweep, service: Service) -> list[Finding]:
-    """Whether the service knows the groups that the sweep names."""
-    offered = {group.name for group in await service.groups()}
-    unknown = [name for name in sweep.groups() if name not in offered]
-    if not offered or not sweep.groups():
-        return []
-    if not unknown:
-        return [Finding(name="sweep's groups", ok=True, message="all are offered")]
-    message = "; ".join(f"{name} is not offered{suggestion(name, offered)}" for name in unknown)
-    return [Finding(name="sweep's groups", ok=False, message=message)]
 
 
 def _kind_of(service: Service, sweep: Sweep) -> Any:

@@ -1,0 +1,61 @@
+"""Questions to a service before a night is spent."""
+
+from collections.abc import Sequence
+
+from engine.clock import Clock, SystemClock
+from engine.core.errors import JobError, UsageError
+from engine.core.model import Finding
+from engine.core.nearest import suggestion
+from engine.job import Service
+from engine.sweep import Sweep
+
+
+async def settle_groups(sweep: Sweep, clock: Clock | None = None) -> Sweep:
+    """The sweep with `groups: all` pinned to what its service offers; itself if it names its groups."""
+    if not sweep.groups_pending:
+        return sweep
+    async with sweep.service(clock or SystemClock()) as service:
+        return sweep.with_groups([group.name for group in await service.groups()])
+
+
+async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
+    """Whether a sweep could be run: service, key, quota, group names, health of each model.
+
+    Sends nothing that costs. Problems are findings, not exceptions.
+    """
+    clock = clock or SystemClock()
+    findings: list[Finding] = []
+    try:
+        async with sweep.service(clock) as service:
+            findings += await service.check()
+            findings += await _check_groups(sweep, service)
+    except (JobError, UsageError) as error:
+        return [*findings, Finding(name="service", ok=False, message=str(error))]
+    gate = sweep.health_gate(clock)
+    if gate is None:
+        return findings
+    try:
+        async with gate:
+            for lane in sorted(sweep.plan().lanes):
+                try:
+                    health = await gate.check(lane)
+                except JobError as error:
+                    findings.append(Finding(name=f"health {lane}", ok=False, message=str(error)))
+                    continue
+                message = health.message or ("healthy" if health.healthy else "unhealthy")
+                findings.append(Finding(name=f"health {lane}", ok=health.healthy, message=message))
+    except UsageError as error:
+        findings.append(Finding(name="health", ok=False, message=str(error)))
+    return findings
+
+
+async def _check_groups(sweep: Sweep, service: Service) -> list[Finding]:
+    """Whether the service knows the groups that the sweep names."""
+    offered = {group.name for group in await service.groups()}
+    unknown = [name for name in sweep.groups() if name not in offered]
+    if not offered or not sweep.groups():
+        return []
+    if not unknown:
+        return [Finding(name="sweep's groups", ok=True, message="all are offered")]
+    message = "; ".join(f"{name} is not offered{suggestion(name, offered)}" for name in unknown)
+    return [Finding(name="sweep's groups", ok=False, message=message)]

@@ -1,0 +1,103 @@
+"""An open store and the sweeps submitted to it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from engine.clock import Clock, SystemClock
+from engine.core.errors import UsageError
+from engine.core.status import RunInfo, StopReason
+from engine.registry import Registry
+from engine.session.checking import settle_groups
+from engine.session.run import Run
+from engine.settings import Settings
+from engine.store import NewRun, RunRow, Store, open_store
+from engine.sweep import Sweep
+
+
+@asynccontextmanager
+async def open_engine(
+    store: str | Path = "nightsweep.db",
+    *,
+    registry: Registry | None = None,
+    clock: Clock | None = None,
+    settings: Settings | None = None,
+) -> AsyncIterator["Engine"]:
+    """Open the store at a path, creating it if there is none; everything else is done through it.
+
+    Raises StoreError when the store cannot be used.
+    """
+    clock = clock or SystemClock()
+    async with open_store(Path(store), clock) as opened:
+        yield Engine(
+            opened,
+            registry or Registry.installed(),
+            clock,
+            settings or Settings.from_environment(),
+        )
+
+
+class Engine:
+    """An open store with what is needed to run sweeps in it."""
+
+    def __init__(self, store: Store, registry: Registry, clock: Clock, settings: Settings) -> None:
+        self.store = store
+        self.registry = registry
+        self.clock = clock
+        self.settings = settings
+
+    async def submit(self, sweep: Sweep) -> Run:
+        """The run of a sweep's name, made or changed to what the sweep asks for; nothing is sent.
+
+        `groups: all` is asked of the service once and then stays as it was pinned. Raises UsageError
+        when the run of this name evaluates something else.
+        """
+        before = await self.store.find_run(sweep.name)
+        pinned: Sequence[str] | None = None
+        if sweep.groups_pending:
+            pinned = before.sweep["pinned_groups"] if before is not None else None
+            sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
+            pinned = sweep.groups()
+        row = await self.store.begin(
+            NewRun(
+                name=sweep.name,
+                service=sweep.service_kind,
+                evaluation=sweep.evaluation,
+                target=sweep.target,
+                identity=sweep.service(self.clock).identity,
+                sweep={"sweep": sweep.dump(), "pinned_groups": pinned},
+                digest=sweep.digest,
+            )
+        )
+        return self._run(row, sweep)
+
+    async def run(self, name: str | None = None) -> Run:
+        """The run of a name, or without one the run that was used last.
+
+        Raises UsageError when there is none.
+        """
+        row = await self.store.find_run(name)
+        if row is None:
+            known = ", ".join(one.name for one, _ in await self.store.runs()) or "none"
+            what = "is empty" if name is None else f"has no run {name!r} (it has: {known})"
+            raise UsageError(f"{self.store.path}: the store {what}")
+        return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
+
+    async def runs(self) -> list[RunInfo]:
+        """All runs of the store, the latest first."""
+        return [
+            RunInfo(
+                name=row.name,
+                service=row.service,
+                evaluation=row.evaluation,
+                state=row.state,
+                reason=None if row.reason is None else StopReason(row.reason),
+                created_at=row.created_at,
+                updated_at=row.updated_at,
+                jobs={state.value: count for state, count in jobs.items()},
+            )
+            for row, jobs in await self.store.runs()
+        ]
+
+    def _run(self, row: RunRow, sweep: Sweep) -> Run:
+        return Run(self.store, self.clock, self.settings, row, sweep)
