@@ -1,0 +1,111 @@
+"""Whatever the other side sends: a named outcome, the other lane unhurt, the run resumable."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import Engine, Status, Sweep, open_engine
+from tests.contracts.faults import BODIES, PLAYS
+from tests.contracts.server import ContractServer
+from tests.faults.sweeps import KEY, crisis
+
+STRUCK, SPARED = "struck/model", "spared/model"
+
+
+def sweep_of(server: ContractServer, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Sweep:
+    monkeypatch.setenv("FAULTS_KEY", KEY)
+    written = crisis(
+        server.url, retry={"attempts": 2, "base_delay_s": 0.01, "max_delay_s": 0.02}, **changes
+    )
+    written["service"]["deadline_s"] = 1.0
+    written["matrix"] |= {"models": [STRUCK, SPARED], "groups": ["self_harm"], "repeats": 2}
+    return Sweep.parse(written)
+
+
+async def states(engine: Engine) -> dict[str, set[tuple[str, str | None]]]:
+    found: dict[str, set[tuple[str, str | None]]] = {STRUCK: set(), SPARED: set()}
+    async for row in (await engine.run()).rows():
+        found[row.labels["model"]].add((row.state, row.error))
+    return found
+
+
+async def execute(engine: Engine, sweep: Sweep) -> Status:
+    return await (await engine.submit(sweep)).execute()
+
+
+@pytest.mark.parametrize("fault", sorted({*BODIES, *PLAYS}))
+async def test_a_hostile_answer_fails_its_own_jobs_by_name_and_a_retry_answers_them(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:
+        sweep = sweep_of(server, monkeypatch)
+        server.play(fault, times=None, model=STRUCK)
+
+        status = await execute(engine, sweep)
+
+        after = await states(engine)
+        assert status.cells_failed == 4
+        assert after[SPARED] == {("succeeded", None)}
+        assert {state for state, _ in after[STRUCK]} == {"failed"}
+        for _, error in after[STRUCK]:
+            assert error
+            assert "bug" not in error
+            assert KEY not in error
+            assert len(error) < 2_000
+
+        server.clear()
+        run = await engine.run()
+        assert await run.retry() == 2
+        assert (await run.execute()).cells_done == 8
+
+
+@pytest.mark.parametrize(
+    "retry_after", [None, "-5", "garbage", "Thu, 01 Jan 1970 00:00:00 GMT", "0", "1e999"]
+)
+async def test_a_storm_of_429_uses_no_attempt_whatever_its_retry_after_says(
+    retry_after: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:
+        sweep = sweep_of(server, monkeypatch)
+        server.fail_next(7, status=429, retry_after=retry_after, model=STRUCK)
+
+        status = await execute(engine, sweep)
+
+        assert status.cells_done == 8
+        assert status.jobs["failed"] == 0
+
+
+async def test_errors_for_ever_fail_each_job_after_its_attempts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:
+        sweep = sweep_of(server, monkeypatch)
+        server.fail_next(None, status=500, detail="out of order", model=STRUCK)
+
+        status = await execute(engine, sweep)
+
+        assert status.cells_done == 4
+        assert status.cells_failed == 4
+        [(error, count)] = status.errors
+        assert "out of order" in error
+        assert "gave up after 2 attempts" in error
+        assert count == 2
+
+
+async def test_a_server_that_is_not_there_fails_jobs_by_name_and_a_retry_answers_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:
+        sweep = sweep_of(server, monkeypatch)
+        gone = Sweep.parse(
+            {**crisis("http://127.0.0.1:9"), "name": "gone", "retry": {"attempts": 1}}
+            | {"matrix": {**crisis("")["matrix"], "repeats": 1}}
+        )
+
+        lost = await execute(engine, gone)
+        answered = await execute(engine, sweep)
+
+        assert lost.cells_failed == lost.cells
+        assert "no connection could be made" in lost.errors[0][0]
+        assert answered.cells_done == 8
