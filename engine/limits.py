@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from math import inf
+from operator import attrgetter
 from zoneinfo import ZoneInfo
 
 from engine.core.breaker import Breaker, BreakerState
@@ -40,6 +41,8 @@ class Lane:
     classes: tuple[str, ...] = ()
     """The cost classes that may hold jobs to be claimed."""
     in_flight: int = 0
+    served: int = 0
+    """The turn in which it last got jobs."""
     next_at: float = 0.0
     """When asking the store for jobs makes sense again; infinite until an answer comes in."""
     why: str = ""
@@ -71,10 +74,7 @@ class Lane:
             return inf
         taken = self.in_flight - freed
         if _shared(self.concurrency.allowed(now), share) <= taken:
-            # Shared slots come in steps of `share`; at least one is there in any case.
-            return (
-                max(self.next_at, self.concurrency.allows_at(share * (taken + 1))) if taken else inf
-            )
+            return max(self.next_at, self.concurrency.allows_at(share * (taken + 1)))
         return self.next_at
 
     def throttle(self, now: float, until: float) -> None:
@@ -104,7 +104,7 @@ class Lanes:
     The slots are shared evenly between them and this one, each having one at least: nobody starves, and
     nobody waits for what a stopped process holds. For the second until all have looked, there may be more.
     """
-    cursor: int = 0
+    turn: int = 0
 
     def lane(self, name: str) -> Lane:
         """The lane of a name, made when it is first met."""
@@ -146,7 +146,8 @@ class Lanes:
         if free <= 0 or opens_at(self.limits.window, now) > now:
             return {}
         demands = []
-        for lane in self.lanes.values():
+        # Who was served longest ago is first: under a rate that lanes share, there is one slot at a time.
+        for lane in sorted(self.lanes.values(), key=_served):
             ending = freed.get(lane.name, 0)
             if lane.wakes_at(now, share=self.share, freed=ending) <= now:
                 in_flight = lane.in_flight - ending
@@ -156,8 +157,7 @@ class Lanes:
                         name=lane.name, in_flight=in_flight, capacity=capacity, ready=_PLENTY
                     )
                 )
-        self.cursor += 1
-        return allot(free, demands, cursor=self.cursor)
+        return allot(free, demands)
 
     def wakes_at(self, now: float) -> float:
         """When something may be started, as far as time alone decides."""
@@ -176,6 +176,11 @@ class Lanes:
     def _free(self) -> int:
         return _shared(self.limits.max_in_flight, self.share) - self.in_flight
 
+    def serve(self, lane: Lane) -> None:
+        """A lane got jobs: others come before it now."""
+        self.turn += 1
+        lane.served = self.turn
+
     def retry_refused(self) -> None:
         """An answer came in: lanes that waited for quota, or for a class's cost, may ask again."""
         for lane in self.lanes.values():
@@ -186,6 +191,9 @@ class Lanes:
     def waiting(self) -> Iterable[Lane]:
         """Lanes that have jobs to be claimed."""
         return [lane for lane in self.lanes.values() if lane.classes]
+
+
+_served = attrgetter("served")
 
 
 def _shared(slots: int, share: int) -> int:

@@ -82,24 +82,19 @@ class LaneDemand:
         return max(0, min(self.ready, self.capacity - self.in_flight))
 
 
-def allot(free: int, lanes: Sequence[LaneDemand], *, cursor: int = 0) -> Mapping[str, int]:
+def allot(free: int, lanes: Sequence[LaneDemand]) -> Mapping[str, int]:
     """Share `free` slots over `lanes`: lane -> how many to start, without those that get none.
 
     The emptiest lane is served first, one at a time, so that all end up with as even a number in
-    flight as their room allows. Between equals the lane at `cursor` (modulo their number) is first:
-    a caller that raises it by one each time lets everybody have the odd one.
+    flight as their room allows. Between equals the first in `lanes` is first; the order is kept.
     """
     given = [0] * len(lanes)
-    queue = [
-        (lane.in_flight, (index - cursor) % len(lanes), index)
-        for index, lane in enumerate(lanes)
-        if lane.room
-    ]
+    queue = [(lane.in_flight, index) for index, lane in enumerate(lanes) if lane.room]
     heapify(queue)
     while free > 0 and queue:
-        in_flight, turn, index = heappop(queue)
+        in_flight, index = heappop(queue)
         given[index] += 1
         free -= 1
         if given[index] < lanes[index].room:
-            heappush(queue, (in_flight + 1, turn, index))
+            heappush(queue, (in_flight + 1, index))
     return {lane.name: count for lane, count in zip(lanes, given, strict=True) if count}

@@ -1,10 +1,12 @@
 """The health gate of one run: a lane opens once its target has said that it is well."""
 
 from collections.abc import Callable
+from itertools import count
 
 from anyio.abc import TaskGroup
 
 from engine.clock import Clock
+from engine.core.breaker import BreakerState
 from engine.core.errors import JobError
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
@@ -12,7 +14,10 @@ from engine.scheduler.assignment import Assignment, Note
 
 
 class HealthDesk:
-    """Asks about lanes, each until it is well or has been asked about as often as jobs are tried."""
+    """Asks about lanes, each until it is well.
+
+    One that is still sick after as many times as jobs are tried no longer keeps the run from ending.
+    """
 
     def __init__(self, clock: Clock, assignment: Assignment, runner: Runner, note: Note) -> None:
         self._clock = clock
@@ -37,21 +42,31 @@ class HealthDesk:
             helpers.start_soon(self._ask_until_healthy, lane, wake, name=f"health {lane.name}")
 
     async def _ask_until_healthy(self, lane: Lane, wake: Callable[[], None]) -> None:
-        assert self._run.gate is not None
         try:
-            for attempt in range(1, self._run.retry.attempts + 1):
-                try:
-                    health = await self._run.gate.check(lane.name)
-                    said, healthy = health.message or "unhealthy", health.healthy
-                except JobError as error:
-                    said, healthy = str(error), False
-                if healthy:
+            for attempt in count(1):
+                sick = await self._complaint(lane)
+                if lane.breaker.state is BreakerState.PARKED:
+                    return
+                if sick is None:
                     lane.block, lane.why = None, ""
                     return
-                lane.why = f"unhealthy: {said}"
-                await self._note("health", lane.why, lane)
+                if lane.why != sick:
+                    lane.why = sick
+                    await self._note("health", sick, lane)
+                if attempt >= self._run.retry.attempts:
+                    # The run no longer waits for it alone, but while the rest goes on it may get well.
+                    lane.block = Block.PARKED
+                    wake()
                 await self._clock.sleep(self._runner.delay_s(attempt))
-            lane.block = Block.PARKED
         finally:
             self._asking.discard(lane.name)
             wake()
+
+    async def _complaint(self, lane: Lane) -> str | None:
+        """What is wrong with a lane's target; None if it is well."""
+        assert self._run.gate is not None
+        try:
+            health = await self._run.gate.check(lane.name)
+        except JobError as error:
+            return f"unhealthy: {error}"
+        return None if health.healthy else f"unhealthy: {health.message or 'no reason given'}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from math import inf, isinf
+from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -18,7 +19,7 @@ from engine.clock import Clock
 from engine.core.breaker import BreakerState
 from engine.core.model import Job
 from engine.core.rates import GUARD_S
-from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, interrupted
+from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict, interrupted
 from engine.core.status import StopReason
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Ended, Runner
@@ -38,6 +39,9 @@ from engine.store import (
 )
 
 logger = logging.getLogger(__name__)
+
+_Noted: TypeAlias = tuple[str, str]
+"""A line of the event log: its kind and what it says."""
 
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
@@ -127,6 +131,8 @@ class Scheduler:
             lane.classes = tuple(name for name in lane.classes if name not in grant.empty_classes)
             lane.next_at = 0.0 if grant.next_at is None else grant.next_at
             lane.why = grant.why
+            if grant.jobs:
+                self.lanes.serve(lane)
             for claimed in grant.jobs:
                 lane.in_flight += 1
                 lane.breaker = lane.breaker.started()
@@ -246,9 +252,9 @@ class Scheduler:
         now = self._clock.now()
         verdict = ended.verdict
         delay_s = getattr(verdict, "delay_s", 0.0)
+        notes = self._learn(lane, verdict, now, now - began)
         blocked: dict[str, float] = {}
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
-            lane.throttle(now, now + delay_s)
             blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
         try:
             await self._store.settle(
@@ -281,11 +287,15 @@ class Scheduler:
         if not self.lanes.in_flight:
             self._idle.set()
         self.wake()
-        await self._learn(lane, ended, now, now - began)
+        for kind, message in notes:
+            await self._note(kind, message, lane)
 
-    async def _learn(self, lane: Lane, ended: Ended, now: float, took_s: float) -> None:
-        """What an outcome says of its lane."""
-        verdict = ended.verdict
+    def _learn(self, lane: Lane, verdict: Verdict, now: float, took_s: float) -> list[_Noted]:
+        """Take over what an outcome says of its lane; what is to be noted of it.
+
+        Before it is committed: that very transaction fills the slot again, or leaves it.
+        """
+        notes: list[_Noted] = []
         match verdict:
             case Succeed():
                 lane.throttled = 0
@@ -293,40 +303,45 @@ class Scheduler:
                 lane.breaker = lane.breaker.succeeded()
             case GiveBack():
                 lane.breaker = lane.breaker.unanswered()
-                await self._hold(lane, verdict)
+                notes = self._hold(lane, verdict, now)
             case RetryLater() | Fail():
                 before = lane.breaker
                 lane.breaker = before.failed(verdict.fingerprint, now)
                 if lane.breaker is not before:
-                    await self._tell_breaker(lane, verdict.error)
+                    notes = self._break(lane, verdict.error)
         if isinstance(verdict, RetryLater | GiveBack) and verdict.overloaded:
             lane.concurrency = lane.concurrency.on_overload(
-                now, in_flight=lane.in_flight + 1, latency_s=took_s
+                now, in_flight=lane.in_flight, latency_s=took_s
             )
+        return notes
 
-    async def _hold(self, lane: Lane, verdict: GiveBack) -> None:
+    def _hold(self, lane: Lane, verdict: GiveBack, now: float) -> list[_Noted]:
         match verdict.hold:
-            case Hold.QUOTA:
-                if lane.block is None:
-                    lane.block, lane.why = Block.QUOTA, verdict.error
-                    await self._note("quota", verdict.error, lane)
+            case Hold.RATE:
+                lane.throttle(now, now + verdict.delay_s)
+            case Hold.QUOTA if lane.block is None:
+                lane.block, lane.why = Block.QUOTA, verdict.error
+                return [("quota", verdict.error)]
             case Hold.UNAUTHORIZED:
                 self.stop(StopReason.UNAUTHORIZED, verdict.error)
             case Hold.HEALTH if self._run.gate is not None:
                 lane.block, lane.why = Block.HEALTH, verdict.error
             case _:
                 pass
+        return []
 
-    async def _tell_breaker(self, lane: Lane, error: str) -> None:
-        if lane.breaker.state is BreakerState.PARKED:
-            lane.block, lane.why = Block.PARKED, error
-            await self._note("parked", f"the lane is given up for now: {error}", lane)
-        elif lane.breaker.state is BreakerState.OPEN:
-            lane.why = error
-            if self._run.gate is not None:
-                lane.block = Block.HEALTH
-            count = lane.breaker.failures
-            await self._note("breaker", f"{count} times in a row: {error}", lane)
+    def _break(self, lane: Lane, error: str) -> list[_Noted]:
+        match lane.breaker.state:
+            case BreakerState.PARKED:
+                lane.block, lane.why = Block.PARKED, error
+                return [("parked", f"the lane is given up for now: {error}")]
+            case BreakerState.OPEN:
+                lane.why = error
+                if self._run.gate is not None:
+                    lane.block = Block.HEALTH
+                return [("breaker", f"{lane.breaker.failures} times in a row: {error}")]
+            case BreakerState.CLOSED:
+                return []
 
     # Limits
 

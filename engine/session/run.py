@@ -13,6 +13,7 @@ from engine.core.matrix import JobSpec
 from engine.core.states import State
 from engine.core.status import QuotaStatus, Row, RunState, Status, StopReason, Waiting
 from engine.job import Service
+from engine.limits import opens_at
 from engine.report.rows import rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context
@@ -124,9 +125,17 @@ class Run:
 
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
-            # Cancelled by somebody while the last requests came in, it stays cancelled.
+            row = await self._store.find_run(self.name)
+            assert row is not None, "runs are never deleted"
+            # Cancelled by somebody while the last requests came in, it stays cancelled; with another
+            # sweep that nobody has written out yet, there is more to do.
             await self._store.set_state(
-                self._row.id, RunState.FINISHED, unless=(RunState.CANCELLED,)
+                self._row.id,
+                RunState.FINISHED if row.is_expanded else RunState.ACTIVE,
+                message=""
+                if row.is_expanded
+                else "its sweep has changed; `resume` goes on with it",
+                unless=(RunState.CANCELLED,),
             )
         elif stop.reason is StopReason.CANCELLED:
             await self._store.cancel(self._row.id)
@@ -201,12 +210,15 @@ class Run:
 
     def _waiting(self, totals: Totals, now: float) -> tuple[Waiting, ...]:
         found = []
+        opening = opens_at(self.sweep.limits.window, now)
         for name, counts in sorted(totals.lanes.items()):
             jobs = counts[State.PENDING] + counts[State.WAITING]
             if not jobs:
                 continue
             why, until = "its turn", None
-            if self._scheduler is not None and name in self._scheduler.lanes.lanes:
+            if opening > now:
+                why, until = "the run's window", opening
+            elif self._scheduler is not None and name in self._scheduler.lanes.lanes:
                 lane = self._scheduler.lanes.lanes[name]
                 wakes_at = lane.wakes_at(now, share=self._scheduler.lanes.share)
                 if lane.block is not None or wakes_at > now:

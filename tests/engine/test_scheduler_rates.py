@@ -1,12 +1,14 @@
-"""Rates of a whole engine over simulated minutes."""
+"""Rates of a whole engine, over simulated minutes."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
-from engine.testing import FakeClock, scripted_service
+from engine import Sweep
+from engine.job import Answer, Job, JobContext
+from engine.testing import ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -21,34 +23,147 @@ from tests.engine.scenes import (
 
 MINUTES = 5
 
-@pytest.fixture(autouse=True)
-def fast(monkeypatch):
-    monkeypatch.setattr("engine.store.writer.COMMIT_INTERVAL_S", 0.0002)
 
-
-
-async def run_for(
-    path: Path, clock: StillClock, service: type, of: object, seconds: float
+async def work_for(
+    path: Path, clock: StillClock, service: type[ScriptedService], of: Sweep, seconds: float
 ) -> None:
     """Work on a sweep for some simulated time, then stop as a first Ctrl-C does."""
-    async with opened(path, service, clock, settings=SELDOM) as engine:
+    async with (
+        opened(path, service, clock, settings=SELDOM) as engine,
+        anyio.create_task_group() as tasks,
+    ):
         run = await engine.submit(of)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run.execute)
-            await clock.advance(seconds)
-            run.stop()
-            async with clock.jumping():
-                pass
+        tasks.start_soon(run.execute)
+        await clock.advance(seconds)
+        run.stop()
 
 
 @pytest.mark.parametrize("rate", [20, 60, 300])
-async def test_nearly_all_of_a_rate_is_used_and_never_more(tmp_path: Path, rate: int) -> None:
+async def test_nearly_all_of_a_rate_is_used_and_never_more(
+    tmp_path: Path, clock: StillClock, rate: int
+) -> None:
     service = scripted_service(good)
-    clock = StillClock()
     of = sweep(service, repeats=rate * MINUTES + 50, limits={"rate_per_min": rate})
 
-    await run_for(tmp_path / "store.db", clock, service, of, MINUTES * 60.0)
+    await work_for(tmp_path / "store.db", clock, service, of, MINUTES * 60.0)
 
-    times = starts(service)
-    assert most_in_a_minute(times) <= rate
-    assert len(times) >= 0.98 * rate * MINUTES
+    assert most_in_a_minute(starts(service)) <= rate
+    assert len(starts(service)) >= 0.98 * rate * MINUTES
+
+
+async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(good)
+    of = sweep(service, repeats=400, limits={"rate_per_min": 60})
+
+    await work_for(tmp_path / "store.db", clock, service, of, 145.0)
+    await work_for(tmp_path / "store.db", clock, service, of, 155.0)
+
+    assert most_in_a_minute(starts(service)) <= 60
+    assert len(starts(service)) >= 0.98 * 60 * MINUTES
+
+
+async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(good, takes_s=47.0)
+    of = sweep(service, repeats=400, limits={"rate_per_min": 60, "max_in_flight": 64})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        await finished(engine, of)
+
+    assert most_in_a_minute(starts(service)) <= 60
+    assert 400 / 60 * 60 <= starts(service)[-1] - NOW + 60 <= 400 / 60 * 60 / 0.98 + 60
+
+
+async def test_the_rates_of_the_key_and_of_each_model_hold_together(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(good)
+    limits = {"rate_per_min": 60, "models": {"slow/*": {"rate_per_min": 10}}}
+    of = sweep(service, models=["slow/a", "slow/b", "free/c"], repeats=300, limits=limits)
+
+    await work_for(tmp_path / "store.db", clock, service, of, MINUTES * 60.0)
+
+    assert most_in_a_minute(starts(service)) <= 60
+    assert len(starts(service)) >= 0.98 * 60 * MINUTES
+    for model in ("slow/a", "slow/b"):
+        assert most_in_a_minute(starts(service, model)) <= 10
+        assert len(starts(service, model)) >= 0.98 * 10 * MINUTES
+
+
+async def test_a_slow_lane_does_not_hold_up_another(tmp_path: Path, clock: StillClock) -> None:
+    service = scripted_service(good)
+    limits = {"models": {"slow": {"rate_per_min": 20}}, "max_in_flight": 4}
+    of = sweep(service, models=["slow", "fast"], repeats=100, limits=limits)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.cells_done == 200
+    assert starts(service, "fast")[-1] == NOW
+    assert most_in_a_minute(starts(service, "slow")) <= 20
+    assert starts(service, "slow")[-1] <= NOW + 4 * 60 / 0.98 + 60
+
+
+async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
+    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scripted_service(good)
+    sleep = clock.sleep
+    stalls = iter([0.4])
+
+    async def stalling(seconds: float) -> None:
+        # What a busy machine does to a task that was to wake at its slot.
+        await sleep(seconds + (next(stalls, 0.0) if 0 < seconds < 1 else 0.0))
+
+    monkeypatch.setattr(clock, "sleep", stalling)
+    of = sweep(service, repeats=40, limits={"rate_per_min": 600})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        attempts = await run._store._databases.ask(
+            lambda connection: connection.exec_driver_sql(
+                "SELECT outcome, count(*) FROM attempt GROUP BY outcome ORDER BY outcome"
+            ).all()
+        )
+
+    assert next(stalls, None) is None
+    assert status.jobs["succeeded"] == 40
+    assert [tuple(row) for row in attempts] == [("interrupted", 1), ("succeeded", 40)]
+    assert len(service.recording.started) == 40
+
+
+async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    class TwoCalls(ScriptedKind):
+        async def run(self, job: Job, context: JobContext) -> Answer:
+            for _ in range(2):
+                await context.permit("the target", rate_per_min=30)
+                calls.append(context.clock.now())
+            return await super().run(job, context)
+
+    calls: list[float] = []
+    service: Any = scripted_service(good, kind=TwoCalls)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, sweep(service, repeats=40))
+
+    assert status.jobs["succeeded"] == 40
+    assert len(calls) == 80
+    assert most_in_a_minute(calls) <= 30
+    assert calls[-1] <= NOW + 80 / 30 * 60 / 0.98

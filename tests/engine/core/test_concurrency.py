@@ -85,15 +85,11 @@ def test_a_lane_gets_no_more_than_it_can_take() -> None:
     assert allot(100, lanes) == {"a": 1, "b": 2}
 
 
-def test_the_odd_slot_goes_round_with_the_cursor() -> None:
-    lanes = [lane("a"), lane("b"), lane("c")]
+def test_the_odd_slot_goes_to_the_first_of_equals() -> None:
+    lanes = [lane("c"), lane("a"), lane("b", in_flight=1)]
 
-    assert [allot(1, lanes, cursor=turn) for turn in range(4)] == [
-        {"a": 1},
-        {"b": 1},
-        {"c": 1},
-        {"a": 1},
-    ]
+    assert allot(1, lanes) == {"c": 1}
+    assert list(allot(3, lanes)) == ["c", "a"]
 
 
 def test_nothing_is_shared_over_no_lanes() -> None:
@@ -105,17 +101,16 @@ def test_nothing_is_shared_over_no_lanes() -> None:
     demands=st.lists(
         st.tuples(st.integers(0, 10), st.integers(0, 12), st.integers(0, 12)), max_size=8
     ),
-    cursor=st.integers(0, 10),
 )
 def test_all_that_can_be_used_is_shared_out_as_evenly_as_possible(
-    free: int, demands: list[tuple[int, int, int]], cursor: int
+    free: int, demands: list[tuple[int, int, int]]
 ) -> None:
     lanes = [
         lane(str(index), in_flight=in_flight, capacity=capacity, ready=ready)
         for index, (in_flight, capacity, ready) in enumerate(demands)
     ]
 
-    given_out = allot(free, lanes, cursor=cursor)
+    given_out = allot(free, lanes)
 
     assert sum(given_out.values()) == min(free, sum(one.room for one in lanes))
     level = {one.name: one.in_flight + given_out.get(one.name, 0) for one in lanes}

@@ -1,0 +1,12 @@
+"""Fixtures for tests of the whole engine."""
+
+import pytest
+
+from tests.engine.scenes import StillClock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+    """A clock for simulated hours; commits are then not paced, which takes real time."""
+    monkeypatch.setattr("engine.store.writer.COMMIT_INTERVAL_S", 0.0002)
+    return StillClock()
