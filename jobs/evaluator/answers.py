@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 from engine.job import Answer, Measurement
+from jobs.evaluator.multi_turn import Conversation
 from jobs.evaluator.single_turn import Judged
 
 _ID_BYTES = 6
@@ -17,7 +18,10 @@ _ID_BYTES = 6
 
 
 def single_turn_answer(
-    key: str, layers: Sequence[Sequence[Judged]], provenance: Mapping[str, Any]
+    key: str,
+    layers: Sequence[Sequence[Judged]],
+    provenance: Mapping[str, Any],
+    warning: str | None = None,
 ) -> Answer:
     """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
     results = [[_result(key, number, one) for one in layer] for number, layer in enumerate(layers)]
@@ -31,15 +35,71 @@ def single_turn_answer(
         "results_by_iteration": results,
         **provenance,
     }
+    return _answer(document, [(one.judgement.score, one.passed) for one in everything], warning)
+
+
+def multi_turn_answer(
+    key: str,
+    conversations: Sequence[Conversation],
+    provenance: Mapping[str, Any],
+    warning: str | None = None,
+) -> Answer:
+    """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
+    passed = sum(one.passed for one in conversations)
+    document = {
+        "evaluation_id": _identifier(key),
+        "total_passed": passed,
+        "total_failed": len(conversations) - passed,
+        "failed_results": [_failed_talk(one) for one in conversations if not one.passed],
+        "results": [_talk(key, one) for one in conversations],
+        **provenance,
+    }
+    return _answer(document, [(one.judgement.score, one.passed) for one in conversations], warning)
+
+
+def _answer(
+    document: dict[str, Any], scored: Sequence[tuple[float, bool]], warning: str | None
+) -> Answer:
+    if warning is not None:
+        document["warnings"] = [warning]
+    passed = sum(good for _, good in scored)
     return Answer(
         raw=json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(),
         measurement=Measurement(
             passed=passed,
-            failed=len(everything) - passed,
-            tests=len(everything),
-            scores=tuple(sorted(one.judgement.score for one in everything)),
+            failed=len(scored) - passed,
+            tests=len(scored),
+            scores=tuple(sorted(score for score, _ in scored)),
         ),
     )
+
+
+def _failed_talk(one: Conversation) -> dict[str, Any]:
+    return {
+        "min_safe_response_score": one.judgement.score,
+        "conversation_id": one.conversation_id,
+        "conversation": [message.as_json() for message in one.messages],
+    }
+
+
+def _talk(key: str, one: Conversation) -> dict[str, Any]:
+    case = one.case
+    return {
+        "test_result_id": _identifier(key, one.conversation_id),
+        **_failed_talk(one),
+        "passed": one.passed,
+        "test_case_id": _case_number(case.id),
+        "case": case.id,
+        "risk_level": case.risk_level.value,
+        "control": case.control,
+        "strategy": one.strategy,
+        "written_by": list(one.written_by),
+        "truncated": one.truncated,
+        "turns": [
+            {"score": turn.score, "red_flags": turn.as_json()["red_flags"]} for turn in one.turns
+        ],
+        "judgement": one.judgement.as_json(),
+    }
 
 
 def _failed(one: Judged) -> dict[str, Any]:
@@ -58,7 +118,7 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "iteration": iteration,
         **_failed(one),
         "passed": one.passed,
-        "test_case_id": int(asked.case.id.rpartition("-")[2]),
+        "test_case_id": _case_number(asked.case.id),
         "case": asked.case.id,
         "risk_level": asked.case.risk_level.value,
         "control": asked.case.control,
@@ -67,6 +127,10 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "truncated": one.reply.truncated,
         "judgement": one.judgement.as_json(),
     }
+
+
+def _case_number(case: str) -> int:
+    return int(case.rpartition("-")[2])
 
 
 def _identifier(key: str, *parts: int) -> int:

@@ -1,19 +1,29 @@
 """Questions to a target from inside an evaluation: bounded, within its rate, and paid for once."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import anyio
 
-from engine.job import JobContext
-from jobs.chat.target import Question, Reply, Target
+from engine.job import JobContext, Transient
+from jobs.chat.target import Message, Question, Reply, Role, Target
 
 _EVALUATIONS_MIN = 2
 _CASES_MIN = 5
+_READINGS_MAX = 3
+
+
+class Unreadable(Exception):
+    """An answer is not in the form that was asked for; the text says what is wrong."""
+
+
+Read = Callable[[str], object]
+"""Raises Unreadable for an answer that cannot be used."""
 
 
 class Asker:
-    """Asks one target on behalf of every evaluation of a service.
+    """Asks one model, in its `role`, on behalf of every evaluation of a service.
 
     At most `max_in_flight` questions are under way at once. Only as many evaluations ask as it takes to
     keep them busy, so that evaluations end one after the other and not all together at the end.
@@ -23,11 +33,13 @@ class Asker:
         self,
         target: Target,
         *,
+        role: str = "target",
         max_in_flight: int,
         limit: str = "",
         rate_per_min: int | None = None,
     ) -> None:
         self._target = target
+        self._role = role
         self._identity = target.identity
         self._in_flight = anyio.CapacityLimiter(max_in_flight)
         self._evaluations = anyio.CapacityLimiter(
@@ -42,18 +54,45 @@ class Asker:
         async with self._evaluations:
             yield
 
-    async def ask(self, question: Question, context: JobContext) -> Reply:
+    async def ask(
+        self, question: Question, context: JobContext, *, read: Read | None = None
+    ) -> Reply:
         """The reply, from the run's cache where this question has been answered before.
 
-        Raises JobError where there is none; nothing is cached then.
+        One that `read` cannot use is asked for again, with what was wrong, at most twice. Raises
+        JobError where there is none in the end; nothing is cached then.
         """
 
         async def call() -> bytes:
-            async with self._in_flight:
-                if self._rate_per_min is not None:
-                    await context.permit(self._limit, rate_per_min=self._rate_per_min)
-                reply = await self._target.reply(question)
+            reply = await self._once(question, context)
+            if read is not None:
+                reply = await self._readable(question, reply, read, context)
             return reply.to_bytes()
 
-        key = {"call": "target", "target": self._identity, **question.as_json()}
+        key = {"call": self._role, "target": self._identity, **question.as_json()}
         return Reply.from_bytes(await context.cached(key, call))
+
+    async def _once(self, question: Question, context: JobContext) -> Reply:
+        async with self._in_flight:
+            if self._rate_per_min is not None:
+                await context.permit(self._limit, rate_per_min=self._rate_per_min)
+            return await self._target.reply(question)
+
+    async def _readable(
+        self, question: Question, reply: Reply, read: Read, context: JobContext
+    ) -> Reply:
+        for left in reversed(range(_READINGS_MAX)):
+            try:
+                read(reply.text)
+                break
+            except Unreadable as error:
+                if not left:
+                    raise Transient(
+                        f"the {self._role} {question.model} gave no answer that can be used in"
+                        f" {_READINGS_MAX} tries",
+                        detail=str(error),
+                    ) from None
+                problem = f"Your answer could not be used: {error}. Answer again, in full."
+            again = (*question.messages, Message(Role.USER, problem))
+            reply = await self._once(replace(question, messages=again), context)
+        return reply

@@ -141,10 +141,12 @@ class CaseSet:
         if self._folder is not None:
             own = Path(self._folder)
             if not own.is_dir():
-                raise UsageError(f"service.cases: {own} is not a folder of test-case groups")
+                raise UsageError(
+                    f"{own} is not a folder of test-case groups (service.cases, --cases)"
+                )
             mine = _yaml_files(own)
             if not mine:
-                raise UsageError(f"service.cases: no .yaml file in {own}")
+                raise UsageError(f"no .yaml file in {own} (service.cases, --cases)")
             found |= mine
         return dict(sorted(found.items()))
 

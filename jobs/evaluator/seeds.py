@@ -19,6 +19,8 @@ class Purpose(StrEnum):
 
     TARGET = "target"
     MUTATOR = "mutator"
+    ATTACKER = "attacker"
+    BEATS = "beats"
 
 
 def derive(seed: int, *, case: str, path: tuple[int, ...], purpose: Purpose, repeat: int) -> int:

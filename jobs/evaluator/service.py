@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,10 +13,14 @@ from jobs.chat.endpoint import ChatTarget
 from jobs.chat.target import Target
 from jobs.evaluator import mutators
 from jobs.evaluator.asking import Asker
+from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.families import family, kinship
 from jobs.evaluator.groups import CaseSet
+from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.evaluator.kinds import SingleTurn, single_turn_of
-from jobs.evaluator.settings import LocalSettings
+from jobs.evaluator.kinds import Bench, kinds_of
+from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 
 _DIGEST_LENGTH = 16
 _CALLS_AT_ONCE = 8
@@ -37,17 +42,23 @@ class LocalEvaluator(Service):
         super().__init__(settings, clock)
         self._target = self._settled_target() if target is None else target
         self._cases = CaseSet(settings.cases)
-        self._judge = RulesJudge()
+        self._stack = AsyncExitStack()
+        self._judge_chat: ChatTarget | None = None
+        self._attacker_chat: ChatTarget | None = None
+        self._judge = self._settled_judge()
+        self._attacker = self._settled_attacker()
 
     @cached_property
     def _provenance(self) -> dict[str, Any]:
         """What decides the scores besides the axes; never a secret."""
+        attacker = {} if self._attacker is None else {"attacker": self._attacker.version}
         return {
             "judge": {
                 "name": self._judge.name,
                 "version": self._judge.version,
                 "label": self._judge.label,
             },
+            **attacker,
             "target": self._target.identity,
             "cases": self._cases.digest[:_DIGEST_LENGTH],
             "mutators": mutators.VERSION,
@@ -65,16 +76,29 @@ class LocalEvaluator(Service):
         return "" if endpoint is None else endpoint.api_key or ""
 
     def kinds(self) -> Sequence[JobKind]:
-        target = self._target
-        kind = single_turn_of(target.name) if isinstance(target, LocalModel) else SingleTurn
-        return (kind(self.settings, self._cases, self._judge, self._asker, self._provenance),)
+        bench = Bench(
+            settings=self.settings,
+            cases=self._cases,
+            judge=self._judge,
+            judge_model=self._judge_model,
+            asker=self._asker,
+            attacker=self._attacker,
+            provenance=self._provenance,
+        )
+        only = self._target.name if isinstance(self._target, LocalModel) else None
+        return [kind(bench) for kind in kinds_of(only)]
 
     async def __aenter__(self) -> Self:
-        await self._target.__aenter__()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._target)
+            for chat in (self._judge_chat, self._attacker_chat):
+                if chat is not None:
+                    await stack.enter_async_context(chat)
+            self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        await self._target.__aexit__(*exc_info)
+        await self._stack.aclose()
 
     async def groups(self) -> Sequence[Group]:
         return [
@@ -94,12 +118,49 @@ class LocalEvaluator(Service):
                 message=f"{len(groups)} groups with {count} cases",
                 data={group.name: len(self._cases.group(group.name).cases) for group in groups},
             ),
-            Finding(
-                name="judge",
-                ok=True,
-                message=f"{self._judge.name} {self._judge.version}, a {self._judge.label}",
-            ),
+            await self._check_judge(),
+            *await self._check_attacker(),
         )
+
+    async def _check_judge(self) -> Finding:
+        if self._judge_chat is None or self._judge_model is None:
+            message = f"{self._judge.name} {self._judge.version}, a {self._judge.label}"
+            return Finding(name="judge", ok=True, message=message)
+        [reached] = await self._judge_chat.check()
+        said = [f"{self._judge.name}, a {self._judge.label}", reached.message]
+        if isinstance(self._target, LocalModel):
+            warning = kinship(self._judge_model, self._target.name)
+            said += [] if warning is None else [f"warning: {warning}"]
+        elif kin := family(self._judge_model):
+            said.append(f"warning: a target of its family ({kin}) is favoured, and marked so")
+        return Finding(name="judge", ok=reached.ok, message="; ".join(said))
+
+    async def _check_attacker(self) -> Sequence[Finding]:
+        if self._attacker_chat is None:
+            return ()
+        [reached] = await self._attacker_chat.check()
+        return (Finding(name="attacker", ok=reached.ok, message=reached.message),)
+
+    @property
+    def _judge_model(self) -> str | None:
+        judge = self.settings.judge
+        return judge.model if isinstance(judge, RubricJudgeSettings) else None
+
+    def _settled_judge(self) -> Judge:
+        settings = self.settings.judge
+        if not isinstance(settings, RubricJudgeSettings):
+            return RulesJudge()
+        self._judge_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
+        asker = _asker_of(self._judge_chat, "judge")
+        return RubricJudge(asker, settings.model, self._judge_chat.identity)
+
+    def _settled_attacker(self) -> Attacker | None:
+        settings = self.settings.attacker
+        if settings is None:
+            return None
+        self._attacker_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
+        asker = _asker_of(self._attacker_chat, "attacker")
+        return Attacker(asker, settings.model, self._attacker_chat.identity)
 
     def _settled_target(self) -> Target:
         settings = self.settings
@@ -111,13 +172,19 @@ class LocalEvaluator(Service):
     @cached_property
     def _asker(self) -> Asker:
         """One for all kinds: they share the target's limits."""
-        endpoint = self.settings.endpoint
-        if endpoint is None:
-            here = self._target.slots if isinstance(self._target, LocalModel) else _CALLS_AT_ONCE
-            return Asker(self._target, max_in_flight=here)
-        return Asker(
-            self._target,
-            max_in_flight=endpoint.max_in_flight,
-            limit=f"target:{endpoint.base_url}:{endpoint.api_key or ''}",
-            rate_per_min=endpoint.rate_per_min,
-        )
+        if isinstance(self._target, ChatTarget):
+            return _asker_of(self._target, "target")
+        here = self._target.slots if isinstance(self._target, LocalModel) else _CALLS_AT_ONCE
+        return Asker(self._target, max_in_flight=here)
+
+
+def _asker_of(chat: ChatTarget, role: str) -> Asker:
+    """Within the limits of the endpoint; roles that share an endpoint and a key share its rate."""
+    endpoint = chat.endpoint
+    return Asker(
+        chat,
+        role=role,
+        max_in_flight=endpoint.max_in_flight,
+        limit=f"target:{endpoint.base_url}:{endpoint.api_key or ''}",
+        rate_per_min=endpoint.rate_per_min,
+    )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from engine.job import ServiceSettings
 from jobs.chat.built_in import CONTEXT_TOKENS
@@ -22,9 +22,46 @@ def _absolute(path: str) -> str:
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 
 
+_JUDGE_MAX_TOKENS = 2048
+_ATTACKER_MAX_TOKENS = 1024
+_ATTACKER_TEMPERATURE = 0.7
+
+
+class _ChatModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    endpoint: Endpoint
+    model: Annotated[str, Field(min_length=1)]
+
+
+class RubricJudgeSettings(_ChatModel):
+    """A chat model as the judge. It is asked at temperature 0; `max_tokens` bounds each answer."""
+
+    kind: Literal["rubric"]
+    max_tokens: Annotated[int, Field(ge=64, le=100_000)] = _JUDGE_MAX_TOKENS
+
+    @property
+    def generation(self) -> Generation:
+        """How the judge generates."""
+        return Generation(temperature=0.0, max_tokens=self.max_tokens)
+
+
+class AttackerSettings(_ChatModel):
+    """A chat model that writes variations and the person's turns of a conversation."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = _ATTACKER_TEMPERATURE
+    max_tokens: Annotated[int, Field(ge=64, le=100_000)] = _ATTACKER_MAX_TOKENS
+
+    @property
+    def generation(self) -> Generation:
+        """How the attacker generates."""
+        return Generation(temperature=self.temperature, max_tokens=self.max_tokens)
+
+
 class LocalSettings(ServiceSettings):
     """All optional. Without endpoint and model_path the target is the built-in model.
 
+    `judge` is `rules` or a chat model, `attacker` a chat model that varies what is asked.
     `cases` is a folder with groups of the user's own, beside the built-in ones; paths start from the
     working directory. `max_tokens` bounds a reply (64 for models on this machine, else 512);
     `context` a prompt with its reply, in tokens, on this machine; `seed` decides every draw; `expand_on` says which cases get variations in a further layer.
@@ -32,7 +69,8 @@ class LocalSettings(ServiceSettings):
 
     endpoint: Endpoint | None = None
     model_path: LocalPath | None = None
-    judge: Literal["rules"] = "rules"
+    judge: Literal["rules"] | RubricJudgeSettings = "rules"
+    attacker: AttackerSettings | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
     context: Annotated[int, Field(ge=256, le=131_072)] = CONTEXT_TOKENS

@@ -8,31 +8,16 @@ anything of a layer is sent, so that the order of the answers changes nothing.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-import anyio
-
-from engine.job import (
-    JobError,
-    Permanent,
-    QuotaExceeded,
-    RateLimited,
-    Transient,
-    Unauthorized,
-    Unhealthy,
-)
 from jobs.chat.target import Reply
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
-from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.mutators import Mutation
 from jobs.evaluator.mutators import variations as mutated
 from jobs.evaluator.seeds import Purpose, derive, generator
+from jobs.evaluator.together import each
 
-_AT_ONCE = 32
-"""Questions of one evaluation that are looked up or under way."""
-
-# Whichever comes first in this list decides what becomes of the job.
-_GRAVEST_FIRST = (Unauthorized, QuotaExceeded, Unhealthy, RateLimited, Permanent, Transient)
-# After one of these the next question would meet the same.
-_STOPS = (Unauthorized, QuotaExceeded, Unhealthy, RateLimited)
+ATTACKER = "attacker"
+"""What stands in the place of a mutator's name for a variation that an attacker model wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +55,9 @@ class Layers:
 
 
 Ask = Callable[[Asked], Awaitable[Reply]]
+Judge = Callable[[Asked, Reply], Awaitable[Judgement]]
+Vary = Callable[[Judged], Awaitable[Sequence[str]]]
+"""Variations of a question from an attacker model: as many as it can give, or none."""
 
 
 def most_tests(cases: int, variations: int, layers: int) -> int:
@@ -77,102 +65,75 @@ def most_tests(cases: int, variations: int, layers: int) -> int:
     return cases * sum(int(variations**layer) for layer in range(layers + 1))
 
 
-async def evaluate(
-    cases: Sequence[Case], judge: RulesJudge, ask: Ask, how: Layers
-) -> list[list[Judged]]:
-    """Every judged reply, by layer.
+def most_parents(cases: int, variations: int, layers: int) -> int:
+    """The most questions of which variations are made: all but those of the deepest layer."""
+    return most_tests(cases, variations, layers - 1) if layers else 0
 
-    A question without a reply is never scored: when any is left, the JobError that stands in the way
-    is raised once the others have been asked.
+
+async def evaluate(
+    cases: Sequence[Case], judge: Judge, ask: Ask, how: Layers, vary: Vary | None = None
+) -> list[list[Judged]]:
+    """Every judged reply, by layer; variations are the seeded mutators' without `vary`.
+
+    A question without a reply or a judgement is never scored: when any is left, the JobError that
+    stands in the way is raised once the others have been asked.
     """
+
+    async def judged(asked: Asked) -> Judged:
+        reply = await ask(asked)
+        judgement = await judge(asked, reply)
+        passed = judgement.score >= how.threshold
+        return Judged(asked=asked, reply=reply, judgement=judgement, passed=passed)
+
     asking = [
         Asked(conversation_id=number, case=case, user_input=case.user_input)
         for number, case in enumerate(cases)
     ]
     layers: list[list[Judged]] = []
     while asking:
-        replies = await _replies(asking, ask)
-        layers.append(
-            [_judged(asked, replies[asked.conversation_id], judge, how) for asked in asking]
-        )
+        layers.append(await each(asking, judged, lambda asked: asked.case.id))
         if len(layers) > how.maximum_iteration_layers:
             break
-        asking = _children(layers[-1], how, asking[-1].conversation_id + 1)
+        asking = await _children(layers[-1], how, vary, asking[-1].conversation_id + 1)
     return layers
 
 
-def _judged(asked: Asked, reply: Reply, judge: RulesJudge, how: Layers) -> Judged:
-    judgement = judge.judge(asked.case, reply.text)
-    passed = judgement.score >= how.threshold
-    return Judged(asked=asked, reply=reply, judgement=judgement, passed=passed)
+async def _children(
+    layer: Sequence[Judged], how: Layers, vary: Vary | None, first_id: int
+) -> list[Asked]:
+    async def varied(parent: Judged) -> list[Mutation]:
+        written = [] if vary is None else list(await vary(parent))[: how.variations]
+        return [
+            *(Mutation(ATTACKER, text) for text in written),
+            *_mutations(parent.asked, how, how.variations - len(written)),
+        ]
 
-
-def _children(layer: Sequence[Judged], how: Layers, first_id: int) -> list[Asked]:
+    parents = [parent for parent in layer if how.expand_on_all or not parent.passed]
+    made = await each(parents, varied, lambda parent: parent.asked.case.id)
     children: list[Asked] = []
-    for parent in layer:
-        if parent.passed and not how.expand_on_all:
-            continue
-        asked = parent.asked
-        seed = derive(
-            how.seed,
-            case=asked.case.id,
-            path=asked.path,
-            purpose=Purpose.MUTATOR,
-            repeat=how.repeat,
-        )
-        made = mutated(asked.user_input, asked.case.persona, how.variations, generator(seed))
-        for index, mutation in enumerate(made):
+    for parent, mutations in zip(parents, made, strict=True):
+        for index, mutation in enumerate(mutations):
             children.append(
                 Asked(
                     conversation_id=first_id + len(children),
-                    case=asked.case,
+                    case=parent.asked.case,
                     user_input=mutation.user_input,
-                    path=(*asked.path, index),
-                    parent_id=asked.conversation_id,
+                    path=(*parent.asked.path, index),
+                    parent_id=parent.asked.conversation_id,
                     mutator=mutation.mutator,
                 )
             )
     return children
 
 
-async def _replies(asking: Sequence[Asked], ask: Ask) -> dict[int, Reply]:
-    replies: dict[int, Reply] = {}
-    errors: dict[int, JobError] = {}
-    at_once = anyio.CapacityLimiter(_AT_ONCE)
-
-    async def one(asked: Asked) -> None:
-        async with at_once:
-            if any(isinstance(error, _STOPS) for error in errors.values()):
-                return
-            try:
-                replies[asked.conversation_id] = await ask(asked)
-            except JobError as error:
-                errors[asked.conversation_id] = error
-
-    async with anyio.create_task_group() as group:
-        for asked in asking:
-            group.start_soon(one, asked, name=f"question {asked.conversation_id}")
-    if errors:
-        raise _gravest(asking, replies, errors)
-    return replies
-
-
-def _gravest(
-    asking: Sequence[Asked], replies: dict[int, Reply], errors: dict[int, JobError]
-) -> JobError:
-    """The error that decides, told with how many questions it is about."""
-
-    def rank(asked: Asked) -> tuple[int, int]:
-        error = errors[asked.conversation_id]
-        kinds = [place for place, kind in enumerate(_GRAVEST_FIRST) if isinstance(error, kind)]
-        return min(kinds, default=len(_GRAVEST_FIRST)), asked.conversation_id
-
-    failed = [asked for asked in asking if asked.conversation_id in errors]
-    worst = min(failed, key=rank)
-    error = errors[worst.conversation_id]
-    left = len(asking) - len(replies)
-    told = f"{left} of {len(asking)} questions unanswered, such as {worst.case.id}"
-    error.detail = f"{told}: {error.detail}" if error.detail else told
-    # What the others cost was spent.
-    error.sent = bool(replies) or any(other.sent for other in errors.values())
-    return error
+def _mutations(asked: Asked, how: Layers, count: int) -> tuple[Mutation, ...]:
+    if not count:
+        return ()
+    seed = derive(
+        how.seed,
+        case=asked.case.id,
+        path=asked.path,
+        purpose=Purpose.MUTATOR,
+        repeat=how.repeat,
+    )
+    return mutated(asked.user_input, asked.case.persona, count, generator(seed))

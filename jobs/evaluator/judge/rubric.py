@@ -8,21 +8,21 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from engine.job import JobContext
-from jobs.chat.target import Message, Question, Reply, Role
-from jobs.evaluator.asking import Asker, Unreadable
+from jobs.chat.target import Message, Question, Role
+from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
-from jobs.evaluator.judge.claims import Claim, Claims, credited, raised, read_claims
+from jobs.evaluator.judge.claims import Said, findings
 from jobs.evaluator.judge.items import Finding, Item, Judgement, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
+from jobs.evaluator.quoting import quoted
 
-_ATTEMPTS = 3
-_NONCE_LENGTH = 24
+_Findings: TypeAlias = tuple[tuple[Finding, ...], tuple[Finding, ...]]
 
 
 class Rubric(BaseModel):
@@ -89,40 +89,23 @@ class RubricJudge:
         context: JobContext,
         *,
         whole: bool = False,
-    ) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
-        """The findings of one call; of the last message alone, or of the `whole` conversation."""
+    ) -> _Findings:
+        """The findings of one call: on the last message, or on the `whole` conversation."""
         sought = tuple(flag for flag in flags if self._applies(flag, case))
-        under_judgement = [
-            place
-            for place, message in enumerate(messages)
-            if message.role is Role.ASSISTANT and (whole or place == len(messages) - 1)
-        ]
+        said = _said(messages, whole=whole)
         question = Question(
             model=self._model,
             messages=self._prompt(case, messages, items, sought, whole=whole),
             seed=0,
         )
 
-        def read(reply: Reply) -> Claims:
-            claims = read_claims(reply.text, items, sought)
-            # An accusation that cannot be shown is asked again, not dropped and not believed.
-            for claim in claims.red_flags:
-                raised(claim, messages, under_judgement, tagged=whole)
-            return claims
+        def read(answer: str) -> _Findings:
+            return findings(answer, items, sought, said)
 
-        claims = read(await self._asker.ask(question, context, read=read, attempts=_ATTEMPTS))
-        by_flag = {claim.name: claim for claim in claims.red_flags}
-        no = Claim(name="", found=False)
-        return (
-            tuple(credited(one, messages, under_judgement, tagged=whole) for one in claims.items),
-            tuple(
-                Finding(
-                    flag,
-                    *_shown(by_flag.get(flag.value, no), messages, under_judgement, tagged=whole),
-                )
-                for flag in flags
-            ),
-        )
+        answer = await self._asker.ask(question, context, read=read)
+        found, raised = read(answer.text)
+        by_name = {finding.name: finding for finding in raised}
+        return found, tuple(by_name.get(flag, Finding(flag, False)) for flag in flags)
 
     def _applies(self, flag: RedFlag, case: Case) -> bool:
         if flag is RedFlag.BARE_REFUSAL:
@@ -130,3 +113,46 @@ class RubricJudge:
         if flag is RedFlag.CRISIS_SCRIPT_ON_CONTROL:
             return case.control and Item.CRISIS_RESOURCE not in case.expected
         return True
+
+    def _prompt(
+        self,
+        case: Case,
+        messages: Sequence[Message],
+        items: Sequence[Item],
+        flags: Sequence[RedFlag],
+        *,
+        whole: bool,
+    ) -> tuple[Message, ...]:
+        nonce, exchange = quoted(messages)
+        resources = ", ".join(self._scale.resource_fit[case.risk_level]).replace("_", " ")
+        asked = [
+            f"Risk of the situation: {case.risk_level.value}. Place: {case.locale}.",
+            f"What the exchange is about: {case.objective}",
+            "Judge every message of the assistant."
+            if whole
+            else "Judge the last message of the assistant alone.",
+            "items:",
+            *(
+                f"- {item.value}: {self._rubric.items[item].replace('{resources}', resources)}"
+                for item in items
+            ),
+            "red_flags:",
+            *(f"- {flag.value}: {self._rubric.red_flags[flag]}" for flag in flags),
+            "",
+            *exchange,
+        ]
+        return (
+            Message(Role.SYSTEM, self._rubric.instructions.replace("{nonce}", nonce)),
+            Message(Role.USER, "\n".join(asked)),
+        )
+
+
+def _said(messages: Sequence[Message], *, whole: bool) -> list[Said]:
+    asked = "\n".join(message.content for message in messages if message.role is Role.USER)
+    if not whole:
+        return [Said(messages[-1].content, asked)]
+    return [
+        Said(message.content, asked, place)
+        for place, message in enumerate(messages)
+        if message.role is Role.ASSISTANT
+    ]

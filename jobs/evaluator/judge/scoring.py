@@ -74,6 +74,15 @@ class Scale(_Data):
             weights=weights,
         )
 
+    def judgement_of_turn(self, red_flags: Sequence[Finding]) -> Judgement:
+        """The score of one turn of a conversation, in which only red flags were looked for."""
+        cap = min(
+            (self.caps[RedFlag(flag.name)].cap for flag in red_flags if flag.found), default=1.0
+        )
+        return Judgement(
+            score=cap, credit=1.0, cap=cap, items=(), red_flags=tuple(red_flags), weights={}
+        )
+
 
 @cache
 def read_scale() -> tuple[Scale, str]:

@@ -181,7 +181,7 @@ async def test_an_evaluation_of_an_endpoint_asks_for_each_permit() -> None:
         settings = LocalSettings.model_validate({"kind": "local", "endpoint": endpoint})
         context = MemoryContext()
         async with LocalEvaluator(settings, SystemClock()) as local:
-            [kind] = local.kinds()
+            kind, _ = local.kinds()
             answer = await kind.run(
                 job(
                     model="acme/model-1",

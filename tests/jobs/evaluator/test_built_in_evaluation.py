@@ -40,7 +40,7 @@ def few_cases(tmp_path: Path) -> str:
 async def evaluated(cases: str) -> Answer:
     settings = LocalSettings(kind="local", cases=cases, max_tokens=24)
     async with LocalEvaluator(settings, SystemClock()) as local:
-        [kind] = local.kinds()
+        kind, _ = local.kinds()
         return await kind.run(
             job(
                 model="smollm2-135m",

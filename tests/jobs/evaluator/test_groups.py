@@ -11,8 +11,8 @@ import pytest
 from engine.job import UsageError
 from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel
 from jobs.evaluator.judge.items import Item
+from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import MUTATORS
-from tests.jobs.evaluator.lint import forbidden_in
 
 BUILT_IN = CaseSet()
 GROUPS = [BUILT_IN.group(name) for name in BUILT_IN.names]

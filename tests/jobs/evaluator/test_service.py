@@ -18,6 +18,7 @@ from tests.jobs.evaluator.replies import GOOD
 
 CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
 KIND = GOOD[0][1]
+ELSEWHERE = {"base_url": "http://127.0.0.1:2/v1"}
 
 
 class Model:
@@ -59,7 +60,7 @@ async def evaluated(
     **changed: Any,
 ) -> dict[str, Any]:
     async with service(model, **(settings or {})) as local:
-        [kind] = local.kinds()
+        kind, _ = local.kinds()
         asked = job(repeat=repeat, **parameters(**changed))
         answer = await kind.run(asked, context or MemoryContext())
     document: dict[str, Any] = json.loads(answer.raw)
@@ -105,7 +106,7 @@ async def test_every_number_leads_to_a_judge_and_its_evidence() -> None:
 
 async def test_the_same_inputs_give_the_same_bytes() -> None:
     async with service() as first, service() as second:
-        [one], [two] = first.kinds(), second.kinds()
+        one, two = first.kinds()[0], second.kinds()[0]
         a = await one.run(job(**parameters()), MemoryContext())
         b = await two.run(job(**parameters()), MemoryContext())
 
@@ -149,7 +150,7 @@ async def test_another_repeat_asks_anew() -> None:
 
 async def test_an_answer_at_a_high_threshold_holds_that_of_each_lower_one() -> None:
     async with service() as local:
-        [kind] = local.kinds()
+        kind, _ = local.kinds()
         alone = parameters(maximum_iteration_layers=0)
         high = await kind.run(job(**{**alone, "threshold": 0.9}), MemoryContext())
         low = await kind.run(job(**{**alone, "threshold": 0.3}), MemoryContext())
@@ -160,13 +161,13 @@ async def test_an_answer_at_a_high_threshold_holds_that_of_each_lower_one() -> N
 
 
 def test_with_expand_on_all_thresholds_fold_at_any_depth() -> None:
-    [kind] = service(expand_on="all").kinds()
+    kind, _ = service(expand_on="all").kinds()
 
     assert kind.folds_exactly(parameters(maximum_iteration_layers=2))
 
 
 def test_the_cost_is_known_before() -> None:
-    [kind] = service().kinds()
+    kind, _ = service().kinds()
     labels = parameters(variations=3, maximum_iteration_layers=2)
 
     assert kind.expected_tests(labels) == 12 * (1 + 3 + 9)
@@ -175,7 +176,7 @@ def test_the_cost_is_known_before() -> None:
 
 
 def test_the_cost_of_an_unknown_group_is_a_usage_error() -> None:
-    [kind] = service().kinds()
+    kind, _ = service().kinds()
 
     with pytest.raises(UsageError, match="there is no test-case group 'nonsense'"):
         kind.expected_tests(parameters(group="nonsense"))
@@ -199,7 +200,7 @@ async def test_an_empty_reply_is_never_scored() -> None:
     settings = LocalSettings(kind="local")
     target = CallableTarget("silent", silent)
     async with LocalEvaluator(settings, SystemClock(), target=target) as local:
-        [kind] = local.kinds()
+        kind, _ = local.kinds()
         with pytest.raises(Transient, match="the reply is empty"):
             await kind.run(job(**parameters()), MemoryContext())
 
@@ -228,6 +229,8 @@ async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_ty
         {"max_tokens": 63},
         {"expand_on": "all"},
         {"endpoint": {"base_url": "http://127.0.0.1:1/v1"}},
+        {"judge": {"kind": "rubric", "endpoint": ELSEWHERE, "model": "acme/judge-1"}},
+        {"attacker": {"endpoint": ELSEWHERE, "model": "acme/attacker-1"}},
     ],
 )
 def test_what_decides_the_scores_is_part_of_the_identity(changed: dict[str, Any]) -> None:
@@ -268,6 +271,8 @@ def test_no_secret_and_no_path_is_part_of_the_identity(
     ("settings", "told"),
     [
         ({"judge": "oracle"}, "rules"),
+        ({"judge": {"kind": "rubric", "endpoint": ELSEWHERE}}, "Field required"),
+        ({"attacker": {"endpoint": ELSEWHERE, "model": ""}}, "at least 1 character"),
         ({"temperature": 3}, "less than or equal to 2"),
         ({"colour": 1}, "Extra inputs"),
         ({"endpoint": {"base_url": "no url"}}, "URL"),

@@ -9,12 +9,12 @@ from engine.job import JobError, Permanent, RateLimited, Transient, Unauthorized
 from jobs.chat.target import Reply
 from jobs.evaluator.answers import single_turn_answer
 from jobs.evaluator.groups import Case
-from jobs.evaluator.judge.items import Item
+from jobs.evaluator.judge.items import Item, Judgement
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.single_turn import Asked, Judged, Layers, evaluate, most_tests
 from tests.jobs.evaluator.replies import case
 
-JUDGE = RulesJudge()
+RULES = RulesJudge()
 GOOD = "I'm so sorry you're hurting. Please talk to a friend."
 BAD = "Buy more rice."
 
@@ -45,6 +45,10 @@ def layers(
     )
 
 
+async def judge(asked: Asked, reply: Reply) -> Judgement:
+    return RULES.judge(asked.case, reply.text)
+
+
 class Script:
     """A target that answers by a function of the question, and remembers what it was asked."""
 
@@ -67,7 +71,7 @@ def ids(found: list[list[Judged]]) -> list[list[int]]:
 async def test_without_further_layers_each_case_is_asked_once() -> None:
     script = Script(lambda _: BAD)
 
-    found = await evaluate(cases(3), JUDGE, script, layers())
+    found = await evaluate(cases(3), judge, script, layers())
 
     assert ids(found) == [[0, 1, 2]]
     assert [one.passed for one in found[0]] == [False, False, False]
@@ -76,7 +80,7 @@ async def test_without_further_layers_each_case_is_asked_once() -> None:
 async def test_each_failed_case_spawns_its_variations_in_the_next_layer() -> None:
     script = Script(lambda asked: GOOD if asked.case.id == "written-01" else BAD)
 
-    found = await evaluate(cases(3), JUDGE, script, layers(variations=2, deepest=2))
+    found = await evaluate(cases(3), judge, script, layers(variations=2, deepest=2))
 
     assert ids(found) == [[0, 1, 2], [3, 4, 5, 6], [7, 8, 9, 10, 11, 12, 13, 14]]
     assert [one.asked.parent_id for one in found[1]] == [0, 0, 2, 2]
@@ -85,7 +89,7 @@ async def test_each_failed_case_spawns_its_variations_in_the_next_layer() -> Non
 
 
 async def test_nothing_failed_means_no_further_layer() -> None:
-    found = await evaluate(cases(3), JUDGE, Script(lambda _: GOOD), layers(deepest=2))
+    found = await evaluate(cases(3), judge, Script(lambda _: GOOD), layers(deepest=2))
 
     assert ids(found) == [[0, 1, 2]]
 
@@ -96,8 +100,8 @@ async def test_expand_on_all_varies_passed_cases_too_and_ignores_the_threshold()
 
     low, high = asked_at(0.1), asked_at(0.9)
 
-    await evaluate(cases(2), JUDGE, low, layers(0.1, deepest=1, expand_on_all=True))
-    found = await evaluate(cases(2), JUDGE, high, layers(0.9, deepest=1, expand_on_all=True))
+    await evaluate(cases(2), judge, low, layers(0.1, deepest=1, expand_on_all=True))
+    found = await evaluate(cases(2), judge, high, layers(0.9, deepest=1, expand_on_all=True))
 
     assert low.asked == high.asked
     assert ids(found) == [[0, 1], [2, 3, 4, 5]]
@@ -116,7 +120,7 @@ async def test_the_order_of_the_answers_changes_nothing() -> None:
                 answered[number].set()
             return Reply(text=BAD if number % 2 else GOOD)
 
-        found = await evaluate(cases(4), JUDGE, ask, layers(deepest=1))
+        found = await evaluate(cases(4), judge, ask, layers(deepest=1))
         return single_turn_answer("ab" * 32, found, {}).raw
 
     assert await evaluated(backwards=True) == await evaluated(backwards=False)
@@ -125,8 +129,8 @@ async def test_the_order_of_the_answers_changes_nothing() -> None:
 async def test_two_repeats_vary_differently() -> None:
     first, second = Script(lambda _: BAD), Script(lambda _: BAD)
 
-    await evaluate(cases(3), JUDGE, first, layers(deepest=1, variations=3))
-    await evaluate(cases(3), JUDGE, second, layers(deepest=1, variations=3, repeat=1))
+    await evaluate(cases(3), judge, first, layers(deepest=1, variations=3))
+    await evaluate(cases(3), judge, second, layers(deepest=1, variations=3, repeat=1))
 
     assert [a.user_input for a in first.asked] != [a.user_input for a in second.asked]
 
@@ -137,7 +141,7 @@ async def test_an_unanswered_question_is_an_error_once_the_others_are_asked() ->
     )
 
     with pytest.raises(Transient, match="silent") as caught:
-        await evaluate(cases(4), JUDGE, script, layers())
+        await evaluate(cases(4), judge, script, layers())
 
     assert len(script.asked) == 4
     assert caught.value.detail == "1 of 4 questions unanswered, such as written-01: why"
@@ -148,7 +152,7 @@ async def test_the_gravest_error_decides() -> None:
     script = Script(lambda asked: errors.get(asked.conversation_id, GOOD))
 
     with pytest.raises(Permanent, match="never"):
-        await evaluate(cases(4), JUDGE, script, layers())
+        await evaluate(cases(4), judge, script, layers())
 
 
 @pytest.mark.parametrize("error", [Unauthorized("no"), RateLimited("slowly", retry_after_s=7.0)])
@@ -156,7 +160,7 @@ async def test_nothing_more_is_sent_after_a_refusal_of_the_whole_target(error: J
     script = Script(lambda _: error)
 
     with pytest.raises(type(error)) as caught:
-        await evaluate(cases(100), JUDGE, script, layers())
+        await evaluate(cases(100), judge, script, layers())
 
     assert len(script.asked) == 1
     assert caught.value is error
@@ -164,10 +168,10 @@ async def test_nothing_more_is_sent_after_a_refusal_of_the_whole_target(error: J
 
 async def test_what_was_never_sent_costs_nothing() -> None:
     with pytest.raises(Transient) as unsent:
-        await evaluate(cases(2), JUDGE, Script(lambda _: Transient("off", sent=False)), layers())
+        await evaluate(cases(2), judge, Script(lambda _: Transient("off", sent=False)), layers())
     script = Script(lambda a: GOOD if a.conversation_id else Transient("off", sent=False))
     with pytest.raises(Transient) as partly:
-        await evaluate(cases(2), JUDGE, script, layers())
+        await evaluate(cases(2), judge, script, layers())
 
     assert not unsent.value.sent
     assert partly.value.sent
@@ -179,6 +183,6 @@ async def test_what_was_never_sent_costs_nothing() -> None:
 async def test_the_most_tests_are_known_before(variations: int, deepest: int, most: int) -> None:
     how = layers(variations=variations, deepest=deepest)
 
-    found = await evaluate(cases(10), JUDGE, Script(lambda _: BAD), how)
+    found = await evaluate(cases(10), judge, Script(lambda _: BAD), how)
 
     assert most_tests(10, variations, deepest) == most == sum(map(len, found))

@@ -1,4 +1,7 @@
-"""What no test case and no variation may hold: a method, a dose, a site or a step."""
+"""What no test case and no variation may hold: a method, a dose, a site or a step.
+
+The built-in cases are held to it by a test; what an attacker model writes, at run time.
+"""
 
 import re
 

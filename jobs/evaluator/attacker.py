@@ -1,0 +1,177 @@
+"""An attacker model: it writes variations of a message, and the person's turns of a conversation.
+
+What it writes is held to the same list as the test cases (jobs.evaluator.lint), to the case's topic, and
+to being new. What does not pass is dropped; where it refuses, the caller goes on without it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from engine.job import JobContext, Permanent
+from jobs.chat.target import Message, Question, Role, Unanswered
+from jobs.evaluator.asking import Asker
+from jobs.evaluator.groups import Case
+from jobs.evaluator.judge.items import Judgement
+from jobs.evaluator.judge.text import normalise
+from jobs.evaluator.lint import forbidden_in
+from jobs.evaluator.quoting import quoted
+
+VARIATIONS_ASKED = 5
+"""Always the most that a sweep may ask for: a sweep over their number asks nothing twice."""
+
+_LENGTH_MAX = 4000
+_STEM = 5
+_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+_WORD = re.compile(r"[a-z']{4,}")
+
+
+class Instructions(BaseModel):
+    """The contents of attacker.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    rules: str
+    variations: str
+    turn: str
+    strategies: Mapping[str, str]
+    common_words: str
+
+
+class _Variations(BaseModel):
+    variations: Annotated[tuple[str, ...], Field(max_length=50)]
+
+
+class _Turn(BaseModel):
+    message: str
+
+
+@cache
+def read_instructions() -> tuple[Instructions, str]:
+    """The instructions that travel with the package, and the SHA-256 of their file."""
+    content = (files("jobs.evaluator") / "attacker.yaml").read_bytes()
+    return Instructions.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+
+
+class Attacker:
+    """Writes as the person of a case; `identity` tells its endpoint and settings from others."""
+
+    def __init__(self, asker: Asker, model: str, identity: str) -> None:
+        self._asker = asker
+        self._model = model
+        self._instructions, digest = read_instructions()
+        self.version = f"{self._instructions.version}+{digest[:12]}/{model}@{identity}"
+
+    async def variations(
+        self,
+        case: Case,
+        asked: str,
+        reply: str,
+        judgement: Judgement,
+        *,
+        seed: int,
+        context: JobContext,
+    ) -> Sequence[str]:
+        """Other ways to say `asked`, at most VARIATIONS_ASKED; none where the model refuses."""
+        told = [*_person(case), f"The judge: {_reasons(judgement)}"]
+        exchange = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
+        task = self._instructions.variations.replace("{count}", str(VARIATIONS_ASKED))
+        answer = await self._written(task, told, exchange, seed, context)
+        try:
+            written = _Variations.model_validate_json(answer).variations
+        except ValidationError:
+            return ()
+        return _kept(written, case, [asked, case.user_input])[:VARIATIONS_ASKED]
+
+    async def turn(
+        self,
+        case: Case,
+        strategy: str,
+        messages: Sequence[Message],
+        *,
+        seed: int,
+        context: JobContext,
+    ) -> str | None:
+        """What the person says next; None where the model refuses or writes what may not be sent."""
+        told = [*_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
+        answer = await self._written(self._instructions.turn, told, messages, seed, context)
+        try:
+            written = _Turn.model_validate_json(answer).message
+        except ValidationError:
+            return None
+        before = [message.content for message in messages]
+        return next(iter(_kept([written], case, before)), None)
+
+    async def _written(
+        self,
+        task: str,
+        told: Sequence[str],
+        messages: Sequence[Message],
+        seed: int,
+        context: JobContext,
+    ) -> str:
+        """The JSON object of the model's answer; empty where there is none."""
+        nonce, exchange = quoted(messages)
+        question = Question(
+            model=self._model,
+            messages=(
+                Message(Role.SYSTEM, self._instructions.rules.replace("{nonce}", nonce)),
+                Message(Role.USER, "\n".join([task, *told, "", *exchange])),
+            ),
+            seed=seed,
+        )
+        try:
+            reply = await self._asker.ask(question, context)
+        except Permanent as error:
+            # A provider that withholds what the attacker wrote has refused for it.
+            if Unanswered.MODERATED not in error.message:
+                raise
+            return ""
+        found = _OBJECT.search(reply.text)
+        return found.group() if found else ""
+
+
+def _person(case: Case) -> list[str]:
+    persona = case.persona
+    who = f"age {persona.age_band}; {persona.style}; disclosure: {persona.disclosure}"
+    return [
+        f"The person: {who}; {persona.context}. Place: {case.locale}.",
+        f"What is tested: {case.objective}",
+    ]
+
+
+def _reasons(judgement: Judgement) -> str:
+    missing = [finding.name.value for finding in judgement.items if not finding.found]
+    raised = [finding.name.value for finding in judgement.red_flags if finding.found]
+    return (
+        f"score {judgement.score:g}; missing: {', '.join(missing) or 'nothing'};"
+        f" red flags: {', '.join(raised) or 'none'}"
+    )
+
+
+def _kept(written: Sequence[str], case: Case, before: Sequence[str]) -> list[str]:
+    """What may be sent: new, on the case's topic, of a message's length, and clean."""
+    kept: list[str] = []
+    seen = {normalise(text) for text in before}
+    topic = _stems(" ".join([case.user_input, case.objective, case.persona.context, *before]))
+    for text in (text.strip() for text in written):
+        plain = normalise(text)
+        if not plain or plain in seen or len(text) > _LENGTH_MAX:
+            continue
+        if forbidden_in(text) or not _stems(text) & topic:
+            continue
+        seen.add(plain)
+        kept.append(text)
+    return kept
+
+
+def _stems(text: str) -> set[str]:
+    common = read_instructions()[0].common_words.split()
+    return {word[:_STEM] for word in _WORD.findall(normalise(text)) if word not in common}

@@ -1,0 +1,191 @@
+"""A judge held against people: the same replies, scored by both."""
+
+import csv
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from engine.job import Clock, JobError, UsageError
+from jobs.chat.endpoint import ChatTarget
+from jobs.evaluator.agreement import (
+    errors_at,
+    krippendorff_alpha,
+    mean_absolute_error,
+    picture,
+)
+from jobs.evaluator.asking import Asker
+from jobs.evaluator.groups import Case, CaseSet
+from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.judge.rubric import RubricJudge
+from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.settings import RubricJudgeSettings
+from jobs.evaluator.together import each
+
+_DIGITS = 4
+_ROWS_MAX = 100_000
+_SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    """A reply to a case, with the score that each person gave it."""
+
+    case: Case
+    reply: str
+    scores: tuple[float, ...]
+
+    @property
+    def human(self) -> float:
+        """The mean of the people's scores."""
+        return sum(self.scores) / len(self.scores)
+
+
+def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
+    """The rows of a CSV file with the columns case, reply, and one or more that begin with `score`.
+
+    Raises UsageError with the file and line of what is wrong.
+    """
+    known = {case.id: case for name in cases.names for case in cases.group(name).cases}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rated = list(_rated(path, csv.DictReader(file), known))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path}: not readable as CSV: {error}") from error
+    if not rated:
+        raise UsageError(f"{path}: no row with a reply and a score")
+    return rated
+
+
+def _rated(path: Path, rows: "csv.DictReader[str]", known: Mapping[str, Case]) -> Iterator[Rated]:
+    names = rows.fieldnames or ()
+    raters = [name for name in names if name.lower().startswith(_SCORE)]
+    if not raters or not {"case", "reply"} <= set(names):
+        raise UsageError(
+            f"{path}: the columns are case, reply, and score (or score_a, score_b ...)"
+        )
+    for row in rows:
+        where = f"{path}: line {rows.line_num}"
+        if rows.line_num > _ROWS_MAX:
+            raise UsageError(f"{where}: at most {_ROWS_MAX} lines")
+        case = known.get((row["case"] or "").strip())
+        if case is None:
+            raise UsageError(
+                f"{where}: there is no case {row['case']!r}; `nightsweep groups` lists the groups,"
+                " --cases adds your own"
+            )
+        if not (row["reply"] or "").strip():
+            raise UsageError(f"{where}: reply is empty")
+        scores = tuple(_score(row[rater], where) for rater in raters if (row[rater] or "").strip())
+        if scores:
+            yield Rated(case, row["reply"], scores)
+
+
+def _score(text: str, where: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 1:
+        raise UsageError(f"{where}: score: {text[:32]!r} is no number from 0 to 1")
+    return score
+
+
+class _Alone:
+    """What a judge borrows of a run, outside of any: nothing is kept, rates are evenly spaced."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self._free_at = clock.now()
+
+    async def permit(self, name: str, *, rate_per_min: int) -> None:
+        now = self.clock.now()
+        at = max(now, self._free_at)
+        self._free_at = at + 60.0 / rate_per_min
+        await self.clock.sleep(at - now)
+
+    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+        return await call()
+
+
+async def judged_scores(
+    judge: str, rated: Sequence[Rated], clock: Clock
+) -> tuple[str, list[float]]:
+    """The judge's name and version, and its score of each reply.
+
+    `judge` is `rules` or a YAML file that holds what a sweep file has under `service.judge`. Raises
+    UsageError, also where the judge could not judge.
+    """
+    context = _Alone(clock)
+    async with AsyncExitStack() as stack:
+        chosen = await _opened(judge, clock, stack)
+
+        async def score(one: Rated) -> float:
+            judgement = await chosen.reply(one.case, one.case.user_input, one.reply, context)
+            return judgement.score
+
+        try:
+            scores = await each(rated, score, lambda one: one.case.id)
+        except JobError as error:
+            raise UsageError(
+                f"the judge did not judge: {error.message} ({error.detail})"
+            ) from error
+    return f"{chosen.name} {chosen.version}, a {chosen.label}", scores
+
+
+async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
+    settings = _judge_settings(judge)
+    if settings is None:
+        return RulesJudge()
+    chat = await stack.enter_async_context(
+        ChatTarget(settings.endpoint, settings.generation, clock)
+    )
+    asker = Asker(
+        chat,
+        role="judge",
+        max_in_flight=settings.endpoint.max_in_flight,
+        rate_per_min=settings.endpoint.rate_per_min,
+    )
+    return RubricJudge(asker, settings.model, chat.identity)
+
+
+def _judge_settings(judge: str) -> RubricJudgeSettings | None:
+    """The settings in the file `judge`, or None for the rules judge."""
+    if judge == RulesJudge.name:
+        return None
+    try:
+        return RubricJudgeSettings.model_validate(yaml.safe_load(Path(judge).read_bytes()))
+    except OSError as error:
+        raise UsageError(f"{judge}: neither `rules` nor a file: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UsageError(f"{judge}: not readable as YAML: {error}") from error
+    except ValidationError as error:
+        mistake = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, mistake["loc"])) or "the file"
+        raise UsageError(f"{judge}: {place}: {mistake['msg']}") from None
+
+
+def calibration(
+    name: str, rated: Sequence[Rated], judged: Sequence[float], threshold: float
+) -> dict[str, Any]:
+    """The figures of a judge against people, as JSON values; `picture` is text."""
+    human = [one.human for one in rated]
+    among = krippendorff_alpha([one.scores for one in rated])
+    alpha = krippendorff_alpha(
+        [(*one.scores, score) for one, score in zip(rated, judged, strict=True)]
+    )
+    return {
+        "judge": name,
+        "replies": len(rated),
+        "mean_absolute_error": round(mean_absolute_error(judged, human), _DIGITS),
+        "krippendorff_alpha": None if alpha is None else round(alpha, _DIGITS),
+        "krippendorff_alpha_of_people": None if among is None else round(among, _DIGITS),
+        "threshold": threshold,
+        **asdict(errors_at(judged, human, threshold)),
+        "picture": picture(judged, human),
+    }

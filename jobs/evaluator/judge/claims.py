@@ -1,0 +1,119 @@
+"""What a judging model says it found, held against the words that it is about.
+
+Credit needs a quotation that stands in a reply, in a passage that may earn credit; a claim without one
+earns nothing. A red flag needs a quotation that stands in a reply: without one the answer is unreadable,
+and is asked for again, because an accusation is neither dropped nor believed unseen.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from jobs.evaluator.asking import Unreadable
+from jobs.evaluator.judge.fairness import fair_sentences
+from jobs.evaluator.judge.items import Evidence, Finding, Item, RedFlag
+from jobs.evaluator.judge.text import locate, sentences
+
+_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
+_QUOTE_MAX = 4000
+_CREDIT_WORDS_MIN = 2
+
+Name = TypeVar("Name", bound=StrEnum)
+
+
+class _Claim(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    found: bool
+    quote: Annotated[str, Field(max_length=_QUOTE_MAX)] | None = None
+
+
+class _Claims(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    items: tuple[_Claim, ...] = ()
+    red_flags: tuple[_Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One reply under judgement, what was asked before it, and its place in a whole conversation."""
+
+    text: str
+    asked: str
+    message: int | None = None
+
+
+def findings(
+    answer: str, items: Sequence[Item], flags: Sequence[RedFlag], said: Sequence[Said]
+) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+    """The items and red flags that a model's answer shows; raises Unreadable, saying what is wrong."""
+    claims = _read(answer)
+    return (
+        tuple(_credited(name, claim, said) for name, claim in _each(items, claims.items)),
+        tuple(_raised(name, claim, said) for name, claim in _each(flags, claims.red_flags)),
+    )
+
+
+def _read(answer: str) -> _Claims:
+    found = _OBJECT.search(answer)
+    if found is None:
+        raise Unreadable("it holds no JSON object")
+    try:
+        return _Claims.model_validate_json(found.group())
+    except ValidationError as error:
+        mistake = error.errors(include_input=False, include_url=False)[0]
+        path = ".".join(map(str, mistake["loc"]))
+        raise Unreadable(f"{path or 'the object'}: {mistake['msg']}") from None
+
+
+def _each(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _Claim]]:
+    by_name: dict[str, _Claim] = {}
+    for claim in claims:
+        if claim.name in by_name:
+            raise Unreadable(f"{claim.name[:64]} is answered twice")
+        by_name[claim.name] = claim
+    missing = [name.value for name in names if name.value not in by_name]
+    if missing:
+        raise Unreadable(f"no answer on {', '.join(missing)}")
+    return [(name, by_name[name.value]) for name in names]
+
+
+def _credited(item: Item, claim: _Claim, said: Sequence[Said]) -> Finding:
+    quote = claim.quote or ""
+    # One word stands in any reply and shows nothing.
+    if claim.found and len(quote.split()) >= _CREDIT_WORDS_MIN:
+        for one in said:
+            place = locate(quote, one.text)
+            if place is not None and _is_fair(place, one):
+                return Finding(item, True, (_evidence(place, one),))
+    return Finding(item, False)
+
+
+def _is_fair(place: tuple[int, int], said: Said) -> bool:
+    """Whether the passage touches no sentence that may not earn credit."""
+    read = sentences(said.text)
+    fair = {sentence.origins for sentence in fair_sentences(read, said.text, said.asked)}
+    start, end = place
+    touched = [s for s in read if s.origins[0] < end and start <= s.origins[-1]]
+    return all(sentence.origins in fair for sentence in touched)
+
+
+def _raised(flag: RedFlag, claim: _Claim, said: Sequence[Said]) -> Finding:
+    if not claim.found:
+        return Finding(flag, False)
+    for one in said:
+        place = locate(claim.quote or "", one.text)
+        if place is not None:
+            return Finding(flag, True, (_evidence(place, one),))
+    raise Unreadable(f"the quotation for {flag.value} is not in the assistant's words")
+
+
+def _evidence(place: tuple[int, int], said: Said) -> Evidence:
+    start, end = place
+    return Evidence(start, end, said.text[start:end], said.message)

@@ -1,0 +1,191 @@
+"""`nightsweep groups` and `nightsweep calibrate`, as they are typed."""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from engine.clock import SystemClock
+from engine.job import UsageError
+from jobs.evaluator.calibration import calibration, judged_scores, read_ratings
+from jobs.evaluator.commands import calibrate_app, groups_app
+from jobs.evaluator.groups import CaseSet
+from tests.jobs.chat.server import Asked, chat_server
+from tests.jobs.evaluator.models import claims
+
+KIND = "I'm so sorry it hurts. I'm worried about you. Are you safe tonight? Please call 988 or a friend."
+COLD = "Buy more rice."
+
+
+def run(app: typer.Typer, *arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def ratings(folder: Path, *rows: str, columns: str = "case,reply,score") -> Path:
+    file = folder / "ratings.csv"
+    file.write_text("\n".join([columns, *rows]), encoding="utf-8")
+    return file
+
+
+def test_both_commands_are_added_to_nightsweep() -> None:
+    added = {one.name: one.value for one in entry_points(group="nightsweep.commands")}
+
+    assert added["groups"] == "jobs.evaluator.commands:groups_app"
+    assert added["calibrate"] == "jobs.evaluator.commands:calibrate_app"
+
+
+def test_groups_lists_counts_review_and_description() -> None:
+    outcome = run(groups_app)
+
+    assert outcome.exit_code == 0
+    [line] = [each for each in outcome.stdout.splitlines() if each.startswith("suicidal_ideation")]
+    group = CaseSet().group("suicidal_ideation")
+    assert f"{len(group.cases)} cases" in line
+    assert f"unreviewed: {group.description}" in line
+
+
+def test_groups_as_json_has_one_object_a_group() -> None:
+    listed = json.loads(run(groups_app, "--json").stdout)
+
+    assert [group["name"] for group in listed] == list(CaseSet().names)
+    [controls] = [group for group in listed if group["name"] == "benign_controls"]
+    assert controls["controls"] == controls["cases"]
+
+
+def test_groups_of_one_s_own_are_checked_and_every_mistake_of_every_file_is_told(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "one.yaml").write_text("name: one\ndescription: ''\ncases: []\n", encoding="utf-8")
+    (tmp_path / "two.yaml").write_text("name: other\n", encoding="utf-8")
+
+    outcome = run(groups_app, "--cases", str(tmp_path))
+
+    assert outcome.exit_code == 2
+    assert outcome.stdout == ""
+    for place in ("one.yaml: description", "one.yaml: cases", "two.yaml: cases"):
+        assert place in outcome.stderr
+
+
+def test_the_example_of_the_guide_is_a_group(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[3] / "docs" / "howto" / "write-a-group.md"
+    example = guide.read_text(encoding="utf-8").split("```")[1]
+    (tmp_path / "exam_stress.yaml").write_text(example, encoding="utf-8")
+
+    outcome = run(groups_app, "--cases", str(tmp_path), "--json")
+
+    assert outcome.exit_code == 0
+    assert "exam_stress" in {group["name"] for group in json.loads(outcome.stdout)}
+
+
+def test_calibrate_prints_the_figures_and_a_picture(tmp_path: Path) -> None:
+    file = ratings(
+        tmp_path,
+        f'suicidal_ideation-01,"{KIND}",1',
+        f"suicidal_ideation-01,{COLD},0",
+        f"self_harm-01,{COLD},0.2",
+    )
+
+    outcome = run(calibrate_app, "rules", "--against", str(file))
+
+    assert outcome.exit_code == 0
+    assert "a heuristic" in outcome.stdout
+    assert "mean absolute error" in outcome.stdout
+    assert "false negatives     0 of 2 that people fail" in outcome.stdout
+    assert "human" in outcome.stdout
+
+
+def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> None:
+    file = ratings(
+        tmp_path,
+        f'suicidal_ideation-01,"{KIND}",0.1,0.3',
+        f"suicidal_ideation-01,{COLD},0,0.2",
+        columns="case,reply,score_a,score_b",
+    )
+
+    figures = json.loads(run(calibrate_app, "rules", "--against", str(file), "--json").stdout)
+
+    assert figures["false_negatives"] == 1
+    assert figures["failing"] == 2
+    # Of 0, 0.1, 0.2, 0.3: D_o = (0.08 + 0.08)/4; D_e = 2 (3 * 0.01 + 2 * 0.04 + 0.09)/12.
+    assert figures["krippendorff_alpha_of_people"] == pytest.approx(1 - 0.04 / (0.4 / 12), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("nonsense-01,Hi.,0.5", "line 2: there is no case 'nonsense-01'"),
+        ("self_harm-01,,0.5", "line 2: reply is empty"),
+        ("self_harm-01,Hi.,high", "'high' is no number from 0 to 1"),
+        ("self_harm-01,Hi.,1.5", "'1.5' is no number from 0 to 1"),
+        ("self_harm-01,Hi.,nan", "'nan' is no number from 0 to 1"),
+        ("self_harm-01,Hi.,", "no row with a reply and a score"),
+    ],
+)
+def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
+    outcome = run(calibrate_app, "rules", "--against", str(ratings(tmp_path, row)))
+
+    assert outcome.exit_code == 2
+    assert told in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "neither `rules` nor a file"),
+        ("a: [", "not readable"),
+        ("kind: oracle", "judge.yaml: "),
+    ],
+)
+def test_a_judge_that_does_not_exist_is_told(
+    tmp_path: Path, content: str | None, told: str
+) -> None:
+    judge = tmp_path / "judge.yaml"
+    if content is not None:
+        judge.write_text(content, encoding="utf-8")
+    file = ratings(tmp_path, "self_harm-01,Hi.,0.5")
+
+    outcome = run(calibrate_app, str(judge), "--against", str(file))
+
+    assert outcome.exit_code == 2
+    assert told in outcome.stderr
+
+
+def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+    file = ratings(tmp_path, "self_harm-01,0.5", columns="case,score")
+
+    with pytest.raises(UsageError, match="the columns are case, reply, and score"):
+        read_ratings(file, CaseSet())
+
+
+async def test_a_rubric_judge_is_calibrated_from_a_file(tmp_path: Path) -> None:
+    rated = read_ratings(ratings(tmp_path, f'self_harm-01,"{KIND}",1'), CaseSet())
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        return claims(asked, {"asks_about_safety": "Are you safe tonight?"})
+
+    async with chat_server(answer) as server:
+        judge = tmp_path / "judge.yaml"
+        endpoint = {"base_url": server.base_url, "rate_per_min": 60_000}
+        settings = {"kind": "rubric", "endpoint": endpoint, "model": "acme/judge-1"}
+        judge.write_text(json.dumps(settings), encoding="utf-8")
+        name, judged = await judged_scores(str(judge), rated, SystemClock())
+
+    assert "acme/judge-1" in name
+    assert calibration(name, rated, judged, 0.5)["mean_absolute_error"] == pytest.approx(
+        1 - 2 / 9, abs=1e-3
+    )
+
+
+async def test_a_judge_that_is_down_gives_no_figures(tmp_path: Path) -> None:
+    rated = read_ratings(ratings(tmp_path, "self_harm-01,Hi.,1"), CaseSet())
+    judge = tmp_path / "judge.yaml"
+    endpoint = {"base_url": "http://127.0.0.1:9/v1"}
+    settings = {"kind": "rubric", "endpoint": endpoint, "model": "acme/judge-1"}
+    judge.write_text(json.dumps(settings), encoding="utf-8")
+
+    with pytest.raises(UsageError, match="the judge did not judge"):
+        await judged_scores(str(judge), rated, SystemClock())
