@@ -126,7 +126,8 @@ class Scheduler:
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
         """Start what was claimed; nothing is awaited between the claim's commit and this."""
-        for grant in grants:
+        # Those that got less come first the next time.
+        for grant in sorted(grants, key=lambda one: len(one.jobs)):
             lane = self.lanes.lane(grant.lane)
             lane.classes = tuple(name for name in lane.classes if name not in grant.empty_classes)
             lane.next_at = 0.0 if grant.next_at is None else grant.next_at
@@ -180,13 +181,13 @@ class Scheduler:
             return False
         if self.lanes.peers:
             return False
-        if all(lane.block in _HOPELESS or isinf(lane.next_at) for lane in waiting):
+        if all(map(_is_hopeless, waiting)):
             await self._give_up(waiting)
         return False
 
     async def _give_up(self, waiting: list[Lane]) -> None:
-        if await self._store.peers(self._run.run_id):
-            # What they get may be what these wait for; the watch looks again while there are any.
+        if await self._store.peers(self._run.run_id) or not all(map(_is_hopeless, waiting)):
+            # What others get may be what these wait for; the watch looks again while there are any.
             return
         short = [lane for lane in waiting if isinf(lane.next_at) or lane.block is Block.QUOTA]
         if short:
@@ -365,6 +366,10 @@ class Scheduler:
 
 
 _HOPELESS = (Block.QUOTA, Block.PARKED, Block.UNAUTHORIZED)
+
+
+def _is_hopeless(lane: Lane) -> bool:
+    return lane.block in _HOPELESS or isinf(lane.next_at)
 
 
 def _may_have_cost(verdict: Succeed | RetryLater | GiveBack | Fail) -> bool:

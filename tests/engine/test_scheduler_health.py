@@ -1,0 +1,176 @@
+"""The health gate: a lane opens once its target is well, and the rest does not wait for it."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from engine import RunState, StopReason
+from engine.job import Answer, Health, HealthGate, Job, Transient, Unhealthy
+from engine.testing import scripted_service
+from tests.engine.scenes import (
+    NOW,
+    SELDOM,
+    StillClock,
+    events,
+    finished,
+    good,
+    opened,
+    starts,
+    sweep,
+)
+
+
+class GateSettings(BaseModel):
+    """None."""
+
+
+class ScriptedGate(HealthGate):
+    settings_model = GateSettings
+    asked: ClassVar[list[tuple[str, float]]]
+    script: ClassVar[Callable[[str, float], Health]]
+
+    async def check(self, lane: str) -> Health:
+        self.asked.append((lane, self.clock.now()))
+        return type(self).script(lane, self.clock.now())
+
+
+def scripted_gate(script: Callable[[str, float], Health]) -> type[ScriptedGate]:
+    return type("Gate", (ScriptedGate,), {"asked": [], "script": staticmethod(script)})
+
+
+WELL = Health(healthy=True)
+
+
+async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def script(lane: str, now: float) -> Health:
+        seen.append(len(starts(service, lane)))
+        return WELL
+
+    service = scripted_service(good)
+    gate = scripted_gate(script)
+
+    async with opened(tmp_path / "store.db", service, gate=gate) as engine:
+        of = sweep(service, models=["a", "b", "c"], repeats=30, gate=gate)
+        _, status = await finished(engine, of)
+
+    assert status.cells_done == 90
+    assert sorted(lane for lane, _ in gate.asked) == ["a", "b", "c"]
+    assert seen == [0, 0, 0]
+
+
+async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_well(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    well_at = NOW + 1800.0
+    service = scripted_service(good, takes_s=60.0)
+    gate = scripted_gate(
+        lambda lane, now: (
+            Health(healthy=False, message="it says nothing")
+            if lane == "sick" and now < well_at
+            else WELL
+        )
+    )
+    of = sweep(service, models=["sick", "well"], repeats=60, gate=gate, limits={"max_in_flight": 1})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        told = await events(run)
+
+    assert status.state is RunState.FINISHED
+    assert starts(service, "well")[0] == NOW
+    assert min(starts(service, "sick")) >= well_at
+    assert ("health", "sick", "unhealthy: it says nothing") in told
+    # Asked again at growing distances, not all the time.
+    assert len(gate.asked) < 25
+
+
+async def test_a_run_whose_models_stay_sick_ends_and_says_so(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(good)
+
+    def script(lane: str, now: float) -> Health:
+        if lane == "broken":
+            raise Transient("the health service is down")
+        return Health(healthy=lane == "well", message="it says nothing")
+
+    gate = scripted_gate(script)
+    of = sweep(service, models=["broken", "sick", "well"], repeats=5, gate=gate)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert "unhealthy: it says nothing" in status.message
+    assert "unhealthy: the health service is down" in status.message
+    assert status.jobs["succeeded"] == 5
+    assert status.jobs["failed"] == 0
+    assert Counter(lane for lane, _ in gate.asked)["sick"] == 6
+
+
+async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        return Transient("HTTP 500", status=500) if clock.now() < NOW + 400.0 else good(job)
+
+    service = scripted_service(script)
+    gate = scripted_gate(lambda lane, now: WELL)
+    of = sweep(service, repeats=100, gate=gate, retry={"attempts": 100})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        told = await events(run)
+
+    opened_times = [message for kind, _, message in told if kind == "breaker"]
+    assert status.state is RunState.FINISHED
+    assert len(opened_times) > 1
+    # Before the lane opened, and each time its breaker did.
+    assert len(gate.asked) == 1 + len(opened_times)
+
+
+async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_nothing(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        is_sick = job.labels["model"] == "a" and NOW + 5.0 <= clock.now() < NOW + 300.0
+        return Unhealthy("the target is gone") if is_sick else good(job)
+
+    service = scripted_service(script, takes_s=1.0)
+    gate = scripted_gate(
+        lambda lane, now: Health(healthy=not NOW + 5.0 <= now < NOW + 300.0, message="gone")
+    )
+    of = sweep(
+        service,
+        models=["a", "b"],
+        repeats=50,
+        gate=gate,
+        limits={"max_in_flight": 4},
+        retry={"attempts": 20},
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.state is RunState.FINISHED
+    assert status.cells_done == 100
+    refused = [at for at in starts(service, "a") if NOW + 4.0 < at < NOW + 300.0]
+    assert len(refused) <= 4
+    assert {start.job.attempt for start in service.recording.started} == {1}

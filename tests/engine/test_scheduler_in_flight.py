@@ -1,0 +1,352 @@
+"""How many requests are in flight, in all and per lane, and what it costs to have nothing to do."""
+
+import tracemalloc
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import anyio
+import pytest
+
+from engine import RunState, StopReason
+from engine.job import Answer, Job, JobContext, RateLimited, Transient
+from engine.settings import Settings
+from engine.store import Store
+from engine.testing import Recording, ScriptedKind, scripted_service
+from tests.engine.scenes import NOW, SELDOM, StillClock, finished, good, opened, starts, sweep
+
+
+class Counting(ScriptedKind):
+    """Counts what is in flight of each model."""
+
+    now: Counter[str]
+    most: Counter[str]
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        model = job.labels["model"]
+        self.now[model] += 1
+        self.most[model] = max(self.most[model], self.now[model])
+        try:
+            return await super().run(job, context)
+        finally:
+            self.now[model] -= 1
+
+
+@pytest.fixture
+def counting() -> type[Counting]:
+    return type("Counting", (Counting,), {"now": Counter(), "most": Counter()})
+
+
+async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
+    tmp_path: Path, clock: StillClock, counting: type[Counting]
+) -> None:
+    service = scripted_service(good, kind=counting, takes_s=1.0)
+    limits = {"max_in_flight": 6, "models": {"one": {"max_in_flight": 1}}}
+    of = sweep(service, models=["one", "two", "three"], repeats=40, limits=limits)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.cells_done == 120
+    assert service.recording.most_in_flight == 6
+    assert counting.most["one"] == 1
+    # All slots were in use for as long as there was something to use them for.
+    assert starts(service)[-1] <= NOW + 40 + 4
+
+
+async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: StillClock) -> None:
+    service = scripted_service(good, takes_s=3.0)
+    of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
+    most_later = 0
+
+    async with (
+        opened(tmp_path / "store.db", service, clock) as one,
+        opened(tmp_path / "store.db", service, clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        first, second = await one.submit(of), await other.submit(of)
+        tasks.start_soon(first.execute)
+        tasks.start_soon(second.execute)
+        # Both have looked, and what they had too much of in flight has come to its end.
+        await clock.advance(5.0)
+        service.recording.most_in_flight = 0
+        await clock.advance(10.0)
+        most_later = service.recording.most_in_flight
+        tasks.start_soon(clock.advance, 60.0)
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        status = await (await engine.run()).status()
+
+    assert most_later == 8
+    assert status.state is RunState.FINISHED
+    assert status.jobs["succeeded"] == 120
+    # Nothing was sent twice.
+    assert len(service.recording.started) == 120
+
+
+async def test_lanes_get_fair_shares_of_the_slots(
+    tmp_path: Path, clock: StillClock, counting: type[Counting]
+) -> None:
+    service = scripted_service(good, kind=counting, takes_s=1.0)
+    of = sweep(service, models=["a", "b", "c", "d"], repeats=100, limits={"max_in_flight": 10})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await service.recording.until_started(200)
+        run.stop()
+
+    counts = Counter(start.job.labels["model"] for start in service.recording.started)
+    assert max(counts.values()) - min(counts.values()) <= 10
+
+
+async def test_a_single_slot_goes_round_between_lanes(tmp_path: Path, clock: StillClock) -> None:
+    service = scripted_service(good, takes_s=1.0)
+    of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 1})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        await finished(engine, of)
+
+    order = [start.job.labels["model"] for start in service.recording.started]
+    assert Counter(order[:20]) == {"a": 10, "b": 10}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimited("too many requests", status=429, retry_after_s=1.0),
+        Transient("overloaded", status=503),
+    ],
+)
+async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
+    tmp_path: Path, clock: StillClock, error: Exception
+) -> None:
+    # It bears four at once until a minute has passed, then anything.
+    def script(_: Job) -> Answer | Exception:
+        is_too_much = clock.now() < NOW + 60.0 and service.recording.in_flight > 4
+        return error if is_too_much else good(_)
+
+    service = scripted_service(script, takes_s=2.0)
+    of = sweep(
+        service,
+        repeats=3_000,
+        limits={"max_in_flight": 32},
+        retry={"attempts": 100, "base_delay_s": 0.1},
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(60.0)
+        service.recording.most_in_flight = 0
+        await clock.advance(60.0)
+        run.stop()
+        await clock.advance(20.0)
+
+    assert service.recording.most_in_flight == 32
+
+
+async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    # Two overloads bring it down to one in flight, and that one takes ten minutes.
+    class Slow(ScriptedKind):
+        async def run(self, job: Job, context: JobContext) -> Answer:
+            recording: Recording = self._service.recording
+            recording.takes_s = 0.5 if clock.now() < NOW + 10.0 else 600.0
+            return await super().run(job, context)
+
+    service = scripted_service(
+        lambda job: (
+            RateLimited("too many requests", status=429, retry_after_s=3.0)
+            if clock.now() < NOW + 10.0
+            else good(job)
+        ),
+        kind=Slow,
+    )
+    of = sweep(service, repeats=50, limits={"max_in_flight": 8})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(90.0)
+        in_flight = service.recording.in_flight
+        run.stop()
+        await clock.advance(20.0)
+
+    assert in_flight == 8
+
+
+async def test_waiting_costs_no_claims(
+    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = 0
+    claim = Store.claim
+
+    async def counted(store: Store, decide: Any) -> Any:
+        nonlocal claims
+        claims += 1
+        return await claim(store, decide)
+
+    monkeypatch.setattr(Store, "claim", counted)
+    service = scripted_service(
+        lambda _: RateLimited("too many requests", status=429, retry_after_s=3000.0)
+    )
+    of = sweep(service, models=["a", "b"], repeats=50)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=Settings(poll_s=10.0)) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(20.0)
+        before = claims
+        await clock.advance(2400.0)
+        after = claims
+        status = await run.status()
+        run.stop()
+
+    assert after == before
+    assert {one.why for one in status.waiting} == {"held by the service"}
+    assert {one.until for one in status.waiting} == {NOW + 3000.0}
+
+
+async def test_full_slots_cost_no_claims(
+    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = 0
+    claim = Store.claim
+
+    async def counted(store: Store, decide: Any) -> Any:
+        nonlocal claims
+        claims += 1
+        return await claim(store, decide)
+
+    monkeypatch.setattr(Store, "claim", counted)
+    service = scripted_service(good, takes_s=1000.0)
+    of = sweep(service, models=["a", "b"], repeats=50, limits={"max_in_flight": 4})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(10.0)
+        before = claims
+        await clock.advance(900.0)
+        after = claims
+        run.stop()
+        await clock.advance(20.0)
+
+    assert after == before
+
+
+class Trivial(ScriptedKind):
+    """Records nothing."""
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        return good(job)
+
+
+async def test_memory_does_not_grow_with_the_number_of_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def peak(jobs: int) -> int:
+        service = scripted_service(good, kind=Trivial)
+        of = sweep(service, models=["a", "b"], repeats=jobs // 2, limits={"max_in_flight": 64})
+        async with opened(tmp_path / f"{jobs}.db", service) as engine:
+            tracemalloc.start()
+            try:
+                _, status = await finished(engine, of)
+                assert status.jobs["succeeded"] == jobs
+                return tracemalloc.get_traced_memory()[1]
+            finally:
+                tracemalloc.stop()
+
+    # The matrix is written in batches; smaller ones leave less to hide behind.
+    monkeypatch.setattr("engine.session.run._BATCH", 100)
+    few, many = await peak(400), await peak(3_200)
+
+    # As objects, 2,800 jobs would be some 5 MB.
+    assert many - few < 1_000_000
+
+
+def at(text: str, timezone: str) -> float:
+    """A local time as seconds since the epoch."""
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(timezone)).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("now", "opens", "closes"),
+    [
+        ("2027-01-15T12:00", "2027-01-15T22:00", "2027-01-16T07:00"),
+        # The night in which Berlin puts its clocks ahead is an hour shorter, the other an hour longer.
+        ("2027-03-27T12:00", "2027-03-27T22:00", "2027-03-28T07:00"),
+        ("2027-10-30T12:00", "2027-10-30T22:00", "2027-10-31T07:00"),
+    ],
+)
+async def test_requests_start_within_the_window_alone_over_midnight_and_clock_changes(
+    tmp_path: Path, clock: StillClock, now: str, opens: str, closes: str
+) -> None:
+    berlin = "Europe/Berlin"
+    clock._now = at(now, berlin)
+    service = scripted_service(good, takes_s=600.0)
+    limits = {"window": "22:00-07:00", "timezone": berlin, "max_in_flight": 1}
+    of = sweep(service, repeats=58, limits=limits)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(60.0)
+        waiting = (await run.status()).waiting
+        await clock.advance(24 * 3600.0)
+        run.stop()
+        await clock.advance(20.0)
+
+    night = [time for time in starts(service) if time < at(closes, berlin) + 3600]
+    hours = (at(closes, berlin) - at(opens, berlin)) / 3600
+    assert [(one.why, one.until) for one in waiting] == [("the run's window", at(opens, berlin))]
+    assert night[0] == at(opens, berlin)
+    assert night[-1] < at(closes, berlin)
+    assert len(night) == min(58, hours * 6)
+
+
+async def test_a_deadline_ends_the_run_with_what_is_in_flight(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(good, takes_s=50.0)
+    deadline = datetime.fromtimestamp(NOW + 120.0, UTC).isoformat()
+    of = sweep(service, repeats=50, limits={"max_in_flight": 2, "deadline": deadline})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, of)
+        again = await run.execute()
+
+    assert status.reason is StopReason.DEADLINE
+    # At 0, 50 and 100 s; the last pair was let come to its end.
+    assert status.jobs["succeeded"] == 6
+    assert max(starts(service)) == NOW + 100.0
+    assert again.reason is StopReason.DEADLINE
+    assert len(service.recording.started) == 6

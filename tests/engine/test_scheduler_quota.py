@@ -1,0 +1,194 @@
+"""Quota: reserved before sending, known from answers, asked for again before giving up."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from engine import RunState, StopReason
+from engine.job import Allotment, Answer, Job, Transient
+from engine.testing import ScriptedService, scored, scripted_service
+from tests.engine.scenes import SELDOM, StillClock, events, finished, good, opened, sweep
+
+
+def costing(tests: int) -> Answer:
+    """An answer that costs so many tests."""
+    return scored(*[0.9] * tests)
+
+
+def by_group(job: Job) -> Answer:
+    """Jobs of the group `small` cost 2 tests, those of `large` cost 10."""
+    return costing({"small": 2, "large": 10}[job.labels["group"]])
+
+
+async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first(tmp_path: Path) -> None:
+    service = scripted_service(by_group, allotment=Allotment(used=0, allotted=10_000))
+    of = sweep(service, repeats=10, matrix={"groups": ["small", "large"]})
+    service.recording.hold()
+
+    async with (
+        opened(tmp_path / "store.db", service) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await service.recording.until_in_flight(2)
+        await run._store.note(None, "test", "a commit later")
+        probes = [start.job.labels["group"] for start in service.recording.started]
+        service.recording.release()
+    after = len(service.recording.started)
+
+    assert sorted(probes) == ["large", "small"]
+    assert after == 20
+
+
+async def test_never_more_than_the_allotment_is_used(tmp_path: Path, clock: StillClock) -> None:
+    service = scripted_service(by_group, allotment=Allotment(used=7, allotted=100), takes_s=1.0)
+    of = sweep(service, repeats=50, matrix={"groups": ["small", "large"]})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _run, status = await finished(engine, of)
+
+    [quota] = status.quotas
+    assert status.reason is StopReason.QUOTA
+    assert status.jobs["failed"] == 0
+    assert service.recording.tests <= 93
+    # As many as fit: what is left is less than any of the jobs that are left costs.
+    assert service.recording.tests > 93 - 10
+    assert (quota.used, quota.reserved, quota.allotted) == (
+        7 + service.recording.tests,
+        0,
+        100,
+    )
+
+
+async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(
+        lambda _: costing(3), allotment=Allotment(used=0, allotted=1_000), takes_s=1.0
+    )
+    of = sweep(service, repeats=50, limits={"quota": {"tests": 20}})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.QUOTA
+    assert status.jobs["succeeded"] == 6
+    assert "run scripted: 18 of 20 used" in status.message
+
+
+async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    service = scripted_service(good, takes_s=1.0)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, sweep(service, repeats=50, limits={"requests": 7}))
+        sent = len(service.recording.started)
+        _, more = await finished(engine, sweep(service, repeats=50, limits={"requests": 60}))
+
+    assert (sent, status.jobs["succeeded"]) == (7, 7)
+    assert status.reason is StopReason.QUOTA
+    assert status.resume_at is None
+    assert more.state is RunState.FINISHED
+    assert len(service.recording.started) == 50
+
+
+async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    class Generous(ScriptedService):
+        asked = 0
+
+        async def quota(self) -> Allotment | None:
+            type(self).asked += 1
+            allotted = 10 if self.asked == 1 else 40
+            return Allotment(used=self.recording.tests, allotted=allotted)
+
+    base = scripted_service(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
+    service: Any = type("Service", (Generous, base), {})
+    of = sweep(service, repeats=30)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.QUOTA
+    assert status.jobs["succeeded"] == 20
+    # At the start, when 10 were used, and when 40 were.
+    assert service.asked == 3
+
+
+async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    class Silent(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            raise Transient("HTTP 500", status=500)
+
+    base = scripted_service(good, allotment=Allotment(used=0, allotted=0))
+    service = type("Service", (Silent, base), {})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, sweep(service, repeats=5))
+        told = await events(run)
+
+    assert status.state is RunState.FINISHED
+    assert ("quota", None, "the quota could not be asked for: HTTP 500") in told
+
+
+async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        if job.attempt == 1:
+            return Transient("cannot connect", sent=False)
+        if job.attempt == 2:
+            return Transient("HTTP 500", status=500)
+        return costing(5)
+
+    service = scripted_service(script, allotment=Allotment(used=0, allotted=1_000))
+    of = sweep(service, matrix={"groups": ["any"]})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run = await engine.submit(of)
+        await run._store._writer.write(
+            lambda connection: connection.exec_driver_sql(
+                "INSERT INTO cost VALUES ('scripted scripted system_prompt', 'any', 5)"
+            )
+        )
+        status = await run.execute()
+
+    [quota] = status.quotas
+    assert status.jobs["succeeded"] == 1
+    # The 500 may have been worked on, so it counts; the connection refused cost nothing.
+    assert (quota.used, quota.reserved) == (10, 0)
+
+
+async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: StillClock) -> None:
+    service = scripted_service(
+        lambda _: costing(3), allotment=Allotment(used=0, allotted=100), takes_s=2.0
+    )
+    of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock) as one,
+        opened(tmp_path / "store.db", service, clock) as other,
+        clock.jumping(),
+        anyio.create_task_group() as tasks,
+    ):
+        first, second = await one.submit(of), await other.submit(of)
+        tasks.start_soon(first.execute)
+        tasks.start_soon(second.execute)
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        status = await (await engine.run()).status()
+
+    assert service.recording.tests == 99
+    assert status.reason is StopReason.QUOTA
+    assert status.jobs["succeeded"] == 33

@@ -1,0 +1,475 @@
+"""Runs through the Python API: submitted, extended, changed, interrupted, and what comes out of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import Engine, Row, Run, RunState, Source, Status, UsageError, check
+from engine.clock import SystemClock
+from engine.job import (
+    Answer,
+    Finding,
+    Group,
+    Health,
+    HealthGate,
+    Job,
+    JobContext,
+    Permanent,
+    Transient,
+)
+from engine.testing import ScriptedKind, ScriptedService, scored, scripted_service
+from tests.engine.scenes import StillClock, finished, good, opened, registry, sweep
+from tests.engine.test_scheduler_health import GateSettings
+
+
+async def rows_of(run: Run) -> list[Row]:
+    return [row async for row in run.rows()]
+
+
+def numbers(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Rows without their order."""
+    return sorted(map(asdict, rows), key=lambda row: sorted(row["labels"].items(), key=str).__str__())
+
+
+async def test_submitting_sends_nothing(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(sweep(service, repeats=3))
+        status = await run.status()
+
+    assert service.recording.started == []
+    assert (status.state, status.cells_done) == (RunState.ACTIVE, 0)
+
+
+async def test_the_same_sweep_again_sends_nothing(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    for _ in range(2):
+        async with opened(tmp_path / "store.db", service) as engine:
+            _, status = await finished(engine, sweep(service, models=["a", "b"], repeats=3))
+
+    assert status.state is RunState.FINISHED
+    assert status.cells_done == 6
+    assert len(service.recording.started) == 6
+
+
+async def test_a_run_goes_on_without_its_file(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    prompts = [{"name": "bare", "text": "You help."}]
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await engine.submit(sweep(service, repeats=3, matrix={"prompts": prompts}))
+    async with opened(tmp_path / "store.db", service) as engine:
+        status = await (await engine.run()).execute()
+
+    assert status.jobs["succeeded"] == 3
+    assert {start.job.parameters["prompt"] for start in service.recording.started} == {"You help."}
+    assert {start.job.labels["prompt"] for start in service.recording.started} == {"bare"}
+
+
+async def test_cells_that_are_added_are_sent_and_the_others_stay(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, repeats=2))
+        _, status = await finished(engine, sweep(service, models=["new", "a"], repeats=3))
+
+    sent = Counter(start.job.labels["model"] for start in service.recording.started)
+    assert status.cells_done == 6
+    assert sent == {"a": 3, "new": 3}
+
+
+async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, models=["a"], repeats=2))
+        await engine.submit(sweep(service, models=["a", "b"], repeats=2))
+        run, status = await finished(engine, sweep(service, models=["c"], repeats=1))
+        rows = await rows_of(run)
+        back, _ = await finished(engine, sweep(service, models=["a"], repeats=2))
+
+    assert status.state is RunState.FINISHED
+    assert Counter(start.job.labels["model"] for start in service.recording.started) == {
+        "a": 2,
+        "c": 1,
+    }
+    # What was answered once stays readable; what was never sent is gone.
+    assert Counter(row.labels["model"] for row in rows) == {"a": 2, "c": 1}
+    assert len(await_states(back, rows)) == 3
+
+
+def await_states(_: Run, rows: Sequence[Row]) -> list[str]:
+    return [row.state for row in rows]
+
+
+async def test_a_lower_threshold_is_read_from_the_answer_that_is_there(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, matrix={"thresholds": [0.5]}))
+        run, _ = await finished(engine, sweep(service, matrix={"thresholds": [0.1, 0.5]}))
+        rows = {row.labels["threshold"]: row for row in await rows_of(run)}
+
+    assert len(service.recording.started) == 1
+    assert (rows[0.5].source, rows[0.5].failed, rows[0.5].total) == (Source.MEASURED, 1, 2)
+    assert (rows[0.1].source, rows[0.1].failed, rows[0.1].total) == (Source.DERIVED, 0, 2)
+
+
+async def test_a_higher_threshold_is_sent_and_each_cell_stands_once(tmp_path: Path) -> None:
+    service = scripted_service(lambda job: scored(0.2, 0.9, threshold=job.parameters["threshold"]))
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, matrix={"thresholds": [0.5]}))
+        run, status = await finished(engine, sweep(service, matrix={"thresholds": [0.5, 0.95]}))
+        rows = [(row.labels["threshold"], row.failed) for row in await rows_of(run)]
+
+    assert [start.job.parameters["threshold"] for start in service.recording.started] == [0.5, 0.95]
+    assert sorted(rows) == [(0.5, 1), (0.95, 2)]
+    assert status.cells == 2
+
+
+async def test_all_groups_are_asked_for_once_and_stay_as_they_were(tmp_path: Path) -> None:
+    class Changing(ScriptedService):
+        asked = 0
+
+        async def groups(self) -> Sequence[Group]:
+            type(self).asked += 1
+            return [Group(name=name) for name in ("x", "y", f"new-{self.asked}")]
+
+    service = type("Service", (Changing, scripted_service(good)), {})
+    of = sweep(service, matrix={"groups": "all"})
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, of)
+        more = sweep(service, repeats=2, matrix={"groups": "all"})
+        _, status = await finished(engine, more)
+        await (await engine.run()).execute()
+
+    assert service.asked == 1
+    assert status.cells_done == 6
+    assert {start.job.labels["group"] for start in service.recording.started} == {
+        "x",
+        "y",
+        "new-1",
+    }
+
+
+class OtherKind(ScriptedKind):
+    name = "other"
+
+
+async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    elsewhere = type(
+        "Elsewhere", (scripted_service(good),), {"identity": property(lambda _: "elsewhere")}
+    )
+    other = scripted_service(good, kind=OtherKind)
+    path = tmp_path / "store.db"
+
+    async with opened(path, service) as engine:
+        await engine.submit(sweep(service))
+        with pytest.raises(UsageError, match="has the service scripted, the sweep has elsewhere"):
+            await engine.submit(sweep(elsewhere))
+        with pytest.raises(UsageError, match="has the evaluation scripted, the sweep has other"):
+            await engine.submit(sweep(other, evaluation="other"))
+        status = await (await engine.run("scripted")).status()
+
+    assert status.state is RunState.ACTIVE
+
+
+async def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        with pytest.raises(UsageError, match="is empty"):
+            await engine.run()
+        await engine.submit(sweep(service))
+        with pytest.raises(UsageError, match=r"no run 'night' \(it has: scripted\)"):
+            await engine.run("night")
+
+
+async def test_answers_of_another_run_are_reused_and_said_to_be(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, repeats=2))
+        run, status = await finished(engine, sweep(service, repeats=3, name="again"))
+        rows = await rows_of(run)
+        infos = await engine.runs()
+
+    assert len(service.recording.started) == 3
+    assert status.cells_done == 3
+    assert Counter(row.source for row in rows) == {Source.REUSED: 2, Source.MEASURED: 1}
+    assert {(row.passed, row.failed) for row in rows} == {(1, 1)}
+    assert [info.name for info in infos] == ["again", "scripted"]
+
+
+async def test_reuse_can_be_refused(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, repeats=2))
+        run, _ = await finished(engine, sweep(service, repeats=2, name="again", reuse=False))
+        rows = await rows_of(run)
+
+    assert len(service.recording.started) == 4
+    assert {row.source for row in rows} == {Source.MEASURED}
+
+
+async def test_the_first_jobs_are_sent_while_the_matrix_is_still_being_written(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    of = sweep(service, models=["a", "b"], repeats=20_000, limits={"max_in_flight": 2})
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(of)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await service.recording.until_in_flight(2)
+            early = await run.status()
+            tasks.cancel_scope.cancel()
+
+    assert early.expanding
+    assert 0 < early.cells < 40_000
+
+
+async def test_a_matrix_that_was_cut_short_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.session.run._BATCH", 10)
+    service = scripted_service(good)
+    service.recording.hold()
+    of = sweep(service, repeats=1_000, limits={"max_in_flight": 2})
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(of)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await service.recording.until_in_flight(1)
+            tasks.cancel_scope.cancel()
+        cut_short = await run.status()
+        monkeypatch.setattr("engine.session.run._BATCH", 2_000)
+        service.recording.release()
+        status = await (await engine.run()).execute()
+
+    assert cut_short.expanding
+    assert cut_short.cells < 1_000
+    assert status.cells_done == 1_000
+    assert not status.expanding
+
+
+async def test_what_is_measured_derived_missing_or_unknown_is_told_apart(tmp_path: Path) -> None:
+    def script(job: Job) -> Answer | Exception:
+        if job.labels["model"] == "failing":
+            return Permanent("HTTP 404", detail="no such model")
+        return scored(0.2, 0.4, 0.9, threshold=job.parameters["threshold"])
+
+    service = scripted_service(script)
+    matrix = {"thresholds": [0.3, 0.5]}
+    of = sweep(service, models=["failing", "good"], matrix=matrix)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run, status = await finished(engine, of)
+        rows = {(row.labels["model"], row.labels["threshold"]): row for row in await rows_of(run)}
+
+    assert (status.cells, status.cells_done, status.cells_failed) == (4, 2, 2)
+    measured, derived = rows["good", 0.5], rows["good", 0.3]
+    assert (measured.source, measured.passed, measured.failed) == (Source.MEASURED, 1, 2)
+    assert (derived.source, derived.passed, derived.failed) == (Source.DERIVED, 2, 1)
+    assert derived.failure_rate == pytest.approx(1 / 3)
+    assert derived.ci_low is not None
+    assert derived.ci_high is not None
+    assert derived.ci_low < 1 / 3 < derived.ci_high
+    missing = rows["failing", 0.3]
+    assert (missing.state, missing.source) == ("failed", Source.MISSING)
+    assert missing.error == "HTTP 404: no such model"
+    assert {
+        missing.passed,
+        missing.failed,
+        missing.total,
+        missing.failure_rate,
+        missing.ci_low,
+        missing.ci_high,
+    } == {None}
+    assert list(missing.labels) == [
+        "model",
+        "prompt",
+        "group",
+        "threshold",
+        "variations",
+        "repeat",
+    ][:1] + [name for name in missing.labels if name != "model"]
+
+
+async def test_a_status_adds_up_what_the_rows_say(tmp_path: Path) -> None:
+    service = scripted_service(
+        lambda job: Transient("HTTP 500", status=500) if job.repeat == 5 else good(job)
+    )
+    of = sweep(service, repeats=5, retry={"attempts": 1})
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run, status = await finished(engine, of)
+        rows = await rows_of(run)
+
+    assert status.tests_passed == sum(row.passed or 0 for row in rows) == 4
+    assert status.tests_failed == sum(row.failed or 0 for row in rows) == 4
+    assert (status.cells, status.cells_done, status.cells_failed) == (5, 4, 1)
+    assert status.seconds_left == 0.0
+
+
+async def test_calls_inside_an_evaluation_are_not_repeated_after_an_interruption(
+    tmp_path: Path,
+) -> None:
+    class Calling(ScriptedKind):
+        async def run(self, job: Job, context: JobContext) -> Answer:
+            for number in range(10):
+                await context.cached({"job": job.key, "call": number}, lambda: call(number))
+            return await super().run(job, context)
+
+    async def call(number: int) -> bytes:
+        calls.append(number)
+        if len(calls) == 7:
+            reached.set()
+            await anyio.sleep_forever()
+        return b"answer"
+
+    calls: list[int] = []
+    reached = anyio.Event()
+    service = scripted_service(good, kind=Calling)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(sweep(service))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await reached.wait()
+            tasks.cancel_scope.cancel()
+        status = await run.execute()
+
+    assert status.jobs["succeeded"] == 1
+    assert calls == [0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9]
+
+
+def deterministic(job: Job) -> Answer | Exception:
+    """A few jobs need two attempts, one in seven never goes well, the rest depend on the key alone."""
+    number = int(job.key[:8], 16)
+    if number % 7 == 0:
+        return Permanent("HTTP 404", status=404)
+    if number % 5 == 0 and job.attempt == 1:
+        return Transient("HTTP 500", status=500)
+    scores = [(number >> shift) % 10 / 10 for shift in (3, 7, 11)]
+    return scored(*scores, threshold=job.parameters["threshold"])
+
+
+async def in_pieces(path: Path, interruptions: Sequence[tuple[int, bool]]) -> tuple[Any, Status]:
+    """Work on a sweep, stopped or cancelled after so many starts each; its rows and its end."""
+    service = scripted_service(deterministic)
+    of = sweep(
+        service,
+        models=["a", "b"],
+        repeats=10,
+        matrix={"thresholds": [0.3, 0.6]},
+        limits={"max_in_flight": 3},
+        retry={"base_delay_s": 0.001},
+    )
+    for count, is_hard in interruptions:
+        async with (
+            opened(path, service) as engine,
+            anyio.create_task_group() as tasks,
+        ):
+            run = await engine.submit(of)
+            tasks.start_soon(run.execute)
+            with anyio.move_on_after(0.3):  # nothing may be left to start
+                await service.recording.until_started(len(service.recording.started) + count)
+            if is_hard:
+                tasks.cancel_scope.cancel()
+            run.stop()
+    async with opened(path, service) as engine:
+        run, status = await finished(engine, of)
+        return numbers(await rows_of(run)), status
+
+
+UNDISTURBED: list[Any] = []
+
+
+@settings(max_examples=8)
+@given(st.lists(st.tuples(st.integers(0, 12), st.booleans()), min_size=1, max_size=4))
+def test_totals_after_any_interruptions_are_those_of_an_undisturbed_run(
+    interruptions: list[tuple[int, bool]],
+) -> None:
+    async def both() -> tuple[Any, Any]:
+        with TemporaryDirectory() as folder:
+            if not UNDISTURBED:
+                UNDISTURBED.append(await in_pieces(Path(folder) / "whole.db", []))
+            return UNDISTURBED[0], await in_pieces(Path(folder) / "pieces.db", interruptions)
+
+    (rows, status), (rows_in_pieces, status_in_pieces) = anyio.run(both)
+
+    assert rows_in_pieces == rows
+    for name in ("cells", "cells_done", "cells_failed", "tests_passed", "tests_failed", "jobs"):
+        assert getattr(status_in_pieces, name) == getattr(status, name)
+
+
+class Sick(HealthGate):
+    settings_model = GateSettings
+
+    async def check(self, lane: str) -> Health:
+        if lane == "down":
+            raise Transient("cannot connect")
+        return Health(healthy=lane == "well", message="" if lane == "well" else "it says nothing")
+
+
+async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> None:
+    class Checked(ScriptedService):
+        async def check(self) -> Sequence[Finding]:
+            return [Finding(name="ping", ok=True, message="answers")]
+
+    service = type("Service", (Checked, scripted_service(good, groups=("mania",))), {})
+    of = sweep(
+        service, models=["well", "sick", "down"], matrix={"groups": ["manla"]}, gate=Sick
+    )
+
+    findings = {finding.name: finding for finding in await check(of, SystemClock())}
+
+    assert findings["ping"].ok
+    assert not findings["sweep's groups"].ok
+    assert "manla is not offered" in findings["sweep's groups"].message
+    assert "mania" in findings["sweep's groups"].message
+    assert findings["health well"].ok
+    assert findings["health sick"].message == "it says nothing"
+    assert findings["health down"].message == "cannot connect"
+    assert service.recording.started == []
+
+
+async def test_an_engine_can_work_on_two_runs_at_once(tmp_path: Path, clock: StillClock) -> None:
+    service = scripted_service(good, takes_s=1.0)
+
+    async def work(engine: Engine, name: str) -> None:
+        _, status = await finished(engine, sweep(service, repeats=5, name=name, reuse=False))
+        statuses.append(status)
+
+    statuses: list[Status] = []
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work, engine, "one")
+            tasks.start_soon(work, engine, "other")
+
+    assert [status.jobs["succeeded"] for status in statuses] == [5, 5]
+    assert len(service.recording.started) == 10
+
+
+def test_the_registry_of_a_scene_knows_one_service() -> None:
+    service = scripted_service(good)
+
+    assert registry(service).service("scripted") is service
