@@ -69,7 +69,9 @@ class Scheduler:
         self._health = HealthDesk(clock, assignment, self._runner, self._note)
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.keys(clock.now()))
-        self._flying: dict[int, Lane] = {}
+        # By job and fence: a job that is due again at once is claimed in the very transaction that
+        # settles its last attempt, and then flies twice for a moment.
+        self._flying: dict[tuple[int, int], Lane] = {}
 
     # What others may ask of it
 
@@ -137,16 +139,15 @@ class Scheduler:
             for claimed in grant.jobs:
                 lane.in_flight += 1
                 lane.breaker = lane.breaker.started()
-                self._flying[claimed.id] = lane
+                self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
 
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
         """What to claim, decided when the transaction runs: `settled` commits with it."""
         now = self._clock.now()
-        freed = Counter(
-            self._flying[one.job_id].name for one in settled if one.job_id in self._flying
-        )
+        ending = (self._flying.get((one.job_id, one.fence)) for one in settled)
+        freed = Counter(lane.name for lane in ending if lane is not None)
         wants = self.lanes.wants(now, freed) if self._stop is None else {}
         return Claim(
             run_id=self._run.run_id,
@@ -281,7 +282,7 @@ class Scheduler:
             )
         finally:
             lane.in_flight -= 1
-            del self._flying[claimed.id]
+            del self._flying[claimed.id, claimed.fence]
         if not isinstance(verdict, Succeed | Fail):
             lane.offer(claimed.cost_class, now + delay_s if delay_s else 0.0)
         self.lanes.retry_refused()

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -69,9 +71,12 @@ class Databases:
 
         Raises StoreError when the database cannot be read.
         """
+        await checkpoint_if_cancelled()
         try:
-            async with self._reader.begin() as connection:
-                yield connection
+            # Short as it is, it is not broken off: a connection that is cut off is closed behind our back.
+            with anyio.CancelScope(shield=True):
+                async with self._reader.begin() as connection:
+                    yield connection
         except (DBAPIError, PoolTimeout) as error:
             raise explain(error, self.path) from error
 
