@@ -119,6 +119,24 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
     assert {row.error for row in rows if row.error} == {"HTTP 500 (gave up after 5 attempts)"}
 
 
+async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(
+    tmp_path: Path, clock: StillClock
+) -> None:
+    # The transaction that settles an attempt claims the next one, too.
+    service = scripted_service(
+        lambda job: Transient("HTTP 500", status=500) if job.attempt < 4 else good(job)
+    )
+    retry = {"base_delay_s": 1e-9, "max_delay_s": 1e-9}
+    of = sweep(service, repeats=3, retry=retry, limits={"max_in_flight": 2})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.jobs["succeeded"] == 3
+    assert len(service.recording.started) == 12
+    assert service.recording.most_in_flight <= 2
+
+
 async def test_a_job_that_fails_says_what_the_service_said(tmp_path: Path) -> None:
     service = scripted_service(
         lambda _: Permanent("HTTP 404", status=404, detail="Test case group not found: xyz")

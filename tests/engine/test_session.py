@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,8 +26,8 @@ from engine.job import (
     Permanent,
     Transient,
 )
-from engine.testing import ScriptedKind, ScriptedService, scored, scripted_service
-from tests.engine.scenes import StillClock, finished, good, opened, registry, sweep
+from engine.testing import ScriptedKind, scored, scripted_service
+from tests.engine.scenes import StillClock, finished, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
 
@@ -36,7 +37,7 @@ async def rows_of(run: Run) -> list[Row]:
 
 def numbers(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Rows without their order."""
-    return sorted(map(asdict, rows), key=lambda row: sorted(row["labels"].items(), key=str).__str__())
+    return sorted(map(asdict, rows), key=lambda row: str(row["labels"]))
 
 
 async def test_submitting_sends_nothing(tmp_path: Path) -> None:
@@ -53,9 +54,10 @@ async def test_submitting_sends_nothing(tmp_path: Path) -> None:
 async def test_the_same_sweep_again_sends_nothing(tmp_path: Path) -> None:
     service = scripted_service(good)
 
-    for _ in range(2):
-        async with opened(tmp_path / "store.db", service) as engine:
-            _, status = await finished(engine, sweep(service, models=["a", "b"], repeats=3))
+    async with opened(tmp_path / "store.db", service) as engine:
+        await finished(engine, sweep(service, models=["a", "b"], repeats=3))
+    async with opened(tmp_path / "store.db", service) as engine:
+        _, status = await finished(engine, sweep(service, models=["b", "a"], repeats=3))
 
     assert status.state is RunState.FINISHED
     assert status.cells_done == 6
@@ -96,7 +98,7 @@ async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_p
         await engine.submit(sweep(service, models=["a", "b"], repeats=2))
         run, status = await finished(engine, sweep(service, models=["c"], repeats=1))
         rows = await rows_of(run)
-        back, _ = await finished(engine, sweep(service, models=["a"], repeats=2))
+        _, back = await finished(engine, sweep(service, models=["a"], repeats=2))
 
     assert status.state is RunState.FINISHED
     assert Counter(start.job.labels["model"] for start in service.recording.started) == {
@@ -105,11 +107,8 @@ async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_p
     }
     # What was answered once stays readable; what was never sent is gone.
     assert Counter(row.labels["model"] for row in rows) == {"a": 2, "c": 1}
-    assert len(await_states(back, rows)) == 3
-
-
-def await_states(_: Run, rows: Sequence[Row]) -> list[str]:
-    return [row.state for row in rows]
+    assert {row.state for row in rows} == {"succeeded"}
+    assert back.jobs["succeeded"] == 3
 
 
 async def test_a_lower_threshold_is_read_from_the_answer_that_is_there(tmp_path: Path) -> None:
@@ -139,14 +138,16 @@ async def test_a_higher_threshold_is_sent_and_each_cell_stands_once(tmp_path: Pa
 
 
 async def test_all_groups_are_asked_for_once_and_stay_as_they_were(tmp_path: Path) -> None:
-    class Changing(ScriptedService):
+    base: Any = scripted_service(good)
+
+    class Changing(base):  # type: ignore[misc]  # made for this test
         asked = 0
 
         async def groups(self) -> Sequence[Group]:
             type(self).asked += 1
             return [Group(name=name) for name in ("x", "y", f"new-{self.asked}")]
 
-    service = type("Service", (Changing, scripted_service(good)), {})
+    service: Any = Changing
     of = sweep(service, matrix={"groups": "all"})
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -170,9 +171,8 @@ class OtherKind(ScriptedKind):
 
 async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Path) -> None:
     service = scripted_service(good)
-    elsewhere = type(
-        "Elsewhere", (scripted_service(good),), {"identity": property(lambda _: "elsewhere")}
-    )
+    base: Any = scripted_service(good)
+    elsewhere = type("Elsewhere", (base,), {"identity": property(lambda _: "elsewhere")})
     other = scripted_service(good, kind=OtherKind)
     path = tmp_path / "store.db"
 
@@ -231,7 +231,8 @@ async def test_the_first_jobs_are_sent_while_the_matrix_is_still_being_written(
 ) -> None:
     service = scripted_service(good)
     service.recording.hold()
-    of = sweep(service, models=["a", "b"], repeats=20_000, limits={"max_in_flight": 2})
+    models = ["a", "b", "c", "d"]
+    of = sweep(service, models=models, repeats=10_000, limits={"max_in_flight": 2})
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(of)
@@ -251,7 +252,7 @@ async def test_a_matrix_that_was_cut_short_is_completed(
     monkeypatch.setattr("engine.session.run._BATCH", 10)
     service = scripted_service(good)
     service.recording.hold()
-    of = sweep(service, repeats=1_000, limits={"max_in_flight": 2})
+    of = sweep(service, repeats=300, limits={"max_in_flight": 2})
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(of)
@@ -265,8 +266,8 @@ async def test_a_matrix_that_was_cut_short_is_completed(
         status = await (await engine.run()).execute()
 
     assert cut_short.expanding
-    assert cut_short.cells < 1_000
-    assert status.cells_done == 1_000
+    assert cut_short.cells < 300
+    assert status.cells_done == 300
     assert not status.expanding
 
 
@@ -303,14 +304,8 @@ async def test_what_is_measured_derived_missing_or_unknown_is_told_apart(tmp_pat
         missing.ci_low,
         missing.ci_high,
     } == {None}
-    assert list(missing.labels) == [
-        "model",
-        "prompt",
-        "group",
-        "threshold",
-        "variations",
-        "repeat",
-    ][:1] + [name for name in missing.labels if name != "model"]
+    axes = ["model", "prompt", "group", "threshold", "variations", "repeat"]
+    assert list(missing.labels) == [name for name in axes if name in missing.labels]
 
 
 async def test_a_status_adds_up_what_the_rows_say(tmp_path: Path) -> None:
@@ -335,7 +330,8 @@ async def test_calls_inside_an_evaluation_are_not_repeated_after_an_interruption
     class Calling(ScriptedKind):
         async def run(self, job: Job, context: JobContext) -> Answer:
             for number in range(10):
-                await context.cached({"job": job.key, "call": number}, lambda: call(number))
+                key = {"job": job.key, "call": number}
+                await context.cached(key, partial(call, number))
             return await super().run(job, context)
 
     async def call(number: int) -> bytes:
@@ -431,14 +427,14 @@ class Sick(HealthGate):
 
 
 async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> None:
-    class Checked(ScriptedService):
+    base: Any = scripted_service(good, groups=("mania",))
+
+    class Checked(base):  # type: ignore[misc]  # made for this test
         async def check(self) -> Sequence[Finding]:
             return [Finding(name="ping", ok=True, message="answers")]
 
-    service = type("Service", (Checked, scripted_service(good, groups=("mania",))), {})
-    of = sweep(
-        service, models=["well", "sick", "down"], matrix={"groups": ["manla"]}, gate=Sick
-    )
+    service: Any = Checked
+    of = sweep(service, models=["well", "sick", "down"], matrix={"groups": ["manla"]}, gate=Sick)
 
     findings = {finding.name: finding for finding in await check(of, SystemClock())}
 
@@ -460,16 +456,13 @@ async def test_an_engine_can_work_on_two_runs_at_once(tmp_path: Path, clock: Sti
         statuses.append(status)
 
     statuses: list[Status] = []
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(work, engine, "one")
-            tasks.start_soon(work, engine, "other")
+    async with (
+        opened(tmp_path / "store.db", service, clock) as engine,
+        clock.jumping(),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(work, engine, "one")
+        tasks.start_soon(work, engine, "other")
 
     assert [status.jobs["succeeded"] for status in statuses] == [5, 5]
     assert len(service.recording.started) == 10
-
-
-def test_the_registry_of_a_scene_knows_one_service() -> None:
-    service = scripted_service(good)
-
-    assert registry(service).service("scripted") is service

@@ -193,8 +193,8 @@ def test_an_interrupt_in_the_middle_of_a_generation_ends_both_processes(
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(timeout=10) == 130
-        psutil.wait_procs([model], timeout=5)
+        assert process.wait(timeout=60) == 130
+        psutil.wait_procs([model], timeout=30)
         assert not model.is_running()
 
 
@@ -204,5 +204,5 @@ def test_a_killed_run_leaves_no_model_behind(built_in_model: Path) -> None:
 
         process.kill()
 
-        gone, _ = psutil.wait_procs([model], timeout=5)
+        gone, _ = psutil.wait_procs([model], timeout=30)
         assert gone == [model]

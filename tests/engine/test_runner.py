@@ -1,0 +1,163 @@
+"""One attempt: its deadline, its verdict, and the waits between attempts."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.clock import Clock, SystemClock
+from engine.core.policy import Retry
+from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed
+from engine.core.states import AttemptOutcome
+from engine.job import (
+    Answer,
+    Job,
+    JobContext,
+    JobKind,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    Transient,
+    Unauthorized,
+    Unhealthy,
+)
+from engine.runner import Runner
+from engine.testing import scored
+
+ANSWER = scored(0.2, 0.9)
+
+
+class Context:
+    """What a job is lent here: nothing but the time."""
+
+    @property
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    async def permit(self, name: str, *, rate_per_min: int) -> None:
+        raise AssertionError("not asked for here")
+
+    async def cached(self, key: Any, call: Callable[[], Awaitable[bytes]]) -> bytes:
+        return await call()
+
+
+class Played(JobKind):
+    name = "played"
+    axes = ()
+    deadline_s = 5.0
+
+    def __init__(self, end: Answer | BaseException, hangs: bool = False) -> None:
+        self._end = end
+        self._hangs = hangs
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        if self._hangs:
+            await anyio.sleep_forever()
+        if isinstance(self._end, BaseException):
+            raise self._end
+        return self._end
+
+
+def runner(end: Answer | BaseException = ANSWER, **retry: Any) -> Runner:
+    return Runner(Played(end), Retry(**retry))
+
+
+def job(attempt: int = 1) -> Job:
+    return Job(id=1, key="00", run="night", parameters={}, labels={}, repeat=1, attempt=attempt)
+
+
+async def test_an_answer_is_a_success() -> None:
+    ended = await runner().attempt(job(), Context())
+
+    assert ended.verdict == Succeed(answer=ANSWER)
+
+
+async def test_a_transient_error_is_tried_again_until_attempts_run_out() -> None:
+    error = Transient("HTTP 503", status=503, detail="busy")
+
+    early = await runner(error, attempts=3).attempt(job(2), Context())
+    last = await runner(error, attempts=3).attempt(job(3), Context())
+
+    assert isinstance(early.verdict, RetryLater)
+    assert early.verdict.overloaded
+    assert (early.status, early.detail) == (503, "busy")
+    assert isinstance(last.verdict, Fail)
+    assert last.verdict.error == "HTTP 503: busy (gave up after 3 attempts)"
+
+
+@pytest.mark.parametrize(
+    ("error", "hold"),
+    [
+        (RateLimited("slow down", status=429), Hold.RATE),
+        (QuotaExceeded("used up", status=403), Hold.QUOTA),
+        (Unauthorized("refused", status=401), Hold.UNAUTHORIZED),
+        (Unhealthy("sick"), Hold.HEALTH),
+    ],
+)
+async def test_what_is_not_the_jobs_fault_is_given_back(error: Exception, hold: Hold) -> None:
+    ended = await runner(error, attempts=1).attempt(job(), Context())
+
+    assert isinstance(ended.verdict, GiveBack)
+    assert ended.verdict.hold is hold
+
+
+async def test_the_wait_after_a_429_grows_with_those_in_a_row_not_with_the_attempts() -> None:
+    limited = runner(RateLimited("slow down", status=429), base_delay_s=1.0, max_delay_s=300.0)
+
+    first = await limited.attempt(job(5), Context(), 0)
+    seventh = await limited.attempt(job(1), Context(), 6)
+
+    assert isinstance(first.verdict, GiveBack)
+    assert isinstance(seventh.verdict, GiveBack)
+    assert 1.0 <= first.verdict.delay_s <= 2.0
+    assert 64.0 <= seventh.verdict.delay_s <= 65.0
+
+
+async def test_a_job_that_takes_too_long_has_timed_out() -> None:
+    kind = Played(ANSWER, hangs=True)
+    kind.deadline_s = 0.01  # type: ignore[misc]  # of this one alone
+
+    ended = await Runner(kind, Retry()).attempt(job(), Context())
+
+    assert isinstance(ended.verdict, RetryLater)
+    assert ended.verdict.outcome is AttemptOutcome.TIMED_OUT
+    assert ended.verdict.error == "no answer within 0.01 s"
+
+
+async def test_anything_else_that_is_raised_is_a_bug_told_with_its_place_and_without_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = await runner(KeyError("scores")).attempt(job(), Context())
+
+    assert isinstance(ended.verdict, Fail)
+    assert ended.verdict.bug
+    assert ended.verdict.error == "a bug in the job: KeyError: 'scores'"
+    assert ended.detail is not None
+    assert "test_runner.py" in ended.detail
+    assert "in run" in ended.detail
+    assert "played" in caplog.text
+
+
+async def test_cancellation_alone_goes_through() -> None:
+    waiting = Runner(Played(ANSWER, hangs=True), Retry())
+
+    with anyio.move_on_after(0.01) as scope:
+        await waiting.attempt(job(), Context())
+
+    assert scope.cancelled_caught
+
+
+async def test_a_permanent_error_is_final_at_the_first_attempt() -> None:
+    ended = await runner(Permanent("HTTP 422", status=422), attempts=9).attempt(job(), Context())
+
+    assert isinstance(ended.verdict, Fail)
+    assert not ended.verdict.bug
+
+
+def test_delays_double_with_some_chance_in_them_and_never_pass_the_longest() -> None:
+    delays = [runner(base_delay_s=2.0, max_delay_s=100.0).delay_s(n) for n in range(1, 60)]
+
+    for number, delay in enumerate(delays):
+        assert min(2.0 * 2**number, 100.0) <= delay <= min(2.0 * 2**number + 1.0, 100.0)
+    assert len({runner().delay_s(1) for _ in range(20)}) > 1
