@@ -18,7 +18,7 @@ from jobs.chat.target import Generation, Message, Question, Role
 ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
-import anyio, sys
+import anyio, signal, sys
 from engine.clock import SystemClock
 from jobs.chat.built_in import LocalModel
 from jobs.chat.target import Generation, Message, Question, Role
@@ -30,6 +30,8 @@ async def main():
         print("loaded", flush=True)
         await model.reply(question)
 
+# Whoever started the tests may have had interrupts ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     anyio.run(main)
 except KeyboardInterrupt:
