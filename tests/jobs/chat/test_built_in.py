@@ -1,5 +1,6 @@
 """The built-in model itself, and the process that holds it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -53,6 +54,13 @@ def model_processes(of: int) -> list[psutil.Process]:
         for child in psutil.Process(of).children(recursive=True)
         if any("model_process" in part for part in child.cmdline())
     ]
+
+
+async def ended(process: psutil.Process) -> None:
+    """Return once a process has ended, whether or not its parent has been told."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_the_built_in_model_answers_the_same_every_time(built_in_model: Path) -> None:
@@ -109,8 +117,7 @@ async def test_a_model_process_that_died_is_transient_and_the_next_attempt_has_a
         await model.check()
         [process] = model_processes(os.getpid())
         process.kill()
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            await anyio.lowlevel.checkpoint()
+        await ended(process)
 
         with pytest.raises(Transient):
             await model.reply(question())
