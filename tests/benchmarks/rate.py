@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from tests.contracts.process import ContractServerProcess
+from tests.faults.processes import Launcher
 from tests.faults.sweeps import Scene, crisis
 
 
@@ -29,10 +30,14 @@ def main() -> None:
     parser.add_argument("--rates", type=int, nargs="+", default=[60, 600])
     arguments = parser.parse_args()
     for rate in arguments.rates:
-        with tempfile.TemporaryDirectory() as folder, ContractServerProcess() as server:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ContractServerProcess() as server,
+            Launcher() as launcher,
+        ):
             sweep = crisis(server.url, limits={"rate_per_min": rate, "max_in_flight": 64})
             sweep["matrix"]["repeats"] = max(1, int(rate * arguments.minutes))
-            scene = Scene.make(Path(folder) / "scene", sweep)
+            scene = Scene.make(Path(folder) / "scene", launcher, sweep)
             with scene.running("run", "sweep.json"):
                 server.wait_received(1)
                 time.sleep(arguments.minutes * 60)

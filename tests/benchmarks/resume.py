@@ -5,14 +5,13 @@ lease. What a Python process needs to start at all is measured beside it, in the
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.contracts.process import ContractServerProcess
+from tests.faults.processes import Launcher
 from tests.faults.sweeps import Scene, crisis
 
 
@@ -33,11 +32,12 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         ContractServerProcess("--latency-s", "30", "--no-validate") as server,
+        Launcher() as launcher,
     ):
         sweep = crisis(server.url)
         sweep["matrix"]["models"] = [f"vendor/model-{number}" for number in range(10)]
         sweep["matrix"]["repeats"] = arguments.jobs // 20
-        scene = Scene.make(Path(folder) / "scene", sweep)
+        scene = Scene.make(Path(folder) / "scene", launcher, sweep)
         with scene.running("run", "sweep.json") as process:
             server.wait_received(1)
             while scene.ask("SELECT count(*) FROM run WHERE expanded = digest") != [(1,)]:
@@ -46,9 +46,7 @@ def main() -> None:
             process.wait()
         for _ in range(arguments.rounds):
             began = time.perf_counter()
-            subprocess.run(  # noqa: S603
-                scene.command("status"), cwd=scene.folder, env=os.environ, capture_output=True
-            )
+            scene.run_installed("status")
             status_s = time.perf_counter() - began
             sys.stdout.write(
                 f"first request after {first_request_s(scene, server):.2f} s"

@@ -5,40 +5,80 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.faults.failpoints import Faults
+from tests.faults.processes import PATIENCE_S, Command, Launcher
 
 KEY = "nightsweep-secret-7f3a9c"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What a command came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(slots=True)
 class Scene:
-    """A sweep file and a store in a folder of their own."""
+    """A sweep file and a store in a folder of their own, and the commands that were run on them."""
 
     folder: Path
+    launcher: Launcher
+    environment: Mapping[str, str] = field(default_factory=lambda: {"FAULTS_KEY": KEY})
+    commands: list[Command] = field(default_factory=list)
 
     @classmethod
-    def make(cls, folder: Path, sweep: dict[str, Any]) -> "Scene":
+    def make(cls, folder: Path, launcher: Launcher, sweep: Mapping[str, Any]) -> "Scene":
         folder.mkdir(exist_ok=True)
-        (folder / "sweep.json").write_text(json.dumps(sweep))
-        return cls(folder)
+        scene = cls(folder, launcher)
+        scene.write(sweep)
+        return scene
+
+    def write(self, sweep: Mapping[str, Any]) -> None:
+        (self.folder / "sweep.json").write_text(json.dumps(sweep))
 
     @property
     def store(self) -> Path:
         return self.folder / "store.db"
 
-    def command(self, *arguments: str) -> list[str]:
-        nightsweep = Path(sys.executable).with_name("nightsweep")
-        return [str(nightsweep), *arguments, "--store", str(self.store)]
+    def start(self, *arguments: str, faults: Faults | None = None, **environment: str) -> Command:
+        """A command on the store, in a process of its own."""
+        number = len(self.commands)
+        output = (self.folder / f"{number}.stdout", self.folder / f"{number}.stderr")
+        pid = self.launcher.start(
+            [*arguments, "--store", str(self.store)],
+            folder=self.folder,
+            environment={**self.environment, **environment},
+            output=output,
+            faults=faults or Faults(),
+        )
+        self.commands.append(Command(self.launcher, pid, output))
+        return self.commands[-1]
+
+    def run(self, *arguments: str, faults: Faults | None = None) -> Ended:
+        """The same to its end."""
+        command = self.start(*arguments, faults=faults)
+        code = command.wait()
+        return Ended(code=code, stdout=command.stdout, stderr=command.stderr)
+
+    def sweep(self, faults: Faults | None = None) -> Ended:
+        return self.run("run", "sweep.json", faults=faults)
 
     def popen(self, *arguments: str) -> "subprocess.Popen[str]":
+        """The command as it is installed, from its very start."""
+        nightsweep = Path(sys.executable).with_name("nightsweep")
         return subprocess.Popen(  # noqa: S603
-            self.command(*arguments),
+            [str(nightsweep), *arguments, "--store", str(self.store)],
             cwd=self.folder,
-            env={**os.environ, "FAULTS_KEY": KEY},
+            env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -46,7 +86,7 @@ class Scene:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-        """The command in the background; killed at the end of the block if it still runs."""
+        """The same in the background; killed at the end of the block if it still runs."""
         process = self.popen(*arguments)
         try:
             yield process
@@ -54,42 +94,56 @@ class Scene:
             process.kill()
             process.communicate()
 
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        process = self.popen(*arguments)
-        stdout, stderr = process.communicate(timeout=120)
-        return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+    def run_installed(self, *arguments: str) -> Ended:
+        with self.popen(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=PATIENCE_S)
+        return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
 
-    def sweep(self) -> "subprocess.CompletedProcess[str]":
-        return self.run("run", "sweep.json")
+    def end_all(self) -> None:
+        """Kill what still runs."""
+        for command in self.commands:
+            if command.poll() is None:
+                command.kill()
 
-    def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = json.loads(self.run("results", "--format", "json").stdout)
-        return rows
+    def rows(self) -> list[str]:
+        """The rows of `results`, each as canonical JSON, in a canonical order."""
+        rows = json.loads(self.run("results", "--format", "json").stdout)
+        return sorted(json.dumps(row, sort_keys=True) for row in rows)
 
     def status(self) -> dict[str, Any]:
         status: dict[str, Any] = json.loads(self.run("status", "--json").stdout)
         return status
 
-    def ask(self, query: str) -> list[tuple[Any, ...]]:
+    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.store)) as connection:
-            return connection.execute(query).fetchall()
+            return connection.execute(query, values).fetchall()
+
+    def count(self, query: str, *values: Any) -> int:
+        [(count,)] = self.ask(query, *values)
+        return int(count or 0)
 
     def in_flight(self) -> int:
-        [(count,)] = self.ask("SELECT count(*) FROM job WHERE state = 'running'")
-        return int(count)
+        return self.count("SELECT count(*) FROM job WHERE state = 'running'")
+
+    def sent(self) -> int:
+        """How many requests the store knows to have been about to leave."""
+        return self.count("SELECT count(*) FROM attempt")
 
     def is_sound(self) -> bool:
-        return self.ask("PRAGMA integrity_check") == [("ok",)]
+        return self.ask("PRAGMA integrity_check") == [("ok",)] and not self.ask(
+            "PRAGMA foreign_key_check"
+        )
 
     def succeeded_twice(self) -> int:
-        query = """
-            SELECT count(*) FROM (
-                SELECT job_id FROM attempt WHERE outcome = 'succeeded'
-                GROUP BY job_id HAVING count(*) > 1
-            )
-        """
-        [(count,)] = self.ask(query)
-        return int(count)
+        """Jobs with more than one successful attempt, or whose answers and attempts do not agree."""
+        return self.count(
+            """
+            SELECT count(*) FROM job WHERE
+                (SELECT count(*) FROM attempt WHERE job_id = job.id AND outcome = 'succeeded')
+                != (SELECT count(*) FROM result WHERE job_id = job.id AND reused_from IS NULL)
+                OR (state = 'succeeded') != (id IN (SELECT job_id FROM result))
+            """
+        )
 
 
 def crisis(url: str, **changes: Any) -> dict[str, Any]:
@@ -111,5 +165,8 @@ def crisis(url: str, **changes: Any) -> dict[str, Any]:
     return {**sweep, **changes}
 
 
-def sorted_rows(rows: list[dict[str, Any]]) -> list[str]:
-    return sorted(json.dumps(row, sort_keys=True) for row in rows)
+def small(url: str, *, repeats: int = 3, **changes: Any) -> dict[str, Any]:
+    """A sweep of 6 jobs and 12 cells, or with other `repeats` two jobs for each."""
+    sweep = crisis(url, **changes)
+    sweep["matrix"] = {**sweep["matrix"], "groups": ["self_harm"], "repeats": repeats}
+    return sweep

@@ -1,218 +1,115 @@
 """Killed at any moment: no answer is lost, nothing succeeds twice, only what was in flight goes again."""
 
-import os
-import signal
-import subprocess
-from pathlib import Path
 from random import Random
 
-import pytest
-
 from tests.contracts.process import ContractServerProcess
-from tests.faults.sweeps import Scene, crisis, sorted_rows
+from tests.faults.conftest import MakeScene
+from tests.faults.failpoints import Faults
+from tests.faults.sweeps import Scene, crisis, small
 
 KILLS = 10
+JOBS = 200
+KILLED = -9
 
 
-def test_ten_kills_leave_the_rows_of_an_undisturbed_run(tmp_path: Path) -> None:
-    chance = Random(20261121)
-    with ContractServerProcess("--latency-s", "0.02") as server:
-        calm = Scene.make(tmp_path / "calm", crisis(server.url))
-        assert calm.sweep().returncode == 0
-        expected = sorted_rows(calm.rows())
-        received_before = server.state()["received"]
-        server.configure(fault_probability=0.1, fault_kinds=["status", "reset"], fault_seed=7)
-
-        scene = Scene.make(tmp_path / "killed", crisis(server.url))
-        in_flight = 0
-        for kill in range(KILLS):
-            command = ("run", "sweep.json") if kill % 2 == 0 else ("resume", "crisis")
-            with scene.running(*command) as process:
-                target = server.state()["received"] + chance.randint(3, 18)
-                server.wait_received(target)
-                process.kill()
-                process.wait()
-            in_flight += scene.in_flight()
-            assert scene.is_sound()
-        last = scene.sweep()
-
-        assert last.returncode == 0, last.stderr
-        assert sorted_rows(scene.rows()) == expected
-        assert scene.succeeded_twice() == 0
-        [(faulted,)] = scene.ask(
-            "SELECT count(*) FROM attempt WHERE outcome NOT IN ('succeeded', 'lost', 'interrupted')"
-        )
-        received = server.state()["received"] - received_before
-        assert received <= 200 + in_flight + faulted
-        assert server.state()["violation_count"] == 0
-
-
-def test_a_matrix_that_was_half_written_is_completed_on_resume(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "30") as server:
-        sweep = crisis(server.url)
-        sweep["matrix"]["repeats"] = 5_000
-        scene = Scene.make(tmp_path / "scene", sweep)
-        with scene.running("run", "sweep.json") as process:
-            # The first requests leave while the matrix is still being written.
-            server.wait_received(1)
-            process.kill()
-            process.wait()
-        [(written,)] = scene.ask("SELECT count(*) FROM job")
-        assert 0 < written < 20_000
-
-        with scene.running("resume") as process:
-            before = server.state()["received"]
-            server.wait_received(before + 1)
-            while scene.ask("SELECT count(*) FROM job") != [(20_000,)]:
-                assert process.poll() is None
-
-        assert scene.is_sound()
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_requests_in_flight_end_and_gives_the_rest_back(
-    tmp_path: Path, signal_number: int
+def test_ten_kills_leave_the_rows_of_an_undisturbed_run(
+    server: ContractServerProcess, make_scene: MakeScene
 ) -> None:
-    with ContractServerProcess("--latency-s", "0.3") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as process:
-            server.wait_received(12)
-            process.send_signal(signal_number)
-            process.communicate(timeout=30)
+    calm = make_scene(crisis(server.url))
+    assert calm.sweep().code == 0
+    expected = calm.rows()
+    server.forget()
+    server.configure(
+        latency_s=0.02, fault_probability=0.1, fault_kinds=["status", "reset"], fault_seed=7
+    )
+    for _ in range(3):
+        server.fail_next(2, status=429, retry_after="0")
+    chance = Random(20261121)
 
-        assert process.returncode == 130
-        assert scene.in_flight() == 0
-        [(answered,)] = scene.ask("SELECT count(*) FROM job WHERE state = 'succeeded'")
-        assert answered == server.state()["received"]
-        assert scene.ask(
-            "SELECT count(*) FROM job WHERE state != 'succeeded' AND attempts > 0"
-        ) == [(0,)]
+    scene = make_scene(crisis(server.url))
+    in_flight = 0
+    for kill in range(KILLS):
+        command = ("run", "sweep.json") if kill % 2 == 0 else ("resume", "crisis")
+        running = scene.start(*command)
+        server.wait_received(server.state()["received"] + chance.randint(3, 18))
+        running.kill()
+        in_flight += scene.in_flight()
+        assert scene.is_sound()
+    last = scene.run_installed("run", "sweep.json")
 
-
-def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "0.2") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as stopped:
-            server.wait_received(10)
-            os.kill(stopped.pid, signal.SIGSTOP)
-            held = scene.in_flight()
-
-            with scene.running("resume") as other:
-                server.wait_received(server.state()["received"] + 20)
-                other.send_signal(signal.SIGINT)
-                other.communicate(timeout=30)
-            still_held = scene.in_flight()
-            os.kill(stopped.pid, signal.SIGCONT)
-            stopped.communicate(timeout=60)
-
-        assert held > 0
-        assert still_held == held
-        assert stopped.returncode == 0
-        assert scene.succeeded_twice() == 0
-        assert scene.status()["cells_done"] == 400
+    assert last.code == 0, last.stderr
+    assert scene.rows() == expected
+    assert scene.succeeded_twice() == 0
+    check_requests(scene, server, in_flight)
 
 
-def test_two_processes_share_a_run_and_do_each_job_once(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "0.05") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as first:
-            server.wait_received(5)
-            with scene.running("resume", "crisis") as second:
-                first.communicate(timeout=60)
-                second.communicate(timeout=60)
-
-        assert (first.returncode, second.returncode) == (0, 0)
-        assert server.state()["received"] == 200
-        [(workers,)] = scene.ask("SELECT count(DISTINCT worker) FROM attempt")
-        assert workers == 2
-        assert server.state()["max_in_flight"] <= 16
+def check_requests(scene: Scene, server: ContractServerProcess, in_flight: int) -> None:
+    """Each request is a job's first, or follows an injected fault, or what a kill had in flight."""
+    outcomes = dict(scene.ask("SELECT outcome, count(*) FROM attempt GROUP BY outcome"))
+    received = server.state()["received"]
+    retried = outcomes.get("failed", 0) + outcomes.get("rate_limited", 0)
+    assert outcomes.pop("succeeded") == JOBS
+    assert outcomes.get("lost", 0) == in_flight
+    assert received <= JOBS + in_flight + retried
+    statuses = server.state()["statuses"]
+    # Every fault that was answered with before a kill, and was taken note of, is an attempt on record.
+    assert retried <= statuses.get("503", 0) + statuses.get("429", 0) + statuses.get("None", 0)
+    assert received <= scene.sent()
 
 
-def test_a_refused_key_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "0.02") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as process:
-            server.wait_received(40)
-            server.configure(keys=["another"])
-            _, stderr = process.communicate(timeout=30)
-        received = server.state()["received"]
+def test_a_matrix_that_was_half_written_is_completed_on_resume(
+    server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    server.configure(latency_s=30)
+    sweep = crisis(server.url)
+    sweep["matrix"]["repeats"] = 5_000
+    scene = make_scene(sweep)
+    command = scene.start("run", "sweep.json")
+    # The first requests leave while the matrix is still being written.
+    server.wait_received(1)
+    command.kill()
+    written = scene.count("SELECT count(*) FROM job")
+    assert 0 < written < 20_000
 
-        assert process.returncode == 3, stderr
-        assert scene.status()["reason"] == "unauthorized"
-        assert scene.status()["jobs"]["failed"] == 0
-        assert received <= 40 + 8 * 4
+    resumed = scene.start("resume")
+    while scene.count("SELECT count(*) FROM run WHERE expanded = digest") == 0:
+        assert resumed.poll() is None, resumed.stderr
+    resumed.kill()
 
-        server.configure(keys=None)
-        assert scene.run("resume").returncode == 0
-        assert scene.status()["cells_done"] == 400
-
-
-def test_an_empty_quota_ends_the_run_with_the_day_to_resume(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "0.01", "--allotted", "500") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-
-        first = scene.sweep()
-
-        status = scene.status()
-        assert first.returncode == 3, first.stderr
-        assert status["reason"] == "quota"
-        assert status["resume_at"] is not None
-        assert status["jobs"]["failed"] == 0
-        assert server.state()["tests"] <= 500
-
-        server.configure(allotted=1_000_000)
-        assert scene.run("resume").returncode == 0
-        assert scene.status()["cells_done"] == 400
+    assert scene.is_sound()
+    assert scene.count("SELECT count(*) FROM job") == 20_000
+    assert scene.count("SELECT count(DISTINCT key) FROM job") == 20_000
 
 
-def test_pause_reaches_a_running_process_within_two_seconds(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "0.1") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as process:
-            server.wait_received(5)
-            assert scene.run("pause").returncode == 0
-            stdout, stderr = process.communicate(timeout=10)
+def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts_and_the_run_goes_on(
+    server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    sweep = small(server.url, retry={"attempts": 3, "base_delay_s": 0.01, "max_delay_s": 0.02})
+    sweep["limits"] = {"max_in_flight": 1}
+    sweep["matrix"] |= {"models": ["deadly/model", "spared/model"], "repeats": 1}
+    scene = make_scene(sweep)
+    deadly = Faults(poison="deadly/model")
 
-        assert process.returncode == 3, (stdout, stderr)
-        assert scene.status()["state"] == "paused"
-        assert scene.in_flight() == 0
-        assert scene.run("resume").returncode == 0
+    codes = [scene.run("run", "sweep.json", faults=deadly).code for _ in range(4)]
 
-
-def test_cancel_keeps_the_answers_and_retry_brings_the_rest_back(tmp_path: Path) -> None:
-    with ContractServerProcess("--latency-s", "0.1") as server:
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as process:
-            server.wait_received(20)
-            assert scene.run("cancel").returncode == 0
-            process.communicate(timeout=30)
-        cancelled = scene.status()
-
-        assert process.returncode == 3
-        assert cancelled["state"] == "cancelled"
-        assert cancelled["jobs"]["succeeded"] >= 12
-        assert cancelled["jobs"]["pending"] == 0
-
-        assert scene.run("retry", "--cancelled").returncode == 0
-        assert scene.run("resume").returncode == 0
-        assert scene.status()["cells_done"] == 400
-        assert server.state()["received"] == 200
+    assert codes == [KILLED, KILLED, KILLED, 1]
+    rows = dict(scene.ask("SELECT lane, state FROM job"))
+    assert rows == {"deadly/model": "failed", "spared/model": "succeeded"}
+    [(error,)] = scene.ask("SELECT error FROM job WHERE state = 'failed'")
+    assert "the process that was working on it died" in error
+    assert scene.sent() == 4
 
 
-def test_a_store_that_was_killed_holds_no_key(tmp_path: Path) -> None:
-    from tests.faults.sweeps import KEY
+def test_a_worker_that_was_killed_is_another_worker_when_it_is_back(
+    server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    scene = make_scene(small(server.url))
 
-    with ContractServerProcess("--latency-s", "0.02") as server:
-        server.configure(fault_probability=0.3, fault_kinds=["status", "reset"], fault_seed=1)
-        scene = Scene.make(tmp_path / "scene", crisis(server.url))
-        with scene.running("run", "sweep.json") as process:
-            server.wait_received(60)
-            process.kill()
-            stdout, stderr = process.communicate()
-        ended: subprocess.CompletedProcess[str] = scene.run("status")
+    codes = [scene.sweep(Faults(at=at, of=("answer",))).code for at in (2, 2, 2, 99)]
 
-        left = (
-            b"".join(path.read_bytes() for path in scene.folder.rglob("*") if path.is_file())
-            + (stdout + stderr + ended.stdout + ended.stderr).encode()
-        )
-        assert KEY.encode() not in left
+    assert codes == [KILLED, KILLED, KILLED, 0]
+    assert scene.count("SELECT count(DISTINCT id) FROM worker") == 4
+    assert scene.count("SELECT count(DISTINCT worker) FROM attempt") == 4
+    assert scene.count("SELECT count(*) FROM worker WHERE ended_at IS NULL") == 0
+    left = {path.name for path in scene.folder.glob("store.db.workers/*")}
+    assert left == {"migration.lock"}

@@ -1,0 +1,151 @@
+"""Commands as real processes, to be killed, stopped and waited for."""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from time import monotonic
+from typing import Any, Self
+
+from tests.faults.failpoints import Faults
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 120.0
+
+
+class Launcher:
+    """Starts commands from a process that has imported everything already: see `tests.faults.launch`."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._codes: dict[int, int] = {}
+        self._unread = b""
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.launch"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self._answer(PATIENCE_S) == {"ready": True}
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._process is not None
+        self._process.communicate()
+
+    def start(
+        self,
+        arguments: list[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        output: tuple[Path, Path],
+        faults: Faults,
+    ) -> int:
+        """Start a command whose stdout and stderr go to the two files of `output`; its process id."""
+        assert self._process is not None
+        assert self._process.stdin is not None
+        request = {
+            "arguments": arguments,
+            "folder": str(folder),
+            "environment": dict(environment),
+            "stdout": str(output[0]),
+            "stderr": str(output[1]),
+            "faults": asdict(faults),
+        }
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
+        self._process.stdin.flush()
+        while "pid" not in (answer := self._answer(PATIENCE_S)):
+            self._codes[answer["ended"]] = answer["code"]
+        return int(answer["pid"])
+
+    def code(self, pid: int, timeout_s: float) -> int | None:
+        """The exit code of a process, None if it has not ended within the time."""
+        until = monotonic() + timeout_s
+        while pid not in self._codes:
+            answer = self._answer(until - monotonic())
+            if answer is None:
+                return None
+            self._codes[answer["ended"]] = answer["code"]
+        return self._codes[pid]
+
+    def _answer(self, timeout_s: float) -> Any:
+        """The next line that the launcher says, None if there is none within the time."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        descriptor = self._process.stdout.fileno()
+        until = monotonic() + timeout_s
+        with selectors.DefaultSelector() as ready:
+            ready.register(descriptor, selectors.EVENT_READ)
+            while b"\n" not in self._unread:
+                if not ready.select(max(0.0, until - monotonic())):
+                    return None
+                received = os.read(descriptor, 65536)
+                assert received, "the launcher has died"
+                self._unread += received
+        line, _, self._unread = self._unread.partition(b"\n")
+        return json.loads(line)
+
+
+class Command:
+    """One command that was started."""
+
+    def __init__(self, launcher: Launcher, pid: int, output: tuple[Path, Path]) -> None:
+        self.pid = pid
+        self._launcher = launcher
+        self._output = output
+
+    @property
+    def stdout(self) -> str:
+        return self._output[0].read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._output[1].read_text()
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._launcher.code(self.pid, 0.0)
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+        """Its exit code, once it has ended."""
+        code = self._launcher.code(self.pid, timeout_s)
+        assert code is not None, f"it still runs after {timeout_s} s; it said: {self.stderr}"
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and its end."""
+        with contextlib.suppress(ProcessLookupError):
+            self.send_signal(signal.SIGKILL)
+        self.wait()
+
+    def pause(self) -> None:
+        """Let a moment pass, or less if it ends: for what no event tells of."""
+        self._launcher.code(self.pid, 0.02)
+
+    def wait_stopped(self) -> None:
+        """Return once SIGSTOP has taken hold of it."""
+        until = monotonic() + PATIENCE_S
+        while self._state() != "T":
+            assert monotonic() < until, "it was never stopped"
+            assert self.poll() is None, f"it has ended: {self.stderr}"
+            self.pause()
+
+    def _state(self) -> str:
+        try:
+            stat = Path(f"/proc/{self.pid}/stat").read_text()
+        except FileNotFoundError:
+            return "X"
+        return stat.rpartition(")")[2].split()[0]

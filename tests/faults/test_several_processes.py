@@ -1,0 +1,112 @@
+"""Two and four processes on one run: each job once, nobody starves, rate and quota hold in sum."""
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from tests.contracts.process import ContractServerProcess
+from tests.faults.conftest import MakeScene
+from tests.faults.failpoints import Faults
+from tests.faults.sweeps import crisis
+
+PACE = 0.9
+"""The least distance of two starts as a share of the even one: engine.core.rates.PACE."""
+
+
+def most_within(arrivals: Sequence[float], window_s: float) -> int:
+    """The most arrivals that any window of that length sees."""
+    times = sorted(arrivals)
+    first = most = 0
+    for last, at in enumerate(times):
+        while at - times[first] > window_s:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_open_a_store_at_once_do_each_job_once_and_all_get_some(
+    processes: int, server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    server.configure(latency_s=0.1)
+    scene = make_scene(crisis(server.url))
+
+    commands = [scene.start("run", "sweep.json") for _ in range(processes)]
+
+    assert [command.wait() for command in commands] == [0] * processes
+    assert server.state()["received"] == 200
+    assert scene.succeeded_twice() == 0
+    assert scene.count("SELECT count(*) FROM run") == 1
+    shares = [
+        count for (count,) in scene.ask("SELECT count(*) FROM attempt GROUP BY worker ORDER BY 1")
+    ]
+    assert len(shares) == processes
+    assert shares[0] >= 200 / processes / 4
+
+
+def test_processes_keep_one_rate_between_them_also_when_one_is_killed(
+    server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    rate_per_min = 1_200
+    sweep = crisis(server.url, limits={"max_in_flight": 32, "rate_per_min": rate_per_min})
+    sweep["matrix"]["repeats"] = 25
+    scene = make_scene(sweep)
+
+    first, second = (scene.start("run", "sweep.json") for _ in range(2))
+    server.wait_received(40)
+    first.kill()
+    third = scene.start("resume")
+
+    assert (second.wait(), third.wait()) == (0, 0)
+    state = server.state()
+    # What was sent at even distances of 50 ms arrives with the jitter of a busy machine.
+    spacing_s = PACE * 60 / rate_per_min
+    for window_s in (1.0, 2.0, 5.0):
+        assert most_within(state["arrivals"], window_s) <= window_s / spacing_s + 8
+    starts = [at for (at,) in scene.ask("SELECT sent_at FROM attempt ORDER BY sent_at")]
+    gaps = [after - before for before, after in pairwise(starts)]
+    assert min(gaps) >= spacing_s - 0.002
+    logs = [json.loads(log) for (log,) in scene.ask("SELECT log FROM rate_bucket")]
+    # Every request has its slot; slots that a kill or a busy machine wasted are counted, too.
+    assert max(sum(log[1::2]) for log in logs) >= state["received"]
+
+
+def test_quota_is_not_exceeded_with_64_in_flight_in_each_of_two_processes(
+    server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    server.configure(latency_s=0.05, allotted=400)
+    scene = make_scene(crisis(server.url, limits={"max_in_flight": 128}))
+
+    commands = [scene.start("run", "sweep.json") for _ in range(2)]
+    codes = [command.wait() for command in commands]
+
+    behaviour = server.state()["behaviour"]
+    assert codes == [3, 3], [command.stderr for command in commands]
+    assert server.state()["statuses"].get("403", 0) == 0
+    assert behaviour["used"] <= 400
+    status = scene.status()
+    assert (status["reason"], status["jobs"]["failed"]) == ("quota", 0)
+    # What is left would not have been enough for another job.
+    assert 400 - behaviour["used"] < max(
+        tests for (tests,) in scene.ask("SELECT max(tests) FROM result")
+    )
+
+
+def test_the_jobs_of_a_process_that_dies_are_done_by_the_one_beside_it(
+    server: ContractServerProcess, make_scene: MakeScene
+) -> None:
+    server.configure(latency_s=0.05)
+    scene = make_scene(crisis(server.url))
+
+    dying = scene.start("run", "sweep.json", faults=Faults(at=20, of=("answer",)))
+    other = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
+
+    assert dying.wait() == -9
+    assert other.wait() == 0
+    lost = scene.count("SELECT count(*) FROM attempt WHERE outcome = 'lost'")
+    assert 0 < lost <= 8
+    assert server.state()["received"] <= 200 + lost
+    assert scene.succeeded_twice() == 0
+    assert scene.status()["cells_done"] == 400
