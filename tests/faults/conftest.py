@@ -1,14 +1,11 @@
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.processes import Launcher
-from tests.faults.sweeps import Scene
-
-MakeScene: TypeAlias = Callable[[Mapping[str, Any]], Scene]
+from tests.faults.sweeps import Scenes
 
 
 @pytest.fixture(scope="session")
@@ -42,14 +39,7 @@ def server(server_process: ContractServerProcess) -> Iterator[ContractServerProc
 
 
 @pytest.fixture
-def make_scene(tmp_path: Path, launcher: Launcher) -> Iterator[MakeScene]:
-    """Scenes, whose commands are killed at the end of the test if they still run."""
-    scenes: list[Scene] = []
-
-    def make(sweep: Mapping[str, Any]) -> Scene:
-        scenes.append(Scene.make(tmp_path / f"scene-{len(scenes)}", launcher, sweep))
-        return scenes[-1]
-
-    yield make
-    for scene in scenes:
-        scene.end_all()
+def scenes(tmp_path: Path, launcher: Launcher) -> Iterator[Scenes]:
+    scenes = Scenes(tmp_path, launcher)
+    yield scenes
+    scenes.end_all()

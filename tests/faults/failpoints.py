@@ -3,6 +3,7 @@
 Installed in child processes of the tests alone, from outside: the product has no hook. The steps are
 
     statement    an SQL statement is about to be executed, of a migration as well
+    migrated     the one that says that the store is migrated
     commit       a write transaction is complete and its COMMIT is about to be executed
     committed    COMMIT has returned; nobody has been told of it yet
     request      a request is about to be handed to the network
@@ -29,7 +30,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from engine.store import liveness
 from jobs.http import HttpClient
 
-STEPS = ("statement", "commit", "committed", "request", "head", "answer")
+STEPS = ("statement", "migrated", "commit", "committed", "request", "head", "answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +92,8 @@ class _Counter:
 
 def _watch_database(passed: _Counter) -> None:
     @event.listens_for(Engine, "before_cursor_execute")
-    def statement(*_: object) -> None:
-        passed("statement")
+    def statement(_connection: object, _cursor: object, text: str, *_: object) -> None:
+        passed("migrated" if text.startswith("INSERT INTO alembic_version") else "statement")
 
     # Typed loosely: what is replaced below is not ours to redefine.
     dialects: Any = DefaultDialect

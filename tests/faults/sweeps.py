@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -105,6 +106,11 @@ class Scene:
             if command.poll() is None:
                 command.kill()
 
+    def remove(self) -> None:
+        """End what still runs, and delete the folder."""
+        self.end_all()
+        shutil.rmtree(self.folder)
+
     def rows(self) -> list[str]:
         """The rows of `results`, each as canonical JSON, in a canonical order."""
         rows = json.loads(self.run("results", "--format", "json").stdout)
@@ -134,6 +140,9 @@ class Scene:
             "PRAGMA foreign_key_check"
         )
 
+    def is_migrated(self) -> bool:
+        return self.ask("SELECT 1 FROM sqlite_schema WHERE name = 'job'") == [(1,)]
+
     def succeeded_twice(self) -> int:
         """Jobs with more than one successful attempt, or whose answers and attempts do not agree."""
         return self.count(
@@ -144,6 +153,34 @@ class Scene:
                 OR (state = 'succeeded') != (id IN (SELECT job_id FROM result))
             """
         )
+
+
+@dataclass(slots=True)
+class Scenes:
+    """Scenes in one folder, whose commands are killed in the end if they still run."""
+
+    folder: Path
+    launcher: Launcher
+    made: list[Scene] = field(default_factory=list)
+
+    def make(self, sweep: Mapping[str, Any]) -> Scene:
+        """A scene without a store."""
+        self.made.append(Scene.make(self._next_folder(), self.launcher, sweep))
+        return self.made[-1]
+
+    def copy(self, scene: Scene) -> Scene:
+        """A scene with the store and the sweep file of another, on which nothing runs."""
+        folder = self._next_folder()
+        shutil.copytree(scene.folder, folder)
+        self.made.append(Scene(folder, self.launcher))
+        return self.made[-1]
+
+    def end_all(self) -> None:
+        for scene in self.made:
+            scene.end_all()
+
+    def _next_folder(self) -> Path:
+        return self.folder / f"scene-{len(self.made)}"
 
 
 def crisis(url: str, **changes: Any) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 from random import Random
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.conftest import MakeScene
 from tests.faults.failpoints import Faults
-from tests.faults.sweeps import Scene, crisis, small
+from tests.faults.sweeps import Scene, Scenes, crisis, small
 
 KILLS = 10
 JOBS = 200
@@ -13,9 +12,9 @@ KILLED = -9
 
 
 def test_ten_kills_leave_the_rows_of_an_undisturbed_run(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    calm = make_scene(crisis(server.url))
+    calm = scenes.make(crisis(server.url))
     assert calm.sweep().code == 0
     expected = calm.rows()
     server.forget()
@@ -26,7 +25,7 @@ def test_ten_kills_leave_the_rows_of_an_undisturbed_run(
         server.fail_next(2, status=429, retry_after="0")
     chance = Random(20261121)
 
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     in_flight = 0
     for kill in range(KILLS):
         command = ("run", "sweep.json") if kill % 2 == 0 else ("resume", "crisis")
@@ -58,12 +57,12 @@ def check_requests(scene: Scene, server: ContractServerProcess, in_flight: int) 
 
 
 def test_a_matrix_that_was_half_written_is_completed_on_resume(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=30)
     sweep = crisis(server.url)
     sweep["matrix"]["repeats"] = 5_000
-    scene = make_scene(sweep)
+    scene = scenes.make(sweep)
     command = scene.start("run", "sweep.json")
     # The first requests leave while the matrix is still being written.
     server.wait_received(1)
@@ -82,12 +81,12 @@ def test_a_matrix_that_was_half_written_is_completed_on_resume(
 
 
 def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts_and_the_run_goes_on(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     sweep = small(server.url, retry={"attempts": 3, "base_delay_s": 0.01, "max_delay_s": 0.02})
     sweep["limits"] = {"max_in_flight": 1}
     sweep["matrix"] |= {"models": ["deadly/model", "spared/model"], "repeats": 1}
-    scene = make_scene(sweep)
+    scene = scenes.make(sweep)
     deadly = Faults(poison="deadly/model")
 
     codes = [scene.run("run", "sweep.json", faults=deadly).code for _ in range(4)]
@@ -101,9 +100,9 @@ def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts_and_the
 
 
 def test_a_worker_that_was_killed_is_another_worker_when_it_is_back(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    scene = make_scene(small(server.url))
+    scene = scenes.make(small(server.url))
 
     codes = [scene.sweep(Faults(at=at, of=("answer",))).code for at in (2, 2, 2, 99)]
 

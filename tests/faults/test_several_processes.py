@@ -7,9 +7,8 @@ from itertools import pairwise
 import pytest
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.conftest import MakeScene
-from tests.faults.failpoints import Faults
-from tests.faults.sweeps import crisis
+from tests.faults.failpoints import Faults, steps_in
+from tests.faults.sweeps import Scenes, crisis, small
 
 PACE = 0.9
 """The least distance of two starts as a share of the even one: engine.core.rates.PACE."""
@@ -28,10 +27,10 @@ def most_within(arrivals: Sequence[float], window_s: float) -> int:
 
 @pytest.mark.parametrize("processes", [2, 4])
 def test_processes_that_open_a_store_at_once_do_each_job_once_and_all_get_some(
-    processes: int, server: ContractServerProcess, make_scene: MakeScene
+    processes: int, server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.1)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
 
     commands = [scene.start("run", "sweep.json") for _ in range(processes)]
 
@@ -46,13 +45,28 @@ def test_processes_that_open_a_store_at_once_do_each_job_once_and_all_get_some(
     assert shares[0] >= 200 / processes / 4
 
 
+def test_eight_processes_that_open_a_new_store_at_once_migrate_it_once(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    scene = scenes.make(small(server.url))
+    trace = scene.folder / "trace"
+
+    commands = [scene.start("run", "sweep.json", faults=Faults(trace=str(trace))) for _ in range(8)]
+
+    assert [command.wait() for command in commands] == [0] * 8
+    assert steps_in(trace)["migrated"] == 1
+    assert scene.is_sound()
+    assert scene.count("SELECT count(DISTINCT id) FROM worker") == 8
+    assert (server.state()["received"], scene.succeeded_twice()) == (6, 0)
+
+
 def test_processes_keep_one_rate_between_them_also_when_one_is_killed(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     rate_per_min = 1_200
     sweep = crisis(server.url, limits={"max_in_flight": 32, "rate_per_min": rate_per_min})
     sweep["matrix"]["repeats"] = 25
-    scene = make_scene(sweep)
+    scene = scenes.make(sweep)
 
     first, second = (scene.start("run", "sweep.json") for _ in range(2))
     server.wait_received(40)
@@ -74,10 +88,10 @@ def test_processes_keep_one_rate_between_them_also_when_one_is_killed(
 
 
 def test_quota_is_not_exceeded_with_64_in_flight_in_each_of_two_processes(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.05, allotted=400)
-    scene = make_scene(crisis(server.url, limits={"max_in_flight": 128}))
+    scene = scenes.make(crisis(server.url, limits={"max_in_flight": 128}))
 
     commands = [scene.start("run", "sweep.json") for _ in range(2)]
     codes = [command.wait() for command in commands]
@@ -95,10 +109,10 @@ def test_quota_is_not_exceeded_with_64_in_flight_in_each_of_two_processes(
 
 
 def test_the_jobs_of_a_process_that_dies_are_done_by_the_one_beside_it(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.05)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
 
     dying = scene.start("run", "sweep.json", faults=Faults(at=20, of=("answer",)))
     other = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")

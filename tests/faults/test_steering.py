@@ -5,16 +5,15 @@ import signal
 import pytest
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.conftest import MakeScene
-from tests.faults.sweeps import KEY, crisis
+from tests.faults.sweeps import KEY, Scenes, crisis
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_requests_in_flight_end_and_gives_the_rest_back(
-    number: int, server: ContractServerProcess, make_scene: MakeScene
+    number: int, server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.3)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_GRACE_S="60")
     server.wait_received(12)
 
@@ -28,10 +27,10 @@ def test_a_signal_lets_requests_in_flight_end_and_gives_the_rest_back(
 
 
 def test_a_refused_key_stops_the_run_and_loses_nothing(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.02)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json")
     server.wait_received(40)
 
@@ -49,10 +48,10 @@ def test_a_refused_key_stops_the_run_and_loses_nothing(
 
 
 def test_an_empty_quota_ends_the_run_with_the_day_to_resume(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(allotted=500)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
 
     first = scene.sweep()
 
@@ -66,11 +65,9 @@ def test_an_empty_quota_ends_the_run_with_the_day_to_resume(
     assert scene.status()["cells_done"] == 400
 
 
-def test_a_pause_reaches_a_running_process(
-    server: ContractServerProcess, make_scene: MakeScene
-) -> None:
+def test_a_pause_reaches_a_running_process(server: ContractServerProcess, scenes: Scenes) -> None:
     server.configure(latency_s=0.1)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
     server.wait_received(5)
 
@@ -85,10 +82,10 @@ def test_a_pause_reaches_a_running_process(
 
 
 def test_a_cancel_keeps_the_answers_and_a_retry_brings_the_rest_back(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.1)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
     server.wait_received(20)
 
@@ -107,10 +104,10 @@ def test_a_cancel_keeps_the_answers_and_a_retry_brings_the_rest_back(
 
 
 def test_what_a_killed_run_leaves_behind_holds_no_key(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(fault_probability=0.3, fault_kinds=["status", "reset"], fault_seed=1)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json")
     server.wait_received(60)
 

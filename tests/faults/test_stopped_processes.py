@@ -5,14 +5,13 @@ import sqlite3
 from contextlib import closing
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.conftest import MakeScene
 from tests.faults.failpoints import Faults
 from tests.faults.processes import Command
-from tests.faults.sweeps import Scene, crisis, small
+from tests.faults.scenarios import EVALUATION, learn
+from tests.faults.sweeps import Scene, Scenes, crisis
 
 LEASE_S = 1.0
 JOBS = "SELECT state, fence, id, attempts, error FROM job ORDER BY fence, id"
-EVALUATION = "/singleturn"
 HASTY = {"NIGHTSWEEP_POLL_S": "0.2", "NIGHTSWEEP_HEARTBEAT_S": "0.3"}
 
 
@@ -29,24 +28,16 @@ def stop(scene: Scene, command: Command) -> None:
         connection.execute("ROLLBACK")
 
 
-def learn(scene: Scene, server: ContractServerProcess) -> None:
-    """Answer two jobs, so that the six others of the sweep, whose cost is then known, leave at once."""
-    scene.write(small(server.url, repeats=1))
-    assert scene.sweep().code == 0
-    scene.write(small(server.url, repeats=4))
-    server.forget()
-
-
 def held_by(scene: Scene, command: Command) -> int:
     query = "SELECT count(*) FROM job JOIN worker ON owner = worker.id WHERE pid = ?"
     return scene.count(query, command.pid)
 
 
 def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
     server.configure(latency_s=0.1)
-    scene = make_scene(crisis(server.url))
+    scene = scenes.make(crisis(server.url))
     stopped = start(scene, "run", "sweep.json", faults=Faults())
     server.wait_received(20)
     stop(scene, stopped)
@@ -65,9 +56,9 @@ def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
 
 
 def test_the_failures_of_a_process_that_was_given_up_change_nothing(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    scene = make_scene({})
+    scene = scenes.make({})
     learn(scene, server)
     server.play("hang", times=6, path=EVALUATION)
     stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
@@ -95,9 +86,9 @@ def test_the_failures_of_a_process_that_was_given_up_change_nothing(
 
 
 def test_the_late_answers_of_a_process_that_was_given_up_are_kept_once(
-    server: ContractServerProcess, make_scene: MakeScene
+    server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    scene = make_scene({})
+    scene = scenes.make({})
     learn(scene, server)
     server.configure(latency_s=2.0)
     stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
