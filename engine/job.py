@@ -6,13 +6,11 @@ kinds: one per evaluation and target. A *job kind* declares its axes, its lane, 
 and the coroutine that sends one job.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from engine.clock import Clock
 from engine.core.axes import (
@@ -38,8 +36,17 @@ from engine.core.errors import (
     UsageError,
 )
 from engine.core.model import Allotment, Answer, Finding, Group, Health, Job, Measurement
+from engine.secrets import (
+    REDACTED,
+    SecretReference,
+    checked_reference,
+    resolve_secret,
+    spellings,
+    without_secrets,
+)
 
 __all__ = [
+    "REDACTED",
     "Allotment",
     "Answer",
     "Axis",
@@ -72,44 +79,11 @@ __all__ = [
     "Unauthorized",
     "Unhealthy",
     "UsageError",
+    "checked_reference",
     "resolve_secret",
+    "spellings",
+    "without_secrets",
 ]
-
-
-def _check_reference(text: str) -> str:
-    kind, _, name = text.partition(":")
-    if kind in ("env", "file") and name:
-        return text
-    # The text itself is never repeated: it may be the key.
-    raise ValueError(
-        "a key is never written into a sweep file: set an environment variable and write"
-        " `env:NAME`, or keep it in a file and write `file:PATH`"
-    )
-
-
-SecretReference = Annotated[str, AfterValidator(_check_reference)]
-"""`env:NAME` or `file:PATH`: where a secret is, never the secret."""
-
-
-def resolve_secret(reference: str) -> str:
-    """The secret that a reference points to, without surrounding white space.
-
-    Raises UsageError, naming the reference alone, when there is none.
-    """
-    kind, _, name = reference.partition(":")
-    if kind == "env":
-        value = os.environ.get(name, "").strip()
-        if not value:
-            raise UsageError(f"the environment variable {name} is not set (needed for {reference})")
-        return value
-    try:
-        value = Path(name).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UsageError(f"cannot read the key from {reference}: {reason}") from None
-    if not value:
-        raise UsageError(f"the file of {reference} is empty")
-    return value
 
 
 class ServiceSettings(BaseModel):

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
@@ -10,10 +10,12 @@ from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 from engine.core.errors import JobError, RateLimited, TimedOut
 from engine.core.model import Answer, Job
 from engine.core.policy import Retry
-from engine.core.retry import Verdict, judge
-from engine.job import JobContext, JobKind
+from engine.core.retry import Fail, GiveBack, RetryLater, Succeed, Verdict, judge
+from engine.job import JobContext, JobKind, without_secrets
 
 logger = logging.getLogger(__name__)
+
+_TEXT_MAX = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,15 @@ class Runner:
         try:
             answer = await self._run(job, context)
         except JobError as error:
-            detail = error.detail or None
-            return Ended(self._judge(job, error, throttled), error.status, detail)
+            detail = _kept(error.detail) or None
+            return Ended(_clean(self._judge(job, error, throttled)), error.status, detail)
         except Exception as error:
-            logger.exception("a bug in the job kind %s", self._kind.name)
-            return Ended(self._judge(job, error, throttled), None, _where(error))
-        return Ended(judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0))
+            where, name = _where(error), type(error).__name__
+            # Without the message, which may hold anything: it is kept with the attempt, cleaned.
+            logger.error("a bug in the job kind %s: %s\n%s", self._kind.name, name, where)
+            return Ended(_clean(self._judge(job, error, throttled)), None, where)
+        verdict = judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0)
+        return Ended(_clean(verdict))
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
         deadline_s = self._kind.deadline_s
@@ -74,6 +79,30 @@ class Runner:
             attempts=self._retry.attempts,
             delay_s=self.delay_s(tries),
         )
+
+
+def _clean(verdict: Verdict) -> Verdict:
+    """The verdict with texts that can be kept: a job kind may put anything into them."""
+    match verdict:
+        case RetryLater() | Fail():
+            error, fingerprint = _kept(verdict.error), _kept(verdict.fingerprint)
+            return replace(verdict, error=error, fingerprint=fingerprint)
+        case GiveBack():
+            return replace(verdict, error=_kept(verdict.error))
+        case Succeed():
+            measured = verdict.answer.measurement
+            if measured.note is None:
+                return verdict
+            measured = replace(measured, note=_kept(measured.note))
+            return replace(verdict, answer=replace(verdict.answer, measurement=measured))
+
+
+def _kept(text: str) -> str:
+    """A text as the store takes it: no keys, no lone surrogates, no more than is ever looked at."""
+    cleaned = without_secrets(text)
+    if len(cleaned) > _TEXT_MAX:
+        cleaned = cleaned[: _TEXT_MAX - 1] + "…"
+    return cleaned.encode("utf-8", "replace").decode("utf-8")
 
 
 def _where(error: Exception) -> str:

@@ -17,12 +17,19 @@ def main(args: Sequence[str] | None = None) -> None:
     except Exception as error:
         found = list(_leaves(error))
         if not all(isinstance(leaf, NightsweepError) for leaf in found):
-            traceback.print_exception(error)
+            _tell("".join(traceback.format_exception(error)))
             sys.exit(exit_codes.BUG)
         for leaf in found:
-            for line in str(leaf).splitlines():
-                print(f"nightsweep: {plain(line)}", file=sys.stderr)  # noqa: T201
+            _tell(str(leaf), before="nightsweep: ")
         sys.exit(exit_codes.USAGE)
+
+
+def _tell(text: str, before: str = "") -> None:
+    """Write a text to stderr, without keys and without what a terminal would obey."""
+    from engine.secrets import without_secrets
+
+    for line in without_secrets(text).splitlines():
+        print(before + plain(line), file=sys.stderr)  # noqa: T201
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -8,12 +8,13 @@ from typing import Any
 import typer
 
 from engine.cli.options import DEFAULT_STORE
+from engine.report.terminal import plain
 
 
 def data(lines: Iterable[str]) -> None:
-    """Write lines to stdout."""
+    """Write lines to stdout, without what a terminal would obey."""
     for line in lines:
-        typer.echo(_encodable(line, sys.stdout.encoding))
+        typer.echo(_encodable(plain(line), sys.stdout.encoding))
 
 
 def json_data(value: Any) -> None:
@@ -24,17 +25,19 @@ def json_data(value: Any) -> None:
 
 
 def say(*lines: str) -> None:
-    """Write lines to stderr."""
+    """Write lines to stderr, without what a terminal would obey."""
     for line in lines:
-        typer.echo(_encodable(line, sys.stderr.encoding), err=True)
+        typer.echo(_encodable(plain(line), sys.stderr.encoding), err=True)
 
 
 def command(name: str, run: str, store: str, *flags: str) -> str:
     """The command line that a user would type next."""
-    words = ["nightsweep", name, run, *flags]
+    options = [*flags]
     if store != DEFAULT_STORE:
-        words += ["--store", store]
-    return shlex.join(words)
+        options += ["--store", store]
+    # After two dashes a name that looks like an option is a name.
+    words = [*options, "--", run] if run.startswith("-") else [run, *options]
+    return shlex.join(["nightsweep", name, *words])
 
 
 def _encodable(line: str, encoding: str | None) -> str:

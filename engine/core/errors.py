@@ -17,6 +17,8 @@ NightsweepError                  what a user may meet; the message says what, wh
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_PROBLEMS_SHOWN = 100
+
 
 class NightsweepError(Exception):
     """Base of all errors meant for the user: the text says what happened, where, what to do."""
@@ -34,12 +36,15 @@ class Problem:
 
 
 class SweepError(NightsweepError):
-    """A sweep that cannot be used; `problems` holds every mistake that was found."""
+    """A sweep that cannot be used; `problems` holds every mistake, the text the first hundred."""
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+        lines = [f"{source}: {problem}" for problem in self.problems[:_PROBLEMS_SHOWN]]
+        if hidden := len(self.problems) - len(lines):
+            lines.append(f"{source}: and {hidden:,} mistakes more")
+        super().__init__("\n".join(lines))
 
 
 class StoreError(NightsweepError):

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from itertools import islice
 
 _SHOWN = 12
+_LOOKED_AT = 1000
+"""Comparing a name with very many others takes longer than anybody would wait for advice."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -14,12 +17,18 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name, or else those that there are."""
-    known = sorted(set(names))
+    """The end of an error message: the nearest valid name, or else those that there are.
+
+    Looks at the first thousand names.
+    """
+    rest = iter(names)
+    known = sorted(set(islice(rest, _LOOKED_AT)))
     near = nearest(name, known)
     if near is not None:
         return f"; did you mean {near}?"
     if not known:
         return "; there are none"
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
+    if next(rest, None) is not None:
+        more = " and many more"
     return f"; there is {', '.join(known[:_SHOWN])}{more}"

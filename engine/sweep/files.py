@@ -1,55 +1,124 @@
 """The files that a sweep names: inside its own folder, whatever the pattern or a link says."""
 
+import os
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from engine.sweep.malformed import Malformed
 
 _FILES_MAX = 10_000
+_ENTRIES_MAX = 200_000
+_BYTES_MAX = 64 * 1024 * 1024
+_LEAST_BYTES = 4096
+"""What a file counts for at least: opening many empty ones takes time too."""
+
+_ANY_FOLDERS = "**"
 
 
-def matching_files(folder: Path, pattern: str) -> list[Path]:
-    """The files that a name or pattern relative to `folder` stands for, sorted; at least one.
+class SweepFolder:
+    """The folder of a sweep file. How much is looked at and read there for one sweep is bounded."""
 
-    Raises Malformed for patterns, and for symbolic links, that lead out of the folder.
-    """
-    parts = PurePosixPath(pattern).parts
-    if not parts or ".." in parts or _is_absolute(pattern):
-        raise Malformed(
-            f"{pattern}: must be a path inside the folder of the sweep file, relative to it"
-        )
-    if any(character in pattern for character in "*?["):
-        found = _glob(folder, pattern)
-    else:
-        found = [folder / pattern]
-    for path in found:
-        if not _is_inside(path, folder):
-            shown = path.relative_to(folder).as_posix()
-            raise Malformed(f"{shown}: leads out of the folder of the sweep file")
-    return found
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._entries = 0
+        self._bytes = 0
+
+    def matching(self, pattern: str) -> list[Path]:
+        """The files that a relative name or pattern stands for, sorted; at least one.
+
+        Raises Malformed for patterns, and for symbolic links, that lead out of the folder. Patterns
+        do not look into folders that are symbolic links.
+        """
+        parts = PurePosixPath(pattern).parts
+        if not parts or ".." in parts or _is_absolute(pattern):
+            raise Malformed(
+                f"{pattern}: must be a path inside the folder of the sweep file, relative to it"
+            )
+        literal = next((at for at, part in enumerate(parts) if _is_wild(part)), len(parts))
+        # A name that is no pattern is a file, there or not.
+        start = self._inside(self.path.joinpath(*parts[:literal]))
+        if literal == len(parts):
+            return [start]
+        try:
+            found = self._search(start, parts[literal:], pattern) if start.is_dir() else set()
+        except (OSError, ValueError) as error:
+            raise Malformed(f"{pattern}: cannot be looked up ({type(error).__name__})") from None
+        if not found:
+            raise Malformed(f"{pattern}: fits no file")
+        return [self._inside(path) for path in sorted(found)]
+
+    def spend(self, file: Path) -> None:
+        """Count a file that is about to be read; raises Malformed when the sweep has read too much."""
+        try:
+            size = file.stat().st_size
+        except (OSError, ValueError):
+            size = 0  # whoever reads it says what is wrong
+        self._bytes += max(size, _LEAST_BYTES)
+        if self._bytes > _BYTES_MAX:
+            raise Malformed(
+                f"the files of the sweep hold more than {_BYTES_MAX // 1024 // 1024} MiB together"
+            )
+
+    def _inside(self, path: Path) -> Path:
+        try:
+            if path.resolve().is_relative_to(self.path.resolve()):
+                return path
+        except (OSError, RuntimeError, ValueError):
+            pass  # links that go round, names that no file can have
+        shown = path.relative_to(self.path).as_posix()
+        raise Malformed(f"{shown}: leads out of the folder of the sweep file")
+
+    def _search(self, start: Path, parts: tuple[str, ...], pattern: str) -> set[Path]:
+        """The files below `start`, without recursion: a tree may be deeper than the stack."""
+        found: set[Path] = set()
+        open_folders = {(start, 0)}
+        seen = set(open_folders)
+        while open_folders:
+            folder, at = open_folders.pop()
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self._count(pattern)
+                    files, below = _steps(entry, Path(folder, entry.name), parts, at)
+                    found |= files
+                    open_folders |= below - seen
+                    seen |= below
+            if len(found) > _FILES_MAX:
+                raise Malformed(f"{pattern}: fits more than {_FILES_MAX:,} files")
+        return found
+
+    def _count(self, pattern: str) -> None:
+        self._entries += 1
+        if self._entries > _ENTRIES_MAX:
+            raise Malformed(
+                f"{pattern}: needs more than {_ENTRIES_MAX:,} files to be looked at;"
+                " keep prompts in a folder of their own"
+            )
 
 
-def _is_inside(path: Path, folder: Path) -> bool:
-    try:
-        return path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # links that go round
-        return False
+def _steps(
+    entry: os.DirEntry[str], path: Path, parts: tuple[str, ...], at: int
+) -> tuple[set[Path], set[tuple[Path, int]]]:
+    """What an entry means to the pattern from part `at` on: files found, folders to look into."""
+    files: set[Path] = set()
+    below: set[tuple[Path, int]] = set()
+    # A link to a folder is not followed: links may go round, and each round doubles the work.
+    is_folder = entry.is_dir(follow_symlinks=False)
+    while at < len(parts) and parts[at] == _ANY_FOLDERS:
+        if is_folder:
+            below.add((path, at))
+        at += 1
+    if at < len(parts) and fnmatchcase(entry.name, parts[at]):
+        if at + 1 < len(parts):
+            below |= {(path, at + 1)} if is_folder else set()
+        elif path.is_file():
+            files.add(path)
+    return files, below
+
+
+def _is_wild(part: str) -> bool:
+    return any(character in part for character in "*?[")
 
 
 def _is_absolute(pattern: str) -> bool:
     windows = PureWindowsPath(pattern)
     return pattern.startswith(("/", "~")) or bool(windows.drive) or "\\" in pattern
-
-
-def _glob(folder: Path, pattern: str) -> list[Path]:
-    found = []
-    try:
-        for path in folder.glob(pattern):
-            if path.is_file():
-                found.append(path)
-            if len(found) > _FILES_MAX:
-                raise Malformed(f"{pattern}: fits more than {_FILES_MAX:,} files")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise Malformed(f"{pattern}: cannot be looked up ({type(error).__name__})") from None
-    if not found:
-        raise Malformed(f"{pattern}: fits no file")
-    return sorted(found)

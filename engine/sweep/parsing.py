@@ -11,6 +11,7 @@ from engine.job import JobKind, Service
 from engine.registry import Registry
 from engine.sweep.axes import Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields
+from engine.sweep.files import SweepFolder
 from engine.sweep.malformed import Malformed
 from engine.sweep.plain import plain
 from engine.sweep.reading import read_structured
@@ -66,7 +67,7 @@ class _Parser:
         self._tree = tree
         self._registry = registry
         self._problems = problems
-        self._reader = ValueReader(folder, problems)
+        self._reader = ValueReader(SweepFolder(folder), problems)
         self._broken_service: type[Service] | None = None
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:

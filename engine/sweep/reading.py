@@ -1,6 +1,7 @@
 """Files and texts into plain values: YAML, TOML and JSON by suffix."""
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,9 +9,17 @@ from typing import Any
 
 from engine.core.nearest import suggestion
 from engine.sweep.malformed import Malformed
+from engine.sweep.plain import DEPTH_MAX
 from engine.sweep.yaml import read_yaml
 
 FILE_BYTES_MAX = 8 * 1024 * 1024
+
+# tomllib needs time with the square of a dotted key's length: minutes for one of some 100 kB.
+_LONG_KEY = re.compile(
+    r"""(?:^[ \t\[]*|[{,][ \t]*)(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
+    f"{{{DEPTH_MAX}}}",
+    re.MULTILINE,
+)
 
 
 def read_structured(path: Path) -> Any:
@@ -70,6 +79,9 @@ def _integer(digits: str) -> int:
 
 
 def _read_toml(text: str) -> Any:
+    if long := _LONG_KEY.search(text):
+        line = text.count("\n", 0, long.end()) + 1
+        raise Malformed(f"line {line}: a key of more than {DEPTH_MAX} parts")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

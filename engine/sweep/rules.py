@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import Any, TypeAlias
 
 from engine.core.axes import (
@@ -24,6 +25,8 @@ from engine.sweep.values import ValueReader
 
 CELLS_MAX = 10_000_000
 RULES_MAX = 10_000
+COMPARISONS_MAX = 5_000_000
+_ADVICE_MAX = 100
 
 AxisValues: TypeAlias = Mapping[str, tuple[AxisValue, ...]]
 """The values of axes by the axes' plural names."""
@@ -46,13 +49,14 @@ def read_rules(
 ) -> Rules:
     """What the two lists say, checked as far as it can be without their places in the matrix."""
     by_name = {axis.name: axis for axis in axes}
+    named = {name: {value.label: value for value in values} for name, values in own.items()}
     included: list[AxisValues] = []
     excluded: list[Mapping[str, tuple[Scalar, ...]]] = []
     for place, rule in enumerate(_limited(include, "include", reader)):
         path = f"include[{place}]"
         included.append(
             {
-                name: _included(by_name[name], items, own.get(name, ()), f"{path}.{name}", reader)
+                name: _included(by_name[name], items, named.get(name, {}), f"{path}.{name}", reader)
                 for name, items in _items(rule, by_name, path, reader)
             }
         )
@@ -74,6 +78,8 @@ class Resolved:
     matrix: Matrix
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    comparisons: int = 0
+    """How often a pattern was held against a name."""
 
 
 def resolve(
@@ -166,6 +172,11 @@ class _Table:
             if exact is not None and exact < self._own:
                 places.add(exact)
             elif isinstance(one, str) and _is_pattern(one):
+                found.comparisons += self._own
+                if found.comparisons > COMPARISONS_MAX:
+                    problem = "has more patterns than can be compared with so many values"
+                    found.problems.append(Problem(path.partition("[")[0], problem))
+                    return frozenset()
                 fits = {
                     place
                     for place, value in enumerate(self._values[: self._own])
@@ -175,10 +186,9 @@ class _Table:
                     found.warnings.append(Problem(path, f"{one} fits none of {self.axis.name}"))
                 places |= fits
             elif checked:
-                known = [str(value.label) for value in self._values[: self._own]]
-                found.problems.append(
-                    Problem(path, f"{one} is none of {self.axis.name}{suggestion(str(one), known)}")
-                )
+                known = (str(value.label) for value in islice(self._values, self._own))
+                advice = suggestion(str(one), known) if len(found.problems) < _ADVICE_MAX else ""
+                found.problems.append(Problem(path, f"{one} is none of {self.axis.name}{advice}"))
         return frozenset(places)
 
 
@@ -211,19 +221,18 @@ def _items(
 def _included(
     axis: Axis,
     items: Iterable[tuple[str, Any]],
-    own: tuple[AxisValue, ...],
+    by_label: Mapping[Scalar, AxisValue],
     path: str,
     reader: ValueReader,
 ) -> tuple[AxisValue, ...]:
     located = []
-    by_label = {value.label: value for value in own}
     for where, item in items:
         if not isinstance(axis, PromptAxis | DocumentAxis) or not isinstance(item, str):
             located += reader.item(axis, item, where)
         elif item in by_label:
             located.append((where, by_label[item]))
         else:
-            names = [str(name) for name in by_label]
+            names = (str(name) for name in by_label)
             reader.refuse(where, f"{item} is none of matrix.{axis.name}{suggestion(item, names)}")
     return reader.distinct(axis, located)
 

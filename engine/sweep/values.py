@@ -19,7 +19,7 @@ from engine.core.axes import (
 from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.core.nearest import suggestion
-from engine.sweep.files import matching_files
+from engine.sweep.files import SweepFolder
 from engine.sweep.malformed import Malformed
 from engine.sweep.plain import plain
 from engine.sweep.reading import read_structured, read_text
@@ -36,7 +36,7 @@ _PROMPT_KEYS = ("name", "text", "file")
 class ValueReader:
     """Reads axes' values; files are looked up in `folder`, mistakes go to `problems`."""
 
-    folder: Path
+    folder: SweepFolder
     problems: list[Problem]
 
     def axis(self, axis: Axis, written: Any, path: str) -> tuple[AxisValue, ...]:
@@ -129,7 +129,8 @@ class ValueReader:
 
     def _prompt_files(self, pattern: str, path: str) -> list[Located]:
         found = []
-        for file in matching_files(self.folder, pattern):
+        for file in self.folder.matching(pattern):
+            self.folder.spend(file)
             try:
                 # The last line end is the editor's, not the prompt's.
                 text = read_text(file).rstrip("\n")
@@ -146,7 +147,8 @@ class ValueReader:
         match item:
             case {"file": str(pattern), **rest} if not rest:
                 found = []
-                for file in matching_files(self.folder, pattern):
+                for file in self.folder.matching(pattern):
+                    self.folder.spend(file)
                     try:
                         found += self._document(axis, read_structured(file), path)
                     except Malformed as error:
@@ -175,7 +177,7 @@ class ValueReader:
         return [(path, AxisValue(label=label(name), content=content))]
 
     def _shown(self, file: Path) -> str:
-        return file.relative_to(self.folder).as_posix()
+        return file.relative_to(self.folder.path).as_posix()
 
 
 _EXPECTED = {

@@ -14,6 +14,7 @@ from engine.job import (
     Permanent,
     QuotaExceeded,
     SecretReference,
+    checked_reference,
     resolve_secret,
 )
 from jobs.chat.reading import is_moderated, read_reply
@@ -22,6 +23,7 @@ from jobs.http import HttpClient, HttpLimits, parse_base_url
 
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"(?:bearer|basic|token) |sk-|eyJ", re.IGNORECASE)
 _REFERENCE = re.compile(r"(?:env|file):.+")
 
 
@@ -32,7 +34,9 @@ def _base_url(text: str) -> str:
 
 def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name, value in headers.items():
-        if _SECRET_HEADER.search(name) and not _REFERENCE.fullmatch(value):
+        if _REFERENCE.fullmatch(value):
+            checked_reference(value)
+        elif _SECRET_HEADER.search(name) or _SECRET_VALUE.match(value):
             # The value is never repeated: it may be the key.
             raise ValueError(
                 f"{name} looks like a key, which is never written into a sweep file: write"

@@ -9,6 +9,7 @@ import anyio
 import httpx
 
 from engine.job import Permanent, Transient
+from jobs.http.text import Redactor
 
 ERROR_BODY_BYTES = 65_536
 ERROR_BODY_S = 5.0
@@ -34,13 +35,16 @@ async def read_body(response: httpx.Response, cap: int, where: str, chunks: list
         raise Transient(f"{where}: the packed answer ended too early")
 
 
-async def read_beginning(response: httpx.Response, where: str) -> bytes:
+async def read_beginning(response: httpx.Response, where: str, redact: Redactor) -> bytes:
     """As much of an error's body as comes soon, within its cap; never raises."""
     # An error's status counts, whatever is wrong with its body.
     chunks: list[bytes] = []
+    is_whole = False
     with anyio.move_on_after(ERROR_BODY_S), suppress(Exception):
         await read_body(response, ERROR_BODY_BYTES, where, chunks)
-    return b"".join(chunks)
+        is_whole = True
+    content = b"".join(chunks)
+    return content if is_whole else redact.torn(content)
 
 
 def stream_of(response: httpx.Response) -> httpx.AsyncByteStream:

@@ -209,7 +209,7 @@ class HttpClient:
                     headers=response.headers,
                     where=where,
                 )
-            content = await read_beginning(response, where)
+            content = await read_beginning(response, where, self._redact)
         finally:
             await stream_of(response).aclose()
         raise refused(

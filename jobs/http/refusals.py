@@ -9,6 +9,7 @@ other 4xx  Permanent
 5xx        Transient
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _told(document: Any) -> tuple[str, str]:
             return "", document
         case None:
             return "", ""
-    return "", repr(document)[:2000]
+    return "", json.dumps(document)
 
 
 def _located(location: Any, text: str) -> str:
@@ -142,9 +143,13 @@ def refused(
 
 
 def _redirected(where: str, status: int, headers: Mapping[str, str], redact: Redactor) -> JobError:
-    # The host alone: paths and queries of a redirect may carry tokens.
+    # The host alone: paths and queries of a redirect may carry tokens. Secrets are taken out first:
+    # the host's name comes back in lower case.
     try:
-        host = urlsplit(headers.get("location", "")).hostname or "another path of the same host"
+        host = (
+            urlsplit(redact(headers.get("location", ""))).hostname
+            or "another path of the same host"
+        )
     except ValueError:
         host = "an address that cannot be read"
     return Permanent(

@@ -7,13 +7,11 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from engine.job import Permanent, Transient
+from engine.job import REDACTED, Permanent, Transient, spellings
 
 T = TypeVar("T")
 
-SHORTEST_SECRET = 4
 DETAIL_CHARACTERS = 500
-REDACTED = "[redacted]"
 
 # Controls, and the marks that reorder or hide text on a terminal; lone surrogates cannot be stored.
 _UNPRINTABLE = re.compile(
@@ -38,12 +36,10 @@ class Redactor:
         return f"Redactor({len(self._secrets)} secrets)"
 
     def add(self, secret: str) -> None:
-        """Take this out as well from now on."""
-        # A secret of three characters is none, and taking it out would leave no text readable.
-        entry = (secret, secret.encode("utf-8", "surrogatepass"))
-        if len(secret) >= SHORTEST_SECRET and entry not in self._secrets:
-            # The longest first: one secret may be part of another.
-            self._secrets = sorted([*self._secrets, entry], key=lambda each: -len(each[0]))
+        """Take this out as well from now on, also as JSON, URLs and base64 would spell it."""
+        new = {(text, text.encode("utf-8", "surrogatepass")) for text in spellings(secret)}
+        # The longest first: one secret may be part of another.
+        self._secrets = sorted(new.union(self._secrets), key=lambda each: (-len(each[0]), each))
 
     def __call__(self, text: str) -> str:
         """The text with each secret replaced by `[redacted]`."""
@@ -51,6 +47,11 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, REDACTED)
         return text
+
+    def torn(self, content: bytes) -> bytes:
+        """Bytes that broke off, without the beginning of a secret at their end."""
+        cut = max((_overlap(content, secret) for _, secret in self._secrets), default=0)
+        return content[: len(content) - cut]
 
     def body(self, content: bytes) -> bytes:
         """The same for the bytes of an answer, which are otherwise as they were."""
@@ -62,9 +63,16 @@ class Redactor:
 
 def plain(text: str, redact: Redactor, limit: int = DETAIL_CHARACTERS) -> str:
     """One printable line of at most `limit` characters without markup, controls and secrets."""
-    # Controls first: a key may be echoed with some inside. The cut last: half a key is a leak.
-    text = redact(_printable(text))
+    # Twice: a key may hold what is taken for markup, or be echoed with controls inside. The cut last:
+    # half a key is a leak.
+    text = redact(_printable(redact(text)))
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def _overlap(content: bytes, secret: bytes) -> int:
+    """How many bytes at the end of `content` are the beginning of `secret`."""
+    longest = min(len(content), len(secret))
+    return next((n for n in range(longest, 0, -1) if content.endswith(secret[:n])), 0)
 
 
 def _printable(text: str) -> str:

@@ -21,6 +21,7 @@ from engine.job import (
     Transient,
     Unauthorized,
     Unhealthy,
+    resolve_secret,
 )
 from engine.runner import Runner
 from engine.testing import scored
@@ -137,6 +138,23 @@ async def test_anything_else_that_is_raised_is_a_bug_told_with_its_place_and_wit
     assert "test_runner.py" in ended.detail
     assert "in run" in ended.detail
     assert "played" in caplog.text
+
+
+async def test_what_is_kept_of_an_error_holds_no_key_and_nothing_that_cannot_be_stored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PLANTED", "planted-key-4711")
+    resolve_secret("env:PLANTED")
+    hostile = "planted-key-4711 \ud800" + "x" * 100_000
+
+    for error in (ValueError(hostile), Permanent("no", detail=hostile), Unauthorized(hostile)):
+        ended = await runner(error).attempt(job(), Context())
+
+        assert isinstance(ended.verdict, Fail | GiveBack)
+        assert "[redacted]" in ended.verdict.error
+        for text in (ended.verdict.error, ended.detail or "", caplog.text):
+            assert "planted-key-4711" not in text
+            assert len(text.encode()) <= 4_000
 
 
 async def test_cancellation_alone_goes_through() -> None:

@@ -129,7 +129,7 @@ def test_retry_after_is_seconds_or_a_date_within_an_hour(
         (b"null", ""),
         (b"[]", ""),
         (b'{"detail":null}', ""),
-        (b'{"other":1}', "{'other': 1}"),
+        (b'{"other":1}', '{"other": 1}'),
         (b"{" * 5000, "{" * 499 + "…"),
     ],
 )
@@ -151,6 +151,24 @@ def test_a_deeply_nested_detail_is_no_crash() -> None:
     body = b'{"detail":' * 150 + b'"deep"' + b"}" * 150
 
     assert explain(body, Redactor()).text == "deep"
+
+
+def test_half_a_key_at_the_end_of_what_broke_off_is_taken_off() -> None:
+    redact = Redactor([KEY])
+
+    assert redact.torn(b"your key is " + KEY[:9].encode()) == b"your key is "
+    assert redact.torn(b"your key is wrong") == b"your key is wrong"
+    assert Redactor().torn(b"abc") == b"abc"
+
+
+@pytest.mark.parametrize("location", [f"https://{KEY}.example/x", f"https://a/{KEY}", f"//{KEY}"])
+def test_a_redirect_to_the_key_itself_tells_nothing_of_it(location: str) -> None:
+    redact = Redactor(["Planted-KEY-0123456789"])
+    asked = location.replace(KEY, "Planted-KEY-0123456789")
+
+    error = refused("GET x", 307, {"location": asked}, b"", now=NOW, redact=redact)
+
+    assert KEY not in f"{error.message} {error.detail}".lower()
 
 
 def test_a_key_is_redacted_even_if_controls_hide_it_or_the_cut_would_halve_it() -> None:
