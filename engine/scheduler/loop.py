@@ -46,6 +46,9 @@ _Noted: TypeAlias = tuple[str, str]
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
 
+_LEAD_MAX_S = 4.0
+"""How slow a commit may be before slots that were taken in it are too late to be used."""
+
 
 class Scheduler:
     """Runs one run until everything has an outcome or something stands in the way."""
@@ -69,6 +72,7 @@ class Scheduler:
         self._health = HealthDesk(clock, assignment, self._runner, self._note)
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.keys(clock.now()))
+        self._lead_s = 0.0
         # By job and fence: a job that is due again at once is claimed in the very transaction that
         # settles its last attempt, and then flies twice for a moment.
         self._flying: dict[tuple[int, int], Lane] = {}
@@ -136,12 +140,19 @@ class Scheduler:
             lane.why = grant.why
             if grant.jobs:
                 self.lanes.serve(lane)
+                if self._is_rated(lane):
+                    self._adapt_lead(grant.jobs[0].start_at - self._clock.now())
             for claimed in grant.jobs:
                 lane.in_flight += 1
                 lane.breaker = lane.breaker.started()
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
+
+    def _adapt_lead(self, early_s: float) -> None:
+        """Take slots as far ahead as it takes to commit them: a slow disk must not make all of them late."""
+        late_s = -early_s if early_s < 0 else -early_s / 10
+        self._lead_s = min(max(0.0, self._lead_s + late_s), _LEAD_MAX_S)
 
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
         """What to claim, decided when the transaction runs: `settled` commits with it."""
@@ -154,6 +165,7 @@ class Scheduler:
             worker_id=self._store.worker_id,
             service=self._run.costs_of,
             now=now,
+            lead_s=self._lead_s,
             horizon_s=_HORIZON_S,
             lanes=tuple(
                 LaneClaim(

@@ -92,18 +92,22 @@ def _claim_lane(
     buckets: rates.Buckets,
     admission: quotas.Admission,
 ) -> LaneGrant:
-    next_at, why = buckets.next_at(lane.buckets, request.now)
+    next_at, why = _next_slot(request, lane, buckets)
     if next_at > request.now + request.horizon_s:
         return LaneGrant(lane=lane.lane, next_at=next_at, why=why)
     found = _candidates(connection, request, lane, admission)
     slots = buckets.take(
-        lane.buckets, want=len(found.rows), now=request.now, horizon_s=request.horizon_s
+        lane.buckets,
+        want=len(found.rows),
+        now=request.now,
+        horizon_s=request.horizon_s,
+        lead_s=request.lead_s,
     )
     for row, held in found.rows[len(slots) :]:
         admission.refund(row["cost_class"], held)
         found.empty.discard(row["cost_class"])
     if len(slots) < len(found.rows) or len(slots) == lane.count:
-        found.later.append(buckets.next_at(lane.buckets, request.now))
+        found.later.append(_next_slot(request, lane, buckets))
     soonest = min(found.later, default=None)
     return LaneGrant(
         lane=lane.lane,
@@ -115,6 +119,12 @@ def _claim_lane(
         why="" if soonest is None else soonest[1],
         empty_classes=frozenset(found.empty),
     )
+
+
+def _next_slot(request: Claim, lane: LaneClaim, buckets: rates.Buckets) -> tuple[float, str]:
+    """When to claim for the lane's next slot, ahead of it by the lead; and what it waits for."""
+    at, why = buckets.next_at(lane.buckets, request.now, request.lead_s)
+    return at - request.lead_s, why
 
 
 @dataclass(slots=True)

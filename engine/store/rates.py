@@ -39,8 +39,13 @@ class Buckets:
     rows: dict[str, Row]
     changed: set[str] = field(default_factory=set)
 
-    def next_at(self, buckets: Iterable[Bucket], now: float) -> tuple[float, str]:
-        """When one request could start at the earliest within all `buckets`, and what it waits for."""
+    def next_at(
+        self, buckets: Iterable[Bucket], now: float, lead_s: float = 0.0
+    ) -> tuple[float, str]:
+        """When one request could start at the earliest within all `buckets`, and what it waits for.
+
+        Within a rate that is no sooner than `lead_s` from now.
+        """
         earliest, why = now, ""
         for bucket in buckets:
             row = self.rows[bucket.name]
@@ -48,7 +53,11 @@ class Buckets:
                 earliest, why = row.blocked_until, "held by the service"
             if bucket.rate_per_min is not None:
                 taken = rates.take(
-                    row.log, now=now, rate_per_min=bucket.rate_per_min, want=0, not_before=earliest
+                    row.log,
+                    now=now,
+                    rate_per_min=bucket.rate_per_min,
+                    want=0,
+                    not_before=max(earliest, now + lead_s),
                 )
                 if row.log and taken.log and taken.log[-1] != row.log[-1]:
                     # The clock was set back: what the log now says of that has to last.
@@ -59,14 +68,20 @@ class Buckets:
         return earliest, why
 
     def take(
-        self, buckets: Iterable[Bucket], *, want: int, now: float, horizon_s: float
+        self,
+        buckets: Iterable[Bucket],
+        *,
+        want: int,
+        now: float,
+        horizon_s: float,
+        lead_s: float = 0.0,
     ) -> tuple[float, ...]:
-        """Up to `want` start times within all `buckets` at once, none later than the horizon."""
+        """Up to `want` start times within all `buckets` at once, from `lead_s` to `horizon_s` after that."""
         limited = [bucket for bucket in buckets if bucket.rate_per_min is not None]
         slots: list[float] = []
         while len(slots) < want:
-            at, _ = self.next_at(buckets, now)
-            if at > now + horizon_s:
+            at, _ = self.next_at(buckets, now, lead_s)
+            if at > now + lead_s + horizon_s:
                 break
             if not limited:
                 return (at,) * want
@@ -78,7 +93,7 @@ class Buckets:
                     now=now,
                     rate_per_min=bucket.rate_per_min,
                     want=1,
-                    horizon_s=horizon_s,
+                    horizon_s=lead_s + horizon_s,
                     not_before=at,
                 )
                 row.log = taken.log

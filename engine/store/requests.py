@@ -45,7 +45,10 @@ class Claim:
     service: str
     """Whose known costs apply: the service's identity and evaluation."""
     now: float
+    lead_s: float = 0.0
+    """How far ahead of now the first slot of a rate is taken: what it takes until it can be used."""
     horizon_s: float
+    """How far after that the last one may be."""
     lanes: tuple[LaneClaim, ...]
     quotas: tuple[QuotaKey, ...] = ()
 

@@ -8,6 +8,7 @@ import pytest
 
 from engine import Sweep
 from engine.job import Answer, Job, JobContext
+from engine.store.writer import Writer
 from engine.testing import ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
@@ -142,6 +143,30 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
     assert status.jobs["succeeded"] == 40
     assert [tuple(row) for row in attempts] == [("interrupted", 1), ("succeeded", 40)]
     assert len(service.recording.started) == 40
+
+
+async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_rate(
+    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transact = Writer._transact
+
+    def slowly(writer: Writer, transaction: Any) -> None:
+        transact(writer, transaction)
+        clock._now += 1.0
+
+    monkeypatch.setattr(Writer, "_transact", slowly)
+    service = scripted_service(good)
+    of = sweep(service, repeats=150, limits={"rate_per_min": 30})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.jobs["succeeded"] == 150
+    assert most_in_a_minute(starts(service)) <= 30
+    assert starts(service)[-1] - NOW <= 150 / 30 * 60 * 1.1
 
 
 async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
