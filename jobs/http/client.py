@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import aiohttp
 import anyio
 import httpx
+from aiohttp.abc import AbstractResolver
 from httpx_aiohttp import AiohttpTransport
 
 from engine.job import Clock, JobError, TimedOut, Transient, UsageError
@@ -84,8 +85,8 @@ class HttpClient:
     """A client of one base URL; `async with` opens and closes its connections.
 
     `headers` go with every request. Their values, and `secrets` that single requests carry, are in
-    no error, repr or log. Proxies, netrc and cookies are not used. Raises UsageError for a header or
-    secret that cannot be sent.
+    no error, repr or log. Proxies, netrc and cookies are not used. A `resolver` decides which
+    addresses the host's name leads to. Raises UsageError for a header or secret that cannot be sent.
     """
 
     def __init__(
@@ -97,11 +98,13 @@ class HttpClient:
         secrets: Mapping[str, str] | None = None,
         limits: HttpLimits | None = None,
         on_forbidden: Forbidden = forbidden,
+        resolver: AbstractResolver | None = None,
     ) -> None:
         self.base_url = parse_base_url(base_url)
         self.limits = limits or HttpLimits()
         self._clock = clock
         self._on_forbidden = on_forbidden
+        self._resolver = resolver
         self._headers = [
             ("accept", "application/json"),
             ("accept-encoding", "gzip, deflate"),
@@ -132,6 +135,7 @@ class HttpClient:
                     limit=limits.max_connections or 0,
                     keepalive_timeout=limits.keep_alive_s,
                     ssl=context,
+                    resolver=self._resolver,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
