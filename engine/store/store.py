@@ -15,7 +15,7 @@ from engine.clock import Clock
 from engine.core.errors import StoreError
 from engine.core.states import State
 from engine.core.status import RunState, StopReason
-from engine.store import claims, outcomes, queue, quotas, rates, runs, spill, submission
+from engine.store import claims, outcomes, queue, quotas, rates, runs, spill, submission, workers
 from engine.store.dialect import insert
 from engine.store.liveness import Liveness, WorkerLock, workers_folder
 from engine.store.location import prepare
@@ -23,7 +23,7 @@ from engine.store.migrate import migrate
 from engine.store.questions import Questions, call_digest
 from engine.store.requests import Bucket, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
-from engine.store.schema import attempt, call, event, run, worker
+from engine.store.schema import attempt, call, event, run
 from engine.store.spill import Spill
 from engine.store.writer import Rider, Work, Writer
 
@@ -77,10 +77,18 @@ class _Claiming:
     """A claim for the writer; equal to another that is decided by the same."""
 
     decide: Decide
+    clock: Clock
 
     def __call__(self, settled: Sequence[Outcome]) -> Work[list[LaneGrant]]:
         request = self.decide(settled)
-        return lambda connection: claims.claim(connection, request)
+
+        def work(connection: Connection) -> list[LaneGrant]:
+            grants = claims.claim(connection, request)
+            if any(grant.jobs for grant in grants):
+                workers.claimed(connection, request.worker_id, self.clock.now())
+            return grants
+
+        return work
 
 
 class Store(Questions):
@@ -103,17 +111,7 @@ class Store(Questions):
         """Tell other processes that this worker is there, and take in what dead ones could not commit."""
         now = self._clock.now()
         self._identity.is_missed = True
-        await self._writer.write(
-            lambda connection: connection.execute(
-                worker.insert().values(
-                    id=self._identity.id,
-                    host=self._identity.host,
-                    pid=self._identity.pid,
-                    started_at=now,
-                    heartbeat_at=now,
-                )
-            )
-        )
+        await self._writer.write(lambda connection: workers.arrive(connection, self._identity, now))
         for worker_id, path in spill.left_behind(self._folder).items():
             if worker_id != self.worker_id and self._liveness.has_gone(worker_id):
                 await self._take_in(worker_id, path)
@@ -147,7 +145,7 @@ class Store(Questions):
         def work(connection: Connection) -> None:
             now = self._clock.now()
             outcomes.give_back(connection, self.worker_id, now=now)
-            _end(connection, self.worker_id, now)
+            workers.leave(connection, self.worker_id, now)
 
         try:
             await self._writer.write_last(work)
@@ -217,7 +215,7 @@ class Store(Questions):
 
     async def claim(self, decide: Decide) -> list[LaneGrant]:
         """Make jobs ours, within rates and quota; what to claim is decided when the transaction runs."""
-        return await self._writer.write_prepared(_Claiming(decide))
+        return await self._writer.write_prepared(_Claiming(decide, self._clock))
 
     @asynccontextmanager
     async def claiming_along(
@@ -228,7 +226,7 @@ class Store(Questions):
         `deliver` is called in the event loop with what was granted, right after COMMIT; never again
         once the block has ended.
         """
-        rider = Rider(_Claiming(decide), deliver)
+        rider = Rider(_Claiming(decide, self._clock), deliver)
         self._writer.riders.append(rider)
         try:
             yield
@@ -289,11 +287,7 @@ class Store(Questions):
     async def beat(self) -> None:
         """Say that this worker is alive, even if somebody has given it up."""
         await self._writer.write(
-            lambda connection: connection.execute(
-                update(worker)
-                .where(worker.c.id == self.worker_id)
-                .values(heartbeat_at=self._clock.now(), ended_at=None)
-            )
+            lambda connection: workers.beat(connection, self.worker_id, self._clock.now())
         )
 
     async def reclaim_from_dead(
@@ -308,22 +302,25 @@ class Store(Questions):
             if not self._liveness.is_dead(worker_id, heartbeat_at, self._clock.now()):
                 continue
             counts = await self._writer.write(
-                self._bury(worker_id, attempts=attempts, run_id=run_id)
+                self._bury(worker_id, heartbeat_at, attempts=attempts, run_id=run_id)
             )
-            self._liveness.forget(worker_id)
-            again += counts[0]
-            spent += counts[1]
+            if counts is not None:
+                self._liveness.forget(worker_id)
+                again += counts[0]
+                spent += counts[1]
         return again, spent
 
     def _bury(
-        self, worker_id: str, *, attempts: int | None, run_id: int | None
-    ) -> Callable[[Connection], tuple[int, int]]:
-        def work(connection: Connection) -> tuple[int, int]:
+        self, worker_id: str, heartbeat_at: float, *, attempts: int | None, run_id: int | None
+    ) -> Work[tuple[int, int] | None]:
+        def work(connection: Connection) -> tuple[int, int] | None:
             now = self._clock.now()
+            if workers.has_beaten_since(connection, worker_id, heartbeat_at):
+                return None  # It came back to life while this waited for its turn.
             taken = outcomes.reclaim(
                 connection, worker_id, now=now, attempts=attempts, run_id=run_id
             )
-            _end(connection, worker_id, now)
+            workers.leave(connection, worker_id, now)
             return taken
 
         return work
@@ -355,7 +352,3 @@ class Store(Questions):
                 insert(connection, call).on_conflict_do_nothing(), values
             )
         )
-
-
-def _end(connection: Connection, worker_id: str, now: float) -> None:
-    connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))

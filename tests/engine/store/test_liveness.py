@@ -121,6 +121,43 @@ async def test_a_worker_that_came_back_to_life_is_watched_again(
         assert [worker_id for worker_id, _ in await store.other_workers()] == [hung.worker_id]
 
 
+async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    async with open_store(path, clock) as hung, open_store(path, clock) as other:
+        for _ in range(int(LEASE_S / LOOK_MAX_S) + 2):
+            await clock.advance(LOOK_MAX_S)
+            for observer in (other, store):
+                await observer.beat()
+                await observer.reclaim_from_dead(attempts=6)
+        assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NOT NULL") == [(1,)]
+
+        # It comes back to life, and works before its heart beats again.
+        await claim(hung, run)
+        await clock.advance(LOOK_MAX_S)
+
+        assert await other.reclaim_from_dead(attempts=6) == (0, 0)
+        assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+        assert states(path) == {"running": 1}
+
+
+async def test_a_worker_that_comes_back_to_life_while_it_is_being_given_up_keeps_its_jobs(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    async with open_store(path, clock) as hung:
+        await claim(hung, run)
+        [(worker_id, heartbeat_at)] = await store.other_workers()
+        await clock.advance(1.0)
+
+        await hung.beat()
+        bury = store._bury(worker_id, heartbeat_at, attempts=6, run_id=None)
+
+        assert await store._writer.write(bury) is None
+        assert states(path) == {"running": 1}
+
+
 async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_answers_are_kept(
     store: Store, clock: FakeClock
 ) -> None:
