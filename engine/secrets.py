@@ -76,7 +76,7 @@ def without_secrets(text: str) -> str:
 
 
 def spellings(secret: str) -> tuple[str, ...]:
-    """A secret as others may quote it: as it is, in JSON, in a URL, in base64; the longest first.
+    """A secret as others may quote it: as it is, in JSON, Python, a URL, base64; the longest first.
 
     None for one that is too short to be told from other text.
     """
@@ -90,6 +90,7 @@ def spellings(secret: str) -> tuple[str, ...]:
         escaped.replace("/", "\\/"),
         quote(encoded),
         quote(encoded, safe=""),
+        repr(secret)[1:-1],
     }
     if len(encoded) >= _SHORTEST_IN_BASE64:
         # Whole groups of three bytes: what follows the secret does not change them.

@@ -12,22 +12,23 @@ from engine.report.terminal import plain
 
 
 def data(lines: Iterable[str]) -> None:
-    """Write lines to stdout, without what a terminal would obey."""
+    """Write lines to stdout, without keys and what a terminal would obey."""
     for line in lines:
-        typer.echo(_encodable(plain(line), sys.stdout.encoding))
+        typer.echo(_harmless(line, sys.stdout.encoding))
 
 
 def json_data(value: Any) -> None:
     """Write one of the engine's values to stdout as JSON."""
     from engine.report.document import to_json
+    from engine.secrets import without_secrets
 
-    typer.echo(to_json(value))
+    typer.echo(without_secrets(to_json(value)))
 
 
 def say(*lines: str) -> None:
-    """Write lines to stderr, without what a terminal would obey."""
+    """Write lines to stderr, without keys and what a terminal would obey."""
     for line in lines:
-        typer.echo(_encodable(plain(line), sys.stderr.encoding), err=True)
+        typer.echo(_harmless(line, sys.stderr.encoding), err=True)
 
 
 def command(name: str, run: str, store: str, *flags: str) -> str:
@@ -40,7 +41,9 @@ def command(name: str, run: str, store: str, *flags: str) -> str:
     return shlex.join(["nightsweep", name, *words])
 
 
-def _encodable(line: str, encoding: str | None) -> str:
-    """What the stream cannot say becomes a question mark: no locale may end a run."""
+def _harmless(line: str, encoding: str | None) -> str:
+    """A line without keys and control sequences, in what the stream can say: no locale may end a run."""
+    from engine.secrets import without_secrets
+
     encoding = encoding or "utf-8"
-    return line.encode(encoding, "replace").decode(encoding)
+    return without_secrets(plain(line)).encode(encoding, "replace").decode(encoding)

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from tests.contracts.answers import error_body
+from tests.contracts.echoes import ECHOES, echo
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
     """One misbehaviour: played `times` times (None: until cleared) on requests that match.
 
-    `kind` is a key of BODIES or PLAYS, `status` (answers `status` with `retry_after`, `detail` and
-    `error`), or `lost_answer` (the request is carried out and charged, its answer never sent).
+    `kind` is a key of BODIES or PLAYS, one of ECHOES (answers `status`), `status` (answers `status`
+    with `retry_after`, `detail` and `error`), or `lost_answer` (the request is carried out and charged,
+    its answer never sent).
     """
 
     kind: str
@@ -31,7 +33,7 @@ class Fault:
     model: str = ""
 
     def __post_init__(self) -> None:
-        known = {"status", "lost_answer", *BODIES, *PLAYS}
+        known = {"status", "lost_answer", *BODIES, *PLAYS, *ECHOES}
         if self.kind not in known:
             raise ValueError(f"no fault {self.kind!r}; there are {sorted(known)}")
 
@@ -183,7 +185,12 @@ async def play(
 ) -> web.StreamResponse:
     """Answer `request` with a fault; hangs and drips end once `released` is set."""
     if fault.kind in PLAYS:
-        return await PLAYS[fault.kind](request, fault, released)
+        try:
+            return await PLAYS[fault.kind](request, fault, released)
+        except ConnectionError:
+            return web.Response()  # The client was killed: nobody is there to be wronged.
+    if fault.kind in ECHOES:
+        return await echo(fault.kind, fault.status, request)
     if fault.kind in BODIES:
         body, headers = BODIES[fault.kind]()
         return web.Response(body=body, headers=headers)

@@ -32,6 +32,7 @@ from tests.contracts.state import Behaviour, Controls, Received, ServerState, mo
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 GETS = ("/monthly_quota", "/test_case_groups", "/validate_api_key", "/ping", "/version")
+CHAT = ("/chat/completions", "/models")
 EVALUATIONS = (
     "/singleturn_evaluate_system_prompt",
     "/singleturn_evaluate_openai_finetune",
@@ -61,6 +62,8 @@ class Handler:
         self.state.by_path[path] += 1
         if path in EVALUATIONS or path == MODEL_HEALTH:
             return await self._counted(request, path, body, times)
+        if path in CHAT:
+            return await self._chat(request, path, body)
         problems = self._problems(request, path, body)
         if path not in GETS or request.method != "GET":
             return _json(404, encode({"detail": "Not Found"}))
@@ -70,6 +73,13 @@ class Handler:
         if problems:
             return _json(422, encode({"detail": problems}))
         return self._get(path, request.headers.get("cbl-api-key", ""))
+
+    async def _chat(self, request: web.BaseRequest, path: str, body: bytes) -> web.StreamResponse:
+        """A chat endpoint knows nothing but faults."""
+        fault = self.state.next_fault(path, str(_read(body).get("model", "")))
+        if fault is None:
+            return _json(404, encode({"error": {"message": "no such model"}}))
+        return await play(fault, request, self.state.released)
 
     async def _counted(
         self, request: web.BaseRequest, path: str, body: bytes, times: tuple[float, float]
