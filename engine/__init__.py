@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.core.errors import NightsweepError, Problem, StoreError, SweepError, UsageError
-    from engine.core.status import Plan, Row, RunInfo, RunState, Source, Status, StopReason
+    from engine.core.status import Backup, Plan, Row, RunInfo, RunState, Source, Status, StopReason
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
     from engine.sweep import Sweep
 
 __all__ = [
+    "Backup",
     "Engine",
     "NightsweepError",
     "Plan",
@@ -41,7 +42,7 @@ _HOMES = {
         "engine.core.errors",
     ),
     **dict.fromkeys(
-        ("Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
+        ("Backup", "Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
         "engine.core.status",
     ),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),

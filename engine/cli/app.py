@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.backup import backup
 from engine.cli.commands import check, plan, results, runs, status
 from engine.cli.control import cancel, pause, retry
 from engine.cli.group import ExtensibleGroup
@@ -53,5 +54,5 @@ def nightsweep(
     """
 
 
-for _command in (plan, check, run, resume, status, results, runs, retry, pause, cancel):
+for _command in (plan, check, run, resume, status, results, runs, retry, pause, cancel, backup):
     app.command()(_command)

@@ -107,6 +107,20 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """A copy of a store that was made, and what it holds. `taken_at` is in seconds since the Unix epoch."""
+
+    store: str
+    path: str
+    taken_at: float
+    bytes: int
+    runs: int
+    answers: int
+    in_flight: int
+    """Jobs that were in flight: who resumes from the copy sends them again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One cell and what is known of it; None is what is not known."""
 

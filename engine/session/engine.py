@@ -6,12 +6,12 @@ from pathlib import Path
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
-from engine.core.status import RunInfo, StopReason
+from engine.core.status import Backup, RunInfo, StopReason
 from engine.registry import Registry
 from engine.session.checking import settle_groups
 from engine.session.run import Run
 from engine.settings import Settings
-from engine.store import NewRun, RunRow, Store, open_store
+from engine.store import NewRun, RunRow, Store, back_up, open_store
 from engine.sweep import Sweep
 
 
@@ -98,6 +98,15 @@ class Engine:
             )
             for row, jobs in await self.store.runs()
         ]
+
+    async def backup(self, target: str | Path | None = None) -> Backup:
+        """Copy the store to a new file, also while others work on it; without a name, beside the store.
+
+        The copy is whole and can be resumed from. Raises StoreError when the file is there already
+        or cannot be written.
+        """
+        chosen = None if target is None else Path(target)
+        return await back_up(self.store.path, chosen, self.clock.now())
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
         return Run(self.store, self.clock, self.settings, row, sweep)

@@ -3,6 +3,7 @@
 The only package that speaks SQL. `open_store` opens it; `Store` is all that the rest of the engine uses.
 """
 
+from engine.store.backup import back_up
 from engine.store.questions import RunLook
 from engine.store.requests import (
     Bucket,
@@ -33,5 +34,6 @@ __all__ = [
     "RunRow",
     "Store",
     "Totals",
+    "back_up",
     "open_store",
 ]

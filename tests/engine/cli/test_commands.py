@@ -206,3 +206,26 @@ def test_a_run_that_does_not_exist_is_wrong_usage(
         assert "nobody" in error
         assert "(it has: night)" in error
         assert "Traceback" not in error
+
+
+def test_a_backup_is_made_named_and_resumed_from(nightsweep: Nightsweep, sweep: Sweep) -> None:
+    nightsweep("run", sweep("a", "b"))
+
+    made = nightsweep("backup", "copy.db", "--json")
+    again = nightsweep("backup", "copy.db")
+    beside = nightsweep("backup")
+
+    assert (json.loads(made.stdout)["answers"], json.loads(made.stdout)["runs"]) == (2, 1)
+    assert "go on from it: nightsweep resume --store copy.db" in made.stderr
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "copy.db: is there already" in again.stderr
+    assert beside.stdout.startswith("nightsweep-20")
+    shown = nightsweep("status", "--store", beside.stdout.strip(), "--json")
+    assert json.loads(shown.stdout)["cells_done"] == 4
+
+
+def test_there_is_no_backup_of_a_store_that_is_not_there(nightsweep: Nightsweep) -> None:
+    ended = nightsweep("backup", "--store", "none.db")
+
+    assert ended.returncode == 2
+    assert "there is no store at none.db" in ended.stderr
