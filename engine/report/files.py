@@ -15,9 +15,11 @@ def new_file(path: Path) -> Iterator[TextIO]:
     """Open a text file (UTF-8, no newline translation) that takes `path`'s place once it is whole.
 
     Its mode is 0600. Whatever was at `path` stays there if anything goes wrong. Raises UsageError
-    when it cannot be written.
+    when it cannot be written, and for what is no file: a device must not be replaced by one.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot write {path}: it is there and no file; choose another place")
         descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=False)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from None

@@ -11,8 +11,9 @@ from engine.report.table import Rows, write_table
 from engine.report.tally import Tally
 from engine.report.terminal import plain
 
-# What a spreadsheet takes for the start of a formula, also in its full-width forms.
-_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+# Where a spreadsheet may take a cell for a formula, also in full-width forms, and after what some of them
+# take for the start of a cell: where a comma is a decimal point, lists are separated by semicolons.
+_FORMULA = re.compile(r"""(^|[;|])(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -78,10 +79,8 @@ async def _write_jsonl(rows: Rows, stream: TextIO) -> Tally:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value that no spreadsheet runs: text that looks like a formula gets an apostrophe in front."""
+    """A value that no spreadsheet runs: what looks like a formula gets an apostrophe in front."""
     if value is None or isinstance(value, int | float):
         return value
     text = plain(str(value))
-    if _FORMULA.match(text.lstrip()) and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)

@@ -3,6 +3,8 @@
 import os
 import re
 import sqlite3
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from engine.core.errors import StoreError
@@ -18,6 +20,8 @@ _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 def prepare(path: Path) -> None:
     """Make sure that a store can live at `path`, creating an empty file of mode 0600 if there is none.
+
+    A file that is there already, and its log, are made as private: they hold what models say.
 
     Raises StoreError saying what stands in the way: a missing or unwritable folder, a read-only
     file, a file that is no database, a network file system.
@@ -51,6 +55,17 @@ def prepare(path: Path) -> None:
         raise StoreError(
             f"{path}: is not a Nightsweep store (no SQLite database); name another file"
         )
+    _make_private(path)
+
+
+def _make_private(path: Path) -> None:
+    """Take away what others may do with a store that is this user's."""
+    for suffix in ("", "-wal", "-shm"):
+        file = path.resolve().with_name(path.resolve().name + suffix)
+        with suppress(FileNotFoundError):
+            found = file.stat()
+            if found.st_mode & 0o077 and found.st_uid == os.getuid():
+                file.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
 def file_system(folder: Path, mountinfo: str | None = None) -> str:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from engine.job import Clock, JobError, UsageError
@@ -20,7 +19,7 @@ from jobs.evaluator.agreement import (
     picture,
 )
 from jobs.evaluator.asking import Asker
-from jobs.evaluator.groups import Case, CaseSet
+from jobs.evaluator.groups import Case, CaseSet, read_yaml
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
@@ -29,6 +28,7 @@ from jobs.evaluator.together import each
 
 _DIGITS = 4
 _ROWS_MAX = 100_000
+_JUDGE_BYTES_MAX = 65_536
 _SCORE = "score"
 
 
@@ -158,12 +158,18 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
     """The settings in the file `judge`, or None for the rules judge."""
     if judge == RulesJudge.name:
         return None
+    path = Path(judge)
+    if not path.is_file():
+        raise UsageError(f"{judge}: neither `rules` nor a file")
     try:
-        return RubricJudgeSettings.model_validate(yaml.safe_load(Path(judge).read_bytes()))
+        with path.open("rb") as file:
+            content = file.read(_JUDGE_BYTES_MAX + 1)
     except OSError as error:
-        raise UsageError(f"{judge}: neither `rules` nor a file: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise UsageError(f"{judge}: not readable as YAML: {error}") from error
+        raise UsageError(f"{judge}: cannot be read: {error.strerror}") from error
+    if len(content) > _JUDGE_BYTES_MAX:
+        raise UsageError(f"{judge}: larger than {_JUDGE_BYTES_MAX} bytes")
+    try:
+        return RubricJudgeSettings.model_validate(read_yaml(judge, content))
     except ValidationError as error:
         mistake = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, mistake["loc"])) or "the file"

@@ -9,6 +9,7 @@ import typer
 
 from engine.clock import SystemClock
 from engine.job import UsageError
+from engine.report.terminal import plain
 from jobs.evaluator.calibration import calibration, judged_scores, read_ratings
 from jobs.evaluator.groups import CaseGroup, CaseSet
 
@@ -34,12 +35,13 @@ def groups(cases: Cases = None, as_json: AsJson = False) -> None:
     except UsageError as error:
         _refuse(error)
     if as_json:
-        typer.echo(json.dumps(listed, ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(listed, indent=2))
         return
     width = max(len(group["name"]) for group in listed)
     for group in listed:
         counts = f"{group['cases']:>4} cases, {group['conversations']:>3} scripted"
-        typer.echo(f"{group['name']:<{width}} {counts}, {group['review']}: {group['description']}")
+        described = f"{group['review']}: {group['description']}"
+        typer.echo(plain(f"{group['name']:<{width}} {counts}, {described}"))
 
 
 @calibrate_app.command()
@@ -124,5 +126,6 @@ def _folder(cases: Path | None) -> str | None:
 
 
 def _refuse(error: UsageError) -> NoReturn:
-    typer.echo(str(error), err=True)
+    for line in str(error).splitlines():
+        typer.echo(plain(line), err=True)
     raise typer.Exit(_WRONG_USAGE)

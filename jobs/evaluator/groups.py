@@ -180,21 +180,38 @@ def _yaml_files(folder: Traversable) -> dict[str, tuple[str, bytes]]:
     for entry in folder.iterdir():
         if not entry.name.endswith((".yaml", ".yml")) or not entry.is_file():
             continue
-        content = entry.read_bytes()
+        with entry.open("rb") as file:
+            content = file.read(_FILE_SIZE_MAX + 1)
         if len(content) > _FILE_SIZE_MAX:
             raise UsageError(f"{entry}: a group of test cases is at most {_FILE_SIZE_MAX} bytes")
         found[entry.name.rpartition(".")[0]] = (str(entry), content)
     return found
 
 
-def _read(name: str, source: str, content: bytes) -> CaseGroup:
+def read_yaml(source: str, content: bytes) -> Any:
+    """The value of a YAML document; raises UsageError, which names its place and never quotes it."""
     try:
-        document: Any = yaml.load(content, _PlainLoader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(content, _PlainLoader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = "" if mark is None else f" (line {mark.line + 1})"
+        problem = f"{error.problem}{line}"
+    except yaml.YAMLError as error:
+        # Our own of aliases, or the reader's of characters that are no text.
+        problem = str(error).partition("\n")[0]
+    except RecursionError:
+        problem = "nested too deep"
+    except ValueError:
+        problem = "a number or a date that there cannot be"
+    raise UsageError(f"{source}: not readable as YAML: {problem}")
+
+
+def _read(name: str, source: str, content: bytes) -> CaseGroup:
+    document = read_yaml(source, content)
+    try:
         group = CaseGroup.model_validate(document)
     except ValidationError as error:
         raise UsageError(_mistakes(source, error)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{source}: not readable as YAML: {error}") from error
     if group.name != name:
         raise UsageError(f"{source}: name: {group.name!r} is not the file's name, {name!r}")
     return group

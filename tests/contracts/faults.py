@@ -5,7 +5,7 @@ import gzip
 import socket
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -18,8 +18,9 @@ class Fault:
     """One misbehaviour: played `times` times (None: until cleared) on requests that match.
 
     `kind` is a key of BODIES or PLAYS, one of ECHOES (answers `status`), `status` (answers `status`
-    with `retry_after`, `detail` and `error`), or `lost_answer` (the request is carried out and charged,
-    its answer never sent).
+    with `retry_after`, `detail` and `error`), `body` (answers `status` with the bytes of `body` in
+    latin-1, and `headers`), or `lost_answer` (the request is carried out and charged, its answer never
+    sent).
     """
 
     kind: str
@@ -28,12 +29,14 @@ class Fault:
     detail: str | None = None
     error: str | None = None
     location: str = "http://127.0.0.1:9/elsewhere"
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
     times: int | None = 1
     path: str = ""
     model: str = ""
 
     def __post_init__(self) -> None:
-        known = {"status", "lost_answer", *BODIES, *PLAYS, *ECHOES}
+        known = {"status", "body", "lost_answer", *BODIES, *PLAYS, *ECHOES}
         if self.kind not in known:
             raise ValueError(f"no fault {self.kind!r}; there are {sorted(known)}")
 
@@ -191,6 +194,9 @@ async def play(
             return web.Response()  # The client was killed: nobody is there to be wronged.
     if fault.kind in ECHOES:
         return await echo(fault.kind, fault.status, request)
+    if fault.kind == "body":
+        told = {"Content-Type": "application/json", **fault.headers}
+        return web.Response(status=fault.status, body=fault.body.encode("latin-1"), headers=told)
     if fault.kind in BODIES:
         body, headers = BODIES[fault.kind]()
         return web.Response(body=body, headers=headers)

@@ -18,9 +18,9 @@ import pytest
 from tests.contracts.echoes import ECHOES
 from tests.contracts.faults import BODIES, PLAYS
 from tests.contracts.process import ContractServerProcess
-from tests.faults.failpoints import Faults
-from tests.faults.processes import PATIENCE_S, ROOT, Command
-from tests.faults.sweeps import Ended, Scene, Scenes, crisis
+from tests.faults.bare import command
+from tests.faults.processes import PATIENCE_S, ROOT
+from tests.faults.sweeps import Ended, Scenes, crisis
 
 SERVICE_KEY = "Planted/Service+Key-0a1b2c3d4e5f"
 OPENAI_KEY = "sk-Planted-OpenAI-Key-9z8y7x6w5v"
@@ -106,9 +106,9 @@ RETRY = {"attempts": 1, "base_delay_s": 0.01, "max_delay_s": 0.02}
 
 
 def system_prompts(url: str, keys: Mapping[str, str], models: list[str]) -> dict[str, Any]:
-    service = {"kind": "circuit-breaker-labs", "base_url": url, "api_key": keys["service"]}
+    service: dict[str, Any] = {"kind": "circuit-breaker-labs", "base_url": url}
     matrix = {**crisis(url)["matrix"], "models": models, "groups": ["self_harm"], "repeats": 1}
-    service = {**service, "openai_api_key": keys["openai"], "deadline_s": 1}
+    service |= {"api_key": keys["service"], "openai_api_key": keys["openai"], "deadline_s": 1}
     return crisis(url, service=service, matrix=matrix, retry=RETRY)
 
 
@@ -151,20 +151,6 @@ def chats(url: str, keys: Mapping[str, str], models: list[str]) -> dict[str, Any
     sweep = crisis(url, service={"kind": "local", "endpoint": endpoint}, retry=RETRY)
     sweep["matrix"] = {**sweep["matrix"], "models": models, "groups": ["self_harm"], "repeats": 1}
     return sweep
-
-
-def command(scene: Scene, *arguments: str) -> Ended:
-    """A command that knows no store."""
-    output = (scene.folder / "out.stdout", scene.folder / "out.stderr")
-    pid = scene.launcher.start(
-        [*arguments],
-        folder=scene.folder,
-        environment=scene.environment,
-        output=output,
-        faults=Faults(),
-    )
-    started = Command(scene.launcher, pid, output)
-    return Ended(code=started.wait(), stdout=started.stdout, stderr=started.stderr)
 
 
 @pytest.mark.parametrize("make", [finetunes, endpoints, chats])
@@ -288,7 +274,7 @@ def test_a_job_kind_that_crashes_with_its_key_in_hand_tells_nobody(
 ) -> None:
     folder = tmp_path / "night"
     folder.mkdir()
-    service = {"kind": "leaky", "api_key": "env:PLANTED_SERVICE"}
+    service: dict[str, Any] = {"kind": "leaky", "api_key": "env:PLANTED_SERVICE"}
     models = ["permanent", "transient", "group", "chain", "crash", "unauthorized"]
     sweep = {"name": "n", "service": service, "evaluation": "leak", "matrix": {"models": models}}
     (folder / "all.json").write_text(json.dumps({**sweep, "retry": RETRY}))
@@ -324,7 +310,7 @@ def test_a_job_kind_that_crashes_with_its_key_in_hand_tells_nobody(
     assert_nothing_is_told(folder)
 
 
-PLACES = {
+PLACES: Mapping[str, Mapping[str, Any]] = {
     "api_key": {"service": {"kind": "circuit-breaker-labs", "api_key": SERVICE_KEY}},
     "variable": {"service": {"kind": "circuit-breaker-labs", "api_key": f"env:{SERVICE_KEY}"}},
     "list": {"service": {"kind": "circuit-breaker-labs", "api_key": [SERVICE_KEY]}},

@@ -111,6 +111,11 @@ async def test_csv_is_read_back_as_it_was_written() -> None:
         ("\x00=1+1", "'=1+1"),
         ("  =1+1", "'  =1+1"),
         ("\uff1d1+1", "'\uff1d1+1"),
+        ('"=1+1', "'\"=1+1"),
+        ("'=1+1", "''=1+1"),
+        (""" "' =1""", """' "' =1"""),
+        ("a;=1+1", "a;'=1+1"),
+        ('a; "@x|-y', """a;' "@x|'-y"""),
         ("-inf", "'-inf"),
         ("-12", "-12"),
         ("+1.5e3", "+1.5e3"),
@@ -121,6 +126,21 @@ async def test_csv_is_read_back_as_it_was_written() -> None:
 )
 def test_no_cell_is_a_formula(value: Any, cell: Any) -> None:
     assert csv_cell(value) == cell
+
+
+@hypothesis_given(
+    st.lists(st.text(st.sampled_from("=+-@;,|\t\"' \r\n1a")), min_size=1),
+    st.sampled_from(",;|\t"),
+)
+def test_no_cell_is_a_formula_whatever_separates_cells(texts: list[str], delimiter: str) -> None:
+    stream = StringIO()
+    csv.writer(stream).writerow([csv_cell(text) for text in texts])
+
+    [cells] = csv.reader(StringIO(stream.getvalue(), newline=""), delimiter=delimiter)
+
+    for cell in cells:
+        bare = cell.strip(" \"'")
+        assert bare[:1] not in ("=", "@", "+", "-") or "'" in cell or float(bare) is not None
 
 
 @hypothesis_given(st.text(st.characters(codec=None)))

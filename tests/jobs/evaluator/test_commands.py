@@ -137,6 +137,9 @@ def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) 
     [
         (None, "neither `rules` nor a file"),
         ("a: [", "not readable"),
+        ("api_key: sk-secret: [", "not readable"),
+        ("a: 2026-99-99", "not readable"),
+        ("#" * 70_000, "larger than 65536 bytes"),
         ("kind: oracle", "judge.yaml: "),
     ],
 )
@@ -152,6 +155,25 @@ def test_a_judge_that_does_not_exist_is_told(
 
     assert outcome.exit_code == 2
     assert told in outcome.stderr
+    assert "sk-secret" not in outcome.stderr
+
+
+def test_what_a_group_says_of_itself_reaches_the_terminal_as_text(tmp_path: Path) -> None:
+    group = CaseSet().group("self_harm").model_dump(mode="json")
+    hostile = {**group, "name": "mine", "description": "\x1b[2Jgone \u202e\x9b31m"}
+    (tmp_path / "mine.yaml").write_text(json.dumps(hostile), encoding="utf-8")
+    (tmp_path / "wrong.yaml").write_text('{"\\e[2J": 1}', encoding="utf-8")
+
+    refused = run(groups_app, "--cases", str(tmp_path))
+    (tmp_path / "wrong.yaml").unlink()
+    listed = run(groups_app, "--cases", str(tmp_path))
+    as_json = run(groups_app, "--cases", str(tmp_path), "--json")
+
+    assert (refused.exit_code, listed.exit_code, as_json.exit_code) == (2, 0, 0)
+    assert ": gone" in listed.stdout
+    assert as_json.stdout.isascii()
+    for said in (refused.stderr, listed.stdout, as_json.stdout):
+        assert not set(said) & {"\x1b", "\x9b", "\u202e"}
 
 
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:

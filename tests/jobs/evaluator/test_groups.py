@@ -167,7 +167,9 @@ def test_a_wrong_group_is_refused_with_what_is_wrong(
 
 
 @pytest.mark.parametrize(
-    "content", ["a: [", "a: &x [1]\nb: *x", "\x00", "a: " + "[" * 5000], ids=str
+    "content",
+    ["a: [", "a: &x [1]\nb: *x", "\x00", "a: " + "[" * 5000, "a: 2026-99-99", f"a: {'9' * 5000}"],
+    ids=lambda content: content[:16],
 )
 def test_what_is_no_plain_yaml_is_refused(folder: Path, content: str) -> None:
     (folder / "mine.yaml").write_text(content, encoding="utf-8")
