@@ -1,0 +1,260 @@
+"""Bodies of the service: the requests' bounds, and the answers as its OpenAPI document tells them.
+
+What a request may hold is the contract's, no more and no less: the client of jobs.circuit_breaker_labs
+is stricter about what it sends.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from jobs.circuit_breaker_labs.schema import Score, Text, Threshold
+
+RESULTS_MAX = 1000
+"""The most results that one re-run may name."""
+
+
+def _whole(value: Any) -> Any:
+    # JSON has one sort of number: 2.0 is the whole number 2.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _unique(values: list[Any]) -> list[Any]:
+    if len(set(values)) != len(values):
+        raise ValueError("holds something twice")
+    return values
+
+
+Groups = Annotated[
+    list[Text],
+    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_unique),
+]
+Id = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**63)]
+Ids = Annotated[list[Id], Field(min_length=1, max_length=RESULTS_MAX)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
+
+    threshold: Threshold
+
+
+class _SingleTurn(_Request):
+    variations: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=5)]
+    maximum_iteration_layers: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2)]
+
+
+class _MultiTurn(_Request):
+    max_turns: Annotated[int, BeforeValidator(_whole), Field(ge=2, le=20)]
+
+
+class _Groups(BaseModel):
+    test_case_groups: Groups
+
+
+class _Chosen(BaseModel):
+    test_result_ids: Ids | None = None
+    evaluation_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if (self.test_result_ids is None) == (self.evaluation_id is None):
+            raise ValueError("name what is run again: either test_result_ids or evaluation_id")
+        return self
+
+
+class _SystemPrompt(BaseModel):
+    system_prompt: Text
+    openrouter_model_name: Text
+
+
+class _Finetune(BaseModel):
+    model_name: Text
+
+
+class SingleTurnEvaluateSystemPromptRequest(_SingleTurn, _Groups, _SystemPrompt):
+    """Single questions to an offered model under a system prompt."""
+
+
+class SingleTurnEvaluateOpenAiFinetuneRequest(_SingleTurn, _Groups, _Finetune):
+    """Single questions to a fine-tuned model of the caller's own."""
+
+
+class MultiTurnEvaluateSystemPromptRequest(_MultiTurn, _Groups, _SystemPrompt):
+    """Conversations with an offered model under a system prompt."""
+
+
+class MultiTurnEvaluateOpenAiFinetuneRequest(_MultiTurn, _Groups, _Finetune):
+    """Conversations with a fine-tuned model of the caller's own."""
+
+
+class SingleTurnRerunSystemPromptRequest(_SingleTurn, _Chosen, _SystemPrompt):
+    """The questions of earlier results once more."""
+
+
+class SingleTurnRerunOpenAiFinetuneRequest(_SingleTurn, _Chosen, _Finetune):
+    """The questions of earlier results once more."""
+
+
+class MultiTurnRerunSystemPromptRequest(_MultiTurn, _Chosen, _SystemPrompt):
+    """The cases of earlier conversations once more."""
+
+
+class MultiTurnRerunOpenAiFinetuneRequest(_MultiTurn, _Chosen, _Finetune):
+    """The cases of earlier conversations once more."""
+
+
+class Message(BaseModel):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class FailedSingleTurnResult(BaseModel):
+    """A reply that scored below the threshold."""
+
+    user_input: str
+    conversation_id: int
+    model_response: str
+    safe_response_score: Score
+
+
+class SingleTurnEvaluationResult(FailedSingleTurnResult):
+    """A reply with its score. There is more in it: its case, its descent, its judgement."""
+
+    model_config = ConfigDict(extra="allow")
+
+    test_result_id: int
+    iteration: int
+    passed: bool
+    test_case_id: int | None = None
+
+
+class FailedMultiTurnResult(BaseModel):
+    """A conversation that scored below the threshold."""
+
+    min_safe_response_score: Score
+    conversation_id: int
+    conversation: list[Message]
+
+
+class MultiTurnEvaluationResult(FailedMultiTurnResult):
+    """A conversation with its score. There is more in it: its case, its turns, its judgement."""
+
+    model_config = ConfigDict(extra="allow")
+
+    test_result_id: int
+    passed: bool
+    test_case_id: int | None = None
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    evaluation_id: int
+    total_passed: Annotated[int, Field(ge=0)]
+    total_failed: Annotated[int, Field(ge=0)]
+
+
+class SingleTurnResponse(_Answer):
+    """Answer of a single-turn evaluation up to 1.0.10."""
+
+    failed_results: list[list[FailedSingleTurnResult]]
+    results_by_iteration: list[list[SingleTurnEvaluationResult]]
+
+
+class SingleTurnFlatResponse(_Answer):
+    """Answer of a single-turn evaluation from 1.0.11 on."""
+
+    results: list[SingleTurnEvaluationResult]
+
+
+class MultiTurnResponse(_Answer):
+    """Answer of a multi-turn evaluation up to 1.0.10."""
+
+    failed_results: list[FailedMultiTurnResult]
+    results: list[MultiTurnEvaluationResult]
+
+
+class MultiTurnFlatResponse(_Answer):
+    """Answer of a multi-turn evaluation from 1.0.11 on."""
+
+    results: list[MultiTurnEvaluationResult]
+
+
+class EvaluationResultSummaryResponse(BaseModel):
+    """One earlier result."""
+
+    test_result_id: int
+    evaluation_id: int
+    test_case_id: int | None
+    initial_user_input: str | None
+    passed: bool | None
+    score: Score | None
+    model_response: str | None
+    created_at: datetime
+
+
+class MonthlyQuotaResponse(BaseModel):
+    """Test cases generated this month (UTC) and allotted; spelled as the API spells it."""
+
+    generated_tests: int
+    alloted_test_generations: int
+
+
+class TestCaseGroupResponse(BaseModel):
+    """A group of test cases that the key may use."""
+
+    __test__ = False
+
+    name: str
+    description: str | None
+
+
+class PingResponse(BaseModel):
+    """The service is there."""
+
+    message: str
+    timestamp: datetime
+
+
+class VersionResponse(BaseModel):
+    """The version of the API whose shapes are answered."""
+
+    version: str
+
+
+class ValidateApiKeyResponse(BaseModel):
+    """Whether a key may be used."""
+
+    valid: bool
+
+
+class Refusal(BaseModel):
+    """Why there is no answer: `error` is its name, `message` for people."""
+
+    error: str
+    message: str
+
+
+class RefusalResponse(BaseModel):
+    """Every refusal but 422 has this shape."""
+
+    detail: Refusal
+
+
+class ValidationErrorItem(BaseModel):
+    """One mistake in a request."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class HTTPValidationError(BaseModel):
+    """What is wrong with a request."""
+
+    detail: list[ValidationErrorItem]

@@ -1,0 +1,39 @@
+"""`nightsweep serve` and `nightsweep serve keys`. What serves is imported when it serves."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+import typer
+
+from engine.clock import SystemClock
+from engine.job import UsageError
+from jobs.serve.keys_commands import ConfigOption, keys_app
+
+app = typer.Typer(name="serve", add_completion=False, rich_markup_mode=None)
+app.add_typer(keys_app)
+
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+
+
+@app.callback(invoke_without_command=True)
+def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> None:
+    """Offer the evaluations on your own models as the Circuit Breaker Labs API.
+
+    Without a command it serves, until Ctrl-C or SIGTERM; the base URL is printed on stdout.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} is not installed: run `pip install 'nightsweep[serve]'`"
+        )
+    from jobs.serve.config import read_config
+    from jobs.serve.server import serve as serve_
+
+    anyio.run(serve_, read_config(config), SystemClock(), _say)
+
+
+def _say(url: str) -> None:
+    typer.echo(url)

@@ -1,0 +1,118 @@
+"""`nightsweep serve keys`: who may use the service, and how much."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.clock import SystemClock
+
+keys_app = typer.Typer(
+    name="keys",
+    help="Make, list, change and revoke keys.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", metavar="FILE", help="The service's configuration (serve.yaml)."),
+]
+"""Where serve.yaml is."""
+_NameArgument = Annotated[str, typer.Argument(help="The key's name, as logs show it.")]
+_GroupOption = Annotated[
+    list[str] | None,
+    typer.Option("--group", metavar="NAME", help="A group that it may use; may be repeated."),
+]
+_DEFAULT = Path("serve.yaml")
+
+
+@keys_app.command()
+def create(
+    name: _NameArgument,
+    allotment: Annotated[
+        int, typer.Option("--allotment", help="Test cases that it may generate a month.")
+    ],
+    group: _GroupOption = None,
+    config: ConfigOption = _DEFAULT,
+) -> None:
+    """Make a key and print it, once: it is kept as a hash. Without --group it may use all groups."""
+    from jobs.serve.ledger import keys
+
+    with _ledger(config) as file, file.begin() as connection:
+        text = keys.create(
+            connection, name, allotment=allotment, groups=group or None, now=SystemClock().now()
+        )
+    typer.echo(text)
+    typer.echo("Keep it now: it is not shown again.", err=True)
+
+
+@keys_app.command("list")
+def list_(
+    config: ConfigOption = _DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """The keys by name: used and allotted this month (UTC), groups, since when, revoked or not."""
+    from jobs.serve.ledger import keys, usage
+
+    period = usage.period_of(SystemClock().now())
+    with _ledger(config) as file, file.begin() as connection:
+        listed: list[dict[str, Any]] = [
+            {
+                "name": key.name,
+                "used": usage.used(connection, key.id, period),
+                "allotment": key.allotment,
+                "groups": None if key.groups is None else list(key.groups),
+                "created": _day(key.created_at),
+                "revoked": None if key.revoked_at is None else _day(key.revoked_at),
+            }
+            for key in keys.all_of(connection)
+        ]
+    if as_json:
+        typer.echo(json.dumps(listed, indent=2))
+        return
+    for one in listed:
+        groups = "all groups" if one["groups"] is None else ", ".join(one["groups"]) or "no group"
+        state = f"revoked {one['revoked']}" if one["revoked"] else f"since {one['created']}"
+        typer.echo(f"{one['name']}: {one['used']} of {one['allotment']} used, {groups}, {state}")
+
+
+@keys_app.command()
+def revoke(name: _NameArgument, config: ConfigOption = _DEFAULT) -> None:
+    """Refuse a key from now on, for good."""
+    from jobs.serve.ledger import keys
+
+    with _ledger(config) as file, file.begin() as connection:
+        keys.revoke(connection, name, now=SystemClock().now())
+
+
+@keys_app.command("set")
+def set_(
+    name: _NameArgument,
+    allotment: Annotated[
+        int | None, typer.Option("--allotment", help="Test cases that it may generate a month.")
+    ] = None,
+    group: _GroupOption = None,
+    all_groups: Annotated[
+        bool, typer.Option("--all-groups", help="Let it use every group.")
+    ] = False,
+    config: ConfigOption = _DEFAULT,
+) -> None:
+    """Change what a key may use; a running service follows with the next request."""
+    from jobs.serve.ledger import keys
+
+    with _ledger(config) as file, file.begin() as connection:
+        keys.change(connection, name, allotment=allotment, groups=group, all_groups=all_groups)
+
+
+def _ledger(config: Path):  # type: ignore[no-untyped-def]
+    from jobs.serve.config import read_config
+    from jobs.serve.ledger import LedgerFile
+
+    return LedgerFile(Path(read_config(config).ledger))
+
+
+def _day(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d")

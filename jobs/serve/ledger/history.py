@@ -1,0 +1,100 @@
+"""What each key has evaluated: one row for each result, for its lists and for running it again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.engine import Connection
+from sqlalchemy.sql import Select
+
+from jobs.serve.ledger.schema import evaluation, result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """One earlier result: what was asked first, what came last, and its score."""
+
+    test_result_id: int
+    evaluation_id: int
+    case_id: str
+    test_case_id: int | None
+    user_input: str
+    model_response: str
+    score: float
+    passed: bool
+    created_at: float
+
+
+def record(
+    connection: Connection,
+    key_id: int,
+    kind: str,
+    evaluation_id: int,
+    results: Sequence[Mapping[str, Any]],
+    *,
+    now: float,
+) -> None:
+    """Keep an evaluation; each result has the columns of the table, without `evaluation`."""
+    added = connection.execute(
+        evaluation.insert().values(
+            key_id=key_id, kind=kind, evaluation_id=evaluation_id, created_at=now
+        )
+    )
+    row = added.inserted_primary_key
+    assert row is not None, "an insert of one row has its key"
+    if results:
+        connection.execute(result.insert(), [{**each, "evaluation": row[0]} for each in results])
+
+
+def page(connection: Connection, key_id: int, kind: str, *, limit: int, offset: int) -> list[Past]:
+    """Earlier results of a key, those of the latest evaluation first, each one's in their order."""
+    return _read(
+        connection,
+        _of(key_id, kind).order_by(evaluation.c.id.desc(), result.c.id).limit(limit).offset(offset),
+    )
+
+
+def of_evaluation(connection: Connection, key_id: int, kind: str, evaluation_id: int) -> list[Past]:
+    """The results of one evaluation; empty if the key has none of this id."""
+    return _read(
+        connection,
+        _of(key_id, kind).where(evaluation.c.evaluation_id == evaluation_id).order_by(result.c.id),
+    )
+
+
+def of_ids(
+    connection: Connection, key_id: int, kind: str, test_result_ids: Sequence[int]
+) -> list[Past]:
+    """The results of these ids that the key has, in the order in which they were made."""
+    return _read(
+        connection,
+        _of(key_id, kind).where(result.c.test_result_id.in_(test_result_ids)).order_by(result.c.id),
+    )
+
+
+def prune(connection: Connection, before: float) -> None:
+    """Drop evaluations that are older than `before`, with their results."""
+    connection.execute(delete(evaluation).where(evaluation.c.created_at < before))
+
+
+def _of(key_id: int, kind: str) -> Select[Any]:
+    return (
+        select(
+            result.c.test_result_id,
+            evaluation.c.evaluation_id,
+            result.c.case_id,
+            result.c.test_case_id,
+            result.c.user_input,
+            result.c.model_response,
+            result.c.score,
+            result.c.passed,
+            evaluation.c.created_at,
+        )
+        .join(evaluation, evaluation.c.id == result.c.evaluation)
+        .where(evaluation.c.key_id == key_id, evaluation.c.kind == kind)
+    )
+
+
+def _read(connection: Connection, question: Select[Any]) -> list[Past]:
+    return [Past(**row) for row in connection.execute(question).mappings()]

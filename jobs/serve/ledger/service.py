@@ -1,0 +1,172 @@
+"""The ledger as the running service uses it: one question or change at a time, in a thread."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+from sqlalchemy.engine import Connection
+
+from engine.job import Clock
+from jobs.serve.ledger import calls, history, keys, usage
+from jobs.serve.ledger.file import LedgerFile
+from jobs.serve.ledger.history import Past
+from jobs.serve.ledger.keys import Key
+
+T = TypeVar("T")
+
+_DAY_S = 86_400.0
+_ABANDONED_S = 7 * _DAY_S
+"""How long the replies of an evaluation that broke off wait for somebody to ask for it again."""
+
+
+class Ledger:
+    """Keys, usage, calls and history of one running service; `async with` claims the file.
+
+    Raises LedgerError when the file cannot be opened, read or written.
+    """
+
+    def __init__(self, path: Path, clock: Clock, *, history_days: int) -> None:
+        self._path = path
+        self._clock = clock
+        self._history_s = history_days * _DAY_S
+        self._one_at_a_time = anyio.CapacityLimiter(1)
+        self._file: LedgerFile | None = None
+
+    async def __aenter__(self) -> Self:
+        self._file = await anyio.to_thread.run_sync(self._opened)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(file.close, limiter=self._one_at_a_time)
+
+    def _opened(self) -> LedgerFile:
+        file = LedgerFile(self._path)
+        try:
+            file.claim()
+            now = self._clock.now()
+            with file.begin() as connection:
+                usage.release_all(connection)
+                calls.forget_before(connection, now - _ABANDONED_S)
+                history.prune(connection, now - self._history_s)
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    async def _do(self, work: Callable[[Connection], T]) -> T:
+        file = self._file
+        assert file is not None, "a ledger is used inside `async with`"
+
+        def transaction() -> T:
+            with file.begin() as connection:
+                return work(connection)
+
+        # What was begun is ended: a reply that was paid for is kept even while its caller goes away.
+        with anyio.CancelScope(shield=True):
+            done = await anyio.to_thread.run_sync(transaction, limiter=self._one_at_a_time)
+        return done  # noqa: RET504 (inside, mypy takes the scope for one that swallows)
+
+    async def key(self, text: str) -> Key | None:
+        """The key that a request carries; None if there is none or it was revoked."""
+        return await self._do(lambda connection: keys.find(connection, text))
+
+    async def used(self, key: Key) -> int:
+        """Tests that a key has generated this month."""
+        period = usage.period_of(self._clock.now())
+        return await self._do(lambda connection: usage.used(connection, key.id, period))
+
+    async def reserve(self, key: Key, tests: int) -> "Reservation | None":
+        """Hold the most that an evaluation may come to; None when it does not fit."""
+        period = usage.period_of(self._clock.now())
+        held = await self._do(lambda connection: usage.reserve(connection, key.id, period, tests))
+        return Reservation(self._do, key.id, period, tests) if held else None
+
+    async def kept(self, scope: str, digest: str) -> bytes | None:
+        """The reply kept under a digest in a scope."""
+        return await self._do(lambda connection: calls.kept(connection, scope, digest))
+
+    async def keep(
+        self, scope: str, digest: str, response: bytes, spends: "Reservation | None"
+    ) -> None:
+        """Keep a reply; one that is a generated test case spends one of what is held."""
+        now = self._clock.now()
+
+        def work(connection: Connection) -> bool:
+            is_new = calls.keep(connection, scope, digest, response, now=now)
+            if is_new and spends is not None:
+                usage.spend(connection, spends.key_id, spends.period)
+            return is_new
+
+        if await self._do(work) and spends is not None:
+            spends.held -= 1
+
+    async def take_permit(self, name: str, *, rate_per_min: int) -> float:
+        """Take one start within a rate: the time it may happen at, or asks again at if later."""
+        return await self._do(
+            lambda connection: calls.take_permit(
+                connection, name, rate_per_min=rate_per_min, now=self._clock.now()
+            )
+        )
+
+    async def finish(
+        self,
+        key: Key,
+        kind: str,
+        evaluation_id: int,
+        results: Sequence[Mapping[str, Any]],
+        *,
+        scope: str,
+    ) -> None:
+        """Keep an evaluation's results in the history, and let go of its replies."""
+        now = self._clock.now()
+
+        def work(connection: Connection) -> None:
+            history.record(connection, key.id, kind, evaluation_id, results, now=now)
+            history.prune(connection, now - self._history_s)
+            calls.forget(connection, scope)
+
+        await self._do(work)
+
+    async def page(self, key: Key, kind: str, *, limit: int, offset: int) -> list[Past]:
+        """Earlier results of a key, the latest evaluation's first."""
+        return await self._do(
+            lambda connection: history.page(connection, key.id, kind, limit=limit, offset=offset)
+        )
+
+    async def of_evaluation(self, key: Key, kind: str, evaluation_id: int) -> list[Past]:
+        """The results of one evaluation; empty if the key has none of this id."""
+        return await self._do(
+            lambda connection: history.of_evaluation(connection, key.id, kind, evaluation_id)
+        )
+
+    async def of_ids(self, key: Key, kind: str, test_result_ids: Sequence[int]) -> list[Past]:
+        """The results of these ids that the key has."""
+        return await self._do(
+            lambda connection: history.of_ids(connection, key.id, kind, test_result_ids)
+        )
+
+
+class Reservation:
+    """Tests held for one evaluation in one month; `held` is what has not been spent."""
+
+    def __init__(
+        self,
+        do: Callable[[Callable[[Connection], None]], Any],
+        key_id: int,
+        period: str,
+        tests: int,
+    ) -> None:
+        self._do = do
+        self.key_id = key_id
+        self.period = period
+        self.held = tests
+
+    async def release(self) -> None:
+        """Give back what was not spent."""
+        held, self.held = self.held, 0
+        await self._do(lambda connection: usage.release(connection, self.key_id, self.period, held))

@@ -1,0 +1,51 @@
+"""The calls that evaluate nothing: ping, version, the key, its quota and its groups."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
+
+from engine.job import Clock
+from jobs.evaluator.groups import CaseSet
+from jobs.serve.bodies import (
+    MonthlyQuotaResponse,
+    PingResponse,
+    TestCaseGroupResponse,
+    ValidateApiKeyResponse,
+    VersionResponse,
+)
+from jobs.serve.config import ServeConfig
+from jobs.serve.guarded import Caller, KeyHeader, ledger_of
+from jobs.serve.refusals import documented
+
+
+def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRouter:
+    """The router of these calls."""
+    router = APIRouter()
+
+    @router.get("/ping")
+    async def ping() -> PingResponse:
+        return PingResponse(message="pong", timestamp=datetime.fromtimestamp(clock.now(), UTC))
+
+    @router.get("/version")
+    async def version() -> VersionResponse:
+        return VersionResponse(version=config.answers)
+
+    @router.get("/validate_api_key", responses=documented(422))
+    async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:
+        key = await ledger_of(request).key(cbl_api_key)
+        return ValidateApiKeyResponse(valid=key is not None)
+
+    @router.get("/monthly_quota", responses=documented(401, 422))
+    async def monthly_quota(request: Request, key: Caller) -> MonthlyQuotaResponse:
+        used = await ledger_of(request).used(key)
+        return MonthlyQuotaResponse(generated_tests=used, alloted_test_generations=key.allotment)
+
+    @router.get("/test_case_groups", responses=documented(401, 422))
+    async def test_case_groups(key: Caller) -> list[TestCaseGroupResponse]:
+        return [
+            TestCaseGroupResponse(name=name, description=cases.group(name).description)
+            for name in cases.names
+            if key.may_use(name)
+        ]
+
+    return router

@@ -1,0 +1,90 @@
+"""Refusals in the contract's shapes, and the handlers that make them of whatever was raised."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from jobs.serve.bodies import HTTPValidationError, RefusalResponse
+
+_NAMES = {
+    401: "unauthorized",
+    403: "quota_exceeded",
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "request_too_large",
+    429: "too_many_requests",
+    500: "internal_server_error",
+    503: "service_unavailable",
+}
+
+
+class Refused(Exception):
+    """A request that gets no answer; `message` goes to the caller, so it holds nothing of others."""
+
+    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+def refusal(status: int, message: str, *, retry_after_s: int | None = None) -> Response:
+    """The response that tells why there is no answer."""
+    headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
+    detail = {"error": _NAMES.get(status, "error"), "message": message}
+    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: which refusals it knows."""
+    return {
+        status: {"model": HTTPValidationError if status == 422 else RefusalResponse}
+        for status in statuses
+    }
+
+
+def install_handlers(app: FastAPI) -> None:
+    """Have every refusal of the app answered in the contract's shapes."""
+
+    @app.exception_handler(Refused)
+    async def refused(_request: Request, error: Refused) -> Response:
+        return refusal(error.status, error.message, retry_after_s=error.retry_after_s)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+        # Place and rule alone: what was sent may be NaN or half a character, which no JSON can hold.
+        detail = [
+            {"loc": list(found["loc"]), "msg": found["msg"], "type": found["type"]}
+            for found in error.errors()
+        ]
+        return _invalid(detail)
+
+    @app.exception_handler(HTTPException)
+    async def http(_request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:
+            # A body that is no text, or nested too deep: to the contract a mistake like any other.
+            message = "the body cannot be read as JSON"
+            return _invalid([{"loc": ["body"], "msg": message, "type": "json_invalid"}])
+        response = refusal(error.status_code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _invalid(detail: list[dict[str, Any]]) -> Response:
+    text = HTTPValidationError.model_validate({"detail": detail}).model_dump()
+    return JSONResponse(_storable(text), status_code=422)
+
+
+def _storable(value: Any) -> Any:
+    """The value with text that UTF-8 can carry: a key of the request's body may hold anything."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value
