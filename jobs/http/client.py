@@ -72,6 +72,9 @@ def parse_base_url(text: str) -> httpx.URL:
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("write a whole http or https URL, such as https://api.example.com/v1")
+    labels = url.raw_host.removesuffix(b".").split(b".")
+    if len(url.raw_host) > 253 or not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("the host of a URL has parts of 1 to 63 characters, 253 in all")
     if url.userinfo:
         raise ValueError("a URL here holds no user name or password; use a key reference")
     if url.port is not None and not 0 < url.port < 65536:
@@ -245,6 +248,11 @@ class HttpClient:
         # The transport calls every lost connection a ConnectTimeout: only its cause tells them apart.
         sent = not isinstance(cause, _NEVER_SENT)
         what = "the connection failed" if sent else "no connection could be made"
+        if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+            what = (
+                "the server's certificate is not trusted; if its authority is your own, name that"
+                " authority's file in SSL_CERT_FILE"
+            )
         if isinstance(error, httpx.TimeoutException) and isinstance(cause, TimeoutError):
             what = "the server was silent for too long" if sent else "connecting took too long"
         text = plain(f"{type(cause).__name__}: {cause}", self._redact)

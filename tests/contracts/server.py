@@ -13,6 +13,7 @@ In a process of its own: `python -m tests.contracts.server --port 0 --port-file 
 import argparse
 import asyncio
 import signal
+import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -230,17 +231,20 @@ class ContractServer(Controls):
     `behaviour` sets fields of Behaviour: `ContractServer(version="1.0.11", allotted=100)`.
     """
 
-    def __init__(self, *, port: int = 0, **behaviour: Any) -> None:
+    def __init__(
+        self, *, port: int = 0, tls: ssl.SSLContext | None = None, **behaviour: Any
+    ) -> None:
         self.state = ServerState()
         self.state.control("configure", behaviour)
         self._wanted_port = port
+        self._tls = tls
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
     @property
     def url(self) -> str:
         """The base URL, without /v1 and without a last slash."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     @property
     def requests(self) -> list[Received]:
@@ -263,7 +267,9 @@ class ContractServer(Controls):
         server = web.Server(Handler(self.state), request_factory=_request, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.2)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._wanted_port, backlog=1024)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self._wanted_port, backlog=1024, ssl_context=self._tls
+        )
         await site.start()
         self.port = self._runner.addresses[0][1]
         return self

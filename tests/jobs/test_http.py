@@ -232,6 +232,10 @@ def test_a_base_url_has_one_form(text: str, expected: str) -> None:
         "http://u:p@h/",
         "http://h/?a=b",
         "http://h:99999999/",
+        f"http://{'a' * 64}.example",
+        f"http://{'a.' * 130}example",
+        "http://a..example",
+        "http://.",
     ],
 )
 def test_what_is_no_base_url_is_refused(text: str) -> None:
