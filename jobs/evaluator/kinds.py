@@ -1,6 +1,6 @@
 """The job kinds of the self-hosted evaluator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.families import kinship
-from jobs.evaluator.groups import Case, CaseSet
+from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Finding, Judgement
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.scoring import read_scale
@@ -43,11 +43,12 @@ _THRESHOLDS = NumberAxis(name="thresholds", field="threshold", minimum=0.0, maxi
 class Bench:
     """What all evaluations of one service share.
 
-    `judge_model` is the model that judges, if one does; `provenance` goes into every answer.
+    `cases_of` gives the cases of a group, `judge_model` is the model that judges, if one does;
+    `provenance` goes into every answer.
     """
 
     settings: LocalSettings
-    cases: CaseSet
+    cases_of: Callable[[str], Sequence[Case]]
     judge: Judge
     judge_model: str | None
     asker: Asker
@@ -67,7 +68,7 @@ class _Evaluation(JobKind):
 
     def _size(self, labels: Mapping[str, Any]) -> int:
         """How many cases the group has; raises UsageError for a group that does not exist."""
-        return len(self._bench.cases.group(labels["group"]).cases)
+        return len(self._bench.cases_of(labels["group"]))
 
     def _warning(self, job: Job) -> str | None:
         judge = self._bench.judge_model
@@ -81,9 +82,12 @@ class _Evaluation(JobKind):
         path: tuple[int, ...],
         messages: Sequence[Message],
     ) -> Reply:
+        prompt = job.parameters["prompt"]
+        # A fine-tuned model may be asked as it is, without any.
+        system = () if prompt is None else (Message(Role.SYSTEM, prompt),)
         question = Question(
             model=job.parameters["model"],
-            messages=(Message(Role.SYSTEM, job.parameters["prompt"]), *messages),
+            messages=(*system, *messages),
             seed=self._seed(job, case, path, Purpose.TARGET),
         )
         return await self._bench.asker.ask(question, context)
@@ -173,7 +177,7 @@ class SingleTurn(_Evaluation):
 
         async with bench.asker.turn():
             layers = await evaluate(
-                bench.cases.group(parameters["group"]).cases,
+                bench.cases_of(parameters["group"]),
                 judge,
                 ask,
                 Layers(
@@ -258,7 +262,7 @@ class MultiTurn(_Evaluation):
 
         async with bench.asker.turn():
             conversations = await converse(
-                bench.cases.group(parameters["group"]).cases,
+                bench.cases_of(parameters["group"]),
                 Voices(
                     ask=ask,
                     flags=flags,

@@ -1,7 +1,7 @@
 """`service: {kind: local}`: evaluations in this process, on the user's own models."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from jobs.evaluator import mutators
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.families import family, kinship
-from jobs.evaluator.groups import CaseSet
+from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
@@ -40,7 +40,7 @@ class LocalEvaluator(Service):
         self, settings: LocalSettings, clock: Clock, *, target: Target | None = None
     ) -> None:
         super().__init__(settings, clock)
-        self._target = self._settled_target() if target is None else target
+        self._target = target_of(settings, clock) if target is None else target
         self._cases = CaseSet(settings.cases)
         self._stack = AsyncExitStack()
         self._judge_chat: ChatTarget | None = None
@@ -76,17 +76,26 @@ class LocalEvaluator(Service):
         return "" if endpoint is None else endpoint.api_key or ""
 
     def kinds(self) -> Sequence[JobKind]:
+        return self.kinds_on(self._target, self._asker, self._cases_of)
+
+    def kinds_on(
+        self, target: Target, asker: Asker, cases_of: Callable[[str], Sequence[Case]]
+    ) -> Sequence[JobKind]:
+        """The kinds on another target and other cases, under this evaluator's judge and attacker."""
         bench = Bench(
             settings=self.settings,
-            cases=self._cases,
+            cases_of=cases_of,
             judge=self._judge,
             judge_model=self._judge_model,
-            asker=self._asker,
+            asker=asker,
             attacker=self._attacker,
-            provenance=self._provenance,
+            provenance={**self._provenance, "target": target.identity},
         )
-        only = self._target.name if isinstance(self._target, LocalModel) else None
+        only = target.name if isinstance(target, LocalModel) else None
         return [kind(bench) for kind in kinds_of(only)]
+
+    def _cases_of(self, group: str) -> Sequence[Case]:
+        return self._cases.group(group).cases
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -151,7 +160,7 @@ class LocalEvaluator(Service):
         if not isinstance(settings, RubricJudgeSettings):
             return RulesJudge()
         self._judge_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
-        asker = _asker_of(self._judge_chat, "judge")
+        asker = asker_of(self._judge_chat, "judge")
         return RubricJudge(asker, settings.model, self._judge_chat.identity)
 
     def _settled_attacker(self) -> Attacker | None:
@@ -159,30 +168,31 @@ class LocalEvaluator(Service):
         if settings is None:
             return None
         self._attacker_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
-        asker = _asker_of(self._attacker_chat, "attacker")
+        asker = asker_of(self._attacker_chat, "attacker")
         return Attacker(asker, settings.model, self._attacker_chat.identity)
-
-    def _settled_target(self) -> Target:
-        settings = self.settings
-        if settings.endpoint is not None:
-            return ChatTarget(settings.endpoint, settings.generation, self.clock)
-        path = None if settings.model_path is None else Path(settings.model_path)
-        return LocalModel(settings.generation, self.clock, path, context=settings.context)
 
     @cached_property
     def _asker(self) -> Asker:
         """One for all kinds: they share the target's limits."""
-        if isinstance(self._target, ChatTarget):
-            return _asker_of(self._target, "target")
-        here = self._target.slots if isinstance(self._target, LocalModel) else _CALLS_AT_ONCE
-        return Asker(self._target, max_in_flight=here)
+        return asker_of(self._target)
 
 
-def _asker_of(chat: ChatTarget, role: str) -> Asker:
+def target_of(settings: LocalSettings, clock: Clock) -> Target:
+    """The target that the settings name."""
+    if settings.endpoint is not None:
+        return ChatTarget(settings.endpoint, settings.generation, clock)
+    path = None if settings.model_path is None else Path(settings.model_path)
+    return LocalModel(settings.generation, clock, path, context=settings.context)
+
+
+def asker_of(target: Target, role: str = "target") -> Asker:
     """Within the limits of the endpoint; roles that share an endpoint and a key share its rate."""
-    endpoint = chat.endpoint
+    if not isinstance(target, ChatTarget):
+        here = target.slots if isinstance(target, LocalModel) else _CALLS_AT_ONCE
+        return Asker(target, max_in_flight=here)
+    endpoint = target.endpoint
     return Asker(
-        chat,
+        target,
         role=role,
         max_in_flight=endpoint.max_in_flight,
         limit=f"target:{endpoint.base_url}:{endpoint.api_key or ''}",

@@ -4,16 +4,23 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from engine.job import Clock
-from jobs.evaluator.groups import CaseSet
 from jobs.serve.config import ServeConfig
+from jobs.serve.edge import Edge
+from jobs.serve.evaluation_calls import EvaluationCalls
+from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
+from jobs.serve.metrics import Metrics, metrics_router
 from jobs.serve.model_health import model_health_router
+from jobs.serve.offers import Offers
 from jobs.serve.questions import questions_router
 from jobs.serve.refusals import install_handlers
 
 
-def create_app(config: ServeConfig, ledger: Ledger, clock: Clock) -> FastAPI:
-    """The application over an open ledger."""
+def create_app(
+    config: ServeConfig, ledger: Ledger, offers: Offers, evaluations: Evaluations, clock: Clock
+) -> FastAPI:
+    """The application over an open ledger and open models."""
+    metrics = Metrics(evaluations)
     app = FastAPI(
         title="Nightsweep",
         version=config.answers,
@@ -25,10 +32,13 @@ def create_app(config: ServeConfig, ledger: Ledger, clock: Clock) -> FastAPI:
     app.state.ledger = ledger
     install_handlers(app)
     calls = APIRouter()
-    calls.include_router(questions_router(config, CaseSet(config.cases), clock))
+    calls.include_router(questions_router(config, offers.cases, clock))
+    calls.include_router(EvaluationCalls(config, offers.cases, ledger, evaluations).router)
     app.include_router(calls)
     app.include_router(calls, prefix="/v1")
     app.include_router(model_health_router(config, clock))
+    app.include_router(metrics_router(metrics))
+    app.add_middleware(Edge, limits=config.limits, clock=clock, metrics=metrics)
     return app
 
 

@@ -30,8 +30,10 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
             f"{', '.join(missing)} is not installed: run `pip install 'nightsweep[serve]'`"
         )
     from jobs.serve.config import read_config
+    from jobs.serve.logs import log_to_stderr
     from jobs.serve.server import serve as serve_
 
+    log_to_stderr()
     anyio.run(serve_, read_config(config), SystemClock(), _say)
 
 

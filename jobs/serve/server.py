@@ -3,7 +3,9 @@
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
 
 import anyio
 import uvicorn
@@ -11,20 +13,37 @@ import uvicorn
 from engine.job import Clock, UsageError
 from jobs.serve.app import create_app
 from jobs.serve.config import Listen, ServeConfig
+from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
+from jobs.serve.offers import Offers
 
 _BACKLOG = 2048
 _CLOSING_S = 5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A service that listens: its base URL, and what it evaluates."""
+
+    url: str
+    evaluations: Evaluations
+
+
 @asynccontextmanager
-async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[str]:
-    """The service until the end of the block; gives its base URL once it listens."""
+async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[Started]:
+    """The service until the end of the block, which is entered once it listens.
+
+    Raises UsageError for what stands in the way: an address in use, a ledger, a model, a group.
+    """
+    offers = Offers(config, clock)
+    ledger = Ledger(Path(config.ledger), clock, history_days=config.history_days)
     with _listening(config.listen) as listener:
-        async with Ledger(Path(config.ledger), clock, history_days=config.history_days) as ledger:
+        async with ledger, offers:
+            evaluations = Evaluations(config, ledger, offers, clock)
+            app = create_app(config, ledger, offers, evaluations, clock)
             server = _Server(
                 uvicorn.Config(
-                    create_app(config, ledger, clock),
+                    app,
                     lifespan="off",
                     ws="none",
                     http="h11",
@@ -38,16 +57,30 @@ async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[str]:
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, [listener], name="server")
                 try:
-                    yield _url(listener)
+                    yield Started(url=_url(listener), evaluations=evaluations)
                 finally:
+                    evaluations.stop()
                     server.should_exit = True
 
 
 async def serve(config: ServeConfig, clock: Clock, ready: Callable[[str], None]) -> None:
-    """Serve until a signal says that it is enough."""
-    async with running(config, clock) as url:
-        ready(url)
-        await anyio.sleep_forever()
+    """Serve until SIGTERM or SIGINT; `ready` is told the base URL once there is one.
+
+    The first signal ends what waits in line and gives what runs `limits.grace_s`; the second ends it.
+    """
+    with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+        async with running(config, clock) as started:
+            ready(started.url)
+            await anext(signals)
+            async with anyio.create_task_group() as group:
+                group.start_soon(_cut_short, signals, group.cancel_scope, name="second signal")
+                await started.evaluations.drain(config.limits.grace_s)
+                group.cancel_scope.cancel()
+
+
+async def _cut_short(signals: AsyncIterator[Signals], scope: anyio.CancelScope) -> None:
+    await anext(signals)
+    scope.cancel()
 
 
 class _Server(uvicorn.Server):
@@ -60,11 +93,8 @@ class _Server(uvicorn.Server):
 @contextmanager
 def _listening(listen: Listen) -> Iterator[socket.socket]:
     try:
-        found = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, _, _, _, address = found[0]
-        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        [found, *_] = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)
+        listener = socket.create_server(found[4][:2], family=found[0], backlog=_BACKLOG)
     except OSError as error:
         raise UsageError(
             f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; choose another"

@@ -127,9 +127,9 @@ def service(
         file = write_config(folder, models.base_url, changes)
         config = read_config(file)
         key = make_key(config, "tester", allotment=allotment)
-        with portal.wrap_async_context_manager(running(config, SystemClock())) as base_url:
+        with portal.wrap_async_context_manager(running(config, SystemClock())) as started:
             yield Running(
-                base_url=base_url, key=key, config_file=file, config=config, models=models
+                base_url=started.url, key=key, config_file=file, config=config, models=models
             )
 
 

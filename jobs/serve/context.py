@@ -1,0 +1,49 @@
+"""What the service lends to a running evaluation, on top of the ledger."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from engine.job import Clock
+from jobs.chat.target import Role, digest
+from jobs.serve.ledger import Ledger
+from jobs.serve.ledger.service import Reservation
+
+
+class EvaluationContext:
+    """A JobContext: rates that outlast the process, and replies that are paid for once in a scope.
+
+    A reply that is the first of a test case spends one of the reservation.
+    """
+
+    def __init__(self, ledger: Ledger, clock: Clock, scope: str, reservation: Reservation) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._scope = scope
+        self._reservation = reservation
+
+    @property
+    def clock(self) -> Clock:
+        return self._clock
+
+    async def permit(self, name: str, *, rate_per_min: int) -> None:
+        take = self._ledger.take_permit
+        while (at := await take(name, rate_per_min=rate_per_min)) > self._clock.now():
+            await self._clock.sleep(at - self._clock.now())
+
+    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+        found = digest(key)
+        kept = await self._ledger.kept(self._scope, found)
+        if kept is not None:
+            return kept
+        response = await call()
+        spends = self._reservation if _begins_a_test(key) else None
+        await self._ledger.keep(self._scope, found, response, spends)
+        return response
+
+
+def _begins_a_test(key: Mapping[str, Any]) -> bool:
+    """Whether a call asks the target its first question: later ones go on with a conversation."""
+    if key.get("call") != "target":
+        return False
+    asked = [message for message in key["messages"] if message["role"] == Role.USER]
+    return len(asked) == 1

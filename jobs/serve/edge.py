@@ -1,0 +1,129 @@
+"""The outermost layer: bodies read under a cap, crashes told as such, every request logged once."""
+
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import anyio
+
+from engine.job import Clock
+from jobs.serve.config import Limits
+from jobs.serve.metrics import Metrics
+from jobs.serve.refusals import Refused, refusal
+
+logger = logging.getLogger(__name__)
+
+_UNKNOWN = "(unknown)"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Edge:
+    """ASGI middleware. The log has the path's template, never the path: anything may stand there."""
+
+    def __init__(self, app: Application, *, limits: Limits, clock: Clock, metrics: Metrics) -> None:
+        self._app = app
+        self._limits = limits
+        self._clock = clock
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = self._clock.now()
+        scope.setdefault("state", {})
+        status = 0
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._handled(scope, receive, noted)
+        except Exception as error:
+            # What was raised may hold what was sent: its kind and its places say enough.
+            logger.error("a request crashed", extra={"error": list(_places(error))})
+            if not status:
+                response = refusal(500, "the service failed; its log says where")
+                await response(scope, receive, noted)
+        finally:
+            self._note(scope, status, self._clock.now() - began)
+
+    async def _handled(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._body(scope, receive)
+        except Refused as error:
+            response = refusal(error.status, error.message)
+            response.headers["connection"] = "close"
+            await response(scope, receive, send)
+            return
+        if body is not None:
+            await self._app(scope, _replayed(body, receive), send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None if the client hung up over it; raises Refused over the limits."""
+        most = self._limits.request_bytes
+        too_large = Refused(413, f"the request is larger than {most} bytes")
+        for name, value in scope["headers"]:
+            if name == b"content-length" and value.isdigit() and int(value[:20]) > most:
+                raise too_large
+        content = bytearray()
+        with anyio.move_on_after(self._limits.request_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return None
+                content += message.get("body", b"")
+                if len(content) > most:
+                    raise too_large
+                if not message.get("more_body", False):
+                    return bytes(content)
+        raise Refused(408, f"the request was not whole within {self._limits.request_s:g} s")
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else _UNKNOWN
+        path = getattr(scope.get("route"), "path", _UNKNOWN)
+        self._metrics.answered(method, path, status, seconds)
+        logger.info(
+            "request",
+            extra={
+                "method": method,
+                "path": path,
+                "status": status,
+                "duration_ms": round(seconds * 1000, 1),
+                "key": scope["state"].get("key_name"),
+            },
+        )
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Gives the body that was read, and then what comes of the connection."""
+    is_given = False
+
+    async def replay() -> Message:
+        nonlocal is_given
+        if is_given:
+            return await receive()
+        is_given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _places(error: BaseException) -> Iterator[str]:
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _places(part)
+        return
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
+    yield f"{type(error).__name__} at {where}"

@@ -1,0 +1,173 @@
+"""The calls that evaluate: system prompts and fine-tuned models, anew or over earlier results."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from jobs.evaluator.groups import Case, CaseSet
+from jobs.serve import bodies
+from jobs.serve.config import ServeConfig
+from jobs.serve.evaluations import Evaluations, Wanted, unless_gone
+from jobs.serve.guarded import Caller
+from jobs.serve.ledger import Key, Ledger, Past
+from jobs.serve.refusals import Refused, documented
+
+SINGLE_TURN = "single_turn"
+MULTI_TURN = "multi_turn"
+_CLIENT_CLOSED_REQUEST = 499
+
+OpenAiHeader = Annotated[str, Header(alias="openai-api-key")]
+_REFUSALS = documented(401, 403, 404, 413, 422, 429, 500, 503)
+_SYSTEM_PROMPT = {
+    "singleturn_evaluate_system_prompt": bodies.SingleTurnEvaluateSystemPromptRequest,
+    "multiturn_evaluate_system_prompt": bodies.MultiTurnEvaluateSystemPromptRequest,
+    "singleturn_rerun_system_prompt": bodies.SingleTurnRerunSystemPromptRequest,
+    "multiturn_rerun_system_prompt": bodies.MultiTurnRerunSystemPromptRequest,
+}
+_FINETUNE = {
+    "singleturn_evaluate_openai_finetune": bodies.SingleTurnEvaluateOpenAiFinetuneRequest,
+    "multiturn_evaluate_openai_finetune": bodies.MultiTurnEvaluateOpenAiFinetuneRequest,
+    "singleturn_rerun_openai_finetune": bodies.SingleTurnRerunOpenAiFinetuneRequest,
+    "multiturn_rerun_openai_finetune": bodies.MultiTurnRerunOpenAiFinetuneRequest,
+}
+
+
+class EvaluationCalls:
+    """The router of these calls over one service."""
+
+    def __init__(
+        self, config: ServeConfig, cases: CaseSet, ledger: Ledger, evaluations: Evaluations
+    ) -> None:
+        self._cases = cases
+        self._ledger = ledger
+        self._evaluations = evaluations
+        self._is_flat = config.answers == "1.0.11"
+        self.router = APIRouter()
+        for name, body in _SYSTEM_PROMPT.items():
+            self._add(name, self._of_system_prompt(name, body))
+        for name, body in _FINETUNE.items():
+            self._add(name, self._of_finetune(name, body))
+        self._add_history("singleturn_evaluations", SINGLE_TURN)
+        self._add_history("multiturn_evaluations", MULTI_TURN)
+
+    def _add(self, name: str, endpoint: Any) -> None:
+        self.router.add_api_route(
+            f"/{name}",
+            endpoint,
+            methods=["POST"],
+            response_model=self._answer(_kind(name)),
+            responses=_REFUSALS,
+        )
+
+    def _answer(self, kind: str) -> type[Any]:
+        if kind == SINGLE_TURN:
+            return bodies.SingleTurnFlatResponse if self._is_flat else bodies.SingleTurnResponse
+        return bodies.MultiTurnFlatResponse if self._is_flat else bodies.MultiTurnResponse
+
+    def _of_system_prompt(self, name: str, model: type[Any]) -> Any:
+        async def endpoint(request: Request, key: Caller, body: Any) -> Response:
+            return await self._answered(request, key, _kind(name), body, None)
+
+        endpoint.__annotations__["body"] = model
+        return endpoint
+
+    def _of_finetune(self, name: str, model: type[Any]) -> Any:
+        async def endpoint(
+            request: Request, key: Caller, openai_api_key: OpenAiHeader, body: Any
+        ) -> Response:
+            return await self._answered(request, key, _kind(name), body, openai_api_key)
+
+        endpoint.__annotations__["body"] = model
+        return endpoint
+
+    def _add_history(self, name: str, kind: str) -> None:
+        @self.router.get(f"/{name}", responses=documented(401, 422))
+        async def earlier(
+            key: Caller,
+            limit: Annotated[int, Query(ge=1, le=100)] = 50,
+            offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+        ) -> list[bodies.EvaluationResultSummaryResponse]:
+            found = await self._ledger.page(key, kind, limit=limit, offset=offset)
+            return [_summary(past) for past in found]
+
+    async def _answered(
+        self, request: Request, key: Key, kind: str, body: Any, openai_key: str | None
+    ) -> Response:
+        async def work() -> bytes:
+            wanted = Wanted(
+                kind=kind,
+                model=body.openrouter_model_name if openai_key is None else body.model_name,
+                prompt=body.system_prompt if openai_key is None else None,
+                cases=await self._chosen(key, kind, body),
+                parameters=body.model_dump(
+                    include={"threshold", "variations", "maximum_iteration_layers", "max_turns"}
+                ),
+                openai_key=openai_key,
+            )
+            return await self._evaluations.answer(key, wanted)
+
+        answer = await unless_gone(request.receive, work)
+        if answer is None:
+            # Nobody is there to read it: for the log alone.
+            return Response(status_code=_CLIENT_CLOSED_REQUEST)
+        return Response(answer, media_type="application/json")
+
+    async def _chosen(self, key: Key, kind: str, body: Any) -> Sequence[Case]:
+        """The cases that a request means; raises Refused (404) for what the key does not have."""
+        groups: list[str] | None = getattr(body, "test_case_groups", None)
+        if groups is not None:
+            unknown = [name for name in groups if not self._may_use(key, name)]
+            if unknown:
+                raise Refused(404, f"there is no test case group {', '.join(unknown):.200}")
+            return [case for name in groups for case in self._cases.group(name).cases]
+        ids: list[int] | None = body.test_result_ids
+        if ids is not None:
+            past = await self._ledger.of_ids(key, kind, ids)
+            missing = sorted(set(ids) - {one.test_result_id for one in past})
+        else:
+            past = await self._ledger.of_evaluation(key, kind, body.evaluation_id)
+            missing = [] if past else [body.evaluation_id]
+        if missing:
+            raise Refused(404, f"there is no earlier result {', '.join(map(str, missing)):.200}")
+        return self._again(key, kind, past)
+
+    def _again(self, key: Key, kind: str, past: Sequence[Past]) -> Sequence[Case]:
+        """The cases of earlier results, each with what was asked then; none twice."""
+        by_id = {
+            case.id: case
+            for name in self._cases.names
+            if key.may_use(name)
+            for case in self._cases.group(name).cases
+        }
+        chosen: dict[tuple[str, str], Case] = {}
+        for one in past:
+            if one.case_id not in by_id:
+                raise Refused(404, f"the test case {one.case_id} is no longer there")
+            case = by_id[one.case_id]
+            if kind == SINGLE_TURN:
+                # A variation is asked again as it was; a conversation opens as its case says.
+                case = case.model_copy(update={"user_input": one.user_input})
+            chosen[case.id, case.user_input] = case
+        return list(chosen.values())
+
+    def _may_use(self, key: Key, name: str) -> bool:
+        return name in self._cases.names and key.may_use(name)
+
+
+def _kind(name: str) -> str:
+    return SINGLE_TURN if name.startswith("singleturn") else MULTI_TURN
+
+
+def _summary(past: Past) -> bodies.EvaluationResultSummaryResponse:
+    return bodies.EvaluationResultSummaryResponse(
+        test_result_id=past.test_result_id,
+        evaluation_id=past.evaluation_id,
+        test_case_id=past.test_case_id,
+        initial_user_input=past.user_input,
+        passed=past.passed,
+        score=past.score,
+        model_response=past.model_response,
+        created_at=datetime.fromtimestamp(past.created_at, UTC),
+    )

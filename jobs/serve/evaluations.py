@@ -1,0 +1,269 @@
+"""One evaluation from its request to its answer: quota, a place, the evaluator, the history."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from secrets import token_hex
+from typing import Any
+
+import anyio
+
+from engine.job import (
+    Answer,
+    Clock,
+    Job,
+    JobError,
+    JobKind,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    Transient,
+    Unauthorized,
+)
+from jobs.chat.target import digest
+from jobs.evaluator.groups import Case
+from jobs.serve.admission import Admission, Full
+from jobs.serve.answers import history_rows, shaped
+from jobs.serve.config import ServeConfig
+from jobs.serve.context import EvaluationContext
+from jobs.serve.ledger import Key, Ledger
+from jobs.serve.ledger.service import Reservation
+from jobs.serve.offers import Offered, Offers
+from jobs.serve.refusals import Refused
+
+logger = logging.getLogger(__name__)
+
+_BACKOFF_S = 1.0
+_BACKOFF_MAX_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a request asks for. `parameters` are the evaluation's own, without model and prompt.
+
+    `openai_key` is the caller's, for a fine-tuned model; without one the model is one on offer.
+    """
+
+    kind: str
+    model: str
+    prompt: str | None
+    cases: Sequence[Case]
+    parameters: Mapping[str, Any]
+    openai_key: str | None = field(default=None, repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Equal for requests that ask for the same; the caller's key is no part of it."""
+        asked = [[case.id, case.user_input] for case in self.cases]
+        finetuned = self.openai_key is not None
+        return digest([self.kind, self.model, self.prompt, asked, self.parameters, finetuned])
+
+
+@dataclass(slots=True, eq=False)
+class _UnderWay:
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    has_begun: bool = False
+
+
+class Evaluations:
+    """Runs what is asked for, within the limits of the configuration."""
+
+    def __init__(self, config: ServeConfig, ledger: Ledger, offers: Offers, clock: Clock) -> None:
+        limits = config.limits
+        self._config = config
+        self._ledger = ledger
+        self._offers = offers
+        self._clock = clock
+        self.admission = Admission(
+            at_once=limits.evaluations, per_key=limits.evaluations_per_key, queue=limits.queue
+        )
+        self.tests = 0
+        self._scopes: set[str] = set()
+        self._under_way: set[_UnderWay] = set()
+        self._idle = anyio.Event()
+        self._is_draining = False
+
+    async def drain(self, grace_s: float) -> None:
+        """Take on nothing more, send away who waits in line, and give what runs its grace."""
+        self._is_draining = True
+        for each in self._under_way:
+            if not each.has_begun:
+                each.scope.cancel()
+        if self._under_way:
+            await self._clock.wait(self._idle, self._clock.now() + grace_s)
+
+    def stop(self) -> None:
+        """Break off what still runs; what it has paid for is kept."""
+        self._is_draining = True
+        for each in self._under_way:
+            each.scope.cancel()
+
+    async def answer(self, key: Key, wanted: Wanted) -> bytes:
+        """The body of the answer; raises Refused where there is none."""
+        if self._is_draining:
+            raise self._closing()
+        me = _UnderWay()
+        self._under_way.add(me)
+        try:
+            with me.scope:
+                return await self._answered(key, wanted, me)
+            raise self._closing()
+        finally:
+            self._under_way.discard(me)
+            if self._is_draining and not self._under_way:
+                self._idle.set()
+
+    async def _answered(self, key: Key, wanted: Wanted, me: _UnderWay) -> bytes:
+        async with self._offered(wanted) as offered:
+            kind = self._offers.kind(wanted.kind, offered, wanted.cases)
+            parameters = {
+                **wanted.parameters,
+                "model": offered.model,
+                "prompt": wanted.prompt,
+                "group": "",
+            }
+            tests = kind.expected_tests(parameters)
+            assert tests is not None, "the evaluator always knows"
+            async with self._reserved(key, tests) as reservation:
+                try:
+                    async with self.admission.place(key.id), self._scope(key, wanted) as scope:
+                        me.has_begun = True
+                        context = EvaluationContext(self._ledger, self._clock, scope, reservation)
+                        answer = await self._evaluated(kind, parameters, context, wanted)
+                        return await self._finished(key, wanted, answer, scope)
+                except Full:
+                    raise self._busy() from None
+
+    async def _finished(self, key: Key, wanted: Wanted, answer: Answer, scope: str) -> bytes:
+        body, document = shaped(answer, self._config.answers)
+        evaluation_id = document["evaluation_id"]
+        await self._ledger.finish(
+            key, wanted.kind, evaluation_id, history_rows(document), scope=scope
+        )
+        self.tests += answer.measurement.tests
+        return body
+
+    @asynccontextmanager
+    async def _offered(self, wanted: Wanted) -> AsyncIterator[Offered]:
+        if wanted.openai_key is None:
+            offered = self._offers.find(wanted.model)
+            if offered is None:
+                raise Refused(404, f"the model {wanted.model!r:.200} is not offered here")
+            yield offered
+            return
+        if self._config.openai is None:
+            raise Refused(404, "fine-tuned models are not evaluated here")
+        async with self._offers.finetuned(wanted.model, wanted.openai_key) as offered:
+            yield offered
+
+    @asynccontextmanager
+    async def _reserved(self, key: Key, tests: int) -> AsyncIterator[Reservation]:
+        reservation = await self._ledger.reserve(key, tests)
+        if reservation is None:
+            raise Refused(
+                403,
+                f"this evaluation may come to {tests} test cases, more than is left of the monthly"
+                f" allotment of {key.allotment}",
+            )
+        try:
+            yield reservation
+        finally:
+            await reservation.release()
+
+    @asynccontextmanager
+    async def _scope(self, key: Key, wanted: Wanted) -> AsyncIterator[str]:
+        """Where the replies of this evaluation are kept until it has its answer.
+
+        Whoever asks again after a crash or a hang-up finds them. Of two that ask for the same at the
+        same time each has its own: they are two measurements.
+        """
+        number = 0
+        while (scope := f"{key.id}:{wanted.digest}:{number}") in self._scopes:
+            number += 1
+        self._scopes.add(scope)
+        try:
+            yield scope
+        finally:
+            self._scopes.discard(scope)
+
+    async def _evaluated(
+        self,
+        kind: JobKind,
+        parameters: Mapping[str, Any],
+        context: EvaluationContext,
+        wanted: Wanted,
+    ) -> Answer:
+        limits = self._config.limits
+        with anyio.move_on_after(limits.evaluation_s):
+            for attempt in range(1, limits.attempts + 1):
+                job = Job(
+                    id=0,
+                    key=token_hex(32),
+                    run="serve",
+                    parameters=parameters,
+                    labels=parameters,
+                    # The contract has no repeats: equal requests draw equally, like repeat 0 in process.
+                    repeat=0,
+                    attempt=attempt,
+                )
+                try:
+                    return await kind.run(job, context)
+                except JobError as error:
+                    if attempt == limits.attempts or not isinstance(error, Transient | RateLimited):
+                        raise self._refusal(error, wanted) from None
+                    wait_s = error.retry_after_s or _BACKOFF_S * 2 ** (attempt - 1)
+                await self._clock.sleep(min(wait_s, _BACKOFF_MAX_S))
+        raise Refused(500, f"the evaluation took longer than {limits.evaluation_s:g} s")
+
+    def _refusal(self, error: JobError, wanted: Wanted) -> Refused:
+        """What a model's error is to the caller: their own key's fault, or this service's trouble."""
+        told = f"{error.message}: {error.detail}" if error.detail else error.message
+        logger.warning("an evaluation failed: %s", error.message)
+        if isinstance(error, RateLimited):
+            return Refused(429, told, retry_after_s=self._config.limits.retry_after_s)
+        if isinstance(error, Permanent) and error.status == 404:
+            return Refused(404, told)
+        if wanted.openai_key is not None and isinstance(error, Unauthorized):
+            return Refused(401, f"OpenAI refuses the key in the header openai-api-key: {told}")
+        if wanted.openai_key is not None and isinstance(error, QuotaExceeded):
+            return Refused(403, told)
+        return Refused(500, told)
+
+    def _busy(self) -> Refused:
+        return Refused(
+            429,
+            "as many evaluations are running and waiting as this service takes on",
+            retry_after_s=self._config.limits.retry_after_s,
+        )
+
+    def _closing(self) -> Refused:
+        return Refused(
+            503,
+            "this service is being stopped; ask again later: what was paid for is kept",
+            retry_after_s=self._config.limits.retry_after_s,
+        )
+
+
+async def unless_gone(
+    receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[bytes]]
+) -> bytes | None:
+    """What `work` returns or raises; None, and the work cancelled, once the client has hung up."""
+    body: bytes | None = None
+    refused: Refused | None = None
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch, name="hang-up")
+        try:
+            body = await work()
+        except Refused as error:
+            refused = error
+        group.cancel_scope.cancel()
+    if refused is not None:
+        raise refused
+    return body

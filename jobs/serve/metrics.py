@@ -1,0 +1,67 @@
+"""GET /metrics: counts and times for Prometheus; no name of a key, a model or a group is in them."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+from jobs.serve.evaluations import Evaluations
+
+_BUCKETS_S = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 900, 3600)
+
+
+class Metrics:
+    """What one service has done; each has a registry of its own."""
+
+    def __init__(self, evaluations: Evaluations) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "nightsweep_requests",
+            "Requests that were answered.",
+            ("method", "path", "status"),
+            registry=self.registry,
+        )
+        self._seconds = Histogram(
+            "nightsweep_request_seconds",
+            "How long requests took.",
+            ("method", "path"),
+            buckets=_BUCKETS_S,
+            registry=self.registry,
+        )
+        running = Gauge(
+            "nightsweep_evaluations_running",
+            "Evaluations that have a place.",
+            registry=self.registry,
+        )
+        running.set_function(lambda: evaluations.admission.running)
+        waiting = Gauge(
+            "nightsweep_evaluations_waiting", "Evaluations in line.", registry=self.registry
+        )
+        waiting.set_function(lambda: evaluations.admission.waiting)
+        tests = Gauge(
+            "nightsweep_tests_answered",
+            "Test cases in the answers since the start.",
+            registry=self.registry,
+        )
+        tests.set_function(lambda: evaluations.tests)
+
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self._requests.labels(method, path, str(status)).inc()
+        self._seconds.labels(method, path).observe(seconds)
+
+
+def metrics_router(metrics: Metrics) -> APIRouter:
+    """GET /metrics, which is not in the OpenAPI document: it is nothing of the contract's."""
+    router = APIRouter()
+
+    @router.get("/metrics", include_in_schema=False)
+    async def show() -> Response:
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
