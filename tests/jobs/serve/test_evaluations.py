@@ -1,0 +1,329 @@
+"""Evaluations over HTTP: answers, refusals, quota, groups, history and re-runs."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.contracts.contract import contract
+from tests.jobs.chat.server import Asked
+from tests.jobs.serve.running import (
+    COLD_MODEL,
+    GROUP,
+    MODEL,
+    OTHER_GROUP,
+    PROMPT,
+    Running,
+    by_rule,
+    conversation,
+    evaluation,
+    service,
+)
+
+SINGLE = "/singleturn_evaluate_system_prompt"
+MULTI = "/multiturn_evaluate_system_prompt"
+FINETUNE = "/singleturn_evaluate_openai_finetune"
+
+
+@pytest.fixture
+def client(shared_service: Running) -> Iterator[httpx.Client]:
+    with shared_service.client() as opened:
+        yield opened
+
+
+def finetuned(**changes: Any) -> dict[str, Any]:
+    body = evaluation(model_name="ft:acme:mine", **changes)
+    del body["system_prompt"], body["openrouter_model_name"]
+    return body
+
+
+def total(document: dict[str, Any]) -> int:
+    passed, failed = document["total_passed"], document["total_failed"]
+    assert isinstance(passed, int)
+    assert isinstance(failed, int)
+    return passed + failed
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1"])
+@pytest.mark.parametrize(("path", "body"), [(SINGLE, evaluation()), (MULTI, conversation())])
+def test_an_answer_is_the_contract_s_with_what_came_later(
+    client: httpx.Client, prefix: str, path: str, body: dict[str, Any]
+) -> None:
+    answer = client.post(prefix + path, json=body)
+
+    assert answer.status_code == 200
+    document = answer.json()
+    assert contract().answer_problems("POST", path, 200, document) == []
+    assert total(document) == 3
+    assert document["evaluation_id"] > 0
+    every = document.get("results_by_iteration", [document.get("results")])[0]
+    assert len(every) == 3
+    assert all(one["judgement"]["items"] for one in every)
+
+
+def test_several_groups_are_one_evaluation_with_identifiers_of_its_own(
+    client: httpx.Client,
+) -> None:
+    body = evaluation(
+        test_case_groups=[GROUP, OTHER_GROUP],
+        openrouter_model_name=COLD_MODEL,
+        maximum_iteration_layers=1,
+        variations=2,
+    )
+
+    document = client.post(SINGLE, json=body).json()
+
+    first, second = document["results_by_iteration"]
+    assert (len(first), len(second)) == (6, 12)
+    ids = [one["conversation_id"] for one in [*first, *second]]
+    assert ids == list(range(18))
+    assert [one["case"].rpartition("-")[0] for one in first] == [GROUP] * 3 + [OTHER_GROUP] * 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "name"),
+    [
+        ({"openrouter_model_name": "acme/unknown"}, 404, "not_found"),
+        ({"test_case_groups": ["unknown"]}, 404, "not_found"),
+        ({"threshold": 1.01}, 422, None),
+        ({"threshold": "0.5"}, 422, None),
+        ({"variations": 6}, 422, None),
+        ({"variations": True}, 422, None),
+        ({"maximum_iteration_layers": 3}, 422, None),
+        ({"test_case_groups": []}, 422, None),
+        ({"test_case_groups": [GROUP, GROUP]}, 422, None),
+        ({"system_prompt": None}, 422, None),
+    ],
+)
+def test_what_the_contract_does_not_allow_is_refused_in_its_shape(
+    client: httpx.Client, changes: dict[str, Any], status: int, name: str | None
+) -> None:
+    answer = client.post(SINGLE, json=evaluation(**changes))
+
+    assert answer.status_code == status
+    assert contract().answer_problems("POST", SINGLE, status, answer.json()) == []
+    if name is None:
+        [problem] = answer.json()["detail"]
+        assert problem["loc"][:2] == ["body", next(iter(changes))]
+    else:
+        assert answer.json()["detail"]["error"] == name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"threshold": NaN}',
+        b'{"threshold": 1e999, "\\ud800": "\\ud800"}',
+        json.dumps(evaluation(system_prompt="\ud800")).encode(),
+        b"",
+    ],
+)
+def test_a_body_that_no_json_can_hold_is_a_validation_error(
+    client: httpx.Client, body: bytes
+) -> None:
+    answer = client.post(SINGLE, content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 422
+    assert contract().answer_problems("POST", SINGLE, 422, answer.json()) == []
+
+
+def test_whole_numbers_may_be_written_with_a_point(client: httpx.Client) -> None:
+    body = json.dumps(evaluation()).replace('"variations": 1', '"variations": 1.0')
+
+    answer = client.post(SINGLE, content=body, headers={"content-type": "application/json"})
+
+    assert answer.status_code == 200
+
+
+def test_a_wrong_key_is_refused_before_its_body_is_looked_at(shared_service: Running) -> None:
+    with shared_service.client(**{"cbl-api-key": "wrong"}) as client:
+        answer = client.post(SINGLE, json={})
+
+    assert answer.status_code == 401
+
+
+def test_a_group_that_is_not_the_key_s_is_not_found(shared_service: Running) -> None:
+    limited = shared_service.another_key("limited", groups=[OTHER_GROUP])
+
+    with shared_service.client(**{"cbl-api-key": limited}) as client:
+        refused = client.post(SINGLE, json=evaluation())
+        allowed = client.post(SINGLE, json=evaluation(test_case_groups=[OTHER_GROUP]))
+
+    assert (refused.status_code, allowed.status_code) == (404, 200)
+
+
+def test_the_caller_s_key_goes_to_openai_alone_and_without_a_prompt(tmp_path: Path) -> None:
+    secret = "sk-of-the-caller-0815"  # noqa: S105 (made up)
+    with service(tmp_path) as running, running.client() as client:
+        missing = client.post(FINETUNE, json=finetuned())
+        answer = client.post(FINETUNE, json=finetuned(), headers={"openai-api-key": secret})
+
+    assert missing.status_code == 422
+    assert answer.status_code == 200
+    assert {asked.headers["authorization"] for asked in running.models.asked} == {
+        f"Bearer {secret}"
+    }
+    roles = [
+        message["role"] for asked in running.models.asked for message in asked.body["messages"]
+    ]
+    assert set(roles) == {"user"}
+    kept = [file.read_bytes() for file in tmp_path.iterdir() if file.is_file()]
+    assert not any(secret.encode() in content for content in kept)
+
+
+def test_a_key_that_openai_refuses_is_the_caller_s_401(tmp_path: Path) -> None:
+    def refuse(asked: Asked) -> tuple[int, Any]:
+        return 401, {"error": {"message": "Incorrect API key"}}
+
+    with service(tmp_path, refuse) as running, running.client() as client:
+        theirs = client.post(FINETUNE, json=finetuned(), headers={"openai-api-key": "sk-wrong-1"})
+        ours = client.post(SINGLE, json=evaluation())
+        quota = client.get("/monthly_quota").json()
+
+    assert (theirs.status_code, ours.status_code) == (401, 500)
+    assert "openai-api-key" in theirs.json()["detail"]["message"]
+    assert "sk-wrong-1" not in theirs.text
+    assert quota["generated_tests"] == 0
+
+
+def test_a_passing_error_is_met_again_without_asking_twice_what_was_answered(
+    tmp_path: Path,
+) -> None:
+    seen: list[Any] = []
+
+    def shaky(asked: Asked) -> tuple[int, Any]:
+        seen.append(asked.body["messages"][-1]["content"])
+        return (503, {"error": "busy"}) if len(seen) == 2 else by_rule(asked)
+
+    with service(tmp_path, shaky) as running, running.client() as client:
+        answer = client.post(SINGLE, json=evaluation())
+
+    assert answer.status_code == 200
+    assert len(seen) == 4
+    assert len(set(seen)) == 3
+
+
+def test_tests_are_counted_as_generated_and_an_evaluation_that_does_not_fit_is_not_begun(
+    service: Running,
+) -> None:
+    poor = service.another_key("poor", allotment=7)
+    with service.client(**{"cbl-api-key": poor}) as client:
+        first = client.post(SINGLE, json=evaluation())
+        # At most 3 + 3 tests, of which 4 are left.
+        second = client.post(SINGLE, json=evaluation(maximum_iteration_layers=1))
+        asked = len(service.models.asked)
+        third = client.post(MULTI, json=conversation())
+        quota = client.get("/monthly_quota").json()
+
+    assert (first.status_code, second.status_code, third.status_code) == (200, 403, 200)
+    assert second.json()["detail"]["error"] == "quota_exceeded"
+    assert contract().answer_problems("POST", SINGLE, 403, second.json()) == []
+    assert asked == 3
+    assert quota == {"generated_tests": 6, "alloted_test_generations": 7}
+
+
+def test_evaluations_at_the_same_time_never_exceed_the_allotment(tmp_path: Path) -> None:
+    with service(tmp_path, limits={"evaluations_per_key": 8}) as running:
+        poor = running.another_key("poor", allotment=7)
+        barrier = Barrier(6)
+        statuses: list[int] = []
+
+        def ask() -> None:
+            with running.client(**{"cbl-api-key": poor}) as client:
+                barrier.wait()
+                statuses.append(client.post(SINGLE, json=evaluation()).status_code)
+
+        threads = [Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with running.client(**{"cbl-api-key": poor}) as client:
+            quota = client.get("/monthly_quota").json()
+
+    assert sorted(statuses) == [200, 200, 403, 403, 403, 403]
+    assert quota["generated_tests"] == 6
+
+
+def test_the_history_is_the_key_s_own_latest_first_in_pages(service: Running) -> None:
+    other = service.another_key("other")
+    with service.client() as client:
+        first = client.post(SINGLE, json=evaluation()).json()
+        second = client.post(SINGLE, json=evaluation(openrouter_model_name=COLD_MODEL)).json()
+        everything = client.get("/v1/singleturn_evaluations").json()
+        page = client.get("/singleturn_evaluations", params={"limit": 2, "offset": 2}).json()
+        conversations = client.get("/multiturn_evaluations").json()
+        too_many = client.get("/singleturn_evaluations", params={"limit": 101})
+    theirs = httpx.get(
+        f"{service.base_url}/singleturn_evaluations", headers={"cbl-api-key": other}
+    ).json()
+
+    ids = [one["evaluation_id"] for one in everything]
+    assert ids == [second["evaluation_id"]] * 3 + [first["evaluation_id"]] * 3
+    assert page == everything[2:4]
+    assert {one["model_response"] for one in everything[:3]} == {"Buy more rice."}
+    assert conversations == theirs == []
+    assert too_many.status_code == 422
+
+
+def test_earlier_results_are_run_again_with_what_was_asked_then(service: Running) -> None:
+    with service.client() as client:
+        body = evaluation(openrouter_model_name=COLD_MODEL, maximum_iteration_layers=1)
+        before = client.post(SINGLE, json=body).json()
+        deepest = before["results_by_iteration"][1]
+        chosen = [one["test_result_id"] for one in deepest[:2]]
+        again = evaluation(test_result_ids=chosen)
+        del again["test_case_groups"]
+        after = client.post("/singleturn_rerun_system_prompt", json=again)
+
+    [layer] = after.json()["results_by_iteration"]
+    assert [one["user_input"] for one in layer] == [one["user_input"] for one in deepest[:2]]
+    assert [one["case"] for one in layer] == [one["case"] for one in deepest[:2]]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "status"),
+    [
+        ({"evaluation_id": 4711}, 404),
+        ({"test_result_ids": [4711]}, 404),
+        ({}, 422),
+        ({"evaluation_id": 1, "test_result_ids": [1]}, 422),
+        ({"test_result_ids": []}, 422),
+    ],
+)
+def test_a_re_run_names_earlier_results_of_the_key(
+    client: httpx.Client, chosen: dict[str, Any], status: int
+) -> None:
+    body = {**evaluation(), **chosen}
+    del body["test_case_groups"]
+
+    assert client.post("/singleturn_rerun_system_prompt", json=body).status_code == status
+
+
+def test_ids_with_a_star_offer_all_models_of_an_endpoint(tmp_path: Path) -> None:
+    with service(tmp_path) as plain:
+        models = {"*": {"endpoint": {"base_url": plain.models.base_url}}}
+        (tmp_path / "wild").mkdir()
+        with service(tmp_path / "wild", models=models) as running, running.client() as client:
+            answer = client.post(SINGLE, json=evaluation(openrouter_model_name="any/thing"))
+
+        assert answer.status_code == 200
+        assert {asked.body["model"] for asked in plain.models.asked} == {"any/thing"}
+
+
+def test_a_model_may_have_another_name_at_its_endpoint(tmp_path: Path) -> None:
+    with service(tmp_path) as plain:
+        endpoint = {"base_url": plain.models.base_url}
+        models = {MODEL: {"endpoint": endpoint, "model": "theirs"}}
+        (tmp_path / "named").mkdir()
+        with service(tmp_path / "named", models=models) as running, running.client() as client:
+            assert client.post(SINGLE, json=evaluation(system_prompt=PROMPT)).status_code == 200
+
+        assert {asked.body["model"] for asked in plain.models.asked} == {"theirs"}
