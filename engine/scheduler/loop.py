@@ -99,6 +99,7 @@ class Scheduler:
     async def run(self) -> Stop | None:
         """Work until all jobs have an outcome (None), or until stopped (why)."""
         await self._watch.reclaim()
+        await self._watch.follow_clock()
         await self._quota.observe()
         self.lanes.peers = await self._store.peers(self._run.run_id)
         await self.refresh()

@@ -16,12 +16,18 @@ from engine.store import RunLook, Store
 logger = logging.getLogger(__name__)
 
 
+_LATE_S = 5.0
+"""A busy machine wakes somebody this late at most; one that was asleep, later."""
+
+
 class Watched(Protocol):
     """The scheduler, as far as others may change its course."""
 
     lanes: Lanes
 
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None: ...
+
+    def wake(self) -> None: ...
 
     async def refresh(self) -> None: ...
 
@@ -45,7 +51,11 @@ class Watch:
         seen: RunLook | None = None
         beat_at = self._clock.now() + self._settings.heartbeat_s
         while True:
+            slept_at = self._clock.now()
             await self._clock.sleep(self._settings.poll_s)
+            if self._clock.now() - slept_at > self._settings.poll_s + _LATE_S:
+                # The machine was asleep, and the timers of who waits here with it.
+                watched.wake()
             try:
                 if self._clock.now() >= beat_at:
                     await self._store.beat()
@@ -65,12 +75,22 @@ class Watch:
         if others:
             await self.reclaim()
         watched.lanes.peers = await self._store.peers(self._run.run_id) if others else 0
+        if self._had_company and not others:
+            await self.follow_clock()
         if others or self._had_company or run != seen:
             # Once more after the last of the others has gone: for what it did before it went.
             watched.lanes.retry_refused()
             await watched.refresh()
         self._had_company = bool(others)
         return run
+
+    async def follow_clock(self) -> None:
+        """Do not wait for times that have moved away because the clock was set back."""
+        back_s = await self._store.follow_clock()
+        if back_s:
+            await self._note(
+                "clock", f"the clock was set back by {back_s:,.0f} s since the last run"
+            )
 
     async def reclaim(self) -> None:
         """Take back what dead processes were doing."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.engine import Connection
 
+from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import State
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
@@ -76,7 +77,9 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
     passed, failed, tests = summed.one()
     sent, first_sent_at = connection.execute(
         select(func.count(), func.coalesce(func.min(attempt.c.sent_at), now)).where(
-            attempt.c.run_id == run_id, attempt.c.sent_at > now - 60.0
+            attempt.c.run_id == run_id,
+            # What lies further ahead was sent before the clock was set back.
+            attempt.c.sent_at.between(now - 60.0, now + CLOCK_TOLERANCE_S),
         )
     ).one()
     return Totals(
@@ -87,7 +90,7 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         failed=failed,
         tests=tests,
         sent_last_minute=sent,
-        sent_over_s=min(60.0, now - first_sent_at),
+        sent_over_s=max(0.0, now - first_sent_at),
         errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
     )
 

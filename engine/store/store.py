@@ -15,7 +15,18 @@ from engine.clock import Clock
 from engine.core.errors import StoreError
 from engine.core.states import State
 from engine.core.status import RunState, StopReason
-from engine.store import claims, outcomes, queue, quotas, rates, runs, spill, submission, workers
+from engine.store import (
+    claims,
+    clocks,
+    outcomes,
+    queue,
+    quotas,
+    rates,
+    runs,
+    spill,
+    submission,
+    workers,
+)
 from engine.store.dialect import insert
 from engine.store.liveness import Liveness, WorkerLock, workers_folder
 from engine.store.location import prepare
@@ -252,6 +263,13 @@ class Store(Questions):
         wanted = tuple(states)
         return await self._writer.write(
             lambda connection: queue.requeue(connection, run_id, wanted)
+        )
+
+    async def follow_clock(self) -> float:
+        """Bring waits nearer that a clock which was set back has moved away; by how many seconds."""
+        now = self._clock.now()
+        return await self._writer.write(
+            lambda connection: clocks.follow(connection, now, self.worker_id)
         )
 
     # Limits

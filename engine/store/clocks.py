@@ -1,0 +1,39 @@
+"""A clock that was set back between two sessions: what the store says of the future is brought nearer.
+
+Runs inside a write transaction of the caller's and leaves committing to it.
+"""
+
+from sqlalchemy import func, select, update
+from sqlalchemy.engine import Connection
+
+from engine.core.rates import CLOCK_TOLERANCE_S
+from engine.store.queue import CLAIMABLE
+from engine.store.schema import job, rate_bucket, run, worker
+
+
+def follow(connection: Connection, now: float, worker_id: str) -> float:
+    """Move waits and times that lie ahead of `now` as far back as the clock was; by how many seconds.
+
+    How far that is, is told by the latest sign of life: waits are then as long as they were meant to
+    be when it was given, and never shorter. Only where the worker is alone on the store: others who
+    were there before the clock was set back still go by their own.
+    """
+    others = select(worker.c.id).where(worker.c.id != worker_id, worker.c.ended_at.is_(None))
+    if connection.execute(others.limit(1)).first() is not None:
+        return 0.0
+    told = (worker.c.heartbeat_at, worker.c.ended_at, run.c.updated_at)
+    latest = max(connection.execute(select(func.max(time))).scalar() or now for time in told)
+    back_s = latest - now
+    if back_s <= CLOCK_TOLERANCE_S:
+        return 0.0
+    for time in told:
+        connection.execute(update(time.table).where(time > now).values({time: time - back_s}))
+    connection.execute(
+        update(job).where(CLAIMABLE, job.c.due_at > now).values(due_at=job.c.due_at - back_s)
+    )
+    connection.execute(
+        update(rate_bucket)
+        .where(rate_bucket.c.blocked_until > now)
+        .values(blocked_until=rate_bucket.c.blocked_until - back_s)
+    )
+    return back_s
