@@ -1,0 +1,325 @@
+"""Model health: the model is really asked, and the reason is the true one."""
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from jobs.serve.config import ConfigError, read_config
+from jobs.serve.model_health import QUERY
+from tests.jobs.chat.server import Asked, completion
+from tests.jobs.serve.running import MODEL, Running, service, write_config
+
+CALLERS_KEY = "sk-of-the-caller-4711"
+
+
+def by_model(asked: Asked) -> tuple[int, Any]:
+    """Each model's own answer."""
+    match asked.body["model"]:
+        case "down":
+            return 503, {"error": {"message": "no GPU is free"}}
+        case "moved":
+            return 302, {}
+        case "echo":
+            return 401, {"error": {"message": f"bad key {CALLERS_KEY} for {asked.headers}"}}
+        case "telling":
+            return 200, completion(f"Your key is {CALLERS_KEY}.")
+        case "silent":
+            return 200, completion("")
+        case "page":
+            return 200, b"<html>hello</html>"
+        case "bomb":
+            return 200, completion("x" * 2_000_000)
+    return 200, completion("Paris.")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with service(tmp_path_factory.mktemp("health"), by_model) as started:
+        yield started
+
+
+def configuration(running: Running, model: str = MODEL, **changes: Any) -> dict[str, Any]:
+    """An endpoint configuration of the model server behind the service."""
+    url = httpx.URL(running.models.base_url)
+    return {
+        "testing_for": "foundationModels",
+        "model_name": model,
+        "certifications": [],
+        "model_config": {
+            "model_provider": "openai_compatible",
+            "hosting_type": "External",
+            "endpoint": {
+                "scheme": "http",
+                "host": url.host,
+                "port": url.port,
+                "base_path": "/v1",
+            },
+            "paths": {"completions": "/completions", "chat": "/chat/completions"},
+            "auth_data": {
+                "header_name": "Authorization",
+                "header_prefix": "Bearer",
+                "space_after_prefix": True,
+            },
+            "apikeys": [CALLERS_KEY],
+            **changes,
+        },
+    }
+
+
+def ask(running: Running, configured: Any, **headers: str) -> httpx.Response:
+    return httpx.post(
+        f"{running.base_url}/redteam/v3/model-health",
+        json={"endpoint_configuration": configured},
+        headers={"apikey": running.key, **headers},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def ask_target(running: Running, **configured: Any) -> httpx.Response:
+    return httpx.post(
+        f"{running.base_url}/redteam/model-health",
+        json={"target_model_configuration": {"model_name": MODEL, **configured}},
+        headers={"apikey": running.key},
+        timeout=60,
+        trust_env=False,
+    )
+
+
+def test_a_model_that_answers_is_healthy(running: Running) -> None:
+    answer = ask(running, configuration(running))
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "healthy"
+    assert answer.json()["data"] == {"query": QUERY, "response": "Paris."}
+    assert answer.json()["error"] == ""
+
+
+def test_the_model_is_asked_as_it_is_configured_and_unknown_fields_do_no_harm(
+    running: Running,
+) -> None:
+    configured = configuration(
+        running,
+        system_prompt="Be brief.",
+        default_request_options={"temperature": 0.5, "stream": True, "model": "other"},
+        auth_data={"header_name": "x-api-key", "header_prefix": "", "space_after_prefix": False},
+        region={"of": ["the", "vendor"]},
+    )
+
+    answer = ask(running, {**configured, "unknown": 1})
+
+    assert answer.json()["status"] == "healthy"
+    asked = running.models.asked[-1]
+    assert asked.line.startswith("POST /v1/chat/completions ")
+    assert asked.headers["x-api-key"] == CALLERS_KEY
+    assert asked.body == {
+        "model": MODEL,
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": QUERY},
+        ],
+        "temperature": 0.5,
+        "stream": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("down", "503 Service Unavailable: no GPU is free"),
+        ("moved", "a redirect, which is not followed"),
+        ("echo", "the key was refused (401)"),
+        ("silent", "the reply is empty"),
+        ("page", "not JSON that can be read"),
+        ("bomb", "larger than 1048576 bytes"),
+    ],
+)
+def test_a_model_that_does_not_answer_is_unhealthy_for_the_true_reason(
+    running: Running, model: str, reason: str
+) -> None:
+    answer = ask(running, configuration(running, model))
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "unhealthy"
+    assert reason in answer.json()["error"]
+    assert answer.json()["data"] == {"query": QUERY, "response": None}
+
+
+@pytest.mark.parametrize("prefix", ["Bearer ", "Token"])
+@pytest.mark.parametrize("model", ["echo", "telling"])
+def test_a_key_comes_back_in_no_answer(running: Running, model: str, prefix: str) -> None:
+    auth = {"header_prefix": prefix.strip(), "space_after_prefix": prefix.endswith(" ")}
+
+    answer = ask(running, configuration(running, model, auth_data=auth))
+
+    assert CALLERS_KEY not in answer.text
+    assert "[redacted]" in answer.text
+    assert running.models.asked[-1].headers["authorization"] == f"{prefix}{CALLERS_KEY}"
+
+
+def test_the_call_of_the_vendors_package_reaches_the_same_model(running: Running) -> None:
+    base = running.models.base_url
+
+    answers = [
+        ask_target(
+            running,
+            model_endpoint_url=url,
+            model_api_key=CALLERS_KEY,
+            model_auth_type="apikey",
+            custom_headers=[{"key": "X-Title", "value": "a night"}],
+            custom_curl_command=None,
+        )
+        for url in (base, f"{base}/chat/completions")
+    ]
+
+    assert [answer.json()["status"] for answer in answers] == ["healthy", "healthy"]
+    for asked in running.models.asked[-2:]:
+        assert asked.line.startswith("POST /v1/chat/completions ")
+        assert asked.headers["authorization"] == f"Bearer {CALLERS_KEY}"
+        assert asked.headers["x-title"] == "a night"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "127.1", "169.254.169.254", "metadata.internal", "127.0.0.1@evil.example", "::1"],
+)
+def test_a_place_that_is_not_listed_is_not_asked(running: Running, host: str) -> None:
+    before = len(running.models.asked)
+    configured = configuration(running)
+    configured["model_config"]["endpoint"]["host"] = host
+
+    answer = ask(running, configured)
+
+    assert answer.status_code == 422
+    [problem] = answer.json()["detail"]
+    assert problem["loc"] == ["body", "endpoint_configuration", "model_config", "endpoint"]
+    assert len(running.models.asked) == before
+
+
+def test_a_refusal_says_what_would_have_to_be_listed(running: Running) -> None:
+    answer = ask_target(running, model_endpoint_url="https://api.example.com/v1")
+
+    assert answer.status_code == 422
+    [problem] = answer.json()["detail"]
+    assert "api.example.com:443 is not listed" in problem["msg"]
+    assert "model_health.allow" in problem["msg"]
+
+
+def test_a_path_does_not_leave_the_configured_endpoint(running: Running) -> None:
+    answer = ask(running, configuration(running, paths={"chat": "/../admin"}))
+
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize("name", ["Host", "Transfer-Encoding", "a b", "x\r\ny", ""])
+def test_a_header_that_belongs_to_the_connection_is_not_sent(running: Running, name: str) -> None:
+    answer = ask_target(
+        running,
+        model_endpoint_url=running.models.base_url,
+        custom_headers=[{"key": name, "value": "1"}],
+    )
+
+    assert answer.status_code == 422
+
+
+def test_a_key_that_no_header_can_hold_is_a_mistake_and_not_repeated(running: Running) -> None:
+    answer = ask(running, configuration(running, apikeys=["kéy-4711\n"]))
+
+    assert answer.status_code == 422
+    assert "4711" not in answer.text
+
+
+def test_without_a_key_it_is_422_and_with_a_wrong_one_401(running: Running) -> None:
+    body = {"endpoint_configuration": configuration(running)}
+    url = f"{running.base_url}/redteam/v3/model-health"
+
+    missing = httpx.post(url, json=body, trust_env=False)
+    wrong = ask(running, configuration(running), apikey="wrong")
+
+    assert missing.status_code == 422
+    assert wrong.status_code == 401
+    assert wrong.json()["detail"]["error"] == "unauthorized"
+    assert CALLERS_KEY not in missing.text + wrong.text
+
+
+def test_what_cannot_be_written_as_json_is_a_mistake(running: Running) -> None:
+    configured = configuration(running, default_request_options={"temperature": float("nan")})
+
+    answer = httpx.post(
+        f"{running.base_url}/redteam/v3/model-health",
+        content=json.dumps({"endpoint_configuration": configured}),
+        headers={"apikey": running.key, "content-type": "application/json"},
+        trust_env=False,
+    )
+
+    assert answer.status_code == 422
+
+
+def test_a_model_that_never_answers_is_unhealthy_after_the_deadline(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        service(
+            tmp_path,
+            model_health={
+                "allow": [f"127.0.0.1:{deaf.getsockname()[1]}"],
+                "timeout_s": 0.3,
+            },
+        ) as running,
+    ):
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+
+        answer = ask_target(running, model_endpoint_url=url)
+
+    assert answer.json()["status"] == "unhealthy"
+    assert "no whole answer within 0.3 s" in answer.json()["error"]
+
+
+def test_nobody_there_is_unhealthy(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with service(tmp_path, model_health={"allow": [f"127.0.0.1:{port}"]}) as running:
+        answer = ask_target(running, model_endpoint_url=f"http://127.0.0.1:{port}/v1")
+
+    assert answer.json()["status"] == "unhealthy"
+    assert "no connection could be made" in answer.json()["error"]
+
+
+async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        place = f"127.0.0.1:{deaf.getsockname()[1]}"
+        health = {"allow": [place], "timeout_s": 2}
+        body = {"model_name": MODEL, "model_endpoint_url": f"http://{place}/v1"}
+        statuses: dict[str, list[int]] = {"one": [], "another": []}
+        with service(tmp_path, model_health=health) as running:
+            keys = {"one": running.key, "another": running.another_key("another")}
+            async with (
+                httpx.AsyncClient(base_url=running.base_url, timeout=60, trust_env=False) as client,
+                anyio.create_task_group() as group,
+            ):
+
+                async def ask_once(name: str) -> None:
+                    answer = await client.post(
+                        "/redteam/model-health",
+                        json={"target_model_configuration": body},
+                        headers={"apikey": keys[name]},
+                    )
+                    statuses[name].append(answer.status_code)
+
+                for name in ["one"] * 8 + ["another"]:
+                    group.start_soon(ask_once, name)
+
+    assert sorted(statuses["one"]) == [200] * 4 + [429] * 4
+    assert statuses["another"] == [200]
+
+
+def test_an_entry_that_is_no_place_stops_the_service_from_starting(tmp_path: Path) -> None:
+    file = write_config(tmp_path, "http://127.0.0.1:1/v1", {"model_health": {"allow": ["a b"]}})
+
+    with pytest.raises(ConfigError, match=r"model_health\.allow"):
+        read_config(file)

@@ -1,0 +1,315 @@
+"""The vendors' own packages find in the service what they find at the vendors."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from jobs.serve.model_health import QUERY
+from tests.jobs.chat.server import Asked
+from tests.jobs.serve.running import (
+    COLD_MODEL,
+    GROUP,
+    MODEL,
+    OTHER_GROUP,
+    Running,
+    by_rule,
+    conversation,
+    evaluation,
+    service,
+)
+from tests.jobs.serve.vendors.installed import run
+
+OPENAI_KEY = "sk-of-the-caller-4711"
+FINETUNE = "ft:acme:kind-1"
+SINGLE_TURN_CALLS = "evaluations.singleturn_evaluate_system_prompt_post"
+QUESTIONS = {
+    "health_checks.ping_get": "PingResponse",
+    "health_checks.version_get": "VersionResponse",
+    "api_keys.validate_api_key_get": "ValidateApiKeyResponse",
+    "api_keys.monthly_quota_get": "MonthlyQuotaResponse",
+    "test_case_groups.get_test_case_groups_get": "list",
+}
+
+
+@pytest.fixture(scope="module")
+def of_1_0_8(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with service(tmp_path_factory.mktemp("of-1.0.8")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def of_1_0_10(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with service(tmp_path_factory.mktemp("of-1.0.10"), answers="1.0.10") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def of_1_0_11(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with service(tmp_path_factory.mktemp("of-1.0.11"), answers="1.0.11") as started:
+        yield started
+
+
+@pytest.fixture
+def running(request: pytest.FixtureRequest, version: str) -> Running:
+    """The service whose answers are those of the version."""
+    started = request.getfixturevalue(f"of_{version.replace('.', '_')}")
+    assert isinstance(started, Running)
+    return started
+
+
+def call(running: Running, version: str, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the package of a version makes of the service's answers."""
+    told = run(
+        f"circuit-breaker-labs-{version}",
+        "circuit_breaker_labs.py",
+        running.base_url,
+        given=[
+            {**each, "arguments": {**_key(running, each["call"]), **each.get("arguments", {})}}
+            for each in calls
+        ],
+    )
+    assert isinstance(told, list)
+    return told
+
+
+def _key(running: Running, name: str) -> dict[str, str]:
+    return {} if name.startswith("health_checks.") else {"cbl_api_key": running.key}
+
+
+def evaluate(kind: str, target: str, **changes: Any) -> dict[str, Any]:
+    """The call of an evaluation: single_turn or multi_turn, of a system prompt or a fine-tune."""
+    module = {
+        ("single_turn", "system_prompt"): SINGLE_TURN_CALLS,
+        ("single_turn", "finetune"): "evaluations.single_turn_evaluate_openai_fine_tune_post",
+        ("multi_turn", "system_prompt"): "evaluations.multi_turn_evaluate_system_prompt_post",
+        ("multi_turn", "finetune"): "evaluations.multiturn_evaluate_openai_fine_tune_post",
+    }[kind, target]
+    return {"call": module, **_request("Evaluate", kind, target, changes)}
+
+
+def rerun(kind: str, target: str, **changes: Any) -> dict[str, Any]:
+    """The call that runs earlier results again."""
+    what = "openai_finetune" if target == "finetune" else target
+    module = f"re_run_evaluations.{kind.replace('_', '')}_rerun_{what}_post"
+    described = _request("Rerun", kind, target, changes)
+    del described["body"]["test_case_groups"]
+    return {"call": module, **described}
+
+
+def _request(verb: str, kind: str, target: str, changes: dict[str, Any]) -> dict[str, Any]:
+    body = evaluation(**changes) if kind == "single_turn" else conversation(**changes)
+    turn = "SingleTurn" if kind == "single_turn" else "MultiTurn"
+    if target == "system_prompt":
+        return {"model": f"{turn}{verb}SystemPromptRequest", "body": body}
+    del body["system_prompt"], body["openrouter_model_name"]
+    return {
+        "model": f"{turn}{verb}OpenAiFinetuneRequest",
+        "body": {**body, "model_name": FINETUNE},
+        "arguments": {"openai_api_key": OPENAI_KEY},
+    }
+
+
+EVERY_EVALUATION = [
+    (kind, target)
+    for kind in ("single_turn", "multi_turn")
+    for target in ("system_prompt", "finetune")
+]
+
+
+@pytest.mark.parametrize("version", ["1.0.8", "1.0.10", "1.0.11"])
+def test_the_package_reads_what_evaluates_nothing(running: Running, version: str) -> None:
+    told = call(running, version, *({"call": name} for name in QUESTIONS))
+
+    assert [each["status"] for each in told] == [200] * 5
+    assert [each["type"] for each in told] == list(QUESTIONS.values())
+    ping, said, key, quota, groups = (each["parsed"] for each in told)
+    assert ping["timestamp"].endswith("+00:00")
+    assert said == {"version": version}
+    assert key == {"valid": True}
+    assert quota["alloted_test_generations"] == 100_000
+    assert {GROUP, OTHER_GROUP} <= {each["name"] for each in groups}
+
+
+@pytest.mark.parametrize("version", ["1.0.8", "1.0.10", "1.0.11"])
+def test_the_package_reads_every_evaluation(running: Running, version: str) -> None:
+    told = call(running, version, *(evaluate(*each) for each in EVERY_EVALUATION))
+
+    assert [each["status"] for each in told] == [200] * 4
+    assert [each["type"] for each in told] == ["SingleTurnResponse"] * 2 + ["MultiTurnResponse"] * 2
+    for each in told:
+        assert each["parsed"]["total_passed"] + each["parsed"]["total_failed"] == 3
+
+
+@pytest.mark.parametrize("version", ["1.0.8", "1.0.10"])
+def test_the_package_reads_what_failed(running: Running, version: str) -> None:
+    single, multi = call(
+        running,
+        version,
+        evaluate("single_turn", "system_prompt", openrouter_model_name=COLD_MODEL),
+        evaluate("multi_turn", "system_prompt", openrouter_model_name=COLD_MODEL),
+    )
+
+    [layer] = single["parsed"]["failed_results"]
+    assert len(layer) == single["parsed"]["total_failed"] == 3
+    assert all(each["safe_response_score"] < 0.5 for each in layer)
+    conversations = multi["parsed"]["failed_results"]
+    assert len(conversations) == multi["parsed"]["total_failed"] == 3
+    assert all(each["conversation"][0]["role"] == "user" for each in conversations)
+
+
+def test_the_package_reads_every_result_in_layers_and_flat(
+    of_1_0_10: Running, of_1_0_11: Running
+) -> None:
+    asked = evaluate("single_turn", "system_prompt", maximum_iteration_layers=1, threshold=1.0)
+    [layers] = call(of_1_0_10, "1.0.10", asked)
+    [flat] = call(of_1_0_11, "1.0.11", asked)
+
+    layered = [each for layer in layers["parsed"]["results_by_iteration"] for each in layer]
+    results = flat["parsed"]["results"]
+    assert [each["user_input"] for each in layered] == [each["user_input"] for each in results]
+    assert {each["iteration"] for each in results} == {0, 1}
+    total = flat["parsed"]["total_passed"] + flat["parsed"]["total_failed"]
+    assert len(results) == total
+
+
+@pytest.mark.parametrize("version", ["1.0.8", "1.0.10", "1.0.11"])
+def test_the_package_reads_every_refusal(running: Running, version: str) -> None:
+    asked = evaluate("single_turn", "system_prompt")
+    poor = running.another_key(f"poor-{version}", allotment=1)
+
+    told = call(
+        running,
+        version,
+        {**asked, "arguments": {"cbl_api_key": "wrong"}},
+        {**asked, "arguments": {"cbl_api_key": poor}},
+        evaluate("single_turn", "system_prompt", openrouter_model_name="acme/unknown"),
+        evaluate("single_turn", "system_prompt", test_case_groups=["unknown"]),
+        evaluate("single_turn", "system_prompt", threshold=2.0),
+    )
+
+    assert [(each["status"], each["type"]) for each in told] == [
+        (401, "UnauthorizedResponse"),
+        (403, "QuotaExceededResponse"),
+        (404, "NotFoundResponse"),
+        (404, "NotFoundResponse"),
+        (422, "HTTPValidationError"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["single_turn", "multi_turn"])
+@pytest.mark.parametrize("version", ["1.0.10", "1.0.11"])
+def test_the_package_lists_what_was_evaluated_and_runs_it_again(
+    running: Running, version: str, kind: str
+) -> None:
+    history = f"evaluation_history.get_{kind.replace('_', '')}_evaluations_get"
+
+    [first] = call(running, version, evaluate(kind, "system_prompt"))
+    evaluation_id = first["parsed"]["evaluation_id"]
+    [listed] = call(running, version, {"call": history, "arguments": {"limit": 100}})
+    mine = [each for each in listed["parsed"] if each["evaluation_id"] == evaluation_id]
+    chosen = [each["test_result_id"] for each in mine][:2]
+    again = call(
+        running,
+        version,
+        rerun(kind, "system_prompt", evaluation_id=evaluation_id),
+        rerun(kind, "system_prompt", test_result_ids=chosen),
+        rerun(kind, "finetune", evaluation_id=evaluation_id),
+    )
+
+    assert len(mine) == 3
+    assert len(chosen) == 2
+    assert [each["status"] for each in again] == [200] * 3
+    totals = [each["parsed"]["total_passed"] + each["parsed"]["total_failed"] for each in again]
+    assert totals == [3, 2, 3]
+
+
+def test_the_callers_openai_key_reaches_the_configured_endpoint_alone(of_1_0_8: Running) -> None:
+    before = len(of_1_0_8.models.asked)
+
+    call(of_1_0_8, "1.0.8", evaluate("single_turn", "finetune"))
+
+    asked = of_1_0_8.models.asked[before:]
+    assert {each.headers["authorization"] for each in asked} == {f"Bearer {OPENAI_KEY}"}
+    assert {each.body["model"] for each in asked} == {FINETUNE}
+
+
+def answers(asked: Asked) -> tuple[int, Any]:
+    if asked.body["model"] == "acme/down":
+        return 503, {"error": {"message": "no GPU is free"}}
+    return by_rule(Asked(asked.line, asked.headers, {**asked.body, "seed": 0}))
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with service(tmp_path_factory.mktemp("healthy"), answers) as started:
+        yield started
+
+
+def endpoint_configuration(running: Running, model: str) -> dict[str, Any]:
+    """Where the models of a service answer, as version 3 of the vendor's interface tells it."""
+    url = httpx.URL(running.models.base_url)
+    return {
+        "endpoint_configuration": {
+            "testing_for": "foundationModels",
+            "model_name": model,
+            "model_config": {
+                "model_provider": "openai_compatible",
+                "endpoint": {
+                    "scheme": "http",
+                    "host": url.host,
+                    "port": url.port,
+                    "base_path": "/v1",
+                },
+                "apikeys": [OPENAI_KEY],
+                "input_modalities": ["text"],
+                "output_modalities": ["text"],
+            },
+        }
+    }
+
+
+def test_enkrypts_package_learns_that_a_model_is_healthy(healthy: Running) -> None:
+    target = {
+        "model_name": MODEL,
+        "model_endpoint_url": f"{healthy.models.base_url}/chat/completions",
+        "model_api_key": OPENAI_KEY,
+    }
+
+    told = run(
+        "enkryptai-sdk-1.0.47",
+        "enkryptai.py",
+        healthy.base_url,
+        healthy.key,
+        given=[
+            ("check_model_health_v3", endpoint_configuration(healthy, MODEL)),
+            ("check_model_health", {"target_model_configuration": target}),
+        ],
+    )
+
+    for each in told:
+        assert each["status"] == "healthy"
+        assert each["data"]["query"] == QUERY
+        assert each["data"]["response"]
+    assert [asked.body["model"] for asked in healthy.models.asked[-2:]] == [MODEL, MODEL]
+
+
+def test_enkrypts_package_learns_why_a_model_is_not(healthy: Running) -> None:
+    down = endpoint_configuration(healthy, "acme/down")
+    elsewhere = endpoint_configuration(healthy, MODEL)
+    elsewhere["endpoint_configuration"]["model_config"]["endpoint"]["host"] = "169.254.169.254"
+
+    told = run(
+        "enkryptai-sdk-1.0.47",
+        "enkryptai.py",
+        healthy.base_url,
+        healthy.key,
+        given=[("check_model_health_v3", down), ("check_model_health_v3", elsewhere)],
+    )
+
+    # The package raises where there is an error, with all that it was told.
+    assert "unhealthy" in told[0]["raised"]
+    assert "no GPU is free" in told[0]["raised"]
+    assert "is not listed" in told[1]["raised"]
+    assert OPENAI_KEY not in str(told)
