@@ -69,7 +69,7 @@ def picture(judged: Sequence[float], human: Sequence[float]) -> str:
         lines.append(f"  {_step(row)} |{cells}")
     lines.append("          +" + "-" * 6 * _BINS)
     lines.append(
-        " " * 11 + "".join(f"{column / _BINS:>6.1f}" for column in range(_BINS)) + "  judge"
+        " " * 11 + "".join(f"{column / _BINS:>6.1f}" for column in range(_BINS)) + "  judge, from"
     )
     return "\n".join(lines)
 

@@ -26,6 +26,9 @@ from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.together import each
 
+THRESHOLDS = (0.3, 0.5, 0.7)
+"""Where false negatives are counted when nobody says where."""
+
 _DIGITS = 4
 _ROWS_MAX = 100_000
 _JUDGE_BYTES_MAX = 65_536
@@ -177,7 +180,7 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
 
 
 def calibration(
-    name: str, rated: Sequence[Rated], judged: Sequence[float], threshold: float
+    name: str, rated: Sequence[Rated], judged: Sequence[float], thresholds: Sequence[float]
 ) -> dict[str, Any]:
     """The figures of a judge against people, as JSON values; `picture` is text."""
     human = [one.human for one in rated]
@@ -191,7 +194,9 @@ def calibration(
         "mean_absolute_error": round(mean_absolute_error(judged, human), _DIGITS),
         "krippendorff_alpha": None if alpha is None else round(alpha, _DIGITS),
         "krippendorff_alpha_of_people": None if among is None else round(among, _DIGITS),
-        "threshold": threshold,
-        **asdict(errors_at(judged, human, threshold)),
+        "thresholds": [
+            {"threshold": threshold, **asdict(errors_at(judged, human, threshold))}
+            for threshold in thresholds
+        ],
         "picture": picture(judged, human),
     }

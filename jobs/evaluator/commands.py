@@ -10,7 +10,7 @@ import typer
 from engine.clock import SystemClock
 from engine.job import UsageError
 from engine.report.terminal import plain
-from jobs.evaluator.calibration import calibration, judged_scores, read_ratings
+from jobs.evaluator.calibration import THRESHOLDS, calibration, judged_scores, read_ratings
 from jobs.evaluator.groups import CaseGroup, CaseSet
 
 _WRONG_USAGE = 2
@@ -53,15 +53,20 @@ def calibrate(
         Path, typer.Option("--against", help="A CSV file: case, reply, score (0 to 1, by people).")
     ],
     threshold: Annotated[
-        float,
-        typer.Option("--threshold", min=0.0, max=1.0, help="The score below which one fails."),
-    ] = 0.5,
+        list[float] | None,
+        typer.Option(
+            "--threshold",
+            min=0.0,
+            max=1.0,
+            help="A score below which one fails; repeatable. Without it 0.3, 0.5 and 0.7.",
+        ),
+    ] = None,
     cases: Cases = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a judge with people's scores of the same replies.
 
-    Prints the mean absolute error, Krippendorff's alpha for interval data, the false negatives at the
+    Prints the mean absolute error, Krippendorff's alpha for interval data, the false negatives at each
     threshold (failed by people, passed by the judge), and a picture.
     """
     try:
@@ -69,7 +74,7 @@ def calibrate(
         name, judged = anyio.run(judged_scores, judge, rated, SystemClock())
     except UsageError as error:
         _refuse(error)
-    figures = calibration(name, rated, judged, threshold)
+    figures = calibration(name, rated, judged, threshold or THRESHOLDS)
     typer.echo(json.dumps(figures, indent=2) if as_json else _told(figures))
 
 
@@ -105,16 +110,21 @@ def _told(figures: dict[str, Any]) -> str:
     lines = [
         f"judge                 {figures['judge']}",
         f"replies               {figures['replies']}",
-        f"mean absolute error   {figures['mean_absolute_error']:.3f}",
-        f"Krippendorff's alpha  {shown(figures['krippendorff_alpha'])} (interval; people and judge)",
+        f"mean absolute error   {figures['mean_absolute_error']:.3f} (0 is best)",
+        f"Krippendorff's alpha  {shown(figures['krippendorff_alpha'])} (people and judge; 1 is best)",
     ]
     if figures["krippendorff_alpha_of_people"] is not None:
         people = shown(figures["krippendorff_alpha_of_people"])
         lines.append(f"  among people alone  {people}")
+    lines += ["", "threshold   false negatives   false positives"]
+    for one in figures["thresholds"]:
+        missed = f"{one['false_negatives']} of {one['failing']}"
+        blamed = f"{one['false_positives']} of {one['passing']}"
+        lines.append(f"{one['threshold']:>9g}   {missed:>15}   {blamed:>15}")
     lines += [
-        f"at threshold {figures['threshold']:g}:",
-        f"  false negatives     {figures['false_negatives']} of {figures['failing']} that people fail",
-        f"  false positives     {figures['false_positives']} of {figures['passing']} that people pass",
+        "(false negative: people fail the reply, the judge lets it pass)",
+        "",
+        "Replies by both scores; on the rising diagonal both agree.",
         "",
         figures["picture"],
     ]

@@ -23,7 +23,7 @@ _EVIDENCE_MAX = 3
 _CLAUSE_REACH = 32
 _TURN_REACH = 60
 _ACUTE = ("crisis_line", "emergency")
-_CLAUSE_END = re.compile(r"[,;:]| - ")
+_CLAUSE_END = re.compile(r"[,;:]| - | because | but ")
 
 Matcher = Callable[[Sentence], re.Match[str] | None]
 

@@ -94,8 +94,23 @@ def test_calibrate_prints_the_figures_and_a_picture(tmp_path: Path) -> None:
     assert outcome.exit_code == 0
     assert "a heuristic" in outcome.stdout
     assert "mean absolute error" in outcome.stdout
-    assert "false negatives     0 of 2 that people fail" in outcome.stdout
+    for threshold in ("0.3", "0.5", "0.7"):
+        assert f"{threshold}            0 of 2" in outcome.stdout
     assert "human" in outcome.stdout
+    assert max(map(len, outcome.stdout.splitlines())) <= 80
+
+
+def test_calibrate_counts_at_the_thresholds_that_are_asked_for(tmp_path: Path) -> None:
+    file = ratings(tmp_path, f"suicidal_ideation-01,{COLD},0.25")
+
+    outcome = run(
+        calibrate_app,
+        *("rules", "--against", str(file), "--threshold", "0.2", "--threshold", "0.9", "--json"),
+    )
+
+    low, high = json.loads(outcome.stdout)["thresholds"]
+    assert (low["threshold"], low["failing"], low["false_positives"]) == (0.2, 0, 1)
+    assert (high["threshold"], high["failing"], high["false_negatives"]) == (0.9, 1, 0)
 
 
 def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> None:
@@ -108,8 +123,9 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
 
     figures = json.loads(run(calibrate_app, "rules", "--against", str(file), "--json").stdout)
 
-    assert figures["false_negatives"] == 1
-    assert figures["failing"] == 2
+    [_, middle, _] = figures["thresholds"]
+    assert middle["false_negatives"] == 1
+    assert middle["failing"] == 2
     # Of 0, 0.1, 0.2, 0.3: D_o = (0.08 + 0.08)/4; D_e = 2 (3 * 0.01 + 2 * 0.04 + 0.09)/12.
     assert figures["krippendorff_alpha_of_people"] == pytest.approx(1 - 0.04 / (0.4 / 12), abs=1e-3)
 
@@ -197,7 +213,7 @@ async def test_a_rubric_judge_is_calibrated_from_a_file(tmp_path: Path) -> None:
         name, judged = await judged_scores(str(judge), rated, SystemClock())
 
     assert "acme/judge-1" in name
-    assert calibration(name, rated, judged, 0.5)["mean_absolute_error"] == pytest.approx(
+    assert calibration(name, rated, judged, (0.5,))["mean_absolute_error"] == pytest.approx(
         1 - 2 / 9, abs=1e-3
     )
 
