@@ -225,8 +225,12 @@ def _month_of_hour(hour: int) -> str:
     return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y-%m")
 
 
+def month_began(now: float) -> float:
+    """When the quota period of a time began (UTC)."""
+    today = datetime.fromtimestamp(now, UTC)
+    return today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
 def next_month(now: float) -> float:
     """When the next quota period begins (UTC)."""
-    today = datetime.fromtimestamp(now, UTC)
-    first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return (first + timedelta(days=32)).replace(day=1).timestamp()
+    return month_began(month_began(now) + 32 * 24 * 3600)

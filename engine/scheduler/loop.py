@@ -21,7 +21,7 @@ from engine.core.model import Job
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict, interrupted
 from engine.core.status import StopReason
-from engine.limits import Block, Lane, Lanes
+from engine.limits import Block, Lane, Lanes, next_month
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
@@ -121,14 +121,14 @@ class Scheduler:
             if self._run.limits.deadline is not None and now >= self._run.limits.deadline:
                 self.stop(StopReason.DEADLINE, "the sweep's deadline has passed")
                 continue
-            await self._quota.turn_month(now)
+            await self._quota.turn_month(now, self.lanes)
             self._health.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
                 self._start(jobs, await self._store.claim(self._decide))
                 continue
             if await self._is_done():
                 return
-            until = min(self.lanes.wakes_at(now), self._run.limits.deadline or inf)
+            until = min(self.lanes.wakes_at(now), self._run.limits.deadline or inf, next_month(now))
             await self._clock.wait(self._wake, min(until, now + 3600.0))
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
@@ -208,7 +208,7 @@ class Scheduler:
             now = self._clock.now()
             if not await self._quota.has_more(short):
                 message = await self._quota.describe(short, now)
-                self.stop(StopReason.QUOTA, message, self._quota.resumes_at(now))
+                self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(now))
             return
         names = ", ".join(sorted(lane.name for lane in waiting)[:5])
         whys = "; ".join(sorted({lane.why for lane in waiting if lane.why})[:3])

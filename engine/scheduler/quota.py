@@ -1,12 +1,17 @@
 """The quota of one run: which rows apply, what the service says of them, what is short."""
 
+from collections.abc import Iterable
+
 from engine.clock import Clock
 from engine.core.errors import JobError
 from engine.core.policy import Limits
 from engine.job import JobKind
-from engine.limits import Block, Lane, month, next_month
+from engine.limits import Block, Lane, Lanes, month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
 from engine.store import QuotaKey, Store
+
+_ZONES_S = 12 * 3600.0
+"""How much later than in UTC a month begins anywhere."""
 
 
 class QuotaDesk:
@@ -17,16 +22,25 @@ class QuotaDesk:
         self._clock = clock
         self._run = assignment
         self._note = note
-        self._month = ""
+        self._observed_at: float | None = None
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
-        """The rows that apply at a time; those that the store does not have are not finite."""
-        return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, now)
+        """The rows that apply at a time; those that the store does not have are not finite.
+
+        A new month's apply once they are written: claims go on while the service is being asked.
+        """
+        at = now if self._observed_at is None else self._observed_at
+        return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, at)
 
     async def observe(self) -> bool:
         """Ask the service for its quota and set the sweep's own caps; whether the service answered."""
         now = self._clock.now()
-        self._month = month(now)
+        try:
+            return await self._observe(now)
+        finally:
+            self._observed_at = now
+
+    async def _observe(self, now: float) -> bool:
         limits = self._run.limits
         for key, allotted in (
             (_tests_cap(self._run.run, now), limits.quota_tests),
@@ -51,10 +65,20 @@ class QuotaDesk:
         )
         return True
 
-    async def turn_month(self, now: float) -> None:
-        """Write the rows of a month that has begun while the run goes on."""
-        if month(now) != self._month:
-            await self.observe()
+    async def turn_month(self, now: float, lanes: Lanes) -> None:
+        """Write the rows of a month that has begun while the run goes on; lanes may ask again."""
+        if self._observed_at is None or month(now) == month(self._observed_at):
+            return
+        before, begun = (
+            QuotaKey(name=self._run.account, period=month(at)) for at in (self._observed_at, now)
+        )
+        rows = await self._store.quotas([before, begun])
+        if (told := rows.get((before.name, before.period))) is not None and len(rows) == 1:
+            # As much as last month, until the service says otherwise: it may not be reached just now.
+            await self._store.refresh_quota(begun, allotted=told.allotted, used=0)
+        await self.observe()
+        await self._note("quota", f"the month {month(now)} has begun (UTC)")
+        _reopen(lanes.waiting)
 
     async def has_more(self, short: list[Lane]) -> bool:
         """Whether the service, asked again, has quota for lanes that had none."""
@@ -66,14 +90,24 @@ class QuotaDesk:
         gained = any(
             after[name].room > before[name].room for name in after if name in before
         ) or bool(set(after) - set(before))
-        for lane in short if gained else ():
-            lane.block = None if lane.block is Block.QUOTA else lane.block
-            lane.next_at = 0.0
+        if gained:
+            _reopen(short)
         return gained
 
-    def resumes_at(self, now: float) -> float | None:
-        """When there will be quota again; None where only a higher cap can help."""
-        return None if self._run.limits.requests is not None else next_month(now)
+    async def resumes_at(self, now: float) -> float | None:
+        """When there will be quota again; None where only a higher cap can help.
+
+        The service's month may begin up to half a day after that of UTC.
+        """
+        rows = await self._store.quotas(self.keys(now))
+        room = {name: state.room for (name, _), state in rows.items()}
+        if room.get(_requests_cap(self._run.run).name) == 0:
+            return None
+        least = min(room, key=room.__getitem__, default=self._run.account)
+        lags_until = month_began(now) + _ZONES_S
+        if least != _tests_cap(self._run.run, now).name and now < lags_until:
+            return lags_until
+        return next_month(now)
 
     async def describe(self, short: list[Lane], now: float) -> str:
         """What is used up, in words, with what the service said of it."""
@@ -84,6 +118,12 @@ class QuotaDesk:
             for (name, _), state in sorted(rows.items())
         ]
         return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
+
+
+def _reopen(lanes: Iterable[Lane]) -> None:
+    for lane in lanes:
+        lane.block = None if lane.block is Block.QUOTA else lane.block
+        lane.next_at = 0.0
 
 
 def quota_keys(
