@@ -14,6 +14,14 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For a long search by hand: pytest --hypothesis-profile=soak tests/faults/test_fuzzing.py
+settings.register_profile(
+    "soak",
+    max_examples=10_000,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("repeatable")
 
 

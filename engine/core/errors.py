@@ -41,7 +41,11 @@ class SweepError(NightsweepError):
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        lines = [f"{source}: {problem}" for problem in self.problems[:_PROBLEMS_SHOWN]]
+        # One line each: a key of the file may hold line breaks, and must not write lines of its own.
+        lines = [
+            " ".join(f"{source}: {problem}".splitlines())
+            for problem in self.problems[:_PROBLEMS_SHOWN]
+        ]
         if hidden := len(self.problems) - len(lines):
             lines.append(f"{source}: and {hidden:,} mistakes more")
         super().__init__("\n".join(lines))

@@ -132,6 +132,11 @@ class TestText:
 
         assert refusal(path).startswith(f"{path}: ")
 
+    def test_a_key_writes_no_lines_of_its_own(self, tmp_path: Path) -> None:
+        path = written(tmp_path, valid(**{"a\nnightsweep: all is well\u2028b": 1}))
+
+        assert len(refusal(path).splitlines()) == 1
+
     def test_many_mistakes_are_told_in_a_hundred_lines(self, tmp_path: Path) -> None:
         models = ["acme/one", *range(50_000)]
         path = written(tmp_path, valid(matrix={**valid()["matrix"], "models": models}))
