@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from sqlalchemy import RowMapping, bindparam, select, update
+from sqlalchemy import Integer, RowMapping, bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, target
 from engine.store import quotas, rates
+from engine.store.dialect import Bulk
 from engine.store.queue import CLAIMABLE
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
 from engine.store.schema import attempt, job
@@ -54,19 +55,32 @@ _NEXT_DUE = (
     .limit(1)
 )
 
-_START = (
-    update(job)
-    .where(job.c.id == bindparam("job_id"), CLAIMABLE)
-    .values(
-        state=target(Event.CLAIM),
-        owner=bindparam("worker_id"),
-        fence=job.c.fence + 1,
-        attempts=job.c.attempts + 1,
-    )
+_START = Bulk(
+    {"id": Integer()},
+    lambda given: (
+        update(job)
+        .where(job.c.id.in_(select(given.c.id)), CLAIMABLE)
+        .values(
+            state=target(Event.CLAIM),
+            owner=bindparam("worker_id"),
+            fence=job.c.fence + 1,
+            attempts=job.c.attempts + 1,
+        )
+    ),
 )
 
-
-_SEND = attempt.insert()
+_SENT_COLUMNS = (
+    attempt.c.job_id,
+    attempt.c.fence,
+    attempt.c.run_id,
+    attempt.c.worker,
+    attempt.c.sent_at,
+    attempt.c.outcome,
+)
+_SEND = Bulk(
+    {column.name: column.type for column in _SENT_COLUMNS},
+    lambda given: attempt.insert().from_select(_SENT_COLUMNS, select(given)),
+)
 
 
 def claim(connection: Connection, request: Claim) -> list[LaneGrant]:
@@ -191,22 +205,19 @@ def _claimed(lane: str, row: RowMapping, held: int, slot: float) -> Claimed:
 
 
 def _start(connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
-    connection.execute(
-        _START,
-        [{"job_id": one.id, "worker_id": request.worker_id} for one in claimed],
-    )
+    _START.run(connection, [(one.id,) for one in claimed], worker_id=request.worker_id)
     # "sent" is on disk before the request leaves: nothing is ever sent that the store does not know.
-    connection.execute(
-        _SEND,
+    _SEND.run(
+        connection,
         [
-            {
-                "job_id": one.id,
-                "fence": one.fence,
-                "run_id": request.run_id,
-                "worker": request.worker_id,
-                "sent_at": one.start_at,
-                "outcome": AttemptOutcome.SENT,
-            }
+            (
+                one.id,
+                one.fence,
+                request.run_id,
+                request.worker_id,
+                one.start_at,
+                AttemptOutcome.SENT,
+            )
             for one in claimed
         ],
     )

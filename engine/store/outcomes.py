@@ -8,12 +8,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Text, bindparam, or_, select, update
+from sqlalchemy import Float, Integer, Text, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store import quotas, rates
-from engine.store.dialect import Upsert
+from engine.store.dialect import Bulk, Upsert
 from engine.store.queue import REMOVED, RUNNING, compress
 from engine.store.requests import Outcome
 from engine.store.schema import answer, attempt, cost, job, result
@@ -35,40 +35,74 @@ _HELD_BY = (
     .with_for_update()
 )
 
-_MOVE = (
-    update(job)
-    .where(job.c.id == bindparam("job_id"))
-    .values(
-        state=bindparam("new_state"),
-        owner=None,
-        attempts=bindparam("used"),
-        due_at=bindparam("due"),
-        error=bindparam("said"),
-        detail=bindparam("more"),
-    )
+_MOVE = Bulk(
+    {
+        "id": Integer(),
+        "state": Text(),
+        "attempts": Integer(),
+        "due_at": Float(),
+        "error": Text(),
+        "detail": Text(),
+    },
+    lambda given: (
+        update(job)
+        .where(job.c.id == given.c.id)
+        .values(
+            state=given.c.state,
+            owner=None,
+            attempts=given.c.attempts,
+            due_at=given.c.due_at,
+            error=given.c.error,
+            detail=given.c.detail,
+        )
+    ),
 )
 
-_CLOSE_ATTEMPT = (
-    update(attempt)
-    .where(
-        attempt.c.job_id == bindparam("job"),
-        attempt.c.fence == bindparam("number"),
-        # An attempt that was given up for lost can only turn out to have succeeded.
-        or_(
-            attempt.c.outcome == AttemptOutcome.SENT,
-            bindparam("came_to", type_=Text) == AttemptOutcome.SUCCEEDED,
-        ),
-    )
-    .values(
-        ended_at=bindparam("ended"),
-        outcome=bindparam("came_to"),
-        status=bindparam("http_status"),
-        error=bindparam("said"),
-        detail=bindparam("more"),
-    )
+_CLOSE_ATTEMPTS = Bulk(
+    {
+        "job_id": Integer(),
+        "fence": Integer(),
+        "ended_at": Float(),
+        "outcome": Text(),
+        "status": Integer(),
+        "error": Text(),
+        "detail": Text(),
+    },
+    lambda given: (
+        update(attempt)
+        .where(
+            attempt.c.job_id == given.c.job_id,
+            attempt.c.fence == given.c.fence,
+            # An attempt that was given up for lost can only turn out to have succeeded.
+            or_(
+                attempt.c.outcome == AttemptOutcome.SENT,
+                given.c.outcome == AttemptOutcome.SUCCEEDED,
+            ),
+        )
+        .values(
+            ended_at=given.c.ended_at,
+            outcome=given.c.outcome,
+            status=given.c.status,
+            error=given.c.error,
+            detail=given.c.detail,
+        )
+    ),
 )
 
-_KEEP_RESULT = result.insert()
+_RESULT_COLUMNS = (
+    result.c.job_id,
+    result.c.run_id,
+    result.c.passed,
+    result.c.failed,
+    result.c.tests,
+    result.c.scores,
+    result.c.note,
+    result.c.recorded_at,
+)
+_KEEP_RESULTS = Bulk(
+    {column.name: column.type for column in _RESULT_COLUMNS},
+    lambda given: result.insert().from_select(_RESULT_COLUMNS, select(given)),
+)
 _KEEP_ANSWER = answer.insert()
 _KEEP_COST = Upsert(
     cost,
@@ -95,7 +129,7 @@ class _Standing:
             return self.state in _ANSWERABLE
         return self.state == State.RUNNING and self.fence == one.fence
 
-    def settled(self, one: Outcome) -> dict[str, object]:
+    def settled(self, one: Outcome) -> tuple[object, ...]:
         """Change state as the outcome says; the row's new values."""
         # A late answer leaves the count to whoever holds the job now.
         given_back = not one.keeps_attempt and self.fence == one.fence
@@ -103,7 +137,7 @@ class _Standing:
             one.job_id, one.event, one.due_at, one.error, one.detail, given_back=given_back
         )
 
-    def taken_back(self, job_id: int, event: Event, message: str) -> dict[str, object]:
+    def taken_back(self, job_id: int, event: Event, message: str) -> tuple[object, ...]:
         """Change state because its worker is gone; the row's new values."""
         said = message if event is Event.FAIL else None
         return self._moved(job_id, event, 0.0, said, None, given_back=event is Event.GIVE_BACK)
@@ -117,20 +151,13 @@ class _Standing:
         detail: str | None,
         *,
         given_back: bool,
-    ) -> dict[str, object]:
+    ) -> tuple[object, ...]:
         self.state = target(event)
         self.attempts -= given_back
         if self.cell_count == 0 and self.state in _CLAIMABLE:
             # The sweep stopped asking for it while it was in flight: there is no other attempt.
             self.state, due_at, error = target(Event.CANCEL), 0.0, REMOVED
-        return {
-            "job_id": job_id,
-            "new_state": self.state,
-            "used": self.attempts,
-            "due": due_at,
-            "said": error,
-            "more": detail,
-        }
+        return job_id, self.state, self.attempts, due_at, error, detail
 
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -144,7 +171,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
         row.id: _Standing(row.state, row.fence, row.attempts, row.cell_count) for row in rows
     }
     counts: list[bool] = []
-    moved: list[dict[str, object]] = []
+    moved: list[tuple[object, ...]] = []
     answered: list[Outcome] = []
     for one in outcomes:
         of = standing[one.job_id]
@@ -154,8 +181,8 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
             if one.answer is not None:
                 answered.append(one)
     if moved:
-        connection.execute(_MOVE, moved)
-    connection.execute(_CLOSE_ATTEMPT, [_closed(one) for one in outcomes])
+        _MOVE.run(connection, moved)
+    _CLOSE_ATTEMPTS.run(connection, [_closed(one) for one in outcomes])
     if answered:
         _keep_answers(connection, answered)
     if reserving := [one for one in outcomes if one.reserved]:
@@ -169,16 +196,16 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     return counts
 
 
-def _closed(one: Outcome) -> dict[str, object]:
-    return {
-        "job": one.job_id,
-        "number": one.fence,
-        "ended": one.ended_at,
-        "came_to": one.attempt_outcome,
-        "http_status": one.status,
-        "said": one.error,
-        "more": one.detail,
-    }
+def _closed(one: Outcome) -> tuple[object, ...]:
+    return (
+        one.job_id,
+        one.fence,
+        one.ended_at,
+        one.attempt_outcome,
+        one.status,
+        one.error,
+        one.detail,
+    )
 
 
 def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
@@ -188,21 +215,21 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
         assert one.answer is not None
         measured = one.answer.measurement
         results.append(
-            {
-                "job_id": one.job_id,
-                "run_id": one.run_id,
-                "passed": measured.passed,
-                "failed": measured.failed,
-                "tests": measured.tests,
-                "scores": None if measured.scores is None else json.dumps(measured.scores),
-                "note": measured.note,
-                "recorded_at": one.ended_at,
-            }
+            (
+                one.job_id,
+                one.run_id,
+                measured.passed,
+                measured.failed,
+                measured.tests,
+                None if measured.scores is None else json.dumps(measured.scores),
+                measured.note,
+                one.ended_at,
+            )
         )
         answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})
         known = (one.service, one.cost_class)
         costs[known] = max(measured.tests, costs.get(known, 0))
-    connection.execute(_KEEP_RESULT, results)
+    _KEEP_RESULTS.run(connection, results)
     connection.execute(_KEEP_ANSWER, answers)
     connection.execute(
         _KEEP_COST.on(connection),
@@ -265,8 +292,8 @@ def _take_back(
     if not held:
         return []
     events = [decide(row.run_id, row.attempts) for row in held]
-    connection.execute(
-        _MOVE,
+    _MOVE.run(
+        connection,
         [
             _Standing(row.state, row.fence, row.attempts, row.cell_count).taken_back(
                 row.id, event, message
@@ -274,19 +301,7 @@ def _take_back(
             for row, event in zip(held, events, strict=True)
         ],
     )
-    connection.execute(
-        _CLOSE_ATTEMPT,
-        [
-            {
-                "job": row.id,
-                "number": row.fence,
-                "ended": now,
-                "came_to": outcome,
-                "http_status": None,
-                "said": message,
-                "more": None,
-            }
-            for row in held
-        ],
+    _CLOSE_ATTEMPTS.run(
+        connection, [(row.id, row.fence, now, outcome, None, message, None) for row in held]
     )
     return events

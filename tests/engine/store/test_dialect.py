@@ -1,0 +1,48 @@
+"""Statements that carry many rows in one value."""
+
+from random import Random
+
+from sqlalchemy import Column, Float, Integer, MetaData, Table, Text, create_engine, select
+from sqlalchemy.dialects import postgresql
+
+from engine.store.dialect import Bulk, _unpacked
+
+KEPT = Table(
+    "kept",
+    MetaData(),
+    Column("id", Integer, primary_key=True),
+    Column("text", Text),
+    Column("number", Float),
+)
+COLUMNS = {column.name: column.type for column in KEPT.c}
+KEEP = Bulk(COLUMNS, lambda given: KEPT.insert().from_select(list(KEPT.c), select(given)))
+
+
+def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
+    chance = Random(20261121)
+    rows = [
+        (1, "plain", 0.1),
+        (2, "quotes \" ' and \\ and \n and [1, {", 1e-300),
+        (3, "ünïcödé 🌙 \u202e", 1.7e9 + 1e-6),
+        (4, None, None),
+        (5, "", 0.0),
+        *((number, str(number), 1.7e9 + chance.random() * 1e8) for number in range(6, 200)),
+    ]
+    database = create_engine("sqlite://")
+
+    with database.begin() as connection:
+        KEPT.create(connection)
+        KEEP.run(connection, rows)
+        kept = connection.execute(select(KEPT).order_by(KEPT.c.id)).all()
+
+    assert [tuple(row) for row in kept] == rows
+    database.dispose()
+
+
+def test_postgresql_unpacks_the_rows_with_the_types_of_the_columns() -> None:
+    statement = select(_unpacked("postgresql", COLUMNS))
+
+    written = str(statement.compile(dialect=postgresql.dialect()))
+
+    assert "json_array_elements(CAST(%(rows)s::VARCHAR AS JSON))" in written
+    assert "AS FLOAT) AS number" in written
