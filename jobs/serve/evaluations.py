@@ -125,15 +125,15 @@ class Evaluations:
             }
             tests = kind.expected_tests(parameters)
             assert tests is not None, "the evaluator always knows"
-            async with self._reserved(key, tests) as reservation:
-                try:
-                    async with self.admission.place(key.id), self._scope(key, wanted) as scope:
-                        me.has_begun = True
-                        context = EvaluationContext(self._ledger, self._clock, scope, reservation)
-                        answer = await self._evaluated(kind, parameters, context, wanted)
-                        return await self._finished(key, wanted, answer, scope)
-                except Full:
-                    raise self._busy() from None
+            async with (
+                self._scope(key, wanted) as scope,
+                self._reserved(key, tests, scope) as reservation,
+                self._place(key),
+            ):
+                me.has_begun = True
+                context = EvaluationContext(self._ledger, self._clock, scope, reservation)
+                answer = await self._evaluated(kind, parameters, context, wanted)
+                return await self._finished(key, wanted, answer, scope)
 
     async def _finished(self, key: Key, wanted: Wanted, answer: Answer, scope: str) -> bytes:
         body, document = shaped(answer, self._config.answers)
@@ -158,7 +158,9 @@ class Evaluations:
             yield offered
 
     @asynccontextmanager
-    async def _reserved(self, key: Key, tests: int) -> AsyncIterator[Reservation]:
+    async def _reserved(self, key: Key, tests: int, scope: str) -> AsyncIterator[Reservation]:
+        # What an evaluation that broke off has generated is charged, and not generated again.
+        tests -= await self._ledger.kept_tests(scope)
         reservation = await self._ledger.reserve(key, tests)
         if reservation is None:
             raise Refused(
@@ -170,6 +172,18 @@ class Evaluations:
             yield reservation
         finally:
             await reservation.release()
+
+    @asynccontextmanager
+    async def _place(self, key: Key) -> AsyncIterator[None]:
+        try:
+            async with self.admission.place(key.id):
+                yield
+        except Full:
+            raise Refused(
+                429,
+                "as many evaluations are running and waiting as this service takes on",
+                retry_after_s=self._config.limits.retry_after_s,
+            ) from None
 
     @asynccontextmanager
     async def _scope(self, key: Key, wanted: Wanted) -> AsyncIterator[str]:
@@ -203,8 +217,8 @@ class Evaluations:
                     run="serve",
                     parameters=parameters,
                     labels=parameters,
-                    # The contract has no repeats: equal requests draw equally, like repeat 0 in process.
-                    repeat=0,
+                    # The contract has no repeats: equal requests draw equally, like the first in process.
+                    repeat=1,
                     attempt=attempt,
                 )
                 try:
@@ -229,13 +243,6 @@ class Evaluations:
         if wanted.openai_key is not None and isinstance(error, QuotaExceeded):
             return Refused(403, told)
         return Refused(500, told)
-
-    def _busy(self) -> Refused:
-        return Refused(
-            429,
-            "as many evaluations are running and waiting as this service takes on",
-            retry_after_s=self._config.limits.retry_after_s,
-        )
 
     def _closing(self) -> Refused:
         return Refused(

@@ -1,6 +1,8 @@
 """`nightsweep serve keys`: who may use the service, and how much."""
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +43,7 @@ def create(
     """Make a key and print it, once: it is kept as a hash. Without --group it may use all groups."""
     from jobs.serve.ledger import keys
 
-    with _ledger(config) as file, file.begin() as connection:
+    with _transaction(config, group) as connection:
         text = keys.create(
             connection, name, allotment=allotment, groups=group or None, now=SystemClock().now()
         )
@@ -58,7 +60,7 @@ def list_(
     from jobs.serve.ledger import keys, usage
 
     period = usage.period_of(SystemClock().now())
-    with _ledger(config) as file, file.begin() as connection:
+    with _transaction(config) as connection:
         listed: list[dict[str, Any]] = [
             {
                 "name": key.name,
@@ -84,7 +86,7 @@ def revoke(name: _NameArgument, config: ConfigOption = _DEFAULT) -> None:
     """Refuse a key from now on, for good."""
     from jobs.serve.ledger import keys
 
-    with _ledger(config) as file, file.begin() as connection:
+    with _transaction(config) as connection:
         keys.revoke(connection, name, now=SystemClock().now())
 
 
@@ -103,15 +105,25 @@ def set_(
     """Change what a key may use; a running service follows with the next request."""
     from jobs.serve.ledger import keys
 
-    with _ledger(config) as file, file.begin() as connection:
-        keys.change(connection, name, allotment=allotment, groups=group, all_groups=all_groups)
+    with _transaction(config, group) as connection:
+        keys.change(
+            connection, name, allotment=allotment, groups=group or None, all_groups=all_groups
+        )
 
 
-def _ledger(config: Path):  # type: ignore[no-untyped-def]
+@contextmanager
+def _transaction(file: Path, groups: Sequence[str] | None = None) -> Iterator[Any]:
+    """A transaction on the configuration's ledger; raises UsageError for a group that is none."""
+    from jobs.evaluator.groups import CaseSet
     from jobs.serve.config import read_config
     from jobs.serve.ledger import LedgerFile
 
-    return LedgerFile(Path(read_config(config).ledger))
+    config = read_config(file)
+    cases = CaseSet(config.cases)
+    for name in groups or ():
+        cases.group(name)
+    with LedgerFile(Path(config.ledger)) as ledger, ledger.begin() as connection:
+        yield connection
 
 
 def _day(time: float) -> str:

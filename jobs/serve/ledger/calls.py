@@ -5,6 +5,7 @@ from zlib import compress, decompress
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.functions import count
 
 from engine.core import rates
 from jobs.serve.ledger.schema import call, rate
@@ -18,11 +19,25 @@ def kept(connection: Connection, scope: str, digest: str) -> bytes | None:
     return None if found is None else decompress(found)
 
 
-def keep(connection: Connection, scope: str, digest: str, response: bytes, *, now: float) -> bool:
+def kept_tests(connection: Connection, scope: str) -> int:
+    """How many replies of a scope have been charged."""
+    found = select(count()).where(call.c.scope == scope, call.c.is_test)
+    return connection.execute(found).scalar_one()
+
+
+def keep(
+    connection: Connection, scope: str, digest: str, response: bytes, *, is_test: bool, now: float
+) -> bool:
     """Keep a response; False where there is one already, which stays."""
     inserted = connection.execute(
         insert(call)
-        .values(scope=scope, digest=digest, response=compress(response), recorded_at=now)
+        .values(
+            scope=scope,
+            digest=digest,
+            response=compress(response),
+            is_test=is_test,
+            recorded_at=now,
+        )
         .on_conflict_do_nothing()
     )
     return bool(inserted.rowcount)

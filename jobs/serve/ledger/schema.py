@@ -49,6 +49,7 @@ call = Table(
     Column("scope", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("response", LargeBinary, nullable=False),
+    Column("is_test", Boolean, nullable=False),  # whether it was charged
     Column("recorded_at", Float, nullable=False),
     UniqueConstraint("scope", "digest"),
 )

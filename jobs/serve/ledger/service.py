@@ -86,6 +86,10 @@ class Ledger:
         held = await self._do(lambda connection: usage.reserve(connection, key.id, period, tests))
         return Reservation(self._do, key.id, period, tests) if held else None
 
+    async def kept_tests(self, scope: str) -> int:
+        """How many test cases of a scope have been generated and charged."""
+        return await self._do(lambda connection: calls.kept_tests(connection, scope))
+
     async def kept(self, scope: str, digest: str) -> bytes | None:
         """The reply kept under a digest in a scope."""
         return await self._do(lambda connection: calls.kept(connection, scope, digest))
@@ -97,7 +101,8 @@ class Ledger:
         now = self._clock.now()
 
         def work(connection: Connection) -> bool:
-            is_new = calls.keep(connection, scope, digest, response, now=now)
+            is_test = spends is not None
+            is_new = calls.keep(connection, scope, digest, response, is_test=is_test, now=now)
             if is_new and spends is not None:
                 usage.spend(connection, spends.key_id, spends.period)
             return is_new

@@ -8,7 +8,7 @@ ends the process, and a service that starts only has to drop the reservations of
 
 from datetime import UTC, datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 
@@ -63,5 +63,5 @@ def used(connection: Connection, key_id: int, period: str) -> int:
     return connection.execute(select(usage.c.used).where(_row(key_id, period))).scalar() or 0
 
 
-def _row(key_id: int, period: str):  # type: ignore[no-untyped-def]
+def _row(key_id: int, period: str) -> ColumnElement[bool]:
     return (usage.c.key_id == key_id) & (usage.c.period == period)

@@ -121,8 +121,10 @@ def service(
 ) -> Iterator[Running]:
     """A running service with one key; `changes` go over the configuration, `answer` is the models'."""
     with (
+        # A thread each: models that keep somebody waiting must not keep the service.
+        start_blocking_portal() as elsewhere,
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(chat_server(answer)) as models,
+        elsewhere.wrap_async_context_manager(chat_server(answer)) as models,
     ):
         file = write_config(folder, models.base_url, changes)
         config = read_config(file)

@@ -1,0 +1,84 @@
+"""`nightsweep serve` in a process of its own, as it is typed."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+
+from tests.jobs.chat.server import Asked
+from tests.jobs.serve.running import by_rule
+
+WAIT_S = 60.0
+
+
+@dataclass
+class Process:
+    """A service that was started from the command line."""
+
+    process: subprocess.Popen[str]
+    base_url: str
+
+    def end(self) -> tuple[int, list[dict[str, Any]]]:
+        """Its exit code, once it ends, and its log."""
+        _, log = self.process.communicate(timeout=WAIT_S)
+        return self.process.returncode, [json.loads(line) for line in log.splitlines()]
+
+
+@contextmanager
+def started(config_file: Path) -> Iterator[Process]:
+    """The command until the end of the block, which kills what is left of it."""
+    with subprocess.Popen(  # noqa: S603
+        [str(Path(sys.executable).with_name("nightsweep")), "serve", "--config", str(config_file)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield Process(process, process.stdout.readline().strip())
+        finally:
+            process.kill()
+
+
+class Held:
+    """Models that answer by rule, but the question number `after` (from 1) only once it is let go."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self.count = 0
+        self.reached = Event()
+        self.let_go = Event()
+
+    def __call__(self, asked: Asked) -> tuple[int, Any]:
+        self.count += 1
+        if self.count >= self._after:
+            self.reached.set()
+            self.let_go.wait(WAIT_S)
+        return by_rule(asked)
+
+
+@contextmanager
+def asking(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator[list[Any]]:
+    """One request in a thread; the list holds its answer, or what broke it, after the block."""
+    got: list[Any] = []
+
+    def ask() -> None:
+        try:
+            with httpx.Client(base_url=base_url, timeout=WAIT_S, trust_env=False) as client:
+                got.append(client.post(path, json=body, headers={"cbl-api-key": key}))
+        except httpx.HTTPError as error:
+            got.append(error)
+
+    thread = Thread(target=ask)
+    thread.start()
+    try:
+        yield got
+    finally:
+        thread.join(WAIT_S)

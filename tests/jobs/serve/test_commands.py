@@ -1,0 +1,104 @@
+"""`nightsweep serve` and `nightsweep serve keys`, as they are typed."""
+
+import json
+import subprocess
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from engine.job import UsageError
+from jobs.serve.commands import app
+from tests.jobs.serve.running import write_config
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return write_config(tmp_path, "http://127.0.0.1:1/v1", {})
+
+
+def keys(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["keys", *arguments, "--config", str(config)])
+
+
+def test_the_command_is_added_to_nightsweep() -> None:
+    added = {one.name: one.value for one in entry_points(group="nightsweep.commands")}
+
+    assert added["serve"] == "jobs.serve.commands:app"
+
+
+def test_keys_are_made_listed_changed_and_revoked(config: Path) -> None:
+    made = keys(config, "create", "alice", "--allotment", "50", "--group", "exam_stress")
+    keys(config, "create", "bob", "--allotment", "0")
+    keys(config, "set", "alice", "--allotment", "70", "--all-groups")
+    keys(config, "revoke", "bob")
+    listed = json.loads(keys(config, "list", "--json").stdout)
+
+    text = made.stdout.strip()
+    assert text.startswith("nsk_")
+    assert "not shown again" in made.stderr
+    alice, bob = listed
+    assert (alice["name"], alice["used"], alice["allotment"]) == ("alice", 0, 70)
+    assert alice["groups"] is None
+    assert alice["revoked"] is None
+    assert bob["revoked"] is not None
+    told = keys(config, "list").stdout
+    assert "alice: 0 of 70 used, all groups" in told
+    assert text not in told + str(listed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("create", "alice", "--allotment", "1"), "there is a key alice already"),
+        (("create", "a b", "--allotment", "1"), "cannot be the name of a key"),
+        (("create", "carol", "--allotment", "-1"), "an allotment is between"),
+        (("create", "carol", "--allotment", "1", "--group", "exams"), "no test-case group 'exams'"),
+        (("revoke", "carol"), "there is no key carol; there are: alice"),
+        (("set", "carol", "--allotment", "1"), "there is no key carol"),
+    ],
+)
+def test_what_makes_no_sense_is_told(config: Path, arguments: tuple[str, ...], told: str) -> None:
+    keys(config, "create", "alice", "--allotment", "1")
+
+    outcome = keys(config, *arguments)
+
+    assert isinstance(outcome.exception, UsageError)
+    assert told in str(outcome.exception)
+
+
+def test_a_revoked_key_cannot_be_revived_by_another_of_its_name(config: Path) -> None:
+    keys(config, "create", "alice", "--allotment", "1")
+    keys(config, "revoke", "alice")
+
+    assert isinstance(keys(config, "create", "alice", "--allotment", "1").exception, UsageError)
+
+
+def test_a_wrong_configuration_ends_the_command_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text("models: {a: {}}\nlisten: {port: 99999}\n", encoding="utf-8")
+
+    done = subprocess.run(  # noqa: S603
+        [str(Path(sys.executable).with_name("nightsweep")), "serve", "--config", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 2
+    assert "listen.port: 99999 is above 65535" in done.stderr
+
+
+def test_what_serves_is_not_imported_by_other_commands() -> None:
+    code = (
+        "import sys; import engine.cli.app; import jobs.serve.commands;"
+        " print([name for name in ('fastapi', 'uvicorn', 'prometheus_client') if name in sys.modules])"
+    )
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "[]", done.stderr

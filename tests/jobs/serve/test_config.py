@@ -1,0 +1,104 @@
+"""serve.yaml: every mistake at once, with its place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.serve.config import ConfigError, Offer, read_config
+
+MODELS = {"acme/a": {"endpoint": {"base_url": "http://127.0.0.1:1/v1"}}}
+
+
+def written(folder: Path, **settings: Any) -> Path:
+    file = folder / "serve.yaml"
+    file.write_text(yaml.safe_dump({"models": MODELS, **settings}), encoding="utf-8")
+    return file
+
+
+def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
+    config = read_config(written(tmp_path))
+
+    assert (config.listen.host, config.listen.port) == ("127.0.0.1", 8500)
+    assert config.answers == "1.0.8"
+    assert config.openai is not None
+    assert config.openai.base_url == "https://api.openai.com/v1"
+    assert config.ledger == str(tmp_path / "nightsweep-serve.db")
+
+
+def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        models={
+            "acme/a": {"endpoint": {"base_url": "ftp://x"}},
+            "acme/b": {"endpoint": {"base_url": "http://a.b/v1", "api_key": "sk-secret-1"}},
+            "acme/c": {"model": "x"},
+        },
+        listen={"prot": 1},
+        answers="1.0.7",
+        limits={"queue": -1},
+        colour="red",
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        read_config(file)
+
+    told = str(caught.value)
+    for place in (
+        "models.acme/a.endpoint.base_url: write a whole http or https URL",
+        "models.acme/b.endpoint.api_key: a key is never written",
+        "models.acme/c: model is the name at an endpoint",
+        "listen.prot: unknown key; did you mean port?",
+        "answers: must be '1.0.8'",
+        "limits.queue: -1 is below 0",
+        "colour: unknown key",
+    ):
+        assert place in told
+    assert "sk-secret-1" not in told
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::"])  # noqa: S104
+def test_other_machines_are_let_in_only_where_that_is_said(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ConfigError, match="allow_remote"):
+        read_config(written(tmp_path, listen={"host": host}))
+
+    said = read_config(written(tmp_path, listen={"host": host, "allow_remote": True}))
+    assert said.listen.host == host
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost"])
+def test_this_machine_needs_no_word(tmp_path: Path, host: str) -> None:
+    assert read_config(written(tmp_path, listen={"host": host})).listen.host == host
+
+
+def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    models = {**MODELS, "mine": {"model_path": "m.gguf"}}
+    config = read_config(written(tmp_path, models=models, cases="groups", ledger="/var/l.db"))
+
+    assert config.cases == str(tmp_path / "groups")
+    assert config.models["mine"].model_path == str(tmp_path / "m.gguf")
+    assert config.ledger == "/var/l.db"
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "models: {}", ""])
+def test_a_file_that_is_no_configuration_is_told_as_one(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "serve.yaml"
+    file.write_text(text, encoding="utf-8")
+
+    with pytest.raises(ConfigError, match=r"serve\.yaml: "):
+        read_config(file)
+
+
+def test_an_exact_id_comes_before_a_pattern_and_a_long_one_before_a_short(tmp_path: Path) -> None:
+    endpoint = {"base_url": "http://127.0.0.1:1/v1"}
+    models = {name: {"endpoint": endpoint} for name in ("*", "acme/*", "acme/a")}
+    config = read_config(written(tmp_path, models=models))
+
+    def found(name: str) -> str | None:
+        offered = config.offered(name)
+        assert offered is None or isinstance(offered[1], Offer)
+        return None if offered is None else offered[0]
+
+    assert [found(name) for name in ("acme/a", "acme/b", "other")] == ["acme/a", "acme/*", "*"]
+    assert read_config(written(tmp_path)).offered("other") is None

@@ -1,0 +1,76 @@
+"""The outermost layer: caps, crashes, metrics."""
+
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from jobs.serve.ledger import Ledger
+from tests.jobs.serve.running import Running, evaluation, service
+
+SINGLE = "/singleturn_evaluate_system_prompt"
+
+
+def test_a_request_that_is_too_large_is_refused_declared_or_not(tmp_path: Path) -> None:
+    with service(tmp_path, limits={"request_bytes": 2000}) as running, running.client() as client:
+        declared = client.post(SINGLE, json=evaluation(system_prompt="x" * 3000))
+        streamed = client.post(SINGLE, content=(b"x" * 500 for _ in range(10)))
+        small = client.post(SINGLE, json=evaluation())
+
+    assert (declared.status_code, streamed.status_code, small.status_code) == (413, 413, 200)
+    assert declared.json()["detail"]["error"] == "request_too_large"
+
+
+def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
+    with service(tmp_path, limits={"request_s": 0.2}) as running:
+        url = httpx.URL(running.base_url)
+        assert url.port is not None
+        with socket.create_connection((url.host, url.port), timeout=60) as connection:
+            connection.sendall(
+                f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
+            )
+            answer = connection.recv(65_536)
+
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_crash_is_told_in_the_contract_s_shape_and_logged_without_what_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def crash(*_: object) -> None:
+        raise RuntimeError("with a secret in it")
+
+    with service(tmp_path) as running, running.client() as client:
+        monkeypatch.setattr(Ledger, "key", crash)
+        answer = client.get("/monthly_quota")
+
+    assert answer.status_code == 500
+    assert answer.json()["detail"]["error"] == "internal_server_error"
+    [crashed] = [record for record in caplog.records if record.message == "a request crashed"]
+    assert "RuntimeError at " in str(vars(crashed)["error"])
+    assert "secret" not in answer.text + str(vars(crashed)["error"])
+
+
+def test_metrics_count_requests_by_known_paths(shared_service: Running) -> None:
+    with shared_service.client() as client:
+        client.get("/v1/ping")
+        client.get("/nowhere/sk-secret")
+        told = client.get("/metrics")
+
+    assert told.headers["content-type"].startswith("text/plain")
+    line = 'nightsweep_requests_total{method="GET",path="/v1/ping",status="200"} 1.0'
+    assert line in told.text
+    assert 'path="(unknown)",status="404"' in told.text
+    assert "sk-secret" not in told.text
+    assert "tester" not in told.text
+
+
+def test_the_document_names_every_call_twice_and_no_metrics(shared_service: Running) -> None:
+    with shared_service.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+
+    contract_paths = {path for path in paths if not path.startswith(("/v1/", "/redteam/"))}
+    assert len(contract_paths) == 5 + 4 + 4 + 2
+    assert {f"/v1{path}" for path in contract_paths} <= set(paths)
+    assert "/metrics" not in paths

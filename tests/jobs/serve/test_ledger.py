@@ -1,0 +1,139 @@
+"""The ledger: its file, its keys, the months."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.job import UsageError
+from engine.testing import FakeClock
+from jobs.serve.ledger import Ledger, LedgerError, LedgerFile, LedgerTooNew, keys
+
+NOVEMBER_ENDS = 1_793_491_199.0
+"""2026-10-31 23:59:59 UTC."""
+
+
+def key_in(path: Path, *, allotment: int = 10) -> str:
+    with LedgerFile(path) as file, file.begin() as connection:
+        return keys.create(connection, "tester", allotment=allotment, groups=None, now=0.0)
+
+
+def test_the_file_is_private_and_holds_no_key(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    text = key_in(path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert text.encode() not in path.read_bytes()
+
+
+def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    key_in(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(LedgerTooNew, match="later version"):
+        LedgerFile(path)
+
+
+def test_another_database_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (id)")
+    connection.close()
+    text = tmp_path / "notes.txt"
+    text.write_text("not a database, and long enough to be read as one " * 100, encoding="utf-8")
+
+    with pytest.raises(LedgerError, match="another database"):
+        LedgerFile(other)
+    with pytest.raises(LedgerError, match="not a database"):
+        LedgerFile(text)
+    with pytest.raises(LedgerError, match="cannot be opened"):
+        LedgerFile(tmp_path / "nowhere" / "ledger.db")
+
+
+async def test_one_service_works_on_a_ledger_while_keys_may_be_changed(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+
+    async with Ledger(path, SystemClock(), history_days=1) as ledger:
+        text = key_in(path)
+        with pytest.raises(LedgerError, match="another `nightsweep serve`"):
+            await Ledger(path, SystemClock(), history_days=1).__aenter__()
+
+        assert await ledger.key(text) is not None
+    async with Ledger(path, SystemClock(), history_days=1):
+        pass
+
+
+async def test_a_new_month_in_utc_begins_with_nothing_used(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    text = key_in(path, allotment=1)
+    clock = FakeClock(NOVEMBER_ENDS)
+    async with Ledger(path, clock, history_days=1) as ledger:
+        key = await ledger.key(text)
+        assert key is not None
+        held = await ledger.reserve(key, 1)
+        await ledger.keep("scope", "digest", b"{}", held)
+        assert await ledger.used(key) == 1
+        assert await ledger.reserve(key, 1) is None
+
+        await clock.advance(1)
+
+        assert await ledger.used(key) == 0
+        assert await ledger.reserve(key, 1) is not None
+
+
+async def test_what_a_killed_service_held_is_free_again_and_what_it_used_is_not(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    text = key_in(path, allotment=5)
+    async with Ledger(path, SystemClock(), history_days=1) as first:
+        key = await first.key(text)
+        assert key is not None
+        held = await first.reserve(key, 5)
+        await first.keep("scope", "digest", b"{}", held)
+        await first.keep("scope", "digest", b"{}", held)
+
+    async with Ledger(path, SystemClock(), history_days=1) as second:
+        assert await second.used(key) == 1
+        assert await second.reserve(key, 5) is None
+        assert await second.reserve(key, 4) is not None
+
+
+async def test_a_revoked_key_and_a_lowered_allotment_count_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    text = key_in(path)
+    async with Ledger(path, SystemClock(), history_days=1) as ledger:
+        key = await ledger.key(text)
+        assert key is not None
+        with LedgerFile(path) as file, file.begin() as connection:
+            keys.change(connection, "tester", allotment=2)
+            keys.revoke(connection, "tester", now=1.0)
+
+        assert await ledger.reserve(key, 3) is None
+        assert await ledger.key(text) is None
+
+
+async def test_permits_keep_their_rate_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    clock = FakeClock(NOVEMBER_ENDS)
+    async with Ledger(path, clock, history_days=1) as first:
+        assert await first.take_permit("a", rate_per_min=1) == clock.now()
+
+    async with Ledger(path, clock, history_days=1) as second:
+        assert await second.take_permit("a", rate_per_min=1) >= clock.now() + 60
+        assert await second.take_permit("b", rate_per_min=1) == clock.now()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a\n", "x" * 65])
+def test_a_name_that_no_log_should_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with (
+        LedgerFile(tmp_path / "ledger.db") as file,
+        file.begin() as connection,
+        pytest.raises(UsageError, match="cannot be the name"),
+    ):
+        keys.create(connection, name, allotment=1, groups=None, now=0.0)

@@ -1,0 +1,187 @@
+"""Evaluations that take their time: hang-ups, the line, an orderly end, a kill."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from jobs.serve.config import read_config
+from tests.jobs.chat.server import chat_server
+from tests.jobs.serve.process import WAIT_S, Held, asking, started
+from tests.jobs.serve.running import Running, evaluation, make_key, service, write_config
+
+SINGLE = "/singleturn_evaluate_system_prompt"
+
+
+def until(happened: Callable[[], bool]) -> None:
+    """Ask again and again until it has happened."""
+    end = monotonic() + WAIT_S
+    while not happened():
+        assert monotonic() < end, "it did not happen"
+
+
+def gauge(base_url: str, name: str) -> float:
+    [line] = [
+        line
+        for line in httpx.get(f"{base_url}/metrics", trust_env=False).text.splitlines()
+        if line.startswith(f"nightsweep_{name} ")
+    ]
+    return float(line.rpartition(" ")[2])
+
+
+def generated(running: Running) -> int:
+    answer = httpx.get(f"{running.base_url}/monthly_quota", headers=running.headers)
+    tests = answer.json()["generated_tests"]
+    assert isinstance(tests, int)
+    return tests
+
+
+def one_at_a_time(models_url: str) -> dict[str, Any]:
+    return {"acme/kind-1": {"endpoint": {"base_url": models_url, "max_in_flight": 1}}}
+
+
+@pytest.fixture
+def held() -> Held:
+    """Models that keep the second question."""
+    return Held(after=2)
+
+
+def test_a_client_that_hangs_up_stops_the_spending_and_finds_what_was_paid_for(
+    tmp_path: Path, held: Held
+) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+        service(tmp_path, models=one_at_a_time(models.base_url)) as running,
+    ):
+        with httpx.Client(base_url=running.base_url, headers=running.headers) as client:
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(SINGLE, json=evaluation(), timeout=1)
+            assert held.reached.wait(WAIT_S)
+        until(lambda: gauge(running.base_url, "evaluations_running") == 0)
+        spent, asked = generated(running), held.count
+        held.let_go.set()
+
+        with running.client() as client:
+            again = client.post(SINGLE, json=evaluation())
+
+        assert (spent, asked) == (1, 2)
+        assert again.status_code == 200
+        assert held.count == 2 + 2
+        assert generated(running) == 3
+
+
+def test_who_finds_the_line_full_is_told_when_to_come_back(tmp_path: Path) -> None:
+    held = Held(after=1)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+        service(
+            tmp_path,
+            models=one_at_a_time(models.base_url),
+            limits={"evaluations": 1, "queue": 1, "retry_after_s": 7},
+        ) as running,
+        asking(running.base_url, running.key, SINGLE, evaluation()) as first,
+    ):
+        until(lambda: gauge(running.base_url, "evaluations_running") == 1)
+        with asking(running.base_url, running.key, SINGLE, evaluation()) as second:
+            until(lambda: gauge(running.base_url, "evaluations_waiting") == 1)
+            with running.client() as client:
+                third = client.post(SINGLE, json=evaluation())
+            held.let_go.set()
+
+    assert (third.status_code, third.headers["retry-after"]) == (429, "7")
+    assert [answer.status_code for answer in (*first, *second)] == [200, 200]
+
+
+@pytest.mark.parametrize(("grace_s", "status"), [(60, 200), (0, 503)])
+def test_a_service_that_is_stopped_takes_on_nothing_and_lets_what_runs_have_its_grace(
+    tmp_path: Path, grace_s: int, status: int
+) -> None:
+    held = Held(after=1)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+    ):
+        changes = {"limits": {"grace_s": grace_s}}
+        file = write_config(tmp_path, models.base_url, changes)
+        key = make_key(read_config(file), "tester")
+        with started(file) as running, asking(running.base_url, key, SINGLE, evaluation()) as got:
+            assert held.reached.wait(WAIT_S)
+            running.process.send_signal(signal.SIGTERM)
+            if grace_s:
+                until(lambda: _refuses(running.base_url, key))
+            else:
+                until(lambda: bool(got))
+            held.let_go.set()
+            code, log = running.end()
+
+    assert code == 0
+    assert [answer.status_code for answer in got] == [status]
+    requests = [line for line in log if line["event"] == "request"]
+    assert {line["status"] for line in requests} <= {200, 503}
+
+
+def _refuses(base_url: str, key: str) -> bool:
+    answer = httpx.post(f"{base_url}{SINGLE}", json=evaluation(), headers={"cbl-api-key": key})
+    assert answer.status_code in (200, 503)
+    return answer.status_code == 503 and "retry-after" in answer.headers
+
+
+def test_after_a_kill_nothing_is_asked_or_charged_twice(tmp_path: Path) -> None:
+    held = Held(after=3)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+    ):
+        file = write_config(tmp_path, models.base_url, {})
+        # Just enough: what the killed one held must be there again.
+        key = make_key(read_config(file), "tester", allotment=3)
+        headers = {"cbl-api-key": key}
+        with started(file) as first, asking(first.base_url, key, SINGLE, evaluation()) as broken:
+            quota = f"{first.base_url}/monthly_quota"
+            until(lambda: httpx.get(quota, headers=headers).json()["generated_tests"] == 2)
+            first.process.kill()
+        held.let_go.set()
+        with started(file) as second:
+            again = httpx.post(f"{second.base_url}{SINGLE}", json=evaluation(), headers=headers)
+            quota = f"{second.base_url}/monthly_quota"
+            used = httpx.get(quota, headers=headers).json()["generated_tests"]
+
+    assert isinstance(broken[0], httpx.HTTPError)
+    assert again.status_code == 200
+    # The one that was under way is asked again, the two before it are not.
+    assert held.count == 3 + 1
+    assert used == 3
+
+
+def test_the_log_tells_who_asked_for_what_and_nothing_that_was_said(tmp_path: Path) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(Held(after=100))) as models,
+    ):
+        file = write_config(tmp_path, models.base_url, {})
+        key = make_key(read_config(file), "tester")
+        with started(file) as running:
+            httpx.post(
+                f"{running.base_url}/v1{SINGLE}?secret=sk-in-the-query",
+                json=evaluation(system_prompt="a secret prompt"),
+                headers={"cbl-api-key": key},
+            )
+            httpx.get(f"{running.base_url}/sk-in-the-path")
+            running.process.send_signal(signal.SIGINT)
+            code, log = running.end()
+
+    assert code == 0
+    evaluated, unknown = [line for line in log if line["event"] == "request"]
+    assert evaluated["path"] == f"/v1{SINGLE}"
+    assert (evaluated["method"], evaluated["status"], evaluated["key"]) == ("POST", 200, "tester")
+    assert evaluated["duration_ms"] > 0
+    assert (unknown["path"], unknown["status"], unknown["key"]) == ("(unknown)", 404, None)
+    for secret in (key, "secret prompt", "sk-in", "exams"):
+        assert secret not in str(log)
