@@ -42,7 +42,7 @@ def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
 def test_postgresql_unpacks_the_rows_with_the_types_of_the_columns() -> None:
     statement = select(_unpacked("postgresql", COLUMNS))
 
-    written = str(statement.compile(dialect=postgresql.dialect()))
+    written = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
     assert "json_array_elements(CAST(%(rows)s::VARCHAR AS JSON))" in written
     assert "AS FLOAT) AS number" in written
