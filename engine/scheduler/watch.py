@@ -11,7 +11,7 @@ from engine.core.status import RunState, StopReason
 from engine.limits import Lanes
 from engine.scheduler.assignment import Assignment, Note
 from engine.settings import Settings
-from engine.store import RunLook, Store
+from engine.store import LOG_MAX_BYTES, RunLook, Store
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Watch:
         self._run = assignment
         self._note = note
         self._had_company = False
+        self._log_told = LOG_MAX_BYTES
 
     async def run(self, watched: Watched, *, task_status: TaskStatus[None]) -> None:
         """Notice what other processes do: a pause, a cancel, new jobs, a death."""
@@ -60,6 +61,7 @@ class Watch:
                 if self._clock.now() >= beat_at:
                     await self._store.beat()
                     beat_at = self._clock.now() + self._settings.heartbeat_s
+                    await self._look_at_log()
                 seen = await self._look(watched, seen)
             except NightsweepError as error:
                 # A store that is held or full for a moment: the writer says so where it matters.
@@ -83,6 +85,13 @@ class Watch:
             await watched.refresh()
         self._had_company = bool(others)
         return run
+
+    async def _look_at_log(self) -> None:
+        """Say who makes the store's log grow; again each time that it has doubled."""
+        size, why = await self._store.log_held(self._log_told)
+        if why:
+            self._log_told = 2 * size
+            await self._note("storage", why)
 
     async def follow_clock(self) -> None:
         """Do not wait for times that have moved away because the clock was set back."""

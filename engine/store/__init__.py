@@ -5,6 +5,7 @@ The only package that speaks SQL. `open_store` opens it; `Store` is all that the
 
 from engine.store.backup import back_up
 from engine.store.questions import RunLook
+from engine.store.readers import LOG_MAX_BYTES
 from engine.store.requests import (
     Bucket,
     Claim,
@@ -20,6 +21,7 @@ from engine.store.runs import NewRun, RunRow
 from engine.store.store import Store, open_store
 
 __all__ = [
+    "LOG_MAX_BYTES",
     "Bucket",
     "Claim",
     "Claimed",

@@ -7,18 +7,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from anyio import to_thread
 from sqlalchemy import bindparam, exists, func, or_, select
 
 from engine.clock import Clock
 from engine.core.quota import QuotaState
 from engine.core.states import State
 from engine.core.status import RunState
-from engine.store import queue, quotas, results, runs
+from engine.store import queue, quotas, readers, results, runs
 from engine.store.connection import Databases
 from engine.store.requests import QuotaKey
 from engine.store.results import JobRow, Totals
 from engine.store.runs import RunRow
 from engine.store.schema import call, document, job, run, worker
+
+_LONG_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,18 @@ class Questions:
         return None if kept is None else queue.decompress(kept)
 
     # Workers
+
+    async def log_held(self, above: int) -> tuple[int, str]:
+        """How large the database's log is and, where that is above a limit, who keeps it so in words."""
+        size = readers.log_bytes(self.path)
+        if size <= above:
+            return size, ""
+        found = await to_thread.run_sync(readers.readers, self.path)
+        # Everybody reads for a moment; who is still there later reads for long.
+        await self._clock.sleep(_LONG_S)
+        again = await to_thread.run_sync(readers.readers, self.path)
+        long = None if found is None or again is None else found & again
+        return size, readers.told(self.path, size, long)
 
     async def other_workers(self) -> list[tuple[str, float]]:
         """The other workers that may be at work: (id, time of the last heartbeat).

@@ -1,0 +1,81 @@
+"""Who keeps the store's log from starting anew: somebody who has been reading from it for long.
+
+SQLite's log (`-wal`) starts anew once all of it is in the database and nobody reads from it. A single
+reader whose transaction stays open makes it grow with every commit, for as long as that takes.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+LOG_MAX_BYTES = 256 * 1024 * 1024
+"""A log of this size is no longer a matter of a busy minute."""
+
+# In the file `-shm`, each reader holds a shared lock on one of these bytes (SQLite's WAL_READ_LOCK).
+_READ_LOCKS = range(123, 128)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reader:
+    """A process that is reading from a store; its name alone: arguments may hold keys."""
+
+    pid: int
+    name: str
+
+
+def log_bytes(store: Path) -> int:
+    """How large the log is; 0 where there is none."""
+    try:
+        return Path(f"{store}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def readers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
+    """The processes that hold a reader's lock right now, this one included.
+
+    None where the system does not tell (any but Linux).
+    """
+    try:
+        inode = Path(f"{store}-shm").stat().st_ino
+        held = locks.read_text(encoding="ascii")
+    except OSError:
+        return None
+    return frozenset(
+        Reader(pid, _name(pid))
+        for pid, node, first, last in map(_lock, held.splitlines())
+        if node == inode and first <= _READ_LOCKS[-1] and last >= _READ_LOCKS[0]
+    )
+
+
+def told(store: Path, size: int, found: frozenset[Reader] | None) -> str:
+    """What is wrong, who does it, and what can be done, in one line."""
+    if found is None:
+        who = f"a process that has it open (`lsof {store}-wal` lists them)"
+    else:
+        names = [
+            f"process {one.pid} ({'this one' if one.pid == os.getpid() else one.name})"
+            for one in sorted(found)
+        ]
+        who = " and ".join(names) or "readers that follow each other without a gap"
+    return (
+        f"the store's log has grown to {size / 1024**2:,.0f} MiB, because it is being read all the"
+        f" time by {who}; once that has ended it grows no more"
+    )
+
+
+def _lock(line: str) -> tuple[int, int, int, int]:
+    """Process, inode, first and last byte of a line of /proc/locks; of a waiting lock, nothing."""
+    match line.split():
+        case [_, "POSIX" | "OFDLCK", _, "READ", pid, file, first, last]:
+            node = int(file.rpartition(":")[2])
+            return int(pid), node, int(first), 2**63 if last == "EOF" else int(last)
+        case _:
+            return 0, -1, 0, 0
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "unknown, perhaps outside of this container"
