@@ -155,6 +155,10 @@ class JobKind(ABC):
         """How many requests one job sends, for `plan`."""
         return 1
 
+    def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
+        """What to know before a sweep over these labels, by axis, is run; none of it a mistake."""
+        return ()
+
     @abstractmethod
     async def run(self, job: Job, context: JobContext) -> Answer:
         """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""

@@ -46,6 +46,7 @@ def plan(
     if online:
         loaded = anyio.run(settle_groups, loaded)
     found = loaded.plan()
+    output.say(*(f"warning: {warning}" for warning in loaded.warnings))
     if as_json:
         output.json_data(found)
     else:

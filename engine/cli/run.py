@@ -58,6 +58,7 @@ def run(
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
+    output.say(*(f"warning: {warning}" for warning in loaded.warnings))
     _finish(lambda engine: engine.submit(loaded), store, progress_every, as_json)
 
 

@@ -24,7 +24,9 @@ async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
     Sends nothing that costs. Problems are findings, not exceptions.
     """
     clock = clock or SystemClock()
-    findings: list[Finding] = []
+    findings = [
+        Finding(name="warning", ok=True, message=str(warning)) for warning in sweep.warnings
+    ]
     try:
         async with sweep.service(clock) as service:
             findings += await service.check()

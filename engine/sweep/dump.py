@@ -10,7 +10,7 @@ from engine.core.errors import Problem, SweepError
 from engine.core.policy import LaneLimits, Limits, Retry, Window
 from engine.registry import Registry
 from engine.sweep.fields import HealthConfig, SweepFields
-from engine.sweep.rules import Rules, resolve
+from engine.sweep.rules import Rules, resolve, warnings_of
 from engine.sweep.validation import validated
 
 FORMAT = 1
@@ -113,7 +113,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         reuse=dump["reuse"],
         groups_pending=bool(pending),
         registry=registry,
-        warnings=tuple(found.warnings),
+        warnings=warnings_of(kind, found),
     )
 
 

@@ -18,7 +18,7 @@ from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
 from engine.sweep.malformed import Malformed
 from engine.sweep.parsing import load_sweep, parse_sweep
-from engine.sweep.rules import Resolved, resolve
+from engine.sweep.rules import Resolved, resolve, warnings_of
 from engine.sweep.scalars import label
 
 GROUPS_UNKNOWN = "groups: all, counted as one group; the service knows how many there are"
@@ -132,7 +132,7 @@ class Sweep(SweepFields):
         if problems:
             raise SweepError(self.name, problems)
         return replace(
-            self, matrix=found.matrix, groups_pending=False, warnings=tuple(found.warnings)
+            self, matrix=found.matrix, groups_pending=False, warnings=warnings_of(self.kind, found)
         )
 
     def groups(self) -> tuple[str, ...]:

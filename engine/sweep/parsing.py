@@ -15,7 +15,7 @@ from engine.sweep.files import SweepFolder
 from engine.sweep.malformed import Malformed
 from engine.sweep.plain import plain
 from engine.sweep.reading import read_structured
-from engine.sweep.rules import read_rules, resolve
+from engine.sweep.rules import read_rules, resolve, warnings_of
 from engine.sweep.schema import SweepFile
 from engine.sweep.validation import validated
 from engine.sweep.values import ValueReader
@@ -110,7 +110,7 @@ class _Parser:
             reuse=file.reuse,
             groups_pending=bool(axes.pending),
             registry=self._registry,
-            warnings=tuple(found.warnings),
+            warnings=warnings_of(kind, found),
         )
 
     def _broken(self, axes: Axes) -> frozenset[str]:

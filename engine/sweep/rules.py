@@ -19,6 +19,7 @@ from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.core.matrix import Matrix, MatrixAxis
 from engine.core.nearest import suggestion
+from engine.job import JobKind
 from engine.sweep.malformed import Malformed
 from engine.sweep.scalars import scalar_value
 from engine.sweep.values import ValueReader
@@ -80,6 +81,14 @@ class Resolved:
     warnings: list[Problem] = field(default_factory=list)
     comparisons: int = 0
     """How often a pattern was held against a name."""
+
+
+def warnings_of(kind: JobKind, found: Resolved) -> tuple[Problem, ...]:
+    """What a sweep's user should know: of its rules, and of its labels as the kind sees them."""
+    labels = {
+        axis.axis.name: tuple(value.label for value in axis.values) for axis in found.matrix.axes
+    }
+    return (*found.warnings, *(Problem("", told) for told in kind.warnings(labels)))
 
 
 def resolve(

@@ -70,9 +70,14 @@ class _Evaluation(JobKind):
         """How many cases the group has; raises UsageError for a group that does not exist."""
         return len(self._bench.cases_of(labels["group"]))
 
-    def _warning(self, job: Job) -> str | None:
+    def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
+        """Where the judge is of a target's family."""
+        found = (self._warning(str(model)) for model in labels["models"])
+        return [warning for warning in found if warning is not None]
+
+    def _warning(self, model: str) -> str | None:
         judge = self._bench.judge_model
-        return None if judge is None else kinship(judge, job.parameters["model"])
+        return None if judge is None else kinship(judge, model)
 
     async def _ask(
         self,
@@ -190,7 +195,9 @@ class SingleTurn(_Evaluation):
                 ),
                 None if attacker is None else vary,
             )
-        return single_turn_answer(job.key, layers, bench.provenance, self._warning(job))
+        return single_turn_answer(
+            job.key, layers, bench.provenance, self._warning(parameters["model"])
+        )
 
     @property
     def _expands_on_all(self) -> bool:
@@ -277,7 +284,9 @@ class MultiTurn(_Evaluation):
                     repeat=job.repeat,
                 ),
             )
-        return multi_turn_answer(job.key, conversations, bench.provenance, self._warning(job))
+        return multi_turn_answer(
+            job.key, conversations, bench.provenance, self._warning(parameters["model"])
+        )
 
 
 def kinds_of(model: str | None) -> tuple[type[_Evaluation], ...]:
