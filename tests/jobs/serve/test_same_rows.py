@@ -1,61 +1,145 @@
-"""One sweep gives the same rows in this process and over the service."""
+"""One sweep gives the same rows in this process and over the service, in every shape of its answers."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from engine import Sweep, open_engine
-from tests.jobs.serve.running import COLD_MODEL, GROUP, MODEL, OTHER_GROUP, Running
+from engine import RunState, Status, Sweep, open_engine
+from tests.jobs.chat.server import Asked
+from tests.jobs.serve.running import (
+    COLD_MODEL,
+    GROUP,
+    MODEL,
+    OTHER_GROUP,
+    PROMPT,
+    Running,
+    by_rule,
+    service,
+)
 
-
-async def rows(store: Path, sweep: dict[str, Any]) -> list[dict[str, Any]]:
-    async with open_engine(store) as engine:
-        run = await engine.submit(Sweep.parse(sweep))
-        await run.execute()
-        found: AsyncIterator[Any] = run.rows()
-        return [
-            {
-                **row.labels,
-                "state": row.state,
-                "passed": row.passed,
-                "failed": row.failed,
-                "total": row.total,
-                "failure_rate": row.failure_rate,
-            }
-            async for row in found
-        ]
-
-
-@pytest.mark.parametrize("evaluation", ["single_turn", "multi_turn"])
-async def test_a_sweep_in_process_and_over_the_service_gives_the_same_rows(
-    service: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: str
-) -> None:
-    monkeypatch.setenv("SERVICE_KEY", service.key)
-    steps: dict[str, Any] = (
-        {"variations": [2], "maximum_iteration_layers": [0, 2]}
-        if evaluation == "single_turn"
-        else {"max_turns": [2, 6]}
-    )
-    matrix = {
-        "models": [MODEL, COLD_MODEL],
-        "prompts": [{"name": "plain", "text": "You are kind."}],
-        "groups": [GROUP, OTHER_GROUP],
+_HEALTH_QUESTION = "France"
+_MATRICES: dict[str, dict[str, Any]] = {
+    "single_turn": {
         "thresholds": [0.3, 0.7],
-        **steps,
+        "variations": [2],
+        "maximum_iteration_layers": [0, 1],
+    },
+    "multi_turn": {"thresholds": [0.3, 0.7], "max_turns": [2, 4]},
+}
+
+
+def by_rule_or_healthy(asked: Asked) -> tuple[int, Any]:
+    """The models' rule; the question of model health comes without a seed."""
+    if asked.body is not None and "seed" not in asked.body:
+        return by_rule(Asked(asked.line, asked.headers, {**asked.body, "seed": 0}))
+    return by_rule(asked)
+
+
+@pytest.fixture(scope="module", params=["1.0.8", "1.0.10", "1.0.11"])
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp(f"rows-{request.param}")
+    with service(folder, by_rule_or_healthy, answers=request.param) as started:
+        yield started
+
+
+def sweep(evaluation: str, served: Mapping[str, Any], **changes: Any) -> Sweep:
+    """A sweep over both models and both groups."""
+    return Sweep.parse(
+        {
+            "name": "same",
+            "service": dict(served),
+            "evaluation": evaluation,
+            "matrix": {
+                "models": [MODEL, COLD_MODEL],
+                "prompts": [{"name": "bare", "text": PROMPT}],
+                "groups": [GROUP, OTHER_GROUP],
+                **_MATRICES[evaluation],
+            },
+            # Whether thresholds fold is each service's own to say, and rows tell it.
+            "fold": "never",
+            "retry": {"attempts": 2, "base_delay_s": 0.05, "max_delay_s": 0.1},
+            **changes,
+        }
+    )
+
+
+async def run(store: Path, asked: Sweep) -> tuple[Status, list[dict[str, Any]]]:
+    """The run's end and its rows in a canonical order."""
+    async with open_engine(store) as engine:
+        submitted = await engine.submit(asked)
+        status = await submitted.execute()
+        rows = [asdict(row) async for row in submitted.rows()]
+    return status, sorted(rows, key=lambda row: str(sorted(row["labels"].items())))
+
+
+def in_process(running: Running) -> dict[str, Any]:
+    return {
+        "kind": "local",
+        "endpoint": {"base_url": running.models.base_url, "max_in_flight": 32},
+        "cases": running.config.cases,
     }
-    here: dict[str, Any] = {"kind": "local"}
-    here["endpoint"] = {"base_url": service.models.base_url}
-    here["cases"] = service.config.cases
-    there = {"kind": "circuit-breaker-labs", "base_url": service.base_url}
-    there["api_key"] = "env:SERVICE_KEY"
-    sweep = {"evaluation": evaluation, "matrix": matrix}
 
-    local = await rows(tmp_path / "a.db", {"name": "here", "service": here, **sweep})
-    remote = await rows(tmp_path / "b.db", {"name": "there", "service": there, **sweep})
 
-    assert local == remote
-    assert len(local) == 16
-    assert {row["state"] for row in local} == {"succeeded"}
-    assert 0 < sum(row["failed"] for row in local) < sum(row["total"] for row in local)
+def over_http(running: Running) -> dict[str, Any]:
+    return {
+        "kind": "circuit-breaker-labs",
+        "base_url": running.base_url,
+        "api_key": "env:OWN_SERVICE_KEY",
+    }
+
+
+def gate(running: Running) -> dict[str, Any]:
+    """The gate of a sweep, pointed at our own service, for models on the server behind it."""
+    url = httpx.URL(running.models.base_url)
+    endpoint = {"scheme": "http", "host": url.host, "port": url.port, "base_path": "/v1"}
+    return {
+        "kind": "enkrypt",
+        "base_url": running.base_url,
+        "api_key": "env:OWN_SERVICE_KEY",
+        "endpoint": {"model_config": {"endpoint": endpoint, "apikeys": ["env:MODELS_KEY"]}},
+    }
+
+
+def health_questions(running: Running) -> list[str]:
+    """The models that were asked how they are, in the order of asking."""
+    return [
+        asked.body["model"]
+        for asked in running.models.asked
+        if asked.body is not None and _HEALTH_QUESTION in asked.body["messages"][-1]["content"]
+    ]
+
+
+@pytest.mark.parametrize("evaluation", list(_MATRICES))
+async def test_a_sweep_gives_the_same_rows_in_process_and_over_the_service(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: str
+) -> None:
+    monkeypatch.setenv("OWN_SERVICE_KEY", running.key)
+
+    local, here = await run(tmp_path / "here.db", sweep(evaluation, in_process(running)))
+    served, there = await run(tmp_path / "there.db", sweep(evaluation, over_http(running)))
+
+    assert local.state is served.state is RunState.FINISHED
+    assert there == here
+    assert served.cells_done == len(there) == 16
+    assert 0 < sum(row["failed"] for row in there) < sum(row["total"] for row in there)
+
+
+async def test_a_sweep_behind_the_health_gate_of_our_own_service_runs(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_SERVICE_KEY", running.key)
+    monkeypatch.setenv("MODELS_KEY", "sk-of-the-models")
+    before = len(health_questions(running))
+
+    gated = {**over_http(running), "health": gate(running)}
+    status, rows = await run(tmp_path / "store.db", sweep("single_turn", gated))
+
+    assert status.state is RunState.FINISHED
+    assert all(row["error"] is None for row in rows)
+    assert sorted(health_questions(running)[before:]) == sorted([MODEL, COLD_MODEL])
