@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import RowMapping, bindparam, delete, exists, select
+from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, select, tuple_
 from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
 from engine.core.quota import QuotaState
-from engine.store.dialect import Upsert
+from engine.store.dialect import Bulk, Upsert
 from engine.store.requests import Claim, Claimed, Outcome, QuotaKey
 from engine.store.schema import cost, quota, reservation
 
@@ -32,11 +32,17 @@ _WRITE = Upsert(
         },
     ),
 )
-_HOLD = reservation.insert()
+_HOLD = Bulk(
+    {column.name: column.type for column in reservation.c},
+    lambda given: reservation.insert().from_select(list(reservation.c), select(given)),
+)
 _HELD_FOR = select(reservation).where(reservation.c.job_id.in_(bindparam("jobs", expanding=True)))
 _HELD_BY = select(reservation).where(reservation.c.worker == bindparam("worker_id"))
-_RELEASE = delete(reservation).where(
-    reservation.c.job_id == bindparam("job"), reservation.c.fence == bindparam("number")
+_RELEASE = Bulk(
+    {"job_id": Integer(), "fence": Integer()},
+    lambda given: delete(reservation).where(
+        tuple_(reservation.c.job_id, reservation.c.fence).in_(select(given))
+    ),
 )
 _COSTS = select(cost.c.cost_class, cost.c.tests).where(cost.c.service == bindparam("of"))
 _PROBES = (
@@ -100,20 +106,20 @@ class Admission:
         if not self.keys:
             return
         _write(connection, {(key.name, key.period): one for key, one in self.states.items()})
-        connection.execute(
-            _HOLD,
+        _HOLD.run(
+            connection,
             [
-                {
-                    "job_id": one.id,
-                    "fence": one.fence,
-                    "name": key.name,
-                    "period": key.period,
-                    "run_id": request.run_id,
-                    "worker": request.worker_id,
-                    "probe_of": one.cost_class if one.cost_class in self.probing else None,
-                    "counts_requests": key.counts_requests,
-                    "held": 1 if key.counts_requests else one.reserved,
-                }
+                (
+                    one.id,
+                    one.fence,
+                    key.name,
+                    key.period,
+                    request.run_id,
+                    request.worker_id,
+                    one.cost_class if one.cost_class in self.probing else None,
+                    key.counts_requests,
+                    1 if key.counts_requests else one.reserved,
+                )
                 for one in claimed
                 for key in self.keys
             ],
@@ -217,7 +223,7 @@ def _settle(
             else arithmetic.settle(states[name], row["held"], tests)
         )
     _write(connection, states)
-    connection.execute(_RELEASE, [{"job": row["job_id"], "number": row["fence"]} for row in held])
+    _RELEASE.run(connection, [(row["job_id"], row["fence"]) for row in held])
 
 
 def _read(

@@ -3,7 +3,7 @@
 Every function runs inside a write transaction of the caller's and leaves committing to it.
 """
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.store.liveness import WorkerLock
@@ -11,6 +11,20 @@ from engine.store.schema import worker
 
 _FRESH_S = 1.0
 """A heartbeat no older than this need not be told again by a claim."""
+
+# Built once: every claim runs it.
+_CLAIMED = (
+    update(worker)
+    .where(
+        worker.c.id == bindparam("worker_id"),
+        or_(
+            worker.c.heartbeat_at < bindparam("fresh_since"),
+            worker.c.heartbeat_at > bindparam("now"),
+            worker.c.ended_at.is_not(None),
+        ),
+    )
+    .values(heartbeat_at=bindparam("now"), ended_at=None)
+)
 
 
 def arrive(connection: Connection, identity: WorkerLock, now: float) -> None:
@@ -35,15 +49,8 @@ def beat(connection: Connection, worker_id: str, now: float) -> None:
 
 def claimed(connection: Connection, worker_id: str, now: float) -> None:
     """A worker that claims is alive: who has watched it stand still may not take these jobs from it."""
-    is_old = or_(
-        worker.c.heartbeat_at < now - _FRESH_S,
-        worker.c.heartbeat_at > now,
-        worker.c.ended_at.is_not(None),
-    )
     connection.execute(
-        update(worker)
-        .where(worker.c.id == worker_id, is_old)
-        .values(heartbeat_at=now, ended_at=None)
+        _CLAIMED, {"worker_id": worker_id, "fresh_since": now - _FRESH_S, "now": now}
     )
 
 
