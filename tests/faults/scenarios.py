@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import STEPS, Faults, steps_in
@@ -13,6 +14,10 @@ EXHAUSTED = 3
 COMMITS = ("commit", "committed")
 EVALUATION = "/singleturn"
 """In the path of every evaluation, and of no question."""
+
+_COUNTED = "SELECT sum(used + reserved) FROM quota WHERE name LIKE 'requests of %'"
+_WAITING = "FROM job WHERE state IN ('pending', 'waiting')"
+_FAILED = "SELECT count(*) FROM job WHERE state = 'failed'"
 
 Prepare = Callable[[Scene, ContractServerProcess], None]
 
@@ -48,10 +53,11 @@ class Trial:
         self._scenario = scenario
         self._scenes = scenes
         self._server = server
-        self._origin = scenes.make(small(server.url))
+        self._origin = scenes.make(_capped(server))
         scenario.prepare(self._origin, server)
         self._used_before = server.state()["behaviour"]["used"]
         self._before = self._whole(self._origin)
+        self._counted_before = self._counted(self._origin)
         calm = self._copy()
         trace = calm.folder / "trace"
         ended = calm.run(*scenario.command, faults=Faults(trace=str(trace)))
@@ -61,6 +67,10 @@ class Trial:
         self._finish(calm)
         self._expected = calm.rows()
         self._received = server.state()["received"]
+
+    def _counted(self, scene: Scene) -> int:
+        """Requests that the store counts as used of the run's cap, or holds for those in flight."""
+        return scene.count(_COUNTED) if scene.is_migrated() else 0
 
     def kills(self, steps: Iterable[int], of: tuple[str, ...] = STEPS) -> Iterator[Survival]:
         """Kill the command at each of these steps, up to the first that it does not reach."""
@@ -102,6 +112,8 @@ class Trial:
         assert state["received"] <= scene.sent()
         used = scene.count("SELECT sum(used + overrun) FROM quota")
         assert used >= state["behaviour"]["used"] > 0
+        # The service is never asked how much of the run's own cap is used.
+        assert self._counted(scene) >= self._counted_before + state["received"]
         assert scene.count("SELECT sum(reserved) FROM quota") == 0
         sent_again = max(0, state["received"] - self._received)
         scene.remove()
@@ -144,6 +156,11 @@ class ExpansionTrial:
             yield written
 
 
+def _capped(server: ContractServerProcess, *, repeats: int = 3) -> dict[str, Any]:
+    """A small sweep that also counts its requests."""
+    return small(server.url, repeats=repeats, limits={"max_in_flight": 8, "requests": 1_000})
+
+
 def _nothing(scene: Scene, server: ContractServerProcess) -> None:
     """A folder without a store."""
 
@@ -157,9 +174,9 @@ def _failed(scene: Scene, server: ContractServerProcess) -> None:
 
 def learn(scene: Scene, server: ContractServerProcess) -> None:
     """Answer two jobs, so that the six others of the sweep, whose cost is then known, leave at once."""
-    scene.write(small(server.url, repeats=1))
+    scene.write(_capped(server, repeats=1))
     assert scene.sweep().code == 0
-    scene.write(small(server.url, repeats=4))
+    scene.write(_capped(server, repeats=4))
     server.forget()
 
 
@@ -177,7 +194,7 @@ def _died(scene: Scene, server: ContractServerProcess) -> None:
 def _changed(scene: Scene, server: ContractServerProcess) -> None:
     """A run that is done, and a file that asks for other cells."""
     assert scene.sweep().code == 0
-    sweep = small(server.url, repeats=4)
+    sweep = _capped(server, repeats=4)
     sweep["matrix"] |= {"models": ["qwen/qwen3", "mistral/large"], "thresholds": [0.2, 0.5, 0.7]}
     scene.write(sweep)
 
@@ -188,9 +205,6 @@ def _exhausted(scene: Scene, server: ContractServerProcess) -> None:
     assert scene.sweep().code == EXHAUSTED
     server.configure(allotted=10_000_000)
 
-
-_WAITING = "FROM job WHERE state IN ('pending', 'waiting')"
-_FAILED = "SELECT count(*) FROM job WHERE state = 'failed'"
 
 RUN = Scenario(
     name="run",

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +130,20 @@ class Scene:
 
     def in_flight(self) -> int:
         return self.count("SELECT count(*) FROM job WHERE state = 'running'")
+
+    @contextmanager
+    def locked(self) -> Iterator[Callable[[int], int]]:
+        """Keep every process from changing the store; gives how many jobs a process holds, by its id."""
+        with closing(sqlite3.connect(self.store, timeout=PATIENCE_S, isolation_level=None)) as held:
+            held.execute("BEGIN IMMEDIATE")
+
+            def held_by(pid: int) -> int:
+                query = "SELECT count(*) FROM job JOIN worker ON owner = worker.id WHERE pid = ?"
+                [count] = held.execute(query, (pid,)).fetchone()
+                return int(count)
+
+            yield held_by
+            held.execute("ROLLBACK")
 
     def sent(self) -> int:
         """How many requests the store knows to have been about to leave."""

@@ -1,8 +1,6 @@
 """SIGSTOP past the lease, then SIGCONT: what a process does that others have given up."""
 
 import signal
-import sqlite3
-from contextlib import closing
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import Faults
@@ -19,18 +17,15 @@ def start(scene: Scene, *arguments: str, faults: Faults) -> Command:
     return scene.start(*arguments, faults=faults, **HASTY)
 
 
-def stop(scene: Scene, command: Command) -> None:
-    """SIGSTOP between two of its transactions: within one it would hold SQLite's lock for ever."""
-    with closing(sqlite3.connect(scene.store, timeout=30, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
+def stop(scene: Scene, command: Command) -> int:
+    """SIGSTOP between two of its transactions: within one it would hold SQLite's lock for ever.
+
+    Returns how many jobs it holds.
+    """
+    with scene.locked() as held_by:
         command.send_signal(signal.SIGSTOP)
         command.wait_stopped()
-        connection.execute("ROLLBACK")
-
-
-def held_by(scene: Scene, command: Command) -> int:
-    query = "SELECT count(*) FROM job JOIN worker ON owner = worker.id WHERE pid = ?"
-    return scene.count(query, command.pid)
+        return held_by(command.pid)
 
 
 def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
@@ -40,12 +35,12 @@ def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
     scene = scenes.make(crisis(server.url))
     stopped = start(scene, "run", "sweep.json", faults=Faults())
     server.wait_received(20)
-    stop(scene, stopped)
-    held = held_by(scene, stopped)
+    held = stop(scene, stopped)
 
     other = start(scene, "resume", faults=Faults())
     server.wait_received(server.state()["received"] + 40)
-    still_held = held_by(scene, stopped)
+    with scene.locked() as held_by:
+        still_held = held_by(stopped.pid)
     stopped.send_signal(signal.SIGCONT)
 
     assert (stopped.wait(), other.wait()) == (0, 0)
@@ -64,25 +59,56 @@ def test_the_failures_of_a_process_that_was_given_up_change_nothing(
     stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
     server.wait_received(6)
     stop(scene, stopped)
-
-    other = start(scene, "resume", faults=Faults(lease_s=LEASE_S))
-    assert other.wait() == 0
-    before = scene.ask(JOBS)
-    # Its six connections are reset: six failures of jobs that are no longer its own.
+    # Its six connections are reset: six failures, of jobs that others have when it goes on.
     server.clear()
-    stopped.send_signal(signal.SIGCONT)
+    server.play("hang", times=6, path=EVALUATION)
+    other = start(scene, "resume", faults=Faults(lease_s=LEASE_S))
+    server.wait_received(12)
+    before = scene.ask(JOBS)
 
-    assert stopped.wait() == 0
-    assert scene.ask(JOBS) == before
-    assert [(state, fence) for state, fence, *_ in before] == [
+    stopped.send_signal(signal.SIGCONT)
+    # What it had to say came before its second heartbeat: it is written in order.
+    for _ in range(2):
+        wait_beat(scene, stopped)
+    after = scene.ask(JOBS)
+    server.clear()
+
+    assert (stopped.wait(), other.wait()) == (0, 0)
+    assert after == before
+    assert [(state, fence) for state, fence, *_ in after] == [
         *[("succeeded", 1)] * 2,
-        *[("succeeded", 2)] * 6,
-    ]
-    assert scene.ask("SELECT outcome, count(*) FROM attempt GROUP BY outcome ORDER BY outcome") == [
-        ("lost", 6),
-        ("succeeded", 8),
+        *[("running", 2)] * 6,
     ]
     assert scene.succeeded_twice() == 0
+    assert scene.status()["cells_done"] == 16
+
+
+def wait_beat(scene: Scene, command: Command) -> None:
+    beat = "SELECT heartbeat_at FROM worker WHERE pid = ?"
+    before = scene.ask(beat, command.pid)
+    while scene.ask(beat, command.pid) == before:
+        assert command.poll() is None, command.stderr
+        command.pause()
+
+
+def test_answers_that_come_late_to_jobs_that_have_one_change_nothing(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    scene = scenes.make({})
+    learn(scene, server)
+    server.configure(latency_s=1.0)
+    stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
+    server.wait_received(6)
+    stop(scene, stopped)
+    server.configure(latency_s=0.0)
+    assert start(scene, "resume", faults=Faults(lease_s=LEASE_S)).wait() == 0
+    before = (scene.ask(JOBS), scene.rows())
+
+    stopped.send_signal(signal.SIGCONT)
+
+    assert stopped.wait() == 0, stopped.stderr
+    assert (scene.ask(JOBS), scene.rows()) == before
+    assert (scene.count("SELECT count(*) FROM result"), server.state()["received"]) == (8, 12)
 
 
 def test_the_late_answers_of_a_process_that_was_given_up_are_kept_once(
