@@ -20,6 +20,7 @@ class EvaluationContext:
         self._clock = clock
         self._scope = scope
         self._reservation = reservation
+        self._known: set[str] | None = None
 
     @property
     def clock(self) -> Clock:
@@ -32,12 +33,17 @@ class EvaluationContext:
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         found = digest(key)
-        kept = await self._ledger.kept(self._scope, found)
-        if kept is not None:
+        if self._known is None:
+            # Mostly there is nothing: one look at the whole scope saves one for each call.
+            self._known = await self._ledger.digests(self._scope)
+        if found in self._known:
+            kept = await self._ledger.kept(self._scope, found)
+            assert kept is not None, "a scope is dropped after its evaluation"
             return kept
         response = await call()
         spends = self._reservation if _begins_a_test(key) else None
         await self._ledger.keep(self._scope, found, response, spends)
+        self._known.add(found)
         return response
 
 

@@ -11,6 +11,11 @@ from engine.core import rates
 from jobs.serve.ledger.schema import call, rate
 
 
+def digests(connection: Connection, scope: str) -> set[str]:
+    """What is kept in a scope."""
+    return set(connection.execute(select(call.c.digest).where(call.c.scope == scope)).scalars())
+
+
 def kept(connection: Connection, scope: str, digest: str) -> bytes | None:
     """The response kept under a digest in a scope."""
     found = connection.execute(

@@ -90,6 +90,10 @@ class Ledger:
         """How many test cases of a scope have been generated and charged."""
         return await self._do(lambda connection: calls.kept_tests(connection, scope))
 
+    async def digests(self, scope: str) -> set[str]:
+        """The digests under which replies are kept in a scope."""
+        return await self._do(lambda connection: calls.digests(connection, scope))
+
     async def kept(self, scope: str, digest: str) -> bytes | None:
         """The reply kept under a digest in a scope."""
         return await self._do(lambda connection: calls.kept(connection, scope, digest))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.serve.config import ConfigError, Offer, read_config
+from jobs.serve.config import ConfigError, Limits, Offer, ServeConfig, read_config
 
 MODELS = {"acme/a": {"endpoint": {"base_url": "http://127.0.0.1:1/v1"}}}
 
@@ -25,6 +25,18 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
     assert config.openai is not None
     assert config.openai.base_url == "https://api.openai.com/v1"
     assert config.ledger == str(tmp_path / "nightsweep-serve.db")
+
+
+def test_the_guide_s_example_is_valid_and_its_table_names_every_setting(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[3] / "docs" / "howto" / "run-the-service.md"
+    text = guide.read_text(encoding="utf-8")
+    file = tmp_path / "serve.yaml"
+    file.write_text(text.split("```yaml")[1].split("```")[0], encoding="utf-8")
+
+    assert read_config(file).offered("openai/gpt-4o-mini") is not None
+    parts = [name for name in ServeConfig.model_fields if name != "limits"]
+    for name in (*parts, *(f"limits.{name}" for name in Limits.model_fields)):
+        assert f"`{name}`" in text, name
 
 
 def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None:
