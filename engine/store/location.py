@@ -106,6 +106,10 @@ def explain(error: BaseException, path: Path) -> StoreError:
             return StoreError(f"{path}: the store is read-only; mend its permissions")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"{path}: another process holds the store for too long; try again")
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(
+                f"{path}: cannot be read or written ({text}); see to the disk, then resume"
+            )
         case _:
             return StoreError(f"{path}: {text}")
 

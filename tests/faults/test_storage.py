@@ -1,0 +1,119 @@
+"""What the store's file meets: a disk that fills up in the middle of a run, permissions."""
+
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.contracts.process import ContractServerProcess
+from tests.faults.processes import PATIENCE_S, ROOT, Command
+from tests.faults.sweeps import Scenes, crisis
+
+NOBODY = 65534
+
+# All is imported while a user is still allowed to; what is lazy is imported with a store of its own.
+OPEN = """
+import os, sys, anyio
+from pathlib import Path
+from engine import NightsweepError, open_engine
+
+async def use(path):
+    async with open_engine(path) as engine:
+        await engine.runs()
+
+anyio.run(use, Path(sys.argv[1]))
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setuid(int(sys.argv[3]))
+try:
+    anyio.run(use, Path(sys.argv[2]))
+except NightsweepError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that other users may look into, which those of pytest are not."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def refusal(store: Path, scratch: Path) -> str:
+    """What a user without special rights is told who opens a store."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", OPEN, str(scratch / "scratch.db"), str(store), str(NOBODY)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_store_that_may_not_be_written_is_named_with_what_to_do(
+    open_to_all: Path, tmp_path: Path
+) -> None:
+    store = open_to_all / "store.db"
+    store.touch()
+    store.chmod(0o444)
+    open_to_all.chmod(0o777)
+
+    said = refusal(store, tmp_path)
+
+    assert said == f"{store}: cannot be written by this user; mend its permissions\n"
+    assert store.read_bytes() == b""
+
+
+def test_a_folder_that_may_not_be_written_is_named_with_what_to_do(
+    open_to_all: Path, tmp_path: Path
+) -> None:
+    open_to_all.chmod(0o555)
+
+    said = refusal(open_to_all / "store.db", tmp_path)
+
+    assert f"the folder {open_to_all} is not writable; choose another with --store" in said
+    assert list(open_to_all.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
+def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_request(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    scene = scenes.make(crisis(server.url))
+    running = scene.start("run", "sweep.json")
+    server.wait_received(60)
+
+    # No file of the process grows any more, from where the store's log is now.
+    log = Path(f"{scene.store}-wal")
+    free = resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, -1))
+    wait_for_trouble(running)
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, free)
+    code = running.wait()
+
+    assert code == 0, running.stderr
+    # What was in flight as the disk was full is neither lost nor paid for twice.
+    assert server.state()["received"] == 200
+    assert scene.count("SELECT count(*) FROM result") == 200
+    assert scene.succeeded_twice() == 0
+    assert scene.is_sound()
+    assert "see to the disk, then resume" in running.stderr
+    assert not list(Path(f"{scene.store}.workers").glob("*.spill"))
+
+
+def wait_for_trouble(running: Command) -> None:
+    until = monotonic() + PATIENCE_S
+    while "cannot commit, trying again" not in running.stderr:
+        assert monotonic() < until
+        assert running.poll() is None, running.stderr
+        sleep(0.02)
