@@ -1,5 +1,6 @@
 """What the store's file meets: a disk that fills up in the middle of a run, permissions."""
 
+import json
 import resource
 import shutil
 import subprocess
@@ -117,3 +118,47 @@ def wait_for_trouble(running: Command) -> None:
         assert monotonic() < until
         assert running.poll() is None, running.stderr
         sleep(0.02)
+
+
+def test_a_backup_taken_beside_a_working_process_is_sound_and_resumes_to_the_same_rows(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    server.configure(latency_s=0.05)
+    scene = scenes.make(crisis(server.url))
+    running = scene.start("run", "sweep.json")
+    server.wait_received(80)
+    held = scenes.make(crisis(server.url))
+    held.store.unlink(missing_ok=True)
+
+    made = scene.run("backup", str(held.store), "--json")
+    assert running.wait() == 0, running.stderr
+    before = server.state()["received"]
+    answered = held.count("SELECT count(*) FROM result")
+    resumed = held.run("resume")
+
+    assert made.code == 0, made.stderr
+    assert 0 < json.loads(made.stdout)["answers"] == answered < 200
+    assert resumed.code == 0, resumed.stderr
+    assert server.state()["received"] - before == 200 - answered
+    assert held.rows() == scene.rows()
+    assert held.is_sound()
+
+
+def test_a_backup_onto_a_full_disk_says_so_and_leaves_nothing_there(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    scene = scenes.make(crisis(server.url))
+    assert scene.sweep().code == 0
+    target = scene.folder / "elsewhere"
+    target.mkdir()
+
+    with scene.popen("backup", str(target / "copy.db")) as process:
+        # The store is larger than that.
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, -1))
+        _, said = process.communicate(timeout=PATIENCE_S)
+
+    assert process.returncode == 2
+    assert "copy.db: " in said
+    assert "Traceback" not in said
+    assert list(target.iterdir()) == []
+    assert scene.is_sound()
