@@ -31,7 +31,7 @@ Groups = Annotated[
     Field(min_length=1, json_schema_extra={"uniqueItems": True}),
     AfterValidator(_unique),
 ]
-Id = Annotated[int, BeforeValidator(_whole), Field(ge=0, lt=2**63)]
+Id = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_whole)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=RESULTS_MAX)]
 
 
@@ -42,12 +42,12 @@ class _Request(BaseModel):
 
 
 class _SingleTurn(_Request):
-    variations: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=5)]
-    maximum_iteration_layers: Annotated[int, BeforeValidator(_whole), Field(ge=0, le=2)]
+    variations: Annotated[int, Field(ge=1, le=5), BeforeValidator(_whole)]
+    maximum_iteration_layers: Annotated[int, Field(ge=0, le=2), BeforeValidator(_whole)]
 
 
 class _MultiTurn(_Request):
-    max_turns: Annotated[int, BeforeValidator(_whole), Field(ge=2, le=20)]
+    max_turns: Annotated[int, Field(ge=2, le=20), BeforeValidator(_whole)]
 
 
 class _Groups(BaseModel):
