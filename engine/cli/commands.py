@@ -18,6 +18,7 @@ from engine.cli.options import (
 from engine.report.formats import Format
 
 if TYPE_CHECKING:
+    from engine.core.status import Plan
     from engine.report.tally import Tally
     from engine.session import Run
 
@@ -30,11 +31,13 @@ def plan(
             "--online", envvar="NIGHTSWEEP_ONLINE", help="Ask the service for its groups."
         ),
     ] = False,
+    store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a sweep would ask for; no evaluation is sent.
 
-    Cells, jobs, what folding saves, requests, quota, and the time they need at the limits.
+    Cells, jobs, what folding saves, requests, quota, and the time they need at the limits. A store
+    that is there already tells what answers cost.
     """
     import anyio
 
@@ -43,9 +46,17 @@ def plan(
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
-    if online:
-        loaded = anyio.run(settle_groups, loaded)
-    found = loaded.plan()
+
+    is_known = Path(store).exists()
+
+    async def make() -> "Plan":
+        asked = await settle_groups(loaded) if online else loaded
+        if not is_known:
+            return asked.plan()
+        async with open_existing(store) as engine:
+            return await engine.plan(asked)
+
+    found = anyio.run(make)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
     if as_json:
         output.json_data(found)

@@ -53,7 +53,7 @@ def run(
     if dry_run:
         from engine.cli.commands import plan
 
-        plan(sweep, as_json=as_json)
+        plan(sweep, store=store, as_json=as_json)
         return
     from engine.sweep import Sweep
 

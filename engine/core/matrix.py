@@ -50,13 +50,17 @@ class JobSpec:
 
 
 class JobCount(NamedTuple):
-    """Jobs that differ in nothing but their repeat, for planning: `expected_tests` is of each."""
+    """Jobs that differ in nothing but their repeat, for planning.
+
+    `expected_tests` is of each; it is `learnt` if earlier answers told, and not the kind.
+    """
 
     lane: str
     jobs: int
     cells: int
     requests: int
     expected_tests: int | None
+    learnt: bool = False
 
 
 class _Job(NamedTuple):
@@ -141,17 +145,25 @@ class Matrix:
                         expected_tests=expected_tests,
                     )
 
-    def counts(self, rules: JobRules, *, fold: Fold) -> Iterator[JobCount]:
-        """What `jobs` would make, counted without keys."""
+    def counts(
+        self, rules: JobRules, *, fold: Fold, costs: Mapping[str, int] | None = None
+    ) -> Iterator[JobCount]:
+        """What `jobs` would make, counted without keys.
+
+        `costs` are the tests that answers of a cost class cost so far, for kinds that cannot tell.
+        """
         repeats = self.repeats
         for combination in self._combinations(with_keys=False):
             for labels, _, cells in _jobs(combination, self.folded_field, rules, fold):
+                expected = rules.expected_tests(labels)
+                learnt = costs.get(rules.cost_class(labels)) if costs and expected is None else None
                 yield JobCount(
                     rules.lane(labels),
                     repeats,
                     repeats * (len(cells) or 1),
                     repeats * rules.requests(labels),
-                    rules.expected_tests(labels),
+                    expected if learnt is None else learnt,
+                    learnt is not None,
                 )
 
     def _combinations(self, *, with_keys: bool) -> Iterator[Combination]:

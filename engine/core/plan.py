@@ -20,8 +20,8 @@ def make_plan(
     """
     lanes: Counter[str] = Counter()
     cells = requests = tests = 0
-    tests_known = True
-    for lane, jobs, of_cells, of_requests, expected in counts:
+    tests_known, tests_learnt = True, False
+    for lane, jobs, of_cells, of_requests, expected, learnt in counts:
         lanes[lane] += jobs
         cells += of_cells
         requests += of_requests
@@ -29,6 +29,7 @@ def make_plan(
             tests_known = False
         else:
             tests += expected * jobs
+            tests_learnt |= learnt
     jobs = lanes.total()
     expected_tests = tests if tests_known else None
     hours, slowest = _hours(lanes, limits)
@@ -39,6 +40,7 @@ def make_plan(
         jobs_unfolded=cells,
         requests=requests,
         expected_tests=expected_tests,
+        tests_learnt=tests_known and tests_learnt,
         hours=hours,
         binding=_exhausted(jobs, expected_tests, limits) or slowest,
         lanes=dict(lanes),

@@ -156,3 +156,5 @@ class Plan:
     """Jobs per lane."""
     unknown: tuple[str, ...] = ()
     """What could not be known without the network, such as `groups: all`."""
+    tests_learnt: bool = False
+    """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""

@@ -37,7 +37,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"cells      {plan.cells:,}",
         f"jobs       {plan.jobs:,}" + (f" (folding saves {saved:,})" if saved else ""),
         f"requests   {plan.requests:,}",
-        f"quota      {_expected(plan.expected_tests)}",
+        f"quota      {_expected(plan)}",
         f"time       {_hours(plan.hours)}" + (f", bound by {plan.binding}" if plan.binding else ""),
     ]
     lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
@@ -191,8 +191,12 @@ def progress_line(status: Status) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _expected(tests: int | None) -> str:
-    return "only the service knows" if tests is None else f"at most {tests:,} tests"
+def _expected(plan: Plan) -> str:
+    if plan.expected_tests is None:
+        return "only the service knows"
+    if plan.tests_learnt:
+        return f"about {plan.expected_tests:,} tests, by what earlier answers cost"
+    return f"at most {plan.expected_tests:,} tests"
 
 
 def _hours(hours: float | None) -> str:

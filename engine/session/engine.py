@@ -6,10 +6,10 @@ from pathlib import Path
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
-from engine.core.status import Backup, RunInfo, StopReason
+from engine.core.status import Backup, Plan, RunInfo, StopReason
 from engine.registry import Registry
 from engine.session.checking import settle_groups
-from engine.session.run import Run
+from engine.session.run import Run, costs_of
 from engine.settings import Settings
 from engine.store import NewRun, RunRow, Store, back_up, open_store
 from engine.sweep import Sweep
@@ -52,10 +52,9 @@ class Engine:
         `groups: all` is asked of the service once and then stays as it was pinned. Raises UsageError
         when the run of this name evaluates something else.
         """
-        before = await self.store.find_run(sweep.name)
         pinned: Sequence[str] | None = None
         if sweep.groups_pending:
-            pinned = before.sweep["pinned_groups"] if before is not None else None
+            pinned = await self._pinned(sweep.name)
             sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
             pinned = sweep.groups()
         row = await self.store.begin(
@@ -70,6 +69,19 @@ class Engine:
             )
         )
         return self._run(row, sweep)
+
+    async def plan(self, sweep: Sweep) -> Plan:
+        """What a sweep would ask for, as far as this store knows what answers cost; nothing is sent."""
+        if sweep.groups_pending and (pinned := await self._pinned(sweep.name)):
+            sweep = sweep.with_groups(pinned)
+        identity = sweep.service(self.clock).identity
+        costs = await self.store.costs(costs_of(identity, sweep.evaluation, sweep.target))
+        return sweep.plan(costs)
+
+    async def _pinned(self, name: str) -> Sequence[str] | None:
+        """What `groups: all` stands for in the run of a name, if it was asked for there."""
+        row = await self.store.find_run(name)
+        return None if row is None else row.sweep["pinned_groups"]
 
     async def run(self, name: str | None = None) -> Run:
         """The run of a name, or without one the run that was used last.

@@ -66,7 +66,7 @@ class Run:
                     kind=_kind_of(service, self.sweep),
                     limits=self.sweep.limits,
                     retry=self.sweep.retry,
-                    costs_of=f"{self._row.identity} {self._row.evaluation} {self._row.target}",
+                    costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
                     account=_account(service),
                     documents=self.sweep.documents(),
                     context=Context(self._store, self._clock, self._row.id),
@@ -262,6 +262,11 @@ class Run:
         if count:
             await self._store.set_state(self._row.id, RunState.ACTIVE)
         return count
+
+
+def costs_of(identity: str, evaluation: str, target: str) -> str:
+    """Under which name the store keeps what answers cost."""
+    return f"{identity} {evaluation} {target}"
 
 
 def _kind_of(service: Service, sweep: Sweep) -> Any:

@@ -97,6 +97,10 @@ class Questions:
         """The quota rows of `keys` that there are."""
         return await self._databases.ask(lambda connection: quotas.status(connection, keys))
 
+    async def costs(self, service: str) -> Mapping[str, int]:
+        """The most tests that an answer of each cost class has cost so far."""
+        return await self._databases.ask(lambda connection: quotas.costs(connection, service))
+
     async def blocked_until(self, names: Iterable[str]) -> dict[str, float]:
         """Until when the service holds these rate rows."""
         return await self._databases.ask(

@@ -133,15 +133,19 @@ def load(connection: Connection, request: Claim) -> Admission:
     found = _read(connection, [(key.name, key.period) for key in request.quotas])
     # A quota that no row tells of is not finite.
     keys = tuple(key for key in request.quotas if (key.name, key.period) in found)
-    costs = connection.execute(_COSTS, {"of": request.service})
+    known = costs(connection, request.service)
     probes = connection.execute(_PROBES, {"run": request.run_id})
-    known: dict[str, int] = dict(iter(costs))
     return Admission(
         keys=keys,
         states={key: found[key.name, key.period] for key in keys},
         costs=known,
         probing={name for (name,) in probes if name not in known},
     )
+
+
+def costs(connection: Connection, service: str) -> dict[str, int]:
+    """The most that one answer of each cost class has cost so far, in tests."""
+    return dict(iter(connection.execute(_COSTS, {"of": service})))
 
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:

@@ -159,13 +159,16 @@ class Sweep(SweepFields):
             )
         return self.matrix.jobs(self.kind, fold=self.fold, identity=self.identity)
 
-    def plan(self) -> Plan:
-        """What the sweep would ask for; touches neither files nor network."""
+    def plan(self, costs: Mapping[str, int] | None = None) -> Plan:
+        """What the sweep would ask for; touches neither files nor network.
+
+        `costs` are the tests that earlier answers of each cost class cost: `Engine.plan` knows them.
+        """
         matrix, unknown = self.matrix, []
         if self.groups_pending:
             matrix = self._with_groups(("all",), checked=False).matrix
             unknown.append(GROUPS_UNKNOWN)
-        counts = matrix.counts(self.kind, fold=self.fold)
+        counts = matrix.counts(self.kind, fold=self.fold, costs=costs)
         return make_plan(self.name, counts, self.limits, unknown=unknown)
 
     def _with_groups(self, names: tuple[str, ...], *, checked: bool = True) -> Resolved:

@@ -40,6 +40,20 @@ def test_a_sweep_is_run_and_its_results_come_out_in_every_format(
     assert table.stderr == "4 of 4 cells answered, 6 of 12 tests failed\n"
 
 
+def test_a_plan_says_what_answers_of_the_store_cost(nightsweep: Nightsweep, sweep: Sweep) -> None:
+    planned = nightsweep("plan", sweep("a", "b"))
+    assert "quota      only the service knows" in planned.stdout
+    assert nightsweep("run", sweep("a")).returncode == 0
+
+    planned = nightsweep("plan", sweep("a", "b"))
+    elsewhere = nightsweep("plan", sweep("a", "b"), "--store", "other.db")
+
+    assert "quota      about 6 tests, by what earlier answers cost" in planned.stdout
+    assert "not known" not in planned.stdout
+    assert "quota      only the service knows" in elsewhere.stdout
+    assert elsewhere.returncode == 0
+
+
 def test_failed_cells_end_in_exit_code_1_and_are_said_with_their_error(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:

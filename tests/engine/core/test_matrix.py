@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.core.axes import Axis, AxisValue, NumberAxis, PromptAxis, TextAxis
-from engine.core.matrix import JobSpec, Matrix, MatrixAxis
+from engine.core.matrix import JobCount, JobSpec, Matrix, MatrixAxis
 
 
 class Rules:
@@ -124,10 +124,10 @@ def test_counts_are_those_of_the_jobs() -> None:
 
     counts = list(matrix.counts(Rules(), fold="exact"))
 
-    assert [tuple(count) for count in counts] == [
-        ("folding", 3, 6, 6, 7),
-        ("plain", 3, 3, 6, 7),
-        ("plain", 3, 3, 6, 7),
+    assert counts == [
+        JobCount("folding", 3, 6, 6, 7),
+        JobCount("plain", 3, 3, 6, 7),
+        JobCount("plain", 3, 3, 6, 7),
     ]
 
 
