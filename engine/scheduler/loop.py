@@ -21,7 +21,7 @@ from engine.core.model import Job
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict, interrupted
 from engine.core.status import StopReason
-from engine.limits import Block, Lane, Lanes, next_month
+from engine.limits import Block, Lane, Lanes, next_month, opens_at
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
@@ -237,8 +237,9 @@ class Scheduler:
             if claimed.start_at > began:
                 await self._clock.sleep(claimed.start_at - began)
             # A slot that is late is let go: used now, it could be one too many in its minute.
-            is_late = self._is_rated(lane) and self._clock.now() > claimed.start_at + GUARD_S
-            if self._stop is None and not is_late:
+            now = self._clock.now()
+            is_late = self._is_rated(lane) and now > claimed.start_at + GUARD_S
+            if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
                 ended = await self._runner.attempt(job, self._run.context, lane.throttled)
         finally:
@@ -369,6 +370,12 @@ class Scheduler:
         if self._run.limits.rate_per_min is None:
             return (model,)
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
+
+    def _is_open(self, now: float) -> bool:
+        """Whether requests may start, window and deadline permitting: a slot may lie behind their end."""
+        limits = self._run.limits
+        in_time = limits.deadline is None or now < limits.deadline
+        return in_time and opens_at(limits.window, now) <= now
 
     def _is_rated(self, lane: Lane) -> bool:
         return any(bucket.rate_per_min is not None for bucket in self._buckets(lane.name))

@@ -350,3 +350,33 @@ async def test_a_deadline_ends_the_run_with_what_is_in_flight(
     assert max(starts(service)) == NOW + 100.0
     assert again.reason is StopReason.DEADLINE
     assert len(service.recording.started) == 6
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"deadline": datetime.fromtimestamp(NOW + 9.8, UTC).isoformat()},
+        {"window": "07:00-08:01", "timezone": "UTC"},
+    ],
+)
+async def test_a_slot_that_lies_behind_the_end_is_not_used(
+    tmp_path: Path, clock: StillClock, limits: dict[str, Any]
+) -> None:
+    end = NOW + 9.8 if "deadline" in limits else NOW + 60.0
+    clock._now = end - 9.8
+    # Slots are 0.18 s apart and claimed in pairs.
+    service = scripted_service(good)
+    of = sweep(service, repeats=100, limits={"rate_per_min": 300, **limits})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(30.0)
+        run.stop()
+
+    # Of the last pair the first alone lies before the end.
+    assert len(starts(service)) == 55
+    assert starts(service)[-1] < end
