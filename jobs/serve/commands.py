@@ -30,12 +30,14 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
             f"{', '.join(missing)} is not installed: run `pip install 'nightsweep[serve]'`"
         )
     from jobs.serve.config import read_config
-    from jobs.serve.logs import log_to_stderr
     from jobs.serve.server import serve as serve_
 
-    log_to_stderr()
     anyio.run(serve_, read_config(config), SystemClock(), _say)
 
 
 def _say(url: str) -> None:
+    from jobs.serve.logs import log_to_stderr
+
+    # Until now whatever went wrong was told in words; from here on stderr is the log's.
+    log_to_stderr()
     typer.echo(url)

@@ -1,6 +1,7 @@
 """`nightsweep serve` and `nightsweep serve keys`, as they are typed."""
 
 import json
+import socket
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -89,6 +90,20 @@ def test_a_wrong_configuration_ends_the_command_with_2(tmp_path: Path) -> None:
 
     assert done.returncode == 2
     assert "listen.port: 99999 is above 65535" in done.stderr
+
+
+def test_an_address_in_use_and_a_group_with_mistakes_are_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        used = write_config(tmp_path, "http://127.0.0.1:1/v1", {"listen": {"port": port}})
+        in_use = CliRunner().invoke(app, ["--config", str(used)])
+    (tmp_path / "groups" / "broken.yaml").write_text("name: broken", encoding="utf-8")
+    broken = CliRunner().invoke(app, ["--config", str(used)])
+
+    assert isinstance(in_use.exception, UsageError)
+    assert f"cannot listen on 127.0.0.1:{port}" in str(in_use.exception)
+    assert isinstance(broken.exception, UsageError)
+    assert "broken.yaml: cases" in str(broken.exception)
 
 
 def test_what_serves_is_not_imported_by_other_commands() -> None:

@@ -11,7 +11,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from jobs.serve.config import read_config
-from tests.jobs.chat.server import chat_server
+from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.serve.process import WAIT_S, Held, asking, started
 from tests.jobs.serve.running import Running, evaluation, make_key, service, write_config
 
@@ -74,6 +74,44 @@ def test_a_client_that_hangs_up_stops_the_spending_and_finds_what_was_paid_for(
         assert again.status_code == 200
         assert held.count == 2 + 2
         assert generated(running) == 3
+
+
+def test_an_evaluation_that_takes_too_long_is_given_up_and_gives_back_what_it_held(
+    tmp_path: Path, held: Held
+) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+        service(
+            tmp_path,
+            allotment=3,
+            models=one_at_a_time(models.base_url),
+            limits={"evaluation_s": 1},
+        ) as running,
+        running.client() as client,
+    ):
+        late = client.post(SINGLE, json=evaluation())
+        held.let_go.set()
+        again = client.post(SINGLE, json=evaluation())
+
+    assert late.status_code == 500
+    assert "longer than 1 s" in late.json()["detail"]["message"]
+    assert again.status_code == 200
+
+
+def test_models_that_ask_for_patience_are_told_on_once_the_attempts_are_used_up(
+    tmp_path: Path,
+) -> None:
+    def throttled(asked: Asked) -> tuple[int, Any]:
+        return 429, {"error": {"message": "slow down"}}
+
+    with service(tmp_path, throttled, limits={"attempts": 1, "retry_after_s": 5}) as running:
+        with running.client() as client:
+            answer = client.post(SINGLE, json=evaluation())
+        assert generated(running) == 0
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "5")
+    assert "slow down" in answer.json()["detail"]["message"]
 
 
 def test_who_finds_the_line_full_is_told_when_to_come_back(tmp_path: Path) -> None:
