@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.core.errors import NightsweepError, Problem, StoreError, SweepError, UsageError
     from engine.core.status import Backup, Plan, Row, RunInfo, RunState, Source, Status, StopReason
+    from engine.registry import Registry
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
     from engine.sweep import Sweep
@@ -19,6 +20,7 @@ __all__ = [
     "NightsweepError",
     "Plan",
     "Problem",
+    "Registry",
     "Row",
     "Run",
     "RunInfo",
@@ -46,6 +48,7 @@ _HOMES = {
         "engine.core.status",
     ),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
+    "Registry": "engine.registry",
     "Settings": "engine.settings",
     "Sweep": "engine.sweep",
 }

@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Protocol, Self
+
+import anyio
 
 from engine.job import Finding, JobError, Permanent, Transient
 
@@ -120,13 +123,13 @@ class Target(Protocol):
 
 
 class CallableTarget:
-    """Any Python coroutine function as a target: `async def answer(question) -> str`.
+    """Any Python callable as a target: `def answer(question) -> str`, plain or `async`.
 
-    `name` is its identity and should change when its answers do. A JobError that it raises is
-    kept; any other exception is transient.
+    A plain one runs in a thread. `name` is its identity and should change when its answers do. A
+    JobError that it raises is kept; any other exception is transient.
     """
 
-    def __init__(self, name: str, answer: Callable[[Question], Awaitable[str]]) -> None:
+    def __init__(self, name: str, answer: Callable[[Question], str | Awaitable[str]]) -> None:
         self._name = name
         self._answer = answer
 
@@ -142,7 +145,7 @@ class CallableTarget:
 
     async def reply(self, question: Question) -> Reply:
         try:
-            text = await self._answer(question)
+            text = await self._called(question)
         except JobError:
             raise
         except Exception as error:
@@ -156,6 +159,14 @@ class CallableTarget:
 
     async def check(self) -> Sequence[Finding]:
         return (Finding(name="target", ok=True, message=self.identity),)
+
+    async def _called(self, question: Question) -> str:
+        if iscoroutinefunction(self._answer) or iscoroutinefunction(type(self._answer).__call__):
+            answer = self._answer(question)
+        else:
+            # A plain function may take its time: the others' calls go on meanwhile.
+            answer = await anyio.to_thread.run_sync(self._answer, question, abandon_on_cancel=True)
+        return await answer if isawaitable(answer) else answer
 
 
 def printable(text: str) -> str:

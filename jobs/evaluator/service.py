@@ -29,7 +29,7 @@ _CALLS_AT_ONCE = 8
 class LocalEvaluator(Service):
     """Evaluates the built-in model, any GGUF file, any OpenAI-compatible endpoint, or `target`.
 
-    A subclass may give a `target` of its own, such as a jobs.chat.target.CallableTarget. Opening
+    A subclass may give a `target` of its own, as jobs.evaluator.evaluator_of does. Opening
     raises UsageError, with what to do, when the target's file, extra or key is missing.
     """
 

@@ -1,0 +1,42 @@
+"""Any Python callable as the model under test: the local evaluator over it, for a registry."""
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, Self
+
+from pydantic import model_validator
+
+from engine.job import Clock, ServiceSettings
+from jobs.chat.target import CallableTarget, Question
+from jobs.evaluator.service import LocalEvaluator
+from jobs.evaluator.settings import LocalSettings
+
+
+class _CallableSettings(LocalSettings):
+    @model_validator(mode="after")
+    def _no_other_target(self) -> Self:
+        if self.endpoint is not None or self.model_path is not None:
+            raise ValueError(
+                "the target is a Python callable: leave out endpoint and model_path"
+                " (judge and attacker have endpoints of their own)"
+            )
+        return self
+
+
+def evaluator_of(
+    name: str, answer: Callable[[Question], str | Awaitable[str]]
+) -> type[LocalEvaluator]:
+    """The local evaluator with `answer` as its target: Registry(services={"local": ...}).
+
+    `answer` gets a Question (`messages`, `model` and `seed`) and returns the reply. A plain function runs
+    in a thread, up to eight calls at once. `name` is part of every result's identity: change it when the
+    answers do. Raises nothing itself; what `answer` raises is a transient failure of its job, a JobError
+    is kept as it is.
+    """
+
+    class CallableEvaluator(LocalEvaluator):
+        settings_model: ClassVar[type[ServiceSettings]] = _CallableSettings
+
+        def __init__(self, settings: LocalSettings, clock: Clock) -> None:
+            super().__init__(settings, clock, target=CallableTarget(name, answer))
+
+    return CallableEvaluator
