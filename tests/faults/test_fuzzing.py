@@ -25,6 +25,7 @@ from engine.cli import main
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, SweepError
 from engine.job import JobError
+from engine.registry import Registry
 from engine.report.document import to_json
 from engine.report.terminal import plain
 from engine.report.words import plan_lines
@@ -52,6 +53,9 @@ from tests.faults.fuzz import (
 from tests.faults.wire import GOOD, WIRE, wire_server
 
 T = TypeVar("T")
+
+# Looked up once: to ask the installed packages takes longer than to read a sweep.
+REGISTRY = Registry.installed()
 
 NOW = 1_800_000_000.0
 KEY = "planted-key-0123456789"
@@ -118,7 +122,11 @@ def outcome(ask: Callable[[], T]) -> T | NightsweepError:
 def assert_settled(sweep: Mapping[str, Any] | Path, folder: Path) -> None:
     """It is a sweep that can be planned, kept and taken up again, or an error that names its place."""
     found = outcome(
-        lambda: Sweep.load(sweep) if isinstance(sweep, Path) else Sweep.parse(sweep, folder=folder)
+        lambda: (
+            Sweep.load(sweep, REGISTRY)
+            if isinstance(sweep, Path)
+            else Sweep.parse(sweep, folder=folder, registry=REGISTRY)
+        )
     )
     if isinstance(found, NightsweepError):
         assert isinstance(found, SweepError)
@@ -133,7 +141,7 @@ def assert_settled(sweep: Mapping[str, Any] | Path, folder: Path) -> None:
     assert plan_lines(planned)
     assert json.loads(to_json(planned))
     kept = json.loads(json.dumps(found.dump()))
-    assert Sweep.restore(kept).digest == found.digest
+    assert Sweep.restore(kept, REGISTRY).digest == found.digest
 
 
 @given(sweep=spoilt(SWEEPS))
