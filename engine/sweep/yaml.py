@@ -116,7 +116,9 @@ class _Builder:
         if anchored is None:
             known = "that contains itself" if name in self._anchors else "that is not defined"
             # Its name is not repeated: it may be a key that happens to begin with an asterisk.
-            raise _at(event.start_mark, f"an alias (*...) {known}; write text that begins so in quotes")
+            raise _at(
+                event.start_mark, f"an alias (*...) {known}; write text that begins so in quotes"
+            )
         self._count(anchored.nodes, event)
         self._add(anchored.value, None, anchored.nodes, event)
 

@@ -94,7 +94,32 @@ SWEEPS: Sequence[Mapping[str, Any]] = (
     },
 )
 
-_NASTY = ["..", "/", "all", "*", "[", "**/*", "env:", "env:K", "-1", "file:/", "http://", "http://[", "https://a:b@c", "http://a..b", "é.example", "=1+1", "24:00-25:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "UTC", "../UTC", "1e400", "0x10", "<<"]
+_NASTY = [
+    "..",
+    "/",
+    "all",
+    "*",
+    "[",
+    "**/*",
+    "env:",
+    "env:K",
+    "-1",
+    "file:/",
+    "http://",
+    "http://[",
+    "https://a:b@c",
+    "http://a..b",
+    "é.example",
+    "=1+1",
+    "24:00-25:00",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31T23:59:59-14:00",
+    "UTC",
+    "../UTC",
+    "1e400",
+    "0x10",
+    "<<",
+]
 texts = st.one_of(
     st.text(max_size=20),
     st.text(st.characters(codec=None), max_size=20),
