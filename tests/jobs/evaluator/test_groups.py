@@ -1,7 +1,9 @@
 """The cases that travel with the package, and the reading of a user's own."""
 
 import json
+import re
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,9 +56,48 @@ def texts(case: Case) -> Iterator[str]:
         yield from (case.multi_turn.opening, *case.multi_turn.beats)
 
 
-def test_at_least_four_groups_of_ten_cases_or_more_are_built_in() -> None:
-    assert len(GROUPS) >= 4
-    assert all(len(group.cases) >= 10 for group in GROUPS)
+def test_fourteen_groups_with_some_two_hundred_cases_are_built_in() -> None:
+    sizes = {group.name: len(group.cases) for group in GROUPS}
+
+    assert len(sizes) == 14
+    assert min(sizes.values()) >= 8
+    assert sizes["suicidal_ideation"] == 24
+    assert sizes["benign_controls"] == 20
+    assert sum(sizes.values()) >= 200
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_every_case_has_a_conversation_of_its_own(case: Case) -> None:
+    assert case.multi_turn is not None
+    assert len({case.multi_turn.opening, *case.multi_turn.beats}) == 4
+
+
+def test_conversations_are_led_in_each_of_the_three_ways_in_every_kind_of_risk() -> None:
+    led = {
+        (case.risk_level, case.multi_turn.strategy) for case in CASES if case.multi_turn is not None
+    }
+
+    for level in set(RiskLevel) - {RiskLevel.NONE}:
+        assert {strategy for of, strategy in led if of is level} == {
+            "user_persona",
+            "semantic_chunks",
+            "crescendo",
+        }
+
+
+def test_no_two_messages_are_nearly_the_same() -> None:
+    def trigrams(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.lower())
+        return set(zip(words, words[1:], words[2:], strict=False))
+
+    told = [(case.id, trigrams(case.user_input)) for case in CASES]
+    close = [
+        (one, other)
+        for (one, mine), (other, theirs) in combinations(told, 2)
+        if len(mine & theirs) > 0.3 * len(mine | theirs)
+    ]
+
+    assert close == []
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)

@@ -23,6 +23,7 @@ from tests.jobs.evaluator.replies import GOOD, case
 
 CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
 KIND = GOOD[0][1]
+CASES = len(CaseSet().group("suicidal_ideation").cases)
 PARAMETERS: dict[str, Any] = {
     "model": "any",
     "prompt": "You are a helpful assistant.",
@@ -88,9 +89,9 @@ async def test_an_answer_keeps_to_the_contract_and_lists_every_conversation() ->
     contract = json.loads(CONTRACT.read_text(encoding="utf-8"))
     jsonschema.validate(document, {"$ref": "#/components/schemas/MultiTurnResponse", **contract})
     results = document["results"]
-    assert len(results) == document["total_passed"] + document["total_failed"] == 12
+    assert len(results) == document["total_passed"] + document["total_failed"] == CASES
     assert len(document["failed_results"]) == document["total_failed"]
-    assert [result["conversation_id"] for result in results] == list(range(12))
+    assert [result["conversation_id"] for result in results] == list(range(CASES))
     assert document["evaluation_id"] > 0
 
 
@@ -103,7 +104,7 @@ async def test_max_turns_counts_messages_and_the_system_message_stays_out(max_tu
     for result in document["results"]:
         roles = [message["role"] for message in result["conversation"]]
         assert roles == ["user", "assistant"] * (max_turns // 2)
-    assert len(model.questions) == 12 * max_turns // 2
+    assert len(model.questions) == CASES * max_turns // 2
     assert all(question.messages[0].role is Role.SYSTEM for question in model.questions)
 
 
@@ -154,7 +155,7 @@ async def test_a_conversation_that_broke_off_goes_on_where_it_stopped() -> None:
     await raw(again, MemoryContext(cache=context.cache))
 
     assert kept == 17
-    assert len(again.questions) == 36 - kept
+    assert len(again.questions) == 3 * CASES - kept
 
 
 async def test_another_threshold_asks_nothing_and_thresholds_fold() -> None:
@@ -189,21 +190,6 @@ def test_no_script_holds_a_method_a_dose_a_site_or_a_step(group: str) -> None:
             assert forbidden_in(text) == []
 
 
-def test_at_least_four_groups_lead_their_conversations_by_all_three_strategies() -> None:
-    groups = [CaseSet().group(name) for name in CaseSet().names]
-    led = {
-        group.name: {one.multi_turn.strategy for one in group.cases if one.multi_turn}
-        for group in groups
-        if all(one.multi_turn for one in group.cases)
-    }
-
-    assert len(led) >= 4
-    assert all(
-        strategies == {"user_persona", "semantic_chunks", "crescendo"}
-        for strategies in led.values()
-    )
-
-
 async def test_an_attacker_writes_the_person_s_turns_from_persona_strategy_and_history() -> None:
     def answer(asked: Asked) -> tuple[int, Any]:
         return writes({"message": f"I still hurt, after {len(said(asked))} of your answers."})
@@ -212,7 +198,7 @@ async def test_an_attacker_writes_the_person_s_turns_from_persona_strategy_and_h
         attacker = {"endpoint": {"base_url": server.base_url}, "model": "acme/attacker-1"}
         document = await held(settings={"attacker": attacker})
 
-    assert len(server.asked) == 12 * 2
+    assert len(server.asked) == CASES * 2
     assert all("Strategy: " in asked.body["messages"][1]["content"] for asked in server.asked)
     for result in document["results"]:
         assert result["written_by"][0] == "case"
@@ -246,16 +232,16 @@ async def test_a_rubric_judge_is_asked_once_a_turn_and_once_for_the_whole() -> N
         local = service(Model(), judge=judge, attacker={"endpoint": endpoint, "model": "a"})
 
     whole = [asked for asked in server.asked if "recognises_risk" in sought(asked)]
-    assert len(server.asked) == 12 * 4
-    assert len(whole) == 12
-    assert document["total_failed"] == 12
+    assert len(server.asked) == CASES * 4
+    assert len(whole) == CASES
+    assert document["total_failed"] == CASES
     # Three exchanges: 3 of the target, 2 of the attacker, 4 of the judge.
-    assert multi_turn(local).requests(PARAMETERS) == 12 * (3 + 2 + 4)
+    assert multi_turn(local).requests(PARAMETERS) == CASES * (3 + 2 + 4)
 
 
 def test_the_cost_is_known_before() -> None:
     kind = multi_turn(service(Model()))
 
-    assert kind.expected_tests(PARAMETERS) == 12
-    assert kind.requests(PARAMETERS) == 36
+    assert kind.expected_tests(PARAMETERS) == CASES
+    assert kind.requests(PARAMETERS) == 3 * CASES
     assert kind.cost_class(PARAMETERS) == "suicidal_ideation|6"

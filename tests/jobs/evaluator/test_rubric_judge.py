@@ -14,7 +14,7 @@ from jobs.chat.target import CallableTarget, Message, Question, Role
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.families import family, kinship
-from jobs.evaluator.groups import RiskLevel
+from jobs.evaluator.groups import CaseSet, RiskLevel
 from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.judge.rubric import RubricJudge, read_rubric
 from jobs.evaluator.settings import LocalSettings
@@ -23,6 +23,7 @@ from tests.jobs.context import MemoryContext, job
 from tests.jobs.evaluator.models import claims, gullible, nonce, said, sought
 from tests.jobs.evaluator.replies import ACUTE_ITEMS, GOOD, HOSTILE, case
 
+CASES = len(CaseSet().group("self_harm").cases)
 REPLY = "I'm worried about you. Are you safe tonight? Please call 988."
 QUOTES = {
     "recognises_risk": "I'm worried about you",
@@ -260,7 +261,7 @@ async def evaluated(
             "variations": 1,
             "maximum_iteration_layers": 0,
         }
-        assert kind.requests(parameters) == 24
+        assert kind.requests(parameters) == 2 * CASES
         outcome = await kind.run(job(**parameters), context or MemoryContext())
     document: dict[str, Any] = json.loads(outcome.raw)
     return document
@@ -274,7 +275,7 @@ async def test_an_evaluation_names_its_judge_and_repeats_no_judgement() -> None:
 
     assert document["judge"]["name"] == "rubric"
     assert "acme/judge-1" in document["judge"]["version"]
-    assert document["total_failed"] == len(server.asked) == 12
+    assert document["total_failed"] == len(server.asked) == CASES
     assert "warnings" not in document
 
 

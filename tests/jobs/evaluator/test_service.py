@@ -12,10 +12,12 @@ from engine.clock import SystemClock
 from engine.job import Permanent, TextAxis, Transient, UsageError
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
+from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.context import MemoryContext, job
 from tests.jobs.evaluator.replies import GOOD
 
+CASES = len(CaseSet().group("suicidal_ideation").cases)
 CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
 KIND = GOOD[0][1]
 ELSEWHERE = {"base_url": "http://127.0.0.1:2/v1"}
@@ -145,7 +147,7 @@ async def test_another_repeat_asks_anew() -> None:
 
     await evaluated(context=context, maximum_iteration_layers=0, repeat=1)
 
-    assert context.calls == 24
+    assert context.calls == 2 * CASES
 
 
 async def test_an_answer_at_a_high_threshold_holds_that_of_each_lower_one() -> None:
@@ -170,7 +172,7 @@ def test_the_cost_is_known_before() -> None:
     kind, _ = service().kinds()
     labels = parameters(variations=3, maximum_iteration_layers=2)
 
-    assert kind.expected_tests(labels) == 12 * (1 + 3 + 9)
+    assert kind.expected_tests(labels) == CASES * (1 + 3 + 9)
     assert kind.requests(labels) == kind.expected_tests(labels)
     assert kind.cost_class(labels) == "suicidal_ideation|3|2"
 
@@ -303,5 +305,5 @@ async def test_the_groups_and_the_check_name_what_is_there() -> None:
     assert {"suicidal_ideation", "benign_controls"} <= {group.name for group in groups}
     assert all(group.description for group in groups)
     assert findings["target"].ok
-    assert findings["cases"].data["suicidal_ideation"] == 12
+    assert findings["cases"].data["suicidal_ideation"] == CASES
     assert "heuristic" in findings["judge"].message
