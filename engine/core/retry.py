@@ -11,7 +11,6 @@ from typing import ClassVar, TypeAlias
 
 from engine.core.errors import (
     JobError,
-    Permanent,
     QuotaExceeded,
     RateLimited,
     TimedOut,
@@ -81,13 +80,12 @@ class GiveBack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
-    """Never again, unless somebody asks for it. `bug`: the job's own code is at fault."""
+    """Never again, unless somebody asks for it."""
 
     event: ClassVar[Event] = Event.FAIL
     outcome: AttemptOutcome
     error: str
     fingerprint: str
-    bug: bool
     sent: bool
 
 
@@ -177,7 +175,6 @@ def _fail(error: JobError, text: str) -> Fail:
         outcome=_outcome(error),
         error=text,
         fingerprint=error.fingerprint,
-        bug=not isinstance(error, Transient | Permanent),
         sent=error.sent,
     )
 
@@ -188,7 +185,6 @@ def _bug(error: Exception) -> Fail:
         outcome=AttemptOutcome.FAILED,
         error=f"a bug in the job: {name}: {error}",
         fingerprint=f"{name}:{error}",
-        bug=True,
         sent=True,
     )
 

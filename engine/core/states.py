@@ -93,9 +93,6 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
     }
 )
 
-TERMINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
-"""Nothing happens to a job in these states unless somebody asks for it, or a late answer comes."""
-
 
 def step(state: State, event: Event) -> State:
     """The state after `event`; raises IllegalTransition where the event cannot happen."""

@@ -132,7 +132,6 @@ async def test_anything_else_that_is_raised_is_a_bug_told_with_its_place_and_wit
     ended = await runner(KeyError("scores")).attempt(job(), Context())
 
     assert isinstance(ended.verdict, Fail)
-    assert ended.verdict.bug
     assert ended.verdict.error == "a bug in the job: KeyError: 'scores'"
     assert ended.detail is not None
     assert "test_runner.py" in ended.detail
@@ -170,7 +169,6 @@ async def test_a_permanent_error_is_final_at_the_first_attempt() -> None:
     ended = await runner(Permanent("HTTP 422", status=422), attempts=9).attempt(job(), Context())
 
     assert isinstance(ended.verdict, Fail)
-    assert not ended.verdict.bug
 
 
 def test_delays_double_with_some_chance_in_them_and_never_pass_the_longest() -> None:

@@ -70,7 +70,6 @@ def test_a_transient_failure_is_final_at_the_last_attempt() -> None:
     assert found.event is Event.FAIL
     assert found.error == "busy (gave up after 3 attempts)"
     assert found.fingerprint == "Transient:503:busy"
-    assert not found.bug
 
 
 def test_a_deadline_is_recorded_as_one() -> None:
@@ -120,14 +119,12 @@ def test_a_permanent_error_fails_at_once(error: JobError) -> None:
 
     assert isinstance(found, Fail)
     assert found.outcome is AttemptOutcome.FAILED
-    assert found.bug is (type(error) is JobError)
 
 
 def test_anything_else_that_is_raised_is_a_bug_in_the_job() -> None:
     found = verdict(KeyError("score"))
 
     assert isinstance(found, Fail)
-    assert found.bug
     assert found.error == "a bug in the job: KeyError: 'score'"
 
 
