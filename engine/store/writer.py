@@ -150,9 +150,12 @@ class Writer:
 
     async def _submit(self, change: _Change[T]) -> T:
         try:
-            # Once handed over it will happen: nobody may walk away without knowing whether it did.
-            with anyio.CancelScope(shield=True):
-                await self._send.send(change)
+            try:
+                self._send.send_nowait(change)
+            except anyio.WouldBlock:
+                # Once handed over it will happen: nobody may walk away without knowing whether it did.
+                with anyio.CancelScope(shield=True):
+                    await self._send.send(change)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise StoreError(f"{self._databases.path}: the store is closed") from None
         try:

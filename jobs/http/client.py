@@ -116,6 +116,7 @@ class HttpClient:
         ]
         self._redact = Redactor(_parts([*(headers or {}).values(), *_values(secrets or {})]))
         self._urls: dict[str, httpx.URL] = {}
+        self._sent: dict[tuple[tuple[tuple[str, str], ...], bool], httpx.Headers] = {}
         self._transport: AiohttpTransport | None = None
 
     def __repr__(self) -> str:
@@ -236,12 +237,27 @@ class HttpClient:
         if url is None:
             base = self.base_url
             url = self._urls[path] = base.copy_with(path=f"{base.path.rstrip('/')}/{path}")
-        sent = [*self._headers, *headers.items()]
-        if body is not None:
-            sent.append(("content-type", "application/json"))
         limits = self.limits
         timeout = {"connect": limits.connect_s, "read": limits.read_s, "pool": None}
-        return httpx.Request(verb, url, headers=sent, content=body, extensions={"timeout": timeout})
+        # As a stream, so that httpx derives no headers from it, and read at once, so that the
+        # transport is handed bytes: a tenth of the time.
+        request = httpx.Request(
+            verb,
+            url,
+            headers=self._headers_with(tuple(headers.items()), has_body=body is not None),
+            stream=httpx.ByteStream(body or b""),
+            extensions={"timeout": timeout},
+        )
+        request.read()
+        return request
+
+    def _headers_with(self, more: tuple[tuple[str, str], ...], *, has_body: bool) -> httpx.Headers:
+        found = self._sent.get((more, has_body))
+        if found is None:
+            kind = [("content-type", "application/json")] if has_body else []
+            found = httpx.Headers([*self._headers, *more, *kind])
+            self._sent[more, has_body] = found
+        return found
 
     def _failure(self, where: str, error: Exception) -> JobError:
         cause = error.__cause__ or error
