@@ -14,6 +14,7 @@ import aiohttp
 import anyio
 import httpx
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
 from engine.job import Clock, JobError, TimedOut, Transient, UsageError
@@ -142,6 +143,7 @@ class HttpClient:
                     resolver=self._resolver,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                response_class=_Answer,
                 trust_env=False,
             )
 
@@ -273,6 +275,17 @@ class HttpClient:
             what = "the server was silent for too long" if sent else "connecting took too long"
         text = plain(f"{type(cause).__name__}: {cause}", self._redact)
         return Transient(f"{where}: {what}", detail=text, sent=sent)
+
+
+class _Answer(aiohttp.ClientResponse):
+    """An answer without the words beside its status."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        started = await super().start(connection)
+        # The transport encodes them as UTF-8: over bytes that are none it lost the answer, which may
+        # have been paid for, and left the connection open.
+        self.reason = None
+        return started
 
 
 def _sendable(headers: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from engine.clock import Clock
 from engine.testing import FakeClock
 from tests.contracts.server import ContractServer
 from tests.faults.sweeps import KEY, crisis
-from tests.faults.wire import WIRE, wire_server
+from tests.faults.wire import GOOD, WIRE, wire_server
 
 HOUR_S = 3600.0
 ATTEMPTS = 2
@@ -111,6 +111,19 @@ async def test_a_connection_that_breaks_off_anywhere_is_a_failed_attempt(
         server.answers = {}
         assert await run.retry() == len(WIRE)
         assert (await run.execute()).cells_done == 2 * (len(WIRE) + 1)
+
+
+async def test_an_answer_counts_whatever_words_stand_beside_its_status(tmp_path: Path) -> None:
+    words = GOOD.replace(b"OK", b"D\xe9j\xe0 \xae vu", 1)
+    async with (
+        wire_server({"a/model": words}, reset=False) as server,
+        open_engine(tmp_path / "store.db") as engine,
+    ):
+        status = await executed(engine, Sweep.parse(written(server.url, "struck")))
+
+        assert status.errors == ()
+        assert (status.cells_done, status.cells_failed) == (4, 0)
+        assert server.posts.total() == 2
 
 
 def unused_port() -> int:
