@@ -1,5 +1,6 @@
 """Settings for all tests: the same examples on every run and every machine."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ settings.register_profile(
 # For a long search by hand: pytest --hypothesis-profile=soak tests/faults/test_fuzzing.py
 settings.register_profile(
     "soak",
-    max_examples=10_000,
+    max_examples=int(os.environ.get("SOAK_EXAMPLES", "10000")),
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -172,7 +172,8 @@ class Barrage:
         self.toll.sent_again += max(0, state["received"] - JOBS - followed)
 
     def _resume(self, number: int) -> tuple[str, ...]:
-        return ("resume", "crisis") if number % 2 and self.scene.is_migrated() else RUN
+        # A death between the migration and the run leaves a store that has nothing to resume.
+        return ("resume", "crisis") if number % 2 and self.scene.has_run() else RUN
 
     def _start(self) -> Command:
         return self.scene.start(*RUN, faults=Faults(lease_s=LEASE_S), **HASTY)

@@ -1,8 +1,8 @@
 """The long versions of the crash tests: all failpoints, hundreds of random deaths, a full disk, fuzzing.
 
-By hand: `python -m tests.faults.soak [--minutes 12] [--seed 1] [--only SECTION ...]`. Every section is gone through
-once; then again, with the next seed each time, until the minutes have passed. One table sums up; the exit code is 1 if
-anything was lost or not survived.
+By hand: `python -m tests.faults.soak [--minutes 12] [--seed 1] [--only SECTION ...] [--examples 10000]`. Every section is
+gone through once; then again, with the next seed each time, until the minutes have passed. One table sums up; the exit
+code is 1 if anything was lost or not survived.
 """
 
 import argparse
@@ -39,10 +39,13 @@ FUZZING = ROOT / "tests/faults/test_fuzzing.py"
 class Soak:
     """The sections; each adds to its toll, and raises AssertionError for what was not survived."""
 
-    def __init__(self, launcher: Launcher, server: ContractServerProcess, seed: int) -> None:
+    def __init__(
+        self, launcher: Launcher, server: ContractServerProcess, seed: int, examples: int
+    ) -> None:
         self._launcher = launcher
         self._server = server
         self._seed = seed
+        self._examples = examples
 
     @property
     def sections(self) -> Mapping[str, Callable[[Path, Toll], None]]:
@@ -117,13 +120,14 @@ class Soak:
         ended = subprocess.run(  # noqa: S603
             [*command, f"--hypothesis-seed={self._seed}", f"--junit-xml={folder / 'fuzzing.xml'}"],
             cwd=ROOT,
+            env={**os.environ, "SOAK_EXAMPLES": str(self._examples)},
             capture_output=True,
             text=True,
         )
         tests = (folder / "fuzzing.xml").read_text().count("<testcase ")
-        toll.faults += tests * EXAMPLES
+        toll.faults += tests * self._examples
         assert ended.returncode == 0, ended.stdout[-4_000:]
-        toll.survived += tests * EXAMPLES
+        toll.survived += tests * self._examples
 
 
 def say(text: str) -> None:
@@ -165,6 +169,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=0, help="at least so long")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each fuzz test")
     parser.add_argument("--only", nargs="+", default=[""], help="sections that begin like this")
     arguments = parser.parse_args()
     began = monotonic()
@@ -172,12 +177,13 @@ def main() -> int:
     with Launcher() as launcher, ContractServerProcess() as server:
         names = [
             name
-            for name in Soak(launcher, server, 0).sections
+            for name in Soak(launcher, server, 0, EXAMPLES).sections
             if name.startswith(tuple(arguments.only))
         ]
         tolls, spent_s = {name: Toll() for name in names}, dict.fromkeys(names, 0.0)
         for seed in count(arguments.seed):
-            wrong += round_of(Soak(launcher, server, seed), tolls, spent_s)
+            soak = Soak(launcher, server, seed, arguments.examples)
+            wrong += round_of(soak, tolls, spent_s)
             if monotonic() - began >= arguments.minutes * 60:
                 break
     say(f"\nPython {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores\n")

@@ -157,6 +157,9 @@ class Scene:
     def is_migrated(self) -> bool:
         return self.ask("SELECT 1 FROM sqlite_schema WHERE name = 'job'") == [(1,)]
 
+    def has_run(self) -> bool:
+        return self.is_migrated() and self.count("SELECT count(*) FROM run") > 0
+
     def succeeded_twice(self) -> int:
         """Jobs with more than one successful attempt, or whose answers and attempts do not agree."""
         return self.count(

@@ -56,6 +56,25 @@ def check_requests(scene: Scene, server: ContractServerProcess, in_flight: int) 
     assert received <= scene.sent()
 
 
+def test_a_death_before_the_run_is_in_the_store_leaves_nothing_to_resume_and_all_to_run(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    scene = scenes.make(small(server.url))
+    killed = scene.sweep(Faults(at=1, of=("committed",)))
+    assert killed.code == KILLED
+    assert scene.is_migrated()
+    assert not scene.has_run()
+
+    resumed = scene.run("resume", "crisis")
+    run = scene.sweep()
+
+    assert resumed.code == 2
+    assert "the store has no run 'crisis' (it has: none)" in resumed.stderr
+    assert run.code == 0, run.stderr
+    assert scene.sent() == 6
+    assert scene.succeeded_twice() == 0
+
+
 def test_a_matrix_that_was_half_written_is_completed_on_resume(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
