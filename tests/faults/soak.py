@@ -126,7 +126,8 @@ class Soak:
         )
         tests = (folder / "fuzzing.xml").read_text().count("<testcase ")
         toll.faults += tests * self._examples
-        assert ended.returncode == 0, ended.stdout[-4_000:]
+        said = (ended.stdout + ended.stderr)[-4_000:]
+        assert ended.returncode == 0, f"pytest ended with {ended.returncode}: {said}"
         toll.survived += tests * self._examples
 
 
