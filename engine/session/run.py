@@ -50,7 +50,7 @@ class Run:
         Returns where the run then stands; raises UsageError or StoreError when it cannot be worked on.
         Cancelled from outside, it gives back what is in flight before it ends.
         """
-        await self._store.set_state(self._row.id, RunState.ACTIVE)
+        await self._store.take_up(self._row.id)
         async with AsyncExitStack() as stack:
             service = await stack.enter_async_context(self.sweep.service(self._clock))
             gate = self.sweep.health_gate(self._clock)
@@ -243,7 +243,7 @@ class Run:
 
     async def unpause(self) -> None:
         """Let the run be worked on again."""
-        await self._store.set_state(self._row.id, RunState.ACTIVE)
+        await self._store.take_up(self._row.id)
 
     async def cancel(self) -> int:
         """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled."""
@@ -260,7 +260,7 @@ class Run:
         states = [State.FAILED] * failed + [State.CANCELLED] * cancelled
         count = await self._store.requeue(self._row.id, states)
         if count:
-            await self._store.set_state(self._row.id, RunState.ACTIVE)
+            await self._store.take_up(self._row.id)
         return count
 
 

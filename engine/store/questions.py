@@ -83,7 +83,7 @@ class Questions:
 
     async def has_open_jobs(self, run_id: int) -> bool:
         """Whether anything of a run is still to be answered."""
-        return await self._databases.ask(lambda connection: results.open_jobs(connection, run_id))
+        return await self._databases.ask(lambda connection: queue.open_jobs(connection, run_id))
 
     async def peers(self, run_id: int) -> int:
         """How many other workers have jobs of a run in flight."""

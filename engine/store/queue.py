@@ -22,6 +22,15 @@ REMOVED = "removed from the sweep"
 """The error of a job that was cancelled because its sweep asks for it no more."""
 
 
+def open_jobs(connection: Connection, run_id: int) -> bool:
+    """Whether a run has any job that is neither answered, failed nor cancelled."""
+    for where in (CLAIMABLE, RUNNING):
+        query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
+        if (connection.execute(query)).first() is not None:
+            return True
+    return False
+
+
 def cancel(connection: Connection, run_id: int) -> int:
     """Cancel what is not yet sent; returns how many jobs. What is in flight ends with its worker."""
     done = connection.execute(

@@ -125,15 +125,6 @@ def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
     return {lane: tuple(classes) for lane, classes in found.items()}
 
 
-def open_jobs(connection: Connection, run_id: int) -> bool:
-    """Whether a run has any job that is neither answered, failed nor cancelled."""
-    for where in (CLAIMABLE, job.c.state == State.RUNNING):
-        query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
-        if (connection.execute(query)).first() is not None:
-            return True
-    return False
-
-
 def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     """All runs, the latest first, with their jobs by state."""
     rows = connection.execute(select(run).order_by(run.c.updated_at.desc(), run.c.id.desc()))

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import UsageError
 from engine.core.status import RunState
+from engine.store.queue import open_jobs
 from engine.store.schema import run
 
 
@@ -103,6 +104,17 @@ def _refuse_another(found: RunRow, new: NewRun) -> None:
                 f"the run {new.name!r} in this store has the {what} {old}, the sweep has {asked};"
                 " give the sweep another name, or use another store"
             )
+
+
+def take_up(connection: Connection, run_id: int, *, now: float) -> None:
+    """Make a run active, unless it is finished and every cell of its sweep has an outcome."""
+    row = (connection.execute(select(run).where(run.c.id == run_id))).mappings().one()
+    found = run_row(row)
+    values: dict[str, Any] = {"updated_at": now}
+    finished = found.state is RunState.FINISHED and found.is_expanded
+    if not finished or open_jobs(connection, run_id):
+        values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}
+    connection.execute(update(run).where(run.c.id == run_id).values(**values))
 
 
 def find(connection: Connection, name: str | None) -> RunRow | None:

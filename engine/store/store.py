@@ -177,6 +177,14 @@ class Store(Questions):
         now = self._clock.now()
         return await self._writer.write(lambda connection: runs.begin(connection, new, now=now))
 
+    async def take_up(self, run_id: int) -> None:
+        """Say that a run is worked on, unless it is finished and nothing of it is left to do.
+
+        Who finds it finished leaves it so: who has just finished it still reads its state.
+        """
+        now = self._clock.now()
+        await self._writer.write(lambda connection: runs.take_up(connection, run_id, now=now))
+
     async def set_state(
         self,
         run_id: int,

@@ -64,6 +64,32 @@ async def test_the_same_sweep_again_sends_nothing(tmp_path: Path) -> None:
     assert len(service.recording.started) == 6
 
 
+async def test_a_finished_run_stays_finished_while_another_process_takes_it_up(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    seen: list[RunState] = []
+
+    async with (
+        opened(tmp_path / "store.db", service) as engine,
+        opened(tmp_path / "store.db", scripted_service(good)) as other,
+    ):
+        run, _ = await finished(engine, sweep(service, repeats=3))
+        late = await other.run(run.name)
+        async with anyio.create_task_group() as tasks:
+
+            async def look() -> None:
+                while True:
+                    seen.append((await run.status()).state)
+
+            tasks.start_soon(look)
+            status = await late.execute()
+            tasks.cancel_scope.cancel()
+
+    assert status.state is RunState.FINISHED
+    assert set(seen) == {RunState.FINISHED}
+
+
 async def test_a_run_goes_on_without_its_file(tmp_path: Path) -> None:
     service = scripted_service(good)
     prompts = [{"name": "bare", "text": "You help."}]
