@@ -1,19 +1,24 @@
 """What SQLite and PostgreSQL write differently."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Executable,
+    Integer,
+    LargeBinary,
     Table,
     Text,
     bindparam,
     cast,
     func,
+    literal_column,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -54,22 +59,62 @@ class Bulk:
     def __init__(
         self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Subquery], Executable]
     ) -> None:
-        @lru_cache
-        def build_for(dialect: str) -> Executable:
-            return build(_unpacked(dialect, columns))
+        self._build = build
+        self._statement = lru_cache(lambda dialect: self._on(dialect, _unpacked(dialect, columns)))
+        self._binary = [
+            index for index, type_ in enumerate(columns.values()) if isinstance(type_, LargeBinary)
+        ]
 
-        self._build = build_for
+    def _on(self, _dialect: str, given: Subquery) -> Executable:
+        return self._build(given)
 
     def run(
         self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
     ) -> None:
         """Run it for rows of values in the order of the columns; `shared` are parameters for all."""
-        statement = self._build(connection.dialect.name)
-        connection.execute(statement, {"rows": json.dumps(rows), **shared})
+        parameters = dict(shared)
+        if self._binary:
+            rows, parameters["bytes"] = _split(rows, self._binary)
+        statement = self._statement(connection.dialect.name)
+        connection.execute(statement, {"rows": json.dumps(rows), **parameters})
+
+
+class BulkUpsert(Bulk):
+    """An INSERT of many rows of some columns of a table, with its ON CONFLICT clause."""
+
+    def __init__(
+        self, columns: Sequence[Column[Any]], conflict: Callable[[Insert], Insert]
+    ) -> None:
+        super().__init__({column.name: column.type for column in columns}, select)
+        self._columns = columns
+        self._conflict = conflict
+
+    def _on(self, dialect: str, given: Subquery) -> Insert:
+        # Without a WHERE clause SQLite would take the ON of the conflict for that of a join.
+        rows = select(given).where(true())
+        into = _insert(dialect, self._columns[0].table)
+        return self._conflict(into.from_select(list(self._columns), rows))
+
+
+def _split(
+    rows: Iterable[Sequence[object]], binary: Sequence[int]
+) -> tuple[list[list[object]], bytes]:
+    """JSON has no bytes: what there is of them goes beside it, each value as its start and length."""
+    beside = bytearray()
+    split = []
+    for row in rows:
+        values = list(row)
+        for index in binary:
+            content = values[index]
+            if isinstance(content, bytes):
+                values[index] = (len(beside) + 1, len(content))
+                beside += content
+        split.append(values)
+    return split, bytes(beside)
 
 
 def _unpacked(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
-    """The rows in the parameter `rows` as a table."""
+    """The rows in the parameter `rows`, and the bytes in `bytes`, as a table."""
     given = bindparam("rows", type_=Text)
     if dialect == "postgresql":
         listed = func.json_array_elements(cast(given, postgresql.JSON))
@@ -77,13 +122,21 @@ def _unpacked(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
         listed = func.json_each(given)
     row = listed.table_valued("value").c.value
 
-    def value(index: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    def value(*path: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
         if dialect == "postgresql":
-            return cast(row.op("->>")(index), type_)
-        return type_coerce(func.json_extract(row, f"$[{index}]"), type_)
+            place = "{" + ",".join(map(str, path)) + "}"
+            return cast(row.op("#>>")(literal_column(f"'{place}'")), type_)
+        steps = "".join(f"[{index}]" for index in path)
+        return type_coerce(func.json_extract(row, literal_column(f"'${steps}'")), type_)
+
+    def column(index: int, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+        if not isinstance(type_, LargeBinary):
+            return value(index, type_=type_)
+        start, length = (value(index, part, type_=Integer()) for part in (0, 1))
+        return func.substr(bindparam("bytes", type_=LargeBinary), start, length)
 
     return select(
-        *(value(index, type_).label(name) for index, (name, type_) in enumerate(columns.items()))
+        *(column(index, type_).label(name) for index, (name, type_) in enumerate(columns.items()))
     ).subquery("given")
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, case, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core.states import Event, State, target
-from engine.store.dialect import Upsert, insert
+from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, place
 from engine.store.queue import CLAIMABLE, REMOVED
 from engine.store.requests import NewJob
@@ -27,8 +27,23 @@ _MEMBERS = select(
 ).where(job.c.family.in_(bindparam("families", expanding=True)), job.c.run_id == bindparam("run"))
 
 _RETURNING = and_(job.c.state == State.CANCELLED, job.c.error == REMOVED)
-_ASK = Upsert(
-    job,
+_ASK = BulkUpsert(
+    (
+        job.c.run_id,
+        job.c.key,
+        job.c.family,
+        job.c.generation,
+        job.c.lane,
+        job.c.cost_class,
+        job.c.expected_tests,
+        job.c.labels,
+        job.c.documents,
+        job.c.repeat,
+        job.c.threshold,
+        job.c.cells,
+        job.c.cell_count,
+        job.c.state,
+    ),
     lambda statement: statement.on_conflict_do_update(
         index_elements=["key", "run_id"],
         set_={
@@ -73,7 +88,7 @@ def add_jobs(
         families = _families(connection, of, jobs)
         wanted = place(jobs, families)
     if wanted:
-        connection.execute(_ASK.on(connection), [_values(of, one) for one in wanted])
+        _ASK.run(connection, [_values(of, one) for one in wanted])
     _save_members(connection, of, list(chain.from_iterable(families.values())))
     if reuse and wanted:
         _reuse(connection, of, wanted, now=now)
@@ -84,23 +99,24 @@ def _is_superseded(connection: Connection, of: RunRow) -> bool:
     return bool(current != of.generation)
 
 
-def _values(of: RunRow, one: NewJob) -> dict[str, object]:
-    return {
-        "run_id": of.id,
-        "key": one.key,
-        "family": one.family,
-        "generation": of.generation,
-        "lane": one.lane,
-        "cost_class": one.cost_class,
-        "expected_tests": one.expected_tests,
-        "labels": json.dumps(one.labels, ensure_ascii=False),
-        "documents": json.dumps(one.documents),
-        "repeat": one.repeat,
-        "threshold": one.threshold,
-        "cells": json.dumps(one.cells),
-        "cell_count": max(1, len(one.cells)),
-        "state": State.PENDING,
-    }
+def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
+    """The values of a new row, in the order of the columns of `_ASK`."""
+    return (
+        of.id,
+        one.key,
+        one.family,
+        of.generation,
+        one.lane,
+        one.cost_class,
+        one.expected_tests,
+        json.dumps(one.labels, ensure_ascii=False),
+        json.dumps(one.documents),
+        one.repeat,
+        one.threshold,
+        json.dumps(one.cells),
+        max(1, len(one.cells)),
+        State.PENDING,
+    )
 
 
 def _families(

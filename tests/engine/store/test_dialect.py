@@ -2,10 +2,20 @@
 
 from random import Random
 
-from sqlalchemy import Column, Float, Integer, MetaData, Table, Text, create_engine, select
+from sqlalchemy import (
+    Column,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    select,
+)
 from sqlalchemy.dialects import postgresql
 
-from engine.store.dialect import Bulk, _unpacked
+from engine.store.dialect import Bulk, BulkUpsert, _unpacked
 
 KEPT = Table(
     "kept",
@@ -13,20 +23,30 @@ KEPT = Table(
     Column("id", Integer, primary_key=True),
     Column("text", Text),
     Column("number", Float),
+    Column("bytes", LargeBinary),
 )
 COLUMNS = {column.name: column.type for column in KEPT.c}
 KEEP = Bulk(COLUMNS, lambda given: KEPT.insert().from_select(list(KEPT.c), select(given)))
+RENAME = BulkUpsert(
+    (KEPT.c.id, KEPT.c.text),
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["id"], set_={"text": statement.excluded.text}
+    ),
+)
 
 
 def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
     chance = Random(20261121)
     rows = [
-        (1, "plain", 0.1),
-        (2, "quotes \" ' and \\ and \n and [1, {", 1e-300),
-        (3, "ünïcödé 🌙 \u202e", 1.7e9 + 1e-6),
-        (4, None, None),
-        (5, "", 0.0),
-        *((number, str(number), 1.7e9 + chance.random() * 1e8) for number in range(6, 200)),
+        (1, "plain", 0.1, b"\x00\xff"),
+        (2, "quotes \" ' and \\ and \n and [1, {", 1e-300, None),
+        (3, "ünïcödé 🌙 \u202e", 1.7e9 + 1e-6, b""),
+        (4, None, None, b"[1, 2]"),
+        (5, "", 0.0, b""),
+        *(
+            (number, str(number), 1.7e9 + chance.random() * 1e8, chance.randbytes(number % 40))
+            for number in range(6, 200)
+        ),
     ]
     database = create_engine("sqlite://")
 
@@ -39,10 +59,24 @@ def test_what_is_handed_over_in_one_value_arrives_as_it_was() -> None:
     database.dispose()
 
 
+def test_rows_that_are_there_already_are_changed_and_the_rest_of_them_stays() -> None:
+    database = create_engine("sqlite://")
+
+    with database.begin() as connection:
+        KEPT.create(connection)
+        KEEP.run(connection, [(2, "two", 2.0, b"2")])
+        RENAME.run(connection, [(1, "one"), (2, "another")])
+        kept = connection.execute(select(KEPT).order_by(KEPT.c.id)).all()
+
+    assert [tuple(row) for row in kept] == [(1, "one", None, None), (2, "another", 2.0, b"2")]
+    database.dispose()
+
+
 def test_postgresql_unpacks_the_rows_with_the_types_of_the_columns() -> None:
     statement = select(_unpacked("postgresql", COLUMNS))
 
     written = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 
     assert "json_array_elements(CAST(%(rows)s::VARCHAR AS JSON))" in written
-    assert "AS FLOAT) AS number" in written
+    assert "CAST(anon_1.value #>> '{2}' AS FLOAT) AS number" in written
+    assert "substr(%(bytes)s::BYTEA, CAST(anon_1.value #>> '{3,0}' AS INTEGER)" in written
