@@ -24,7 +24,6 @@ class Block(StrEnum):
     """What holds up a lane until something other than time changes."""
 
     QUOTA = "quota"
-    UNAUTHORIZED = "unauthorized"
     HEALTH = "health"
     """Its target is being asked for its health, or was found sick."""
     PARKED = "parked"

@@ -10,21 +10,20 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from math import inf, isinf
-from typing import TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
 from engine.clock import Clock
-from engine.core.breaker import BreakerState
 from engine.core.model import Job
 from engine.core.rates import GUARD_S
-from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict, interrupted
+from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import StopReason
 from engine.limits import Block, Lane, Lanes, next_month, opens_at
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
+from engine.scheduler.lessons import learn, may_have_cost
 from engine.scheduler.quota import QuotaDesk
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
@@ -39,9 +38,6 @@ from engine.store import (
 )
 
 logger = logging.getLogger(__name__)
-
-_Noted: TypeAlias = tuple[str, str]
-"""A line of the event log: its kind and what it says."""
 
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
@@ -268,7 +264,9 @@ class Scheduler:
         now = self._clock.now()
         verdict = ended.verdict
         delay_s = getattr(verdict, "delay_s", 0.0)
-        notes = self._learn(lane, verdict, now, now - began)
+        notes = learn(lane, verdict, now, took_s=now - began, is_gated=self._run.gate is not None)
+        if isinstance(verdict, GiveBack) and verdict.hold is Hold.UNAUTHORIZED:
+            self.stop(StopReason.UNAUTHORIZED, verdict.error)
         blocked: dict[str, float] = {}
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
             blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
@@ -285,7 +283,7 @@ class Scheduler:
                     cost_class=claimed.cost_class,
                     reserved=self._reserves,
                     answer=verdict.answer if isinstance(verdict, Succeed) else None,
-                    charged=_may_have_cost(verdict),
+                    charged=may_have_cost(verdict),
                     keeps_attempt=not isinstance(verdict, GiveBack),
                     due_at=now + delay_s if delay_s else 0.0,
                     status=ended.status,
@@ -305,59 +303,6 @@ class Scheduler:
         self.wake()
         for kind, message in notes:
             await self._note(kind, message, lane)
-
-    def _learn(self, lane: Lane, verdict: Verdict, now: float, took_s: float) -> list[_Noted]:
-        """Take over what an outcome says of its lane; what is to be noted of it.
-
-        Before it is committed: that very transaction fills the slot again, or leaves it.
-        """
-        notes: list[_Noted] = []
-        match verdict:
-            case Succeed():
-                lane.throttled = 0
-                lane.concurrency = lane.concurrency.on_success(now)
-                lane.breaker = lane.breaker.succeeded()
-            case GiveBack():
-                lane.breaker = lane.breaker.unanswered()
-                notes = self._hold(lane, verdict, now)
-            case RetryLater() | Fail():
-                before = lane.breaker
-                lane.breaker = before.failed(verdict.fingerprint, now)
-                if lane.breaker is not before:
-                    notes = self._break(lane, verdict.error)
-        if isinstance(verdict, RetryLater | GiveBack) and verdict.overloaded:
-            lane.concurrency = lane.concurrency.on_overload(
-                now, in_flight=lane.in_flight, latency_s=took_s
-            )
-        return notes
-
-    def _hold(self, lane: Lane, verdict: GiveBack, now: float) -> list[_Noted]:
-        match verdict.hold:
-            case Hold.RATE:
-                lane.throttle(now, now + verdict.delay_s)
-            case Hold.QUOTA if lane.block is None:
-                lane.block, lane.why = Block.QUOTA, verdict.error
-                return [("quota", verdict.error)]
-            case Hold.UNAUTHORIZED:
-                self.stop(StopReason.UNAUTHORIZED, verdict.error)
-            case Hold.HEALTH if self._run.gate is not None:
-                lane.block, lane.why = Block.HEALTH, verdict.error
-            case _:
-                pass
-        return []
-
-    def _break(self, lane: Lane, error: str) -> list[_Noted]:
-        match lane.breaker.state:
-            case BreakerState.PARKED:
-                lane.block, lane.why = Block.PARKED, error
-                return [("parked", f"the lane is given up for now: {error}")]
-            case BreakerState.OPEN:
-                lane.why = error
-                if self._run.gate is not None:
-                    lane.block = Block.HEALTH
-                return [("breaker", f"{lane.breaker.failures} times in a row: {error}")]
-            case BreakerState.CLOSED:
-                return []
 
     # Limits
 
@@ -386,20 +331,8 @@ class Scheduler:
         await self._store.note(self._run.run_id, kind, message, lane=name)
 
 
-_HOPELESS = (Block.QUOTA, Block.PARKED, Block.UNAUTHORIZED)
+_HOPELESS = (Block.QUOTA, Block.PARKED)
 
 
 def _is_hopeless(lane: Lane) -> bool:
     return lane.block in _HOPELESS or isinf(lane.next_at)
-
-
-def _may_have_cost(verdict: Succeed | RetryLater | GiveBack | Fail) -> bool:
-    """Whether an attempt may have used quota; only what surely did not gets its reservation back."""
-    match verdict:
-        case Succeed():
-            return True
-        case GiveBack():
-            # A refusal costs nothing; a request that we broke off may have been worked on.
-            return verdict.sent and verdict.hold is Hold.JOB
-        case RetryLater() | Fail():
-            return verdict.sent
