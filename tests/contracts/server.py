@@ -16,6 +16,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -114,7 +115,9 @@ class Handler:
         problems = self._problems(request, received.path, body)
         fault = self.state.next_fault(received.path, received.model)
         if self.state.behaviour.latency_s:
-            await asyncio.sleep(self.state.behaviour.latency_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.state.behaviour.latency_s):
+                    await self.state.released.wait()
         if fault is not None and fault.kind != "lost_answer":
             return await play(fault, request, self.state.released)
         if problems:

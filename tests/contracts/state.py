@@ -136,7 +136,7 @@ class ServerState:
                 raise ValueError(f"no command {command!r}")
 
     def release(self) -> None:
-        """End every hang and drip that is being played."""
+        """End every hang and drip that is being played, and every wait for a late answer."""
         self.released.set()
         self.released = asyncio.Event()
 
@@ -198,7 +198,7 @@ class Controls(ABC):
         self._control("configure", changes)
 
     def clear(self) -> None:
-        """Forget all faults to come and end the hangs and drips that are being played."""
+        """Forget all faults to come, and end the hangs, drips and latencies that are being played."""
         self._control("clear", {})
 
     def forget(self) -> None:
