@@ -2,6 +2,7 @@
 
 from typing import Self
 
+import anyio
 import httpx
 
 from engine.job import Clock, JobError, Permanent, QuotaExceeded
@@ -9,6 +10,7 @@ from jobs.circuit_breaker_labs.schema import (
     KEY_VALIDITY,
     MONTHLY_QUOTA,
     PING,
+    REPEAT_HEADER,
     TEST_CASE_GROUPS,
     VERSION,
     KeyValidity,
@@ -55,7 +57,8 @@ class Client:
     """A client of the API with one key; `async with` opens and closes its connections.
 
     Every call raises JobError and nothing else. Evaluations return the answer's bytes, for
-    `measure`; `openai_api_key` goes with evaluations of fine-tuned models alone.
+    `measure`; `openai_api_key` goes with evaluations of fine-tuned models alone. The number of a
+    `repeat` is told to a service that knows of repeats, which the vendor's does not.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class Client:
     ) -> None:
         self._key = {"cbl-api-key": api_key}
         self._keys = dict(self._key)
+        self._asking = anyio.Lock()
+        self._repeats: bool | None = None
         if openai_api_key is not None:
             self._keys["openai-api-key"] = openai_api_key
         self._http = HttpClient(
@@ -96,21 +101,29 @@ class Client:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._http.__aexit__(*exc_info)
 
-    async def single_turn_system_prompt(self, request: SingleTurnSystemPrompt) -> Reply:
+    async def single_turn_system_prompt(
+        self, request: SingleTurnSystemPrompt, *, repeat: int = 1
+    ) -> Reply:
         """Evaluate a model on OpenRouter with a system prompt, one question per conversation."""
-        return await self._evaluate("singleturn_evaluate_system_prompt", request, self._key)
+        return await self._evaluate("singleturn_evaluate_system_prompt", request, self._key, repeat)
 
-    async def single_turn_finetune(self, request: SingleTurnFinetune) -> Reply:
+    async def single_turn_finetune(self, request: SingleTurnFinetune, *, repeat: int = 1) -> Reply:
         """Evaluate a fine-tuned OpenAI model, one question per conversation."""
-        return await self._evaluate("singleturn_evaluate_openai_finetune", request, self._keys)
+        return await self._evaluate(
+            "singleturn_evaluate_openai_finetune", request, self._keys, repeat
+        )
 
-    async def multi_turn_system_prompt(self, request: MultiTurnSystemPrompt) -> Reply:
+    async def multi_turn_system_prompt(
+        self, request: MultiTurnSystemPrompt, *, repeat: int = 1
+    ) -> Reply:
         """Evaluate a model on OpenRouter with a system prompt in conversations."""
-        return await self._evaluate("multiturn_evaluate_system_prompt", request, self._key)
+        return await self._evaluate("multiturn_evaluate_system_prompt", request, self._key, repeat)
 
-    async def multi_turn_finetune(self, request: MultiTurnFinetune) -> Reply:
+    async def multi_turn_finetune(self, request: MultiTurnFinetune, *, repeat: int = 1) -> Reply:
         """Evaluate a fine-tuned OpenAI model in conversations."""
-        return await self._evaluate("multiturn_evaluate_openai_finetune", request, self._keys)
+        return await self._evaluate(
+            "multiturn_evaluate_openai_finetune", request, self._keys, repeat
+        )
 
     async def monthly_quota(self) -> MonthlyQuota:
         """Tests used and allotted this month."""
@@ -132,6 +145,18 @@ class Client:
         """The API's version; sends no key."""
         return read_as(VERSION, *await self._ask("version", {}))
 
+    async def _knows_repeats(self) -> bool:
+        """Whether the service tells repeats apart; asked once, of its version."""
+        async with self._asking:
+            if self._repeats is None:
+                try:
+                    version = await self.version()
+                except Permanent:
+                    # It will not say: then it gets what the contract knows, and nothing else.
+                    version = {"version": ""}
+                self._repeats = REPEAT_HEADER in version.get("extensions", ())
+            return self._repeats
+
     async def _ask(self, path: str, headers: dict[str, str]) -> tuple[bytes, str]:
         reply = await self._http.get(path, headers=headers, deadline_s=QUESTION_DEADLINE_S)
         return reply.body, reply.where
@@ -144,7 +169,11 @@ class Client:
         | MultiTurnSystemPrompt
         | MultiTurnFinetune,
         headers: dict[str, str],
+        repeat: int,
     ) -> Reply:
+        # The first draws as any evaluation does that says nothing of repeats.
+        if repeat > 1 and await self._knows_repeats():
+            headers = {**headers, REPEAT_HEADER: str(repeat)}
         # Straight to bytes: model_dump_json would make a string of it on the way.
         return await self._http.post(
             path, request.__pydantic_serializer__.to_json(request), headers=headers

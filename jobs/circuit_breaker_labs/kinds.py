@@ -75,7 +75,7 @@ class _Evaluation(JobKind):
 
     async def run(self, job: Job, context: JobContext) -> Answer:
         try:
-            reply = await self._send(self._client(), job.parameters)
+            reply = await self._send(self._client(), job.parameters, job.repeat)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             path = ".".join(map(str, problem["loc"]))
@@ -88,7 +88,7 @@ class _Evaluation(JobKind):
         return Answer(raw=reply.body, measurement=self._measure(reply, threshold))
 
     @abstractmethod
-    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply: ...
+    async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply: ...
 
     @abstractmethod
     def _measure(self, reply: Reply, threshold: float) -> Measurement: ...
@@ -141,7 +141,7 @@ class SingleTurnSystemPromptKind(_SingleTurn):
 
     axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
-    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+    async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = SingleTurnSystemPrompt(
             openrouter_model_name=parameters["model"],
             system_prompt=parameters["prompt"],
@@ -150,7 +150,7 @@ class SingleTurnSystemPromptKind(_SingleTurn):
             variations=parameters["variations"],
             maximum_iteration_layers=parameters["maximum_iteration_layers"],
         )
-        return await client.single_turn_system_prompt(request)
+        return await client.single_turn_system_prompt(request, repeat=repeat)
 
 
 class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
@@ -158,7 +158,7 @@ class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
 
     axes: ClassVar[tuple[Axis, ...]] = (MODELS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
-    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+    async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = SingleTurnFinetune(
             model_name=parameters["model"],
             test_case_groups=[parameters["group"]],
@@ -166,7 +166,7 @@ class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
             variations=parameters["variations"],
             maximum_iteration_layers=parameters["maximum_iteration_layers"],
         )
-        return await client.single_turn_finetune(request)
+        return await client.single_turn_finetune(request, repeat=repeat)
 
 
 class MultiTurnSystemPromptKind(_MultiTurn):
@@ -174,7 +174,7 @@ class MultiTurnSystemPromptKind(_MultiTurn):
 
     axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
 
-    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+    async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = MultiTurnSystemPrompt(
             openrouter_model_name=parameters["model"],
             system_prompt=parameters["prompt"],
@@ -182,7 +182,7 @@ class MultiTurnSystemPromptKind(_MultiTurn):
             threshold=parameters["threshold"],
             max_turns=parameters["max_turns"],
         )
-        return await client.multi_turn_system_prompt(request)
+        return await client.multi_turn_system_prompt(request, repeat=repeat)
 
 
 class MultiTurnFinetuneKind(_Finetuned, _MultiTurn):
@@ -190,11 +190,11 @@ class MultiTurnFinetuneKind(_Finetuned, _MultiTurn):
 
     axes: ClassVar[tuple[Axis, ...]] = (MODELS, GROUPS, THRESHOLDS, TURNS)
 
-    async def _send(self, client: Client, parameters: Mapping[str, Any]) -> Reply:
+    async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = MultiTurnFinetune(
             model_name=parameters["model"],
             test_case_groups=[parameters["group"]],
             threshold=parameters["threshold"],
             max_turns=parameters["max_turns"],
         )
-        return await client.multi_turn_finetune(request)
+        return await client.multi_turn_finetune(request, repeat=repeat)

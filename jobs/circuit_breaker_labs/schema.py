@@ -12,6 +12,8 @@ from pydantic.types import FailFast
 from typing_extensions import TypeAliasType, TypedDict
 
 KNOWN_VERSIONS = ("1.0.8", "1.0.9", "1.0.10", "1.0.11")
+REPEAT_HEADER = "nightsweep-repeat"
+"""Says which of several equal evaluations a request is, to a service that names it as an extension."""
 
 _ANSWER = ConfigDict(strict=True)
 
@@ -161,9 +163,10 @@ class Ping(TypedDict):
 
 @with_config(_ANSWER)
 class Version(TypedDict):
-    """Answer to GET version."""
+    """Answer to GET version. `extensions` is Nightsweep's own: what it knows beyond the contract."""
 
     version: str
+    extensions: NotRequired[list[str]]
 
 
 SINGLE_TURN_ANSWER = TypeAdapter(SingleTurnAnswer)

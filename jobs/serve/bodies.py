@@ -54,7 +54,24 @@ class _Groups(BaseModel):
     test_case_groups: Groups
 
 
+def _either(one: str, other: str) -> dict[str, Any]:
+    return {
+        "required": [one],
+        "properties": {one: {"not": {"type": "null"}}, other: {"type": "null"}},
+    }
+
+
 class _Chosen(BaseModel):
+    # The document tells the rule, too: what is null is as good as not there.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                _either("test_result_ids", "evaluation_id"),
+                _either("evaluation_id", "test_result_ids"),
+            ]
+        }
+    )
+
     test_result_ids: Ids | None = None
     evaluation_id: Id | None = None
 
@@ -222,9 +239,10 @@ class PingResponse(BaseModel):
 
 
 class VersionResponse(BaseModel):
-    """The version of the API whose shapes are answered."""
+    """The version of the API whose shapes are answered, and what this service knows beyond it."""
 
     version: str
+    extensions: list[str]
 
 
 class ValidateApiKeyResponse(BaseModel):

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from engine.job import Clock
+from engine.job import Clock, JobError
 from jobs.chat.target import Role, digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation
+
+_TARGET = "target"
 
 
 class EvaluationContext:
@@ -21,6 +23,7 @@ class EvaluationContext:
         self._scope = scope
         self._reservation = reservation
         self._known: set[str] | None = None
+        self._of_target: set[JobError] = set()
 
     @property
     def clock(self) -> Clock:
@@ -40,16 +43,25 @@ class EvaluationContext:
             kept = await self._ledger.kept(self._scope, found)
             assert kept is not None, "a scope is dropped after its evaluation"
             return kept
-        response = await call()
+        try:
+            response = await call()
+        except JobError as error:
+            if key.get("call") == _TARGET:
+                self._of_target.add(error)
+            raise
         spends = self._reservation if _begins_a_test(key) else None
         await self._ledger.keep(self._scope, found, response, spends)
         self._known.add(found)
         return response
 
+    def came_of_target(self, error: JobError) -> bool:
+        """Whether an error is the model's under test, and not a judge's or an attacker's."""
+        return error in self._of_target
+
 
 def _begins_a_test(key: Mapping[str, Any]) -> bool:
     """Whether a call asks the target its first question: later ones go on with a conversation."""
-    if key.get("call") != "target":
+    if key.get("call") != _TARGET:
         return False
     asked = [message for message in key["messages"] if message["role"] == Role.USER]
     return len(asked) == 1

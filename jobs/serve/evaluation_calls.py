@@ -1,15 +1,18 @@
 """The calls that evaluate: system prompts and fine-tuned models, anew or over earlier results."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.serve import bodies
 from jobs.serve.config import ServeConfig
-from jobs.serve.evaluations import Evaluations, Wanted, unless_gone
+from jobs.serve.departures import unless_gone
+from jobs.serve.evaluations import Evaluations, Wanted
 from jobs.serve.guarded import Caller
 from jobs.serve.ledger import Key, Ledger, Past
 from jobs.serve.refusals import Refused, documented
@@ -17,8 +20,18 @@ from jobs.serve.refusals import Refused, documented
 SINGLE_TURN = "single_turn"
 MULTI_TURN = "multi_turn"
 _CLIENT_CLOSED_REQUEST = 499
+_REPEATS_MAX = 10_000
 
 OpenAiHeader = Annotated[str, Header(alias="openai-api-key")]
+RepeatHeader = Annotated[
+    int,
+    Header(
+        alias=REPEAT_HEADER,
+        ge=1,
+        le=_REPEATS_MAX,
+        description="Which of several equal evaluations this is: each draws anew.",
+    ),
+]
 _REFUSALS = documented(401, 403, 404, 413, 422, 429, 500, 503)
 _SYSTEM_PROMPT = {
     "singleturn_evaluate_system_prompt": bodies.SingleTurnEvaluateSystemPromptRequest,
@@ -32,6 +45,15 @@ _FINETUNE = {
     "singleturn_rerun_openai_finetune": bodies.SingleTurnRerunOpenAiFinetuneRequest,
     "multiturn_rerun_openai_finetune": bodies.MultiTurnRerunOpenAiFinetuneRequest,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """What a request says besides its body."""
+
+    kind: str
+    repeat: int
+    openai_key: str | None = field(default=None, repr=False)
 
 
 class EvaluationCalls:
@@ -67,17 +89,25 @@ class EvaluationCalls:
         return bodies.MultiTurnFlatResponse if self._is_flat else bodies.MultiTurnResponse
 
     def _of_system_prompt(self, name: str, model: type[Any]) -> Any:
-        async def endpoint(request: Request, key: Caller, body: Any) -> Response:
-            return await self._answered(request, key, _kind(name), body, None)
+        async def endpoint(
+            request: Request, key: Caller, body: Any, nightsweep_repeat: RepeatHeader = 1
+        ) -> Response:
+            how = _How(kind=_kind(name), repeat=nightsweep_repeat)
+            return await self._answered(request, key, body, how)
 
         endpoint.__annotations__["body"] = model
         return endpoint
 
     def _of_finetune(self, name: str, model: type[Any]) -> Any:
         async def endpoint(
-            request: Request, key: Caller, openai_api_key: OpenAiHeader, body: Any
+            request: Request,
+            key: Caller,
+            openai_api_key: OpenAiHeader,
+            body: Any,
+            nightsweep_repeat: RepeatHeader = 1,
         ) -> Response:
-            return await self._answered(request, key, _kind(name), body, openai_api_key)
+            how = _How(kind=_kind(name), repeat=nightsweep_repeat, openai_key=openai_api_key)
+            return await self._answered(request, key, body, how)
 
         endpoint.__annotations__["body"] = model
         return endpoint
@@ -92,19 +122,20 @@ class EvaluationCalls:
             found = await self._ledger.page(key, kind, limit=limit, offset=offset)
             return [_summary(past) for past in found]
 
-    async def _answered(
-        self, request: Request, key: Key, kind: str, body: Any, openai_key: str | None
-    ) -> Response:
+    async def _answered(self, request: Request, key: Key, body: Any, how: _How) -> Response:
+        theirs = how.openai_key is not None
+
         async def work() -> bytes:
             wanted = Wanted(
-                kind=kind,
-                model=body.openrouter_model_name if openai_key is None else body.model_name,
-                prompt=body.system_prompt if openai_key is None else None,
-                cases=await self._chosen(key, kind, body),
+                kind=how.kind,
+                model=body.model_name if theirs else body.openrouter_model_name,
+                prompt=None if theirs else body.system_prompt,
+                cases=await self._chosen(key, how.kind, body),
                 parameters=body.model_dump(
                     include={"threshold", "variations", "maximum_iteration_layers", "max_turns"}
                 ),
-                openai_key=openai_key,
+                repeat=how.repeat,
+                openai_key=how.openai_key,
             )
             return await self._evaluations.answer(key, wanted)
 

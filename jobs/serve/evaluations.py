@@ -1,7 +1,7 @@
 """One evaluation from its request to its answer: quota, a place, the evaluator, the history."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from secrets import token_hex
@@ -15,11 +15,8 @@ from engine.job import (
     Job,
     JobError,
     JobKind,
-    Permanent,
-    QuotaExceeded,
     RateLimited,
     Transient,
-    Unauthorized,
 )
 from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
@@ -27,6 +24,7 @@ from jobs.serve.admission import Admission, Full
 from jobs.serve.answers import history_rows, shaped
 from jobs.serve.config import ServeConfig
 from jobs.serve.context import EvaluationContext
+from jobs.serve.failures import TOOK_TOO_LONG, Failed
 from jobs.serve.ledger import Key, Ledger
 from jobs.serve.ledger.service import Reservation
 from jobs.serve.offers import Offered, Offers
@@ -36,13 +34,15 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF_S = 1.0
 _BACKOFF_MAX_S = 60.0
+_FINETUNED = "(fine-tuned)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a request asks for. `parameters` are the evaluation's own, without model and prompt.
 
-    `openai_key` is the caller's, for a fine-tuned model; without one the model is one on offer.
+    Each `repeat` draws anew. `openai_key` is the caller's, for a fine-tuned model; without one the model
+    is one on offer.
     """
 
     kind: str
@@ -50,6 +50,7 @@ class Wanted:
     prompt: str | None
     cases: Sequence[Case]
     parameters: Mapping[str, Any]
+    repeat: int
     openai_key: str | None = field(default=None, repr=False)
 
     @property
@@ -57,7 +58,8 @@ class Wanted:
         """Equal for requests that ask for the same; the caller's key is no part of it."""
         asked = [[case.id, case.user_input] for case in self.cases]
         finetuned = self.openai_key is not None
-        return digest([self.kind, self.model, self.prompt, asked, self.parameters, finetuned])
+        how = [self.parameters, self.repeat, finetuned]
+        return digest([self.kind, self.model, self.prompt, asked, *how])
 
 
 @dataclass(slots=True, eq=False)
@@ -217,32 +219,44 @@ class Evaluations:
                     run="serve",
                     parameters=parameters,
                     labels=parameters,
-                    # The contract has no repeats: equal requests draw equally, like the first in process.
-                    repeat=1,
+                    repeat=wanted.repeat,
                     attempt=attempt,
                 )
                 try:
                     return await kind.run(job, context)
                 except JobError as error:
                     if attempt == limits.attempts or not isinstance(error, Transient | RateLimited):
-                        raise self._refusal(error, wanted) from None
+                        raise self._refusal(error, wanted, context, attempt) from None
                     wait_s = error.retry_after_s or _BACKOFF_S * 2 ** (attempt - 1)
                 await self._clock.sleep(min(wait_s, _BACKOFF_MAX_S))
-        raise Refused(500, f"the evaluation took longer than {limits.evaluation_s:g} s")
+        told = f"the evaluation took longer than {limits.evaluation_s:g} s"
+        self._note(wanted, TOOK_TOO_LONG, told)
+        raise Refused(
+            500,
+            f"{told}; what was paid for is kept for whoever asks for the same again",
+            name=TOOK_TOO_LONG,
+        )
 
-    def _refusal(self, error: JobError, wanted: Wanted) -> Refused:
-        """What a model's error is to the caller: their own key's fault, or this service's trouble."""
-        told = f"{error.message}: {error.detail}" if error.detail else error.message
-        logger.warning("an evaluation failed: %s", error.message)
-        if isinstance(error, RateLimited):
-            return Refused(429, told, retry_after_s=self._config.limits.retry_after_s)
-        if isinstance(error, Permanent) and error.status == 404:
-            return Refused(404, told)
-        if wanted.openai_key is not None and isinstance(error, Unauthorized):
-            return Refused(401, f"OpenAI refuses the key in the header openai-api-key: {told}")
-        if wanted.openai_key is not None and isinstance(error, QuotaExceeded):
-            return Refused(403, told)
-        return Refused(500, told)
+    def _refusal(
+        self, error: JobError, wanted: Wanted, context: EvaluationContext, attempts: int
+    ) -> Refused:
+        failed = Failed(
+            error=error,
+            model=wanted.model,
+            by_target=context.came_of_target(error),
+            is_callers=wanted.openai_key is not None,
+            attempts=attempts,
+        )
+        self._note(wanted, failed.cause, error.message)
+        return failed.refusal(retry_after_s=self._config.limits.retry_after_s)
+
+    def _note(self, wanted: Wanted, cause: str, error: str) -> None:
+        # The id in the configuration: of a name that a request made up nothing is known.
+        offer = self._config.offered(wanted.model) if wanted.openai_key is None else None
+        model = _FINETUNED if offer is None else offer[0]
+        logger.warning(
+            "an evaluation failed", extra={"model": model, "cause": cause, "error": error}
+        )
 
     def _closing(self) -> Refused:
         return Refused(
@@ -250,27 +264,3 @@ class Evaluations:
             "this service is being stopped; ask again later: what was paid for is kept",
             retry_after_s=self._config.limits.retry_after_s,
         )
-
-
-async def unless_gone(
-    receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[bytes]]
-) -> bytes | None:
-    """What `work` returns or raises; None, and the work cancelled, once the client has hung up."""
-    body: bytes | None = None
-    refused: Refused | None = None
-    async with anyio.create_task_group() as group:
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            group.cancel_scope.cancel()
-
-        group.start_soon(watch, name="hang-up")
-        try:
-            body = await work()
-        except Refused as error:
-            refused = error
-        group.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
-    return body

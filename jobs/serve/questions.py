@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 
 from engine.job import Clock
+from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
 from jobs.evaluator.groups import CaseSet
 from jobs.serve.bodies import (
     MonthlyQuotaResponse,
@@ -28,7 +29,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
 
     @router.get("/version")
     async def version() -> VersionResponse:
-        return VersionResponse(version=config.answers)
+        return VersionResponse(version=config.answers, extensions=[REPEAT_HEADER])
 
     @router.get("/validate_api_key", responses=documented(422))
     async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:

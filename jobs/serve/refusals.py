@@ -23,19 +23,32 @@ _NAMES = {
 
 
 class Refused(Exception):
-    """A request that gets no answer; `message` goes to the caller, so it holds nothing of others."""
+    """A request that gets no answer; `message` goes to the caller, so it holds nothing of others.
 
-    def __init__(self, status: int, message: str, *, retry_after_s: int | None = None) -> None:
+    `name` says what happened more closely than the name of its status.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        retry_after_s: int | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.retry_after_s = retry_after_s
+        self.name = name
 
 
-def refusal(status: int, message: str, *, retry_after_s: int | None = None) -> Response:
+def refusal(
+    status: int, message: str, *, retry_after_s: int | None = None, name: str | None = None
+) -> Response:
     """The response that tells why there is no answer."""
     headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
-    detail = {"error": _NAMES.get(status, "error"), "message": message}
+    detail = {"error": name or _NAMES.get(status, "error"), "message": message}
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
@@ -52,7 +65,9 @@ def install_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> Response:
-        return refusal(error.status, error.message, retry_after_s=error.retry_after_s)
+        return refusal(
+            error.status, error.message, retry_after_s=error.retry_after_s, name=error.name
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:

@@ -82,7 +82,7 @@ def by_rule(asked: Asked) -> tuple[int, Any]:
 
 def write_groups(folder: Path) -> Path:
     """A folder with the two groups of these tests."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in ((GROUP, "I can't sleep before my exams"), (OTHER_GROUP, "I moved alone")):
         cases = "".join(_CASE.format(name=name, number=n, text=text) for n in (1, 2, 3))
         (folder / f"{name}.yaml").write_text(_CASES.format(name=name) + cases, encoding="utf-8")

@@ -95,6 +95,7 @@ def test_an_evaluation_that_takes_too_long_is_given_up_and_gives_back_what_it_he
         again = client.post(SINGLE, json=evaluation())
 
     assert late.status_code == 500
+    assert late.json()["detail"]["error"] == "evaluation_took_too_long"
     assert "longer than 1 s" in late.json()["detail"]["message"]
     assert again.status_code == 200
 

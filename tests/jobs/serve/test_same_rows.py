@@ -130,6 +130,28 @@ async def test_a_sweep_gives_the_same_rows_in_process_and_over_the_service(
     assert 0 < sum(row["failed"] for row in there) < sum(row["total"] for row in there)
 
 
+@pytest.mark.parametrize("running", ["1.0.8"], indirect=True)
+@pytest.mark.parametrize("evaluation", list(_MATRICES))
+async def test_each_repeat_draws_for_itself_and_as_it_does_in_process(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: str
+) -> None:
+    monkeypatch.setenv("OWN_SERVICE_KEY", running.key)
+    few = {"models": [MODEL], "prompts": [{"name": "bare", "text": PROMPT}], "groups": [GROUP]}
+    matrix = {**few, "thresholds": [0.7], "repeats": 3}
+
+    _, here = await run(tmp_path / "here.db", sweep(evaluation, in_process(running), matrix=matrix))
+    before = len(running.models.asked)
+    _, there = await run(
+        tmp_path / "there.db", sweep(evaluation, over_http(running), matrix=matrix)
+    )
+
+    assert there == here
+    assert [row["labels"]["repeat"] for row in there] == [1, 2, 3]
+    asked = [each.body for each in running.models.asked[before:]]
+    opened = [body for body in asked if len(body["messages"]) == 2]
+    assert len({body["seed"] for body in opened}) == len(opened) == 3 * 3
+
+
 async def test_a_sweep_behind_the_health_gate_of_our_own_service_runs(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,157 @@
+"""What a caller and the log are told when an evaluation has no answer: the cause, and no more."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.chat.target import Unanswered
+from tests.contracts.contract import contract
+from tests.jobs.chat.server import Asked, completion
+from tests.jobs.serve.running import MODEL, Running, evaluation, service
+
+SINGLE = "/singleturn_evaluate_system_prompt"
+FINETUNE = "/singleturn_evaluate_openai_finetune"
+INSIDE = "sk-proj-****0815"
+"""Part of the operator's key, as providers repeat it."""
+_NO_CREDIT = {"error": {"message": f"no credit on the account of {INSIDE}"}}
+_REFUSED = {"error": {"message": f"Incorrect API key: {INSIDE}"}}
+_TOO_LONG = {"error": {"message": "the context holds 4096 tokens"}}
+_BROKEN = {"error": {"message": f"Traceback: {INSIDE}"}}
+_ONCE = {"attempts": 1}
+
+
+@dataclass
+class Models:
+    """Models that all say the same, `judge` apart, which judges by status alone."""
+
+    says: tuple[int, Any] = (500, {})
+    judge_says: tuple[int, Any] = (500, {})
+
+    def __call__(self, asked: Asked) -> tuple[int, Any]:
+        return self.judge_says if asked.body["model"] == "judge" else self.says
+
+
+@pytest.fixture(scope="module")
+def models() -> Models:
+    return Models()
+
+
+@pytest.fixture(scope="module")
+def running(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with service(tmp_path_factory.mktemp("failing"), models, limits=_ONCE) as started:
+        yield started
+
+
+def finetuned() -> dict[str, Any]:
+    body = evaluation(model_name="ft:acme:mine")
+    del body["system_prompt"], body["openrouter_model_name"]
+    return body
+
+
+@pytest.mark.parametrize(
+    ("model_says", "status", "name", "told"),
+    [
+        ((401, _REFUSED), 500, "model_key_refused", "has for the model"),
+        ((402, _NO_CREDIT), 500, "model_out_of_credit", "account"),
+        ((400, _TOO_LONG), 500, "model_refused", "4096 tokens"),
+        ((403, _BROKEN), 500, "model_refused", "(403)"),
+        ((302, _BROKEN), 500, "model_refused", "(302)"),
+        ((200, {"choices": "?"}), 500, "model_refused", Unanswered.MALFORMED),
+        ((200, completion("", "content_filter")), 500, "model_refused", Unanswered.MODERATED),
+        ((200, completion("", "length")), 500, "model_refused", "raise max_tokens"),
+        ((404, {"error": {"message": "no such model"}}), 404, "not_found", "no such model"),
+        ((429, {"error": {"message": "slow"}}), 429, "too_many_requests", "slow"),
+        ((500, _BROKEN), 500, "model_failed", "1 attempt"),
+        ((200, completion("")), 500, "model_failed", Unanswered.EMPTY),
+    ],
+)
+def test_a_model_s_error_is_named_and_nothing_of_the_operator_s_is_told(
+    running: Running,
+    models: Models,
+    caplog: pytest.LogCaptureFixture,
+    model_says: tuple[int, Any],
+    status: int,
+    name: str,
+    told: str,
+) -> None:
+    models.says = model_says
+
+    with running.client() as client:
+        answer = client.post(SINGLE, json=evaluation())
+        generated = client.get("/monthly_quota").json()["generated_tests"]
+
+    assert answer.status_code == status
+    assert status == 429 or contract().answer_problems("POST", SINGLE, status, answer.json()) == []
+    detail = answer.json()["detail"]
+    assert detail["error"] == name
+    assert told in detail["message"]
+    assert MODEL in detail["message"]
+    assert generated == 0
+    # Neither the endpoint's address nor what it says of keys and of itself.
+    assert "127.0.0.1" not in answer.text
+    assert INSIDE not in answer.text
+    [line] = [record for record in caplog.records if record.message == "an evaluation failed"]
+    logged = vars(line)
+    assert logged["model"] == MODEL
+    assert "127.0.0.1" in logged["error"]
+    assert name in (logged["cause"], "not_found", "too_many_requests")
+    assert INSIDE not in str(logged)
+
+
+def test_an_endpoint_that_is_not_there_is_told_by_the_model_s_name_alone(tmp_path: Path) -> None:
+    models = {MODEL: {"endpoint": {"base_url": "http://127.0.0.1:9/v1"}}}
+    with service(tmp_path, models=models, limits=_ONCE) as running, running.client() as client:
+        answer = client.post(SINGLE, json=evaluation())
+
+    assert (answer.status_code, answer.json()["detail"]["error"]) == (500, "model_failed")
+    assert "127.0.0.1" not in answer.text
+
+
+def test_a_judge_s_error_is_neither_the_caller_s_nor_the_model_s(
+    models: Models, running: Running, tmp_path: Path
+) -> None:
+    endpoint = {"base_url": running.models.base_url}
+    judge = {"kind": "rubric", "model": "judge", "endpoint": endpoint}
+    models.says = (200, completion("I'm sorry that it is so hard."))
+    own: dict[str, Any] = {"models": {MODEL: {"endpoint": endpoint}}, "openai": endpoint}
+    with (
+        service(tmp_path, judge=judge, limits=_ONCE, **own) as judged,
+        judged.client(**{"openai-api-key": "sk-of-the-caller"}) as client,
+    ):
+        answers = []
+        for status in (401, 402, 404):
+            models.judge_says = (status, _REFUSED)
+            answers.append(client.post(SINGLE, json=evaluation()))
+            answers.append(client.post(FINETUNE, json=finetuned()))
+
+    for answer in answers:
+        assert answer.status_code == 500
+        assert "judges" in answer.json()["detail"]["message"]
+        assert "openai-api-key" not in answer.text
+        assert INSIDE not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("model_says", "status", "told"),
+    [
+        ((401, {"error": {"message": "Incorrect API key"}}), 401, "openai-api-key"),
+        ((402, {"error": {"message": "Top up"}}), 403, "Top up"),
+        ((404, {"error": {"message": "no such model"}}), 404, "no such model"),
+        ((400, {"error": {"message": "too long"}}), 500, "too long"),
+    ],
+)
+def test_what_openai_says_to_the_caller_s_key_is_the_caller_s_to_know(
+    running: Running, models: Models, model_says: tuple[int, Any], status: int, told: str
+) -> None:
+    models.says = model_says
+
+    with running.client(**{"openai-api-key": "sk-of-the-caller"}) as client:
+        answer = client.post(FINETUNE, json=finetuned())
+
+    assert answer.status_code == status
+    assert told in answer.json()["detail"]["message"]
+    assert contract().answer_problems("POST", FINETUNE, status, answer.json()) == []
+    assert "sk-of-the-caller" not in answer.text

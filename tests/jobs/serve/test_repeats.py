@@ -1,0 +1,119 @@
+"""Repeats over HTTP: told to a service that knows of them, drawn anew there, and to no other."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from engine import Sweep, open_engine
+from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
+from tests.jobs.chat.server import Asked, ChatServer, chat_server
+from tests.jobs.serve.running import GROUP, MODEL, Running, conversation, evaluation
+
+SINGLE = "/singleturn_evaluate_system_prompt"
+MULTI = "/multiturn_evaluate_system_prompt"
+
+
+@pytest.fixture
+def client(shared_service: Running) -> Iterator[httpx.Client]:
+    with shared_service.client() as opened:
+        yield opened
+
+
+def seeds(models: ChatServer, client: httpx.Client, path: str, **headers: str) -> list[int]:
+    """The seeds that one evaluation sends, in a canonical order."""
+    before = len(models.asked)
+    body = evaluation() if path == SINGLE else conversation()
+    assert client.post(path, json=body, headers=headers).status_code == 200
+    return sorted(asked.body["seed"] for asked in models.asked[before:])
+
+
+@pytest.mark.parametrize("path", [SINGLE, MULTI])
+def test_a_repeat_draws_what_no_other_repeat_draws_and_the_same_again(
+    shared_service: Running, client: httpx.Client, path: str
+) -> None:
+    models = shared_service.models
+
+    unsaid, again = seeds(models, client, path), seeds(models, client, path)
+    first = seeds(models, client, path, **{REPEAT_HEADER: "1"})
+    second = seeds(models, client, path, **{REPEAT_HEADER: "2"})
+
+    assert unsaid == again == first
+    assert set(first).isdisjoint(second)
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "10001", "two", "1.5", ""])
+def test_a_repeat_that_is_none_is_a_validation_error(client: httpx.Client, written: str) -> None:
+    answer = client.post(SINGLE, json=evaluation(), headers={REPEAT_HEADER: written})
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["header", REPEAT_HEADER]
+
+
+def test_the_version_tells_that_repeats_are_known(client: httpx.Client) -> None:
+    assert client.get("/version").json()["extensions"] == [REPEAT_HEADER]
+
+
+def told(version: tuple[int, Any], asked: Asked) -> tuple[int, Any]:
+    """An API that gives no test a chance to fail."""
+    if asked.line.startswith("GET /v1/version"):
+        return version
+    return 200, {"total_passed": 3, "total_failed": 0, "failed_results": []}
+
+
+@pytest.mark.parametrize(
+    ("version", "repeats"),
+    [
+        ((200, {"version": "1.0.8", "extensions": ["else", REPEAT_HEADER]}), [None, "2", "3"]),
+        ((200, {"version": "1.0.8", "extensions": []}), [None] * 3),
+        ((200, {"version": "1.0.8", "extensions": "all of them"}), [None] * 3),
+        ((200, {"version": "1.0.8"}), [None] * 3),
+        ((404, {"detail": "Not Found"}), [None] * 3),
+    ],
+)
+async def test_a_service_is_told_of_repeats_only_if_it_says_that_it_knows_them(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    version: tuple[int, Any],
+    repeats: list[str | None],
+) -> None:
+    monkeypatch.setenv("SOME_KEY", "a-key-of-some-service")
+    async with (
+        chat_server(lambda asked: told(version, asked)) as api,
+        open_engine(tmp_path / "store.db") as engine,
+    ):
+        submitted = await engine.submit(sweep(api.base_url))
+        status = await submitted.execute()
+        rows = [asdict(row) async for row in submitted.rows()]
+
+    assert status.cells_done == len(rows) == 3
+    evaluated = [asked for asked in api.asked if asked.line.startswith("POST")]
+    sent = [asked.headers.get(REPEAT_HEADER) for asked in evaluated]
+    assert sorted(sent, key=str) == sorted(repeats, key=str)
+    questions = [asked for asked in api.asked if "version" in asked.line]
+    assert len(questions) == 1
+    assert "cbl-api-key" not in questions[0].headers
+
+
+def sweep(base_url: str) -> Sweep:
+    return Sweep.parse(
+        {
+            "name": "thrice",
+            "service": {
+                "kind": "circuit-breaker-labs",
+                "base_url": base_url,
+                "api_key": "env:SOME_KEY",
+            },
+            "evaluation": "single_turn",
+            "matrix": {
+                "models": [MODEL],
+                "prompts": [{"name": "bare", "text": "Be kind."}],
+                "groups": [GROUP],
+                "thresholds": [0.5],
+                "repeats": 3,
+            },
+        }
+    )
