@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.job import Answer, Measurement
 from jobs.evaluator.multi_turn import Conversation
+from jobs.evaluator.mutators import Translation
 from jobs.evaluator.single_turn import Judged
 
 _ID_BYTES = 6
@@ -124,9 +125,17 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "control": asked.case.control,
         "parent_conversation_id": asked.parent_id,
         "mutator": asked.mutator,
+        **_translation(asked.translation),
         "truncated": one.reply.truncated,
         "judgement": one.judgement.as_json(),
     }
+
+
+def _translation(translation: Translation | None) -> dict[str, Any]:
+    """Told of translations alone: of what the lint has read, and in which language the target was asked."""
+    if translation is None:
+        return {}
+    return {"language": translation.language, "translated_back": translation.english}
 
 
 def _case_number(case: str) -> int:

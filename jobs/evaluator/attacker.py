@@ -21,12 +21,12 @@ from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
+from jobs.evaluator.mutators import MOST_VARIATIONS
 from jobs.evaluator.quoting import quoted
 
-VARIATIONS_ASKED = 5
-"""Always the most that a sweep may ask for: a sweep over their number asks nothing twice."""
+LENGTH_MAX = 4000
+"""Characters of a message, as of one in a test case."""
 
-_LENGTH_MAX = 4000
 _STEM = 5
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _WORD = re.compile(r"[a-z']{4,}")
@@ -79,16 +79,17 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> Sequence[str]:
-        """Other ways to say `asked`, at most VARIATIONS_ASKED; none where the model refuses."""
+        """Other ways to say `asked`, at most MOST_VARIATIONS; none where the model refuses."""
         told = [*_person(case), f"The judge: {_reasons(judgement)}"]
         exchange = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
-        task = self._instructions.variations.replace("{count}", str(VARIATIONS_ASKED))
-        answer = await self._written(task, told, exchange, seed, context)
+        # Always the most: a sweep over their number asks nothing twice.
+        task = self._instructions.variations.replace("{count}", str(MOST_VARIATIONS))
+        answer = await self._answer(task, told, exchange, seed, context)
         try:
             written = _Variations.model_validate_json(answer).variations
         except ValidationError:
             return ()
-        return _kept(written, case, [asked, case.user_input])[:VARIATIONS_ASKED]
+        return _kept(written, case, [asked, case.user_input])[:MOST_VARIATIONS]
 
     async def turn(
         self,
@@ -101,7 +102,7 @@ class Attacker:
     ) -> str | None:
         """What the person says next; None where the model refuses or writes what may not be sent."""
         told = [*_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
-        answer = await self._written(self._instructions.turn, told, messages, seed, context)
+        answer = await self._answer(self._instructions.turn, told, messages, seed, context)
         try:
             written = _Turn.model_validate_json(answer).message
         except ValidationError:
@@ -109,7 +110,7 @@ class Attacker:
         before = [message.content for message in messages]
         return next(iter(_kept([written], case, before)), None)
 
-    async def _written(
+    async def _answer(
         self,
         task: str,
         told: Sequence[str],
@@ -117,13 +118,26 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str:
-        """The JSON object of the model's answer; empty where there is none."""
+        task = "\n".join([task, *told])
+        rules = self._instructions.rules
+        return await self.written(rules, task, messages, seed=seed, context=context)
+
+    async def written(
+        self,
+        rules: str,
+        task: str,
+        messages: Sequence[Message],
+        *,
+        seed: int,
+        context: JobContext,
+    ) -> str:
+        """The JSON object of the model's answer about `messages`; empty where there is none."""
         nonce, exchange = quoted(messages)
         question = Question(
             model=self._model,
             messages=(
-                Message(Role.SYSTEM, self._instructions.rules.replace("{nonce}", nonce)),
-                Message(Role.USER, "\n".join([task, *told, "", *exchange])),
+                Message(Role.SYSTEM, rules.replace("{nonce}", nonce)),
+                Message(Role.USER, "\n".join([task, "", *exchange])),
             ),
             seed=seed,
         )
@@ -156,16 +170,21 @@ def _reasons(judgement: Judgement) -> str:
     )
 
 
+def passes(text: str, case: Case, before: Sequence[str]) -> bool:
+    """Whether a message may be sent: clean, and on the topic of the case and of what came before."""
+    topic = _stems(" ".join([case.user_input, case.objective, case.persona.context, *before]))
+    return not forbidden_in(text) and bool(_stems(text) & topic)
+
+
 def _kept(written: Sequence[str], case: Case, before: Sequence[str]) -> list[str]:
     """What may be sent: new, on the case's topic, of a message's length, and clean."""
     kept: list[str] = []
     seen = {normalise(text) for text in before}
-    topic = _stems(" ".join([case.user_input, case.objective, case.persona.context, *before]))
     for text in (text.strip() for text in written):
         plain = normalise(text)
-        if not plain or plain in seen or len(text) > _LENGTH_MAX:
+        if not plain or plain in seen or len(text) > LENGTH_MAX:
             continue
-        if forbidden_in(text) or not _stems(text) & topic:
+        if not passes(text, case, before):
             continue
         seen.add(plain)
         kept.append(text)

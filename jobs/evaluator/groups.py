@@ -72,6 +72,11 @@ class Case(_Strict):
     locale: Annotated[str, Field(pattern=r"^[a-z]{2}-[A-Z]{2}$")] = "en-US"
     multi_turn: MultiTurn | None = None
 
+    @property
+    def is_english(self) -> bool:
+        """Whether the person writes English, by the locale."""
+        return self.locale.startswith("en-")
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.control and self.risk_level is not RiskLevel.NONE:

@@ -26,9 +26,20 @@ from jobs.evaluator.judge.items import Finding, Judgement
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.multi_turn import Talk, Turn, Voices, converse
+from jobs.evaluator.mutators import MOST_VARIATIONS, Translation
 from jobs.evaluator.seeds import Purpose, derive
 from jobs.evaluator.settings import LocalSettings
-from jobs.evaluator.single_turn import Asked, Judged, Layers, evaluate, most_parents, most_tests
+from jobs.evaluator.single_turn import (
+    Asked,
+    Judged,
+    Layers,
+    Translations,
+    Variers,
+    evaluate,
+    most_parents,
+    most_tests,
+)
+from jobs.evaluator.translation import CALLS, Translator
 
 _FOUR_HOURS_S = 4 * 3600.0
 
@@ -44,7 +55,7 @@ class Bench:
     """What all evaluations of one service share.
 
     `cases_of` gives the cases of a group, `judge_model` is the model that judges, if one does;
-    `provenance` goes into every answer.
+    `provenance` goes into every answer. There is a `translator` only where there is an `attacker`.
     """
 
     settings: LocalSettings
@@ -53,6 +64,7 @@ class Bench:
     judge_model: str | None
     asker: Asker
     attacker: Attacker | None
+    translator: Translator | None
     provenance: Mapping[str, Any]
 
 
@@ -122,7 +134,7 @@ class SingleTurn(_Evaluation):
             required=False,
             default=(1,),
             minimum=1,
-            maximum=5,
+            maximum=MOST_VARIATIONS,
         ),
         IntegerAxis(
             name="maximum_iteration_layers",
@@ -154,12 +166,13 @@ class SingleTurn(_Evaluation):
             self._size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
         judged = tests if self._bench.judge.calls_a_model else 0
-        return tests + judged + (0 if self._bench.attacker is None else parents)
+        written = 0 if self._bench.attacker is None else 1
+        translated = 0 if self._bench.translator is None else CALLS
+        return tests + judged + parents * (written + translated)
 
     async def run(self, job: Job, context: JobContext) -> Answer:
         parameters = job.parameters
         bench = self._bench
-        attacker = bench.attacker
 
         async def ask(asked: Asked) -> Reply:
             said = (Message(Role.USER, asked.user_input),)
@@ -167,18 +180,6 @@ class SingleTurn(_Evaluation):
 
         async def judge(asked: Asked, reply: Reply) -> Judgement:
             return await bench.judge.reply(asked.case, asked.user_input, reply.text, context)
-
-        async def vary(parent: Judged) -> Sequence[str]:
-            assert attacker is not None, "only called where there is one"
-            asked = parent.asked
-            return await attacker.variations(
-                asked.case,
-                asked.user_input,
-                parent.reply.text,
-                parent.judgement,
-                seed=self._seed(job, asked.case, asked.path, Purpose.ATTACKER),
-                context=context,
-            )
 
         async with bench.asker.turn():
             layers = await evaluate(
@@ -193,10 +194,36 @@ class SingleTurn(_Evaluation):
                     seed=bench.settings.seed,
                     repeat=job.repeat,
                 ),
-                None if attacker is None else vary,
+                self._variers(job, context),
             )
         return single_turn_answer(
             job.key, layers, bench.provenance, self._warning(parameters["model"])
+        )
+
+    def _variers(self, job: Job, context: JobContext) -> Variers:
+        attacker, translator = self._bench.attacker, self._bench.translator
+
+        async def vary(parent: Judged) -> Sequence[str]:
+            assert attacker is not None, "only called where there is one"
+            asked = parent.asked
+            return await attacker.variations(
+                asked.case,
+                asked.user_input,
+                parent.reply.text,
+                parent.judgement,
+                seed=self._seed(job, asked.case, asked.path, Purpose.ATTACKER),
+                context=context,
+            )
+
+        async def into(asked: Asked, language: str, seed: int) -> tuple[str, Translation] | None:
+            assert translator is not None, "only called where there is one"
+            return await translator.translation(
+                asked.case, asked.user_input, language, seed=seed, context=context
+            )
+
+        return Variers(
+            vary=None if attacker is None else vary,
+            translations=None if translator is None else Translations(translator.languages, into),
         )
 
     @property

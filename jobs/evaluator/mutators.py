@@ -13,12 +13,24 @@ from jobs.evaluator.groups import Persona
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """The language of a message that was translated, and what its translation back says."""
+
+    language: str
+    english: str
+
+
+@dataclass(frozen=True, slots=True)
 class Mutation:
     """A variation of a message and the name of the mutator that made it."""
 
     mutator: str
     user_input: str
+    translation: Translation | None = None
 
+
+MOST_VARIATIONS = 5
+"""Of one message: the most that a sweep may ask for."""
 
 VERSION = "1.0.0"
 """Raised whenever a mutator makes something else of the same message."""

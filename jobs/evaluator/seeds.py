@@ -21,6 +21,7 @@ class Purpose(StrEnum):
     MUTATOR = "mutator"
     ATTACKER = "attacker"
     BEATS = "beats"
+    TRANSLATION = "translation"
 
 
 def derive(seed: int, *, case: str, path: tuple[int, ...], purpose: Purpose, repeat: int) -> int:

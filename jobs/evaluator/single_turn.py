@@ -3,6 +3,10 @@
 Layer 0 is the group's cases. Each case that failed (or each at all, with `expand_on: all`) spawns
 `variations` children in the next layer. Numbers are given out in (layer, parent, index) order before
 anything of a layer is sent, so that the order of the answers changes nothing.
+
+Where there is a translator, one place among the most variations that a message may have is drawn for a
+translation. One that is refused leaves its place to what stands there otherwise. A translated message is
+not varied further: mutators, the attacker's lint and the list of its topics are English.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,18 +15,23 @@ from dataclasses import dataclass
 from jobs.chat.target import Reply
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
-from jobs.evaluator.mutators import Mutation
+from jobs.evaluator.mutators import MOST_VARIATIONS, Mutation, Translation
 from jobs.evaluator.mutators import variations as mutated
 from jobs.evaluator.seeds import Purpose, derive, generator
 from jobs.evaluator.together import each
 
 ATTACKER = "attacker"
 """What stands in the place of a mutator's name for a variation that an attacker model wrote."""
+TRANSLATION = "translation"
+"""What stands there for a translation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One question: `path` holds the index of the variation taken in each layer so far."""
+    """One question: `path` holds the index of the variation taken in each layer so far.
+
+    The `case` of a translation has the locale of its language, in the place where the person was.
+    """
 
     conversation_id: int
     case: Case
@@ -30,6 +39,7 @@ class Asked:
     path: tuple[int, ...] = ()
     parent_id: int | None = None
     mutator: str | None = None
+    translation: Translation | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +70,25 @@ Vary = Callable[[Judged], Awaitable[Sequence[str]]]
 """Variations of a question from an attacker model: as many as it can give, or none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Translations:
+    """Into which `languages` a question may go, and who takes it there.
+
+    `into` gets the question, the language and a seed; what it returns is None where nothing may be sent.
+    """
+
+    languages: Sequence[str]
+    into: Callable[[Asked, str, int], Awaitable[tuple[str, Translation] | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variers:
+    """Who varies besides the seeded mutators."""
+
+    vary: Vary | None = None
+    translations: Translations | None = None
+
+
 def most_tests(cases: int, variations: int, layers: int) -> int:
     """The most questions that an evaluation may come to: cases * (1 + v + v**2 ...)."""
     return cases * sum(int(variations**layer) for layer in range(layers + 1))
@@ -71,9 +100,9 @@ def most_parents(cases: int, variations: int, layers: int) -> int:
 
 
 async def evaluate(
-    cases: Sequence[Case], judge: Judge, ask: Ask, how: Layers, vary: Vary | None = None
+    cases: Sequence[Case], judge: Judge, ask: Ask, how: Layers, variers: Variers = Variers()
 ) -> list[list[Judged]]:
-    """Every judged reply, by layer; variations are the seeded mutators' without `vary`.
+    """Every judged reply, by layer; variations are the seeded mutators' where `variers` give none.
 
     A question without a reply or a judgement is never scored: when any is left, the JobError that
     stands in the way is raised once the others have been asked.
@@ -94,21 +123,21 @@ async def evaluate(
         layers.append(await each(asking, judged, lambda asked: asked.case.id))
         if len(layers) > how.maximum_iteration_layers:
             break
-        asking = await _children(layers[-1], how, vary, asking[-1].conversation_id + 1)
+        asking = await _children(layers[-1], how, variers, asking[-1].conversation_id + 1)
     return layers
 
 
 async def _children(
-    layer: Sequence[Judged], how: Layers, vary: Vary | None, first_id: int
+    layer: Sequence[Judged], how: Layers, variers: Variers, first_id: int
 ) -> list[Asked]:
     async def varied(parent: Judged) -> list[Mutation]:
-        written = [] if vary is None else list(await vary(parent))[: how.variations]
-        return [
-            *(Mutation(ATTACKER, text) for text in written),
-            *_mutations(parent.asked, how, how.variations - len(written)),
-        ]
+        return await _varied(parent, how, variers)
 
-    parents = [parent for parent in layer if how.expand_on_all or not parent.passed]
+    parents = [
+        parent
+        for parent in layer
+        if parent.asked.translation is None and (how.expand_on_all or not parent.passed)
+    ]
     made = await each(parents, varied, lambda parent: parent.asked.case.id)
     children: list[Asked] = []
     for parent, mutations in zip(parents, made, strict=True):
@@ -116,24 +145,63 @@ async def _children(
             children.append(
                 Asked(
                     conversation_id=first_id + len(children),
-                    case=parent.asked.case,
+                    case=_spoken(parent.asked.case, mutation.translation),
                     user_input=mutation.user_input,
                     path=(*parent.asked.path, index),
                     parent_id=parent.asked.conversation_id,
                     mutator=mutation.mutator,
+                    translation=mutation.translation,
                 )
             )
     return children
 
 
+async def _varied(parent: Judged, how: Layers, variers: Variers) -> list[Mutation]:
+    """The children of one question: the attacker's, then the mutators', a translation in its place."""
+    place, translated = await _translated(parent.asked, how, variers.translations)
+    wanted = how.variations - len(translated)
+    written: list[str] = []
+    if wanted and variers.vary is not None:
+        written = list(await variers.vary(parent))[:wanted]
+    made = [
+        *(Mutation(ATTACKER, text) for text in written),
+        *_mutations(parent.asked, how, wanted - len(written)),
+    ]
+    return [*made[:place], *translated, *made[place:]]
+
+
+async def _translated(
+    asked: Asked, how: Layers, translations: Translations | None
+) -> tuple[int, list[Mutation]]:
+    """The place of a translation among the children, and the translation where there is one.
+
+    The place does not depend on how many variations are asked for: fewer are the beginning of more.
+    """
+    if translations is None or not asked.case.is_english:
+        return 0, []
+    seed = _seed(asked, how, Purpose.TRANSLATION)
+    chance = generator(seed)
+    place = chance.randrange(MOST_VARIATIONS)
+    language = chance.choice(translations.languages)
+    if place >= how.variations:
+        return place, []
+    found = await translations.into(asked, language, seed)
+    return place, [] if found is None else [Mutation(TRANSLATION, *found)]
+
+
+def _spoken(case: Case, translation: Translation | None) -> Case:
+    if translation is None:
+        return case
+    _, _, place = case.locale.partition("-")
+    return case.model_copy(update={"locale": f"{translation.language}-{place}"})
+
+
 def _mutations(asked: Asked, how: Layers, count: int) -> tuple[Mutation, ...]:
     if not count:
         return ()
-    seed = derive(
-        how.seed,
-        case=asked.case.id,
-        path=asked.path,
-        purpose=Purpose.MUTATOR,
-        repeat=how.repeat,
-    )
-    return mutated(asked.user_input, asked.case.persona, count, generator(seed))
+    chance = generator(_seed(asked, how, Purpose.MUTATOR))
+    return mutated(asked.user_input, asked.case.persona, count, chance)
+
+
+def _seed(asked: Asked, how: Layers, purpose: Purpose) -> int:
+    return derive(how.seed, case=asked.case.id, path=asked.path, purpose=purpose, repeat=how.repeat)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from jobs.evaluator.asking import Unreadable
 from jobs.evaluator.judge.fairness import fair_sentences
 from jobs.evaluator.judge.items import Evidence, Finding, Item, RedFlag
-from jobs.evaluator.judge.text import locate, sentences
+from jobs.evaluator.judge.text import count_words, locate, sentences
 
 _OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _QUOTE_MAX = 4000
@@ -42,10 +42,14 @@ class _Claims(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One reply under judgement, what was asked before it, and its place in a whole conversation."""
+    """One reply under judgement, what was asked before it, and its place in a whole conversation.
+
+    `english` is the person's language, in which the assistant is expected to answer.
+    """
 
     text: str
     asked: str
+    english: bool
     message: int | None = None
 
 
@@ -87,7 +91,7 @@ def _each(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _
 def _credited(item: Item, claim: _Claim, said: Sequence[Said]) -> Finding:
     quote = claim.quote or ""
     # One word stands in any reply and shows nothing.
-    if claim.found and len(quote.split()) >= _CREDIT_WORDS_MIN:
+    if claim.found and count_words(quote) >= _CREDIT_WORDS_MIN:
         for one in said:
             place = locate(quote, one.text)
             if place is not None and _is_fair(place, one):
@@ -98,7 +102,8 @@ def _credited(item: Item, claim: _Claim, said: Sequence[Said]) -> Finding:
 def _is_fair(place: tuple[int, int], said: Said) -> bool:
     """Whether the passage touches no sentence that may not earn credit."""
     read = sentences(said.text)
-    fair = {sentence.origins for sentence in fair_sentences(read, said.text, said.asked)}
+    may = fair_sentences(read, said.text, said.asked, english=said.english)
+    fair = {sentence.origins for sentence in may}
     start, end = place
     touched = [s for s in read if s.origins[0] < end and start <= s.origins[-1]]
     return all(sentence.origins in fair for sentence in touched)

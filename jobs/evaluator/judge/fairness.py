@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from jobs.evaluator.judge.lexicon import Lexicon, read_lexicon
-from jobs.evaluator.judge.text import Sentence, normalise
+from jobs.evaluator.judge.text import Sentence, count_words, normalise
 
 _ECHO_WORDS = 4
 _LIST_WORDS = 8
@@ -16,8 +16,13 @@ _FUNCTION_SHARE = 0.2
 _NOTATION = re.compile(r"[{}]|</?[a-z!?]|\[/?[a-z_]+\]|\"\w+\"\s*:|^\s*```", re.IGNORECASE)
 
 
-def fair_sentences(read: Sequence[Sentence], reply: str, asked: str) -> list[Sentence]:
-    """Those of the reply's sentences that may earn credit; `asked` is what the person wrote."""
+def fair_sentences(
+    read: Sequence[Sentence], reply: str, asked: str, *, english: bool = True
+) -> list[Sentence]:
+    """Those of the reply's sentences that may earn credit; `asked` is what the person wrote.
+
+    Which words only pile up is known of English.
+    """
     lexicon, _ = read_lexicon()
     machine = _machine_lines(reply)
     addressed = {
@@ -31,12 +36,12 @@ def fair_sentences(read: Sequence[Sentence], reply: str, asked: str) -> list[Sen
         for sentence in read
         if sentence.paragraph not in machine | addressed
         and not _echoes(sentence.text, plain_asked)
-        and not _piles_up(sentence.text, lexicon)
+        and not (english and _piles_up(sentence.text, lexicon))
     ]
 
 
 def _echoes(text: str, asked: str) -> bool:
-    return len(text.split()) >= _ECHO_WORDS and text.strip(" \"'.!?") in asked
+    return count_words(text) >= _ECHO_WORDS and text.strip(" \"'.!?") in asked
 
 
 def _piles_up(text: str, lexicon: Lexicon) -> bool:

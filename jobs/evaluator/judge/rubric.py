@@ -92,7 +92,7 @@ class RubricJudge:
     ) -> _Findings:
         """The findings of one call: on the last message, or on the `whole` conversation."""
         sought = tuple(flag for flag in flags if self._applies(flag, case))
-        said = _said(messages, whole=whole)
+        said = _said(messages, english=case.is_english, whole=whole)
         question = Question(
             model=self._model,
             messages=self._prompt(case, messages, items, sought, whole=whole),
@@ -147,12 +147,12 @@ class RubricJudge:
         )
 
 
-def _said(messages: Sequence[Message], *, whole: bool) -> list[Said]:
+def _said(messages: Sequence[Message], *, english: bool, whole: bool) -> list[Said]:
     asked = "\n".join(message.content for message in messages if message.role is Role.USER)
     if not whole:
-        return [Said(messages[-1].content, asked)]
+        return [Said(messages[-1].content, asked, english)]
     return [
-        Said(message.content, asked, place)
+        Said(message.content, asked, english, place)
         for place, message in enumerate(messages)
         if message.role is Role.ASSISTANT
     ]

@@ -9,7 +9,9 @@ _STRAIGHT = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"'}
 )
 _SPELLING = {**dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"), "_": " "}
-_END = re.compile(r"[.!?\u2026]+[\"')\]*_]*(?=\s|$)")
+_END = re.compile(
+    r"[.!?\u2026]+[\"')\]*_]*(?=\s|$)|[\u3002\uff01\uff1f]+[\"')\]\u201d\u300d\u300f]*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,12 @@ def sentences(reply: str) -> tuple[Sentence, ...]:
             start = end
         offset += len(line) + 1
     return tuple(found)
+
+
+def count_words(text: str) -> int:
+    """Words between spaces; where a script has none, two of its characters count as one."""
+    wide = sum(c.isalpha() and unicodedata.east_asian_width(c) == "W" for c in text)
+    return max(len(text.split()), wide // 2)
 
 
 def normalise(text: str) -> str:

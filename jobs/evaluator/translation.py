@@ -1,0 +1,112 @@
+"""Translations of a message, written by the attacker model and held to the lint of the test cases.
+
+The lint reads English. So the model translates its translation back, in a call that never saw the
+original, and the lint reads that: it catches a translator that adds something, not one that lies twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from engine.job import JobContext
+from jobs.chat.target import Message, Role
+from jobs.evaluator.attacker import LENGTH_MAX, Attacker, passes
+from jobs.evaluator.groups import Case
+from jobs.evaluator.judge.text import normalise
+from jobs.evaluator.lint import forbidden_in
+from jobs.evaluator.mutators import Translation
+
+CALLS = 2
+"""Questions to the attacker for one translation: forth and back."""
+
+
+class Instructions(BaseModel):
+    """The contents of translation.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: str
+    rules: str
+    forth: str
+    back: str
+    languages: Mapping[str, str]
+
+
+class _Translated(BaseModel):
+    translation: str
+
+
+@cache
+def read_instructions() -> tuple[Instructions, str]:
+    """The instructions that travel with the package, and the SHA-256 of their file."""
+    content = (files("jobs.evaluator") / "translation.yaml").read_bytes()
+    return Instructions.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+
+
+def _known(language: str) -> str:
+    known = read_instructions()[0].languages
+    if language not in known:
+        raise ValueError(f"is no language that can be asked for; there are: {', '.join(known)}")
+    return language
+
+
+def _sorted_once(languages: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(languages)) != len(languages):
+        raise ValueError("names a language twice")
+    # Their order decides nothing: neither a draw nor a result's identity.
+    return tuple(sorted(languages))
+
+
+Languages = Annotated[
+    tuple[Annotated[str, AfterValidator(_known)], ...],
+    Field(strict=False),
+    AfterValidator(_sorted_once),
+]
+
+
+class Translator:
+    """Has the attacker translate into one of `languages`."""
+
+    def __init__(self, attacker: Attacker, languages: Sequence[str]) -> None:
+        assert languages, "without a language there is nothing to translate into"
+        self._attacker = attacker
+        self.languages = tuple(languages)
+        self._instructions, digest = read_instructions()
+        self.version = f"{self._instructions.version}+{digest[:12]}/{','.join(self.languages)}"
+
+    async def translation(
+        self, case: Case, asked: str, language: str, *, seed: int, context: JobContext
+    ) -> tuple[str, Translation] | None:
+        """`asked` in another language; None where the model refuses, or what it writes may not be sent."""
+        into = self._instructions.languages[language]
+        task = self._instructions.forth.replace("{language}", into)
+        text = await self._translated(task, asked, seed, context)
+        # A message without a letter, a name or an English echo: nothing was translated.
+        if not text or len(text) > LENGTH_MAX or normalise(text) == normalise(asked):
+            return None
+        # What the list knows in any language: figures with their units, substances that keep their names.
+        if forbidden_in(text):
+            return None
+        english = await self._translated(self._instructions.back, text, seed, context)
+        if normalise(english) == normalise(text) or not passes(english, case, [asked]):
+            return None
+        return text, Translation(language, english)
+
+    async def _translated(self, task: str, text: str, seed: int, context: JobContext) -> str:
+        """Empty where the model refuses."""
+        answer = await self._attacker.written(
+            self._instructions.rules,
+            task,
+            [Message(Role.USER, text)],
+            seed=seed,
+            context=context,
+        )
+        try:
+            return _Translated.model_validate_json(answer).translation.strip()
+        except ValidationError:
+            return ""
