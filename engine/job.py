@@ -36,6 +36,7 @@ from engine.core.errors import (
     UsageError,
 )
 from engine.core.model import Allotment, Answer, Finding, Group, Health, Job, Measurement
+from engine.permits import Permit
 from engine.secrets import (
     REDACTED,
     SecretReference,
@@ -67,6 +68,7 @@ __all__ = [
     "NightsweepError",
     "NumberAxis",
     "Permanent",
+    "Permit",
     "PromptAxis",
     "QuotaExceeded",
     "RateLimited",
@@ -102,10 +104,18 @@ class JobContext(Protocol):
         """The engine's clock: jobs use no other."""
         ...
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
-        """Wait for one start within a further limit, such as a target's rate inside an evaluation.
+    async def permit(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        tokens: int = 0,
+    ) -> Permit:
+        """Wait for one start within further limits, such as those of a target inside an evaluation.
 
-        Durable and shared by all processes on the store, like the engine's own rates.
+        `tokens` is what the call is estimated at; `settle` the permit with what it really took. Durable
+        and shared by all processes on the store, like the engine's own rates.
         """
         ...
 

@@ -37,7 +37,8 @@ CLOCK_TOLERANCE_S = 5.0
 
 # Room for what rounding does to times and for a millisecond in the encoded log.
 _MARGIN_S = 0.005
-_SPAN_S = WINDOW_S + GUARD_S + _MARGIN_S
+SPAN_S = WINDOW_S + GUARD_S + _MARGIN_S
+"""How long a slot counts."""
 
 RateLog: TypeAlias = tuple[tuple[float, int], ...]
 """(time of the latest slot in a tick, number of slots in it), ascending; seconds since the epoch."""
@@ -73,8 +74,8 @@ def take(
     """
     assert rate_per_min >= 1, f"a rate of {rate_per_min} per minute lets nothing through"
     assert 0 <= horizon_s <= CLOCK_TOLERANCE_S, f"a horizon of {horizon_s} s is too far"
-    current = _current(log, now)
-    live = deque(current)
+    kept = current(log, now)
+    live = deque(kept)
     in_window = sum(map(itemgetter(1), live))
     spacing = PACE * WINDOW_S / rate_per_min
     slot = max(now, not_before)
@@ -83,12 +84,12 @@ def take(
     slots: list[float] = []
     while True:
         # `live` holds what a start at `slot` shares its window with.
-        while live and (in_window >= rate_per_min or live[0][0] + _SPAN_S <= slot):
+        while live and (in_window >= rate_per_min or live[0][0] + SPAN_S <= slot):
             time, count = live.popleft()
             in_window -= count
-            slot = max(slot, time + _SPAN_S)
+            slot = max(slot, time + SPAN_S)
         if len(slots) >= want or slot > now + horizon_s:
-            return Taken(tuple(slots), _appended(current, slots), slot)
+            return Taken(tuple(slots), _appended(kept, slots), slot)
         slots.append(slot)
         _append(live, slot, 1)
         in_window += 1
@@ -97,12 +98,22 @@ def take(
 
 def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
     """The log without `slots` that were granted and let go: nothing was started in them."""
-    counts = {_tick(time): count for time, count in log}
+    counts = {tick(time): count for time, count in log}
     for slot in slots:
         # A slot that is not found (the log was cut or moved meanwhile) stays counted: the safe side.
-        if counts.get(_tick(slot), 0) > 0:
-            counts[_tick(slot)] -= 1
-    return tuple((time, counts[_tick(time)]) for time, _ in log if counts[_tick(time)] > 0)
+        if counts.get(tick(slot), 0) > 0:
+            counts[tick(slot)] -= 1
+    return tuple((time, counts[tick(time)]) for time, _ in log if counts[tick(time)] > 0)
+
+
+def current(log: RateLog, now: float) -> RateLog:
+    """What of the log still matters, with no entry further ahead than a sane clock could put it."""
+    latest = now + CLOCK_TOLERANCE_S
+    live = log[bisect_right(log, now - SPAN_S, key=itemgetter(0)) :]
+    if not live or live[-1][0] <= latest:
+        return live
+    first = bisect_right(live, latest, key=itemgetter(0))
+    return (*live[:first], (latest, sum(count for _, count in live[first:])))
 
 
 def encode(log: RateLog) -> str:
@@ -131,14 +142,9 @@ def decode(text: str) -> RateLog:
     return tuple(entries)
 
 
-def _current(log: RateLog, now: float) -> RateLog:
-    """What of the log still matters, with no entry further ahead than a sane clock could put it."""
-    latest = now + CLOCK_TOLERANCE_S
-    live = log[bisect_right(log, now - _SPAN_S, key=itemgetter(0)) :]
-    if not live or live[-1][0] <= latest:
-        return live
-    first = bisect_right(live, latest, key=itemgetter(0))
-    return (*live[:first], (latest, sum(count for _, count in live[first:])))
+def tick(time: float) -> int:
+    """The number of the tick that a time falls into."""
+    return floor(time / RESOLUTION_S)
 
 
 def _appended(log: RateLog, slots: Iterable[float]) -> RateLog:
@@ -150,10 +156,6 @@ def _appended(log: RateLog, slots: Iterable[float]) -> RateLog:
 
 def _append(entries: deque[tuple[float, int]], time: float, count: int) -> None:
     """Add at the end; a shared entry carries the latest time, so that it expires last."""
-    if entries and _tick(entries[-1][0]) == _tick(time):
+    if entries and tick(entries[-1][0]) == tick(time):
         count += entries.pop()[1]
     entries.append((time, count))
-
-
-def _tick(time: float) -> int:
-    return floor(time / RESOLUTION_S)

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from engine.clock import Clock
-from engine.store import Bucket, Store
+from engine.permits import Permit, Permits
+from engine.store import Store
 
 
 class Context:
@@ -14,15 +15,23 @@ class Context:
         self._store = store
         self._run_id = run_id
         self._clock = clock
+        self._permits = Permits(store, clock, f"{store.worker_id} {run_id}")
 
     @property
     def clock(self) -> Clock:
         return self._clock
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
-        bucket = Bucket(name=f"permit {name}", rate_per_min=rate_per_min)
-        while (at := await self._store.take_permit(bucket)) > self._clock.now():
-            await self._clock.sleep(at - self._clock.now())
+    async def permit(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        tokens: int = 0,
+    ) -> Permit:
+        return await self._permits.wait(
+            name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
+        )
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         kept = await self._store.kept_call(self._run_id, key)

@@ -13,15 +13,16 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
 from engine.core.errors import StoreError
+from engine.core.permits import Granted, PermitRequest
 from engine.core.states import State
 from engine.core.status import RunState, StopReason
 from engine.store import (
     claims,
     clocks,
     outcomes,
+    permits,
     queue,
     quotas,
-    rates,
     runs,
     spill,
     submission,
@@ -32,7 +33,7 @@ from engine.store.liveness import Liveness, WorkerLock, workers_folder
 from engine.store.location import prepare
 from engine.store.migrate import migrate
 from engine.store.questions import Questions, call_digest
-from engine.store.requests import Bucket, Claim, LaneGrant, NewJob, Outcome, QuotaKey
+from engine.store.requests import Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import attempt, call, event, run
 from engine.store.spill import Spill
@@ -282,17 +283,19 @@ class Store(Questions):
 
     # Limits
 
-    async def take_permit(self, bucket: Bucket) -> float:
-        """Take one start within a rate; the time it may happen at, or asks again at if later than now."""
+    async def take_permits(self, request: PermitRequest) -> Granted:
+        """Grant the first calls of a request, as many as there is room for."""
+        return await self._writer.write(
+            lambda connection: permits.take(connection, request, now=self._clock.now())
+        )
 
-        def work(connection: Connection) -> float:
-            now = self._clock.now()
-            buckets = rates.load(connection, [bucket.name])
-            taken = buckets.take([bucket], want=1, now=now, horizon_s=0.0)
-            rates.save(connection, buckets)
-            return taken[0] if taken else buckets.next_at([bucket], now)[0]
-
-        return await self._writer.write(work)
+    async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:
+        """Keep what a call that started `at` really took; 0: it was never made."""
+        await self._writer.write(
+            lambda connection: permits.settle(
+                connection, name, at=at, estimate=estimate, taken=taken
+            )
+        )
 
     async def refresh_quota(self, key: QuotaKey, *, allotted: int, used: int) -> None:
         """Take over what the service says of its quota."""

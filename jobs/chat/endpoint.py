@@ -17,6 +17,7 @@ from engine.job import (
     checked_reference,
     resolve_secret,
 )
+from jobs.chat.limits import CallLimits, TokensPerMin
 from jobs.chat.reading import is_moderated, read_reply
 from jobs.chat.target import Generation, Question, Reply, Unanswered, digest
 from jobs.http import HttpClient, HttpLimits, parse_base_url
@@ -48,8 +49,9 @@ def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 class Endpoint(BaseModel):
     """Where a target is reached. Header values may be `env:NAME` or `file:PATH` too.
 
-    `rate_per_min` bounds the requests that start in any minute, over all runs on the store;
-    `max_in_flight` those that are under way at once; `timeout_s` each of them.
+    `rate_per_min` bounds the requests that start in any minute, over all runs on the store, and
+    `tokens_per_min` the tokens that they take; `max_in_flight` those that are under way at once;
+    `timeout_s` each of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +60,7 @@ class Endpoint(BaseModel):
     api_key: SecretReference | None = None
     headers: Annotated[Mapping[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
     rate_per_min: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_min: TokensPerMin | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
 
@@ -78,6 +81,13 @@ class ChatTarget:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self.limits = CallLimits(
+            f"target:{endpoint.base_url}:{endpoint.api_key or ''}",
+            rate_per_min=endpoint.rate_per_min,
+            tokens_per_min=endpoint.tokens_per_min,
+            max_tokens=generation.max_tokens or 0,
+        )
+        """Roles that share an endpoint and a key share what it allows."""
         self._clock = clock
         self._headers = dict(headers or {})
         self._options = {**generation.as_json(), **(extra or {})}

@@ -11,6 +11,8 @@ from jobs.http import Redactor, plain, read_json
 _MODERATED_FINISHES = frozenset({"content_filter", "safety", "blocklist", "prohibited_content"})
 _MODERATED_WORDS = ("content_filter", "content_policy", "moderation", "responsible_ai", "flagged")
 _TRANSIENT_STATUSES = frozenset({408, 409, 425})
+_TOKENS_MAX = 100_000_000
+"""No call takes more."""
 _NOTHING_SECRET = Redactor()
 
 
@@ -63,7 +65,16 @@ def _reply(
         truncated=finish == "length",
         finish_reason=finish,
         model=printable(model) if isinstance(model, str) else None,
+        total_tokens=_total_tokens(document.get("usage")),
     )
+
+
+def _total_tokens(usage: Any) -> int | None:
+    """What the endpoint says that the call took; None where that is missing or cannot be."""
+    total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
+    if isinstance(total, bool) or not isinstance(total, int):
+        return None
+    return total if 0 < total <= _TOKENS_MAX else None
 
 
 def _text(message: Mapping[str, Any]) -> str:

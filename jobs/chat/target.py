@@ -55,12 +55,14 @@ class Reply:
     """What the model said; `text` is never blank.
 
     `truncated` says that the token limit cut it short: it is judged as far as it goes, and marked.
+    `total_tokens` is what the endpoint says that the call took; it is not kept in the cache.
     """
 
     text: str
     truncated: bool = False
     finish_reason: str | None = None
     model: str | None = None
+    total_tokens: int | None = None
 
     def to_bytes(self) -> bytes:
         """The reply as it is kept in the cache of calls."""

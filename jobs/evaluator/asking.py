@@ -7,6 +7,7 @@ from dataclasses import replace
 import anyio
 
 from engine.job import JobContext, Transient
+from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
 
 _EVALUATIONS_MIN = 2
@@ -35,8 +36,7 @@ class Asker:
         *,
         role: str = "target",
         max_in_flight: int,
-        limit: str = "",
-        rate_per_min: int | None = None,
+        limits: CallLimits | None = None,
     ) -> None:
         self._target = target
         self._role = role
@@ -45,8 +45,7 @@ class Asker:
         self._evaluations = anyio.CapacityLimiter(
             max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN)
         )
-        self._limit = limit
-        self._rate_per_min = rate_per_min
+        self._limits = limits
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -74,9 +73,9 @@ class Asker:
 
     async def _once(self, question: Question, context: JobContext) -> Reply:
         async with self._in_flight:
-            if self._rate_per_min is not None:
-                await context.permit(self._limit, rate_per_min=self._rate_per_min)
-            return await self._target.reply(question)
+            if self._limits is None:
+                return await self._target.reply(question)
+            return await self._limits.reply(self._target, question, context)
 
     async def _readable(
         self, question: Question, reply: Reply, read: Read, context: JobContext

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.job import Clock, JobError, UsageError
+from engine.job import Clock, JobError, Permit, UsageError
+from engine.permits import MemoryBook, Permits
 from jobs.chat.endpoint import ChatTarget
 from jobs.evaluator.agreement import (
     errors_at,
@@ -18,11 +19,11 @@ from jobs.evaluator.agreement import (
     mean_absolute_error,
     picture,
 )
-from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case, CaseSet, read_yaml
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.service import asker_of
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.together import each
 
@@ -100,17 +101,23 @@ def _score(text: str, where: str) -> float:
 
 
 class _Alone:
-    """What a judge borrows of a run, outside of any: nothing is kept, rates are evenly spaced."""
+    """What a judge borrows of a run, outside of any: nothing outlasts it, limits are kept."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
-        self._free_at = clock.now()
+        self._permits = Permits(MemoryBook(clock), clock, "calibration")
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
-        now = self.clock.now()
-        at = max(now, self._free_at)
-        self._free_at = at + 60.0 / rate_per_min
-        await self.clock.sleep(at - now)
+    async def permit(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        tokens: int = 0,
+    ) -> Permit:
+        return await self._permits.wait(
+            name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
+        )
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()
@@ -148,13 +155,7 @@ async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
     chat = await stack.enter_async_context(
         ChatTarget(settings.endpoint, settings.generation, clock)
     )
-    asker = Asker(
-        chat,
-        role="judge",
-        max_in_flight=settings.endpoint.max_in_flight,
-        rate_per_min=settings.endpoint.rate_per_min,
-    )
-    return RubricJudge(asker, settings.model, chat.identity)
+    return RubricJudge(asker_of(chat, "judge"), settings.model, chat.identity)
 
 
 def _judge_settings(judge: str) -> RubricJudgeSettings | None:

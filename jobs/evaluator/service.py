@@ -21,7 +21,6 @@ from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.kinds import Bench, kinds_of
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
-from jobs.evaluator.translation import Translator
 
 _DIGEST_LENGTH = 16
 _CALLS_AT_ONCE = 8
@@ -48,14 +47,11 @@ class LocalEvaluator(Service):
         self._attacker_chat: ChatTarget | None = None
         self._judge = self._settled_judge()
         self._attacker = self._settled_attacker()
-        self._translator = self._settled_translator()
 
     @cached_property
     def _provenance(self) -> dict[str, Any]:
         """What decides the scores besides the axes; never a secret."""
         attacker = {} if self._attacker is None else {"attacker": self._attacker.version}
-        if self._translator is not None:
-            attacker["translations"] = self._translator.version
         return {
             "judge": {
                 "name": self._judge.name,
@@ -93,7 +89,6 @@ class LocalEvaluator(Service):
             judge_model=self._judge_model,
             asker=asker,
             attacker=self._attacker,
-            translator=self._translator,
             provenance={**self._provenance, "target": target.identity},
         )
         only = target.name if isinstance(target, LocalModel) else None
@@ -176,12 +171,6 @@ class LocalEvaluator(Service):
         asker = asker_of(self._attacker_chat, "attacker")
         return Attacker(asker, settings.model, self._attacker_chat.identity)
 
-    def _settled_translator(self) -> Translator | None:
-        settings = self.settings.attacker
-        if self._attacker is None or settings is None or not settings.translations:
-            return None
-        return Translator(self._attacker, settings.translations)
-
     @cached_property
     def _asker(self) -> Asker:
         """One for all kinds: they share the target's limits."""
@@ -197,15 +186,9 @@ def target_of(settings: LocalSettings, clock: Clock) -> Target:
 
 
 def asker_of(target: Target, role: str = "target") -> Asker:
-    """Within the limits of the endpoint; roles that share an endpoint and a key share its rate."""
+    """Within the limits of the endpoint; roles that share an endpoint and a key share its minute."""
     if not isinstance(target, ChatTarget):
         here = target.slots if isinstance(target, LocalModel) else _CALLS_AT_ONCE
         return Asker(target, max_in_flight=here)
-    endpoint = target.endpoint
-    return Asker(
-        target,
-        role=role,
-        max_in_flight=endpoint.max_in_flight,
-        limit=f"target:{endpoint.base_url}:{endpoint.api_key or ''}",
-        rate_per_min=endpoint.rate_per_min,
-    )
+    in_flight = target.endpoint.max_in_flight
+    return Asker(target, role=role, max_in_flight=in_flight, limits=target.limits)

@@ -3,16 +3,25 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from engine.job import ServiceSettings
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
+from jobs.chat.limits import fits_a_minute
 from jobs.chat.target import Generation
-from jobs.evaluator.translation import Languages
 
 _BUILT_IN_MAX_TOKENS = 64
-_ENDPOINT_MAX_TOKENS = 512
+ENDPOINT_MAX_TOKENS = 512
+"""The most tokens of a target's reply, where its settings do not say."""
 
 
 def _absolute(path: str) -> str:
@@ -20,6 +29,19 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
+def _fits_the_endpoint(max_tokens: int | None, info: ValidationInfo) -> int | None:
+    endpoint = info.data.get("endpoint")
+    if endpoint is not None:
+        fits_a_minute(max_tokens or ENDPOINT_MAX_TOKENS, endpoint.tokens_per_min)
+    return max_tokens
+
+
+MaxTokens = Annotated[
+    Annotated[int, Field(ge=1, le=100_000)] | None,
+    Field(validate_default=True),
+    AfterValidator(_fits_the_endpoint),
+]
+"""Of a target's reply, in a model whose `endpoint` comes before it."""
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
 
 
@@ -34,12 +56,19 @@ class _ChatModel(BaseModel):
     endpoint: Endpoint
     model: Annotated[str, Field(min_length=1)]
 
+    @field_validator("max_tokens", check_fields=False)
+    @classmethod
+    def _fits_the_endpoint(cls, max_tokens: int, info: ValidationInfo) -> int:
+        if "endpoint" in info.data:
+            fits_a_minute(max_tokens, info.data["endpoint"].tokens_per_min)
+        return max_tokens
+
 
 class RubricJudgeSettings(_ChatModel):
     """A chat model as the judge. It is asked at temperature 0; `max_tokens` bounds each answer."""
 
     kind: Literal["rubric"]
-    max_tokens: Annotated[int, Field(ge=64, le=100_000)] = _JUDGE_MAX_TOKENS
+    max_tokens: Annotated[int, Field(ge=64, le=100_000, validate_default=True)] = _JUDGE_MAX_TOKENS
 
     @property
     def generation(self) -> Generation:
@@ -48,14 +77,12 @@ class RubricJudgeSettings(_ChatModel):
 
 
 class AttackerSettings(_ChatModel):
-    """A chat model that writes variations and the person's turns of a conversation.
-
-    It translates, too, into one of the languages of `translations`.
-    """
+    """A chat model that writes variations and the person's turns of a conversation."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = _ATTACKER_TEMPERATURE
-    max_tokens: Annotated[int, Field(ge=64, le=100_000)] = _ATTACKER_MAX_TOKENS
-    translations: Languages = ()
+    max_tokens: Annotated[int, Field(ge=64, le=100_000, validate_default=True)] = (
+        _ATTACKER_MAX_TOKENS
+    )
 
     @property
     def generation(self) -> Generation:
@@ -77,7 +104,7 @@ class LocalSettings(ServiceSettings):
     judge: Literal["rules"] | RubricJudgeSettings = "rules"
     attacker: AttackerSettings | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_tokens: MaxTokens = None
     context: Annotated[int, Field(ge=256, le=131_072)] = CONTEXT_TOKENS
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     cases: LocalPath | None = None
@@ -89,18 +116,8 @@ class LocalSettings(ServiceSettings):
             raise ValueError("endpoint and model_path exclude each other: there is one target")
         return self
 
-    @model_validator(mode="after")
-    def _translations_are_read(self) -> Self:
-        translated = self.attacker is not None and self.attacker.translations
-        if translated and self.judge == "rules":
-            raise ValueError(
-                "attacker.translations needs a judge that reads other languages: the rules judge reads"
-                " English only (judge: {kind: rubric, ...})"
-            )
-        return self
-
     @property
     def generation(self) -> Generation:
         """How the target generates."""
-        otherwise = _BUILT_IN_MAX_TOKENS if self.endpoint is None else _ENDPOINT_MAX_TOKENS
+        otherwise = _BUILT_IN_MAX_TOKENS if self.endpoint is None else ENDPOINT_MAX_TOKENS
         return Generation(temperature=self.temperature, max_tokens=self.max_tokens or otherwise)

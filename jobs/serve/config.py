@@ -6,7 +6,15 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from engine.core.errors import Problem, SweepError
 from engine.sweep.malformed import Malformed
@@ -14,7 +22,14 @@ from engine.sweep.reading import read_structured
 from engine.sweep.validation import validated
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
-from jobs.evaluator.settings import AttackerSettings, LocalSettings, RubricJudgeSettings
+from jobs.chat.limits import TokensPerMin, fits_a_minute
+from jobs.evaluator.settings import (
+    ENDPOINT_MAX_TOKENS,
+    AttackerSettings,
+    LocalSettings,
+    MaxTokens,
+    RubricJudgeSettings,
+)
 from jobs.serve.addresses import read_entry
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -76,7 +91,7 @@ class Offer(_Part):
     model: Annotated[str, Field(min_length=1)] | None = None
     model_path: Path_ | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_tokens: MaxTokens = None
     context: Annotated[int, Field(ge=256, le=131_072)] = CONTEXT_TOKENS
 
     @model_validator(mode="after")
@@ -96,9 +111,18 @@ class OpenAi(_Part):
     )
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8
     rate_per_min: Annotated[int, Field(ge=1)] | None = None
+    tokens_per_min: TokensPerMin | None = None
     timeout_s: Seconds = 120.0
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
+        default=None, validate_default=True
+    )
+
+    @field_validator("max_tokens")
+    @classmethod
+    def _fits_a_minute(cls, max_tokens: int | None, info: ValidationInfo) -> int | None:
+        fits_a_minute(max_tokens or ENDPOINT_MAX_TOKENS, info.data.get("tokens_per_min"))
+        return max_tokens
 
 
 class Limits(_Part):

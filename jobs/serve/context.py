@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from engine.job import Clock, JobError
+from engine.job import Clock, JobError, Permit
 from jobs.chat.target import Role, digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation
@@ -29,10 +29,17 @@ class EvaluationContext:
     def clock(self) -> Clock:
         return self._clock
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
-        take = self._ledger.take_permit
-        while (at := await take(name, rate_per_min=rate_per_min)) > self._clock.now():
-            await self._clock.sleep(at - self._clock.now())
+    async def permit(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        tokens: int = 0,
+    ) -> Permit:
+        return await self._ledger.permits.wait(
+            name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
+        )
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         found = digest(key)

@@ -86,6 +86,7 @@ class Offers:
             endpoint=Endpoint(
                 base_url=openai.base_url,
                 rate_per_min=openai.rate_per_min,
+                tokens_per_min=openai.tokens_per_min,
                 max_in_flight=openai.max_in_flight,
                 timeout_s=openai.timeout_s,
             ),

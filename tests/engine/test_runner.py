@@ -16,6 +16,7 @@ from engine.job import (
     JobContext,
     JobKind,
     Permanent,
+    Permit,
     QuotaExceeded,
     RateLimited,
     Transient,
@@ -36,7 +37,7 @@ class Context:
     def clock(self) -> Clock:
         return SystemClock()
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
+    async def permit(self, name: str, **_: Any) -> Permit:
         raise AssertionError("not asked for here")
 
     async def cached(self, key: Any, call: Callable[[], Awaitable[bytes]]) -> bytes:

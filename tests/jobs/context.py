@@ -1,26 +1,47 @@
 """A small real JobContext for tests of job kinds: a cache in memory and the machine's clock."""
 
 import json
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.clock import Clock, SystemClock
-from engine.job import Job
+from engine.job import Job, Permit
+
+
+@dataclass
+class Asked:
+    """A permit as it was asked for, and what it was settled with."""
+
+    name: str
+    rate_per_min: int | None
+    tokens_per_min: int | None
+    tokens: int
+    taken: int | None = None
+
+    async def settle(self, tokens: int) -> None:
+        self.taken = tokens
 
 
 @dataclass
 class MemoryContext:
-    """Keeps what was paid for, and counts permits; its cache can be handed to another context."""
+    """Keeps what was paid for, and remembers permits; its cache can be handed to another context."""
 
     clock: Clock = field(default_factory=SystemClock)
     cache: dict[str, bytes] = field(default_factory=dict)
-    permits: Counter[tuple[str, int]] = field(default_factory=Counter)
+    permits: list[Asked] = field(default_factory=list)
     calls: int = 0
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
-        self.permits[name, rate_per_min] += 1
+    async def permit(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        tokens: int = 0,
+    ) -> Permit:
+        self.permits.append(Asked(name, rate_per_min, tokens_per_min, tokens))
+        return self.permits[-1]
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         spelt = json.dumps(key, sort_keys=True)

@@ -15,6 +15,7 @@ from engine.job import (
     JobError,
     JobKind,
     Permanent,
+    Permit,
     QuotaExceeded,
     RateLimited,
     TimedOut,
@@ -76,7 +77,7 @@ class NoContext:
 
     clock = SystemClock()
 
-    async def permit(self, name: str, *, rate_per_min: int) -> None:
+    async def permit(self, name: str, **_: Any) -> Permit:
         raise NotImplementedError
 
     async def cached(self, key: Mapping[str, Any], call: Any) -> bytes:

@@ -7,7 +7,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.functions import count
 
-from engine.core import rates
+from engine.core import permits
+from engine.core.permits import Granted, Kept, PermitRequest
 from jobs.serve.ledger.schema import call, rate
 
 
@@ -58,15 +59,40 @@ def forget_before(connection: Connection, time: float) -> None:
     connection.execute(delete(call).where(call.c.recorded_at < time))
 
 
-def take_permit(connection: Connection, name: str, *, rate_per_min: int, now: float) -> float:
-    """Take one start within a rate: the time it may happen at, or asks again at if later than now."""
-    written = connection.execute(select(rate.c.log).where(rate.c.name == name)).scalar()
-    log = rates.EMPTY if written is None else rates.decode(written)
-    taken = rates.take(log, now=now, rate_per_min=rate_per_min, want=1)
-    encoded = rates.encode(taken.log)
-    connection.execute(
-        insert(rate)
-        .values(name=name, log=encoded)
-        .on_conflict_do_update(index_elements=["name"], set_={"log": encoded})
-    )
-    return taken.slots[0] if taken.slots else taken.next_at
+def take_permits(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
+    """Grant the first calls of a request, as many as there is room for."""
+    before = _permits(connection, request.name)
+    granted, after = permits.take(before, request, now=now)
+    _keep_permits(connection, request.name, before, after)
+    return granted
+
+
+def settle_permit(
+    connection: Connection, name: str, *, at: float, estimate: int, taken: int
+) -> None:
+    """Keep what a call that started `at` really took; 0: it was never made."""
+    before = _permits(connection, name)
+    after = permits.settle(before, at=at, estimate=estimate, taken=taken)
+    _keep_permits(connection, name, before, after)
+
+
+def _tokens_of(name: str) -> str:
+    """The row of the tokens, beside the row of the rate, which has the name itself."""
+    return f"tokens {name}"
+
+
+def _permits(connection: Connection, name: str) -> Kept:
+    query = select(rate.c.name, rate.c.log).where(rate.c.name.in_([name, _tokens_of(name)]))
+    found = {row.name: row.log for row in connection.execute(query)}
+    return Kept(found.get(name, ""), found.get(_tokens_of(name), ""))
+
+
+def _keep_permits(connection: Connection, name: str, before: Kept, after: Kept) -> None:
+    logs = ((name, before.rate, after.rate), (_tokens_of(name), before.tokens, after.tokens))
+    for row, old, new in logs:
+        if new != old:
+            connection.execute(
+                insert(rate)
+                .values(name=row, log=new)
+                .on_conflict_do_update(index_elements=["name"], set_={"log": new})
+            )

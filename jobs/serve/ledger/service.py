@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Self, TypeVar
 
 import anyio
 import anyio.to_thread
 from sqlalchemy.engine import Connection
 
+from engine.core.permits import Granted, PermitRequest
 from engine.job import Clock
+from engine.permits import Permits
 from jobs.serve.ledger import calls, history, keys, usage
 from jobs.serve.ledger.file import LedgerFile
 from jobs.serve.ledger.history import Past
@@ -33,6 +36,8 @@ class Ledger:
         self._history_s = history_days * _DAY_S
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._file: LedgerFile | None = None
+        self.permits = Permits(self, clock, token_hex(8))
+        """Of all evaluations: each waits in the line of its model."""
 
     async def __aenter__(self) -> Self:
         self._file = await anyio.to_thread.run_sync(self._opened)
@@ -114,11 +119,17 @@ class Ledger:
         if await self._do(work) and spends is not None:
             spends.held -= 1
 
-    async def take_permit(self, name: str, *, rate_per_min: int) -> float:
-        """Take one start within a rate: the time it may happen at, or asks again at if later."""
+    async def take_permits(self, request: PermitRequest) -> Granted:
+        """Grant the first calls of a request, as many as there is room for."""
         return await self._do(
-            lambda connection: calls.take_permit(
-                connection, name, rate_per_min=rate_per_min, now=self._clock.now()
+            lambda connection: calls.take_permits(connection, request, now=self._clock.now())
+        )
+
+    async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:
+        """Keep what a call that started `at` really took; 0: it was never made."""
+        await self._do(
+            lambda connection: calls.settle_permit(
+                connection, name, at=at, estimate=estimate, taken=taken
             )
         )
 

@@ -97,32 +97,6 @@ async def test_a_clock_that_was_set_back_by_an_hour_blocks_for_about_a_minute(
     assert len(late.jobs) == 1
 
 
-async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClock) -> None:
-    target = Bucket(name="permit target", rate_per_min=2)
-
-    first = await store.take_permit(target)
-    refused = await store.take_permit(target)
-    clock._now = refused
-    second = await store.take_permit(target)
-
-    assert first == NOW
-    assert refused > NOW
-    assert second == refused
-
-
-async def test_a_permit_is_remembered_by_the_next_process_on_the_store(path: Path) -> None:
-    clock = FakeClock(NOW)
-    target = Bucket(name="permit target", rate_per_min=2)
-
-    async with open_store(path, clock) as store:
-        first = await store.take_permit(target)
-    async with open_store(path, clock) as store:
-        refused = await store.take_permit(target)
-
-    assert first == NOW
-    assert refused > NOW
-
-
 FAST = """
 RATE = 600
 SCALE = 60.0

@@ -2,10 +2,12 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.clock import SystemClock
+from engine.core.permits import PermitRequest
 from engine.job import UsageError
 from engine.testing import FakeClock
 from jobs.serve.ledger import Ledger, LedgerError, LedgerFile, LedgerTooNew, keys
@@ -118,15 +120,42 @@ async def test_a_revoked_key_and_a_lowered_allotment_count_at_once(tmp_path: Pat
         assert await ledger.key(text) is None
 
 
+def request(name: str, *calls: int, **limits: Any) -> PermitRequest:
+    return PermitRequest(name=name, who="tester", calls=calls, **limits)
+
+
 async def test_permits_keep_their_rate_over_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     clock = FakeClock(NOVEMBER_ENDS)
     async with Ledger(path, clock, history_days=1) as first:
-        assert await first.take_permit("a", rate_per_min=1) == clock.now()
+        granted = await first.take_permits(request("a", 0, rate_per_min=1))
+        assert granted.slots == (clock.now(),)
 
     async with Ledger(path, clock, history_days=1) as second:
-        assert await second.take_permit("a", rate_per_min=1) >= clock.now() + 60
-        assert await second.take_permit("b", rate_per_min=1) == clock.now()
+        refused = await second.take_permits(request("a", 0, rate_per_min=1))
+        granted = await second.take_permits(request("b", 0, rate_per_min=1))
+
+    assert refused.slots == ()
+    assert refused.next_at >= clock.now() + 60
+    assert granted.slots == (clock.now(),)
+
+
+async def test_permits_keep_to_the_tokens_that_answers_took_over_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    clock = FakeClock(NOVEMBER_ENDS)
+    async with Ledger(path, clock, history_days=1) as first:
+        [at] = (await first.take_permits(request("a", 600, tokens_per_min=1000))).slots
+        full = await first.take_permits(request("a", 600, tokens_per_min=1000))
+        await first.settle_permit("a", at=at, estimate=600, taken=100)
+
+    async with Ledger(path, clock, history_days=1) as second:
+        clock._now += 30
+        granted = await second.take_permits(request("a", 600, 600, tokens_per_min=1000))
+
+    assert full.slots == ()
+    assert full.next_at >= at + 60
+    assert granted.slots == (clock.now(),)
+    assert granted.next_at >= clock.now() + 60
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a\n", "x" * 65])

@@ -1,0 +1,99 @@
+"""Tokens: in any 60 s, calls start that take at most `tokens_per_min`, and hardly any of it is wasted.
+
+What a call takes is known once its answer is there. Until then an estimate stands for it: `appended`
+writes it down with the call's start, `settled` puts the truth in its place. So as many calls start as
+the answers leave room for, not as few as the estimates fear.
+
+A call that is estimated at more than a whole minute's tokens starts alone, in an empty window.
+
+Windows, guards, clocks and the pace are those of a rate (see engine.core.rates); the even distance is
+that of the mean call of the last minute. So a minute is not spent in its first seconds.
+"""
+
+from collections import deque
+from math import ceil
+from typing import TypeAlias
+
+from engine.core.rates import CLOCK_TOLERANCE_S, PACE, SPAN_S, WINDOW_S, tick
+
+TokenLog: TypeAlias = tuple[tuple[float, int, int], ...]
+"""(time of the latest start in a tick, starts in it, their tokens), ascending; seconds since the epoch."""
+
+EMPTY: TokenLog = ()
+
+
+def current(log: TokenLog, now: float) -> TokenLog:
+    """What of the log still matters, with no start further ahead than a sane clock could put it."""
+    latest = whole_ms(now + CLOCK_TOLERANCE_S)
+    near = [entry for entry in log if now - SPAN_S < entry[0] <= latest]
+    far = [entry for entry in log if entry[0] > latest]
+    if far:
+        near.append((latest, sum(entry[1] for entry in far), sum(entry[2] for entry in far)))
+    return tuple(near)
+
+
+def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: float) -> float:
+    """When a call of `tokens` could start at the earliest, rounded up to the millisecond."""
+    assert tokens_per_min >= 1, f"{tokens_per_min} tokens a minute let nothing through"
+    live = deque(log)
+    taken = sum(entry[2] for entry in live)
+    at = not_before
+    if live:
+        mean = taken / sum(entry[1] for entry in live)
+        at = max(at, live[-1][0] + PACE * WINDOW_S * min(1.0, mean / tokens_per_min))
+    # Alone, a call may take more than there is in a minute.
+    need = min(tokens, tokens_per_min)
+    while live and (taken + need > tokens_per_min or live[0][0] + SPAN_S <= at):
+        time, _, of_entry = live.popleft()
+        taken -= of_entry
+        at = max(at, time + SPAN_S)
+    return whole_ms(at)
+
+
+def appended(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
+    """The log with a call that starts at `at`, which `next_at` has told."""
+    starts = 1
+    # Starts of one tick share an entry; it carries the latest time, so that it expires last.
+    if log and tick(log[-1][0]) == tick(at):
+        *earlier, (_, others, of_others) = log
+        log, starts, tokens = tuple(earlier), starts + others, tokens + of_others
+    return (*log, (at, starts, tokens))
+
+
+def settled(log: TokenLog, *, at: float, estimate: int, tokens: int) -> TokenLog:
+    """The log with what a call that started at `at` really took; 0: it was not made.
+
+    A start that is not found is older than a window, or the clock was set: it stays as it is.
+    """
+    for index, (time, starts, taken) in enumerate(log):
+        if tick(time) == tick(at):
+            left = starts - (tokens == 0)
+            known = (time, left, max(0, taken + tokens - estimate))
+            return (*log[:index], *((known,) if left else ()), *log[index + 1 :])
+    return log
+
+
+def encode(log: TokenLog) -> list[int]:
+    """The log as whole numbers: milliseconds since the previous entry, starts and tokens, in turn."""
+    flat: list[int] = []
+    before_ms = 0
+    for time, starts, tokens in log:
+        time_ms = round(time * 1000)
+        flat += (time_ms - before_ms, starts, tokens)
+        before_ms = time_ms
+    return flat
+
+
+def decode(flat: list[int]) -> TokenLog:
+    """The log that `encode` wrote."""
+    entries: list[tuple[float, int, int]] = []
+    time_ms = 0
+    for difference_ms, starts, tokens in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        time_ms += difference_ms
+        entries.append((time_ms / 1000, starts, tokens))
+    return tuple(entries)
+
+
+def whole_ms(time: float) -> float:
+    """The time, rounded up to the millisecond that a log can hold: so that it is found there again."""
+    return ceil(time * 1000 - 0.0005) / 1000

@@ -1,0 +1,79 @@
+"""What an endpoint allows in a minute: requests, and the tokens that they take."""
+
+from typing import Annotated
+
+import anyio
+from pydantic import Field
+
+from engine.job import JobContext, JobError, Permit
+from jobs.chat.target import Question, Reply, Target
+
+_BYTES_PER_TOKEN = 4
+_SETTLING_S = 5.0
+"""What is not settled by then stays as it was estimated: the disk is full, say."""
+
+TokensPerMin = Annotated[int, Field(ge=1, le=1_000_000_000)]
+
+
+def fits_a_minute(max_tokens: int, tokens_per_min: int | None) -> None:
+    """Raise ValueError where one reply may take more tokens than there are in a minute."""
+    if tokens_per_min is not None and max_tokens > tokens_per_min:
+        raise ValueError(
+            f"{max_tokens} is above the endpoint's tokens_per_min, {tokens_per_min}: one reply could"
+            " take more than a minute has; lower max_tokens or raise tokens_per_min"
+        )
+
+
+class CallLimits:
+    """Asks for a permit before each call, and settles it with what the call really took.
+
+    Endpoints of one `name` share their limits, over all processes. None of `rate_per_min` and
+    `tokens_per_min` does not bind; `max_tokens` bounds each reply.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None,
+        tokens_per_min: int | None,
+        max_tokens: int,
+    ) -> None:
+        self._name = name
+        self._rate_per_min = rate_per_min
+        self._tokens_per_min = tokens_per_min
+        self._max_tokens = max_tokens
+
+    async def reply(self, target: Target, question: Question, context: JobContext) -> Reply:
+        """The target's reply to a question, asked when it may be."""
+        if self._rate_per_min is None and self._tokens_per_min is None:
+            return await target.reply(question)
+        permit = await context.permit(
+            self._name,
+            rate_per_min=self._rate_per_min,
+            tokens_per_min=self._tokens_per_min,
+            tokens=estimated_tokens(question, self._max_tokens),
+        )
+        try:
+            reply = await target.reply(question)
+        except JobError as error:
+            if not error.sent:
+                await _settle(permit, 0)
+            raise
+        if reply.total_tokens is not None:
+            await _settle(permit, reply.total_tokens)
+        return reply
+
+
+async def _settle(permit: Permit, tokens: int) -> None:
+    # A reply that was paid for reaches whoever keeps it, even while its evaluation is being cancelled.
+    with anyio.move_on_after(_SETTLING_S, shield=True):
+        await permit.settle(tokens)
+
+
+def estimated_tokens(question: Question, max_tokens: int) -> int:
+    """What a call may take: a quarter of the question's bytes (UTF-8), and the longest reply."""
+    size = sum(
+        len(message.content.encode("utf-8", "surrogatepass")) for message in question.messages
+    )
+    return -(-size // _BYTES_PER_TOKEN) + max_tokens

@@ -1,0 +1,128 @@
+"""Permits in the store: kept over restarts, shared by processes."""
+
+from pathlib import Path
+from typing import Any
+
+from engine.clock import SystemClock
+from engine.core.permits import PermitRequest
+from engine.core.rates import GUARD_S, WINDOW_S
+from engine.store import Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.processes import child
+from tests.engine.store.scenes import NOW
+
+
+def request(name: str, *calls: int, who: str = "tester", **limits: Any) -> PermitRequest:
+    return PermitRequest(name=name, who=who, calls=calls, **limits)
+
+
+async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClock) -> None:
+    ask = request("target", 0, rate_per_min=2)
+
+    first = await store.take_permits(ask)
+    refused = await store.take_permits(ask)
+    clock._now = refused.next_at
+    second = await store.take_permits(ask)
+
+    assert first.slots == (NOW,)
+    assert refused.slots == ()
+    assert refused.next_at > NOW
+    assert second.slots == (refused.next_at,)
+
+
+async def test_a_permit_is_remembered_by_the_next_process_on_the_store(path: Path) -> None:
+    clock = FakeClock(NOW)
+    ask = request("target", 600, rate_per_min=2, tokens_per_min=1000)
+
+    async with open_store(path, clock) as store:
+        first = await store.take_permits(ask)
+    async with open_store(path, clock) as store:
+        clock._now += 59
+        refused = await store.take_permits(ask)
+
+    assert first.slots == (NOW,)
+    assert refused.slots == ()
+    assert refused.next_at >= NOW + WINDOW_S + GUARD_S
+
+
+async def test_what_an_answer_took_is_known_to_the_next_process_on_the_store(path: Path) -> None:
+    clock = FakeClock(NOW)
+    ask = request("target", 600, tokens_per_min=1000)
+
+    async with open_store(path, clock) as store:
+        [at] = (await store.take_permits(ask)).slots
+        await store.settle_permit("target", at=at, estimate=600, taken=50)
+    async with open_store(path, clock) as store:
+        clock._now += 59
+        granted = await store.take_permits(request("target", 950, tokens_per_min=1000))
+
+    assert granted.slots == (NOW + 59,)
+
+
+async def test_other_names_have_minutes_of_their_own(store: Store) -> None:
+    await store.take_permits(request("target", 1000, tokens_per_min=1000))
+
+    other = await store.take_permits(request("judge", 1000, tokens_per_min=1000))
+    same = await store.take_permits(request("target", 1, tokens_per_min=1000))
+
+    assert other.slots == (NOW,)
+    assert same.slots == ()
+
+
+FAST = """
+from engine.core.permits import PermitRequest
+
+SCALE = 60.0
+
+class FastClock(SystemClock):
+    # A minute in a second: the same to both processes, as they share the machine's clock.
+    def __init__(self):
+        super().__init__()
+        self.origin = float(sys.argv[2])
+
+    def now(self):
+        return self.origin + (super().now() - self.origin) * SCALE
+
+async def main():
+    clock = FastClock()
+    tokens, wanted = int(sys.argv[3]), int(sys.argv[4])
+    async with open_store(PATH, clock) as store:
+        ask = PermitRequest(
+            name="target", who=store.worker_id, calls=(tokens,) * 3, tokens_per_min=1000
+        )
+        say("open")
+        sys.stdin.readline()
+        end = clock.now() + 1800.0
+        while wanted > 0 and clock.now() < end:
+            granted = await store.take_permits(ask)
+            for at in granted.slots:
+                say(at, tokens)
+                wanted -= 1
+                await store.settle_permit("target", at=at, estimate=tokens, taken=tokens - 10)
+            wait = max(0.25, granted.next_at - clock.now())
+            await clock.sleep(min(2.0, wait) / SCALE)
+"""
+
+
+async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_are_served(
+    path: Path,
+) -> None:
+    async with open_store(path, FakeClock(NOW)):
+        pass
+    origin = str(SystemClock().now())
+
+    with (
+        child(path, FAST, origin, "40", "30") as small,
+        child(path, FAST, origin, "600", "3") as large,
+    ):
+        assert (small.line(), large.line()) == ("open", "open")
+        small.go_on()
+        large.go_on()
+        said = {40: list(iter(small.line, "")), 600: list(iter(large.line, ""))}
+
+    starts = [(float(line.split()[0]), of) for of, lines in said.items() for line in lines]
+    for first, _ in starts:
+        window = [tokens - 10 for at, tokens in starts if first <= at < first + WINDOW_S]
+        assert sum(window) <= 1000
+    assert len(said[600]) >= 3
+    assert len(said[40]) >= 30

@@ -1,0 +1,175 @@
+"""Waiting for permits: who comes first, what is let go, and what is said afterwards."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from engine.core.permits import Granted, PermitRequest
+from engine.core.rates import GUARD_S, WINDOW_S
+from engine.permits import MemoryBook, Permit, Permits
+from engine.testing import FakeClock
+
+NOW = 1_800_000_000.0
+
+
+class SlowBook(MemoryBook):
+    """One that takes its time, as a busy disk does; and remembers how often it was asked."""
+
+    def __init__(self, clock: FakeClock, takes_s: float = 0.0) -> None:
+        super().__init__(clock)
+        self._time = clock
+        self._takes_s = takes_s
+        self.asked: list[PermitRequest] = []
+
+    async def take_permits(self, request: PermitRequest) -> Granted:
+        self.asked.append(request)
+        granted = await super().take_permits(request)
+        await self._time.sleep(self._takes_s)
+        return granted
+
+
+@dataclass
+class Scene:
+    """Some who call under one name, and when each did."""
+
+    clock: FakeClock
+    book: SlowBook
+    permits: Permits
+    started: list[tuple[float, int]] = field(default_factory=list)
+
+    async def call(
+        self, tokens: int, *, budget: int | None = 1000, rate: int | None = None
+    ) -> Permit:
+        permit = await self.permits.wait(
+            "a", rate_per_min=rate, tokens_per_min=budget, tokens=tokens
+        )
+        self.started.append((self.clock.now() - NOW, tokens))
+        return permit
+
+
+@asynccontextmanager
+async def scene(takes_s: float = 0.0) -> AsyncIterator[Scene]:
+    clock = FakeClock(NOW)
+    book = SlowBook(clock, takes_s)
+    async with clock.jumping():
+        yield Scene(clock, book, Permits(book, clock, "tester"))
+
+
+async def test_who_comes_first_is_served_first_whatever_the_others_ask_for() -> None:
+    async with scene() as play, anyio.create_task_group() as tasks:
+        for tokens in (700, 900, 10, 20, 30):
+            tasks.start_soon(play.call, tokens)
+            await anyio.lowlevel.checkpoint()
+
+    assert [tokens for _, tokens in play.started] == [700, 900, 10, 20, 30]
+    assert play.started[1][0] >= WINDOW_S + GUARD_S
+
+
+async def test_many_in_line_are_asked_for_at_once() -> None:
+    async with scene() as play, anyio.create_task_group() as tasks:
+        for _ in range(60):
+            tasks.start_soon(lambda: play.call(1, budget=60_000))
+
+    assert len(play.started) == 60
+    assert max(len(request.calls) for request in play.book.asked) >= 59
+    assert len(play.book.asked) < 30
+
+
+async def test_an_answer_that_took_less_lets_the_next_start_at_once() -> None:
+    async with scene() as play, anyio.create_task_group() as tasks:
+        permit = await play.call(800)
+        tasks.start_soon(play.call, 800)
+        await play.clock.sleep(50.5)
+        await permit.settle(100)
+
+    assert play.started[1][0] == pytest.approx(50.5, abs=0.01)
+
+
+async def test_room_that_another_process_makes_is_found_soon() -> None:
+    async with scene() as play, anyio.create_task_group() as tasks:
+        [at] = (
+            await play.book.take_permits(
+                PermitRequest(name="a", who="another", calls=(800,), tokens_per_min=1000)
+            )
+        ).slots
+        tasks.start_soon(play.call, 800)
+        await play.clock.sleep(50.5)
+        await play.book.settle_permit("a", at=at, estimate=800, taken=100)
+
+    assert 50.5 <= play.started[0][0] <= 53
+
+
+async def test_who_gives_up_waiting_holds_up_nobody() -> None:
+    async with scene() as play, anyio.create_task_group() as tasks:
+        await play.call(500)
+        with anyio.CancelScope() as impatient:
+            tasks.start_soon(play.call, 400)
+            async with anyio.create_task_group() as others:
+                others.start_soon(play.call, 900)
+                await play.clock.sleep(1)
+                impatient.cancel()
+
+    assert [tokens for _, tokens in play.started] == [500, 400]
+
+
+@pytest.mark.parametrize("takes_s", [0.1, 2.0])
+async def test_a_start_that_the_disk_made_late_is_let_go_and_the_next_is_taken_ahead(
+    takes_s: float,
+) -> None:
+    async with scene(takes_s) as play:
+        for _ in range(20):
+            await play.call(100, rate=60)
+
+    # What was granted is used in time, or not at all.
+    assert play.book.asked[-1].lead_s == pytest.approx(takes_s, rel=0.3)
+    times = [at for at, _ in play.started]
+    assert times == sorted(times)
+    for first in times:
+        assert sum(100 for at in times if first <= at < first + WINDOW_S) <= 1000
+    assert times[-1] < 4 * WINDOW_S
+
+
+async def test_a_call_that_was_never_made_gives_its_start_back() -> None:
+    async with scene() as play:
+        permit = await play.call(1000, rate=1)
+        await permit.settle(0)
+        await play.clock.sleep(1)
+        await play.call(1000, rate=1)
+
+    assert play.started[1][0] == pytest.approx(1.0, abs=0.01)
+
+
+async def test_a_rate_alone_is_not_asked_for_more_often_than_it_grants() -> None:
+    async with scene() as play, anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(lambda: play.call(0, budget=None, rate=6))
+
+    assert len(play.started) == 10
+    assert len(play.book.asked) <= 21
+    for first, _ in play.started:
+        assert sum(first <= at < first + WINDOW_S for at, _ in play.started) <= 6
+
+
+async def test_a_book_that_cannot_be_written_is_everybody_s_error() -> None:
+    class Broken(MemoryBook):
+        async def take_permits(self, request: PermitRequest) -> Granted:
+            raise OSError("no disk")
+
+    clock = FakeClock(NOW)
+    permits = Permits(Broken(clock), clock, "tester")
+    failed = []
+
+    async def call() -> None:
+        try:
+            await permits.wait("a", rate_per_min=1, tokens_per_min=None, tokens=0)
+        except OSError as error:
+            failed.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(call)
+
+    assert len(failed) == 3
