@@ -21,6 +21,7 @@ from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.kinds import Bench, kinds_of
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
+from jobs.evaluator.translation import Translator
 
 _DIGEST_LENGTH = 16
 _CALLS_AT_ONCE = 8
@@ -47,11 +48,14 @@ class LocalEvaluator(Service):
         self._attacker_chat: ChatTarget | None = None
         self._judge = self._settled_judge()
         self._attacker = self._settled_attacker()
+        self._translator = self._settled_translator()
 
     @cached_property
     def _provenance(self) -> dict[str, Any]:
         """What decides the scores besides the axes; never a secret."""
         attacker = {} if self._attacker is None else {"attacker": self._attacker.version}
+        if self._translator is not None:
+            attacker["translations"] = self._translator.version
         return {
             "judge": {
                 "name": self._judge.name,
@@ -89,6 +93,7 @@ class LocalEvaluator(Service):
             judge_model=self._judge_model,
             asker=asker,
             attacker=self._attacker,
+            translator=self._translator,
             provenance={**self._provenance, "target": target.identity},
         )
         only = target.name if isinstance(target, LocalModel) else None
@@ -170,6 +175,12 @@ class LocalEvaluator(Service):
         self._attacker_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
         asker = asker_of(self._attacker_chat, "attacker")
         return Attacker(asker, settings.model, self._attacker_chat.identity)
+
+    def _settled_translator(self) -> Translator | None:
+        settings = self.settings.attacker
+        if self._attacker is None or settings is None or not settings.translations:
+            return None
+        return Translator(self._attacker, settings.translations)
 
     @cached_property
     def _asker(self) -> Asker:

@@ -18,6 +18,7 @@ from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.limits import fits_a_minute
 from jobs.chat.target import Generation
+from jobs.evaluator.translation import Languages
 
 _BUILT_IN_MAX_TOKENS = 64
 ENDPOINT_MAX_TOKENS = 512
@@ -77,12 +78,16 @@ class RubricJudgeSettings(_ChatModel):
 
 
 class AttackerSettings(_ChatModel):
-    """A chat model that writes variations and the person's turns of a conversation."""
+    """A chat model that writes variations and the person's turns of a conversation.
+
+    It translates, too, into one of the languages of `translations`.
+    """
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = _ATTACKER_TEMPERATURE
     max_tokens: Annotated[int, Field(ge=64, le=100_000, validate_default=True)] = (
         _ATTACKER_MAX_TOKENS
     )
+    translations: Languages = ()
 
     @property
     def generation(self) -> Generation:
@@ -114,6 +119,16 @@ class LocalSettings(ServiceSettings):
     def _one_target(self) -> Self:
         if self.endpoint is not None and self.model_path is not None:
             raise ValueError("endpoint and model_path exclude each other: there is one target")
+        return self
+
+    @model_validator(mode="after")
+    def _translations_are_read(self) -> Self:
+        translated = self.attacker is not None and self.attacker.translations
+        if translated and self.judge == "rules":
+            raise ValueError(
+                "attacker.translations needs a judge that reads other languages: the rules judge reads"
+                " English only (judge: {kind: rubric, ...})"
+            )
         return self
 
     @property
