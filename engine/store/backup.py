@@ -113,7 +113,9 @@ def _copy_pages(store: Path, copied: sqlite3.Connection) -> None:
 
 
 def _settle(copied: sqlite3.Connection, now: float) -> tuple[int, int, int]:
-    database = create_engine("sqlite://", creator=lambda: copied, poolclass=StaticPool)
+    database = create_engine(
+        "sqlite://", creator=lambda: copied, poolclass=StaticPool, hide_parameters=True
+    )
     with database.begin() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         in_flight = _take_back(connection, now)

@@ -38,12 +38,14 @@ class Databases:
     def __init__(self, path: Path) -> None:
         self.path = path
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
+        # What a statement is given are prompts and what models say: no error or log repeats it.
         self._writer = create_engine(
             URL.create("sqlite", database=str(path)),
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
             connect_args={**options, "check_same_thread": False},
+            hide_parameters=True,
         )
         self._reader = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(path)),
@@ -52,6 +54,7 @@ class Databases:
             max_overflow=0,
             pool_timeout=BUSY_TIMEOUT_S,
             connect_args=options,
+            hide_parameters=True,
         )
         _prepare(self._writer, begin="BEGIN IMMEDIATE", cache_kib=65_536)
         _prepare(self._reader.sync_engine, begin="BEGIN", cache_kib=16_384)

@@ -80,6 +80,7 @@ def _upgrade(path: Path, found: str | None) -> None:
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+        hide_parameters=True,
     )
 
     @event.listens_for(database, "begin")

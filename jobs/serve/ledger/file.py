@@ -49,6 +49,8 @@ class LedgerFile:
                 "isolation_level": None,
                 "check_same_thread": False,
             },
+            # Questions and answers are among what a statement is given.
+            hide_parameters=True,
         )
         event.listen(self._database, "connect", _connected)
         event.listen(self._database, "begin", _begun)
