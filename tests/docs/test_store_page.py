@@ -1,0 +1,108 @@
+"""docs/reference/store.md: every table and column is told of, every query answers."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine import Registry, Row, Sweep, open_engine
+from engine.job import Answer, Job, Permanent
+from engine.store.schema import metadata
+from engine.testing import scored, scripted_service
+from tests.docs.pages import ROOT, blocks
+
+PAGE = "docs/reference/store.md"
+
+
+def _script(job: Job) -> Answer | Exception:
+    if job.labels["model"] == "broken":
+        return Permanent("no such model", detail="ask somebody else", status=404)
+    return scored(0.1, 0.4, 0.8, threshold=job.parameters["threshold"], raw=b'{"scores": 3}')
+
+
+async def _night(path: Path) -> list[Row]:
+    registry = Registry(services={"scripted": scripted_service(_script)})
+    sweep = Sweep.parse(
+        {
+            "name": "night",
+            "service": {"kind": "scripted"},
+            "evaluation": "scripted",
+            "matrix": {
+                "models": ["a", "b", "broken"],
+                "prompts": [{"name": "bare", "text": "Be kind."}],
+                "thresholds": [0.3, 0.5, 0.9],
+            },
+            "retry": {"attempts": 1},
+        },
+        registry=registry,
+    )
+    async with open_engine(path, registry=registry) as engine:
+        run = await engine.submit(sweep)
+        await run.execute()
+        await engine.store.note(None, "lane", "somebody came by")
+        return [row async for row in run.rows()]
+
+
+def _answered(path: Path, query: str) -> list[sqlite3.Row]:
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as store:
+        store.row_factory = sqlite3.Row
+        return store.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(("where", "query"), list(blocks("sql", PAGE)))
+async def test_every_query_of_the_page_has_an_answer(
+    where: str, query: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "nightsweep.db"
+    await _night(path)
+
+    rows = _answered(path, query)
+
+    assert rows, where
+    assert None not in tuple(rows[-1])[:2], where
+
+
+async def test_the_page_s_own_results_are_those_of_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "nightsweep.db"
+    rows = await _night(path)
+
+    (_, query), *_ = blocks("sql", PAGE)
+
+    assert [tuple(row) for row in _answered(path, query)] == [
+        (row.labels["model"], row.labels["threshold"], row.failed, row.total)
+        for row in rows
+        if row.total is not None
+    ]
+
+
+def test_whole_answers_are_read_as_the_page_says(tmp_path: Path) -> None:
+    anyio.run(_night, tmp_path / "nightsweep.db")
+    (_, program), *_ = blocks("python", PAGE)
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("b'{\"scores\": 3}'") == 2
+
+
+def _rows() -> Iterator[tuple[str, str]]:
+    for line in (ROOT / PAGE).read_text().splitlines():
+        match line.split("|"):
+            case [_, table, _, columns, _] if table.strip().startswith("`"):
+                yield table.strip().strip("`"), columns
+
+
+def test_every_table_and_column_is_told_of() -> None:
+    told = dict(_rows())
+
+    assert set(told) == set(metadata.tables)
+    for name, table in metadata.tables.items():
+        for column in table.columns:
+            assert f"`{column.name}`" in told[name], f"{name}.{column.name}"
