@@ -4,6 +4,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 from engine.job import Clock
+from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
 from jobs.serve.edge import Edge
 from jobs.serve.evaluation_calls import EvaluationCalls
@@ -17,7 +18,12 @@ from jobs.serve.refusals import install_handlers
 
 
 def create_app(
-    config: ServeConfig, ledger: Ledger, offers: Offers, evaluations: Evaluations, clock: Clock
+    config: ServeConfig,
+    ledger: Ledger,
+    offers: Offers,
+    evaluations: Evaluations,
+    closing: Closing,
+    clock: Clock,
 ) -> FastAPI:
     """The application over an open ledger and open models."""
     metrics = Metrics(evaluations)
@@ -36,9 +42,9 @@ def create_app(
     calls.include_router(EvaluationCalls(config, offers.cases, ledger, evaluations).router)
     app.include_router(calls)
     app.include_router(calls, prefix="/v1")
-    app.include_router(model_health_router(config, clock))
+    app.include_router(model_health_router(config, closing, clock))
     app.include_router(metrics_router(metrics))
-    app.add_middleware(Edge, limits=config.limits, clock=clock, metrics=metrics)
+    app.add_middleware(Edge, limits=config.limits, closing=closing, clock=clock, metrics=metrics)
     return app
 
 

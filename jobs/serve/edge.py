@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from engine.job import Clock
+from jobs.serve.closing import Closing
 from jobs.serve.config import Limits
 from jobs.serve.metrics import Metrics
 from jobs.serve.refusals import Refused, refusal
@@ -27,9 +28,12 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Edge:
     """ASGI middleware. The log has paths that there are, never another: anything may stand there."""
 
-    def __init__(self, app: Application, *, limits: Limits, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, app: Application, *, limits: Limits, closing: Closing, clock: Clock, metrics: Metrics
+    ) -> None:
         self._app = app
         self._limits = limits
+        self._closing = closing
         self._clock = clock
         self._metrics = metrics
 
@@ -60,9 +64,10 @@ class Edge:
 
     async def _handled(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._body(scope, receive)
+            with self._closing.reading():
+                body = await self._body(scope, receive)
         except Refused as error:
-            response = refusal(error.status, error.message)
+            response = refusal(error.status, error.message, retry_after_s=error.retry_after_s)
             response.headers["connection"] = "close"
             await response(scope, receive, send)
             return

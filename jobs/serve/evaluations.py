@@ -22,6 +22,7 @@ from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
 from jobs.serve.admission import Admission, Full
 from jobs.serve.answers import history_rows, shaped
+from jobs.serve.closing import Closing, Work
 from jobs.serve.config import ServeConfig
 from jobs.serve.context import EvaluationContext
 from jobs.serve.failures import TOOK_TOO_LONG, Failed
@@ -62,61 +63,30 @@ class Wanted:
         return digest([self.kind, self.model, self.prompt, asked, *how])
 
 
-@dataclass(slots=True, eq=False)
-class _UnderWay:
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    has_begun: bool = False
-
-
 class Evaluations:
     """Runs what is asked for, within the limits of the configuration."""
 
-    def __init__(self, config: ServeConfig, ledger: Ledger, offers: Offers, clock: Clock) -> None:
+    def __init__(
+        self, config: ServeConfig, ledger: Ledger, offers: Offers, closing: Closing, clock: Clock
+    ) -> None:
         limits = config.limits
         self._config = config
         self._ledger = ledger
         self._offers = offers
+        self._closing = closing
         self._clock = clock
         self.admission = Admission(
             at_once=limits.evaluations, per_key=limits.evaluations_per_key, queue=limits.queue
         )
         self.tests = 0
         self._scopes: set[str] = set()
-        self._under_way: set[_UnderWay] = set()
-        self._idle = anyio.Event()
-        self._is_draining = False
-
-    async def drain(self, grace_s: float) -> None:
-        """Take on nothing more, send away who waits in line, and give what runs its grace."""
-        self._is_draining = True
-        for each in self._under_way:
-            if not each.has_begun:
-                each.scope.cancel()
-        if self._under_way:
-            await self._clock.wait(self._idle, self._clock.now() + grace_s)
-
-    def stop(self) -> None:
-        """Break off what still runs; what it has paid for is kept."""
-        self._is_draining = True
-        for each in self._under_way:
-            each.scope.cancel()
 
     async def answer(self, key: Key, wanted: Wanted) -> bytes:
         """The body of the answer; raises Refused where there is none."""
-        if self._is_draining:
-            raise self._closing()
-        me = _UnderWay()
-        self._under_way.add(me)
-        try:
-            with me.scope:
-                return await self._answered(key, wanted, me)
-            raise self._closing()
-        finally:
-            self._under_way.discard(me)
-            if self._is_draining and not self._under_way:
-                self._idle.set()
+        with self._closing.working() as work:
+            return await self._answered(key, wanted, work)
 
-    async def _answered(self, key: Key, wanted: Wanted, me: _UnderWay) -> bytes:
+    async def _answered(self, key: Key, wanted: Wanted, work: Work) -> bytes:
         async with self._offered(wanted) as offered:
             kind = self._offers.kind(wanted.kind, offered, wanted.cases)
             parameters = {
@@ -132,7 +102,7 @@ class Evaluations:
                 self._reserved(key, tests, scope) as reservation,
                 self._place(key),
             ):
-                me.has_begun = True
+                work.has_begun = True
                 context = EvaluationContext(self._ledger, self._clock, scope, reservation)
                 answer = await self._evaluated(kind, parameters, context, wanted)
                 return await self._finished(key, wanted, answer, scope)
@@ -256,11 +226,4 @@ class Evaluations:
         model = _FINETUNED if offer is None else offer[0]
         logger.warning(
             "an evaluation failed", extra={"model": model, "cause": cause, "error": error}
-        )
-
-    def _closing(self) -> Refused:
-        return Refused(
-            503,
-            "this service is being stopped; ask again later: what was paid for is kept",
-            retry_after_s=self._config.limits.retry_after_s,
         )

@@ -19,6 +19,7 @@ from jobs.chat.target import Message, Reply, Role
 from jobs.enkrypt.schema import EndpointConfiguration
 from jobs.http import HttpClient, HttpLimits, parse_base_url, plain
 from jobs.serve.addresses import AllowList, NotListed, port_of
+from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
 from jobs.serve.guarded import known_key
 from jobs.serve.ledger import Key
@@ -129,7 +130,7 @@ class _Asked:
 class _Asking:
     """Asks models, so many at once, and at most some of them for one key."""
 
-    def __init__(self, config: ServeConfig, clock: Clock) -> None:
+    def __init__(self, config: ServeConfig, closing: Closing, clock: Clock) -> None:
         endpoints = [
             offer.endpoint.base_url
             for offer in config.models.values()
@@ -139,6 +140,7 @@ class _Asking:
             endpoints.append(config.openai.base_url)
         self._allowed = AllowList(config.model_health.allow, endpoints)
         self._timeout_s = config.model_health.timeout_s
+        self._closing = closing
         self._clock = clock
         self._under_way: Counter[str] = Counter()
 
@@ -175,18 +177,20 @@ class _Asking:
                 "as many models are being asked as may be at once",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        under_way[key] += 1
-        try:
-            yield
-        finally:
-            under_way[key] -= 1
+        with self._closing.working() as work:
+            work.has_begun = True
+            under_way[key] += 1
+            try:
+                yield
+            finally:
+                under_way[key] -= 1
 
 
-def model_health_router(config: ServeConfig, clock: Clock) -> APIRouter:
+def model_health_router(config: ServeConfig, closing: Closing, clock: Clock) -> APIRouter:
     """The router of both calls; raises ValueError for an entry of `model_health.allow` that is none."""
     router = APIRouter()
-    asking = _Asking(config, clock)
-    refusals = documented(401, 422, 429)
+    asking = _Asking(config, closing, clock)
+    refusals = documented(401, 422, 429, 503)
 
     @router.post("/redteam/v3/model-health", responses=refusals)
     async def model_health_v3(body: ModelHealthRequest, key: _Caller) -> ModelHealthResponse:

@@ -12,6 +12,7 @@ import uvicorn
 
 from engine.job import Clock, UsageError
 from jobs.serve.app import create_app
+from jobs.serve.closing import Closing
 from jobs.serve.config import Listen, ServeConfig
 from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
@@ -23,10 +24,10 @@ _CLOSING_S = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A service that listens: its base URL, and what it evaluates."""
+    """A service that listens: its base URL, and what ends it."""
 
     url: str
-    evaluations: Evaluations
+    closing: Closing
 
 
 @asynccontextmanager
@@ -39,8 +40,9 @@ async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[Started]:
     ledger = Ledger(Path(config.ledger), clock, history_days=config.history_days)
     with _listening(config.listen) as listener:
         async with ledger, offers:
-            evaluations = Evaluations(config, ledger, offers, clock)
-            app = create_app(config, ledger, offers, evaluations, clock)
+            closing = Closing(clock, retry_after_s=config.limits.retry_after_s)
+            evaluations = Evaluations(config, ledger, offers, closing, clock)
+            app = create_app(config, ledger, offers, evaluations, closing, clock)
             server = _Server(
                 uvicorn.Config(
                     app,
@@ -57,9 +59,9 @@ async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[Started]:
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, [listener], name="server")
                 try:
-                    yield Started(url=_url(listener), evaluations=evaluations)
+                    yield Started(url=_url(listener), closing=closing)
                 finally:
-                    evaluations.stop()
+                    closing.stop()
                     server.should_exit = True
 
 
@@ -74,7 +76,7 @@ async def serve(config: ServeConfig, clock: Clock, ready: Callable[[str], None])
             await anext(signals)
             async with anyio.create_task_group() as group:
                 group.start_soon(_cut_short, signals, group.cancel_scope, name="second signal")
-                await started.evaluations.drain(config.limits.grace_s)
+                await started.closing.drain(config.limits.grace_s)
                 group.cancel_scope.cancel()
 
 

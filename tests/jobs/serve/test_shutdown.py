@@ -1,0 +1,113 @@
+"""SIGTERM and Ctrl-C: who waits is sent away, what runs has its grace, a second signal ends it."""
+
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+from anyio.from_thread import start_blocking_portal
+
+from jobs.serve.config import read_config
+from tests.jobs.chat.server import chat_server
+from tests.jobs.serve.process import WAIT_S, Held, asking, started
+from tests.jobs.serve.running import by_rule, evaluation, make_key, write_config
+from tests.jobs.serve.test_long_evaluations import SINGLE, gauge, one_at_a_time, until
+
+
+def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_grace(
+    tmp_path: Path,
+) -> None:
+    held = Held(after=1)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+    ):
+        limits = {"evaluations": 1, "queue": 5, "retry_after_s": 7, "grace_s": WAIT_S}
+        file = write_config(tmp_path, models.base_url, {"limits": limits})
+        key = make_key(read_config(file), "tester", allotment=9)
+        with started(file) as running:
+            url = running.base_url
+            with asking(url, key, SINGLE, evaluation()) as first:
+                assert held.reached.wait(WAIT_S)
+                with (
+                    asking(url, key, SINGLE, evaluation()) as second,
+                    asking(url, key, SINGLE, evaluation()) as third,
+                ):
+                    until(lambda: gauge(url, "evaluations_waiting") == 2)
+                    running.process.send_signal(signal.SIGTERM)
+                # They have their answers while the first is still being kept.
+                sent_away = [*second, *third]
+                assert first == []
+                held.let_go.set()
+            code, log = running.end()
+
+    assert [answer.status_code for answer in sent_away] == [503, 503]
+    assert [answer.headers["retry-after"] for answer in sent_away] == ["7", "7"]
+    assert sent_away[0].json()["detail"]["error"] == "service_unavailable"
+    assert [answer.status_code for answer in first] == [200]
+    assert code == 0
+    answered = [line["status"] for line in log if line.get("path") == SINGLE]
+    assert answered == [503, 503, 200]
+
+
+def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path: Path) -> None:
+    held = Held(after=2)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+    ):
+        changes = {"models": one_at_a_time(models.base_url), "limits": {"grace_s": 3600}}
+        file = write_config(tmp_path, models.base_url, changes)
+        # Just enough: what the first one held must be there again.
+        key = make_key(read_config(file), "tester", allotment=3)
+        with started(file) as first, asking(first.base_url, key, SINGLE, evaluation()) as cut:
+            assert held.reached.wait(WAIT_S)
+            first.process.send_signal(signal.SIGTERM)
+            until(lambda: refuses(first.base_url, key))
+            first.process.send_signal(signal.SIGINT)
+            code, log = first.end()
+        held.let_go.set()
+        with started(file) as second, asking(second.base_url, key, SINGLE, evaluation()) as again:
+            until(lambda: bool(again))
+            quota = httpx.get(f"{second.base_url}/monthly_quota", headers={"cbl-api-key": key})
+
+    assert code == 0
+    assert [answer.status_code for answer in cut] == [503]
+    assert "retry-after" in cut[0].headers
+    assert [answer.status_code for answer in again] == [200]
+    # The first question was answered and paid for; the second, which was cut, is asked again.
+    assert held.count == 2 + 2
+    assert quota.json()["generated_tests"] == 3
+    assert not [line for line in log if line["level"] == "error"]
+
+
+def refuses(base_url: str, key: str) -> bool:
+    """Whether nothing new is begun any more; before that, the key has no more tests left."""
+    answer = httpx.post(f"{base_url}{SINGLE}", json=evaluation(), headers={"cbl-api-key": key})
+    assert answer.status_code in (403, 503)
+    return answer.status_code == 503
+
+
+def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(tmp_path: Path) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(by_rule)) as models,
+    ):
+        file = write_config(tmp_path, models.base_url, {"limits": {"grace_s": 3600}})
+        with started(file) as running:
+            url = httpx.URL(running.base_url)
+            address = (url.host, url.port or 0)
+            with (
+                socket.create_connection(address, timeout=WAIT_S) as silent,
+                socket.create_connection(address, timeout=WAIT_S) as half,
+                httpx.Client(base_url=running.base_url, trust_env=False) as idle,
+            ):
+                half.sendall(b"POST /ping HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
+                assert idle.get("/ping").status_code == 200
+                running.process.send_signal(signal.SIGTERM)
+                code, log = running.end()
+                assert silent.recv(1) == b""
+                assert half.recv(12) == b"HTTP/1.1 503"
+
+    assert code == 0
+    assert not [line for line in log if line["level"] == "error"]
