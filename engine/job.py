@@ -162,8 +162,12 @@ class JobKind(ABC):
         return None
 
     def requests(self, labels: Mapping[str, Any]) -> int:
-        """How many requests one job sends, for `plan`."""
+        """The most requests that one job sends, further tries aside, for `plan`."""
         return 1
+
+    def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+        """These requests by whom they go to, where a job asks several, such as a model and a judge."""
+        return {}
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """What to know before a sweep over these labels, by axis, is run; none of it a mistake."""

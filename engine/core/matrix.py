@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from engine.core.axes import Scalar
@@ -25,6 +26,8 @@ class JobRules(Protocol):
     def expected_tests(self, labels: Mapping[str, Any]) -> int | None: ...
 
     def requests(self, labels: Mapping[str, Any]) -> int: ...
+
+    def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]: ...
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool: ...
 
@@ -52,7 +55,8 @@ class JobSpec:
 class JobCount(NamedTuple):
     """Jobs that differ in nothing but their repeat, for planning.
 
-    `expected_tests` is of each; it is `learnt` if earlier answers told, and not the kind.
+    `expected_tests` and `calls` are of each; the tests are `learnt` if earlier answers told, and not
+    the kind.
     """
 
     lane: str
@@ -61,6 +65,7 @@ class JobCount(NamedTuple):
     requests: int
     expected_tests: int | None
     learnt: bool = False
+    calls: Mapping[str, int] = MappingProxyType({})
 
 
 class _Job(NamedTuple):
@@ -164,6 +169,7 @@ class Matrix:
                     repeats * rules.requests(labels),
                     expected if learnt is None else learnt,
                     learnt is not None,
+                    rules.calls(labels),
                 )
 
     def _combinations(self, *, with_keys: bool) -> Iterator[Combination]:

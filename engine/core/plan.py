@@ -19,10 +19,12 @@ def make_plan(
     none does. `binding` names the limit that takes longest, or that ends the run before its time.
     """
     lanes: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
     cells = requests = tests = 0
     tests_known, tests_learnt = True, False
-    for lane, jobs, of_cells, of_requests, expected, learnt in counts:
+    for lane, jobs, of_cells, of_requests, expected, learnt, of_calls in counts:
         lanes[lane] += jobs
+        calls.update({whom: count * jobs for whom, count in of_calls.items()})
         cells += of_cells
         requests += of_requests
         if expected is None:
@@ -39,6 +41,7 @@ def make_plan(
         jobs=jobs,
         jobs_unfolded=cells,
         requests=requests,
+        calls=dict(calls),
         expected_tests=expected_tests,
         tests_learnt=tests_known and tests_learnt,
         hours=hours,

@@ -147,6 +147,7 @@ class Plan:
     jobs_unfolded: int
     """Jobs without folding: `jobs_unfolded - jobs` requests are saved."""
     requests: int
+    """The most, further tries aside."""
     expected_tests: int | None
     """Quota that the sweep needs; None while the service alone knows its cost."""
     hours: float | None
@@ -156,5 +157,7 @@ class Plan:
     """Jobs per lane."""
     unknown: tuple[str, ...] = ()
     """What could not be known without the network, such as `groups: all`."""
+    calls: Mapping[str, int] = field(default_factory=dict)
+    """The requests by whom they go to, where a job asks several."""
     tests_learnt: bool = False
     """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""

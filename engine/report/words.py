@@ -36,7 +36,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"sweep      {plain(plan.sweep)}",
         f"cells      {plan.cells:,}",
         f"jobs       {plan.jobs:,}" + (f" (folding saves {saved:,})" if saved else ""),
-        f"requests   {plan.requests:,}",
+        f"requests   {_requests(plan)}",
         f"quota      {_expected(plan)}",
         f"time       {_hours(plan.hours)}" + (f", bound by {plan.binding}" if plan.binding else ""),
     ]
@@ -47,6 +47,13 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"{'':<10} and {len(lanes) - _MOST_LANES:,} lanes more")
     lines += [f"not known  {plain(what)}" for what in plan.unknown]
     return lines
+
+
+def _requests(plan: Plan) -> str:
+    if not plan.calls:
+        return f"{plan.requests:,}"
+    to = ", ".join(f"{count:,} to the {plain(whom)}" for whom, count in plan.calls.items())
+    return f"at most {plan.requests:,}: {to}"
 
 
 def status_lines(status: Status) -> list[str]:

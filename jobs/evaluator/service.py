@@ -14,12 +14,13 @@ from jobs.chat.target import Target
 from jobs.evaluator import mutators
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.evaluation import Bench
 from jobs.evaluator.families import family, kinship
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.evaluator.kinds import Bench, kinds_of
+from jobs.evaluator.kinds import kinds_of
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 from jobs.evaluator.translation import Translator
 
@@ -96,7 +97,8 @@ class LocalEvaluator(Service):
             translator=self._translator,
             provenance={**self._provenance, "target": target.identity},
         )
-        only = target.name if isinstance(target, LocalModel) else None
+        # Without a kind the settings are wrong, and nobody knows which target they meant.
+        only = target.name if isinstance(target, LocalModel) and self.settings.kind else None
         return [kind(bench) for kind in kinds_of(only)]
 
     def _cases_of(self, group: str) -> Sequence[Case]:

@@ -95,6 +95,15 @@ class AttackerSettings(_ChatModel):
         return Generation(temperature=self.temperature, max_tokens=self.max_tokens)
 
 
+def read_by(judge: object, attacker: AttackerSettings | None) -> None:
+    """Raises ValueError for translations under a judge that cannot read them."""
+    if attacker is not None and attacker.translations and judge == "rules":
+        raise ValueError(
+            "attacker.translations needs a judge that reads other languages: the rules judge reads"
+            " English only (judge: {kind: rubric, ...})"
+        )
+
+
 class LocalSettings(ServiceSettings):
     """All optional. Without endpoint and model_path the target is the built-in model.
 
@@ -123,12 +132,7 @@ class LocalSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _translations_are_read(self) -> Self:
-        translated = self.attacker is not None and self.attacker.translations
-        if translated and self.judge == "rules":
-            raise ValueError(
-                "attacker.translations needs a judge that reads other languages: the rules judge reads"
-                " English only (judge: {kind: rubric, ...})"
-            )
+        read_by(self.judge, self.attacker)
         return self
 
     @property

@@ -29,6 +29,7 @@ from jobs.evaluator.settings import (
     LocalSettings,
     MaxTokens,
     RubricJudgeSettings,
+    read_by,
 )
 from jobs.serve.addresses import read_entry
 
@@ -174,6 +175,11 @@ class ServeConfig(_Part):
                     f"models.{name}: an id with * stands for all models of an endpoint: it has an"
                     " endpoint, and no model"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _translations_are_read(self) -> Self:
+        read_by(self.judge, self.attacker)
         return self
 
     def offered(self, name: str) -> tuple[str, Offer] | None:

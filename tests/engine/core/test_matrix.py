@@ -21,6 +21,9 @@ class Rules:
     def expected_tests(self, labels: Mapping[str, Any]) -> int | None:
         return 7
 
+    def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+        return {}
+
     def requests(self, labels: Mapping[str, Any]) -> int:
         return 2
 

@@ -36,6 +36,16 @@ def test_a_plan_adds_up() -> None:
     )
 
 
+def test_the_calls_of_a_job_are_those_of_each_of_its_repeats() -> None:
+    talks = JobCount("a", 3, 3, 12, 1, calls={"target": 3, "judge": 1})
+    asks = JobCount("a", 1, 1, 2, 1, calls={"target": 2})
+
+    found = plan(talks, asks)
+
+    assert found.calls == {"target": 11, "judge": 3}
+    assert found.requests == 14
+
+
 def test_one_job_of_unknown_cost_makes_the_whole_unknown() -> None:
     found = plan(count("a", 2), count("b", 1, tests=None))
 

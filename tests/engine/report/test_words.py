@@ -58,6 +58,24 @@ def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
     ]
 
 
+def test_a_plan_says_to_whom_the_requests_go_where_they_go_to_several() -> None:
+    plan = Plan(
+        sweep="judged",
+        cells=1,
+        jobs=1,
+        jobs_unfolded=1,
+        requests=2400,
+        calls={"target": 1000, "judge": 1400},
+        expected_tests=7,
+        hours=None,
+        binding="",
+    )
+
+    assert (
+        plan_lines(plan)[3] == "requests   at most 2,400: 1,000 to the target, 1,400 to the judge"
+    )
+
+
 def test_a_plan_of_a_thousand_lanes_stays_readable() -> None:
     plan = Plan(
         sweep="wide",

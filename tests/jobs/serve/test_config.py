@@ -114,3 +114,10 @@ def test_an_exact_id_comes_before_a_pattern_and_a_long_one_before_a_short(tmp_pa
 
     assert [found(name) for name in ("acme/a", "acme/b", "other")] == ["acme/a", "acme/*", "*"]
     assert read_config(written(tmp_path)).offered("other") is None
+
+
+def test_translations_that_no_judge_reads_are_refused_with_the_file(tmp_path: Path) -> None:
+    attacker = {**MODELS["acme/a"], "model": "acme/attacker-1", "translations": ["es"]}
+
+    with pytest.raises(ConfigError, match="the rules judge reads English only"):
+        read_config(written(tmp_path, attacker=attacker))

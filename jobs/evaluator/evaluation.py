@@ -1,0 +1,145 @@
+"""What the evaluations of one service have in common: what they share, and what is known before a run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from engine.job import (
+    GroupAxis,
+    Job,
+    JobContext,
+    JobKind,
+    NumberAxis,
+    PromptAxis,
+    TextAxis,
+    UsageError,
+)
+from jobs.chat.target import Message, Question, Reply, Role
+from jobs.evaluator.asking import Asker
+from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.families import kinship
+from jobs.evaluator.groups import Case
+from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.seeds import Purpose, derive
+from jobs.evaluator.settings import LocalSettings
+from jobs.evaluator.translation import Translator
+
+_FOUR_HOURS_S = 4 * 3600.0
+_UNTRANSLATED = (
+    "service.attacker.translations: nothing is translated, only the variations of a single_turn"
+    " evaluation are (maximum_iteration_layers: 1 or 2)"
+)
+
+MODELS = TextAxis(name="models", field="model")
+PROMPTS = PromptAxis(name="prompts", field="prompt")
+GROUPS = GroupAxis(name="groups", field="group")
+THRESHOLDS = NumberAxis(name="thresholds", field="threshold", minimum=0.0, maximum=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What all evaluations of one service share.
+
+    `cases_of` gives the cases of a group, `judge_model` is the model that judges, if one does;
+    `provenance` goes into every answer. There is a `translator` only where there is an `attacker`.
+    """
+
+    settings: LocalSettings
+    cases_of: Callable[[str], Sequence[Case]]
+    judge: Judge
+    judge_model: str | None
+    asker: Asker
+    attacker: Attacker | None
+    translator: Translator | None
+    provenance: Mapping[str, Any]
+
+
+class Evaluation(JobKind):
+    target: ClassVar[str] = "system_prompt"
+    folded_field: ClassVar[str | None] = "threshold"
+    uses_quota: ClassVar[bool] = True
+    # Hundreds of questions on two cores; each has a deadline of its own.
+    deadline_s: ClassVar[float] = _FOUR_HOURS_S
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+
+    def size(self, labels: Mapping[str, Any]) -> int:
+        """How many cases the group has; raises UsageError for a group that does not exist."""
+        return len(self.bench.cases_of(labels["group"]))
+
+    def requests(self, labels: Mapping[str, Any]) -> int:
+        return sum(self.calls(labels).values())
+
+    def by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
+        """The calls of the models that there are."""
+        calls = {"target": target}
+        if self.bench.judge.calls_a_model:
+            calls["judge"] = judge
+        if self.bench.attacker is not None:
+            calls["attacker"] = attacker
+        return calls
+
+    def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
+        """Where the judge is of a target's family, or cannot read a group."""
+        found = (self.warning(str(model)) for model in labels["models"])
+        return [
+            *(warning for warning in found if warning is not None),
+            *(warning for group in labels["groups"] for warning in self._unread(group)),
+            *([] if self.bench.translator is None or self.translates(labels) else [_UNTRANSLATED]),
+        ]
+
+    def translates(self, labels: Mapping[str, Sequence[Any]]) -> bool:
+        """Whether any job over these labels may have a message translated."""
+        return False
+
+    def _unread(self, group: str) -> Sequence[str]:
+        judge = self.bench.judge
+        if judge.calls_a_model:
+            return ()
+        try:
+            cases = self.bench.cases_of(group)
+        except UsageError:
+            # Such as one that stands for all groups, or is wrong: told where it is read.
+            return ()
+        others = [case.locale for case in cases if not case.is_english]
+        if not others:
+            return ()
+        unread = f"{len(others)} of {len(cases)} cases of {group}"
+        locales = ", ".join(sorted(set(others)))
+        told = f"its scores of {unread} ({locales}) mean nothing"
+        return (f"the {judge.name} judge reads English only: {told}",)
+
+    def warning(self, model: str) -> str | None:
+        """That the judge is of this target's family, if it is."""
+        judge = self.bench.judge_model
+        return None if judge is None else kinship(judge, model)
+
+    async def ask(
+        self,
+        job: Job,
+        context: JobContext,
+        case: Case,
+        path: tuple[int, ...],
+        messages: Sequence[Message],
+    ) -> Reply:
+        """The target's reply to `messages` under the job's prompt."""
+        prompt = job.parameters["prompt"]
+        # A fine-tuned model may be asked as it is, without any.
+        system = () if prompt is None else (Message(Role.SYSTEM, prompt),)
+        question = Question(
+            model=job.parameters["model"],
+            messages=(*system, *messages),
+            seed=self.seed(job, case, path, Purpose.TARGET),
+        )
+        return await self.bench.asker.ask(question, context)
+
+    def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
+        """A seed for one question of the job."""
+        return derive(
+            self.bench.settings.seed,
+            case=case.id,
+            path=path,
+            purpose=purpose,
+            repeat=job.repeat,
+        )

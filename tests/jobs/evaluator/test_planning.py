@@ -1,0 +1,116 @@
+"""What a sweep over one's own models is told before anything is sent: its calls, and what to mind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.app import app
+from tests.jobs.evaluator.models import write_group_of_one
+
+ENDPOINT = {"base_url": "http://127.0.0.1:9/v1"}
+JUDGE = {"kind": "rubric", "endpoint": ENDPOINT, "model": "acme/judge-1"}
+ATTACKER = {"endpoint": ENDPOINT, "model": "acme/attacker-1"}
+TRANSLATING = {**ATTACKER, "translations": ["es"]}
+LAYERS = {"variations": [3], "maximum_iteration_layers": [2]}
+
+
+def planned(folder: Path, service: dict[str, Any], *arguments: str, **matrix: Any) -> Any:
+    """The outcome of `plan` for one cell over two cases or one, in `two` and `one`."""
+    for name, count in (("one", 1), ("two", 2)):
+        write_group_of_one(folder, "I hurt so much today.")
+        group = json.loads((folder / "one.yaml").read_text("utf-8"))
+        cases = [{**group["cases"][0], "id": f"{name}-{n:02}"} for n in range(count)]
+        written = json.dumps({**group, "name": name, "cases": cases})
+        (folder / f"{name}.yaml").write_text(written, encoding="utf-8")
+    return plan(folder, service, *arguments, **matrix)
+
+
+def plan(folder: Path, service: dict[str, Any], *arguments: str, **matrix: Any) -> Any:
+    document = {
+        "name": "planned",
+        "service": {"kind": "local", "endpoint": ENDPOINT, "cases": str(folder), **service},
+        "evaluation": "multi_turn" if "max_turns" in matrix else "single_turn",
+        "matrix": {
+            "models": ["any"],
+            "prompts": [{"name": "bare", "text": "Be kind."}],
+            "groups": ["one"],
+            "thresholds": [0.5],
+            **matrix,
+        },
+    }
+    file = folder / "planned.json"
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return CliRunner().invoke(app, ["plan", str(file), *arguments])
+
+
+@pytest.mark.parametrize(
+    ("service", "matrix", "calls"),
+    [
+        ({}, {}, {"target": 2}),
+        ({"judge": JUDGE}, {}, {"target": 2, "judge": 2}),
+        ({"attacker": ATTACKER}, LAYERS, {"target": 26, "attacker": 8}),
+        (
+            {"judge": JUDGE, "attacker": TRANSLATING},
+            LAYERS,
+            {"target": 26, "judge": 26, "attacker": 8 * 3},
+        ),
+        (
+            {"judge": JUDGE, "attacker": ATTACKER},
+            {"max_turns": [8]},
+            {"target": 2 * 4, "judge": 2 * 5, "attacker": 2 * 3},
+        ),
+    ],
+)
+def test_the_calls_of_target_judge_and_attacker_are_planned(
+    tmp_path: Path, service: dict[str, Any], matrix: dict[str, Any], calls: dict[str, int]
+) -> None:
+    outcome = planned(tmp_path, service, "--json", groups=["two"], **matrix)
+
+    found = json.loads(outcome.stdout)
+    assert found["calls"] == calls
+    assert found["requests"] == sum(calls.values())
+
+
+def test_the_calls_of_all_cells_and_repeats_are_added_up(tmp_path: Path) -> None:
+    outcome = planned(tmp_path, {"judge": JUDGE}, groups=["one", "two"], repeats=2)
+
+    assert "requests   at most 12: 6 to the target, 6 to the judge" in outcome.stdout
+
+
+@pytest.mark.parametrize(
+    ("matrix", "warned"),
+    [
+        ({}, 1),
+        ({"maximum_iteration_layers": [0, 1]}, 0),
+        ({"max_turns": [4]}, 1),
+    ],
+)
+def test_translations_that_nothing_asks_for_are_told(
+    tmp_path: Path, matrix: dict[str, Any], warned: int
+) -> None:
+    outcome = planned(tmp_path, {"judge": JUDGE, "attacker": TRANSLATING}, **matrix)
+
+    assert outcome.exit_code == 0
+    assert outcome.stderr.count("nothing is translated") == warned
+
+
+@pytest.mark.parametrize(("service", "warned"), [({}, True), ({"judge": JUDGE}, False)])
+def test_the_rules_judge_is_no_judge_of_other_languages(
+    tmp_path: Path, service: dict[str, Any], warned: bool
+) -> None:
+    write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-MX")
+
+    outcome = plan(tmp_path, service)
+
+    told = "the rules judge reads English only: its scores of 1 of 1 cases of one (es-MX)"
+    assert (told in outcome.stderr) is warned
+
+
+def test_a_wrong_setting_is_not_followed_by_a_mistake_that_is_none(tmp_path: Path) -> None:
+    outcome = planned(tmp_path, {"judge": "rules", "attacker": TRANSLATING})
+
+    assert "the rules judge reads English only" in str(outcome.exception)
+    assert "is not allowed" not in str(outcome.exception)
