@@ -32,8 +32,11 @@ PACE = 0.9
 """The least distance of two slots, as a share of the even distance."""
 RESOLUTION_S = 0.25
 """Starts within the same tick of this length share one entry, so that the log stays small."""
-CLOCK_TOLERANCE_S = 5.0
-"""How far in the future a slot can be without the clock having been set back."""
+CLOCK_TOLERANCE_S = 30.0
+"""How far in the future a slot can be without the clock having been set back.
+
+Slots are taken so far ahead only where commits are that slow.
+"""
 
 # Room for what rounding does to times and for a millisecond in the encoded log.
 _MARGIN_S = 0.005

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.model import Job
-from engine.core.rates import GUARD_S
+from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import StopReason
 from engine.limits import Block, Lane, Lanes, next_month, opens_at
@@ -42,7 +42,7 @@ logger = logging.getLogger(__name__)
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
 
-_LEAD_MAX_S = 4.0
+_LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
 """How slow a commit may be before slots that were taken in it are too late to be used."""
 
 
@@ -149,7 +149,14 @@ class Scheduler:
     def _adapt_lead(self, early_s: float) -> None:
         """Take slots as far ahead as it takes to commit them: a slow disk must not make all of them late."""
         late_s = -early_s if early_s < 0 else -early_s / 10
-        self._lead_s = min(max(0.0, self._lead_s + late_s), _LEAD_MAX_S)
+        lead_s = max(0.0, self._lead_s + late_s)
+        if lead_s > _LEAD_MAX_S > self._lead_s:
+            logger.warning(
+                "the store takes more than %.0f s to commit, and requests within a rate come too"
+                " late for their turn; put the store on a faster disk",
+                _LEAD_MAX_S,
+            )
+        self._lead_s = min(lead_s, _LEAD_MAX_S)
 
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
         """What to claim, decided when the transaction runs: `settled` commits with it."""
@@ -163,7 +170,8 @@ class Scheduler:
             service=self._run.costs_of,
             now=now,
             lead_s=self._lead_s,
-            horizon_s=_HORIZON_S,
+            # Whose commits are slow claims seldom: all that starts until the next one, in one go.
+            horizon_s=max(_HORIZON_S, self._lead_s),
             lanes=tuple(
                 LaneClaim(
                     lane=name,

@@ -5,11 +5,12 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import from_thread
 
 from engine import Sweep
 from engine.job import Answer, Job, JobContext
 from engine.store.writer import Writer
-from engine.testing import ScriptedKind, ScriptedService, scripted_service
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -167,6 +168,33 @@ async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_r
     assert status.jobs["succeeded"] == 150
     assert most_in_a_minute(starts(service)) <= 30
     assert starts(service)[-1] - NOW <= 150 / 30 * 60 * 1.1
+
+
+async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What goes on beside a commit goes on: the clock moves while the writer's thread waits.
+    clock = FakeClock(NOW, quiet_s=0.01)
+    transact = Writer._transact
+
+    def slowly(writer: Writer, transaction: Any) -> None:
+        transact(writer, transaction)
+        from_thread.run(clock.sleep, 10.0)
+
+    monkeypatch.setattr(Writer, "_transact", slowly)
+    service = scripted_service(good)
+    of = sweep(service, repeats=40, limits={"rate_per_min": 30})
+
+    async with (
+        clock.jumping(),
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+    ):
+        with anyio.fail_after(60):
+            _, status = await finished(engine, of)
+
+    assert status.jobs["succeeded"] == 40
+    assert len(starts(service)) == 40
+    assert most_in_a_minute(starts(service)) <= 30
 
 
 async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
