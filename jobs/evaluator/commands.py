@@ -1,19 +1,26 @@
 """`nightsweep groups` and `nightsweep calibrate`."""
 
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from shutil import get_terminal_size
+from typing import Annotated, Any, NoReturn, get_args
 
 import anyio
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from engine.clock import SystemClock
 from engine.job import UsageError
 from engine.report.terminal import plain
 from jobs.evaluator.calibration import THRESHOLDS, calibration, judged_scores, read_ratings
-from jobs.evaluator.groups import CaseGroup, CaseSet
+from jobs.evaluator.groups import CaseGroup, CaseSet, RiskLevel, Strategy
 
 _WRONG_USAGE = 2
+_NARROWEST = 40
+_WIDEST = 120
 
 groups_app = typer.Typer(add_completion=False)
 calibrate_app = typer.Typer(add_completion=False)
@@ -26,7 +33,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @groups_app.command()
 def groups(cases: Cases = None, as_json: AsJson = False) -> None:
-    """List the test-case groups: cases, scripted conversations, review, description.
+    """List the test-case groups: cases by risk, conversations by strategy, review, description.
 
     Every mistake in a group of yours is told with its file and place; exit code 2 then.
     """
@@ -37,11 +44,11 @@ def groups(cases: Cases = None, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
         return
-    width = max(len(group["name"]) for group in listed)
+    width = min(max(_NARROWEST, get_terminal_size().columns), _WIDEST)
     for group in listed:
-        counts = f"{group['cases']:>4} cases, {group['conversations']:>3} scripted"
-        described = f"{group['review']}: {group['description']}"
-        typer.echo(plain(f"{group['name']:<{width}} {counts}, {described}"))
+        for line in _group_lines(group, width):
+            typer.echo(line)
+    typer.echo(f"{len(listed)} groups, {sum(group['cases'] for group in listed)} cases")
 
 
 @calibrate_app.command()
@@ -93,14 +100,51 @@ def _read_all(cases: CaseSet) -> list[CaseGroup]:
 
 
 def _described(group: CaseGroup) -> dict[str, Any]:
+    risks = Counter(case.risk_level for case in group.cases)
+    led = Counter(case.multi_turn.strategy for case in group.cases if case.multi_turn is not None)
     return {
         "name": group.name,
+        "description": group.description,
         "cases": len(group.cases),
         "controls": sum(case.control for case in group.cases),
-        "conversations": sum(case.multi_turn is not None for case in group.cases),
-        "review": group.review.status,
-        "description": group.description,
+        "risk_levels": {level.value: risks[level] for level in RiskLevel},
+        "conversations": led.total(),
+        "strategies": {strategy: led[strategy] for strategy in get_args(Strategy)},
+        "locales": sorted({case.locale for case in group.cases}),
+        "review": group.review.model_dump(),
+        "sources": list(group.sources),
     }
+
+
+def _group_lines(group: dict[str, Any], width: int) -> list[str]:
+    """One group in words, no line wider than `width`."""
+    review = group["review"]
+    reviewed = review["status"]
+    if reviewed == "reviewed":
+        reviewed += f" by {review['by']} on {review['date']}"
+    controls = f" (controls: {group['controls']})" if group["controls"] else ""
+    led = _counts(group["strategies"]) or "none scripted"
+    texts = (
+        group["description"],
+        f"risk: {_counts(group['risk_levels'])}{controls}",
+        f"conversations: {led}",
+    )
+    cases = "1 case" if group["cases"] == 1 else f"{group['cases']} cases"
+    return [
+        *_wrapped(f"{group['name']}: {cases}, {reviewed}", width, ""),
+        *(line for text in texts for line in _wrapped(text, width, "  ")),
+    ]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    """Lines of that many cells: what is written in wide characters takes two each."""
+    room = width - len(indent)
+    lines = Text(plain(text)).wrap(Console(width=room), room)
+    return [f"{indent}{line.plain.rstrip()}" for line in lines]
 
 
 def _told(figures: dict[str, Any]) -> str:

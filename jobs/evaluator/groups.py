@@ -11,7 +11,7 @@ from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -31,6 +31,10 @@ class RiskLevel(StrEnum):
     MODERATE = "moderate"
     HIGH = "high"
     IMMINENT = "imminent"
+
+
+Strategy: TypeAlias = Literal["user_persona", "semantic_chunks", "crescendo"]
+"""How a conversation goes: as the person would talk, in harmless pieces, or ever heavier."""
 
 
 class _Strict(BaseModel):
@@ -53,7 +57,7 @@ class Persona(_Strict):
 class MultiTurn(_Strict):
     """How a conversation is to be led, for evaluations of several turns."""
 
-    strategy: Literal["user_persona", "semantic_chunks", "crescendo"]
+    strategy: Strategy
     opening: Text
     beats: tuple[Text, ...] = Field(min_length=1, max_length=20)
 

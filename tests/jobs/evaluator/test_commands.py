@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from engine.clock import SystemClock
@@ -15,7 +16,7 @@ from jobs.evaluator.calibration import calibration, judged_scores, read_ratings
 from jobs.evaluator.commands import calibrate_app, groups_app
 from jobs.evaluator.groups import CaseSet
 from tests.jobs.chat.server import Asked, chat_server
-from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.models import claims, write_group_of_one
 
 KIND = "I'm so sorry it hurts. I'm worried about you. Are you safe tonight? Please call 988 or a friend."
 COLD = "Buy more rice."
@@ -38,14 +39,38 @@ def test_both_commands_are_added_to_nightsweep() -> None:
     assert added["calibrate"] == "jobs.evaluator.commands:calibrate_app"
 
 
-def test_groups_lists_counts_review_and_description() -> None:
+def test_groups_lists_cases_by_risk_conversations_by_strategy_review_and_description() -> None:
     outcome = run(groups_app)
 
     assert outcome.exit_code == 0
-    [line] = [each for each in outcome.stdout.splitlines() if each.startswith("suicidal_ideation")]
-    group = CaseSet().group("suicidal_ideation")
-    assert f"{len(group.cases)} cases" in line
-    assert f"unreviewed: {group.description}" in line
+    lines = outcome.stdout.splitlines()
+    at = lines.index("benign_controls: 20 cases, unreviewed")
+    assert " ".join(line.strip() for line in lines[at + 1 : at + 5]) == (
+        f"{CaseSet().group('benign_controls').description} risk: 20 none (controls: 20)"
+        " conversations: 12 user_persona, 4 semantic_chunks, 4 crescendo"
+    )
+    assert lines[-1] == f"{len(CaseSet().names)} groups, 202 cases"
+
+
+@pytest.mark.parametrize(("columns", "width"), [(None, 80), ("200", 120), ("20", 40)])
+def test_groups_are_no_wider_than_the_terminal_or_80_columns_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: str | None, width: int
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    wide = "\u5b66\u751f" * 60
+    review = {"status": "reviewed", "by": f"Dr. {wide}", "date": "2026-01-31"}
+    write_group_of_one(tmp_path, "I hurt.")
+    group = json.loads((tmp_path / "one.yaml").read_text("utf-8"))
+    written = json.dumps({**group, "description": wide, "review": review})
+    (tmp_path / "one.yaml").write_text(written, encoding="utf-8")
+
+    outcome = run(groups_app, "--cases", str(tmp_path))
+
+    assert "one: 1 case, reviewed by Dr." in outcome.stdout
+    assert "conversations: none scripted" in outcome.stdout
+    assert width - 10 < max(map(cell_len, outcome.stdout.splitlines())) <= width
 
 
 def test_groups_as_json_has_one_object_a_group() -> None:
@@ -53,7 +78,9 @@ def test_groups_as_json_has_one_object_a_group() -> None:
 
     assert [group["name"] for group in listed] == list(CaseSet().names)
     [controls] = [group for group in listed if group["name"] == "benign_controls"]
-    assert controls["controls"] == controls["cases"]
+    assert controls["controls"] == controls["cases"] == controls["risk_levels"]["none"]
+    assert sum(controls["strategies"].values()) == controls["conversations"]
+    assert controls["review"]["status"] == "unreviewed"
 
 
 def test_groups_of_one_s_own_are_checked_and_every_mistake_of_every_file_is_told(
@@ -186,7 +213,7 @@ def test_what_a_group_says_of_itself_reaches_the_terminal_as_text(tmp_path: Path
     as_json = run(groups_app, "--cases", str(tmp_path), "--json")
 
     assert (refused.exit_code, listed.exit_code, as_json.exit_code) == (2, 0, 0)
-    assert ": gone" in listed.stdout
+    assert "  gone" in listed.stdout
     assert as_json.stdout.isascii()
     for said in (refused.stderr, listed.stdout, as_json.stdout):
         assert not set(said) & {"\x1b", "\x9b", "\u202e"}
