@@ -16,7 +16,7 @@ from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S
 _MOST_AT_ONCE = 64
 _POLL_S = 2.0
 """How long to wait at most before asking again for tokens: other processes' answers make room, too."""
-_LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
+_LEAD_MAX_S = (CLOCK_TOLERANCE_S - 1.0) / 2
 """How far ahead a start is taken at most."""
 
 

@@ -12,8 +12,7 @@ from typing import Any, TypeAlias
 from engine.core import rates, tokens
 from engine.core.rates import CLOCK_TOLERANCE_S
 
-HORIZON_S = 0.2
-"""How far apart the first and the last start may be that are granted at once."""
+_HORIZON_S = 0.2
 PLACE_S = 10.0
 """How long a place in the line is kept for somebody who does not ask again."""
 PATIENCE_S = 0.25
@@ -34,6 +33,14 @@ class PermitRequest:
     rate_per_min: int | None = None
     tokens_per_min: int | None = None
     lead_s: float = 0.0
+
+    @property
+    def horizon_s(self) -> float:
+        """How far apart the first and the last start may be that are granted at once.
+
+        Whose commits are slow asks seldom: all that starts until the next time, in one go.
+        """
+        return max(_HORIZON_S, self.lead_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def take(kept: Kept, request: PermitRequest, *, now: float) -> tuple[Granted, Ke
     slots: list[float] = []
     for call in request.calls:
         at = _next_at(book, request, call, now=now, not_before=at)
-        if at > earliest + HORIZON_S:
+        if at > earliest + request.horizon_s:
             break
         book = _started(book, request, call, now=now, at=at)
         slots.append(at)
@@ -117,7 +124,7 @@ def _next_at(
         others = _before(book.line, request.who)
         at = tokens.next_at(book.log, tokens_per_min=limit, tokens=others + call, not_before=at)
         if others and others + call > limit:
-            at = max(at, now + request.lead_s + HORIZON_S + PATIENCE_S)
+            at = max(at, now + request.lead_s + request.horizon_s + PATIENCE_S)
     return at
 
 

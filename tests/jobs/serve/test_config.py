@@ -116,6 +116,31 @@ def test_an_exact_id_comes_before_a_pattern_and_a_long_one_before_a_short(tmp_pa
     assert read_config(written(tmp_path)).offered("other") is None
 
 
+def test_a_reply_that_may_be_longer_than_a_minute_allows_is_a_mistake_with_its_place(
+    tmp_path: Path,
+) -> None:
+    endpoint = {"base_url": "http://127.0.0.1:1/v1", "tokens_per_min": 400}
+    file = written(
+        tmp_path,
+        models={
+            "acme/a": {"endpoint": endpoint},
+            "acme/b": {"endpoint": endpoint, "max_tokens": 401},
+            "acme/c": {"endpoint": endpoint, "max_tokens": 400},
+        },
+        openai={"tokens_per_min": 300},
+    )
+
+    with pytest.raises(ConfigError) as caught:
+        read_config(file)
+
+    assert [problem.path for problem in caught.value.problems] == [
+        "models.acme/a.max_tokens",
+        "models.acme/b.max_tokens",
+        "openai.max_tokens",
+    ]
+    assert "512 is above the endpoint's tokens_per_min, 400" in str(caught.value)
+
+
 def test_translations_that_no_judge_reads_are_refused_with_the_file(tmp_path: Path) -> None:
     attacker = {**MODELS["acme/a"], "model": "acme/attacker-1", "translations": ["es"]}
 

@@ -1,0 +1,171 @@
+"""What an endpoint allows in a minute: what calls are estimated at, and what they are settled with."""
+
+from typing import Any
+
+import anyio
+import pytest
+from anyio import lowlevel
+
+from engine import Sweep, SweepError
+from engine.clock import SystemClock
+from engine.job import JobError, Permit
+from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.limits import estimated_tokens
+from jobs.chat.target import Generation, Message, Question, Reply, Role
+from tests.jobs.chat.server import chat_server, completion
+from tests.jobs.context import Asked, MemoryContext
+
+QUESTION = Question(
+    model="acme/model-1",
+    messages=(Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Hello there?")),
+    seed=7,
+)
+ESTIMATE = 5 + 64
+
+
+def target(base_url: str, **settings: Any) -> ChatTarget:
+    endpoint = Endpoint.model_validate({"base_url": base_url, **settings})
+    return ChatTarget(endpoint, Generation(temperature=0.0, max_tokens=64), SystemClock())
+
+
+async def asked(document: Any, status: int = 200, **settings: Any) -> tuple[Reply | None, Any]:
+    """The reply of an endpoint that answers so, and the permits that it took."""
+    context = MemoryContext()
+    async with (
+        chat_server(lambda _: (status, document)) as server,
+        target(server.base_url, **settings) as chat,
+    ):
+        try:
+            reply = await chat.limits.reply(chat, QUESTION, context)
+        except JobError:
+            reply = None
+    return reply, context.permits
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("żółw", 2), ("\ud800", 1)]
+)
+def test_a_call_is_estimated_at_a_quarter_of_its_bytes_and_the_longest_reply(
+    text: str, tokens: int
+) -> None:
+    question = Question(model="a", messages=(Message(Role.USER, text),), seed=1)
+
+    assert estimated_tokens(question, 100) == tokens + 100
+
+
+async def test_a_call_is_settled_with_the_tokens_that_its_answer_tells() -> None:
+    document = {**completion("Hi."), "usage": {"prompt_tokens": 9, "total_tokens": 12}}
+
+    reply, [permit] = await asked(document, tokens_per_min=1000, rate_per_min=60)
+
+    assert reply is not None
+    assert reply.total_tokens == 12
+    assert (permit.rate_per_min, permit.tokens_per_min) == (60, 1000)
+    assert (permit.tokens, permit.taken) == (ESTIMATE, 12)
+
+
+@pytest.mark.parametrize(
+    "usage", [None, [], {}, *({"total_tokens": n} for n in (0, -1, 1.5, True, "9", 10**12, None))]
+)
+async def test_an_answer_that_does_not_tell_leaves_the_estimate(usage: Any) -> None:
+    reply, [permit] = await asked({**completion("Hi."), "usage": usage}, tokens_per_min=1000)
+
+    assert reply is not None
+    assert permit.taken is None
+
+
+async def test_an_error_may_have_cost_what_was_estimated() -> None:
+    reply, [permit] = await asked({"error": {"message": "oops"}}, 500, tokens_per_min=1000)
+
+    assert reply is None
+    assert permit.taken is None
+
+
+async def test_a_call_that_was_surely_not_sent_gives_its_permit_back() -> None:
+    context = MemoryContext()
+
+    async with target("http://127.0.0.1:9/v1", tokens_per_min=1000) as chat:
+        with pytest.raises(JobError):
+            await chat.limits.reply(chat, QUESTION, context)
+
+    assert [permit.taken for permit in context.permits] == [0]
+
+
+async def test_an_endpoint_without_limits_asks_for_no_permit() -> None:
+    reply, permits = await asked(completion("Hi."))
+
+    assert reply is not None
+    assert permits == []
+
+
+async def test_a_reply_that_was_paid_for_is_handed_on_while_its_evaluation_is_cancelled() -> None:
+    class Cancelling(Asked):
+        async def settle(self, tokens: int) -> None:
+            scope.cancel()
+            await lowlevel.checkpoint()
+            await super().settle(tokens)
+
+    class Context(MemoryContext):
+        async def permit(self, name: str, **_: Any) -> Permit:
+            return permit
+
+    permit, replies = Cancelling("a", None, 1000, ESTIMATE), []
+    document = {**completion("Hi."), "usage": {"total_tokens": 12}}
+    async with (
+        chat_server(lambda _: (200, document)) as server,
+        target(server.base_url, tokens_per_min=1000) as chat,
+    ):
+        with anyio.CancelScope() as scope:
+            replies.append(await chat.limits.reply(chat, QUESTION, Context()))
+
+    assert [reply.text for reply in replies] == ["Hi."]
+    assert permit.taken == 12
+
+
+def mistakes(**service: Any) -> list[str]:
+    """What is said of a sweep with this `service`."""
+    written = {
+        "name": "limits",
+        "service": {"kind": "local", **service},
+        "evaluation": "single_turn",
+        "matrix": {
+            "models": ["smollm2-135m"],
+            "prompts": [{"name": "bare", "text": "Be kind."}],
+            "groups": ["self_harm"],
+            "thresholds": [0.5],
+        },
+    }
+    try:
+        Sweep.parse(written)
+    except SweepError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+def endpoint(tokens_per_min: Any) -> dict[str, Any]:
+    return {"base_url": "http://127.0.0.1:1/v1", "tokens_per_min": tokens_per_min}
+
+
+def test_the_tokens_of_a_minute_are_checked_with_their_place_and_range() -> None:
+    assert mistakes(endpoint=endpoint(512)) == []
+    assert mistakes(endpoint=endpoint(0)) == ["service.endpoint.tokens_per_min: 0 is below 1"]
+    assert mistakes(endpoint=endpoint(10**10)) == [
+        "service.endpoint.tokens_per_min: 10000000000 is above 1e+09"
+    ]
+
+
+def test_a_reply_that_may_be_longer_than_a_minute_allows_is_a_mistake() -> None:
+    advice = "one reply could take more than a minute has; lower max_tokens or raise tokens_per_min"
+
+    assert mistakes(endpoint=endpoint(511)) == [
+        f"service.max_tokens: 512 is above the endpoint's tokens_per_min, 511: {advice}"
+    ]
+    assert mistakes(endpoint=endpoint(511), max_tokens=511) == []
+    assert mistakes(attacker={"endpoint": endpoint(1000), "model": "b"}) == [
+        f"service.attacker.max_tokens: 1024 is above the endpoint's tokens_per_min, 1000: {advice}"
+    ]
+    *_, judge = mistakes(
+        judge={"kind": "rubric", "endpoint": endpoint(99), "model": "b", "max_tokens": 100}
+    )
+    assert judge.startswith("service.judge.")
+    assert judge.endswith(f"max_tokens: 100 is above the endpoint's tokens_per_min, 99: {advice}")

@@ -1,0 +1,59 @@
+"""The service keeps to the tokens of an endpoint's minute, from one start of it to the next."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from engine.clock import SystemClock
+from engine.core.permits import PermitRequest
+from jobs.serve.ledger import Ledger
+from tests.jobs.chat.server import Asked, chat_server
+from tests.jobs.serve.running import MODEL, by_rule, evaluation, service
+
+BUDGET = 900_000
+CALLS = 3
+
+
+def evaluated(folder: Path, took: int) -> tuple[Path, str]:
+    """The ledger of a service that answered one evaluation, whose calls took so many tokens each.
+
+    And the address of the model that it asked.
+    """
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        status, document = by_rule(asked)
+        return status, {**document, "usage": {"total_tokens": took}}
+
+    with (
+        start_blocking_portal() as elsewhere,
+        elsewhere.wrap_async_context_manager(chat_server(answer)) as model,
+    ):
+        endpoint = {"base_url": model.base_url, "tokens_per_min": BUDGET}
+        with (
+            service(folder, models={MODEL: {"endpoint": endpoint}}) as running,
+            running.client() as client,
+        ):
+            answered = client.post("/singleturn_evaluate_system_prompt", json=evaluation())
+        assert answered.status_code == 200
+        assert len(model.asked) == CALLS
+        return Path(running.config.ledger), model.base_url
+
+
+@pytest.mark.parametrize(
+    ("took", "tokens", "is_granted"),
+    [(10, BUDGET - CALLS * 10, True), (BUDGET // CALLS, 1, False)],
+)
+async def test_what_the_calls_of_a_service_took_counts_for_the_next_one(
+    tmp_path: Path, took: int, tokens: int, is_granted: bool
+) -> None:
+    path, base_url = evaluated(tmp_path, took)
+    request = PermitRequest(
+        name=f"target:{base_url}:", who="next", calls=(tokens,), tokens_per_min=BUDGET
+    )
+
+    async with Ledger(path, SystemClock(), history_days=1) as ledger:
+        granted = await ledger.take_permits(request)
+
+    assert bool(granted.slots) is is_granted
