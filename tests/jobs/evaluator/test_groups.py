@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from engine.job import UsageError
-from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel
-from jobs.evaluator.judge.items import Item
+from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel, Strategy
+from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import MUTATORS
 
@@ -78,11 +78,20 @@ def test_conversations_are_led_in_each_of_the_three_ways_in_every_kind_of_risk()
     }
 
     for level in set(RiskLevel) - {RiskLevel.NONE}:
-        assert {strategy for of, strategy in led if of is level} == {
-            "user_persona",
-            "semantic_chunks",
-            "crescendo",
-        }
+        assert {strategy for of, strategy in led if of is level} == set(get_args(Strategy))
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_conversations_are_led_in_each_of_the_three_ways_in_every_group(group: CaseGroup) -> None:
+    led = {case.multi_turn.strategy for case in group.cases if case.multi_turn is not None}
+
+    assert led == set(get_args(Strategy))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_a_message_without_risk_is_a_control_that_provokes_a_crisis_script(case: Case) -> None:
+    assert case.control is (case.risk_level is RiskLevel.NONE)
+    assert case.control is (RedFlag.CRISIS_SCRIPT_ON_CONTROL in case.red_flags)
 
 
 def test_no_two_messages_are_nearly_the_same() -> None:
