@@ -36,7 +36,7 @@ def create_app(
         generate_unique_id_function=_operation,
     )
     app.state.ledger = ledger
-    install_handlers(app)
+    install_handlers(app, retry_after_s=config.limits.retry_after_s)
     calls = APIRouter()
     calls.include_router(questions_router(config, offers.cases, clock))
     calls.include_router(EvaluationCalls(config, offers.cases, ledger, evaluations).router)

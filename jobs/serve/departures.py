@@ -5,15 +5,13 @@ from typing import Any
 
 import anyio
 
-from jobs.serve.refusals import Refused
-
 
 async def unless_gone(
     receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[bytes]]
 ) -> bytes | None:
     """What `work` returns or raises; None, and the work cancelled, once the client has hung up."""
     body: bytes | None = None
-    refused: Refused | None = None
+    failure: Exception | None = None
     async with anyio.create_task_group() as group:
 
         async def watch() -> None:
@@ -24,9 +22,10 @@ async def unless_gone(
         group.start_soon(watch, name="hang-up")
         try:
             body = await work()
-        except Refused as error:
-            refused = error
+        except Exception as error:
+            # By itself: out of the group it would come in a group of its own.
+            failure = error
         group.cancel_scope.cancel()
-    if refused is not None:
-        raise refused
+    if failure is not None:
+        raise failure
     return body

@@ -113,7 +113,7 @@ class EvaluationCalls:
         return endpoint
 
     def _add_history(self, name: str, kind: str) -> None:
-        @self.router.get(f"/{name}", responses=documented(401, 422))
+        @self.router.get(f"/{name}", responses=documented(401, 422, 503))
         async def earlier(
             key: Caller,
             limit: Annotated[int, Query(ge=1, le=100)] = 50,

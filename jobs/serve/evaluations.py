@@ -27,6 +27,7 @@ from jobs.serve.config import ServeConfig
 from jobs.serve.context import EvaluationContext
 from jobs.serve.failures import TOOK_TOO_LONG, Failed
 from jobs.serve.ledger import Key, Ledger
+from jobs.serve.ledger.file import LedgerError
 from jobs.serve.ledger.service import Reservation
 from jobs.serve.offers import Offered, Offers
 from jobs.serve.refusals import Refused
@@ -82,9 +83,16 @@ class Evaluations:
         self._scopes: set[str] = set()
 
     async def answer(self, key: Key, wanted: Wanted) -> bytes:
-        """The body of the answer; raises Refused where there is none."""
+        """The body of the answer; raises Refused where there is none, and LedgerError."""
         with self._closing.working() as work:
-            return await self._answered(key, wanted, work)
+            try:
+                return await self._answered(key, wanted, work)
+            except ExceptionGroup as group:
+                # Questions are asked in groups, and the ledger fails each of them alike.
+                failures, others = group.split(LedgerError)
+                if failures is None or others is not None:
+                    raise
+                raise LedgerError(str(_first(failures))) from group
 
     async def _answered(self, key: Key, wanted: Wanted, work: Work) -> bytes:
         async with self._offered(wanted) as offered:
@@ -227,3 +235,8 @@ class Evaluations:
         logger.warning(
             "an evaluation failed", extra={"model": model, "cause": cause, "error": error}
         )
+
+
+def _first(group: ExceptionGroup[LedgerError]) -> LedgerError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first

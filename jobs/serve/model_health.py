@@ -147,7 +147,7 @@ class _Asking:
     async def ask(self, asked: _Asked, key: Key) -> ModelHealthResponse:
         """What came of asking; raises RequestValidationError and Refused where nobody is asked."""
         try:
-            resolver = self._allowed.resolver(_below(asked.url, asked.path))
+            resolver = self._allowed.resolver(_below(asked))
             client = HttpClient(
                 str(asked.url),
                 clock=self._clock,
@@ -262,8 +262,11 @@ def _url(text: str, where: tuple[str, ...]) -> httpx.URL:
         raise _mistake(where, str(error)) from None
 
 
-def _below(url: httpx.URL, path: str) -> httpx.URL:
-    return url.copy_with(path=f"{url.path.rstrip('/')}/{path}")
+def _below(asked: _Asked) -> httpx.URL:
+    try:
+        return asked.url.copy_with(path=f"{asked.url.path.rstrip('/')}/{asked.path}")
+    except (httpx.InvalidURL, ValueError):
+        raise _mistake(asked.where, "names a path that no URL can have") from None
 
 
 def _headers(headers: Mapping[str, str], where: tuple[str, ...]) -> dict[str, str]:

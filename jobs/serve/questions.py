@@ -31,17 +31,17 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
     async def version() -> VersionResponse:
         return VersionResponse(version=config.answers, extensions=[REPEAT_HEADER])
 
-    @router.get("/validate_api_key", responses=documented(422))
+    @router.get("/validate_api_key", responses=documented(422, 503))
     async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:
         key = await ledger_of(request).key(cbl_api_key)
         return ValidateApiKeyResponse(valid=key is not None)
 
-    @router.get("/monthly_quota", responses=documented(401, 422))
+    @router.get("/monthly_quota", responses=documented(401, 422, 503))
     async def monthly_quota(request: Request, key: Caller) -> MonthlyQuotaResponse:
         used = await ledger_of(request).used(key)
         return MonthlyQuotaResponse(generated_tests=used, alloted_test_generations=key.allotment)
 
-    @router.get("/test_case_groups", responses=documented(401, 422))
+    @router.get("/test_case_groups", responses=documented(401, 422, 503))
     async def test_case_groups(key: Caller) -> list[TestCaseGroupResponse]:
         return [
             TestCaseGroupResponse(name=name, description=cases.group(name).description)

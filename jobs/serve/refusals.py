@@ -1,5 +1,6 @@
 """Refusals in the contract's shapes, and the handlers that make them of whatever was raised."""
 
+import logging
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -8,6 +9,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from jobs.serve.bodies import HTTPValidationError, RefusalResponse
+from jobs.serve.ledger.file import LedgerError
+
+logger = logging.getLogger(__name__)
 
 _NAMES = {
     401: "unauthorized",
@@ -60,7 +64,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install_handlers(app: FastAPI) -> None:
+def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
     """Have every refusal of the app answered in the contract's shapes."""
 
     @app.exception_handler(Refused)
@@ -69,13 +73,29 @@ def install_handlers(app: FastAPI) -> None:
             error.status, error.message, retry_after_s=error.retry_after_s, name=error.name
         )
 
+    @app.exception_handler(LedgerError)
+    async def unkept(_request: Request, error: LedgerError) -> Response:
+        # A full disk, mostly: its text names the file and what the database says, nothing of a request.
+        logger.error("the ledger failed", extra={"error": str(error)})
+        return refusal(
+            503,
+            "this service cannot write down what it does, and begins nothing until it can; whoever runs"
+            " it finds the cause in its log",
+            retry_after_s=retry_after_s,
+        )
+
     @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         # Place and rule alone: what was sent may be NaN or half a character, which no JSON can hold.
         detail = [
             {"loc": list(found["loc"]), "msg": found["msg"], "type": found["type"]}
             for found in error.errors()
         ]
+        for problem in detail:
+            if problem["loc"] == ["body"] and not _says_json(request):
+                problem["msg"] = (
+                    "send the body as JSON, with the header content-type: application/json"
+                )
         return _invalid(detail)
 
     @app.exception_handler(HTTPException)
@@ -87,6 +107,11 @@ def install_handlers(app: FastAPI) -> None:
         response = refusal(error.status_code, str(error.detail))
         response.headers.update(error.headers or {})
         return response
+
+
+def _says_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
 
 
 def _invalid(detail: list[dict[str, Any]]) -> Response:

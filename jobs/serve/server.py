@@ -1,5 +1,6 @@
 """The running service: a socket, uvicorn on it, and an orderly end on SIGTERM and Ctrl-C."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -98,15 +99,24 @@ def _listening(listen: Listen) -> Iterator[socket.socket]:
         [found, *_] = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)
         listener = socket.create_server(found[4][:2], family=found[0], backlog=_BACKLOG)
     except OSError as error:
+        # Of what is said of an address, the first words; the others repeat it.
+        why = str(error.strerror).partition(" (")[0]
         raise UsageError(
-            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}; choose another"
-            " listen.port, or stop what is there"
+            f"cannot listen on {listen.host}:{listen.port}: {why}; {_advice(error)}"
         ) from None
     with listener:
         # Connections inherit it. Without it the end of each answer waits for the other side's
         # acknowledgement, some 40 ms; asyncio does not see that these sockets speak TCP.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield listener
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "choose another listen.port, or stop what is there"
+    if error.errno == errno.EACCES:
+        return "choose a listen.port above 1023"
+    return "listen.host is an address of this machine, such as 127.0.0.1 or ::1, or a name of one"
 
 
 def _url(listener: socket.socket) -> str:

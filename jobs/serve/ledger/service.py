@@ -1,6 +1,7 @@
 """The ledger as the running service uses it: one question or change at a time, in a thread."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Self, TypeVar
@@ -13,7 +14,7 @@ from engine.core.permits import Granted, PermitRequest
 from engine.job import Clock
 from engine.permits import Permits
 from jobs.serve.ledger import calls, history, keys, usage
-from jobs.serve.ledger.file import LedgerFile
+from jobs.serve.ledger.file import LedgerError, LedgerFile
 from jobs.serve.ledger.history import Past
 from jobs.serve.ledger.keys import Key
 
@@ -36,6 +37,7 @@ class Ledger:
         self._history_s = history_days * _DAY_S
         self._one_at_a_time = anyio.CapacityLimiter(1)
         self._file: LedgerFile | None = None
+        self._owed: list[tuple[int, str, int]] = []
         self.permits = Permits(self, clock, token_hex(8))
         """Of all evaluations: each waits in the line of its model."""
 
@@ -87,9 +89,32 @@ class Ledger:
 
     async def reserve(self, key: Key, tests: int) -> "Reservation | None":
         """Hold the most that an evaluation may come to; None when it does not fit."""
+        await self._give_back()
         period = usage.period_of(self._clock.now())
         held = await self._do(lambda connection: usage.reserve(connection, key.id, period, tests))
-        return Reservation(self._do, key.id, period, tests) if held else None
+        return Reservation(self._release, key.id, period, tests) if held else None
+
+    async def _release(self, key_id: int, period: str, tests: int) -> None:
+        self._owed.append((key_id, period, tests))
+        # A ledger that cannot be written now is told of where something is lost by it.
+        with suppress(LedgerError):
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Release what could not be released when it was time."""
+        owed, self._owed = self._owed, []
+        if not owed:
+            return
+
+        def work(connection: Connection) -> None:
+            for key_id, period, tests in owed:
+                usage.release(connection, key_id, period, tests)
+
+        try:
+            await self._do(work)
+        except LedgerError:
+            self._owed += owed
+            raise
 
     async def kept_tests(self, scope: str) -> int:
         """How many test cases of a scope have been generated and charged."""
@@ -176,17 +201,17 @@ class Reservation:
 
     def __init__(
         self,
-        do: Callable[[Callable[[Connection], None]], Any],
+        release: Callable[[int, str, int], Awaitable[None]],
         key_id: int,
         period: str,
         tests: int,
     ) -> None:
-        self._do = do
+        self._release = release
         self.key_id = key_id
         self.period = period
         self.held = tests
 
     async def release(self) -> None:
-        """Give back what was not spent."""
+        """Give back what was not spent, now or as soon as the ledger can be written."""
         held, self.held = self.held, 0
-        await self._do(lambda connection: usage.release(connection, self.key_id, self.period, held))
+        await self._release(self.key_id, self.period, held)

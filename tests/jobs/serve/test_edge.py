@@ -1,10 +1,12 @@
 """The outermost layer: caps, crashes, metrics."""
 
+import json
 import socket
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.serve.ledger import Ledger
 from tests.jobs.serve.running import Running, evaluation, service
@@ -64,6 +66,41 @@ def test_metrics_count_requests_by_known_paths(shared_service: Running) -> None:
     assert 'path="(unknown)",status="404"' in told.text
     assert "sk-secret" not in told.text
     assert "tester" not in told.text
+
+
+def test_metrics_are_what_prometheus_reads(shared_service: Running) -> None:
+    with shared_service.client() as client:
+        client.post(SINGLE, json=evaluation())
+        families = {
+            family.name: family
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+        }
+
+    kinds = {name: family.type for name, family in families.items() if "_created" not in name}
+    assert kinds == {
+        "nightsweep_requests": "counter",
+        "nightsweep_request_seconds": "histogram",
+        "nightsweep_evaluations_running": "gauge",
+        "nightsweep_evaluations_waiting": "gauge",
+        "nightsweep_tests_answered": "counter",
+    }
+    assert all(family.documentation for family in families.values())
+    [tests] = families["nightsweep_tests_answered"].samples
+    assert (tests.name, tests.value) == ("nightsweep_tests_answered_total", 3)
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", ""])
+def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_send(
+    shared_service: Running, kind: str
+) -> None:
+    body = json.dumps(evaluation())
+    with shared_service.client(**{"content-type": kind}) as client:
+        answer = client.post(SINGLE, content=body)
+
+    assert answer.status_code == 422
+    [problem] = answer.json()["detail"]
+    assert problem["loc"] == ["body"]
+    assert "content-type: application/json" in problem["msg"]
 
 
 def test_the_document_names_every_call_twice_and_no_metrics(shared_service: Running) -> None:

@@ -138,6 +138,34 @@ def test_who_finds_the_line_full_is_told_when_to_come_back(tmp_path: Path) -> No
     assert [answer.status_code for answer in (*first, *second)] == [200, 200]
 
 
+def test_a_client_that_hangs_up_in_the_line_leaves_it_and_what_it_held(tmp_path: Path) -> None:
+    held = Held(after=1)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(held)) as models,
+        service(
+            tmp_path,
+            # Two evaluations: while one waits in line and one runs, there is no room for a third.
+            allotment=6,
+            models=one_at_a_time(models.base_url),
+            limits={"evaluations": 1, "queue": 1},
+        ) as running,
+        asking(running.base_url, running.key, SINGLE, evaluation()) as first,
+    ):
+        assert held.reached.wait(WAIT_S)
+        with running.client() as hasty:
+            gone = hasty.build_request("POST", SINGLE, json=evaluation(), timeout=1)
+            with pytest.raises(httpx.ReadTimeout):
+                hasty.send(gone)
+        until(lambda: gauge(running.base_url, "evaluations_waiting") == 0)
+        with asking(running.base_url, running.key, SINGLE, evaluation()) as third:
+            until(lambda: gauge(running.base_url, "evaluations_waiting") == 1)
+            held.let_go.set()
+
+    assert [answer.status_code for answer in (*first, *third)] == [200, 200]
+    assert held.count == 6
+
+
 @pytest.mark.parametrize(("grace_s", "status"), [(60, 200), (0, 503)])
 def test_a_service_that_is_stopped_takes_on_nothing_and_lets_what_runs_have_its_grace(
     tmp_path: Path, grace_s: int, status: int

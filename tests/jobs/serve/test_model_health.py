@@ -217,6 +217,14 @@ def test_a_path_does_not_leave_the_configured_endpoint(running: Running) -> None
     assert answer.status_code == 422
 
 
+@pytest.mark.parametrize("path", ["chat?a=b", "chat#part", "chat\n", "\x00", "x" * 70_000])
+def test_a_path_that_no_url_can_have_is_a_mistake(running: Running, path: str) -> None:
+    answer = ask(running, configuration(running, paths={"chat": path}))
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][-1] == "endpoint"
+
+
 @pytest.mark.parametrize("name", ["Host", "Transfer-Encoding", "a b", "x\r\ny", ""])
 def test_a_header_that_belongs_to_the_connection_is_not_sent(running: Running, name: str) -> None:
     answer = ask_target(
