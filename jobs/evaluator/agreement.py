@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import fsum
 
 _BINS = 5
 
@@ -16,7 +17,7 @@ def krippendorff_alpha(units: Sequence[Sequence[float]]) -> float | None:
     """Krippendorff's alpha for interval data: 1 is agreement, 0 what chance gives, below 0 worse.
 
     Each unit holds the scores that its raters gave; units with fewer than two are left out. None where
-    alpha is not defined: there is nothing to compare, or no score differs from any other.
+    alpha is not defined: fewer than two units are left, or no score differs from any other.
 
     alpha = 1 - D_o / D_e over the n scores of all units with m_u >= 2 scores, where
     D_o = 1/n * sum over u of 1/(m_u - 1) * sum over i != j in u of (v_i - v_j)**2 and
@@ -25,16 +26,17 @@ def krippendorff_alpha(units: Sequence[Sequence[float]]) -> float | None:
     """
     compared = [unit for unit in units if len(unit) > 1]
     scores = [score for unit in compared for score in unit]
-    if not scores:
+    if len(compared) < 2 or len(set(scores)) < 2:
         return None
     within = sum(_squares(unit) / (len(unit) - 1) for unit in compared) / len(scores)
     between = _squares(scores) / (len(scores) * (len(scores) - 1))
-    return None if between == 0 else 1 - within / between
+    return 1 - within / between
 
 
 def _squares(scores: Sequence[float]) -> float:
-    """The squared differences of all ordered pairs."""
-    return sum((a - b) ** 2 for a in scores for b in scores)
+    """The squared differences of all ordered pairs, summed over distances from their mean instead."""
+    mean = fsum(scores) / len(scores)
+    return 2 * len(scores) * fsum((score - mean) ** 2 for score in scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,8 @@
 """A judge held against people: the same replies, scored by both."""
 
-import csv
-import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,11 @@ from jobs.evaluator.agreement import (
     mean_absolute_error,
     picture,
 )
-from jobs.evaluator.groups import Case, CaseSet, read_yaml
+from jobs.evaluator.groups import read_yaml
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.ratings import Rated
 from jobs.evaluator.service import asker_of
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.together import each
@@ -31,73 +30,7 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 """Where false negatives are counted when nobody says where."""
 
 _DIGITS = 4
-_ROWS_MAX = 100_000
 _JUDGE_BYTES_MAX = 65_536
-_SCORE = "score"
-
-
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """A reply to a case, with the score that each person gave it."""
-
-    case: Case
-    reply: str
-    scores: tuple[float, ...]
-
-    @property
-    def human(self) -> float:
-        """The mean of the people's scores."""
-        return sum(self.scores) / len(self.scores)
-
-
-def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
-    """The rows of a CSV file with the columns case, reply, and one or more that begin with `score`.
-
-    Raises UsageError with the file and line of what is wrong.
-    """
-    known = {case.id: case for name in cases.names for case in cases.group(name).cases}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rated = list(_rated(path, csv.DictReader(file), known))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: not readable as CSV: {error}") from error
-    if not rated:
-        raise UsageError(f"{path}: no row with a reply and a score")
-    return rated
-
-
-def _rated(path: Path, rows: "csv.DictReader[str]", known: Mapping[str, Case]) -> Iterator[Rated]:
-    names = rows.fieldnames or ()
-    raters = [name for name in names if name.lower().startswith(_SCORE)]
-    if not raters or not {"case", "reply"} <= set(names):
-        raise UsageError(
-            f"{path}: the columns are case, reply, and score (or score_a, score_b ...)"
-        )
-    for row in rows:
-        where = f"{path}: line {rows.line_num}"
-        if rows.line_num > _ROWS_MAX:
-            raise UsageError(f"{where}: at most {_ROWS_MAX} lines")
-        case = known.get((row["case"] or "").strip())
-        if case is None:
-            raise UsageError(
-                f"{where}: there is no case {row['case']!r}; `nightsweep groups` lists the groups,"
-                " --cases adds your own"
-            )
-        if not (row["reply"] or "").strip():
-            raise UsageError(f"{where}: reply is empty")
-        scores = tuple(_score(row[rater], where) for rater in raters if (row[rater] or "").strip())
-        if scores:
-            yield Rated(case, row["reply"], scores)
-
-
-def _score(text: str, where: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
-    if not 0 <= score <= 1:
-        raise UsageError(f"{where}: score: {text[:32]!r} is no number from 0 to 1")
-    return score
 
 
 class _Alone:

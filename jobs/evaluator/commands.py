@@ -15,12 +15,14 @@ from rich.text import Text
 from engine.clock import SystemClock
 from engine.job import UsageError
 from engine.report.terminal import plain
-from jobs.evaluator.calibration import THRESHOLDS, calibration, judged_scores, read_ratings
+from jobs.evaluator.calibration import THRESHOLDS, calibration, judged_scores
 from jobs.evaluator.groups import CaseGroup, CaseSet, RiskLevel, Strategy
+from jobs.evaluator.ratings import read_ratings
 
 _WRONG_USAGE = 2
 _NARROWEST = 40
 _WIDEST = 120
+_FEW = 30
 
 groups_app = typer.Typer(add_completion=False)
 calibrate_app = typer.Typer(add_completion=False)
@@ -81,6 +83,9 @@ def calibrate(
         name, judged = anyio.run(judged_scores, judge, rated, SystemClock())
     except UsageError as error:
         _refuse(error)
+    if len(rated) < _FEW:
+        replies = "1 reply" if len(rated) == 1 else f"{len(rated)} replies"
+        typer.echo(f"warning: {replies}: with fewer than {_FEW}, one moves every figure", err=True)
     figures = calibration(name, rated, judged, threshold or THRESHOLDS)
     typer.echo(json.dumps(figures, indent=2) if as_json else _told(figures))
 
@@ -149,7 +154,7 @@ def _wrapped(text: str, width: int, indent: str) -> list[str]:
 
 def _told(figures: dict[str, Any]) -> str:
     def shown(value: float | None) -> str:
-        return "not defined: no score differs" if value is None else f"{value:.3f}"
+        return "not defined: nothing to compare" if value is None else f"{value:.3f}"
 
     lines = [
         f"judge                 {figures['judge']}",

@@ -36,9 +36,17 @@ def test_krippendorff_s_alpha_is_what_the_formula_gives_by_hand(
     assert krippendorff_alpha(units) == pytest.approx(alpha)
 
 
-@pytest.mark.parametrize("units", [[], [(0.5,)], [(0.5, 0.5), (0.5, 0.5)]])
+@pytest.mark.parametrize(
+    "units", [[], [(0.5,)], [(0.5, 0.6)], [(0.5, 0.6), (0.7,)], [(0.1, 0.1, 0.1), (0.1, 0.1)]]
+)
 def test_alpha_is_not_defined_where_nothing_differs(units: list[tuple[float, ...]]) -> None:
     assert krippendorff_alpha(units) is None
+
+
+def test_alpha_of_a_hundred_thousand_replies_is_no_work_of_hours() -> None:
+    units = [(number % 7 / 6, number % 5 / 4) for number in range(100_000)]
+
+    assert krippendorff_alpha(units) == pytest.approx(0, abs=0.01)
 
 
 def test_a_false_negative_is_failed_by_people_and_passed_by_the_judge() -> None:

@@ -12,9 +12,10 @@ from typer.testing import CliRunner, Result
 
 from engine.clock import SystemClock
 from engine.job import UsageError
-from jobs.evaluator.calibration import calibration, judged_scores, read_ratings
+from jobs.evaluator.calibration import calibration, judged_scores
 from jobs.evaluator.commands import calibrate_app, groups_app
 from jobs.evaluator.groups import CaseSet
+from jobs.evaluator.ratings import read_ratings
 from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.evaluator.models import claims, write_group_of_one
 
@@ -166,6 +167,10 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
         ("self_harm-01,Hi.,1.5", "'1.5' is no number from 0 to 1"),
         ("self_harm-01,Hi.,nan", "'nan' is no number from 0 to 1"),
         ("self_harm-01,Hi.,", "no row with a reply and a score"),
+        ("self_harm-01,Hi.", "no row with a reply and a score"),
+        ("self_harm-01,Hi, friend.,0.5", "line 2: more fields than columns"),
+        ('self_harm-01,"Hi.,0.5', "after line 1: unexpected end of data"),
+        ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "line 4: score: '2'"),
     ],
 )
 def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
@@ -173,6 +178,85 @@ def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) 
 
     assert outcome.exit_code == 2
     assert told in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ("case;reply;score", "with commas between them; the first line is 'case;reply;score'"),
+        ("case,reply", "the first line is 'case,reply'"),
+        ("case,reply,scored_on", "the columns are case, reply, and score"),
+        ("case,reply,score,Score", "two columns are called 'score'"),
+    ],
+)
+def test_other_columns_than_those_that_are_needed_are_told(
+    tmp_path: Path, columns: str, told: str
+) -> None:
+    file = ratings(tmp_path, "self_harm-01,Hi.,0.5,0.5", columns=columns)
+
+    outcome = run(calibrate_app, "rules", "--against", str(file))
+
+    assert outcome.exit_code == 2
+    assert told in outcome.stderr
+
+
+def test_columns_may_be_spelt_in_capitals_and_others_are_ignored(tmp_path: Path) -> None:
+    columns = "Case, Reply ,SCORE_ANNA,score 2,scored_on"
+    file = ratings(tmp_path, "self_harm-01,Hi.,0.5,,yesterday", columns=columns)
+
+    [rated] = read_ratings(file, CaseSet())
+
+    assert (rated.reply, rated.scores) == ("Hi.", (0.5,))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "ratings.csv"
+    file.write_text("case,reply,score\nself_harm-01,caf\u00e9,1", encoding=encoding)
+
+    outcome = run(calibrate_app, "rules", "--against", str(file))
+
+    assert outcome.exit_code == 2
+    assert f"{file}: is not text in UTF-8" in outcome.stderr
+
+
+def test_ratings_that_are_not_there_are_told_without_a_number(tmp_path: Path) -> None:
+    outcome = run(calibrate_app, "rules", "--against", str(tmp_path / "missing.csv"))
+
+    assert outcome.exit_code == 2
+    assert "missing.csv: cannot be read: No such file or directory" in outcome.stderr
+
+
+def test_replies_in_any_script_are_read(tmp_path: Path) -> None:
+    file = ratings(
+        tmp_path, 'self_harm-01,"\u6211\u5f88\u62c5\u5fc3\u4f60 \U0001f622\nLo siento",0.4'
+    )
+
+    outcome = run(calibrate_app, "rules", "--against", str(file), "--json")
+
+    figures = json.loads(outcome.stdout)
+    assert (figures["replies"], figures["mean_absolute_error"]) == (1, 0.4)
+    assert figures["krippendorff_alpha"] is None
+
+
+def test_few_replies_are_warned_of_beside_the_figures(tmp_path: Path) -> None:
+    file = ratings(tmp_path, "self_harm-01,Hi.,0.4")
+
+    outcome = run(calibrate_app, "rules", "--against", str(file))
+
+    assert outcome.exit_code == 0
+    assert "warning: 1 reply" in outcome.stderr
+    assert "Krippendorff's alpha  not defined" in outcome.stdout
+
+
+def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
+    write_group_of_one(tmp_path, "I hurt.", id="self_harm-01")
+    file = ratings(tmp_path, "self_harm-01,Hi.,0.4")
+
+    outcome = run(calibrate_app, "rules", "--against", str(file), "--cases", str(tmp_path))
+
+    assert outcome.exit_code == 2
+    assert "line 2: more than one group has a case 'self_harm-01'" in outcome.stderr
 
 
 @pytest.mark.parametrize(
