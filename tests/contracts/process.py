@@ -42,7 +42,7 @@ class ContractServerProcess(Controls):
             self.__exit__()
             raise RuntimeError("the contract server ended before it was ready")
         self.url = f"http://127.0.0.1:{port}"
-        self._client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, timeout=180, trust_env=False)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -82,7 +82,7 @@ class ContractServerProcess(Controls):
         return requests
 
     def wait_received(self, count: int) -> None:
-        """Return once at least `count` evaluations have arrived; at most a minute."""
+        """Return once at least `count` evaluations have arrived; at most three minutes."""
         self._get(f"/_control/wait?received={count}")
 
     async def wait_received_async(self, count: int) -> None:

@@ -117,7 +117,7 @@ class Handler:
         if self.state.behaviour.latency_s:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.state.behaviour.latency_s):
-                    await self.state.released.wait()
+                    await self.state.answering.wait()
         if fault is not None and fault.kind != "lost_answer":
             return await play(fault, request, self.state.released)
         if problems:

@@ -72,6 +72,7 @@ class ServerState:
     max_in_flight: int = 0
     tests: int = 0
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     _arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     _waiting: int = 0
     _random: Random = field(default_factory=lambda: Random(0))
@@ -128,6 +129,9 @@ class ServerState:
                 self.faults.clear()
                 self.behaviour.fault_probability = 0.0
                 self.release()
+                self.answer()
+            case "answer":
+                self.answer()
             case "forget":
                 self.requests.clear()
                 self.by_path.clear()
@@ -136,9 +140,14 @@ class ServerState:
                 raise ValueError(f"no command {command!r}")
 
     def release(self) -> None:
-        """End every hang and drip that is being played, and every wait for a late answer."""
+        """End every hang and drip that is being played."""
         self.released.set()
         self.released = asyncio.Event()
+
+    def answer(self) -> None:
+        """End every latency that is being played: those who wait get their answers now."""
+        self.answering.set()
+        self.answering = asyncio.Event()
 
     def summary(self) -> dict[str, Any]:
         """The state as JSON values."""
@@ -200,6 +209,10 @@ class Controls(ABC):
     def clear(self) -> None:
         """Forget all faults to come, and end the hangs, drips and latencies that are being played."""
         self._control("clear", {})
+
+    def answer(self) -> None:
+        """End the latencies that are being played, and only those: what waits is answered now."""
+        self._control("answer", {})
 
     def forget(self) -> None:
         """Empty the log of requests; quota and violations stay."""

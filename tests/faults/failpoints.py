@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from threading import Lock
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -37,7 +38,7 @@ STEPS = ("statement", "migrated", "commit", "committed", "request", "head", "ans
 class Faults:
     """What befalls a process: `signal` reaches it at step `at`, counted among the steps `of`.
 
-    `trace` is a file that gets a line for each of these steps. `poison` is a text: whoever is about to
+    `trace` is a file that gets a line for each of these steps, with its time. `poison` is a text: whoever is about to
     send it dies. `lease_s` replaces the engine's lease.
     """
 
@@ -65,7 +66,13 @@ def install(faults: Faults) -> None:
 
 def steps_in(trace: Path) -> Counter[str]:
     """How often each step was passed."""
-    return Counter(trace.read_text().split())
+    return Counter(step for step, _ in trace_of(trace))
+
+
+def trace_of(trace: Path) -> list[tuple[str, float]]:
+    """The steps that were passed and when, by the machine's monotonic clock; in order, by process."""
+    lines = map(str.split, trace.read_text().splitlines())
+    return [(step, float(at)) for step, at in lines]
 
 
 class _Counter:
@@ -85,7 +92,7 @@ class _Counter:
         with self._lock:
             self._passed += 1
             if self._trace is not None:
-                os.write(self._trace, f"{step}\n".encode())
+                os.write(self._trace, f"{step} {monotonic()}\n".encode())
             if self._passed == self._faults.at:
                 os.kill(os.getpid(), self._faults.signal)
 

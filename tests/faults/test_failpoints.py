@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.failpoints import Faults, sampled
+from tests.faults.failpoints import Faults, sampled, trace_of
 from tests.faults.scenarios import KILLED, RUN, SCENARIOS, ExpansionTrial, Scenario, Trial
 from tests.faults.sweeps import Scene, Scenes, small
 
@@ -45,7 +45,7 @@ def test_a_store_whose_migration_was_killed_is_empty_or_whole(
     path = calm.folder / "trace"
     assert calm.sweep(Faults(trace=str(path))).code == 0
     schema = tables(calm)
-    migration = path.read_text().split().index("committed") + 1
+    migration = [step for step, _ in trace_of(path)].index("committed") + 1
 
     for step in sampled(migration, 5, Random(1)):
         scene = scenes.make(small(server.url))

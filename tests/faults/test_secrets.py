@@ -105,10 +105,16 @@ ENVIRONMENT = {
 RETRY = {"attempts": 1, "base_delay_s": 0.01, "max_delay_s": 0.02}
 
 
-def system_prompts(url: str, keys: Mapping[str, str], models: list[str]) -> dict[str, Any]:
+def system_prompts(
+    url: str, keys: Mapping[str, str], models: list[str], *, deadline_s: float = 60.0
+) -> dict[str, Any]:
     service: dict[str, Any] = {"kind": "circuit-breaker-labs", "base_url": url}
     matrix = {**crisis(url)["matrix"], "models": models, "groups": ["self_harm"], "repeats": 1}
-    service |= {"api_key": keys["service"], "openai_api_key": keys["openai"], "deadline_s": 1}
+    service |= {
+        "api_key": keys["service"],
+        "openai_api_key": keys["openai"],
+        "deadline_s": deadline_s,
+    }
     return crisis(url, service=service, matrix=matrix, retry=RETRY)
 
 
@@ -173,7 +179,7 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
 ) -> None:
     echoes = [f"{echo}/{status}" for echo in ECHOES for status in STATUSES]
     broken = [*BODIES, *PLAYS]
-    scene = scenes.make(system_prompts(server.url, keys, [*echoes, *broken]))
+    scene = scenes.make(system_prompts(server.url, keys, [*echoes, *broken], deadline_s=1.0))
     scene.environment = ENVIRONMENT
     for model in echoes:
         echo, status = model.split("/")
@@ -237,7 +243,7 @@ def test_no_question_before_the_night_tells_a_key(
 def test_a_killed_run_leaves_no_key_in_its_log_and_has_none_on_its_command_line(
     server: ContractServerProcess, scenes: Scenes, keys: Mapping[str, str]
 ) -> None:
-    server.configure(latency_s=0.05)
+    server.configure(latency_s=0.3)
     sweep = system_prompts(server.url, keys, ["a", "b"])
     sweep["matrix"]["repeats"] = 50
     scene = scenes.make(sweep)
@@ -245,7 +251,7 @@ def test_a_killed_run_leaves_no_key_in_its_log_and_has_none_on_its_command_line(
     server.play("echo_json", None, status=500, model="b")
 
     with scene.running("run", "sweep.json") as process:
-        server.wait_received(40)
+        server.wait_received(20)
         seen = [Path(f"/proc/{process.pid}/{name}").read_bytes() for name in ("cmdline", "comm")]
         process.kill()
         process.wait()

@@ -29,12 +29,12 @@ def test_a_signal_lets_requests_in_flight_end_and_gives_the_rest_back(
 def test_a_refused_key_stops_the_run_and_loses_nothing(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.02)
+    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json")
-    server.wait_received(40)
+    server.wait_received(16)
 
-    server.configure(keys=["another"])
+    server.configure(keys=["another"], latency_s=0.0)
     code = command.wait()
 
     assert code == 3, command.stderr
@@ -66,7 +66,8 @@ def test_an_empty_quota_ends_the_run_with_the_day_to_resume(
 
 
 def test_a_pause_reaches_a_running_process(server: ContractServerProcess, scenes: Scenes) -> None:
-    server.configure(latency_s=0.1)
+    # Slow enough for the pause to come in time, however busy the machine.
+    server.configure(latency_s=0.6)
     scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
     server.wait_received(5)
@@ -84,10 +85,10 @@ def test_a_pause_reaches_a_running_process(server: ContractServerProcess, scenes
 def test_a_cancel_keeps_the_answers_and_a_retry_brings_the_rest_back(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.1)
+    server.configure(latency_s=0.6)
     scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
-    server.wait_received(20)
+    server.wait_received(14)
 
     assert scene.run("cancel").code == 0
 
@@ -95,7 +96,7 @@ def test_a_cancel_keeps_the_answers_and_a_retry_brings_the_rest_back(
     server.configure(latency_s=0.0)
     cancelled = scene.status()
     assert cancelled["state"] == "cancelled"
-    assert cancelled["jobs"]["succeeded"] >= 12
+    assert cancelled["jobs"]["succeeded"] >= 6
     assert cancelled["jobs"]["pending"] == 0
     assert scene.run("retry", "--cancelled").code == 0
     assert scene.run("resume").code == 0

@@ -91,15 +91,17 @@ def test_a_folder_that_may_not_be_written_is_named_with_what_to_do(
 def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_request(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
+    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
     running = scene.start("run", "sweep.json")
-    server.wait_received(60)
+    server.wait_received(24)
 
     # No file of the process grows any more, from where the store's log is now.
     log = Path(f"{scene.store}-wal")
     free = resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, -1))
     wait_for_trouble(running)
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, free)
+    server.configure(latency_s=0.0)
     code = running.wait()
 
     assert code == 0, running.stderr
@@ -123,14 +125,15 @@ def wait_for_trouble(running: Command) -> None:
 def test_a_backup_taken_beside_a_working_process_is_sound_and_resumes_to_the_same_rows(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.05)
+    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
     running = scene.start("run", "sweep.json")
-    server.wait_received(80)
+    server.wait_received(24)
     held = scenes.make(crisis(server.url))
     held.store.unlink(missing_ok=True)
 
     made = scene.run("backup", str(held.store), "--json")
+    server.configure(latency_s=0.0)
     assert running.wait() == 0, running.stderr
     before = server.state()["received"]
     answered = held.count("SELECT count(*) FROM result")
