@@ -127,13 +127,24 @@ class CaseGroup(_Strict):
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Data only: no aliases, so that a small file stays small."""
+    """Data only: no aliases, so that a small file stays small, and no key twice, so that nothing is lost."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             where = self.get_mark()
             raise yaml.YAMLError(f"aliases are not allowed (line {where.line + 1})")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                problem = "a key stands there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 class CaseSet:
@@ -187,13 +198,17 @@ class CaseSet:
 def _yaml_files(folder: Traversable) -> dict[str, tuple[str, bytes]]:
     found = {}
     for entry in folder.iterdir():
-        if not entry.name.endswith((".yaml", ".yml")) or not entry.is_file():
+        hidden = entry.name.startswith(".")
+        if hidden or not entry.name.endswith((".yaml", ".yml")) or not entry.is_file():
             continue
+        name = entry.name.rpartition(".")[0]
+        if name in found:
+            raise UsageError(f"{entry}: there are two files for the group {name}, keep one")
         with entry.open("rb") as file:
             content = file.read(_FILE_SIZE_MAX + 1)
         if len(content) > _FILE_SIZE_MAX:
             raise UsageError(f"{entry}: a group of test cases is at most {_FILE_SIZE_MAX} bytes")
-        found[entry.name.rpartition(".")[0]] = (str(entry), content)
+        found[name] = (str(entry), content)
     return found
 
 
@@ -217,6 +232,8 @@ def read_yaml(source: str, content: bytes) -> Any:
 
 def _read(name: str, source: str, content: bytes) -> CaseGroup:
     document = read_yaml(source, content)
+    if not isinstance(document, dict):
+        raise UsageError(f"{source}: must be a mapping with name, description and cases")
     try:
         group = CaseGroup.model_validate(document)
     except ValidationError as error:
@@ -228,7 +245,12 @@ def _read(name: str, source: str, content: bytes) -> CaseGroup:
 
 def _mistakes(source: str, error: ValidationError) -> str:
     lines = []
-    for mistake in error.errors(include_input=False, include_url=False):
+    mistakes = error.errors(include_input=False, include_url=False)
+    broken = {mistake["loc"][0] for mistake in mistakes if len(mistake["loc"]) > 1}
+    for mistake in mistakes:
+        # What is too short only because its parts are wrong is not a mistake of its own.
+        if mistake["type"] == "too_short" and mistake["loc"][-1] in broken:
+            continue
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake["loc"])
         lines.append(f"{source}: {path.lstrip('.') or 'the file'}: {mistake['msg']}")
     hidden = len(lines) - _MISTAKES_SHOWN

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, get_args
 
 import pytest
+import yaml
 
 from engine.job import UsageError
 from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel, Strategy
@@ -204,7 +205,8 @@ def test_every_mistake_in_a_group_is_told_with_its_place(folder: Path) -> None:
         ({**ONE, "cases": [*ONE["cases"], *ONE["cases"]]}, "the id mine-01 is used twice"),
         ({**ONE, "review": {"status": "reviewed"}}, "says by whom"),
         ({**ONE, "cases": []}, "at least 1 item"),
-        ("only text", "Input should be a valid dictionary"),
+        ("only text", "must be a mapping with name, description and cases"),
+        (None, "must be a mapping with name, description and cases"),
     ],
 )
 def test_a_wrong_group_is_refused_with_what_is_wrong(
@@ -218,7 +220,15 @@ def test_a_wrong_group_is_refused_with_what_is_wrong(
 
 @pytest.mark.parametrize(
     "content",
-    ["a: [", "a: &x [1]\nb: *x", "\x00", "a: " + "[" * 5000, "a: 2026-99-99", f"a: {'9' * 5000}"],
+    [
+        "a: [",
+        "a: &x [1]\nb: *x",
+        "\x00",
+        "a: " + "[" * 5000,
+        "a: 2026-99-99",
+        f"a: {'9' * 5000}",
+        "? {a: 1}\n: 2",
+    ],
     ids=lambda content: content[:16],
 )
 def test_what_is_no_plain_yaml_is_refused(folder: Path, content: str) -> None:
@@ -226,6 +236,41 @@ def test_what_is_no_plain_yaml_is_refused(folder: Path, content: str) -> None:
 
     with pytest.raises(UsageError, match="not readable as YAML"):
         CaseSet(str(folder)).group("mine")
+
+
+@pytest.mark.parametrize("twice", ["name: mine", "cases: []", "description: Again."])
+def test_a_key_that_stands_there_twice_is_refused_with_its_line(folder: Path, twice: str) -> None:
+    written = yaml.safe_dump(ONE, sort_keys=False)
+    (folder / "mine.yaml").write_text(f"{written}{twice}\n", encoding="utf-8")
+
+    with pytest.raises(
+        UsageError, match=rf"a key stands there twice \(line {written.count(chr(10)) + 1}"
+    ):
+        CaseSet(str(folder)).group("mine")
+
+
+def test_two_files_for_one_group_are_refused(folder: Path) -> None:
+    write(folder, ONE)
+    (folder / "mine.yml").write_bytes((folder / "mine.yaml").read_bytes())
+
+    with pytest.raises(UsageError, match="there are two files for the group mine, keep one"):
+        CaseSet(str(folder)).names  # noqa: B018
+
+
+def test_what_a_file_system_hides_is_no_group(folder: Path) -> None:
+    write(folder, ONE)
+    (folder / "._mine.yaml").write_bytes(b"\0\1")
+
+    assert set(CaseSet(str(folder)).names) == {*BUILT_IN.names, "mine"}
+
+
+def test_a_group_whose_only_case_is_wrong_is_not_told_to_have_none(folder: Path) -> None:
+    write(folder, {**ONE, "cases": [{**ONE["cases"][0], "risk_level": "severe"}]})
+
+    with pytest.raises(UsageError) as caught:
+        CaseSet(str(folder)).group("mine")
+
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_file_that_is_far_too_large_is_refused_unread(folder: Path) -> None:
