@@ -15,6 +15,8 @@ from jobs.serve.refusals import Refused, refusal
 
 logger = logging.getLogger(__name__)
 
+CLIENT_CLOSED_REQUEST = 499
+"""What the log says of a client that hung up; nobody is sent it."""
 _UNKNOWN = "(unknown)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -60,7 +62,7 @@ class Edge:
                 response = refusal(500, "the service failed; its log says where")
                 await response(scope, receive, noted)
         finally:
-            self._note(scope, status, self._clock.now() - began)
+            self._note(scope, status or CLIENT_CLOSED_REQUEST, self._clock.now() - began)
 
     async def _handled(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:

@@ -12,6 +12,7 @@ from jobs.evaluator.groups import Case, CaseSet
 from jobs.serve import bodies
 from jobs.serve.config import ServeConfig
 from jobs.serve.departures import unless_gone
+from jobs.serve.edge import CLIENT_CLOSED_REQUEST
 from jobs.serve.evaluations import Evaluations, Wanted
 from jobs.serve.guarded import Caller
 from jobs.serve.ledger import Key, Ledger, Past
@@ -19,7 +20,6 @@ from jobs.serve.refusals import Refused, documented
 
 SINGLE_TURN = "single_turn"
 MULTI_TURN = "multi_turn"
-_CLIENT_CLOSED_REQUEST = 499
 _REPEATS_MAX = 10_000
 
 OpenAiHeader = Annotated[str, Header(alias="openai-api-key")]
@@ -142,7 +142,7 @@ class EvaluationCalls:
         answer = await unless_gone(request.receive, work)
         if answer is None:
             # Nobody is there to read it: for the log alone.
-            return Response(status_code=_CLIENT_CLOSED_REQUEST)
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
         return Response(answer, media_type="application/json")
 
     async def _chosen(self, key: Key, kind: str, body: Any) -> Sequence[Case]:

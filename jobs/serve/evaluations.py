@@ -134,6 +134,8 @@ class Evaluations:
             return
         if self._config.openai is None:
             raise Refused(404, "fine-tuned models are not evaluated here")
+        if not (wanted.openai_key.isascii() and wanted.openai_key.isprintable()):
+            raise Refused(401, "what the header openai-api-key holds is no key")
         async with self._offers.finetuned(wanted.model, wanted.openai_key) as offered:
             yield offered
 

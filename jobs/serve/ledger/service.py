@@ -214,4 +214,5 @@ class Reservation:
     async def release(self) -> None:
         """Give back what was not spent, now or as soon as the ledger can be written."""
         held, self.held = self.held, 0
-        await self._release(self.key_id, self.period, held)
+        if held:
+            await self._release(self.key_id, self.period, held)

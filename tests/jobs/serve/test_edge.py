@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.serve.ledger import Ledger
 from tests.jobs.serve.running import Running, evaluation, service
+from tests.jobs.serve.test_long_evaluations import until
 
 SINGLE = "/singleturn_evaluate_system_prompt"
 
@@ -35,6 +36,22 @@ def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
             answer = connection.recv(65_536)
 
     assert answer.startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_hangs_up_while_it_sends_is_logged_as_such(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="jobs.serve")
+    with service(tmp_path) as running:
+        url = httpx.URL(running.base_url)
+        with socket.create_connection((url.host, url.port or 0), timeout=60) as connection:
+            connection.sendall(
+                f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
+            )
+        until(lambda: any(record.message == "request" for record in caplog.records))
+
+    [logged] = [vars(record) for record in caplog.records if record.message == "request"]
+    assert (logged["method"], logged["path"], logged["status"]) == ("POST", "(unknown)", 499)
 
 
 def test_a_crash_is_told_in_the_contract_s_shape_and_logged_without_what_was_sent(

@@ -155,3 +155,16 @@ def test_what_openai_says_to_the_caller_s_key_is_the_caller_s_to_know(
     assert told in answer.json()["detail"]["message"]
     assert contract().answer_problems("POST", FINETUNE, status, answer.json()) == []
     assert "sk-of-the-caller" not in answer.text
+
+
+@pytest.mark.parametrize("key", ["ké", "\xff", "a\tb"])
+def test_what_no_key_can_be_is_refused_before_anybody_is_asked(running: Running, key: str) -> None:
+    before = len(running.models.asked)
+
+    with running.client() as client:
+        headers = [(b"openai-api-key", key.encode("latin-1"))]
+        answer = client.post(FINETUNE, json=finetuned(), headers=headers)
+
+    assert answer.status_code == 401
+    assert "openai-api-key" in answer.json()["detail"]["message"]
+    assert len(running.models.asked) == before
