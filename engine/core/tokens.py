@@ -42,8 +42,7 @@ def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: floa
         mean = taken / sum(entry[1] for entry in live)
         at = max(at, live[-1][0] + PACE * WINDOW_S * min(1.0, mean / tokens_per_min))
     # Alone, a call may take more than there is in a minute.
-    need = min(tokens, tokens_per_min)
-    while live and (taken + need > tokens_per_min or live[0][0] + SPAN_S <= at):
+    while live and (taken + tokens > tokens_per_min or live[0][0] + SPAN_S <= at):
         time, _, of_entry = live.popleft()
         taken -= of_entry
         at = max(at, time + SPAN_S)
