@@ -8,13 +8,21 @@ from tests.faults.processes import Command
 from tests.faults.scenarios import EVALUATION, learn
 from tests.faults.sweeps import Scene, Scenes, crisis
 
-LEASE_S = 1.0
+HASTY_LEASE = Faults(lease_s=1.0)
+"""For who gives up a stopped process; the stopped one has the whole lease, and gives up nobody in haste."""
+AGES_S = 600.0
 JOBS = "SELECT state, fence, id, attempts, error FROM job ORDER BY fence, id"
 HASTY = {"NIGHTSWEEP_POLL_S": "0.2", "NIGHTSWEEP_HEARTBEAT_S": "0.3"}
 
 
-def start(scene: Scene, *arguments: str, faults: Faults) -> Command:
+def start(scene: Scene, *arguments: str, faults: Faults | None = None) -> Command:
     return scene.start(*arguments, faults=faults, **HASTY)
+
+
+def wait_in_flight(server: ContractServerProcess, command: Command, count: int) -> None:
+    while server.state()["in_flight"] < count:
+        assert command.poll() is None, command.stderr
+        command.pause()
 
 
 def stop(scene: Scene, command: Command) -> int:
@@ -33,19 +41,22 @@ def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
 ) -> None:
     server.configure(latency_s=0.1)
     scene = scenes.make(crisis(server.url))
-    stopped = start(scene, "run", "sweep.json", faults=Faults())
+    stopped = start(scene, "run", "sweep.json")
     server.wait_received(20)
+    server.configure(latency_s=AGES_S)
+    wait_in_flight(server, stopped, 8)
     held = stop(scene, stopped)
 
-    other = start(scene, "resume", faults=Faults())
+    server.configure(latency_s=0.0)
+    other = start(scene, "resume")
     server.wait_received(server.state()["received"] + 40)
     with scene.locked() as held_by:
         still_held = held_by(stopped.pid)
+    server.answer()
     stopped.send_signal(signal.SIGCONT)
 
     assert (stopped.wait(), other.wait()) == (0, 0)
-    assert held > 0
-    assert still_held == held
+    assert (held, still_held) == (8, 8)
     assert scene.succeeded_twice() == 0
     assert server.state()["received"] == 200
 
@@ -56,13 +67,13 @@ def test_the_failures_of_a_process_that_was_given_up_change_nothing(
     scene = scenes.make({})
     learn(scene, server)
     server.play("hang", times=6, path=EVALUATION)
-    stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
+    stopped = start(scene, "run", "sweep.json")
     server.wait_received(6)
     stop(scene, stopped)
     # Its six connections are reset: six failures, of jobs that others have when it goes on.
     server.clear()
     server.play("hang", times=6, path=EVALUATION)
-    other = start(scene, "resume", faults=Faults(lease_s=LEASE_S))
+    other = start(scene, "resume", faults=HASTY_LEASE)
     server.wait_received(12)
     before = scene.ask(JOBS)
 
@@ -96,14 +107,15 @@ def test_answers_that_come_late_to_jobs_that_have_one_change_nothing(
 ) -> None:
     scene = scenes.make({})
     learn(scene, server)
-    server.configure(latency_s=1.0)
-    stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
+    server.configure(latency_s=AGES_S)
+    stopped = start(scene, "run", "sweep.json")
     server.wait_received(6)
     stop(scene, stopped)
     server.configure(latency_s=0.0)
-    assert start(scene, "resume", faults=Faults(lease_s=LEASE_S)).wait() == 0
+    assert start(scene, "resume", faults=HASTY_LEASE).wait() == 0
     before = (scene.ask(JOBS), scene.rows())
 
+    server.answer()
     stopped.send_signal(signal.SIGCONT)
 
     assert stopped.wait() == 0, stopped.stderr
@@ -116,16 +128,17 @@ def test_the_late_answers_of_a_process_that_was_given_up_are_kept_once(
 ) -> None:
     scene = scenes.make({})
     learn(scene, server)
-    server.configure(latency_s=2.0)
-    stopped = start(scene, "run", "sweep.json", faults=Faults(lease_s=LEASE_S))
+    server.configure(latency_s=AGES_S)
+    stopped = start(scene, "run", "sweep.json")
     server.wait_received(6)
     stop(scene, stopped)
     server.configure(latency_s=0.0)
     # Whoever takes its jobs over gets no answer while the first owner comes back with its own.
     server.play("hang", times=None, path=EVALUATION)
-    other = start(scene, "resume", faults=Faults(lease_s=LEASE_S))
+    other = start(scene, "resume", faults=HASTY_LEASE)
     server.wait_received(12)
 
+    server.answer()
     stopped.send_signal(signal.SIGCONT)
     while scene.count("SELECT count(*) FROM result") < 8:
         assert other.poll() is None, other.stderr
