@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import anyio
 
-from engine.job import JobContext, Transient
+from engine.job import JobContext, JobError, Transient
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
+
+TARGET = "target"
+"""The role of the model under test."""
 
 _EVALUATIONS_MIN = 2
 _CASES_MIN = 5
@@ -34,7 +37,7 @@ class Asker:
         self,
         target: Target,
         *,
-        role: str = "target",
+        role: str = TARGET,
         max_in_flight: int,
         limits: CallLimits | None = None,
     ) -> None:
@@ -72,10 +75,17 @@ class Asker:
         return Reply.from_bytes(await context.cached(key, call))
 
     async def _once(self, question: Question, context: JobContext) -> Reply:
-        async with self._in_flight:
-            if self._limits is None:
-                return await self._target.reply(question)
-            return await self._limits.reply(self._target, question, context)
+        try:
+            async with self._in_flight:
+                if self._limits is None:
+                    return await self._target.reply(question)
+                return await self._limits.reply(self._target, question, context)
+        except JobError as error:
+            if self._role != TARGET:
+                # Of several models at one endpoint: which one failed.
+                error.message = f"the {self._role} {question.model}: {error.message}"
+                error.args = (error.message,)
+            raise
 
     async def _readable(
         self, question: Question, reply: Reply, read: Read, context: JobContext

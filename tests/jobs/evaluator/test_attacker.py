@@ -132,7 +132,7 @@ async def test_what_it_writes_is_held_to_the_lint_the_topic_and_being_new(folder
 
 
 async def test_an_attacker_that_is_down_is_transient(folder: str) -> None:
-    with pytest.raises(Transient):
+    with pytest.raises(Transient, match=r"^the attacker acme/attacker-1: .* answered 503"):
         await second_layer(lambda _: (503, {"error": {"message": "down"}}), folder)
 
 

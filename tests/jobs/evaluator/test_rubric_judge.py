@@ -216,7 +216,7 @@ async def test_an_accusation_that_cannot_be_shown_is_neither_dropped_nor_believe
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503])
 async def test_a_judge_that_is_down_is_transient_and_never_a_score(status: int) -> None:
-    with pytest.raises(Transient):
+    with pytest.raises(Transient, match=f"^the judge acme/judge-1: .* answered {status}"):
         await judge_once(lambda _: (status, {"error": {"message": "down"}}))
 
 
