@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def backup(
     file: Annotated[
         Path | None,
-        typer.Argument(help="The new file; without it, one beside the store with the time (UTC)."),
+        typer.Argument(
+            metavar="[FILE]",
+            help="The new file; without it, one beside the store with the time (UTC).",
+        ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,

@@ -136,15 +136,15 @@ def results(
     """
     import anyio
 
-    async def write() -> "Tally":
+    async def write() -> "Tally | None":
         async with open_existing(store) as engine:
             return await _write(await engine.run(run), Format.JSON if as_json else form, target)
 
-    tally = anyio.run(write)
-    output.say(tally.line())
+    if tally := anyio.run(write):
+        output.say(tally.line())
 
 
-async def _write(run: "Run", form: Format, target: Path | None) -> "Tally":
+async def _write(run: "Run", form: Format, target: Path | None) -> "Tally | None":
     from shutil import get_terminal_size
 
     from engine.report.files import new_file
@@ -152,8 +152,12 @@ async def _write(run: "Run", form: Format, target: Path | None) -> "Tally":
 
     width = max(40, get_terminal_size().columns)
     if target is None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-        return await write_rows(run.rows, form, sys.stdout, width=width)
+        # A table is for this terminal; what programs read is UTF-8 in every locale, as in files.
+        encoding = sys.stdout.encoding if form is Format.TABLE else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
+        with output.to_stdout():
+            return await write_rows(run.rows, form, sys.stdout, width=width)
+        return None
     with new_file(target) as stream:
         return await write_rows(run.rows, form, stream, width=width)
 

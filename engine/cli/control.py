@@ -22,7 +22,10 @@ def pause(
     status = _change("pause", run, store)
     if as_json:
         output.json_data(status)
-    output.say(f"{status.run} is paused; go on: {output.command('resume', status.run, store)}")
+    if status.state != "paused":
+        output.say(f"{status.run} is {status.state}: there is nothing to pause")
+        return
+    output.say(f"{status.run} is paused", f"go on:   {output.command('resume', status.run, store)}")
 
 
 def cancel(
@@ -32,8 +35,11 @@ def cancel(
     status = _change("cancel", run, store)
     if as_json:
         output.json_data(status)
+    if status.state != "cancelled":
+        output.say(f"{status.run} is {status.state}: there is nothing to cancel")
+        return
     again = output.command("retry", status.run, store, "--cancelled")
-    output.say(f"{status.run} is cancelled; to take it back: {again}")
+    output.say(f"{status.run} is cancelled; its results stay", f"undo:    {again}")
 
 
 def retry(
@@ -63,8 +69,9 @@ def retry(
     name, count = anyio.run(requeue)
     if as_json:
         output.json_data({"run": name, "requeued": count})
-    next_step = f"; send them: {output.command('resume', name, store)}" if count else ""
-    output.say(f"{name}: {count:,} jobs put back{next_step}")
+    output.say(f"{name}: {count:,} job{'' if count == 1 else 's'} put back")
+    if count:
+        output.say(f"go on:   {output.command('resume', name, store)}")
 
 
 def _change(change: Literal["pause", "cancel"], name: str | None, store: str) -> "Status":

@@ -4,14 +4,14 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 
-from engine.cli import exit_codes
+from engine.cli import exit_codes, output
 from engine.cli.app import app
 from engine.core.errors import NightsweepError
-from engine.report.terminal import plain
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of the codes in engine.cli.exit_codes."""
+    output.open_streams()
     try:
         app(args, prog_name="nightsweep")
     except Exception as error:
@@ -28,8 +28,7 @@ def _tell(text: str, before: str = "") -> None:
     """Write a text to stderr, without keys and without what a terminal would obey."""
     from engine.secrets import without_secrets
 
-    for line in without_secrets(text).splitlines():
-        print(before + plain(line), file=sys.stderr)  # noqa: T201
+    output.say(*(before + line for line in without_secrets(text).splitlines()))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -27,7 +27,10 @@ ProgressOption: TypeAlias = Annotated[
         help="How often a line is written where stderr is no terminal; 0 for never.",
     ),
 ]
-SweepArgument: TypeAlias = Annotated[Path, typer.Argument(help="A sweep file: YAML, TOML or JSON.")]
+SweepArgument: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="SWEEP", help="A sweep file: YAML, TOML or JSON.")
+]
 RunArgument: TypeAlias = Annotated[
-    str | None, typer.Argument(help="The sweep's name; without it, the latest run.")
+    str | None,
+    typer.Argument(metavar="[RUN]", help="The sweep's name; without it, the latest run."),
 ]

@@ -1,20 +1,57 @@
 """Data on stdout, talk on stderr."""
 
+import os
 import shlex
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 import typer
 
 from engine.cli.options import DEFAULT_STORE
+from engine.core.errors import UsageError
 from engine.report.terminal import plain
+
+
+def open_streams() -> None:
+    """Give a process that was started without stdout or stderr some that lead nowhere.
+
+    Also so that no file which is opened later becomes what somebody takes for them.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # for as long as the process lives
+
+
+def silence(stream: TextIO) -> None:
+    """Have what is still written to a broken stream, by whomever, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@contextmanager
+def to_stdout() -> Iterator[None]:
+    """Write data to stdout within the block; who reads it may go away when it has seen enough.
+
+    Raises UsageError when it cannot be written.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+    except OSError as error:
+        silence(sys.stdout)
+        raise UsageError(f"cannot write to stdout: {error.strerror or error}") from None
 
 
 def data(lines: Iterable[str]) -> None:
     """Write lines to stdout, without keys and what a terminal would obey."""
-    for line in lines:
-        typer.echo(_harmless(line, sys.stdout.encoding))
+    with to_stdout():
+        for line in lines:
+            typer.echo(_harmless(line, sys.stdout.encoding))
 
 
 def json_data(value: Any) -> None:
@@ -22,13 +59,20 @@ def json_data(value: Any) -> None:
     from engine.report.document import to_json
     from engine.secrets import without_secrets
 
-    typer.echo(without_secrets(to_json(value)))
+    with to_stdout():
+        typer.echo(without_secrets(to_json(value)))
 
 
 def say(*lines: str) -> None:
-    """Write lines to stderr, without keys and what a terminal would obey."""
-    for line in lines:
-        typer.echo(_harmless(line, sys.stderr.encoding), err=True)
+    """Write lines to stderr, without keys and what a terminal would obey.
+
+    Nobody listening is no reason to end a run: then nothing is said.
+    """
+    try:
+        for line in lines:
+            typer.echo(_harmless(line, sys.stderr.encoding), err=True)
+    except OSError:
+        silence(sys.stderr)
 
 
 def command(name: str, run: str, store: str, *flags: str) -> str:

@@ -1,5 +1,6 @@
 """The progress of a run on stderr: one live display on a terminal, plain lines elsewhere."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -71,7 +72,7 @@ class Panel:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._draw(self._live.start)
         return self
 
     def __exit__(
@@ -80,20 +81,28 @@ class Panel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        self._draw(self._live.stop)
 
     def show(self, status: Status) -> None:
-        self._live.update(panel(status), refresh=True)
+        self._draw(lambda: self._live.update(panel(status), refresh=True))
 
     def say(self, text: str) -> None:
-        self._console.print(Text(text))
+        self._draw(lambda: self._console.print(Text(text)))
+
+    def _draw(self, draw: Callable[[], None]) -> None:
+        """Draw, or if the terminal has gone away, go on without it."""
+        try:
+            draw()
+        except OSError:
+            self._console.quiet = True
+            self.every_s = 0.0
 
 
 def panel(status: Status) -> RenderableType:
     """A status in a handful of lines, none of which is wrapped."""
     lines = [
         _counts(status),
-        *([words.waiting_line(status.waiting)] if status.waiting else []),
+        *([words.waiting_line(status)] if status.waiting else []),
         f"{words.requests_line(status)} · {words.tests_line(status)}",
         *(f"quota {words.quota_words(quota)}" for quota in status.quotas),
         words.left_line(status),

@@ -104,10 +104,12 @@ def tune_interpreter() -> None:
 
 def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     lines = [f"store:   {store}"]
-    if code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED):
-        lines.append(f"go on:   {output.command('resume', status.run, store)}")
-    elif code == exit_codes.FAILED:
+    if status.cells_cancelled:
+        lines.append(f"undo:    {output.command('retry', status.run, store, '--cancelled')}")
+    if status.cells_failed > status.cells_cancelled:
         lines.append(f"again:   {output.command('retry', status.run, store, '--failed')}")
+    if code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED) and not status.cells_cancelled:
+        lines.append(f"go on:   {output.command('resume', status.run, store)}")
     lines.append(f"results: {output.command('results', status.run, store)}")
     return lines
 

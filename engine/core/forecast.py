@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_TELLING = 8
+_TELLING = 4
 """Fewer requests than this say little about speed."""
 
 
@@ -16,17 +16,17 @@ class LaneLoad:
 
 
 def seconds_left(
-    lanes: Iterable[LaneLoad], *, rate_per_min: int | None, sent: int, sent_over_s: float
+    lanes: Iterable[LaneLoad], *, rate_per_min: int | None, ended: int, ended_over_s: float
 ) -> tuple[float | None, str]:
     """(seconds, the limit that binds); None while nothing is known.
 
-    A rate that is set is taken at its word; the speed so far, `sent` requests in the last
-    `sent_over_s` seconds, is taken for the rest once there are enough of them to tell.
+    A rate that is set is taken at its word; the speed so far, `ended` requests that were sent and came
+    to their end in the last `ended_over_s` seconds, is taken for the rest once there are enough to tell.
     """
     loads = [lane for lane in lanes if lane.jobs]
     jobs = sum(lane.jobs for lane in loads)
     if not jobs:
-        return 0.0, "nothing left"
+        return 0.0, ""
     known = [
         (lane.jobs / lane.rate_per_min * 60.0, "a model's rate")
         for lane in loads
@@ -34,6 +34,6 @@ def seconds_left(
     ]
     if rate_per_min is not None:
         known.append((jobs / rate_per_min * 60.0, "rate"))
-    if sent >= _TELLING and sent_over_s > 0:
-        known.append((jobs / sent * sent_over_s, "speed so far"))
-    return max(known, default=(None, "nothing yet"))
+    if ended >= _TELLING and ended_over_s > 0:
+        known.append((jobs / ended * ended_over_s, "speed so far"))
+    return max(known, default=(None, ""))

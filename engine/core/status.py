@@ -83,13 +83,19 @@ class Status:
     seconds_left: float | None
     """Estimate from whichever limit binds; None while nothing is known."""
     binding: str
-    """The limit that `seconds_left` was computed from: rate, in flight, quota or nothing yet."""
+    """The limit that `seconds_left` was computed from; empty where nothing is left or known."""
     waiting: tuple[Waiting, ...] = ()
     quotas: tuple[QuotaStatus, ...] = ()
     errors: tuple[tuple[str, int], ...] = ()
     """The most frequent errors of failed jobs, with their counts."""
     expanding: bool = False
     """True while cells are still being written to the store."""
+    cells_cancelled: int = 0
+    """Those of `cells_failed` whose job was cancelled."""
+    at: float = 0.0
+    """When this was looked at, in seconds since the Unix epoch."""
+    unattended: bool = False
+    """True if no process is working on the run: what was in flight waits for `resume`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ async def write_table(rows: Rows, stream: TextIO, *, width: int = 80) -> Tally:
             stream.write(_cut(said, width) + "\n")
         cells = labels | measures(row)
         stream.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
-        if row.error:
+        if row.error and row.error != row.state:
             stream.write(_cut(f"    {plain(row.error)}", width) + "\n")
     if not tally.cells:
         stream.write("no cells\n")

@@ -14,6 +14,8 @@ class Tally:
     answered: int = 0
     failed: int = 0
     """Cells whose job has failed or was cancelled."""
+    cancelled: int = 0
+    """Those of `failed` whose job was cancelled."""
     tests_passed: int = 0
     tests_failed: int = 0
 
@@ -31,15 +33,18 @@ class Tally:
             self.tests_failed += row.failed or 0
         elif row.state in (State.FAILED, State.CANCELLED):
             self.failed += 1
+            self.cancelled += row.state == State.CANCELLED
 
     def line(self) -> str:
         """One line for people, with nothing that is missing left unsaid."""
         parts = [f"{self.answered:,} of {self.cells:,} cells answered"]
-        if self.failed:
-            parts.append(f"{self.failed:,} failed")
+        if self.failed > self.cancelled:
+            parts.append(f"{self.failed - self.cancelled:,} failed")
+        if self.cancelled:
+            parts.append(f"{self.cancelled:,} cancelled")
         if self.missing:
             parts.append(f"{self.missing:,} missing")
         tests = self.tests_passed + self.tests_failed
         if tests:
-            parts.append(f"{self.tests_failed:,} of {tests:,} tests failed")
+            parts.append(f"{self.tests_failed:,} of {tests:,} tests failed, cell by cell")
         return ", ".join(parts)

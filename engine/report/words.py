@@ -1,13 +1,15 @@
 """A plan, a status, a list of runs, in words that fit a terminal of 80 columns."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from engine.core.model import Finding
-from engine.core.status import Plan, QuotaStatus, RunInfo, Status, Waiting
+from engine.core.status import Plan, QuotaStatus, RunInfo, RunState, Status, StopReason
 from engine.report.terminal import plain
 
 _MOST_LANES = 20
+_FAR_S = 90.0
+"""How far off a time is that is worth being said."""
 
 
 def duration(seconds: float) -> str:
@@ -58,25 +60,33 @@ def _requests(plan: Plan) -> str:
 
 def status_lines(status: Status) -> list[str]:
     """One look at a run, the counts first, then what stands in the way."""
-    state = status.state.value + (f" ({status.reason})" if status.reason else "")
+    state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
-    if status.waiting:
-        lines.append(waiting_line(status.waiting))
+    if status.waiting and not status.unattended:
+        lines.append(waiting_line(status))
     lines += [requests_line(status), tests_line(status)]
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
         lines.append(left)
+    if status.unattended and status.state is RunState.ACTIVE:
+        lines.append("no process is working on it; `nightsweep resume` goes on")
     lines += stop_lines(status)
     lines += error_lines(status)
     return lines
+
+
+def _state(state: RunState, reason: StopReason | None) -> str:
+    return state.value + (f" ({reason})" if reason and reason.value != state.value else "")
 
 
 def cells_line(status: Status) -> str:
     """Cells with an answer, of all; failed and missing ones counted out loud."""
     more = "+ (more are being added)" if status.expanding else ""
     parts = [f"{status.cells_done:,} of {status.cells:,}{more} cells answered"]
-    if status.cells_failed:
-        parts.append(f"{status.cells_failed:,} failed")
+    if failed := status.cells_failed - status.cells_cancelled:
+        parts.append(f"{failed:,} failed")
+    if status.cells_cancelled:
+        parts.append(f"{status.cells_cancelled:,} cancelled")
     missing = status.cells - status.cells_done - status.cells_failed
     if missing:
         parts.append(f"{missing:,} missing")
@@ -89,13 +99,13 @@ def jobs_line(status: Status) -> str:
     return f"jobs: {counts or 'none'}"
 
 
-def waiting_line(waiting: Sequence[Waiting]) -> str:
-    """How many jobs wait for what, over all lanes, the most first."""
+def waiting_line(status: Status) -> str:
+    """How many jobs wait for what, over all lanes, the most first; until when, if that is far off."""
     jobs: dict[str, int] = {}
     until: dict[str, float] = {}
-    for one in waiting:
+    for one in status.waiting:
         jobs[one.why] = jobs.get(one.why, 0) + one.jobs
-        if one.until is not None:
+        if one.until is not None and one.until > status.at + _FAR_S:
             until[one.why] = min(until.get(one.why, one.until), one.until)
     words = [
         f"{count:,} for {plain(why)}" + (f" until {moment(until[why])}" if why in until else "")
@@ -123,12 +133,14 @@ def tests_line(status: Status) -> str:
 def quota_words(quota: QuotaStatus) -> str:
     """One quota: used of allotted, and what is held for requests in flight."""
     held = f" ({quota.reserved:,} held)" if quota.reserved else ""
-    return f"{plain(quota.name)} {plain(quota.period)}: {quota.used:,} of {quota.allotted:,}{held}"
+    # The numbers first: what is cut off on a narrow terminal is the name.
+    period = "" if quota.period == "run" else f" in {plain(quota.period)}"
+    return f"{quota.used:,} of {quota.allotted:,}{held}{period}: {plain(quota.name)}"
 
 
 def left_line(status: Status) -> str:
-    """How long it will take, and because of which limit; empty when that is not known."""
-    if status.seconds_left is None:
+    """How long it will take, and because of which limit; empty when nobody knows, or works on it."""
+    if not status.seconds_left or status.unattended or status.state is not RunState.ACTIVE:
         return ""
     bound = f", bound by {plain(status.binding)}" if status.binding else ""
     return f"about {duration(status.seconds_left)} left{bound}"
@@ -162,7 +174,7 @@ def runs_lines(runs: Iterable[RunInfo]) -> list[str]:
     """One line for each run: name, state, jobs answered of all, when it was last worked on."""
     lines = []
     for run in runs:
-        state = run.state.value + (f" ({run.reason})" if run.reason else "")
+        state = _state(run.state, run.reason)
         done = f"{run.jobs.get('succeeded', 0):,}/{sum(run.jobs.values()):,}"
         lines.append((plain(run.name), state, done, moment(run.updated_at), plain(run.evaluation)))
     if not lines:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
+from engine.core.nearest import suggestion
 from engine.core.status import Backup, Plan, RunInfo, StopReason
 from engine.registry import Registry
 from engine.session.checking import settle_groups
@@ -45,6 +46,7 @@ class Engine:
         self.registry = registry
         self.clock = clock
         self.settings = settings
+        self._executing: set[int] = set()
 
     async def submit(self, sweep: Sweep) -> Run:
         """The run of a sweep's name, made or changed to what the sweep asks for; nothing is sent.
@@ -90,8 +92,8 @@ class Engine:
         """
         row = await self.store.find_run(name)
         if row is None:
-            known = ", ".join(one.name for one, _ in await self.store.runs()) or "none"
-            what = "is empty" if name is None else f"has no run {name!r} (it has: {known})"
+            known = [one.name for one, _ in await self.store.runs()]
+            what = "is empty" if name is None else f"has no run {name!r}{suggestion(name, known)}"
             raise UsageError(f"{self.store.path}: the store {what}")
         return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
 
@@ -121,4 +123,4 @@ class Engine:
         return await back_up(self.store.path, chosen, self.clock.now())
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
-        return Run(self.store, self.clock, self.settings, row, sweep)
+        return Run(self.store, self.clock, self.settings, row, sweep, self._executing)

@@ -8,17 +8,16 @@ from typing import Any, TypeVar
 import anyio
 
 from engine.clock import Clock
-from engine.core.forecast import LaneLoad, seconds_left
 from engine.core.matrix import JobSpec
 from engine.core.states import State
-from engine.core.status import QuotaStatus, Row, RunState, Status, StopReason, Waiting
+from engine.core.status import Row, RunState, Status, StopReason
 from engine.job import Service
-from engine.limits import opens_at
 from engine.report.rows import rows
-from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
+from engine.scheduler import Assignment, Scheduler, Stop
 from engine.session.context import Context
+from engine.session.look import Look, account_of
 from engine.settings import Settings
-from engine.store import NewJob, RunRow, Store, Totals
+from engine.store import NewJob, RunRow, Store
 from engine.sweep import Sweep
 
 T = TypeVar("T")
@@ -26,14 +25,18 @@ T = TypeVar("T")
 _BATCH = 2_000
 """Jobs written in one transaction while the matrix is expanded."""
 
-_OPEN = (State.PENDING, State.WAITING, State.RUNNING)
-
 
 class Run:
     """One run in the store: it can be executed here, and looked at and steered from anywhere."""
 
     def __init__(
-        self, store: Store, clock: Clock, settings: Settings, row: RunRow, sweep: Sweep
+        self,
+        store: Store,
+        clock: Clock,
+        settings: Settings,
+        row: RunRow,
+        sweep: Sweep,
+        executing: set[int],
     ) -> None:
         self.name = row.name
         self.sweep = sweep
@@ -41,6 +44,8 @@ class Run:
         self._clock = clock
         self._settings = settings
         self._row = row
+        # The runs that this process executes, by whichever of its Runs.
+        self._executing = executing
         self._scheduler: Scheduler | None = None
         self._stopping = False
 
@@ -67,7 +72,7 @@ class Run:
                     limits=self.sweep.limits,
                     retry=self.sweep.retry,
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
-                    account=_account(service),
+                    account=account_of(service),
                     documents=self.sweep.documents(),
                     context=Context(self._store, self._clock, self._row.id),
                     gate=gate,
@@ -77,10 +82,12 @@ class Run:
             self._scheduler = scheduler
             if self._stopping:
                 self.stop()
+            self._executing.add(self._row.id)
             try:
                 stop = await _outside_group(lambda: self._work(scheduler))
             finally:
                 self._scheduler, self._stopping = None, False
+                self._executing.discard(self._row.id)
         await self._conclude(stop)
         return await self.status()
 
@@ -160,75 +167,10 @@ class Run:
         """Where the run stands, counted from its rows."""
         row = await self._store.find_run(self.name)
         assert row is not None, "runs are never deleted"
-        now = self._clock.now()
-        totals = await self._store.totals(row.id)
-        limits = self.sweep.limits
-        left, binding = seconds_left(
-            (
-                LaneLoad(
-                    jobs=sum(counts[state] for state in _OPEN),
-                    rate_per_min=limits.for_lane(lane).rate_per_min,
-                )
-                for lane, counts in totals.lanes.items()
-            ),
-            rate_per_min=limits.rate_per_min,
-            sent=totals.sent_last_minute,
-            sent_over_s=totals.sent_over_s,
+        unattended = row.id not in self._executing and await self._store.is_alone()
+        return await Look(self._store, self.sweep, row, self._scheduler, self._clock.now()).status(
+            unattended=unattended
         )
-        keys = quota_keys(self.sweep.kind, limits, self.name, self._account(), now)
-        quotas = await self._store.quotas(keys)
-        return Status(
-            run=self.name,
-            state=row.state,
-            reason=None if row.reason is None else StopReason(row.reason),
-            message=row.message,
-            resume_at=row.resume_at,
-            cells=sum(totals.cells.values()),
-            cells_done=totals.cells[State.SUCCEEDED],
-            cells_failed=totals.cells[State.FAILED] + totals.cells[State.CANCELLED],
-            jobs={state.value: count for state, count in totals.jobs.items()},
-            tests_passed=totals.passed,
-            tests_failed=totals.failed,
-            requests_per_min=float(totals.sent_last_minute),
-            rate_per_min=limits.rate_per_min,
-            seconds_left=left,
-            binding=binding,
-            waiting=self._waiting(totals, now),
-            quotas=tuple(
-                QuotaStatus(
-                    name=name,
-                    period=period,
-                    used=state.used + state.overrun,
-                    reserved=state.reserved,
-                    allotted=state.allotted,
-                )
-                for (name, period), state in sorted(quotas.items())
-            ),
-            errors=totals.errors,
-            expanding=not row.is_expanded,
-        )
-
-    def _waiting(self, totals: Totals, now: float) -> tuple[Waiting, ...]:
-        found = []
-        opening = opens_at(self.sweep.limits.window, now)
-        for name, counts in sorted(totals.lanes.items()):
-            jobs = counts[State.PENDING] + counts[State.WAITING]
-            if not jobs:
-                continue
-            why, until = "its turn", None
-            if opening > now:
-                why, until = "the run's window", opening
-            elif self._scheduler is not None and name in self._scheduler.lanes.lanes:
-                lane = self._scheduler.lanes.lanes[name]
-                wakes_at = lane.wakes_at(now, share=self._scheduler.lanes.share)
-                if lane.block is not None or wakes_at > now:
-                    why = lane.why or "a free slot"
-                    until = wakes_at if now < wakes_at < float("inf") else None
-            found.append(Waiting(lane=name, why=why, jobs=jobs, until=until))
-        return tuple(found)
-
-    def _account(self) -> str:
-        return _account(self.sweep.service(self._clock))
 
     async def rows(self) -> AsyncIterator[Row]:
         """One row per cell, in the order the cells were asked for; read page by page."""
@@ -236,9 +178,16 @@ class Run:
             yield row
 
     async def pause(self) -> None:
-        """Have every process that works on the run start nothing more; `unpause` or execute goes on."""
+        """Have every process that works on the run start nothing more; `unpause` or execute goes on.
+
+        A run that is finished or cancelled stays so.
+        """
         await self._store.set_state(
-            self._row.id, RunState.PAUSED, reason=StopReason.PAUSED, message="paused"
+            self._row.id,
+            RunState.PAUSED,
+            reason=StopReason.PAUSED,
+            message="paused; `nightsweep resume` goes on",
+            unless=(RunState.FINISHED, RunState.CANCELLED),
         )
 
     async def unpause(self) -> None:
@@ -246,12 +195,16 @@ class Run:
         await self._store.take_up(self._row.id)
 
     async def cancel(self) -> int:
-        """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled."""
+        """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled.
+
+        A run that is finished stays so.
+        """
         await self._store.set_state(
             self._row.id,
             RunState.CANCELLED,
             reason=StopReason.CANCELLED,
             message="cancelled; `nightsweep retry --cancelled` puts its jobs back in line",
+            unless=(RunState.FINISHED,),
         )
         return await self._store.cancel(self._row.id)
 
@@ -277,10 +230,6 @@ def _kind_of(service: Service, sweep: Sweep) -> Any:
         if (kind.name, kind.target) == (sweep.evaluation, sweep.target)
     ]
     return kind
-
-
-def _account(service: Service) -> str:
-    return f"{service.identity} {service.credential}".strip()
 
 
 async def _outside_group(work: Callable[[], Awaitable[T]]) -> T:

@@ -87,6 +87,11 @@ class Member(Questions):
         """Close the connections."""
         await self._databases.close()
 
+    async def is_alone(self) -> bool:
+        """Whether no other worker of the store is alive."""
+        others = await self.other_workers()
+        return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
+
     async def beat(self) -> None:
         """Say that this worker is alive, even if somebody has given it up."""
         await self._writer.write(

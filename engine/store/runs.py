@@ -107,12 +107,12 @@ def _refuse_another(found: RunRow, new: NewRun) -> None:
 
 
 def take_up(connection: Connection, run_id: int, *, now: float) -> None:
-    """Make a run active, unless it is finished and every cell of its sweep has an outcome."""
+    """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
     row = (connection.execute(select(run).where(run.c.id == run_id))).mappings().one()
     found = run_row(row)
     values: dict[str, Any] = {"updated_at": now}
-    finished = found.state is RunState.FINISHED and found.is_expanded
-    if not finished or open_jobs(connection, run_id):
+    ended = found.state in (RunState.FINISHED, RunState.CANCELLED) and found.is_expanded
+    if not ended or open_jobs(connection, run_id):
         values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}
     connection.execute(update(run).where(run.c.id == run_id).values(**values))
 

@@ -25,6 +25,8 @@ _LONG_KEY = re.compile(
 def read_structured(path: Path) -> Any:
     """What a YAML, TOML or JSON file says; raises Malformed."""
     parse = _PARSERS.get(path.suffix.lower())
+    if parse is None and path.is_dir():
+        raise Malformed("it is a folder; name a file in it")
     if parse is None:
         raise Malformed(
             f"{path.name}: the format of {path.suffix or 'a file without suffix'} is not known"

@@ -220,7 +220,7 @@ async def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Pa
         with pytest.raises(UsageError, match="is empty"):
             await engine.run()
         await engine.submit(sweep(service))
-        with pytest.raises(UsageError, match=r"no run 'night' \(it has: scripted\)"):
+        with pytest.raises(UsageError, match="no run 'night'; there is scripted"):
             await engine.run("night")
 
 
@@ -348,6 +348,47 @@ async def test_a_status_adds_up_what_the_rows_say(tmp_path: Path) -> None:
     assert status.tests_failed == sum(row.failed or 0 for row in rows) == 4
     assert (status.cells, status.cells_done, status.cells_failed) == (5, 4, 1)
     assert status.seconds_left == 0.0
+    assert status.binding == ""
+
+
+async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> None:
+    service = scripted_service(good, takes_s=60)
+    of = sweep(service, repeats=64, limits={"max_in_flight": 16})
+    clock = StillClock()
+
+    async with (
+        opened(tmp_path / "store.db", service, clock) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await service.recording.until_started(16)
+        in_flight = await run.status()
+        await clock.advance(61)
+        after = await run.status()
+        tasks.cancel_scope.cancel()
+
+    assert (in_flight.jobs["running"], in_flight.seconds_left) == (16, None)
+    assert (after.cells_done, after.binding) == (16, "speed so far")
+    assert after.seconds_left == pytest.approx(183, abs=10)
+
+
+async def test_a_status_says_whether_anybody_works_on_the_run(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    path = tmp_path / "store.db"
+
+    async with opened(path, service) as engine, anyio.create_task_group() as tasks:
+        run = await engine.submit(sweep(service))
+        before = await run.status()
+        tasks.start_soon(run.execute)
+        await service.recording.until_in_flight(1)
+        during = await (await engine.run()).status()
+        async with opened(path, service) as other:
+            elsewhere = await (await other.run()).status()
+        service.recording.release()
+
+    assert (before.unattended, during.unattended, elsewhere.unattended) == (True, False, False)
 
 
 async def test_calls_inside_an_evaluation_are_not_repeated_after_an_interruption(

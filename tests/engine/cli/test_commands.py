@@ -37,7 +37,7 @@ def test_a_sweep_is_run_and_its_results_come_out_in_every_format(
     assert [row["model"] for row in cells] == ["a", "a", "b", "b"]
     table = nightsweep("results")
     assert "1/3  33.3%" in table.stdout
-    assert table.stderr == "4 of 4 cells answered, 6 of 12 tests failed\n"
+    assert table.stderr == "4 of 4 cells answered, 6 of 12 tests failed, cell by cell\n"
 
 
 def test_a_plan_says_what_answers_of_the_store_cost(nightsweep: Nightsweep, sweep: Sweep) -> None:
@@ -106,14 +106,49 @@ def test_a_cancelled_run_is_taken_back_by_retry(nightsweep: Nightsweep, sweep: S
 
 
 def test_a_paused_run_says_so_until_it_is_resumed(nightsweep: Nightsweep, sweep: Sweep) -> None:
-    nightsweep("run", sweep("a"))
+    nightsweep("run", sweep("a", "exhausted"))
 
     paused = nightsweep("pause", "--json")
+    status = nightsweep("status").stdout
 
     assert json.loads(paused.stdout)["state"] == "paused"
-    assert "night: paused (paused)" in nightsweep("status").stdout
-    assert nightsweep("resume").returncode == 0
-    assert "night: finished" in nightsweep("status").stdout
+    assert status.startswith("night: paused\n")
+    assert status.endswith("paused; `nightsweep resume` goes on\n")
+    assert " left" not in status
+    assert nightsweep("resume").returncode == 3
+    assert nightsweep("status").stdout.startswith("night: active (quota)")
+
+
+def test_a_finished_run_is_neither_paused_nor_cancelled(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    paused, cancelled = nightsweep("pause"), nightsweep("cancel")
+    status = nightsweep("status").stdout
+
+    assert "night is finished: there is nothing to pause" in paused.stderr
+    assert "night is finished: there is nothing to cancel" in cancelled.stderr
+    assert status.startswith("night: finished\n")
+    assert "left" not in status
+
+
+def test_a_cancelled_run_stays_so_and_says_how_that_is_undone(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a", "exhausted"))
+    nightsweep("cancel")
+
+    resumed = nightsweep("resume")
+
+    assert resumed.returncode == 3
+    assert "night: 2 of 4 cells answered, 2 cancelled\n" in resumed.stderr
+    assert "undo:    nightsweep retry night --cancelled" in resumed.stderr
+    assert "--failed" not in resumed.stderr
+    assert "go on:" not in resumed.stderr
+    assert nightsweep("status").stdout.startswith("night: cancelled\n")
+    table = nightsweep("results").stdout
+    assert table.count("cancelled") == 2
 
 
 def test_runs_are_listed(nightsweep: Nightsweep, sweep: Sweep) -> None:
@@ -218,7 +253,7 @@ def test_a_run_that_does_not_exist_is_wrong_usage(
         assert called(command, "nobody", "--store", str(tmp_path / "nightsweep.db")) == 2
         error = capsys.readouterr().err
         assert "nobody" in error
-        assert "(it has: night)" in error
+        assert "there is night" in error
         assert "Traceback" not in error
 
 

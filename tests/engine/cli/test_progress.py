@@ -25,7 +25,7 @@ def test_the_panel_holds_what_a_person_wants_to_know() -> None:
         "16 running · 2,720 waiting · 20 cells failed",
         lines[1].rstrip(),
         "requests: 58 of 60 per minute · tests: 8,000 passed, 312 failed",
-        "quota tests 2026-11: 1,234 of 5,000 (12 held)",
+        "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
         "about 62 min left, bound by rate",
     ]
     assert lines[1].startswith("waiting: 100 for rate, 20 for retry until 2023-11-1")

@@ -88,6 +88,7 @@ def status(**changes: Any) -> Status:
         "quotas": (
             QuotaStatus(name="tests", period="2026-11", used=1234, reserved=12, allotted=5000),
         ),
+        "at": 1_699_990_000.0,
         "errors": (("Unknown model: qwen/qwen9", 7),),
     }
     return Status(**(values | changes))

@@ -209,7 +209,9 @@ async def test_control_sequences_in_labels_and_errors_do_not_reach_the_terminal(
 async def test_every_cell_is_counted_out_loud() -> None:
     tally = await write_rows(given(SAMPLE), Format.CSV, StringIO())
 
-    assert tally.line() == ("2 of 4 cells answered, 1 failed, 1 missing, 7 of 20 tests failed")
+    assert tally.line() == (
+        "2 of 4 cells answered, 1 failed, 1 missing, 7 of 20 tests failed, cell by cell"
+    )
 
 
 async def test_an_answer_without_tests_is_an_answer() -> None:

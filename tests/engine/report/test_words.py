@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from engine.core.model import Finding
-from engine.core.status import Plan, RunInfo, RunState, StopReason
+from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting
 from engine.report.words import (
     duration,
     finding_lines,
@@ -105,10 +107,46 @@ def test_a_status_counts_what_is_failed_and_missing_out_loud() -> None:
     assert lines[4:] == [
         "requests: 58 of 60 per minute",
         "tests: 8,000 passed, 312 failed",
-        "quota tests 2026-11: 1,234 of 5,000 (12 held)",
+        "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
         "about 62 min left, bound by rate",
         "most frequent errors:",
         "    7 x Unknown model: qwen/qwen9",
+    ]
+
+
+def test_waits_of_seconds_are_not_said_with_a_time() -> None:
+    soon = status(waiting=(Waiting(lane="a", why="rate", jobs=3, until=1_699_990_004.0),))
+
+    assert "waiting: 3 for rate" in status_lines(soon)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seconds_left": 0.0, "binding": "", "state": RunState.FINISHED},
+        {"state": RunState.PAUSED},
+        {"unattended": True},
+        {"seconds_left": None, "binding": ""},
+    ],
+)
+def test_no_time_is_promised_that_nobody_works_towards(changes: dict[str, Any]) -> None:
+    assert not any("left" in line for line in status_lines(status(**changes)))
+
+
+def test_a_run_that_nobody_works_on_says_so() -> None:
+    line = "no process is working on it; `nightsweep resume` goes on"
+
+    assert line in status_lines(status(unattended=True))
+    assert line not in status_lines(status(unattended=True, state=RunState.FINISHED))
+    assert line not in status_lines(status())
+
+
+def test_what_was_cancelled_is_not_said_to_have_failed() -> None:
+    cancelled = status(state=RunState.CANCELLED, reason=StopReason.CANCELLED, cells_cancelled=12)
+
+    assert status_lines(cancelled)[:2] == [
+        "crisis-safety: cancelled",
+        "1,234 of 5,000 cells answered, 8 failed, 12 cancelled, 3,746 missing",
     ]
 
 

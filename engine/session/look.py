@@ -1,0 +1,113 @@
+"""One look at a run: what is known of it, from its rows and from who works on it here."""
+
+from dataclasses import dataclass
+
+from engine.clock import SystemClock
+from engine.core.forecast import LaneLoad, seconds_left
+from engine.core.states import State
+from engine.core.status import QuotaStatus, Status, StopReason, Waiting
+from engine.job import Service
+from engine.limits import opens_at
+from engine.scheduler import Scheduler, quota_keys
+from engine.store import RunRow, Store, Totals
+from engine.sweep import Sweep
+
+_OPEN = (State.PENDING, State.WAITING, State.RUNNING)
+
+
+def account_of(service: Service) -> str:
+    """Whose rates and quota the requests of a service use."""
+    return f"{service.identity} {service.credential}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is looked at and when; `scheduler` is that of this process, if it works on the run."""
+
+    store: Store
+    sweep: Sweep
+    row: RunRow
+    scheduler: Scheduler | None
+    now: float
+
+    async def status(self, *, unattended: bool) -> Status:
+        """Where the run stands."""
+        row = self.row
+        totals = await self.store.totals(row.id)
+        left, binding = self._left(totals)
+        return Status(
+            run=row.name,
+            state=row.state,
+            reason=None if row.reason is None else StopReason(row.reason),
+            message=row.message,
+            resume_at=row.resume_at,
+            cells=sum(totals.cells.values()),
+            cells_done=totals.cells[State.SUCCEEDED],
+            cells_failed=totals.cells[State.FAILED] + totals.cells[State.CANCELLED],
+            cells_cancelled=totals.cells[State.CANCELLED],
+            jobs={state.value: count for state, count in totals.jobs.items()},
+            tests_passed=totals.passed,
+            tests_failed=totals.failed,
+            requests_per_min=float(totals.sent_last_minute),
+            rate_per_min=self.sweep.limits.rate_per_min,
+            seconds_left=left,
+            binding=binding,
+            waiting=self._waiting(totals),
+            quotas=await self._quotas(),
+            errors=totals.errors,
+            expanding=not row.is_expanded,
+            at=self.now,
+            unattended=unattended,
+        )
+
+    def _left(self, totals: Totals) -> tuple[float | None, str]:
+        limits = self.sweep.limits
+        return seconds_left(
+            (
+                LaneLoad(
+                    jobs=sum(counts[state] for state in _OPEN),
+                    rate_per_min=limits.for_lane(lane).rate_per_min,
+                )
+                for lane, counts in totals.lanes.items()
+            ),
+            rate_per_min=limits.rate_per_min,
+            ended=totals.ended,
+            ended_over_s=totals.ended_over_s,
+        )
+
+    async def _quotas(self) -> tuple[QuotaStatus, ...]:
+        account = account_of(self.sweep.service(SystemClock()))
+        keys = quota_keys(self.sweep.kind, self.sweep.limits, self.row.name, account, self.now)
+        return tuple(
+            QuotaStatus(
+                name=name,
+                period=period,
+                used=state.used + state.overrun,
+                reserved=state.reserved,
+                allotted=state.allotted,
+            )
+            for (name, period), state in sorted((await self.store.quotas(keys)).items())
+        )
+
+    def _waiting(self, totals: Totals) -> tuple[Waiting, ...]:
+        found = []
+        for name, counts in sorted(totals.lanes.items()):
+            jobs = counts[State.PENDING] + counts[State.WAITING]
+            if jobs:
+                why, until = self._why(name)
+                found.append(Waiting(lane=name, why=why, jobs=jobs, until=until))
+        return tuple(found)
+
+    def _why(self, name: str) -> tuple[str, float | None]:
+        """What the jobs of a lane wait for, and until when if that is known."""
+        opening = opens_at(self.sweep.limits.window, self.now)
+        if opening > self.now:
+            return "the run's window", opening
+        if self.scheduler is not None and name in self.scheduler.lanes.lanes:
+            lane = self.scheduler.lanes.lanes[name]
+            wakes_at = lane.wakes_at(self.now, share=self.scheduler.lanes.share)
+            if lane.block is not None or wakes_at > self.now:
+                return lane.why or "a free slot", (
+                    wakes_at if self.now < wakes_at < float("inf") else None
+                )
+        return "its turn", None
