@@ -1,5 +1,6 @@
 """Waiting for permits: one line for each name and its limits, asked for from its head."""
 
+import logging
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,11 +14,13 @@ from engine.core import permits
 from engine.core.permits import Granted, Kept, PermitRequest
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S
 
+logger = logging.getLogger(__name__)
+
 _MOST_AT_ONCE = 64
 _POLL_S = 2.0
 """How long to wait at most before asking again for tokens: other processes' answers make room, too."""
-_LEAD_MAX_S = (CLOCK_TOLERANCE_S - 1.0) / 2
-"""How far ahead a start is taken at most."""
+_LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
+"""How slow a commit may be before what was granted in it is too late to be used."""
 
 
 class PermitBook(Protocol):
@@ -41,6 +44,28 @@ class Permit(Protocol):
         Less than its estimate makes room at once; more makes later calls wait.
         """
         ...
+
+
+class Lead:
+    """How far ahead starts are taken: as far as it takes to commit them.
+
+    Otherwise a slow disk would make all of them late.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def adapt(self, early_s: float) -> None:
+        """Learn how long before its time a start could be used; less than 0: it was late."""
+        late_s = -early_s if early_s < 0 else -early_s / 10
+        seconds = max(0.0, self.seconds + late_s)
+        if seconds > _LEAD_MAX_S > self.seconds:
+            logger.warning(
+                "the store takes more than %.0f s to commit, and requests within a rate come too"
+                " late for their turn; put the store on a faster disk",
+                _LEAD_MAX_S,
+            )
+        self.seconds = min(seconds, _LEAD_MAX_S)
 
 
 class MemoryBook:
@@ -117,7 +142,7 @@ class _Line:
         self._who = who
         self._rate_per_min = rate_per_min
         self._tokens_per_min = tokens_per_min
-        self._lead_s = 0.0
+        self._lead = Lead()
         self._waiting: deque[_Waiting] = deque()
         self._room = anyio.Event()
 
@@ -149,7 +174,7 @@ class _Line:
                 calls=tuple(one.tokens for one in asking),
                 rate_per_min=self._rate_per_min,
                 tokens_per_min=self._tokens_per_min,
-                lead_s=self._lead_s,
+                lead_s=self._lead.seconds,
             )
         )
         for one, slot in zip(asking, granted.slots, strict=False):
@@ -160,15 +185,10 @@ class _Line:
                 one.called.set()
         now = self._clock.now()
         if granted.slots:
-            self._adapt_lead(granted.slots[0] - now)
+            self._lead.adapt(granted.slots[0] - now)
         else:
             poll_s = inf if self._tokens_per_min is None else _POLL_S
             await self._clock.wait(room, min(granted.next_at, now + poll_s))
-
-    def _adapt_lead(self, early_s: float) -> None:
-        """Take starts as far ahead as it takes to commit them: a slow disk must not make all of them late."""
-        late_s = -early_s if early_s < 0 else -early_s / 10
-        self._lead_s = min(max(0.0, self._lead_s + late_s), _LEAD_MAX_S)
 
     async def settle(self, at: float, estimate: int, taken: int) -> None:
         """Keep what a call really took, and let the first in line look for room."""

@@ -88,7 +88,7 @@ def take(kept: Kept, request: PermitRequest, *, now: float) -> tuple[Granted, Ke
         at = _next_at(book, request, call, now=now, not_before=at)
         if at > earliest + request.horizon_s:
             break
-        book = _started(book, request, call, now=now, at=at)
+        book = _started(book, request, call, at)
         slots.append(at)
     if slots:
         # Whoever was served and waits with more comes after those who were not.
@@ -128,17 +128,9 @@ def _next_at(
     return at
 
 
-def _started(book: _Book, request: PermitRequest, call: int, *, now: float, at: float) -> _Book:
+def _started(book: _Book, request: PermitRequest, call: int, at: float) -> _Book:
     if request.rate_per_min is not None:
-        taken = rates.take(
-            book.starts,
-            now=now,
-            rate_per_min=request.rate_per_min,
-            want=1,
-            horizon_s=CLOCK_TOLERANCE_S,
-            not_before=at,
-        )
-        book = replace(book, starts=taken.log)
+        book = replace(book, starts=rates.appended(book.starts, [at]))
     if request.tokens_per_min is not None:
         book = replace(book, log=tokens.appended(book.log, at=at, tokens=call))
     return book

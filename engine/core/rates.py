@@ -92,7 +92,7 @@ def take(
             in_window -= count
             slot = max(slot, time + SPAN_S)
         if len(slots) >= want or slot > now + horizon_s:
-            return Taken(tuple(slots), _appended(kept, slots), slot)
+            return Taken(tuple(slots), appended(kept, slots), slot)
         slots.append(slot)
         _append(live, slot, 1)
         in_window += 1
@@ -150,7 +150,8 @@ def tick(time: float) -> int:
     return floor(time / RESOLUTION_S)
 
 
-def _appended(log: RateLog, slots: Iterable[float]) -> RateLog:
+def appended(log: RateLog, slots: Iterable[float]) -> RateLog:
+    """The log with slots that are later than those in it."""
     entries = deque(log)
     for slot in slots:
         _append(entries, slot, 1)

@@ -16,10 +16,11 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.model import Job
-from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S
+from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import StopReason
 from engine.limits import Block, Lane, Lanes, next_month, opens_at
+from engine.permits import Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
@@ -41,9 +42,6 @@ logger = logging.getLogger(__name__)
 
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
-
-_LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
-"""How slow a commit may be before slots that were taken in it are too late to be used."""
 
 
 class Scheduler:
@@ -68,7 +66,7 @@ class Scheduler:
         self._health = HealthDesk(clock, assignment, self._runner, self._note)
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.keys(clock.now()))
-        self._lead_s = 0.0
+        self._lead = Lead()
         # By job and fence: a job that is due again at once is claimed in the very transaction that
         # settles its last attempt, and then flies twice for a moment.
         self._flying: dict[tuple[int, int], Lane] = {}
@@ -138,25 +136,13 @@ class Scheduler:
             if grant.jobs:
                 self.lanes.serve(lane)
                 if self._is_rated(lane):
-                    self._adapt_lead(grant.jobs[0].start_at - self._clock.now())
+                    self._lead.adapt(grant.jobs[0].start_at - self._clock.now())
             for claimed in grant.jobs:
                 lane.in_flight += 1
                 lane.breaker = lane.breaker.started()
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
-
-    def _adapt_lead(self, early_s: float) -> None:
-        """Take slots as far ahead as it takes to commit them: a slow disk must not make all of them late."""
-        late_s = -early_s if early_s < 0 else -early_s / 10
-        lead_s = max(0.0, self._lead_s + late_s)
-        if lead_s > _LEAD_MAX_S > self._lead_s:
-            logger.warning(
-                "the store takes more than %.0f s to commit, and requests within a rate come too"
-                " late for their turn; put the store on a faster disk",
-                _LEAD_MAX_S,
-            )
-        self._lead_s = min(lead_s, _LEAD_MAX_S)
 
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
         """What to claim, decided when the transaction runs: `settled` commits with it."""
@@ -169,9 +155,9 @@ class Scheduler:
             worker_id=self._store.worker_id,
             service=self._run.costs_of,
             now=now,
-            lead_s=self._lead_s,
+            lead_s=self._lead.seconds,
             # Whose commits are slow claims seldom: all that starts until the next one, in one go.
-            horizon_s=max(_HORIZON_S, self._lead_s),
+            horizon_s=max(_HORIZON_S, self._lead.seconds),
             lanes=tuple(
                 LaneClaim(
                     lane=name,

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from engine.core.permits import Granted, PermitRequest
-from engine.core.rates import GUARD_S, WINDOW_S
-from engine.permits import MemoryBook, Permit, Permits
+from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
+from engine.permits import Lead, MemoryBook, Permit, Permits
 from engine.testing import FakeClock
 
 NOW = 1_800_000_000.0
@@ -130,6 +130,17 @@ async def test_a_start_that_the_disk_made_late_is_let_go_and_the_next_is_taken_a
     for first in times:
         assert sum(100 for at in times if first <= at < first + WINDOW_S) <= 1000
     assert times[-1] < 4 * WINDOW_S
+
+
+def test_a_disk_that_no_lead_makes_up_for_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    lead = Lead()
+
+    for _ in range(5):
+        lead.adapt(-CLOCK_TOLERANCE_S)
+
+    assert lead.seconds == CLOCK_TOLERANCE_S / 2
+    [record] = caplog.records
+    assert "put the store on a faster disk" in record.getMessage()
 
 
 async def test_a_call_that_was_never_made_gives_its_start_back() -> None:

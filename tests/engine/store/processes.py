@@ -20,6 +20,17 @@ PATH = Path(sys.argv[1])
 
 def say(*words):
     print(*words, flush=True)
+
+SCALE = 60.0
+
+class FastClock(SystemClock):
+    # A minute in a second, from a given time on: the same to all processes of the machine.
+    def __init__(self, origin):
+        super().__init__()
+        self.origin = origin
+
+    def now(self):
+        return self.origin + (super().now() - self.origin) * SCALE
 """
 
 

@@ -72,19 +72,8 @@ async def test_other_names_have_minutes_of_their_own(store: Store) -> None:
 FAST = """
 from engine.core.permits import PermitRequest
 
-SCALE = 60.0
-
-class FastClock(SystemClock):
-    # A minute in a second: the same to both processes, as they share the machine's clock.
-    def __init__(self):
-        super().__init__()
-        self.origin = float(sys.argv[2])
-
-    def now(self):
-        return self.origin + (super().now() - self.origin) * SCALE
-
 async def main():
-    clock = FastClock()
+    clock = FastClock(float(sys.argv[2]))
     tokens, wanted = int(sys.argv[3]), int(sys.argv[4])
     async with open_store(PATH, clock) as store:
         ask = PermitRequest(

@@ -99,19 +99,9 @@ async def test_a_clock_that_was_set_back_by_an_hour_blocks_for_a_minute_and_a_ha
 
 FAST = """
 RATE = 600
-SCALE = 60.0
-
-class FastClock(SystemClock):
-    # A minute in a second: the same to both processes, as they share the machine's clock.
-    def __init__(self):
-        super().__init__()
-        self.origin = float(sys.argv[2])
-
-    def now(self):
-        return self.origin + (super().now() - self.origin) * SCALE
 
 async def main():
-    clock = FastClock()
+    clock = FastClock(float(sys.argv[2]))
     async with open_store(PATH, clock) as store:
         run = await store.find_run("run")
         bucket = Bucket(name="key", rate_per_min=RATE)
