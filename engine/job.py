@@ -141,6 +141,11 @@ class JobKind(ABC):
     deadline_s: ClassVar[float] = 900.0
     """The most that one attempt may take, whatever the other side does."""
 
+    @property
+    def judge(self) -> str:
+        """Who says what passed, in words that are shown beside the numbers; empty for the service itself."""
+        return ""
+
     def unusable(self) -> str | None:
         """Why the service's settings do not allow this kind and what to do; None if they do."""
         return None

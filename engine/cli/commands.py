@@ -136,12 +136,17 @@ def results(
     """
     import anyio
 
-    async def write() -> "Tally | None":
-        async with open_existing(store) as engine:
-            return await _write(await engine.run(run), Format.JSON if as_json else form, target)
+    from engine.report.words import judged_by
 
-    if tally := anyio.run(write):
-        output.say(tally.line())
+    async def write() -> "tuple[Tally, str] | None":
+        async with open_existing(store) as engine:
+            found = await engine.run(run)
+            tally = await _write(found, Format.JSON if as_json else form, target)
+            return None if tally is None else (tally, found.sweep.kind.judge)
+
+    if written := anyio.run(write):
+        tally, judge = written
+        output.say(tally.line(), *([judged_by(judge)] if judge else []))
 
 
 async def _write(run: "Run", form: Format, target: Path | None) -> "Tally | None":

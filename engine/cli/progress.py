@@ -103,7 +103,8 @@ def panel(status: Status) -> RenderableType:
     lines = [
         _counts(status),
         *([words.waiting_line(status)] if status.waiting else []),
-        f"{words.requests_line(status)} · {words.tests_line(status)}",
+        f"{words.requests_line(status)} · {words.tests_counted(status)}",
+        *([words.judged_by(status.judge)] if status.judge else []),
         *(f"quota {words.quota_words(quota)}" for quota in status.quotas),
         words.left_line(status),
         *words.stop_lines(status),

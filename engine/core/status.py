@@ -94,6 +94,8 @@ class Status:
     """Those of `cells_failed` whose job was cancelled."""
     at: float = 0.0
     """When this was looked at, in seconds since the Unix epoch."""
+    judge: str = ""
+    """Who says what passed; empty for the service itself."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
 

@@ -126,8 +126,18 @@ def requests_line(status: Status) -> str:
 
 
 def tests_line(status: Status) -> str:
-    """Tests that passed and failed so far."""
+    """Tests that passed and failed so far, and who says so."""
+    return tests_counted(status) + (f" ({judged_by(status.judge)})" if status.judge else "")
+
+
+def tests_counted(status: Status) -> str:
+    """Tests that passed and failed so far, beside a line that says who judges."""
     return f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
+
+
+def judged_by(judge: str) -> str:
+    """Whose verdicts numbers are, where they are not the service's own."""
+    return f"judged by {plain(judge)}"
 
 
 def quota_words(quota: QuotaStatus) -> str:

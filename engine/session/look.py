@@ -55,6 +55,7 @@ class Look:
             waiting=self._waiting(totals),
             quotas=await self._quotas(),
             errors=totals.errors,
+            judge=self.sweep.kind.judge,
             expanding=not row.is_expanded,
             at=self.now,
             unattended=unattended,

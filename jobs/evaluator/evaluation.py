@@ -64,6 +64,11 @@ class Evaluation(JobKind):
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
+    @property
+    def judge(self) -> str:
+        judge = self.bench.judge
+        return f"the {judge.name} judge, a {judge.label}"
+
     def size(self, labels: Mapping[str, Any]) -> int:
         """How many cases the group has; raises UsageError for a group that does not exist."""
         return len(self.bench.cases_of(labels["group"]))

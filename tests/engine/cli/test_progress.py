@@ -31,6 +31,12 @@ def test_the_panel_holds_what_a_person_wants_to_know() -> None:
     assert lines[1].startswith("waiting: 100 for rate, 20 for retry until 2023-11-1")
 
 
+def test_the_panel_says_who_judges() -> None:
+    lines = drawn(status(judge="the rules judge, a heuristic"), 80)
+
+    assert "judged by the rules judge, a heuristic" in [line.rstrip() for line in lines]
+
+
 @pytest.mark.parametrize("width", [40, 80, 132])
 def test_the_panel_is_never_wider_than_the_terminal(width: int) -> None:
     crowded = status(

@@ -60,6 +60,15 @@ def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
     ]
 
 
+def test_who_judges_is_said_wherever_tests_are_counted() -> None:
+    judged = status(judge="the rules judge, a heuristic")
+
+    told = "tests: 8,000 passed, 312 failed (judged by the rules judge, a heuristic)"
+    assert told in status_lines(judged)
+    assert told in summary_lines(judged)
+    assert told in progress_line(judged)
+
+
 def test_a_plan_says_to_whom_the_requests_go_where_they_go_to_several() -> None:
     plan = Plan(
         sweep="judged",

@@ -55,6 +55,7 @@ async def test_a_callable_is_evaluated_like_any_model(tmp_path: Path, asynchrono
     status, rates = await run(tmp_path, registry)
 
     assert (status.cells_done, rates) == (1, [1.0])
+    assert status.judge == "the rules judge, a heuristic"
     assert len(asked) == status.tests_failed
     assert [message.role for message in asked[0].messages] == ["system", "user"]
 
