@@ -99,6 +99,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         unresolved=pending,
     )
     assert not found.problems, "it was resolved before it was dumped"
+    limits = _restored_limits(dump["limits"])
     return make(
         name=dump["name"],
         service_kind=settings.kind,
@@ -107,13 +108,13 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         kind=kind,
         matrix=found.matrix,
         rules=rules,
-        limits=_restored_limits(dump["limits"]),
+        limits=limits,
         retry=Retry(**dump["retry"]),
         fold=dump["fold"],
         reuse=dump["reuse"],
         groups_pending=bool(pending),
         registry=registry,
-        warnings=warnings_of(kind, found),
+        warnings=warnings_of(kind, found, limits),
     )
 
 

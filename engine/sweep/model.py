@@ -132,7 +132,10 @@ class Sweep(SweepFields):
         if problems:
             raise SweepError(self.name, problems)
         return replace(
-            self, matrix=found.matrix, groups_pending=False, warnings=warnings_of(self.kind, found)
+            self,
+            matrix=found.matrix,
+            groups_pending=False,
+            warnings=warnings_of(self.kind, found, self.limits),
         )
 
     def groups(self) -> tuple[str, ...]:

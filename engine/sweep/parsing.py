@@ -96,6 +96,7 @@ class _Parser:
             return None
         if not axes.pending and found.matrix.is_empty():
             self._refuse("exclude", "leaves no cell")
+        limits = file.limits.limits()
         return make(
             name=file.name,
             service_kind=service.settings.kind,
@@ -104,13 +105,13 @@ class _Parser:
             kind=kind,
             matrix=found.matrix,
             rules=rules,
-            limits=file.limits.limits(),
+            limits=limits,
             retry=file.retry.retry(),
             fold=file.fold,
             reuse=file.reuse,
             groups_pending=bool(axes.pending),
             registry=self._registry,
-            warnings=warnings_of(kind, found),
+            warnings=warnings_of(kind, found, limits),
         )
 
     def _broken(self, axes: Axes) -> frozenset[str]:
@@ -191,10 +192,8 @@ class _Parser:
             return None  # said already
         offered = {kind.target: kind for kind in kinds if kind.name == evaluation}
         if not offered:
-            names = sorted({kind.name for kind in kinds})
-            self._refuse(
-                "evaluation", f"this service has no {evaluation}; it has {', '.join(names)}"
-            )
+            near = suggestion(evaluation, {kind.name for kind in kinds})
+            self._refuse("evaluation", f"this service has no {evaluation}{near}")
             return None
         if target is None:
             target = JobKind.target if JobKind.target in offered else min(offered)

@@ -1,6 +1,6 @@
 """`include` and `exclude`: from what is written to the parts of a matrix that are meant."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -19,6 +19,7 @@ from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.core.matrix import Matrix, MatrixAxis
 from engine.core.nearest import suggestion
+from engine.core.policy import Limits
 from engine.job import JobKind
 from engine.sweep.malformed import Malformed
 from engine.sweep.scalars import scalar_value
@@ -83,12 +84,32 @@ class Resolved:
     """How often a pattern was held against a name."""
 
 
-def warnings_of(kind: JobKind, found: Resolved) -> tuple[Problem, ...]:
-    """What a sweep's user should know: of its rules, and of its labels as the kind sees them."""
+def warnings_of(kind: JobKind, found: Resolved, limits: Limits) -> tuple[Problem, ...]:
+    """What a sweep's user should know: of its rules, limits, and labels as the kind sees them."""
     labels = {
         axis.axis.name: tuple(value.label for value in axis.values) for axis in found.matrix.axes
     }
-    return (*found.warnings, *(Problem("", told) for told in kind.warnings(labels)))
+    return (
+        *found.warnings,
+        *_idle_limits(kind, found, limits),
+        *(Problem("", told) for told in kind.warnings(labels)),
+    )
+
+
+def _idle_limits(kind: JobKind, found: Resolved, limits: Limits) -> Iterator[Problem]:
+    """Limits of models that the sweep does not have: what they should hold back is not held back."""
+    models = [axis.values for axis in found.matrix.axes if axis.axis.field == "model"]
+    if type(kind).lane is not JobKind.lane or not models:
+        return  # what its lanes are called, the kind alone knows
+    names = [str(value.label) for value in models[0]]
+    if len(names) * len(limits.models) > COMPARISONS_MAX:
+        return
+    for pattern, _ in limits.models:
+        if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
+            yield Problem(
+                f"limits.models.{pattern}",
+                f"fits no model, limits nothing{suggestion(pattern, names)}",
+            )
 
 
 def resolve(

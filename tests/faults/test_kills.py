@@ -87,7 +87,7 @@ def test_a_death_before_the_run_is_in_the_store_leaves_nothing_to_resume_and_all
     run = scene.sweep()
 
     assert resumed.code == 2
-    assert "the store has no run 'crisis' (it has: none)" in resumed.stderr
+    assert "the store has no run 'crisis'; there are none" in resumed.stderr
     assert run.code == 0, run.stderr
     assert scene.sent() == 6
     assert scene.succeeded_twice() == 0

@@ -159,7 +159,7 @@ def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, me
         ({"service": {"kind": "labs", "health": "gait"}}, "service.health", "there is no health gate 'gait'; did you mean gate?"),
         ({"service": {"kind": "labs", "health": 5}}, "service.health", "must be the kind of a health gate, or {kind: ..., ...}"),
         ({"service": {"kind": "labs", "health": {"kind": "gate", "every": 5}}}, "service.health.every", "unknown key; did you mean every_s?"),
-        ({"evaluation": "single"}, "evaluation", "this service has no single; it has multi_turn, pinging, single_turn"),
+        ({"evaluation": "single"}, "evaluation", "this service has no single; did you mean single_turn?"),
         ({"evaluation": None}, "evaluation", "is missing"),
         ({"target": "fintune"}, "target", "single_turn has no target fintune; did you mean finetune?"),
         ({"target": "finetune"}, "matrix.prompts", "is an axis for target system_prompt, not for finetune"),
@@ -266,6 +266,17 @@ def test_a_pattern_that_fits_nothing_is_a_warning() -> None:
     assert [str(warning) for warning in sweep.warnings] == [
         "exclude[0].models: qwen/* fits none of models"
     ]
+
+
+def test_a_limit_of_no_model_is_a_warning() -> None:
+    limits = {"models": {"acne/*": {"rate_per_min": 5}, "acme/*": {}, "other/three": {}}}
+
+    sweep = parse(limits=limits)
+
+    assert [str(warning) for warning in sweep.warnings] == [
+        "limits.models.acne/*: fits no model, limits nothing; there is acme/one, acme/two, other/three"
+    ]
+    assert Sweep.restore(sweep.dump(), REGISTRY).warnings == sweep.warnings
 
 
 @pytest.mark.parametrize("file", [None, [], "text", 5, True])
