@@ -107,6 +107,15 @@ def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
     return _closed(replace(book, starts=starts, log=log), kept)
 
 
+def moved(kept: Kept, back_s: float) -> Kept:
+    """What to keep once a clock was set back by so much: all starts and places that much earlier."""
+    book = _opened(kept)
+    starts = tuple((at - back_s, count) for at, count in book.starts)
+    log = tuple((at - back_s, count, of_entry) for at, count, of_entry in book.log)
+    line = tuple((who, first, until - back_s) for who, first, until in book.line)
+    return _closed(_Book(starts, log, line), kept)
+
+
 def _next_at(
     book: _Book, request: PermitRequest, call: int, *, now: float, not_before: float
 ) -> float:

@@ -69,6 +69,26 @@ async def test_other_names_have_minutes_of_their_own(store: Store) -> None:
     assert same.slots == ()
 
 
+async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_sessions(
+    path: Path,
+) -> None:
+    async with open_store(path, FakeClock(NOW)) as store:
+        await store.take_permits(request("target", 600, tokens_per_min=1000, rate_per_min=60))
+        await store.take_permits(request("target", 600, who="another", tokens_per_min=1000))
+    clock = FakeClock(NOW - 3600)
+    ask = request("target", 600, tokens_per_min=1000, rate_per_min=60)
+
+    async with open_store(path, clock) as store:
+        await store.follow_clock()
+        clock._now += 59
+        early = await store.take_permits(ask)
+        clock._now += 2
+        late = await store.take_permits(ask)
+
+    assert early.slots == ()
+    assert len(late.slots) == 1
+
+
 FAST = """
 from engine.core.permits import PermitRequest
 
