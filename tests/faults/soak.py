@@ -1,8 +1,8 @@
 """The long versions of the crash tests: all failpoints, hundreds of random deaths, a full disk, fuzzing.
 
 By hand: `python -m tests.faults.soak [--minutes 12] [--seed 1] [--only SECTION ...] [--examples 10000]`. Every section is
-gone through once; then again, with the next seed each time, until the minutes have passed. One table sums up; the exit
-code is 1 if anything was lost or not survived.
+gone through once, two at a time; then again, with the next seed each time, until the minutes have passed. One table
+sums up; the exit code is 1 if anything was lost or not survived.
 """
 
 import argparse
@@ -11,7 +11,10 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -33,7 +36,14 @@ KILLS = 200
 STRIKES = 60
 FULL_DISKS = 20
 EXAMPLES = 10_000
-FUZZING = ROOT / "tests/faults/test_fuzzing.py"
+STEPS, FUZZING = "killed at every step", "fuzzing"
+KILLS_AT_RANDOM = "killed at random"
+BESIDE = "several processes, killed and stopped"
+HOSTILE = "hostile server, killed"
+FULL = "disk full, killed"
+SECTIONS = (STEPS, FUZZING, BESIDE, KILLS_AT_RANDOM, FULL, HOSTILE)
+"""The longest first."""
+FUZZ_TESTS = ROOT / "tests/faults/test_fuzzing.py"
 
 
 class Soak:
@@ -50,12 +60,12 @@ class Soak:
     @property
     def sections(self) -> Mapping[str, Callable[[Path, Toll], None]]:
         return {
-            "killed at every step": self._failpoints,
-            "killed at random": self._kills,
-            "several processes, killed and stopped": self._processes,
-            "hostile server, killed": self._hostile,
-            "disk full, killed": self._storage,
-            "fuzzing": self._fuzzing,
+            STEPS: self._failpoints,
+            KILLS_AT_RANDOM: self._kills,
+            BESIDE: self._processes,
+            HOSTILE: self._hostile,
+            FULL: self._storage,
+            FUZZING: self._fuzzing,
         }
 
     def _scenes(self, folder: Path) -> Scenes:
@@ -116,17 +126,21 @@ class Soak:
 
     def _fuzzing(self, folder: Path, toll: Toll) -> None:
         """The fuzz tests, with the many examples of their profile `soak`."""
-        command = [sys.executable, "-m", "pytest", "-q", "--hypothesis-profile=soak", str(FUZZING)]
+        report = folder / "fuzzing.xml"
+        command = [sys.executable, "-m", "pytest", "-q", str(FUZZ_TESTS), f"--junit-xml={report}"]
+        command += ["--hypothesis-profile=soak", f"--hypothesis-seed={self._seed}"]
         ended = subprocess.run(  # noqa: S603
-            [*command, f"--hypothesis-seed={self._seed}", f"--junit-xml={folder / 'fuzzing.xml'}"],
+            # Folders of its own: nobody else tidies them up.
+            [*command, f"--basetemp={folder / 'pytest'}"],
             cwd=ROOT,
             env={**os.environ, "SOAK_EXAMPLES": str(self._examples)},
             capture_output=True,
             text=True,
         )
-        tests = (folder / "fuzzing.xml").read_text().count("<testcase ")
-        toll.faults += tests * self._examples
         said = (ended.stdout + ended.stderr)[-4_000:]
+        assert report.exists(), f"pytest ended with {ended.returncode}: {said}"
+        tests = report.read_text().count("<testcase ")
+        toll.faults += tests * self._examples
         assert ended.returncode == 0, f"pytest ended with {ended.returncode}: {said}"
         toll.survived += tests * self._examples
 
@@ -136,34 +150,73 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def round_of(soak: Soak, tolls: Mapping[str, Toll], spent_s: dict[str, float]) -> list[str]:
-    """Go through the sections of `tolls` once; what went wrong."""
-    wrong = []
-    for name in tolls:
-        section = soak.sections[name]
+@dataclass(slots=True)
+class Account:
+    """What a section has come to, over all its seeds."""
+
+    name: str
+    toll: Toll = field(default_factory=Toll)
+    seeds: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    wrong: list[str] = field(default_factory=list)
+
+    def go_through(self, seed: int, examples: int) -> None:
+        """The section once, with processes and a folder of its own: another may go on beside it."""
         began = monotonic()
+        self.seeds.append(seed)
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                section(Path(folder), tolls[name])
-        except AssertionError as error:
-            wrong.append(f"{name}: {error!r}")
-            say(wrong[-1])
-        spent_s[name] += monotonic() - began
-        say(f"{name}: {tolls[name]}")
-    return wrong
+            with (
+                Launcher() as launcher,
+                ContractServerProcess() as server,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                Soak(launcher, server, seed, examples).sections[self.name](Path(folder), self.toll)
+        except Exception as error:
+            # Whatever it is, the other sections go on, and the table is printed.
+            self.wrong.append(f"{self.name}, seed {seed}: {error!r}")
+            say("".join(traceback.format_exception(error)))
+        self.seconds += monotonic() - began
+        say(f"{self.name}: {self.toll}")
+
+    def verdicts(self) -> list[str]:
+        """What went wrong, in a line each."""
+        toll = self.toll
+        wrong = [*self.wrong]
+        if toll.lost or toll.survived < toll.faults:
+            wrong.append(
+                f"{self.name}: lost {toll.lost}, survived {toll.survived} of {toll.faults}"
+            )
+        if toll.sent_again > toll.in_flight:
+            wrong.append(f"{self.name}: {toll.sent_again} sent again, {toll.in_flight} in flight")
+        return wrong
+
+    def row(self) -> str:
+        """Its line of the table; where nothing is sent there is nothing to be lost."""
+        toll = self.toll
+        first, last = min(self.seeds), max(self.seeds)
+        counts = (toll.in_flight, toll.sent_again, toll.lost)
+        sent = ["" if self.name == FUZZING else f"{count:,}" for count in counts]
+        cells = [
+            self.name,
+            str(first) if first == last else f"{first} to {last}",
+            f"{toll.faults:,}",
+            f"{toll.survived:,}",
+            *sent,
+            f"{self.seconds:.0f}",
+        ]
+        return f"| {' | '.join(cells)} |"
 
 
-def table(tolls: Mapping[str, Toll], spent_s: Mapping[str, float]) -> str:
-    lines = [
-        "| section | faults | survived | in flight at them | sent again | results lost | seconds |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, toll in tolls.items():
-        lines.append(
-            f"| {name} | {toll.faults:,} | {toll.survived:,} | {toll.in_flight:,}"
-            f" | {toll.sent_again:,} | {toll.lost:,} | {spent_s[name]:.0f} |"
-        )
-    return "\n".join(lines)
+def table(accounts: Sequence[Account]) -> str:
+    """To be pasted into docs/explanation/reliability.md."""
+    heads = ("section", "seeds", "faults", "survived", "in flight at them", "sent again")
+    return "\n".join(
+        [
+            f"| {' | '.join(heads)} | results lost | seconds |",
+            "|---|---|---:|---:|---:|---:|---:|---:|",
+            *(account.row() for account in accounts if account.seeds),
+        ]
+    )
 
 
 def main() -> int:
@@ -172,29 +225,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="of each fuzz test")
     parser.add_argument("--only", nargs="+", default=[""], help="sections that begin like this")
+    parser.add_argument("--beside", type=int, default=2, help="sections that go on at once")
     arguments = parser.parse_args()
     began = monotonic()
-    wrong: list[str] = []
-    with Launcher() as launcher, ContractServerProcess() as server:
-        names = [
-            name
-            for name in Soak(launcher, server, 0, EXAMPLES).sections
-            if name.startswith(tuple(arguments.only))
-        ]
-        tolls, spent_s = {name: Toll() for name in names}, dict.fromkeys(names, 0.0)
-        for seed in count(arguments.seed):
-            soak = Soak(launcher, server, seed, arguments.examples)
-            wrong += round_of(soak, tolls, spent_s)
-            if monotonic() - began >= arguments.minutes * 60:
-                break
-    say(f"\nPython {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores\n")
-    say(table(tolls, spent_s))
-    wrong += [f"{name}: lost {toll.lost}" for name, toll in tolls.items() if toll.lost]
-    wrong += [
-        f"{name}: {toll.sent_again} sent again, {toll.in_flight} in flight"
-        for name, toll in tolls.items()
-        if toll.sent_again > toll.in_flight
-    ]
+    accounts = [Account(name) for name in SECTIONS if name.startswith(tuple(arguments.only))]
+    for seed in count(arguments.seed):
+        with ThreadPoolExecutor(arguments.beside) as beside:
+            for account in accounts:
+                beside.submit(account.go_through, seed, arguments.examples)
+        if monotonic() - began >= arguments.minutes * 60:
+            break
+    where = f"{platform.system()}, {os.cpu_count()} cores, {monotonic() - began:.0f} s in all"
+    say(f"\nPython {platform.python_version()}, {where}\n\n{table(accounts)}")
+    wrong = [line for account in accounts for line in account.verdicts()]
     say("\n" + ("\n".join(wrong) or "results lost: 0"))
     return bool(wrong)
 
