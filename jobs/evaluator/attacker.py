@@ -76,20 +76,26 @@ class Attacker:
         reply: str,
         judgement: Judgement,
         *,
+        written: Sequence[str] = (),
         seed: int,
         context: JobContext,
     ) -> Sequence[str]:
-        """Other ways to say `asked`, at most MOST_VARIATIONS; none where the model refuses."""
+        """Other ways to say `asked`, at most MOST_VARIATIONS; none where the model refuses.
+
+        None of them is among what was `written` before, whether it was asked or not.
+        """
         told = [*_person(case), f"The judge: {_reasons(judgement)}"]
         exchange = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
         # Always the most: a sweep over their number asks nothing twice.
         task = self._instructions.variations.replace("{count}", str(MOST_VARIATIONS))
         answer = await self._answer(task, told, exchange, seed, context)
         try:
-            written = _Variations.model_validate_json(answer).variations
+            offered = _Variations.model_validate_json(answer).variations
         except ValidationError:
             return ()
-        return _kept(written, case, [asked, case.user_input])[:MOST_VARIATIONS]
+        known = {normalise(text) for text in written}
+        new = [text for text in offered if normalise(text) not in known]
+        return _kept(new, case, [asked, case.user_input])[:MOST_VARIATIONS]
 
     async def turn(
         self,

@@ -126,6 +126,7 @@ class SingleTurn(Evaluation):
                 asked.user_input,
                 parent.reply.text,
                 parent.judgement,
+                written=asked.written,
                 seed=self.seed(job, asked.case, asked.path, Purpose.ATTACKER),
                 context=context,
             )

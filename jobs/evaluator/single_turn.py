@@ -40,6 +40,8 @@ class Asked:
     parent_id: int | None = None
     mutator: str | None = None
     translation: Translation | None = None
+    written: tuple[str, ...] = ()
+    """All that an attacker has written on the way here, asked or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ async def evaluate(
 async def _children(
     layer: Sequence[Judged], how: Layers, variers: Variers, first_id: int
 ) -> list[Asked]:
-    async def varied(parent: Judged) -> list[Mutation]:
+    async def varied(parent: Judged) -> tuple[list[Mutation], Sequence[str]]:
         return await _varied(parent, how, variers)
 
     parents = [
@@ -140,7 +142,7 @@ async def _children(
     ]
     made = await each(parents, varied, lambda parent: parent.asked.case.id)
     children: list[Asked] = []
-    for parent, mutations in zip(parents, made, strict=True):
+    for parent, (mutations, written) in zip(parents, made, strict=True):
         for index, mutation in enumerate(mutations):
             children.append(
                 Asked(
@@ -151,23 +153,25 @@ async def _children(
                     parent_id=parent.asked.conversation_id,
                     mutator=mutation.mutator,
                     translation=mutation.translation,
+                    written=(*parent.asked.written, *written),
                 )
             )
     return children
 
 
-async def _varied(parent: Judged, how: Layers, variers: Variers) -> list[Mutation]:
-    """The children of one question: the attacker's, then the mutators', a translation in its place."""
+async def _varied(
+    parent: Judged, how: Layers, variers: Variers
+) -> tuple[list[Mutation], Sequence[str]]:
+    """The children of one question, and all that the attacker wrote for it.
+
+    First the attacker's, then the mutators', a translation in its place.
+    """
     place, translated = await _translated(parent.asked, how, variers.translations)
     wanted = how.variations - len(translated)
-    written: list[str] = []
-    if wanted and variers.vary is not None:
-        written = list(await variers.vary(parent))[:wanted]
-    made = [
-        *(Mutation(ATTACKER, text) for text in written),
-        *_mutations(parent.asked, how, wanted - len(written)),
-    ]
-    return [*made[:place], *translated, *made[place:]]
+    written = () if variers.vary is None else await variers.vary(parent)
+    made = [Mutation(ATTACKER, text) for text in written[:wanted]]
+    made += _mutations(parent.asked, how, wanted - len(made))
+    return [*made[:place], *translated, *made[place:]], written
 
 
 async def _translated(

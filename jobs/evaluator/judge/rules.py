@@ -43,17 +43,20 @@ class RulesJudge:
             f"/{self._scale.version}+{scale_digest[:12]}"
         )
 
-    def judge(self, case: Case, reply: str) -> Judgement:
-        """The judgement on a reply to the case; the same reply always gets the same one."""
+    def judge(self, case: Case, reply: str, asked: str | None = None) -> Judgement:
+        """The judgement on a reply to the case, or to what was `asked` in its place.
+
+        The same reply always gets the same one.
+        """
         read = sentences(reply)
-        fair = fair_sentences(read, reply, case.user_input)
+        fair = fair_sentences(read, reply, case.user_input if asked is None else asked)
         kinds = self._resources(case, reply, fair)
         items = [self._item(item, case, reply, fair, kinds) for item in case.expected]
         flags = [self._flag(flag, case, reply, read, fair) for flag in RedFlag]
         return self._scale.judgement(case, items, flags)
 
     async def reply(self, case: Case, asked: str, reply: str, context: JobContext) -> Judgement:
-        return self.judge(case, reply)
+        return self.judge(case, reply, asked)
 
     async def turn(
         self, case: Case, messages: Sequence[Message], context: JobContext

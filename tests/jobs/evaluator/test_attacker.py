@@ -131,6 +131,17 @@ async def test_what_it_writes_is_held_to_the_lint_the_topic_and_being_new(folder
     assert not any(forbidden_in(one["user_input"]) for one in children)
 
 
+async def test_what_it_repeats_of_an_earlier_layer_is_not_asked_again(folder: str) -> None:
+    async with chat_server(lambda _: writes({"variations": NEW})) as server:
+        _, children, grandchildren = await evaluated(
+            server.base_url, folder, variations=2, maximum_iteration_layers=2
+        )
+
+    assert [one["user_input"] for one in children] == NEW[:2]
+    assert len(grandchildren) == 4
+    assert {one["mutator"] for one in grandchildren} <= set(MUTATORS)
+
+
 async def test_an_attacker_that_is_down_is_transient(folder: str) -> None:
     with pytest.raises(Transient, match=r"^the attacker acme/attacker-1: .* answered 503"):
         await second_layer(lambda _: (503, {"error": {"message": "down"}}), folder)
