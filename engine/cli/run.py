@@ -108,7 +108,8 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
         lines.append(f"undo:    {output.command('retry', status.run, store, '--cancelled')}")
     if status.cells_failed > status.cells_cancelled:
         lines.append(f"again:   {output.command('retry', status.run, store, '--failed')}")
-    if code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED) and not status.cells_cancelled:
+    resumable = code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED)
+    if resumable and not status.cells_cancelled and status.reason != "deadline":
         lines.append(f"go on:   {output.command('resume', status.run, store)}")
     lines.append(f"results: {output.command('results', status.run, store)}")
     return lines

@@ -102,16 +102,26 @@ def jobs_line(status: Status) -> str:
 def waiting_line(status: Status) -> str:
     """How many jobs wait for what, over all lanes, the most first; until when, if that is far off."""
     jobs: dict[str, int] = {}
-    until: dict[str, float] = {}
     for one in status.waiting:
         jobs[one.why] = jobs.get(one.why, 0) + one.jobs
-        if one.until is not None and one.until > status.at + _FAR_S:
-            until[one.why] = min(until.get(one.why, one.until), one.until)
+    reasons = _reasons(status)
     words = [
-        f"{count:,} for {plain(why)}" + (f" until {moment(until[why])}" if why in until else "")
+        f"{count:,} for {reasons[why]}"
         for why, count in sorted(jobs.items(), key=lambda item: (-item[1], item[0]))
     ]
     return f"waiting: {', '.join(words)}"
+
+
+def _reasons(status: Status) -> dict[str, str]:
+    """What is waited for, in words that say until when if that is far off."""
+    until: dict[str, float] = {}
+    for one in status.waiting:
+        if one.until is not None and one.until > status.at + _FAR_S:
+            until[one.why] = min(until.get(one.why, one.until), one.until)
+    return {
+        one.why: plain(one.why) + (f" until {moment(until[one.why])}" if one.why in until else "")
+        for one in status.waiting
+    }
 
 
 def not_sent(status: Status) -> int:
@@ -206,7 +216,7 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
 
 def progress_line(status: Status) -> str:
     """One line about a running run, for a log."""
-    reasons = ", ".join(dict.fromkeys(plain(one.why) for one in status.waiting))
+    reasons = ", ".join(_reasons(status).values())
     parts = [
         f"{status.cells_done:,}/{status.cells:,} cells",
         f"{status.jobs.get('running', 0):,} running",

@@ -113,7 +113,10 @@ class Scheduler:
             self._wake = anyio.Event()
             now = self._clock.now()
             if self._run.limits.deadline is not None and now >= self._run.limits.deadline:
-                self.stop(StopReason.DEADLINE, "the sweep's deadline has passed")
+                self.stop(
+                    StopReason.DEADLINE,
+                    "the sweep's deadline has passed; move limits.deadline and run it again to go on",
+                )
                 continue
             await self._quota.turn_month(now, self.lanes)
             self._health.ask(self.lanes, helpers, self.wake)

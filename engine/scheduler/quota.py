@@ -110,13 +110,23 @@ class QuotaDesk:
         return next_month(now)
 
     async def describe(self, short: list[Lane], now: float) -> str:
-        """What is used up, in words, with what the service said of it."""
+        """What is used up, in words, with what the service said of it or what the user can do."""
         told = [lane.why for lane in short if lane.block is Block.QUOTA and lane.why]
         rows = await self._store.quotas(self.keys(now))
         parts = [
             f"{name}: {state.used + state.overrun} of {state.allotted} used"
-            for (name, _), state in sorted(rows.items())
+            for (name, _), state in sorted(rows.items(), key=lambda row: row[1].room)
         ]
+        least = min(rows, key=lambda key: rows[key].room, default=("", ""))[0]
+        caps = {
+            _tests_cap(self._run.run, now).name: "quota.tests",
+            _requests_cap(self._run.run).name: "requests",
+        }
+        if not told and least in caps:
+            words = (
+                f"raise limits.{caps[least]} in the sweep file and run it again to go on at once"
+            )
+            return f"what the sweep may use is used up; {parts[0]}; {words}"
         return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
 
 

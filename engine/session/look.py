@@ -63,7 +63,7 @@ class Look:
 
     def _left(self, totals: Totals) -> tuple[float | None, str]:
         limits = self.sweep.limits
-        return seconds_left(
+        left, binding = seconds_left(
             (
                 LaneLoad(
                     jobs=sum(counts[state] for state in _OPEN),
@@ -75,6 +75,10 @@ class Look:
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
         )
+        closed_s = opens_at(limits.window, self.now) - self.now
+        if left and closed_s > 0:
+            return left + closed_s, "the run's window"
+        return left, binding
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         account = account_of(self.sweep.service(SystemClock()))

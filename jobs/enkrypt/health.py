@@ -15,7 +15,7 @@ from engine.job import (
     resolve_secret,
 )
 from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
-from jobs.enkrypt.schema import read_endpoint
+from jobs.enkrypt.schema import read_endpoint, with_secrets
 
 OPENROUTER: Mapping[str, Any] = {
     "testing_for": "foundationModels",
@@ -91,6 +91,8 @@ class EnkryptHealth(HealthGate):
         self._client: Client | None = None
 
     async def __aenter__(self) -> Self:
+        # A key that is not there is told before anything waits for models that nobody can ask about.
+        with_secrets(self.settings.endpoint)
         client = Client(
             url=self.settings.base_url,
             api_key=resolve_secret(self.settings.api_key),

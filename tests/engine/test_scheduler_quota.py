@@ -81,7 +81,9 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
 
     assert status.reason is StopReason.QUOTA
     assert status.jobs["succeeded"] == 6
-    assert "run scripted: 18 of 20 used" in status.message
+    assert (
+        "run scripted: 18 of 20 used; raise limits.quota.tests in the sweep file" in status.message
+    )
 
 
 async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
@@ -97,6 +99,7 @@ async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
     assert (sent, status.jobs["succeeded"]) == (7, 7)
     assert status.reason is StopReason.QUOTA
     assert status.resume_at is None
+    assert "requests of scripted: 7 of 7 used; raise limits.requests" in status.message
     assert more.state is RunState.FINISHED
     assert len(service.recording.started) == 50
 

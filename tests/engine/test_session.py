@@ -373,6 +373,25 @@ async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> N
     assert after.seconds_left == pytest.approx(183, abs=10)
 
 
+async def test_the_time_left_counts_the_hours_in_which_nothing_is_sent(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    hour = {"window": "09:00-10:00", "timezone": "UTC", "rate_per_min": 10}
+
+    clock = StillClock()  # it is 08:00
+
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        run = await engine.submit(sweep(service, repeats=20, limits=hour))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            while not (status := await run.status()).cells:
+                await clock.advance(1)
+            tasks.cancel_scope.cancel()
+
+    assert status.binding == "the run's window"
+    assert status.seconds_left is not None
+    assert 3600 < status.seconds_left <= 3720
+
+
 async def test_a_status_says_whether_anybody_works_on_the_run(tmp_path: Path) -> None:
     service = scripted_service(good)
     service.recording.hold()

@@ -279,6 +279,18 @@ def test_a_gates_endpoint_that_cannot_work_is_refused(endpoint: dict[str, Any]) 
     assert "sk-literal-key" not in str(caught.value)
 
 
+async def test_a_gate_without_the_key_of_the_models_says_so_before_it_is_opened(
+    server: ContractServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = EnkryptHealth(EnkryptHealthSettings(base_url=server.url), SystemClock())
+    monkeypatch.delenv("OPENROUTER_API_KEY")
+
+    with pytest.raises(UsageError, match="OPENROUTER_API_KEY is not set"):
+        await gate.__aenter__()
+
+    assert server.requests == []
+
+
 async def test_a_gate_whose_key_is_missing_says_so(
     server: ContractServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
