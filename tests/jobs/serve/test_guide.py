@@ -1,0 +1,68 @@
+"""docs/howto/run-the-service.md, done as it is written."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import yaml
+from anyio.from_thread import start_blocking_portal
+
+from tests.jobs.chat.server import chat_server
+from tests.jobs.serve.process import started
+from tests.jobs.serve.running import by_rule
+
+_GUIDE = Path(__file__).parents[3] / "docs" / "howto" / "run-the-service.md"
+
+
+def test_who_follows_the_guide_in_an_empty_folder_has_an_answer(tmp_path: Path) -> None:
+    guide = _GUIDE.read_text(encoding="utf-8")
+    config = yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0])
+    commands = re.findall(r"^    nightsweep (serve keys (?!revoke).+)$", guide, re.MULTILINE)
+    [call] = re.findall(r"^curl -s (\S+) .+? -d '(.+?)'$", guide, re.MULTILINE | re.DOTALL)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(by_rule)) as models,
+    ):
+        # What a reader has to have: a model, a key for the other one, and a port that is free.
+        config["models"]["acme/assistant"]["endpoint"]["base_url"] = models.base_url
+        del config["models"]["openai/*"]
+        config["listen"] = {"port": 0}
+        file = tmp_path / "serve.yaml"
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+
+        key, listed, _ = [nightsweep(command, tmp_path) for command in commands]
+        with started(file) as running:
+            path = httpx.URL(call[0]).path
+            answer = httpx.post(
+                f"{running.base_url}{path}",
+                json=json.loads(call[1]),
+                headers={"cbl-api-key": key.strip()},
+                timeout=60,
+            )
+
+    assert listed.startswith("alice: 0 of 5000 used")
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["total_passed"] + document["total_failed"] == len(models.asked) == 20
+    assert {asked.body["model"] for asked in models.asked} == {"assistant-7b"}
+
+
+def nightsweep(command: str, folder: Path) -> str:
+    """What a command of the guide prints on stdout."""
+    done = subprocess.run(  # noqa: S603
+        [str(Path(sys.executable).with_name("nightsweep")), *shlex.split(command)],
+        cwd=folder,
+        env={
+            name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
