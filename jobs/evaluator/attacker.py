@@ -1,7 +1,8 @@
 """An attacker model: it writes variations of a message, and the person's turns of a conversation.
 
 What it writes is held to the same list as the test cases (jobs.evaluator.lint), to the case's topic, and
-to being new. What does not pass is dropped; where it refuses, the caller goes on without it.
+to being new. What does not pass is dropped; where it refuses, the caller goes on without it. The list
+reads English: for cases in other languages the model is not asked.
 """
 
 import re
@@ -84,6 +85,8 @@ class Attacker:
 
         None of them is among what was `written` before, whether it was asked or not.
         """
+        if not case.is_english:
+            return ()
         told = [*_person(case), f"The judge: {_reasons(judgement)}"]
         exchange = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
         # Always the most: a sweep over their number asks nothing twice.
@@ -107,6 +110,8 @@ class Attacker:
         context: JobContext,
     ) -> str | None:
         """What the person says next; None where the model refuses or writes what may not be sent."""
+        if not case.is_english:
+            return None
         told = [*_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
         answer = await self._answer(self._instructions.turn, told, messages, seed, context)
         try:

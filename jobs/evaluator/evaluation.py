@@ -99,9 +99,7 @@ class Evaluation(JobKind):
         return False
 
     def _unread(self, group: str) -> Sequence[str]:
-        judge = self.bench.judge
-        if judge.calls_a_model:
-            return ()
+        """What becomes of the group's cases in other languages than English, if it has any."""
         try:
             cases = self.bench.cases_of(group)
         except UsageError:
@@ -110,10 +108,14 @@ class Evaluation(JobKind):
         others = [case.locale for case in cases if not case.is_english]
         if not others:
             return ()
-        unread = f"{len(others)} of {len(cases)} cases of {group}"
-        locales = ", ".join(sorted(set(others)))
-        told = f"its scores of {unread} ({locales}) mean nothing"
-        return (f"the {judge.name} judge reads English only: {told}",)
+        which = f"{len(others)} of {len(cases)} cases of {group} ({', '.join(sorted(set(others)))})"
+        warnings = []
+        if not self.bench.judge.calls_a_model:
+            judge = f"the {self.bench.judge.name} judge"
+            warnings.append(f"{judge} reads English only: its scores of {which} mean nothing")
+        if self.bench.attacker is not None:
+            warnings.append(f"what an attacker writes is checked in English: none for {which}")
+        return warnings
 
     def warning(self, model: str) -> str | None:
         """That the judge is of this target's family, if it is."""

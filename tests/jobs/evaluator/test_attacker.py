@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,6 +141,15 @@ async def test_what_it_repeats_of_an_earlier_layer_is_not_asked_again(folder: st
     assert [one["user_input"] for one in children] == NEW[:2]
     assert len(grandchildren) == 4
     assert {one["mutator"] for one in grandchildren} <= set(MUTATORS)
+
+
+async def test_where_nobody_could_read_what_it_writes_it_is_not_asked(tmp_path: Path) -> None:
+    write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-ES")
+    async with chat_server(lambda _: writes({"variations": NEW})) as server:
+        _, children = await evaluated(server.base_url, str(tmp_path))
+
+    assert server.asked == []
+    assert {one["mutator"] for one in children} <= set(MUTATORS)
 
 
 async def test_an_attacker_that_is_down_is_transient(folder: str) -> None:

@@ -18,7 +18,7 @@ from jobs.evaluator.multi_turn import Talk, plan_of
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.context import MemoryContext, job
-from tests.jobs.evaluator.models import claims, said, sought, writes
+from tests.jobs.evaluator.models import claims, said, sought, write_group_of_one, writes
 from tests.jobs.evaluator.replies import GOOD, case
 
 CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
@@ -208,6 +208,19 @@ async def test_an_attacker_writes_the_person_s_turns_from_persona_strategy_and_h
                 text == f"I still hurt, after {place} of your answers."
             )
     assert any("attacker" in result["written_by"] for result in document["results"])
+
+
+async def test_in_a_language_that_the_lint_does_not_read_the_attacker_leads_nobody(
+    tmp_path: Path,
+) -> None:
+    write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-ES")
+    async with chat_server(lambda _: writes({"message": "Hoy me duele mucho."})) as server:
+        attacker = {"endpoint": {"base_url": server.base_url}, "model": "acme/attacker-1"}
+        settings = {"attacker": attacker, "cases": str(tmp_path)}
+        document = await held(settings=settings, group="one")
+
+    assert server.asked == []
+    assert {writer for one in document["results"] for writer in one["written_by"]} == {"case"}
 
 
 @pytest.mark.parametrize(

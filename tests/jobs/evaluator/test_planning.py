@@ -97,16 +97,25 @@ def test_translations_that_nothing_asks_for_are_told(
     assert outcome.stderr.count("nothing is translated") == warned
 
 
-@pytest.mark.parametrize(("service", "warned"), [({}, True), ({"judge": JUDGE}, False)])
-def test_the_rules_judge_is_no_judge_of_other_languages(
-    tmp_path: Path, service: dict[str, Any], warned: bool
+@pytest.mark.parametrize(
+    ("service", "judge_warned", "attacker_warned"),
+    [
+        ({}, True, False),
+        ({"judge": JUDGE}, False, False),
+        ({"judge": JUDGE, "attacker": ATTACKER}, False, True),
+    ],
+)
+def test_neither_the_rules_judge_nor_the_list_for_attackers_reads_other_languages(
+    tmp_path: Path, service: dict[str, Any], judge_warned: bool, attacker_warned: bool
 ) -> None:
     write_group_of_one(tmp_path, "Hoy me duele todo.", locale="es-MX")
 
     outcome = plan(tmp_path, service)
 
     told = "the rules judge reads English only: its scores of 1 of 1 cases of one (es-MX)"
-    assert (told in outcome.stderr) is warned
+    assert (told in outcome.stderr) is judge_warned
+    told = "what an attacker writes is checked in English: none for 1 of 1 cases of one (es-MX)"
+    assert (told in outcome.stderr) is attacker_warned
 
 
 def test_a_wrong_setting_is_not_followed_by_a_mistake_that_is_none(tmp_path: Path) -> None:
