@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 
 import anyio
 import pytest
@@ -52,7 +53,8 @@ class Scene:
 
 @asynccontextmanager
 async def scene(takes_s: float = 0.0) -> AsyncIterator[Scene]:
-    clock = FakeClock(NOW)
+    # Nothing here runs in a thread: a moment tells that everybody waits.
+    clock = FakeClock(NOW, quiet_s=0.001)
     book = SlowBook(clock, takes_s)
     async with clock.jumping():
         yield Scene(clock, book, Permits(book, clock, "tester"))
@@ -151,6 +153,32 @@ async def test_a_call_that_was_never_made_gives_its_start_back() -> None:
         await play.call(1000, rate=1)
 
     assert play.started[1][0] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_whoever_does_not_give_up_is_served_whatever_the_others_do(seed: int) -> None:
+    chance, patient = Random(seed), 0
+
+    async def impatient(play: Scene, tokens: int, wait_s: float) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(play.call, tokens)
+            await play.clock.sleep(wait_s)
+            tasks.cancel_scope.cancel()
+
+    async def settling(play: Scene, tokens: int, taken: int) -> None:
+        permit = await play.call(tokens)
+        await permit.settle(taken)
+
+    async with scene(0.05) as play, anyio.create_task_group() as tasks:
+        for _ in range(16):
+            tokens = chance.choice((10, 100, 900, 5000))
+            if chance.random() < 0.5:
+                tasks.start_soon(impatient, play, tokens, chance.uniform(0, 90))
+            else:
+                patient += 1
+                tasks.start_soon(settling, play, tokens, chance.randint(0, tokens))
+
+    assert len(play.started) >= patient > 0
 
 
 async def test_a_rate_alone_is_not_asked_for_more_often_than_it_grants() -> None:
