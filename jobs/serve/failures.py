@@ -6,6 +6,7 @@ address, and whatever it says when it breaks stay here: all that is the operator
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 from engine.job import JobError, Permanent, QuotaExceeded, RateLimited, Unauthorized
 from jobs.chat.target import Unanswered
@@ -48,12 +49,16 @@ class Failed:
                 return FAILED
 
     def refusal(self, *, retry_after_s: int) -> Refused:
-        """What the caller is told, with the status that the contract has for it."""
+        """What the caller is told, with the status that the contract has for it.
+
+        `retry_after_s` is what somebody waits at least whom a model asks for patience.
+        """
         error, who, why = self.error, self._who, self._why
         theirs = self.is_callers and self.by_target
         match error:
             case RateLimited():
-                return Refused(429, f"{who} asks for patience{why}", retry_after_s=retry_after_s)
+                wait_s = max(retry_after_s, ceil(error.retry_after_s or 0))
+                return Refused(429, f"{who} asks for patience{why}", retry_after_s=wait_s)
             case Permanent(status=404) if self.by_target:
                 return Refused(404, f"{who} is not known where it is asked{why}")
             case Unauthorized() if theirs:

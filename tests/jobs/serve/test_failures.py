@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from engine.job import RateLimited
 from jobs.chat.target import Unanswered
+from jobs.serve.failures import Failed
 from tests.contracts.contract import contract
 from tests.jobs.chat.server import Asked, completion
 from tests.jobs.serve.running import MODEL, Running, evaluation, service
@@ -99,6 +101,21 @@ def test_a_model_s_error_is_named_and_nothing_of_the_operator_s_is_told(
     assert "127.0.0.1" in logged["error"]
     assert name in (logged["cause"], "not_found", "too_many_requests")
     assert INSIDE not in str(logged)
+
+
+@pytest.mark.parametrize(("asked_s", "told_s"), [(None, 10), (3.0, 10), (119.2, 120)])
+def test_a_model_s_patience_is_asked_of_the_caller_if_it_is_the_longer(
+    asked_s: float | None, told_s: int
+) -> None:
+    failed = Failed(
+        error=RateLimited("slow down", status=429, retry_after_s=asked_s),
+        model=MODEL,
+        by_target=True,
+        is_callers=False,
+        attempts=1,
+    )
+
+    assert failed.refusal(retry_after_s=10).retry_after_s == told_s
 
 
 def test_an_endpoint_that_is_not_there_is_told_by_the_model_s_name_alone(tmp_path: Path) -> None:
