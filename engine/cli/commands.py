@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import exit_codes, output
-from engine.cli.opening import open_existing
+from engine.cli.opening import is_there, open_existing
 from engine.cli.options import (
     DEFAULT_STORE,
     JsonOption,
@@ -47,7 +47,7 @@ def plan(
 
     loaded = Sweep.load(sweep)
 
-    is_known = Path(store).exists()
+    is_known = is_there(store)
 
     async def make() -> "Plan":
         asked = await settle_groups(loaded) if online else loaded

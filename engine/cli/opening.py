@@ -20,8 +20,16 @@ def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
 
 def check_exists(store: str) -> None:
     """Raise UsageError when there is no store at a path."""
-    if not Path(store).exists():
+    if not is_there(store):
         raise UsageError(
             f"there is no store at {store}: name it with --store,"
             " or make one with `nightsweep run SWEEP`"
         )
+
+
+def is_there(store: str) -> bool:
+    """Whether there is anything at a store's path; raises UsageError where that cannot be seen."""
+    try:
+        return Path(store).exists()
+    except OSError as error:
+        raise UsageError(f"{store}: cannot be looked up: {error.strerror}") from None

@@ -27,7 +27,11 @@ def prepare(path: Path) -> None:
     file, a file that is no database, a network file system.
     """
     folder = path.parent
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be looked up: {error.strerror}") from None
+    if is_folder:
         raise StoreError(f"{path}: is a folder; name a file for the store")
     if not folder.is_dir():
         raise StoreError(f"{path}: the folder {folder} does not exist; create it first")

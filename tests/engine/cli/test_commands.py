@@ -244,6 +244,21 @@ def test_a_store_that_does_not_exist_is_wrong_usage_and_is_not_made(
     assert not store.exists()
 
 
+@pytest.mark.parametrize("command", ["status", "plan", "run"])
+def test_a_store_that_cannot_be_looked_up_is_a_named_error(
+    sweep: Sweep, nightsweep: Nightsweep, command: str
+) -> None:
+    path = sweep("a")
+
+    ended = nightsweep(
+        command, *([path] if command != "status" else []), "--store", "x" * 300 + ".db"
+    )
+
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("cannot be looked up: File name too long\n")
+    assert "Traceback" not in ended.stderr
+
+
 def test_a_run_that_does_not_exist_is_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], nightsweep: Nightsweep, sweep: Sweep
 ) -> None:
