@@ -1,13 +1,16 @@
 """`service: {kind: local}` in a sweep file."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -77,6 +80,17 @@ class RubricJudgeSettings(_ChatModel):
         return Generation(temperature=0.0, max_tokens=self.max_tokens)
 
 
+def _sort_of_judge(value: object) -> str:
+    return "rubric" if isinstance(value, Mapping | RubricJudgeSettings) else "rules"
+
+
+JudgeSettings: TypeAlias = Annotated[
+    Annotated[Literal["rules"], Tag("rules")] | Annotated[RubricJudgeSettings, Tag("rubric")],
+    Discriminator(_sort_of_judge),
+]
+"""By its form, so that a mistake in a rubric judge is not told as one of not being `rules`, too."""
+
+
 class AttackerSettings(_ChatModel):
     """A chat model that writes variations and the person's turns of a conversation.
 
@@ -115,7 +129,7 @@ class LocalSettings(ServiceSettings):
 
     endpoint: Endpoint | None = None
     model_path: LocalPath | None = None
-    judge: Literal["rules"] | RubricJudgeSettings = "rules"
+    judge: JudgeSettings = "rules"
     attacker: AttackerSettings | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     max_tokens: MaxTokens = None

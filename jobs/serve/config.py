@@ -26,9 +26,9 @@ from jobs.chat.limits import TokensPerMin, fits_a_minute
 from jobs.evaluator.settings import (
     ENDPOINT_MAX_TOKENS,
     AttackerSettings,
+    JudgeSettings,
     LocalSettings,
     MaxTokens,
-    RubricJudgeSettings,
     read_by,
 )
 from jobs.serve.addresses import read_entry
@@ -157,7 +157,7 @@ class ServeConfig(_Part):
     listen: Listen = Listen()
     ledger: Path_ = "nightsweep-serve.db"
     answers: Version = "1.0.8"
-    judge: Literal["rules"] | RubricJudgeSettings = "rules"
+    judge: JudgeSettings = "rules"
     attacker: AttackerSettings | None = None
     cases: Path_ | None = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0

@@ -123,3 +123,26 @@ def test_a_wrong_setting_is_not_followed_by_a_mistake_that_is_none(tmp_path: Pat
 
     assert "the rules judge reads English only" in str(outcome.exception)
     assert "is not allowed" not in str(outcome.exception)
+
+
+def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path: Path) -> None:
+    outcome = planned(tmp_path, {}, "--json", groups="all")
+
+    assert outcome.exit_code == 0
+    # Those of the test beside the built-in ones.
+    assert json.loads(outcome.stdout)["calls"] == {"target": 202 + 1 + 2}
+
+
+@pytest.mark.parametrize(
+    ("judge", "told"),
+    [
+        ({"kind": "rubric", "endpoint": ENDPOINT}, ["service.judge.rubric.model: is missing"]),
+        ("rulez", ["service.judge.rules: must be 'rules'"]),
+    ],
+)
+def test_a_mistake_in_a_judge_is_told_once_and_in_words_of_the_file(
+    tmp_path: Path, judge: Any, told: list[str]
+) -> None:
+    outcome = planned(tmp_path, {"judge": judge})
+
+    assert [str(problem) for problem in outcome.exception.problems] == told
