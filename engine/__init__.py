@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.core.errors import NightsweepError, Problem, StoreError, SweepError, UsageError
-    from engine.core.status import Backup, Plan, Row, RunInfo, RunState, Source, Status, StopReason
+    from engine.core.status import (
+        Backup,
+        Event,
+        Plan,
+        Row,
+        RunInfo,
+        RunState,
+        Source,
+        Status,
+        StopReason,
+    )
     from engine.registry import Registry
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
@@ -17,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Backup",
     "Engine",
+    "Event",
     "NightsweepError",
     "Plan",
     "Problem",
@@ -44,7 +55,7 @@ _HOMES = {
         "engine.core.errors",
     ),
     **dict.fromkeys(
-        ("Backup", "Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
+        ("Backup", "Event", "Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
         "engine.core.status",
     ),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),

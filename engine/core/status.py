@@ -129,6 +129,17 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that the engine did on its own. `at` is in seconds since the Unix epoch."""
+
+    at: float
+    kind: str
+    """lane, health, quota, reclaimed, clock, storage, or the reason for which a run stopped."""
+    lane: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One cell and what is known of it; None is what is not known."""
 

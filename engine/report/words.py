@@ -233,6 +233,8 @@ def progress_line(status: Status) -> str:
 def _expected(plan: Plan) -> str:
     if plan.expected_tests is None:
         return "only the service knows"
+    if plan.expected_tests == 0:
+        return "none"
     if plan.tests_learnt:
         return f"about {plan.expected_tests:,} tests, by what earlier answers cost"
     return f"at most {plan.expected_tests:,} tests"

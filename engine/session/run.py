@@ -10,7 +10,7 @@ import anyio
 from engine.clock import Clock
 from engine.core.matrix import JobSpec
 from engine.core.states import State
-from engine.core.status import Row, RunState, Status, StopReason
+from engine.core.status import Event, Row, RunState, Status, StopReason
 from engine.job import Service
 from engine.report.rows import rows
 from engine.scheduler import Assignment, Scheduler, Stop
@@ -176,6 +176,13 @@ class Run:
         """One row per cell, in the order the cells were asked for; read page by page."""
         async for row in rows(self._store.job_rows(self._row.id), self.sweep.kind.folded_field):
             yield row
+
+    async def events(self, *, limit: int = 100) -> list[Event]:
+        """What the engine did on its own while it worked on the run: the latest, the oldest first."""
+        found = await self._store.events(self._row.id, limit=limit)
+        return [
+            Event(at=at, kind=kind, lane=lane, message=message) for at, kind, lane, message in found
+        ]
 
     async def pause(self) -> None:
         """Have every process that works on the run start nothing more; `unpause` or execute goes on.

@@ -25,6 +25,7 @@ from engine.job import (
     JobContext,
     Permanent,
     Transient,
+    Unauthorized,
 )
 from engine.testing import ScriptedKind, scored, scripted_service
 from tests.engine.scenes import StillClock, finished, good, opened, sweep
@@ -371,6 +372,18 @@ async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> N
     assert (in_flight.jobs["running"], in_flight.seconds_left) == (16, None)
     assert (after.cells_done, after.binding) == (16, "speed so far")
     assert after.seconds_left == pytest.approx(183, abs=10)
+
+
+async def test_a_run_tells_what_happened_to_it(tmp_path: Path) -> None:
+    service = scripted_service(lambda _: Unauthorized("the key is refused", status=401))
+    clock = StillClock()
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, sweep(service))
+        *_, last = await run.events()
+
+    assert (last.kind, last.message) == ("unauthorized", status.message)
+    assert last.at <= clock.now()
 
 
 async def test_the_time_left_counts_the_hours_in_which_nothing_is_sent(tmp_path: Path) -> None:
