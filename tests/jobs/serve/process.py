@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +50,9 @@ def started(config_file: Path) -> Iterator[Process]:
 class Held:
     """Models that answer by rule, but the question number `after` (from 1) only once it is let go."""
 
-    def __init__(self, after: int) -> None:
+    def __init__(self, after: int, answer: Callable[[Asked], tuple[int, Any]] = by_rule) -> None:
         self._after = after
+        self._answer = answer
         self.count = 0
         self.reached = Event()
         self.let_go = Event()
@@ -61,7 +62,7 @@ class Held:
         if self.count >= self._after:
             self.reached.set()
             self.let_go.wait(WAIT_S)
-        return by_rule(asked)
+        return self._answer(asked)
 
 
 @contextmanager
@@ -71,8 +72,9 @@ def asking(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator
 
     def ask() -> None:
         try:
+            headers = {"cbl-api-key": key, "apikey": key}
             with httpx.Client(base_url=base_url, timeout=WAIT_S, trust_env=False) as client:
-                got.append(client.post(path, json=body, headers={"cbl-api-key": key}))
+                got.append(client.post(path, json=body, headers=headers))
         except httpx.HTTPError as error:
             got.append(error)
 

@@ -12,23 +12,32 @@ from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import WAIT_S, Held, asking, started
 from tests.jobs.serve.running import by_rule, evaluation, make_key, write_config
 from tests.jobs.serve.test_long_evaluations import SINGLE, gauge, one_at_a_time, until
+from tests.jobs.serve.test_same_rows import by_rule_or_healthy
+
+HEALTH = "/redteam/model-health"
 
 
 def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_grace(
     tmp_path: Path,
 ) -> None:
-    held = Held(after=1)
+    held = Held(after=1, answer=by_rule_or_healthy)
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(held)) as models,
     ):
+        target = {"model_endpoint_url": models.base_url, "model_name": "any"}
+        question = {"target_model_configuration": target}
         limits = {"evaluations": 1, "queue": 5, "retry_after_s": 7, "grace_s": WAIT_S}
         file = write_config(tmp_path, models.base_url, {"limits": limits})
         key = make_key(read_config(file), "tester", allotment=9)
         with started(file) as running:
             url = running.base_url
-            with asking(url, key, SINGLE, evaluation()) as first:
+            with (
+                asking(url, key, HEALTH, question) as health,
+                asking(url, key, SINGLE, evaluation()) as first,
+            ):
                 assert held.reached.wait(WAIT_S)
+                until(lambda: gauge(url, "evaluations_running") == 1)
                 with (
                     asking(url, key, SINGLE, evaluation()) as second,
                     asking(url, key, SINGLE, evaluation()) as third,
@@ -37,7 +46,7 @@ def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_gr
                     running.process.send_signal(signal.SIGTERM)
                 # They have their answers while the first is still being kept.
                 sent_away = [*second, *third]
-                assert first == []
+                assert first == health == []
                 held.let_go.set()
             code, log = running.end()
 
@@ -45,6 +54,7 @@ def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_gr
     assert [answer.headers["retry-after"] for answer in sent_away] == ["7", "7"]
     assert sent_away[0].json()["detail"]["error"] == "service_unavailable"
     assert [answer.status_code for answer in first] == [200]
+    assert [answer.json()["error"] for answer in health] == [""]
     assert code == 0
     answered = [line["status"] for line in log if line.get("path") == SINGLE]
     assert answered == [503, 503, 200]
