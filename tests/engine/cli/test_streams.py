@@ -5,12 +5,14 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.engine.cli.conftest import MAIN, Nightsweep
 
 Sweep = Callable[..., str]
+Started = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -21,50 +23,42 @@ def unread() -> int:
     return ours
 
 
+@pytest.fixture
+def started(tmp_path: Path, environment: Mapping[str, str]) -> Started:
+    """Run the command line with streams of the test's choice; those not named are pipes."""
+
+    def call(*args: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603
+            [*MAIN, *args],
+            cwd=tmp_path,
+            env=environment,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
+            text=True,
+            timeout=60,
+        )
+
+    return call
+
+
 @pytest.mark.parametrize(
     "args", [("results",), ("results", "--json"), ("results", "--format", "csv"), ("status",)]
 )
 def test_who_reads_the_data_may_go_away(
-    args: tuple[str, ...],
-    nightsweep: Nightsweep,
-    sweep: Sweep,
-    tmp_path: Path,
-    environment: Mapping[str, str],
-    unread: int,
+    args: tuple[str, ...], nightsweep: Nightsweep, started: Started, sweep: Sweep, unread: int
 ) -> None:
     nightsweep("run", sweep("a"))
 
-    ended = subprocess.run(  # noqa: S603
-        [*MAIN, *args],
-        cwd=tmp_path,
-        env=environment,
-        stdout=unread,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-    )
+    ended = started(*args, stdout=unread)
 
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_run_goes_on_when_nobody_reads_its_log(
-    nightsweep: Nightsweep,
-    sweep: Sweep,
-    tmp_path: Path,
-    environment: Mapping[str, str],
-    unread: int,
+    nightsweep: Nightsweep, started: Started, sweep: Sweep, unread: int
 ) -> None:
     more = "exclude: [{models: nothing-*}]\n"  # a warning: said before anything is sent
 
-    ended = subprocess.run(  # noqa: S603
-        [*MAIN, "run", sweep("a", "b", more=more), "--json"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=unread,
-        text=True,
-        timeout=60,
-    )
+    ended = started("run", sweep("a", "b", more=more), "--json", stderr=unread)
 
     assert ended.returncode == 0
     assert '"cells_done": 4' in ended.stdout
@@ -72,20 +66,12 @@ def test_a_run_goes_on_when_nobody_reads_its_log(
 
 
 def test_data_that_cannot_be_written_is_a_named_error(
-    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+    nightsweep: Nightsweep, started: Started, sweep: Sweep
 ) -> None:
     nightsweep("run", sweep("a"))
 
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(  # noqa: S603
-            [*MAIN, "results", "--json"],
-            cwd=tmp_path,
-            env=environment,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=60,
-        )
+        ended = started("results", "--json", stdout=full)
 
     assert ended.returncode == 2
     assert ended.stderr == "nightsweep: cannot write to stdout: No space left on device\n"
