@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from engine.session import Run
 
 PANEL_EVERY_S = 0.5
+_LOOKS_SHARE = 20
+"""Looking at a run takes no more than this part of the time: a million jobs are not counted twice a second."""
 
 
 class Display(Protocol):
@@ -39,9 +41,18 @@ class Display(Protocol):
 async def follow(run: "Run", display: Display) -> None:
     """Show the run's status again and again, until cancelled."""
     clock = SystemClock()
+    took_s = 0.0
     while display.every_s > 0:
-        await clock.sleep(display.every_s)
-        display.show(await run.status())
+        await clock.sleep(pause_s(display.every_s, took_s))
+        began = clock.now()
+        status = await run.status()
+        took_s = clock.now() - began
+        display.show(status)
+
+
+def pause_s(every_s: float, took_s: float) -> float:
+    """How long to wait between two looks, the last of which took so long."""
+    return max(every_s, took_s * _LOOKS_SHARE)
 
 
 class Lines:

@@ -4,7 +4,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from engine.cli.progress import Lines, Panel, panel
+from engine.cli.progress import Lines, Panel, panel, pause_s
 from engine.core.status import Status
 from engine.report.terminal import plain
 from tests.engine.report.samples import status
@@ -66,6 +66,12 @@ def test_the_panel_is_redrawn_in_place_and_gone_at_the_end() -> None:
     assert "80%" in stream.getvalue()
     assert "a word [not markup]" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_a_run_that_takes_long_to_count_is_looked_at_less_often() -> None:
+    assert pause_s(0.5, 0.002) == 0.5
+    assert pause_s(0.5, 0.4) == pytest.approx(8)
+    assert pause_s(60, 0.4) == 60
 
 
 def test_a_log_gets_one_line_each_time(capsys: pytest.CaptureFixture[str]) -> None:
