@@ -16,6 +16,13 @@ from sqlalchemy.pool import QueuePool
 from engine.job import UsageError
 from jobs.serve.ledger.schema import VERSION, metadata
 
+_ADVICE = {
+    "not a database": "name another file as `ledger`",
+    "disk is full": "make room on its disk",
+    "disk I/O error": "see to its disk: whether there is room, and whether it is failing",
+    "readonly": "let this user write it and its folder",
+    "locked": "end what else has it open",
+}
 # "NSLG": what tells the file from other databases.
 _APPLICATION_ID = 0x4E534C47
 _BUSY_TIMEOUT_S = 30.0
@@ -91,7 +98,7 @@ class LedgerFile:
             with self._database.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise LedgerError(f"{self.path}: {error.orig}") from error
+            raise LedgerError(f"{self.path}: {_advised(str(error.orig))}") from error
 
     def _migrate(self) -> None:
         with self.begin() as connection:
@@ -112,6 +119,12 @@ class LedgerFile:
                 metadata.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
+
+
+def _advised(problem: str) -> str:
+    """What the database says, and what to do about it where that is known."""
+    found = [advice for words, advice in _ADVICE.items() if words in problem]
+    return "; ".join([problem, *found])
 
 
 def _prepare(path: Path) -> None:

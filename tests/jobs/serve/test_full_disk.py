@@ -59,4 +59,5 @@ def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
     told = [line for line in log if line["event"] == "the ledger failed"]
     assert len(told) == 2
     assert "nightsweep-serve.db: " in told[0]["error"]
+    assert "disk" in told[0]["error"].partition("; ")[2]
     assert not [line for line in log if line["event"] == "a request crashed"]

@@ -51,7 +51,7 @@ def test_another_database_and_a_file_that_is_none_are_refused(tmp_path: Path) ->
 
     with pytest.raises(LedgerError, match="another database"):
         LedgerFile(other)
-    with pytest.raises(LedgerError, match="not a database"):
+    with pytest.raises(LedgerError, match="not a database; name another file"):
         LedgerFile(text)
     with pytest.raises(LedgerError, match="cannot be opened"):
         LedgerFile(tmp_path / "nowhere" / "ledger.db")
