@@ -50,7 +50,7 @@ def validated(
         # As JSON: strict where it matters, yet a list may become a tuple and text a path.
         return model.model_validate_json(json.dumps(written))
     except ValidationError as error:
-        problems += problems_of(error, model, path, beside=beside)
+        problems += problems_of(error, model, path, written, beside=beside)
         return None
 
 
@@ -58,15 +58,27 @@ def problems_of(
     error: ValidationError,
     model: type[BaseModel] | None,
     path: str,
+    written: object,
     *,
     beside: Sequence[str] = (),
 ) -> Iterator[Problem]:
-    """One problem for each finding; no value is repeated but numbers out of bounds."""
+    """One problem for each finding in what is `written`; no value is repeated but numbers out of bounds."""
     for found in error.errors(include_url=False):
         where = path
-        for part in found["loc"]:
+        for part in _parts(found["loc"], written):
             where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
         yield Problem(where, _message(found, model, beside))
+
+
+def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
+    """The parts of a location that the reader knows: not which of several models was meant."""
+    for last, part in enumerate(loc, start=1 - len(loc)):
+        inside = isinstance(written, Mapping) and part in written
+        if inside or isinstance(part, int):
+            written = written[part] if inside or isinstance(written, list) else None
+            yield part
+        elif isinstance(written, Mapping) and last == 0:
+            yield part
 
 
 def _message(found: ErrorDetails, model: type[BaseModel] | None, beside: Sequence[str]) -> str:

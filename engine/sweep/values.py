@@ -170,7 +170,7 @@ class ValueReader:
             name, content = axis.read(document)
         except ValidationError as error:
             # Its own text would repeat the values, keys among them.
-            self.problems.extend(problems_of(error, None, path))
+            self.problems.extend(problems_of(error, None, path, document))
             return []
         except ValueError as error:
             raise Malformed(str(error)) from None

@@ -136,7 +136,7 @@ def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path:
 @pytest.mark.parametrize(
     ("judge", "told"),
     [
-        ({"kind": "rubric", "endpoint": ENDPOINT}, ["service.judge.rubric.model: is missing"]),
+        ({"kind": "rubric", "endpoint": ENDPOINT}, ["service.judge.model: is missing"]),
         ("rulez", ["service.judge.rules: must be 'rules'"]),
     ],
 )
