@@ -18,7 +18,7 @@ def backup(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help="The new file; without it, one beside the store with the time (UTC).",
         ),
     ] = None,

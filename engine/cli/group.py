@@ -57,6 +57,8 @@ def _loaded(entry_point: EntryPoint) -> Any:
             f"the command {entry_point.name} ({entry_point.value}) is no typer.Typer app;"
             " ask the package that it comes from"
         )
+    # Its help and mistakes look as those of the built-in commands do.
+    added.rich_markup_mode = None
     command = get_command(added)
     command.name = entry_point.name
     return command

@@ -32,5 +32,5 @@ SweepArgument: TypeAlias = Annotated[
 ]
 RunArgument: TypeAlias = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN]", help="The sweep's name; without it, the latest run."),
+    typer.Argument(metavar="RUN", help="The sweep's name; without it, the latest run."),
 ]

@@ -85,6 +85,15 @@ def test_an_added_command_is_called(nightsweep: Nightsweep) -> None:
     assert (ended.returncode, ended.stdout) == (0, "hello from an added command\n")
 
 
+@pytest.mark.parametrize("args", [("greetings", "--help"), ("greetings", "--wrong")])
+def test_an_added_command_looks_like_the_others(
+    nightsweep: Nightsweep, args: tuple[str, ...]
+) -> None:
+    ended = nightsweep(*args)
+
+    assert (ended.stdout + ended.stderr).startswith("Usage: nightsweep greetings ")
+
+
 def test_an_added_command_that_is_broken_is_a_named_error(nightsweep: Nightsweep) -> None:
     ended = nightsweep("gone")
 
