@@ -1,8 +1,9 @@
 """The shared HTTP client: deadlines, byte caps, one mapping of errors, and no leaked keys."""
 
-from jobs.http.client import HttpClient, HttpLimits, Reply, parse_base_url
+from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.refusals import Explanation, refused, retry_after_s
 from jobs.http.text import Redactor, plain, read_as, read_json
+from jobs.http.urls import parse_base_url
 
 __all__ = [
     "Explanation",
