@@ -137,7 +137,7 @@ def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path:
     ("judge", "told"),
     [
         ({"kind": "rubric", "endpoint": ENDPOINT}, ["service.judge.model: is missing"]),
-        ("rulez", ["service.judge.rules: must be 'rules'"]),
+        ("rulez", ["service.judge: must be 'rules'"]),
     ],
 )
 def test_a_mistake_in_a_judge_is_told_once_and_in_words_of_the_file(
