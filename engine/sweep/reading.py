@@ -25,7 +25,7 @@ _LONG_KEY = re.compile(
 def read_structured(path: Path) -> Any:
     """What a YAML, TOML or JSON file says; raises Malformed."""
     parse = _PARSERS.get(path.suffix.lower())
-    if parse is None and path.is_dir():
+    if parse is None and _is_folder(path):
         raise Malformed("it is a folder; name a file in it")
     if parse is None:
         raise Malformed(
@@ -33,6 +33,14 @@ def read_structured(path: Path) -> Any:
             f"{suggestion(path.suffix, _PARSERS)}"
         )
     return parse(read_text(path))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # A name that is too long, or in a folder that may not be entered.
+        return False
 
 
 def read_text(path: Path) -> str:

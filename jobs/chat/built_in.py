@@ -72,10 +72,7 @@ class LocalModel:
     @property
     def identity(self) -> str:
         """Name and digest of the model, and how it generates; raises UsageError without a file."""
-        if self._path is None:
-            sha256 = model_file.BUILT_IN.sha256
-        else:
-            sha256 = model_file.sha256_of(self._given(self._path))
+        sha256 = model_file.BUILT_IN.sha256 if self._path is None else self._digest(self._path)
         options = json.dumps(self._generation.as_json(), sort_keys=True, separators=(",", ":"))
         return f"gguf:{self.name}@{sha256[:16]}#{options}"
 
@@ -115,9 +112,18 @@ class LocalModel:
         return model_file.require() if self._path is None else self._given(self._path)
 
     def _given(self, path: Path) -> Path:
-        if not path.is_file():
-            raise UsageError(f"service.model_path: there is no file {path}")
-        return path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        raise UsageError(f"service.model_path: there is no file {path}")
+
+    def _digest(self, path: Path) -> str:
+        try:
+            return model_file.sha256_of(self._given(path))
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     async def _started(self) -> ChatTarget:
         async with self._lock:
@@ -218,3 +224,7 @@ async def _introduced(process: Process, settings: dict[str, object], name: str) 
             sent=False,
         )
     return str(answer["base_url"])
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(f"service.model_path: {path} cannot be read: {error.strerror}")

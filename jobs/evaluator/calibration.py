@@ -96,9 +96,9 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
     if judge == RulesJudge.name:
         return None
     path = Path(judge)
-    if not path.is_file():
-        raise UsageError(f"{judge}: neither `rules` nor a file")
     try:
+        if not path.is_file():
+            raise UsageError(f"{judge}: neither `rules` nor a file")
         with path.open("rb") as file:
             content = file.read(_JUDGE_BYTES_MAX + 1)
     except OSError as error:

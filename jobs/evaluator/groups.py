@@ -160,11 +160,16 @@ class CaseSet:
         found = _yaml_files(files("jobs.evaluator") / "cases")
         if self._folder is not None:
             own = Path(self._folder)
-            if not own.is_dir():
+            try:
+                if not own.is_dir():
+                    raise UsageError(
+                        f"{own} is not a folder of test-case groups (service.cases, --cases)"
+                    )
+                mine = _yaml_files(own)
+            except OSError as error:
                 raise UsageError(
-                    f"{own} is not a folder of test-case groups (service.cases, --cases)"
-                )
-            mine = _yaml_files(own)
+                    f"{own} cannot be read: {error.strerror} (service.cases, --cases)"
+                ) from error
             if not mine:
                 raise UsageError(f"no .yaml file in {own} (service.cases, --cases)")
             found |= mine

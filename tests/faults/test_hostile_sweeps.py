@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from engine import Sweep
+from engine.cli import main
 from engine.core.errors import SweepError
 from engine.job import UsageError, resolve_secret
 from tests.faults.processes import ROOT
 
 GIB = 1024 * 1024 * 1024
 NUMBERS = ("9" * 5000, "-" + "9" * 5000, "1e400", "-1e400", "0x" + "f" * 300, "1" * 400)
+TOO_LONG = "n" * 300
 LITERAL_KEY = "sk-live-3f9a1c77e2"
 
 
@@ -343,3 +345,36 @@ def test_the_command_refuses_bombs_in_bounded_time_and_memory(tmp_path: Path) ->
     assert ended.stdout.splitlines() == [f"{tmp_path / name} 2" for name in BOMBS], ended.stderr
     assert len(ended.stderr.splitlines()) == len(BOMBS)
     assert all(line.startswith("nightsweep: ") for line in ended.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", TOO_LONG],
+        ["plan", f"{TOO_LONG}.yaml"],
+        ["plan", "cases.json"],
+        ["plan", "model.json"],
+        ["groups", "--cases", TOO_LONG],
+        ["calibrate", TOO_LONG, "--against", "ratings.csv"],
+        ["calibrate", "rules", "--against", TOO_LONG],
+        ["status", "--store", TOO_LONG],
+        ["serve", "--config", TOO_LONG],
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have_is_a_named_error(
+    tmp_path: Path,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ratings.csv").write_text("reply,score\nHello.,0.5\n")
+    for key, name in (("cases", "cases.json"), ("model_path", "model.json")):
+        Path(name).write_text(json.dumps(valid(service={"kind": "local", key: TOO_LONG})))
+
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
