@@ -42,6 +42,15 @@ def valid(**changes: Any) -> dict[str, Any]:
     return {**sweep, **changes}
 
 
+def flatten(folder: Path) -> None:
+    """Take all but the first folder out of a chain of folders, each in the one before it."""
+    name, beside = folder.name, folder.with_name("beside")
+    while (folder / name / name).exists():
+        (folder / name / name).rename(beside)
+        (folder / name).rmdir()
+        beside.rename(folder / name)
+
+
 def with_prompts(pattern: str) -> dict[str, Any]:
     return valid(matrix={**valid()["matrix"], "prompts": [{"file": pattern}]})
 
@@ -196,7 +205,11 @@ class TestFiles:
             os.close(here)
         (tmp_path / "prompt.md").write_text("Help.")
 
-        sweep = Sweep.load(written(tmp_path, with_prompts("**/*.md")))
+        try:
+            sweep = Sweep.load(written(tmp_path, with_prompts("**/*.md")))
+        finally:
+            # Deeper than shutil.rmtree can go: a later session of pytest would fail over it.
+            flatten(tmp_path / "d")
 
         assert sweep.plan().cells == 1
 
