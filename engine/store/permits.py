@@ -42,8 +42,10 @@ def settle(connection: Connection, name: str, *, at: float, estimate: int, taken
 def move_back(connection: Connection, back_s: float) -> None:
     """Bring the starts of tokens nearer after the clock was set back; those of rates lie in rows of rates."""
     rows = connection.execute(_TOKENS).all()
-    for row, log in rows:
-        _write(connection, {row: permits.moved(Kept(tokens=log), back_s).tokens})
+    _write(
+        connection,
+        {row: permits.moved(Kept(tokens=log), back_s).tokens for row, log in rows},
+    )
 
 
 def _rows(name: str) -> tuple[str, str]:
