@@ -147,15 +147,19 @@ class Client:
 
     async def _knows_repeats(self) -> bool:
         """Whether the service tells repeats apart; asked once, of its version."""
-        async with self._asking:
-            if self._repeats is None:
-                try:
-                    version = await self.version()
-                except Permanent:
-                    # It will not say: then it gets what the contract knows, and nothing else.
-                    version = {"version": ""}
-                self._repeats = REPEAT_HEADER in version.get("extensions", ())
-            return self._repeats
+        if self._repeats is None:
+            async with self._asking:
+                if self._repeats is None:
+                    self._repeats = await self._lists_repeats()
+        return self._repeats
+
+    async def _lists_repeats(self) -> bool:
+        try:
+            version = await self.version()
+        except Permanent:
+            # It will not say: then it gets what the contract knows, and nothing else.
+            return False
+        return REPEAT_HEADER in version.get("extensions", ())
 
     async def _ask(self, path: str, headers: dict[str, str]) -> tuple[bytes, str]:
         reply = await self._http.get(path, headers=headers, deadline_s=QUESTION_DEADLINE_S)
