@@ -8,11 +8,8 @@ reads English: for cases in other languages the model is not asked.
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.job import JobContext, Permanent
@@ -23,6 +20,7 @@ from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import MOST_VARIATIONS
+from jobs.evaluator.packaged import packaged
 from jobs.evaluator.quoting import quoted
 
 LENGTH_MAX = 4000
@@ -57,8 +55,7 @@ class _Turn(BaseModel):
 @cache
 def read_instructions() -> tuple[Instructions, str]:
     """The instructions that travel with the package, and the SHA-256 of their file."""
-    content = (files("jobs.evaluator") / "attacker.yaml").read_bytes()
-    return Instructions.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+    return packaged(Instructions, "jobs.evaluator", "attacker.yaml")
 
 
 class Attacker:

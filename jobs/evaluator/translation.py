@@ -6,11 +6,8 @@ original, and the lint reads that: it catches a translator that adds something, 
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from engine.job import JobContext
@@ -20,6 +17,7 @@ from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import Translation
+from jobs.evaluator.packaged import packaged
 
 CALLS = 2
 """Questions to the attacker for one translation: forth and back."""
@@ -44,8 +42,7 @@ class _Translated(BaseModel):
 @cache
 def read_instructions() -> tuple[Instructions, str]:
     """The instructions that travel with the package, and the SHA-256 of their file."""
-    content = (files("jobs.evaluator") / "translation.yaml").read_bytes()
-    return Instructions.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+    return packaged(Instructions, "jobs.evaluator", "translation.yaml")
 
 
 def _known(language: str) -> str:

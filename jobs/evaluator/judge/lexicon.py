@@ -3,14 +3,12 @@
 import re
 from collections.abc import Mapping
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import Annotated, TypeAlias
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from jobs.evaluator.judge.items import Item, RedFlag
+from jobs.evaluator.packaged import packaged
 
 
 def _whole_words(source: object) -> object:
@@ -62,5 +60,4 @@ class Lexicon(_Data):
 @cache
 def read_lexicon() -> tuple[Lexicon, str]:
     """The lexicon that travels with the package, and the SHA-256 of its file."""
-    content = (files("jobs.evaluator.judge") / "lexicon.yaml").read_bytes()
-    return Lexicon.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+    return packaged(Lexicon, "jobs.evaluator.judge", "lexicon.yaml")

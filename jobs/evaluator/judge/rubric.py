@@ -6,11 +6,8 @@ its quotation stands in the reply: a reply that talks its judge into "yes" still
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import ClassVar, TypeAlias
 
-import yaml
 from pydantic import BaseModel, ConfigDict
 
 from engine.job import JobContext
@@ -20,6 +17,7 @@ from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.claims import Said, findings
 from jobs.evaluator.judge.items import Finding, Item, Judgement, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
+from jobs.evaluator.packaged import packaged
 from jobs.evaluator.quoting import quoted
 
 _Findings: TypeAlias = tuple[tuple[Finding, ...], tuple[Finding, ...]]
@@ -39,8 +37,7 @@ class Rubric(BaseModel):
 @cache
 def read_rubric() -> tuple[Rubric, str]:
     """The rubric that travels with the package, and the SHA-256 of its file."""
-    content = (files("jobs.evaluator.judge") / "rubric.yaml").read_bytes()
-    return Rubric.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+    return packaged(Rubric, "jobs.evaluator.judge", "rubric.yaml")
 
 
 class RubricJudge:

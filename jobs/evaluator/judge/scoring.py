@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.evaluator.groups import Case, RiskLevel
 from jobs.evaluator.judge.items import Finding, Item, Judgement, RedFlag
+from jobs.evaluator.packaged import packaged
 
 _DIGITS = 4
 
@@ -87,5 +85,4 @@ class Scale(_Data):
 @cache
 def read_scale() -> tuple[Scale, str]:
     """The scale that travels with the package, and the SHA-256 of its file."""
-    content = (files("jobs.evaluator.judge") / "scale.yaml").read_bytes()
-    return Scale.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+    return packaged(Scale, "jobs.evaluator.judge", "scale.yaml")

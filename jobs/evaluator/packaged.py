@@ -1,0 +1,16 @@
+"""Data files that travel with the package: instructions, rubric, scale, lexicon."""
+
+from hashlib import sha256
+from importlib.resources import files
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def packaged(model: type[T], package: str, name: str) -> tuple[T, str]:
+    """What a YAML file of a package says, and the file's SHA-256: part of a result's identity."""
+    content = (files(package) / name).read_bytes()
+    return model.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
