@@ -5,6 +5,7 @@ and merge keys are refused with their line; so are aliases that would make a sma
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -40,16 +41,42 @@ _DIGITS_MAX = 300
 
 def read_yaml(text: str) -> Any:
     """The one document of a YAML text; raises Malformed, with line and column."""
-    builder = _Builder()
     try:
-        for event in yaml.parse(text, Loader=_LOADER):
-            builder.take(event)
+        return _build(text)
     except yaml.MarkedYAMLError as error:
+        if error.problem_mark is not None:
+            _refuse_depth(text[: error.problem_mark.index])
         # str(error) would quote the file, which may hold a key by mistake.
         raise _at(error.problem_mark, f"not YAML: {error.problem}") from None
     except yaml.YAMLError:
         raise Malformed("not YAML: it holds control characters") from None
+
+
+def _build(text: str) -> Any:
+    builder = _Builder()
+    for event in yaml.parse(text, Loader=_LOADER):
+        builder.take(event)
     return builder.root
+
+
+def _refuse_depth(text: str) -> None:
+    """Raise if the text before a syntax error is nested too deep.
+
+    The scanner reads ahead of its events and, depending on the version of the library, has a limit
+    of its own on depth. It may therefore stop before the builder has seen the level that is too deep.
+    """
+    with suppress(yaml.YAMLError):
+        try:
+            _build(text)
+        except _TooDeep:
+            raise
+        except Malformed:
+            # The text was cut off: another mistake in it may not be in the file.
+            return
+
+
+class _TooDeep(Malformed):
+    """Nested deeper than DEPTH_MAX."""
 
 
 class _Anchored(NamedTuple):
@@ -128,7 +155,7 @@ class _Builder:
         if self._is_key_next():
             raise _at(event.start_mark, "a key must be text")
         if len(self._open) >= DEPTH_MAX:
-            raise _at(event.start_mark, f"nested more than {DEPTH_MAX} levels deep")
+            raise _TooDeep(_place(event.start_mark) + f"nested more than {DEPTH_MAX} levels deep")
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         value: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
@@ -177,5 +204,8 @@ def _plain_scalar(event: ScalarEvent) -> Any:
 
 
 def _at(mark: Any, message: str) -> Malformed:
-    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-    return Malformed(where + message)
+    return Malformed(_place(mark) + message)
+
+
+def _place(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""

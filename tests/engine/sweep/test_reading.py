@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from engine.core.errors import SweepError
 from engine.sweep import Sweep
@@ -85,6 +86,29 @@ def test_yaml_scalars_follow_the_core_schema(text: str, value: Any) -> None:
     ],
 )
 def test_yaml_that_is_refused_is_refused_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        read_yaml(text)
+
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "line 1, column 33: nested more than 32 levels deep"),
+        ("- " * 100_000, "line 1, column 65: nested more than 32 levels deep"),
+        ("a: [\n" + "{b: " * 5_000, "line 2, column 121: nested more than 32 levels deep"),
+        ("[" * 40 + "\n]]}", "line 1, column 33: nested more than 32 levels deep"),
+        ("[" * 20 + "\n]]}", "line 2, column 3: not YAML: "),
+        ("a: '" + "[" * 100, "line 1, column 105: not YAML: "),
+    ],
+)
+@pytest.mark.parametrize("loader", [yaml.CSafeLoader, yaml.SafeLoader])
+def test_the_limit_on_depth_is_the_same_whatever_the_parser_refuses_first(
+    monkeypatch: pytest.MonkeyPatch, loader: type, text: str, message: str
+) -> None:
+    monkeypatch.setattr("engine.sweep.yaml._LOADER", loader)
+
     with pytest.raises(Malformed) as caught:
         read_yaml(text)
 
