@@ -7,15 +7,18 @@ sweep = Sweep.parse({...}, registry=Registry(services={"scripted": service}))
 assert [start.at for start in service.recording.started] == [...]
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf, isinf
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, ClassVar, TypeAlias
 
 import anyio
-from anyio import lowlevel
+from anyio import from_thread, lowlevel
 
 from engine.job import (
     Allotment,
@@ -47,7 +50,12 @@ __all__ = [
 ]
 
 QUIET_S = 0.005
-"""Real time in which nobody asks a FakeClock for anything: then everybody is taken to be waiting."""
+"""Real seconds that a FakeClock gives to sockets and child processes before it moves."""
+
+_SOON_S = 0.05
+"""A real timer that is due within this time counts as work under way."""
+_MOMENT_S = 0.0005
+_PASSES = 3
 
 
 @dataclass(slots=True, order=True)
@@ -60,9 +68,12 @@ class _Sleeper:
 class FakeClock:
     """A clock that stands still until it is moved: by `advance`, or by itself while `jumping`.
 
-    Times are seconds since the Unix epoch. Whoever sleeps is woken at the very time it asked for, in
-    order. Threads and processes run in real time beside it: it only moves once nobody has asked it for
-    anything for `quiet_s` of real time.
+    Times are seconds since the Unix epoch. Sleepers are woken at the very time they asked for, in
+    order. The clock moves only once every task of the event loop waits: while one is ready to run, or
+    waits for a thread (`anyio.to_thread`, `asyncio.to_thread`, aiosqlite), or for a real timer that is
+    due within 50 ms, it stands still, however slow the machine is. What happens outside of the process
+    cannot be seen: while the event loop watches sockets, pipes or child processes, they are given
+    `quiet_s` of real time in which nobody asks the clock for anything.
     """
 
     def __init__(self, now: float = 1_800_000_000.0, *, quiet_s: float = QUIET_S) -> None:
@@ -70,6 +81,7 @@ class FakeClock:
         self._quiet_s = quiet_s
         self._asked = 0
         self._sleepers: list[_Sleeper] = []
+        self._threads_asleep = 0
 
     def now(self) -> float:
         """The time as it was set or moved to."""
@@ -82,6 +94,20 @@ class FakeClock:
             await lowlevel.checkpoint()
             return
         await self._sleep_until(self._now + seconds)
+
+    def sleep_in_thread(self, seconds: float) -> None:
+        """Block a thread of `anyio.to_thread` until the clock was moved by `seconds`.
+
+        The clock moves meanwhile, although a task waits for that thread.
+        """
+        from_thread.run(self._sleep_for_thread, seconds)
+
+    async def _sleep_for_thread(self, seconds: float) -> None:
+        self._threads_asleep += 1
+        try:
+            await self.sleep(seconds)
+        finally:
+            self._threads_asleep -= 1
 
     async def wait(self, event: anyio.Event, until: float) -> bool:
         """Return True once `event` is set, or False once the clock was moved to `until`."""
@@ -144,12 +170,93 @@ class FakeClock:
         return self._sleepers[0].until if self._sleepers else inf
 
     async def _become_quiet(self) -> None:
+        """Return once every task waits: for this clock, for another task, or for the outside."""
         while True:
-            asked = self._asked
-            with anyio.move_on_after(self._quiet_s):
-                await anyio.sleep_forever()
-            if self._asked == asked:
+            await self._become_idle()
+            if not _watches_outside():
                 return
+            asked = self._asked
+            await anyio.sleep(self._quiet_s)
+            if asked == self._asked and not self._is_working():
+                return
+
+    async def _become_idle(self) -> None:
+        asked, due = self._asked, _now() + _SOON_S
+        passes = 0
+        while passes < _PASSES:
+            if self._is_working() or _is_timer_due(due):
+                passes = 0
+                await anyio.sleep(_MOMENT_S)
+            else:
+                # A pass of the event loop takes in what has come from its threads and sockets.
+                passes += 1
+                await lowlevel.checkpoint()
+            if asked != self._asked:
+                asked, due = self._asked, _now() + _SOON_S
+                passes = 0
+
+    def _is_working(self) -> bool:
+        return _is_ready() or _threads_awaited() > self._threads_asleep
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _is_ready() -> bool:
+    """Whether the event loop has anything to run besides the task that asks."""
+    return bool(getattr(asyncio.get_running_loop(), "_ready", ()))
+
+
+def _is_timer_due(until: float) -> bool:
+    scheduled: Iterable[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled", ())
+    return any(timer.when() <= until and not timer.cancelled() for timer in scheduled)
+
+
+def _watches_outside() -> bool:
+    """Whether the event loop watches any file descriptor besides the pipe that wakes it."""
+    selector = getattr(asyncio.get_running_loop(), "_selector", None)
+    return selector is None or len(selector.get_map()) > 1
+
+
+def _threads_awaited() -> int:
+    return sum(_awaits_thread(task.get_coro()) for task in asyncio.all_tasks())
+
+
+# Where a task stands while a thread works for it: module and coroutine.
+_THREAD_CALLS = {
+    ("aiosqlite.core", "_connect"),
+    ("aiosqlite.core", "_execute"),
+    ("aiosqlite.core", "close"),
+    ("anyio._backends._asyncio", "run_sync_in_worker_thread"),
+    ("asyncio.base_events", "getaddrinfo"),
+    ("asyncio.base_events", "getnameinfo"),
+    ("asyncio.threads", "to_thread"),
+}
+
+
+def _awaits_thread(awaitable: Any) -> bool:
+    """Whether the innermost coroutine that a task awaits is one of `_THREAD_CALLS`."""
+    frame = None
+    while awaitable is not None:
+        match awaitable:
+            case CoroutineType():
+                frame, awaitable = awaitable.cr_frame, awaitable.cr_await
+            case AsyncGeneratorType():
+                frame, awaitable = awaitable.ag_frame, awaitable.ag_await
+            case GeneratorType():
+                frame, awaitable = awaitable.gi_frame, awaitable.gi_yieldfrom
+            case _:
+                # Wrappers of coroutines and of the steps of generators do not tell what they wrap.
+                wrapped = (each for each in gc.get_referents(awaitable) if _is_suspended(each))
+                awaitable = next(wrapped, None)
+    if frame is None:
+        return False
+    return (frame.f_globals.get("__name__"), frame.f_code.co_name) in _THREAD_CALLS
+
+
+def _is_suspended(candidate: Any) -> bool:
+    return isinstance(candidate, CoroutineType | AsyncGeneratorType | GeneratorType)
 
 
 Script: TypeAlias = Callable[[Job], Answer | Exception]

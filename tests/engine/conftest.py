@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.engine.scenes import StillClock
+from engine.testing import FakeClock
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> StillClock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """A clock for simulated hours; commits are then not paced, which takes real time."""
     monkeypatch.setattr("engine.store.writer.COMMIT_INTERVAL_S", 0.0002)
-    return StillClock()
+    return FakeClock()

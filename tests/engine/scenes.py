@@ -1,63 +1,21 @@
-"""Engines on real stores, scripted services, and a clock that moves only while nothing is going on."""
+"""Engines on real stores and scripted services."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from math import isinf
 from pathlib import Path
 from typing import Any
-
-import anyio
-from anyio import lowlevel
 
 from engine import Engine, Run, Settings, Status, Sweep, open_engine
 from engine.clock import Clock
 from engine.job import Answer, HealthGate, Job
 from engine.registry import Registry
-from engine.store import Store
-from engine.testing import FakeClock, ScriptedService, scored
+from engine.testing import ScriptedService, scored
 
 NOW = 1_800_000_000.0
 """2027-01-15 08:00 UTC, a Friday."""
 
 SELDOM = Settings(poll_s=1800.0, heartbeat_s=1800.0)
 """For hours of simulated time: a look at the store each second of them would take most of a test."""
-
-# As many turns of the event loop in which nobody asks for the time are taken for a standstill.
-_QUIET_TURNS = 30
-_MOMENT_S = 0.0005
-
-
-class StillClock(FakeClock):
-    """A FakeClock that also stands still while one of its stores reads or writes.
-
-    With it a slow disk costs a test time, and never a request its slot.
-    """
-
-    def __init__(self, now: float = NOW) -> None:
-        super().__init__(now)
-        self.stores: list[Store] = []
-
-    async def _become_quiet(self) -> None:
-        turns, asked = 0, self._asked
-        while turns < _QUIET_TURNS:
-            if any(map(_is_busy, self.stores)):
-                turns = 0
-                await anyio.sleep(_MOMENT_S)
-            elif isinf(self._next()):
-                turns += 3
-                await anyio.sleep(_MOMENT_S)
-            else:
-                turns += 1
-                await lowlevel.checkpoint()
-            if asked != self._asked:
-                turns, asked = 0, self._asked
-
-
-def _is_busy(store: Store) -> bool:
-    writing = store._writer._send.statistics()
-    reading = store._databases._reader.pool
-    is_idle = writing.tasks_waiting_receive == 1 and not writing.current_buffer_used
-    return not is_idle or bool(reading.checkedout())  # type: ignore[attr-defined]
 
 
 @asynccontextmanager
@@ -73,13 +31,7 @@ async def opened(
     async with open_engine(
         path, registry=registry(service, gate), clock=clock, settings=settings or Settings()
     ) as engine:
-        if isinstance(clock, StillClock):
-            clock.stores.append(engine.store)
-        try:
-            yield engine
-        finally:
-            if isinstance(clock, StillClock):
-                clock.stores.remove(engine.store)
+        yield engine
 
 
 def registry(service: type[ScriptedService], gate: type[HealthGate] | None = None) -> Registry:

@@ -53,8 +53,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(takes_s: float = 0.0) -> AsyncIterator[Scene]:
-    # Nothing here runs in a thread: a moment tells that everybody waits.
-    clock = FakeClock(NOW, quiet_s=0.001)
+    clock = FakeClock(NOW)
     book = SlowBook(clock, takes_s)
     async with clock.jumping():
         yield Scene(clock, book, Permits(book, clock, "tester"))

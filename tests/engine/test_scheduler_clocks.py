@@ -11,7 +11,6 @@ from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
-    StillClock,
     events,
     finished,
     good,
@@ -47,7 +46,7 @@ async def stopped_after(
 async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
     tmp_path: Path, error: Exception, wait_s: float
 ) -> None:
-    before, after = StillClock(NOW), StillClock(NOW - 5 * HOURS)
+    before, after = FakeClock(NOW), FakeClock(NOW - 5 * HOURS)
 
     def script(job: Job) -> Answer | Exception:
         return good(job) if after.now() > NOW - 5 * HOURS else error
@@ -80,9 +79,9 @@ async def test_a_clock_that_was_set_back_is_followed_once(tmp_path: Path) -> Non
         lambda _: RateLimited("too many requests", status=429, retry_after_s=600.0)
     )
     path = tmp_path / "store.db"
-    await stopped_after(10.0, path, service, StillClock(NOW), repeats=3)
+    await stopped_after(10.0, path, service, FakeClock(NOW), repeats=3)
     for later_s in (0.0, 100.0, 200.0):
-        clock = StillClock(NOW - 5 * HOURS + later_s)
+        clock = FakeClock(NOW - 5 * HOURS + later_s)
         await stopped_after(10.0, path, service, clock, repeats=3)
 
     # All within the Retry-After of the first answer.
@@ -96,7 +95,7 @@ async def test_a_rate_holds_in_real_time_over_a_clock_that_jumps_between_session
     service = scripted_service(good)
     path = tmp_path / "store.db"
     more = {"repeats": 100, "limits": {"rate_per_min": 20}}
-    before, after = StillClock(NOW), StillClock(NOW + 70.0 - back_s)
+    before, after = FakeClock(NOW), FakeClock(NOW + 70.0 - back_s)
     await stopped_after(70.0, path, service, before, **more)
     first = len(service.recording.started)
     await stopped_after(130.0, path, service, after, **more)
@@ -114,10 +113,10 @@ async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again(
 ) -> None:
     service = scripted_service(good, allotment=Allotment(used=0, allotted=100))
     path = tmp_path / "store.db"
-    async with opened(path, service, StillClock(NOW)) as engine:
+    async with opened(path, service, FakeClock(NOW)) as engine:
         _, ahead = await finished(engine, sweep(service, repeats=10))
 
-    async with opened(path, service, StillClock(NOW - 40 * 24 * HOURS)) as engine:
+    async with opened(path, service, FakeClock(NOW - 40 * 24 * HOURS)) as engine:
         _, back = await finished(engine, sweep(service, repeats=60))
 
     assert [quota.period for quota in (*ahead.quotas, *back.quotas)] == ["2027-01", "2026-12"]
@@ -126,7 +125,7 @@ async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again(
 
 
 async def test_a_machine_that_slept_looks_at_once_at_what_is_due(tmp_path: Path) -> None:
-    clock = StillClock(NOW)
+    clock = FakeClock(NOW)
     service = scripted_service(
         lambda job: (
             good(job)

@@ -18,8 +18,8 @@ from engine.job import (
     Transient,
     Unauthorized,
 )
-from engine.testing import ScriptedKind, scripted_service
-from tests.engine.scenes import NOW, StillClock, events, finished, good, opened, starts, sweep
+from engine.testing import FakeClock, ScriptedKind, scripted_service
+from tests.engine.scenes import NOW, events, finished, good, opened, starts, sweep
 
 ATTEMPTS = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
 
@@ -32,7 +32,7 @@ async def outcomes(run: Run) -> dict[str, int]:
 
 
 async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     refusals = iter(range(3))
 
@@ -62,7 +62,7 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
 
 
 async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     storm_s = 600.0
     service = scripted_service(
@@ -89,7 +89,7 @@ async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(
 
 
 async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_slot(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if job.labels["model"] == "broken" else good(job)
@@ -120,7 +120,7 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
 
 
 async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     # The transaction that settles an attempt claims the next one, too.
     service = scripted_service(
@@ -153,7 +153,7 @@ async def test_a_job_that_fails_says_what_the_service_said(tmp_path: Path) -> No
 
 
 async def test_a_refused_key_stops_everything_and_fails_nothing(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if len(service.recording.started) > 30:
@@ -182,7 +182,7 @@ async def test_a_refused_key_stops_everything_and_fails_nothing(
 
 
 async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     left = iter(range(5))
 
@@ -209,7 +209,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
 
 
 async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if job.labels["model"] == "poisoned":
@@ -240,7 +240,7 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
 
 
 async def test_a_lane_that_works_again_is_no_longer_probed(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(
         lambda job: Transient("HTTP 500", status=500) if clock.now() < NOW + 120 else good(job)

@@ -9,11 +9,10 @@ from pydantic import BaseModel
 
 from engine import RunState, StopReason
 from engine.job import Answer, Health, HealthGate, Job, Transient, Unhealthy
-from engine.testing import scripted_service
+from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
-    StillClock,
     events,
     finished,
     good,
@@ -64,7 +63,7 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Pa
 
 
 async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_well(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     well_at = NOW + 1800.0
     service = scripted_service(good, takes_s=60.0)
@@ -93,7 +92,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
 
 
 async def test_a_run_whose_models_stay_sick_ends_and_says_so(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good)
 
@@ -120,7 +119,7 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(
 
 
 async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if clock.now() < NOW + 400.0 else good(job)
@@ -144,7 +143,7 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
 
 
 async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_nothing(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         is_sick = job.labels["model"] == "a" and NOW + 5.0 <= clock.now() < NOW + 300.0

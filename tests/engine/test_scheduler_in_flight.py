@@ -14,8 +14,8 @@ from engine import RunState, StopReason
 from engine.job import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store import Store
-from engine.testing import Recording, ScriptedKind, scripted_service
-from tests.engine.scenes import NOW, SELDOM, StillClock, finished, good, opened, starts, sweep
+from engine.testing import FakeClock, Recording, ScriptedKind, scripted_service
+from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 
 class Counting(ScriptedKind):
@@ -40,7 +40,7 @@ def counting() -> type[Counting]:
 
 
 async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
-    tmp_path: Path, clock: StillClock, counting: type[Counting]
+    tmp_path: Path, clock: FakeClock, counting: type[Counting]
 ) -> None:
     service = scripted_service(good, kind=counting, takes_s=1.0)
     limits = {"max_in_flight": 6, "models": {"one": {"max_in_flight": 1}}}
@@ -59,7 +59,7 @@ async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
     assert starts(service)[-1] <= NOW + 40 + 4
 
 
-async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: StillClock) -> None:
+async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=3.0)
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
     most_later = 0
@@ -89,7 +89,7 @@ async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: S
 
 
 async def test_lanes_get_fair_shares_of_the_slots(
-    tmp_path: Path, clock: StillClock, counting: type[Counting]
+    tmp_path: Path, clock: FakeClock, counting: type[Counting]
 ) -> None:
     service = scripted_service(good, kind=counting, takes_s=1.0)
     of = sweep(service, models=["a", "b", "c", "d"], repeats=100, limits={"max_in_flight": 10})
@@ -108,7 +108,7 @@ async def test_lanes_get_fair_shares_of_the_slots(
     assert max(counts.values()) - min(counts.values()) <= 10
 
 
-async def test_a_single_slot_goes_round_between_lanes(tmp_path: Path, clock: StillClock) -> None:
+async def test_a_single_slot_goes_round_between_lanes(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=1.0)
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 1})
 
@@ -130,7 +130,7 @@ async def test_a_single_slot_goes_round_between_lanes(tmp_path: Path, clock: Sti
     ],
 )
 async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
-    tmp_path: Path, clock: StillClock, error: Exception
+    tmp_path: Path, clock: FakeClock, error: Exception
 ) -> None:
     # It bears four at once until a minute has passed, then anything.
     def script(_: Job) -> Answer | Exception:
@@ -161,7 +161,7 @@ async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
 
 
 async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     # Two overloads bring it down to one in flight, and that one takes ten minutes.
     class Slow(ScriptedKind):
@@ -195,7 +195,7 @@ async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long
 
 
 async def test_waiting_costs_no_claims(
-    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = 0
     claim = Store.claim
@@ -230,7 +230,7 @@ async def test_waiting_costs_no_claims(
 
 
 async def test_full_slots_cost_no_claims(
-    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = 0
     claim = Store.claim
@@ -305,7 +305,7 @@ def at(text: str, timezone: str) -> float:
     ],
 )
 async def test_requests_start_within_the_window_alone_over_midnight_and_clock_changes(
-    tmp_path: Path, clock: StillClock, now: str, opens: str, closes: str
+    tmp_path: Path, clock: FakeClock, now: str, opens: str, closes: str
 ) -> None:
     berlin = "Europe/Berlin"
     clock._now = at(now, berlin)
@@ -334,7 +334,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
 
 
 async def test_a_deadline_ends_the_run_with_what_is_in_flight(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=50.0)
     deadline = datetime.fromtimestamp(NOW + 120.0, UTC).isoformat()
@@ -360,7 +360,7 @@ async def test_a_deadline_ends_the_run_with_what_is_in_flight(
     ],
 )
 async def test_a_slot_that_lies_behind_the_end_is_not_used(
-    tmp_path: Path, clock: StillClock, limits: dict[str, Any]
+    tmp_path: Path, clock: FakeClock, limits: dict[str, Any]
 ) -> None:
     end = NOW + 9.8 if "deadline" in limits else NOW + 60.0
     clock._now = end - 9.8

@@ -12,8 +12,8 @@ import pytest
 
 from engine import RunState, StopReason
 from engine.job import Allotment, Transient
-from engine.testing import ScriptedKind, ScriptedService, Start, scored, scripted_service
-from tests.engine.scenes import SELDOM, StillClock, events, opened, sweep
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, Start, scored, scripted_service
+from tests.engine.scenes import SELDOM, events, opened, sweep
 
 EVE = datetime(2027, 1, 31, 23, 30, tzinfo=UTC).timestamp()
 MIDNIGHT = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
@@ -29,7 +29,7 @@ def month_in(zone: str, at: float) -> str:
     return datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%Y-%m")
 
 
-def allotting(clock: StillClock, zone: str) -> Any:
+def allotting(clock: FakeClock, zone: str) -> Any:
     """A service of ten tests a month, whose months begin at midnight in a time zone."""
 
     class Monthly(ScriptedService):
@@ -63,7 +63,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_the_machine_is(
-    tmp_path: Path, zone: str, clock: StillClock
+    tmp_path: Path, zone: str, clock: FakeClock
 ) -> None:
     clock._now = EVE
     service = allotting(clock, "UTC")
@@ -82,7 +82,7 @@ async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_t
 
 
 async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is(
-    tmp_path: Path, zone: str, clock: StillClock
+    tmp_path: Path, zone: str, clock: FakeClock
 ) -> None:
     clock._now = EVE
     service = allotting(clock, zone)
@@ -107,7 +107,7 @@ async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is
 
 
 async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_months_allotment(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     clock._now = EVE
     base = allotting(clock, "UTC")
@@ -132,7 +132,7 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
 
 
 async def test_nothing_is_claimed_past_the_quota_while_a_new_month_is_being_asked_for(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     clock._now = EVE
     asked, answered = anyio.Event(), anyio.Event()

@@ -7,8 +7,8 @@ import anyio
 
 from engine import RunState, StopReason
 from engine.job import Allotment, Answer, Job, Transient
-from engine.testing import ScriptedService, scored, scripted_service
-from tests.engine.scenes import SELDOM, StillClock, events, finished, good, opened, sweep
+from engine.testing import FakeClock, ScriptedService, scored, scripted_service
+from tests.engine.scenes import SELDOM, events, finished, good, opened, sweep
 
 
 def costing(tests: int) -> Answer:
@@ -42,7 +42,7 @@ async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first(tmp_path
     assert after == 20
 
 
-async def test_never_more_than_the_allotment_is_used(tmp_path: Path, clock: StillClock) -> None:
+async def test_never_more_than_the_allotment_is_used(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(by_group, allotment=Allotment(used=7, allotted=100), takes_s=1.0)
     of = sweep(service, repeats=50, matrix={"groups": ["small", "large"]})
 
@@ -66,7 +66,7 @@ async def test_never_more_than_the_allotment_is_used(tmp_path: Path, clock: Stil
 
 
 async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=1_000), takes_s=1.0
@@ -87,7 +87,7 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
 
 
 async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=1.0)
 
@@ -105,7 +105,7 @@ async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
 
 
 async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     class Generous(ScriptedService):
         asked = 0
@@ -129,7 +129,7 @@ async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
 
 
 async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     class Silent(ScriptedService):
         async def quota(self) -> Allotment | None:
@@ -147,7 +147,7 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
 
 
 async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if job.attempt == 1:
@@ -174,7 +174,7 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
     assert (quota.used, quota.reserved) == (10, 0)
 
 
-async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: StillClock) -> None:
+async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=100), takes_s=2.0
     )

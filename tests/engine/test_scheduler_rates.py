@@ -6,7 +6,6 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio import from_thread
 
 from engine import Sweep
 from engine.job import Answer, Job, JobContext
@@ -15,7 +14,6 @@ from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_se
 from tests.engine.scenes import (
     NOW,
     SELDOM,
-    StillClock,
     finished,
     good,
     most_in_a_minute,
@@ -30,7 +28,7 @@ MANY = 200
 
 
 async def work_for(
-    path: Path, clock: StillClock, service: type[ScriptedService], of: Sweep, seconds: float
+    path: Path, clock: FakeClock, service: type[ScriptedService], of: Sweep, seconds: float
 ) -> None:
     """Work on a sweep for some simulated time, then stop as a first Ctrl-C does."""
     async with (
@@ -45,7 +43,7 @@ async def work_for(
 
 @pytest.mark.parametrize("rate", [20, 60, 300])
 async def test_nearly_all_of_a_rate_is_used_and_never_more(
-    tmp_path: Path, clock: StillClock, rate: int
+    tmp_path: Path, clock: FakeClock, rate: int
 ) -> None:
     service = scripted_service(good)
     of = sweep(service, repeats=rate * MINUTES + 50, limits={"rate_per_min": rate})
@@ -57,7 +55,7 @@ async def test_nearly_all_of_a_rate_is_used_and_never_more(
 
 
 async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60})
@@ -70,7 +68,7 @@ async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(
 
 
 async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=47.0)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60, "max_in_flight": 64})
@@ -86,7 +84,7 @@ async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(
 
 
 async def test_the_rates_of_the_key_and_of_each_model_hold_together(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good)
     limits = {"rate_per_min": 60, "models": {"slow/*": {"rate_per_min": 10}}}
@@ -101,7 +99,7 @@ async def test_the_rates_of_the_key_and_of_each_model_hold_together(
         assert len(starts(service, model)) >= 0.98 * 10 * MINUTES
 
 
-async def test_a_slow_lane_does_not_hold_up_another(tmp_path: Path, clock: StillClock) -> None:
+async def test_a_slow_lane_does_not_hold_up_another(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(good)
     limits = {"models": {"slow": {"rate_per_min": 20}}, "max_in_flight": 4}
     of = sweep(service, models=["slow", "fast"], repeats=100, limits=limits)
@@ -119,7 +117,7 @@ async def test_a_slow_lane_does_not_hold_up_another(tmp_path: Path, clock: Still
 
 
 async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
-    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = scripted_service(good)
     sleep = clock.sleep
@@ -150,7 +148,7 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
 
 
 async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_rate(
-    tmp_path: Path, clock: StillClock, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transact = Writer._transact
 
@@ -177,13 +175,13 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What goes on beside a commit goes on: the clock moves while the writer's thread waits.
-    clock = FakeClock(NOW, quiet_s=0.01)
+    clock = FakeClock(NOW)
     transact, commits = Writer._transact, count()
 
     def slowly(writer: Writer, transaction: Any) -> None:
         transact(writer, transaction)
         if next(commits) < MANY:
-            from_thread.run(clock.sleep, 10.0)
+            clock.sleep_in_thread(10.0)
 
     monkeypatch.setattr(Writer, "_transact", slowly)
     service = scripted_service(good)
@@ -203,7 +201,7 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
 
 
 async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     class TwoCalls(ScriptedKind):
         async def run(self, job: Job, context: JobContext) -> Answer:

@@ -8,7 +8,7 @@ import pytest
 from engine import Run, RunState, Settings, Status, StopReason
 from engine.job import Answer, Job, JobContext, Permanent
 from engine.testing import FakeClock, ScriptedKind, scripted_service
-from tests.engine.scenes import StillClock, finished, good, opened, starts, sweep
+from tests.engine.scenes import finished, good, opened, starts, sweep
 
 NOTICED_S = 2.0
 
@@ -22,7 +22,7 @@ async def ended(run: Run, clock: FakeClock) -> tuple[Status, float]:
 class Steered:
     """A run that is being worked on, and the same run as another process sees it."""
 
-    def __init__(self, here: Run, there: Run, clock: StillClock) -> None:
+    def __init__(self, here: Run, there: Run, clock: FakeClock) -> None:
         self.here = here
         self.there = there
         self._clock = clock
@@ -34,7 +34,7 @@ class Steered:
 
 
 async def test_a_pause_is_noticed_lets_what_is_in_flight_end_and_can_be_undone(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=30.0)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
@@ -66,7 +66,7 @@ async def test_a_pause_is_noticed_lets_what_is_in_flight_end_and_can_be_undone(
 
 
 async def test_a_cancel_is_noticed_and_keeps_what_is_answered(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=3.0)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
@@ -92,7 +92,7 @@ async def test_a_cancel_is_noticed_and_keeps_what_is_answered(
     assert all(row.total == 2 for row in rows[:4])
 
 
-async def test_a_retry_by_another_process_is_noticed(tmp_path: Path, clock: StillClock) -> None:
+async def test_a_retry_by_another_process_is_noticed(tmp_path: Path, clock: FakeClock) -> None:
     failing = True
 
     def script(job: Job) -> Answer | Exception:
@@ -127,9 +127,7 @@ async def test_a_retry_by_another_process_is_noticed(tmp_path: Path, clock: Stil
     assert noticed[-1] <= retried_at + NOTICED_S
 
 
-async def test_a_retry_in_the_same_process_is_noticed_too(
-    tmp_path: Path, clock: StillClock
-) -> None:
+async def test_a_retry_in_the_same_process_is_noticed_too(tmp_path: Path, clock: FakeClock) -> None:
     failing = True
 
     def script(job: Job) -> Answer | Exception:
@@ -156,7 +154,7 @@ async def test_a_retry_in_the_same_process_is_noticed_too(
 
 
 async def test_cells_added_by_another_process_are_noticed_and_shared(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=5.0)
     limits = {"max_in_flight": 2}
@@ -184,7 +182,7 @@ async def test_cells_added_by_another_process_are_noticed_and_shared(
 
 
 async def test_an_extension_that_nobody_has_written_out_is_left_for_a_resume(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=1.0)
 
@@ -209,7 +207,7 @@ async def test_an_extension_that_nobody_has_written_out_is_left_for_a_resume(
 
 
 async def test_what_a_stopping_process_gives_back_is_taken_by_the_one_that_goes_on(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=60.0)
     of = sweep(service, repeats=4, limits={"max_in_flight": 4})
@@ -237,7 +235,7 @@ async def test_what_a_stopping_process_gives_back_is_taken_by_the_one_that_goes_
 
 
 async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     class Uneven(ScriptedKind):
         async def run(self, job: Job, context: JobContext) -> Answer:
@@ -273,9 +271,7 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
     ]
 
 
-async def test_a_stop_before_anything_began_sends_nothing(
-    tmp_path: Path, clock: StillClock
-) -> None:
+async def test_a_stop_before_anything_began_sends_nothing(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(good)
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
@@ -313,7 +309,7 @@ async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight(tmp_pat
 
 @pytest.mark.parametrize("after_s", [0.0, 1.0])
 async def test_a_cancel_of_ones_own_is_not_undone_by_the_end_of_the_run(
-    tmp_path: Path, clock: StillClock, after_s: float
+    tmp_path: Path, clock: FakeClock, after_s: float
 ) -> None:
     service = scripted_service(good, takes_s=0.5)
 
@@ -335,7 +331,7 @@ async def test_a_cancel_of_ones_own_is_not_undone_by_the_end_of_the_run(
 
 
 async def test_a_process_that_joins_a_finished_run_has_nothing_to_do(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good)
 

@@ -6,11 +6,10 @@ import anyio
 
 from engine import RunState, StopReason
 from engine.job import Allotment, Answer, Job, QuotaExceeded, RateLimited, Transient
-from engine.testing import scripted_service
+from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
-    StillClock,
     events,
     finished,
     good,
@@ -22,7 +21,7 @@ from tests.engine.scenes import (
 
 
 async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_are_answered_after_it(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         is_gone = clock.now() < NOW + 3600.0
@@ -59,7 +58,7 @@ async def test_a_service_that_is_not_there_for_an_hour_costs_few_jobs_and_all_ar
 
 
 async def test_a_storm_of_429_uses_no_attempt_and_the_rate_is_back_within_a_minute_of_its_end(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if clock.now() < NOW + 120.0:
@@ -83,7 +82,7 @@ async def test_a_storm_of_429_uses_no_attempt_and_the_rate_is_back_within_a_minu
 
 
 async def test_two_engines_with_64_in_flight_each_meet_few_refusals_when_others_use_up_the_quota(
-    tmp_path: Path, clock: StillClock
+    tmp_path: Path, clock: FakeClock
 ) -> None:
     served = 0
 

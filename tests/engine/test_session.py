@@ -27,8 +27,8 @@ from engine.job import (
     Transient,
     Unauthorized,
 )
-from engine.testing import ScriptedKind, scored, scripted_service
-from tests.engine.scenes import StillClock, finished, good, opened, sweep
+from engine.testing import FakeClock, ScriptedKind, scored, scripted_service
+from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
 
@@ -355,7 +355,7 @@ async def test_a_status_adds_up_what_the_rows_say(tmp_path: Path) -> None:
 async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> None:
     service = scripted_service(good, takes_s=60)
     of = sweep(service, repeats=64, limits={"max_in_flight": 16})
-    clock = StillClock()
+    clock = FakeClock()
 
     async with (
         opened(tmp_path / "store.db", service, clock) as engine,
@@ -376,7 +376,7 @@ async def test_requests_in_flight_tell_nothing_of_the_speed(tmp_path: Path) -> N
 
 async def test_a_run_tells_what_happened_to_it(tmp_path: Path) -> None:
     service = scripted_service(lambda _: Unauthorized("the key is refused", status=401))
-    clock = StillClock()
+    clock = FakeClock()
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
         run, status = await finished(engine, sweep(service))
@@ -390,7 +390,7 @@ async def test_the_time_left_counts_the_hours_in_which_nothing_is_sent(tmp_path:
     service = scripted_service(good)
     hour = {"window": "09:00-10:00", "timezone": "UTC", "rate_per_min": 10}
 
-    clock = StillClock()  # it is 08:00
+    clock = FakeClock()  # it is 08:00
 
     async with opened(tmp_path / "store.db", service, clock) as engine:
         run = await engine.submit(sweep(service, repeats=20, limits=hour))
@@ -547,7 +547,7 @@ async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> Non
     assert service.recording.started == []
 
 
-async def test_an_engine_can_work_on_two_runs_at_once(tmp_path: Path, clock: StillClock) -> None:
+async def test_an_engine_can_work_on_two_runs_at_once(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=1.0)
 
     async def work(engine: Engine, name: str) -> None:

@@ -1,8 +1,19 @@
 import ast
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import aiosqlite
 import anyio
 import pytest
+from aiolimiter import AsyncLimiter
+from anyio import to_thread
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 import engine.testing
 from engine import Sweep, open_engine
@@ -114,6 +125,112 @@ async def test_a_clock_without_sleepers_stands_still_while_jumping() -> None:
         await clock.wait(anyio.Event(), NOW)
 
     assert clock.now() == NOW
+
+
+WORK_S = 0.05
+"""Real time that a thread takes here: a clock that did not wait for it would move meanwhile."""
+
+
+async def in_a_thread(work: Callable[[], None]) -> None:
+    await to_thread.run_sync(work)
+
+
+async def in_a_thread_of_asyncio(work: Callable[[], None]) -> None:
+    await asyncio.to_thread(work)
+
+
+async def while_a_connection_is_opened(work: Callable[[], None]) -> None:
+    def connect() -> sqlite3.Connection:
+        work()
+        return sqlite3.connect(":memory:")
+
+    async with aiosqlite.Connection(connect, iter_chunk_size=64):
+        pass
+
+
+async def in_a_statement(work: Callable[[], None]) -> None:
+    async with aiosqlite.connect(":memory:") as connection:
+        await connection.create_function("work", 0, work)
+        await connection.execute("SELECT work()")
+
+
+async def in_a_statement_of_sqlalchemy(work: Callable[[], None]) -> None:
+    database = create_async_engine("sqlite+aiosqlite://")
+    event.listen(
+        database.sync_engine, "connect", lambda raw, _: raw.create_function("work", 0, work)
+    )
+    async with database.connect() as connection:
+        await connection.execute(text("SELECT work()"))
+    await database.dispose()
+
+
+async def in_a_context_manager_in_a_generator(work: Callable[[], None]) -> None:
+    @asynccontextmanager
+    async def manager() -> AsyncIterator[None]:
+        await to_thread.run_sync(work)
+        yield
+
+    async def generator() -> AsyncIterator[int]:
+        async with manager():
+            yield 1
+
+    assert [one async for one in generator()] == [1]
+
+
+@pytest.mark.parametrize(
+    "working",
+    [
+        in_a_thread,
+        in_a_thread_of_asyncio,
+        while_a_connection_is_opened,
+        in_a_statement,
+        in_a_statement_of_sqlalchemy,
+        in_a_context_manager_in_a_generator,
+    ],
+)
+async def test_the_clock_stands_still_while_a_thread_works(
+    working: Callable[[Callable[[], None]], Coroutine[Any, Any, None]],
+) -> None:
+    clock = FakeClock(NOW)
+    seen: list[float] = []
+
+    def work() -> None:
+        time.sleep(WORK_S)
+        seen.append(clock.now() - NOW)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(working, work)
+        tasks.start_soon(clock.sleep, 1.0)
+        await clock.advance(2.0)
+
+    assert seen == [0.0]
+
+
+async def test_the_clock_stands_still_until_a_timer_of_real_time_has_fired() -> None:
+    clock = FakeClock(NOW)
+    seen: list[float] = []
+
+    async def paced() -> None:
+        for _ in range(3):
+            async with pace:
+                seen.append(clock.now() - NOW)
+
+    pace = AsyncLimiter(1, 0.01)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(paced)
+        tasks.start_soon(clock.sleep, 1.0)
+        await clock.advance(2.0)
+
+    assert seen == [0.0, 0.0, 0.0]
+
+
+async def test_a_thread_that_sleeps_on_the_clock_does_not_hold_it() -> None:
+    clock = FakeClock(NOW)
+
+    async with clock.jumping():
+        await to_thread.run_sync(clock.sleep_in_thread, 60.0)
+
+    assert clock.now() == NOW + 60.0
 
 
 async def test_a_scripted_service_answers_fails_and_records(tmp_path: Path) -> None:

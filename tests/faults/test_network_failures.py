@@ -21,6 +21,7 @@ from engine import Engine, Status, Sweep, open_engine
 from engine.clock import Clock
 from engine.testing import FakeClock
 from tests.contracts.server import ContractServer
+from tests.engine.scenes import SELDOM
 from tests.faults.sweeps import KEY, crisis
 from tests.faults.wire import GOOD, WIRE, wire_server
 
@@ -276,7 +277,7 @@ async def test_a_service_that_is_gone_for_an_hour_is_waited_for_without_a_storm(
     store = tmp_path / "store.db"
     async with (
         ContractServer() as elsewhere,
-        open_engine(store, clock=clock) as engine,
+        open_engine(store, clock=clock, settings=SELDOM) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):

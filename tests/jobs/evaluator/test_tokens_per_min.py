@@ -10,12 +10,13 @@ import anyio
 
 from engine import Registry, Run, Status, Sweep, open_engine
 from engine.job import Clock
+from engine.testing import FakeClock
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.limits import estimated_tokens
 from jobs.chat.target import Question, Reply
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
-from tests.engine.scenes import NOW, SELDOM, StillClock
+from tests.engine.scenes import NOW, SELDOM
 from tests.jobs.chat.server import ChatServer, chat_server, completion
 from tests.jobs.serve.running import GROUP, KIND, MODEL, PROMPT, write_groups
 
@@ -25,7 +26,7 @@ REPEATS = 7
 CALLS = 3 * REPEATS
 
 
-class CallClock(StillClock):
+class CallClock(FakeClock):
     """A clock that also stands still while a call is under way."""
 
     in_flight = 0
@@ -93,16 +94,12 @@ class Scene:
         async with open_engine(
             self.folder / "store.db", registry=self.registry, clock=self.clock, settings=SELDOM
         ) as engine:
-            self.clock.stores.append(engine.store)
-            try:
-                run = await engine.submit(sweep)
-                async with self.clock.jumping(), anyio.create_task_group() as tasks:
-                    if stop_after_s is not None:
-                        tasks.start_soon(self._stop, run, stop_after_s)
-                    await run.execute()
-                return await run.status()
-            finally:
-                self.clock.stores.remove(engine.store)
+            run = await engine.submit(sweep)
+            async with self.clock.jumping(), anyio.create_task_group() as tasks:
+                if stop_after_s is not None:
+                    tasks.start_soon(self._stop, run, stop_after_s)
+                await run.execute()
+            return await run.status()
 
     async def _stop(self, run: Run, after_s: float) -> None:
         await self.clock.sleep(after_s)
