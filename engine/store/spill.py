@@ -69,15 +69,20 @@ class Spill:
         """Whether any answer is in the file."""
         return bool(self._kept)
 
-    def clear(self) -> None:
-        """Forget what was kept: all of it is committed."""
-        if not self._kept or self._descriptor is None:
+    def forget(self, settled: Iterable[Outcome]) -> None:
+        """Clear the file once nothing is left in it but answers that were settled in the store."""
+        self._kept -= {_name(one) for one in settled}
+        if self._kept or self._descriptor is None:
             return
-        # Ends the text of the file and keeps the space.
-        os.pwrite(self._descriptor, bytes(self._end), 0)
-        os.fsync(self._descriptor)
-        self._end = 0
-        self._kept.clear()
+        try:
+            # Ends the text of the file and keeps the space.
+            os.pwrite(self._descriptor, bytes(self._end), 0)
+            os.fsync(self._descriptor)
+        except OSError as error:
+            # Answers that are in the store already change nothing when they are read again.
+            logger.warning("%s: cannot be cleared: %s", self._path, error.strerror)
+        else:
+            self._end = 0
 
     def close(self) -> None:
         """Leave the file behind only if somebody has to take it in."""

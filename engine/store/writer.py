@@ -109,8 +109,6 @@ class Writer:
             self._owed = []
             riding = self._take_along(batch)
             await self._commit_all(batch)
-            if self._spill.is_used and not self._owed:
-                await to_thread.run_sync(self._spill.clear, limiter=self._thread)
             for rider, change in riding:
                 if change.error is None:
                     rider.deliver(change.value)
@@ -198,6 +196,10 @@ class Writer:
             for change in list(batch):
                 await self._commit_all([change])
             return
+        if self.trouble is None and self._spill.is_used:
+            # Before anybody is told: an answer that is acknowledged as committed is in one place.
+            settled = [change.work for change in batch if isinstance(change.work, Outcome)]
+            await to_thread.run_sync(self._spill.forget, settled, limiter=self._thread)
         for change in batch:
             if self.trouble is not None and self._is_safe(change):
                 self._owed.append(_Change(change.work))

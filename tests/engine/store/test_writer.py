@@ -1,10 +1,12 @@
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
 import anyio
 import pytest
+from anyio.abc import TaskGroup
 from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 
@@ -48,6 +50,19 @@ def free_disk(store: Store) -> None:
 
 def spill_files(path: Path) -> list[Path]:
     return sorted(path.with_name(f"{path.name}.workers").glob("*.spill"))
+
+
+@asynccontextmanager
+async def full_disk(store: Store, clock: FakeClock) -> AsyncIterator[TaskGroup]:
+    """A disk that is full within the block; after it, however it ends, tasks get their commits."""
+    async with anyio.create_task_group() as tasks:
+        fill_disk(store)
+        try:
+            yield tasks
+        finally:
+            free_disk(store)
+            with anyio.CancelScope(shield=True):
+                await clock.advance(1.0)
 
 
 async def until_in_trouble(store: Store, clock: FakeClock) -> None:
@@ -164,7 +179,6 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(3)))
     jobs = await claim(store, run)
-    fill_disk(store)
     kept: list[bool] = []
     attempts: list[Connection] = []
     event.listen(store._databases._writer, "rollback", attempts.append)
@@ -173,7 +187,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
         kept.append(await store.settle(outcome))
 
     with caplog.at_level(logging.WARNING):
-        async with anyio.create_task_group() as tasks:
+        async with full_disk(store, clock) as tasks:
             for job in jobs:
                 tasks.start_soon(settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
             await until_in_trouble(store, clock)
@@ -181,8 +195,6 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
             for _ in range(20):
                 await clock.advance(0.5)
             while_full = len(attempts)
-            free_disk(store)
-            await clock.advance(1.0)
 
     assert "the disk is full; free some space" in str(trouble)
     assert len(caplog.records) == 1
@@ -199,9 +211,8 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
     one, other = await claim(store, run)
-    fill_disk(store)
 
-    async with anyio.create_task_group() as tasks:
+    async with full_disk(store, clock) as tasks:
         tasks.start_soon(store.settle, succeeded(one, run, answer=answer(0.1, raw=LARGE)))
         await until_in_trouble(store, clock)
         tasks.start_soon(store.settle, succeeded(other, run, answer=answer(0.9, raw=b"late")))
@@ -209,8 +220,6 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
         [path] = spill_files(store.path)
         kept = spill.read(path)
         mode = path.stat().st_mode & 0o777
-        free_disk(store)
-        await clock.advance(1.0)
 
     assert [outcome.answer and outcome.answer.raw for outcome in kept] == [LARGE, b"late"]
     assert mode == 0o600
