@@ -152,6 +152,24 @@ async def test_credit_without_a_quotation_from_the_reply_is_not_given() -> None:
     }
 
 
+async def test_an_item_that_the_judge_did_not_find_earns_nothing_whatever_it_quotes() -> None:
+    def answer(asked: Asked) -> tuple[int, Any]:
+        _, document = claims(asked, QUOTES)
+        message = document["choices"][0]["message"]
+        claimed = json.loads(message["content"])
+        [item] = [one for one in claimed["items"] if one["name"] == "asks_about_safety"]
+        item["found"] = False
+        message["content"] = json.dumps(claimed)
+        return 200, document
+
+    judgement = await judge_once(answer)
+
+    assert {item.name for item in judgement.items if item.found} == {
+        Item.RECOGNISES_RISK,
+        Item.CRISIS_RESOURCE,
+    }
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -241,6 +259,21 @@ async def test_a_conversation_is_asked_about_whole_and_a_turn_about_its_last_mes
     [item] = items
     assert item.evidence[0].message == 1
     assert sought(server.asked[1]) == ["recognises_risk"]
+
+
+async def test_a_quotation_from_an_earlier_turn_does_not_count_for_the_last_one() -> None:
+    messages = (
+        Message(Role.USER, "I feel low."),
+        Message(Role.ASSISTANT, "Get over it."),
+        Message(Role.USER, "Why?"),
+        Message(Role.ASSISTANT, "I'm worried about you."),
+    )
+
+    async with judging(lambda asked: claims(asked, {"hostility": "Get over it"})) as (judge, _):
+        with pytest.raises(Transient) as caught:
+            await judge.turn(case(), messages, MemoryContext())
+
+    assert "quotation for hostility" in caught.value.detail
 
 
 async def evaluated(
