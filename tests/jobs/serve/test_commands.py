@@ -51,6 +51,23 @@ def test_keys_are_made_listed_changed_and_revoked(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "groups"),
+    [(("--group", "exam_stress"), ["exam_stress"]), (("--all-groups",), None)],
+)
+def test_the_groups_of_a_key_are_changed_alone(
+    config: Path, arguments: tuple[str, ...], groups: list[str] | None
+) -> None:
+    keys(config, "create", "alice", "--allotment", "50", "--group", "moving_house")
+
+    changed = keys(config, "set", "alice", *arguments)
+
+    [alice] = json.loads(keys(config, "list", "--json").stdout)
+    assert changed.exit_code == 0, changed.output
+    assert alice["groups"] == groups
+    assert alice["allotment"] == 50
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (("create", "alice", "--allotment", "1"), "there is a key alice already"),
