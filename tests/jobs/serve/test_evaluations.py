@@ -2,16 +2,21 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
 import httpx
 import pytest
+from anyio.from_thread import start_blocking_portal
 from jsonschema import Draft202012Validator
 
+from engine.clock import SystemClock
+from jobs.serve import server
+from jobs.serve.config import ServeConfig, read_config
 from tests.contracts.contract import contract
-from tests.jobs.chat.server import Asked
+from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.serve.running import (
     COLD_MODEL,
     GROUP,
@@ -22,7 +27,9 @@ from tests.jobs.serve.running import (
     by_rule,
     conversation,
     evaluation,
+    make_key,
     service,
+    write_config,
 )
 
 SINGLE = "/singleturn_evaluate_system_prompt"
@@ -47,6 +54,19 @@ def total(document: dict[str, Any]) -> int:
     assert isinstance(passed, int)
     assert isinstance(failed, int)
     return passed + failed
+
+
+@contextmanager
+def serving(config: ServeConfig, key: str) -> Iterator[httpx.Client]:
+    """A client of a service that is started for the block."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(server.running(config, SystemClock())) as started,
+        httpx.Client(
+            base_url=started.url, headers={"cbl-api-key": key}, timeout=60, trust_env=False
+        ) as client,
+    ):
+        yield client
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
@@ -272,6 +292,28 @@ def test_earlier_results_are_run_again_with_what_was_asked_then(service: Running
     [layer] = after.json()["results_by_iteration"]
     assert [one["user_input"] for one in layer] == [one["user_input"] for one in deepest[:2]]
     assert [one["case"] for one in layer] == [one["case"] for one in deepest[:2]]
+
+
+def test_what_was_evaluated_is_listed_and_run_again_after_a_restart(tmp_path: Path) -> None:
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(chat_server(by_rule)) as models,
+    ):
+        config = read_config(write_config(tmp_path, models.base_url, {}))
+        key = make_key(config, "tester")
+        with serving(config, key) as client:
+            before = client.post(SINGLE, json=evaluation()).json()
+            listed_before = client.get("/singleturn_evaluations").json()
+        with serving(config, key) as client:
+            listed = client.get("/singleturn_evaluations").json()
+            again = evaluation(evaluation_id=before["evaluation_id"])
+            del again["test_case_groups"]
+            after = client.post("/singleturn_rerun_system_prompt", json=again)
+
+    assert len(listed) == total(before) == 3
+    assert listed == listed_before
+    assert after.status_code == 200
+    assert total(after.json()) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The ledger: its file, its keys, the months."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,29 @@ from jobs.serve.ledger import Ledger, LedgerError, LedgerFile, LedgerTooNew, key
 
 NOVEMBER_ENDS = 1_793_491_199.0
 """2026-10-31 23:59:59 UTC."""
+DAY_S = 86_400.0
 
 
 def key_in(path: Path, *, allotment: int = 10) -> str:
     with LedgerFile(path) as file, file.begin() as connection:
         return keys.create(connection, "tester", allotment=allotment, groups=None, now=0.0)
+
+
+def result_saying(text: str) -> dict[str, Any]:
+    return {
+        "test_result_id": 1,
+        "case_id": "case-01",
+        "test_case_id": None,
+        "user_input": text,
+        "model_response": text,
+        "score": 0.5,
+        "passed": True,
+    }
+
+
+def texts_in(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [text for (text,) in connection.execute("SELECT user_input FROM result")]
 
 
 def test_the_file_is_private_and_holds_no_key(tmp_path: Path) -> None:
@@ -118,6 +137,69 @@ async def test_a_revoked_key_and_a_lowered_allotment_count_at_once(tmp_path: Pat
 
         assert await ledger.reserve(key, 3) is None
         assert await ledger.key(text) is None
+
+
+def test_nothing_is_written_between_what_a_change_of_a_key_reads_and_what_it_writes(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    text = key_in(path, allotment=1)
+
+    with LedgerFile(path) as file:
+        with file.begin() as connection:
+            keys.all_of(connection)
+            with (
+                closing(sqlite3.connect(path, timeout=0)) as service,
+                pytest.raises(sqlite3.OperationalError, match="locked"),
+            ):
+                service.execute("UPDATE usage SET used = used + 1")
+            keys.change(connection, "tester", allotment=2)
+        with file.begin() as connection:
+            changed = keys.find(connection, text)
+
+    assert changed is not None
+    assert changed.allotment == 2
+
+
+async def test_the_end_of_an_evaluation_forgets_no_paid_reply_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    text = key_in(path)
+    async with Ledger(path, SystemClock(), history_days=1) as ledger:
+        key = await ledger.key(text)
+        assert key is not None
+        held = await ledger.reserve(key, 2)
+        await ledger.keep("ended", "digest", b"its reply", held)
+        await ledger.keep("running", "digest", b"another reply", held)
+
+        await ledger.finish(key, "single_turn", 1, [], scope="ended")
+
+        assert await ledger.digests("ended") == set()
+        assert await ledger.kept("running", "digest") == b"another reply"
+        assert await ledger.kept_tests("running") == 1
+
+
+async def test_an_evaluation_leaves_the_history_with_its_texts_when_its_days_are_over(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.db"
+    text = key_in(path)
+    clock = FakeClock(NOVEMBER_ENDS)
+    async with Ledger(path, clock, history_days=1) as ledger:
+        key = await ledger.key(text)
+        assert key is not None
+        await ledger.finish(key, "single_turn", 1, [result_saying("old")], scope="first")
+        await clock.advance(DAY_S + 1)
+        kept = texts_in(path)
+        await ledger.finish(key, "single_turn", 2, [result_saying("new")], scope="second")
+        left = texts_in(path)
+        await clock.advance(DAY_S + 1)
+    async with Ledger(path, clock, history_days=1) as ledger:
+        listed = await ledger.page(key, "single_turn", limit=9, offset=0)
+
+    assert kept == ["old"]
+    assert left == ["new"]
+    assert listed == []
+    assert texts_in(path) == []
 
 
 def request(name: str, *calls: int, **limits: Any) -> PermitRequest:
