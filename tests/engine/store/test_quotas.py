@@ -1,13 +1,14 @@
 import asyncio
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.quota import QuotaState
-from engine.store import Claimed, QuotaKey, RunRow, Store, open_store
+from engine.store import Bucket, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
 from engine.store.quotas import GUESS_TESTS
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
@@ -19,6 +20,7 @@ from tests.engine.store.scenes import (
     given_back,
     grants,
     new_job,
+    request,
     rows,
     submit,
     succeeded,
@@ -116,6 +118,20 @@ async def test_an_answer_that_cost_more_than_is_left_is_an_overrun(store: Store)
     assert await state(store) == QuotaState(allotted=20, used=15)
 
 
+async def test_a_cap_that_is_set_again_keeps_what_was_overrun(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=10)
+    run = await submit(store, new_job("one"))
+    [job] = await claim(store, run, quotas=[TESTS])
+    await settle(store, run, job, 15)
+
+    await store.cap_quota(TESTS, allotted=10)
+    again = await state(store)
+    await store.cap_quota(TESTS, allotted=20)
+
+    assert again == QuotaState(allotted=10, used=10, overrun=5)
+    assert await state(store) == QuotaState(allotted=20, used=15)
+
+
 async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: Store) -> None:
     await store.cap_quota(TESTS, allotted=12)
     run = await submit(store, new_job("one"), new_job("other", cost_class="unknown"))
@@ -147,6 +163,40 @@ async def test_two_quotas_are_kept_at_once(store: Store) -> None:
 
     assert len(await claim(store, run, quotas=[TESTS, REQUESTS])) == 3
     assert (await state(store, REQUESTS)).reserved == 3
+
+
+async def test_a_job_that_gets_no_slot_of_a_rate_holds_no_quota(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    await store.cap_quota(REQUESTS, allotted=9)
+    run = await submit(store, *(new_job(number, expected_tests=30) for number in range(5)))
+    one_a_minute = Bucket(name="key", rate_per_min=1)
+
+    [grant] = await grants(store, run, quotas=[TESTS, REQUESTS], buckets=[one_a_minute])
+
+    assert len(grant.jobs) == 1
+    assert await state(store) == QuotaState(allotted=1_000, reserved=30)
+    assert await state(store, REQUESTS) == QuotaState(allotted=9, reserved=1)
+
+
+async def test_nobody_waits_for_the_answer_of_a_first_job_that_got_no_slot(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    run = await submit(
+        store,
+        new_job("one", lane="slow", cost_class="x"),
+        new_job("other", lane="slow", cost_class="y"),
+        new_job("third", lane="free", cost_class="y"),
+    )
+    one_a_minute = Bucket(name="slow", rate_per_min=1)
+    lanes = (
+        LaneClaim(lane="slow", classes=("x", "y"), count=9, buckets=(one_a_minute,)),
+        LaneClaim(lane="free", classes=("y",), count=9, buckets=()),
+    )
+    asked = replace(request(store, run, quotas=[TESTS]), lanes=lanes)
+
+    slow, free = await store.claim(lambda _: asked)
+
+    assert [job.cost_class for job in slow.jobs] == ["x"]
+    assert [job.cost_class for job in free.jobs] == ["y"]
 
 
 async def test_a_quota_that_nobody_tells_of_is_not_finite(store: Store) -> None:

@@ -76,6 +76,39 @@ async def test_requests_of_the_last_minute_are_forgotten_after_it(
     assert (await store.totals(run_id)).sent_last_minute == 0
 
 
+async def test_the_speed_of_a_resumed_run_starts_at_the_resume(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    for job in await claim(store, run, 4):
+        await store.settle(succeeded(job, run))
+    before = await store.totals(run.id)
+
+    await clock.advance(600.0)
+    await store.take_up(run.id)
+    [job] = await claim(store, run, 1, now=clock.now())
+    await clock.advance(5.0)
+    await store.settle(succeeded(job, run, now=clock.now()))
+    resumed = await store.totals(run.id)
+
+    assert before.ended == 4
+    assert (resumed.ended, resumed.ended_over_s) == (1, 5.0)
+
+
+async def test_errors_of_jobs_that_the_sweep_no_longer_asks_for_are_not_counted(
+    store: Store,
+) -> None:
+    run = await submit(store, new_job("removed"), new_job("kept"))
+    removed, kept = await claim(store, run)
+    await store.settle(failed(removed, run, error="no such model"))
+    await store.settle(failed(kept, run, error="a timeout"))
+
+    await submit(store, new_job("kept"), sweep="second")
+
+    totals = await store.totals(run.id)
+    assert totals.errors == (("a timeout", 1),)
+
+
 async def test_jobs_are_read_page_by_page_and_none_is_missed(store: Store) -> None:
     run = await submit(store, *(new_job(number) for number in range(2_001)))
 
