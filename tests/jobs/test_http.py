@@ -278,6 +278,23 @@ async def test_connections_are_bounded_when_asked() -> None:
         assert server.state.max_in_flight == 2
 
 
+async def test_without_a_bound_every_request_has_a_connection_at_once() -> None:
+    # More than the 100 that aiohttp allows where it is told nothing.
+    count = 120
+    async with (
+        ContractServer(latency_s=3600) as server,
+        HttpClient(server.url, clock=SystemClock()) as client,
+    ):
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(count):
+                    tasks.start_soon(_ignore_refusal, client)
+                await server.wait_received(count)
+                server.answer()
+
+        assert server.state.max_in_flight == count
+
+
 async def _ignore_refusal(client: HttpClient) -> None:
     with pytest.raises(Permanent):
         await client.post(PATH, b"{}")
