@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine import Sweep, open_engine
 from engine.core.errors import UsageError
+from engine.report.formats import Format
 from tests.contracts.process import ContractServerProcess
 from tests.faults.bare import command
 from tests.faults.processes import PATIENCE_S
@@ -87,14 +89,16 @@ def answered(server: ContractServerProcess, scenes: Scenes) -> Scene:
 
 
 def test_what_a_service_says_reaches_the_terminal_as_text(answered: Scene) -> None:
+    results = [f"results --format {form}" for form in Format]
+
     shown = {
         words: shown_by(answered, *words.split(), "--store", "store.db")
-        for words in ("run sweep.json", "status", "results", "results --format csv")
+        for words in ("run sweep.json", "status", *results)
     }
 
     assert b"it said" in shown["run sweep.json"]
     assert b"\x1b[2K" in shown["run sweep.json"]
-    for words in ("status", "results", "results --format csv"):
+    for words in ("status", *results):
         assert b"it said" in shown[words]
         assert b"\x1b" not in shown[words]
     for written in shown.values():
@@ -144,23 +148,37 @@ def test_a_store_that_somebody_poisoned_is_shown_as_text(
         assert b"\x1b" not in shown
 
 
+def read_back(form: Format, text: str) -> list[dict[str, Any]]:
+    """The rows that a program finds in an export."""
+    rows: list[dict[str, Any]]
+    match form:
+        case Format.CSV:
+            rows = list(csv.DictReader(StringIO(text, newline=""), strict=True))
+        case Format.JSON:
+            rows = json.loads(text)
+        case Format.JSONL:
+            rows = [json.loads(line) for line in text.splitlines()]
+        case _:
+            pytest.fail(f"nothing here reads {form}")
+    return rows
+
+
 def test_what_is_exported_is_read_back_by_its_format(answered: Scene) -> None:
+    for_programs = [form for form in Format if form is not Format.TABLE]
     assert answered.sweep().code == 1
 
-    for form in ("csv", "json", "jsonl"):
+    text = {}
+    for form in for_programs:
         ended = answered.run("results", "--format", form, "--output", f"rows.{form}")
         assert ended.code == 0, ended.stderr
-    text = {
-        form: (answered.folder / f"rows.{form}").read_bytes().decode() for form in ("csv", "json")
-    }
+        text[form] = (answered.folder / f"rows.{form}").read_bytes().decode()
 
-    rows = json.loads(text["json"])
-    lines = (answered.folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-    cells = list(csv.DictReader(StringIO(text["csv"], newline=""), strict=True))
-    assert [json.loads(line) for line in lines] == rows
-    assert [cell["error"] for cell in cells] == [row["error"] for row in rows]
-    assert text["json"].isascii()
-    assert all(unicodedata.category(c) != "Cc" or c in "\r\n" for c in text["csv"])
+    rows = {form: read_back(form, text[form]) for form in for_programs}
+    assert rows[Format.JSONL] == rows[Format.JSON]
+    for form in for_programs:
+        assert [row["error"] for row in rows[form]] == [row["error"] for row in rows[Format.JSON]]
+        assert all(unicodedata.category(c) != "Cc" or c in "\r\n" for c in text[form])
+    assert text[Format.JSON].isascii()
 
 
 @pytest.mark.parametrize("name", ["../up", "/etc/night", "a/b", "a\\b", "..", ".", "a\0b", "a\nb"])

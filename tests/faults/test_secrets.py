@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
+from engine.report.formats import Format
 from tests.contracts.echoes import ECHOES
 from tests.contracts.faults import BODIES, PLAYS
 from tests.contracts.process import ContractServerProcess
@@ -30,7 +31,6 @@ HEADER_KEY = "Planted-Header-Key=5t4r3e2w1q=="
 KEYS = (SERVICE_KEY, OPENAI_KEY, ENKRYPT_KEY, ENDPOINT_KEY, HEADER_KEY)
 
 STATUSES = (403, 422, 500)
-FORMATS = ("table", "csv", "json", "jsonl")
 
 
 def traces(key: str) -> Iterator[bytes]:
@@ -192,7 +192,7 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
     assert first.code == 1, first.stderr
     for words in (("status",), ("status", "--json"), ("runs",)):
         assert scene.run(*words).code == 0
-    for form in FORMATS:
+    for form in Format:
         assert scene.run("results", "--format", form).code == 0
         assert scene.run("results", "--format", form, "--output", f"rows.{form}").code == 0
     assert_nothing_is_told(scene.folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.report.formats import Format
 from tests.engine.cli.conftest import MAIN, Nightsweep
 
 Sweep = Callable[..., str]
@@ -41,7 +42,12 @@ def started(tmp_path: Path, environment: Mapping[str, str]) -> Started:
 
 
 @pytest.mark.parametrize(
-    "args", [("results",), ("results", "--json"), ("results", "--format", "csv"), ("status",)]
+    "args",
+    [
+        *(("results", "--format", form) for form in Format),
+        ("results", "--json"),
+        ("status",),
+    ],
 )
 def test_who_reads_the_data_may_go_away(
     args: tuple[str, ...], nightsweep: Nightsweep, started: Started, sweep: Sweep, unread: int

@@ -1,5 +1,6 @@
 import csv
 import json
+import unicodedata
 from io import StringIO
 from typing import Any
 
@@ -64,11 +65,21 @@ async def test_json_lines_hold_the_same_objects_one_a_line() -> None:
     assert [json.loads(line) for line in lines] == json.loads(await written(SAMPLE, Format.JSON))
 
 
-async def test_no_rows_are_a_valid_file_in_every_format() -> None:
-    assert json.loads(await written((), Format.JSON)) == []
-    assert await written((), Format.JSONL) == ""
-    assert await written((), Format.CSV) == ""
-    assert await written((), Format.TABLE) == "no cells\n"
+@pytest.mark.parametrize("form", tuple(Format))
+async def test_no_rows_are_a_valid_file_in_every_format(form: Format) -> None:
+    nothing = {Format.TABLE: "no cells\n", Format.CSV: "", Format.JSON: "[]\n", Format.JSONL: ""}
+
+    assert await written((), form) == nothing[form]
+
+
+@pytest.mark.parametrize("form", tuple(Format))
+async def test_every_format_says_an_error_without_its_control_characters(form: Format) -> None:
+    error = "\x1b[2Jgone \u202e\x85"
+
+    text = await written((unanswered("failed", error, model="\x1b]0;owned\x07m"),), form)
+
+    assert "gone" in text
+    assert {c for c in text if unicodedata.category(c) in ("Cc", "Cf")} <= {"\r", "\n"}
 
 
 async def test_json_is_safe_on_a_terminal_and_keeps_every_character() -> None:
@@ -206,8 +217,9 @@ async def test_control_sequences_in_labels_and_errors_do_not_reach_the_terminal(
     assert "model m" in text
 
 
-async def test_every_cell_is_counted_out_loud() -> None:
-    tally = await write_rows(given(SAMPLE), Format.CSV, StringIO())
+@pytest.mark.parametrize("form", tuple(Format))
+async def test_every_cell_is_counted_out_loud(form: Format) -> None:
+    tally = await write_rows(given(SAMPLE), form, StringIO())
 
     assert tally.line() == (
         "2 of 4 cells answered, 1 failed, 1 missing, 7 of 20 tests failed, cell by cell"
