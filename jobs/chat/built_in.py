@@ -9,7 +9,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +34,8 @@ _STOP_S = 5.0
 _DEATH_S = 1.0
 _HELLO_BYTES = 65_536
 _ANSWER_S = 600.0
+_THREADS_VARIABLE = "NIGHTSWEEP_MODEL_THREADS"
+_THREADS_MAX = 512
 
 
 class LocalModel:
@@ -54,6 +56,7 @@ class LocalModel:
         self._clock = clock
         self._path = path
         self._context = context
+        self._threads = 1
         self._lock = anyio.Lock()
         self._stack = AsyncExitStack()
         self._chat: ChatTarget | None = None
@@ -78,6 +81,7 @@ class LocalModel:
 
     async def __aenter__(self) -> Self:
         _require_library()
+        self._threads = threads()
         await anyio.to_thread.run_sync(self._file)
         return self
 
@@ -143,7 +147,7 @@ class LocalModel:
             "api_key": key,
             "slots": self.slots,
             "context": self._context,
-            "threads": os.cpu_count() or 1,
+            "threads": self._threads,
         }
         async with AsyncExitStack() as stack:
             process = await _spawn(stack)
@@ -170,6 +174,27 @@ class LocalModel:
             if self._process.returncode is not None:
                 self._chat = None
                 await self._stack.aclose()
+
+
+def threads(environment: Mapping[str, str] = os.environ) -> int:
+    """With how many threads a model computes: NIGHTSWEEP_MODEL_THREADS, else half of the CPUs.
+
+    The threads meet many times a token, and each time all wait for the one that a busy machine held up:
+    on two CPUs, one thread is as fast as two, and much faster beside other work
+    (`python -m tests.benchmarks.model_threads`). Answers do not depend on it. Raises UsageError.
+    """
+    text = environment.get(_THREADS_VARIABLE)
+    if text is None:
+        return max(1, _usable_cpus() // 2)
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= _THREADS_MAX):
+        raise UsageError(f"{_THREADS_VARIABLE}: {text!r} is not a number from 1 to {_THREADS_MAX}")
+    return int(text)
+
+
+def _usable_cpus() -> int:
+    # What the process is bound to, where the system tells; macOS does not.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 def _require_library() -> None:

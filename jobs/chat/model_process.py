@@ -50,6 +50,9 @@ def _serve(settings: dict[str, Any]) -> Any:
     parameters.n_ctx = settings["context"] * settings["slots"]
     parameters.cpuparams.n_threads = settings["threads"]
     parameters.cpuparams_batch.n_threads = settings["threads"]
+    # Threads that spin while they wait for each other would take the time of whatever else runs here.
+    parameters.cpuparams.poll = 0
+    parameters.cpuparams_batch.poll = 0
     parameters.verbosity = -1
     parameters.warmup = False
     # What was asked before must not move a bit of what is answered now.

@@ -13,7 +13,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.job import Permanent, Transient, UsageError
-from jobs.chat.built_in import LocalModel
+from jobs.chat.built_in import LocalModel, threads
 from jobs.chat.target import Generation, Message, Question, Role
 
 ROOT = Path(__file__).parents[3]
@@ -78,6 +78,41 @@ async def test_the_built_in_model_answers_the_same_every_time(built_in_model: Pa
     assert first.text.strip()
     assert first.truncated
     assert crowd == [first.text] * 3
+
+
+async def test_a_model_computes_with_as_many_threads_as_it_is_told_and_they_change_no_answer(
+    built_in_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies: list[str] = []
+    running: list[int] = []
+
+    for count in ("1", "2"):
+        monkeypatch.setenv("NIGHTSWEEP_MODEL_THREADS", count)
+        async with built_in() as model:
+            replies.append((await model.reply(question())).text)
+            [process] = model_processes(os.getpid())
+            running.append(process.num_threads())
+
+    assert running[1] == running[0] + 1
+    assert replies[0] == replies[1]
+
+
+def test_a_model_takes_half_of_the_cpus_or_as_many_threads_as_it_is_told() -> None:
+    usable = len(os.sched_getaffinity(0))
+
+    assert threads({}) == max(1, usable // 2)
+    assert threads({"NIGHTSWEEP_MODEL_THREADS": "12"}) == 12
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", "1000", "9" * 5000, "²"])
+async def test_a_number_of_threads_that_makes_no_sense_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("NIGHTSWEEP_MODEL_THREADS", text)
+
+    with pytest.raises(UsageError, match=r"NIGHTSWEEP_MODEL_THREADS: .* from 1 to 512"):
+        async with built_in():
+            pass
 
 
 async def test_the_model_makes_no_noise_and_leaves_no_process(
