@@ -8,6 +8,11 @@ from hypothesis import HealthCheck, settings
 
 from jobs.chat import model_file
 
+# Whatever a test talks to is on this machine, from other processes as well.
+for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.lower(), None)
+
 # Machines are noisy: how long an example takes says nothing of the code.
 settings.register_profile(
     "repeatable",

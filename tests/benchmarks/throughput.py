@@ -18,12 +18,12 @@ from pathlib import Path
 
 import aiohttp
 import anyio
-import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from engine import Sweep, open_engine
 from engine.cli.run import tune_interpreter
 from tests.contracts.process import ContractServerProcess
+from tests.http_client import async_client
 
 IN_FLIGHT = 64
 PROMPT = "You are a helpful assistant. " * 8
@@ -60,9 +60,7 @@ async def plain(url: str, jobs: int) -> Figures:
     transport = AiohttpTransport(
         client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     )
-    async with httpx.AsyncClient(
-        base_url=f"{url}/v1/", headers={"cbl-api-key": "benchmark"}, transport=transport
-    ) as client:
+    async with async_client(f"{url}/v1/", {"cbl-api-key": "benchmark"}, transport) as client:
         turns = iter(range(jobs))
         began, cpu = time.perf_counter(), time.process_time()
         async with anyio.create_task_group() as tasks:

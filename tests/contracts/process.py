@@ -10,6 +10,7 @@ import anyio.to_thread
 import httpx
 
 from tests.contracts.state import Controls
+from tests.http_client import client
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ class ContractServerProcess(Controls):
             self.__exit__()
             raise RuntimeError("the contract server ended before it was ready")
         self.url = f"http://127.0.0.1:{port}"
-        self._client = httpx.Client(base_url=self.url, timeout=180, trust_env=False)
+        self._client = client(self.url)
         return self
 
     def __exit__(self, *exc_info: object) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.contracts.contract import contract
 from tests.contracts.process import ContractServerProcess
 from tests.contracts.server import EVALUATIONS, ContractServer
+from tests.http_client import async_client
 
 KEYS = {"cbl-api-key": "k", "openai-api-key": "o"}
 
@@ -21,7 +22,7 @@ async def server() -> AsyncIterator[ContractServer]:
 
 @pytest.fixture
 async def client(server: ContractServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, headers=KEYS) as opened:
+    async with async_client(server.url, KEYS) as opened:
         yield opened
 
 
@@ -176,7 +177,7 @@ async def test_a_process_of_its_own_is_commanded_over_http() -> None:
     path = EVALUATIONS[0]
     async with (
         ContractServerProcess("--allotted", "1000", "--key", "k") as server,
-        httpx.AsyncClient(base_url=server.url, trust_env=False, headers=KEYS) as client,
+        async_client(server.url, KEYS) as client,
     ):
         server.fail_next(status=500)
         with pytest.raises(ValueError, match="no fault"):

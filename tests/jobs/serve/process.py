@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from tests.http_client import client
 from tests.jobs.chat.server import Asked
 from tests.jobs.serve.running import by_rule
 
@@ -73,8 +74,8 @@ def asking(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator
     def ask() -> None:
         try:
             headers = {"cbl-api-key": key, "apikey": key}
-            with httpx.Client(base_url=base_url, timeout=WAIT_S, trust_env=False) as client:
-                got.append(client.post(path, json=body, headers=headers))
+            with client(base_url, headers) as opened:
+                got.append(opened.post(path, json=body))
         except httpx.HTTPError as error:
             got.append(error)
 

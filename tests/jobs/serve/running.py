@@ -16,6 +16,7 @@ from engine.clock import SystemClock
 from jobs.serve.config import ServeConfig, read_config
 from jobs.serve.ledger import LedgerFile, keys
 from jobs.serve.server import running
+from tests import http_client
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 
 GROUP = "exam_stress"
@@ -61,9 +62,7 @@ class Running:
 
     def client(self, **headers: str) -> httpx.Client:
         """A client with the key; the caller closes it."""
-        return httpx.Client(
-            base_url=self.base_url, headers={**self.headers, **headers}, timeout=60, trust_env=False
-        )
+        return http_client.client(self.base_url, {**self.headers, **headers})
 
     def another_key(self, name: str, *, allotment: int = 1000, groups: Any = None) -> str:
         """One more key, made while the service runs."""

@@ -15,7 +15,9 @@ from jsonschema import Draft202012Validator
 from engine.clock import SystemClock
 from jobs.serve import server
 from jobs.serve.config import ServeConfig, read_config
+from tests import http_client
 from tests.contracts.contract import contract
+from tests.http_client import get
 from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.serve.running import (
     COLD_MODEL,
@@ -62,11 +64,9 @@ def serving(config: ServeConfig, key: str) -> Iterator[httpx.Client]:
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(server.running(config, SystemClock())) as started,
-        httpx.Client(
-            base_url=started.url, headers={"cbl-api-key": key}, timeout=60, trust_env=False
-        ) as client,
+        http_client.client(started.url, {"cbl-api-key": key}) as opened,
     ):
-        yield client
+        yield opened
 
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
@@ -267,7 +267,7 @@ def test_the_history_is_the_key_s_own_latest_first_in_pages(service: Running) ->
         page = client.get("/singleturn_evaluations", params={"limit": 2, "offset": 2}).json()
         conversations = client.get("/multiturn_evaluations").json()
         too_many = client.get("/singleturn_evaluations", params={"limit": 101})
-    theirs = httpx.get(
+    theirs = get(
         f"{service.base_url}/singleturn_evaluations", headers={"cbl-api-key": other}
     ).json()
 

@@ -10,6 +10,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from jobs.serve.config import read_config
+from tests.http_client import get, post
 from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import WAIT_S, Held, asking, started
 from tests.jobs.serve.running import evaluation, make_key, write_config
@@ -30,7 +31,7 @@ def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
         headers = {"cbl-api-key": key}
 
         def ask(base_url: str) -> httpx.Response:
-            return httpx.post(f"{base_url}{SINGLE}", json=evaluation(), headers=headers)
+            return post(f"{base_url}{SINGLE}", json=evaluation(), headers=headers)
 
         with started(file) as running:
             url, process = running.base_url, running.process.pid
@@ -41,10 +42,10 @@ def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
                 held.let_go.set()
                 until(lambda: bool(cut))
             on_full_disk = ask(url)
-            alive = httpx.get(f"{url}/ping").status_code
+            alive = get(f"{url}/ping").status_code
             resource.prlimit(process, resource.RLIMIT_FSIZE, free)
             again = ask(url)
-            quota = httpx.get(f"{url}/monthly_quota", headers=headers).json()
+            quota = get(f"{url}/monthly_quota", headers=headers).json()
             running.process.send_signal(signal.SIGTERM)
             code, log = running.end()
 

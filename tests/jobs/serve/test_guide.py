@@ -12,6 +12,7 @@ import httpx
 import yaml
 from anyio.from_thread import start_blocking_portal
 
+from tests.http_client import post
 from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import started
 from tests.jobs.serve.running import by_rule
@@ -38,11 +39,10 @@ def test_who_follows_the_guide_in_an_empty_folder_has_an_answer(tmp_path: Path) 
         key, listed, _ = [nightsweep(command, tmp_path) for command in commands]
         with started(file) as running:
             path = httpx.URL(call[0]).path
-            answer = httpx.post(
+            answer = post(
                 f"{running.base_url}{path}",
                 json=json.loads(call[1]),
                 headers={"cbl-api-key": key.strip()},
-                timeout=60,
             )
 
     assert listed.startswith("alice: 0 of 5000 used")

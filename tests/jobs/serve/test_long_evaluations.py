@@ -11,6 +11,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from jobs.serve.config import read_config
+from tests.http_client import get, post
 from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.serve.process import WAIT_S, Held, asking, started
 from tests.jobs.serve.running import Running, evaluation, make_key, service, write_config
@@ -28,14 +29,14 @@ def until(happened: Callable[[], bool]) -> None:
 def gauge(base_url: str, name: str) -> float:
     [line] = [
         line
-        for line in httpx.get(f"{base_url}/metrics", trust_env=False).text.splitlines()
+        for line in get(f"{base_url}/metrics").text.splitlines()
         if line.startswith(f"nightsweep_{name} ")
     ]
     return float(line.rpartition(" ")[2])
 
 
 def generated(running: Running) -> int:
-    answer = httpx.get(f"{running.base_url}/monthly_quota", headers=running.headers)
+    answer = get(f"{running.base_url}/monthly_quota", headers=running.headers)
     tests = answer.json()["generated_tests"]
     assert isinstance(tests, int)
     return tests
@@ -197,13 +198,13 @@ def test_after_a_kill_nothing_is_asked_or_charged_twice(tmp_path: Path) -> None:
         headers = {"cbl-api-key": key}
         with started(file) as first, asking(first.base_url, key, SINGLE, evaluation()) as broken:
             quota = f"{first.base_url}/monthly_quota"
-            until(lambda: httpx.get(quota, headers=headers).json()["generated_tests"] == 2)
+            until(lambda: get(quota, headers=headers).json()["generated_tests"] == 2)
             first.process.kill()
         held.let_go.set()
         with started(file) as second:
-            again = httpx.post(f"{second.base_url}{SINGLE}", json=evaluation(), headers=headers)
+            again = post(f"{second.base_url}{SINGLE}", json=evaluation(), headers=headers)
             quota = f"{second.base_url}/monthly_quota"
-            used = httpx.get(quota, headers=headers).json()["generated_tests"]
+            used = get(quota, headers=headers).json()["generated_tests"]
 
     assert isinstance(broken[0], httpx.HTTPError)
     assert again.status_code == 200
@@ -220,12 +221,12 @@ def test_the_log_tells_who_asked_for_what_and_nothing_that_was_said(tmp_path: Pa
         file = write_config(tmp_path, models.base_url, {})
         key = make_key(read_config(file), "tester")
         with started(file) as running:
-            httpx.post(
+            post(
                 f"{running.base_url}/v1{SINGLE}?secret=sk-in-the-query",
                 json=evaluation(system_prompt="a secret prompt"),
                 headers={"cbl-api-key": key},
             )
-            httpx.get(f"{running.base_url}/sk-in-the-path")
+            get(f"{running.base_url}/sk-in-the-path")
             running.process.send_signal(signal.SIGINT)
             code, log = running.end()
 

@@ -12,6 +12,7 @@ import pytest
 
 from jobs.serve.config import ConfigError, read_config
 from jobs.serve.model_health import QUERY
+from tests.http_client import async_client, post
 from tests.jobs.chat.server import Asked, completion
 from tests.jobs.serve.running import MODEL, Running, service, write_config
 
@@ -73,22 +74,18 @@ def configuration(running: Running, model: str = MODEL, **changes: Any) -> dict[
 
 
 def ask(running: Running, configured: Any, **headers: str) -> httpx.Response:
-    return httpx.post(
+    return post(
         f"{running.base_url}/redteam/v3/model-health",
         json={"endpoint_configuration": configured},
         headers={"apikey": running.key, **headers},
-        timeout=60,
-        trust_env=False,
     )
 
 
 def ask_target(running: Running, **configured: Any) -> httpx.Response:
-    return httpx.post(
+    return post(
         f"{running.base_url}/redteam/model-health",
         json={"target_model_configuration": {"model_name": MODEL, **configured}},
         headers={"apikey": running.key},
-        timeout=60,
-        trust_env=False,
     )
 
 
@@ -247,7 +244,7 @@ def test_without_a_key_it_is_422_and_with_a_wrong_one_401(running: Running) -> N
     body = {"endpoint_configuration": configuration(running)}
     url = f"{running.base_url}/redteam/v3/model-health"
 
-    missing = httpx.post(url, json=body, trust_env=False)
+    missing = post(url, json=body)
     wrong = ask(running, configuration(running), apikey="wrong")
 
     assert missing.status_code == 422
@@ -259,11 +256,10 @@ def test_without_a_key_it_is_422_and_with_a_wrong_one_401(running: Running) -> N
 def test_what_cannot_be_written_as_json_is_a_mistake(running: Running) -> None:
     configured = configuration(running, default_request_options={"temperature": float("nan")})
 
-    answer = httpx.post(
+    answer = post(
         f"{running.base_url}/redteam/v3/model-health",
         content=json.dumps({"endpoint_configuration": configured}),
         headers={"apikey": running.key, "content-type": "application/json"},
-        trust_env=False,
     )
 
     assert answer.status_code == 422
@@ -307,7 +303,7 @@ async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
         with service(tmp_path, model_health=health) as running:
             keys = {"one": running.key, "another": running.another_key("another")}
             async with (
-                httpx.AsyncClient(base_url=running.base_url, timeout=60, trust_env=False) as client,
+                async_client(running.base_url) as client,
                 anyio.create_task_group() as group,
             ):
 

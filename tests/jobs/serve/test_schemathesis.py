@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.contracts.contract import CONTRACT_FILE
+from tests.http_client import get
 from tests.jobs.serve.running import GROUP, MODEL, Running, service, write_groups
 
 _CHECKS = (
@@ -98,7 +98,7 @@ def examine(
 
 
 def test_the_service_keeps_its_own_document(running: Running, tmp_path: Path) -> None:
-    document = httpx.get(f"{running.base_url}/openapi.json", trust_env=False).json()
+    document = get(f"{running.base_url}/openapi.json").json()
     # The same calls once more.
     document["paths"] = {
         path: calls for path, calls in document["paths"].items() if not path.startswith("/v1/")

@@ -8,6 +8,7 @@ import httpx
 from anyio.from_thread import start_blocking_portal
 
 from jobs.serve.config import read_config
+from tests.http_client import client, get, post
 from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import WAIT_S, Held, asking, started
 from tests.jobs.serve.running import by_rule, evaluation, make_key, write_config
@@ -79,7 +80,7 @@ def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path:
         held.let_go.set()
         with started(file) as second, asking(second.base_url, key, SINGLE, evaluation()) as again:
             until(lambda: bool(again))
-            quota = httpx.get(f"{second.base_url}/monthly_quota", headers={"cbl-api-key": key})
+            quota = get(f"{second.base_url}/monthly_quota", headers={"cbl-api-key": key})
 
     assert code == 0
     assert [answer.status_code for answer in cut] == [503]
@@ -93,7 +94,7 @@ def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path:
 
 def refuses(base_url: str, key: str) -> bool:
     """Whether nothing new is begun any more; before that, the key has no more tests left."""
-    answer = httpx.post(f"{base_url}{SINGLE}", json=evaluation(), headers={"cbl-api-key": key})
+    answer = post(f"{base_url}{SINGLE}", json=evaluation(), headers={"cbl-api-key": key})
     assert answer.status_code in (403, 503)
     return answer.status_code == 503
 
@@ -110,7 +111,7 @@ def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(tmp_path: 
             with (
                 socket.create_connection(address, timeout=WAIT_S) as silent,
                 socket.create_connection(address, timeout=WAIT_S) as half,
-                httpx.Client(base_url=running.base_url, trust_env=False) as idle,
+                client(running.base_url) as idle,
             ):
                 half.sendall(b"POST /ping HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
                 assert idle.get("/ping").status_code == 200

@@ -1,0 +1,44 @@
+"""HTTP as tests speak it: to loopback without a proxy, and with time for a busy machine."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+PATIENCE_S = 120.0
+"""Guards against hanging for ever and asserts nothing: no answer of a working server takes this long."""
+
+
+def get(url: str, **request: Any) -> httpx.Response:
+    """One GET on a connection of its own; `request` is what `httpx.get` takes."""
+    return httpx.get(url, timeout=PATIENCE_S, trust_env=False, **request)
+
+
+def post(url: str, **request: Any) -> httpx.Response:
+    """One POST on a connection of its own; `request` is what `httpx.post` takes."""
+    return httpx.post(url, timeout=PATIENCE_S, trust_env=False, **request)
+
+
+def put(url: str, **request: Any) -> httpx.Response:
+    """One PUT on a connection of its own; `request` is what `httpx.put` takes."""
+    return httpx.put(url, timeout=PATIENCE_S, trust_env=False, **request)
+
+
+def client(base_url: str, headers: Mapping[str, str] | None = None) -> httpx.Client:
+    """A client; the caller closes it."""
+    return httpx.Client(base_url=base_url, headers=headers, timeout=PATIENCE_S, trust_env=False)
+
+
+def async_client(
+    base_url: str,
+    headers: Mapping[str, str] | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """The same for code that runs in an event loop."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        headers=headers,
+        transport=transport,
+        timeout=PATIENCE_S,
+        trust_env=False,
+    )
