@@ -5,8 +5,7 @@ from typing import Any
 
 import httpx
 
-PATIENCE_S = 120.0
-"""Guards against hanging for ever and asserts nothing: no answer of a working server takes this long."""
+from tests.patience import PATIENCE_S
 
 
 def get(url: str, **request: Any) -> httpx.Response:

@@ -11,6 +11,7 @@ import httpx
 
 from tests.contracts.state import Controls
 from tests.http_client import client
+from tests.patience import PATIENCE_S, next_line, with_stacks
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,9 +37,9 @@ class ContractServerProcess(Controls):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env=with_stacks(),
         )
-        assert self._process.stdout is not None
-        port = self._process.stdout.readline().strip()
+        port = next_line(self._process)
         if not port:
             self.__exit__()
             raise RuntimeError("the contract server ended before it was ready")
@@ -83,8 +84,14 @@ class ContractServerProcess(Controls):
         return requests
 
     def wait_received(self, count: int) -> None:
-        """Return once at least `count` evaluations have arrived; at most three minutes."""
-        self._get(f"/_control/wait?received={count}")
+        """Return once at least `count` evaluations have arrived."""
+        try:
+            self._get(f"/_control/wait?received={count}")
+        except httpx.ReadTimeout:
+            received = self.state()["received"]
+            raise AssertionError(
+                f"waited {PATIENCE_S:g} s in vain for {count} evaluations; there were {received}"
+            ) from None
 
     async def wait_received_async(self, count: int) -> None:
         """The same without blocking the event loop."""

@@ -24,6 +24,7 @@ from json import JSONDecodeError, loads
 from pathlib import Path
 from typing import Any, Self
 
+import anyio
 from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 
@@ -31,6 +32,7 @@ from tests.contracts.answers import GROUPS, VERSIONS, encode, error_body, evalua
 from tests.contracts.contract import MODEL_HEALTH, contract
 from tests.contracts.faults import Fault, play
 from tests.contracts.state import Behaviour, Controls, Received, ServerState, moment
+from tests.patience import PATIENCE_S
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 GETS = ("/monthly_quota", "/test_case_groups", "/validate_api_key", "/ping", "/version")
@@ -261,7 +263,11 @@ class ContractServer(Controls):
 
     async def wait_received(self, count: int) -> None:
         """Return once at least `count` evaluations have arrived."""
-        await self.state.wait_received(count)
+        with anyio.move_on_after(PATIENCE_S) as patience:
+            await self.state.wait_received(count)
+        assert not patience.cancelled_caught, (
+            f"waited {PATIENCE_S:g} s in vain for {count} evaluations; there were {len(self.requests)}"
+        )
 
     def _control(self, command: str, payload: Mapping[str, Any]) -> None:
         self.state.control(command, payload)

@@ -186,8 +186,10 @@ class Barrage:
             self._pass_time(command, self.chance.uniform(0.0, 0.4))
             return
         target = self.server.state()["received"] + self.chance.randint(1, 12)
-        while self.server.state()["received"] < target and command.poll() is None:
-            command.pause()
+        command.until(
+            lambda: self.server.state()["received"] >= target or command.poll() is not None,
+            "a few more requests",
+        )
 
     def _pass_time(self, command: Command, seconds: float) -> None:
         until = monotonic() + seconds

@@ -10,6 +10,7 @@ for checks in ("barrages", "processes", "scenarios", "sweeps"):
 from tests.contracts.process import ContractServerProcess  # noqa: E402
 from tests.faults.processes import Launcher  # noqa: E402
 from tests.faults.sweeps import Scenes  # noqa: E402
+from tests.patience import until  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +41,9 @@ def server(server_process: ContractServerProcess) -> Iterator[ContractServerProc
     yield server_process
     server_process.clear()
     # The answers that are owed to processes that were killed count for this test, not for the next.
-    while server_process.state()["in_flight"]:
-        pass
+    until(
+        lambda: not server_process.state()["in_flight"], "the answers that are owed to the killed"
+    )
     assert server_process.state()["violations"] == []
 
 

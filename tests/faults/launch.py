@@ -6,6 +6,7 @@ with `{"pid": ...}`, and later with `{"ended": pid, "code": ...}`. When stdin cl
 has started, and ends.
 """
 
+import faulthandler
 import gc
 import json
 import os
@@ -46,6 +47,8 @@ def _child(request: Mapping[str, Any]) -> None:
         opened = os.open(path, flags if descriptor else os.O_RDONLY, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)
+    # A test that waits for it in vain aborts it, to be told what it was doing.
+    faulthandler.enable()
     install(Faults.read(request["faults"]))
     main(request["arguments"])
 

@@ -7,16 +7,17 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
 from tests.faults.failpoints import Faults
+from tests.patience import PATIENCE_S, PAUSE_S
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
+_DYING_S = 10.0
 
 
 class Launcher:
@@ -118,8 +119,20 @@ class Command:
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit code, once it has ended."""
         code = self._launcher.code(self.pid, timeout_s)
-        assert code is not None, f"it still runs after {timeout_s} s; it said: {self.stderr}"
+        assert code is not None, self._in_vain("its end", timeout_s)
         return code
+
+    def until(self, happened: Callable[[], bool], what: str) -> None:
+        """Return once it has happened; fails with `what` if the command ends before, or it never does."""
+        end = monotonic() + PATIENCE_S
+        while True:
+            # Asked for first: what happens just before its end has happened.
+            has_ended = self.poll() is not None
+            if happened():
+                return
+            assert not has_ended, f"it has ended before {what}: {self.stderr}"
+            assert monotonic() < end, self._in_vain(what, PATIENCE_S)
+            self.pause()
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -133,15 +146,18 @@ class Command:
 
     def pause(self) -> None:
         """Let a moment pass, or less if it ends: for what no event tells of."""
-        self._launcher.code(self.pid, 0.02)
+        self._launcher.code(self.pid, PAUSE_S)
 
     def wait_stopped(self) -> None:
         """Return once SIGSTOP has taken hold of it."""
-        until = monotonic() + PATIENCE_S
-        while self._state() != "T":
-            assert monotonic() < until, "it was never stopped"
-            assert self.poll() is None, f"it has ended: {self.stderr}"
-            self.pause()
+        self.until(lambda: self._state() == "T", "SIGSTOP")
+
+    def _in_vain(self, what: str, timeout_s: float) -> str:
+        """What to say of a command that is no longer waited for: it is aborted, and tells its stacks."""
+        for number in (signal.SIGABRT, signal.SIGCONT):
+            self.send_signal(number)
+        self._launcher.code(self.pid, _DYING_S)
+        return f"waited {timeout_s:g} s in vain for {what}; it said: {self.stderr}"
 
     def _state(self) -> str:
         try:

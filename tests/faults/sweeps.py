@@ -1,7 +1,6 @@
 """Real runs of the command on a real store against the contract server, to be killed at will."""
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.failpoints import Faults
-from tests.faults.processes import PATIENCE_S, Command, Launcher
+from tests.faults.processes import Command, Launcher
+from tests.patience import PATIENCE_S, wait_ended, with_stacks
 
 KEY = "nightsweep-secret-7f3a9c"
 
@@ -79,7 +79,7 @@ class Scene:
         return subprocess.Popen(  # noqa: S603
             [str(nightsweep), *arguments, "--store", str(self.store)],
             cwd=self.folder,
-            env={**os.environ, **self.environment},
+            env={**with_stacks(), **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -97,7 +97,7 @@ class Scene:
 
     def run_installed(self, *arguments: str) -> Ended:
         with self.popen(*arguments) as process:
-            stdout, stderr = process.communicate(timeout=PATIENCE_S)
+            stdout, stderr = wait_ended(process)
         return Ended(code=process.returncode, stdout=stdout, stderr=stderr)
 
     def end_all(self) -> None:

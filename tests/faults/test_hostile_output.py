@@ -23,8 +23,8 @@ from engine.core.errors import UsageError
 from engine.report.formats import Format
 from tests.contracts.process import ContractServerProcess
 from tests.faults.bare import command
-from tests.faults.processes import PATIENCE_S
 from tests.faults.sweeps import Scene, Scenes, small
+from tests.patience import PATIENCE_S, awaiting
 
 HOSTILE = (
     "\x1b[2J\x1b[31mred\x1b]0;title\x07\x1b]52;c;ZXZpbA==\x07\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\"
@@ -70,8 +70,9 @@ def shown_by(scene: Scene, *arguments: str) -> bytes:
     written = b""
     with on_a_terminal(scene, *arguments) as (process, terminal):
         try:
-            while part := os.read(terminal, 65536):
-                written += part
+            with awaiting("all that is shown", process):
+                while part := os.read(terminal, 65536):
+                    written += part
         except OSError:
             pass  # Linux's word for the end of a terminal
         process.wait(PATIENCE_S)

@@ -106,8 +106,10 @@ def test_a_matrix_that_was_half_written_is_completed_on_resume(
     assert 0 < written < 20_000
 
     resumed = scene.start("resume")
-    while scene.count("SELECT count(*) FROM run WHERE expanded = digest") == 0:
-        assert resumed.poll() is None, resumed.stderr
+    resumed.until(
+        lambda: scene.count("SELECT count(*) FROM run WHERE expanded = digest") == 1,
+        "the whole matrix",
+    )
     resumed.kill()
 
     assert scene.is_sound()

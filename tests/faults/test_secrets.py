@@ -20,8 +20,9 @@ from tests.contracts.echoes import ECHOES
 from tests.contracts.faults import BODIES, PLAYS
 from tests.contracts.process import ContractServerProcess
 from tests.faults.bare import command
-from tests.faults.processes import PATIENCE_S, ROOT
+from tests.faults.processes import ROOT
 from tests.faults.sweeps import Ended, Scenes, crisis
+from tests.patience import PATIENCE_S
 
 SERVICE_KEY = "Planted/Service+Key-0a1b2c3d4e5f"
 OPENAI_KEY = "sk-Planted-OpenAI-Key-9z8y7x6w5v"

@@ -51,10 +51,12 @@ def test_processes_that_open_a_store_at_once_do_each_job_once_and_all_get_some(
 
 def until_all_are_there(scene: Scene, commands: Sequence[Command]) -> None:
     """Until all have signed on to the store and taken up its run: from then on they look for work."""
-    while not scene.has_run() or scene.count("SELECT count(*) FROM worker") < len(commands):
-        for command in commands:
-            assert command.poll() is None, command.stderr
-            command.pause()
+
+    def are_there() -> bool:
+        return scene.has_run() and scene.count("SELECT count(*) FROM worker") == len(commands)
+
+    for command in commands:
+        command.until(are_there, "all processes to be there")
 
 
 def test_eight_processes_that_open_a_new_store_at_once_migrate_it_once(

@@ -20,9 +20,7 @@ def start(scene: Scene, *arguments: str, faults: Faults | None = None) -> Comman
 
 
 def wait_in_flight(server: ContractServerProcess, command: Command, count: int) -> None:
-    while server.state()["in_flight"] < count:
-        assert command.poll() is None, command.stderr
-        command.pause()
+    command.until(lambda: server.state()["in_flight"] >= count, f"{count} requests in flight")
 
 
 def stop(scene: Scene, command: Command) -> int:
@@ -97,9 +95,7 @@ def test_the_failures_of_a_process_that_was_given_up_change_nothing(
 def wait_beat(scene: Scene, command: Command) -> None:
     beat = "SELECT heartbeat_at FROM worker WHERE pid = ?"
     before = scene.ask(beat, command.pid)
-    while scene.ask(beat, command.pid) == before:
-        assert command.poll() is None, command.stderr
-        command.pause()
+    command.until(lambda: scene.ask(beat, command.pid) != before, "a heartbeat")
 
 
 def test_answers_that_come_late_to_jobs_that_have_one_change_nothing(
@@ -140,9 +136,7 @@ def test_the_late_answers_of_a_process_that_was_given_up_are_kept_once(
 
     server.answer()
     stopped.send_signal(signal.SIGCONT)
-    while scene.count("SELECT count(*) FROM result") < 8:
-        assert other.poll() is None, other.stderr
-        other.pause()
+    other.until(lambda: scene.count("SELECT count(*) FROM result") == 8, "the late answers")
     server.clear()
 
     assert (stopped.wait(), other.wait()) == (0, 0)

@@ -8,13 +8,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
 
 import pytest
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.processes import PATIENCE_S, ROOT, Command
+from tests.faults.processes import ROOT
 from tests.faults.sweeps import Scenes, crisis
+from tests.patience import PATIENCE_S, wait_ended
 
 NOBODY = 65534
 
@@ -99,7 +99,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_requ
     # No file of the process grows any more, from where the store's log is now.
     log = Path(f"{scene.store}-wal")
     free = resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, -1))
-    wait_for_trouble(running)
+    running.until(lambda: "cannot commit, trying again" in running.stderr, "trouble with the disk")
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, free)
     server.configure(latency_s=0.0)
     code = running.wait()
@@ -112,14 +112,6 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_requ
     assert scene.is_sound()
     assert "see to the disk, then resume" in running.stderr
     assert not list(Path(f"{scene.store}.workers").glob("*.spill"))
-
-
-def wait_for_trouble(running: Command) -> None:
-    until = monotonic() + PATIENCE_S
-    while "cannot commit, trying again" not in running.stderr:
-        assert monotonic() < until
-        assert running.poll() is None, running.stderr
-        sleep(0.02)
 
 
 def test_a_backup_taken_beside_a_working_process_is_sound_and_resumes_to_the_same_rows(
@@ -158,7 +150,7 @@ def test_a_backup_onto_a_full_disk_says_so_and_leaves_nothing_there(
     with scene.popen("backup", str(target / "copy.db")) as process:
         # The store is larger than that.
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, -1))
-        _, said = process.communicate(timeout=PATIENCE_S)
+        _, said = wait_ended(process)
 
     assert process.returncode == 2
     assert "copy.db: " in said

@@ -14,6 +14,7 @@ from engine import Settings
 from engine.store.readers import Reader, log_bytes, readers, told
 from engine.testing import scripted_service
 from tests.engine.scenes import events, good, opened, sweep
+from tests.patience import PATIENCE_S, PAUSE_S, next_line
 
 READ = """
 import sqlite3, sys
@@ -34,8 +35,7 @@ def reading(store: Path) -> Iterator[int]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "reading\n"
+        assert next_line(process) == "reading"
         yield process.pid
         process.communicate()
 
@@ -61,9 +61,9 @@ async def test_the_event_log_says_who_makes_the_stores_log_grow(
                 service.recording.release()
                 await service.recording.until_started(500)
                 service.recording.hold()
-                with anyio.fail_after(60):
+                with anyio.fail_after(PATIENCE_S):
                     while not said:
-                        await anyio.sleep(0.05)
+                        await anyio.sleep(PAUSE_S)
                         said = [text for kind, _, text in await events(run) if kind == "storage"]
                 service.recording.release()
         status = await run.status()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.patience import next_line, wait_ended, with_stacks
+
 ROOT = Path(__file__).parents[3]
 
 _PREAMBLE = """
@@ -43,8 +45,7 @@ class Child:
 
     def line(self) -> str:
         """The next line that it says; empty once it has ended."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+        return next_line(self._process)
 
     def go_on(self) -> None:
         """Let it read a line."""
@@ -59,7 +60,7 @@ class Child:
 
     def end(self) -> int:
         """Let it come to its end; its exit code."""
-        self._process.communicate(timeout=60)
+        wait_ended(self._process)
         return self._process.returncode
 
 
@@ -72,6 +73,7 @@ def child(path: Path, script: str, *args: str) -> Iterator[Child]:
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env=with_stacks(),
     )
     try:
         yield Child(process)

@@ -15,6 +15,7 @@ from engine.clock import SystemClock
 from engine.job import Permanent, Transient, UsageError
 from jobs.chat.built_in import LocalModel, threads
 from jobs.chat.target import Generation, Message, Question, Role
+from tests.patience import PATIENCE_S, next_line, until, with_stacks
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,9 +59,12 @@ def model_processes(of: int) -> list[psutil.Process]:
 
 async def ended(process: psutil.Process) -> None:
     """Return once a process has ended, whether or not its parent has been told."""
+
+    def has_ended() -> bool:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
     with contextlib.suppress(psutil.NoSuchProcess):
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            await anyio.lowlevel.checkpoint()
+        await anyio.to_thread.run_sync(until, has_ended, "the end of a process")
 
 
 async def test_the_built_in_model_answers_the_same_every_time(built_in_model: Path) -> None:
@@ -139,7 +143,7 @@ async def test_a_model_that_is_generating_is_closed_without_waiting(built_in_mod
                 group.start_soon(model.reply, question("Tell a very long story."))
             await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await model.__aexit__(None, None, None)
 
     assert model_processes(os.getpid()) == []
@@ -222,10 +226,13 @@ async def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def started() -> "subprocess.Popen[str]":
     """A process of its own that is in the middle of a generation."""
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=with_stacks(),
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "loaded\n"
+    assert next_line(process) == "loaded"
     return process
 
 
@@ -237,8 +244,8 @@ def test_an_interrupt_in_the_middle_of_a_generation_ends_both_processes(
 
         process.send_signal(signal.SIGINT)
 
-        assert process.wait(timeout=60) == 130
-        psutil.wait_procs([model], timeout=30)
+        assert process.wait(timeout=PATIENCE_S) == 130
+        psutil.wait_procs([model], timeout=PATIENCE_S)
         assert not model.is_running()
 
 
@@ -248,5 +255,5 @@ def test_a_killed_run_leaves_no_model_behind(built_in_model: Path) -> None:
 
         process.kill()
 
-        gone, _ = psutil.wait_procs([model], timeout=30)
+        gone, _ = psutil.wait_procs([model], timeout=PATIENCE_S)
         assert gone == [model]
