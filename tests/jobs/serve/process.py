@@ -1,6 +1,7 @@
 """`nightsweep serve` in a process of its own, as it is typed."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,8 +16,7 @@ import httpx
 from tests.http_client import client
 from tests.jobs.chat.server import Asked
 from tests.jobs.serve.running import by_rule
-
-WAIT_S = 60.0
+from tests.patience import PATIENCE_S, next_line, wait_ended, with_stacks
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Process:
 
     def end(self) -> tuple[int, list[dict[str, Any]]]:
         """Its exit code, once it ends, and its log."""
-        _, log = self.process.communicate(timeout=WAIT_S)
+        _, log = wait_ended(self.process)
         return self.process.returncode, [json.loads(line) for line in log.splitlines()]
 
 
@@ -37,13 +37,13 @@ def started(config_file: Path) -> Iterator[Process]:
     """The command until the end of the block, which kills what is left of it."""
     with subprocess.Popen(  # noqa: S603
         [str(Path(sys.executable).with_name("nightsweep")), "serve", "--config", str(config_file)],
+        env=with_stacks(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
-            assert process.stdout is not None
-            yield Process(process, process.stdout.readline().strip())
+            yield Process(process, next_line(process))
         finally:
             process.kill()
 
@@ -62,8 +62,22 @@ class Held:
         self.count += 1
         if self.count >= self._after:
             self.reached.set()
-            self.let_go.wait(WAIT_S)
+            self.let_go.wait(PATIENCE_S)
         return self._answer(asked)
+
+
+@contextmanager
+def hanging_up(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator[None]:
+    """One request, whose client hangs up at the end of the block without having read an answer."""
+    url = httpx.URL(base_url)
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: {url.host}\r\ncbl-api-key: {key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
+    )
+    with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE_S) as connection:
+        connection.sendall(head.encode() + content)
+        yield
 
 
 @contextmanager
@@ -84,4 +98,4 @@ def asking(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator
     try:
         yield got
     finally:
-        thread.join(WAIT_S)
+        thread.join(PATIENCE_S)

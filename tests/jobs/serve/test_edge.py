@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.serve.ledger import Ledger
 from tests.jobs.serve.running import Running, evaluation, service
-from tests.jobs.serve.test_long_evaluations import until
+from tests.patience import PATIENCE_S, until
 
 SINGLE = "/singleturn_evaluate_system_prompt"
 
@@ -29,7 +29,7 @@ def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with service(tmp_path, limits={"request_s": 0.2}) as running:
         url = httpx.URL(running.base_url)
         assert url.port is not None
-        with socket.create_connection((url.host, url.port), timeout=60) as connection:
+        with socket.create_connection((url.host, url.port), timeout=PATIENCE_S) as connection:
             connection.sendall(
                 f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
             )
@@ -44,11 +44,14 @@ def test_a_client_that_hangs_up_while_it_sends_is_logged_as_such(
     caplog.set_level("INFO", logger="jobs.serve")
     with service(tmp_path) as running:
         url = httpx.URL(running.base_url)
-        with socket.create_connection((url.host, url.port or 0), timeout=60) as connection:
+        with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE_S) as connection:
             connection.sendall(
                 f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
             )
-        until(lambda: any(record.message == "request" for record in caplog.records))
+        until(
+            lambda: any(record.message == "request" for record in caplog.records),
+            "the request's line in the log",
+        )
 
     [logged] = [vars(record) for record in caplog.records if record.message == "request"]
     assert (logged["method"], logged["path"], logged["status"]) == ("POST", "(unknown)", 499)

@@ -12,9 +12,10 @@ from anyio.from_thread import start_blocking_portal
 from jobs.serve.config import read_config
 from tests.http_client import get, post
 from tests.jobs.chat.server import chat_server
-from tests.jobs.serve.process import WAIT_S, Held, asking, started
+from tests.jobs.serve.process import Held, asking, started
 from tests.jobs.serve.running import evaluation, make_key, write_config
-from tests.jobs.serve.test_long_evaluations import SINGLE, until
+from tests.jobs.serve.test_long_evaluations import SINGLE
+from tests.patience import PATIENCE_S, until
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
@@ -37,10 +38,10 @@ def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
             url, process = running.base_url, running.process.pid
             # Its tests are held, and none of its replies is written, as the disk fills up.
             with asking(url, key, SINGLE, evaluation()) as cut:
-                assert held.reached.wait(WAIT_S)
+                assert held.reached.wait(PATIENCE_S)
                 free = resource.prlimit(process, resource.RLIMIT_FSIZE, (1, -1))
                 held.let_go.set()
-                until(lambda: bool(cut))
+                until(lambda: bool(cut), "the answer")
             on_full_disk = ask(url)
             alive = get(f"{url}/ping").status_code
             resource.prlimit(process, resource.RLIMIT_FSIZE, free)

@@ -1,5 +1,6 @@
 """Model health: the model is really asked, and the reason is the true one."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Iterator
@@ -9,12 +10,14 @@ from typing import Any
 import anyio
 import httpx
 import pytest
+from anyio.abc import SocketAttribute, SocketStream
 
 from jobs.serve.config import ConfigError, read_config
 from jobs.serve.model_health import QUERY
 from tests.http_client import async_client, post
 from tests.jobs.chat.server import Asked, completion
 from tests.jobs.serve.running import MODEL, Running, service, write_config
+from tests.patience import PATIENCE_S
 
 CALLERS_KEY = "sk-of-the-caller-4711"
 
@@ -295,16 +298,28 @@ def test_nobody_there_is_unhealthy(tmp_path: Path) -> None:
 
 
 async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        place = f"127.0.0.1:{deaf.getsockname()[1]}"
-        health = {"allow": [place], "timeout_s": 2}
+    let_go = anyio.Event()
+    arrivals = asyncio.Queue[None]()
+    answers = asyncio.Queue[tuple[str, int]]()
+
+    async def keep_waiting(connection: SocketStream) -> None:
+        async with connection:
+            arrivals.put_nowait(None)
+            await let_go.wait()
+
+    async with (
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as models,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(models.serve, keep_waiting)
+        place = f"127.0.0.1:{models.extra_attributes[SocketAttribute.local_port]()}"
+        health = {"allow": [place], "timeout_s": 600}
         body = {"model_name": MODEL, "model_endpoint_url": f"http://{place}/v1"}
-        statuses: dict[str, list[int]] = {"one": [], "another": []}
-        with service(tmp_path, model_health=health) as running:
+        with service(tmp_path, model_health=health) as running, anyio.fail_after(PATIENCE_S):
             keys = {"one": running.key, "another": running.another_key("another")}
             async with (
                 async_client(running.base_url) as client,
-                anyio.create_task_group() as group,
+                anyio.create_task_group() as callers,
             ):
 
                 async def ask_once(name: str) -> None:
@@ -313,13 +328,20 @@ async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
                         json={"target_model_configuration": body},
                         headers={"apikey": keys[name]},
                     )
-                    statuses[name].append(answer.status_code)
+                    answers.put_nowait((name, answer.status_code))
 
-                for name in ["one"] * 8 + ["another"]:
-                    group.start_soon(ask_once, name)
+                for _ in range(8):
+                    callers.start_soon(ask_once, "one")
+                refused = [await answers.get() for _ in range(4)]
+                callers.start_soon(ask_once, "another")
+                for _ in range(4 + 1):
+                    await arrivals.get()
+                let_go.set()
+            rest = [await answers.get() for _ in range(4 + 1)]
+        group.cancel_scope.cancel()
 
-    assert sorted(statuses["one"]) == [200] * 4 + [429] * 4
-    assert statuses["another"] == [200]
+    assert refused == [("one", 429)] * 4
+    assert sorted(rest) == [("another", 200)] + [("one", 200)] * 4
 
 
 def test_an_entry_that_is_no_place_stops_the_service_from_starting(tmp_path: Path) -> None:

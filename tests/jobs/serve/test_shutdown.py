@@ -10,10 +10,11 @@ from anyio.from_thread import start_blocking_portal
 from jobs.serve.config import read_config
 from tests.http_client import client, get, post
 from tests.jobs.chat.server import chat_server
-from tests.jobs.serve.process import WAIT_S, Held, asking, started
+from tests.jobs.serve.process import Held, asking, started
 from tests.jobs.serve.running import by_rule, evaluation, make_key, write_config
-from tests.jobs.serve.test_long_evaluations import SINGLE, gauge, one_at_a_time, until
+from tests.jobs.serve.test_long_evaluations import SINGLE, one_at_a_time, until_gauge
 from tests.jobs.serve.test_same_rows import by_rule_or_healthy
+from tests.patience import PATIENCE_S, until
 
 HEALTH = "/redteam/model-health"
 
@@ -28,7 +29,7 @@ def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_gr
     ):
         target = {"model_endpoint_url": models.base_url, "model_name": "any"}
         question = {"target_model_configuration": target}
-        limits = {"evaluations": 1, "queue": 5, "retry_after_s": 7, "grace_s": WAIT_S}
+        limits = {"evaluations": 1, "queue": 5, "retry_after_s": 7, "grace_s": PATIENCE_S}
         file = write_config(tmp_path, models.base_url, {"limits": limits})
         key = make_key(read_config(file), "tester", allotment=9)
         with started(file) as running:
@@ -37,13 +38,13 @@ def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_gr
                 asking(url, key, HEALTH, question) as health,
                 asking(url, key, SINGLE, evaluation()) as first,
             ):
-                assert held.reached.wait(WAIT_S)
-                until(lambda: gauge(url, "evaluations_running") == 1)
+                assert held.reached.wait(PATIENCE_S)
+                until_gauge(url, "evaluations_running", 1)
                 with (
                     asking(url, key, SINGLE, evaluation()) as second,
                     asking(url, key, SINGLE, evaluation()) as third,
                 ):
-                    until(lambda: gauge(url, "evaluations_waiting") == 2)
+                    until_gauge(url, "evaluations_waiting", 2)
                     running.process.send_signal(signal.SIGTERM)
                 # They have their answers while the first is still being kept.
                 sent_away = [*second, *third]
@@ -72,14 +73,14 @@ def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path:
         # Just enough: what the first one held must be there again.
         key = make_key(read_config(file), "tester", allotment=3)
         with started(file) as first, asking(first.base_url, key, SINGLE, evaluation()) as cut:
-            assert held.reached.wait(WAIT_S)
+            assert held.reached.wait(PATIENCE_S)
             first.process.send_signal(signal.SIGTERM)
-            until(lambda: refuses(first.base_url, key))
+            until(lambda: refuses(first.base_url, key), "the service to refuse what is new")
             first.process.send_signal(signal.SIGINT)
             code, log = first.end()
         held.let_go.set()
         with started(file) as second, asking(second.base_url, key, SINGLE, evaluation()) as again:
-            until(lambda: bool(again))
+            until(lambda: bool(again), "the answer")
             quota = get(f"{second.base_url}/monthly_quota", headers={"cbl-api-key": key})
 
     assert code == 0
@@ -109,8 +110,8 @@ def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(tmp_path: 
             url = httpx.URL(running.base_url)
             address = (url.host, url.port or 0)
             with (
-                socket.create_connection(address, timeout=WAIT_S) as silent,
-                socket.create_connection(address, timeout=WAIT_S) as half,
+                socket.create_connection(address, timeout=PATIENCE_S) as silent,
+                socket.create_connection(address, timeout=PATIENCE_S) as half,
                 client(running.base_url) as idle,
             ):
                 half.sendall(b"POST /ping HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
