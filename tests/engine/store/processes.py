@@ -16,23 +16,13 @@ from pathlib import Path
 import anyio
 from engine.clock import SystemClock
 from engine.store import open_store
+from engine.testing import FakeClock
 from tests.engine.store.scenes import *
 
 PATH = Path(sys.argv[1])
 
 def say(*words):
     print(*words, flush=True)
-
-SCALE = 60.0
-
-class FastClock(SystemClock):
-    # A minute in a second, from a given time on: the same to all processes of the machine.
-    def __init__(self, origin):
-        super().__init__()
-        self.origin = origin
-
-    def now(self):
-        return self.origin + (super().now() - self.origin) * SCALE
 """
 
 
@@ -47,10 +37,10 @@ class Child:
         """The next line that it says; empty once it has ended."""
         return next_line(self._process)
 
-    def go_on(self) -> None:
+    def go_on(self, word: object = "") -> None:
         """Let it read a line."""
         assert self._process.stdin is not None
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{word}\n")
         self._process.stdin.flush()
 
     def kill(self) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from engine.clock import SystemClock
 from engine.core.permits import PermitRequest
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.store import Store, open_store
@@ -89,27 +88,22 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
     assert len(late.slots) == 1
 
 
-FAST = """
+TAKE_WHEN_TOLD = """
 from engine.core.permits import PermitRequest
 
 async def main():
-    clock = FastClock(float(sys.argv[2]))
-    tokens, wanted = int(sys.argv[3]), int(sys.argv[4])
+    clock, tokens = FakeClock(NOW), int(sys.argv[2])
     async with open_store(PATH, clock) as store:
         ask = PermitRequest(
             name="target", who=store.worker_id, calls=(tokens,) * 3, tokens_per_min=1000
         )
         say("open")
-        sys.stdin.readline()
-        end = clock.now() + 1800.0
-        while wanted > 0 and clock.now() < end:
+        for line in sys.stdin:
+            clock._now = float(line)
             granted = await store.take_permits(ask)
             for at in granted.slots:
-                say(at, tokens)
-                wanted -= 1
                 await store.settle_permit("target", at=at, estimate=tokens, taken=tokens - 10)
-            wait = max(0.25, granted.next_at - clock.now())
-            await clock.sleep(min(2.0, wait) / SCALE)
+            say(*granted.slots)
 """
 
 
@@ -118,20 +112,23 @@ async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_ar
 ) -> None:
     async with open_store(path, FakeClock(NOW)):
         pass
-    origin = str(SystemClock().now())
+    wanted = {40: 30, 600: 3}
+    slots: dict[int, list[float]] = {40: [], 600: []}
 
-    with (
-        child(path, FAST, origin, "40", "30") as small,
-        child(path, FAST, origin, "600", "3") as large,
-    ):
-        assert (small.line(), large.line()) == ("open", "open")
-        small.go_on()
-        large.go_on()
-        said = {40: list(iter(small.line, "")), 600: list(iter(large.line, ""))}
+    with child(path, TAKE_WHEN_TOLD, "40") as small, child(path, TAKE_WHEN_TOLD, "600") as large:
+        processes = {40: small, 600: large}
+        assert [process.line() for process in processes.values()] == ["open", "open"]
+        for second in range(1_800):
+            # Both at the same time, until they have what they want.
+            asking = [tokens for tokens in wanted if len(slots[tokens]) < wanted[tokens]]
+            for tokens in asking:
+                processes[tokens].go_on(NOW + second)
+            for tokens in asking:
+                slots[tokens] += map(float, processes[tokens].line().split())
+        assert [process.end() for process in processes.values()] == [0, 0]
 
-    starts = [(float(line.split()[0]), of) for of, lines in said.items() for line in lines]
-    for first, _ in starts:
-        window = [tokens - 10 for at, tokens in starts if first <= at < first + WINDOW_S]
-        assert sum(window) <= 1000
-    assert len(said[600]) >= 3
-    assert len(said[40]) >= 30
+    taken = [(at, tokens - 10) for tokens, granted in slots.items() for at in granted]
+    for first, _ in taken:
+        assert sum(tokens for at, tokens in taken if first <= at < first + WINDOW_S) <= 1000
+    assert len(slots[600]) >= 3
+    assert len(slots[40]) >= 30
