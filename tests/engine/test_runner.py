@@ -47,7 +47,7 @@ class Context:
 class Played(JobKind):
     name = "played"
     axes = ()
-    deadline_s = 5.0
+    deadline_s = 60.0
 
     def __init__(self, end: Answer | BaseException, hangs: bool = False) -> None:
         self._end = end

@@ -293,7 +293,7 @@ def test_whatever_comes_over_the_wire_it_is_an_answer_or_a_named_error(
     answer: bytes, loop: asyncio.Runner
 ) -> None:
     async def asked() -> HttpReply | JobError:
-        limits = HttpLimits(deadline_s=5.0, max_body_bytes=10_000)
+        limits = HttpLimits(deadline_s=60.0, max_body_bytes=10_000)
         async with (
             wire_server({"struck": answer}, reset=False) as server,
             HttpClient(

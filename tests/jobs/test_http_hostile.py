@@ -11,13 +11,14 @@ from engine.job import JobError, Permanent, TimedOut, Transient
 from jobs.http import HttpClient, HttpLimits
 from tests.contracts.process import ContractServerProcess
 from tests.contracts.server import ContractServer
+from tests.patience import PATIENCE_S
 
 KEY = "planted-key-0123456789"
 PATH = "singleturn_evaluate_system_prompt"
 
 
 def _client(url: str, **limits: float) -> HttpClient:
-    bounds = HttpLimits(**{"deadline_s": 10.0, "max_body_bytes": 1_000_000, **limits})  # type: ignore[arg-type]
+    bounds = HttpLimits(**{"deadline_s": PATIENCE_S, "max_body_bytes": 1_000_000, **limits})  # type: ignore[arg-type]
     return HttpClient(url, clock=SystemClock(), headers={"cbl-api-key": KEY}, limits=bounds)
 
 
@@ -102,7 +103,7 @@ async def test_an_answer_that_never_ends_is_cut_at_the_deadline(kind: str) -> No
     async with ContractServer() as server:
         server.play(kind)
 
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             error = await _failure(server, deadline_s=0.2)
 
         assert type(error) is TimedOut

@@ -15,6 +15,7 @@ from engine.job import Allotment, Answer, Job
 from engine.store import backup
 from engine.testing import FakeClock, ScriptedService, scored, scripted_service
 from tests.engine.scenes import NOW, opened, sweep
+from tests.patience import PATIENCE_S
 
 
 def by_repeat(job: Job) -> Answer:
@@ -92,7 +93,7 @@ async def test_whoever_opens_a_backup_waits_for_no_worker_of_the_store(
         await engine.backup(tmp_path / "copy.db")
         # By a clock that stands still: there is no lease that could run out.
         async with opened(tmp_path / "copy.db", there, clock) as copied:
-            with anyio.fail_after(60):
+            with anyio.fail_after(PATIENCE_S):
                 status = await (await copied.run()).execute()
         here.recording.release()
 
