@@ -40,7 +40,7 @@ class Launcher:
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._process is not None
-        self._process.communicate()
+        self._process.communicate(timeout=PATIENCE_S)
 
     def start(
         self,

@@ -246,7 +246,7 @@ def test_a_killed_run_leaves_no_key_in_its_log_and_has_none_on_its_command_line(
 ) -> None:
     server.configure(latency_s=0.3)
     sweep = system_prompts(server.url, keys, ["a", "b"])
-    sweep["matrix"]["repeats"] = 50
+    sweep["matrix"]["repeats"] = 2_000
     scene = scenes.make(sweep)
     scene.environment = ENVIRONMENT
     server.play("echo_json", None, status=500, model="b")

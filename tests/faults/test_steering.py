@@ -7,6 +7,14 @@ import pytest
 from tests.contracts.process import ContractServerProcess
 from tests.faults.sweeps import KEY, Scenes, crisis
 
+AGES_S = 600.0
+
+
+def go_on_slowly(server: ContractServerProcess) -> None:
+    """Answer what is held: a run has a dozen seconds to see what became of it, and does not get through in them."""
+    server.configure(latency_s=0.6)
+    server.answer()
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_requests_in_flight_end_and_gives_the_rest_back(
@@ -66,13 +74,14 @@ def test_an_empty_quota_ends_the_run_with_the_day_to_resume(
 
 
 def test_a_pause_reaches_a_running_process(server: ContractServerProcess, scenes: Scenes) -> None:
-    # Slow enough for the pause to come in time, however busy the machine.
     server.configure(latency_s=0.6)
     scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
     server.wait_received(5)
+    server.configure(latency_s=AGES_S)
 
     assert scene.run("pause").code == 0
+    go_on_slowly(server)
 
     assert command.wait() == 3, command.stderr
     server.configure(latency_s=0.0)
@@ -89,8 +98,10 @@ def test_a_cancel_keeps_the_answers_and_a_retry_brings_the_rest_back(
     scene = scenes.make(crisis(server.url))
     command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
     server.wait_received(14)
+    server.configure(latency_s=AGES_S)
 
     assert scene.run("cancel").code == 0
+    go_on_slowly(server)
 
     assert command.wait() == 3, command.stderr
     server.configure(latency_s=0.0)

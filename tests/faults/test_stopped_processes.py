@@ -37,7 +37,7 @@ def stop(scene: Scene, command: Command) -> int:
 def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.1)
+    server.configure(latency_s=0.2)
     scene = scenes.make(crisis(server.url))
     stopped = start(scene, "run", "sweep.json")
     server.wait_received(20)
@@ -46,7 +46,7 @@ def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
     held = stop(scene, stopped)
 
     server.configure(latency_s=0.0)
-    other = start(scene, "resume")
+    other = start(scene, "resume", faults=Faults(lease_s=AGES_S))
     server.wait_received(server.state()["received"] + 40)
     with scene.locked() as held_by:
         still_held = held_by(stopped.pid)

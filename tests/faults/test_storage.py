@@ -121,11 +121,14 @@ def test_a_backup_taken_beside_a_working_process_is_sound_and_resumes_to_the_sam
     scene = scenes.make(crisis(server.url))
     running = scene.start("run", "sweep.json")
     server.wait_received(24)
+    # So slowly that the backup is taken long before the end.
+    server.configure(latency_s=3.0)
     held = scenes.make(crisis(server.url))
     held.store.unlink(missing_ok=True)
 
     made = scene.run("backup", str(held.store), "--json")
     server.configure(latency_s=0.0)
+    server.answer()
     assert running.wait() == 0, running.stderr
     before = server.state()["received"]
     answered = held.count("SELECT count(*) FROM result")

@@ -268,12 +268,15 @@ async def test_a_compressed_answer_is_unpacked() -> None:
 async def test_connections_are_bounded_when_asked() -> None:
     limits = HttpLimits(max_connections=2)
     async with (
-        ContractServer(latency_s=0.02) as server,
+        ContractServer(latency_s=600) as server,
         HttpClient(server.url, clock=SystemClock(), limits=limits) as client,
     ):
         async with anyio.create_task_group() as tasks:
             for _ in range(8):
                 tasks.start_soon(_ignore_refusal, client)
+            await server.wait_received(2)
+            server.configure(latency_s=0)
+            server.answer()
 
         assert server.state.max_in_flight == 2
 
