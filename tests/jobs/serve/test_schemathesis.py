@@ -13,6 +13,7 @@ import pytest
 from tests.contracts.contract import CONTRACT_FILE
 from tests.http_client import get
 from tests.jobs.serve.running import GROUP, MODEL, Running, service, write_groups
+from tests.patience import PATIENCE_S
 
 _CHECKS = (
     "not_a_server_error",
@@ -78,6 +79,7 @@ def examine(
             f"--url={base_url}",
             f"--checks={','.join(checks)}",
             f"--max-examples={examples}",
+            f"--request-timeout={PATIENCE_S}",
             "--phases=examples,coverage,fuzzing",
             "--seed=1",
             "--generation-deterministic",
@@ -92,7 +94,7 @@ def examine(
         env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
