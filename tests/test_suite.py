@@ -1,0 +1,138 @@
+"""The suite itself: a test may fail but never hang, and what fails once is told from what fails."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+RUN_S = 300
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Path:
+    """A folder with the settings of this suite."""
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/conftest.py").write_text((ROOT / "tests/watchdog.py").read_text())
+    return tmp_path
+
+
+def write(suite: Path, *tests: str) -> None:
+    (suite / "tests/test_few.py").write_text(
+        "import asyncio, pathlib, signal, threading\n\n" + "\n\n".join(tests)
+    )
+
+
+def run(suite: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", *arguments],
+        cwd=suite,
+        capture_output=True,
+        text=True,
+        timeout=RUN_S,
+        check=False,
+    )
+
+
+GOOD = "def test_good(): pass"
+BAD = "def test_bad(): assert False"
+FLAKY = """
+def test_flaky():
+    seen = pathlib.Path("seen")
+    if not seen.exists():
+        seen.touch()
+        raise AssertionError
+"""
+HANGING = """
+async def test_hanging():
+    await asyncio.Event().wait()
+"""
+BLOCKED = """
+def test_blocked():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    threading.Event().wait()
+"""
+UNSTOPPABLE = """
+async def test_unstoppable():
+    async def shielded():
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+
+    await asyncio.create_task(shielded())
+"""
+
+
+def test_a_test_that_hangs_fails_and_the_others_are_run(suite: Path) -> None:
+    write(suite, HANGING, GOOD)
+
+    ended = run(suite, "pytest", "-n", "1", "-o", "timeout=3")
+
+    assert ended.returncode == 1
+    assert "1 failed, 1 passed" in ended.stdout
+    assert "test_hanging - Failed: Timeout" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("test", "name"), [(BLOCKED, "test_blocked"), (UNSTOPPABLE, "test_unstoppable")]
+)
+def test_a_test_that_cannot_be_stopped_ends_with_its_stacks_and_the_others_are_run(
+    suite: Path, test: str, name: str
+) -> None:
+    write(suite, test, GOOD)
+
+    ended = run(suite, "pytest", "-n", "1", "-o", "timeout=3", "-o", "faulthandler_timeout=6")
+
+    assert ended.returncode == 1
+    assert "1 passed" in ended.stdout
+    assert f"crashed while running 'tests/test_few.py::{name}'" in ended.stdout
+    assert "Timeout (0:00:06)!" in ended.stderr
+    assert "pytest_runtest_protocol" in ended.stderr
+
+
+def retried(suite: Path) -> subprocess.CompletedProcess[str]:
+    run(suite, "pytest", "-n", "0")
+    (suite / "tests/retry.py").write_text((ROOT / "tests/retry.py").read_text())
+    return run(suite, "tests.retry")
+
+
+def test_what_passes_when_run_alone_is_flaky(suite: Path) -> None:
+    write(suite, FLAKY, GOOD)
+
+    ended = retried(suite)
+
+    assert ended.returncode == 0
+    assert ended.stdout.endswith("FLAKY tests/test_few.py::test_flaky\n")
+
+
+def test_what_fails_twice_fails_the_run(suite: Path) -> None:
+    write(suite, BAD, FLAKY)
+
+    ended = retried(suite)
+
+    assert ended.returncode == 1
+    assert "FAILED TWICE tests/test_few.py::test_bad\n" in ended.stdout
+    assert "FLAKY tests/test_few.py::test_flaky\n" in ended.stdout
+
+
+def test_a_run_that_failed_without_a_failed_test_stays_failed(suite: Path) -> None:
+    write(suite, GOOD)
+
+    ended = retried(suite)
+
+    assert ended.returncode == 1
+    assert ended.stderr == "0 tests failed; up to 10 are run once more\n"
+
+
+def test_many_failures_are_not_put_down_to_the_machine(suite: Path) -> None:
+    write(suite, *(f"def test_{number}(): assert False" for number in range(11)))
+
+    ended = retried(suite)
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == "11 tests failed; up to 10 are run once more\n"
