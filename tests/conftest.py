@@ -1,12 +1,17 @@
 """Settings for all tests: the same examples on every run and every machine."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from jobs.chat import model_file
+
+pytest.register_assert_rewrite("tests.launcher.processes")
+
+from tests.launcher.processes import Launcher  # noqa: E402
 
 pytest_plugins = ["tests.watchdog"]
 
@@ -40,3 +45,10 @@ settings.load_profile("repeatable")
 def built_in_model() -> Path:
     """The built-in model, fetched as a user would fetch it. Without it tests fail; none is skipped."""
     return model_file.download()
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[Launcher]:
+    """Starts commands quickly; each worker of pytest-xdist has one of its own."""
+    with Launcher() as launcher:
+        yield launcher

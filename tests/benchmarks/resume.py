@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.processes import Launcher
 from tests.faults.sweeps import Scene, crisis
+from tests.launcher.processes import Launcher
 
 
 def first_request_s(scene: Scene, server: ContractServerProcess) -> float:

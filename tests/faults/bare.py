@@ -1,8 +1,8 @@
 """Commands whose arguments are the test's alone: some know no store, some name it themselves."""
 
 from tests.faults.failpoints import Faults
-from tests.faults.processes import Command
 from tests.faults.sweeps import Ended, Scene
+from tests.launcher.processes import Command
 
 
 def command(scene: Scene, *arguments: str) -> Ended:

@@ -11,8 +11,8 @@ from time import monotonic
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import Faults
-from tests.faults.processes import Command
 from tests.faults.sweeps import Scene, Scenes, crisis
+from tests.launcher.processes import Command
 
 JOBS = 2_400
 RUN = ("run", "sweep.json")

@@ -4,19 +4,13 @@ from pathlib import Path
 import pytest
 
 # What these assert on behalf of tests is told like what the tests themselves assert.
-for checks in ("barrages", "processes", "scenarios", "sweeps"):
+for checks in ("barrages", "scenarios", "sweeps"):
     pytest.register_assert_rewrite(f"tests.faults.{checks}")
 
 from tests.contracts.process import ContractServerProcess  # noqa: E402
-from tests.faults.processes import Launcher  # noqa: E402
 from tests.faults.sweeps import Scenes  # noqa: E402
+from tests.launcher.processes import Launcher  # noqa: E402
 from tests.patience import until  # noqa: E402
-
-
-@pytest.fixture(scope="session")
-def launcher() -> Iterator[Launcher]:
-    with Launcher() as launcher:
-        yield launcher
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,9 @@ from tests.faults.barrages import (
     Toll,
     small_disk,
 )
-from tests.faults.processes import ROOT, Launcher
 from tests.faults.scenarios import SCENARIOS, ExpansionTrial, Trial
 from tests.faults.sweeps import Scenes
+from tests.launcher.processes import ROOT, Launcher
 
 KILLS = 200
 STRIKES = 60

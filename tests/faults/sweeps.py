@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.failpoints import Faults
-from tests.faults.processes import Command, Launcher
+from tests.launcher.processes import Command, Launcher
 from tests.patience import PATIENCE_S, wait_ended, with_stacks
 
 KEY = "nightsweep-secret-7f3a9c"

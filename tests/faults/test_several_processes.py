@@ -9,8 +9,8 @@ import pytest
 from engine.core.rates import GUARD_S, PACE
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import Faults, steps_in, trace_of
-from tests.faults.processes import Command
 from tests.faults.sweeps import Scene, Scenes, crisis, small
+from tests.launcher.processes import Command
 
 AGES_S = 600.0
 

@@ -4,9 +4,9 @@ import signal
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import Faults
-from tests.faults.processes import Command
 from tests.faults.scenarios import EVALUATION, learn
 from tests.faults.sweeps import Scene, Scenes, crisis
+from tests.launcher.processes import Command
 
 HASTY_LEASE = Faults(lease_s=1.0)
 """For who gives up a stopped process; the stopped one has the whole lease, and gives up nobody in haste."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.process import ContractServerProcess
-from tests.faults.processes import ROOT
 from tests.faults.sweeps import Scenes, crisis
+from tests.launcher.processes import ROOT
 from tests.patience import PATIENCE_S, wait_ended
 
 NOBODY = 65534

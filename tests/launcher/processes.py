@@ -21,7 +21,7 @@ _DYING_S = 10.0
 
 
 class Launcher:
-    """Starts commands from a process that has imported everything already: see `tests.faults.launch`."""
+    """Starts commands from a process that has imported everything already: see `tests.launcher.fork_server`."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -30,7 +30,7 @@ class Launcher:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.launch"],
+            [sys.executable, "-m", "tests.launcher.fork_server"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
