@@ -1,19 +1,13 @@
 """Commands whose arguments are the test's alone: some know no store, some name it themselves."""
 
-from tests.faults.failpoints import Faults
+import os
+
 from tests.faults.sweeps import Ended, Scene
-from tests.launcher.processes import Command
 
 
 def command(scene: Scene, *arguments: str) -> Ended:
     """Run a command in the scene's folder to its end."""
-    output = (scene.folder / "bare.stdout", scene.folder / "bare.stderr")
-    pid = scene.launcher.start(
-        [*arguments],
-        folder=scene.folder,
-        environment=scene.environment,
-        output=output,
-        faults=Faults(),
+    ended = scene.launcher.run(
+        arguments, folder=scene.folder, environment={**os.environ, **scene.environment}
     )
-    started = Command(scene.launcher, pid, output)
-    return Ended(code=started.wait(), stdout=started.stdout, stderr=started.stderr)
+    return Ended(code=ended.returncode, stdout=ended.stdout, stderr=ended.stderr)

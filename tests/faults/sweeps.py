@@ -54,15 +54,15 @@ class Scene:
         """A command on the store, in a process of its own."""
         number = len(self.commands)
         output = (self.folder / f"{number}.stdout", self.folder / f"{number}.stderr")
-        pid = self.launcher.start(
+        command = self.launcher.start(
             [*arguments, "--store", str(self.store)],
             folder=self.folder,
-            environment={**self.environment, **environment},
+            environment={**os.environ, **self.environment, **environment},
             output=output,
-            faults=faults or Faults(),
+            faults=faults,
         )
-        self.commands.append(Command(self.launcher, pid, output))
-        return self.commands[-1]
+        self.commands.append(command)
+        return command
 
     def run(self, *arguments: str, faults: Faults | None = None) -> Ended:
         """The same to its end."""

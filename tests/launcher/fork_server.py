@@ -1,9 +1,13 @@
 """Starts commands of nightsweep in processes of their own, without the half second of each start.
 
 This process imports all that a command needs, once, and forks. It reads a JSON object a line from
-stdin (`arguments`, `folder`, `environment`, `stdout`, `stderr`, `faults`) and answers each on stdout
-with `{"pid": ...}`, and later with `{"ended": pid, "code": ...}`. When stdin closes it kills what it
-has started, and ends.
+stdin, a Unix socket (`arguments`, `folder`, `environment`, `faults`, and the descriptors that become
+stdin, stdout and stderr), and answers each on stdout with `{"pid": ...}`, and later with
+`{"ended": pid, "code": ...}`. The next line is sent when the first answer to a line is there. When
+stdin closes it kills what it has started, and ends.
+
+A command finds itself as after a start by `nightsweep`, but for what an interpreter decides before it
+runs any code: the encoding of its streams, the missing ones among them, and `sys.flags`.
 """
 
 import faulthandler
@@ -12,7 +16,9 @@ import json
 import os
 import selectors
 import signal
+import socket
 import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,26 +42,39 @@ from tests.faults.failpoints import Faults, install
 
 _ = (alembic, anyio, sqlalchemy, engine, jobs)
 
+_STREAMS = 3
+
 
 def _child(request: Mapping[str, Any]) -> None:
     """Be the command, from here to the end of the process."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(request["folder"])
-    os.environ.update(request["environment"])
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    for descriptor, path in ((0, os.devnull), (1, request["stdout"]), (2, request["stderr"])):
-        opened = os.open(path, flags if descriptor else os.O_RDONLY, 0o600)
-        os.dup2(opened, descriptor)
-        os.close(opened)
+    for number, descriptor in enumerate(request["streams"]):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
     # A test that waits for it in vain aborts it, to be told what it was doing.
     faulthandler.enable()
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]  # it is no other
+    _enter(request["environment"])
     install(Faults.read(request["faults"]))
     main(request["arguments"])
+
+
+def _enter(environment: Mapping[str, str]) -> None:
+    """Take over an environment, with what an interpreter reads of it when it starts."""
+    os.environ.clear()
+    os.environ.update(environment)
+    if path := environment.get("PYTHONPATH"):
+        sys.path[1:1] = path.split(os.pathsep)
+    if (action := environment.get("PYTHONWARNINGS")) is not None:
+        assert action == "error", "no other action was needed so far"
+        warnings.simplefilter("error")
 
 
 class _Starter:
     def __init__(self) -> None:
         self._started: set[int] = set()
+        self._requests = socket.socket(fileno=0)
         self._ended, wake = os.pipe()
         os.set_blocking(wake, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -64,7 +83,7 @@ class _Starter:
     def serve(self) -> Mapping[str, Any] | None:
         """Fork for each request; returns it in the child, and None in this process at the end."""
         with selectors.DefaultSelector() as ready:
-            ready.register(0, selectors.EVENT_READ)
+            ready.register(self._requests, selectors.EVENT_READ)
             ready.register(self._ended, selectors.EVENT_READ)
             while True:
                 for key, _ in ready.select():
@@ -72,13 +91,26 @@ class _Starter:
                         os.read(self._ended, 4096)
                         self._reap()
                         continue
-                    line = _read_line()
-                    if not line:
+                    request = self._receive()
+                    if request is None:
                         self._kill_all()
                         return None
-                    request: dict[str, Any] = json.loads(line)
                     if self._fork() == 0:
                         return request
+                    for descriptor in request["streams"]:
+                        os.close(descriptor)
+
+    def _receive(self) -> dict[str, Any] | None:
+        """The next request, with its descriptors as `streams`; None once there are no more."""
+        line, streams, *_ = socket.recv_fds(self._requests, 65536, _STREAMS)
+        if not line:
+            return None
+        while not line.endswith(b"\n"):
+            more = self._requests.recv(65536)
+            if not more:
+                return None
+            line += more
+        return {**json.loads(line), "streams": streams}
 
     def _fork(self) -> int:
         pid = os.fork()
@@ -87,6 +119,7 @@ class _Starter:
             _say({"pid": pid})
         else:
             signal.set_wakeup_fd(-1)
+            self._requests.detach()
         return pid
 
     def _reap(self) -> None:
@@ -100,17 +133,6 @@ class _Starter:
     def _kill_all(self) -> None:
         for pid in self._started:
             os.kill(pid, signal.SIGKILL)
-
-
-def _read_line() -> bytes:
-    """One line of stdin, without a buffer that would be shared with children."""
-    line = b""
-    while not line.endswith(b"\n"):
-        character = os.read(0, 1)
-        if not character:
-            return b""
-        line += character
-    return line
 
 
 def _say(message: Mapping[str, Any]) -> None:

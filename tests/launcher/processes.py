@@ -5,11 +5,13 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any, Self
 
@@ -18,6 +20,7 @@ from tests.patience import PATIENCE_S, PAUSE_S
 
 ROOT = Path(__file__).parents[2]
 _DYING_S = 10.0
+NOWHERE = (Path(os.devnull), Path(os.devnull))
 
 
 class Launcher:
@@ -25,48 +28,85 @@ class Launcher:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
         self._codes: dict[int, int] = {}
         self._unread = b""
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.launcher.fork_server"],
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
+        self._requests, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.launcher.fork_server"],
+                cwd=ROOT,
+                stdin=theirs.fileno(),
+                stdout=subprocess.PIPE,
+            )
         assert self._answer(PATIENCE_S) == {"ready": True}
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._process is not None
+        assert self._requests is not None
+        self._requests.close()
         self._process.communicate(timeout=PATIENCE_S)
 
     def start(
         self,
-        arguments: list[str],
+        arguments: Sequence[str],
         *,
         folder: Path,
         environment: Mapping[str, str],
-        output: tuple[Path, Path],
-        faults: Faults,
-    ) -> int:
-        """Start a command whose stdout and stderr go to the two files of `output`; its process id."""
-        assert self._process is not None
-        assert self._process.stdin is not None
+        output: tuple[Path, Path] = NOWHERE,
+        streams: Mapping[int, int] | None = None,
+        faults: Faults | None = None,
+    ) -> "Command":
+        """Start a command, with `environment` as the whole of its environment.
+
+        Its stdin is empty; its stdout and stderr are written to the two files of `output`. `streams`
+        are descriptors of this process that take the place of any of the three, by their number.
+        """
         request = {
-            "arguments": arguments,
+            "arguments": list(arguments),
             "folder": str(folder),
             "environment": dict(environment),
-            "stdout": str(output[0]),
-            "stderr": str(output[1]),
-            "faults": asdict(faults),
+            "faults": asdict(faults or Faults()),
         }
-        self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        self._process.stdin.flush()
+        with (
+            Path(os.devnull).open() as stdin,
+            output[0].open("w") as out,
+            output[1].open("w") as err,
+        ):
+            usual = {0: stdin.fileno(), 1: out.fileno(), 2: err.fileno()}
+            self._send(request, {**usual, **(streams or {})})
         while "pid" not in (answer := self._answer(PATIENCE_S)):
             self._codes[answer["ended"]] = answer["code"]
-        return int(answer["pid"])
+        return Command(self, int(answer["pid"]), output)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        environment: Mapping[str, str],
+        streams: Mapping[int, int] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """The same to its end, with what it has written to stdout and stderr."""
+        with TemporaryDirectory() as scratch:
+            output = (Path(scratch) / "stdout", Path(scratch) / "stderr")
+            command = self.start(
+                arguments, folder=folder, environment=environment, output=output, streams=streams
+            )
+            try:
+                code = command.wait()
+            finally:
+                command.kill()
+            return subprocess.CompletedProcess(arguments, code, command.stdout, command.stderr)
+
+    def _send(self, request: Mapping[str, Any], streams: Mapping[int, int]) -> None:
+        assert self._requests is not None
+        line = json.dumps(request).encode() + b"\n"
+        sent = socket.send_fds(self._requests, [line], [streams[number] for number in range(3)])
+        self._requests.sendall(line[sent:])
 
     def code(self, pid: int, timeout_s: float) -> int | None:
         """The exit code of a process, None if it has not ended within the time."""

@@ -1,0 +1,98 @@
+"""A command of the launcher finds itself as after a start by hand."""
+
+import json
+import os
+import pty
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.processes import Launcher
+
+PROBE = """
+import json, os, sys, warnings
+import typer
+
+app = typer.Typer()
+
+@app.command()
+def tell():
+    print(json.dumps({
+        "folder": os.getcwd(), "environment": dict(os.environ), "given": sys.stdin.read(),
+    }))
+
+@app.command()
+def warn():
+    warnings.warn("do not do that", ResourceWarning)
+
+@app.command()
+def die():
+    print("a line")
+    os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Mapping[str, str]:
+    """An environment in which a command is installed that tells how it was started."""
+    info = tmp_path / "packages" / "probe-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: probe\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[nightsweep.commands]\nprobe = probe:app\n")
+    (info.parent / "probe.py").write_text(PROBE)
+    return {"PYTHONPATH": str(info.parent), "PATH": os.defpath}
+
+
+def test_a_command_has_its_folder_and_environment_and_nothing_of_the_launcher(
+    launcher: Launcher, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    ended = launcher.run(["probe", "tell"], folder=tmp_path, environment=environment)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert json.loads(ended.stdout) == {
+        "folder": str(tmp_path),
+        "environment": environment,
+        "given": "",
+    }
+
+
+def test_a_long_environment_arrives_whole(
+    launcher: Launcher, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    long = {**environment, **{f"LONG_{number}": "x" * 100_000 for number in range(20)}}
+
+    ended = launcher.run(["probe", "tell"], folder=tmp_path, environment=long)
+
+    assert json.loads(ended.stdout)["environment"] == long
+
+
+def test_warnings_are_errors_where_the_environment_says_so(
+    launcher: Launcher, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    strict = {**environment, "PYTHONWARNINGS": "error"}
+
+    lenient = launcher.run(["probe", "warn"], folder=tmp_path, environment=environment)
+    ended = launcher.run(["probe", "warn"], folder=tmp_path, environment=strict)
+
+    assert lenient.returncode == 0
+    assert ended.returncode == 70
+    assert "ResourceWarning: do not do that" in ended.stderr
+
+
+def test_a_terminal_is_shown_each_line_at_once(
+    launcher: Launcher, environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        died = launcher.run(
+            ["probe", "die"], folder=tmp_path, environment=environment, streams={1: theirs}
+        )
+    finally:
+        os.close(theirs)
+    with os.fdopen(ours, "rb", buffering=0) as terminal:
+        shown = terminal.read(4096)
+
+    assert died.returncode == -signal.SIGKILL
+    assert shown == b"a line\r\n"
