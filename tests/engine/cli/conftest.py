@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.launcher.processes import PATIENCE_S, ROOT, Launcher
+
 MAIN = (sys.executable, "-c", "from engine.cli import main; main()")
 
 Nightsweep: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
@@ -37,8 +38,22 @@ def environment(tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.fixture
-def nightsweep(tmp_path: Path, environment: Mapping[str, str]) -> Nightsweep:
+def nightsweep(launcher: Launcher, tmp_path: Path, environment: Mapping[str, str]) -> Nightsweep:
     """Run the command line in a process of its own, in tmp_path."""
+
+    def call(
+        *args: str, streams: Mapping[int, int] | None = None, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        return launcher.run(
+            args, folder=tmp_path, environment={**environment, **more}, streams=streams
+        )
+
+    return call
+
+
+@pytest.fixture
+def installed_nightsweep(tmp_path: Path, environment: Mapping[str, str]) -> Nightsweep:
+    """The same in an interpreter of its own: for what is decided while that starts."""
 
     def call(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(  # noqa: S603
@@ -46,8 +61,8 @@ def nightsweep(tmp_path: Path, environment: Mapping[str, str]) -> Nightsweep:
             cwd=tmp_path,
             env={**environment, **more},
             capture_output=True,
-            text=True,
-            timeout=60,
+            encoding="utf-8",
+            timeout=PATIENCE_S,
             check=False,
         )
 

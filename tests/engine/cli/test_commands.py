@@ -293,3 +293,27 @@ def test_there_is_no_backup_of_a_store_that_is_not_there(nightsweep: Nightsweep)
 
     assert ended.returncode == 2
     assert "there is no store at none.db" in ended.stderr
+
+
+def test_every_command_works_in_an_interpreter_that_has_imported_nothing(
+    nightsweep: Nightsweep, installed_nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    # `run` and `results` are started so elsewhere: see test_signals and test_streams.
+    path = sweep("a", "exhausted")
+    nightsweep("run", path)
+    calls = {
+        ("plan", path): 0,
+        ("check", path): 0,
+        ("status",): 0,
+        ("runs",): 0,
+        ("backup",): 0,
+        ("pause",): 0,
+        ("resume",): 3,
+        ("cancel",): 0,
+        ("retry", "--cancelled"): 0,
+    }
+
+    ended = {call: installed_nightsweep(*call) for call in calls}
+
+    assert {call: one.returncode for call, one in ended.items()} == calls
+    assert not any("Traceback" in one.stderr for one in ended.values())
