@@ -1,6 +1,7 @@
 """Real runs of the command on a real store against the contract server, to be killed at will."""
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess

@@ -8,10 +8,8 @@ import re
 import sqlite3
 import stat
 import subprocess
-import sys
 import unicodedata
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ from engine.report.formats import Format
 from tests.contracts.process import ContractServerProcess
 from tests.faults.bare import command
 from tests.faults.sweeps import Scene, Scenes, small
-from tests.patience import PATIENCE_S, awaiting
 
 HOSTILE = (
     "\x1b[2J\x1b[31mred\x1b]0;title\x07\x1b]52;c;ZXZpbA==\x07\x1b]8;;http://evil\x1b\\link\x1b]8;;\x1b\\"
@@ -43,39 +40,26 @@ def assert_harmless(shown: bytes) -> None:
     assert bad == set(), text
 
 
-@contextmanager
-def on_a_terminal(scene: Scene, *arguments: str) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """The command as a person runs it: all three streams on a terminal, whose other end is given."""
+def shown_by(scene: Scene, *arguments: str) -> bytes:
+    """All that a command writes to its terminal, as a person runs it: all three streams are on it."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(  # noqa: S603
-        [str(Path(sys.executable).with_name("nightsweep")), *arguments],
-        cwd=scene.folder,
-        env={**os.environ, **scene.environment, "TERM": "xterm-256color", "COLUMNS": "120"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
+    terminal = {"TERM": "xterm-256color", "COLUMNS": "120"}
+    started = scene.launcher.start(
+        arguments,
+        folder=scene.folder,
+        environment={**os.environ, **scene.environment, **terminal},
+        streams=dict.fromkeys(range(3), theirs),
     )
     os.close(theirs)
-    try:
-        yield process, ours
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-
-
-def shown_by(scene: Scene, *arguments: str) -> bytes:
-    """All that a command writes to its terminal."""
     written = b""
-    with on_a_terminal(scene, *arguments) as (process, terminal):
-        try:
-            with awaiting("all that is shown", process):
-                while part := os.read(terminal, 65536):
-                    written += part
-        except OSError:
-            pass  # Linux's word for the end of a terminal
-        process.wait(PATIENCE_S)
+    try:
+        while part := os.read(ours, 65536):
+            written += part
+    except OSError:
+        pass  # Linux's word for the end of a terminal
+    finally:
+        os.close(ours)
+        started.kill()
     return written
 
 
