@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from engine.job import UsageError
 from jobs.chat import model_file
 
 pytest.register_assert_rewrite("tests.launcher.processes")
@@ -43,8 +44,11 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session")
 def built_in_model() -> Path:
-    """The built-in model, fetched as a user would fetch it. Without it tests fail; none is skipped."""
-    return model_file.download()
+    """The built-in model. Without it tests fail; none is skipped."""
+    try:
+        return model_file.require()
+    except UsageError as error:
+        pytest.fail(f"{error}, or `python -m tests.prepare` for all that the tests need")
 
 
 @pytest.fixture(scope="session")

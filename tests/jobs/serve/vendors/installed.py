@@ -1,6 +1,8 @@
 """The vendors' packages, each in a folder of its own: their versions cannot share an environment.
 
-A folder is installed once and kept in the user's cache, so that a second run needs no network.
+Beside this file each has a list of all that is installed with it, in pinned versions; the head of a
+list says how it is renewed. The folders are kept in the user's cache. `python -m tests.prepare`
+installs them, and no test does: a test that misses one fails.
 """
 
 import json
@@ -8,64 +10,87 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import cache
+from hashlib import file_digest
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from filelock import FileLock
+
 from jobs.chat.model_file import cache_folder
 
-_DATEUTIL = ("python-dateutil==2.9.0.post0", "six==1.17.0")
-_PACKAGES = {
-    # httpx and attrs are there anyway.
-    "circuit-breaker-labs-1.0.8": ("circuit-breaker-labs==1.0.8", *_DATEUTIL, "--no-deps"),
-    "circuit-breaker-labs-1.0.10": ("circuit-breaker-labs==1.0.10", *_DATEUTIL, "--no-deps"),
-    "circuit-breaker-labs-1.0.11": ("circuit-breaker-labs==1.0.11", *_DATEUTIL, "--no-deps"),
-    "enkryptai-sdk-1.0.47": ("enkryptai-sdk==1.0.47",),
-}
+PACKAGES = tuple(sorted(Path(__file__).parent.glob("*.txt")))
+"""The list of each package."""
+
 _PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 _INSTALLING_S = 600
 _CALLING_S = 300
 
 
-@cache
-def installed(package: str) -> Path:
-    """The folder with one of the packages; without it tests fail, and none is skipped."""
-    folder = cache_folder().parent / "vendors" / f"{package}-{_PYTHON}"
-    if folder.exists():
-        return folder
+class InstallationError(Exception):
+    """pip could not install a package; holds its words."""
+
+
+def folder_of(pinned: Path) -> Path:
+    """Where what a list names is kept, whether or not it is there yet: elsewhere for each list and Python."""
+    with pinned.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    return cache_folder().parent / "vendors" / f"{pinned.stem}-{_PYTHON}-{digest[:12]}"
+
+
+def install(pinned: Path) -> Path:
+    """Install what a list names, unless it is there; its folder, which is there whole or not at all."""
+    folder = folder_of(pinned)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Made whole beside it and then renamed: an interrupted installation never counts.
-    scratch = Path(mkdtemp(dir=folder.parent, prefix=".installing-"))
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not folder.exists():
+            scratch = Path(mkdtemp(dir=folder.parent, prefix=".installing-"))
+            try:
+                _run_pip(pinned, scratch / "packages")
+                (scratch / "packages").rename(folder)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _run_pip(pinned: Path, target: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"),
+        *("--retries", "5", "--no-deps", "--only-binary", ":all:"),
+        *("--target", str(target), "--requirement", str(pinned)),
+    ]
     try:
         done = subprocess.run(  # noqa: S603
-            [
-                *(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"),
-                f"--target={scratch / 'packages'}",
-                *_PACKAGES[package],
-            ],
-            capture_output=True,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=_INSTALLING_S,
+            check=False,
         )
-        assert done.returncode == 0, f"{package} cannot be installed: {done.stderr}"
-        try:
-            (scratch / "packages").rename(folder)
-        except OSError:
-            # Another test session was quicker.
-            assert folder.exists()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    except subprocess.TimeoutExpired as error:
+        raise InstallationError(
+            f"pip has not installed {pinned.name} in {error.timeout} s"
+        ) from error
+    if done.returncode:
+        raise InstallationError(f"pip cannot install {pinned.name}: {done.stdout}")
+
+
+def installed(pinned: Path) -> Path:
+    """The folder with what a list names; without it tests fail, and none is skipped."""
+    folder = folder_of(pinned)
+    assert folder.exists(), f"{folder} is missing: run `python -m tests.prepare`"
     return folder
 
 
 def run(package: str, script: str, *arguments: str, given: Any) -> Any:
     """What a script of this folder prints as JSON, with one of the packages on its path."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    packages = installed(Path(__file__).with_name(f"{package}.txt"))
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-P", str(Path(__file__).with_name(script)), *arguments],
         input=json.dumps(given),
-        env={**environment, "PYTHONPATH": str(installed(package))},
+        env={**environment, "PYTHONPATH": str(packages)},
         capture_output=True,
         text=True,
         timeout=_CALLING_S,
