@@ -179,9 +179,10 @@ class LocalModel:
 def threads(environment: Mapping[str, str] = os.environ) -> int:
     """With how many threads a model computes: NIGHTSWEEP_MODEL_THREADS, else half of the CPUs.
 
-    The threads meet many times a token, and each time all wait for the one that a busy machine held up:
-    on two CPUs, one thread is as fast as two, and much faster beside other work
-    (`python -m tests.benchmarks.model_threads`). Answers do not depend on it. Raises UsageError.
+    The threads meet many times a token, and each time all wait for the one that a busy machine held up.
+    Two threads on two CPUs give 1.6 times the answers of one where nothing else runs, and a tenth of
+    them beside four busy processes (`python -m tests.benchmarks.model_threads`). Answers do not depend
+    on the number. Raises UsageError.
     """
     text = environment.get(_THREADS_VARIABLE)
     if text is None:
