@@ -6,6 +6,7 @@ the first question and ends with the target.
 
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -36,6 +37,7 @@ _HELLO_BYTES = 65_536
 _ANSWER_S = 600.0
 _THREADS_VARIABLE = "NIGHTSWEEP_MODEL_THREADS"
 _THREADS_MAX = 512
+_DIGITS = re.compile("[0-9]{1,3}")
 
 
 class LocalModel:
@@ -187,7 +189,7 @@ def threads(environment: Mapping[str, str] = os.environ) -> int:
     text = environment.get(_THREADS_VARIABLE)
     if text is None:
         return max(1, _usable_cpus() // 2)
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= _THREADS_MAX):
+    if not (_DIGITS.fullmatch(text) and 1 <= int(text) <= _THREADS_MAX):
         raise UsageError(f"{_THREADS_VARIABLE}: {text!r} is not a number from 1 to {_THREADS_MAX}")
     return int(text)
 

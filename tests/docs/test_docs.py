@@ -64,7 +64,7 @@ def test_every_python_example_in_the_docs_runs(
         (tmp_path / name).write_text(text)
 
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=900
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, timeout=500
     )
 
     assert done.returncode == 0, f"{where}: {done.stderr}"

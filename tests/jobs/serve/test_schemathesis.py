@@ -94,7 +94,7 @@ def examine(
         env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,0 +1,214 @@
+"""A service that is a script, for tests of what the engine makes of its answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import anyio
+
+from engine.job import (
+    Allotment,
+    Answer,
+    Clock,
+    Group,
+    GroupAxis,
+    IntegerAxis,
+    Job,
+    JobContext,
+    JobKind,
+    Measurement,
+    NumberAxis,
+    PromptAxis,
+    Service,
+    ServiceSettings,
+    TextAxis,
+)
+
+Script: TypeAlias = Callable[[Job], Answer | Exception]
+"""What becomes of an attempt: the answer that it returns or the error that it raises."""
+
+
+def scored(*scores: float, threshold: float = 0.5, raw: bytes = b"{}") -> Answer:
+    """An answer with these safety scores, of which those below `threshold` fail."""
+    failed = sum(score < threshold for score in scores)
+    return Answer(
+        raw=raw,
+        measurement=Measurement(
+            passed=len(scores) - failed,
+            failed=failed,
+            tests=len(scores),
+            scores=tuple(sorted(scores)),
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An attempt that was started, and when by the engine's clock."""
+
+    job: Job
+    at: float
+
+
+class Recording:
+    """What a scripted service was asked for; it can be made to hold its answers back.
+
+    An attempt takes `takes_s` of the engine's time.
+    """
+
+    def __init__(self, script: Script, takes_s: float = 0.0) -> None:
+        self.script = script
+        self.takes_s = takes_s
+        self.started: list[Start] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.tests = 0
+        self._open = anyio.Event()
+        self._open.set()
+        self._changed = anyio.Event()
+
+    def hold(self) -> None:
+        """Let no attempt come to its end from now on."""
+        if self._open.is_set():
+            self._open = anyio.Event()
+
+    def release(self) -> None:
+        """Let all attempts come to their end."""
+        self._open.set()
+
+    async def until_in_flight(self, count: int) -> None:
+        """Wait until at least `count` attempts are in flight."""
+        await self._until(lambda: self.in_flight >= count)
+
+    async def until_started(self, count: int) -> None:
+        """Wait until at least `count` attempts were started in all."""
+        await self._until(lambda: len(self.started) >= count)
+
+    async def play(self, job: Job, clock: Clock) -> Answer:
+        """Record one attempt and bring it to the end that the script has for it."""
+        self.started.append(Start(job, clock.now()))
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._tell()
+        try:
+            if self.takes_s:
+                await clock.sleep(self.takes_s)
+            await self._open.wait()
+            end = self.script(job)
+        finally:
+            self.in_flight -= 1
+            self._tell()
+        if isinstance(end, Exception):
+            raise end
+        self.tests += end.measurement.tests
+        return end
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._changed.wait()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+class ScriptedKind(JobKind):
+    """A kind with one axis of each common sort; only `models` has to be given.
+
+    Its thresholds fold exactly, and jobs of one group cost the same.
+    """
+
+    name = "scripted"
+    axes = (
+        TextAxis(name="models", field="model"),
+        PromptAxis(name="prompts", field="prompt", required=False),
+        GroupAxis(name="groups", field="group", required=False, default=("any",)),
+        NumberAxis(
+            name="thresholds",
+            field="threshold",
+            required=False,
+            default=(0.5,),
+            minimum=0,
+            maximum=1,
+        ),
+        IntegerAxis(
+            name="variations",
+            field="variations",
+            required=False,
+            default=(1,),
+            minimum=1,
+            maximum=9,
+        ),
+    )
+    folded_field = "threshold"
+
+    def __init__(self, service: "ScriptedService") -> None:
+        self._service = service
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        """Always: a scripted answer lists all its scores."""
+        return True
+
+    def cost_class(self, labels: Mapping[str, Any]) -> str:
+        """The group."""
+        return str(labels["group"])
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        """What the service's script has for this job."""
+        return await self._service.recording.play(job, context.clock)
+
+
+class ScriptedSettings(ServiceSettings):
+    """Nothing but the kind."""
+
+
+class ScriptedService(Service):
+    """A service that does what its recording's script says; made by `scripted_service`."""
+
+    settings_model = ScriptedSettings
+    recording: ClassVar[Recording]
+    allotment: ClassVar[Allotment | None]
+    offered: ClassVar[tuple[str, ...]]
+    kind: ClassVar[type[ScriptedKind]]
+
+    @property
+    def identity(self) -> str:
+        return "scripted"
+
+    def kinds(self) -> Sequence[JobKind]:
+        return (self.kind(self),)
+
+    async def groups(self) -> Sequence[Group]:
+        return tuple(Group(name=name) for name in self.offered)
+
+    async def quota(self) -> Allotment | None:
+        if self.allotment is None:
+            return None
+        used = self.allotment.used + self.recording.tests
+        return Allotment(used=used, allotted=self.allotment.allotted)
+
+
+def scripted_service(
+    script: Script,
+    *,
+    kind: type[ScriptedKind] = ScriptedKind,
+    allotment: Allotment | None = None,
+    groups: Sequence[str] = (),
+    takes_s: float = 0.0,
+) -> type[ScriptedService]:
+    """A service of its own, with its own recording, for a registry.
+
+    `allotment` is the quota that it tells of, less what its answers cost (with one, its jobs use quota);
+    `groups` is what `groups: all` stands for. Each attempt takes `takes_s` of the engine's time.
+    """
+
+    class QuotaKind(kind):  # type: ignore[misc,valid-type]
+        uses_quota = allotment is not None
+
+    class Scripted(ScriptedService):
+        recording = Recording(script, takes_s)
+        offered = tuple(groups)
+
+    Scripted.kind = QuotaKind
+    Scripted.allotment = allotment
+    return Scripted
