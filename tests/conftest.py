@@ -16,13 +16,13 @@ from tests.launcher.processes import Launcher  # noqa: E402
 
 pytest_plugins = ["tests.watchdog"]
 
-# Whatever a test talks to is on this machine, from other processes as well.
+# Tests talk only to this machine. Child processes inherit this environment, so no proxy reaches them either.
 for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
     os.environ.pop(name, None)
     os.environ.pop(name.lower(), None)
 
 # A model with more threads would take the time of the tests beside it.
-os.environ.setdefault("NIGHTSWEEP_MODEL_THREADS", "1")
+os.environ["NIGHTSWEEP_MODEL_THREADS"] = "1"
 
 # Machines are noisy: how long an example takes says nothing of the code.
 settings.register_profile(

@@ -31,7 +31,7 @@ def main() -> None:
     """Run them and print the verdicts."""
     tests = failed_tests()
     if not 0 < len(tests) <= _MOST:
-        sys.exit(f"{len(tests)} tests failed; up to {_MOST} are run once more")
+        sys.exit(f"{len(tests)} tests failed on record; from 1 to {_MOST} are run once more")
     verdicts = {test: passes_alone(test) for test in tests}
     for test, passed in verdicts.items():
         sys.stdout.write(f"{'FLAKY' if passed else 'FAILED TWICE'} {test}\n")

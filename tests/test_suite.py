@@ -1,5 +1,6 @@
 """The suite itself: a test may fail but never hang, and what fails once is told from what fails."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ def run(suite: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", *arguments],
         cwd=suite,
+        env={name: text for name, text in os.environ.items() if name != "PYTEST_ADDOPTS"},
         capture_output=True,
         text=True,
         timeout=RUN_S,
@@ -53,6 +55,10 @@ BLOCKED = """
 def test_blocked():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     threading.Event().wait()
+"""
+LEAVING = """
+def test_leaving():
+    threading.Thread(target=threading.Event().wait).start()
 """
 UNSTOPPABLE = """
 async def test_unstoppable():
@@ -94,6 +100,16 @@ def test_a_test_that_cannot_be_stopped_ends_with_its_stacks_and_the_others_are_r
     assert "pytest_runtest_protocol" in ended.stderr
 
 
+def test_a_thread_that_is_left_behind_does_not_keep_the_process(suite: Path) -> None:
+    write(suite, LEAVING)
+
+    ended = run(suite, "pytest", "-n", "0", "-o", "faulthandler_timeout=6")
+
+    assert ended.returncode == 1
+    assert "1 passed" in ended.stdout
+    assert "Timeout (0:00:06)!" in ended.stderr
+
+
 def retried(suite: Path) -> subprocess.CompletedProcess[str]:
     run(suite, "pytest", "-n", "0")
     (suite / "tests/retry.py").write_text((ROOT / "tests/retry.py").read_text())
@@ -125,7 +141,7 @@ def test_a_run_that_failed_without_a_failed_test_stays_failed(suite: Path) -> No
     ended = retried(suite)
 
     assert ended.returncode == 1
-    assert ended.stderr == "0 tests failed; up to 10 are run once more\n"
+    assert ended.stderr == "0 tests failed on record; from 1 to 10 are run once more\n"
 
 
 def test_many_failures_are_not_put_down_to_the_machine(suite: Path) -> None:
@@ -135,4 +151,4 @@ def test_many_failures_are_not_put_down_to_the_machine(suite: Path) -> None:
 
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert ended.stderr == "11 tests failed; up to 10 are run once more\n"
+    assert ended.stderr == "11 tests failed on record; from 1 to 10 are run once more\n"

@@ -1,7 +1,7 @@
-"""Ends a test that hangs while it is cleaned up, with the stacks of all threads.
+"""Ends a process of pytest that hangs after a test, with the stacks of all its threads.
 
-pytest-timeout and pytest's own faulthandler no longer watch a test that has failed. What made it fail
-can be what makes its fixtures hang, so they are watched by this.
+pytest-timeout and pytest's own faulthandler stop watching a test once it has failed. What made it fail
+may also make its fixtures hang, or leave a thread behind that keeps the process from ending.
 """
 
 import faulthandler
@@ -19,14 +19,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    os.close(config.stash[_STDERR])
+    _watch(config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
-    limit_s = float(item.config.getini("faulthandler_timeout"))
-    faulthandler.dump_traceback_later(limit_s, exit=True, file=item.config.stash[_STDERR])
+    _watch(item.config)
     try:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def _watch(config: pytest.Config) -> None:
+    limit_s = float(config.getini("faulthandler_timeout"))
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=config.stash[_STDERR])

@@ -70,7 +70,7 @@ class Spill:
         return bool(self._kept)
 
     def forget(self, settled: Iterable[Outcome]) -> None:
-        """Clear the file once nothing is left in it but answers that were settled in the store."""
+        """Drop answers whose callers are about to be told; clear the file once it holds no other."""
         self._kept -= {_name(one) for one in settled}
         if self._kept or self._descriptor is None:
             return
@@ -79,7 +79,7 @@ class Spill:
             os.pwrite(self._descriptor, bytes(self._end), 0)
             os.fsync(self._descriptor)
         except OSError as error:
-            # Answers that are in the store already change nothing when they are read again.
+            # Harmless: answers that are already in the store are ignored when the file is read.
             logger.warning("%s: cannot be cleared: %s", self._path, error.strerror)
         else:
             self._end = 0

@@ -197,7 +197,7 @@ class Writer:
                 await self._commit_all([change])
             return
         if self.trouble is None and self._spill.is_used:
-            # Before anybody is told: an answer that is acknowledged as committed is in one place.
+            # Before the callers are released: an answer reported as committed is in the store only.
             settled = [change.work for change in batch if isinstance(change.work, Outcome)]
             await to_thread.run_sync(self._spill.forget, settled, limiter=self._thread)
         for change in batch:

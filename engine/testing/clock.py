@@ -22,8 +22,12 @@ QUIET_S = 0.005
 
 _SOON_S = 0.05
 """A real timer that is due within this time counts as work under way."""
+_TIMERS_S = 1.0
+"""Real seconds for which such timers hold the clock: some go off again and again."""
 _MOMENT_S = 0.0005
+"""Real seconds between two looks at a thread that works or a timer that is due."""
 _PASSES = 3
+"""Passes of the event loop in a row with nothing to do before it counts as idle."""
 
 
 @dataclass(slots=True, order=True)
@@ -41,7 +45,7 @@ class FakeClock:
     waits for a thread (`anyio.to_thread`, `asyncio.to_thread`, aiosqlite), or for a real timer that is
     due within 50 ms, it stands still, however slow the machine is. What happens outside of the process
     cannot be seen: while the event loop watches sockets, pipes or child processes, they are given
-    `quiet_s` of real time in which nobody asks the clock for anything.
+    `quiet_s` of real time during which no task reads or sleeps on the clock.
     """
 
     def __init__(self, now: float = 1_800_000_000.0, *, quiet_s: float = QUIET_S) -> None:
@@ -149,7 +153,8 @@ class FakeClock:
                 return
 
     async def _become_idle(self) -> None:
-        asked, due = self._asked, loop_time() + _SOON_S
+        asked, began = self._asked, loop_time()
+        due = began + _SOON_S
         passes = 0
         while passes < _PASSES:
             if self._is_working() or is_timer_due(due):
@@ -160,8 +165,8 @@ class FakeClock:
                 passes += 1
                 await lowlevel.checkpoint()
             if asked != self._asked:
-                asked, due = self._asked, loop_time() + _SOON_S
-                passes = 0
+                asked, passes = self._asked, 0
+                due = min(loop_time() + _SOON_S, began + _TIMERS_S)
 
     def _is_working(self) -> bool:
         return is_ready() or count_threads_awaited() > self._threads_asleep

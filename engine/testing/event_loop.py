@@ -1,7 +1,7 @@
 """What asyncio's event loop has to do and waits for, as far as it can be seen from inside.
 
-Parts of this read private attributes of asyncio's loops. A loop without them (uvloop) is never ready,
-has no timers and always watches the outside.
+Parts of this read private attributes of asyncio's loops. On a loop without them (uvloop), `is_ready` and
+`is_timer_due` are always False, and `watches_outside` is always True.
 """
 
 import asyncio

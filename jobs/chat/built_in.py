@@ -83,7 +83,7 @@ class LocalModel:
 
     async def __aenter__(self) -> Self:
         _require_library()
-        self._threads = threads()
+        self._threads = choose_threads()
         await anyio.to_thread.run_sync(self._file)
         return self
 
@@ -178,13 +178,13 @@ class LocalModel:
                 await self._stack.aclose()
 
 
-def threads(environment: Mapping[str, str] = os.environ) -> int:
-    """With how many threads a model computes: NIGHTSWEEP_MODEL_THREADS, else half of the CPUs.
+def choose_threads(environment: Mapping[str, str] = os.environ) -> int:
+    """How many threads a model computes with: NIGHTSWEEP_MODEL_THREADS, else half of the CPUs.
 
-    The threads meet many times a token, and each time all wait for the one that a busy machine held up.
-    Two threads on two CPUs give 1.6 times the answers of one where nothing else runs, and a tenth of
-    them beside four busy processes (`python -m tests.benchmarks.model_threads`). Answers do not depend
-    on the number. Raises UsageError.
+    The threads wait for each other many times per token, so that all are as slow as one that a busy
+    machine delays. On two idle CPUs two threads give 1.6 times the answers of one; beside four busy
+    processes, a tenth as many as one (`python -m tests.benchmarks.model_threads`). Answers do not
+    depend on the number. Raises UsageError.
     """
     text = environment.get(_THREADS_VARIABLE)
     if text is None:

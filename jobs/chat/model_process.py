@@ -42,6 +42,13 @@ def _silence() -> None:
 def _serve(settings: dict[str, Any]) -> Any:
     import xllamacpp  # type: ignore[import-untyped]
 
+    return xllamacpp.Server(parameters_of(settings))
+
+
+def parameters_of(settings: dict[str, Any]) -> Any:
+    """The native library's parameters for the settings of the first line."""
+    import xllamacpp
+
     parameters = xllamacpp.CommonParams()
     parameters.model.path = settings["model"]
     parameters.api_keys = [settings["api_key"]]
@@ -58,7 +65,7 @@ def _serve(settings: dict[str, Any]) -> Any:
     # What was asked before must not move a bit of what is answered now.
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
-    return xllamacpp.Server(parameters)
+    return parameters
 
 
 def _answer(answers: Any, value: dict[str, str]) -> None:

@@ -224,6 +224,22 @@ async def test_the_clock_stands_still_until_a_timer_of_real_time_has_fired() -> 
     assert seen == [0.0, 0.0, 0.0]
 
 
+async def test_a_timer_that_goes_off_again_and_again_does_not_hold_the_clock_for_ever() -> None:
+    clock = FakeClock(NOW)
+
+    async def tick() -> None:
+        while True:
+            clock.now()
+            await anyio.sleep(0.02)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        await clock.advance(1.0)
+        tasks.cancel_scope.cancel()
+
+    assert clock.now() == NOW + 1.0
+
+
 async def test_a_thread_that_sleeps_on_the_clock_does_not_hold_it() -> None:
     clock = FakeClock(NOW)
 

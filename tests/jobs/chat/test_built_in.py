@@ -13,7 +13,8 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.job import Permanent, Transient, UsageError
-from jobs.chat.built_in import LocalModel, threads
+from jobs.chat.built_in import LocalModel, choose_threads
+from jobs.chat.model_process import parameters_of
 from jobs.chat.target import Generation, Message, Question, Role
 from tests.patience import PATIENCE_S, next_line, until, with_stacks
 
@@ -84,28 +85,33 @@ async def test_the_built_in_model_answers_the_same_every_time(built_in_model: Pa
     assert crowd == [first.text] * 3
 
 
-async def test_a_model_computes_with_as_many_threads_as_it_is_told_and_they_change_no_answer(
+async def test_the_number_of_threads_changes_no_answer(
     built_in_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replies: list[str] = []
-    running: list[int] = []
 
     for count in ("1", "2"):
         monkeypatch.setenv("NIGHTSWEEP_MODEL_THREADS", count)
         async with built_in() as model:
             replies.append((await model.reply(question())).text)
-            [process] = model_processes(os.getpid())
-            running.append(process.num_threads())
 
-    assert running[1] == running[0] + 1
     assert replies[0] == replies[1]
+
+
+def test_a_model_computes_with_its_threads_and_none_of_them_spins() -> None:
+    settings = {"model": "model.gguf", "api_key": "key", "slots": 2, "context": 64, "threads": 3}
+
+    parameters = parameters_of(settings)
+
+    for computing in (parameters.cpuparams, parameters.cpuparams_batch):
+        assert (computing.n_threads, computing.poll) == (3, 0)
 
 
 def test_a_model_takes_half_of_the_cpus_or_as_many_threads_as_it_is_told() -> None:
     usable = len(os.sched_getaffinity(0))
 
-    assert threads({}) == max(1, usable // 2)
-    assert threads({"NIGHTSWEEP_MODEL_THREADS": "12"}) == 12
+    assert choose_threads({}) == max(1, usable // 2)
+    assert choose_threads({"NIGHTSWEEP_MODEL_THREADS": "12"}) == 12
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", "1000", "9" * 5000, "²"])

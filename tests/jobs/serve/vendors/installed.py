@@ -66,6 +66,8 @@ def _run_pip(pinned: Path, target: Path) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             timeout=_INSTALLING_S,
+            # The constraints of the project's own packages are not those of the vendors'.
+            env={name: text for name, text in os.environ.items() if "CONSTRAINT" not in name},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
