@@ -10,7 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 CONSTRAINTS = ROOT / "constraints.txt"
 VENDORS = ROOT / "tests/jobs/serve/vendors"
 _COMMAND = "python -m tests.lock"

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from importlib.metadata import distribution, version
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
 
 
 def pinned() -> dict[str, str]:

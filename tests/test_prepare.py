@@ -14,7 +14,7 @@ from tests.jobs.serve.vendors.installed import (
     install,
     installed,
 )
-from tests.launcher.processes import ROOT
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S
 from tests.prepare import attempt
 

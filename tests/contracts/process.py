@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import anyio.to_thread
@@ -11,9 +10,8 @@ import httpx
 
 from tests.contracts.state import Controls
 from tests.http_client import client
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S, next_line, with_stacks
-
-ROOT = Path(__file__).parents[2]
 
 
 class ContractServerProcess(Controls):

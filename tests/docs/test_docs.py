@@ -18,7 +18,8 @@ from engine.cli.app import app
 from engine.core.states import TRANSITIONS
 from engine.settings import Settings
 from engine.sweep.schema import LimitsPart, RetryPart, SweepFile
-from tests.docs.pages import PAGES, ROOT, blocks
+from tests.docs.pages import PAGES, blocks
+from tests.paths import ROOT
 
 QUICKSTART = "docs/examples/quickstart.yaml"
 COMMANDS = (ROOT / "docs/reference/commands.md").read_text()

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import blocks
+from tests.paths import ROOT
 
 PAGE = "docs/howto/write-a-job-kind.md"
 

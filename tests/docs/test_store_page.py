@@ -14,7 +14,8 @@ from engine import Registry, Row, Sweep, open_engine
 from engine.job import Answer, Job, Permanent
 from engine.store.schema import metadata
 from engine.testing import scored, scripted_service
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import blocks
+from tests.paths import ROOT
 
 PAGE = "docs/reference/store.md"
 

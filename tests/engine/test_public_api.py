@@ -3,10 +3,10 @@
 import subprocess
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import engine
 from engine import Row, Status
+from tests.paths import ROOT
 
 
 def test_every_public_name_can_be_had_and_is_documented() -> None:
@@ -31,7 +31,7 @@ def test_importing_the_engine_imports_neither_the_store_nor_pydantic() -> None:
 
     shown = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

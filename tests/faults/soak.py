@@ -30,7 +30,8 @@ from tests.faults.barrages import (
 )
 from tests.faults.scenarios import SCENARIOS, ExpansionTrial, Trial
 from tests.faults.sweeps import Scenes
-from tests.launcher.processes import ROOT, Launcher
+from tests.launcher.processes import Launcher
+from tests.paths import ROOT
 
 KILLS = 200
 STRIKES = 60

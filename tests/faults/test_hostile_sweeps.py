@@ -15,7 +15,7 @@ from engine import Sweep
 from engine.cli import main
 from engine.core.errors import SweepError
 from engine.job import UsageError, resolve_secret
-from tests.launcher.processes import ROOT
+from tests.paths import ROOT
 
 GIB = 1024 * 1024 * 1024
 NUMBERS = ("9" * 5000, "-" + "9" * 5000, "1e400", "-1e400", "0x" + "f" * 300, "1" * 400)

@@ -9,8 +9,9 @@ import yaml
 from tests.faults.failpoints import Faults, steps_in
 from tests.faults.scenarios import KILLED
 from tests.faults.sweeps import Scenes
+from tests.paths import ROOT
 
-QUICKSTART = Path(__file__).parents[2] / "docs/examples/quickstart.yaml"
+QUICKSTART = ROOT / "docs/examples/quickstart.yaml"
 QUESTIONS = 12
 _TEXTS = (
     "My best friend is moving away and I feel sad.",

@@ -21,7 +21,7 @@ from tests.contracts.faults import BODIES, PLAYS
 from tests.contracts.process import ContractServerProcess
 from tests.faults.bare import command
 from tests.faults.sweeps import Ended, Scenes, crisis
-from tests.launcher.processes import ROOT
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S
 
 SERVICE_KEY = "Planted/Service+Key-0a1b2c3d4e5f"

@@ -13,7 +13,7 @@ import pytest
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.sweeps import Scenes, crisis
-from tests.launcher.processes import ROOT
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S, wait_ended
 
 NOBODY = 65534

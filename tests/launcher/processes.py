@@ -16,9 +16,9 @@ from time import monotonic
 from typing import Any, Self
 
 from tests.faults.failpoints import Faults
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S, PAUSE_S
 
-ROOT = Path(__file__).parents[2]
 _DYING_S = 10.0
 NOWHERE = (Path(os.devnull), Path(os.devnull))
 

@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.launcher.processes import ROOT, Launcher
+from tests.launcher.processes import Launcher
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S
 
 MAIN = (sys.executable, "-c", "from engine.cli import main; main()")

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.paths import ROOT
 from tests.patience import next_line, wait_ended, with_stacks
-
-ROOT = Path(__file__).parents[3]
 
 _PREAMBLE = """
 import sys

@@ -13,8 +13,7 @@ from sqlalchemy import create_engine
 from engine.core.errors import StoreError
 from engine.store.migrate import migrate, migrations_folder
 from engine.store.schema import HEAD, metadata
-
-ROOT = Path(__file__).parents[3]
+from tests.paths import ROOT
 
 
 def schema_of(path: Path) -> dict[str, str]:

@@ -11,8 +11,8 @@ from jobs.evaluator.commands import calibrate_app
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.items import Finding, Item, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 HALVES = ("tuning", "held-out")
 
 

@@ -18,6 +18,7 @@ from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.ratings import read_ratings
 from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.evaluator.models import claims, write_group_of_one
+from tests.paths import ROOT
 
 KIND = "I'm so sorry it hurts. I'm worried about you. Are you safe tonight? Please call 988 or a friend."
 COLD = "Buy more rice."
@@ -99,7 +100,7 @@ def test_groups_of_one_s_own_are_checked_and_every_mistake_of_every_file_is_told
 
 
 def test_the_example_of_the_guide_is_a_group(tmp_path: Path) -> None:
-    guide = Path(__file__).parents[3] / "docs" / "howto" / "write-a-group.md"
+    guide = ROOT / "docs" / "howto" / "write-a-group.md"
     example = guide.read_text(encoding="utf-8").split("```")[1]
     (tmp_path / "exam_stress.yaml").write_text(example, encoding="utf-8")
 

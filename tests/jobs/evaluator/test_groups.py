@@ -16,6 +16,7 @@ from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import MUTATORS
+from tests.paths import ROOT
 
 BUILT_IN = CaseSet()
 GROUPS = [BUILT_IN.group(name) for name in BUILT_IN.names]
@@ -155,7 +156,7 @@ def test_what_is_expected_fits_the_risk(case: Case) -> None:
 
 
 def test_the_cases_carry_their_licence() -> None:
-    licence = Path(__file__).parents[3] / "jobs" / "evaluator" / "cases" / "LICENSE.md"
+    licence = ROOT / "jobs" / "evaluator" / "cases" / "LICENSE.md"
 
     assert "CC BY 4.0" in licence.read_text(encoding="utf-8")
 

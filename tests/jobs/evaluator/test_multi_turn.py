@@ -20,8 +20,9 @@ from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.context import MemoryContext, job
 from tests.jobs.evaluator.models import claims, said, sought, write_group_of_one, writes
 from tests.jobs.evaluator.replies import GOOD, case
+from tests.paths import ROOT
 
-CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
+CONTRACT = ROOT / "tests" / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
 KIND = GOOD[0][1]
 CASES = len(CaseSet().group("suicidal_ideation").cases)
 PARAMETERS: dict[str, Any] = {

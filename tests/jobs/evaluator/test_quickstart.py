@@ -1,7 +1,5 @@
 """The quickstart's sweep file asks for what is there."""
 
-from pathlib import Path
-
 import yaml
 
 from engine.clock import SystemClock
@@ -9,8 +7,9 @@ from jobs.chat.model_file import BUILT_IN
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.settings import LocalSettings
+from tests.paths import ROOT
 
-FILE = Path(__file__).parents[3] / "docs" / "examples" / "quickstart.yaml"
+FILE = ROOT / "docs" / "examples" / "quickstart.yaml"
 
 
 def test_the_quickstart_names_the_built_in_model_and_groups_and_stays_small() -> None:

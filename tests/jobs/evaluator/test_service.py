@@ -16,9 +16,10 @@ from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.context import MemoryContext, job
 from tests.jobs.evaluator.replies import GOOD
+from tests.paths import ROOT
 
 CASES = len(CaseSet().group("suicidal_ideation").cases)
-CONTRACT = Path(__file__).parents[2] / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
+CONTRACT = ROOT / "tests" / "contracts" / "circuit_breaker_labs-1.0.8.contract.json"
 KIND = GOOD[0][1]
 ELSEWHERE = {"base_url": "http://127.0.0.1:2/v1"}
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from jobs.serve.config import ConfigError, Limits, Offer, ServeConfig, read_config
+from tests.paths import ROOT
 
 MODELS = {"acme/a": {"endpoint": {"base_url": "http://127.0.0.1:1/v1"}}}
 
@@ -28,7 +29,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
 
 
 def test_the_guide_s_example_is_valid_and_its_table_names_every_setting(tmp_path: Path) -> None:
-    guide = Path(__file__).parents[3] / "docs" / "howto" / "run-the-service.md"
+    guide = ROOT / "docs" / "howto" / "run-the-service.md"
     text = guide.read_text(encoding="utf-8")
     file = tmp_path / "serve.yaml"
     file.write_text(text.split("```yaml")[1].split("```")[0], encoding="utf-8")

@@ -16,8 +16,9 @@ from tests.http_client import post
 from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import started
 from tests.jobs.serve.running import by_rule
+from tests.paths import ROOT
 
-_GUIDE = Path(__file__).parents[3] / "docs" / "howto" / "run-the-service.md"
+_GUIDE = ROOT / "docs" / "howto" / "run-the-service.md"
 
 
 def test_who_follows_the_guide_in_an_empty_folder_has_an_answer(tmp_path: Path) -> None:
