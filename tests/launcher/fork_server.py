@@ -75,10 +75,10 @@ class _Starter:
     def __init__(self) -> None:
         self._started: set[int] = set()
         self._requests = socket.socket(fileno=0)
-        self._ended, wake = os.pipe()
-        os.set_blocking(wake, False)
+        self._ended, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def serve(self) -> Mapping[str, Any] | None:
         """Fork for each request; returns it in the child, and None in this process at the end."""
@@ -119,6 +119,8 @@ class _Starter:
             _say({"pid": pid})
         else:
             signal.set_wakeup_fd(-1)
+            os.close(self._wake)
+            os.close(self._ended)
             self._requests.detach()
         return pid
 

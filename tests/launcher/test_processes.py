@@ -21,6 +21,7 @@ app = typer.Typer()
 def tell():
     print(json.dumps({
         "folder": os.getcwd(), "environment": dict(os.environ), "given": sys.stdin.read(),
+        "descriptors": len(os.listdir("/dev/fd")),
     }))
 
 @app.command()
@@ -55,6 +56,8 @@ def test_a_command_has_its_folder_and_environment_and_nothing_of_the_launcher(
         "folder": str(tmp_path),
         "environment": environment,
         "given": "",
+        # Its three streams, and the one that it counts them with.
+        "descriptors": 4,
     }
 
 
