@@ -13,20 +13,36 @@ PATIENCE_S = 120.0
 """Guards against hanging for ever and asserts nothing else: what works never takes as long."""
 PAUSE_S = 0.02
 """Between two looks at something that no event tells of."""
-_DYING_S = 10.0
+DYING_S = 10.0
+"""How long a process that was aborted may take to tell its stacks."""
 
 
-def until(happened: Callable[[], bool], what: str) -> None:
-    """Return once it has happened; fails with `what` if it never does."""
+def _pause() -> None:
+    sleep(PAUSE_S)
+
+
+def until(
+    happened: Callable[[], bool],
+    what: str,
+    *,
+    pause: Callable[[], None] = _pause,
+    last_words: Callable[[], str] = str,
+) -> None:
+    """Return once it has happened; fails with `what` and the `last_words` if it never does."""
     end = monotonic() + PATIENCE_S
     while not happened():
-        assert monotonic() < end, f"waited {PATIENCE_S:g} s in vain for {what}"
-        sleep(PAUSE_S)
+        assert monotonic() < end, in_vain(what, last_words())
+        pause()
 
 
-def with_stacks() -> Mapping[str, str]:
-    """The environment for a Python process that is to tell all its stacks when it is aborted."""
-    return {**os.environ, "PYTHONFAULTHANDLER": "1"}
+def in_vain(what: str, last_words: str = "") -> str:
+    """What to say when there is no more patience for `what`."""
+    return f"waited {PATIENCE_S:g} s in vain for {what}" + (f"; {last_words}" if last_words else "")
+
+
+def with_stacks(environment: Mapping[str, str] = os.environ) -> Mapping[str, str]:
+    """An environment for a Python process that is to tell all its stacks when it is aborted."""
+    return {**environment, "PYTHONFAULTHANDLER": "1"}
 
 
 @contextmanager
@@ -44,7 +60,7 @@ def awaiting(what: str, process: "subprocess.Popen[Any]") -> Iterator[None]:
         yield
     finally:
         timer.cancel()
-        assert not is_silent.is_set(), _in_vain(what, process)
+        assert not is_silent.is_set(), in_vain(f"{what} of {process.args!r}", _stacks(process))
 
 
 def next_line(process: "subprocess.Popen[str]") -> str:
@@ -60,14 +76,14 @@ def wait_ended(process: "subprocess.Popen[str]") -> tuple[str, str]:
         return process.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGABRT)
-        raise AssertionError(_in_vain("the end", process)) from None
+        raise AssertionError(in_vain(f"the end of {process.args!r}", _stacks(process))) from None
 
 
-def _in_vain(what: str, process: "subprocess.Popen[Any]") -> str:
-    """What to say of a process that was aborted: its stacks, if its stderr is a pipe."""
+def _stacks(process: "subprocess.Popen[Any]") -> str:
+    """What a process that was aborted says of itself: its stacks, if its stderr is a pipe."""
     try:
-        _, stacks = process.communicate(timeout=_DYING_S)
+        _, stacks = process.communicate(timeout=DYING_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        stacks = "it outlives SIGABRT"
-    return f"waited {PATIENCE_S:g} s in vain for {what} of {process.args!r}\n{stacks or ''}"
+        return "it outlives SIGABRT"
+    return f"it said: {stacks}" if stacks else ""

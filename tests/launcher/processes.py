@@ -17,9 +17,8 @@ from typing import Any, Self
 
 from tests.faults.failpoints import Faults
 from tests.paths import ROOT
-from tests.patience import PATIENCE_S, PAUSE_S
+from tests.patience import DYING_S, PATIENCE_S, PAUSE_S, in_vain, until
 
-_DYING_S = 10.0
 NOWHERE = (Path(os.devnull), Path(os.devnull))
 
 
@@ -41,14 +40,24 @@ class Launcher:
                 stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
             )
-        assert self._answer(PATIENCE_S) == {"ready": True}
+        try:
+            assert self._answer(PATIENCE_S) == {"ready": True}
+        except BaseException:
+            self._process.kill()
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         assert self._process is not None
         assert self._requests is not None
         self._requests.close()
-        self._process.communicate(timeout=PATIENCE_S)
+        try:
+            self._process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            raise
 
     def start(
         self,
@@ -108,11 +117,11 @@ class Launcher:
         sent = socket.send_fds(self._requests, [line], [streams[number] for number in range(3)])
         self._requests.sendall(line[sent:])
 
-    def code(self, pid: int, timeout_s: float) -> int | None:
+    def wait_code(self, pid: int, timeout_s: float) -> int | None:
         """The exit code of a process, None if it has not ended within the time."""
-        until = monotonic() + timeout_s
+        end = monotonic() + timeout_s
         while pid not in self._codes:
-            answer = self._answer(until - monotonic())
+            answer = self._answer(end - monotonic())
             if answer is None:
                 return None
             self._codes[answer["ended"]] = answer["code"]
@@ -123,11 +132,11 @@ class Launcher:
         assert self._process is not None
         assert self._process.stdout is not None
         descriptor = self._process.stdout.fileno()
-        until = monotonic() + timeout_s
+        end = monotonic() + timeout_s
         with selectors.DefaultSelector() as ready:
             ready.register(descriptor, selectors.EVENT_READ)
             while b"\n" not in self._unread:
-                if not ready.select(max(0.0, until - monotonic())):
+                if not ready.select(max(0.0, end - monotonic())):
                     return None
                 received = os.read(descriptor, 65536)
                 assert received, "the launcher has died"
@@ -154,25 +163,26 @@ class Command:
 
     def poll(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        return self._launcher.code(self.pid, 0.0)
+        return self._launcher.wait_code(self.pid, 0.0)
 
-    def wait(self, timeout_s: float = PATIENCE_S) -> int:
+    def wait(self) -> int:
         """Its exit code, once it has ended."""
-        code = self._launcher.code(self.pid, timeout_s)
-        assert code is not None, self._in_vain("its end", timeout_s)
+        code = self._launcher.wait_code(self.pid, PATIENCE_S)
+        assert code is not None, in_vain("its end", self._abort())
         return code
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
         """Return once it has happened; fails with `what` if the command ends before, or it never does."""
-        end = monotonic() + PATIENCE_S
-        while True:
+
+        def has_happened() -> bool:
             # Asked for first: what happens just before its end has happened.
             has_ended = self.poll() is not None
             if happened():
-                return
+                return True
             assert not has_ended, f"it has ended before {what}: {self.stderr}"
-            assert monotonic() < end, self._in_vain(what, PATIENCE_S)
-            self.pause()
+            return False
+
+        until(has_happened, what, pause=self.pause, last_words=self._abort)
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -186,18 +196,18 @@ class Command:
 
     def pause(self) -> None:
         """Let a moment pass, or less if it ends: for what no event tells of."""
-        self._launcher.code(self.pid, PAUSE_S)
+        self._launcher.wait_code(self.pid, PAUSE_S)
 
     def wait_stopped(self) -> None:
         """Return once SIGSTOP has taken hold of it."""
         self.until(lambda: self._state() == "T", "SIGSTOP")
 
-    def _in_vain(self, what: str, timeout_s: float) -> str:
-        """What to say of a command that is no longer waited for: it is aborted, and tells its stacks."""
+    def _abort(self) -> str:
+        """End a command that is no longer waited for; what it said, its stacks included."""
         for number in (signal.SIGABRT, signal.SIGCONT):
             self.send_signal(number)
-        self._launcher.code(self.pid, _DYING_S)
-        return f"waited {timeout_s:g} s in vain for {what}; it said: {self.stderr}"
+        self._launcher.wait_code(self.pid, DYING_S)
+        return f"it said: {self.stderr}"
 
     def _state(self) -> str:
         try:
