@@ -15,6 +15,7 @@ import yaml
 
 from tests.docs.pages import blocks
 from tests.paths import ROOT
+from tests.patience import PATIENCE_S
 
 PAGE = "docs/howto/write-a-job-kind.md"
 
@@ -74,7 +75,7 @@ def test_a_kind_that_is_installed_runs_from_the_command_line(tmp_path: Path, por
             },
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     refused = call("run", "sweep.yaml", key="another")

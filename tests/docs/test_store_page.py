@@ -16,6 +16,7 @@ from engine.store.schema import metadata
 from engine.testing import scored, scripted_service
 from tests.docs.pages import blocks
 from tests.paths import ROOT
+from tests.patience import PATIENCE_S
 
 PAGE = "docs/reference/store.md"
 
@@ -86,7 +87,11 @@ def test_whole_answers_are_read_as_the_page_says(tmp_path: Path) -> None:
     (_, program), *_ = blocks("python", PAGE)
 
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ from engine.job import (
 from jobs.http import Explanation, HttpClient, HttpLimits, Redactor, parse_base_url, plain
 from jobs.http.refusals import explain, refused, retry_after_s
 from tests.contracts.server import ContractServer
+from tests.patience import PATIENCE_S
 
 KEY = "planted-key-0123456789"
 PATH = "singleturn_evaluate_system_prompt"
@@ -288,7 +289,7 @@ async def test_without_a_bound_every_request_has_a_connection_at_once() -> None:
         ContractServer(latency_s=3600) as server,
         HttpClient(server.url, clock=SystemClock()) as client,
     ):
-        with anyio.fail_after(60):
+        with anyio.fail_after(PATIENCE_S):
             async with anyio.create_task_group() as tasks:
                 for _ in range(count):
                     tasks.start_soon(_ignore_refusal, client)

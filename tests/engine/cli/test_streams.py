@@ -10,6 +10,7 @@ import pytest
 
 from engine.report.formats import Format
 from tests.engine.cli.conftest import MAIN, Nightsweep
+from tests.patience import PATIENCE_S
 
 Sweep = Callable[..., str]
 
@@ -70,7 +71,7 @@ def test_a_process_without_stdout_and_stderr_works_all_the_same(
         ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *MAIN, "run", sweep("a"), "--json"],
         cwd=tmp_path,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
     assert ended.returncode == 0

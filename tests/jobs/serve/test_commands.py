@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from engine.job import UsageError
 from jobs.serve.commands import app
 from tests.jobs.serve.running import write_config
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_a_wrong_configuration_ends_the_command_with_2(tmp_path: Path) -> None:
         [str(Path(sys.executable).with_name("nightsweep")), "serve", "--config", str(file)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 2
@@ -130,7 +131,7 @@ def test_what_serves_is_not_imported_by_other_commands() -> None:
     )
 
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S
     )
 
     assert done.stdout.strip() == "[]", done.stderr

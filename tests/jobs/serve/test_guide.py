@@ -17,6 +17,7 @@ from tests.jobs.chat.server import chat_server
 from tests.jobs.serve.process import started
 from tests.jobs.serve.running import by_rule
 from tests.paths import ROOT
+from tests.patience import PATIENCE_S
 
 _GUIDE = ROOT / "docs" / "howto" / "run-the-service.md"
 
@@ -63,7 +64,7 @@ def nightsweep(command: str, folder: Path) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
