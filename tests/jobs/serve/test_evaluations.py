@@ -33,6 +33,7 @@ from tests.jobs.serve.running import (
     service,
     write_config,
 )
+from tests.patience import PATIENCE_S
 
 SINGLE = "/singleturn_evaluate_system_prompt"
 MULTI = "/multiturn_evaluate_system_prompt"
@@ -238,7 +239,7 @@ def test_tests_are_counted_as_generated_and_an_evaluation_that_does_not_fit_is_n
 def test_evaluations_at_the_same_time_never_exceed_the_allotment(tmp_path: Path) -> None:
     with service(tmp_path, limits={"evaluations_per_key": 8}) as running:
         poor = running.another_key("poor", allotment=7)
-        barrier = Barrier(6)
+        barrier = Barrier(6, timeout=PATIENCE_S)
         statuses: list[int] = []
 
         def ask() -> None:
@@ -246,11 +247,11 @@ def test_evaluations_at_the_same_time_never_exceed_the_allotment(tmp_path: Path)
                 barrier.wait()
                 statuses.append(client.post(SINGLE, json=evaluation()).status_code)
 
-        threads = [Thread(target=ask) for _ in range(6)]
+        threads = [Thread(target=ask, daemon=True) for _ in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE_S)
         with running.client(**{"cbl-api-key": poor}) as client:
             quota = client.get("/monthly_quota").json()
 
