@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.cli.conftest import MAIN, Nightsweep
+from tests.patience import awaiting, wait_ended, with_stacks
 
 Sweep = Callable[..., str]
 
@@ -22,20 +23,29 @@ def running(
     process = subprocess.Popen(  # noqa: S603
         [*MAIN, "run", path, "--progress-every", "1", "--json"],
         cwd=tmp_path,
-        env={**environment, **more},
+        env=with_stacks({**environment, **more}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr is not None
     try:
-        for line in process.stderr:
-            if "1 running" in line:
-                break
+        wait_said(process, "1 running")
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def wait_said(process: "subprocess.Popen[str]", text: str) -> None:
+    """Return once a process has said so on stderr; fails if it ends before, or never does."""
+    assert process.stderr is not None
+    said = []
+    with awaiting(repr(text), process):
+        for line in process.stderr:
+            if text in line:
+                return
+            said.append(line)
+        pytest.fail(f"it has ended before it said {text!r}; it said: {''.join(said)}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -48,7 +58,7 @@ def test_the_first_signal_stops_gracefully_and_the_run_can_be_resumed(
 ) -> None:
     with running(sweep("a", "slow"), tmp_path, environment) as process:
         process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+        out, err = wait_ended(process)
 
     assert process.returncode == 130, err
     assert "stopping: waiting for requests in flight" in err
@@ -62,13 +72,10 @@ def test_the_second_signal_stops_at_once(
     nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     with running(sweep("a", "slow"), tmp_path, environment, NIGHTSWEEP_GRACE_S="300") as process:
-        assert process.stderr is not None
         process.send_signal(signal.SIGINT)
-        for line in process.stderr:
-            if "stopping" in line:
-                break
+        wait_said(process, "stopping")
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = wait_ended(process)
 
     assert process.returncode == 130
     assert "stopping at once" in err
@@ -83,18 +90,23 @@ def test_a_terminal_gets_one_live_display_and_a_pipe_gets_the_data(
     process = subprocess.Popen(  # noqa: S603
         [*MAIN, "run", sweep("a", "slow"), "--json"],
         cwd=tmp_path,
-        env={**environment, "TERM": "xterm"},
+        env=with_stacks({**environment, "TERM": "xterm"}),
         stdout=subprocess.PIPE,
         stderr=theirs,
         text=True,
     )
     os.close(theirs)
     seen = ""
-    while "requests:" not in seen:
-        seen += os.read(ours, 4096).decode(errors="replace")
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
-    os.close(ours)
+    try:
+        with awaiting("the display", process):
+            while "requests:" not in seen:
+                seen += os.read(ours, 4096).decode(errors="replace")
+        process.send_signal(signal.SIGINT)
+        out, _ = wait_ended(process)
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(ours)
 
     assert "cells" in seen
     assert json.loads(out)["run"] == "night"
