@@ -1,17 +1,20 @@
 """Commands to be killed at each of their steps, and what none of these kills may change."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import STEPS, Faults, steps_in
 from tests.faults.sweeps import Scene, Scenes, crisis, small
+from tests.launcher.processes import Command
 
 KILLED = -9
 EXHAUSTED = 3
 COMMITS = ("commit", "committed")
+AGES_S = 600.0
+"""A latency that outlasts every test: answers come when the server is told to answer."""
 EVALUATION = "/singleturn"
 """In the path of every evaluation, and of no question."""
 
@@ -178,6 +181,42 @@ def learn(scene: Scene, server: ContractServerProcess) -> None:
     assert scene.sweep().code == 0
     scene.write(_capped(server, repeats=4))
     server.forget()
+
+
+def start_held(
+    scene: Scene,
+    server: ContractServerProcess,
+    environment: Mapping[str, str] | None = None,
+    *,
+    rounds: int = 0,
+) -> Command:
+    """Start the run of a `crisis` and let it fill its 8 slots, `rounds` times again after 8 answers.
+
+    None of these 8 requests is answered before the server is told to answer.
+    """
+    server.configure(latency_s=AGES_S)
+    command = scene.start("run", "sweep.json", faults=None, **(environment or {}))
+    # One request of each of the two groups goes first: its answer tells what the others cost.
+    server.wait_received(2)
+    for number in range(rounds + 1):
+        server.answer()
+        server.wait_received(2 + 8 * (number + 1))
+    return command
+
+
+def wait_looked(scene: Scene, command: Command) -> None:
+    """Until a process has looked at what others did to its run, and has written what it had to say.
+
+    It beats its heart and then looks: when the second beat is there, it has looked after the first.
+    """
+    for _ in range(2):
+        _wait_beat(scene, command)
+
+
+def _wait_beat(scene: Scene, command: Command) -> None:
+    beat = "SELECT heartbeat_at FROM worker WHERE pid = ?"
+    before = scene.ask(beat, command.pid)
+    command.until(lambda: scene.ask(beat, command.pid) != before, "a heartbeat")
 
 
 def _died(scene: Scene, server: ContractServerProcess) -> None:

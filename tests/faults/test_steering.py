@@ -5,44 +5,40 @@ import signal
 import pytest
 
 from tests.contracts.process import ContractServerProcess
+from tests.faults.scenarios import start_held, wait_looked
 from tests.faults.sweeps import KEY, Scenes, crisis
 
-AGES_S = 600.0
-
-
-def go_on_slowly(server: ContractServerProcess) -> None:
-    """Answer what is held: a run has a dozen seconds to see what became of it, and does not get through in them."""
-    server.configure(latency_s=0.6)
-    server.answer()
+HASTY = {"NIGHTSWEEP_POLL_S": "0.2", "NIGHTSWEEP_HEARTBEAT_S": "0.3"}
+PATIENT = {"NIGHTSWEEP_GRACE_S": "600"}
+"""Waits for requests in flight for as long as a test may let them wait."""
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_requests_in_flight_end_and_gives_the_rest_back(
     number: int, server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
-    command = scene.start("run", "sweep.json", NIGHTSWEEP_GRACE_S="60")
-    server.wait_received(12)
+    command = start_held(scene, server, PATIENT)
 
     command.send_signal(number)
+    command.until(lambda: "stopping" in command.stderr, "the end of new requests")
+    server.answer()
 
     assert command.wait() == 130, command.stderr
     assert scene.in_flight() == 0
     answered = scene.count("SELECT count(*) FROM job WHERE state = 'succeeded'")
-    assert answered == server.state()["received"]
+    assert answered == server.state()["received"] == 10
     assert scene.count("SELECT count(*) FROM job WHERE state != 'succeeded' AND attempts > 0") == 0
 
 
 def test_a_refused_key_stops_the_run_and_loses_nothing(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
-    command = scene.start("run", "sweep.json")
-    server.wait_received(16)
+    command = start_held(scene, server)
 
     server.configure(keys=["another"], latency_s=0.0)
+    server.answer()
     code = command.wait()
 
     assert code == 3, command.stderr
@@ -74,16 +70,16 @@ def test_an_empty_quota_ends_the_run_with_the_day_to_resume(
 
 
 def test_a_pause_reaches_a_running_process(server: ContractServerProcess, scenes: Scenes) -> None:
-    server.configure(latency_s=0.6)
     scene = scenes.make(crisis(server.url))
-    command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
-    server.wait_received(5)
-    server.configure(latency_s=AGES_S)
+    command = start_held(scene, server, HASTY)
 
     assert scene.run("pause").code == 0
-    go_on_slowly(server)
+    wait_looked(scene, command)
+    server.answer()
 
     assert command.wait() == 3, command.stderr
+    # Nothing was sent any more from when the pause was noticed.
+    assert server.state()["received"] == 10
     server.configure(latency_s=0.0)
     assert scene.status()["state"] == "paused"
     assert scene.in_flight() == 0
@@ -94,20 +90,18 @@ def test_a_pause_reaches_a_running_process(server: ContractServerProcess, scenes
 def test_a_cancel_keeps_the_answers_and_a_retry_brings_the_rest_back(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.6)
     scene = scenes.make(crisis(server.url))
-    command = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.2")
-    server.wait_received(14)
-    server.configure(latency_s=AGES_S)
+    command = start_held(scene, server, {**HASTY, **PATIENT})
 
     assert scene.run("cancel").code == 0
-    go_on_slowly(server)
+    wait_looked(scene, command)
+    server.answer()
 
     assert command.wait() == 3, command.stderr
     server.configure(latency_s=0.0)
     cancelled = scene.status()
     assert cancelled["state"] == "cancelled"
-    assert cancelled["jobs"]["succeeded"] >= 6
+    assert cancelled["jobs"]["succeeded"] == 10
     assert cancelled["jobs"]["pending"] == 0
     assert scene.run("retry", "--cancelled").code == 0
     assert scene.run("resume").code == 0

@@ -4,23 +4,18 @@ import signal
 
 from tests.contracts.process import ContractServerProcess
 from tests.faults.failpoints import Faults
-from tests.faults.scenarios import EVALUATION, learn
+from tests.faults.scenarios import AGES_S, EVALUATION, learn, start_held, wait_looked
 from tests.faults.sweeps import Scene, Scenes, crisis
 from tests.launcher.processes import Command
 
 HASTY_LEASE = Faults(lease_s=1.0)
 """For who gives up a stopped process; the stopped one has the whole lease, and gives up nobody in haste."""
-AGES_S = 600.0
 JOBS = "SELECT state, fence, id, attempts, error FROM job ORDER BY fence, id"
 HASTY = {"NIGHTSWEEP_POLL_S": "0.2", "NIGHTSWEEP_HEARTBEAT_S": "0.3"}
 
 
 def start(scene: Scene, *arguments: str, faults: Faults | None = None) -> Command:
     return scene.start(*arguments, faults=faults, **HASTY)
-
-
-def wait_in_flight(server: ContractServerProcess, command: Command, count: int) -> None:
-    command.until(lambda: server.state()["in_flight"] >= count, f"{count} requests in flight")
 
 
 def stop(scene: Scene, command: Command) -> int:
@@ -37,12 +32,8 @@ def stop(scene: Scene, command: Command) -> int:
 def test_a_stopped_process_keeps_its_jobs_while_it_is_not_given_up(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.2)
     scene = scenes.make(crisis(server.url))
-    stopped = start(scene, "run", "sweep.json")
-    server.wait_received(20)
-    server.configure(latency_s=AGES_S)
-    wait_in_flight(server, stopped, 8)
+    stopped = start_held(scene, server, HASTY)
     held = stop(scene, stopped)
 
     server.configure(latency_s=0.0)
@@ -77,8 +68,7 @@ def test_the_failures_of_a_process_that_was_given_up_change_nothing(
 
     stopped.send_signal(signal.SIGCONT)
     # What it had to say came before its second heartbeat: it is written in order.
-    for _ in range(2):
-        wait_beat(scene, stopped)
+    wait_looked(scene, stopped)
     after = scene.ask(JOBS)
     server.clear()
 
@@ -90,12 +80,6 @@ def test_the_failures_of_a_process_that_was_given_up_change_nothing(
     ]
     assert scene.succeeded_twice() == 0
     assert scene.status()["cells_done"] == 16
-
-
-def wait_beat(scene: Scene, command: Command) -> None:
-    beat = "SELECT heartbeat_at FROM worker WHERE pid = ?"
-    before = scene.ask(beat, command.pid)
-    command.until(lambda: scene.ask(beat, command.pid) != before, "a heartbeat")
 
 
 def test_answers_that_come_late_to_jobs_that_have_one_change_nothing(

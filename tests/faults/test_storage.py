@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts.process import ContractServerProcess
+from tests.faults.scenarios import start_held
 from tests.faults.sweeps import Scenes, crisis
 from tests.paths import ROOT
 from tests.patience import PATIENCE_S, wait_ended
@@ -91,15 +92,17 @@ def test_a_folder_that_may_not_be_written_is_named_with_what_to_do(
 def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_request(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
-    running = scene.start("run", "sweep.json")
-    server.wait_received(24)
+    running = start_held(scene, server, rounds=1)
 
     # No file of the process grows any more, from where the store's log is now.
     log = Path(f"{scene.store}-wal")
     free = resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, -1))
-    running.until(lambda: "cannot commit, trying again" in running.stderr, "trouble with the disk")
+    server.answer()
+    running.until(
+        lambda: not server.state()["in_flight"] and "cannot commit, trying again" in running.stderr,
+        "trouble with the disk",
+    )
     resource.prlimit(running.pid, resource.RLIMIT_FSIZE, free)
     server.configure(latency_s=0.0)
     code = running.wait()
@@ -117,12 +120,8 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_requ
 def test_a_backup_taken_beside_a_working_process_is_sound_and_resumes_to_the_same_rows(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
-    server.configure(latency_s=0.3)
     scene = scenes.make(crisis(server.url))
-    running = scene.start("run", "sweep.json")
-    server.wait_received(24)
-    # So slowly that the backup is taken long before the end.
-    server.configure(latency_s=3.0)
+    running = start_held(scene, server, rounds=1)
     held = scenes.make(crisis(server.url))
     held.store.unlink(missing_ok=True)
 
