@@ -277,7 +277,7 @@ async def test_a_bug_in_a_kind_fails_its_own_job_alone_and_says_where(
     assert [row.error for row in rows if row.error] == [
         "a bug in the job: ZeroDivisionError: division by zero"
     ]
-    assert "testing.py" in details
+    assert "scripted.py" in details
     assert "in play" in details
     assert "a bug in the job kind scripted" in caplog.text
 

@@ -16,9 +16,8 @@ from engine.job import Permanent, Transient, UsageError
 from jobs.chat.built_in import LocalModel, choose_threads
 from jobs.chat.model_process import parameters_of
 from jobs.chat.target import Generation, Message, Question, Role
+from tests.paths import ROOT
 from tests.patience import PATIENCE_S, next_line, until, with_stacks
-
-ROOT = Path(__file__).parents[3]
 
 SCRIPT = """
 import anyio, signal, sys
