@@ -1,4 +1,4 @@
-"""The suite itself: a test may fail but never hang, and what fails once is told from what fails."""
+"""The suite itself: a hanging test ends, and a flaky test is told from one that fails."""
 
 import os
 import subprocess

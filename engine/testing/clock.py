@@ -134,7 +134,7 @@ class FakeClock:
             await sleeper.awake.wait()
         finally:
             self._asked += 1
-            # One that was cancelled must hold up nobody; one that was woken is gone already.
+            # A cancelled sleeper must not hold the clock; one that was woken is no longer in the list.
             self._sleepers = [one for one in self._sleepers if one is not sleeper]
             heapify(self._sleepers)
 
