@@ -1,5 +1,6 @@
 """The files that a sweep names: inside its own folder, whatever the pattern or a link says."""
 
+import errno
 import os
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -61,10 +62,10 @@ class SweepFolder:
 
     def _inside(self, path: Path) -> Path:
         try:
-            if path.resolve().is_relative_to(self.path.resolve()):
+            if path.resolve().is_relative_to(self.path.resolve()) and not _goes_round(path):
                 return path
         except (OSError, RuntimeError, ValueError):
-            pass  # links that go round, names that no file can have
+            pass  # names that no file can have; before Python 3.13, links that go round, too
         shown = path.relative_to(self.path).as_posix()
         raise Malformed(f"{shown}: leads out of the folder of the sweep file")
 
@@ -122,3 +123,12 @@ def _is_wild(part: str) -> bool:
 def _is_absolute(pattern: str) -> bool:
     windows = PureWindowsPath(pattern)
     return pattern.startswith(("/", "~")) or bool(windows.drive) or "\\" in pattern
+
+
+def _goes_round(path: Path) -> bool:
+    """Whether a path leads through links that lead back to themselves."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
