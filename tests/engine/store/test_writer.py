@@ -211,9 +211,14 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
     one, other = await claim(store, run)
+    left: list[list[Outcome]] = []
+
+    async def settle_and_look() -> None:
+        await store.settle(succeeded(one, run, answer=answer(0.1, raw=LARGE)))
+        left.append(spill.read(*spill_files(store.path)))
 
     async with full_disk(store, clock) as tasks:
-        tasks.start_soon(store.settle, succeeded(one, run, answer=answer(0.1, raw=LARGE)))
+        tasks.start_soon(settle_and_look)
         await until_in_trouble(store, clock)
         tasks.start_soon(store.settle, succeeded(other, run, answer=answer(0.9, raw=b"late")))
         await clock.advance(2.0)
@@ -223,7 +228,8 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 
     assert [outcome.answer and outcome.answer.raw for outcome in kept] == [LARGE, b"late"]
     assert mode == 0o600
-    assert spill.read(path) == []
+    # They are gone from it before anybody is told that they are committed.
+    assert left == [[]]
 
 
 async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_takes_in_the_answers(
@@ -333,6 +339,24 @@ async def test_answers_that_were_committed_after_all_are_not_taken_in_twice(
 
     assert (totals.passed, totals.failed, totals.tests) == (0, 1, 1)
     assert spill_files(path) == []
+
+
+async def test_the_side_file_is_kept_while_any_answer_is_in_it_alone(
+    store: Store, tmp_path: Path
+) -> None:
+    run = await submit(store, new_job("one"), new_job("other"))
+    one, other = [succeeded(job, run) for job in await claim(store, run)]
+    side_file = spill.Spill(tmp_path, "worker")
+    side_file.reserve()
+    side_file.keep([one, other])
+
+    side_file.forget([one])
+    kept = spill.read(tmp_path / "worker.spill")
+    side_file.forget([other])
+
+    assert other in kept
+    assert spill.read(tmp_path / "worker.spill") == []
+    side_file.close()
 
 
 def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
