@@ -1,5 +1,6 @@
 """constraints.txt pins all that the README's commands install."""
 
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distribution, version
 
@@ -41,5 +42,7 @@ def test_every_package_that_is_installed_is_pinned_in_the_version_that_is_tested
     installed = {name: version(name) for name, _ in seen if name != "nightsweep"}
 
     pins = pinned()
+    building = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    assert {Requirement(text).name for text in building} <= set(pins)
     assert installed == {name: pins.get(name, "not pinned") for name in installed}
     assert len(installed) > 80

@@ -117,7 +117,10 @@ class FakeClock:
     async def _jump_along(self) -> None:
         while True:
             await self._become_quiet()
-            if not isinf(until := self._next()):
+            if isinf(until := self._next()):
+                # Nothing to move on to: do not take a whole CPU to look for it.
+                await anyio.sleep(_MOMENT_S)
+            else:
                 await self._jump(until)
 
     async def _jump(self, until: float) -> None:

@@ -14,7 +14,7 @@ KILLED = -9
 EXHAUSTED = 3
 COMMITS = ("commit", "committed")
 AGES_S = 600.0
-"""A latency that outlasts every test: answers come when the server is told to answer."""
+"""A latency that outlasts every test: the server answers only on request."""
 EVALUATION = "/singleturn"
 """In the path of every evaluation, and of no question."""
 
@@ -192,7 +192,7 @@ def start_held(
 ) -> Command:
     """Start the run of a `crisis` and let it fill its 8 slots, `rounds` times again after 8 answers.
 
-    None of these 8 requests is answered before the server is told to answer.
+    The server holds the answers of these 8 until `server.answer()`.
     """
     server.configure(latency_s=AGES_S)
     command = scene.start("run", "sweep.json", faults=None, **(environment or {}))

@@ -286,7 +286,7 @@ async def test_connections_are_bounded_when_asked() -> None:
 
 
 async def test_without_a_bound_every_request_has_a_connection_at_once() -> None:
-    # More than the 100 that aiohttp allows where it is told nothing.
+    # More than 100, aiohttp's limit where none is set.
     count = 120
     async with (
         ContractServer(latency_s=3600) as server,

@@ -37,7 +37,7 @@ def running(
 
 
 def wait_said(process: "subprocess.Popen[str]", text: str) -> None:
-    """Return once a process has said so on stderr; fails if it ends before, or never does."""
+    """Return once this text is on a process's stderr; fails if the process ends first, or after a limit."""
     assert process.stderr is not None
     said = []
     with awaiting(repr(text), process):

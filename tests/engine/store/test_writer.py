@@ -228,7 +228,7 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 
     assert [outcome.answer and outcome.answer.raw for outcome in kept] == [LARGE, b"late"]
     assert mode == 0o600
-    # They are gone from it before anybody is told that they are committed.
+    # The answer has left the side file when its caller is told that it is committed.
     assert left == [[]]
 
 
