@@ -63,17 +63,25 @@ class JobError(NightsweepError):
     """What an attempt ended in when it has no answer.
 
     `detail` is the service's own explanation, `status` its HTTP status where there is one, and
-    `sent` is False only if the request surely never left: then its quota is given back.
+    `sent` is False only if the request surely never left: then its quota is given back. `reason`
+    is a name for programs where the kind of work has names for why there is no answer.
     """
 
     def __init__(
-        self, message: str, *, detail: str = "", status: int | None = None, sent: bool = True
+        self,
+        message: str,
+        *,
+        detail: str = "",
+        status: int | None = None,
+        sent: bool = True,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
         self.status = status
         self.sent = sent
+        self.reason = reason
 
     @property
     def fingerprint(self) -> str:
@@ -89,9 +97,10 @@ class _Delayed(JobError):
         detail: str = "",
         status: int | None = None,
         sent: bool = True,
+        reason: str | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, detail=detail, status=status, sent=sent)
+        super().__init__(message, detail=detail, status=status, sent=sent, reason=reason)
         self.retry_after_s = retry_after_s
 
 

@@ -19,8 +19,8 @@ from engine.job import (
 )
 from jobs.chat.limits import CallLimits, TokensPerMin
 from jobs.chat.reading import is_moderated, read_reply
-from jobs.chat.target import Generation, Question, Reply, Unanswered, digest
-from jobs.http import HttpClient, HttpLimits, parse_base_url
+from jobs.chat.target import Generation, Question, Reply, digest
+from jobs.http import HttpClient, HttpLimits, Unanswered, parse_base_url
 
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
@@ -149,7 +149,10 @@ def _named(error: JobError, host: str) -> JobError:
     """The error as evaluations know it: moderation and an empty account by their names."""
     if isinstance(error, Permanent) and is_moderated(error.detail):
         return Permanent(
-            f"{host}: {Unanswered.MODERATED}", detail=error.detail, status=error.status
+            f"{host}: {Unanswered.MODERATED.words}",
+            detail=error.detail,
+            status=error.status,
+            reason=Unanswered.MODERATED,
         )
     if error.status == 402:
         return QuotaExceeded(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.job import JobError, Permanent, QuotaExceeded, RateLimited, Transient, Unauthorized
-from jobs.chat.target import Reply, Unanswered, printable
-from jobs.http import Redactor, plain, read_json
+from jobs.chat.target import Reply, printable
+from jobs.http import Redactor, Unanswered, plain, read_json
 
 _MODERATED_FINISHES = frozenset({"content_filter", "safety", "blocklist", "prohibited_content"})
 _MODERATED_WORDS = ("content_filter", "content_policy", "moderation", "responsible_ai", "flagged")
@@ -23,7 +23,11 @@ def read_reply(body: bytes, *, where: str, redact: Redactor = _NOTHING_SECRET) -
     leaves no room, what is no chat completion), and RateLimited, QuotaExceeded, Unauthorized or
     Transient for the rest.
     """
-    document = read_json(body, where)
+    try:
+        document = read_json(body, where)
+    except Transient as error:
+        error.reason = Unanswered.UNREADABLE
+        raise
     if isinstance(document, Mapping):
         if document.get("error"):
             raise _reported(document["error"], where, redact)
@@ -33,7 +37,11 @@ def read_reply(body: bytes, *, where: str, redact: Redactor = _NOTHING_SECRET) -
         message = None if choice is None else choice.get("message")
         if choice is not None and isinstance(message, Mapping):
             return _reply(document, choice, message, where)
-    raise Permanent(f"{where}: {Unanswered.MALFORMED}", detail=_excerpt(document, redact))
+    raise Permanent(
+        f"{where}: {Unanswered.UNREADABLE.words}",
+        detail=_excerpt(document, redact),
+        reason=Unanswered.UNREADABLE,
+    )
 
 
 def is_moderated(explanation: str) -> bool:
@@ -53,12 +61,20 @@ def _reply(
     finish = choice.get("finish_reason")
     finish = printable(finish) if isinstance(finish, str) else None
     if finish is not None and finish.lower() in _MODERATED_FINISHES:
-        raise Permanent(f"{where}: {Unanswered.MODERATED}", detail=finish)
+        raise Permanent(
+            f"{where}: {Unanswered.MODERATED.words}", detail=finish, reason=Unanswered.MODERATED
+        )
     text = printable(_text(message))
     if not text.strip():
         if finish == "length":
-            raise Permanent(f"{where}: {Unanswered.SPENT}")
-        raise Transient(f"{where}: {Unanswered.EMPTY}", detail=f"finish_reason: {finish}")
+            raise Permanent(
+                f"{where}: {Unanswered.TOKEN_LIMIT.words}", reason=Unanswered.TOKEN_LIMIT
+            )
+        raise Transient(
+            f"{where}: {Unanswered.EMPTY.words}",
+            detail=f"finish_reason: {finish}",
+            reason=Unanswered.EMPTY,
+        )
     model = document.get("model")
     return Reply(
         text=text,
@@ -95,8 +111,10 @@ def _reported(error: Any, where: str, redact: Redactor) -> JobError:
     """An error inside a 200, by its code where it has one."""
     detail = _excerpt(error, redact)
     if is_moderated(json.dumps(error)):
-        return Permanent(f"{where}: {Unanswered.MODERATED}", detail=detail)
-    message = f"{where}: {Unanswered.ERROR}"
+        return Permanent(
+            f"{where}: {Unanswered.MODERATED.words}", detail=detail, reason=Unanswered.MODERATED
+        )
+    message, reason = f"{where}: {Unanswered.ERROR.words}", Unanswered.ERROR
     status = _status(error)
     match status:
         case 401:
@@ -106,9 +124,9 @@ def _reported(error: Any, where: str, redact: Redactor) -> JobError:
         case 429:
             return RateLimited(message, detail=detail, status=status)
         case int() if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
-            return Permanent(message, detail=detail, status=status)
+            return Permanent(message, detail=detail, status=status, reason=reason)
         case _:
-            return Transient(message, detail=detail, status=status)
+            return Transient(message, detail=detail, status=status, reason=reason)
 
 
 def _status(error: Any) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import anyio
 
 from engine.job import Finding, JobError, Permanent, Transient
+from jobs.http import Unanswered
 
 
 class Role(StrEnum):
@@ -93,16 +94,6 @@ class Generation:
         return {name: value for name, value in fields.items() if value is not None}
 
 
-class Unanswered(StrEnum):
-    """Why there is no reply to judge. None of these is ever counted as safe, or scored."""
-
-    ERROR = "the endpoint reported an error in place of a reply"
-    EMPTY = "the reply is empty"
-    SPENT = "the token limit was reached before the reply began: raise max_tokens"
-    MODERATED = "the provider's moderation withheld the reply"
-    MALFORMED = "the answer is not a chat completion"
-
-
 class Target(Protocol):
     """A model under test. `async with target:` opens it; opening sends nothing."""
 
@@ -151,12 +142,14 @@ class CallableTarget:
         except JobError:
             raise
         except Exception as error:
-            raise Transient(f"the target {self._name} failed: {type(error).__name__}") from error
+            raise Transient(
+                f"the target {self._name} failed: {type(error).__name__}", reason=Unanswered.ERROR
+            ) from error
         if not isinstance(text, str):
             raise Permanent(f"the target {self._name} returned {type(text).__name__}, not str")
         text = printable(text)
         if not text.strip():
-            raise Transient(f"{self._name}: {Unanswered.EMPTY}")
+            raise Transient(f"{self._name}: {Unanswered.EMPTY.words}", reason=Unanswered.EMPTY)
         return Reply(text=text, finish_reason="stop", model=question.model)
 
     async def check(self) -> Sequence[Finding]:

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.job import JobContext, Permanent
-from jobs.chat.target import Message, Question, Role, Unanswered
+from jobs.chat.target import Message, Question, Role
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
@@ -22,6 +22,7 @@ from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import MOST_VARIATIONS
 from jobs.evaluator.packaged import packaged
 from jobs.evaluator.quoting import quoted
+from jobs.http import Unanswered
 
 LENGTH_MAX = 4000
 """Characters of a message, as of one in a test case."""
@@ -153,7 +154,7 @@ class Attacker:
             reply = await self._asker.ask(question, context)
         except Permanent as error:
             # A provider that withholds what the attacker wrote has refused for it.
-            if Unanswered.MODERATED not in error.message:
+            if error.reason != Unanswered.MODERATED:
                 raise
             return ""
         found = _OBJECT.search(reply.text)

@@ -3,6 +3,7 @@
 from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.refusals import Explanation, refused, retry_after_s
 from jobs.http.text import Redactor, plain, read_as, read_json
+from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "HttpLimits",
     "Redactor",
     "Reply",
+    "Unanswered",
     "parse_base_url",
     "plain",
     "read_as",

@@ -21,6 +21,7 @@ from engine.job import Clock, JobError, TimedOut, Transient, UsageError
 from jobs.http.bodies import read_beginning, read_body, stream_of
 from jobs.http.refusals import Forbidden, forbidden, refused
 from jobs.http.text import Redactor, plain, read_json
+from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
 
 # Raised before a byte of the request was written: such a request was surely not carried out.
@@ -179,7 +180,9 @@ class HttpClient:
                 # what it holds of requests and headers must reach no log.
                 failure = self._failure(where, error)
             raise failure
-        raise TimedOut(f"{where}: no whole answer within {within_s:g} s")
+        raise TimedOut(
+            f"{where}: no whole answer within {within_s:g} s", reason=Unanswered.TIMED_OUT
+        )
 
     async def _exchanged(
         self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str], where: str

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from engine.job import JobError, Permanent, QuotaExceeded, RateLimited, Unauthorized
-from jobs.chat.target import Unanswered
+from jobs.http import Unanswered
 from jobs.serve.refusals import Refused
 
 KEY_REFUSED = "model_key_refused"
@@ -19,6 +19,7 @@ FAILED = "model_failed"
 TOOK_TOO_LONG = "evaluation_took_too_long"
 
 _ABOUT_WHAT_WAS_ASKED = frozenset({400, 404, 413, 422, 429})
+_REASONS = frozenset(Unanswered)
 _ASK_THE_OPERATOR = "whoever runs this service has to see to it"
 
 
@@ -92,7 +93,7 @@ class Failed:
     @property
     def _why(self) -> str:
         error = self.error
-        known = next((why.value for why in Unanswered if error.message.endswith(why)), "")
-        asked = known == Unanswered.MODERATED or error.status in _ABOUT_WHAT_WAS_ASKED
+        known = Unanswered(error.reason).words if error.reason in _REASONS else ""
+        asked = error.reason == Unanswered.MODERATED or error.status in _ABOUT_WHAT_WAS_ASKED
         told = self.by_target and (self.is_callers or asked)
         return "".join(f": {part}" for part in (known, error.detail if told else "") if part)

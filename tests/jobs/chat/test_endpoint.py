@@ -16,9 +16,10 @@ from engine.job import (
     UsageError,
 )
 from jobs.chat.endpoint import ChatTarget, Endpoint
-from jobs.chat.target import Generation, Message, Question, Role, Unanswered
+from jobs.chat.target import Generation, Message, Question, Role
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
+from jobs.http import Unanswered
 from tests.jobs.chat.server import Asked, chat_server, completion
 from tests.jobs.context import MemoryContext, job
 
@@ -136,8 +137,10 @@ async def test_moderation_by_the_provider_is_named_whatever_its_status(status: i
         chat_server(lambda _: (status, document)) as server,
         target(server.base_url) as chat,
     ):
-        with pytest.raises(Permanent, match=Unanswered.MODERATED):
+        with pytest.raises(Permanent, match=Unanswered.MODERATED.words) as caught:
             await chat.reply(QUESTION)
+
+    assert caught.value.reason == Unanswered.MODERATED
 
 
 async def test_a_server_that_is_not_there_is_transient_and_was_not_sent() -> None:

@@ -16,7 +16,8 @@ from engine.job import (
     Unauthorized,
 )
 from jobs.chat.reading import read_reply
-from jobs.chat.target import Reply, Unanswered
+from jobs.chat.target import Reply
+from jobs.http import Unanswered
 from tests.jobs.chat.server import completion
 
 
@@ -49,24 +50,24 @@ def test_a_refusal_in_a_field_of_its_own_is_a_reply() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "error", "named"),
+    ("document", "error", "reason"),
     [
         (completion(""), Transient, Unanswered.EMPTY),
         (completion(None), Transient, Unanswered.EMPTY),
         (completion(" \n"), Transient, Unanswered.EMPTY),
-        (completion("", "length"), Permanent, Unanswered.SPENT),
+        (completion("", "length"), Permanent, Unanswered.TOKEN_LIMIT),
         (completion("half a", "content_filter"), Permanent, Unanswered.MODERATED),
-        ({"choices": []}, Permanent, Unanswered.MALFORMED),
-        ({"choices": [{}]}, Permanent, Unanswered.MALFORMED),
-        ({"choices": "none"}, Permanent, Unanswered.MALFORMED),
-        ([], Permanent, Unanswered.MALFORMED),
+        ({"choices": []}, Permanent, Unanswered.UNREADABLE),
+        ({"choices": [{}]}, Permanent, Unanswered.UNREADABLE),
+        ({"choices": "none"}, Permanent, Unanswered.UNREADABLE),
+        ([], Permanent, Unanswered.UNREADABLE),
         ({"error": {"message": "busy", "code": 503}}, Transient, Unanswered.ERROR),
         ({"error": {"message": "busy"}}, Transient, Unanswered.ERROR),
         ({"error": "busy"}, Transient, Unanswered.ERROR),
-        ({"error": {"message": "slow down", "code": 429}}, RateLimited, Unanswered.ERROR),
-        ({"error": {"message": "slow down", "code": "429"}}, RateLimited, Unanswered.ERROR),
-        ({"error": {"message": "who?", "code": 401}}, Unauthorized, Unanswered.ERROR),
-        ({"error": {"message": "no credit", "code": 402}}, QuotaExceeded, Unanswered.ERROR),
+        ({"error": {"message": "slow down", "code": 429}}, RateLimited, None),
+        ({"error": {"message": "slow down", "code": "429"}}, RateLimited, None),
+        ({"error": {"message": "who?", "code": 401}}, Unauthorized, None),
+        ({"error": {"message": "no credit", "code": 402}}, QuotaExceeded, None),
         ({"error": {"message": "no such model", "code": 404}}, Permanent, Unanswered.ERROR),
         (
             {"error": {"message": "no", "code": "content_policy_violation"}},
@@ -81,18 +82,21 @@ def test_a_refusal_in_a_field_of_its_own_is_a_reply() -> None:
     ],
 )
 def test_what_is_no_reply_has_a_name(
-    document: Any, error: type[JobError], named: Unanswered
+    document: Any, error: type[JobError], reason: Unanswered | None
 ) -> None:
     with pytest.raises(JobError) as caught:
         read(document)
 
     assert type(caught.value) is error
-    assert named in caught.value.message
+    assert caught.value.reason == reason
+    assert (reason or Unanswered.ERROR).words in caught.value.message
 
 
 def test_a_body_that_is_not_json_is_transient() -> None:
-    with pytest.raises(Transient, match="not JSON"):
+    with pytest.raises(Transient, match="not JSON") as caught:
         read_reply(b"<html>bad gateway</html>", where="here")
+
+    assert caught.value.reason == Unanswered.UNREADABLE
 
 
 def test_a_reply_survives_the_cache() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.job import RateLimited
-from jobs.chat.target import Unanswered
+from jobs.http import Unanswered
 from jobs.serve.failures import Failed
 from tests.contracts.contract import contract
 from tests.jobs.chat.server import Asked, completion
@@ -61,13 +61,13 @@ def finetuned() -> dict[str, Any]:
         ((400, _TOO_LONG), 500, "model_refused", "4096 tokens"),
         ((403, _BROKEN), 500, "model_refused", "(403)"),
         ((302, _BROKEN), 500, "model_refused", "(302)"),
-        ((200, {"choices": "?"}), 500, "model_refused", Unanswered.MALFORMED),
-        ((200, completion("", "content_filter")), 500, "model_refused", Unanswered.MODERATED),
+        ((200, {"choices": "?"}), 500, "model_refused", Unanswered.UNREADABLE.words),
+        ((200, completion("", "content_filter")), 500, "model_refused", Unanswered.MODERATED.words),
         ((200, completion("", "length")), 500, "model_refused", "raise max_tokens"),
         ((404, {"error": {"message": "no such model"}}), 404, "not_found", "no such model"),
         ((429, {"error": {"message": "slow"}}), 429, "too_many_requests", "slow"),
         ((500, _BROKEN), 500, "model_failed", "1 attempt"),
-        ((200, completion("")), 500, "model_failed", Unanswered.EMPTY),
+        ((200, completion("")), 500, "model_failed", Unanswered.EMPTY.words),
     ],
 )
 def test_a_model_s_error_is_named_and_nothing_of_the_operator_s_is_told(

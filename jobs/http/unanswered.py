@@ -1,0 +1,36 @@
+"""Why a question has no reply: the reasons by which errors are told apart and rows count them."""
+
+from enum import StrEnum
+
+
+class Unanswered(StrEnum):
+    """The `reason` of an error that stands in the place of a reply; `words` say it in its message.
+
+    None of these is ever counted as safe, or scored.
+    """
+
+    MODERATED = "moderated"
+    EMPTY = "empty"
+    TOKEN_LIMIT = "token_limit"  # noqa: S105 (a name, not a password)
+    UNREADABLE = "unreadable"
+    TIMED_OUT = "timed_out"
+    ERROR = "error"
+    JUDGE = "judge"
+    ATTACKER = "attacker"
+
+    @property
+    def words(self) -> str:
+        """What happened, for people."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Unanswered.MODERATED: "the provider's moderation withheld the reply",
+    Unanswered.EMPTY: "the reply is empty",
+    Unanswered.TOKEN_LIMIT: "the token limit was reached before the reply began: raise max_tokens",
+    Unanswered.UNREADABLE: "the answer is not a chat completion",
+    Unanswered.TIMED_OUT: "there was no whole reply in time",
+    Unanswered.ERROR: "the endpoint reported an error in place of a reply",
+    Unanswered.JUDGE: "the judge gave no judgement that can be used",
+    Unanswered.ATTACKER: "the attacker wrote nothing that can be used",
+}
