@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.core.errors import UsageError
+from engine.core.stores import check_store_name
 
 if TYPE_CHECKING:
     from engine.session import Engine
@@ -29,6 +30,7 @@ def check_exists(store: str) -> None:
 
 def is_there(store: str) -> bool:
     """Whether there is anything at a store's path; raises UsageError where that cannot be seen."""
+    check_store_name(store)
     try:
         return Path(store).exists()
     except OSError as error:

@@ -8,6 +8,7 @@ from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
 from engine.core.status import Backup, Plan, RunInfo, StopReason
+from engine.core.stores import check_store_name
 from engine.registry import Registry
 from engine.session.checking import settle_groups
 from engine.session.run import Run, costs_of
@@ -26,8 +27,9 @@ async def open_engine(
 ) -> AsyncIterator["Engine"]:
     """Open the store at a path, creating it if there is none; everything else is done through it.
 
-    Raises StoreError when the store cannot be used.
+    Raises StoreError when the store cannot be used, and UsageError for what is no path of a file.
     """
+    check_store_name(str(store))
     clock = clock or SystemClock()
     async with open_store(Path(store), clock) as opened:
         yield Engine(
@@ -119,6 +121,7 @@ class Engine:
         The copy is whole and can be resumed from. Raises StoreError when the file is there already
         or cannot be written.
         """
+        check_store_name(str(target or ""))
         chosen = None if target is None else Path(target)
         return await back_up(self.store.path, chosen, self.clock.now())
 

@@ -1,20 +1,14 @@
 """Whether a path can hold a store, said before SQLite is asked."""
 
 import os
-import re
 import sqlite3
 import stat
 from contextlib import suppress
 from pathlib import Path
 
 from engine.core.errors import StoreError
+from engine.store.file_systems import Trust, file_system, trust, try_out
 
-_NETWORK_FILE_SYSTEMS = frozenset(
-    {"afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.rclone"}
-    | {"fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3"}
-    | {"smbfs"}
-)
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
@@ -24,7 +18,8 @@ def prepare(path: Path) -> None:
     A file that is there already, and its log, are made as private: they hold what models say.
 
     Raises StoreError saying what stands in the way: a missing or unwritable folder, a read-only
-    file, a file that is no database, a network file system.
+    file, a file that is no database, a file system whose locks or shared memory do not work. Blocking:
+    a file system that is not known is tried out with a second process.
     """
     folder = path.parent
     try:
@@ -37,16 +32,11 @@ def prepare(path: Path) -> None:
         raise StoreError(f"{path}: the folder {folder} does not exist; create it first")
     if path.exists() and not path.is_file():
         raise StoreError(f"{path}: is no regular file; name another file for the store")
-    kind = file_system(path.resolve().parent)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        raise StoreError(
-            f"{path}: is on a network file system ({kind}), where SQLite's locks cannot be trusted;"
-            " put the store on a local disk with --store"
-        )
     if not os.access(folder, os.W_OK):
         raise StoreError(
             f"{path}: the folder {folder} is not writable; choose another with --store"
         )
+    _check_file_system(path)
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with path.open("rb") as file:
@@ -62,6 +52,22 @@ def prepare(path: Path) -> None:
     _make_private(path)
 
 
+def _check_file_system(path: Path) -> None:
+    folder = path.resolve().parent
+    kind = file_system(folder)
+    match trust(kind):
+        case Trust.SHARED:
+            fault = "other machines can write there, too, and SQLite's locks do not hold them back"
+        case Trust.UNKNOWN if found := try_out(folder):
+            fault = found
+        case _:
+            return
+    raise StoreError(
+        f"{path}: a store does not work on this file system ({kind or 'of unknown type'}): {fault};"
+        " put the store on a local disk with --store"
+    )
+
+
 def _make_private(path: Path) -> None:
     """Take away what others may do with a store that is this user's."""
     for suffix in ("", "-wal", "-shm"):
@@ -70,27 +76,6 @@ def _make_private(path: Path) -> None:
             found = file.stat()
             if found.st_mode & 0o077 and found.st_uid == os.getuid():
                 file.chmod(stat.S_IMODE(found.st_mode) & 0o700)
-
-
-def file_system(folder: Path, mountinfo: str | None = None) -> str:
-    """The type of the file system that holds `folder`, or "" where the machine does not say.
-
-    `mountinfo` is the text of Linux's /proc/self/mountinfo, read when it is not given.
-    """
-    if mountinfo is None:
-        try:
-            mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return ""
-    best, kind = -1, ""
-    where = folder.resolve()
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        mount = Path(_OCTAL_ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4]))
-        # Of two at the same place the later one covers the earlier.
-        if len(mount.parts) >= best and where.is_relative_to(mount):
-            best, kind = len(mount.parts), right.split(" ")[0]
-    return kind
 
 
 def explain(error: BaseException, path: Path) -> StoreError:

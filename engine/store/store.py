@@ -45,7 +45,7 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
 
     Raises StoreError, with what to do, when it cannot be opened.
     """
-    prepare(path)
+    await anyio.to_thread.run_sync(prepare, path)
     folder = workers_folder(path)
     identity = WorkerLock(folder)
     try:

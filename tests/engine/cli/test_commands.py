@@ -259,6 +259,23 @@ def test_a_store_that_cannot_be_looked_up_is_a_named_error(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("store", [":memory:", "postgresql://me:secret@host/night", "s3://a/b.db"])
+@pytest.mark.parametrize("command", ["status", "plan", "run", "backup"])
+def test_a_store_that_is_no_file_is_refused_by_name_and_nothing_is_made(
+    sweep: Sweep, nightsweep: Nightsweep, tmp_path: Path, command: str, store: str
+) -> None:
+    arguments = [sweep("a")] if command in ("plan", "run") else []
+    before = sorted(tmp_path.rglob("*"))
+
+    ended = nightsweep(command, *arguments, "--store", store)
+
+    assert ended.returncode == 2
+    assert f"nightsweep: {store.partition('//')[0]}" in ended.stderr
+    assert "such as nightsweep.db" in ended.stderr
+    assert "secret" not in ended.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_run_that_does_not_exist_is_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], nightsweep: Nightsweep, sweep: Sweep
 ) -> None:

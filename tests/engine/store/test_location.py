@@ -4,13 +4,14 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_store
-from engine.store.location import file_system
+from engine.store.file_systems import Trust, fault_in, file_system, trust, try_out
 from engine.store.schema import HEAD
 from tests.engine.store.scenes import new_job, rows, submit
 
@@ -54,7 +55,30 @@ def test_a_machine_that_tells_of_no_mounts_has_no_file_system_type() -> None:
     assert file_system(Path("/home/me"), "") == ""
 
 
-async def test_a_network_file_system_is_refused_before_anything_is_written(
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        *(
+            (kind, Trust.LOCAL)
+            for kind in ("apfs", "btrfs", "ext4", "overlay", "tmpfs", "xfs", "zfs")
+        ),
+        *(
+            (kind, Trust.SHARED)
+            for kind in ("ceph", "cifs", "fuse.sshfs", "lustre", "nfs4", "smb3")
+        ),
+        *(
+            (kind, Trust.UNKNOWN)
+            for kind in ("", "9p", "fuse.mergerfs", "fuseblk", "virtiofs", "new")
+        ),
+    ],
+)
+def test_a_file_system_is_local_or_shared_by_machines_or_has_to_be_tried(
+    kind: str, expected: Trust
+) -> None:
+    assert trust(kind) is expected
+
+
+async def test_a_file_system_of_several_machines_is_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -63,8 +87,103 @@ async def test_a_network_file_system_is_refused_before_anything_is_written(
 
     message = await refusal(tmp_path / "store.db")
 
-    assert "network file system (nfs4)" in message
+    assert "does not work on this file system (nfs4): other machines can write there" in message
     assert modes_in(tmp_path) == {}
+
+
+async def test_an_unknown_file_system_that_works_holds_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.location.file_system", lambda folder: "fuse.new")
+
+    async with open_store(tmp_path / "store.db", SystemClock()) as store:
+        await submit(store, new_job("one"))
+
+    assert rows(tmp_path / "store.db", "SELECT count(*) FROM job") == [(1,)]
+    assert set(modes_in(tmp_path)) == {"store.db", "store.db.workers"}
+
+
+WITHOUT_FILES = """
+import resource, sys
+from pathlib import Path
+import anyio
+import engine.store.location as location
+from engine.clock import SystemClock
+from engine.core.errors import StoreError
+from engine.store import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1]), SystemClock()):
+        pass
+
+location.file_system = lambda folder: "fuse.new"
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    anyio.run(main)
+except StoreError as error:
+    print(error)
+"""
+
+
+def test_an_unknown_file_system_on_which_sqlite_fails_is_refused_with_what_failed(
+    tmp_path: Path,
+) -> None:
+    said = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", WITHOUT_FILES, str(tmp_path / "store.db")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert said.stdout == (
+        f"{tmp_path / 'store.db'}: a store does not work on this file system (fuse.new): SQLite cannot"
+        " work there: disk I/O error; put the store on a local disk with --store\n"
+    )
+    assert modes_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize("folder", [None, "/dev/shm"])  # noqa: S108
+def test_a_trial_on_a_local_file_system_finds_nothing_and_leaves_nothing(
+    tmp_path: Path, folder: str | None
+) -> None:
+    where = tmp_path if folder is None else Path(folder)
+    if not where.is_dir():
+        pytest.skip(f"{where} is not on this machine")
+    before = {path.name for path in where.glob(".nightsweep-*")}
+
+    assert try_out(where) is None
+    assert {path.name for path in where.glob(".nightsweep-*")} <= before
+
+
+def test_a_trial_in_a_folder_that_takes_no_files_says_so() -> None:
+    assert "a folder cannot be made there" in str(try_out(Path("/proc")))
+
+
+HELD = {"flock_held": True, "write_held": True, "rows": 1}
+RELEASED = {"flock_held": False, "write_held": False, "rows": 2}
+
+
+@pytest.mark.parametrize(
+    ("while_held", "after_release", "rows_seen", "fault"),
+    [
+        (HELD, RELEASED, 3, None),
+        (HELD | {"flock_held": False}, RELEASED, 3, "locks on files (flock)"),
+        (HELD | {"write_held": False}, RELEASED, 3, "SQLite's locks (fcntl)"),
+        (HELD, RELEASED | {"flock_held": True}, 3, "locks on files (flock)"),
+        (HELD, RELEASED | {"write_held": True}, 3, "SQLite's locks (fcntl)"),
+        (HELD | {"rows": 2}, RELEASED, 3, "what another has committed (shared memory)"),
+        (HELD, RELEASED | {"rows": 1}, 3, "what another has committed (shared memory)"),
+        (HELD, RELEASED, 2, "what another has committed (shared memory)"),
+        ({"failed": "locking protocol"}, RELEASED, 3, "locking protocol"),
+        (HELD, {"failed": "disk I/O error"}, 3, "disk I/O error"),
+    ],
+)
+def test_a_trial_tells_what_two_processes_cannot_share(
+    while_held: dict[str, Any], after_release: dict[str, Any], rows_seen: int, fault: str | None
+) -> None:
+    found = fault_in(while_held, after_release, rows_seen)
+
+    assert found is None if fault is None else fault in str(found)
 
 
 async def test_a_folder_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Which file systems a store may live on: known by name, or tried for real."""
+
+import fcntl
+import json
+import os
+import re
+import select
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+_LOCAL = frozenset(
+    {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "nilfs2", "overlay"}
+    | {"ramfs", "reiserfs", "rootfs", "tmpfs", "xfs", "zfs"}
+)
+_OF_SEVERAL_MACHINES = frozenset(
+    {"afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.rclone"}
+    | {"fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3"}
+    | {"smbfs"}
+)
+_ANSWER_TIMEOUT_S = 30.0
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+_OTHER_PROCESS = Path(__file__).with_name("other_process.py")
+
+
+class Trust(StrEnum):
+    """What is known of a file system by its type."""
+
+    LOCAL = "local"
+    SHARED = "shared"
+    """Other machines may write there: no try on this one shows what they see."""
+    UNKNOWN = "unknown"
+
+
+def trust(kind: str) -> Trust:
+    """Whether SQLite's locks and shared memory are known to work on a type of file system."""
+    if kind in _LOCAL:
+        return Trust.LOCAL
+    return Trust.SHARED if kind in _OF_SEVERAL_MACHINES else Trust.UNKNOWN
+
+
+def file_system(folder: Path, mountinfo: str | None = None) -> str:
+    """The type of the file system that holds `folder`, or "" where the machine does not say.
+
+    `mountinfo` is the text of Linux's /proc/self/mountinfo, read when it is not given.
+    """
+    if mountinfo is None:
+        try:
+            mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+    best, kind = -1, ""
+    where = folder.resolve()
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        mount = Path(_OCTAL_ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4]))
+        # Of two at the same place the later one covers the earlier.
+        if len(mount.parts) >= best and where.is_relative_to(mount):
+            best, kind = len(mount.parts), right.split(" ")[0]
+    return kind
+
+
+def try_out(folder: Path) -> str | None:
+    """What fails when two processes share a database in `folder` and in SQLite's write-ahead log.
+
+    None if everything works. Leaves nothing behind. Blocking.
+    """
+    try:
+        trial = Path(mkdtemp(dir=folder, prefix=".nightsweep-trial-"))
+    except OSError as error:
+        return f"a folder cannot be made there: {error.strerror or error}"
+    try:
+        return _shared_by_two(trial)
+    except sqlite3.Error as error:
+        return f"SQLite cannot work there: {error}"
+    except OSError as error:
+        return f"a file cannot be locked there: {error.strerror or error}"
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
+
+
+def _shared_by_two(trial: Path) -> str | None:
+    database, lock_file = trial / "trial.db", trial / "trial.lock"
+    with (
+        closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection,
+        lock_file.open("w") as lock,
+        _other_process(database, lock_file) as other,
+    ):
+        [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            return "memory cannot be shared between processes"
+        connection.execute("CREATE TABLE seen (number)")
+        connection.execute("INSERT INTO seen VALUES (1)")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("INSERT INTO seen VALUES (2)")
+        while_held = _ask(other)
+        connection.execute("COMMIT")
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        after_release = _ask(other)
+        rows = connection.execute("SELECT count(*) FROM seen").fetchone()[0]
+    return fault_in(while_held, after_release, rows)
+
+
+def fault_in(
+    while_held: Mapping[str, Any], after_release: Mapping[str, Any], rows: int
+) -> str | None:
+    """What another process' view of the trial shows to be wrong, if anything is.
+
+    It looks twice: while a row of two is not committed and both locks are held, and after that, when
+    it adds a row of its own. `rows` is how many this process then sees.
+    """
+    for seen in (while_held, after_release):
+        if failed := seen.get("failed"):
+            return f"another process cannot work on a database there: {failed}"
+    if not while_held["flock_held"] or after_release["flock_held"]:
+        return "another process is not told of locks on files (flock)"
+    if not while_held["write_held"] or after_release["write_held"]:
+        return "another process is not told of SQLite's locks (fcntl)"
+    if (while_held["rows"], after_release["rows"], rows) != (1, 2, 3):
+        return "a process does not see what another has committed (shared memory)"
+    return None
+
+
+@contextmanager
+def _other_process(database: Path, lock_file: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A second process on the same files: it looks once for each line that it is sent."""
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-I", "-S", str(_OTHER_PROCESS), str(database), str(lock_file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _ask(other: "subprocess.Popen[bytes]") -> Mapping[str, Any]:
+    assert other.stdin is not None
+    assert other.stdout is not None
+    with suppress(BrokenPipeError):
+        other.stdin.write(b"look\n")
+    if not select.select([other.stdout], [], [], _ANSWER_TIMEOUT_S)[0]:
+        return {"failed": f"it has waited for {_ANSWER_TIMEOUT_S:.0f} s"}
+    line = os.read(other.stdout.fileno(), 4096)
+    found: Mapping[str, Any] = json.loads(line) if line else {"failed": "it ended early"}
+    return found
