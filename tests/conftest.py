@@ -1,6 +1,7 @@
 """Settings for all tests: the same examples on every run and every machine."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ pytest_plugins = ["tests.watchdog"]
 for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
     os.environ.pop(name, None)
     os.environ.pop(name.lower(), None)
+
+# Child processes would inherit that a hangup is ignored, as `nohup` has it; they do not inherit a handler.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # A model with more threads would take the time of the tests beside it.
 os.environ["NIGHTSWEEP_MODEL_THREADS"] = "1"

@@ -22,6 +22,8 @@ from engine.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from signal import Signals
+
     from anyio import CancelScope
     from anyio.abc import TaskStatus
 
@@ -153,15 +155,20 @@ async def _execute(run: "Run", display: "Display") -> bool:
 async def _obey_signals(
     run: "Run", display: "Display", execution: "CancelScope", *, task_status: "TaskStatus[None]"
 ) -> None:
-    """First signal: a graceful stop. Second: at once. Third, or no end in sight: the process ends."""
+    """First signal: a graceful stop. Second: at once. Third, or no end in sight: the process ends.
+
+    A terminal that is closed says so once or several times, and only ever asks for the graceful stop.
+    """
     import signal
 
     import anyio
 
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with anyio.open_signal_receiver(*_signals()) as signals:
         task_status.started()
         received = 0
-        async for _ in signals:
+        async for number in signals:
+            if received and number == signal.SIGHUP:
+                continue
             received += 1
             if received == 1:
                 display.say("stopping: waiting for requests in flight; once more to stop at once")
@@ -175,3 +182,11 @@ async def _obey_signals(
                 execution.cancel()
             else:
                 os._exit(exit_codes.INTERRUPTED)
+
+
+def _signals() -> "list[Signals]":
+    """The signals that stop a run; a hangup is left alone where `nohup` has it ignored."""
+    import signal
+
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]

@@ -1,4 +1,4 @@
-"""The running service: a socket, uvicorn on it, and an orderly end on SIGTERM and Ctrl-C."""
+"""The running service: a socket, uvicorn on it, and an orderly end on SIGTERM, SIGHUP and Ctrl-C."""
 
 import errno
 import socket
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGINT, SIGTERM, Signals
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, Signals, getsignal
 
 import anyio
 import uvicorn
@@ -67,11 +67,13 @@ async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[Started]:
 
 
 async def serve(config: ServeConfig, clock: Clock, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is told the base URL once there is one.
+    """Serve until a signal; `ready` is told the base URL once there is one.
 
-    The first signal ends what waits in line and gives what runs `limits.grace_s`; the second ends it.
+    The first SIGTERM, SIGINT or SIGHUP (unless `nohup` has it ignored) ends what waits in line and
+    gives what runs `limits.grace_s`; a second SIGTERM or SIGINT ends it.
     """
-    with anyio.open_signal_receiver(SIGINT, SIGTERM) as signals:
+    hangup = [] if getsignal(SIGHUP) is SIG_IGN else [SIGHUP]
+    with anyio.open_signal_receiver(SIGINT, SIGTERM, *hangup) as signals:
         async with running(config, clock) as started:
             ready(started.url)
             await anext(signals)
@@ -82,8 +84,10 @@ async def serve(config: ServeConfig, clock: Clock, ready: Callable[[str], None])
 
 
 async def _cut_short(signals: AsyncIterator[Signals], scope: anyio.CancelScope) -> None:
-    await anext(signals)
-    scope.cancel()
+    async for number in signals:
+        # A terminal that is closed may say so several times.
+        if number != SIGHUP:
+            scope.cancel()
 
 
 class _Server(uvicorn.Server):

@@ -48,7 +48,7 @@ def wait_said(process: "subprocess.Popen[str]", text: str) -> None:
         pytest.fail(f"it has ended before it said {text!r}; it said: {''.join(said)}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_stops_gracefully_and_the_run_can_be_resumed(
     number: signal.Signals,
     nightsweep: Nightsweep,
@@ -81,6 +81,48 @@ def test_the_second_signal_stops_at_once(
     assert "stopping at once" in err
     status = json.loads(nightsweep("status", "--json").stdout)
     assert status["cells_done"] == 2
+
+
+def test_a_closed_terminal_that_says_so_several_times_still_stops_gracefully(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    with running(sweep("a", "slow"), tmp_path, environment) as process:
+        process.send_signal(signal.SIGHUP)
+        wait_said(process, "stopping")
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGHUP)
+        _, err = wait_ended(process)
+
+    assert process.returncode == 130, err
+    assert "stopping at once" not in err
+    assert json.loads(nightsweep("status", "--json").stdout)["cells_done"] == 2
+
+
+def test_a_run_under_nohup_outlives_its_terminal(
+    sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    path = sweep("a", "slow")
+    command = ["nohup", *MAIN, "run", path, "--progress-every", "1", "--json"]
+    process = subprocess.Popen(  # noqa: S603
+        command,
+        cwd=tmp_path,
+        env=with_stacks(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_said(process, "1 running")
+        process.send_signal(signal.SIGHUP)
+        wait_said(process, "1 running")
+        process.send_signal(signal.SIGINT)
+        _, err = wait_ended(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert err.count("stopping:") == 1
 
 
 def test_a_terminal_gets_one_live_display_and_a_pipe_gets_the_data(

@@ -1,10 +1,11 @@
-"""SIGTERM and Ctrl-C: who waits is sent away, what runs has its grace, a second signal ends it."""
+"""SIGTERM, SIGHUP and Ctrl-C: who waits is sent away, what runs has its grace, a second signal ends it."""
 
 import signal
 import socket
 from pathlib import Path
 
 import httpx
+import pytest
 from anyio.from_thread import start_blocking_portal
 
 from jobs.serve.config import read_config
@@ -100,7 +101,10 @@ def refuses(base_url: str, key: str) -> bool:
     return answer.status_code == 503
 
 
-def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(by_rule)) as models,
@@ -116,7 +120,7 @@ def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(tmp_path: 
             ):
                 half.sendall(b"POST /ping HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
                 assert idle.get("/ping").status_code == 200
-                running.process.send_signal(signal.SIGTERM)
+                running.process.send_signal(number)
                 code, log = running.end()
                 assert silent.recv(1) == b""
                 assert half.recv(12) == b"HTTP/1.1 503"
