@@ -1,11 +1,11 @@
 """Text and numbers as values of an axis, each within what the axis allows."""
 
-import unicodedata
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
 from engine.core.axes import Axis, AxisValue, IntegerAxis, NumberAxis, TextAxis
+from engine.core.labels import control_characters, is_blank
 from engine.core.nearest import suggestion
 from engine.sweep.malformed import Malformed
 
@@ -32,14 +32,14 @@ def label(item: Any) -> str:
     """A name that rows, patterns and terminals can show; raises Malformed."""
     if not isinstance(item, str):
         raise Malformed("must be text: write it in quotes")
-    if not item.strip():
+    if is_blank(item):
         raise Malformed("must not be empty")
     if item != item.strip():
         raise Malformed("has white space around it")
     if len(item) > _LABEL_MAX:
         raise Malformed(f"is longer than {_LABEL_MAX} characters")
-    if any(unicodedata.category(character).startswith("C") for character in item):
-        raise Malformed("holds control characters")
+    if found := control_characters(item):
+        raise Malformed(f"holds control characters ({found})")
     return item
 
 

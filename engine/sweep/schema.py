@@ -1,7 +1,6 @@
 """The sweep file but for its matrix: what is written there, with its bounds."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from engine.core.labels import control_characters, is_blank
 from engine.core.policy import LaneLimits, Limits, Retry, Window
 
 _NAME_MAX = 100
@@ -18,10 +18,12 @@ _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5]
 def _check_name(name: str) -> str:
     if not 1 <= len(name) <= _NAME_MAX:
         raise ValueError(f"must have 1 to {_NAME_MAX} characters")
-    if any(unicodedata.category(character).startswith("C") for character in name):
-        raise ValueError("holds control characters")
+    if found := control_characters(name):
+        raise ValueError(f"holds control characters ({found})")
     if any(character in name for character in "/\\") or name in (".", ".."):
         raise ValueError("is used for files: no / or \\ in it")
+    if is_blank(name):
+        raise ValueError("holds nothing that can be seen")
     if name != name.strip():
         raise ValueError("has white space around it")
     return name

@@ -349,3 +349,16 @@ def test_what_decides_the_jobs_decides_the_digest(changes: dict[str, object]) ->
 def test_installed_services_are_used_without_a_registry() -> None:
     with pytest.raises(SweepError, match="there is no service 'labs'"):
         Sweep.parse(written())
+
+
+def test_names_are_written_in_any_script() -> None:
+    names = ["می\u200cخواهم", "क्\u200dष", "👩\u200d⚕️"]
+
+    sweep = parse(
+        name=names[0],
+        matrix=matrix(prompts=[{"name": name, "text": name} for name in names]),
+        exclude=[{"prompts": names[1]}],
+    )
+
+    assert sweep.name == names[0]
+    assert {job.labels["prompt"] for job in sweep.jobs()} == {names[0], names[2]}

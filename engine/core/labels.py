@@ -1,0 +1,40 @@
+"""What a name may hold: every script and emoji, and nothing that a reader cannot see or is misled by."""
+
+import re
+import unicodedata
+
+# Scripts such as Devanagari and Persian, and many emoji, are not written right without joiners.
+_JOINERS = "\u200c\u200d"
+_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e007a]{1,10}\U000e007f")
+"""The flag of a part of a country: England's, Scotland's."""
+_BLANK = re.compile(
+    "[\\s\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]*"
+)
+
+
+def control_characters(name: str) -> str:
+    """The first character that no name may hold, such as U+202E; "" if there is none.
+
+    Control characters, line separators, overrides of the direction of writing, and what is invisible.
+    """
+    if name.isascii() and name.isprintable():
+        return ""
+    return next((f"U+{ord(one):04X}" for one in _FLAG.sub("", name) if _is_control(one)), "")
+
+
+def is_blank(name: str) -> bool:
+    """Whether nothing of a name can be seen."""
+    return _BLANK.fullmatch(name.translate(dict.fromkeys(map(ord, _JOINERS)))) is not None
+
+
+def _is_control(character: str) -> bool:
+    match unicodedata.category(character):
+        case "Cc" | "Cs" | "Zl" | "Zp":
+            return True
+        case "Cf":
+            return character not in _JOINERS
+        case "Cn":
+            # A character of a later Unicode than Python knows, unless there will never be one.
+            return ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
+        case _:
+            return False
