@@ -6,7 +6,7 @@ from engine.core.labels import control_characters, is_blank
 
 IN_ANY_SCRIPT = [
     "مساعد طيب",
-    "می\u200cخواهم",
+    "می\u200cروم",
     "क्\u200dष",
     "ක්\u200dෂ",
     "👩\u200d⚕️ nurse",
