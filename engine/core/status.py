@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from engine.core.error_kinds import ErrorKind
+
 
 class RunState(StrEnum):
     """Where a run stands; `reason` beside it says why it cannot go on."""
@@ -86,8 +88,8 @@ class Status:
     """The limit that `seconds_left` was computed from; empty where nothing is left or known."""
     waiting: tuple[Waiting, ...] = ()
     quotas: tuple[QuotaStatus, ...] = ()
-    errors: tuple[tuple[str, int], ...] = ()
-    """The most frequent errors of failed jobs, with their counts."""
+    errors: tuple[ErrorKind, ...] = ()
+    """The most frequent kinds of errors that jobs failed with."""
     expanding: bool = False
     """True while cells are still being written to the store."""
     cells_cancelled: int = 0

@@ -175,11 +175,19 @@ def stop_lines(status: Status) -> list[str]:
 
 
 def error_lines(status: Status, most: int = 3) -> list[str]:
-    """The most frequent errors."""
+    """The most frequent kinds of errors, each with an example where the service said something."""
     if not status.errors:
         return []
-    lines = [f"    {count:,} x {plain(text)}" for text, count in status.errors[:most]]
-    return ["most frequent errors:", *lines]
+    lines = ["most frequent errors:"]
+    for kind in status.errors[:most]:
+        lines.append(f"    {kind.jobs:,} x {plain(kind.message)}")
+        if kind.example:
+            lines.append(
+                f"        {'such as' if kind.jobs > 1 else 'namely'}: {plain(kind.example)}"
+            )
+    if (hidden := len(status.errors) - most) > 0:
+        lines.append(f"    and {hidden:,} other kind{'s' * (hidden > 1)} of error")
+    return lines
 
 
 def summary_lines(status: Status) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.engine import Connection
 
+from engine.core.error_kinds import ErrorKind, by_kind
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
 from engine.store.connection import Databases
@@ -16,6 +17,7 @@ from engine.store.runs import RunRow, run_row
 from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run
 
 _PAGE = 1_000
+_KINDS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Totals:
     """Requests that came to their end, of those sent since the run was taken up; see `_speed`."""
     ended_over_s: float
     """How long ago the first of these was sent."""
-    errors: tuple[tuple[str, int], ...]
+    errors: tuple[ErrorKind, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,15 +125,23 @@ def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]
     return ended, max(0.0, now - first_sent_at)
 
 
-def _errors(connection: Connection, run_id: int) -> tuple[tuple[str, int], ...]:
+def _errors(connection: Connection, run_id: int) -> tuple[ErrorKind, ...]:
+    # An error is its message and the service's own words, which differ from job to job.
+    message = func.replace(
+        func.coalesce(job.c.error, ""), func.coalesce(": " + job.c.detail, ""), ""
+    ).label("message")
     rows = connection.execute(
-        select(func.coalesce(job.c.error, ""), func.count())
+        select(message, func.count(), func.min(job.c.detail))
         .where(job.c.run_id == run_id, job.c.state == State.FAILED, job.c.cell_count > 0)
-        .group_by(job.c.error)
+        .group_by(message)
         .order_by(func.count().desc())
-        .limit(5)
+        .limit(_PAGE)
     )
-    return tuple((error, count) for error, count in rows)
+    found = (
+        ErrorKind(message=message, jobs=count, example=detail or "")
+        for message, count, detail in rows
+    )
+    return by_kind(found)[:_KINDS_MAX]
 
 
 def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:

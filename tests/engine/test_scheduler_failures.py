@@ -149,7 +149,9 @@ async def test_a_job_that_fails_says_what_the_service_said(tmp_path: Path) -> No
     assert status.cells_failed == 1
     assert row.state == "failed"
     assert row.error == "HTTP 404: Test case group not found: xyz"
-    assert status.errors == (("HTTP 404: Test case group not found: xyz", 1),)
+    [kind] = status.errors
+    assert (kind.message, kind.jobs) == ("HTTP 404", 1)
+    assert kind.example == "Test case group not found: xyz"
 
 
 async def test_a_refused_key_stops_everything_and_fails_nothing(

@@ -128,10 +128,10 @@ async def test_errors_for_ever_fail_each_job_after_its_attempts(
 
         assert status.cells_done == 4
         assert status.cells_failed == 4
-        [(error, count)] = status.errors
-        assert "out of order" in error
-        assert "gave up after 2 attempts" in error
-        assert count == 2
+        [kind] = status.errors
+        assert kind.example == "out of order"
+        assert "gave up after 2 attempts" in kind.message
+        assert kind.jobs == 2
 
 
 async def test_a_server_that_is_not_there_fails_jobs_by_name_and_a_retry_answers_them(
@@ -148,5 +148,5 @@ async def test_a_server_that_is_not_there_fails_jobs_by_name_and_a_retry_answers
         answered = await execute(engine, sweep)
 
         assert lost.cells_failed == lost.cells
-        assert "no connection could be made" in lost.errors[0][0]
+        assert "no connection could be made" in lost.errors[0].message
         assert answered.cells_done == 8

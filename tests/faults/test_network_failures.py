@@ -71,8 +71,9 @@ async def failed(engine: Engine, url: str, store: Path) -> str:
     found = attempts(store, "struck")
     assert [outcome for outcome, _ in found] == ["failed"] * ATTEMPTS * 2
     assert all(error for _, error in found)
-    error, count = statuses["struck"].errors[0]
-    assert count == 2
+    kind = statuses["struck"].errors[0]
+    error = f"{kind.message}: {kind.example}"
+    assert kind.jobs == 2
     assert "bug" not in error
     assert KEY not in error
     assert len(error) < 2_000

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from engine.core.error_kinds import ErrorKind
 from engine.core.statistics import failure_rate, wilson
 from engine.core.status import QuotaStatus, Row, RunState, Source, Status, Waiting
 
@@ -89,6 +90,8 @@ def status(**changes: Any) -> Status:
             QuotaStatus(name="tests", period="2026-11", used=1234, reserved=12, allotted=5000),
         ),
         "at": 1_699_990_000.0,
-        "errors": (("Unknown model: qwen/qwen9", 7),),
+        "errors": (
+            ErrorKind(message="not found (404)", jobs=7, example="Unknown model: qwen/qwen9"),
+        ),
     }
     return Status(**(values | changes))

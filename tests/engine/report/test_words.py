@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from engine.core.error_kinds import ErrorKind
 from engine.core.model import Finding
 from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting
 from engine.report.words import (
@@ -120,7 +121,8 @@ def test_a_status_counts_what_is_failed_and_missing_out_loud() -> None:
         "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
         "about 62 min left, bound by rate",
         "most frequent errors:",
-        "    7 x Unknown model: qwen/qwen9",
+        "    7 x not found (404)",
+        "        such as: Unknown model: qwen/qwen9",
     ]
 
 
@@ -208,7 +210,11 @@ def test_findings_tell_good_from_bad() -> None:
 
 
 def test_what_came_from_outside_is_made_harmless() -> None:
-    hostile = status(run="\x1b[2Jx", message="\x1b]0;owned\x07y", errors=(("\u202ez", 1),))
+    hostile = status(
+        run="\x1b[2Jx",
+        message="\x1b]0;owned\x07y",
+        errors=(ErrorKind(message="\u202ez", jobs=1, example="\x1b[2Jw"),),
+    )
 
     text = "\n".join([*status_lines(hostile), *summary_lines(hostile), progress_line(hostile)])
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from engine.core.error_kinds import ErrorKind
 from engine.core.errors import StoreError
 from engine.core.states import State
 from engine.core.status import RunState, StopReason
@@ -53,7 +54,7 @@ async def test_totals_are_what_counting_the_rows_gives(store: Store) -> None:
     assert sum(totals.cells.values()) == 25
     assert totals.lanes["a"][State.WAITING] == 1
     assert (totals.passed, totals.failed, totals.tests) == (2, 4, 6)
-    assert sorted(totals.errors) == [("no a", 1), ("no b", 1)]
+    assert [(kind.message, kind.jobs) for kind in totals.errors] == [("no a", 1), ("no b", 1)]
     assert totals.sent_last_minute == 8
 
 
@@ -106,7 +107,22 @@ async def test_errors_of_jobs_that_the_sweep_no_longer_asks_for_are_not_counted(
     await submit(store, new_job("kept"), sweep="second")
 
     totals = await store.totals(run.id)
-    assert totals.errors == (("a timeout", 1),)
+    assert totals.errors == (ErrorKind(message="a timeout", jobs=1),)
+
+
+async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_service_said(
+    store: Store,
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(12)))
+    for number, job in enumerate(await claim(store, run)):
+        words = f"case {'abc'[number % 3]}: {number} bytes"
+        error = f"not JSON: {words} (gave up after 1 attempts)"
+        await store.settle(failed(job, run, error=error, detail=words))
+
+    [kind] = (await store.totals(run.id)).errors
+
+    assert (kind.message, kind.jobs) == ("not JSON (gave up after 1 attempts)", 12)
+    assert kind.example == "case a: 0 bytes"
 
 
 async def test_jobs_are_read_page_by_page_and_none_is_missed(store: Store) -> None:

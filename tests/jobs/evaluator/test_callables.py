@@ -110,7 +110,7 @@ async def test_what_a_callable_says_will_not_change_fails_its_job_at_once(tmp_pa
     status, rates = await run(tmp_path, registry)
 
     assert (status.cells_failed, rates) == (1, [None])
-    assert any("no system prompt" in message for message, _ in status.errors)
+    assert any("no system prompt" in kind.message for kind in status.errors)
 
 
 def test_an_endpoint_beside_a_callable_is_a_mistake() -> None:

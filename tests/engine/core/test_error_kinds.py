@@ -1,0 +1,50 @@
+import pytest
+
+from engine.core.error_kinds import ErrorKind, by_kind
+
+
+def kind(message: str, jobs: int = 1, example: str = "") -> ErrorKind:
+    return ErrorKind(message=message, jobs=jobs, example=example)
+
+
+@pytest.mark.parametrize(
+    ("one", "another", "masked"),
+    [
+        (
+            "no whole answer within 30 s",
+            "no whole answer within 900 s",
+            "no whole answer within N s",
+        ),
+        ("needs 1,240 tests", "needs 20 tests", "needs N tests"),
+        ("expected value at 12:3", "expected value at 1:40", "expected value at N"),
+        ("waited 0.5 s.", "waited 12.25 s.", "waited N s."),
+        ("gave up (after 3)", "gave up (after 6)", "gave up (after N)"),
+    ],
+)
+def test_errors_that_differ_in_a_number_are_one_kind(one: str, another: str, masked: str) -> None:
+    assert by_kind([kind(one, 2), kind(another, 3)]) == (kind(masked, 5),)
+
+
+@pytest.mark.parametrize(
+    ("one", "another"),
+    [
+        ("the service failed (500)", "the service failed (502)"),
+        ("a/model-1: not found", "a/model-2: not found"),
+        ("gpt4 is unknown", "gpt5 is unknown"),
+        ("not found", "not allowed"),
+    ],
+)
+def test_errors_that_differ_in_status_or_name_are_two_kinds(one: str, another: str) -> None:
+    assert len(by_kind([kind(one), kind(another)])) == 2
+
+
+def test_an_error_that_stands_alone_keeps_its_numbers() -> None:
+    assert by_kind([kind("no answer within 30 s", 7)]) == (kind("no answer within 30 s", 7),)
+
+
+def test_the_most_frequent_kind_comes_first_with_an_example_where_there_is_one() -> None:
+    found = by_kind(
+        [kind("rare", 2, "x"), kind("read 1 of 2", 1), kind("read 3 of 4", 2, "12 bytes")]
+    )
+
+    assert found == (kind("read N of N", 3, "12 bytes"), kind("rare", 2, "x"))
