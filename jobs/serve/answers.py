@@ -1,7 +1,8 @@
-"""The evaluator's answer in the shape of an API version, and as rows of the history.
+"""The evaluator's answer in the shapes of the API's versions, and as rows of the history.
 
-What is shown up to 1.0.10 is what 1.0.8 shows and what 1.0.9 added; 1.0.11 lists all results flat and
-no longer the failed ones apart. The case, the descent and the judgement of each result stay in all.
+Versions 1.0.8 to 1.0.10 list the failed results, 1.0.9 and 1.0.10 all results by layer as well, 1.0.11
+all results flat and nothing else. Clients keep fields that they do not know, so one answer with all three
+lists serves every version. Each result keeps its case, its descent and its judgement.
 """
 
 import json
@@ -9,18 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.job import Answer
-from jobs.serve.config import Version
+from jobs.serve.config import Answers
 
 
-def shaped(answer: Answer, version: Version) -> tuple[bytes, dict[str, Any]]:
-    """The answer's body in a version's shape, and the evaluator's own document."""
+def shaped(answer: Answer, shape: Answers) -> tuple[bytes, dict[str, Any]]:
+    """The answer's body in the shape of one version or of all, and the evaluator's own document."""
     document: dict[str, Any] = json.loads(answer.raw)
-    if version != "1.0.11":
+    if shape not in ("all", "1.0.11"):
         return answer.raw, document
-    shown = {name: value for name, value in document.items() if name != "failed_results"}
+    shown = dict(document)
     if "results_by_iteration" in shown:
-        layers = shown.pop("results_by_iteration")
-        shown["results"] = [one for layer in layers for one in layer]
+        shown["results"] = [one for layer in shown["results_by_iteration"] for one in layer]
+    if shape == "1.0.11":
+        shown.pop("failed_results")
+        shown.pop("results_by_iteration", None)
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8"), document
 

@@ -29,7 +29,7 @@ def create_app(
     metrics = Metrics(evaluations)
     app = FastAPI(
         title="Nightsweep",
-        version=config.answers,
+        version=config.api_version,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,

@@ -4,13 +4,17 @@ What a request may hold is the contract's, no more and no less: the client of jo
 is stricter about what it sends.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from jobs.circuit_breaker_labs.schema import Score, Text, Threshold
+from jobs.serve.config import Answers
 
+SINGLE_TURN = "single_turn"
+MULTI_TURN = "multi_turn"
 RESULTS_MAX = 1000
 """The most results that one re-run may name."""
 
@@ -54,31 +58,20 @@ class _Groups(BaseModel):
     test_case_groups: Groups
 
 
-def _either(one: str, other: str) -> dict[str, Any]:
-    return {
-        "required": [one],
-        "properties": {one: {"not": {"type": "null"}}, other: {"type": "null"}},
-    }
-
-
 class _Chosen(BaseModel):
-    # The document tells the rule, too: what is null is as good as not there.
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                _either("test_result_ids", "evaluation_id"),
-                _either("evaluation_id", "test_result_ids"),
-            ]
-        }
-    )
-
+    # The document leaves "exactly one" to the descriptions: a oneOf at the root makes client generators
+    # drop the fields.
+    test_result_id: Id | None = None
     test_result_ids: Ids | None = None
     evaluation_id: Id | None = None
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
-        if (self.test_result_ids is None) == (self.evaluation_id is None):
-            raise ValueError("name what is run again: either test_result_ids or evaluation_id")
+        chosen = (self.test_result_id, self.test_result_ids, self.evaluation_id)
+        if sum(each is not None for each in chosen) != 1:
+            raise ValueError(
+                "name what is run again in one way: test_result_id, test_result_ids or evaluation_id"
+            )
         return self
 
 
@@ -176,30 +169,50 @@ class _Answer(BaseModel):
     total_failed: Annotated[int, Field(ge=0)]
 
 
-class SingleTurnResponse(_Answer):
-    """Answer of a single-turn evaluation up to 1.0.10."""
+class SingleTurnLayeredResponse(_Answer):
+    """Answer of a single-turn evaluation, in the shape of versions 1.0.8 to 1.0.10."""
 
     failed_results: list[list[FailedSingleTurnResult]]
     results_by_iteration: list[list[SingleTurnEvaluationResult]]
 
 
+class SingleTurnResponse(SingleTurnLayeredResponse):
+    """Answer of a single-turn evaluation: the same results in the shape of every version."""
+
+    results: list[SingleTurnEvaluationResult]
+
+
 class SingleTurnFlatResponse(_Answer):
-    """Answer of a single-turn evaluation from 1.0.11 on."""
+    """Answer of a single-turn evaluation, in the shape of version 1.0.11."""
 
     results: list[SingleTurnEvaluationResult]
 
 
 class MultiTurnResponse(_Answer):
-    """Answer of a multi-turn evaluation up to 1.0.10."""
+    """Answer of a multi-turn evaluation: every conversation, and those that failed once more."""
 
     failed_results: list[FailedMultiTurnResult]
     results: list[MultiTurnEvaluationResult]
 
 
 class MultiTurnFlatResponse(_Answer):
-    """Answer of a multi-turn evaluation from 1.0.11 on."""
+    """Answer of a multi-turn evaluation, in the shape of version 1.0.11."""
 
     results: list[MultiTurnEvaluationResult]
+
+
+_LAYERED: Mapping[str, type[BaseModel]] = {
+    SINGLE_TURN: SingleTurnLayeredResponse,
+    MULTI_TURN: MultiTurnResponse,
+}
+ANSWERS: Mapping[Answers, Mapping[str, type[BaseModel]]] = {
+    "all": {SINGLE_TURN: SingleTurnResponse, MULTI_TURN: MultiTurnResponse},
+    "1.0.8": _LAYERED,
+    "1.0.9": _LAYERED,
+    "1.0.10": _LAYERED,
+    "1.0.11": {SINGLE_TURN: SingleTurnFlatResponse, MULTI_TURN: MultiTurnFlatResponse},
+}
+"""The answers of the two kinds of evaluation, by the setting `answers`."""
 
 
 class EvaluationResultSummaryResponse(BaseModel):

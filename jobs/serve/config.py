@@ -36,7 +36,9 @@ from jobs.serve.addresses import read_entry
 _OPENAI_URL = "https://api.openai.com/v1"
 _WILD = frozenset("*?[")
 
-Version = Literal["1.0.8", "1.0.9", "1.0.10", "1.0.11"]
+Answers = Literal["all", "1.0.8", "1.0.9", "1.0.10", "1.0.11"]
+NEWEST = "1.0.11"
+"""The latest version of the API that is spoken here."""
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Path_ = Annotated[str, Field(min_length=1)]
 
@@ -156,7 +158,7 @@ class ServeConfig(_Part):
     models: Annotated[Mapping[Annotated[str, Field(min_length=1)], Offer], Field(min_length=1)]
     listen: Listen = Listen()
     ledger: Path_ = "nightsweep-serve.db"
-    answers: Version = "1.0.8"
+    answers: Answers = "all"
     judge: JudgeSettings = "rules"
     attacker: AttackerSettings | None = None
     cases: Path_ | None = None
@@ -181,6 +183,11 @@ class ServeConfig(_Part):
     def _translations_are_read(self) -> Self:
         read_by(self.judge, self.attacker)
         return self
+
+    @property
+    def api_version(self) -> str:
+        """The version of the API that callers are told of."""
+        return NEWEST if self.answers == "all" else self.answers
 
     def offered(self, name: str) -> tuple[str, Offer] | None:
         """The offer for a model that a request names, with its id here; None if there is none.

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.serve import bodies
+from jobs.serve.bodies import MULTI_TURN, SINGLE_TURN
 from jobs.serve.config import ServeConfig
 from jobs.serve.departures import unless_gone
 from jobs.serve.edge import CLIENT_CLOSED_REQUEST
@@ -18,8 +19,6 @@ from jobs.serve.guarded import Caller
 from jobs.serve.ledger import Key, Ledger, Past
 from jobs.serve.refusals import Refused, documented
 
-SINGLE_TURN = "single_turn"
-MULTI_TURN = "multi_turn"
 _REPEATS_MAX = 10_000
 
 OpenAiHeader = Annotated[str, Header(alias="openai-api-key")]
@@ -65,7 +64,7 @@ class EvaluationCalls:
         self._cases = cases
         self._ledger = ledger
         self._evaluations = evaluations
-        self._is_flat = config.answers == "1.0.11"
+        self._answers = bodies.ANSWERS[config.answers]
         self.router = APIRouter()
         for name, body in _SYSTEM_PROMPT.items():
             self._add(name, self._of_system_prompt(name, body))
@@ -79,14 +78,9 @@ class EvaluationCalls:
             f"/{name}",
             endpoint,
             methods=["POST"],
-            response_model=self._answer(_kind(name)),
+            response_model=self._answers[_kind(name)],
             responses=_REFUSALS,
         )
-
-    def _answer(self, kind: str) -> type[Any]:
-        if kind == SINGLE_TURN:
-            return bodies.SingleTurnFlatResponse if self._is_flat else bodies.SingleTurnResponse
-        return bodies.MultiTurnFlatResponse if self._is_flat else bodies.MultiTurnResponse
 
     def _of_system_prompt(self, name: str, model: type[Any]) -> Any:
         async def endpoint(
@@ -153,10 +147,11 @@ class EvaluationCalls:
             if unknown:
                 raise Refused(404, f"there is no test case group {', '.join(unknown):.200}")
             return [case for name in groups for case in self._cases.group(name).cases]
-        ids: list[int] | None = body.test_result_ids
+        one: int | None = body.test_result_id
+        ids: list[int] | None = body.test_result_ids if one is None else [one]
         if ids is not None:
             past = await self._ledger.of_ids(key, kind, ids)
-            missing = sorted(set(ids) - {one.test_result_id for one in past})
+            missing = sorted(set(ids) - {each.test_result_id for each in past})
         else:
             past = await self._ledger.of_evaluation(key, kind, body.evaluation_id)
             missing = [] if past else [body.evaluation_id]

@@ -29,7 +29,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
 
     @router.get("/version")
     async def version() -> VersionResponse:
-        return VersionResponse(version=config.answers, extensions=[REPEAT_HEADER])
+        return VersionResponse(version=config.api_version, extensions=[REPEAT_HEADER])
 
     @router.get("/validate_api_key", responses=documented(422, 503))
     async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:

@@ -22,7 +22,7 @@ def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
     config = read_config(written(tmp_path))
 
     assert (config.listen.host, config.listen.port) == ("127.0.0.1", 8500)
-    assert config.answers == "1.0.8"
+    assert config.answers == "all"
     assert config.openai is not None
     assert config.openai.base_url == "https://api.openai.com/v1"
     assert config.ledger == str(tmp_path / "nightsweep-serve.db")
@@ -63,7 +63,7 @@ def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None
         "models.acme/b.endpoint.api_key: a key is never written",
         "models.acme/c: model is the name at an endpoint",
         "listen.prot: unknown key; did you mean port?",
-        "answers: must be '1.0.8'",
+        "answers: must be 'all'",
         "limits.queue: -1 is below 0",
         "colour: unknown key",
     ):

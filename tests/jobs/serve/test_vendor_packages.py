@@ -33,30 +33,15 @@ QUESTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def of_1_0_8(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with service(tmp_path_factory.mktemp("of-1.0.8")) as started:
-        yield started
+VERSIONS = ("1.0.8", "1.0.9", "1.0.10", "1.0.11")
+WITH_HISTORY = VERSIONS[1:]
 
 
 @pytest.fixture(scope="module")
-def of_1_0_10(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with service(tmp_path_factory.mktemp("of-1.0.10"), answers="1.0.10") as started:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One service, as it is configured by default, for the packages of all versions."""
+    with service(tmp_path_factory.mktemp("running")) as started:
         yield started
-
-
-@pytest.fixture(scope="module")
-def of_1_0_11(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with service(tmp_path_factory.mktemp("of-1.0.11"), answers="1.0.11") as started:
-        yield started
-
-
-@pytest.fixture
-def running(request: pytest.FixtureRequest, version: str) -> Running:
-    """The service whose answers are those of the version."""
-    started = request.getfixturevalue(f"of_{version.replace('.', '_')}")
-    assert isinstance(started, Running)
-    return started
 
 
 def call(running: Running, version: str, *calls: dict[str, Any]) -> list[dict[str, Any]]:
@@ -118,7 +103,7 @@ EVERY_EVALUATION = [
 ]
 
 
-@pytest.mark.parametrize("version", ["1.0.8", "1.0.10", "1.0.11"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_package_reads_what_evaluates_nothing(running: Running, version: str) -> None:
     told = call(running, version, *({"call": name} for name in QUESTIONS))
 
@@ -126,13 +111,13 @@ def test_the_package_reads_what_evaluates_nothing(running: Running, version: str
     assert [each["type"] for each in told] == list(QUESTIONS.values())
     ping, said, key, quota, groups = (each["parsed"] for each in told)
     assert ping["timestamp"].endswith("+00:00")
-    assert said["version"] == version
+    assert said["version"] == "1.0.11"
     assert key == {"valid": True}
     assert quota["alloted_test_generations"] == 100_000
     assert {GROUP, OTHER_GROUP} <= {each["name"] for each in groups}
 
 
-@pytest.mark.parametrize("version", ["1.0.8", "1.0.10", "1.0.11"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_package_reads_every_evaluation(running: Running, version: str) -> None:
     told = call(running, version, *(evaluate(*each) for each in EVERY_EVALUATION))
 
@@ -142,7 +127,7 @@ def test_the_package_reads_every_evaluation(running: Running, version: str) -> N
         assert each["parsed"]["total_passed"] + each["parsed"]["total_failed"] == 3
 
 
-@pytest.mark.parametrize("version", ["1.0.8", "1.0.10"])
+@pytest.mark.parametrize("version", VERSIONS[:3])
 def test_the_package_reads_what_failed(running: Running, version: str) -> None:
     single, multi = call(
         running,
@@ -159,22 +144,31 @@ def test_the_package_reads_what_failed(running: Running, version: str) -> None:
     assert all(each["conversation"][0]["role"] == "user" for each in conversations)
 
 
-def test_the_package_reads_every_result_in_layers_and_flat(
-    of_1_0_10: Running, of_1_0_11: Running
-) -> None:
-    asked = evaluate("single_turn", "system_prompt", maximum_iteration_layers=1, threshold=1.0)
-    [layers] = call(of_1_0_10, "1.0.10", asked)
-    [flat] = call(of_1_0_11, "1.0.11", asked)
+@pytest.mark.parametrize("version", WITH_HISTORY)
+def test_the_package_reads_every_result_of_its_version(running: Running, version: str) -> None:
+    single, multi = call(
+        running,
+        version,
+        evaluate("single_turn", "system_prompt", maximum_iteration_layers=1, threshold=1.0),
+        evaluate("multi_turn", "system_prompt"),
+    )
 
-    layered = [each for layer in layers["parsed"]["results_by_iteration"] for each in layer]
-    results = flat["parsed"]["results"]
-    assert [each["user_input"] for each in layered] == [each["user_input"] for each in results]
+    parsed = single["parsed"]
+    results = (
+        parsed["results"]
+        if version == "1.0.11"
+        else [each for layer in parsed["results_by_iteration"] for each in layer]
+    )
+    assert len(results) == parsed["total_passed"] + parsed["total_failed"] > 3
     assert {each["iteration"] for each in results} == {0, 1}
-    total = flat["parsed"]["total_passed"] + flat["parsed"]["total_failed"]
-    assert len(results) == total
+    conversations = multi["parsed"]["results"]
+    assert len(conversations) == 3
+    for each in (*results, *conversations):
+        assert each["test_result_id"] > 0
+        assert each["test_case_id"] > 0
 
 
-@pytest.mark.parametrize("version", ["1.0.8", "1.0.10", "1.0.11"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_package_reads_every_refusal(running: Running, version: str) -> None:
     asked = evaluate("single_turn", "system_prompt")
     poor = running.another_key(f"poor-{version}", allotment=1)
@@ -199,7 +193,7 @@ def test_the_package_reads_every_refusal(running: Running, version: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["single_turn", "multi_turn"])
-@pytest.mark.parametrize("version", ["1.0.10", "1.0.11"])
+@pytest.mark.parametrize("version", VERSIONS[2:])
 def test_the_package_lists_what_was_evaluated_and_runs_it_again(
     running: Running, version: str, kind: str
 ) -> None:
@@ -225,12 +219,27 @@ def test_the_package_lists_what_was_evaluated_and_runs_it_again(
     assert totals == [3, 2, 3]
 
 
-def test_the_callers_openai_key_reaches_the_configured_endpoint_alone(of_1_0_8: Running) -> None:
-    before = len(of_1_0_8.models.asked)
+@pytest.mark.parametrize(("kind", "target"), EVERY_EVALUATION)
+def test_the_package_of_1_0_9_lists_what_was_evaluated_and_runs_one_result_again(
+    running: Running, kind: str, target: str
+) -> None:
+    history = f"evaluation_history.get_{kind.replace('_', '')}_evaluations_get"
+    call(running, "1.0.9", evaluate(kind, target))
+    [listed] = call(running, "1.0.9", {"call": history})
+    chosen = listed["parsed"][0]
 
-    call(of_1_0_8, "1.0.8", evaluate("single_turn", "finetune"))
+    [again] = call(running, "1.0.9", rerun(kind, target, test_result_id=chosen["test_result_id"]))
 
-    asked = of_1_0_8.models.asked[before:]
+    assert again["status"] == 200
+    assert again["parsed"]["total_passed"] + again["parsed"]["total_failed"] == 1
+
+
+def test_the_callers_openai_key_reaches_the_configured_endpoint_alone(running: Running) -> None:
+    before = len(running.models.asked)
+
+    call(running, "1.0.11", evaluate("single_turn", "finetune"))
+
+    asked = running.models.asked[before:]
     assert {each.headers["authorization"] for each in asked} == {f"Bearer {OPENAI_KEY}"}
     assert {each.body["model"] for each in asked} == {FINETUNE}
 
