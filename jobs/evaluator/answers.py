@@ -89,7 +89,7 @@ def _talk(key: str, one: Conversation) -> dict[str, Any]:
         "test_result_id": _identifier(key, one.conversation_id),
         **_failed_talk(one),
         "passed": one.passed,
-        "test_case_id": _case_number(case.id),
+        "test_case_id": _identifier(case.id),
         "case": case.id,
         "risk_level": case.risk_level.value,
         "control": case.control,
@@ -119,7 +119,7 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "iteration": iteration,
         **_failed(one),
         "passed": one.passed,
-        "test_case_id": _case_number(asked.case.id),
+        "test_case_id": _identifier(asked.case.id),
         "case": asked.case.id,
         "risk_level": asked.case.risk_level.value,
         "control": asked.case.control,
@@ -136,10 +136,6 @@ def _translation(translation: Translation | None) -> dict[str, Any]:
     if translation is None:
         return {}
     return {"language": translation.language, "translated_back": translation.english}
-
-
-def _case_number(case: str) -> int:
-    return int(case.rpartition("-")[2])
 
 
 def _identifier(key: str, *parts: int) -> int:

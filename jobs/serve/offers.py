@@ -28,8 +28,8 @@ class Offered:
 class Offers:
     """What the configuration offers; `async with` opens it.
 
-    Raises UsageError, with every mistake, for groups of cases that cannot be read, and for a model's
-    file, extra or key that is missing.
+    Raises UsageError, with every mistake, for groups of cases that cannot be read or share the id of a
+    case, and for a model's file, extra or key that is missing.
     """
 
     def __init__(self, config: ServeConfig, clock: Clock) -> None:
@@ -111,10 +111,18 @@ class Offers:
 
 def _read_all(cases: CaseSet) -> None:
     mistakes = []
+    group_of: dict[str, str] = {}
     for name in cases.names:
         try:
-            cases.group(name)
+            group = cases.group(name)
         except UsageError as error:
             mistakes.append(str(error))
+            continue
+        twice = [case.id for case in group.cases if group_of.setdefault(case.id, name) != name]
+        mistakes += [
+            f"the id {each} is used in the groups {group_of[each]} and {name}: earlier results are"
+            " found again by it, so give one of the cases another id"
+            for each in twice
+        ]
     if mistakes:
         raise UsageError("\n".join(mistakes))
