@@ -1,11 +1,10 @@
 """Any OpenAI-compatible chat endpoint as a target: OpenRouter, vLLM, Ollama, llama.cpp, LiteLLM."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from engine.job import (
     Clock,
@@ -14,55 +13,72 @@ from engine.job import (
     Permanent,
     QuotaExceeded,
     SecretReference,
-    checked_reference,
+    is_reference,
     resolve_secret,
 )
 from jobs.chat.limits import CallLimits, TokensPerMin
 from jobs.chat.reading import is_moderated, read_reply
+from jobs.chat.shaping import (
+    ExtraBody,
+    Headers,
+    ParameterNames,
+    Query,
+    SystemRole,
+    refuse_fields_with_settings,
+    request_body,
+    with_query_apart,
+)
 from jobs.chat.target import Generation, Question, Reply, digest
 from jobs.http import HttpClient, HttpLimits, Unanswered, parse_base_url
 
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
-_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
-_SECRET_VALUE = re.compile(r"(?:bearer|basic|token) |sk-|eyJ", re.IGNORECASE)
-_REFERENCE = re.compile(r"(?:env|file):.+")
 
 
-def _base_url(text: str) -> str:
-    # People copy the address of the call as often as that of the interface.
+def base_url(text: str) -> str:
+    """The base URL of an interface, also where the address of its call is written."""
     return str(parse_base_url(text)).removesuffix("/").removesuffix("/chat/completions")
 
 
-def _headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    for name, value in headers.items():
-        if _REFERENCE.fullmatch(value):
-            checked_reference(value)
-        elif _SECRET_HEADER.search(name) or _SECRET_VALUE.match(value):
-            # The value is never repeated: it may be the key.
-            raise ValueError(
-                f"{name} looks like a key, which is never written into a sweep file: write"
-                " `env:NAME` or `file:PATH` as its value"
-            )
-    return headers
-
-
 class Endpoint(BaseModel):
-    """Where a target is reached. Header values may be `env:NAME` or `file:PATH` too.
+    """Where a target is reached, and in which form it takes requests (jobs.chat.shaping).
 
-    `rate_per_min` bounds the requests that start in any minute, over all runs on the store, and
-    `tokens_per_min` the tokens that they take; `max_in_flight` those that are under way at once;
-    `timeout_s` each of them.
+    Values of `headers` and `query` may be references to keys. `rate_per_min` bounds the requests that
+    start in any minute, over all runs on the store, and `tokens_per_min` the tokens that they take;
+    `max_in_flight` those that are under way at once; `timeout_s` each of them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: Annotated[str, AfterValidator(_base_url)]
+    base_url: Annotated[str, AfterValidator(base_url)]
     api_key: SecretReference | None = None
-    headers: Annotated[Mapping[str, str], AfterValidator(_headers)] = Field(default_factory=dict)
+    headers: Headers = {}
+    query: Query = {}
+    parameter_names: ParameterNames = {}
+    system_role: SystemRole = SystemRole.SYSTEM
+    extra_body: ExtraBody = {}
     rate_per_min: Annotated[int, Field(ge=1)] | None = None
     tokens_per_min: TokensPerMin | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8
     timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _query_apart(cls, written: Any) -> Any:
+        return with_query_apart(written)
+
+    @model_validator(mode="after")
+    def _each_field_once(self) -> Self:
+        refuse_fields_with_settings(self.extra_body, self.parameter_names)
+        return self
+
+    @property
+    def shape(self) -> Mapping[str, Any]:
+        """What of these settings decides replies, as JSON; what is not set is not there."""
+        return self.model_dump(
+            mode="json",
+            include={"headers", "query", "parameter_names", "system_role", "extra_body"},
+            exclude_defaults=True,
+        )
 
 
 class ChatTarget:
@@ -95,21 +111,29 @@ class ChatTarget:
 
     @property
     def identity(self) -> str:
-        decides: dict[str, Any] = {"options": self._options}
-        if self.endpoint.headers:
-            decides["headers"] = dict(self.endpoint.headers)
+        decides = {"options": self._options, **self.endpoint.shape}
         return f"{self.endpoint.base_url}#{digest(decides)[:16]}"
 
     async def __aenter__(self) -> Self:
         headers = dict(self._headers)
         for name, value in self.endpoint.headers.items():
-            headers[name] = resolve_secret(value) if _REFERENCE.fullmatch(value) else value
+            headers[name] = resolve_secret(value) if is_reference(value) else value
         if self.endpoint.api_key is not None:
             headers["authorization"] = f"Bearer {resolve_secret(self.endpoint.api_key)}"
+        query = {
+            name: resolve_secret(value) if is_reference(value) else value
+            for name, value in self.endpoint.query.items()
+        }
         client = HttpClient(
             self.endpoint.base_url,
             clock=self._clock,
             headers=headers,
+            query=query,
+            secrets={
+                name: query[name]
+                for name, value in self.endpoint.query.items()
+                if is_reference(value)
+            },
             limits=HttpLimits(deadline_s=self.endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
         )
         self._client = await client.__aenter__()
@@ -122,9 +146,15 @@ class ChatTarget:
 
     async def reply(self, question: Question) -> Reply:
         client = self._opened
-        body = json.dumps({**question.as_json(), **self._options}).encode()
+        body = request_body(
+            question,
+            self._options,
+            names=self.endpoint.parameter_names,
+            system_role=self.endpoint.system_role,
+            extra=self.endpoint.extra_body,
+        )
         try:
-            answer = await client.post("chat/completions", body)
+            answer = await client.post("chat/completions", json.dumps(body).encode())
         except JobError as error:
             raise _named(error, client.base_url.host) from None
         return read_reply(answer.body, where=answer.where, redact=client.redact)

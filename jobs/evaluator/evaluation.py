@@ -14,6 +14,7 @@ from engine.job import (
     TextAxis,
     UsageError,
 )
+from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.attacker import Attacker
@@ -28,6 +29,10 @@ _FOUR_HOURS_S = 4 * 3600.0
 _UNTRANSLATED = (
     "service.attacker.translations: nothing is translated, only the variations of a single_turn"
     " evaluation are (maximum_iteration_layers: 1 or 2)"
+)
+_UNPROMPTED = (
+    "service.endpoint.system_role: none: no system prompt is sent, and cells that differ in their prompt"
+    " alone ask the same"
 )
 
 MODELS = TextAxis(name="models", field="model")
@@ -92,7 +97,13 @@ class Evaluation(JobKind):
             *(warning for warning in found if warning is not None),
             *(warning for group in labels["groups"] for warning in self._unread(group)),
             *([] if self.bench.translator is None or self.translates(labels) else [_UNTRANSLATED]),
+            *([_UNPROMPTED] if self._leaves_prompts_out else []),
         ]
+
+    @property
+    def _leaves_prompts_out(self) -> bool:
+        endpoint = self.bench.settings.endpoint
+        return endpoint is not None and endpoint.system_role is SystemRole.NONE
 
     def translates(self, labels: Mapping[str, Sequence[Any]]) -> bool:
         """Whether any job over these labels may have a message translated."""

@@ -20,6 +20,7 @@ from engine.job import ServiceSettings
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.limits import fits_a_minute
+from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Generation
 from jobs.evaluator.translation import Languages
 
@@ -59,6 +60,16 @@ class _ChatModel(BaseModel):
 
     endpoint: Endpoint
     model: Annotated[str, Field(min_length=1)]
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_instructed(cls, endpoint: Endpoint) -> Endpoint:
+        if endpoint.system_role is SystemRole.NONE:
+            raise ValueError(
+                "system_role: none would leave out what the model has to do; for a model without a"
+                " system role write system_role: user"
+            )
+        return endpoint
 
     @field_validator("max_tokens", check_fields=False)
     @classmethod

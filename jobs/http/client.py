@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
+from urllib.parse import urlencode
 
 import aiohttp
 import anyio
@@ -68,9 +69,10 @@ class Reply:
 class HttpClient:
     """A client of one base URL; `async with` opens and closes its connections.
 
-    `headers` go with every request. Their values, and `secrets` that single requests carry, are in
-    no error, repr or log. Proxies, netrc and cookies are not used. A `resolver` decides which
-    addresses the host's name leads to. Raises UsageError for a header or secret that cannot be sent.
+    `headers` and `query` go with every request. The values of headers, and `secrets` that single
+    requests or the query carry, are in no error, repr or log. Proxies, netrc and cookies are not used.
+    A `resolver` decides which addresses the host's name leads to. Raises UsageError for a header or
+    secret that cannot be sent.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class HttpClient:
         clock: Clock,
         headers: Mapping[str, str] | None = None,
         secrets: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         limits: HttpLimits | None = None,
         on_forbidden: Forbidden = forbidden,
         resolver: AbstractResolver | None = None,
@@ -95,6 +98,7 @@ class HttpClient:
             ("user-agent", "nightsweep"),
             *_sendable(headers or {}),
         ]
+        self._query = urlencode(query or {})
         self._redact = Redactor(_parts([*(headers or {}).values(), *_values(secrets or {})]))
         self._urls: dict[str, httpx.URL] = {}
         self._sent: dict[tuple[tuple[tuple[str, str], ...], bool], httpx.Headers] = {}
@@ -220,7 +224,10 @@ class HttpClient:
         url = self._urls.get(path)
         if url is None:
             base = self.base_url
-            url = self._urls[path] = base.copy_with(path=f"{base.path.rstrip('/')}/{path}")
+            url = base.copy_with(path=f"{base.path.rstrip('/')}/{path}")
+            if self._query:
+                url = url.copy_with(query=self._query.encode("ascii"))
+            self._urls[path] = url
         limits = self.limits
         timeout = {"connect": limits.connect_s, "read": limits.read_s, "pool": None}
         # As a stream, so that httpx derives no headers from it, and read at once, so that the

@@ -11,12 +11,36 @@ from engine.secrets import checked_reference, resolve_secret, spellings, without
 KEY = "planted/key+01234567\\89"
 
 
-@pytest.mark.parametrize("reference", ["env:CBL_API_KEY", "env:_k1", "file:~/key", "file:C:/a b"])
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "env:CBL_API_KEY",
+        "env:_k1",
+        "file:~/key",
+        "file:C:/a b",
+        "dotenv:.env#A_KEY",
+        "dotenv:a#b#C",
+    ],
+)
 def test_a_reference_is_taken_as_it_is(reference: str) -> None:
     assert checked_reference(reference) == reference
 
 
-@pytest.mark.parametrize("text", ["sk-1", "env:", "env:sk-1", "env:A=B", "file:", "file:a\0b", ""])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-1",
+        "env:",
+        "env:sk-1",
+        "env:A=B",
+        "file:",
+        "file:a\0b",
+        "dotenv:.env",
+        "dotenv:#A",
+        "dotenv:.env#sk-1",
+        "",
+    ],
+)
 def test_what_is_no_reference_is_refused_without_being_repeated(text: str) -> None:
     with pytest.raises(ValueError, match=r"^a key is never written into a sweep file: "):
         checked_reference(text)
@@ -40,6 +64,89 @@ def test_a_key_that_is_not_there_is_told_by_its_reference(
         resolve_secret("env:NOT_SET")
     with pytest.raises(UsageError, match="No such file"):
         resolve_secret(f"file:{tmp_path / 'gone'}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        KEY.encode(),
+        f"\n {KEY} \r\n".encode(),
+        b"\xef\xbb\xbf" + KEY.encode(),
+        f'"{KEY}"\n'.encode(),
+        f"'{KEY}'".encode(),
+    ],
+)
+def test_a_key_file_may_hold_what_editors_and_people_put_around_a_key(
+    content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_bytes(content)
+
+    assert resolve_secret("file:key", tmp_path) == KEY
+
+
+@pytest.mark.parametrize("folder", [Path(), Path("keys")])
+def test_a_file_is_looked_for_in_the_folder_that_is_given(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "key").write_text(KEY)
+
+    assert resolve_secret("file:key", folder) == KEY
+    assert resolve_secret(f"file:{tmp_path / folder / 'key'}", tmp_path / "other") == KEY
+    with pytest.raises(
+        UsageError, match=f"No such file or directory: {tmp_path / 'other' / 'key'}"
+    ):
+        resolve_secret("file:key", tmp_path / "other")
+
+
+DOTENV = f"""\
+# keys
+export A_KEY={KEY}
+QUOTED="{KEY}" # of the team
+SINGLE='{KEY}'
+
+EMPTY=
+TAKEN_OVER=${{A_KEY}}
+"""
+
+
+@pytest.mark.parametrize("name", ["A_KEY", "SINGLE", "TAKEN_OVER"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_key_is_read_from_a_file_of_assignments(name: str, mark: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(mark + DOTENV.encode())
+
+    assert resolve_secret(f"dotenv:.env#{name}", tmp_path) == KEY
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (
+            "dotenv:.env#A_KEYS",
+            r"the file of dotenv:\.env#A_KEYS assigns no A_KEYS; did you mean A_KEY\?",
+        ),
+        ("dotenv:.env#EMPTY", "leaves EMPTY empty"),
+        ("dotenv:gone#A_KEY", "No such file or directory"),
+        ("file:.env", "holds assignments, not a key alone: write dotenv:.env#A_KEY"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_assignments_is_said_without_the_key(
+    reference: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(DOTENV)
+
+    with pytest.raises(UsageError, match=message) as caught:
+        resolve_secret(reference, tmp_path)
+
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["abc=def", "QUJD=", "QUJDRA==", "session=abc123", "a b=c"])
+def test_a_key_that_holds_an_equals_sign_is_no_assignment(key: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(key)
+
+    assert resolve_secret("file:key", tmp_path) == key
 
 
 def test_a_key_that_was_read_is_taken_out_however_it_is_spelt(
