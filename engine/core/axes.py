@@ -47,7 +47,12 @@ class IntegerAxis(Axis):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptAxis(Axis):
-    """System prompts: {name, text} or {file: pattern}; a file's prompt is named after the file."""
+    """System prompts: {name, text} or {file: pattern}; a file's prompt is named after the file.
+
+    With `absent`, a prompt may be None (`text: null`): a baseline without a system prompt.
+    """
+
+    absent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

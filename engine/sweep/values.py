@@ -65,7 +65,7 @@ class ValueReader:
         try:
             match axis:
                 case PromptAxis():
-                    return self._prompts(item, path)
+                    return self._prompts(axis, item, path)
                 case DocumentAxis():
                     return self._documents(axis, item, path)
                 case _:
@@ -113,9 +113,15 @@ class ValueReader:
             self.refuse(path, str(error))
             return []
 
-    def _prompts(self, item: Any, path: str) -> list[Located]:
+    def _prompts(self, axis: PromptAxis, item: Any, path: str) -> list[Located]:
         match item:
+            case {"name": name, "text": None, **rest} if not rest:
+                if not axis.absent:
+                    raise Malformed("text: this evaluation needs a system prompt")
+                return [(path, AxisValue(label=label(name), content=None))]
             case {"name": name, "text": str(text), **rest} if not rest:
+                if axis.absent and not text.strip():
+                    raise Malformed("text is empty: write null for a baseline without a prompt")
                 return [(path, AxisValue(label=label(name), content=text.rstrip("\n")))]
             case {"file": str(pattern), **rest} if not rest:
                 return self._prompt_files(pattern, path)

@@ -36,7 +36,7 @@ _UNPROMPTED = (
 )
 
 MODELS = TextAxis(name="models", field="model")
-PROMPTS = PromptAxis(name="prompts", field="prompt")
+PROMPTS = PromptAxis(name="prompts", field="prompt", absent=True)
 GROUPS = GroupAxis(name="groups", field="group")
 THRESHOLDS = NumberAxis(name="thresholds", field="threshold", minimum=0.0, maximum=1.0)
 
@@ -143,7 +143,7 @@ class Evaluation(JobKind):
     ) -> Reply:
         """The target's reply to `messages` under the job's prompt."""
         prompt = job.parameters["prompt"]
-        # A fine-tuned model may be asked as it is, without any.
+        # The baseline, or a fine-tuned model that is asked as it is.
         system = () if prompt is None else (Message(Role.SYSTEM, prompt),)
         question = Question(
             model=job.parameters["model"],
