@@ -42,6 +42,7 @@ from engine.secrets import (
     SecretReference,
     checked_reference,
     is_reference,
+    key_spellings,
     resolve_secret,
     spellings,
     without_secrets,
@@ -84,6 +85,7 @@ __all__ = [
     "UsageError",
     "checked_reference",
     "is_reference",
+    "key_spellings",
     "resolve_secret",
     "spellings",
     "without_secrets",
@@ -127,6 +129,10 @@ class JobContext(Protocol):
         An evaluation that is killed half-way finds there the calls it has already paid for. `key`
         must hold all that decides the answer, as JSON values.
         """
+        ...
+
+    async def note(self, kind: str, message: str) -> None:
+        """Add a line to the run's event log, where the job and its lane stand beside it."""
         ...
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from base64 import b64encode
+from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
 from typing import Annotated
@@ -20,11 +21,20 @@ from engine.core.nearest import suggestion
 
 REDACTED = "[redacted]"
 
-# A key of three characters is none, and taking it out would leave no text readable.
-_SHORTEST = 4
+# Servers that want no key are given words such as `none` or `lm-studio`, which stand in many texts.
+_SHORTEST = 8
+_SHORTEST_OF_WORDS = 16
+_SHORTEST_KEY = 16
+_DISTINCT_IN_KEY = 8
+_BREAKS_IN_KEY = 0.15
 _SHORTEST_IN_BASE64 = 12
-# Servers that want no key are given words such as `none`, which stand in many texts.
-_SHORTEST_ANYWHERE = 8
+# Where no word goes on: between a letter and a digit, before a capital, at a fourth consonant.
+_BREAK = re.compile(
+    r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])"
+    r"|(?<=[bcdfghj-np-tvwxzBCDFGHJ-NP-TVWXZ]{3})(?=[bcdfghj-np-tvwxzBCDFGHJ-NP-TVWXZ])"
+)
+_NO_KEY = re.compile(r"\s|://")
+_LETTER_OR_DIGIT = re.compile(r"[A-Za-z0-9]")
 _KEY_BYTES_MAX = 65_536
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PATH = r"[^\x00-\x1f\x7f]+"
@@ -95,31 +105,67 @@ def without_secrets(text: str) -> str:
     """The text with each key that this process has read replaced by `[redacted]`."""
     # The longest first: one key may be part of another.
     for secret in sorted(_handed_out, key=len, reverse=True):
-        for spelling in spellings(secret) if len(secret) >= _SHORTEST_ANYWHERE else ():
+        for spelling in spellings(secret):
             text = text.replace(spelling, REDACTED)
     return text
 
 
-def spellings(secret: str) -> tuple[str, ...]:
-    """A secret as others may quote it: as it is, in JSON, Python, a URL, base64; the longest first.
+def is_key(secret: str) -> bool:
+    """Whether a secret is so long and random that a model which says it can only have been told it.
 
-    None for one that is too short to be told from other text.
+    At least 16 characters, eight of them different, without spaces, and with more breaks than words
+    have. Digests, UUIDs and the keys that providers issue are keys in this sense;
+    `sk-no-key-required`, `correct-horse-battery-staple` and addresses are not.
     """
-    if len(secret) < _SHORTEST:
-        return ()
-    encoded = secret.encode("utf-8", "surrogatepass")
-    escaped = json.dumps(secret)[1:-1]
-    written = {
-        secret,
-        escaped,
-        escaped.replace("/", "\\/"),
-        quote(encoded),
-        quote(encoded, safe=""),
-        repr(secret)[1:-1],
-    }
-    if len(encoded) >= _SHORTEST_IN_BASE64:
-        # Whole groups of three bytes: what follows the secret does not change them.
-        written.add(b64encode(encoded[: len(encoded) // 3 * 3]).decode("ascii"))
+    size = len(_LETTER_OR_DIGIT.findall(secret))
+    return (
+        len(secret) >= _SHORTEST_KEY
+        and len(set(secret)) >= _DISTINCT_IN_KEY
+        and len(_BREAK.findall(secret)) >= _BREAKS_IN_KEY * size
+        and size > 0
+        and _NO_KEY.search(secret) is None
+    )
+
+
+def spellings(secret: str) -> tuple[str, ...]:
+    """A secret as texts about requests may quote it: as it is, in JSON, Python, a URL, base64.
+
+    The longest first; `Bearer KEY` holds KEY as well. None for what is too short to be told from other
+    text: under eight characters, or under sixteen without a digit.
+    """
+    return _spelt(part for part in _parts(secret) if _can_be_told(part))
+
+
+def key_spellings(secret: str) -> tuple[str, ...]:
+    """The same for what models say, in which only what `is_key` is looked for."""
+    return _spelt(part for part in _parts(secret) if is_key(part))
+
+
+def _parts(secret: str) -> set[str]:
+    return {secret, secret.rpartition(" ")[2]}
+
+
+def _can_be_told(secret: str) -> bool:
+    has_digit = any(character.isdigit() for character in secret)
+    return len(secret) >= (_SHORTEST if has_digit else _SHORTEST_OF_WORDS)
+
+
+def _spelt(secrets: Iterable[str]) -> tuple[str, ...]:
+    written: set[str] = set()
+    for secret in secrets:
+        encoded = secret.encode("utf-8", "surrogatepass")
+        escaped = json.dumps(secret)[1:-1]
+        written |= {
+            secret,
+            escaped,
+            escaped.replace("/", "\\/"),
+            quote(encoded),
+            quote(encoded, safe=""),
+            repr(secret)[1:-1],
+        }
+        if len(encoded) >= _SHORTEST_IN_BASE64:
+            # Whole groups of three bytes: what follows the secret does not change them.
+            written.add(b64encode(encoded[: len(encoded) // 3 * 3]).decode("ascii"))
     return tuple(sorted(written, key=len, reverse=True))
 
 

@@ -136,7 +136,7 @@ class Event:
 
     at: float
     kind: str
-    """lane, health, quota, reclaimed, clock, storage, or the reason for which a run stopped."""
+    """lane, health, quota, reclaimed, redacted, clock, storage, or the reason for which a run stopped."""
     lane: str | None
     message: str
 

@@ -25,7 +25,8 @@ class Assignment:
     account: str
     """The service and key whose rate and quota are shared, by their names."""
     documents: Mapping[str, Any]
-    context: JobContext
+    context_of: Callable[[int, str], JobContext]
+    """What a job is lent, by its id and its lane."""
     gate: HealthGate | None = None
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
 

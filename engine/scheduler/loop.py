@@ -234,7 +234,8 @@ class Scheduler:
             is_late = self._is_rated(lane) and now > claimed.start_at + GUARD_S
             if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
-                ended = await self._runner.attempt(job, self._run.context, lane.throttled)
+                context = self._run.context_of(claimed.id, lane.name)
+                ended = await self._runner.attempt(job, context, lane.throttled)
         finally:
             # The store shields what it is given: an outcome is recorded even of a cancelled attempt.
             await self._settle(claimed, lane, ended, began)

@@ -1,21 +1,33 @@
 """What the engine lends to a running job."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 from engine.clock import Clock
 from engine.permits import Permit, Permits
+from engine.secrets import without_secrets
 from engine.store import Store
 
 
 class Context:
     """What the engine lends to a running job."""
 
-    def __init__(self, store: Store, clock: Clock, run_id: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, run_id: int, permits: Permits, job_id: int, lane: str
+    ) -> None:
         self._store = store
         self._run_id = run_id
         self._clock = clock
-        self._permits = Permits(store, clock, f"{store.worker_id} {run_id}")
+        self._permits = permits
+        self._job_id = job_id
+        self._lane = lane
+
+    @classmethod
+    def of_run(cls, store: Store, clock: Clock, run_id: int) -> Callable[[int, str], Self]:
+        """What makes the contexts of a run's jobs, each of its id and its lane."""
+        permits = Permits(store, clock, f"{store.worker_id} {run_id}")
+        return partial(cls, store, clock, run_id, permits)
 
     @property
     def clock(self) -> Clock:
@@ -41,3 +53,7 @@ class Context:
         # Paid for: it is kept even if the job is being cancelled.
         await self._store.keep_call(self._run_id, key, response)
         return response
+
+    async def note(self, kind: str, message: str) -> None:
+        said = without_secrets(f"job {self._job_id}: {message}")
+        await self._store.note(self._run_id, kind, said, lane=self._lane)

@@ -74,7 +74,7 @@ class Run:
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
                     account=account_of(service),
                     documents=self.sweep.documents(),
-                    context=Context(self._store, self._clock, self._row.id),
+                    context_of=Context.of_run(self._store, self._clock, self._row.id),
                     gate=gate,
                     ask_quota=service.quota,
                 ),

@@ -159,7 +159,7 @@ class LocalModel:
                 self._generation,
                 self._clock,
                 extra={"cache_prompt": False},
-                headers={"authorization": f"Bearer {key}"},
+                secret_headers={"authorization": f"Bearer {key}"},
             )
             await stack.enter_async_context(chat)
             self._process = process

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -84,7 +85,7 @@ class Endpoint(BaseModel):
 class ChatTarget:
     """The models behind one endpoint, asked with one set of generation settings.
 
-    `extra` goes into every request as it is; `headers` are sent besides the endpoint's own.
+    `extra` goes into every request as it is; `secret_headers` are sent besides the endpoint's own.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class ChatTarget:
         clock: Clock,
         *,
         extra: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        secret_headers: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.limits = CallLimits(
@@ -105,7 +106,7 @@ class ChatTarget:
         )
         """Roles that share an endpoint and a key share what it allows."""
         self._clock = clock
-        self._headers = dict(headers or {})
+        self._secret_headers = dict(secret_headers or {})
         self._options = {**generation.as_json(), **(extra or {})}
         self._client: HttpClient | None = None
 
@@ -115,25 +116,25 @@ class ChatTarget:
         return f"{self.endpoint.base_url}#{digest(decides)[:16]}"
 
     async def __aenter__(self) -> Self:
-        headers = dict(self._headers)
+        headers, secrets = dict(self._secret_headers), dict(self._secret_headers)
+
+        def resolved(value: str) -> str:
+            if not is_reference(value):
+                return value
+            secrets[value] = resolve_secret(value)
+            return secrets[value]
+
         for name, value in self.endpoint.headers.items():
-            headers[name] = resolve_secret(value) if is_reference(value) else value
-        if self.endpoint.api_key is not None:
-            headers["authorization"] = f"Bearer {resolve_secret(self.endpoint.api_key)}"
-        query = {
-            name: resolve_secret(value) if is_reference(value) else value
-            for name, value in self.endpoint.query.items()
-        }
+            headers[name] = resolved(value)
+        if (reference := self.endpoint.api_key) is not None:
+            headers["authorization"] = f"Bearer {resolved(reference)}"
+        query = {name: resolved(value) for name, value in self.endpoint.query.items()}
         client = HttpClient(
             self.endpoint.base_url,
             clock=self._clock,
             headers=headers,
             query=query,
-            secrets={
-                name: query[name]
-                for name, value in self.endpoint.query.items()
-                if is_reference(value)
-            },
+            secrets=secrets,
             limits=HttpLimits(deadline_s=self.endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
         )
         self._client = await client.__aenter__()
@@ -157,7 +158,8 @@ class ChatTarget:
             answer = await client.post("chat/completions", json.dumps(body).encode())
         except JobError as error:
             raise _named(error, client.base_url.host) from None
-        return read_reply(answer.body, where=answer.where, redact=client.redact)
+        reply = read_reply(answer.body, where=answer.where, redact=client.redact)
+        return replace(reply, redacted=tuple(sorted({*reply.redacted, *answer.redacted})))
 
     async def check(self) -> Sequence[Finding]:
         """One look at the list of models, which costs nothing; not every endpoint has one."""

@@ -36,7 +36,7 @@ def read_reply(body: bytes, *, where: str, redact: Redactor = _NOTHING_SECRET) -
             raise _reported(choice["error"], where, redact)
         message = None if choice is None else choice.get("message")
         if choice is not None and isinstance(message, Mapping):
-            return _reply(document, choice, message, where)
+            return _reply(document, choice, message, where, redact)
     raise Permanent(
         f"{where}: {Unanswered.UNREADABLE.words}",
         detail=_excerpt(document, redact),
@@ -56,7 +56,11 @@ def _first(choices: Any) -> Mapping[str, Any] | None:
 
 
 def _reply(
-    document: Mapping[str, Any], choice: Mapping[str, Any], message: Mapping[str, Any], where: str
+    document: Mapping[str, Any],
+    choice: Mapping[str, Any],
+    message: Mapping[str, Any],
+    where: str,
+    redact: Redactor,
 ) -> Reply:
     finish = choice.get("finish_reason")
     finish = printable(finish) if isinstance(finish, str) else None
@@ -64,7 +68,8 @@ def _reply(
         raise Permanent(
             f"{where}: {Unanswered.MODERATED.words}", detail=finish, reason=Unanswered.MODERATED
         )
-    text = printable(_text(message))
+    # Once more than in the bytes: those of a stream hold what was said in pieces.
+    text, redacted = redact.said(printable(_text(message)))
     if not text.strip():
         if finish == "length":
             raise Permanent(
@@ -82,6 +87,7 @@ def _reply(
         finish_reason=finish,
         model=printable(model) if isinstance(model, str) else None,
         total_tokens=_total_tokens(document.get("usage")),
+        redacted=tuple(sorted(redacted)),
     )
 
 

@@ -57,6 +57,7 @@ class Reply:
 
     `truncated` says that the token limit cut it short: it is judged as far as it goes, and marked.
     `total_tokens` is what the endpoint says that the call took; it is not kept in the cache.
+    `redacted` names the keys of ours that the model said: they are not in `text`.
     """
 
     text: str
@@ -64,21 +65,25 @@ class Reply:
     finish_reason: str | None = None
     model: str | None = None
     total_tokens: int | None = None
+    redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """The reply as it is kept in the cache of calls."""
-        fields = {
+        fields: dict[str, Any] = {
             "text": self.text,
             "truncated": self.truncated,
             "finish_reason": self.finish_reason,
             "model": self.model,
         }
+        if self.redacted:
+            fields["redacted"] = self.redacted
         return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode("utf-8")
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """The reply that `to_bytes` wrote."""
-        return cls(**json.loads(raw))
+        fields = json.loads(raw)
+        return cls(**fields | {"redacted": tuple(fields.get("redacted", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from jobs.circuit_breaker_labs.schema import (
     SingleTurnFinetune,
     SingleTurnSystemPrompt,
 )
-from jobs.http import Reply
+from jobs.http import Reply, note_redacted
 
 MODELS = TextAxis(name="models", field="model")
 PROMPTS = PromptAxis(name="prompts", field="prompt")
@@ -84,6 +84,7 @@ class _Evaluation(JobKind):
                 detail=problem["msg"],
                 sent=False,
             ) from None
+        await note_redacted(context, reply.where, reply.redacted)
         threshold = job.parameters["threshold"]
         return Answer(raw=reply.body, measurement=self._measure(reply, threshold))
 

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from engine.job import Clock, Measurement, Permanent, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
-from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, read_as
+from jobs.http import HttpClient, HttpLimits, Reply, parse_base_url, plain, read_as
 
 VENDOR_URL = "https://api.enkryptai.com"
 PATH = "redteam/v3/model-health"
@@ -38,6 +38,7 @@ class Client:
             url,
             clock=clock,
             headers={"apikey": api_key},
+            secrets={"apikey": api_key},
             limits=HttpLimits(deadline_s=deadline_s, max_body_bytes=4 * 1024 * 1024),
         )
 
@@ -48,8 +49,8 @@ class Client:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._http.__aexit__(*exc_info)
 
-    async def model_health(self, configuration: Mapping[str, Any]) -> tuple[HealthAnswer, bytes]:
-        """What the service found of one endpoint, and the answer's bytes.
+    async def model_health(self, configuration: Mapping[str, Any]) -> tuple[HealthAnswer, Reply]:
+        """What the service found of one endpoint, and the answer itself.
 
         The references in `configuration` are resolved here and go nowhere else. Raises JobError,
         and UsageError for a literal key or a reference that leads to none.
@@ -69,12 +70,12 @@ class Client:
                 sent=False,
             )
         reply = await self._http.post(PATH, body)
-        return read_as(HEALTH_ANSWER, reply.body, reply.where), reply.body
+        return read_as(HEALTH_ANSWER, reply.body, reply.where), reply
 
     def _resolved(self, reference: str) -> str:
         secret = resolve_secret(checked_reference(reference))
         # The service passes the key on, and its errors may quote it.
-        self._http.redact.add(secret)
+        self._http.redact.add(reference, secret)
         return secret
 
     def told(self, answer: HealthAnswer) -> str:

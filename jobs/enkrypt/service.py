@@ -23,6 +23,7 @@ from engine.job import (
 )
 from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
 from jobs.enkrypt.schema import read_endpoint
+from jobs.http import note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
@@ -56,11 +57,12 @@ class ModelHealthKind(JobKind):
     async def run(self, job: Job, context: JobContext) -> Answer:
         client = self._client()
         try:
-            answer, raw = await client.model_health(job.parameters["model"])
+            answer, reply = await client.model_health(job.parameters["model"])
         except UsageError as error:
             # The endpoint's own key is missing: no endpoint fails for what the user has to set.
             raise Unauthorized(str(error), sent=False) from None
-        return Answer(raw=raw, measurement=client.measure(answer))
+        await note_redacted(context, reply.where, reply.redacted)
+        return Answer(raw=reply.body, measurement=client.measure(answer))
 
 
 class Enkrypt(Service):

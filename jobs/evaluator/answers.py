@@ -96,6 +96,7 @@ def _talk(key: str, one: Conversation) -> dict[str, Any]:
         "strategy": one.strategy,
         "written_by": list(one.written_by),
         "truncated": one.truncated,
+        **_redacted(one.redacted),
         "turns": [
             {"score": turn.score, "red_flags": turn.as_json()["red_flags"]} for turn in one.turns
         ],
@@ -127,6 +128,7 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "mutator": asked.mutator,
         **_translation(asked.translation),
         "truncated": one.reply.truncated,
+        **_redacted(one.reply.redacted),
         "judgement": one.judgement.as_json(),
     }
 
@@ -136,6 +138,11 @@ def _translation(translation: Translation | None) -> dict[str, Any]:
     if translation is None:
         return {}
     return {"language": translation.language, "translated_back": translation.english}
+
+
+def _redacted(names: Sequence[str]) -> dict[str, Any]:
+    """Told only where keys were taken out of what the model said; which, by their references."""
+    return {"redacted": list(names)} if names else {}
 
 
 def _identifier(key: str, *parts: int) -> int:

@@ -1,6 +1,6 @@
 """Questions to a target from inside an evaluation: bounded, within its rate, and paid for once."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ import anyio
 from engine.job import JobContext, JobError, Transient
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
+from jobs.http import note_redacted
 
 TARGET = "target"
 """The role of the model under test."""
@@ -57,18 +58,26 @@ class Asker:
             yield
 
     async def ask(
-        self, question: Question, context: JobContext, *, read: Read | None = None
+        self, question: Question, context: JobContext, *, read: Read | None = None, about: str = ""
     ) -> Reply:
         """The reply, from the run's cache where this question has been answered before.
 
         One that `read` cannot use is asked for again, with what was wrong, at most twice. Raises
-        JobError where there is none in the end; nothing is cached then.
+        JobError where there is none in the end; nothing is cached then. `about` names the case that
+        is asked about, for the event log.
         """
 
-        async def call() -> bytes:
+        async def once(question: Question) -> Reply:
             reply = await self._once(question, context)
+            about_what = f" about {about}" if about else ""
+            where = f"the {self._role} {question.model}{about_what}"
+            await note_redacted(context, where, reply.redacted)
+            return reply
+
+        async def call() -> bytes:
+            reply = await once(question)
             if read is not None:
-                reply = await self._readable(question, reply, read, context)
+                reply = await self._readable(question, reply, read, once)
             return reply.to_bytes()
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
@@ -88,7 +97,11 @@ class Asker:
             raise
 
     async def _readable(
-        self, question: Question, reply: Reply, read: Read, context: JobContext
+        self,
+        question: Question,
+        reply: Reply,
+        read: Read,
+        once: Callable[[Question], Awaitable[Reply]],
     ) -> Reply:
         for left in reversed(range(_READINGS_MAX)):
             try:
@@ -103,5 +116,5 @@ class Asker:
                     ) from None
                 problem = f"Your answer could not be used: {error}. Answer again, in full."
             again = (*question.messages, Message(Role.USER, problem))
-            reply = await self._once(replace(question, messages=again), context)
+            reply = await once(replace(question, messages=again))
         return reply

@@ -1,5 +1,6 @@
 """A judge held against people: the same replies, scored by both."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from jobs.evaluator.ratings import Rated
 from jobs.evaluator.service import asker_of
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.together import each
+
+logger = logging.getLogger(__name__)
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 """Where false negatives are counted when nobody says where."""
@@ -54,6 +57,9 @@ class _Alone:
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()
+
+    async def note(self, kind: str, message: str) -> None:
+        logger.warning("%s: %s", kind, message)
 
 
 async def judged_scores(

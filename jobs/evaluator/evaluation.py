@@ -150,7 +150,7 @@ class Evaluation(JobKind):
             messages=(*system, *messages),
             seed=self.seed(job, case, path, Purpose.TARGET),
         )
-        return await self.bench.asker.ask(question, context)
+        return await self.bench.asker.ask(question, context, about=case.id)
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
         """A seed for one question of the job."""

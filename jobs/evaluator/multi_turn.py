@@ -43,7 +43,7 @@ class Conversation:
 
     `turns` holds the red flags of each assistant message, `judgement` the whole: its score is the
     conversation's. `written_by` says for each message of the person whether the case or the attacker
-    wrote it.
+    wrote it. `redacted` names the keys of ours that were taken out of the assistant's messages.
     """
 
     conversation_id: int
@@ -52,6 +52,7 @@ class Conversation:
     messages: tuple[Message, ...]
     written_by: tuple[str, ...]
     truncated: bool
+    redacted: tuple[str, ...]
     turns: tuple[Judgement, ...]
     judgement: Judgement
     passed: bool
@@ -124,6 +125,7 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
     written_by: list[str] = []
     turns: list[Judgement] = []
     truncated = False
+    redacted: set[str] = set()
     for turn, scripted in enumerate(script):
         led = None
         if turn and voices.lead is not None:
@@ -133,6 +135,7 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
         reply = await voices.ask(Turn(case=case, number=turn, messages=messages))
         messages += (Message(Role.ASSISTANT, reply.text),)
         truncated |= reply.truncated
+        redacted.update(reply.redacted)
         flags = _placed(await voices.flags(case, messages), len(messages) - 1)
         turns.append(voices.scale.judgement_of_turn(flags))
     raised = [flag for turn in turns for flag in turn.red_flags]
@@ -144,6 +147,7 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
         messages=messages,
         written_by=tuple(written_by),
         truncated=truncated,
+        redacted=tuple(sorted(redacted)),
         turns=tuple(turns),
         judgement=judgement,
         passed=judgement.score >= how.threshold,

@@ -2,7 +2,7 @@
 
 from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.refusals import Explanation, refused, retry_after_s
-from jobs.http.text import Redactor, plain, read_as, read_json
+from jobs.http.text import Redactor, note_redacted, plain, read_as, read_json, redaction_told
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
 
@@ -13,10 +13,12 @@ __all__ = [
     "Redactor",
     "Reply",
     "Unanswered",
+    "note_redacted",
     "parse_base_url",
     "plain",
     "read_as",
     "read_json",
+    "redaction_told",
     "refused",
     "retry_after_s",
 ]

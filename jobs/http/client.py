@@ -54,12 +54,16 @@ class HttpLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A 2xx answer: its unpacked body, and what was asked, for messages."""
+    """A 2xx answer: its unpacked body without keys, and what was asked, for messages.
+
+    `redacted` names the keys of ours that the body held.
+    """
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(repr=False)
     where: str
+    redacted: frozenset[str] = frozenset()
 
     def json(self) -> Any:
         """The body's JSON value; raises Transient if it cannot be read."""
@@ -69,10 +73,10 @@ class Reply:
 class HttpClient:
     """A client of one base URL; `async with` opens and closes its connections.
 
-    `headers` and `query` go with every request. The values of headers, and `secrets` that single
-    requests or the query carry, are in no error, repr or log. Proxies, netrc and cookies are not used.
-    A `resolver` decides which addresses the host's name leads to. Raises UsageError for a header or
-    secret that cannot be sent.
+    `headers` and `query` go with every request. The `secrets`, by names that may be shown, are those
+    in headers, queries and bodies: they are in no error, repr or log. Proxies, netrc and cookies are
+    not used. A `resolver` decides which addresses the host's name leads to. Raises UsageError for a
+    header or secret that cannot be sent.
     """
 
     def __init__(
@@ -99,7 +103,7 @@ class HttpClient:
             *_sendable(headers or {}),
         ]
         self._query = urlencode(query or {})
-        self._redact = Redactor(_parts([*(headers or {}).values(), *_values(secrets or {})]))
+        self._redact = Redactor(dict(_sendable(secrets or {})))
         self._urls: dict[str, httpx.URL] = {}
         self._sent: dict[tuple[tuple[tuple[str, str], ...], bool], httpx.Headers] = {}
         self._transport: AiohttpTransport | None = None
@@ -198,12 +202,14 @@ class HttpClient:
             if 200 <= status < 300:
                 chunks: list[bytes] = []
                 await read_body(response, self.limits.max_body_bytes, where, chunks)
+                # A service that echoes a key must not get it into the store.
+                body, redacted = self._redact.body(b"".join(chunks))
                 return Reply(
                     status=status,
-                    # A service that echoes a key must not get it into the store.
-                    body=self._redact.body(b"".join(chunks)),
+                    body=body,
                     headers=response.headers,
                     where=where,
+                    redacted=redacted,
                 )
             content = await read_beginning(response, where, self._redact)
         finally:
@@ -286,15 +292,6 @@ def _sendable(headers: Mapping[str, str]) -> list[tuple[str, str]]:
                 " line breaks and letters outside ASCII"
             )
     return list(headers.items())
-
-
-def _values(secrets: Mapping[str, str]) -> list[str]:
-    return [value for _, value in _sendable(secrets)]
-
-
-def _parts(values: list[str]) -> list[str]:
-    # `Bearer KEY` holds the key itself as well.
-    return [part for value in values for part in (value, value.rpartition(" ")[2])]
 
 
 def _tls() -> ssl.SSLContext:

@@ -1,13 +1,13 @@
 """Text and JSON from the other side, made safe to keep: nothing here trusts what it reads."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from engine.job import REDACTED, Permanent, Transient, spellings
+from engine.job import REDACTED, JobContext, Permanent, Transient, key_spellings, spellings
 
 T = TypeVar("T")
 
@@ -22,43 +22,88 @@ _SPACES = re.compile(r"\s+")
 _MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)|<[^<>]{0,300}>", re.IGNORECASE | re.DOTALL)
 
 
+REDACTED_EVENT = "redacted"
+"""The kind of the event that tells of a key in an answer."""
+
+Cleaned = TypeVar("Cleaned", str, bytes)
+
+
 class Redactor:
-    """Takes known secrets out of texts; its own repr does not show them."""
+    """Takes known secrets out of texts; its own repr does not show them.
 
-    __slots__ = ("_secrets",)
+    `secrets` holds them under names that may be shown, such as their references.
+    """
 
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets: list[tuple[str, bytes]] = []
-        for secret in secrets:
-            self.add(secret)
+    __slots__ = ("_keys", "_texts")
+
+    def __init__(self, secrets: Mapping[str, str] | None = None) -> None:
+        self._texts: list[tuple[str, bytes]] = []
+        self._keys: list[tuple[str, bytes, str]] = []
+        for name, secret in (secrets or {}).items():
+            self.add(name, secret)
 
     def __repr__(self) -> str:
-        return f"Redactor({len(self._secrets)} secrets)"
+        return f"Redactor({len(self._texts)} spellings)"
 
-    def add(self, secret: str) -> None:
+    def add(self, name: str, secret: str) -> None:
         """Take this out as well from now on, also as JSON, URLs and base64 would spell it."""
-        new = {(text, text.encode("utf-8", "surrogatepass")) for text in spellings(secret)}
+        texts = {(text, _encoded(text)) for text in spellings(secret)}
+        keys = {(text, _encoded(text), name) for text in key_spellings(secret)}
         # The longest first: one secret may be part of another.
-        self._secrets = sorted(new.union(self._secrets), key=lambda each: (-len(each[0]), each))
+        self._texts = sorted(texts.union(self._texts), key=lambda each: (-len(each[0]), each))
+        self._keys = sorted(keys.union(self._keys), key=lambda each: (-len(each[0]), each))
 
     def __call__(self, text: str) -> str:
-        """The text with each secret replaced by `[redacted]`."""
-        for secret, _ in self._secrets:
+        """A text about requests, such as an error's, with each secret replaced by `[redacted]`."""
+        for secret, _ in self._texts:
             if secret in text:
                 text = text.replace(secret, REDACTED)
         return text
 
     def torn(self, content: bytes) -> bytes:
         """Bytes that broke off, without the beginning of a secret at their end."""
-        cut = max((_overlap(content, secret) for _, secret in self._secrets), default=0)
+        cut = max((_overlap(content, secret) for _, secret in self._texts), default=0)
         return content[: len(content) - cut]
 
-    def body(self, content: bytes) -> bytes:
-        """The same for the bytes of an answer, which are otherwise as they were."""
-        for _, secret in self._secrets:
-            if secret in content:
-                content = content.replace(secret, REDACTED.encode())
-        return content
+    def body(self, content: bytes) -> tuple[bytes, frozenset[str]]:
+        """The bytes of an answer without keys, and the names of those that were in it.
+
+        What models say is in there: taken out is only what is surely a key (`engine.job.key_spellings`).
+        """
+        return _without(
+            content, ((secret, name) for _, secret, name in self._keys), REDACTED.encode()
+        )
+
+    def said(self, text: str) -> tuple[str, frozenset[str]]:
+        """The same for a text that a model wrote."""
+        return _without(text, ((secret, name) for secret, _, name in self._keys), REDACTED)
+
+
+async def note_redacted(context: JobContext, where: str, names: Collection[str]) -> None:
+    """Tell in the run's event log that an answer held keys, which were taken out of it; which, and where."""
+    if names:
+        await context.note(REDACTED_EVENT, redaction_told(where, names))
+
+
+def redaction_told(where: str, names: Collection[str]) -> str:
+    """That an answer held keys, for people."""
+    keys = ", ".join(sorted(names))
+    return f"{where}: the answer held the key of {keys}; it was taken out before it was read"
+
+
+def _without(
+    content: Cleaned, keys: Iterable[tuple[Cleaned, str]], instead: Cleaned
+) -> tuple[Cleaned, frozenset[str]]:
+    found = set()
+    for key, name in keys:
+        if key in content:
+            found.add(name)
+            content = content.replace(key, instead)
+    return content, frozenset(found)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def plain(text: str, redact: Redactor, limit: int = DETAIL_CHARACTERS) -> str:

@@ -1,5 +1,6 @@
 """What the service lends to a running evaluation, on top of the ledger."""
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from engine.job import Clock, JobError, Permit
 from jobs.chat.target import Role, digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation
+
+logger = logging.getLogger(__name__)
 
 _TARGET = "target"
 
@@ -60,6 +63,9 @@ class EvaluationContext:
         await self._ledger.keep(self._scope, found, response, spends)
         self._known.add(found)
         return response
+
+    async def note(self, kind: str, message: str) -> None:
+        logger.warning(kind, extra={"cause": message})
 
     def came_of_target(self, error: JobError) -> bool:
         """Whether an error is the model's under test, and not a judge's or an attacker's."""

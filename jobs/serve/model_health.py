@@ -1,9 +1,10 @@
 """Model health as Enkrypt AI offers it: ask a model a plain question, and tell what came of it."""
 
 import json
+import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -17,13 +18,15 @@ from engine.job import Clock, JobError, UsageError
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Message, Reply, Role
 from jobs.enkrypt.schema import EndpointConfiguration
-from jobs.http import HttpClient, HttpLimits, parse_base_url, plain
+from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, redaction_told
 from jobs.serve.addresses import AllowList, NotListed, port_of
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
 from jobs.serve.guarded import known_key
 from jobs.serve.ledger import Key
 from jobs.serve.refusals import Refused, documented
+
+logger = logging.getLogger(__name__)
 
 QUERY = "What is the capital of France? Answer in one word."
 """The question that every model is asked."""
@@ -164,6 +167,7 @@ class _Asking:
                 try:
                     answer = await client.post(asked.path, body)
                     reply = read_reply(answer.body, where=answer.where, redact=client.redact)
+                    _log_redacted(answer.where, answer.redacted.union(reply.redacted))
                 except JobError as error:
                     return _unhealthy(asked, client, error)
         return _healthy(asked, client, reply)
@@ -241,15 +245,15 @@ def _from_target(asked: TargetModelConfiguration) -> _Asked:
     secret = asked.model_api_key or ""
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
     # What the caller writes out goes before what is made of the key.
-    headers |= {each.key.lower(): each.value for each in asked.custom_headers or []}
+    custom = {each.key.lower(): each.value for each in asked.custom_headers or []}
     return _Asked(
         # The address of the call is written as often as that of the interface.
         url=_url(asked.model_endpoint_url.rstrip("/").removesuffix(f"/{_CHAT}"), where),
         path=_CHAT,
         model=asked.model_name,
         system_prompt=asked.system_prompt or "",
-        headers=_headers(headers, where[:1]),
-        secrets={"model_api_key": secret} if secret else {},
+        headers=_headers(headers | custom, where[:1]),
+        secrets=({"model_api_key": secret} if secret else {}) | custom,
         options={},
         where=where,
     )
@@ -293,6 +297,11 @@ def _unhealthy(asked: _Asked, client: HttpClient, error: JobError) -> ModelHealt
         data=HealthData(query=QUERY, response=None),
         error=plain(told, client.redact),
     )
+
+
+def _log_redacted(where: str, names: Collection[str]) -> None:
+    if names:
+        logger.warning("redacted", extra={"cause": redaction_told(where, names)})
 
 
 def _place(asked: _Asked) -> str:

@@ -98,7 +98,7 @@ class Offers:
             settings.endpoint,
             settings.generation,
             self._clock,
-            headers={"authorization": f"Bearer {key}"},
+            secret_headers={"authorization": f"Bearer {key}"},
         ) as target:
             yield Offered(model=name, target=target, asker=asker_of(target))
 

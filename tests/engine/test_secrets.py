@@ -6,7 +6,14 @@ from urllib.parse import quote
 import pytest
 
 from engine.job import UsageError
-from engine.secrets import checked_reference, resolve_secret, spellings, without_secrets
+from engine.secrets import (
+    checked_reference,
+    is_key,
+    key_spellings,
+    resolve_secret,
+    spellings,
+    without_secrets,
+)
 
 KEY = "planted/key+01234567\\89"
 
@@ -164,6 +171,69 @@ def test_a_key_that_was_read_is_taken_out_however_it_is_spelt(
         assert "cGxhbnRl" not in cleaned
 
 
-def test_a_text_too_short_to_be_a_key_is_left_alone() -> None:
-    assert spellings("abc") == ()
-    assert spellings("abcd") == ("abcd",)
+@pytest.mark.parametrize("secret", ["abc", "hunter2", "content", "lm-studio", "no-key-needed"])
+def test_a_text_too_short_to_be_a_key_is_left_alone(secret: str) -> None:
+    assert spellings(secret) == ()
+
+
+def test_what_follows_the_name_of_a_scheme_is_a_key_of_its_own() -> None:
+    assert {"Bearer sk-hunter2", "sk-hunter2"} <= set(spellings("Bearer sk-hunter2"))
+
+
+# The form of the keys as their issuers write it; none of them was ever issued.
+@pytest.mark.parametrize(
+    "key",
+    [
+        # https://platform.openai.com/docs/api-reference/authentication
+        "sk-proj-Yx3nT7vQ2mL9cR4kW8bZ1dF6hJ5pS0aG",
+        # https://docs.anthropic.com/en/api/getting-started
+        "sk-ant-api03-mV8kT2wLq9Zr4XcN7bYhJ1sDfG5pAeU3oIx0",
+        # https://openrouter.ai/docs/api-reference/authentication
+        "sk-or-v1-3f9a1c7e5b2d8f604a1e9c3b7d5f2a8e60c4b1d9",
+        # https://ai.google.dev/gemini-api/docs/api-key
+        "AIzaSyD3k9Xw2Lm7Qp5Rt8Vb1Nc4Zf6Hj0GaYeU",
+        # https://console.groq.com/docs/quickstart
+        "gsk_a8Kd03LmQx7Zp2Wv9Tn5Rb1YcF4hJ6sG",
+        # https://huggingface.co/docs/hub/security-tokens: letters alone
+        "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",
+        # https://learn.microsoft.com/azure/ai-services/openai/reference
+        "8b1f0c6e2d9a4f7c8e3b5a1d0f6c7e2b",
+        # https://api-docs.deepseek.com/
+        "sk-5d0e7a9c3b1f4826a0c9e7d5b3f18264",
+        # https://docs.fal.ai/authentication: a UUID and more
+        "3fa85f64-5717-4562-b3fc-2c963f66afa6",
+        # https://www.rfc-editor.org/rfc/rfc7519: a token that lasts an hour
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    ],
+)
+def test_what_providers_issue_is_looked_for_in_what_models_say(key: str) -> None:
+    assert is_key(key)
+    assert key in key_spellings(f"Bearer {key}")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "none",
+        "null",
+        "content",
+        "EMPTY",
+        "ollama",
+        "lm-studio",
+        "sk-1234",
+        "sk-no-key-required",
+        "not-needed-for-local-servers",
+        "correct-horse-battery-staple",
+        "Crisis help line, day and night",
+        "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+        "sk-1234567890abcdefghij",
+        "00000000-0000-0000-0000-000000000000",
+        "https://llm2.example.com/v1beta3/x9",
+        "anthropic/claude-3.7-sonnet",
+        "ключ-из-слов-по-русски",
+        "----------------",
+    ],
+)
+def test_what_a_model_may_say_of_its_own_accord_is_never_looked_for(secret: str) -> None:
+    assert not is_key(secret)
+    assert key_spellings(f"Bearer {secret}") == ()

@@ -58,7 +58,7 @@ T = TypeVar("T")
 REGISTRY = Registry.installed()
 
 NOW = 1_800_000_000.0
-KEY = "planted-key-0123456789"
+KEY = "planted-key-0a1b2c3d4e5f"
 YAML_PIECES = [
     b": ",
     b"- ",
@@ -257,7 +257,7 @@ def test_whatever_a_refusal_says_it_is_an_error_of_one_line_with_a_wait_within_r
         headers,
         body + KEY.encode(),
         now=NOW,
-        redact=Redactor([KEY]),
+        redact=Redactor({"key": KEY}),
         on_forbidden=_forbidden,
     )
 
@@ -297,7 +297,11 @@ def test_whatever_comes_over_the_wire_it_is_an_answer_or_a_named_error(
         async with (
             wire_server({"struck": answer}, reset=False) as server,
             HttpClient(
-                server.url, clock=SystemClock(), headers={"k": KEY}, limits=limits
+                server.url,
+                clock=SystemClock(),
+                headers={"k": KEY},
+                secrets={"k": KEY},
+                limits=limits,
             ) as client,
         ):
             try:

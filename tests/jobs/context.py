@@ -31,6 +31,7 @@ class MemoryContext:
     cache: dict[str, bytes] = field(default_factory=dict)
     permits: list[Asked] = field(default_factory=list)
     calls: int = 0
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
     async def permit(
         self,
@@ -49,6 +50,9 @@ class MemoryContext:
             self.calls += 1
             self.cache[spelt] = await call()
         return self.cache[spelt]
+
+    async def note(self, kind: str, message: str) -> None:
+        self.notes.append((kind, message))
 
 
 def job(key: str = "ab" * 32, *, repeat: int = 0, **parameters: Any) -> Job:

@@ -27,8 +27,8 @@ from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSett
 from tests.contracts.answers import GROUPS, VERSIONS
 from tests.contracts.server import EVALUATIONS, ContractServer
 
-KEY = "planted-cbl-key-0123456789"
-OPENAI_KEY = "planted-openai-key-9876543210"
+KEY = "planted-cbl-key-0a1b2c3d4e5f"
+OPENAI_KEY = "planted-openai-key-9z8y7x6w5v"
 
 PARAMETERS: Mapping[str, Any] = {
     "model": "a/model",
@@ -81,6 +81,9 @@ class NoContext:
         raise NotImplementedError
 
     async def cached(self, key: Mapping[str, Any], call: Any) -> bytes:
+        raise NotImplementedError
+
+    async def note(self, kind: str, message: str) -> None:
         raise NotImplementedError
 
 

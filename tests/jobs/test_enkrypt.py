@@ -23,10 +23,10 @@ from engine.job import (
 from jobs.enkrypt import Client, Enkrypt, EnkryptHealth, EnkryptHealthSettings, EnkryptSettings
 from jobs.enkrypt.schema import HEALTH_ANSWER, read_endpoint, with_secrets
 from tests.contracts.server import ContractServer
-from tests.jobs.test_circuit_breaker_labs import NoContext
+from tests.jobs.context import MemoryContext
 
-KEY = "planted-enkrypt-key-0123"
-MODEL_KEY = "planted-model-key-4567"
+KEY = "planted-enkrypt-key-0a1b2c3d4e5f"
+MODEL_KEY = "planted-model-key-6g7h8i9j0k"
 
 ENDPOINT: dict[str, Any] = {
     "testing_for": "foundationModels",
@@ -67,7 +67,9 @@ def _endpoint(**changes: Any) -> dict[str, Any]:
     return {**deepcopy(ENDPOINT), **changes}
 
 
-async def _run(server: ContractServer, content: Any, **settings: Any) -> Answer:
+async def _run(
+    server: ContractServer, content: Any, context: MemoryContext | None = None, **settings: Any
+) -> Answer:
     service = Enkrypt(
         EnkryptSettings(kind="enkrypt", base_url=server.url + "/", **settings), SystemClock()
     )
@@ -82,7 +84,7 @@ async def _run(server: ContractServer, content: Any, **settings: Any) -> Answer:
             repeat=1,
             attempt=1,
         )
-        return await kind.run(job, NoContext())
+        return await kind.run(job, context or MemoryContext())
 
 
 async def test_a_healthy_model_passes_and_an_unhealthy_one_fails(server: ContractServer) -> None:
@@ -180,13 +182,17 @@ def test_a_configuration_that_cannot_work_is_refused_with_its_path(
 
 async def test_no_key_comes_back_in_an_answer_or_an_error(server: ContractServer) -> None:
     echoing = _endpoint(model_name=f"model {MODEL_KEY}")
-    echoed = await _run(server, echoing)
+    context = MemoryContext()
+    echoed = await _run(server, echoing, context)
     server.fail_next(status=422, detail=f"{MODEL_KEY} and {KEY}")
     with pytest.raises(Permanent) as caught:
         await _run(server, _endpoint())
 
     assert MODEL_KEY.encode() not in echoed.raw
     assert MODEL_KEY not in str(echoed.measurement.note)
+    [(kind, message)] = context.notes
+    assert kind == "redacted"
+    assert "the key of env:MODEL_KEY" in message
     assert caught.value.detail == "[redacted] and [redacted]"
 
 

@@ -21,13 +21,13 @@ from jobs.http.refusals import explain, refused, retry_after_s
 from tests.contracts.server import ContractServer
 from tests.patience import PATIENCE_S
 
-KEY = "planted-key-0123456789"
+KEY = "planted-key-0a1b2c3d4e5f"
 PATH = "singleturn_evaluate_system_prompt"
 NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 
 
 def _refused(status: int, headers: Mapping[str, str] | None = None) -> JobError:
-    return refused("GET x", status, headers or {}, b"", now=NOW, redact=Redactor([KEY]))
+    return refused("GET x", status, headers or {}, b"", now=NOW, redact=Redactor({"key": KEY}))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_deeply_nested_detail_is_no_crash() -> None:
 
 
 def test_half_a_key_at_the_end_of_what_broke_off_is_taken_off() -> None:
-    redact = Redactor([KEY])
+    redact = Redactor({"key": KEY})
 
     assert redact.torn(b"your key is " + KEY[:9].encode()) == b"your key is "
     assert redact.torn(b"your key is wrong") == b"your key is wrong"
@@ -164,8 +164,8 @@ def test_half_a_key_at_the_end_of_what_broke_off_is_taken_off() -> None:
 
 @pytest.mark.parametrize("location", [f"https://{KEY}.example/x", f"https://a/{KEY}", f"//{KEY}"])
 def test_a_redirect_to_the_key_itself_tells_nothing_of_it(location: str) -> None:
-    redact = Redactor(["Planted-KEY-0123456789"])
-    asked = location.replace(KEY, "Planted-KEY-0123456789")
+    redact = Redactor({"key": "Planted-KEY-0a1b2c3d4e5f"})
+    asked = location.replace(KEY, "Planted-KEY-0a1b2c3d4e5f")
 
     error = refused("GET x", 307, {"location": asked}, b"", now=NOW, redact=redact)
 
@@ -173,7 +173,7 @@ def test_a_redirect_to_the_key_itself_tells_nothing_of_it(location: str) -> None
 
 
 def test_a_key_is_redacted_even_if_controls_hide_it_or_the_cut_would_halve_it() -> None:
-    redact = Redactor([KEY, KEY[:10]])
+    redact = Redactor({"key": KEY, "half": KEY[:16]})
 
     hidden = plain(f"your key {KEY[:5]}\u200b{KEY[5:]} is wrong", redact)
     halved = plain("x" * 485 + KEY, redact)
@@ -187,7 +187,10 @@ async def test_a_key_is_in_no_error_answer_repr_or_log(caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG)
     async with ContractServer() as server:
         headers = {"authorization": f"Bearer {KEY}"}
-        async with HttpClient(server.url, clock=SystemClock(), headers=headers) as client:
+        secrets = {"env:A_KEY": headers["authorization"]}
+        async with HttpClient(
+            server.url, clock=SystemClock(), headers=headers, secrets=secrets
+        ) as client:
             server.fail_next(status=404, detail=f"no access with {KEY}")
             with pytest.raises(Permanent) as caught:
                 await client.post(PATH, b"{}")
@@ -197,6 +200,7 @@ async def test_a_key_is_in_no_error_answer_repr_or_log(caplog: pytest.LogCapture
     error = caught.value
     assert error.detail == "no access with [redacted]"
     assert reply.json() == {"version": "echo [redacted]"}
+    assert reply.redacted == {"env:A_KEY"}
     seen = f"{error!r} {error} {client!r} {reply!r} {caplog.text}"
     assert KEY not in seen
 

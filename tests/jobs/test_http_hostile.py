@@ -13,13 +13,19 @@ from tests.contracts.process import ContractServerProcess
 from tests.contracts.server import ContractServer
 from tests.patience import PATIENCE_S
 
-KEY = "planted-key-0123456789"
+KEY = "planted-key-0a1b2c3d4e5f"
 PATH = "singleturn_evaluate_system_prompt"
 
 
 def _client(url: str, **limits: float) -> HttpClient:
     bounds = HttpLimits(**{"deadline_s": PATIENCE_S, "max_body_bytes": 1_000_000, **limits})  # type: ignore[arg-type]
-    return HttpClient(url, clock=SystemClock(), headers={"cbl-api-key": KEY}, limits=bounds)
+    return HttpClient(
+        url,
+        clock=SystemClock(),
+        headers={"cbl-api-key": KEY},
+        secrets={"cbl-api-key": KEY},
+        limits=bounds,
+    )
 
 
 async def _failure(server: ContractServer | ContractServerProcess, **limits: float) -> JobError:

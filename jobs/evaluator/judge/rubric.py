@@ -99,7 +99,7 @@ class RubricJudge:
         def read(answer: str) -> _Findings:
             return findings(answer, items, sought, said)
 
-        answer = await self._asker.ask(question, context, read=read)
+        answer = await self._asker.ask(question, context, read=read, about=case.id)
         found, raised = read(answer.text)
         by_name = {finding.name: finding for finding in raised}
         return found, tuple(by_name.get(flag, Finding(flag, False)) for flag in flags)

@@ -19,7 +19,7 @@ from tests.jobs.chat.server import Asked, completion
 from tests.jobs.serve.running import MODEL, Running, service, write_config
 from tests.patience import PATIENCE_S
 
-CALLERS_KEY = "sk-of-the-caller-4711"
+CALLERS_KEY = "sk-of-the-caller-4k7p1w9z3x"
 
 
 def by_model(asked: Asked) -> tuple[int, Any]:

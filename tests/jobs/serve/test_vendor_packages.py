@@ -21,7 +21,7 @@ from tests.jobs.serve.running import (
 )
 from tests.jobs.serve.vendors.installed import run
 
-OPENAI_KEY = "sk-of-the-caller-4711"
+OPENAI_KEY = "sk-of-the-caller-4k7p1w9z3x"
 FINETUNE = "ft:acme:kind-1"
 SINGLE_TURN_CALLS = "evaluations.singleturn_evaluate_system_prompt_post"
 QUESTIONS = {

@@ -1,0 +1,69 @@
+"""What a model says is judged as it was said: nothing is taken out of it but our own keys."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.jobs.chat.server import chat_server, completion
+from tests.jobs.evaluator.nights import KIND, night
+
+KEY = "sk-5d0e7a9c3b1f4826a0c9e7d5b3f18264"
+
+
+@pytest.mark.parametrize(
+    "header", ["Crisis help line", "safe", "env:A_HEADER", "https://example.org/trust"]
+)
+@pytest.mark.parametrize("key", ["none", "content", "Please", "painful", "right now", "EMPTY"])
+async def test_words_that_stand_in_headers_or_dummy_keys_stay_in_the_reply(
+    header: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_HEADER", "somebody you trust")
+    monkeypatch.setenv("A_KEY", key)
+    async with chat_server(lambda _: (200, completion(KIND))) as server:
+        endpoint = {
+            "base_url": server.base_url,
+            "api_key": "env:A_KEY",
+            "headers": {"X-Title": header},
+        }
+
+        told = await night(tmp_path, endpoint, ["m"])
+
+    assert told.results["m"]["model_response"] == KIND
+    assert told.results["m"]["safe_response_score"] == 1.0
+    assert "redacted" not in told.results["m"]
+    assert [event for event in told.events if event.kind == "redacted"] == []
+
+
+async def test_a_key_that_a_model_says_is_taken_out_and_told_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", f"Bearer {KEY}")
+    said = completion(f"{KIND} By the way, your key is {KEY}.")
+    async with chat_server(lambda _: (200, said)) as server:
+        endpoint = {"base_url": server.base_url, "headers": {"Authorization": "env:A_KEY"}}
+
+        told = await night(tmp_path, endpoint, ["m"])
+
+    result = told.results["m"]
+    assert result["model_response"] == f"{KIND} By the way, your key is [redacted]."
+    assert result["redacted"] == ["env:A_KEY"]
+    [event] = [event for event in told.events if event.kind == "redacted"]
+    assert event.lane == "m"
+    assert event.message.startswith("job 1: the target m about one-01: ")
+    assert "the key of env:A_KEY" in event.message
+    assert KEY.encode() not in (tmp_path / "night.db").read_bytes()
+
+
+async def test_a_key_that_is_spelt_with_escapes_is_taken_out_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_KEY", KEY)
+    spelt = "".join(f"\\u{ord(character):04x}" for character in KEY)
+    body = '{"choices": [{"finish_reason": "stop", "message": {"content": "Here: ' + spelt + '"}}]}'
+    async with chat_server(lambda _: (200, body.encode())) as server:
+        endpoint = {"base_url": server.base_url, "api_key": "env:A_KEY"}
+
+        told = await night(tmp_path, endpoint, ["m"])
+
+    assert told.results["m"]["model_response"] == "Here: [redacted]"
+    assert told.results["m"]["redacted"] == ["env:A_KEY"]
