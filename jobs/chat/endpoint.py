@@ -35,7 +35,7 @@ from jobs.http import HttpClient, HttpLimits, Unanswered, parse_base_url
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
-def base_url(text: str) -> str:
+def read_base_url(text: str) -> str:
     """The base URL of an interface, also where the address of its call is written."""
     return str(parse_base_url(text)).removesuffix("/").removesuffix("/chat/completions")
 
@@ -50,7 +50,7 @@ class Endpoint(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: Annotated[str, AfterValidator(base_url)]
+    base_url: Annotated[str, AfterValidator(read_base_url)]
     api_key: SecretReference | None = None
     headers: Headers = {}
     query: Query = {}

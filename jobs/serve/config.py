@@ -21,7 +21,7 @@ from engine.sweep.malformed import Malformed
 from engine.sweep.reading import read_structured
 from engine.sweep.validation import validated
 from jobs.chat.built_in import CONTEXT_TOKENS
-from jobs.chat.endpoint import Endpoint, base_url
+from jobs.chat.endpoint import Endpoint, read_base_url
 from jobs.chat.limits import TokensPerMin, fits_a_minute
 from jobs.evaluator.settings import (
     ENDPOINT_MAX_TOKENS,
@@ -109,7 +109,7 @@ class Offer(_Part):
 class OpenAi(_Part):
     """Where fine-tuned models are evaluated, with the key that each caller sends. Nothing keeps it."""
 
-    base_url: Annotated[str, AfterValidator(base_url)] = _OPENAI_URL
+    base_url: Annotated[str, AfterValidator(read_base_url)] = _OPENAI_URL
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8
     rate_per_min: Annotated[int, Field(ge=1)] | None = None
     tokens_per_min: TokensPerMin | None = None
