@@ -25,7 +25,7 @@ from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
 from engine.scheduler.lessons import learn, may_have_cost
-from engine.scheduler.quota import QuotaDesk
+from engine.scheduler.quota import QuotaDesk, is_short
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
 from engine.store import (
@@ -99,12 +99,15 @@ class Scheduler:
         await self.refresh()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
+            helpers.start_soon(self._quota.settle_doubts, self.lanes, self.wake, name="quota")
             async with (
                 anyio.create_task_group() as jobs,
                 self._store.claiming_along(self._decide, partial(self._start, jobs)),
             ):
                 await self._loop(jobs, helpers)
                 await self._drain(jobs)
+            if self._stop is None or self._stop.reason is not StopReason.UNAUTHORIZED:
+                await self._quota.settle_last_doubts()
             helpers.cancel_scope.cancel()
         return self._stop
 
@@ -196,7 +199,7 @@ class Scheduler:
         if await self._store.peers(self._run.run_id) or not all(map(_is_hopeless, waiting)):
             # What others get may be what these wait for; the watch looks again while there are any.
             return
-        short = [lane for lane in waiting if isinf(lane.next_at) or lane.block is Block.QUOTA]
+        short = [lane for lane in waiting if is_short(lane)]
         if short:
             now = self._clock.now()
             if not await self._quota.has_more(short):
@@ -268,6 +271,7 @@ class Scheduler:
         blocked: dict[str, float] = {}
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
             blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
+        charged = may_have_cost(verdict)
         try:
             await self._store.settle(
                 Outcome(
@@ -281,7 +285,7 @@ class Scheduler:
                     cost_class=claimed.cost_class,
                     reserved=self._reserves,
                     answer=verdict.answer if isinstance(verdict, Succeed) else None,
-                    charged=may_have_cost(verdict),
+                    charged=charged,
                     keeps_attempt=not isinstance(verdict, GiveBack),
                     due_at=now + delay_s if delay_s else 0.0,
                     status=ended.status,
@@ -293,6 +297,8 @@ class Scheduler:
         finally:
             lane.in_flight -= 1
             del self._flying[claimed.id, claimed.fence]
+        if charged and not isinstance(verdict, Succeed):
+            self._quota.doubt()
         if not isinstance(verdict, Succeed | Fail):
             lane.offer(claimed.cost_class, now + delay_s if delay_s else 0.0)
         self.lanes.retry_refused()

@@ -1,6 +1,9 @@
 """The quota of one run: which rows apply, what the service says of them, what is short."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from math import isinf
+
+import anyio
 
 from engine.clock import Clock
 from engine.core.errors import JobError
@@ -12,6 +15,10 @@ from engine.store import QuotaKey, Store
 
 _ZONES_S = 12 * 3600.0
 """How much later than in UTC a month begins anywhere."""
+_DOUBT_S = 10.0
+"""How long the service is spared the question after requests without an answer."""
+_LAST_S = 5.0
+"""How long the end of a run waits for the service's own figures."""
 
 
 class QuotaDesk:
@@ -23,6 +30,8 @@ class QuotaDesk:
         self._run = assignment
         self._note = note
         self._observed_at: float | None = None
+        self._doubted = anyio.Event()
+        self._is_in_doubt = False
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
         """The rows that apply at a time; those that the store does not have are not finite.
@@ -48,22 +57,66 @@ class QuotaDesk:
         ):
             if allotted is not None:
                 await self._store.cap_quota(key, allotted=allotted)
-        if self._run.ask_quota is None or not self._run.kind.uses_quota:
-            return False
         try:
-            offered = await self._run.ask_quota()
+            return await self._ask(now)
         except JobError as error:
             # Not to know the quota is no reason not to start: the service itself refuses what is over.
             await self._note("quota", f"the quota could not be asked for: {error}")
             return False
+
+    async def _ask(self, now: float) -> bool:
+        """Take over the service's own figures, where it has some; raises JobError if it cannot tell."""
+        if self._run.ask_quota is None or not self._run.kind.uses_quota:
+            return False
+        key = QuotaKey(name=self._run.account, period=month(now))
+        since = await self._store.quota_settled(key)
+        self._is_in_doubt = False
+        try:
+            offered = await self._run.ask_quota()
+        except JobError:
+            self._is_in_doubt = True
+            raise
         if offered is None:
             return False
         await self._store.refresh_quota(
-            QuotaKey(name=self._run.account, period=month(now)),
+            key,
             allotted=offered.allotted,
             used=offered.used,
+            since=since,
+            caps=(_tests_cap(self._run.run, now),),
         )
         return True
+
+    def doubt(self) -> None:
+        """A request ended without an answer: what was held for it counts until the service is asked."""
+        if self._run.ask_quota is not None and self._run.kind.uses_quota:
+            self._is_in_doubt = True
+            self._doubted.set()
+
+    async def settle_doubts(self, lanes: Lanes, wake: Callable[[], None]) -> None:
+        """Ask the service after requests without an answer: at once, and then at most so often."""
+        while True:
+            await self._doubted.wait()
+            self._doubted = anyio.Event()
+            if await self._gains(self._ask_quietly):
+                _reopen(lane for lane in lanes.waiting if is_short(lane))
+                wake()
+            await self._clock.sleep(_DOUBT_S)
+            if self._is_in_doubt:
+                self._doubted.set()
+
+    async def settle_last_doubts(self) -> None:
+        """Ask once more at the end, so that the figures that stay are the service's."""
+        if self._is_in_doubt:
+            with anyio.move_on_after(_LAST_S):
+                await self._ask_quietly()
+
+    async def _ask_quietly(self) -> bool:
+        try:
+            return await self._ask(self._clock.now())
+        except JobError:
+            # No line in the log each time: a service that fails its requests may fail this one, too.
+            return False
 
     async def turn_month(self, now: float, lanes: Lanes) -> None:
         """Write the rows of a month that has begun while the run goes on; lanes may ask again."""
@@ -75,24 +128,28 @@ class QuotaDesk:
         rows = await self._store.quotas([before, begun])
         if (told := rows.get((before.name, before.period))) is not None and len(rows) == 1:
             # As much as last month, until the service says otherwise: it may not be reached just now.
-            await self._store.refresh_quota(begun, allotted=told.allotted, used=0)
+            await self._store.refresh_quota(begun, allotted=told.allotted, used=0, since=0)
         await self.observe()
         await self._note("quota", f"the month {month(now)} has begun (UTC)")
         _reopen(lanes.waiting)
 
     async def has_more(self, short: list[Lane]) -> bool:
         """Whether the service, asked again, has quota for lanes that had none."""
-        keys = self.keys(self._clock.now())
-        before = await self._store.quotas(keys)
-        if not await self.observe():
-            return False
-        after = await self._store.quotas(keys)
-        gained = any(
-            after[name].room > before[name].room for name in after if name in before
-        ) or bool(set(after) - set(before))
+        gained = await self._gains(self.observe)
         if gained:
             _reopen(short)
         return gained
+
+    async def _gains(self, ask: Callable[[], Awaitable[bool]]) -> bool:
+        """Whether there is more room once the service was asked."""
+        keys = self.keys(self._clock.now())
+        before = await self._store.quotas(keys)
+        if not await ask():
+            return False
+        after = await self._store.quotas(keys)
+        return any(
+            after[name].room > before[name].room for name in after if name in before
+        ) or bool(set(after) - set(before))
 
     async def resumes_at(self, now: float) -> float | None:
         """When there will be quota again; None where only a higher cap can help.
@@ -128,6 +185,11 @@ class QuotaDesk:
             )
             return f"what the sweep may use is used up; {parts[0]}; {words}"
         return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
+
+
+def is_short(lane: Lane) -> bool:
+    """Whether a lane waits for quota, or for an answer that tells what its jobs cost."""
+    return isinf(lane.next_at) or lane.block is Block.QUOTA
 
 
 def _reopen(lanes: Iterable[Lane]) -> None:

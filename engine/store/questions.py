@@ -97,6 +97,10 @@ class Questions:
         """The quota rows of `keys` that there are."""
         return await self._databases.ask(lambda connection: quotas.status(connection, keys))
 
+    async def quota_settled(self, key: QuotaKey) -> int:
+        """All that requests under a quota came to so far, for `refresh_quota`."""
+        return await self._databases.ask(lambda connection: quotas.settled(connection, key))
+
     async def costs(self, service: str) -> Mapping[str, int]:
         """The most tests that an answer of each cost class has cost so far."""
         return await self._databases.ask(lambda connection: quotas.costs(connection, service))

@@ -4,11 +4,12 @@ Nothing is sent before its cost is reserved. While the cost of a class is unknow
 first and its siblings wait for the answer, which tells what they will cost.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, select, tuple_
+from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, select, tuple_, update
 from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
@@ -22,6 +23,22 @@ GUESS_TESTS = 100
 
 
 _READ = select(quota).where(quota.c.name.in_(bindparam("names", expanding=True)))
+_COUNT = (
+    update(quota)
+    .where(quota.c.name == bindparam("of"), quota.c.period == bindparam("in_period"))
+    .values(
+        settled=quota.c.settled + bindparam("came_to"),
+        unconfirmed=quota.c.unconfirmed + bindparam("guessed"),
+    )
+)
+_COUNTED = select(quota.c.settled, quota.c.unconfirmed).where(
+    quota.c.name == bindparam("of"), quota.c.period == bindparam("in_period")
+)
+_CONFIRM = (
+    update(quota)
+    .where(quota.c.name == bindparam("of"), quota.c.period == bindparam("in_period"))
+    .values(unconfirmed=bindparam("left"))
+)
 _WRITE = Upsert(
     quota,
     lambda statement: statement.on_conflict_do_update(
@@ -50,6 +67,14 @@ _PROBES = (
     .where(reservation.c.run_id == bindparam("run"), reservation.c.probe_of.is_not(None))
     .distinct()
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Spent:
+    """What a request came to. `is_guess`: it got no answer, and this much was held for it."""
+
+    tests: int
+    is_guess: bool = False
 
 
 @dataclass(slots=True)
@@ -152,11 +177,13 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     """Replace what was held for these attempts by what they cost."""
     by_attempt = {(one.job_id, one.fence): one for one in outcomes}
 
-    def spent(row: RowMapping) -> int | None:
+    def spent(row: RowMapping) -> _Spent | None:
         one = by_attempt[row["job_id"], row["fence"]]
-        if one.answer is not None and not row["counts_requests"]:
-            return one.answer.measurement.tests
-        return row["held"] if one.charged else None
+        if row["counts_requests"]:
+            return _Spent(row["held"]) if one.charged else None
+        if one.answer is not None:
+            return _Spent(one.answer.measurement.tests)
+        return _Spent(row["held"], is_guess=True) if one.charged else None
 
     _settle(
         connection,
@@ -169,15 +196,71 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 def charge_lost(connection: Connection, worker_id: str) -> None:
     """Count all that was held for a dead worker's requests as spent: nobody knows better."""
     held = connection.execute(_HELD_BY, {"worker_id": worker_id})
-    _settle(connection, held, lambda _: True, lambda row: int(row["held"]))
+    _settle(
+        connection,
+        held,
+        lambda _: True,
+        lambda row: _Spent(row["held"], is_guess=not row["counts_requests"]),
+    )
 
 
-def refresh(connection: Connection, key: QuotaKey, *, allotted: int, used: int) -> None:
-    """Take over what the service itself says of its quota, beside what we hold for requests in flight."""
+def settled(connection: Connection, key: QuotaKey) -> int:
+    """All that requests under this quota came to so far: to be read before the service is asked."""
+    counted, _ = _counted(connection, key)
+    return counted
+
+
+def refresh(
+    connection: Connection,
+    key: QuotaKey,
+    *,
+    allotted: int,
+    used: int,
+    since: int,
+    caps: Sequence[QuotaKey] = (),
+) -> None:
+    """Take over what the service itself says of its quota, beside what we hold for requests in flight.
+
+    `since` is what `settled` told before the service was asked: what requests came to meanwhile may not
+    be in its figure yet, and counts on top. Where requests without an answer cost less than was held for
+    them, that is given back to the `caps` that they counted under, too.
+    """
     found = _read(connection, [(key.name, key.period)])
-    held = found[key.name, key.period].reserved if found else 0
-    state = arithmetic.refreshed(allotted=allotted, used=used, reserved=held)
+    before = found.get((key.name, key.period), QuotaState(allotted=allotted))
+    counted, guessed = _counted(connection, key)
+    newly = counted - since
+    told = used + newly
+    given_back = min(guessed, max(0, before.used + before.overrun - told))
+    state = arithmetic.refreshed(allotted=allotted, used=told, reserved=before.reserved)
     _write(connection, {(key.name, key.period): state})
+    _confirm(connection, key, min(guessed, newly))
+    for one in caps:
+        _give_back(connection, one, given_back, newly)
+
+
+def _give_back(connection: Connection, key: QuotaKey, tests: int, newly: int) -> None:
+    found = _read(connection, [(key.name, key.period)])
+    if not found:
+        return
+    before = found[key.name, key.period]
+    _, guessed = _counted(connection, key)
+    tests = min(tests, guessed)
+    state = arithmetic.refreshed(
+        allotted=before.allotted,
+        used=before.used + before.overrun - tests,
+        reserved=before.reserved,
+    )
+    _write(connection, {(key.name, key.period): state})
+    _confirm(connection, key, min(guessed - tests, newly))
+
+
+def _counted(connection: Connection, key: QuotaKey) -> tuple[int, int]:
+    row = connection.execute(_COUNTED, {"of": key.name, "in_period": key.period}).first()
+    return (0, 0) if row is None else (row.settled, row.unconfirmed)
+
+
+def _confirm(connection: Connection, key: QuotaKey, left: int) -> None:
+    connection.execute(_CONFIRM, {"of": key.name, "in_period": key.period, "left": left})
 
 
 def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
@@ -212,21 +295,37 @@ def _settle(
     connection: Connection,
     rows: Result[Any],
     chosen: Callable[[RowMapping], bool],
-    spent: Callable[[RowMapping], int | None],
+    spent: Callable[[RowMapping], _Spent | None],
 ) -> None:
     held = [row for row in rows.mappings().all() if chosen(row)]
     if not held:
         return
     states = _read(connection, {(row["name"], row["period"]) for row in held})
+    came_to: Counter[tuple[str, str]] = Counter()
+    guessed: Counter[tuple[str, str]] = Counter()
     for row in held:
         name = (row["name"], row["period"])
-        tests = spent(row)
-        states[name] = (
-            arithmetic.refund(states[name], row["held"])
-            if tests is None
-            else arithmetic.settle(states[name], row["held"], tests)
-        )
+        cost = spent(row)
+        if cost is None:
+            states[name] = arithmetic.refund(states[name], row["held"])
+            continue
+        states[name] = arithmetic.settle(states[name], row["held"], cost.tests)
+        came_to[name] += cost.tests
+        guessed[name] += cost.tests if cost.is_guess else 0
     _write(connection, states)
+    if came_to:
+        connection.execute(
+            _COUNT,
+            [
+                {
+                    "of": name,
+                    "in_period": period,
+                    "came_to": tests,
+                    "guessed": guessed[name, period],
+                }
+                for (name, period), tests in came_to.items()
+            ],
+        )
     _RELEASE.run(connection, [(row["job_id"], row["fence"]) for row in held])
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -216,6 +216,10 @@ quota = Table(
     Column("reserved", Integer, nullable=False),
     # What answers cost beyond all that was allotted: known only once they came.
     Column("overrun", Integer, nullable=False, server_default="0"),
+    # All that requests came to so far: what is told of the service's own figure between two looks.
+    Column("settled", Integer, nullable=False, server_default="0"),
+    # The part of `used` that was held for requests without an answer, until the service tells its figure.
+    Column("unconfirmed", Integer, nullable=False, server_default="0"),
     CheckConstraint("used >= 0 AND reserved >= 0 AND overrun >= 0", name="positive"),
     CheckConstraint("used + reserved <= allotted", name="kept"),
 )

@@ -226,10 +226,24 @@ class Store(Member):
             )
         )
 
-    async def refresh_quota(self, key: QuotaKey, *, allotted: int, used: int) -> None:
-        """Take over what the service says of its quota."""
+    async def refresh_quota(
+        self,
+        key: QuotaKey,
+        *,
+        allotted: int,
+        used: int,
+        since: int,
+        caps: Sequence[QuotaKey] = (),
+    ) -> None:
+        """Take over what the service says of its quota, asked when `quota_settled` was `since`.
+
+        Where requests without an answer cost less than was held for them, the `caps` that they counted
+        under get the rest back, too.
+        """
         await self._writer.write(
-            lambda connection: quotas.refresh(connection, key, allotted=allotted, used=used)
+            lambda connection: quotas.refresh(
+                connection, key, allotted=allotted, used=used, since=since, caps=caps
+            )
         )
 
     async def cap_quota(self, key: QuotaKey, *, allotted: int | None) -> None:

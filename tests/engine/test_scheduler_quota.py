@@ -156,7 +156,14 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
             return Transient("HTTP 500", status=500)
         return costing(5)
 
-    service = scripted_service(script, allotment=Allotment(used=0, allotted=1_000))
+    class Busy(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            if self.recording.started:
+                raise Transient("HTTP 500", status=500)
+            return Allotment(used=0, allotted=1_000)
+
+    base = scripted_service(script, allotment=Allotment(used=0, allotted=0))
+    service: Any = type("Service", (Busy, base), {})
     of = sweep(service, matrix={"groups": ["any"]})
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
@@ -170,8 +177,81 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
 
     [quota] = status.quotas
     assert status.jobs["succeeded"] == 1
-    # The 500 may have been worked on, so it counts; the connection refused cost nothing.
+    # The 500 may have been worked on, so it counts until the service can be asked; the connection
+    # refused cost nothing.
     assert (quota.used, quota.reserved) == (10, 0)
+
+
+async def test_requests_without_an_answer_count_as_the_service_says_once_they_have_failed(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        return costing(5) if job.labels["group"] == "good" else Transient("HTTP 500", status=500)
+
+    service = scripted_service(script, allotment=Allotment(used=95, allotted=300))
+    of = sweep(service, matrix={"groups": ["good", "bad"]})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _run, status = await finished(engine, of)
+
+    [quota] = status.quotas
+    # Each failed request was held for as 100 tests, of which the service charged none.
+    assert status.jobs["failed"] == 1
+    assert len(service.recording.started) > 4
+    assert (quota.used, quota.reserved, quota.allotted) == (100, 0, 300)
+
+
+async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the_sweep(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        return costing(5) if job.attempt > 4 else Transient("HTTP 500", status=500)
+
+    service = scripted_service(script, allotment=Allotment(used=0, allotted=10_000))
+    of = sweep(service, matrix={"groups": ["any"]}, limits={"quota": {"tests": 300}})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _run, status = await finished(engine, of)
+
+    assert status.jobs["succeeded"] == 1
+    assert [(quota.used, quota.allotted) for quota in status.quotas] == [(5, 300), (5, 10_000)]
+
+
+async def test_a_figure_that_was_told_before_another_process_spent_is_not_believed(
+    tmp_path: Path,
+) -> None:
+    asked, told = anyio.Event(), anyio.Event()
+
+    class Slow(ScriptedService):
+        times = 0
+
+        async def quota(self) -> Allotment | None:
+            type(self).times += 1
+            figure = Allotment(used=self.recording.tests, allotted=20)
+            if self.times == 1:
+                asked.set()
+                await told.wait()
+            return figure
+
+    base = scripted_service(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
+    service: Any = type("Service", (Slow, base), {})
+    of = sweep(service, repeats=40, limits={"max_in_flight": 4})
+
+    async with (
+        opened(tmp_path / "store.db", service) as one,
+        opened(tmp_path / "store.db", service) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        first, second = await one.submit(of), await other.submit(of)
+        tasks.start_soon(second.execute)
+        await asked.wait()
+        await first.execute()
+        told.set()
+    async with opened(tmp_path / "store.db", service) as engine:
+        status = await (await engine.run()).status()
+
+    assert service.recording.tests == 20
+    assert [(quota.used, quota.allotted) for quota in status.quotas] == [(20, 20)]
 
 
 async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: FakeClock) -> None:

@@ -112,7 +112,7 @@ async def test_an_answer_that_cost_more_than_is_left_is_an_overrun(store: Store)
 
     await settle(store, run, job, 15)
     over = await state(store)
-    await store.refresh_quota(TESTS, allotted=20, used=15)
+    await store.refresh_quota(TESTS, allotted=20, used=15, since=15)
 
     assert over == QuotaState(allotted=10, used=10, overrun=5)
     assert await state(store) == QuotaState(allotted=20, used=15)
@@ -274,7 +274,8 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
                 if move == "claim":
                     flying += await claim(store, run, number, quotas=[TESTS, REQUESTS])
                 elif move == "refresh":
-                    await store.refresh_quota(TESTS, allotted=number, used=tests)
+                    since = await store.quota_settled(TESTS)
+                    await store.refresh_quota(TESTS, allotted=number, used=tests, since=since)
                 elif move == "cap":
                     await store.cap_quota(TESTS, allotted=number)
                 elif move == "late" and landed:

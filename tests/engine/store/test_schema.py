@@ -115,8 +115,8 @@ NEXT = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "next"
+down_revision = "{head}"
 branch_labels = None
 depends_on = None
 
@@ -148,9 +148,9 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
     before = schema_of(path)
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_next.py").write_text(NEXT.format(statement=statement))
+    (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement=statement))
     monkeypatch.setattr("engine.store.migrate.migrations_folder", lambda: folder)
-    monkeypatch.setattr("engine.store.migrate.HEAD", "0002")
+    monkeypatch.setattr("engine.store.migrate.HEAD", "next")
 
     with pytest.raises(StoreError, match=message):
         migrate(path, tmp_path / "lock")
@@ -169,9 +169,9 @@ def test_an_older_store_is_brought_up_to_date(
     path = migrated(tmp_path)
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "versions" / "0002_next.py").write_text(NEXT.format(statement="SELECT 1"))
+    (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement="SELECT 1"))
     monkeypatch.setattr("engine.store.migrate.migrations_folder", lambda: folder)
-    monkeypatch.setattr("engine.store.migrate.HEAD", "0002")
+    monkeypatch.setattr("engine.store.migrate.HEAD", "next")
 
     migrate(path, tmp_path / "lock")
     migrate(path, tmp_path / "lock")
