@@ -8,6 +8,7 @@ and the coroutine that sends one job.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -191,7 +192,18 @@ class JobKind(ABC):
         """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""
 
 
-class Service(ABC):
+class _KeyHolder:
+    """What is made from a sweep file and needs keys."""
+
+    folder: Path = Path()
+    """The folder of the sweep file: `file:` and `dotenv:` references start there."""
+
+    def secret(self, reference: str) -> str:
+        """The key that a reference points to; raises UsageError, naming the reference, if none."""
+        return resolve_secret(reference, self.folder)
+
+
+class Service(_KeyHolder, ABC):
     """An evaluation API, seen through its adapter.
 
     Made without touching network or secrets; `async with service:` opens it.
@@ -236,7 +248,7 @@ class Service(ABC):
         return ()
 
 
-class HealthGate(ABC):
+class HealthGate(_KeyHolder, ABC):
     """Says whether a model can answer before its lane opens."""
 
     settings_model: ClassVar[type[BaseModel]]

@@ -94,7 +94,7 @@ def resolve_secret(reference: str, folder: Path = Path()) -> str:
             secret = _read(reference, name, folder)
             if not secret:
                 raise UsageError(f"the file of {reference} is empty")
-            _refuse_assignments(reference, secret)
+            secret = _of_assignment(reference, secret)
     if quoted := _QUOTED.fullmatch(secret):
         secret = quoted[2].strip()
     _handed_out.add(secret)
@@ -181,16 +181,24 @@ def _assigned(reference: str, content: str, name: str) -> str:
     return secret
 
 
-def _refuse_assignments(reference: str, content: str) -> None:
-    """Raise UsageError for a file of `NAME=value`: sent whole, it would be a wrong key."""
+def _of_assignment(reference: str, content: str) -> str:
+    """The key in a file that was meant to hold a key alone; sent whole, `NAME=key` would be a wrong one.
+
+    Raises UsageError where the file assigns several.
+    """
     lines = (line.strip() for line in content.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
-    if assignment := _ASSIGNMENT.match(first):
-        path = reference.removeprefix("file:")
+    if not _ASSIGNMENT.match(first):
+        return content
+    from dotenv import dotenv_values
+
+    names = list(dotenv_values(stream=StringIO(content)))
+    if len(names) > 1:
         raise UsageError(
-            f"the file of {reference} holds assignments, not a key alone: write"
-            f" dotenv:{path}#{assignment[1]}"
+            f"the file of {reference} assigns {len(names)} names, not one key: write"
+            f" dotenv:{reference.removeprefix('file:')}#{names[0]}, or another of its names"
         )
+    return _assigned(reference, content, names[0])
 
 
 def _read(reference: str, name: str, folder: Path) -> str:

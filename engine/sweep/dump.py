@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.clock import SystemClock
@@ -53,6 +54,7 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
         "retry": asdict(sweep.retry),
         "fold": sweep.fold,
         "reuse": sweep.reuse,
+        "folder": str(sweep.folder),
     }
 
 
@@ -114,6 +116,8 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         reuse=dump["reuse"],
         groups_pending=bool(pending),
         registry=registry,
+        # Sweeps of earlier versions say nothing: their files were looked for where the command ran.
+        folder=Path(dump.get("folder", "")),
         warnings=warnings_of(kind, found, limits),
     )
 

@@ -1,6 +1,7 @@
 """What a sweep consists of."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -22,7 +23,10 @@ class HealthConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SweepFields:
-    """The parts of a sweep, each validated; `rules` are what the matrix was made with."""
+    """The parts of a sweep, each validated; `rules` are what the matrix was made with.
+
+    `folder` is that of the sweep file, absolute: references to files of keys start there.
+    """
 
     name: str
     service_kind: str
@@ -37,4 +41,5 @@ class SweepFields:
     reuse: bool
     groups_pending: bool
     registry: Registry
+    folder: Path
     warnings: tuple[Problem, ...] = ()

@@ -81,13 +81,17 @@ class Sweep(SweepFields):
 
     def service(self, clock: Clock) -> Service:
         """A new instance of the service; nothing is opened."""
-        return self.registry.service(self.service_kind)(self.service_settings, clock)
+        service = self.registry.service(self.service_kind)(self.service_settings, clock)
+        service.folder = self.folder
+        return service
 
     def health_gate(self, clock: Clock) -> HealthGate | None:
         """A new instance of the health gate, if the sweep has one; nothing is opened."""
         if self.health is None:
             return None
-        return self.registry.health_gate(self.health.kind)(self.health.settings, clock)
+        gate = self.registry.health_gate(self.health.kind)(self.health.settings, clock)
+        gate.folder = self.folder
+        return gate
 
     @property
     def identity(self) -> tuple[str, str, str, str]:

@@ -67,6 +67,7 @@ class _Parser:
         self._tree = tree
         self._registry = registry
         self._problems = problems
+        self._folder = folder
         self._reader = ValueReader(SweepFolder(folder), problems)
         self._broken_service: type[Service] | None = None
 
@@ -111,6 +112,7 @@ class _Parser:
             reuse=file.reuse,
             groups_pending=bool(axes.pending),
             registry=self._registry,
+            folder=self._folder.absolute(),
             warnings=warnings_of(kind, found, limits),
         )
 

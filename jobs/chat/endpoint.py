@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -30,7 +32,7 @@ from jobs.chat.shaping import (
     with_query_apart,
 )
 from jobs.chat.target import Generation, Question, Reply, digest
-from jobs.http import HttpClient, HttpLimits, Unanswered, parse_base_url
+from jobs.http import HttpClient, HttpLimits, Key, Sent, Unanswered, parse_base_url
 
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
@@ -86,6 +88,7 @@ class ChatTarget:
     """The models behind one endpoint, asked with one set of generation settings.
 
     `extra` goes into every request as it is; `secret_headers` are sent besides the endpoint's own.
+    Files that the endpoint names are looked for in `folder`, which may be set until the target is opened.
     """
 
     def __init__(
@@ -96,6 +99,7 @@ class ChatTarget:
         *,
         extra: Mapping[str, Any] | None = None,
         secret_headers: Mapping[str, str] | None = None,
+        folder: Path = Path(),
     ) -> None:
         self.endpoint = endpoint
         self.limits = CallLimits(
@@ -107,6 +111,7 @@ class ChatTarget:
         """Roles that share an endpoint and a key share what it allows."""
         self._clock = clock
         self._secret_headers = dict(secret_headers or {})
+        self.folder = folder
         self._options = {**generation.as_json(), **(extra or {})}
         self._client: HttpClient | None = None
 
@@ -116,26 +121,17 @@ class ChatTarget:
         return f"{self.endpoint.base_url}#{digest(decides)[:16]}"
 
     async def __aenter__(self) -> Self:
-        headers, secrets = dict(self._secret_headers), dict(self._secret_headers)
-
-        def resolved(value: str) -> str:
-            if not is_reference(value):
-                return value
-            secrets[value] = resolve_secret(value)
-            return secrets[value]
-
-        for name, value in self.endpoint.headers.items():
-            headers[name] = resolved(value)
-        if (reference := self.endpoint.api_key) is not None:
-            headers["authorization"] = f"Bearer {resolved(reference)}"
-        query = {name: resolved(value) for name, value in self.endpoint.query.items()}
+        endpoint = self.endpoint
+        headers = {**self._secret_headers, **self._with_keys(endpoint.headers)}
+        if endpoint.api_key is not None:
+            headers["authorization"] = self._key(endpoint.api_key, prefix="Bearer ")
         client = HttpClient(
-            self.endpoint.base_url,
+            endpoint.base_url,
             clock=self._clock,
             headers=headers,
-            query=query,
-            secrets=secrets,
-            limits=HttpLimits(deadline_s=self.endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
+            query=self._with_keys(endpoint.query),
+            secrets=self._secret_headers,
+            limits=HttpLimits(deadline_s=endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
         )
         self._client = await client.__aenter__()
         return self
@@ -144,6 +140,15 @@ class ChatTarget:
         client, self._client = self._client, None
         if client is not None:
             await client.__aexit__(*exc_info)
+
+    def _with_keys(self, values: Mapping[str, str]) -> dict[str, Sent]:
+        return {
+            name: self._key(value) if is_reference(value) else value
+            for name, value in values.items()
+        }
+
+    def _key(self, reference: str, *, prefix: str = "") -> Key:
+        return Key(reference, partial(resolve_secret, folder=self.folder), prefix=prefix)
 
     async def reply(self, question: Question) -> Reply:
         client = self._opened

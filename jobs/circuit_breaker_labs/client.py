@@ -1,5 +1,6 @@
 """The nine calls of the API."""
 
+from collections.abc import Mapping
 from typing import Self
 
 import anyio
@@ -23,7 +24,16 @@ from jobs.circuit_breaker_labs.schema import (
     TestCaseGroup,
     Version,
 )
-from jobs.http import Explanation, HttpClient, HttpLimits, Redactor, Reply, parse_base_url, read_as
+from jobs.http import (
+    Explanation,
+    HttpClient,
+    HttpLimits,
+    Redactor,
+    Reply,
+    Sent,
+    parse_base_url,
+    read_as,
+)
 
 VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
 QUESTION_DEADLINE_S = 30.0
@@ -64,13 +74,13 @@ class Client:
     def __init__(
         self,
         *,
-        api_key: str,
+        api_key: Sent,
         clock: Clock,
         url: str = VENDOR_URL,
-        openai_api_key: str | None = None,
+        openai_api_key: Sent | None = None,
         limits: HttpLimits | None = None,
     ) -> None:
-        self._key = {"cbl-api-key": api_key}
+        self._key: dict[str, Sent] = {"cbl-api-key": api_key}
         self._keys = dict(self._key)
         self._asking = anyio.Lock()
         self._repeats: bool | None = None
@@ -161,7 +171,7 @@ class Client:
             return False
         return REPEAT_HEADER in version.get("extensions", ())
 
-    async def _ask(self, path: str, headers: dict[str, str]) -> tuple[bytes, str]:
+    async def _ask(self, path: str, headers: Mapping[str, Sent]) -> tuple[bytes, str]:
         reply = await self._http.get(path, headers=headers, deadline_s=QUESTION_DEADLINE_S)
         return reply.body, reply.where
 
@@ -172,7 +182,7 @@ class Client:
         | SingleTurnFinetune
         | MultiTurnSystemPrompt
         | MultiTurnFinetune,
-        headers: dict[str, str],
+        headers: Mapping[str, Sent],
         repeat: int,
     ) -> Reply:
         # The first draws as any evaluation does that says nothing of repeats.

@@ -15,7 +15,6 @@ from engine.job import (
     SecretReference,
     Service,
     ServiceSettings,
-    resolve_secret,
 )
 from jobs.circuit_breaker_labs.client import VENDOR_URL, Client, base_url
 from jobs.circuit_breaker_labs.kinds import (
@@ -26,7 +25,7 @@ from jobs.circuit_breaker_labs.kinds import (
     SingleTurnSystemPromptKind,
 )
 from jobs.circuit_breaker_labs.schema import KNOWN_VERSIONS
-from jobs.http import HttpLimits, plain
+from jobs.http import HttpLimits, Key, plain
 
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 
@@ -85,8 +84,8 @@ class CircuitBreakerLabs(Service):
         openai = settings.openai_api_key
         client = Client(
             url=settings.base_url,
-            api_key=resolve_secret(settings.api_key),
-            openai_api_key=None if openai is None else resolve_secret(openai),
+            api_key=Key(settings.api_key, self.secret),
+            openai_api_key=None if openai is None else Key(openai, self.secret),
             clock=self.clock,
             limits=HttpLimits(deadline_s=settings.deadline_s),
         )

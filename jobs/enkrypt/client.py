@@ -1,6 +1,6 @@
 """The model-health question, version 3."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator
@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from engine.job import Clock, Measurement, Permanent, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
-from jobs.http import HttpClient, HttpLimits, Reply, parse_base_url, plain, read_as
+from jobs.http import HttpClient, HttpLimits, Reply, Sent, parse_base_url, plain, read_as
 
 VENDOR_URL = "https://api.enkryptai.com"
 PATH = "redteam/v3/model-health"
@@ -24,16 +24,21 @@ BaseUrl = Annotated[str, AfterValidator(base_url)]
 
 
 class Client:
-    """A client with one key; `async with` opens and closes its connections."""
+    """A client with one key; `async with` opens and closes its connections.
+
+    `secret` reads the keys of the models that it asks about.
+    """
 
     def __init__(
         self,
         *,
-        api_key: str,
+        api_key: Sent,
         clock: Clock,
+        secret: Callable[[str], str] = resolve_secret,
         url: str = VENDOR_URL,
         deadline_s: float = DEADLINE_S,
     ) -> None:
+        self._secret = secret
         self._http = HttpClient(
             url,
             clock=clock,
@@ -73,7 +78,7 @@ class Client:
         return read_as(HEALTH_ANSWER, reply.body, reply.where), reply
 
     def _resolved(self, reference: str) -> str:
-        secret = resolve_secret(checked_reference(reference))
+        secret = self._secret(checked_reference(reference))
         # The service passes the key on, and its errors may quote it.
         self._http.redact.add(reference, secret)
         return secret

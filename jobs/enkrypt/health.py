@@ -12,10 +12,10 @@ from engine.job import (
     SecretReference,
     Unauthorized,
     UsageError,
-    resolve_secret,
 )
 from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
 from jobs.enkrypt.schema import read_endpoint, with_secrets
+from jobs.http import Key
 
 OPENROUTER: Mapping[str, Any] = {
     "testing_for": "foundationModels",
@@ -92,11 +92,12 @@ class EnkryptHealth(HealthGate):
 
     async def __aenter__(self) -> Self:
         # A key that is not there is told before anything waits for models that nobody can ask about.
-        with_secrets(self.settings.endpoint)
+        with_secrets(self.settings.endpoint, self.secret)
         client = Client(
             url=self.settings.base_url,
-            api_key=resolve_secret(self.settings.api_key),
+            api_key=Key(self.settings.api_key, self.secret),
             clock=self.clock,
+            secret=self.secret,
             deadline_s=self.settings.deadline_s,
         )
         self._client = await client.__aenter__()

@@ -19,11 +19,10 @@ from engine.job import (
     ServiceSettings,
     Unauthorized,
     UsageError,
-    resolve_secret,
 )
 from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
 from jobs.enkrypt.schema import read_endpoint
-from jobs.http import note_redacted
+from jobs.http import Key, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
@@ -93,8 +92,9 @@ class Enkrypt(Service):
     async def __aenter__(self) -> Self:
         client = Client(
             url=self.settings.base_url,
-            api_key=resolve_secret(self.settings.api_key),
+            api_key=Key(self.settings.api_key, self.secret),
             clock=self.clock,
+            secret=self.secret,
             deadline_s=self.settings.deadline_s,
         )
         self._client = await client.__aenter__()

@@ -92,7 +92,7 @@ async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
     if settings is None:
         return RulesJudge()
     chat = await stack.enter_async_context(
-        ChatTarget(settings.endpoint, settings.generation, clock)
+        ChatTarget(settings.endpoint, settings.generation, clock, folder=Path(judge).parent)
     )
     return RubricJudge(asker_of(chat, "judge"), settings.model, chat.identity)
 

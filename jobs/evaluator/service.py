@@ -110,10 +110,11 @@ class LocalEvaluator(Service):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._target)
-            for chat in (self._judge_chat, self._attacker_chat):
-                if chat is not None:
-                    await stack.enter_async_context(chat)
+            for target in (self._target, self._judge_chat, self._attacker_chat):
+                if isinstance(target, ChatTarget):
+                    target.folder = self.folder
+                if target is not None:
+                    await stack.enter_async_context(target)
             self._stack = stack.pop_all()
         return self
 

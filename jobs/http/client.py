@@ -8,6 +8,7 @@ adds (cookies, redirects, proxies and netrc from the environment) is what must n
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Self, cast
 from urllib.parse import urlencode
 
@@ -18,8 +19,9 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-from engine.job import Clock, JobError, TimedOut, Transient, UsageError
+from engine.job import Clock, JobError, TimedOut, Transient, Unauthorized, UsageError
 from jobs.http.bodies import read_beginning, read_body, stream_of
+from jobs.http.keys import Key, Sent, is_sendable, keys_of, value_of
 from jobs.http.refusals import Forbidden, forbidden, refused
 from jobs.http.text import Redactor, plain, read_json
 from jobs.http.unanswered import Unanswered
@@ -73,10 +75,11 @@ class Reply:
 class HttpClient:
     """A client of one base URL; `async with` opens and closes its connections.
 
-    `headers` and `query` go with every request. The `secrets`, by names that may be shown, are those
-    in headers, queries and bodies: they are in no error, repr or log. Proxies, netrc and cookies are
-    not used. A `resolver` decides which addresses the host's name leads to. Raises UsageError for a
-    header or secret that cannot be sent.
+    `headers` and `query` go with every request. Every Key among them, and the `secrets`, by names that
+    may be shown, in headers and bodies, are in no error, repr or log. A Key that is refused is read
+    again, and the request sent once more if it is another one now. Proxies, netrc and cookies are not
+    used. A `resolver` decides which addresses the host's name leads to. Raises UsageError for a header
+    or secret that cannot be sent.
     """
 
     def __init__(
@@ -84,9 +87,9 @@ class HttpClient:
         base_url: str,
         *,
         clock: Clock,
-        headers: Mapping[str, str] | None = None,
-        secrets: Mapping[str, str] | None = None,
-        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, Sent] | None = None,
+        secrets: Mapping[str, Sent] | None = None,
+        query: Mapping[str, Sent] | None = None,
         limits: HttpLimits | None = None,
         on_forbidden: Forbidden = forbidden,
         resolver: AbstractResolver | None = None,
@@ -96,14 +99,21 @@ class HttpClient:
         self._clock = clock
         self._on_forbidden = on_forbidden
         self._resolver = resolver
-        self._headers = [
-            ("accept", "application/json"),
-            ("accept-encoding", "gzip, deflate"),
-            ("user-agent", "nightsweep"),
-            *_sendable(headers or {}),
-        ]
-        self._query = urlencode(query or {})
-        self._redact = Redactor(dict(_sendable(secrets or {})))
+        self._headers: dict[str, Sent] = {
+            "accept": "application/json",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": "nightsweep",
+            **(headers or {}),
+        }
+        self._query = dict(query or {})
+        self._keys = keys_of(self._headers, self._query)
+        self._renewing = anyio.Lock()
+        _refuse_unsendable(headers or {}, secrets or {})
+        self._redact = Redactor(
+            {name: value_of(secret) for name, secret in (secrets or {}).items()}
+        )
+        for key in self._keys:
+            self._redact.add(key.name, key.secret)
         self._urls: dict[str, httpx.URL] = {}
         self._sent: dict[tuple[tuple[tuple[str, str], ...], bool], httpx.Headers] = {}
         self._transport: AiohttpTransport | None = None
@@ -147,7 +157,7 @@ class HttpClient:
         self,
         path: str,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, Sent] | None = None,
         deadline_s: float | None = None,
     ) -> Reply:
         """The answer to GET `path` (relative to the base URL); raises JobError, nothing else."""
@@ -158,7 +168,7 @@ class HttpClient:
         path: str,
         body: bytes,
         *,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, Sent] | None = None,
         deadline_s: float | None = None,
     ) -> Reply:
         """The answer to POST `path` with a JSON body; raises JobError, nothing else.
@@ -172,7 +182,7 @@ class HttpClient:
         verb: str,
         path: str,
         body: bytes | None,
-        headers: Mapping[str, str],
+        headers: Mapping[str, Sent],
         deadline_s: float | None,
     ) -> Reply:
         assert self._transport is not None, "the client is used inside `async with`"
@@ -193,7 +203,32 @@ class HttpClient:
         )
 
     async def _exchanged(
-        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str], where: str
+        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, Sent], where: str
+    ) -> Reply:
+        sent = [(key, key.secret) for key in (*self._keys, *keys_of(headers))]
+        try:
+            return await self._answered(verb, path, body, headers, where)
+        except Unauthorized:
+            if not await self._renew(sent):
+                raise
+        return await self._answered(verb, path, body, headers, where)
+
+    async def _renew(self, sent: list[tuple[Key, str]]) -> bool:
+        """Read the keys that were sent again; whether one is another now.
+
+        Of many requests that are refused at once, the first that comes here reads for all.
+        """
+        async with self._renewing:
+            for key, secret in sent:
+                if key.secret == secret:
+                    await anyio.to_thread.run_sync(key.read_again)
+                    self._redact.add(key.name, key.secret)
+            self._urls.clear()
+            self._sent.clear()
+        return any(key.secret != secret for key, secret in sent)
+
+    async def _answered(
+        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, Sent], where: str
     ) -> Reply:
         request = self._request(verb, path, body, headers)
         response = await cast(AiohttpTransport, self._transport).handle_async_request(request)
@@ -225,14 +260,15 @@ class HttpClient:
         )
 
     def _request(
-        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str]
+        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, Sent]
     ) -> httpx.Request:
         url = self._urls.get(path)
         if url is None:
             base = self.base_url
             url = base.copy_with(path=f"{base.path.rstrip('/')}/{path}")
             if self._query:
-                url = url.copy_with(query=self._query.encode("ascii"))
+                query = {name: value_of(value) for name, value in self._query.items()}
+                url = url.copy_with(query=urlencode(query).encode("ascii"))
             self._urls[path] = url
         limits = self.limits
         timeout = {"connect": limits.connect_s, "read": limits.read_s, "pool": None}
@@ -241,7 +277,7 @@ class HttpClient:
         request = httpx.Request(
             verb,
             url,
-            headers=self._headers_with(tuple(headers.items()), has_body=body is not None),
+            headers=self._headers_with(_written(headers), has_body=body is not None),
             stream=httpx.ByteStream(body or b""),
             extensions={"timeout": timeout},
         )
@@ -252,7 +288,7 @@ class HttpClient:
         found = self._sent.get((more, has_body))
         if found is None:
             kind = [("content-type", "application/json")] if has_body else []
-            found = httpx.Headers([*self._headers, *more, *kind])
+            found = httpx.Headers([*_written(self._headers), *more, *kind])
             self._sent[more, has_body] = found
         return found
 
@@ -283,15 +319,18 @@ class _Answer(aiohttp.ClientResponse):
         return started
 
 
-def _sendable(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    for name, value in headers.items():
-        if not value.isascii() or not value.isprintable():
+def _written(headers: Mapping[str, Sent]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value_of(value)) for name, value in headers.items())
+
+
+def _refuse_unsendable(*parts: Mapping[str, Sent]) -> None:
+    for name, value in chain.from_iterable(part.items() for part in parts):
+        if not is_sendable(value_of(value)):
             # The value is not shown: it is a key.
             raise UsageError(
                 f"the value of {name} has characters that no header can hold: look at the key for"
                 " line breaks and letters outside ASCII"
             )
-    return list(headers.items())
 
 
 def _tls() -> ssl.SSLContext:

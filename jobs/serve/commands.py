@@ -32,7 +32,7 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
     from jobs.serve.config import read_config
     from jobs.serve.server import serve as serve_
 
-    anyio.run(serve_, read_config(config), SystemClock(), _say)
+    anyio.run(serve_, read_config(config), SystemClock(), _say, config.absolute().parent)
 
 
 def _say(url: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from engine.job import Clock, JobKind, UsageError
@@ -26,13 +27,13 @@ class Offered:
 
 
 class Offers:
-    """What the configuration offers; `async with` opens it.
+    """What the configuration offers; `async with` opens it. Files of keys are looked for in `folder`.
 
     Raises UsageError, with every mistake, for groups of cases that cannot be read or share the id of a
     case, and for a model's file, extra or key that is missing.
     """
 
-    def __init__(self, config: ServeConfig, clock: Clock) -> None:
+    def __init__(self, config: ServeConfig, clock: Clock, folder: Path = Path()) -> None:
         self._config = config
         self._clock = clock
         self.cases = CaseSet(config.cases)
@@ -48,11 +49,14 @@ class Offers:
                 self._targets[way] = target_of(settings, clock)
                 askers[way] = asker_of(self._targets[way])
             target = self._targets[way]
+            if isinstance(target, ChatTarget):
+                target.folder = folder
             model = target.name if isinstance(target, LocalModel) else offer.model or name
             self._by_id[name] = Offered(model=model, target=target, asker=askers[way])
         first, *self._others = self._targets.values()
         some = next(iter(config.models.values()))
         self._evaluator = LocalEvaluator(config.evaluation(some), clock, target=first)
+        self._evaluator.folder = folder
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -32,12 +32,16 @@ class Started:
 
 
 @asynccontextmanager
-async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[Started]:
+async def running(
+    config: ServeConfig, clock: Clock, folder: Path = Path()
+) -> AsyncIterator[Started]:
     """The service until the end of the block, which is entered once it listens.
+
+    References to files of keys start in `folder`, that of the configuration.
 
     Raises UsageError for what stands in the way: an address in use, a ledger, a model, a group.
     """
-    offers = Offers(config, clock)
+    offers = Offers(config, clock, folder)
     ledger = Ledger(Path(config.ledger), clock, history_days=config.history_days)
     with _listening(config.listen) as listener:
         async with ledger, offers:
@@ -66,7 +70,9 @@ async def running(config: ServeConfig, clock: Clock) -> AsyncIterator[Started]:
                     server.should_exit = True
 
 
-async def serve(config: ServeConfig, clock: Clock, ready: Callable[[str], None]) -> None:
+async def serve(
+    config: ServeConfig, clock: Clock, ready: Callable[[str], None], folder: Path = Path()
+) -> None:
     """Serve until a signal; `ready` is told the base URL once there is one.
 
     The first SIGTERM, SIGINT or SIGHUP (unless `nohup` has it ignored) ends what waits in line and
@@ -74,7 +80,7 @@ async def serve(config: ServeConfig, clock: Clock, ready: Callable[[str], None])
     """
     hangup = [] if getsignal(SIGHUP) is SIG_IGN else [SIGHUP]
     with anyio.open_signal_receiver(SIGINT, SIGTERM, *hangup) as signals:
-        async with running(config, clock) as started:
+        async with running(config, clock, folder) as started:
             ready(started.url)
             await anext(signals)
             async with anyio.create_task_group() as group:

@@ -81,6 +81,7 @@ def test_a_key_that_is_not_there_is_told_by_its_reference(
         b"\xef\xbb\xbf" + KEY.encode(),
         f'"{KEY}"\n'.encode(),
         f"'{KEY}'".encode(),
+        f"# of the team\nexport A_KEY={KEY}\n".encode(),
     ],
 )
 def test_a_key_file_may_hold_what_editors_and_people_put_around_a_key(
@@ -135,7 +136,7 @@ def test_a_key_is_read_from_a_file_of_assignments(name: str, mark: bytes, tmp_pa
         ),
         ("dotenv:.env#EMPTY", "leaves EMPTY empty"),
         ("dotenv:gone#A_KEY", "No such file or directory"),
-        ("file:.env", "holds assignments, not a key alone: write dotenv:.env#A_KEY"),
+        ("file:.env", "assigns 5 names, not one key: write dotenv:.env#A_KEY"),
     ],
 )
 def test_what_is_wrong_with_a_file_of_assignments_is_said_without_the_key(
