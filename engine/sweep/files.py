@@ -28,7 +28,8 @@ class SweepFolder:
         """The files that a relative name or pattern stands for, sorted; at least one.
 
         Raises Malformed for patterns, and for symbolic links, that lead out of the folder. Patterns
-        do not look into folders that are symbolic links.
+        do not look into folders that are symbolic links, and pass over hidden files and what editors
+        leave behind.
         """
         parts = PurePosixPath(pattern).parts
         if not parts or ".." in parts or _is_absolute(pattern):
@@ -105,15 +106,34 @@ def _steps(
     # A link to a folder is not followed: links may go round, and each round doubles the work.
     is_folder = entry.is_dir(follow_symlinks=False)
     while at < len(parts) and parts[at] == _ANY_FOLDERS:
-        if is_folder:
+        if is_folder and not _is_leftover(entry.name):
             below.add((path, at))
         at += 1
-    if at < len(parts) and fnmatchcase(entry.name, parts[at]):
+    if (
+        at < len(parts)
+        and fnmatchcase(entry.name, parts[at])
+        and not _is_hidden(entry.name, parts[at])
+    ):
         if at + 1 < len(parts):
             below |= {(path, at + 1)} if is_folder else set()
         elif path.is_file():
             files.add(path)
     return files, below
+
+
+def _is_hidden(name: str, part: str) -> bool:
+    """Whether a file is none that a pattern means: a pattern that begins with a dot wants it."""
+    return _is_leftover(name) and not (part.startswith(".") and name.startswith("."))
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a file is hidden, or was left by an editor, an office program or a file manager."""
+    return (
+        name.startswith((".", "~$"))
+        or name.endswith(("~", ".swp", ".swo", ".tmp", ".bak", ".orig"))
+        or (name.startswith("#") and name.endswith("#"))
+        or name.casefold() in ("thumbs.db", "desktop.ini", "__macosx", "icon\r")
+    )
 
 
 def _is_wild(part: str) -> bool:

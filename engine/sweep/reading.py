@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file of at most FILE_BYTES_MAX with its line ends as \\n; raises Malformed."""
+    """A text of at most FILE_BYTES_MAX with its line ends as \\n; raises Malformed."""
     try:
         if not path.is_file():
             raise Malformed("it is not a file" if path.exists() else "there is no such file")
@@ -55,14 +56,27 @@ def read_text(path: Path) -> str:
         raise Malformed(f"cannot be read: {reason}") from None
     if len(content) > FILE_BYTES_MAX:
         raise Malformed(f"larger than {FILE_BYTES_MAX // 1024 // 1024} MiB")
+    return decoded(content)
+
+
+def decoded(content: bytes) -> str:
+    """The text of bytes in UTF-8, or in UTF-16 with its mark, with line ends as \\n; raises Malformed."""
+    # What Excel calls Unicode text, and what PowerShell writes.
+    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise Malformed(f"not UTF-8 text (byte {error.start})") from None
+        if encoding == "utf-16":
+            raise Malformed(f"broken UTF-16 text (byte {error.start})") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Malformed(
+            f"line {line}: not UTF-8 text (byte {error.start} of the file); save it in UTF-8"
+        ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _read_json(text: str) -> Any:
+def read_json(text: str) -> Any:
+    """What a JSON text says; raises Malformed, with line and column."""
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates, parse_int=_integer)
     except json.JSONDecodeError as error:
@@ -88,7 +102,8 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
-def _read_toml(text: str) -> Any:
+def read_toml(text: str) -> Any:
+    """What a TOML text says; raises Malformed."""
     if long := _LONG_KEY.search(text):
         line = text.count("\n", 0, long.end()) + 1
         raise Malformed(f"line {line}: a key of more than {DEPTH_MAX} parts")
@@ -106,6 +121,6 @@ def _read_toml(text: str) -> Any:
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     ".yaml": read_yaml,
     ".yml": read_yaml,
-    ".toml": _read_toml,
-    ".json": _read_json,
+    ".toml": read_toml,
+    ".json": read_json,
 }

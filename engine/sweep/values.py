@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -18,18 +18,13 @@ from engine.core.axes import (
 )
 from engine.core.canonical import canonical
 from engine.core.errors import Problem
-from engine.core.nearest import suggestion
 from engine.sweep.files import SweepFolder
 from engine.sweep.malformed import Malformed
 from engine.sweep.plain import plain
-from engine.sweep.reading import read_structured, read_text
+from engine.sweep.prompts import Located, PromptReader
+from engine.sweep.reading import read_structured
 from engine.sweep.scalars import VALUES_MAX, label, numbers_between, scalar_value
 from engine.sweep.validation import problems_of
-
-Located: TypeAlias = tuple[str, AxisValue]
-"""A value and the path that it was written at."""
-
-_PROMPT_KEYS = ("name", "text", "file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,8 @@ class ValueReader:
         """All values of an axis, each there once."""
         if isinstance(axis, NumberAxis | IntegerAxis) and isinstance(written, Mapping):
             located = self._range(axis, written, path)
+        elif isinstance(axis, PromptAxis | DocumentAxis) and isinstance(written, Mapping):
+            located = self.item(axis, written, path)
         elif not isinstance(written, list):
             self.refuse(path, _EXPECTED.get(type(axis), "must be a list"))
             return ()
@@ -65,7 +62,7 @@ class ValueReader:
         try:
             match axis:
                 case PromptAxis():
-                    return self._prompts(axis, item, path)
+                    return PromptReader(axis, self.folder, self.problems).read(item, path)
                 case DocumentAxis():
                     return self._documents(axis, item, path)
                 case _:
@@ -91,7 +88,7 @@ class ValueReader:
                 self.refuse(
                     path,
                     f"another {axis.field} of the name {value.label} is at"
-                    f" {by_label[value.label]}: rename one",
+                    f" {by_label[value.label]}; rename one",
                 )
             else:
                 values.append(value)
@@ -112,42 +109,6 @@ class ValueReader:
         except Malformed as error:
             self.refuse(path, str(error))
             return []
-
-    def _prompts(self, axis: PromptAxis, item: Any, path: str) -> list[Located]:
-        match item:
-            case {"name": name, "text": None, **rest} if not rest:
-                if not axis.absent:
-                    raise Malformed("text: this evaluation needs a system prompt")
-                return [(path, AxisValue(label=label(name), content=None))]
-            case {"name": name, "text": str(text), **rest} if not rest:
-                if axis.absent and not text.strip():
-                    raise Malformed("text is empty: write null for a baseline without a prompt")
-                return [(path, AxisValue(label=label(name), content=text.rstrip("\n")))]
-            case {"file": str(pattern), **rest} if not rest:
-                return self._prompt_files(pattern, path)
-            case Mapping():
-                unknown = [key for key in item if key not in _PROMPT_KEYS]
-                for key in unknown:
-                    self.refuse(f"{path}.{key}", f"unknown key{suggestion(key, _PROMPT_KEYS)}")
-                if unknown:
-                    return []
-        raise Malformed("must be {name: ..., text: ...} or {file: ...}")
-
-    def _prompt_files(self, pattern: str, path: str) -> list[Located]:
-        found = []
-        for file in self.folder.matching(pattern):
-            self.folder.spend(file)
-            try:
-                # The last line end is the editor's, not the prompt's.
-                text = read_text(file).rstrip("\n")
-                if not text.strip():
-                    raise Malformed("it is empty")
-                if "\0" in text:
-                    raise Malformed("it holds NUL characters")
-                found.append((path, AxisValue(label=label(file.stem), content=text)))
-            except Malformed as error:
-                self.refuse(path, f"{self._shown(file)}: {error}")
-        return found
 
     def _documents(self, axis: DocumentAxis, item: Any, path: str) -> list[Located]:
         match item:

@@ -153,7 +153,7 @@ def test_a_syntax_error_never_quotes_the_file() -> None:
         ("s.toml", "a = inf", "must be a finite number"),
         ("s.yaml", "", "is empty; it needs name, service, evaluation, matrix"),
         ("s.yaml", "# nothing\n", "is empty; it needs name, service, evaluation, matrix"),
-        ("s.yaml", b"name: \xff\xfe", "not UTF-8 text (byte 6)"),
+        ("s.yaml", b"name: \xff\xfe", "line 1: not UTF-8 text (byte 6 of the file); save it in UTF-8"),
         ("s.yaml", b" " * (FILE_BYTES_MAX + 1), "larger than 8 MiB"),
         ("s.yml", "- a", "must be a mapping; it needs name, service, evaluation, matrix"),
         ("s.yamll", "a: 1", "s.yamll: the format of .yamll is not known; did you mean .yaml?"),
@@ -215,7 +215,7 @@ class TestFiles:
         with pytest.raises(SweepError) as caught:
             self.sweep(folder, prompts)
         assert all(found.path.startswith("matrix.prompts[") for found in caught.value.problems)
-        return [found.message for found in caught.value.problems]
+        return [str(found).partition("]: ")[2] for found in caught.value.problems]
 
     def test_prompts_are_named_after_their_files(self, tmp_path: Path) -> None:
         (tmp_path / "prompts" / "more").mkdir(parents=True)
@@ -300,7 +300,7 @@ class TestFiles:
             "no/*.md: fits no file",
             "x: it is not a file",
             "empty.md: it is empty",
-            "bytes.md: not UTF-8 text (byte 0)",
+            "bytes.md: line 1: not UTF-8 text (byte 0 of the file); save it in UTF-8",
             "nul.md: it holds NUL characters",
             "large.md: larger than 8 MiB",
             "[.md: fits no file",
@@ -313,7 +313,9 @@ class TestFiles:
 
         found = self.refusals(tmp_path, "[{file: '*/a.md'}]")
 
-        assert found == ["another prompt of the name a is at matrix.prompts[0]: rename one"]
+        assert found == [
+            "y/a.md: another prompt of the name a is at matrix.prompts[0]: x/a.md; rename one"
+        ]
 
     def test_a_pipe_is_no_file(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.md")

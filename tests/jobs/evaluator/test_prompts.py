@@ -30,8 +30,20 @@ def sweep(folder: Path, base_url: str, prompts: list[Any], **service: Any) -> Sw
                 "groups": [GROUP],
                 "thresholds": [0.5],
             },
-        }
+        },
+        folder=folder,
     )
+
+
+async def test_a_baseline_may_be_a_row_of_a_list(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text(
+        '{"name": "kind", "text": "Be kind."}\n{"name": "baseline", "text": null}\n'
+    )
+    async with chat_server(lambda _: (200, completion("I hear you."))) as server:
+        from_file = sweep(tmp_path, server.base_url, [{"file": "prompts.jsonl"}])
+        inline = sweep(tmp_path, server.base_url, [KIND, BASELINE])
+
+    assert from_file.digest == inline.digest
 
 
 def roles_asked(server: ChatServer) -> list[tuple[str, ...]]:

@@ -1,0 +1,320 @@
+"""Tables as people have them: CSV, TSV, JSON Lines, and lists in JSON, YAML and TOML."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePath
+from typing import Any, TypeAlias
+
+from engine.core.errors import Problem
+from engine.core.placeholders import described, fill, placeholders_in
+from engine.sweep.malformed import Malformed
+from engine.sweep.plain import plain
+from engine.sweep.reading import FILE_BYTES_MAX, read_json, read_toml
+from engine.sweep.scalars import VALUES_MAX
+from engine.sweep.yaml import read_yaml
+
+TEXT_COLUMNS = (
+    "text",
+    "prompt",
+    "content",
+    "system_prompt",
+    "system",
+    "instruction",
+    "instructions",
+)
+"""What a column of prompts is usually called."""
+NAME_COLUMNS = ("name", "id", "key", "label", "title")
+"""What a column of names is usually called."""
+
+_COLUMNS_SHOWN = 12
+_COLUMN_SHOWN = 40
+_DELIMITERS = (",", ";", "\t")
+# Excel's own line, which says what stands between the cells.
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)
+_HEADER_CELL = re.compile(r"\w[\w .-]{0,60}")
+
+
+class TableFormat(StrEnum):
+    """How a table is written."""
+
+    CSV = "csv"
+    TSV = "tsv"
+    JSONL = "jsonl"
+    JSON = "json"
+    YAML = "yaml"
+    TOML = "toml"
+
+
+_BY_SUFFIX = {
+    **{f".{one}": one for one in TableFormat},
+    ".tab": TableFormat.TSV,
+    ".ndjson": TableFormat.JSONL,
+    ".yml": TableFormat.YAML,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: where it is in its file, such as `line 5` or `[4]`, and its cells by column."""
+
+    place: str
+    cells: Mapping[str, Any]
+
+    def text(self, column: str) -> str:
+        """The cell of a column as text; raises Malformed when it is empty or no text."""
+        cell = self.cells.get(column)
+        if isinstance(cell, int | float) and not isinstance(cell, bool):
+            return f"{cell}"
+        if not isinstance(cell, str | None):
+            raise Malformed(f"{column} must be text")
+        if cell is None or not cell.strip():
+            raise Malformed(f"{column} is empty")
+        return cell
+
+
+_Parts: TypeAlias = tuple[tuple[str, ...], Iterator[Row]]
+"""The columns, where the format tells them before the rows, and the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows of a file, empty ones left out, and all of its columns."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def column(self, asked: str) -> str:
+        """The column of a name, written the same but for case; raises Malformed with those there are."""
+        if asked in self.columns:
+            return self._only(asked)
+        same = [name for name in self.columns if folded(name) == folded(asked)]
+        if len(same) != 1:
+            raise Malformed(f"there is no column {asked:.100}; {self.listed()}")
+        return same[0]
+
+    def usual_column(
+        self, known: Sequence[str], key: str, *, apart_from: str | None = None
+    ) -> str | None:
+        """The one column with one of the names that are known; None without one.
+
+        Raises Malformed where several could be meant: `key` is where the sweep says which.
+        """
+        found = [name for name in self.columns if folded(name) in known and name != apart_from]
+        if len(found) > 1:
+            raise Malformed(
+                f"{' and '.join(found)} could both be meant: say which with `{key}`;"
+                f" {self.listed()}"
+            )
+        return found[0] if found else None
+
+    def filled(self, text: str, row: Row, *, apart_from: str | None, otherwise: str) -> str:
+        """The text with each placeholder replaced by the cell of the column that it names.
+
+        Raises Malformed for a placeholder that names none; `otherwise` is what else can be done.
+        """
+        by_name = {folded(name): name for name in self.columns if name != apart_from}
+        found = placeholders_in(text)
+        if unknown := [one for one in found if folded(one.name) not in by_name]:
+            raise Malformed(
+                f"holds the placeholder {described(unknown)}, which is no column of the table: add it,"
+                f" {otherwise}; {self.listed()}"
+            )
+        values = {one.name: row.text(by_name[folded(one.name)]) for one in found}
+        for name, value in values.items():
+            if inner := placeholders_in(value):
+                raise Malformed(f"{name} holds the placeholder {described(inner)} itself")
+        return fill(text, values)
+
+    def listed(self) -> str:
+        """The columns as the end of an error message."""
+        shown = [
+            f"{name[:_COLUMN_SHOWN]}..."
+            if len(name) > _COLUMN_SHOWN
+            else name or "(without a name)"
+            for name in self.columns[:_COLUMNS_SHOWN]
+        ]
+        hidden = len(self.columns) - len(shown)
+        more = f" and {hidden} more" if hidden else ""
+        return f"the columns are {', '.join(' '.join(name.split()) for name in shown)}{more}"
+
+    def _only(self, name: str) -> str:
+        if self.columns.count(name) > 1:
+            raise Malformed(f"two columns are called {name:.100}")
+        return name
+
+
+def folded(name: str) -> str:
+    """A column's name as it is compared: case, spaces and hyphens make no difference."""
+    return re.sub(r"[\s-]+", "_", name.strip()).casefold()
+
+
+def table_format(file: PurePath) -> TableFormat | None:
+    """The format of a table by the ending of its name; None for other files."""
+    return _BY_SUFFIX.get(file.suffix.lower())
+
+
+def table_in(text: str) -> TableFormat | None:
+    """The format of a text that can hardly be anything but a table, whatever its file is called."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines):
+        likely = TableFormat.JSONL
+    elif text.lstrip().startswith("["):
+        likely = TableFormat.JSON
+    elif len(lines) > 1 and _is_header(lines[0]):
+        likely = TableFormat.CSV
+    else:
+        return None
+    try:
+        read_table(text, likely)
+    except Malformed:
+        return None
+    return likely
+
+
+def read_table(text: str, written_as: TableFormat) -> Table:
+    """The table of a text, with one row at least; raises Malformed, with the place in the text."""
+    if "\0" in text:
+        raise Malformed("it holds NUL characters")
+    columns, rows = _READERS[written_as](text)
+    found: list[Row] = []
+    for row in rows:
+        if len(found) == VALUES_MAX:
+            raise Malformed(f"{row.place}: more than {VALUES_MAX:,} rows")
+        found.append(row)
+    if not found:
+        raise Malformed("it has no rows")
+    if not columns:
+        columns = tuple(dict.fromkeys(name for row in found for name in row.cells))
+    return Table(columns, tuple(found))
+
+
+def _delimited(text: str, delimiter: str | None = None) -> _Parts:
+    skipped = 0
+    if separator := _SEPARATOR_LINE.match(text):
+        delimiter, text, skipped = separator[1], text[separator.end() :], 1
+    records = _records(text, delimiter or _delimiter_of(text), skipped)
+    _, header = next(records, ("", []))
+    while header and not header[-1].strip():
+        header.pop()
+    if not header:
+        raise Malformed("it is empty")
+    columns = tuple(name.strip() for name in header)
+    return columns, _rows(columns, records)
+
+
+def _rows(columns: tuple[str, ...], records: Iterator[tuple[str, list[str]]]) -> Iterator[Row]:
+    for place, cells in records:
+        while len(cells) > len(columns) and not cells[-1].strip():
+            cells.pop()
+        if len(cells) != len(columns):
+            raise Malformed(
+                f"{place}: has {_counted(len(cells))}, the first line {len(columns)};"
+                " a cell with separators or line breaks in it must stand in quotes"
+            )
+        yield Row(place, dict(zip(columns, cells, strict=True)))
+
+
+def _records(text: str, delimiter: str, skipped: int) -> Iterator[tuple[str, list[str]]]:
+    """The records that hold anything, each with the line in which it begins."""
+    # A limit of the whole process, made for files of unknown size: this text is small enough.
+    csv.field_size_limit(max(csv.field_size_limit(), FILE_BYTES_MAX))
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+    while True:
+        place = f"line {reader.line_num + 1 + skipped}"
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if reader.line_num >= text.count("\n") and "unexpected end" in str(error):
+                raise Malformed(f"{place}: a quote is opened and never closed") from None
+            raise Malformed(f"{place}: not CSV: {error}") from None
+        if any(cell.strip() for cell in cells):
+            yield place, cells
+
+
+def _delimiter_of(text: str) -> str:
+    """What stands between the cells of the first line: whatever makes most sense of it."""
+
+    def sense(delimiter: str) -> tuple[int, int]:
+        try:
+            _, cells = next(_records(text, delimiter, 0))
+        except (StopIteration, Malformed):
+            return 0, 0
+        known = sum(folded(cell) in (*TEXT_COLUMNS, *NAME_COLUMNS) for cell in cells)
+        return known, len(cells)
+
+    return max(_DELIMITERS, key=sense)
+
+
+def _is_header(line: str) -> bool:
+    cells = re.split(r"[,;\t]", line)
+    return (
+        len(cells) > 1
+        and all(_HEADER_CELL.fullmatch(cell.strip().strip('"')) for cell in cells)
+        and any(folded(cell.strip('" ')) in TEXT_COLUMNS for cell in cells)
+    )
+
+
+def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield f"line {number}", read_json(line)
+        except Malformed as error:
+            told = str(error)
+            rest = told.removeprefix("line 1")
+            raise Malformed(f"line {number}{': ' if rest == told else ''}{rest}") from None
+
+
+def _entries(document: Any) -> Iterable[tuple[str, Any]]:
+    if isinstance(document, Mapping):
+        values = list(document.values())
+        if len(values) != 1 or not isinstance(values[0], list):
+            return [("", document)]
+        [document] = values
+    if document is None:
+        raise Malformed("it is empty")
+    if not isinstance(document, list):
+        raise Malformed("must hold a list")
+    return ((f"[{number}]", entry) for number, entry in enumerate(document))
+
+
+def _listed(entries: Iterable[tuple[str, Any]]) -> _Parts:
+    return (), (Row(place, _cells(place, entry)) for place, entry in entries)
+
+
+def _cells(place: str, entry: Any) -> Mapping[str, Any]:
+    problems: list[Problem] = []
+    try:
+        entry = plain(entry, problems)
+    except Malformed as error:
+        raise Malformed(f"{place}: {error}") from None
+    if problems:
+        raise Malformed(f"{place}: {problems[0]}")
+    if isinstance(entry, str):
+        return {TEXT_COLUMNS[0]: entry}
+    if isinstance(entry, Mapping):
+        return entry
+    raise Malformed(f"{place}: must be a mapping or text")
+
+
+def _counted(cells: int) -> str:
+    return "1 cell" if cells == 1 else f"{cells} cells"
+
+
+_READERS: Mapping[TableFormat, Callable[[str], _Parts]] = {
+    TableFormat.CSV: _delimited,
+    TableFormat.TSV: lambda text: _delimited(text, "\t"),
+    TableFormat.JSONL: lambda text: _listed(_json_lines(text)),
+    TableFormat.JSON: lambda text: _listed(_entries(read_json(text))),
+    TableFormat.YAML: lambda text: _listed(_entries(read_yaml(text))),
+    TableFormat.TOML: lambda text: _listed(_entries(read_toml(text))),
+}
