@@ -37,6 +37,7 @@ from engine.core.errors import (
     UsageError,
 )
 from engine.core.model import Allotment, Answer, Finding, Group, Health, Job, Measurement
+from engine.core.nearest import suggestion
 from engine.permits import Permit
 from engine.secrets import (
     REDACTED,
@@ -89,6 +90,7 @@ __all__ = [
     "key_spellings",
     "resolve_secret",
     "spellings",
+    "suggestion",
     "without_secrets",
 ]
 
@@ -245,6 +247,14 @@ class Service(_KeyHolder, ABC):
 
     async def check(self) -> Sequence[Finding]:
         """Whether the service can be used: reached, key accepted, versions. Sends nothing that costs."""
+        return ()
+
+    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Finding]:
+        """Whether the models of a sweep, by the names of its lanes, would answer.
+
+        With `ask`, each may be asked one short question, which may cost a little; without, nothing
+        that costs is sent.
+        """
         return ()
 
 

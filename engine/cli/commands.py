@@ -1,6 +1,7 @@
 """Commands that look at a sweep file or a store and change nothing."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,14 @@ def plan(
         output.data(plan_lines(found))
 
 
-def check(sweep: SweepArgument, as_json: JsonOption = False) -> None:
+def check(
+    sweep: SweepArgument,
+    ask: Annotated[
+        bool,
+        typer.Option("--ask", help="Ask each model one short question, which may cost a little."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Ask the service whether a sweep could run.
 
     Is it reached, is the key accepted, is there quota, are the groups and models known?
@@ -78,7 +86,8 @@ def check(sweep: SweepArgument, as_json: JsonOption = False) -> None:
     from engine.session import check as check_sweep
     from engine.sweep import Sweep
 
-    findings = anyio.run(check_sweep, Sweep.load(sweep), SystemClock())
+    loaded = Sweep.load(sweep)
+    findings = anyio.run(partial(check_sweep, loaded, SystemClock(), ask=ask))
     if as_json:
         output.json_data(findings)
     else:

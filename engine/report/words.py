@@ -180,11 +180,10 @@ def error_lines(status: Status, most: int = 3) -> list[str]:
         return []
     lines = ["most frequent errors:"]
     for kind in status.errors[:most]:
-        lines.append(f"    {kind.jobs:,} x {plain(kind.message)}")
-        if kind.example:
-            lines.append(
-                f"        {'such as' if kind.jobs > 1 else 'namely'}: {plain(kind.example)}"
-            )
+        whole = f"{kind.message}: {kind.example}" if kind.example else kind.message
+        lines.append(f"    {kind.jobs:,} x {plain(whole if kind.jobs == 1 else kind.message)}")
+        if kind.jobs > 1 and kind.example:
+            lines.append(f"        such as: {plain(kind.example)}")
     if (hidden := len(status.errors) - most) > 0:
         lines.append(f"    and {hidden:,} other kind{'s' * (hidden > 1)} of error")
     return lines

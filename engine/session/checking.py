@@ -18,18 +18,23 @@ async def settle_groups(sweep: Sweep, clock: Clock | None = None) -> Sweep:
         return sweep.with_groups([group.name for group in await service.groups()])
 
 
-async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
-    """Whether a sweep could be run: service, key, quota, group names, health of each model.
+async def check(
+    sweep: Sweep, clock: Clock | None = None, *, ask: bool = False
+) -> Sequence[Finding]:
+    """Whether a sweep could be run: service, key, quota, groups, names and health of each model.
 
-    Sends nothing that costs. Problems are findings, not exceptions.
+    Sends nothing that costs, unless `ask` has each model asked one short question. Problems are
+    findings, not exceptions.
     """
     clock = clock or SystemClock()
     findings = [
         Finding(name="warning", ok=True, message=str(warning)) for warning in sweep.warnings
     ]
+    lanes = sorted(sweep.plan().lanes)
     try:
         async with sweep.service(clock) as service:
             findings += await service.check()
+            findings += await service.check_models(lanes, ask=ask)
             findings += await _check_groups(sweep, service)
     except (JobError, UsageError) as error:
         return [*findings, Finding(name="service", ok=False, message=str(error))]
@@ -38,7 +43,7 @@ async def check(sweep: Sweep, clock: Clock | None = None) -> Sequence[Finding]:
         return findings
     try:
         async with gate:
-            for lane in sorted(sweep.plan().lanes):
+            for lane in lanes:
                 try:
                     health = await gate.check(lane)
                 except JobError as error:

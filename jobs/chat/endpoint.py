@@ -16,10 +16,12 @@ from engine.job import (
     Permanent,
     QuotaExceeded,
     SecretReference,
+    Transient,
     is_reference,
     resolve_secret,
 )
 from jobs.chat.limits import CallLimits, TokensPerMin
+from jobs.chat.listing import lists_what_is_called, read_listing
 from jobs.chat.reading import is_moderated, read_reply
 from jobs.chat.shaping import (
     ExtraBody,
@@ -166,15 +168,53 @@ class ChatTarget:
         reply = read_reply(answer.body, where=answer.where, redact=client.redact)
         return replace(reply, redacted=tuple(sorted({*reply.redacted, *answer.redacted})))
 
-    async def check(self) -> Sequence[Finding]:
-        """One look at the list of models, which costs nothing; not every endpoint has one."""
+    async def models(self) -> frozenset[str]:
+        """The names of the models that calls may use, as far as the endpoint lists them: often none.
+
+        Raises JobError when the endpoint cannot be used, Permanent when its base URL is not that of
+        a chat interface. Costs nothing.
+        """
         try:
             answer = await self._opened.get("models")
         except JobError as error:
-            reached = error.status in (404, 405)
-            message = "reached; it does not list its models" if reached else _told(error)
-            return (Finding(name="target", ok=reached, message=message),)
-        return (Finding(name="target", ok=True, message=f"{answer.where}: answered"),)
+            if error.status not in (404, 405):
+                raise
+            await self._look_below()
+            return frozenset()
+        try:
+            listed = read_listing(answer.json())
+        except Transient as error:
+            raise Permanent(
+                f"{answer.where}: not the answer of a chat interface; is base_url right?",
+                detail=error.detail,
+            ) from None
+        if listed is None or not lists_what_is_called(self._opened.base_url.host):
+            return frozenset()
+        return listed
+
+    async def _look_below(self) -> None:
+        """Raise Permanent if the interface is at /v1 below the base URL, where it mostly is."""
+        base = self._opened.base_url
+        try:
+            answer = await self._opened.get("v1/models")
+            found = read_listing(answer.json())
+        except JobError:
+            return
+        if found is not None:
+            raise Permanent(
+                f"{base.host}: the chat interface is at /v1: write"
+                f" `base_url: {str(base).removesuffix('/')}/v1`"
+            )
+
+    async def check(self) -> Sequence[Finding]:
+        """One look at the list of models, which costs nothing; not every endpoint has one."""
+        host = self._opened.base_url.host
+        try:
+            listed = await self.models()
+        except JobError as error:
+            return (Finding(name="target", ok=False, message=_told(error)),)
+        told = f"it lists {len(listed):,} models" if listed else "it does not list its models"
+        return (Finding(name="target", ok=True, message=f"{host} is reached; {told}"),)
 
     @property
     def _opened(self) -> HttpClient:

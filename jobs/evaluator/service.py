@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,13 @@ from jobs.chat.target import Target
 from jobs.evaluator import mutators
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.checking import (
+    OnceContext,
+    ask_attacker,
+    ask_each,
+    ask_judge,
+    find_listed,
+)
 from jobs.evaluator.evaluation import Bench
 from jobs.evaluator.families import family, kinship
 from jobs.evaluator.groups import Case, CaseSet
@@ -142,6 +150,30 @@ class LocalEvaluator(Service):
             await self._check_judge(),
             *await self._check_attacker(),
         )
+
+    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Finding]:
+        """The models under test, then the judge's and the attacker's.
+
+        With `ask`, whether the judge judges a reply and the attacker writes a variation.
+        """
+        if not ask:
+            named = [("judge", self._judge_chat, self._judge_model)]
+            if self.settings.attacker is not None:
+                named.append(("attacker", self._attacker_chat, self.settings.attacker.model))
+            roles = [
+                await find_listed(chat, [model], f"{role}'s model")
+                for role, chat, model in named
+                if chat is not None and model is not None
+            ]
+            return [*await find_listed(self._target, models), *chain(*roles)]
+        found = list(await ask_each(self._target, models))
+        case = self._cases.group(self._cases.names[0]).cases[0]
+        context = OnceContext(self.clock)
+        if self._judge.calls_a_model:
+            found.append(await ask_judge(self._judge, case, context))
+        if self._attacker is not None:
+            found.append(await ask_attacker(self._attacker, case, context))
+        return found
 
     async def _check_judge(self) -> Finding:
         if self._judge_chat is None or self._judge_model is None:

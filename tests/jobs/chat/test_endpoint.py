@@ -163,6 +163,27 @@ async def test_the_check_looks_at_the_list_of_models(status: int, ok: bool) -> N
     assert server.asked[0].line.startswith("GET /v1/models ")
 
 
+async def test_a_base_url_without_its_v1_is_told_with_the_right_one() -> None:
+    def answer(asked: Asked) -> tuple[int, Any]:
+        found = asked.line.startswith("GET /v1/models ")
+        return (200, {"data": [{"id": "m"}]}) if found else (404, {"detail": "Not Found"})
+
+    async with chat_server(answer) as server, target(server.base_url[:-3]) as chat:
+        [finding] = await chat.check()
+
+    assert not finding.ok
+    assert f"write `base_url: {server.base_url}`" in finding.message
+
+
+async def test_a_web_page_in_place_of_the_list_is_no_chat_interface() -> None:
+    page = b"<!doctype html><title>Open WebUI</title>"
+    async with chat_server(lambda _: (200, page)) as server, target(server.base_url) as chat:
+        [finding] = await chat.check()
+
+    assert not finding.ok
+    assert "is base_url right?" in finding.message
+
+
 @pytest.mark.parametrize(
     "spelling", ["http://h/v1", "http://h/v1/", "http://h/v1/chat/completions", "HTTP://H/v1"]
 )

@@ -1,0 +1,141 @@
+"""Before a night is spent: do the models of a sweep answer, and the judge in the form that it has to?"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from engine.job import Clock, Finding, JobContext, JobError, Permit, suggestion
+from jobs.chat.endpoint import ChatTarget
+from jobs.chat.listing import is_listed
+from jobs.chat.target import Message, Question, Role, Target
+from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.groups import Case
+from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.judge.rules import RulesJudge
+
+_AT_ONCE = 4
+_QUESTION = (
+    Message(Role.SYSTEM, "You are a helpful assistant."),
+    Message(Role.USER, "Please reply with the word yes."),
+)
+_REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."
+"""Something to judge."""
+
+
+class _Unmetered:
+    """A permit that was never asked for."""
+
+    async def settle(self, tokens: int) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class OnceContext:
+    """A JobContext for single questions outside a run: nothing is kept, and nothing waits for a rate."""
+
+    clock: Clock
+
+    async def permit(
+        self,
+        name: str,
+        *,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        tokens: int = 0,
+    ) -> Permit:
+        return _Unmetered()
+
+    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+        return await call()
+
+
+async def find_listed(
+    target: Target, models: Sequence[str], role: str = "model"
+) -> Sequence[Finding]:
+    """Whether a target lists the models; nothing where it has no list. Sends nothing that costs."""
+    listed = await _listed(target)
+    if not listed:
+        return ()
+    missing = [model for model in models if not is_listed(model, listed)]
+    if not missing:
+        return (Finding(name=f"{role}s", ok=True, message="all are on the endpoint's list"),)
+    return [
+        Finding(
+            name=f"{role} {model}",
+            ok=False,
+            message=f"{_unlisted(model, listed)}; `check --ask` finds out whether it answers",
+        )
+        for model in missing
+    ]
+
+
+async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Finding]:
+    """Whether each model answers a question, whether it is on a list or not."""
+    listed = await _listed(target)
+    found: dict[str, Finding] = {}
+    at_once = anyio.CapacityLimiter(_AT_ONCE)
+
+    async def one(model: str) -> None:
+        async with at_once:
+            problem = await _problem(target, model)
+        message = "answered" if problem is None else problem
+        if problem is not None and listed and not is_listed(model, listed):
+            message += f"; {_unlisted(model, listed)}"
+        found[model] = Finding(name=f"model {model}", ok=problem is None, message=message)
+
+    async with anyio.create_task_group() as group:
+        for model in models:
+            group.start_soon(one, model, name=f"question to {model}")
+    return [found[model] for model in models]
+
+
+async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Finding:
+    """Whether a judge that is a model judges a reply, in the form that it has to."""
+    try:
+        await judge.reply(case, case.user_input, _REPLY, context)
+    except JobError as error:
+        return Finding(name="judge's answer", ok=False, message=_told(error))
+    return Finding(name="judge's answer", ok=True, message="judged a reply")
+
+
+async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> Finding:
+    """Whether an attacker writes what can be sent; a sweep goes on without one that refuses."""
+    judgement = await RulesJudge().reply(case, case.user_input, _REPLY, context)
+    try:
+        written = await attacker.variations(
+            case, case.user_input, _REPLY, judgement, seed=0, context=context
+        )
+    except JobError as error:
+        return Finding(name="attacker's answer", ok=False, message=_told(error))
+    message = f"wrote {len(written)} variations"
+    if not written:
+        message = "warning: it wrote no variation that can be sent; mutators take its place"
+    return Finding(name="attacker's answer", ok=True, message=message)
+
+
+async def _listed(target: Target) -> Collection[str]:
+    if not isinstance(target, ChatTarget):
+        return ()
+    try:
+        return await target.models()
+    except JobError:
+        # The target's own check has told why.
+        return ()
+
+
+async def _problem(target: Target, model: str) -> str | None:
+    try:
+        await target.reply(Question(model=model, messages=_QUESTION, seed=0))
+    except JobError as error:
+        return _told(error)
+    return None
+
+
+def _unlisted(model: str, listed: Collection[str]) -> str:
+    return f"the endpoint does not list it{suggestion(model, listed)}"
+
+
+def _told(error: JobError) -> str:
+    return f"{error.message}: {error.detail}" if error.detail else error.message
