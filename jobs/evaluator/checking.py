@@ -50,6 +50,9 @@ class OnceContext:
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()
 
+    async def note(self, kind: str, message: str) -> None:
+        return None
+
 
 async def find_listed(
     target: Target, models: Sequence[str], role: str = "model"
