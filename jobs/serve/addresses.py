@@ -30,6 +30,16 @@ Network = IPv4Network | IPv6Network
 _PORTS = {"http": 80, "https": 443}
 # Translators put an IPv4 address into the last 32 bits of these.
 _NAT64 = IPv6Network("64:ff9b::/96")
+# `is_global` takes these for addresses of the internet.
+_INSIDE: tuple[Network, ...] = (
+    IPv4Network(
+        "168.63.129.16/32"
+    ),  # Azure's own services, reachable from its virtual machines alone
+    IPv6Network("fec0::/10"),  # site-local, deprecated (RFC 3879) and still routed inside networks
+    IPv6Network("::/96"),  # IPv4-compatible, deprecated (RFC 4291): ::127.0.0.1
+    IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated (RFC 2765): ::ffff:0:127.0.0.1
+    IPv6Network("64:ff9b:1::/48"),  # NAT64 for local use (RFC 8215)
+)
 _NAME = re.compile(r"[a-z0-9._-]+\Z|[0-9a-f:]+\Z")
 _LOOPBACK_NAME = "localhost"
 
@@ -161,13 +171,24 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = address.teredo[1]
         if inner is not None:
             return is_public(inner)
+    if any(address in network for network in _INSIDE):
+        return False
     return address.is_global and not address.is_multicast
 
 
 def canonical(host: str) -> str:
-    """A host's name or address in the one spelling that is compared."""
+    """A host's name or address in the one spelling that is compared, IDNs as `xn--...`.
+
+    Raises ValueError for a name that cannot be spelt so.
+    """
     address = _address(host)
-    return str(address) if address is not None else host.lower().rstrip(".")
+    if address is not None:
+        return str(address)
+    try:
+        url = httpx.URL(scheme="https", host=host)
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from None
+    return url.raw_host.decode("ascii").lower().rstrip(".")
 
 
 def port_of(url: httpx.URL) -> int:
@@ -192,5 +213,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 def _check_path(url: httpx.URL) -> None:
     # What is compared here must be what the other side sees, however it reads a path.
     segments = url.path.split("/")
-    if any(each in (".", "..") or "%" in each or "\\" in each for each in segments):
+    # Some servers cut off what follows a semicolon before they go up for dots: `/v1/..;/admin`.
+    names = [each.partition(";")[0].strip() for each in segments]
+    if any(each in (".", "..") for each in names) or any(mark in url.path for mark in "%\\"):
         raise NotListed("the path has dots, percent signs or backslashes that could lead elsewhere")

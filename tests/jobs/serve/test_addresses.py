@@ -54,6 +54,11 @@ def is_admitted(allowed: AllowList, url: str) -> bool:
         ("[::1]:8000", "http://[0:0:0:0:0:0:0:1]:8000/v1"),
         ("10.0.0.0/8", "http://10.1.2.3:11434/v1"),
         ("localhost:11434", "http://localhost:11434/v1"),
+        ("bücher.example", "https://bücher.example/v1"),
+        ("Bücher.example:8443", "https://xn--bcher-kva.example:8443/v1"),
+        ("xn--bcher-kva.example", "https://BÜCHER.example/v1"),
+        ("https://bücher.example/v1", "https://bücher.example/v1/chat/completions"),
+        ("api.example.com", "https://api.example.com/v1;v=2/chat"),
     ],
 )
 async def test_a_listed_place_is_admitted_however_it_is_spelt(entry: str, url: str) -> None:
@@ -73,6 +78,12 @@ async def test_a_listed_place_is_admitted_however_it_is_spelt(entry: str, url: s
         ("https://api.example.com/v1", "https://api.example.com/v1/%2e%2e/admin"),
         ("https://api.example.com/v1", "https://api.example.com/v1/%252e%252e/admin"),
         ("https://api.example.com/v1", "https://api.example.com/v1/..%5cadmin"),
+        ("https://api.example.com/v1", "https://api.example.com/v1/..;/admin"),
+        ("https://api.example.com/v1", "https://api.example.com/v1/..;x=1/admin"),
+        ("https://api.example.com/v1", "https://api.example.com/v1/%2e%2e%3b/admin"),
+        ("https://api.example.com/v1", "https://api.example.com/v1/.;/..;/admin"),
+        ("https://api.example.com/v1", "https://api.example.com/v1/..%20/admin"),
+        ("bücher.example", "https://bucher.example/v1"),
         ("127.0.0.1:8000", "http://127.0.0.1:8001/v1"),
         ("127.0.0.1:8000", "http://127.1:8000/v1"),
         ("127.0.0.1:8000", "http://2130706433:8000/v1"),
@@ -94,7 +105,8 @@ async def test_an_empty_list_admits_the_endpoints_that_are_asked_anyhow_and_noth
 
 
 @pytest.mark.parametrize(
-    "entry", ["", "a b:c", "host:99999", "host:port", "10.0.0.1/8", "u:p@host", "a b"]
+    "entry",
+    ["", "a b:c", "host:99999", "host:port", "10.0.0.1/8", "u:p@host", "a b", "\uff11.example"],
 )
 def test_an_entry_that_is_no_place_is_refused_with_what_can_be_written(entry: str) -> None:
     with pytest.raises(ValueError, match=r"write a host|this is not a URL"):
@@ -122,13 +134,26 @@ def test_an_entry_that_is_no_place_is_refused_with_what_can_be_written(entry: st
         "::ffff:10.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
+        "fec0::1",
+        "feff::1",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "64:ff9b:1::7f00:1",
+        "64:ff9b:1:ffff::1",
+        "::ffff:0:127.0.0.1",
+        "::ffff:0:8.8.8.8",
+        "168.63.129.16",
+        "::ffff:168.63.129.16",
+        "64:ff9b::a83f:8110",
     ],
 )
 def test_an_address_of_the_inside_is_not_public_in_any_clothes(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700:4700::1111", "64:ff9b::101:101"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "168.63.129.17", "2606:4700:4700::1111", "64:ff9b::101:101"]
+)
 def test_an_address_of_the_internet_is_public(address: str) -> None:
     assert is_public(ip_address(address))
 
