@@ -39,14 +39,16 @@ VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
 QUESTION_DEADLINE_S = 30.0
 
 
-def base_url(text: str) -> str:
-    """The API's base URL with /v1 and without a last slash, however it was written.
+def base_url(text: str, *, append_v1: bool = True) -> str:
+    """The API's base URL without a last slash; one that has no path of its own gets `/v1`.
 
     Raises ValueError for what is no http or https URL.
     """
     url = parse_base_url(text)
     path = url.path.rstrip("/")
-    return str(url.copy_with(path=path if path.endswith("/v1") else f"{path}/v1"))
+    if append_v1 and not path:
+        path = "/v1"
+    return str(url.copy_with(path=path or "/")).rstrip("/")
 
 
 def _forbidden(where: str, explanation: Explanation) -> JobError:
@@ -79,6 +81,7 @@ class Client:
         url: str = VENDOR_URL,
         openai_api_key: Sent | None = None,
         limits: HttpLimits | None = None,
+        append_v1: bool = True,
     ) -> None:
         self._key: dict[str, Sent] = {"cbl-api-key": api_key}
         self._keys = dict(self._key)
@@ -87,7 +90,7 @@ class Client:
         if openai_api_key is not None:
             self._keys["openai-api-key"] = openai_api_key
         self._http = HttpClient(
-            base_url(url),
+            base_url(url, append_v1=append_v1),
             clock=clock,
             secrets=self._keys,
             limits=limits,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from engine.job import (
     Allotment,
@@ -27,15 +27,24 @@ from jobs.circuit_breaker_labs.kinds import (
 from jobs.circuit_breaker_labs.schema import KNOWN_VERSIONS
 from jobs.http import HttpLimits, Key, plain
 
-BaseUrl = Annotated[str, AfterValidator(base_url)]
+
+def _base_url(text: str, info: ValidationInfo) -> str:
+    return base_url(text, append_v1=info.data.get("append_v1", True))
+
+
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 class CircuitBreakerLabsSettings(ServiceSettings):
-    """The `service:` part of a sweep on this API. `deadline_s` bounds one evaluation."""
+    """The `service:` part of a sweep on this API. `deadline_s` bounds one evaluation.
+
+    `append_v1: false` leaves a base URL without a path as it is: for a server that has the API at its root.
+    """
 
     # The text of an error must not show a key that was written where its reference belongs.
     model_config = ConfigDict(hide_input_in_errors=True)
 
+    append_v1: bool = True
     base_url: BaseUrl = base_url(VENDOR_URL)
     api_key: SecretReference
     openai_api_key: SecretReference | None = None
@@ -84,6 +93,7 @@ class CircuitBreakerLabs(Service):
         openai = settings.openai_api_key
         client = Client(
             url=settings.base_url,
+            append_v1=settings.append_v1,
             api_key=Key(settings.api_key, self.secret),
             openai_api_key=None if openai is None else Key(openai, self.secret),
             clock=self.clock,

@@ -166,6 +166,35 @@ async def test_every_form_of_the_base_url_is_the_same_service(
     assert [each.status for each in server.requests] == [200]
 
 
+async def test_a_server_that_has_the_api_at_its_root_is_asked_there(
+    server: ContractServer,
+) -> None:
+    async with _service(server.url, append_v1=False) as service:
+        await _run(_kind(service, "single_turn"))
+        asked_at = service.client.url
+
+    assert service.identity == server.url
+    assert asked_at.path == "/"
+    assert [each.status for each in server.requests] == [200]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("https://gateway.example.org/cbl", "https://gateway.example.org/cbl"),
+        ("https://gateway.example.org/cbl/", "https://gateway.example.org/cbl"),
+        ("https://gateway.example.org/cbl/v1", "https://gateway.example.org/cbl/v1"),
+        ("https://gateway.example.org/v2", "https://gateway.example.org/v2"),
+        ("https://gateway.example.org", "https://gateway.example.org/v1"),
+    ],
+)
+async def test_a_path_of_the_base_url_is_kept(written: str, read: str) -> None:
+    async with _service(written) as service:
+        assert str(service.client.url) == read
+
+    assert service.identity == read
+
+
 async def test_the_openai_key_goes_with_fine_tunes_alone(server: ContractServer) -> None:
     async with _service(server.url) as service:
         await _run(_kind(service, "single_turn", "openai_finetune"))
