@@ -27,6 +27,7 @@ from engine.core.axes import (
 from engine.core.errors import (
     JobError,
     NightsweepError,
+    OutOfCredit,
     Permanent,
     QuotaExceeded,
     RateLimited,
@@ -71,6 +72,7 @@ __all__ = [
     "Measurement",
     "NightsweepError",
     "NumberAxis",
+    "OutOfCredit",
     "Permanent",
     "Permit",
     "PromptAxis",

@@ -24,6 +24,8 @@ class Block(StrEnum):
     """What holds up a lane until something other than time changes."""
 
     QUOTA = "quota"
+    CREDIT = "credit"
+    """The account is empty: given up for this session."""
     HEALTH = "health"
     """Its target is being asked for its health, or was found sick."""
     PARKED = "parked"

@@ -9,6 +9,7 @@ NightsweepError                  what a user may meet; the message says what, wh
     │   └── TimedOut             the attempt's deadline passed
     ├── RateLimited              again after `retry_after_s`; the attempt is given back, the lane is held
     ├── QuotaExceeded            the lane waits for quota; the attempt is given back, no job fails
+    │   └── OutOfCredit          the lane stops until somebody pays; the attempt is given back
     ├── Unauthorized             the service's lanes stop, nothing more is sent; the attempt is given back
     ├── Unhealthy                the lane waits until the target is healthy; the attempt is given back
     └── Permanent                never again: the job has failed
@@ -113,11 +114,18 @@ class TimedOut(Transient):
 
 
 class RateLimited(_Delayed):
-    """The service asks for patience (429). The attempt is given back and the lane is held."""
+    """The service asks for patience, by 429 or by name. The attempt is given back, the lane is held."""
 
 
 class QuotaExceeded(JobError):
     """The allotment is used up (403 quota_exceeded). The attempt is given back, no job fails."""
+
+
+class OutOfCredit(QuotaExceeded):
+    """The account is empty or a limit on its spending is reached. No month brings that back.
+
+    The lane stops, with the provider's own words; the attempt is given back, no job fails.
+    """
 
 
 class Unauthorized(JobError):

@@ -11,6 +11,7 @@ from typing import ClassVar, TypeAlias
 
 from engine.core.errors import (
     JobError,
+    OutOfCredit,
     QuotaExceeded,
     RateLimited,
     TimedOut,
@@ -37,6 +38,8 @@ class Hold(StrEnum):
     """Everything under the same rate, for the delay."""
     QUOTA = "quota"
     """The lanes under the same quota, until there is some."""
+    CREDIT = "credit"
+    """The lane, until somebody pays."""
     UNAUTHORIZED = "unauthorized"
     """All lanes of the service, until its key is right."""
     HEALTH = "health"
@@ -146,6 +149,8 @@ def describe(error: JobError) -> str:
 
 def _refusal(error: QuotaExceeded | Unauthorized | Unhealthy) -> Hold:
     match error:
+        case OutOfCredit():
+            return Hold.CREDIT
         case QuotaExceeded():
             return Hold.QUOTA
         case Unauthorized():

@@ -21,6 +21,7 @@ class StopReason(StrEnum):
     """Why a run ended before every cell had an outcome."""
 
     QUOTA = "quota"
+    CREDIT = "credit"
     UNAUTHORIZED = "unauthorized"
     UNHEALTHY = "unhealthy"
     DEADLINE = "deadline"

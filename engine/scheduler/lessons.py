@@ -46,6 +46,9 @@ def _hold(lane: Lane, verdict: GiveBack, now: float, *, is_gated: bool) -> list[
         case Hold.QUOTA if lane.block is None:
             lane.block, lane.why = Block.QUOTA, verdict.error
             return [("quota", verdict.error)]
+        case Hold.CREDIT if lane.block is not Block.CREDIT:
+            lane.block, lane.why = Block.CREDIT, verdict.error
+            return [("credit", verdict.error)]
         case Hold.HEALTH if is_gated:
             lane.block, lane.why = Block.HEALTH, verdict.error
         case _:

@@ -199,12 +199,19 @@ class Scheduler:
         if await self._store.peers(self._run.run_id) or not all(map(_is_hopeless, waiting)):
             # What others get may be what these wait for; the watch looks again while there are any.
             return
+        unpaid = [lane for lane in waiting if lane.block is Block.CREDIT]
         short = [lane for lane in waiting if is_short(lane)]
+        if short and await self._quota.has_more(short):
+            return
+        if unpaid:
+            whys = "; ".join(sorted({lane.why for lane in unpaid})[:3])
+            message = f"{whys}; top up the account or raise its limit, then resume"
+            self.stop(StopReason.CREDIT, message)
+            return
         if short:
             now = self._clock.now()
-            if not await self._quota.has_more(short):
-                message = await self._quota.describe(short, now)
-                self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(now))
+            message = await self._quota.describe(short, now)
+            self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(now))
             return
         names = ", ".join(sorted(lane.name for lane in waiting)[:5])
         whys = "; ".join(sorted({lane.why for lane in waiting if lane.why})[:3])
@@ -335,7 +342,7 @@ class Scheduler:
         await self._store.note(self._run.run_id, kind, message, lane=name)
 
 
-_HOPELESS = (Block.QUOTA, Block.PARKED)
+_HOPELESS = (Block.QUOTA, Block.CREDIT, Block.PARKED)
 
 
 def _is_hopeless(lane: Lane) -> bool:

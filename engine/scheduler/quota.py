@@ -189,6 +189,8 @@ class QuotaDesk:
 
 def is_short(lane: Lane) -> bool:
     """Whether a lane waits for quota, or for an answer that tells what its jobs cost."""
+    if lane.block is Block.CREDIT:
+        return False
     return isinf(lane.next_at) or lane.block is Block.QUOTA
 
 

@@ -14,7 +14,6 @@ from engine.job import (
     Finding,
     JobError,
     Permanent,
-    QuotaExceeded,
     SecretReference,
     Transient,
     is_reference,
@@ -22,7 +21,7 @@ from engine.job import (
 )
 from jobs.chat.limits import CallLimits, TokensPerMin
 from jobs.chat.listing import lists_what_is_called, read_listing
-from jobs.chat.reading import is_moderated, read_reply
+from jobs.chat.reading import read_reply
 from jobs.chat.shaping import (
     ExtraBody,
     Headers,
@@ -34,7 +33,7 @@ from jobs.chat.shaping import (
     with_query_apart,
 )
 from jobs.chat.target import Generation, Question, Reply, digest
-from jobs.http import HttpClient, HttpLimits, Key, Sent, Unanswered, parse_base_url
+from jobs.http import HttpClient, HttpLimits, Key, Sent, parse_base_url
 
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
@@ -161,11 +160,14 @@ class ChatTarget:
             system_role=self.endpoint.system_role,
             extra=self.endpoint.extra_body,
         )
-        try:
-            answer = await client.post("chat/completions", json.dumps(body).encode())
-        except JobError as error:
-            raise _named(error, client.base_url.host) from None
-        reply = read_reply(answer.body, where=answer.where, redact=client.redact)
+        answer = await client.post("chat/completions", json.dumps(body).encode())
+        reply = read_reply(
+            answer.body,
+            where=answer.where,
+            redact=client.redact,
+            headers=answer.headers,
+            now=self._clock.now(),
+        )
         return replace(reply, redacted=tuple(sorted({*reply.redacted, *answer.redacted})))
 
     async def models(self) -> frozenset[str]:
@@ -220,22 +222,6 @@ class ChatTarget:
     def _opened(self) -> HttpClient:
         assert self._client is not None, "a target is used inside `async with`"
         return self._client
-
-
-def _named(error: JobError, host: str) -> JobError:
-    """The error as evaluations know it: moderation and an empty account by their names."""
-    if isinstance(error, Permanent) and is_moderated(error.detail):
-        return Permanent(
-            f"{host}: {Unanswered.MODERATED.words}",
-            detail=error.detail,
-            status=error.status,
-            reason=Unanswered.MODERATED,
-        )
-    if error.status == 402:
-        return QuotaExceeded(
-            f"{host}: the account has no credit left", detail=error.detail, status=402, sent=False
-        )
-    return error
 
 
 def _told(error: JobError) -> str:

@@ -1,52 +1,52 @@
 """From the body of a chat completion to a reply, or to the error that says why there is none."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from engine.job import JobError, Permanent, QuotaExceeded, RateLimited, Transient, Unauthorized
+from engine.job import Permanent, Transient
 from jobs.chat.target import Reply, printable
-from jobs.http import Redactor, Unanswered, plain, read_json
+from jobs.http import Redactor, Unanswered, read_json, reported
 
 _MODERATED_FINISHES = frozenset({"content_filter", "safety", "blocklist", "prohibited_content"})
-_MODERATED_WORDS = ("content_filter", "content_policy", "moderation", "responsible_ai", "flagged")
-_TRANSIENT_STATUSES = frozenset({408, 409, 425})
 _TOKENS_MAX = 100_000_000
 """No call takes more."""
 _NOTHING_SECRET = Redactor()
+_NO_HEADERS: Mapping[str, str] = {}
 
 
-def read_reply(body: bytes, *, where: str, redact: Redactor = _NOTHING_SECRET) -> Reply:
-    """The reply in the body of a 200.
+def read_reply(
+    body: bytes,
+    *,
+    where: str,
+    redact: Redactor = _NOTHING_SECRET,
+    headers: Mapping[str, str] = _NO_HEADERS,
+    now: float = 0.0,
+) -> Reply:
+    """The reply in the body of a 200; `headers` and `now` say how long an error in it asks to wait.
 
     Raises Permanent for what will not change when it is asked again (moderation, a token limit that
-    leaves no room, what is no chat completion), and RateLimited, QuotaExceeded, Unauthorized or
-    Transient for the rest.
+    leaves no room), and what `jobs.http.meanings` makes of an error in the place of a reply. What is no
+    chat completion, without choices say, is Transient.
     """
     try:
         document = read_json(body, where)
     except Transient as error:
         error.reason = Unanswered.UNREADABLE
         raise
+    told: Any = document
     if isinstance(document, Mapping):
-        if document.get("error"):
-            raise _reported(document["error"], where, redact)
         choice = _first(document.get("choices"))
-        if choice is not None and choice.get("error"):
-            raise _reported(choice["error"], where, redact)
         message = None if choice is None else choice.get("message")
-        if choice is not None and isinstance(message, Mapping):
+        inside = None if choice is None else choice.get("error")
+        if not (document.get("error") or inside) and choice and isinstance(message, Mapping):
             return _reply(document, choice, message, where, redact)
-    raise Permanent(
-        f"{where}: {Unanswered.UNREADABLE.words}",
-        detail=_excerpt(document, redact),
-        reason=Unanswered.UNREADABLE,
+        # Without what a model wrote, which is no error's name.
+        told = {name: value for name, value in document.items() if name != "choices"}
+        if inside and not document.get("error"):
+            told = {"error": inside}
+    raise reported(
+        where, told, headers=headers, now=now, redact=redact, untold=Unanswered.UNREADABLE
     )
-
-
-def is_moderated(explanation: str) -> bool:
-    """Whether an endpoint's words say that moderation stood in the way."""
-    return any(word in explanation.lower() for word in _MODERATED_WORDS)
 
 
 def _first(choices: Any) -> Mapping[str, Any] | None:
@@ -111,39 +111,3 @@ def _text(message: Mapping[str, Any]) -> str:
             return joined
     refusal = message.get("refusal")
     return refusal if isinstance(refusal, str) else ""
-
-
-def _reported(error: Any, where: str, redact: Redactor) -> JobError:
-    """An error inside a 200, by its code where it has one."""
-    detail = _excerpt(error, redact)
-    if is_moderated(json.dumps(error)):
-        return Permanent(
-            f"{where}: {Unanswered.MODERATED.words}", detail=detail, reason=Unanswered.MODERATED
-        )
-    message, reason = f"{where}: {Unanswered.ERROR.words}", Unanswered.ERROR
-    status = _status(error)
-    match status:
-        case 401:
-            return Unauthorized(message, detail=detail, status=status)
-        case 402:
-            return QuotaExceeded(message, detail=detail, status=status)
-        case 429:
-            return RateLimited(message, detail=detail, status=status)
-        case int() if 400 <= status < 500 and status not in _TRANSIENT_STATUSES:
-            return Permanent(message, detail=detail, status=status, reason=reason)
-        case _:
-            return Transient(message, detail=detail, status=status, reason=reason)
-
-
-def _status(error: Any) -> int | None:
-    code = error.get("code") if isinstance(error, Mapping) else None
-    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
-        return int(code)
-    return code if isinstance(code, int) and 100 <= code <= 599 else None
-
-
-def _excerpt(value: Any, redact: Redactor) -> str:
-    if isinstance(value, Mapping) and isinstance(value.get("message"), str):
-        value = value["message"]
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return plain(text, redact)

@@ -6,7 +6,7 @@ from typing import Self
 import anyio
 import httpx
 
-from engine.job import Clock, JobError, Permanent, QuotaExceeded
+from engine.job import Clock, Permanent
 from jobs.circuit_breaker_labs.schema import (
     KEY_VALIDITY,
     MONTHLY_QUOTA,
@@ -25,14 +25,15 @@ from jobs.circuit_breaker_labs.schema import (
     Version,
 )
 from jobs.http import (
-    Explanation,
     HttpClient,
     HttpLimits,
+    Meaning,
     Redactor,
     Reply,
     Sent,
     parse_base_url,
     read_as,
+    rule,
 )
 
 VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
@@ -51,18 +52,12 @@ def base_url(text: str, *, append_v1: bool = True) -> str:
     return str(url.copy_with(path=path or "/")).rstrip("/")
 
 
-def _forbidden(where: str, explanation: Explanation) -> JobError:
-    # The contract has one 403, the quota's, and lets its name be left out. A page of some proxy, or
-    # an error object with another name, is a refusal.
-    if explanation.structured and explanation.code in ("", "quota_exceeded"):
-        return QuotaExceeded(
-            f"{where}: the monthly allotment of tests is used up (403)",
-            detail=explanation.text,
-            status=403,
-        )
-    return Permanent(
-        f"{where}: the service refuses this (403)", detail=explanation.text, status=403
-    )
+_RULES = (
+    # The contract has one 403, the quota's, and lets its name be left out. A page of some proxy, or an
+    # error object with another name, is something else.
+    rule(Meaning.ALLOTMENT, "quota_exceeded", statuses=(403,), structured=True),
+    rule(Meaning.ALLOTMENT, statuses=(403,), structured=True, named=False),
+)
 
 
 class Client:
@@ -94,7 +89,7 @@ class Client:
             clock=clock,
             secrets=self._keys,
             limits=limits,
-            on_forbidden=_forbidden,
+            rules=_RULES,
         )
 
     @property

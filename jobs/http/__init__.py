@@ -2,16 +2,17 @@
 
 from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.keys import Key, Sent
-from jobs.http.refusals import Explanation, refused, retry_after_s
+from jobs.http.meanings import Meaning, rule
+from jobs.http.refusals import refused, reported
 from jobs.http.text import Redactor, note_redacted, plain, read_as, read_json, redaction_told
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
 
 __all__ = [
-    "Explanation",
     "HttpClient",
     "HttpLimits",
     "Key",
+    "Meaning",
     "Redactor",
     "Reply",
     "Sent",
@@ -23,5 +24,6 @@ __all__ = [
     "read_json",
     "redaction_told",
     "refused",
-    "retry_after_s",
+    "reported",
+    "rule",
 ]

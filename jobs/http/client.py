@@ -22,7 +22,8 @@ from httpx_aiohttp import AiohttpTransport
 from engine.job import Clock, JobError, TimedOut, Transient, Unauthorized, UsageError
 from jobs.http.bodies import read_beginning, read_body, stream_of
 from jobs.http.keys import Key, Sent, is_sendable, keys_of, value_of
-from jobs.http.refusals import Forbidden, forbidden, refused
+from jobs.http.meanings import Rule
+from jobs.http.refusals import refused
 from jobs.http.text import Redactor, plain, read_json
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
@@ -78,8 +79,8 @@ class HttpClient:
     `headers` and `query` go with every request. Every Key among them, and the `secrets`, by names that
     may be shown, in headers and bodies, are in no error, repr or log. A Key that is refused is read
     again, and the request sent once more if it is another one now. Proxies, netrc and cookies are not
-    used. A `resolver` decides which addresses the host's name leads to. Raises UsageError for a header
-    or secret that cannot be sent.
+    used. A `resolver` decides which addresses the host's name leads to; `rules` say what errors mean to
+    this service alone. Raises UsageError for a header or secret that cannot be sent.
     """
 
     def __init__(
@@ -91,13 +92,13 @@ class HttpClient:
         secrets: Mapping[str, Sent] | None = None,
         query: Mapping[str, Sent] | None = None,
         limits: HttpLimits | None = None,
-        on_forbidden: Forbidden = forbidden,
+        rules: tuple[Rule, ...] = (),
         resolver: AbstractResolver | None = None,
     ) -> None:
         self.base_url = parse_base_url(base_url)
         self.limits = limits or HttpLimits()
         self._clock = clock
-        self._on_forbidden = on_forbidden
+        self._rules = rules
         self._resolver = resolver
         self._headers: dict[str, Sent] = {
             "accept": "application/json",
@@ -256,7 +257,7 @@ class HttpClient:
             content,
             now=self._clock.now(),
             redact=self._redact,
-            on_forbidden=self._on_forbidden,
+            rules=self._rules,
         )
 
     def _request(

@@ -1,113 +1,28 @@
-"""What an answer other than 2xx means, decided once for every service.
+"""The error that an answer other than a good one stands for, decided once for every service.
 
-3xx        Permanent: redirects are not followed, a key must not travel
-401        Unauthorized
-403        the service decides: only it knows whether a quota is used up
-408, 425   Transient
-429        RateLimited
-other 4xx  Permanent
-5xx        Transient
+Redirects are Permanent: they are not followed, a key must not travel. For everything else
+`jobs.http.meanings` has the table of what errors mean, and `jobs.http.waits` finds how long to wait.
 """
 
-import json
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.job import JobError, Permanent, RateLimited, Transient, Unauthorized
-from jobs.http.text import Redactor, plain, read_json
-
-LONGEST_RETRY_AFTER_S = 3600.0
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
-_PARTS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
-    """An error body as its service meant it.
-
-    `code` is the machine-readable name if there is one (`quota_exceeded`), `text` one printable line.
-    `structured` tells an error object of the service from a proxy's page or a bare sentence.
-    """
-
-    code: str = ""
-    text: str = ""
-    structured: bool = False
-
-
-Forbidden = Callable[[str, Explanation], JobError]
-"""Takes what was asked and the explanation of a 403; returns the error that it is."""
-
-
-def forbidden(where: str, explanation: Explanation) -> JobError:
-    """A 403 of a service that has no quota: the answer is no, and stays no."""
-    return Permanent(
-        f"{where}: the service refuses this (403)", detail=explanation.text, status=403
-    )
-
-
-def retry_after_s(value: str | None, now: float) -> float | None:
-    """The seconds to wait that a Retry-After header asks for, in 0..3600.
-
-    It holds seconds or an HTTP date, compared with `now`; a date in the past gives 0. None if there
-    is no header or it makes no sense.
-    """
-    if value is None:
-        return None
-    value = value.strip()
-    if _SECONDS.fullmatch(value):
-        return min(float(value), LONGEST_RETRY_AFTER_S)
-    try:
-        moment = parsedate_to_datetime(value)
-        # A date without a zone is in UTC: RFC 9110 knows no other.
-        at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return min(max(at - now, 0.0), LONGEST_RETRY_AFTER_S)
-
-
-def explain(body: bytes, redact: Redactor) -> Explanation:
-    """What an error body says, whatever its shape: FastAPI's, OpenAI's, plain text, HTML."""
-    try:
-        document = read_json(body, "")
-    except JobError:
-        return Explanation(text=plain(body.decode("utf-8", "replace"), redact))
-    code, text = _told(document)
-    structured = isinstance(document, dict) and isinstance(document.get("detail"), dict)
-    return Explanation(
-        code=plain(code, redact, 60), text=plain(text, redact), structured=structured
-    )
-
-
-def _told(document: Any) -> tuple[str, str]:
-    match document:
-        case {"detail": detail}:
-            return _told(detail)
-        case {"error": Mapping() as error}:
-            return _told(error)
-        case {"message": str(text), **rest} | {"msg": str(text), **rest}:
-            code = next((rest[name] for name in ("error", "code", "type") if name in rest), "")
-            return (code if isinstance(code, str) else ""), _located(rest.get("loc"), text)
-        case {"error": str(text)}:
-            return text, text
-        case list():
-            return "", "; ".join(_told(part)[1] for part in document[:_PARTS])
-        case str():
-            return "", document
-        case None:
-            return "", ""
-    return "", json.dumps(document)
-
-
-def _located(location: Any, text: str) -> str:
-    if not isinstance(location, list) or not location:
-        return text
-    return f"{'.'.join(str(part) for part in location[:_PARTS])}: {text}"
+from engine.job import (
+    JobError,
+    OutOfCredit,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    Transient,
+    Unauthorized,
+)
+from jobs.http.explanations import Explanation, explain, explain_document
+from jobs.http.meanings import Meaning, Rule, meaning_of
+from jobs.http.text import Redactor, plain
+from jobs.http.unanswered import Unanswered
+from jobs.http.waits import asked_wait_s
 
 
 def refused(
@@ -118,28 +33,81 @@ def refused(
     *,
     now: float,
     redact: Redactor,
-    on_forbidden: Forbidden = forbidden,
+    rules: tuple[Rule, ...] = (),
 ) -> JobError:
-    """The error that an answer other than 2xx stands for; `where` names what was asked."""
+    """The error that an answer other than 2xx stands for.
+
+    `where` names what was asked; `rules` are those of the service, which come before the common table.
+    """
     if 300 <= status < 400:
         return _redirected(where, status, headers, redact)
-    explanation = explain(body, redact)
-    detail = explanation.text
-    wait_s = retry_after_s(headers.get("retry-after"), now)
+    said = explain(body, redact)
+    if kind := headers.get("x-amzn-errortype"):
+        said = said.named(kind.partition(":")[0])
+    meaning = meaning_of(status, said, rules)
+    wait_s = asked_wait_s(headers, said, now, throttled=meaning is Meaning.THROTTLED)
     answered = f"{where}: answered {_named(status)}"
-    if status == 401:
-        return Unauthorized(
-            f"{where}: the key was refused (401); set a valid one and resume",
-            detail=detail,
-            status=status,
-        )
-    if status == 403:
-        return on_forbidden(where, explanation)
-    if status == 429:
-        return RateLimited(answered, detail=detail, status=status, retry_after_s=wait_s)
-    if status in (408, 425) or status >= 500:
-        return Transient(answered, detail=detail, status=status, retry_after_s=wait_s)
-    return Permanent(answered, detail=detail, status=status)
+    return _error(meaning, where, answered, said, status=status, wait_s=wait_s)
+
+
+def reported(
+    where: str,
+    document: Any,
+    *,
+    headers: Mapping[str, str],
+    now: float,
+    redact: Redactor,
+    untold: Unanswered = Unanswered.ERROR,
+) -> JobError:
+    """The error that stands inside a 200 in the place of an answer.
+
+    `untold` is its reason where the document has no message that is known as one.
+    """
+    said = explain_document(document, redact)
+    meaning = meaning_of(200, said)
+    wait_s = asked_wait_s(headers, said, now, throttled=meaning is Meaning.THROTTLED)
+    reason = Unanswered.ERROR if said.told else untold
+    message = f"{where}: {reason.words}"
+    error = _error(meaning, where, message, said, status=said.status, wait_s=wait_s)
+    if error.reason is None and isinstance(error, Permanent | Transient):
+        error.reason = reason
+    return error
+
+
+def _error(
+    meaning: Meaning,
+    where: str,
+    answered: str,
+    said: Explanation,
+    *,
+    status: int | None,
+    wait_s: float | None,
+) -> JobError:
+    number = "" if status is None else f" ({status})"
+    detail = said.text
+    match meaning:
+        case Meaning.THROTTLED:
+            return RateLimited(answered, detail=detail, status=status, retry_after_s=wait_s)
+        case Meaning.HICCUP:
+            return Transient(answered, detail=detail, status=status, retry_after_s=wait_s)
+        case Meaning.SPENT:
+            message = f"{where}: the account has no credit left, or has reached a limit on spending"
+            return OutOfCredit(f"{message}{number}", detail=detail, status=status)
+        case Meaning.ALLOTMENT:
+            message = f"{where}: the monthly allotment of tests is used up{number}"
+            return QuotaExceeded(message, detail=detail, status=status)
+        case Meaning.KEY_REFUSED:
+            message = f"{where}: the key was refused{number}; set a valid one and resume"
+            return Unauthorized(message, detail=detail, status=status)
+        case Meaning.MODERATED:
+            message = f"{where}: {Unanswered.MODERATED.words}"
+            reason = Unanswered.MODERATED
+            return Permanent(message, detail=detail, status=status, reason=reason)
+        case Meaning.REFUSED if status == 403:
+            message = f"{where}: the service refuses this (403)"
+            return Permanent(message, detail=detail, status=status)
+        case Meaning.REFUSED:
+            return Permanent(answered, detail=detail, status=status)
 
 
 def _redirected(where: str, status: int, headers: Mapping[str, str], redact: Redactor) -> JobError:

@@ -166,7 +166,13 @@ class _Asking:
             async with client:
                 try:
                     answer = await client.post(asked.path, body)
-                    reply = read_reply(answer.body, where=answer.where, redact=client.redact)
+                    reply = read_reply(
+                        answer.body,
+                        where=answer.where,
+                        redact=client.redact,
+                        headers=answer.headers,
+                        now=self._clock.now(),
+                    )
                     _log_redacted(answer.where, answer.redacted.union(reply.redacted))
                 except JobError as error:
                     return _unhealthy(asked, client, error)

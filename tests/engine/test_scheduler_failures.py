@@ -12,6 +12,7 @@ from engine.job import (
     Answer,
     Job,
     JobContext,
+    OutOfCredit,
     Permanent,
     QuotaExceeded,
     RateLimited,
@@ -208,6 +209,58 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
     # Each lane stopped at its first refusal, with two in flight at most.
     assert len(service.recording.started) <= 5 + 2 * 2
     assert "quota" in {kind for kind, _, _ in told}
+
+
+async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resume_goes_on(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    paid = anyio.Event()
+
+    def script(job: Job) -> Answer | Exception:
+        if job.labels["model"] == "empty" and not paid.is_set():
+            return OutOfCredit("the account has no credit left", detail="Top up, please")
+        return good(job)
+
+    service = scripted_service(script)
+    of = sweep(service, models=["empty", "full"], repeats=20, limits={"max_in_flight": 2})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, of)
+        told = await events(run)
+        asked = len(starts(service, "empty"))
+        paid.set()
+        _, again = await finished(engine, of)
+
+    assert (status.state, status.reason) == (RunState.ACTIVE, StopReason.CREDIT)
+    assert status.message.startswith("the account has no credit left: Top up, please; ")
+    assert "resume" in status.message
+    # Prepaid credit does not come back by itself, in no month.
+    assert status.resume_at is None
+    assert status.jobs["failed"] == 0
+    assert status.cells_done == len(starts(service, "full")) == 20
+    assert asked <= 2
+    assert [kind for kind, _, _ in told].count("credit") == 2
+    assert again.state is RunState.FINISHED
+    assert {start.job.attempt for start in service.recording.started} == {1}
+
+
+async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        if job.labels["model"] == "empty":
+            return OutOfCredit("no credit", status=402)
+        return QuotaExceeded("no tests left", status=403)
+
+    service = scripted_service(script)
+    of = sweep(service, models=["empty", "short"])
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.CREDIT
+    assert status.message.startswith("no credit; ")
+    assert status.resume_at is None
 
 
 async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(

@@ -32,7 +32,7 @@ from engine.report.words import plan_lines
 from engine.settings import Settings
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Reply
-from jobs.circuit_breaker_labs.client import _forbidden
+from jobs.circuit_breaker_labs.client import _RULES
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.enkrypt.schema import HEALTH_ANSWER
 from jobs.evaluator.groups import read_yaml
@@ -258,7 +258,7 @@ def test_whatever_a_refusal_says_it_is_an_error_of_one_line_with_a_wait_within_r
         body + KEY.encode(),
         now=NOW,
         redact=Redactor({"key": KEY}),
-        on_forbidden=_forbidden,
+        rules=_RULES,
     )
 
     wait_s = getattr(error, "retry_after_s", None)

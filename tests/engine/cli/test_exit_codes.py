@@ -13,6 +13,7 @@ from tests.engine.report.samples import status
         ({"state": RunState.FINISHED, "cells": 9, "cells_done": 8, "cells_failed": 1}, 1),
         ({"state": RunState.FINISHED, "cells": 9, "cells_done": 8, "cells_failed": 0}, 3),
         ({"state": RunState.ACTIVE, "reason": StopReason.QUOTA}, 3),
+        ({"state": RunState.ACTIVE, "reason": StopReason.CREDIT}, 3),
         ({"state": RunState.ACTIVE, "reason": StopReason.UNAUTHORIZED}, 3),
         ({"state": RunState.ACTIVE, "reason": StopReason.UNHEALTHY}, 3),
         ({"state": RunState.ACTIVE, "reason": StopReason.DEADLINE}, 3),

@@ -4,6 +4,7 @@ import pytest
 
 from engine.core.errors import (
     JobError,
+    OutOfCredit,
     Permanent,
     QuotaExceeded,
     RateLimited,
@@ -82,6 +83,7 @@ def test_a_deadline_is_recorded_as_one() -> None:
     [
         (RateLimited("slow down", status=429), Hold.RATE),
         (QuotaExceeded("no tests left", status=403), Hold.QUOTA),
+        (OutOfCredit("no credit left", status=402), Hold.CREDIT),
         (Unauthorized("bad key", status=401), Hold.UNAUTHORIZED),
         (Unhealthy("no GPU"), Hold.HEALTH),
     ],

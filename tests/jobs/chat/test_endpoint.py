@@ -8,8 +8,8 @@ import pytest
 from engine.clock import SystemClock
 from engine.job import (
     JobError,
+    OutOfCredit,
     Permanent,
-    QuotaExceeded,
     RateLimited,
     Transient,
     Unauthorized,
@@ -107,7 +107,7 @@ async def test_a_key_that_the_server_echoes_is_not_in_the_error(
     ("status", "document", "error"),
     [
         (401, {"error": {"message": "who are you?"}}, Unauthorized),
-        (402, {"error": {"message": "insufficient credits"}}, QuotaExceeded),
+        (402, {"error": {"message": "insufficient credits"}}, OutOfCredit),
         (403, {"error": {"message": "not for you"}}, Permanent),
         (404, {"error": {"message": "no such model"}}, Permanent),
         (429, {"error": {"message": "slowly"}}, RateLimited),

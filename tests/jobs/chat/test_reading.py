@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from engine.job import (
     JobError,
+    OutOfCredit,
     Permanent,
-    QuotaExceeded,
     RateLimited,
     Transient,
     Unauthorized,
@@ -57,17 +57,19 @@ def test_a_refusal_in_a_field_of_its_own_is_a_reply() -> None:
         (completion(" \n"), Transient, Unanswered.EMPTY),
         (completion("", "length"), Permanent, Unanswered.TOKEN_LIMIT),
         (completion("half a", "content_filter"), Permanent, Unanswered.MODERATED),
-        ({"choices": []}, Permanent, Unanswered.UNREADABLE),
-        ({"choices": [{}]}, Permanent, Unanswered.UNREADABLE),
-        ({"choices": "none"}, Permanent, Unanswered.UNREADABLE),
-        ([], Permanent, Unanswered.UNREADABLE),
+        ({}, Transient, Unanswered.UNREADABLE),
+        ({"choices": None}, Transient, Unanswered.UNREADABLE),
+        ({"choices": []}, Transient, Unanswered.UNREADABLE),
+        ({"choices": [{}]}, Transient, Unanswered.UNREADABLE),
+        ({"choices": "none"}, Transient, Unanswered.UNREADABLE),
+        ([], Transient, Unanswered.UNREADABLE),
         ({"error": {"message": "busy", "code": 503}}, Transient, Unanswered.ERROR),
         ({"error": {"message": "busy"}}, Transient, Unanswered.ERROR),
         ({"error": "busy"}, Transient, Unanswered.ERROR),
         ({"error": {"message": "slow down", "code": 429}}, RateLimited, None),
         ({"error": {"message": "slow down", "code": "429"}}, RateLimited, None),
         ({"error": {"message": "who?", "code": 401}}, Unauthorized, None),
-        ({"error": {"message": "no credit", "code": 402}}, QuotaExceeded, None),
+        ({"error": {"message": "no credit", "code": 402}}, OutOfCredit, None),
         ({"error": {"message": "no such model", "code": 404}}, Permanent, Unanswered.ERROR),
         (
             {"error": {"message": "no", "code": "content_policy_violation"}},
@@ -89,7 +91,7 @@ def test_what_is_no_reply_has_a_name(
 
     assert type(caught.value) is error
     assert caught.value.reason == reason
-    assert (reason or Unanswered.ERROR).words in caught.value.message
+    assert reason is None or reason.words in caught.value.message
 
 
 def test_a_body_that_is_not_json_is_transient() -> None:

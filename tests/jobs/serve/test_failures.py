@@ -61,7 +61,7 @@ def finetuned() -> dict[str, Any]:
         ((400, _TOO_LONG), 500, "model_refused", "4096 tokens"),
         ((403, _BROKEN), 500, "model_refused", "(403)"),
         ((302, _BROKEN), 500, "model_refused", "(302)"),
-        ((200, {"choices": "?"}), 500, "model_refused", Unanswered.UNREADABLE.words),
+        ((200, {"choices": "?"}), 500, "model_failed", Unanswered.UNREADABLE.words),
         ((200, completion("", "content_filter")), 500, "model_refused", Unanswered.MODERATED.words),
         ((200, completion("", "length")), 500, "model_refused", "raise max_tokens"),
         ((404, {"error": {"message": "no such model"}}), 404, "not_found", "no such model"),

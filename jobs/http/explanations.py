@@ -1,0 +1,186 @@
+"""What an error's body says: its words, its names and its numbers, whatever its shape."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic_core import from_json
+
+from engine.job import JobError
+from jobs.http.text import Redactor, plain, read_json
+
+_PARTS = 8
+_DEPTH_MAX = 8
+_MAPPINGS_MAX = 200
+_NAME_MAX = 120
+_WORDS = ("message", "msg", "error_msg", "error_message", "status_msg")
+_NAMES = frozenset(
+    {
+        "__type",
+        "code",
+        "error",
+        "error_code",
+        "error_type",
+        "limit_source",
+        "provider_code",
+        "quotaid",
+        "quota_limit",
+        "reason",
+        "status",
+        "type",
+    }
+)
+_STATUSES = ("code", "status", "status_code", "http_status", "http_code")
+_PAGE = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """An error body as its service meant it.
+
+    `code` is the machine-readable name if there is one (`quota_exceeded`), `text` one printable line.
+    `names` are all names in it (codes, types, reasons), folded as `folded` does; `status` is the HTTP
+    status that the body itself gives. `told` says that `text` is a message of the service, `structured`
+    tells an error object of the service from a proxy's page or a bare sentence, `page` an HTML page.
+    `document` is the body's JSON value, None without one.
+    """
+
+    code: str = ""
+    text: str = ""
+    names: frozenset[str] = frozenset()
+    status: int | None = None
+    told: bool = False
+    structured: bool = False
+    page: bool = False
+    document: Any = None
+
+    def named(self, name: str) -> "Explanation":
+        """With one more name, such as one that stands in a header."""
+        return replace(self, names=self.names | {folded(name)})
+
+
+def folded(name: str) -> str:
+    """A name without case, dots and underscores: providers spell the same name in many ways."""
+    return _NOT_IN_NAMES.sub("", name.lower())
+
+
+def explain(body: bytes, redact: Redactor) -> Explanation:
+    """What an error body says, whatever its shape: FastAPI's, OpenAI's, plain text, HTML."""
+    try:
+        document = read_json(body, "")
+    except JobError:
+        text = plain(body.decode("utf-8", "replace"), redact)
+        return Explanation(text=text, told=bool(text), page=bool(_PAGE.match(body)))
+    return explain_document(document, redact)
+
+
+def explain_document(document: Any, redact: Redactor) -> Explanation:
+    """What an error says that is a JSON value, such as one inside a 200."""
+    found = _told(document)
+    code, text = ("", json.dumps(document)) if found is None else found
+    mappings = list(mappings_of(document))
+    return Explanation(
+        code=plain(code, redact, 60),
+        text=plain(text, redact),
+        names=frozenset(folded(name) for one in mappings for name in _names_of(one)),
+        status=next((status for one in mappings if (status := _status_of(one))), None),
+        told=found is not None and bool(text),
+        structured=isinstance(document, dict) and isinstance(document.get("detail"), dict),
+        document=document,
+    )
+
+
+def mappings_of(document: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
+    """The objects in a JSON value, the outer ones first; those that stand in texts as JSON, too.
+
+    Proxies pass on what a provider said as a text inside their own error.
+    """
+    waiting: list[tuple[Any, int]] = [(document, depth)]
+    seen = 0
+    while waiting and seen < _MAPPINGS_MAX:
+        value, depth = waiting.pop(0)
+        seen += 1
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            value = _json_in(value)
+        if isinstance(value, Mapping):
+            yield value
+            inner: Any = value.values()
+        elif isinstance(value, list):
+            inner = value[:_PARTS]
+        else:
+            continue
+        if depth < _DEPTH_MAX:
+            waiting += [(one, depth + 1) for one in inner if isinstance(one, Mapping | list | str)]
+
+
+def _json_in(text: str) -> Any:
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return None
+
+
+def _told(document: Any) -> tuple[str, str] | None:
+    """The code and the message; None where the document has no message that is known as one."""
+    match document:
+        case {"detail": detail}:
+            return _told(detail)
+        case {"error": Mapping() as error}:
+            return _told(error)
+        case {"base_resp": Mapping() as error}:
+            return _told(error)
+        case Mapping() if words := _words_of(document):
+            return _code_of(document), _located(document.get("loc"), words)
+        case {"error": str(text)}:
+            return text, text
+        case list():
+            parts = [_told(part) or ("", json.dumps(part)) for part in document[:_PARTS]]
+            return "", "; ".join(text for _, text in parts)
+        case str():
+            return "", document
+        case None:
+            return "", ""
+    return None
+
+
+def _words_of(document: Mapping[str, Any]) -> str:
+    texts = (document.get(name) for name in _WORDS)
+    return next((text for text in texts if isinstance(text, str) and text), "")
+
+
+def _code_of(document: Mapping[str, Any]) -> str:
+    code = next((document[name] for name in ("error", "code", "type") if name in document), "")
+    return code if isinstance(code, str) else ""
+
+
+def _located(location: Any, text: str) -> str:
+    if not isinstance(location, list) or not location:
+        return text
+    return f"{'.'.join(str(part) for part in location[:_PARTS])}: {text}"
+
+
+def _names_of(one: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in one.items():
+        name = str(key).lower()
+        if name == "base_resp" and isinstance(value, Mapping):
+            # Numbers that mean something to one provider alone carry its field's name.
+            yield f"base_resp {value.get('status_code')}"
+        elif name == "error_code" and isinstance(value, int):
+            yield f"error_code {value}"
+        elif name == "flagged_input":
+            yield name
+        elif name in _NAMES and isinstance(value, str) and len(value) <= _NAME_MAX:
+            yield value
+
+
+def _status_of(one: Mapping[str, Any]) -> int | None:
+    for name in _STATUSES:
+        value = one.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) == 3:
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
+            return value
+    return None

@@ -1,0 +1,117 @@
+"""What the errors of providers mean, under whatever status, and how long they ask to wait."""
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from engine.job import JobError, OutOfCredit, Permanent, RateLimited, Transient
+from jobs.chat.reading import read_reply
+from jobs.http import Meaning, Redactor, refused, rule
+from jobs.http.explanations import explain
+from jobs.http.meanings import meaning_of
+from tests.jobs.provider_answers import ANSWERS, NOW, SPENT, ProviderAnswer, error
+
+
+def numbered(answers: Sequence[ProviderAnswer]) -> list[str]:
+    return [f"{number}-{told}" for number, told in enumerate(answers)]
+
+
+def became(told: ProviderAnswer) -> JobError:
+    body = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
+    if told.status != 200:
+        return refused("POST x", told.status, told.headers, body, now=NOW, redact=Redactor())
+    with pytest.raises(JobError) as caught:
+        read_reply(body, where="POST x", headers=told.headers, now=NOW)
+    return caught.value
+
+
+@pytest.mark.parametrize("told", ANSWERS, ids=numbered(ANSWERS))
+def test_an_answer_means_what_its_provider_says(told: ProviderAnswer) -> None:
+    found = became(told)
+
+    assert type(found) is told.becomes
+    if told.reason is not None:
+        assert found.reason == told.reason
+    if isinstance(found, RateLimited | Transient):
+        assert found.retry_after_s == pytest.approx(told.wait_s)
+
+
+@pytest.mark.parametrize("told", SPENT, ids=numbered(SPENT))
+def test_an_empty_account_is_told_in_the_provider_s_own_words(told: ProviderAnswer) -> None:
+    found = became(told)
+
+    assert isinstance(found, OutOfCredit)
+    assert found.detail in json.dumps(told.body)
+    assert "month" not in found.message
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 429, 498, 500, 503])
+@pytest.mark.parametrize("name", ["rate_limit_exceeded", "Throttling.User", "TooManyRequests"])
+def test_a_rate_limit_is_known_by_its_name_under_any_status(status: int, name: str) -> None:
+    body = json.dumps(error("no", code=name)).encode()
+
+    found = refused("POST x", status, {}, body, now=NOW, redact=Redactor())
+
+    assert type(found) is RateLimited
+    assert found.status == status
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "the moderation service is being deployed",
+        "unknown field content_filter",
+        "your account has no access to flagged models",
+        "set a credit limit first",
+    ],
+)
+def test_a_word_inside_another_message_decides_nothing(message: str) -> None:
+    body = json.dumps(error(message, code="invalid_value")).encode()
+
+    found = refused("POST x", 400, {}, body, now=NOW, redact=Redactor())
+
+    assert (type(found), found.reason) == (Permanent, None)
+
+
+def test_what_a_request_said_is_not_taken_for_the_provider_s_words() -> None:
+    message = "messages.0.content: not a list; it was " + "x" * 300 + " I am out of credits"
+    body = json.dumps(error(message)).encode()
+
+    assert type(refused("POST x", 400, {}, body, now=NOW, redact=Redactor())) is Permanent
+
+
+def test_what_a_model_wrote_is_no_name_of_an_error() -> None:
+    choice = {"message": None, "text": '{"code": "insufficient_quota"}'}
+    body = json.dumps({"choices": [choice]}).encode()
+
+    with pytest.raises(JobError) as caught:
+        read_reply(body, where="POST x")
+
+    assert type(caught.value) is Transient
+
+
+def test_a_provider_s_error_is_found_in_the_text_of_a_proxy_s() -> None:
+    inner = json.dumps(error("slow", code=429, status="RESOURCE_EXHAUSTED", retryDelay="7s"))
+    body = json.dumps(error(inner, code=400)).encode()
+
+    found = refused("POST x", 400, {}, body, now=NOW, redact=Redactor())
+
+    assert isinstance(found, RateLimited)
+    assert found.retry_after_s == 7.0
+
+
+def test_a_service_s_own_rules_come_first() -> None:
+    said = explain(json.dumps(error("no", code="rate_limit_exceeded")).encode(), Redactor())
+    own = (rule(Meaning.REFUSED, "rate_limit_exceeded", statuses=(429,)),)
+
+    assert meaning_of(429, said) is Meaning.THROTTLED
+    assert meaning_of(429, said, own) is Meaning.REFUSED
+    assert meaning_of(503, said, own) is Meaning.THROTTLED
+
+
+@pytest.mark.parametrize("depth", [5, 500, 5000])
+def test_an_error_however_deep_is_read_in_time(depth: int) -> None:
+    body = b'{"error":' * depth + b'"no"' + b"}" * depth
+
+    assert type(refused("POST x", 400, {}, body, now=NOW, redact=Redactor())) is Permanent
