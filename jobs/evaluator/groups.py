@@ -5,6 +5,7 @@ YAML files in the same shape. A group is read when it is first asked for, and on
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
@@ -16,10 +17,14 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from engine.core.placeholders import described, placeholders_in
 from engine.job import UsageError
+from engine.sweep.malformed import Malformed
+from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
 
 _FILE_SIZE_MAX = 1 << 20
+_TABLE_SIZE_MAX = 8 << 20
 _MISTAKES_SHOWN = 8
 
 
@@ -75,6 +80,8 @@ class Case(_Strict):
     control: bool = False
     locale: Annotated[str, Field(pattern=r"^[a-z]{2}-[A-Z]{2}$")] = "en-US"
     multi_turn: MultiTurn | None = None
+    literal: bool = False
+    """Whether placeholders such as {{name}} are sent as they stand."""
 
     @property
     def is_english(self) -> bool:
@@ -88,6 +95,17 @@ class Case(_Strict):
         for name, values in (("expected", self.expected), ("red_flags", self.red_flags)):
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} names something twice")
+        return self
+
+    @model_validator(mode="after")
+    def _written_out(self) -> Self:
+        led = self.multi_turn
+        for text in (self.user_input, *((led.opening, *led.beats) if led else ())):
+            if not self.literal and (found := placeholders_in(text)):
+                raise ValueError(
+                    f"a text holds the placeholder {described(found)}: write out what it stands for,"
+                    " or add `literal: true` to send it as it stands"
+                )
         return self
 
 
@@ -147,6 +165,16 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a group is made of: its file, and the table that it names for its cases."""
+
+    file: str
+    content: bytes
+    table_name: str | None = None
+    table: bytes | None = None
+
+
 class CaseSet:
     """The built-in groups and, over them, those of a user's folder; a name of the user's wins."""
 
@@ -155,8 +183,8 @@ class CaseSet:
         self._groups: dict[str, CaseGroup] = {}
 
     @cached_property
-    def _sources(self) -> Mapping[str, tuple[str, bytes]]:
-        """File name and content by group name (the file's stem)."""
+    def _sources(self) -> Mapping[str, _Source]:
+        """What each group is made of, by its name (the file's stem)."""
         found = _yaml_files(files("jobs.evaluator") / "cases")
         if self._folder is not None:
             own = Path(self._folder)
@@ -165,13 +193,16 @@ class CaseSet:
                     raise UsageError(
                         f"{own} is not a folder of test-case groups (service.cases, --cases)"
                     )
-                mine = _yaml_files(own)
+                mine = _with_tables(_yaml_files(own))
             except OSError as error:
                 raise UsageError(
                     f"{own} cannot be read: {error.strerror} (service.cases, --cases)"
                 ) from error
             if not mine:
-                raise UsageError(f"no .yaml file in {own} (service.cases, --cases)")
+                raise UsageError(
+                    f"no .yaml file in {own} (service.cases, --cases); a table of cases is named in"
+                    " the file of its group, as `cases: {file: ...}`"
+                )
             found |= mine
         return dict(sorted(found.items()))
 
@@ -184,9 +215,11 @@ class CaseSet:
     def digest(self) -> str:
         """SHA-256 over every group's name and bytes."""
         whole = sha256()
-        for name, (_, content) in self._sources.items():
-            whole.update(f"{name}:{len(content)}:".encode())
-            whole.update(content)
+        for name, source in self._sources.items():
+            for part in (source.content, source.table):
+                if part is not None:
+                    whole.update(f"{name}:{len(part)}:".encode())
+                    whole.update(part)
         return whole.hexdigest()
 
     def group(self, name: str) -> CaseGroup:
@@ -196,11 +229,11 @@ class CaseSet:
                 raise UsageError(
                     f"there is no test-case group {name!r}; there are: {', '.join(self.names)}"
                 )
-            self._groups[name] = _read(name, *self._sources[name])
+            self._groups[name] = _read(name, self._sources[name])
         return self._groups[name]
 
 
-def _yaml_files(folder: Traversable) -> dict[str, tuple[str, bytes]]:
+def _yaml_files(folder: Traversable) -> dict[str, _Source]:
     found = {}
     for entry in folder.iterdir():
         hidden = entry.name.startswith(".")
@@ -209,12 +242,37 @@ def _yaml_files(folder: Traversable) -> dict[str, tuple[str, bytes]]:
         name = entry.name.rpartition(".")[0]
         if name in found:
             raise UsageError(f"{entry}: there are two files for the group {name}, keep one")
-        with entry.open("rb") as file:
-            content = file.read(_FILE_SIZE_MAX + 1)
-        if len(content) > _FILE_SIZE_MAX:
-            raise UsageError(f"{entry}: a group of test cases is at most {_FILE_SIZE_MAX} bytes")
-        found[name] = (str(entry), content)
+        found[name] = _Source(str(entry), _content(entry, _FILE_SIZE_MAX))
     return found
+
+
+def _content(file: Traversable, size_max: int) -> bytes:
+    with file.open("rb") as opened:
+        content = opened.read(size_max + 1)
+    if len(content) > size_max:
+        raise UsageError(f"{file}: a group of test cases is at most {size_max} bytes")
+    return content
+
+
+def _with_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
+    """The groups with their tables; one of those may be YAML, too, and is no group."""
+    found = {name: _with_table(source) for name, source in sources.items()}
+    tables = {source.table_name for source in found.values()}
+    return {name: one for name, one in found.items() if Path(one.file).name not in tables}
+
+
+def _with_table(source: _Source) -> _Source:
+    """The source with the bytes of the table that it names; a mistake is told when the group is read."""
+    try:
+        document = read_yaml(source.file, source.content)
+        spec = CaseTable.model_validate(document["cases"])
+        table = Path(source.file).with_name(spec.file)
+        if table == Path(source.file):
+            return source
+        content = _content(table, _TABLE_SIZE_MAX) if table.is_file() else None
+        return replace(source, table_name=spec.file, table=content)
+    except (UsageError, ValidationError, LookupError, TypeError):
+        return source
 
 
 def read_yaml(source: str, content: bytes) -> Any:
@@ -235,20 +293,61 @@ def read_yaml(source: str, content: bytes) -> Any:
     raise UsageError(f"{source}: not readable as YAML: {problem}")
 
 
-def _read(name: str, source: str, content: bytes) -> CaseGroup:
-    document = read_yaml(source, content)
+def _read(name: str, source: _Source) -> CaseGroup:
+    document = read_yaml(source.file, source.content)
     if not isinstance(document, dict):
-        raise UsageError(f"{source}: must be a mapping with name, description and cases")
+        raise UsageError(
+            f"{source.file}: must be a mapping with name, description and cases"
+            + ("; a list belongs under cases" if isinstance(document, list) else "")
+        )
+    if isinstance(document.get("cases"), dict):
+        document["cases"] = _tabled(name, source, document["cases"])
     try:
         group = CaseGroup.model_validate(document)
     except ValidationError as error:
-        raise UsageError(_mistakes(source, error)) from error
+        raise UsageError(_told(_mistakes(source.file, error))) from error
     if group.name != name:
-        raise UsageError(f"{source}: name: {group.name!r} is not the file's name, {name!r}")
+        raise UsageError(f"{source.file}: name: {group.name!r} is not the file's name, {name!r}")
     return group
 
 
-def _mistakes(source: str, error: ValidationError) -> str:
+def _tabled(name: str, source: _Source, written: Mapping[str, Any]) -> list[Case]:
+    """The cases of the table that a group names."""
+    try:
+        spec = CaseTable.model_validate(written)
+    except ValidationError as error:
+        raise UsageError(_told(_mistakes(f"{source.file}: cases", error))) from error
+    file = Path(source.file).with_name(spec.file)
+    if source.table is None:
+        raise UsageError(f"{source.file}: cases.file: there is no table {file}")
+    try:
+        found = read_cases(name, spec, source.table)
+    except Malformed as error:
+        raise UsageError(f"{file}: {error}") from None
+    cases, lines = [], [f"{file}: {mistake}" for mistake in found.mistakes]
+    places: dict[str, str] = {}
+    for place, written_case in found.cases:
+        try:
+            case = Case.model_validate(written_case)
+        except ValidationError as error:
+            lines += _mistakes(f"{file}: {place}", error)
+            continue
+        if case.id in places:
+            lines.append(f"{file}: {place}: the id {case.id} is used in {places[case.id]}, too")
+        places.setdefault(case.id, place)
+        cases.append(case)
+    if lines:
+        raise UsageError(_told(lines))
+    return cases
+
+
+def _told(lines: list[str]) -> str:
+    hidden = len(lines) - _MISTAKES_SHOWN
+    shown = lines[:_MISTAKES_SHOWN]
+    return "\n".join([*shown, f"and {hidden} more mistakes"] if hidden > 0 else shown)
+
+
+def _mistakes(source: str, error: ValidationError) -> list[str]:
     lines = []
     mistakes = error.errors(include_input=False, include_url=False)
     broken = {mistake["loc"][0] for mistake in mistakes if len(mistake["loc"]) > 1}
@@ -258,7 +357,4 @@ def _mistakes(source: str, error: ValidationError) -> str:
             continue
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake["loc"])
         lines.append(f"{source}: {path.lstrip('.') or 'the file'}: {mistake['msg']}")
-    hidden = len(lines) - _MISTAKES_SHOWN
-    if hidden > 0:
-        lines[_MISTAKES_SHOWN:] = [f"{source}: and {hidden} more mistakes"]
-    return "\n".join(lines)
+    return lines
