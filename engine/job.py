@@ -196,18 +196,22 @@ class JobKind(ABC):
         """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""
 
 
-class _KeyHolder:
-    """What is made from a sweep file and needs keys."""
+class _Remote:
+    """What a service and a health gate of a sweep file have in common."""
 
     folder: Path = Path()
-    """The folder of the sweep file: `file:` and `dotenv:` references start there."""
+    """The folder of the sweep file: the files that its settings name are looked for there."""
 
     def secret(self, reference: str) -> str:
         """The key that a reference points to; raises UsageError, naming the reference, if none."""
         return resolve_secret(reference, self.folder)
 
+    def notices(self) -> Sequence[str]:
+        """What to know before requests leave, such as that they go through a proxy; sends nothing."""
+        return ()
 
-class Service(_KeyHolder, ABC):
+
+class Service(_Remote, ABC):
     """An evaluation API, seen through its adapter.
 
     Made without touching network or secrets; `async with service:` opens it.
@@ -260,7 +264,7 @@ class Service(_KeyHolder, ABC):
         return ()
 
 
-class HealthGate(_KeyHolder, ABC):
+class HealthGate(_Remote, ABC):
     """Says whether a model can answer before its lane opens."""
 
     settings_model: ClassVar[type[BaseModel]]

@@ -123,6 +123,7 @@ async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["St
 
     async with open_engine(store) as engine:
         run = await opened(engine)
+        output.say(*run.sweep.notices())
         with _display(every_s) as display:
             stopped_at_once = await _execute(run, display)
         status = await run.status()

@@ -32,6 +32,7 @@ async def check(
     ]
     lanes = sorted(sweep.plan().lanes)
     try:
+        findings += [Finding(name="network", ok=True, message=notice) for notice in sweep.notices()]
         async with sweep.service(clock) as service:
             findings += await service.check()
             findings += await service.check_models(lanes, ask=ask)

@@ -93,6 +93,13 @@ class Sweep(SweepFields):
         gate.folder = self.folder
         return gate
 
+    def notices(self) -> tuple[str, ...]:
+        """What to know before requests leave, such as that they go through a proxy; sends nothing."""
+        clock = SystemClock()
+        gate = self.health_gate(clock)
+        found = [*self.service(clock).notices(), *(() if gate is None else gate.notices())]
+        return tuple(dict.fromkeys(found))
+
     @property
     def identity(self) -> tuple[str, str, str, str]:
         """What all jobs have in common: service kind, evaluation, target and service identity."""

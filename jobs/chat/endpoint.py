@@ -33,7 +33,7 @@ from jobs.chat.shaping import (
     with_query_apart,
 )
 from jobs.chat.target import Generation, Question, Reply, digest
-from jobs.http import HttpClient, HttpLimits, Key, Sent, parse_base_url
+from jobs.http import HttpClient, HttpLimits, Key, NetworkSettings, Sent, parse_base_url
 
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
@@ -43,7 +43,7 @@ def read_base_url(text: str) -> str:
     return str(parse_base_url(text)).removesuffix("/").removesuffix("/chat/completions")
 
 
-class Endpoint(BaseModel):
+class Endpoint(NetworkSettings, BaseModel):
     """Where a target is reached, and in which form it takes requests (jobs.chat.shaping).
 
     Values of `headers` and `query` may be references to keys. `rate_per_min` bounds the requests that
@@ -132,6 +132,7 @@ class ChatTarget:
             headers=headers,
             query=self._with_keys(endpoint.query),
             secrets=self._secret_headers,
+            network=endpoint.network(self.folder),
             limits=HttpLimits(deadline_s=endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
         )
         self._client = await client.__aenter__()

@@ -28,6 +28,7 @@ from jobs.http import (
     HttpClient,
     HttpLimits,
     Meaning,
+    Network,
     Redactor,
     Reply,
     Sent,
@@ -77,6 +78,7 @@ class Client:
         openai_api_key: Sent | None = None,
         limits: HttpLimits | None = None,
         append_v1: bool = True,
+        network: Network | None = None,
     ) -> None:
         self._key: dict[str, Sent] = {"cbl-api-key": api_key}
         self._keys = dict(self._key)
@@ -90,6 +92,7 @@ class Client:
             secrets=self._keys,
             limits=limits,
             rules=_RULES,
+            network=network,
         )
 
     @property

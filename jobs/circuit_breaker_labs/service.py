@@ -25,7 +25,7 @@ from jobs.circuit_breaker_labs.kinds import (
     SingleTurnSystemPromptKind,
 )
 from jobs.circuit_breaker_labs.schema import KNOWN_VERSIONS
-from jobs.http import HttpLimits, Key, plain
+from jobs.http import HttpLimits, Key, NetworkSettings, plain
 
 
 def _base_url(text: str, info: ValidationInfo) -> str:
@@ -35,7 +35,7 @@ def _base_url(text: str, info: ValidationInfo) -> str:
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
-class CircuitBreakerLabsSettings(ServiceSettings):
+class CircuitBreakerLabsSettings(ServiceSettings, NetworkSettings):
     """The `service:` part of a sweep on this API. `deadline_s` bounds one evaluation.
 
     `append_v1: false` leaves a base URL without a path as it is: for a server that has the API at its root.
@@ -98,6 +98,7 @@ class CircuitBreakerLabs(Service):
             openai_api_key=None if openai is None else Key(openai, self.secret),
             clock=self.clock,
             limits=HttpLimits(deadline_s=settings.deadline_s),
+            network=settings.network(self.folder),
         )
         self._client = await client.__aenter__()
         return self
@@ -106,6 +107,9 @@ class CircuitBreakerLabs(Service):
         client, self._client = self._client, None
         if client is not None:
             await client.__aexit__(*exc_info)
+
+    def notices(self) -> Sequence[str]:
+        return self.settings.notices(self.settings.base_url)
 
     async def groups(self) -> Sequence[Group]:
         return [

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from engine.job import Clock, Measurement, Permanent, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
-from jobs.http import HttpClient, HttpLimits, Reply, Sent, parse_base_url, plain, read_as
+from jobs.http import HttpClient, HttpLimits, Network, Reply, Sent, parse_base_url, plain, read_as
 
 VENDOR_URL = "https://api.enkryptai.com"
 PATH = "redteam/v3/model-health"
@@ -37,6 +37,7 @@ class Client:
         secret: Callable[[str], str] = resolve_secret,
         url: str = VENDOR_URL,
         deadline_s: float = DEADLINE_S,
+        network: Network | None = None,
     ) -> None:
         self._secret = secret
         self._http = HttpClient(
@@ -45,6 +46,7 @@ class Client:
             headers={"apikey": api_key},
             secrets={"apikey": api_key},
             limits=HttpLimits(deadline_s=deadline_s, max_body_bytes=4 * 1024 * 1024),
+            network=network,
         )
 
     async def __aenter__(self) -> Self:

@@ -1,9 +1,9 @@
 """The health gate: asks Enkrypt about a model before its lane opens (`service.health: enkrypt`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from engine.job import (
     Clock,
@@ -15,7 +15,7 @@ from engine.job import (
 )
 from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
 from jobs.enkrypt.schema import read_endpoint, with_secrets
-from jobs.http import Key
+from jobs.http import Key, NetworkSettings
 
 OPENROUTER: Mapping[str, Any] = {
     "testing_for": "foundationModels",
@@ -66,7 +66,7 @@ def _template(changes: Mapping[str, Any]) -> dict[str, Any]:
     return template
 
 
-class EnkryptHealthSettings(BaseModel):
+class EnkryptHealthSettings(NetworkSettings):
     """Settings of the gate; what `endpoint` names is laid over the OPENROUTER configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
@@ -99,6 +99,7 @@ class EnkryptHealth(HealthGate):
             clock=self.clock,
             secret=self.secret,
             deadline_s=self.settings.deadline_s,
+            network=self.settings.network(self.folder),
         )
         self._client = await client.__aenter__()
         return self
@@ -107,6 +108,9 @@ class EnkryptHealth(HealthGate):
         client, self._client = self._client, None
         if client is not None:
             await client.__aexit__(*exc_info)
+
+    def notices(self) -> Sequence[str]:
+        return self.settings.notices(self.settings.base_url)
 
     async def check(self, lane: str) -> Health:
         assert self._client is not None, "the gate is used inside `async with`"

@@ -22,12 +22,12 @@ from engine.job import (
 )
 from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
 from jobs.enkrypt.schema import read_endpoint
-from jobs.http import Key, note_redacted
+from jobs.http import Key, NetworkSettings, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
 
-class EnkryptSettings(ServiceSettings):
+class EnkryptSettings(ServiceSettings, NetworkSettings):
     """The `service:` part of a model-health sweep. `deadline_s` bounds one question."""
 
     # The text of an error must not show a key that was written where its reference belongs.
@@ -96,6 +96,7 @@ class Enkrypt(Service):
             clock=self.clock,
             secret=self.secret,
             deadline_s=self.settings.deadline_s,
+            network=self.settings.network(self.folder),
         )
         self._client = await client.__aenter__()
         return self
@@ -104,6 +105,9 @@ class Enkrypt(Service):
         client, self._client = self._client, None
         if client is not None:
             await client.__aexit__(*exc_info)
+
+    def notices(self) -> Sequence[str]:
+        return self.settings.notices(self.settings.base_url)
 
     async def check(self) -> Sequence[Finding]:
         message = f"{self.credential} is set; the service has no call that tests a key at no cost"

@@ -129,6 +129,15 @@ class LocalEvaluator(Service):
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
+    def notices(self) -> Sequence[str]:
+        chats = (self._target, self._judge_chat, self._attacker_chat)
+        return [
+            notice
+            for chat in chats
+            if isinstance(chat, ChatTarget)
+            for notice in chat.endpoint.notices(chat.endpoint.base_url)
+        ]
+
     async def groups(self) -> Sequence[Group]:
         return [
             Group(name=name, description=self._cases.group(name).description)

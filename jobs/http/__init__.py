@@ -3,6 +3,7 @@
 from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.keys import Key, Sent
 from jobs.http.meanings import Meaning, rule
+from jobs.http.network import Network, NetworkSettings
 from jobs.http.refusals import refused, reported
 from jobs.http.text import Redactor, note_redacted, plain, read_as, read_json, redaction_told
 from jobs.http.unanswered import Unanswered
@@ -13,6 +14,8 @@ __all__ = [
     "HttpLimits",
     "Key",
     "Meaning",
+    "Network",
+    "NetworkSettings",
     "Redactor",
     "Reply",
     "Sent",

@@ -2,12 +2,13 @@
 
 httpx's own pool probes every idle connection on each call; this transport does not, which is worth
 a factor of five at 64 requests in flight. Requests go to the transport directly: what httpx.AsyncClient
-adds (cookies, redirects, proxies and netrc from the environment) is what must not happen here.
+adds (cookies, redirects, netrc) is what must not happen here, and proxies are chosen in one place.
 """
 
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from itertools import chain
 from typing import Any, Self, cast
 from urllib.parse import urlencode
@@ -23,6 +24,14 @@ from engine.job import Clock, JobError, TimedOut, Transient, Unauthorized, Usage
 from jobs.http.bodies import read_beginning, read_body, stream_of
 from jobs.http.keys import Key, Sent, is_sendable, keys_of, value_of
 from jobs.http.meanings import Rule
+from jobs.http.network import (
+    Network,
+    Proxy,
+    proxy_failure,
+    proxy_for,
+    refused_by_proxy,
+    tls_context,
+)
 from jobs.http.refusals import refused
 from jobs.http.text import Redactor, plain, read_json
 from jobs.http.unanswered import Unanswered
@@ -78,9 +87,10 @@ class HttpClient:
 
     `headers` and `query` go with every request. Every Key among them, and the `secrets`, by names that
     may be shown, in headers and bodies, are in no error, repr or log. A Key that is refused is read
-    again, and the request sent once more if it is another one now. Proxies, netrc and cookies are not
-    used. A `resolver` decides which addresses the host's name leads to; `rules` say what errors mean to
-    this service alone. Raises UsageError for a header or secret that cannot be sent.
+    again, and the request sent once more if it is another one now. Netrc and cookies are not used, and
+    proxies only as `network` says. A `resolver` decides which addresses the host's name leads to, where
+    no proxy does; `rules` say what errors mean to this service alone. Raises UsageError for a header or
+    secret that cannot be sent.
     """
 
     def __init__(
@@ -94,12 +104,15 @@ class HttpClient:
         limits: HttpLimits | None = None,
         rules: tuple[Rule, ...] = (),
         resolver: AbstractResolver | None = None,
+        network: Network | None = None,
     ) -> None:
         self.base_url = parse_base_url(base_url)
         self.limits = limits or HttpLimits()
         self._clock = clock
         self._rules = rules
         self._resolver = resolver
+        self._network = network or Network()
+        self._proxy: Proxy | None = None
         self._headers: dict[str, Sent] = {
             "accept": "application/json",
             "accept-encoding": "gzip, deflate",
@@ -128,26 +141,53 @@ class HttpClient:
         return self._redact
 
     async def __aenter__(self) -> Self:
+        self._proxy = proxy = proxy_for(self.base_url) if self._network.use_proxy else None
+        if proxy is not None and proxy.url.password:
+            self._redact.add(proxy.variable, proxy.url.password)
+        uses_tls = self.base_url.scheme == "https" or (proxy and proxy.url.scheme == "https")
         context = (
-            _tls() if self.base_url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            tls_context(self._network) if uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         )
-        limits = self.limits
 
         def session() -> aiohttp.ClientSession:
             return aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=limits.max_connections or 0,
-                    keepalive_timeout=limits.keep_alive_s,
-                    ssl=context,
-                    resolver=self._resolver,
-                ),
+                connector=self._connector(context),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 response_class=_Answer,
                 trust_env=False,
             )
 
-        self._transport = AiohttpTransport(verify=context, trust_env=False, client=session)
+        self._transport = AiohttpTransport(
+            verify=context,
+            trust_env=False,
+            client=session,
+            proxy=None if proxy is None or proxy.is_socks else self._over_http(proxy),
+        )
         return self
+
+    def _over_http(self, proxy: Proxy) -> httpx.Proxy:
+        bare = proxy.url.copy_with(username=None, password=None)
+        login = proxy.authorization
+        if login is None:
+            return httpx.Proxy(bare)
+        if self.base_url.scheme == "https":
+            return httpx.Proxy(bare, headers={"proxy-authorization": login})
+        # Without a tunnel the request itself is what the proxy reads.
+        self._headers["proxy-authorization"] = login
+        return httpx.Proxy(bare)
+
+    def _connector(self, context: ssl.SSLContext) -> aiohttp.TCPConnector:
+        limits = self.limits
+        options: dict[str, Any] = {
+            "limit": limits.max_connections or 0,
+            "keepalive_timeout": limits.keep_alive_s,
+            "ssl": context,
+        }
+        if self._proxy is not None and self._proxy.is_socks:
+            from jobs.http.socks import socks_connector  # an extra
+
+            return socks_connector(self._proxy.url, options)
+        return aiohttp.TCPConnector(**options, resolver=self._resolver)
 
     async def __aexit__(self, *exc_info: object) -> None:
         transport, self._transport = self._transport, None
@@ -250,6 +290,8 @@ class HttpClient:
             content = await read_beginning(response, where, self._redact)
         finally:
             await stream_of(response).aclose()
+        if self._proxy is not None and status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            raise refused_by_proxy(where, self._proxy, status)
         raise refused(
             where,
             status,
@@ -294,18 +336,22 @@ class HttpClient:
         return found
 
     def _failure(self, where: str, error: Exception) -> JobError:
-        cause = error.__cause__ or error
+        cause = cast(Exception, error.__cause__ or error)
+        text = plain(f"{type(cause).__name__}: {cause}", self._redact)
+        if self._proxy is not None:
+            failure = proxy_failure(where, self._proxy, cause, text)
+            if failure is not None:
+                return failure
         # The transport calls every lost connection a ConnectTimeout: only its cause tells them apart.
         sent = not isinstance(cause, _NEVER_SENT)
         what = "the connection failed" if sent else "no connection could be made"
         if isinstance(cause, aiohttp.ClientConnectorCertificateError):
             what = (
                 "the server's certificate is not trusted; if its authority is your own, name that"
-                " authority's file in SSL_CERT_FILE"
+                " authority's file in ca_file or SSL_CERT_FILE"
             )
         if isinstance(error, httpx.TimeoutException) and isinstance(cause, TimeoutError):
             what = "the server was silent for too long" if sent else "connecting took too long"
-        text = plain(f"{type(cause).__name__}: {cause}", self._redact)
         return Transient(f"{where}: {what}", detail=text, sent=sent)
 
 
@@ -332,10 +378,3 @@ def _refuse_unsendable(*parts: Mapping[str, Sent]) -> None:
                 f"the value of {name} has characters that no header can hold: look at the key for"
                 " line breaks and letters outside ASCII"
             )
-
-
-def _tls() -> ssl.SSLContext:
-    # The system's authorities (and SSL_CERT_FILE, which OpenSSL reads) beside the bundled ones.
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context

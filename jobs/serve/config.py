@@ -31,6 +31,7 @@ from jobs.evaluator.settings import (
     MaxTokens,
     read_by,
 )
+from jobs.http import NetworkSettings
 from jobs.serve.addresses import read_entry
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -106,7 +107,7 @@ class Offer(_Part):
         return self
 
 
-class OpenAi(_Part):
+class OpenAi(_Part, NetworkSettings):
     """Where fine-tuned models are evaluated, with the key that each caller sends. Nothing keeps it."""
 
     base_url: Annotated[str, AfterValidator(read_base_url)] = _OPENAI_URL

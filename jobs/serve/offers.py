@@ -36,6 +36,7 @@ class Offers:
     def __init__(self, config: ServeConfig, clock: Clock, folder: Path = Path()) -> None:
         self._config = config
         self._clock = clock
+        self._folder = folder
         self.cases = CaseSet(config.cases)
         _read_all(self.cases)
         # Models that are reached and asked in the same way share one target, and so its limits.
@@ -70,6 +71,17 @@ class Offers:
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
+    def notices(self) -> Sequence[str]:
+        """That requests go through proxies, where they do; raises UsageError for one of no use."""
+        chats = [target for target in self._others if isinstance(target, ChatTarget)]
+        openai = self._config.openai
+        found = [
+            *self._evaluator.notices(),
+            *(notice for chat in chats for notice in chat.endpoint.notices(chat.endpoint.base_url)),
+            *(() if openai is None else openai.notices(openai.base_url)),
+        ]
+        return list(dict.fromkeys(found))
+
     def find(self, name: str) -> Offered | None:
         """The model that a request names; None where none is offered."""
         found = self._config.offered(name)
@@ -93,6 +105,8 @@ class Offers:
                 tokens_per_min=openai.tokens_per_min,
                 max_in_flight=openai.max_in_flight,
                 timeout_s=openai.timeout_s,
+                use_proxy=openai.use_proxy,
+                ca_file=openai.ca_file,
             ),
             temperature=openai.temperature,
             max_tokens=openai.max_tokens,
@@ -102,6 +116,7 @@ class Offers:
             settings.endpoint,
             settings.generation,
             self._clock,
+            folder=self._folder,
             secret_headers={"authorization": f"Bearer {key}"},
         ) as target:
             yield Offered(model=name, target=target, asker=asker_of(target))

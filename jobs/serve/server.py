@@ -1,8 +1,9 @@
 """The running service: a socket, uvicorn on it, and an orderly end on SIGTERM, SIGHUP and Ctrl-C."""
 
 import errno
+import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,18 @@ from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
 from jobs.serve.offers import Offers
 
+logger = logging.getLogger(__name__)
+
 _BACKLOG = 2048
 _CLOSING_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A service that listens: its base URL, and what ends it."""
+    """A service that listens: its base URL, what ends it, and through which proxies it asks its models."""
 
     url: str
+    notices: Sequence[str]
     closing: Closing
 
 
@@ -64,7 +68,7 @@ async def running(
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, [listener], name="server")
                 try:
-                    yield Started(url=_url(listener), closing=closing)
+                    yield Started(url=_url(listener), notices=offers.notices(), closing=closing)
                 finally:
                     closing.stop()
                     server.should_exit = True
@@ -82,6 +86,8 @@ async def serve(
     with anyio.open_signal_receiver(SIGINT, SIGTERM, *hangup) as signals:
         async with running(config, clock, folder) as started:
             ready(started.url)
+            for notice in started.notices:
+                logger.info(notice)
             await anext(signals)
             async with anyio.create_task_group() as group:
                 group.start_soon(_cut_short, signals, group.cancel_scope, name="second signal")

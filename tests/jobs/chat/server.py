@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -46,12 +47,14 @@ class ChatServer:
 
 
 @asynccontextmanager
-async def chat_server(answer: Callable[[Asked], tuple[int, Any]]) -> AsyncIterator[ChatServer]:
+async def chat_server(
+    answer: Callable[[Asked], tuple[int, Any]], *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ChatServer]:
     server = ChatServer(answer)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     async with listening:
         port = listening.sockets[0].getsockname()[1]
-        server.base_url = f"http://127.0.0.1:{port}/v1"
+        server.base_url = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}/v1"
         yield server
 
 
