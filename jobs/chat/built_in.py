@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
@@ -104,7 +105,7 @@ class LocalModel:
         except Transient:
             await self._stop_if_dead(chat)
             raise
-        return Reply(text=reply.text, truncated=reply.truncated, finish_reason=reply.finish_reason)
+        return replace(reply, model=None, total_tokens=None)
 
     async def check(self) -> Sequence[Finding]:
         path = await anyio.to_thread.run_sync(self._file)

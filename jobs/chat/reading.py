@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.job import Permanent, Transient
-from jobs.chat.target import Reply, printable
+from jobs.chat.messages import read_message
+from jobs.chat.target import ONLY_THOUGHTS, Reply, printable
 from jobs.http import Redactor, Unanswered, read_json, reported
 
 _MODERATED_FINISHES = frozenset({"content_filter", "safety", "blocklist", "prohibited_content"})
@@ -68,16 +69,21 @@ def _reply(
         raise Permanent(
             f"{where}: {Unanswered.MODERATED.words}", detail=finish, reason=Unanswered.MODERATED
         )
-    # Once more than in the bytes: those of a stream hold what was said in pieces.
-    text, redacted = redact.said(printable(_text(message)))
+    said, thought = read_message(message)
+    # Once more than in the bytes, which may spell a key in other ways.
+    text, in_text = redact.said(printable(said))
+    thinking, in_thinking = redact.said(printable(thought))
     if not text.strip():
         if finish == "length":
             raise Permanent(
-                f"{where}: {Unanswered.TOKEN_LIMIT.words}", reason=Unanswered.TOKEN_LIMIT
+                f"{where}: {Unanswered.TOKEN_LIMIT.words}",
+                detail=ONLY_THOUGHTS if thinking else "",
+                reason=Unanswered.TOKEN_LIMIT,
             )
+        only = f"{ONLY_THOUGHTS}; " if thinking else ""
         raise Transient(
             f"{where}: {Unanswered.EMPTY.words}",
-            detail=f"finish_reason: {finish}",
+            detail=f"{only}finish_reason: {finish}",
             reason=Unanswered.EMPTY,
         )
     model = document.get("model")
@@ -87,7 +93,8 @@ def _reply(
         finish_reason=finish,
         model=printable(model) if isinstance(model, str) else None,
         total_tokens=_total_tokens(document.get("usage")),
-        redacted=tuple(sorted(redacted)),
+        thinking=thinking or None,
+        redacted=tuple(sorted(in_text | in_thinking)),
     )
 
 
@@ -97,17 +104,3 @@ def _total_tokens(usage: Any) -> int | None:
     if isinstance(total, bool) or not isinstance(total, int):
         return None
     return total if 0 < total <= _TOKENS_MAX else None
-
-
-def _text(message: Mapping[str, Any]) -> str:
-    """What the model said: content as text or as parts, or a refusal that is spelt as one."""
-    content = message.get("content")
-    if isinstance(content, str) and content.strip():
-        return content
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, Mapping)]
-        joined = "".join(part for part in parts if isinstance(part, str))
-        if joined.strip():
-            return joined
-    refusal = message.get("refusal")
-    return refusal if isinstance(refusal, str) else ""

@@ -11,7 +11,10 @@ from typing import Any, Protocol, Self
 import anyio
 
 from engine.job import Finding, JobError, Permanent, Transient
+from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
+
+ONLY_THOUGHTS = "the model thought, and said nothing"
 
 
 class Role(StrEnum):
@@ -57,7 +60,8 @@ class Reply:
 
     `truncated` says that the token limit cut it short: it is judged as far as it goes, and marked.
     `total_tokens` is what the endpoint says that the call took; it is not kept in the cache.
-    `redacted` names the keys of ours that the model said: they are not in `text`.
+    `thinking` is what the model thought, which is never judged. `redacted` names the keys of ours that
+    the model said: they are in neither.
     """
 
     text: str
@@ -65,24 +69,38 @@ class Reply:
     finish_reason: str | None = None
     model: str | None = None
     total_tokens: int | None = None
+    thinking: str | None = None
     redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
         """The reply as it is kept in the cache of calls."""
-        fields: dict[str, Any] = {
+        fields = {
             "text": self.text,
             "truncated": self.truncated,
             "finish_reason": self.finish_reason,
             "model": self.model,
+            "thinking": self.thinking,
+            "redacted": self.redacted,
         }
-        if self.redacted:
-            fields["redacted"] = self.redacted
         return json.dumps(fields, ensure_ascii=False, sort_keys=True).encode("utf-8")
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """The reply that `to_bytes` wrote."""
+        """The reply that `to_bytes` wrote.
+
+        Replies that were kept before thoughts were told apart are taken apart now. Raises Permanent where
+        nothing was said: asked again, the model would think the same.
+        """
         fields = json.loads(raw)
+        if "thinking" not in fields:
+            said, thinking = split_thinking(fields["text"])
+            if not said.strip():
+                raise Permanent(
+                    f"the kept reply of {fields['model']}: {Unanswered.EMPTY.words}",
+                    detail=ONLY_THOUGHTS,
+                    reason=Unanswered.EMPTY,
+                )
+            fields |= {"text": said, "thinking": thinking or None}
         return cls(**fields | {"redacted": tuple(fields.get("redacted", ()))})
 
 
@@ -152,10 +170,16 @@ class CallableTarget:
             ) from error
         if not isinstance(text, str):
             raise Permanent(f"the target {self._name} returned {type(text).__name__}, not str")
-        text = printable(text)
-        if not text.strip():
-            raise Transient(f"{self._name}: {Unanswered.EMPTY.words}", reason=Unanswered.EMPTY)
-        return Reply(text=text, finish_reason="stop", model=question.model)
+        said, thinking = split_thinking(printable(text))
+        if not said.strip():
+            raise Transient(
+                f"{self._name}: {Unanswered.EMPTY.words}",
+                detail=ONLY_THOUGHTS if thinking else "",
+                reason=Unanswered.EMPTY,
+            )
+        return Reply(
+            text=said, finish_reason="stop", model=question.model, thinking=thinking or None
+        )
 
     async def check(self) -> Sequence[Finding]:
         return (Finding(name="target", ok=True, message=self.identity),)

@@ -98,7 +98,12 @@ def _talk(key: str, one: Conversation) -> dict[str, Any]:
         "truncated": one.truncated,
         **_redacted(one.redacted),
         "turns": [
-            {"score": turn.score, "red_flags": turn.as_json()["red_flags"]} for turn in one.turns
+            {
+                "score": turn.score,
+                "red_flags": turn.as_json()["red_flags"],
+                **_thinking(thinking),
+            }
+            for turn, thinking in zip(one.turns, one.thinking, strict=True)
         ],
         "judgement": one.judgement.as_json(),
     }
@@ -128,6 +133,7 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "mutator": asked.mutator,
         **_translation(asked.translation),
         "truncated": one.reply.truncated,
+        **_thinking(one.reply.thinking),
         **_redacted(one.reply.redacted),
         "judgement": one.judgement.as_json(),
     }
@@ -138,6 +144,11 @@ def _translation(translation: Translation | None) -> dict[str, Any]:
     if translation is None:
         return {}
     return {"language": translation.language, "translated_back": translation.english}
+
+
+def _thinking(thinking: str | None) -> dict[str, Any]:
+    """What the model thought before it answered, where it told: part of the transcript, never judged."""
+    return {} if thinking is None else {"thinking": thinking}
 
 
 def _redacted(names: Sequence[str]) -> dict[str, Any]:

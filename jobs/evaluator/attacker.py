@@ -20,6 +20,7 @@ from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import MOST_VARIATIONS
+from jobs.evaluator.objects import find_object
 from jobs.evaluator.packaged import packaged
 from jobs.evaluator.quoting import quoted
 from jobs.http import Unanswered
@@ -28,7 +29,6 @@ LENGTH_MAX = 4000
 """Characters of a message, as of one in a test case."""
 
 _STEM = 5
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _WORD = re.compile(r"[a-z']{4,}")
 
 
@@ -91,7 +91,7 @@ class Attacker:
         task = self._instructions.variations.replace("{count}", str(MOST_VARIATIONS))
         answer = await self._answer(task, told, exchange, seed, context)
         try:
-            offered = _Variations.model_validate_json(answer).variations
+            offered = _Variations.model_validate(find_object(answer, "variations")).variations
         except ValidationError:
             return ()
         known = {normalise(text) for text in written}
@@ -113,7 +113,7 @@ class Attacker:
         told = [*_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
         answer = await self._answer(self._instructions.turn, told, messages, seed, context)
         try:
-            written = _Turn.model_validate_json(answer).message
+            written = _Turn.model_validate(find_object(answer, "message")).message
         except ValidationError:
             return None
         before = [message.content for message in messages]
@@ -140,7 +140,7 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str:
-        """The JSON object of the model's answer about `messages`; empty where there is none."""
+        """The model's answer about `messages`; empty where its provider withheld it."""
         nonce, exchange = quoted(messages)
         question = Question(
             model=self._model,
@@ -157,8 +157,7 @@ class Attacker:
             if error.reason != Unanswered.MODERATED:
                 raise
             return ""
-        found = _OBJECT.search(reply.text)
-        return found.group() if found else ""
+        return reply.text
 
 
 def _person(case: Case) -> list[str]:

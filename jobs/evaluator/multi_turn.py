@@ -43,7 +43,8 @@ class Conversation:
 
     `turns` holds the red flags of each assistant message, `judgement` the whole: its score is the
     conversation's. `written_by` says for each message of the person whether the case or the attacker
-    wrote it. `redacted` names the keys of ours that were taken out of the assistant's messages.
+    wrote it. `redacted` names the keys of ours that were taken out of the assistant's messages,
+    `thinking` holds what it thought before each of them.
     """
 
     conversation_id: int
@@ -53,6 +54,7 @@ class Conversation:
     written_by: tuple[str, ...]
     truncated: bool
     redacted: tuple[str, ...]
+    thinking: tuple[str | None, ...]
     turns: tuple[Judgement, ...]
     judgement: Judgement
     passed: bool
@@ -126,6 +128,7 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
     turns: list[Judgement] = []
     truncated = False
     redacted: set[str] = set()
+    thinking: list[str | None] = []
     for turn, scripted in enumerate(script):
         led = None
         if turn and voices.lead is not None:
@@ -136,6 +139,7 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
         messages += (Message(Role.ASSISTANT, reply.text),)
         truncated |= reply.truncated
         redacted.update(reply.redacted)
+        thinking.append(reply.thinking)
         flags = _placed(await voices.flags(case, messages), len(messages) - 1)
         turns.append(voices.scale.judgement_of_turn(flags))
     raised = [flag for turn in turns for flag in turn.red_flags]
@@ -148,6 +152,7 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
         written_by=tuple(written_by),
         truncated=truncated,
         redacted=tuple(sorted(redacted)),
+        thinking=tuple(thinking),
         turns=tuple(turns),
         judgement=judgement,
         passed=judgement.score >= how.threshold,

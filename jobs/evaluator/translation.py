@@ -17,6 +17,7 @@ from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import Translation
+from jobs.evaluator.objects import find_object
 from jobs.evaluator.packaged import packaged
 
 CALLS = 2
@@ -104,6 +105,7 @@ class Translator:
             context=context,
         )
         try:
-            return _Translated.model_validate_json(answer).translation.strip()
+            found = find_object(answer, "translation")
+            return _Translated.model_validate(found).translation.strip()
         except ValidationError:
             return ""

@@ -5,7 +5,6 @@ earns nothing. A red flag needs a quotation that stands in a reply: without one 
 and is asked for again, because an accusation is neither dropped nor believed unseen.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,8 +16,8 @@ from jobs.evaluator.asking import Unreadable
 from jobs.evaluator.judge.fairness import fair_sentences
 from jobs.evaluator.judge.items import Evidence, Finding, Item, RedFlag
 from jobs.evaluator.judge.text import count_words, locate, sentences
+from jobs.evaluator.objects import find_object
 
-_OBJECT = re.compile(r"\{.*\}", re.DOTALL)
 _QUOTE_MAX = 4000
 _CREDIT_WORDS_MIN = 2
 
@@ -65,11 +64,11 @@ def findings(
 
 
 def _read(answer: str) -> _Claims:
-    found = _OBJECT.search(answer)
+    found = find_object(answer, *_Claims.model_fields)
     if found is None:
         raise Unreadable("it holds no JSON object")
     try:
-        return _Claims.model_validate_json(found.group())
+        return _Claims.model_validate(found)
     except ValidationError as error:
         mistake = error.errors(include_input=False, include_url=False)[0]
         path = ".".join(map(str, mistake["loc"]))
