@@ -7,7 +7,14 @@ Its keys are references until the moment of sending.
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
 
 from engine.job import SecretReference, resolve_secret
 
@@ -22,6 +29,18 @@ _REFERENCE: TypeAdapter[str] = TypeAdapter(SecretReference)
 _DEEPEST = 20
 
 
+def _whole(value: Any) -> Any:
+    # Forms and other languages write 20 as 20.0 or "20".
+    try:
+        number = float(value) if isinstance(value, str | float) else None
+    except ValueError:
+        return value
+    return int(number) if number is not None and number.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -31,7 +50,7 @@ class Endpoint(_Part):
 
     scheme: Literal["http", "https"]
     host: Annotated[str, Field(min_length=1)]
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    port: Annotated[Whole, Field(ge=1, le=65535)] | None = None
     base_path: str | None = None
 
 
@@ -44,7 +63,7 @@ class ModelConfiguration(_Part):
     input_modalities: list[str] | None = None
     output_modalities: list[str] | None = None
     model_source: str | None = None
-    rate_per_min: Annotated[int, Field(gt=0)] | None = None
+    rate_per_min: Annotated[Whole, Field(ge=1)] | None = None
     system_prompt: str | None = None
     paths: dict[str, Any] | None = None
     auth_data: dict[str, Any] | None = None

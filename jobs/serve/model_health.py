@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 import httpx
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engine.job import Clock, JobError, UsageError
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Message, Reply, Role
-from jobs.enkrypt.schema import EndpointConfiguration
+from jobs.enkrypt.schema import EndpointConfiguration, ModelConfiguration
 from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, redaction_told
 from jobs.serve.addresses import AllowList, NotListed, port_of
 from jobs.serve.closing import Closing
@@ -36,6 +36,7 @@ _AT_ONCE = 16
 _AT_ONCE_PER_KEY = 4
 _RETRY_AFTER_S = 5
 _CHAT = "chat/completions"
+_PLACEHOLDER = re.compile(r"\{\{?\s*\$?[A-Za-z_][\w.]*\s*\}|\$\{\w+\}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 # What belongs to the connection or is said by our client: sent twice it would confuse the other side.
 _OURS = frozenset({"accept", "accept-encoding", "content-type", "user-agent"})
@@ -54,6 +55,12 @@ _CONNECTION = frozenset(
 )
 
 
+def _absent(value: Any) -> Any:
+    if value:
+        raise ValueError("is not supported by this service; leave it out")
+    return value
+
+
 class CustomHeader(BaseModel):
     """A header that is sent to the model besides its key."""
 
@@ -61,17 +68,59 @@ class CustomHeader(BaseModel):
     value: str
 
 
-class TargetModelConfiguration(BaseModel):
-    """How a model is reached, as the vendor's package tells it. Unknown fields are passed over."""
+class _Custom(BaseModel):
+    """What changes the request to the model, in both of the older calls."""
+
+    custom_headers: Annotated[
+        list[CustomHeader] | None, Field(description="Sent to the model besides its key.")
+    ] = None
+    custom_payload: Annotated[
+        dict[str, Any] | None,
+        Field(description="Fields that are added to the request, such as `temperature`."),
+    ] = None
+    custom_curl_command: Annotated[
+        str | None, AfterValidator(_absent), Field(description="Not supported: leave it out.")
+    ] = None
+
+
+class TargetModelConfiguration(_Custom):
+    """How a model is reached, as `enkryptai-sdk` tells it. Unknown fields are passed over."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True, protected_namespaces=())
 
-    model_endpoint_url: Annotated[str, Field(min_length=1)]
+    model_endpoint_url: Annotated[
+        str, Field(min_length=1, description="With or without `/chat/completions`.")
+    ]
     model_name: Annotated[str, Field(min_length=1)]
     model_api_key: str | None = None
     model_auth_type: Literal["apikey"] | None = None
     system_prompt: str | None = None
-    custom_headers: list[CustomHeader] | None = None
+
+
+class ModelDetails(_Custom, ModelConfiguration):
+    """How a model is reached, in version 3."""
+
+
+class Endpoint(EndpointConfiguration):
+    """A model and how it is reached, in version 3."""
+
+    configuration: ModelDetails = Field(alias="model_config")
+
+
+class Target(BaseModel):
+    """A model and how it is reached, in the calls under `/rt`. Unknown fields are passed over."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True, protected_namespaces=())
+
+    endpoint: Annotated[
+        str, Field(min_length=1, description="With or without `/chat/completions`.")
+    ]
+    model_name: Annotated[str, Field(min_length=1)]
+    api_key: str | None = None
+    system_prompt: str | None = None
+    connect_via_relay: Annotated[
+        bool | None, AfterValidator(_absent), Field(description="Not supported: leave it out.")
+    ] = None
 
 
 class ModelHealthRequest(BaseModel):
@@ -79,15 +128,29 @@ class ModelHealthRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
-    endpoint_configuration: EndpointConfiguration
+    endpoint_configuration: Endpoint
 
 
 class TargetModelHealthRequest(BaseModel):
-    """The question as the vendor's package asks it."""
+    """The question as `RedTeamLegacyClient` of `enkryptai-sdk` asks it."""
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
     target_model_configuration: TargetModelConfiguration
+
+
+class RtModelHealthRequest(BaseModel):
+    """The question as `RedTeamClient` of `enkryptai-sdk` asks it."""
+
+    model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
+
+    target: Target
+
+
+class HealthResponse(BaseModel):
+    """The service is there."""
+
+    status: Literal["healthy"]
 
 
 class HealthData(BaseModel):
@@ -197,10 +260,15 @@ class _Asking:
 
 
 def model_health_router(config: ServeConfig, closing: Closing, clock: Clock) -> APIRouter:
-    """The router of both calls; raises ValueError for an entry of `model_health.allow` that is none."""
+    """The router of these calls; raises ValueError for an entry of `model_health.allow` that is none."""
     router = APIRouter()
     asking = _Asking(config, closing, clock)
     refusals = documented(401, 422, 429, 503)
+
+    @router.get("/redteam/health")
+    @router.get("/rt/health")
+    async def health() -> HealthResponse:
+        return HealthResponse(status="healthy")
 
     @router.post("/redteam/v3/model-health", responses=refusals)
     async def model_health_v3(body: ModelHealthRequest, key: _Caller) -> ModelHealthResponse:
@@ -209,6 +277,10 @@ def model_health_router(config: ServeConfig, closing: Closing, clock: Clock) -> 
     @router.post("/redteam/model-health", responses=refusals)
     async def model_health(body: TargetModelHealthRequest, key: _Caller) -> ModelHealthResponse:
         return await asking.ask(_from_target(body.target_model_configuration), key)
+
+    @router.post("/rt/model-health", responses=refusals)
+    async def rt_model_health(body: RtModelHealthRequest, key: _Caller) -> ModelHealthResponse:
+        return await asking.ask(_from_rt(body.target), key)
 
     return router
 
@@ -220,7 +292,7 @@ async def _caller(request: Request, apikey: Annotated[str, Header()]) -> Key:
 _Caller = Annotated[Key, Depends(_caller)]
 
 
-def _from_endpoint(asked: EndpointConfiguration) -> _Asked:
+def _from_endpoint(asked: Endpoint) -> _Asked:
     where = ("endpoint_configuration", "model_config", "endpoint")
     model = asked.configuration
     endpoint = model.endpoint
@@ -239,9 +311,15 @@ def _from_endpoint(asked: EndpointConfiguration) -> _Asked:
         path=str((model.paths or {}).get("chat") or _CHAT).lstrip("/"),
         model=asked.model_name,
         system_prompt=model.system_prompt or "",
-        headers=_headers({name: f"{prefix}{space}{secret}"} if secret else {}, where[:2]),
-        secrets={name: secret} if secret else {},
-        options=model.default_request_options or {},
+        headers=_headers(
+            ({name.lower(): f"{prefix}{space}{secret}"} if secret else {}) | _custom(model),
+            where[:2],
+        ),
+        secrets=({name: secret} if secret else {}) | _custom(model),
+        options={
+            **(model.default_request_options or {}),
+            **_payload(model, asked.model_name, (*where[:2], "custom_payload")),
+        },
         where=where,
     )
 
@@ -250,26 +328,61 @@ def _from_target(asked: TargetModelConfiguration) -> _Asked:
     where = ("target_model_configuration", "model_endpoint_url")
     secret = asked.model_api_key or ""
     headers = {"authorization": f"Bearer {secret}"} if secret else {}
-    # What the caller writes out goes before what is made of the key.
-    custom = {each.key.lower(): each.value for each in asked.custom_headers or []}
+    custom = _custom(asked)
     return _Asked(
-        # The address of the call is written as often as that of the interface.
-        url=_url(asked.model_endpoint_url.rstrip("/").removesuffix(f"/{_CHAT}"), where),
+        url=_url(_base(asked.model_endpoint_url), where),
         path=_CHAT,
         model=asked.model_name,
         system_prompt=asked.system_prompt or "",
         headers=_headers(headers | custom, where[:1]),
         secrets=({"model_api_key": secret} if secret else {}) | custom,
+        options=_payload(asked, asked.model_name, (*where[:1], "custom_payload")),
+        where=where,
+    )
+
+
+def _from_rt(asked: Target) -> _Asked:
+    secret = asked.api_key or ""
+    where = ("target", "endpoint")
+    return _Asked(
+        url=_url(_base(asked.endpoint), where),
+        path=_CHAT,
+        model=asked.model_name,
+        system_prompt=asked.system_prompt or "",
+        headers={"authorization": f"Bearer {secret}"} if secret else {},
+        secrets={"api_key": secret} if secret else {},
         options={},
         where=where,
     )
+
+
+def _base(url: str) -> str:
+    """The base URL; the address of the call is written as often as that of the interface."""
+    return url.rstrip("/").removesuffix(f"/{_CHAT}")
+
+
+def _custom(asked: _Custom) -> dict[str, str]:
+    """The headers that the caller writes out: they go before what is made of the key."""
+    return {each.key.lower(): each.value for each in asked.custom_headers or []}
+
+
+def _payload(asked: _Custom, model: str, where: tuple[str, ...]) -> Mapping[str, Any]:
+    """The fields that the caller adds to the request; raises RequestValidationError for ours."""
+    payload = asked.custom_payload or {}
+    ours = {"model": model, "stream": False}
+    for name, value in payload.items():
+        if name == "messages" or (name in ours and value != ours[name]):
+            raise _mistake((*where, name), "this service fills it in itself; leave it out")
+        if isinstance(value, str) and _PLACEHOLDER.search(value):
+            raise _mistake((*where, name), "holds a placeholder, which nobody fills in here")
+    return payload
 
 
 def _url(text: str, where: tuple[str, ...]) -> httpx.URL:
     try:
         return parse_base_url(text)
     except ValueError as error:
-        raise _mistake(where, str(error)) from None
+        raise _mistake(where, _without_advice(str(error))) from None
 
 
 def _below(asked: _Asked) -> httpx.URL:
@@ -296,13 +409,19 @@ def _healthy(asked: _Asked, client: HttpClient, reply: Reply) -> ModelHealthResp
 
 
 def _unhealthy(asked: _Asked, client: HttpClient, error: JobError) -> ModelHealthResponse:
-    told = f"{error.message}: {error.detail}" if error.detail else error.message
+    message = _without_advice(error.message)
+    told = f"{message}: {error.detail}" if error.detail else message
     return ModelHealthResponse(
         status="unhealthy",
         message=plain(f"{asked.model} at {_place(asked)} did not answer", client.redact),
         data=HealthData(query=QUERY, response=None),
         error=plain(told, client.redact),
     )
+
+
+def _without_advice(message: str) -> str:
+    """What happened, without what follows a semicolon: that is for the author of a sweep."""
+    return message.partition("; ")[0]
 
 
 def _log_redacted(where: str, names: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from jobs.serve.config import ConfigError, read_config
 from jobs.serve.model_health import QUERY
-from tests.http_client import async_client, post
+from tests.http_client import async_client, get, post
 from tests.jobs.chat.server import Asked, completion
 from tests.jobs.serve.running import MODEL, Running, service, write_config
 from tests.patience import PATIENCE_S
@@ -183,6 +183,127 @@ def test_the_call_of_the_vendors_package_reaches_the_same_model(running: Running
         assert asked.line.startswith("POST /v1/chat/completions ")
         assert asked.headers["authorization"] == f"Bearer {CALLERS_KEY}"
         assert asked.headers["x-title"] == "a night"
+
+
+def ask_rt(running: Running, **target: Any) -> httpx.Response:
+    return post(
+        f"{running.base_url}/rt/model-health",
+        json={"target": {"model_name": MODEL, **target}},
+        headers={"apikey": running.key},
+    )
+
+
+def test_the_call_under_rt_reaches_the_same_model(running: Running) -> None:
+    answer = ask_rt(
+        running,
+        endpoint=f"{running.models.base_url}/chat/completions",
+        api_key=CALLERS_KEY,
+        provider="openai_compatible",
+        system_prompt="Be brief.",
+        system_type="foundation_model",
+        input_modalities=["text"],
+    )
+
+    assert answer.json()["status"] == "healthy"
+    asked = running.models.asked[-1]
+    assert asked.line.startswith("POST /v1/chat/completions ")
+    assert asked.headers["authorization"] == f"Bearer {CALLERS_KEY}"
+    assert asked.body["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("path", ["/redteam/health", "/rt/health"])
+def test_the_service_says_that_it_is_there(running: Running, path: str) -> None:
+    answer = get(f"{running.base_url}{path}")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+
+
+@pytest.mark.parametrize("rate", [20, 20.0, "20", "20.0", None], ids=repr)
+def test_a_rate_is_read_however_it_is_written(running: Running, rate: Any) -> None:
+    answer = ask(running, configuration(running, rate_per_min=rate))
+
+    assert answer.json()["status"] == "healthy"
+
+
+@pytest.mark.parametrize("rate", [0, 20.5, "twenty", "nan", True])
+def test_a_rate_that_is_none_is_a_mistake(running: Running, rate: Any) -> None:
+    answer = ask(running, configuration(running, rate_per_min=rate))
+
+    assert answer.status_code == 422
+    [problem] = answer.json()["detail"]
+    assert problem["loc"][-1] == "rate_per_min"
+
+
+def test_a_payload_of_the_caller_s_goes_with_the_question(running: Running) -> None:
+    payload = {"temperature": 0.1, "top_k": 5, "model": MODEL, "stream": False}
+    headers = [{"key": "X-Title", "value": "a night"}]
+
+    answers = [
+        ask_target(
+            running,
+            model_endpoint_url=running.models.base_url,
+            custom_payload=payload,
+            custom_headers=headers,
+        ),
+        ask(running, configuration(running, custom_payload=payload, custom_headers=headers)),
+    ]
+
+    assert [answer.json()["status"] for answer in answers] == ["healthy", "healthy"]
+    for asked in running.models.asked[-2:]:
+        assert (asked.body["temperature"], asked.body["top_k"]) == (0.1, 5)
+        assert asked.body["messages"] == [{"role": "user", "content": QUERY}]
+        assert asked.headers["x-title"] == "a night"
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        ({"messages": [{"role": "user", "content": "{prompt}"}]}, "messages"),
+        ({"model": "another"}, "model"),
+        ({"stream": True}, "stream"),
+        ({"prompt": "{prompt}"}, "prompt"),
+        ({"input": "Say: {{ user_input }}"}, "input"),
+        ({"input": "${prompt}"}, "input"),
+    ],
+)
+def test_a_payload_that_cannot_be_sent_as_it_is_meant_is_refused_by_name(
+    running: Running, payload: dict[str, Any], name: str
+) -> None:
+    before = len(running.models.asked)
+
+    answer = ask_target(running, model_endpoint_url=running.models.base_url, custom_payload=payload)
+
+    assert answer.status_code == 422
+    [problem] = answer.json()["detail"]
+    assert problem["loc"][-2:] == ["custom_payload", name]
+    assert len(running.models.asked) == before
+
+
+def test_what_this_service_cannot_do_is_refused_by_name(running: Running) -> None:
+    curl = ask_target(
+        running,
+        model_endpoint_url=running.models.base_url,
+        custom_curl_command="curl https://api.example.com",
+    )
+    relay = ask_rt(running, endpoint=running.models.base_url, connect_via_relay=True)
+
+    for answer, name in ((curl, "custom_curl_command"), (relay, "connect_via_relay")):
+        assert answer.status_code == 422
+        [problem] = answer.json()["detail"]
+        assert problem["loc"][-1] == name
+        assert "not supported" in problem["msg"]
+
+
+@pytest.mark.parametrize("model", ["down", "moved", "echo", "silent", "page", "bomb"])
+def test_no_caller_is_told_of_sweeps_and_their_settings(running: Running, model: str) -> None:
+    unhealthy = ask(running, configuration(running, model))
+    elsewhere = ask_target(running, model_endpoint_url="https://u:p@api.example.com/v1")
+
+    assert unhealthy.json()["status"] == "unhealthy"
+    for answer in (unhealthy, elsewhere):
+        # The model echoes our user agent.
+        told = answer.text.lower().replace("nightsweep", "")
+        assert not [word for word in ("sweep", "resume", "base_url", "reference") if word in told]
 
 
 @pytest.mark.parametrize(

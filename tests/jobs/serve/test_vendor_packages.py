@@ -21,6 +21,8 @@ from tests.jobs.serve.running import (
 )
 from tests.jobs.serve.vendors.installed import run
 
+LEGACY = "RedTeamLegacyClient"
+CURRENT = "RedTeamClient"
 OPENAI_KEY = "sk-of-the-caller-4k7p1w9z3x"
 FINETUNE = "ft:acme:kind-1"
 SINGLE_TURN_CALLS = "evaluations.singleturn_evaluate_system_prompt_post"
@@ -279,6 +281,16 @@ def endpoint_configuration(running: Running, model: str) -> dict[str, Any]:
     }
 
 
+def rt_target(running: Running, model: str) -> dict[str, Any]:
+    """The same as the calls under /rt tell it."""
+    return {
+        "endpoint": f"{running.models.base_url}/chat/completions",
+        "api_key": OPENAI_KEY,
+        "model_name": model,
+        "provider": "openai_compatible",
+    }
+
+
 def test_enkrypts_package_learns_that_a_model_is_healthy(healthy: Running) -> None:
     target = {
         "model_name": MODEL,
@@ -292,16 +304,20 @@ def test_enkrypts_package_learns_that_a_model_is_healthy(healthy: Running) -> No
         healthy.base_url,
         healthy.key,
         given=[
-            ("check_model_health_v3", endpoint_configuration(healthy, MODEL)),
-            ("check_model_health", {"target_model_configuration": target}),
+            (LEGACY, "check_model_health_v3", endpoint_configuration(healthy, MODEL)),
+            (LEGACY, "check_model_health", {"target_model_configuration": target}),
+            (CURRENT, "check_model_health", {"target": rt_target(healthy, MODEL)}),
+            (LEGACY, "get_health"),
+            (CURRENT, "health_check"),
         ],
     )
 
-    for each in told:
+    assert told[3:] == [{"status": "healthy"}] * 2
+    for each in told[:3]:
         assert each["status"] == "healthy"
         assert each["data"]["query"] == QUERY
         assert each["data"]["response"]
-    assert [asked.body["model"] for asked in healthy.models.asked[-2:]] == [MODEL, MODEL]
+    assert [asked.body["model"] for asked in healthy.models.asked[-3:]] == [MODEL] * 3
 
 
 def test_enkrypts_package_learns_why_a_model_is_not(healthy: Running) -> None:
@@ -314,11 +330,16 @@ def test_enkrypts_package_learns_why_a_model_is_not(healthy: Running) -> None:
         "enkryptai.py",
         healthy.base_url,
         healthy.key,
-        given=[("check_model_health_v3", down), ("check_model_health_v3", elsewhere)],
+        given=[
+            (LEGACY, "check_model_health_v3", down),
+            (LEGACY, "check_model_health_v3", elsewhere),
+            (CURRENT, "check_model_health", {"target": rt_target(healthy, "acme/down")}),
+        ],
     )
 
     # The package raises where there is an error, with all that it was told.
     assert "unhealthy" in told[0]["raised"]
     assert "no GPU is free" in told[0]["raised"]
     assert "is not listed" in told[1]["raised"]
+    assert "no GPU is free" in told[2]["raised"]
     assert OPENAI_KEY not in str(told)

@@ -1,7 +1,7 @@
-"""Asks for model health with the package enkryptai-sdk; run in a process of its own, never imported.
+"""Makes calls with the package enkryptai-sdk; run in a process of its own, never imported.
 
-Takes the base URL and a key, and on stdin a JSON list of pairs: a method of its client and a
-configuration. Prints what the package made of each answer, or the error that it raised.
+Takes the base URL and a key, and on stdin a JSON list of calls: a client of the package, its method and
+the arguments. Prints what the package made of each answer, or the error that it raised.
 """
 
 import json
@@ -12,13 +12,15 @@ from typing import Any
 
 def main(base_url: str, key: str) -> None:
     package: Any = import_module("enkryptai_sdk")
-    client = package.RedTeamLegacyClient(api_key=key, base_url=base_url)
     told = []
-    for method, configuration in json.load(sys.stdin):
+    for name, method, *arguments in json.load(sys.stdin):
+        client = getattr(package, name)(api_key=key, base_url=base_url)
         try:
-            told.append(getattr(client, method)(configuration).to_dict())
-        except package.RedTeamLegacyClientError as error:
+            answer = getattr(client, method)(*arguments)
+        except (package.RedTeamClientError, package.RedTeamLegacyClientError) as error:
             told.append({"raised": str(error)})
+        else:
+            told.append(answer if isinstance(answer, dict) else answer.to_dict())
     json.dump(told, sys.stdout)
 
 
