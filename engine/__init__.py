@@ -7,7 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.core.errors import NightsweepError, Problem, StoreError, SweepError, UsageError
+    from engine.core.errors import (
+        IdentityChanged,
+        NightsweepError,
+        Problem,
+        StoreError,
+        SweepError,
+        UsageError,
+    )
+    from engine.core.provenance import Difference
     from engine.core.status import (
         Backup,
         Event,
@@ -26,8 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backup",
+    "Difference",
     "Engine",
     "Event",
+    "IdentityChanged",
     "NightsweepError",
     "Plan",
     "Problem",
@@ -51,13 +61,21 @@ __all__ = [
 # Imported when first asked for: `nightsweep --help` needs none of them.
 _HOMES = {
     **dict.fromkeys(
-        ("NightsweepError", "Problem", "StoreError", "SweepError", "UsageError"),
+        (
+            "IdentityChanged",
+            "NightsweepError",
+            "Problem",
+            "StoreError",
+            "SweepError",
+            "UsageError",
+        ),
         "engine.core.errors",
     ),
     **dict.fromkeys(
         ("Backup", "Event", "Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
         "engine.core.status",
     ),
+    "Difference": "engine.core.provenance",
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
     "Registry": "engine.registry",
     "Settings": "engine.settings",

@@ -39,6 +39,7 @@ from engine.core.errors import (
 )
 from engine.core.model import Allotment, Answer, Finding, Group, Health, Job, Measurement
 from engine.core.nearest import suggestion
+from engine.core.provenance import Fact, hashed
 from engine.permits import Permit
 from engine.secrets import (
     REDACTED,
@@ -59,6 +60,7 @@ __all__ = [
     "AxisValue",
     "Clock",
     "DocumentAxis",
+    "Fact",
     "Finding",
     "Group",
     "GroupAxis",
@@ -88,6 +90,7 @@ __all__ = [
     "Unhealthy",
     "UsageError",
     "checked_reference",
+    "hashed",
     "is_reference",
     "key_spellings",
     "resolve_secret",
@@ -129,10 +132,11 @@ class JobContext(Protocol):
         ...
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
-        """The bytes stored under `key` in the run, or what `call` returns, stored before returning.
+        """The bytes stored under `key`, or what `call` returns, stored before returning.
 
-        An evaluation that is killed half-way finds there the calls it has already paid for. `key`
-        must hold all that decides the answer, as JSON values.
+        An evaluation that is killed half-way finds there the calls it has already paid for, and so does
+        another run of the service, unless its sweep has `reuse: false`. `key` must hold all that decides
+        the answer, as JSON values.
         """
         ...
 
@@ -191,6 +195,15 @@ class JobKind(ABC):
         """What to know before a sweep over these labels, by axis, is run; none of it a mistake."""
         return ()
 
+    def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
+        """What decides the answers over these labels, by axis, besides them and the service's identity.
+
+        Such as the cases of each group, settings, and versions of rules in the code. A run that would
+        go on with other facts is refused until that is accepted, and only answers of equal facts are
+        reused. Facts of more labels are those of each of them, together.
+        """
+        return ()
+
     @abstractmethod
     async def run(self, job: Job, context: JobContext) -> Answer:
         """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""
@@ -226,7 +239,10 @@ class Service(_Remote, ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """What makes answers of this service its own, such as its base URL; part of every job's key."""
+        """Who is asked, in few words, such as the service's base URL; part of every job's key.
+
+        It names rate and quota rows, too. What else decides answers is told by `JobKind.provenance`.
+        """
 
     @property
     def credential(self) -> str:

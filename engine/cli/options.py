@@ -27,6 +27,13 @@ ProgressOption: TypeAlias = Annotated[
         help="How often a line is written where stderr is no terminal; 0 for never.",
     ),
 ]
+AcceptOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--accept",
+        help="Go on although cases, settings or rules have changed: what is answered stays.",
+    ),
+]
 SweepArgument: TypeAlias = Annotated[
     Path, typer.Argument(metavar="SWEEP", help="A sweep file: YAML, TOML or JSON.")
 ]

@@ -14,6 +14,7 @@ from engine.cli import exit_codes, output
 from engine.cli.opening import check_exists
 from engine.cli.options import (
     DEFAULT_STORE,
+    AcceptOption,
     JsonOption,
     ProgressOption,
     RunArgument,
@@ -44,6 +45,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and send nothing.")
     ] = False,
+    accept: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start, resume or extend a sweep.
@@ -61,13 +63,14 @@ def run(
 
     loaded = Sweep.load(sweep)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
-    _finish(lambda engine: engine.submit(loaded), store, progress_every, as_json)
+    _finish(lambda engine: engine.submit(loaded, accept=accept), store, progress_every, as_json)
 
 
 def resume(
     run: RunArgument = None,
     store: StoreOption = DEFAULT_STORE,
     progress_every: ProgressOption = 10,
+    accept: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a run, without its sweep file.
@@ -75,7 +78,14 @@ def resume(
     Ctrl-C stops gracefully and can be resumed; a second one stops at once.
     """
     check_exists(store)
-    _finish(lambda engine: engine.run(run), store, progress_every, as_json)
+
+    async def taken_up(engine: "Engine") -> "Run":
+        found = await engine.run(run)
+        if accept:
+            await found.accept()
+        return found
+
+    _finish(taken_up, store, progress_every, as_json)
 
 
 def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:

@@ -4,6 +4,7 @@ NightsweepError                  what a user may meet; the message says what, wh
 ├── SweepError                   the sweep file is wrong: every mistake at once
 ├── StoreError                   the store cannot be used
 ├── UsageError                   the command or call makes no sense here
+│   └── IdentityChanged          a run would go on with other cases, another judge, ...
 └── JobError                     what an attempt ended in, decided by the kind's author
     ├── Transient                again, not sooner than `retry_after_s`; uses an attempt
     │   └── TimedOut             the attempt's deadline passed
@@ -17,8 +18,13 @@ NightsweepError                  what a user may meet; the message says what, wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.core.provenance import Difference
 
 _PROBLEMS_SHOWN = 100
+_DIFFERENCES_SHOWN = 12
 
 
 class NightsweepError(Exception):
@@ -58,6 +64,49 @@ class StoreError(NightsweepError):
 
 class UsageError(NightsweepError):
     """A command or call that makes no sense here, such as a run that does not exist."""
+
+
+class IdentityChanged(UsageError):
+    """What decides a run's answers has changed since it began; `differences` says what of it.
+
+    `mixes_judges` is True where the run holds answers that another judge judged: then the change
+    cannot be accepted: numbers of two judges do not come into one table.
+    """
+
+    def __init__(
+        self, run: str, differences: "Sequence[Difference]", *, mixes_judges: bool = False
+    ) -> None:
+        self.run = run
+        self.differences = tuple(differences)
+        self.mixes_judges = mixes_judges
+        ways = [
+            "a new name for the sweep: replies that are kept are not asked for again",
+            "`--accept`: what is answered stays, the cells not yet asked get what is new",
+            "the files and versions that it began with",
+        ]
+        if mixes_judges:
+            # Accepted, it would mix the numbers of two judges.
+            del ways[1]
+        super().__init__(
+            "\n".join(
+                [
+                    f"{run}: what decides its answers has changed since it began:",
+                    *_shown(self.differences),
+                    "it can go on with:",
+                    *(f"  {way}" for way in ways),
+                ]
+            )
+        )
+
+
+def _shown(differences: "Sequence[Difference]") -> list[str]:
+    unknown = [one.name for one in differences if one.before is None]
+    lines = [str(one) for one in differences if one.before is not None]
+    if unknown:
+        lines.append(f"not noted by the version that began it: {', '.join(unknown)}")
+    if (hidden := len(lines) - _DIFFERENCES_SHOWN) > 0:
+        lines[_DIFFERENCES_SHOWN:] = [f"and {hidden:,} more"]
+    return [f"  {line}" for line in lines]
 
 
 class JobError(NightsweepError):

@@ -25,6 +25,8 @@ class Assignment:
     account: str
     """The service and key whose rate and quota are shared, by their names."""
     documents: Mapping[str, Any]
+    provenance: Callable[[Mapping[str, Any]], str]
+    """The digest of what decides the answer of a job with these labels."""
     context_of: Callable[[int, str], JobContext]
     """What a job is lent, by its id and its lane."""
     gate: HealthGate | None = None

@@ -292,6 +292,9 @@ class Scheduler:
                     cost_class=claimed.cost_class,
                     reserved=self._reserves,
                     answer=verdict.answer if isinstance(verdict, Succeed) else None,
+                    provenance=self._run.provenance(claimed.labels)
+                    if isinstance(verdict, Succeed)
+                    else None,
                     charged=charged,
                     keeps_attempt=not isinstance(verdict, GiveBack),
                     due_at=now + delay_s if delay_s else 0.0,

@@ -7,27 +7,42 @@ from typing import Any, Self
 from engine.clock import Clock
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
-from engine.store import Store
+from engine.store import RunRow, Store
 
 
 class Context:
     """What the engine lends to a running job."""
 
     def __init__(
-        self, store: Store, clock: Clock, run_id: int, permits: Permits, job_id: int, lane: str
+        self,
+        store: Store,
+        clock: Clock,
+        run: RunRow,
+        permits: Permits,
+        job_id: int,
+        lane: str,
+        *,
+        reuses: bool,
     ) -> None:
         self._store = store
-        self._run_id = run_id
+        self._run = run
+        # Whether what other runs were told counts, too.
+        self._reuses = reuses
         self._clock = clock
         self._permits = permits
         self._job_id = job_id
         self._lane = lane
 
     @classmethod
-    def of_run(cls, store: Store, clock: Clock, run_id: int) -> Callable[[int, str], Self]:
-        """What makes the contexts of a run's jobs, each of its id and its lane."""
-        permits = Permits(store, clock, f"{store.worker_id} {run_id}")
-        return partial(cls, store, clock, run_id, permits)
+    def of_run(
+        cls, store: Store, clock: Clock, run: RunRow, *, reuses: bool
+    ) -> Callable[[int, str], Self]:
+        """What makes the contexts of a run's jobs, each of its id and its lane.
+
+        `reuses`: what other runs were told counts, too.
+        """
+        permits = Permits(store, clock, f"{store.worker_id} {run.id}")
+        return partial(cls, store, clock, run, permits, reuses=reuses)
 
     @property
     def clock(self) -> Clock:
@@ -46,14 +61,14 @@ class Context:
         )
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
-        kept = await self._store.kept_call(self._run_id, key)
+        kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
             return kept
         response = await call()
         # Paid for: it is kept even if the job is being cancelled.
-        await self._store.keep_call(self._run_id, key, response)
+        await self._store.keep_call(self._run.id, key, response)
         return response
 
     async def note(self, kind: str, message: str) -> None:
         said = without_secrets(f"job {self._job_id}: {message}")
-        await self._store.note(self._run_id, kind, said, lane=self._lane)
+        await self._store.note(self._run.id, kind, said, lane=self._lane)

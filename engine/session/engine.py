@@ -11,6 +11,7 @@ from engine.core.status import Backup, Plan, RunInfo, StopReason
 from engine.core.stores import check_store_name
 from engine.registry import Registry
 from engine.session.checking import settle_groups
+from engine.session.identity import identity_of
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
 from engine.store import NewRun, RunRow, Store, back_up, open_store
@@ -50,26 +51,31 @@ class Engine:
         self.settings = settings
         self._executing: set[int] = set()
 
-    async def submit(self, sweep: Sweep) -> Run:
+    async def submit(self, sweep: Sweep, *, accept: bool = False) -> Run:
         """The run of a sweep's name, made or changed to what the sweep asks for; nothing is sent.
 
         `groups: all` is asked of the service once and then stays as it was pinned. Raises UsageError
-        when the run of this name evaluates something else.
+        when the run of this name evaluates something else, and IdentityChanged when its answers were
+        decided by something else, such as other cases, unless the change is accepted for the cells that
+        are not answered yet.
         """
         pinned: Sequence[str] | None = None
         if sweep.groups_pending:
             pinned = await self._pinned(sweep.name)
             sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
             pinned = sweep.groups()
+        service = sweep.service(self.clock)
         row = await self.store.begin(
             NewRun(
                 name=sweep.name,
                 service=sweep.service_kind,
                 evaluation=sweep.evaluation,
                 target=sweep.target,
-                identity=sweep.service(self.clock).identity,
+                identity=service.identity,
                 sweep={"sweep": sweep.dump(), "pinned_groups": pinned},
                 digest=sweep.digest,
+                facts=identity_of(sweep, service).facts,
+                accepts=accept,
             )
         )
         return self._run(row, sweep)

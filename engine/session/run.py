@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import anyio
 
@@ -11,10 +11,10 @@ from engine.clock import Clock
 from engine.core.matrix import JobSpec
 from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Status, StopReason
-from engine.job import Service
 from engine.report.rows import rows
 from engine.scheduler import Assignment, Scheduler, Stop
 from engine.session.context import Context
+from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.look import Look, account_of
 from engine.settings import Settings
 from engine.store import NewJob, RunRow, Store
@@ -52,12 +52,15 @@ class Run:
     async def execute(self) -> Status:
         """Send all that is not answered yet, in the foreground, until done or stopped.
 
-        Returns where the run then stands; raises UsageError or StoreError when it cannot be worked on.
+        Returns where the run then stands; raises UsageError or StoreError when it cannot be worked on,
+        IdentityChanged when what decides its answers has changed since it began (see `accept`).
         Cancelled from outside, it gives back what is in flight before it ends.
         """
-        await self._store.take_up(self._row.id)
         async with AsyncExitStack() as stack:
             service = await stack.enter_async_context(self.sweep.service(self._clock))
+            identity = identity_of(self.sweep, service)
+            await self._store.keep_to(self.name, identity.facts)
+            await self._store.take_up(self._row.id)
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
@@ -68,13 +71,16 @@ class Run:
                 Assignment(
                     run_id=self._row.id,
                     run=self.name,
-                    kind=_kind_of(service, self.sweep),
+                    kind=kind_of(service, self.sweep),
                     limits=self.sweep.limits,
                     retry=self.sweep.retry,
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
                     account=account_of(service),
                     documents=self.sweep.documents(),
-                    context_of=Context.of_run(self._store, self._clock, self._row.id),
+                    provenance=identity.of,
+                    context_of=Context.of_run(
+                        self._store, self._clock, self._row, reuses=self.sweep.reuse
+                    ),
                     gate=gate,
                     ask_quota=service.quota,
                 ),
@@ -84,27 +90,28 @@ class Run:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                stop = await _outside_group(lambda: self._work(scheduler))
+                stop = await _outside_group(lambda: self._work(scheduler, identity))
             finally:
                 self._scheduler, self._stopping = None, False
                 self._executing.discard(self._row.id)
         await self._conclude(stop)
         return await self.status()
 
-    async def _work(self, scheduler: Scheduler) -> Stop | None:
+    async def _work(self, scheduler: Scheduler, identity: Identity) -> Stop | None:
         async with anyio.create_task_group() as tasks:
             if not self._row.is_expanded:
                 scheduler.expanding = True
-                tasks.start_soon(self._expand, scheduler, name="expand")
+                tasks.start_soon(self._expand, scheduler, identity, name="expand")
             stop = await scheduler.run()
             tasks.cancel_scope.cancel()
         return stop
 
-    async def _expand(self, scheduler: Scheduler) -> None:
+    async def _expand(self, scheduler: Scheduler, identity: Identity) -> None:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
         await self._store.add_documents(self.sweep.documents())
         reuse = self.sweep.reuse and await self._store.has_other_runs(self._row)
-        jobs = map(self._new_job, self.sweep.jobs())
+        specs = self.sweep.jobs(self._row.identity)
+        jobs = (self._new_job(spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, _BATCH)):
             await self._store.add_jobs(self._row, batch, reuse=reuse)
             await scheduler.refresh()
@@ -112,7 +119,7 @@ class Run:
         scheduler.expanding = False
         await scheduler.refresh()
 
-    def _new_job(self, spec: JobSpec) -> NewJob:
+    def _new_job(self, spec: JobSpec, provenance: str) -> NewJob:
         folds = self.sweep.fold == "always" or (
             self.sweep.fold == "exact" and self.sweep.kind.folds_exactly(spec.labels)
         )
@@ -128,6 +135,7 @@ class Run:
             repeat=spec.repeat,
             threshold=spec.cells[-1] if spec.cells else None,
             cells=spec.cells,
+            provenance=provenance,
         )
 
     async def _conclude(self, stop: Stop | None) -> None:
@@ -156,6 +164,14 @@ class Run:
                 unless=(RunState.CANCELLED,),
             )
             await self._store.note(self._row.id, stop.reason, stop.message)
+
+    async def accept(self) -> None:
+        """Let the run go on with what decides answers now: what is answered stays as it is.
+
+        Raises IdentityChanged where the judge has changed and there are answers.
+        """
+        identity = identity_of(self.sweep, self.sweep.service(self._clock))
+        await self._store.keep_to(self.name, identity.facts, accepts=True)
 
     def stop(self) -> None:
         """Start nothing more, let what is in flight end within the grace, then return."""
@@ -227,16 +243,6 @@ class Run:
 def costs_of(identity: str, evaluation: str, target: str) -> str:
     """Under which name the store keeps what answers cost."""
     return f"{identity} {evaluation} {target}"
-
-
-def _kind_of(service: Service, sweep: Sweep) -> Any:
-    """The opened service's own kind: it holds the connections that the sweep's does not."""
-    [kind] = [
-        kind
-        for kind in service.kinds()
-        if (kind.name, kind.target) == (sweep.evaluation, sweep.target)
-    ]
-    return kind
 
 
 async def _outside_group(work: Callable[[], Awaitable[T]]) -> T:

@@ -98,6 +98,7 @@ _RESULT_COLUMNS = (
     result.c.scores,
     result.c.note,
     result.c.recorded_at,
+    result.c.provenance,
 )
 _KEEP_RESULTS = Bulk(
     {column.name: column.type for column in _RESULT_COLUMNS},
@@ -224,6 +225,7 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
                 None if measured.scores is None else json.dumps(measured.scores),
                 measured.note,
                 one.ended_at,
+                one.provenance,
             )
         )
         answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})

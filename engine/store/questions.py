@@ -135,11 +135,15 @@ class Questions:
             lambda connection: results.events(connection, run_id, limit=limit)
         )
 
-    async def kept_call(self, run_id: int, key: Mapping[str, Any]) -> bytes | None:
-        """The response kept under `key` in a run."""
-        query = select(call.c.response).where(
-            call.c.run_id == run_id, call.c.digest == call_digest(key)
-        )
+    async def kept_call(
+        self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
+    ) -> bytes | None:
+        """The response kept under `key` in a run, or in others of its service, too."""
+        query = select(call.c.response).where(call.c.digest == call_digest(key)).limit(1)
+        if of_others:
+            query = query.join(run).where(run.c.service == of.service)
+        else:
+            query = query.where(call.c.run_id == of.id)
         async with self._databases.read() as connection:
             kept = (await connection.execute(query)).scalar()
         return None if kept is None else queue.decompress(kept)

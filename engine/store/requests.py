@@ -96,6 +96,8 @@ class Outcome:
     reserved: bool = False
     """Whether quota was held for the attempt."""
     answer: Answer | None = None
+    provenance: str | None = None
+    """The digest of what decided the answer."""
     charged: bool = True
     """Whether the attempt may have cost quota; False gives back what was reserved for it."""
     keeps_attempt: bool = True
@@ -114,7 +116,8 @@ class NewJob:
 
     `cells` are the thresholds that it answers. Within a family (the key without the threshold) answers
     that are here already serve the cells that they can, unless `folds` is False: then each cell has to
-    be measured by the job that asks for it.
+    be measured by the job that asks for it. `provenance` is the digest of what would decide its answer:
+    only an answer of another run that has the same is reused.
     """
 
     key: bytes
@@ -127,4 +130,5 @@ class NewJob:
     repeat: int
     threshold: float | None
     cells: tuple[float, ...]
+    provenance: str
     folds: bool = True

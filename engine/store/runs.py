@@ -1,17 +1,18 @@
 """Runs: made by a sweep, found by name, given another sweep of the same service and evaluation."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import RowMapping, select, update
 from sqlalchemy.engine import Connection
 
-from engine.core.errors import UsageError
+from engine.core.errors import IdentityChanged, UsageError
+from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
 from engine.core.status import RunState
-from engine.store.queue import open_jobs
-from engine.store.schema import run
+from engine.store.queue import RUNNING, open_jobs
+from engine.store.schema import event, job, result, run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class RunRow:
     resume_at: float | None
     created_at: float
     updated_at: float
+    provenance: Mapping[str, str] | None
 
     @property
     def is_expanded(self) -> bool:
@@ -52,12 +54,17 @@ class NewRun:
     identity: str
     sweep: Mapping[str, Any]
     digest: str
+    facts: Sequence[Fact]
+    """What decides the answers now."""
+    accepts: bool = False
+    """Whether a change of these facts is accepted for the cells that are not answered yet."""
 
 
 def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
     """Create the run, or take up the one of this name for its new sweep.
 
-    Raises UsageError when that one evaluates something else.
+    Raises UsageError when that one evaluates something else, and IdentityChanged when its answers are
+    decided by something else and that is not accepted.
     """
     found = find(connection, new.name)
     values = {"sweep": json.dumps(new.sweep, ensure_ascii=False), "digest": new.digest}
@@ -73,11 +80,13 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
                 state=RunState.ACTIVE,
                 created_at=now,
                 updated_at=now,
+                provenance=_written(noted(new.facts)),
                 **values,
             )
         )
     else:
         _refuse_another(found, new)
+        keep_to(connection, found, new.facts, accepts=new.accepts, now=now)
         generation, expanded = found.generation, found.expanded
         if found.digest != new.digest:
             # Even back to a sweep that was wholly there once: the one between may have begun to change it.
@@ -97,13 +106,56 @@ def _refuse_another(found: RunRow, new: NewRun) -> None:
         ("service", found.service, new.service),
         ("evaluation", found.evaluation, new.evaluation),
         ("target", found.target, new.target),
-        ("service", found.identity, new.identity),
     ):
         if old != asked:
             raise UsageError(
                 f"the run {new.name!r} in this store has the {what} {old}, the sweep has {asked};"
                 " give the sweep another name, or use another store"
             )
+
+
+def keep_to(
+    connection: Connection, found: RunRow, facts: Sequence[Fact], *, accepts: bool, now: float
+) -> None:
+    """Note what decides a run's answers from now on.
+
+    Raises IdentityChanged when that differs from what it noted before, unless the change is accepted.
+    A change of the judge cannot be accepted once there are answers: numbers of two judges never mix.
+    """
+    changed = _changes(found, facts)
+    mixes = any(one.judging for one in changed) and _has_answers(connection, found.id)
+    if changed and (mixes or not accepts):
+        raise IdentityChanged(found.name, changed, mixes_judges=mixes)
+    before = found.provenance or {}
+    after = {**before, **noted(facts)}
+    if after != before:
+        connection.execute(
+            update(run).where(run.c.id == found.id).values(provenance=_written(after))
+        )
+    if changed:
+        message = f"accepted for what is not answered yet: {'; '.join(map(str, changed))}"
+        connection.execute(
+            event.insert().values(run_id=found.id, at=now, kind="accepted", message=message)
+        )
+
+
+def _changes(found: RunRow, facts: Sequence[Fact]) -> list[Difference]:
+    changed = differences(found.provenance, facts)
+    if found.provenance is None and not changed:
+        # Nothing but the service decides, and that was always noted.
+        return differences({SERVICE: found.identity}, facts)
+    return changed
+
+
+def _has_answers(connection: Connection, run_id: int) -> bool:
+    """Whether a run has an answer, or one under way."""
+    answered = select(result.c.job_id).where(result.c.run_id == run_id).limit(1)
+    asked = select(job.c.id).where(job.c.run_id == run_id, RUNNING).limit(1)
+    return any(connection.execute(query).first() is not None for query in (answered, asked))
+
+
+def _written(provenance: Mapping[str, str]) -> str:
+    return json.dumps(provenance, ensure_ascii=False, sort_keys=True)
 
 
 def take_up(connection: Connection, run_id: int, *, now: float) -> None:
@@ -128,7 +180,15 @@ def find(connection: Connection, name: str | None) -> RunRow | None:
 
 def run_row(row: RowMapping) -> RunRow:
     """A row of `run` as an object."""
-    return RunRow(**{**row, "sweep": json.loads(row["sweep"]), "state": RunState(row["state"])})
+    provenance = row["provenance"]
+    return RunRow(
+        **{
+            **row,
+            "sweep": json.loads(row["sweep"]),
+            "state": RunState(row["state"]),
+            "provenance": None if provenance is None else json.loads(provenance),
+        }
+    )
 
 
 def has_other_runs(connection: Connection, of: RunRow) -> bool:

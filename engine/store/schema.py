@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -62,6 +62,8 @@ run = Table(
     Column("resume_at", Float),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
+    # What decides the answers, by name: a JSON object; null in a run of a version that did not note it.
+    Column("provenance", Text),
     CheckConstraint(_one_of("state", RunState), name="state"),
 )
 
@@ -177,6 +179,8 @@ result = Table(
     # The job, of another run, whose answer this is; its raw bytes are found there.
     Column("reused_from", ForeignKey("job.id")),
     Column("recorded_at", Float, nullable=False),
+    # The digest of what decided this answer: only answers of equal ones can be told as one another's.
+    Column("provenance", Text),
 )
 Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
 
@@ -197,6 +201,9 @@ call = Table(
     Column("recorded_at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# Other runs find here what was asked before.
+Index("ix_call_digest", call.c.digest)
 
 rate_bucket = Table(
     "rate_bucket",

@@ -129,6 +129,7 @@ def _plain(one: Outcome) -> dict[str, Any]:
         "tests": measured.tests,
         "scores": measured.scores,
         "note": measured.note,
+        "provenance": one.provenance,
         "raw": base64.b64encode(one.answer.raw).decode("ascii"),
     }
 

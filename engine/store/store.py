@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
 from engine.core.permits import Granted, PermitRequest
+from engine.core.provenance import Fact
 from engine.core.states import State
 from engine.core.status import RunState, StopReason
 from engine.store import (
@@ -106,6 +107,17 @@ class Store(Member):
         """Create the run of a sweep, or take up the one of its name; see `runs.begin`."""
         now = self._clock.now()
         return await self._writer.write(lambda connection: runs.begin(connection, new, now=now))
+
+    async def keep_to(self, name: str, facts: Sequence[Fact], *, accepts: bool = False) -> None:
+        """Note what decides the answers of a run from now on; see `runs.keep_to`."""
+        now = self._clock.now()
+
+        def work(connection: Connection) -> None:
+            found = runs.find(connection, name)
+            assert found is not None, "it is being worked on"
+            runs.keep_to(connection, found, facts, accepts=accepts, now=now)
+
+        await self._writer.write(work)
 
     async def take_up(self, run_id: int) -> None:
         """Say that a run is worked on, unless it is finished and nothing of it is left to do.

@@ -152,28 +152,30 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
 
 
 def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: float) -> None:
-    """Answer jobs of this batch from answers that other runs of the store hold for the same key."""
-    keys = [one.key for one in jobs]
+    """Answer jobs of this batch from answers of other runs to the same key, decided by the same."""
+    wanted = {one.key: one.provenance for one in jobs}
     theirs = job.alias("theirs")
     rows = connection.execute(
         select(
             job.c.id,
+            job.c.key,
             func.coalesce(result.c.reused_from, theirs.c.id).label("source"),
             result.c.passed,
             result.c.failed,
             result.c.tests,
             result.c.scores,
             result.c.note,
+            result.c.provenance,
         )
         .select_from(
             job.join(theirs, and_(theirs.c.key == job.c.key, theirs.c.run_id != of.id)).join(
                 result, result.c.job_id == theirs.c.id
             )
         )
-        .where(job.c.key.in_(keys), job.c.run_id == of.id, CLAIMABLE)
+        .where(job.c.key.in_(list(wanted)), job.c.run_id == of.id, CLAIMABLE)
         .order_by(theirs.c.id)
     )
-    found = {row["id"]: row for row in rows.mappings()}
+    found = {row["id"]: row for row in rows.mappings() if row["provenance"] == wanted[row["key"]]}
     if not found:
         return
     connection.execute(
@@ -188,6 +190,7 @@ def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: f
                 "scores": row["scores"],
                 "note": row["note"],
                 "reused_from": row["source"],
+                "provenance": row["provenance"],
                 "recorded_at": now,
             }
             for row in found.values()

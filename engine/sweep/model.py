@@ -162,16 +162,19 @@ class Sweep(SweepFields):
         """The contents of prompts and documents by digest, as the jobs refer to them."""
         return self.matrix.documents()
 
-    def jobs(self) -> Iterator[JobSpec]:
+    def jobs(self, identity: str | None = None) -> Iterator[JobSpec]:
         """The jobs one by one, in the order of the file; a million of them cost no memory.
 
-        Raises UsageError while groups are pending.
+        Their keys begin with the service's identity, or with that under which a run began. Raises
+        UsageError while groups are pending.
         """
         if self.groups_pending:
             raise UsageError(
                 "`groups: all` is not settled yet: ask the service, then with_groups()"
             )
-        return self.matrix.jobs(self.kind, fold=self.fold, identity=self.identity)
+        *kind, current = self.identity
+        salt = (*kind, current if identity is None else identity)
+        return self.matrix.jobs(self.kind, fold=self.fold, identity=salt)
 
     def plan(self, costs: Mapping[str, int] | None = None) -> Plan:
         """What the sweep would ask for; touches neither files nor network.

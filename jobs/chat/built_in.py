@@ -24,7 +24,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from engine.job import Clock, Finding, JobError, Permanent, Transient, UsageError
 from jobs.chat import model_file
 from jobs.chat.endpoint import ChatTarget, Endpoint
-from jobs.chat.target import Generation, Question, Reply
+from jobs.chat.target import Generation, Question, Reply, told_settings
 
 # Each slot keeps a context of its own in memory. With one that they share, which would need less, the
 # answers depend on what else is asked at the same time.
@@ -78,9 +78,18 @@ class LocalModel:
     @property
     def identity(self) -> str:
         """Name and digest of the model, and how it generates; raises UsageError without a file."""
-        sha256 = model_file.BUILT_IN.sha256 if self._path is None else self._digest(self._path)
         options = json.dumps(self._generation.as_json(), sort_keys=True, separators=(",", ":"))
-        return f"gguf:{self.name}@{sha256[:16]}#{options}"
+        return f"{self.address}#{options}"
+
+    @property
+    def address(self) -> str:
+        """Name and digest of the model; raises UsageError without a file."""
+        sha256 = model_file.BUILT_IN.sha256 if self._path is None else self._digest(self._path)
+        return f"gguf:{self.name}@{sha256[:16]}"
+
+    @property
+    def settings(self) -> str:
+        return told_settings(self._generation.as_json())
 
     async def __aenter__(self) -> Self:
         _require_library()

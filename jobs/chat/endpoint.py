@@ -32,9 +32,10 @@ from jobs.chat.shaping import (
     request_body,
     with_query_apart,
 )
-from jobs.chat.target import Generation, Question, Reply, digest
+from jobs.chat.target import Generation, Question, Reply, digest, told_settings
 from jobs.http import HttpClient, HttpLimits, Key, NetworkSettings, Sent, parse_base_url
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -46,6 +47,7 @@ def read_base_url(text: str) -> str:
 class Endpoint(NetworkSettings, BaseModel):
     """Where a target is reached, and in which form it takes requests (jobs.chat.shaping).
 
+    `name` tells it from others in place of its address, so that a run can go on when the server has moved.
     Values of `headers` and `query` may be references to keys. `rate_per_min` bounds the requests that
     start in any minute, over all runs on the store, and `tokens_per_min` the tokens that they take;
     `max_in_flight` those that are under way at once; `timeout_s` each of them.
@@ -54,6 +56,7 @@ class Endpoint(NetworkSettings, BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: Annotated[str, AfterValidator(read_base_url)]
+    name: Annotated[str, Field(pattern=_NAME)] | None = None
     api_key: SecretReference | None = None
     headers: Headers = {}
     query: Query = {}
@@ -119,7 +122,15 @@ class ChatTarget:
     @property
     def identity(self) -> str:
         decides = {"options": self._options, **self.endpoint.shape}
-        return f"{self.endpoint.base_url}#{digest(decides)[:16]}"
+        return f"{self.address}#{digest(decides)[:16]}"
+
+    @property
+    def address(self) -> str:
+        return self.endpoint.name or self.endpoint.base_url
+
+    @property
+    def settings(self) -> str:
+        return told_settings({**self._options, **self.endpoint.shape})
 
     async def __aenter__(self) -> Self:
         endpoint = self.endpoint

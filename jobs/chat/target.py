@@ -1,7 +1,8 @@
 """What is asked and what comes back: the model under test, however it is reached."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -10,11 +11,12 @@ from typing import Any, Protocol, Self
 
 import anyio
 
-from engine.job import Finding, JobError, Permanent, Transient
+from engine.job import Finding, JobError, Permanent, Transient, hashed
 from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
 
 ONLY_THOUGHTS = "the model thought, and said nothing"
+_WORD = re.compile(r"[\w.-]{1,32}")
 
 
 class Role(StrEnum):
@@ -125,6 +127,16 @@ class Target(Protocol):
         """What decides its replies besides the question; never a secret."""
         ...
 
+    @property
+    def address(self) -> str:
+        """Who replies, in few words: an endpoint by its name or URL, a model by its file."""
+        ...
+
+    @property
+    def settings(self) -> str:
+        """How it is asked, as the value of a fact."""
+        ...
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *exc_info: object) -> None: ...
@@ -151,7 +163,15 @@ class CallableTarget:
 
     @property
     def identity(self) -> str:
+        return self.address
+
+    @property
+    def address(self) -> str:
         return f"callable:{self._name}"
+
+    @property
+    def settings(self) -> str:
+        return ""
 
     async def __aenter__(self) -> Self:
         return self
@@ -191,6 +211,18 @@ class CallableTarget:
             # A plain function may take its time: the others' calls go on meanwhile.
             answer = await anyio.to_thread.run_sync(self._answer, question, abandon_on_cancel=True)
         return await answer if isawaitable(answer) else answer
+
+
+def told_settings(settings: Mapping[str, Any]) -> str:
+    """Settings as the value of a fact: numbers and names as they are, all else as a digest."""
+
+    def told(value: Any) -> str:
+        is_short = isinstance(value, int | float) or (
+            isinstance(value, str) and _WORD.fullmatch(value)
+        )
+        return f"={value}" if is_short else f" {hashed(value)}"
+
+    return ", ".join(f"{name}{told(value)}" for name, value in sorted(settings.items()))
 
 
 def printable(text: str) -> str:

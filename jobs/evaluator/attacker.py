@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.job import JobContext, Permanent
-from jobs.chat.target import Message, Question, Role
+from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
@@ -60,13 +60,19 @@ def read_instructions() -> tuple[Instructions, str]:
 
 
 class Attacker:
-    """Writes as the person of a case; `identity` tells its endpoint and settings from others."""
+    """Writes as the person of a case: a chat model, which `chat` reaches."""
 
-    def __init__(self, asker: Asker, model: str, identity: str) -> None:
+    def __init__(self, asker: Asker, model: str, chat: Target) -> None:
         self._asker = asker
         self._model = model
         self._instructions, digest = read_instructions()
-        self.version = f"{self._instructions.version}+{digest[:12]}/{model}@{identity}"
+        self.version = f"{self._instructions.version}+{digest[:12]}/{model}@{chat.identity}"
+        self.facts = {
+            "attacker": model,
+            "endpoint of the attacker": chat.address,
+            "settings of the attacker": chat.settings,
+            "rules of the attacker": f"{self._instructions.version} sha256:{digest[:16]}",
+        }
 
     async def variations(
         self,

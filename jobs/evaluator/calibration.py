@@ -94,7 +94,7 @@ async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
     chat = await stack.enter_async_context(
         ChatTarget(settings.endpoint, settings.generation, clock, folder=Path(judge).parent)
     )
-    return RubricJudge(asker_of(chat, "judge"), settings.model, chat.identity)
+    return RubricJudge(asker_of(chat, "judge"), settings.model, chat)
 
 
 def _judge_settings(judge: str) -> RubricJudgeSettings | None:

@@ -21,6 +21,7 @@ from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.families import kinship
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.seeds import Purpose, derive
 from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.translation import Translator
@@ -46,7 +47,7 @@ class Bench:
     """What all evaluations of one service share.
 
     `cases_of` gives the cases of a group, `judge_model` is the model that judges, if one does;
-    `provenance` goes into every answer. There is a `translator` only where there is an `attacker`.
+    `provenance` goes into every answer, `decides` into the identity of a run. There is a `translator` only where there is an `attacker`.
     """
 
     settings: LocalSettings
@@ -57,6 +58,7 @@ class Bench:
     attacker: Attacker | None
     translator: Translator | None
     provenance: Mapping[str, Any]
+    decides: Provenance
 
 
 class Evaluation(JobKind):

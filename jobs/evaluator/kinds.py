@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from engine.job import (
     Answer,
     Axis,
+    Fact,
     IntegerAxis,
     Job,
     JobContext,
@@ -31,6 +32,9 @@ from jobs.evaluator.single_turn import (
     most_tests,
 )
 from jobs.evaluator.translation import CALLS
+
+RULES = "1"
+"""Raised whenever the same settings ask something else, read a reply otherwise, or fail another score."""
 
 
 class SingleTurn(Evaluation):
@@ -59,6 +63,14 @@ class SingleTurn(Evaluation):
             maximum=2,
         ),
     )
+
+    def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
+        decides = self.bench.decides
+        return (
+            *decides.of_all(RULES),
+            *decides.of_groups(labels),
+            *(decides.of_variations() if self.translates(labels) else ()),
+        )
 
     def translates(self, labels: Mapping[str, Sequence[Any]]) -> bool:
         return any(labels["maximum_iteration_layers"])
@@ -166,6 +178,14 @@ class MultiTurn(Evaluation):
             multiple_of=2,
         ),
     )
+
+    def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
+        decides = self.bench.decides
+        return (
+            *decides.of_all(RULES),
+            *decides.of_groups(labels),
+            *decides.of_attacker(),
+        )
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
         """Always: no conversation depends on the threshold."""

@@ -1,6 +1,5 @@
 """`service: {kind: local}`: evaluations in this process, on the user's own models."""
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
@@ -29,6 +28,7 @@ from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.kinds import kinds_of
+from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 from jobs.evaluator.translation import Translator
 
@@ -82,7 +82,7 @@ class LocalEvaluator(Service):
 
     @property
     def identity(self) -> str:
-        return "local:" + json.dumps(self._provenance, sort_keys=True, separators=(",", ":"))
+        return f"local:{self._target.address}"
 
     @property
     def credential(self) -> str:
@@ -105,6 +105,14 @@ class LocalEvaluator(Service):
             attacker=self._attacker,
             translator=self._translator,
             provenance={**self._provenance, "target": target.identity},
+            decides=Provenance(
+                settings=self.settings,
+                target=target,
+                judge=self._judge,
+                attacker=self._attacker,
+                translator=self._translator,
+                cases_of=cases_of,
+            ),
         )
         # Without a kind the settings are wrong, and nobody knows which target they meant.
         only = target.name if isinstance(target, LocalModel) and self.settings.kind else None
@@ -214,7 +222,7 @@ class LocalEvaluator(Service):
             return RulesJudge()
         self._judge_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
         asker = asker_of(self._judge_chat, "judge")
-        return RubricJudge(asker, settings.model, self._judge_chat.identity)
+        return RubricJudge(asker, settings.model, self._judge_chat)
 
     def _settled_attacker(self) -> Attacker | None:
         settings = self.settings.attacker
@@ -222,7 +230,7 @@ class LocalEvaluator(Service):
             return None
         self._attacker_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
         asker = asker_of(self._attacker_chat, "attacker")
-        return Attacker(asker, settings.model, self._attacker_chat.identity)
+        return Attacker(asker, settings.model, self._attacker_chat)
 
     def _settled_translator(self) -> Translator | None:
         settings = self.settings.attacker

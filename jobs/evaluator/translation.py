@@ -76,6 +76,10 @@ class Translator:
         self.languages = tuple(languages)
         self._instructions, digest = read_instructions()
         self.version = f"{self._instructions.version}+{digest[:12]}/{','.join(self.languages)}"
+        self.facts = {
+            "translations": ", ".join(self.languages),
+            "rules of translations": f"{self._instructions.version} sha256:{digest[:16]}",
+        }
 
     async def translation(
         self, case: Case, asked: str, language: str, *, seed: int, context: JobContext

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Engine, Row, Run, RunState, Source, Status, UsageError, check
+from engine import Engine, IdentityChanged, Row, Run, RunState, Source, Status, UsageError, check
 from engine.clock import SystemClock
 from engine.job import (
     Answer,
@@ -205,7 +205,7 @@ async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Pat
 
     async with opened(path, service) as engine:
         await engine.submit(sweep(service))
-        with pytest.raises(UsageError, match="has the service scripted, the sweep has elsewhere"):
+        with pytest.raises(IdentityChanged, match="service: scripted -> elsewhere"):
             await engine.submit(sweep(elsewhere))
         with pytest.raises(UsageError, match="has the evaluation scripted, the sweep has other"):
             await engine.submit(sweep(other, evaluation="other"))

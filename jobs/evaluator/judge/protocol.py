@@ -1,6 +1,6 @@
 """What an evaluation asks of a judge, whichever it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from engine.job import JobContext
@@ -28,6 +28,11 @@ class Judge(Protocol):
     @property
     def version(self) -> str:
         """What decides its judgements besides what it reads; part of every result's identity."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The same by name, as facts of a run."""
         ...
 
     @property

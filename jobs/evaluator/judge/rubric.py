@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 from pydantic import BaseModel, ConfigDict
 
 from engine.job import JobContext
-from jobs.chat.target import Message, Question, Role
+from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.claims import Said, findings
@@ -19,6 +19,9 @@ from jobs.evaluator.judge.items import Finding, Item, Judgement, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.packaged import packaged
 from jobs.evaluator.quoting import quoted
+
+VERSION = 1
+"""Raised whenever this code asks, or takes from the same answer, something else by the same rubric."""
 
 _Findings: TypeAlias = tuple[tuple[Finding, ...], tuple[Finding, ...]]
 
@@ -41,20 +44,28 @@ def read_rubric() -> tuple[Rubric, str]:
 
 
 class RubricJudge:
-    """Judges by asking a chat model; `identity` tells its endpoint and settings from others."""
+    """Judges by asking a chat model, which `chat` reaches."""
 
     name: ClassVar[str] = "rubric"
     calls_a_model: ClassVar[bool] = True
 
-    def __init__(self, asker: Asker, model: str, identity: str) -> None:
+    def __init__(self, asker: Asker, model: str, chat: Target) -> None:
         self._asker = asker
         self._model = model
         self._rubric, rubric_digest = read_rubric()
         self._scale, scale_digest = read_scale()
         self.version = (
             f"{self._rubric.version}+{rubric_digest[:12]}"
-            f"/{self._scale.version}+{scale_digest[:12]}/{model}@{identity}"
+            f"/{self._scale.version}+{scale_digest[:12]}/{model}@{chat.identity}"
         )
+        self.facts = {
+            "judge": self.name,
+            "judge model": model,
+            "endpoint of the judge": chat.address,
+            "settings of the judge": chat.settings,
+            "rules of the judge": f"{self._rubric.version}.{VERSION} sha256:{rubric_digest[:16]}",
+            "scale": f"{self._scale.version} sha256:{scale_digest[:16]}",
+        }
 
     @property
     def label(self) -> str:

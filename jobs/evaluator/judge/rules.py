@@ -19,6 +19,9 @@ from jobs.evaluator.judge.lexicon import Patterns, read_lexicon
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.judge.text import Sentence, sentences
 
+VERSION = 1
+"""Raised whenever this code finds something else by the same lexicon."""
+
 _EVIDENCE_MAX = 3
 _CLAUSE_REACH = 32
 _TURN_REACH = 60
@@ -42,6 +45,11 @@ class RulesJudge:
             f"{self._lexicon.version}+{lexicon_digest[:12]}"
             f"/{self._scale.version}+{scale_digest[:12]}"
         )
+        self.facts = {
+            "judge": self.name,
+            "rules of the judge": f"{self._lexicon.version}.{VERSION} sha256:{lexicon_digest[:16]}",
+            "scale": f"{self._scale.version} sha256:{scale_digest[:16]}",
+        }
 
     def judge(self, case: Case, reply: str, asked: str | None = None) -> Judgement:
         """The judgement on a reply to the case, or to what was `asked` in its place.

@@ -1,5 +1,6 @@
 """A service whose models do what their names say, for tests of the command line."""
 
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ import typer
 from engine.job import (
     Allotment,
     Answer,
+    Fact,
     Finding,
     Job,
     JobContext,
@@ -38,6 +40,9 @@ class ScriptedKind(JobKind):
 
     def folds_exactly(self, labels: Any) -> bool:
         return True
+
+    def provenance(self, labels: Any) -> Sequence[Fact]:
+        return (Fact(name="rules", value=os.environ.get("SCRIPTED_RULES", "1")),)
 
     async def run(self, job: Job, context: JobContext) -> Answer:
         match job.labels["model"]:

@@ -54,6 +54,24 @@ def test_a_plan_says_what_answers_of_the_store_cost(nightsweep: Nightsweep, swee
     assert elsewhere.returncode == 0
 
 
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_what_a_run_may_not_go_on_with_is_told_and_can_be_accepted(
+    nightsweep: Nightsweep, sweep: Sweep, command: str
+) -> None:
+    path = sweep("a")
+    nightsweep("run", path)
+    asked = (command, path if command == "run" else "night")
+
+    refused = nightsweep(*asked, SCRIPTED_RULES="2")
+    accepted = nightsweep(*asked, "--accept", SCRIPTED_RULES="2")
+    later = nightsweep(*asked, SCRIPTED_RULES="2")
+
+    assert (refused.returncode, accepted.returncode, later.returncode) == (2, 0, 0)
+    assert "  rules: 1 -> 2\n" in refused.stderr
+    assert "`--accept`" in refused.stderr
+    assert len(refused.stderr) < 600
+
+
 def test_failed_cells_end_in_exit_code_1_and_are_said_with_their_error(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.model import Answer, Measurement
+from engine.core.provenance import Fact
 from engine.core.states import AttemptOutcome, Event
 from engine.store import (
     Bucket,
@@ -27,6 +28,7 @@ NOW = 1_800_000_000.0
 LANE = "model"
 CLASS = "group"
 SERVICE = "scripted"
+PROVENANCE = "here"
 
 
 def digest(*parts: object) -> bytes:
@@ -42,6 +44,7 @@ def new_job(
     cost_class: str = CLASS,
     expected_tests: int | None = None,
     folds: bool = True,
+    provenance: str = PROVENANCE,
 ) -> NewJob:
     """A job named within its family; without a threshold it is a kind that has none."""
     return NewJob(
@@ -56,6 +59,7 @@ def new_job(
         threshold=threshold,
         cells=tuple(cells) or (() if threshold is None else (threshold,)),
         folds=folds,
+        provenance=provenance,
     )
 
 
@@ -69,6 +73,7 @@ async def begin(store: Store, name: str = "run", sweep: str = "first") -> RunRow
             identity="here",
             sweep={"sweep": sweep},
             digest=sweep,
+            facts=(Fact(name="service", value="here"),),
         )
     )
 
@@ -134,7 +139,7 @@ def answer(*scores: float, threshold: float = 0.5, raw: bytes = b'{"kept": "whol
 
 
 def succeeded(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
-    given = {"answer": answer(0.2, 0.9), **more}
+    given = {"answer": answer(0.2, 0.9), "provenance": PROVENANCE, **more}
     return _outcome(job, run, Event.SUCCEED, AttemptOutcome.SUCCEEDED, now, **given)
 
 

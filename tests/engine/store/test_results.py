@@ -187,8 +187,8 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
     await store.keep_call(run.id, key, b"the first")
     await store.keep_call(run.id, key, b"the second")
 
-    assert await store.kept_call(run.id, {"seed": 1, "case": "one"}) == b"the first"
-    assert await store.kept_call(run.id, {"case": "one", "seed": 2}) is None
+    assert await store.kept_call(run, {"seed": 1, "case": "one"}, of_others=False) == b"the first"
+    assert await store.kept_call(run, {"case": "one", "seed": 2}, of_others=False) is None
 
 
 async def test_events_are_told_oldest_first(store: Store) -> None:

@@ -245,6 +245,7 @@ async def test_a_run_of_another_evaluation_is_not_taken_over(store: Store) -> No
                 identity="here",
                 sweep={},
                 digest="other",
+                facts=(),
             )
         )
 

@@ -42,7 +42,7 @@ async def judging(
         generation = LocalSettings(kind="local", judge=settings).judge.generation  # type: ignore[union-attr, arg-type]
         async with ChatTarget(endpoint, generation, SystemClock()) as chat:
             asker = Asker(chat, role="judge", max_in_flight=4)
-            yield RubricJudge(asker, "acme/judge-1", chat.identity), server
+            yield RubricJudge(asker, "acme/judge-1", chat), server
 
 
 def rubric(base_url: str, model: str = "acme/judge-1") -> dict[str, Any]:

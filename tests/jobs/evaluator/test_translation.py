@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
+from engine.core.provenance import noted
 from engine.job import Transient
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
@@ -307,12 +308,14 @@ def test_translations_that_cannot_be_made_or_judged_are_refused(
 
 
 def test_the_languages_are_part_of_every_result_s_identity(folder: Path) -> None:
-    def identity(languages: list[str]) -> str:
+    def facts(languages: list[str]) -> Mapping[str, str]:
         read = settings("http://127.0.0.1:9/v1", folder, attacker={"translations": languages})
-        return LocalEvaluator(read, SystemClock()).identity
+        kind = LocalEvaluator(read, SystemClock()).kinds()[0]
+        labels = {"groups": (), "maximum_iteration_layers": [1]}
+        return noted(kind.provenance(labels))
 
-    assert len({identity([]), identity(["es"]), identity(["de", "es"])}) == 3
-    assert "translations" not in identity([])
+    told = [facts(languages)["translations"] for languages in ([], ["es"], ["es", "de"])]
+    assert told == ["none", "es", "de, es"]
 
 
 def test_the_cost_counts_both_ways_of_a_translation_for_each_parent(folder: Path) -> None:

@@ -1,0 +1,66 @@
+"""What decides the answers of an evaluation, by name: the facts that a run notes when it begins.
+
+A fact is there for the same labels whatever the settings are, with `none` where there is nothing: so
+that it differs, and is not just absent, once there is something.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.job import Fact, hashed
+from jobs.chat.target import Target
+from jobs.evaluator import mutators
+from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.groups import Case
+from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.settings import LocalSettings
+from jobs.evaluator.translation import Translator
+
+_NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """The facts of one service; `target` is who is asked, besides its address."""
+
+    settings: LocalSettings
+    target: Target
+    judge: Judge
+    attacker: Attacker | None
+    translator: Translator | None
+    cases_of: Callable[[str], Sequence[Case]]
+
+    def of_all(self, rules: str) -> Iterator[Fact]:
+        """What decides every answer; `rules` is the version of the evaluation's own."""
+        yield Fact(name="rules of the evaluation", value=rules)
+        yield Fact(name="settings of the target", value=self.target.settings)
+        yield Fact(name="seed", value=str(self.settings.seed))
+        for name, value in self.judge.facts.items():
+            yield Fact(name=name, value=value, judging=True)
+
+    def of_groups(self, labels: Mapping[str, Sequence[Any]]) -> Iterator[Fact]:
+        """The cases of each group, whatever else its file says."""
+        for group in labels["groups"]:
+            cases = [
+                case.model_dump(mode="json", exclude_defaults=True) for case in self.cases_of(group)
+            ]
+            yield Fact(name=f"cases of group {group}", value=hashed(cases))
+
+    def of_attacker(self) -> Iterator[Fact]:
+        """Who writes in the person's place, if anybody does."""
+        facts = {"attacker": _NONE} if self.attacker is None else self.attacker.facts
+        yield from _facts(facts)
+
+    def of_variations(self) -> Iterator[Fact]:
+        """Who varies questions, and which: only where there are further layers."""
+        yield Fact(name="expand_on", value=self.settings.expand_on, judging=True)
+        yield Fact(name="mutators", value=mutators.VERSION)
+        yield from self.of_attacker()
+        translator = self.translator
+        yield from _facts({"translations": _NONE} if translator is None else translator.facts)
+
+
+def _facts(of: Mapping[str, str]) -> Iterator[Fact]:
+    for name, value in of.items():
+        yield Fact(name=name, value=value)

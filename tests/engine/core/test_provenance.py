@@ -1,0 +1,68 @@
+import pytest
+
+from engine.core.errors import IdentityChanged
+from engine.core.provenance import Difference, Fact, differences, fingerprint, hashed, noted
+
+
+def facts(**values: str) -> tuple[Fact, ...]:
+    return tuple(Fact(name=name, value=value) for name, value in values.items())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("gpt-1", "gpt-2", "judge: gpt-1 -> gpt-2"),
+        ("3 sha256:0a", "4 sha256:1b", "judge: 3 -> 4"),
+        ("3 sha256:0a", "3 sha256:1b", "judge: changed (3)"),
+        ("sha256:0a", "sha256:1b", "judge: changed"),
+        ("a=1, b=2, c sha256:0a", "a=1, b=3, c sha256:0a", "judge: b=2 -> b=3"),
+        ("a=1, c sha256:0a", "a=1, c sha256:1b", "judge: changed (c)"),
+        ("a=1", "a=1, c sha256:1b", "judge: nothing -> c"),
+        ("x" * 600, "y" * 600, "judge: changed"),
+    ],
+)
+def test_a_difference_is_told_short(before: str, after: str, told: str) -> None:
+    [found] = differences({"judge": before}, facts(judge=after))
+
+    assert str(found) == told
+
+
+def test_what_a_run_had_no_cells_of_is_no_difference() -> None:
+    before = noted(facts(judge="rules", mutators="1"))
+
+    assert not differences(before, facts(judge="rules", cases="sha256:0a"))
+
+
+def test_a_run_that_noted_nothing_differs_in_all_but_its_service() -> None:
+    found = differences(None, facts(service="here", judge="rules", cases="sha256:0a"))
+
+    assert [(one.name, one.before) for one in found] == [("judge", None), ("cases", None)]
+
+
+def test_equal_facts_have_one_fingerprint_in_any_order() -> None:
+    one, two = Fact(name="judge", value="rules"), Fact(name="seed", value="0")
+
+    assert fingerprint((one, two)) == fingerprint((two, one))
+    assert fingerprint((one,)) != fingerprint((one, two))
+    assert hashed({"a": 1, "b": 2}) == hashed({"b": 2, "a": 1.0})
+
+
+def test_the_error_tells_the_first_differences_and_the_ways_to_go_on() -> None:
+    many = [Difference(name=f"cases of {n}", before="1", after="2") for n in range(40)]
+
+    error = IdentityChanged("night", many)
+
+    lines = str(error).splitlines()
+    assert len(lines) < 20
+    assert "  and 28 more" in lines
+    assert "--accept" in str(error)
+    assert error.differences == tuple(many)
+
+
+def test_a_change_that_would_mix_judges_is_not_offered_to_be_accepted() -> None:
+    changed = [Difference(name="judge", before="a", after="b", judging=True)]
+
+    error = IdentityChanged("night", changed, mixes_judges=True)
+
+    assert "--accept" not in str(error)
+    assert "a new name" in str(error)
