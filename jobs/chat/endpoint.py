@@ -21,6 +21,7 @@ from engine.job import (
 )
 from jobs.chat.limits import CallLimits, TokensPerMin
 from jobs.chat.listing import lists_what_is_called, read_listing
+from jobs.chat.parameter_mistakes import setting_for
 from jobs.chat.reading import read_reply
 from jobs.chat.shaping import (
     ExtraBody,
@@ -172,7 +173,10 @@ class ChatTarget:
             system_role=self.endpoint.system_role,
             extra=self.endpoint.extra_body,
         )
-        answer = await client.post("chat/completions", json.dumps(body).encode())
+        try:
+            answer = await client.post("chat/completions", json.dumps(body).encode())
+        except Permanent as error:
+            raise self._advised(error) from None
         reply = read_reply(
             answer.body,
             where=answer.where,
@@ -181,6 +185,21 @@ class ChatTarget:
             now=self._clock.now(),
         )
         return replace(reply, redacted=tuple(sorted({*reply.redacted, *answer.redacted})))
+
+    def _advised(self, error: Permanent) -> Permanent:
+        """The error with the setting that helps, where the endpoint refuses the form of the request."""
+        setting = setting_for(
+            error.status,
+            error.detail,
+            names=self.endpoint.parameter_names,
+            system_role=self.endpoint.system_role,
+            extra=self.endpoint.extra_body,
+            wants_api_version="/openai/deployments/" in self.endpoint.base_url
+            and "api-version" not in self.endpoint.query,
+        )
+        if setting is None or error.reason is not None:
+            return error
+        return Permanent(f"{error.message}; {setting}", detail=error.detail, status=error.status)
 
     async def models(self) -> frozenset[str]:
         """The names of the models that calls may use, as far as the endpoint lists them: often none.

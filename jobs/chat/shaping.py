@@ -27,7 +27,7 @@ _CONVERSATION = frozenset({"model", "messages"})
 
 Parameter: TypeAlias = Literal["max_tokens", "seed", "temperature"]
 """A field of a request that Nightsweep fills in."""
-_PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
+PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 
 
 class SystemRole(StrEnum):
@@ -62,7 +62,7 @@ def _names(names: Mapping[Parameter, str | None]) -> Mapping[Parameter, str | No
     for name in sent:
         if not _PARAMETER_NAME.fullmatch(name) or name in _CONVERSATION:
             raise ValueError(f"{name!r:.80} is not a name that a parameter can have")
-    taken = [*sent, *(name for name in _PARAMETERS if name not in names)]
+    taken = [*sent, *(name for name in PARAMETERS if name not in names)]
     if len(set(taken)) < len(taken):
         raise ValueError("two parameters have the same name")
     return names
@@ -139,9 +139,9 @@ def with_query_apart(written: Any) -> Any:
 
 def refuse_fields_with_settings(fields: Iterable[str], names: Mapping[Parameter, Any]) -> None:
     """Raises ValueError for a field of `extra_body` that has a setting of its own."""
-    sent = {names.get(parameter, parameter) for parameter in _PARAMETERS}
+    sent = {names.get(parameter, parameter) for parameter in PARAMETERS}
     for field in fields:
-        if field in _PARAMETERS:
+        if field in PARAMETERS:
             raise ValueError(
                 f"extra_body.{field} has a setting of its own: write {field} beside the endpoint, or"
                 f" parameter_names: {{{field}: null}} in it to send none"
@@ -164,7 +164,7 @@ def request_body(
 ) -> dict[str, Any]:
     """The body of one call. `options` are how the target generates; `extra` goes over everything."""
     asked = {**question.as_json(), "messages": _messages(question, system_role), **options}
-    sent: dict[str, str | None] = {name: names.get(name, name) for name in _PARAMETERS}
+    sent: dict[str, str | None] = {name: names.get(name, name) for name in PARAMETERS}
     named = ((sent.get(name, name), value) for name, value in asked.items())
     return {**{name: value for name, value in named if name is not None}, **extra}
 
