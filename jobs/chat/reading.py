@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.job import Permanent, Transient
+from jobs.chat.finishes import Finish, read_finish
 from jobs.chat.messages import read_message
 from jobs.chat.target import ONLY_THOUGHTS, Reply, printable
-from jobs.http import Redactor, Unanswered, read_json, reported
+from jobs.http import Redactor, Unanswered, plain, read_json, reported
 
-_MODERATED_FINISHES = frozenset({"content_filter", "safety", "blocklist", "prohibited_content"})
+_NAME_MAX = 60
 _TOKENS_MAX = 100_000_000
 """No call takes more."""
 _NOTHING_SECRET = Redactor()
@@ -63,18 +64,23 @@ def _reply(
     where: str,
     redact: Redactor,
 ) -> Reply:
-    finish = choice.get("finish_reason")
-    finish = printable(finish) if isinstance(finish, str) else None
-    if finish is not None and finish.lower() in _MODERATED_FINISHES:
+    finish, name = read_finish(choice)
+    name = None if name is None else printable(name)
+    ended = f"finish_reason: {'none' if name is None else plain(name, redact, _NAME_MAX)}"
+    if finish is Finish.WITHHELD:
         raise Permanent(
-            f"{where}: {Unanswered.MODERATED.words}", detail=finish, reason=Unanswered.MODERATED
+            f"{where}: {Unanswered.MODERATED.words}", detail=ended, reason=Unanswered.MODERATED
+        )
+    if finish is Finish.BROKEN_OFF:
+        raise Transient(
+            f"{where}: {Unanswered.BROKEN_OFF.words}", detail=ended, reason=Unanswered.BROKEN_OFF
         )
     said, thought = read_message(message)
     # Once more than in the bytes, which may spell a key in other ways.
     text, in_text = redact.said(printable(said))
     thinking, in_thinking = redact.said(printable(thought))
     if not text.strip():
-        if finish == "length":
+        if finish is Finish.TRUNCATED:
             raise Permanent(
                 f"{where}: {Unanswered.TOKEN_LIMIT.words}",
                 detail=ONLY_THOUGHTS if thinking else "",
@@ -83,14 +89,14 @@ def _reply(
         only = f"{ONLY_THOUGHTS}; " if thinking else ""
         raise Transient(
             f"{where}: {Unanswered.EMPTY.words}",
-            detail=f"{only}finish_reason: {finish}",
+            detail=f"{only}{ended}",
             reason=Unanswered.EMPTY,
         )
     model = document.get("model")
     return Reply(
         text=text,
-        truncated=finish == "length",
-        finish_reason=finish,
+        truncated=finish is Finish.TRUNCATED,
+        finish_reason=name,
         model=printable(model) if isinstance(model, str) else None,
         total_tokens=_total_tokens(document.get("usage")),
         thinking=thinking or None,
