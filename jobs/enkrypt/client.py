@@ -1,5 +1,6 @@
 """The model-health question, version 3."""
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Self
 
@@ -8,16 +9,41 @@ from pydantic_core import to_json
 
 from engine.job import Clock, Measurement, Permanent, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
-from jobs.http import HttpClient, HttpLimits, Network, Reply, Sent, parse_base_url, plain, read_as
+from jobs.http import (
+    HttpClient,
+    HttpLimits,
+    Key,
+    Network,
+    Reply,
+    Sent,
+    parse_base_url,
+    plain,
+    read_as,
+)
 
 VENDOR_URL = "https://api.enkryptai.com"
 PATH = "redteam/v3/model-health"
 DEADLINE_S = 120.0
+DEFAULT_KEY = "env:ENKRYPT_API_KEY"
+_VARIABLE_OF_THE_PACKAGE = "ENKRYPTAI_API_KEY"
 
 
 def base_url(text: str) -> str:
     """The base URL without a last slash; raises ValueError for what is no http or https URL."""
     return str(parse_base_url(text)).rstrip("/")
+
+
+def service_key(reference: str, secret: Callable[[str], str]) -> Key:
+    """The key of the service; raises UsageError, also where the vendor's own variable is set alone."""
+    try:
+        return Key(reference, secret)
+    except UsageError as error:
+        if reference != DEFAULT_KEY or not os.environ.get(_VARIABLE_OF_THE_PACKAGE):
+            raise
+        raise UsageError(
+            f"{error}; {_VARIABLE_OF_THE_PACKAGE}, which enkryptai-sdk reads, is set: write"
+            f" `api_key: env:{_VARIABLE_OF_THE_PACKAGE}`"
+        ) from None
 
 
 BaseUrl = Annotated[str, AfterValidator(base_url)]

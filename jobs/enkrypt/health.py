@@ -13,9 +13,9 @@ from engine.job import (
     Unauthorized,
     UsageError,
 )
-from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
+from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
 from jobs.enkrypt.schema import read_endpoint, with_secrets
-from jobs.http import Key, NetworkSettings
+from jobs.http import NetworkSettings
 
 OPENROUTER: Mapping[str, Any] = {
     "testing_for": "foundationModels",
@@ -58,10 +58,23 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
+def _without_replaced(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The base without what `changes` write in the other form: a URL for parts, one key for several."""
+    written = changes.get("model_config")
+    if not isinstance(written, Mapping):
+        return base
+    replaced = {
+        *(("endpoint", "paths") if written.get("endpoint_url") else ()),
+        *(("apikeys",) if written.get("apikey") else ()),
+    }
+    kept = {name: part for name, part in base["model_config"].items() if name not in replaced}
+    return {**base, "model_config": kept}
+
+
 def _template(changes: Mapping[str, Any]) -> dict[str, Any]:
     if "model_name" in changes:
         raise ValueError("model_name is each lane's model; leave it out")
-    template = _merged(OPENROUTER, changes)
+    template = _merged(_without_replaced(OPENROUTER, changes), changes)
     read_endpoint({**template, "model_name": "any"})
     return template
 
@@ -73,7 +86,7 @@ class EnkryptHealthSettings(NetworkSettings):
 
     kind: str = "enkrypt"
     base_url: BaseUrl = VENDOR_URL
-    api_key: SecretReference = "env:ENKRYPT_API_KEY"
+    api_key: SecretReference = DEFAULT_KEY
     endpoint: Annotated[dict[str, Any], AfterValidator(_template)] = Field(
         default_factory=dict, validate_default=True
     )
@@ -95,7 +108,7 @@ class EnkryptHealth(HealthGate):
         with_secrets(self.settings.endpoint, self.secret)
         client = Client(
             url=self.settings.base_url,
-            api_key=Key(self.settings.api_key, self.secret),
+            api_key=service_key(self.settings.api_key, self.secret),
             clock=self.clock,
             secret=self.secret,
             deadline_s=self.settings.deadline_s,

@@ -5,16 +5,20 @@ Its keys are references until the moment of sending.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from engine.job import SecretReference, resolve_secret
 
@@ -22,7 +26,20 @@ LABEL = "name"
 """A key of ours in a configuration: what rows show it as, instead of its model_name."""
 
 SECRET_FIELDS = frozenset(
-    {"apikey", "apikeys", "api_key", "api_keys", "authorization", "token", "secret", "password"}
+    {
+        "access_token",
+        "api_key",
+        "api_keys",
+        "apikey",
+        "apikeys",
+        "authorization",
+        "client_secret",
+        "model_api_key",
+        "model_bearer_token",
+        "password",
+        "secret",
+        "token",
+    }
 )
 
 _REFERENCE: TypeAdapter[str] = TypeAdapter(SecretReference)
@@ -41,6 +58,17 @@ def _whole(value: Any) -> Any:
 Whole = Annotated[int, BeforeValidator(_whole)]
 
 
+def _address(text: str) -> str:
+    # The package writes an empty text where nothing is set.
+    if text:
+        address = urlsplit(text)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise PydanticCustomError("url", "write a whole http or https URL")
+        if address.username is not None or address.password is not None:
+            raise PydanticCustomError("url", "holds a user or a password; write a key reference")
+    return text
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -55,9 +83,13 @@ class Endpoint(_Part):
 
 
 class ModelConfiguration(_Part):
-    """How the model is reached."""
+    """How the model is reached: at an `endpoint` in parts, or at an `endpoint_url`.
 
-    endpoint: Endpoint
+    The vendor's package writes the second form, and one `apikey` in place of several.
+    """
+
+    endpoint: Endpoint | None = None
+    endpoint_url: Annotated[str, AfterValidator(_address)] | None = None
     model_provider: str | None = None
     hosting_type: str | None = None
     input_modalities: list[str] | None = None
@@ -68,8 +100,18 @@ class ModelConfiguration(_Part):
     paths: dict[str, Any] | None = None
     auth_data: dict[str, Any] | None = None
     apikeys: list[str] | None = None
+    apikey: str | None = None
     metadata: dict[str, Any] | None = None
     default_request_options: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if self.endpoint is None and not self.endpoint_url:
+            raise PydanticCustomError(
+                "endpoint_missing",
+                "write `endpoint` (scheme, host, port, base_path) or `endpoint_url`",
+            )
+        return self
 
 
 class EndpointConfiguration(_Part):
@@ -126,6 +168,11 @@ def _resolved(name: str, value: Any, resolve: Callable[[str], str], path: str, d
     if depth > _DEEPEST:
         raise ValueError(f"{path}: nested too deeply")
     if isinstance(value, Mapping):
+        if set(value) == {"key", "value"} and isinstance(value["key"], str):
+            # A header, as the vendor's package lists them.
+            header = value["key"]
+            written = _resolved(header, value["value"], resolve, f"{path}.value", depth + 1)
+            return {"key": header, "value": written}
         return {
             key: _resolved(str(key), each, resolve, f"{path}.{key}", depth + 1)
             for key, each in value.items()
@@ -135,12 +182,16 @@ def _resolved(name: str, value: Any, resolve: Callable[[str], str], path: str, d
             _resolved(name, each, resolve, f"{path}[{index}]", depth + 1)
             for index, each in enumerate(value)
         ]
-    if isinstance(value, str) and name.lower().replace("-", "_") in SECRET_FIELDS:
+    if isinstance(value, str) and _is_secret(name):
         try:
             return resolve(value)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return value
+
+
+def _is_secret(name: str) -> bool:
+    return name.lower().replace("-", "_").removeprefix("x_") in SECRET_FIELDS
 
 
 def checked_reference(text: str) -> str:

@@ -20,9 +20,9 @@ from engine.job import (
     Unauthorized,
     UsageError,
 )
-from jobs.enkrypt.client import DEADLINE_S, VENDOR_URL, BaseUrl, Client
+from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
 from jobs.enkrypt.schema import read_endpoint
-from jobs.http import Key, NetworkSettings, note_redacted
+from jobs.http import NetworkSettings, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
@@ -34,7 +34,7 @@ class EnkryptSettings(ServiceSettings, NetworkSettings):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: BaseUrl = VENDOR_URL
-    api_key: SecretReference = "env:ENKRYPT_API_KEY"
+    api_key: SecretReference = DEFAULT_KEY
     deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] = DEADLINE_S
 
 
@@ -92,7 +92,7 @@ class Enkrypt(Service):
     async def __aenter__(self) -> Self:
         client = Client(
             url=self.settings.base_url,
-            api_key=Key(self.settings.api_key, self.secret),
+            api_key=service_key(self.settings.api_key, self.secret),
             clock=self.clock,
             secret=self.secret,
             deadline_s=self.settings.deadline_s,

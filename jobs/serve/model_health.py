@@ -293,22 +293,18 @@ _Caller = Annotated[Key, Depends(_caller)]
 
 
 def _from_endpoint(asked: Endpoint) -> _Asked:
-    where = ("endpoint_configuration", "model_config", "endpoint")
     model = asked.configuration
-    endpoint = model.endpoint
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    port = "" if endpoint.port is None else f":{endpoint.port}"
-    base_path = (endpoint.base_path or "").strip("/")
+    url, path, where = _place_of(model)
     auth = model.auth_data or {}
     name, secret = (
         str(auth.get("header_name") or "Authorization"),
-        next(iter(model.apikeys or []), ""),
+        next(iter(model.apikeys or []), model.apikey or ""),
     )
     prefix = str(auth.get("header_prefix", "Bearer") or "")
     space = " " if prefix and auth.get("space_after_prefix", True) else ""
     return _Asked(
-        url=_url(f"{endpoint.scheme}://{host}{port}/{base_path}", where),
-        path=str((model.paths or {}).get("chat") or _CHAT).lstrip("/"),
+        url=url,
+        path=path,
         model=asked.model_name,
         system_prompt=model.system_prompt or "",
         headers=_headers(
@@ -322,6 +318,23 @@ def _from_endpoint(asked: Endpoint) -> _Asked:
         },
         where=where,
     )
+
+
+def _place_of(model: ModelDetails) -> tuple[httpx.URL, str, tuple[str, ...]]:
+    """The base URL and the path of a model's calls, and where the request says so."""
+    within = ("endpoint_configuration", "model_config")
+    path = str((model.paths or {}).get("chat") or _CHAT).lstrip("/")
+    if model.endpoint_url:
+        where = (*within, "endpoint_url")
+        base = _base(model.endpoint_url)
+        is_whole = base != model.endpoint_url.rstrip("/")
+        return _url(base, where), _CHAT if is_whole else path, where
+    where, endpoint = (*within, "endpoint"), model.endpoint
+    assert endpoint is not None, "a configuration has one of both"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    port = "" if endpoint.port is None else f":{endpoint.port}"
+    base_path = (endpoint.base_path or "").strip("/")
+    return _url(f"{endpoint.scheme}://{host}{port}/{base_path}", where), path, where
 
 
 def _from_target(asked: TargetModelConfiguration) -> _Asked:

@@ -21,8 +21,12 @@ _ENDPOINT_CONFIGURATION: dict[str, Any] = {
         "certifications": {"type": "array", "items": {"type": "string"}},
         "model_config": {
             "type": "object",
-            "required": ["model_provider", "endpoint"],
+            "required": ["model_provider"],
+            # The second is the form of the vendor's package.
+            "anyOf": [{"required": ["endpoint"]}, {"required": ["endpoint_url"]}],
             "properties": {
+                "endpoint_url": {"type": "string", "pattern": "^https?://"},
+                "apikey": {"type": "string", "minLength": 1},
                 "model_provider": {"type": "string"},
                 "endpoint": {
                     "type": "object",

@@ -167,7 +167,10 @@ async def test_a_literal_key_is_refused_wherever_it_stands(
     [
         ({"model_name": ""}, "model_name"),
         ({"model_name": 5}, "model_name"),
-        ({"model_config": {}}, "model_config.endpoint"),
+        ({"model_config": {}}, "model_config: write `endpoint` .* or `endpoint_url`"),
+        ({"model_config": {"endpoint_url": ""}}, "model_config: write `endpoint`"),
+        ({"model_config": {"endpoint_url": "api.openai.com"}}, "model_config.endpoint_url"),
+        ({"model_config": {"endpoint_url": "https://u:p@h/v1"}}, "write a key reference"),
         ({"model_config": {"endpoint": {"scheme": "ftp", "host": "h"}}}, "endpoint.scheme"),
         ({"model_config": {"endpoint": {"scheme": "http", "host": "h", "port": 0}}}, "port"),
         ({"name": " "}, "name"),
@@ -255,6 +258,94 @@ async def test_the_gate_asks_once_about_each_model_through_openrouter(
     assert "did not answer" in unhealthy.message
     assert [each.model for each in server.requests] == ["a/model", "b/model"]
     assert server.violations == []
+
+
+# As the vendor's package, enkryptai-sdk 1.0.47, and its notebooks write it.
+PACKAGE_FORM: dict[str, Any] = {
+    "model_saved_name": "my-endpoint",
+    "model_version": "v1",
+    "testing_for": "foundationModels",
+    "model_name": "gpt-4",
+    "model_config": {
+        "model_provider": "openai",
+        "endpoint_url": "https://api.openai.com/v1/chat/completions",
+        "apikey": "env:MODEL_KEY",
+        "rate_per_min": 20,
+        "input_modalities": ["text"],
+        "output_modalities": ["text"],
+        "custom_headers": [
+            {"key": "X-Api-Key", "value": "env:MODEL_KEY"},
+            {"key": "X-Title", "value": "env: none"},
+        ],
+        "paths": None,
+    },
+}
+
+
+async def test_an_endpoint_as_the_vendors_package_writes_it_is_sent_as_it_is(
+    server: ContractServer,
+) -> None:
+    label, content = read_endpoint(PACKAGE_FORM)
+
+    sent = with_secrets(content)
+
+    assert label == "gpt-4"
+    assert content == PACKAGE_FORM
+    expected = deepcopy(PACKAGE_FORM)
+    expected["model_config"]["apikey"] = MODEL_KEY
+    expected["model_config"]["custom_headers"][0]["value"] = MODEL_KEY
+    assert sent == expected
+    assert (await _run(server, PACKAGE_FORM)).measurement.passed == 1
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"apikey": "sk-literal-key"},
+        {"model_api_key": "sk-literal-key"},
+        {"model_bearer_token": "sk-literal-key"},
+        {"custom_headers": [{"key": "Authorization", "value": "sk-literal-key"}]},
+        {"custom_headers": [{"key": "x-api-key", "value": "sk-literal-key"}]},
+    ],
+)
+def test_a_literal_key_in_the_packages_form_is_refused(secret: dict[str, Any]) -> None:
+    document = deepcopy(PACKAGE_FORM)
+    document["model_config"] |= secret
+
+    with pytest.raises(ValueError, match="env:NAME") as caught:
+        read_endpoint(document)
+
+    assert "sk-literal-key" not in str(caught.value)
+
+
+def test_a_gate_takes_an_address_in_place_of_its_parts() -> None:
+    changes = {
+        "model_config": {"endpoint_url": "https://llm.example/v1", "apikey": "env:MODEL_KEY"}
+    }
+
+    settings = EnkryptHealthSettings(endpoint=changes)
+    again = EnkryptHealthSettings.model_validate(json.loads(settings.model_dump_json()))
+
+    configuration = settings.endpoint["model_config"]
+    assert configuration["endpoint_url"] == "https://llm.example/v1"
+    assert not {"endpoint", "paths", "apikeys"} & set(configuration)
+    assert configuration["auth_data"]["header_name"] == "Authorization"
+    assert again == settings
+
+
+@pytest.mark.parametrize("opened", ["service", "gate"])
+async def test_where_only_the_packages_variable_is_set_it_is_said_what_to_write(
+    opened: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ENKRYPT_API_KEY")
+    monkeypatch.setenv("ENKRYPTAI_API_KEY", KEY)
+    clock = SystemClock()
+    made: Enkrypt | EnkryptHealth = Enkrypt(EnkryptSettings(kind="enkrypt"), clock)
+    if opened == "gate":
+        made = EnkryptHealth(EnkryptHealthSettings(), clock)
+
+    with pytest.raises(UsageError, match="write `api_key: env:ENKRYPTAI_API_KEY`"):
+        await made.__aenter__()
 
 
 def test_the_gates_endpoint_is_laid_over_the_default_and_survives_the_store() -> None:

@@ -129,6 +129,34 @@ def test_the_model_is_asked_as_it_is_configured_and_unknown_fields_do_no_harm(
     }
 
 
+@pytest.mark.parametrize("path", ["", "/", "/chat/completions"])
+def test_an_address_in_place_of_its_parts_reaches_the_same_model(
+    running: Running, path: str
+) -> None:
+    configured = configuration(
+        running, endpoint_url=running.models.base_url + path, apikey=CALLERS_KEY
+    )
+    for name in ("endpoint", "apikeys"):
+        del configured["model_config"][name]
+
+    answer = ask(running, configured)
+
+    assert answer.json()["status"] == "healthy", answer.text
+    asked = running.models.asked[-1]
+    assert asked.line.startswith("POST /v1/chat/completions ")
+    assert asked.headers["authorization"] == f"Bearer {CALLERS_KEY}"
+
+
+def test_an_address_that_is_not_listed_is_not_asked_either(running: Running) -> None:
+    configured = configuration(running, endpoint_url="http://127.0.0.1:9/v1")
+    del configured["model_config"]["endpoint"]
+
+    answer = ask(running, configured)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][-1] == "endpoint_url"
+
+
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
