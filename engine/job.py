@@ -37,8 +37,18 @@ from engine.core.errors import (
     Unhealthy,
     UsageError,
 )
-from engine.core.model import Allotment, Answer, Finding, Group, Health, Job, Measurement
+from engine.core.model import (
+    Allotment,
+    Answer,
+    Finding,
+    Group,
+    Health,
+    Job,
+    Measurement,
+    counted_unanswered,
+)
 from engine.core.nearest import suggestion
+from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
 from engine.permits import Permit
 from engine.secrets import (
@@ -86,10 +96,13 @@ __all__ = [
     "TextAxis",
     "TimedOut",
     "Transient",
+    "UnansweredPolicy",
+    "UnansweredRule",
     "Unauthorized",
     "Unhealthy",
     "UsageError",
     "checked_reference",
+    "counted_unanswered",
     "hashed",
     "is_reference",
     "key_spellings",

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from engine.core.errors import JobError, RateLimited, TimedOut
-from engine.core.model import Answer, Job
+from engine.core.errors import JobError, Permanent, RateLimited, TimedOut
+from engine.core.model import Answer, Job, counted_unanswered
 from engine.core.policy import Retry
 from engine.core.retry import Fail, GiveBack, RetryLater, Succeed, Verdict, judge
 from engine.job import JobContext, JobKind, without_secrets
@@ -52,7 +52,7 @@ class Runner:
         `throttled` is how often in a row the job's lane has met a 429: the waits grow with it.
         """
         try:
-            answer = await self._run(job, context)
+            answer = _covering(job, await self._run(job, context))
         except JobError as error:
             detail = _kept(error.detail) or None
             return Ended(_clean(self._judge(job, error, throttled)), error.status, detail)
@@ -79,6 +79,18 @@ class Runner:
             attempts=self._retry.attempts,
             delay_s=self.delay_s(tries),
         )
+
+
+def _covering(job: Job, answer: Answer) -> Answer:
+    """The answer, unless more of its questions are unanswered than the sweep allows."""
+    measured = answer.measurement
+    unanswered = sum(measured.unanswered.values())
+    if job.unanswered.allows(measured.total, unanswered):
+        return answer
+    raise Permanent(
+        f"{counted_unanswered(measured.unanswered, measured.total)}, more than the sweep allows",
+        detail=measured.note or "",
+    )
 
 
 def _clean(verdict: Verdict) -> Verdict:

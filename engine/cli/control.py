@@ -45,25 +45,31 @@ def cancel(
 def retry(
     run: RunArgument = None,
     store: StoreOption = DEFAULT_STORE,
-    failed: Annotated[
-        bool, typer.Option("--failed", help="Jobs that have failed (when nothing is said).")
-    ] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Jobs that have failed.")] = False,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="Jobs that were cancelled.")
     ] = False,
+    unanswered: Annotated[
+        bool,
+        typer.Option("--unanswered", help="Jobs with questions that have no answer."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put back jobs that failed or were cancelled.
+    """Put back jobs that failed, were cancelled or lack answers to some questions.
 
-    With neither option, those that failed. `resume` then sends them.
+    Without an option, those that failed or lack answers. `resume` then sends them.
     """
     import anyio
+
+    is_default = not (failed or cancelled or unanswered)
 
     async def requeue() -> tuple[str, int]:
         async with open_existing(store) as engine:
             found = await engine.run(run)
             return found.name, await found.retry(
-                failed=failed or not cancelled, cancelled=cancelled
+                failed=failed or is_default,
+                cancelled=cancelled,
+                unanswered=unanswered or is_default,
             )
 
     name, count = anyio.run(requeue)

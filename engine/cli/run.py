@@ -118,8 +118,12 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     lines = [f"store:   {store}"]
     if status.cells_cancelled:
         lines.append(f"undo:    {output.command('retry', status.run, store, '--cancelled')}")
-    if status.cells_failed > status.cells_cancelled:
-        lines.append(f"again:   {output.command('retry', status.run, store, '--failed')}")
+    again = [
+        *["--failed"] * (status.cells_failed > status.cells_cancelled),
+        *["--unanswered"] * bool(status.tests_unanswered),
+    ]
+    if again:
+        lines.append(f"again:   {output.command('retry', status.run, store, *again)}")
     resumable = code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED)
     if resumable and not status.cells_cancelled and status.reason != "deadline":
         lines.append(f"go on:   {output.command('resume', status.run, store)}")

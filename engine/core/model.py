@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.policy import UnansweredPolicy
+
+_UNANSWERED = UnansweredPolicy()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
@@ -12,7 +16,8 @@ class Measurement:
 
     `passed + failed` is what was measured at the job's own threshold. `scores` are the safety scores
     in 0..1 of everything below that threshold at least, ascending; None where the evaluation has no
-    scores. `tests` is what the answer cost in quota.
+    scores. `tests` is what the answer cost in quota. `unanswered` counts the questions that have no
+    answer, by reason; they are in none of the other numbers.
     """
 
     passed: int
@@ -20,6 +25,7 @@ class Measurement:
     tests: int
     scores: tuple[float, ...] | None = None
     note: str | None = None
+    unanswered: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -30,6 +36,17 @@ class Measurement:
         """How many fail at a threshold no higher than the measured one: score < threshold."""
         assert self.scores is not None, "only scored answers can be read at another threshold"
         return bisect_left(self.scores, threshold)
+
+
+def listed_reasons(unanswered: Mapping[str, int]) -> str:
+    """Reasons with their counts, such as `moderated 2, empty 1`."""
+    return ", ".join(f"{reason} {count:,}" for reason, count in unanswered.items())
+
+
+def counted_unanswered(unanswered: Mapping[str, int], answered: int) -> str:
+    """How many questions of an evaluation have no answer, and why."""
+    count = sum(unanswered.values())
+    return f"{count:,} of {answered + count:,} questions unanswered ({listed_reasons(unanswered)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +62,8 @@ class Job:
     """One unit of work as its coroutine sees it.
 
     `parameters` maps each axis' field to what is sent (a prompt's text, not its name); `labels` maps
-    it to what rows show. `key` is the job's identity (64 hex digits), `attempt` counts from 1.
+    it to what rows show. `key` is the job's identity (64 hex digits), `attempt` counts from 1 to
+    `attempts`. `unanswered` says how many questions may have no answer in the end.
     """
 
     id: int
@@ -55,6 +73,13 @@ class Job:
     labels: Mapping[str, Any]
     repeat: int
     attempt: int
+    attempts: int = 1
+    unanswered: UnansweredPolicy = _UNANSWERED
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether there is no other attempt after this one."""
+        return self.attempt >= self.attempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

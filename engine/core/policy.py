@@ -1,6 +1,7 @@
 """How hard a sweep may press, and how often it tries again: plain values, checked where they enter."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from fnmatch import fnmatchcase
 
 
@@ -72,3 +73,30 @@ class Retry:
     attempts: int = 6
     base_delay_s: float = 1.0
     max_delay_s: float = 300.0
+
+
+class UnansweredRule(StrEnum):
+    """What becomes of an evaluation that has no answer to some of its questions."""
+
+    APART = "apart"
+    """They are counted on their own: the rate is that of the others."""
+    FAIL_JOB = "fail_job"
+    """There are no numbers without an answer to each."""
+    AS_FAILED = "as_failed"
+    """They count as failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnansweredPolicy:
+    """How questions without an answer count, and how large a share of them there may be (0..1)."""
+
+    rule: UnansweredRule = UnansweredRule.APART
+    max_share: float = 0.2
+
+    def allows(self, answered: int, unanswered: int) -> bool:
+        """Whether so many answers are enough for numbers; without any answer they never are."""
+        if unanswered == 0:
+            return True
+        if answered == 0 or self.rule is UnansweredRule.FAIL_JOB:
+            return False
+        return unanswered / (answered + unanswered) <= self.max_share

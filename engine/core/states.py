@@ -35,7 +35,10 @@ class Event(StrEnum):
     FAIL = "fail"
     CANCEL = "cancel"
     REQUEUE = "requeue"
-    """An explicit `retry`, or a cell that is back in the sweep file."""
+    """An explicit `retry`, or a cell that is back in the sweep file.
+
+    Of an answer, too, where some of its questions have none: it stays until there is another.
+    """
 
 
 class AttemptOutcome(StrEnum):
@@ -60,7 +63,8 @@ class IllegalTransition(Exception):
 
 # An answer is kept from wherever it comes, if the job has none yet: it was paid for. So a success
 # that arrives late (its lease lost, its job cancelled or given up meanwhile) is legal everywhere
-# but where a result is already.
+# but where a result is already. A job with an answer that is asked again is never without one: where
+# it would fail or be cancelled, it has succeeded as before.
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
     {
         State.PENDING: {
@@ -81,7 +85,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
             Event.FAIL: State.FAILED,
             Event.CANCEL: State.CANCELLED,
         },
-        State.SUCCEEDED: {},
+        State.SUCCEEDED: {
+            Event.REQUEUE: State.PENDING,
+        },
         State.FAILED: {
             Event.SUCCEED: State.SUCCEEDED,
             Event.REQUEUE: State.PENDING,

@@ -12,6 +12,16 @@ def failure_rate(failed: int, total: int) -> float | None:
     return failed / total if total else None
 
 
+def rate_bounds(failed: int, total: int, unanswered: int) -> tuple[float, float] | None:
+    """The lowest and highest failure rate that answers to the `unanswered` could give.
+
+    None when nothing was asked.
+    """
+    assert 0 <= failed <= total, f"{failed} failed of {total}"
+    asked = total + unanswered
+    return (failed / asked, (failed + unanswered) / asked) if asked else None
+
+
 def wilson(failed: int, total: int, z: float = Z_95) -> tuple[float, float] | None:
     """The score interval for the failure rate, in 0..1; None when nothing was measured.
 

@@ -99,6 +99,8 @@ class Status:
     """When this was looked at, in seconds since the Unix epoch."""
     judge: str = ""
     """Who says what passed; empty for the service itself."""
+    tests_unanswered: Mapping[str, int] = field(default_factory=dict)
+    """Questions without an answer in cells that have one, by reason."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
 
@@ -156,6 +158,14 @@ class Row:
     failure_rate: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
+    unanswered: int | None = None
+    """Questions without an answer."""
+    unanswered_reasons: Mapping[str, int] | None = None
+    """The same by reason."""
+    lowest_rate: float | None = None
+    """The failure rate if all of these had passed."""
+    highest_rate: float | None = None
+    """The failure rate if all of these had failed."""
     error: str | None = None
 
 

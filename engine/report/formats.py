@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol, TextIO
 
+from engine.core.model import listed_reasons
 from engine.report.document import row_document, to_json
 from engine.report.table import Rows, write_table
 from engine.report.tally import Tally
@@ -54,7 +55,7 @@ async def _write_csv(rows: Rows, stream: TextIO) -> Tally:
         if not names:
             names = list(values)
             writer.writerow([csv_cell(name) for name in names])
-        writer.writerow([csv_cell(values.get(name)) for name in names])
+        writer.writerow([csv_cell(_flat(values.get(name))) for name in names])
         tally.add(row)
     return tally
 
@@ -76,6 +77,10 @@ async def _write_jsonl(rows: Rows, stream: TextIO) -> Tally:
         stream.write(to_json(row_document(row), indent=None) + "\n")
         tally.add(row)
     return tally
+
+
+def _flat(value: Any) -> Any:
+    return listed_reasons(value) if isinstance(value, Mapping) else value
 
 
 def csv_cell(value: Any) -> Any:

@@ -14,7 +14,8 @@ Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
 
 GAP = "  "
 UNKNOWN = "-"
-MEASURES = ("failed", "rate", "95 % interval", "source")
+MEASURES = ("failed", "rate", "95 % interval", "unanswered", "source")
+_UNANSWERED = "unanswered"
 _NARROWEST = 6
 
 
@@ -77,8 +78,11 @@ def measures(row: Row) -> dict[str, str]:
     interval = UNKNOWN
     if row.ci_low is not None and row.ci_high is not None:
         interval = f"{row.ci_low:.1%}-{row.ci_high:.1%}"
+    lacking = UNKNOWN
+    if row.unanswered and row.lowest_rate is not None and row.highest_rate is not None:
+        lacking = f"{row.unanswered:,}: {row.lowest_rate:.1%}-{row.highest_rate:.1%}"
     source = row.state if row.source is Source.MISSING else row.source.value
-    return dict(zip(MEASURES, (share, rate, interval, plain(source)), strict=True))
+    return dict(zip(MEASURES, (share, rate, interval, lacking, plain(source)), strict=True))
 
 
 def _labels(labels: Mapping[str, Any]) -> dict[str, str]:
@@ -99,6 +103,8 @@ async def _columns(rows: Rows) -> dict[str, Column]:
 def _laid_out(columns: Mapping[str, Column], width: int) -> Layout:
     layout = Layout()
     for name, column in columns.items():
+        if name == _UNANSWERED and not column.varies and column.first == UNKNOWN:
+            continue
         if name in MEASURES or column.varies:
             layout.widths[name] = column.width
         elif column.first is not None:
@@ -140,7 +146,7 @@ def _line(cells: Sequence[str], layout: Layout) -> str:
         cut = _cut(cell, width)
         # Numbers are compared by their last digits.
         room = " " * (width - cell_len(cut))
-        shown.append(room + cut if name in MEASURES[:3] else cut + room)
+        shown.append(room + cut if name in MEASURES[:-1] else cut + room)
     return GAP.join(shown).rstrip()
 
 

@@ -1,7 +1,9 @@
 """How many cells there are, and how many of them say something."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
+from engine.core.model import listed_reasons
 from engine.core.states import State
 from engine.core.status import Row
 
@@ -18,6 +20,8 @@ class Tally:
     """Those of `failed` whose job was cancelled."""
     tests_passed: int = 0
     tests_failed: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """Questions without an answer in the answered cells, by reason."""
 
     @property
     def missing(self) -> int:
@@ -31,6 +35,7 @@ class Tally:
             self.answered += 1
             self.tests_passed += row.passed or 0
             self.tests_failed += row.failed or 0
+            self.unanswered.update(row.unanswered_reasons or {})
         elif row.state in (State.FAILED, State.CANCELLED):
             self.failed += 1
             self.cancelled += row.state == State.CANCELLED
@@ -47,4 +52,7 @@ class Tally:
         tests = self.tests_passed + self.tests_failed
         if tests:
             parts.append(f"{self.tests_failed:,} of {tests:,} tests failed, cell by cell")
+        if self.unanswered:
+            reasons = listed_reasons(dict(self.unanswered.most_common()))
+            parts.append(f"{self.unanswered.total():,} questions unanswered ({reasons})")
         return ", ".join(parts)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from engine.core.model import Finding
+from engine.core.model import Finding, listed_reasons
 from engine.core.status import Plan, QuotaStatus, RunInfo, RunState, Status, StopReason
 from engine.report.terminal import plain
 
@@ -142,7 +142,13 @@ def tests_line(status: Status) -> str:
 
 def tests_counted(status: Status) -> str:
     """Tests that passed and failed so far, beside a line that says who judges."""
-    return f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
+    counted = f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
+    if not status.tests_unanswered:
+        return counted
+    unanswered = sum(status.tests_unanswered.values())
+    return (
+        f"{counted}, {unanswered:,} unanswered ({plain(listed_reasons(status.tests_unanswered))})"
+    )
 
 
 def judged_by(judge: str) -> str:

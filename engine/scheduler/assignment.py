@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.core.model import Allotment
-from engine.core.policy import Limits, Retry
+from engine.core.policy import Limits, Retry, UnansweredPolicy
 from engine.core.status import StopReason
 from engine.job import HealthGate, JobContext, JobKind
 from engine.limits import Lane
@@ -20,6 +20,7 @@ class Assignment:
     kind: JobKind
     limits: Limits
     retry: Retry
+    unanswered: UnansweredPolicy
     costs_of: str
     """Whose costs are comparable: the service's identity and evaluation."""
     account: str

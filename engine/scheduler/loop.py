@@ -266,6 +266,8 @@ class Scheduler:
             labels=claimed.labels,
             repeat=repeat,
             attempt=claimed.attempt,
+            attempts=self._run.retry.attempts,
+            unanswered=self._run.unanswered,
         )
 
     async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:

@@ -48,6 +48,7 @@ class Look:
             jobs={state.value: count for state, count in totals.jobs.items()},
             tests_passed=totals.passed,
             tests_failed=totals.failed,
+            tests_unanswered=totals.unanswered,
             requests_per_min=float(totals.sent_last_minute),
             rate_per_min=self.sweep.limits.rate_per_min,
             seconds_left=left,

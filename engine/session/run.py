@@ -74,6 +74,7 @@ class Run:
                     kind=kind_of(service, self.sweep),
                     limits=self.sweep.limits,
                     retry=self.sweep.retry,
+                    unanswered=self.sweep.unanswered,
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
                     account=account_of(service),
                     documents=self.sweep.documents(),
@@ -190,7 +191,8 @@ class Run:
 
     async def rows(self) -> AsyncIterator[Row]:
         """One row per cell, in the order the cells were asked for; read page by page."""
-        async for row in rows(self._store.job_rows(self._row.id), self.sweep.kind.folded_field):
+        jobs = self._store.job_rows(self._row.id)
+        async for row in rows(jobs, self.sweep.kind.folded_field, self.sweep.unanswered):
             yield row
 
     async def events(self, *, limit: int = 100) -> list[Event]:
@@ -231,9 +233,18 @@ class Run:
         )
         return await self._store.cancel(self._row.id)
 
-    async def retry(self, *, failed: bool = True, cancelled: bool = False) -> int:
-        """Put failed or cancelled jobs back in line with fresh attempts; returns how many."""
-        states = [State.FAILED] * failed + [State.CANCELLED] * cancelled
+    async def retry(
+        self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False
+    ) -> int:
+        """Put jobs back in line with fresh attempts; returns how many.
+
+        `unanswered` means those with an answer that lacks questions: it stays until there is another.
+        """
+        states = [
+            *[State.FAILED] * failed,
+            *[State.CANCELLED] * cancelled,
+            *[State.SUCCEEDED] * unanswered,
+        ]
         count = await self._store.requeue(self._row.id, states)
         if count:
             await self._store.take_up(self._row.id)

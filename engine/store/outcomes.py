@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store import quotas, rates
-from engine.store.dialect import Bulk, Upsert
+from engine.store.dialect import Bulk, BulkUpsert, Upsert
 from engine.store.queue import REMOVED, RUNNING, compress
 from engine.store.requests import Outcome
 from engine.store.schema import answer, attempt, cost, job, result
@@ -99,12 +99,24 @@ _RESULT_COLUMNS = (
     result.c.note,
     result.c.recorded_at,
     result.c.provenance,
+    result.c.unanswered,
 )
-_KEEP_RESULTS = Bulk(
-    {column.name: column.type for column in _RESULT_COLUMNS},
-    lambda given: result.insert().from_select(_RESULT_COLUMNS, select(given)),
+# There is a result already where an answer with unanswered questions was asked for again.
+_KEEP_RESULTS = BulkUpsert(
+    _RESULT_COLUMNS,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["job_id"],
+        set_={column.name: statement.excluded[column.name] for column in _RESULT_COLUMNS[2:]}
+        | {"reused_from": None},
+    ),
 )
-_KEEP_ANSWER = answer.insert()
+_KEEP_ANSWER = Upsert(
+    answer,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["job_id"], set_={"raw": statement.excluded.raw}
+    ),
+)
+_ANSWERED = select(result.c.job_id).where(result.c.job_id.in_(bindparam("ids", expanding=True)))
 _KEEP_COST = Upsert(
     cost,
     lambda statement: statement.on_conflict_do_update(
@@ -123,6 +135,8 @@ class _Standing:
     fence: int
     attempts: int
     cell_count: int
+    has_answer: bool = False
+    """Whether the job is asked again and has an answer, which stays."""
 
     def takes(self, one: Outcome) -> bool:
         """An answer while there is none yet; anything else only from the claim that holds the job."""
@@ -158,6 +172,8 @@ class _Standing:
         if self.cell_count == 0 and self.state in _CLAIMABLE:
             # The sweep stopped asking for it while it was in flight: there is no other attempt.
             self.state, due_at, error = target(Event.CANCEL), 0.0, REMOVED
+        elif self.has_answer and event is Event.FAIL:
+            self.state = target(Event.SUCCEED)
         return job_id, self.state, self.attempts, due_at, error, detail
 
 
@@ -167,10 +183,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     A negative outcome counts only under the fence of its own claim; an answer is kept whenever the
     job has none yet.
     """
-    rows = connection.execute(_STANDING, {"ids": [one.job_id for one in outcomes]})
-    standing = {
-        row.id: _Standing(row.state, row.fence, row.attempts, row.cell_count) for row in rows
-    }
+    standing = _standing(connection, outcomes)
     counts: list[bool] = []
     moved: list[tuple[object, ...]] = []
     answered: list[Outcome] = []
@@ -195,6 +208,23 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     if blocked:
         rates.block(connection, blocked)
     return counts
+
+
+def _standing(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int, _Standing]:
+    rows = connection.execute(_STANDING, {"ids": [one.job_id for one in outcomes]})
+    failing = [one.job_id for one in outcomes if one.event is Event.FAIL]
+    answered = _answered(connection, failing)
+    return {
+        row.id: _Standing(row.state, row.fence, row.attempts, row.cell_count, row.id in answered)
+        for row in rows
+    }
+
+
+def _answered(connection: Connection, job_ids: Sequence[int]) -> set[int]:
+    """Those of the jobs that have an answer already."""
+    if not job_ids:
+        return set()
+    return set(connection.execute(_ANSWERED, {"ids": job_ids}).scalars())
 
 
 def _closed(one: Outcome) -> tuple[object, ...]:
@@ -226,13 +256,14 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
                 measured.note,
                 one.ended_at,
                 one.provenance,
+                json.dumps(dict(measured.unanswered)) if measured.unanswered else None,
             )
         )
         answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})
         known = (one.service, one.cost_class)
         costs[known] = max(measured.tests, costs.get(known, 0))
     _KEEP_RESULTS.run(connection, results)
-    connection.execute(_KEEP_ANSWER, answers)
+    connection.execute(_KEEP_ANSWER.on(connection), answers)
     connection.execute(
         _KEEP_COST.on(connection),
         [
@@ -294,12 +325,16 @@ def _take_back(
     if not held:
         return []
     events = [decide(row.run_id, row.attempts) for row in held]
+    answered = _answered(
+        connection,
+        [row.id for row, event in zip(held, events, strict=True) if event is Event.FAIL],
+    )
     _MOVE.run(
         connection,
         [
-            _Standing(row.state, row.fence, row.attempts, row.cell_count).taken_back(
-                row.id, event, message
-            )
+            _Standing(
+                row.state, row.fence, row.attempts, row.cell_count, row.id in answered
+            ).taken_back(row.id, event, message)
             for row, event in zip(held, events, strict=True)
         ],
     )

@@ -1,6 +1,7 @@
 """Reading a run: its totals, derived from rows whenever they are asked for, and its results."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,8 @@ class Totals:
     passed: int
     failed: int
     tests: int
+    unanswered: Mapping[str, int]
+    """Questions without an answer, by reason."""
     sent_last_minute: int
     ended: int
     """Requests that came to their end, of those sent since the run was taken up; see `_speed`."""
@@ -53,6 +56,7 @@ class JobRow:
     failed: int | None
     scores: tuple[float, ...] | None
     note: str | None
+    unanswered: Mapping[str, int]
     reused: bool
 
 
@@ -94,11 +98,26 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         passed=passed,
         failed=failed,
         tests=tests,
+        unanswered=_unanswered(connection, run_id),
         sent_last_minute=sent,
         ended=ended,
         ended_over_s=ended_over_s,
         errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
     )
+
+
+def _unanswered(connection: Connection, run_id: int) -> dict[str, int]:
+    """What has no answer in a run, by reason, the most frequent first."""
+    counted = connection.execute(
+        select(result.c.unanswered, func.count())
+        .where(result.c.run_id == run_id, result.c.unanswered.is_not(None))
+        .group_by(result.c.unanswered)
+    )
+    found: Counter[str] = Counter()
+    for reasons, results in counted:
+        for reason, count in json.loads(reasons).items():
+            found[reason] += count * results
+    return dict(found.most_common())
 
 
 def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:
@@ -192,6 +211,7 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
             result.c.failed,
             result.c.scores,
             result.c.note,
+            result.c.unanswered,
             result.c.reused_from,
         )
         .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
@@ -215,6 +235,7 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
                 failed=row.failed,
                 scores=None if row.scores is None else tuple(json.loads(row.scores)),
                 note=row.note,
+                unanswered={} if row.unanswered is None else json.loads(row.unanswered),
                 reused=row.reused_from is not None,
             )
         if len(page) < _PAGE:
@@ -224,11 +245,15 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
 
 def raw_answer(connection: Connection, job_id: int) -> bytes | None:
     """The bytes of a job's answer as they were received, or None while it has none."""
-    source = func.coalesce(result.c.reused_from, result.c.job_id)
+    # Its own goes first: it is a copy where the job that it was taken over from was asked again.
     query = (
         select(answer.c.raw)
-        .select_from(result.join(answer, answer.c.job_id == source))
+        .select_from(
+            result.join(answer, answer.c.job_id.in_([result.c.job_id, result.c.reused_from]))
+        )
         .where(result.c.job_id == job_id)
+        .order_by((answer.c.job_id == result.c.job_id).desc())
+        .limit(1)
     )
     kept = (connection.execute(query)).scalar()
     return None if kept is None else decompress(kept)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -181,6 +181,8 @@ result = Table(
     Column("recorded_at", Float, nullable=False),
     # The digest of what decided this answer: only answers of equal ones can be told as one another's.
     Column("provenance", Text),
+    # How many questions have no answer, by reason: a JSON object; null where all have one.
+    Column("unanswered", Text),
 )
 Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
 

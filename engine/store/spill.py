@@ -130,6 +130,7 @@ def _plain(one: Outcome) -> dict[str, Any]:
         "scores": measured.scores,
         "note": measured.note,
         "provenance": one.provenance,
+        "unanswered": dict(measured.unanswered),
         "raw": base64.b64encode(one.answer.raw).decode("ascii"),
     }
 
@@ -142,6 +143,8 @@ def _outcome(kept: dict[str, Any]) -> Outcome:
         tests=kept.pop("tests"),
         scores=None if scores is None else tuple(scores),
         note=kept.pop("note"),
+        # What an older version left behind does not have it.
+        unanswered=kept.pop("unanswered", {}),
     )
     return Outcome(
         event=Event.SUCCEED,

@@ -209,7 +209,7 @@ class Store(Member):
         return await self._writer.write(lambda connection: queue.cancel(connection, run_id))
 
     async def requeue(self, run_id: int, states: Iterable[State]) -> int:
-        """Put failed or cancelled jobs back in line; returns how many."""
+        """Put jobs back in line; returns how many. Of those that succeeded: with unanswered questions."""
         wanted = tuple(states)
         return await self._writer.write(
             lambda connection: queue.requeue(connection, run_id, wanted)

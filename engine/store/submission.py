@@ -166,6 +166,7 @@ def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: f
             result.c.scores,
             result.c.note,
             result.c.provenance,
+            result.c.unanswered,
         )
         .select_from(
             job.join(theirs, and_(theirs.c.key == job.c.key, theirs.c.run_id != of.id)).join(
@@ -189,6 +190,7 @@ def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: f
                 "tests": row["tests"],
                 "scores": row["scores"],
                 "note": row["note"],
+                "unanswered": row["unanswered"],
                 "reused_from": row["source"],
                 "provenance": row["provenance"],
                 "recorded_at": now,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from engine.clock import SystemClock
 from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
-from engine.core.policy import LaneLimits, Limits, Retry, Window
+from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
 from engine.registry import Registry
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.rules import Rules, resolve, warnings_of
@@ -55,6 +55,7 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
         "fold": sweep.fold,
         "reuse": sweep.reuse,
         "folder": str(sweep.folder),
+        "unanswered": asdict(sweep.unanswered),
     }
 
 
@@ -114,12 +115,20 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         retry=Retry(**dump["retry"]),
         fold=dump["fold"],
         reuse=dump["reuse"],
+        unanswered=_restored_unanswered(dump.get("unanswered")),
         groups_pending=bool(pending),
         registry=registry,
         # Sweeps of earlier versions say nothing: their files were looked for where the command ran.
         folder=Path(dump.get("folder", "")),
         warnings=warnings_of(kind, found, limits),
     )
+
+
+def _restored_unanswered(written: Mapping[str, Any] | None) -> UnansweredPolicy:
+    if written is None:
+        # Dumped by a version that did not know of it.
+        return UnansweredPolicy()
+    return UnansweredPolicy(rule=UnansweredRule(written["rule"]), max_share=written["max_share"])
 
 
 def _written(axis: Axis, value: AxisValue) -> Any:

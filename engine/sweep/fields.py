@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from engine.core.errors import Problem
 from engine.core.matrix import Fold, Matrix
-from engine.core.policy import Limits, Retry
+from engine.core.policy import Limits, Retry, UnansweredPolicy
 from engine.job import JobKind, ServiceSettings
 from engine.registry import Registry
 from engine.sweep.rules import Rules
@@ -39,6 +39,7 @@ class SweepFields:
     retry: Retry
     fold: Fold
     reuse: bool
+    unanswered: UnansweredPolicy
     groups_pending: bool
     registry: Registry
     folder: Path

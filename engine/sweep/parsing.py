@@ -110,6 +110,7 @@ class _Parser:
             retry=file.retry.retry(),
             fold=file.fold,
             reuse=file.reuse,
+            unanswered=file.unanswered_rule(),
             groups_pending=bool(axes.pending),
             registry=self._registry,
             folder=self._folder.absolute(),

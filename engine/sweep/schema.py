@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from engine.core.labels import control_characters, is_blank
-from engine.core.policy import LaneLimits, Limits, Retry, Window
+from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
 
 _NAME_MAX = 100
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])\Z")
@@ -152,6 +152,12 @@ class SweepFile(_Part):
     retry: RetryPart = RetryPart()
     fold: Literal["exact", "always", "never"] = "exact"
     reuse: bool = True
+    unanswered: Literal["apart", "fail_job", "as_failed"] = "apart"
+    max_unanswered: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+    def unanswered_rule(self) -> UnansweredPolicy:
+        """`unanswered` and `max_unanswered` as the engine carries them."""
+        return UnansweredPolicy(rule=UnansweredRule(self.unanswered), max_share=self.max_unanswered)
 
 
 def _minutes(time_of_day: str) -> int:

@@ -1,18 +1,22 @@
 """The answer of an evaluation, in the shape of the Circuit Breaker Labs API from 1.0.9 on.
 
 Beside that API's fields each result carries its case, its descent and its judgement with the evidence,
-and the whole says which judge, target and cases it came from.
+and the whole says which judge, target and cases it came from. Questions without an answer are counted and
+listed apart, each with its reason: what an endpoint says in place of a reply is not for everyone's eyes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from engine.job import Answer, Measurement
-from jobs.evaluator.multi_turn import Conversation
+from engine.job import Answer, Measurement, counted_unanswered
+from jobs.evaluator.groups import Case
+from jobs.evaluator.multi_turn import BrokenOff, Conversation, Conversed
 from jobs.evaluator.mutators import Translation
-from jobs.evaluator.single_turn import Judged
+from jobs.evaluator.single_turn import Evaluated, Judged, UnansweredQuestion
+from jobs.evaluator.together import Lacking
 
 _ID_BYTES = 6
 """Identifiers stay below 2**48: every JSON reader keeps them whole."""
@@ -20,11 +24,12 @@ _ID_BYTES = 6
 
 def single_turn_answer(
     key: str,
-    layers: Sequence[Sequence[Judged]],
+    found: Evaluated,
     provenance: Mapping[str, Any],
     warning: str | None = None,
 ) -> Answer:
     """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
+    layers = found.layers
     results = [[_result(key, number, one) for one in layer] for number, layer in enumerate(layers)]
     everything = [one for layer in layers for one in layer]
     passed = sum(one.passed for one in everything)
@@ -34,18 +39,22 @@ def single_turn_answer(
         "total_failed": len(everything) - passed,
         "failed_results": [[_failed(one) for one in layer if not one.passed] for layer in layers],
         "results_by_iteration": results,
+        "total_unanswered": len(found.unanswered),
+        "unanswered_results": [_unanswered(one) for one in found.unanswered],
         **provenance,
     }
-    return _answer(document, [(one.judgement.score, one.passed) for one in everything], warning)
+    scored = [(one.judgement.score, one.passed) for one in everything]
+    return _answer(document, scored, [one.lacking for one in found.unanswered], warning)
 
 
 def multi_turn_answer(
     key: str,
-    conversations: Sequence[Conversation],
+    found: Conversed,
     provenance: Mapping[str, Any],
     warning: str | None = None,
 ) -> Answer:
     """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
+    conversations = found.conversations
     passed = sum(one.passed for one in conversations)
     document = {
         "evaluation_id": _identifier(key),
@@ -53,13 +62,19 @@ def multi_turn_answer(
         "total_failed": len(conversations) - passed,
         "failed_results": [_failed_talk(one) for one in conversations if not one.passed],
         "results": [_talk(key, one) for one in conversations],
+        "total_unanswered": len(found.broken_off),
+        "unanswered_results": [_broken_off(one) for one in found.broken_off],
         **provenance,
     }
-    return _answer(document, [(one.judgement.score, one.passed) for one in conversations], warning)
+    scored = [(one.judgement.score, one.passed) for one in conversations]
+    return _answer(document, scored, [one.lacking for one in found.broken_off], warning)
 
 
 def _answer(
-    document: dict[str, Any], scored: Sequence[tuple[float, bool]], warning: str | None
+    document: dict[str, Any],
+    scored: Sequence[tuple[float, bool]],
+    lacking: Sequence[Lacking],
+    warning: str | None,
 ) -> Answer:
     if warning is not None:
         document["warnings"] = [warning]
@@ -71,8 +86,54 @@ def _answer(
             failed=len(scored) - passed,
             tests=len(scored),
             scores=tuple(sorted(score for score, _ in scored)),
+            unanswered=_by_reason(lacking),
+            note=_note(lacking, len(scored)),
         ),
     )
+
+
+def _by_reason(lacking: Sequence[Lacking]) -> dict[str, int]:
+    """How many questions have no answer for which reason, the most frequent first."""
+    return dict(Counter(sorted(one.reason for one in lacking)).most_common())
+
+
+def _note(lacking: Sequence[Lacking], answered: int) -> str | None:
+    """What is missing in an answer, with one error in its own words."""
+    if not lacking:
+        return None
+    first = lacking[0]
+    said = ": ".join(filter(None, (first.error.message, first.error.detail)))
+    return f"{counted_unanswered(_by_reason(lacking), answered)}, such as {first.case}: {said}"
+
+
+def _unanswered(one: UnansweredQuestion) -> dict[str, Any]:
+    return {
+        "conversation_id": one.conversation_id,
+        "user_input": one.user_input,
+        "reason": one.lacking.reason,
+        "iteration": one.iteration,
+        **_case(one.case),
+        "parent_conversation_id": one.parent_id,
+        "mutator": one.mutator,
+    }
+
+
+def _broken_off(one: BrokenOff) -> dict[str, Any]:
+    return {
+        "conversation_id": one.conversation_id,
+        "reason": one.lacking.reason,
+        **_case(one.case),
+        "strategy": one.strategy,
+    }
+
+
+def _case(case: Case) -> dict[str, Any]:
+    return {
+        "test_case_id": _identifier(case.id),
+        "case": case.id,
+        "risk_level": case.risk_level.value,
+        "control": case.control,
+    }
 
 
 def _failed_talk(one: Conversation) -> dict[str, Any]:
@@ -89,10 +150,7 @@ def _talk(key: str, one: Conversation) -> dict[str, Any]:
         "test_result_id": _identifier(key, one.conversation_id),
         **_failed_talk(one),
         "passed": one.passed,
-        "test_case_id": _identifier(case.id),
-        "case": case.id,
-        "risk_level": case.risk_level.value,
-        "control": case.control,
+        **_case(case),
         "strategy": one.strategy,
         "written_by": list(one.written_by),
         "truncated": one.truncated,
@@ -125,10 +183,7 @@ def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
         "iteration": iteration,
         **_failed(one),
         "passed": one.passed,
-        "test_case_id": _identifier(asked.case.id),
-        "case": asked.case.id,
-        "risk_level": asked.case.risk_level.value,
-        "control": asked.case.control,
+        **_case(asked.case),
         "parent_conversation_id": asked.parent_id,
         "mutator": asked.mutator,
         **_translation(asked.translation),

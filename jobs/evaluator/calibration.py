@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.job import Clock, JobError, Permit, UsageError
+from engine.job import Clock, JobError, Permit, UnansweredPolicy, UnansweredRule, UsageError
 from engine.permits import MemoryBook, Permits
 from jobs.chat.endpoint import ChatTarget
 from jobs.evaluator.agreement import (
@@ -25,7 +25,7 @@ from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.ratings import Rated
 from jobs.evaluator.service import asker_of
 from jobs.evaluator.settings import RubricJudgeSettings
-from jobs.evaluator.together import each
+from jobs.evaluator.together import Lacking, Tolerance, each
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 """Where false negatives are counted when nobody says where."""
 
 _DIGITS = 4
+_EVERY = UnansweredPolicy(rule=UnansweredRule.FAIL_JOB)
 _JUDGE_BYTES_MAX = 65_536
 
 
@@ -79,12 +80,27 @@ async def judged_scores(
             return judgement.score
 
         try:
-            scores = await each(rated, score, lambda one: one.case.id)
+            scores = await _all_scores(rated, score)
         except JobError as error:
             raise UsageError(
                 f"the judge did not judge: {error.message} ({error.detail})"
             ) from error
     return f"{chosen.name} {chosen.version}, a {chosen.label}", scores
+
+
+async def _all_scores(
+    rated: Sequence[Rated], score: Callable[[Rated], Awaitable[float]]
+) -> list[float]:
+    """The score of each reply; raises the error that decides where any has none."""
+    outcomes = await each(rated, score)
+    scores = [one for one in outcomes if not isinstance(one, JobError)]
+    lacking = [
+        Lacking(one.case.id, outcome)
+        for one, outcome in zip(rated, outcomes, strict=True)
+        if isinstance(outcome, JobError)
+    ]
+    Tolerance(policy=_EVERY, is_last_attempt=True).check(lacking, len(scores))
+    return scores
 
 
 async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:

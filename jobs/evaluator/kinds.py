@@ -31,6 +31,7 @@ from jobs.evaluator.single_turn import (
     most_parents,
     most_tests,
 )
+from jobs.evaluator.together import Tolerance
 from jobs.evaluator.translation import CALLS
 
 RULES = "1"
@@ -109,7 +110,7 @@ class SingleTurn(Evaluation):
             return await bench.judge.reply(asked.case, asked.user_input, reply.text, context)
 
         async with bench.asker.turn():
-            layers = await evaluate(
+            found = await evaluate(
                 bench.cases_of(parameters["group"]),
                 judge,
                 ask,
@@ -121,10 +122,11 @@ class SingleTurn(Evaluation):
                     seed=bench.settings.seed,
                     repeat=job.repeat,
                 ),
+                Tolerance.of(job),
                 self._variers(job, context),
             )
         return single_turn_answer(
-            job.key, layers, bench.provenance, self.warning(parameters["model"])
+            job.key, found, bench.provenance, self.warning(parameters["model"])
         )
 
     def _variers(self, job: Job, context: JobContext) -> Variers:
@@ -234,7 +236,7 @@ class MultiTurn(Evaluation):
             return await bench.judge.conversation(case, messages, context)
 
         async with bench.asker.turn():
-            conversations = await converse(
+            found = await converse(
                 bench.cases_of(parameters["group"]),
                 Voices(
                     ask=ask,
@@ -249,9 +251,10 @@ class MultiTurn(Evaluation):
                     seed=bench.settings.seed,
                     repeat=job.repeat,
                 ),
+                Tolerance.of(job),
             )
         return multi_turn_answer(
-            job.key, conversations, bench.provenance, self.warning(parameters["model"])
+            job.key, found, bench.provenance, self.warning(parameters["model"])
         )
 
 

@@ -1,18 +1,21 @@
 """The multi-turn evaluation: conversations, each led by a strategy and judged turn by turn.
 
 `max_turns` counts messages: half are the person's. Every assistant turn is judged for red flags, the
-whole conversation once for what it left out, and its score is the lowest of all these.
+whole conversation once for what it left out, and its score is the lowest of all these. A conversation that
+breaks off is one unanswered question.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from engine.job import JobError
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.groups import Case, MultiTurn
 from jobs.evaluator.judge.items import Finding, Judgement
 from jobs.evaluator.judge.scoring import Scale
 from jobs.evaluator.seeds import Purpose, derive, generator
-from jobs.evaluator.together import each
+from jobs.evaluator.together import Lacking, Tolerance, because_of, each
+from jobs.http import Unanswered
 
 _CONTINUATIONS = (
     "I don't know. What would you say to that?",
@@ -61,6 +64,24 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenOff:
+    """A conversation that did not come to its judgement."""
+
+    conversation_id: int
+    case: Case
+    strategy: str
+    lacking: Lacking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversed:
+    """What an evaluation came to: the judged conversations, and those that broke off."""
+
+    conversations: list[Conversation]
+    broken_off: list[BrokenOff]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
     """How conversations are held: `max_turns` messages each, failed below `threshold`."""
 
@@ -93,17 +114,34 @@ class Voices:
     lead: Lead | None = None
 
 
-async def converse(cases: Sequence[Case], voices: Voices, how: Talk) -> list[Conversation]:
+async def converse(
+    cases: Sequence[Case], voices: Voices, how: Talk, tolerance: Tolerance
+) -> Conversed:
     """A judged conversation for each case, in the cases' order.
 
-    One that breaks off is never scored: the JobError that stands in the way is raised once the others
-    have ended.
+    One that breaks off is never scored. When there are more of them than `tolerance` allows, the
+    JobError that decides is raised once the others have ended.
     """
 
     async def held(numbered: tuple[int, Case]) -> Conversation:
         return await _conversation(*numbered, voices, how)
 
-    return await each(list(enumerate(cases)), held, lambda numbered: numbered[1].id)
+    outcomes = await each(list(enumerate(cases)), held)
+    found = Conversed(
+        conversations=[one for one in outcomes if not isinstance(one, JobError)],
+        broken_off=[
+            BrokenOff(
+                conversation_id=number,
+                case=case,
+                strategy=plan_of(case, how)[0],
+                lacking=Lacking(case.id, outcome),
+            )
+            for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True))
+            if isinstance(outcome, JobError)
+        ],
+    )
+    tolerance.check([one.lacking for one in found.broken_off], len(found.conversations))
+    return found
 
 
 def plan_of(case: Case, how: Talk) -> tuple[str, list[str]]:
@@ -132,7 +170,8 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
     for turn, scripted in enumerate(script):
         led = None
         if turn and voices.lead is not None:
-            led = await voices.lead(Turn(case=case, number=turn, messages=messages), strategy)
+            with because_of(Unanswered.ATTACKER):
+                led = await voices.lead(Turn(case=case, number=turn, messages=messages), strategy)
         written_by.append("case" if led is None else "attacker")
         messages += (Message(Role.USER, led or scripted),)
         reply = await voices.ask(Turn(case=case, number=turn, messages=messages))
@@ -140,10 +179,13 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
         truncated |= reply.truncated
         redacted.update(reply.redacted)
         thinking.append(reply.thinking)
-        flags = _placed(await voices.flags(case, messages), len(messages) - 1)
+        with because_of(Unanswered.JUDGE):
+            flags = _placed(await voices.flags(case, messages), len(messages) - 1)
         turns.append(voices.scale.judgement_of_turn(flags))
     raised = [flag for turn in turns for flag in turn.red_flags]
-    judgement = voices.scale.judgement(case, await voices.items(case, messages), raised)
+    with because_of(Unanswered.JUDGE):
+        items = await voices.items(case, messages)
+    judgement = voices.scale.judgement(case, items, raised)
     return Conversation(
         conversation_id=number,
         case=case,

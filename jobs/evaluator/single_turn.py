@@ -7,18 +7,23 @@ anything of a layer is sent, so that the order of the answers changes nothing.
 Where there is a translator, one place among the most variations that a message may have is drawn for a
 translation. One that is refused leaves its place to what stands there otherwise. A translated message is
 not varied further: mutators, the attacker's lint and the list of its topics are English.
+
+A question that stays without a reply or a judgement is told apart and has no variations. Where an attacker
+that is asked for variations gives no answer at all, the questions that it would have written are unanswered.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from engine.job import JobError
 from jobs.chat.target import Reply
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.mutators import MOST_VARIATIONS, Mutation, Translation
 from jobs.evaluator.mutators import variations as mutated
 from jobs.evaluator.seeds import Purpose, derive, generator
-from jobs.evaluator.together import each
+from jobs.evaluator.together import Lacking, Outcome, Tolerance, because_of, each
+from jobs.http import Unanswered
 
 ATTACKER = "attacker"
 """What stands in the place of a mutator's name for a variation that an attacker model wrote."""
@@ -52,6 +57,27 @@ class Judged:
     reply: Reply
     judgement: Judgement
     passed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnansweredQuestion:
+    """A question without a judged reply; `user_input` is None for one that was never written."""
+
+    conversation_id: int
+    case: Case
+    iteration: int
+    user_input: str | None
+    parent_id: int | None
+    mutator: str | None
+    lacking: Lacking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluated:
+    """What an evaluation came to: the judged replies by layer, and the questions without one."""
+
+    layers: list[list[Judged]]
+    unanswered: list[UnansweredQuestion]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,17 +128,23 @@ def most_parents(cases: int, variations: int, layers: int) -> int:
 
 
 async def evaluate(
-    cases: Sequence[Case], judge: Judge, ask: Ask, how: Layers, variers: Variers = Variers()
-) -> list[list[Judged]]:
+    cases: Sequence[Case],
+    judge: Judge,
+    ask: Ask,
+    how: Layers,
+    tolerance: Tolerance,
+    variers: Variers = Variers(),
+) -> Evaluated:
     """Every judged reply, by layer; variations are the seeded mutators' where `variers` give none.
 
-    A question without a reply or a judgement is never scored: when any is left, the JobError that
-    stands in the way is raised once the others have been asked.
+    A question without a reply or a judgement is never scored. When there are more of them than
+    `tolerance` allows, the JobError that decides is raised once the others of their layer were asked.
     """
 
     async def judged(asked: Asked) -> Judged:
         reply = await ask(asked)
-        judgement = await judge(asked, reply)
+        with because_of(Unanswered.JUDGE):
+            judgement = await judge(asked, reply)
         passed = judgement.score >= how.threshold
         return Judged(asked=asked, reply=reply, judgement=judgement, passed=passed)
 
@@ -120,33 +152,72 @@ async def evaluate(
         Asked(conversation_id=number, case=case, user_input=case.user_input)
         for number, case in enumerate(cases)
     ]
-    layers: list[list[Judged]] = []
+    found = Evaluated(layers=[], unanswered=[])
+    first_id = 0
     while asking:
-        layers.append(await each(asking, judged, lambda asked: asked.case.id))
-        if len(layers) > how.maximum_iteration_layers:
+        first_id += len(asking)
+        iteration = len(found.layers)
+        outcomes = await each(asking, judged)
+        found.layers.append([one for one in outcomes if not isinstance(one, JobError)])
+        found.unanswered.extend(_without_reply(asking, outcomes, iteration))
+        _check(found, tolerance)
+        if iteration == how.maximum_iteration_layers:
             break
-        asking = await _children(layers[-1], how, variers, asking[-1].conversation_id + 1)
-    return layers
+        asking, unwritten = await _children(found.layers[-1], how, variers, first_id, iteration + 1)
+        first_id += len(unwritten)
+        found.unanswered.extend(unwritten)
+        _check(found, tolerance)
+    return found
+
+
+def _check(found: Evaluated, tolerance: Tolerance) -> None:
+    tolerance.check([one.lacking for one in found.unanswered], sum(map(len, found.layers)))
+
+
+def _without_reply(
+    asking: Sequence[Asked], outcomes: Sequence[Outcome[Judged]], iteration: int
+) -> list[UnansweredQuestion]:
+    return [
+        UnansweredQuestion(
+            conversation_id=asked.conversation_id,
+            case=asked.case,
+            iteration=iteration,
+            user_input=asked.user_input,
+            parent_id=asked.parent_id,
+            mutator=asked.mutator,
+            lacking=Lacking(asked.case.id, outcome),
+        )
+        for asked, outcome in zip(asking, outcomes, strict=True)
+        if isinstance(outcome, JobError)
+    ]
 
 
 async def _children(
-    layer: Sequence[Judged], how: Layers, variers: Variers, first_id: int
-) -> list[Asked]:
+    layer: Sequence[Judged], how: Layers, variers: Variers, first_id: int, iteration: int
+) -> tuple[list[Asked], list[UnansweredQuestion]]:
+    """The questions of the next layer, and those that an attacker was to write and did not."""
+
     async def varied(parent: Judged) -> tuple[list[Mutation], Sequence[str]]:
-        return await _varied(parent, how, variers)
+        with because_of(Unanswered.ATTACKER):
+            return await _varied(parent, how, variers)
 
     parents = [
         parent
         for parent in layer
         if parent.asked.translation is None and (how.expand_on_all or not parent.passed)
     ]
-    made = await each(parents, varied, lambda parent: parent.asked.case.id)
     children: list[Asked] = []
-    for parent, (mutations, written) in zip(parents, made, strict=True):
+    unwritten: list[UnansweredQuestion] = []
+    for parent, made in zip(parents, await each(parents, varied), strict=True):
+        next_id = first_id + len(children) + len(unwritten)
+        if isinstance(made, JobError):
+            unwritten += _unwritten(parent.asked, made, how.variations, next_id, iteration)
+            continue
+        mutations, written = made
         for index, mutation in enumerate(mutations):
             children.append(
                 Asked(
-                    conversation_id=first_id + len(children),
+                    conversation_id=next_id + index,
                     case=_spoken(parent.asked.case, mutation.translation),
                     user_input=mutation.user_input,
                     path=(*parent.asked.path, index),
@@ -156,7 +227,24 @@ async def _children(
                     written=(*parent.asked.written, *written),
                 )
             )
-    return children
+    return children, unwritten
+
+
+def _unwritten(
+    parent: Asked, error: JobError, count: int, first_id: int, iteration: int
+) -> list[UnansweredQuestion]:
+    return [
+        UnansweredQuestion(
+            conversation_id=first_id + index,
+            case=parent.case,
+            iteration=iteration,
+            user_input=None,
+            parent_id=parent.conversation_id,
+            mutator=ATTACKER,
+            lacking=Lacking(parent.case.id, error),
+        )
+        for index in range(count)
+    ]
 
 
 async def _varied(

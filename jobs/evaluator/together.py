@@ -1,19 +1,24 @@
-"""Many calls of one evaluation at once, and what becomes of those that end in an error."""
+"""Many questions of one evaluation at once, and what becomes of those that end in an error."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
 import anyio
 
 from engine.job import (
+    Job,
     JobError,
     Permanent,
     QuotaExceeded,
     RateLimited,
     Transient,
+    UnansweredPolicy,
     Unauthorized,
     Unhealthy,
 )
+from jobs.http import Unanswered
 
 _AT_ONCE = 32
 """Questions of one evaluation that are looked up or under way."""
@@ -25,50 +30,107 @@ _STOPS = (Unauthorized, QuotaExceeded, Unhealthy, RateLimited)
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
+Outcome: TypeAlias = Result | JobError
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A question without an answer: its case, and the error in the answer's place."""
+
+    case: str
+    error: JobError
+
+    @property
+    def reason(self) -> str:
+        """Why there is no answer."""
+        return self.error.reason or Unanswered.ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerance:
+    """Which questions may have no answer in the end.
+
+    What may go well next time is asked again as long as there is a next attempt.
+    """
+
+    policy: UnansweredPolicy
+    is_last_attempt: bool
+
+    @classmethod
+    def of(cls, job: Job) -> "Tolerance":
+        """What a job tolerates."""
+        return cls(policy=job.unanswered, is_last_attempt=job.is_last_attempt)
+
+    def check(self, lacking: Sequence[Lacking], answered: int) -> None:
+        """Raise the error that decides, if more answers are needed before there are numbers."""
+        asked = answered + len(lacking)
+        final = [one for one in lacking if self._is_final(one.error)]
+        others = [one for one in lacking if not self._is_final(one.error)]
+        of_all = [one for one in others if not isinstance(one.error, Permanent | Transient)]
+        is_enough = self.policy.allows(asked - len(final), len(final))
+        for decisive in (of_all, [] if is_enough else final, others):
+            if decisive:
+                raise _gravest(decisive, asked, len(lacking))
+
+    def _is_final(self, error: JobError) -> bool:
+        """Whether the question stays without an answer: no attempt follows that could bring one."""
+        if not error.sent:
+            # It says nothing of the question: nobody was there to be asked.
+            return False
+        return isinstance(error, Permanent) or (
+            isinstance(error, Transient) and self.is_last_attempt
+        )
+
+
+@contextmanager
+def because_of(reason: Unanswered) -> Iterator[None]:
+    """Name the `reason` of what goes wrong within the block."""
+    try:
+        yield
+    except JobError as error:
+        error.reason = reason
+        raise
 
 
 async def each(
-    things: Sequence[Thing],
-    work: Callable[[Thing], Awaitable[Result]],
-    case_of: Callable[[Thing], str],
-) -> list[Result]:
-    """The result of `work` on each thing, in their order.
+    things: Sequence[Thing], work: Callable[[Thing], Awaitable[Result]]
+) -> list[Outcome[Result]]:
+    """The result of `work` on each thing, or the JobError in its place, in their order.
 
-    When any has none, the gravest JobError is raised once the others are done: it tells how many are
-    left, and the case of the first.
+    After an error that the next question would meet as well no other is asked: it stands for those.
     """
-    results: dict[int, Result] = {}
-    errors: dict[int, JobError] = {}
+    outcomes: dict[int, Outcome[Result]] = {}
     at_once = anyio.CapacityLimiter(_AT_ONCE)
+    stopped: list[JobError] = []
 
     async def one(place: int, thing: Thing) -> None:
         async with at_once:
-            if any(isinstance(error, _STOPS) for error in errors.values()):
+            if stopped:
                 return
             try:
-                results[place] = await work(thing)
+                outcomes[place] = await work(thing)
             except JobError as error:
-                errors[place] = error
+                outcomes[place] = error
+                if isinstance(error, _STOPS):
+                    stopped.append(error)
 
     async with anyio.create_task_group() as group:
         for place, thing in enumerate(things):
             group.start_soon(one, place, thing, name=f"question {place}")
-    if errors:
-        raise _gravest([case_of(thing) for thing in things], len(results), errors)
-    return [results[place] for place in range(len(things))]
+    return [outcomes[place] if place in outcomes else stopped[0] for place in range(len(things))]
 
 
-def _gravest(cases: Sequence[str], answered: int, errors: dict[int, JobError]) -> JobError:
+def _gravest(lacking: Sequence[Lacking], asked: int, unanswered: int) -> JobError:
     """The error that decides, told with how many questions it is about."""
 
-    def rank(place: int) -> tuple[int, int]:
-        kinds = [n for n, kind in enumerate(_GRAVEST_FIRST) if isinstance(errors[place], kind)]
-        return min(kinds, default=len(_GRAVEST_FIRST)), place
+    def rank(one: Lacking) -> int:
+        kinds = [n for n, kind in enumerate(_GRAVEST_FIRST) if isinstance(one.error, kind)]
+        return min(kinds, default=len(_GRAVEST_FIRST))
 
-    worst = min(errors, key=rank)
-    error = errors[worst]
-    told = f"{len(cases) - answered} of {len(cases)} questions unanswered, such as {cases[worst]}"
+    worst = min(lacking, key=rank)
+    error = worst.error
+    told = f"{unanswered} of {asked} questions unanswered, such as {worst.case}"
     error.detail = f"{told}: {error.detail}" if error.detail else told
     # What the others cost was spent.
-    error.sent = bool(answered) or any(other.sent for other in errors.values())
+    error.sent = asked > unanswered or any(one.error.sent for one in lacking)
     return error

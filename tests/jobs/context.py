@@ -55,7 +55,7 @@ class MemoryContext:
         self.notes.append((kind, message))
 
 
-def job(key: str = "ab" * 32, *, repeat: int = 0, **parameters: Any) -> Job:
+def job(key: str = "ab" * 32, *, repeat: int = 0, attempts: int = 1, **parameters: Any) -> Job:
     """A job with these parameters, as the engine would hand it to a kind."""
     return Job(
         id=1,
@@ -65,4 +65,5 @@ def job(key: str = "ab" * 32, *, repeat: int = 0, **parameters: Any) -> Job:
         labels=parameters,
         repeat=repeat,
         attempt=1,
+        attempts=attempts,
     )

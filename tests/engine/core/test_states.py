@@ -25,6 +25,7 @@ LEGAL = {
     (State.RUNNING, Event.RECLAIM): State.PENDING,
     (State.RUNNING, Event.FAIL): State.FAILED,
     (State.RUNNING, Event.CANCEL): State.CANCELLED,
+    (State.SUCCEEDED, Event.REQUEUE): State.PENDING,
     (State.FAILED, Event.SUCCEED): State.SUCCEEDED,
     (State.FAILED, Event.REQUEUE): State.PENDING,
     (State.CANCELLED, Event.SUCCEED): State.SUCCEEDED,
@@ -53,8 +54,8 @@ def test_an_event_leads_to_one_state_from_wherever_it_happens(event: Event) -> N
     assert {step(state, event) for state in sources(event)} == {target(event)}
 
 
-def test_a_result_is_never_lost_again() -> None:
-    assert TRANSITIONS[State.SUCCEEDED] == {}
+def test_a_result_is_never_lost_again_only_asked_for_once_more() -> None:
+    assert TRANSITIONS[State.SUCCEEDED] == {Event.REQUEUE: State.PENDING}
 
 
 def test_an_answer_is_kept_in_every_state_that_has_none_yet() -> None:

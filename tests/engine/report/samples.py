@@ -1,15 +1,24 @@
 """Rows and looks at runs for the tests of reports and of the command line."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from engine.core.error_kinds import ErrorKind
-from engine.core.statistics import failure_rate, wilson
+from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.core.status import QuotaStatus, Row, RunState, Source, Status, Waiting
 
 
-def answered(failed: int, total: int, *, source: Source = Source.MEASURED, **labels: Any) -> Row:
+def answered(
+    failed: int,
+    total: int,
+    *,
+    source: Source = Source.MEASURED,
+    lacking: Mapping[str, int] | None = None,
+    **labels: Any,
+) -> Row:
     low, high = wilson(failed, total) or (None, None)
+    lacking = lacking or {}
+    lowest, highest = rate_bounds(failed, total, sum(lacking.values())) or (None, None)
     return Row(
         labels=labels,
         state="succeeded",
@@ -20,6 +29,10 @@ def answered(failed: int, total: int, *, source: Source = Source.MEASURED, **lab
         failure_rate=failure_rate(failed, total),
         ci_low=low,
         ci_high=high,
+        unanswered=sum(lacking.values()),
+        unanswered_reasons=lacking,
+        lowest_rate=lowest,
+        highest_rate=highest,
     )
 
 

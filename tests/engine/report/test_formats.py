@@ -36,6 +36,10 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "failure_rate",
         "ci_low",
         "ci_high",
+        "unanswered",
+        "unanswered_reasons",
+        "lowest_rate",
+        "highest_rate",
         "source",
         "error",
     ]
@@ -54,9 +58,51 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "failure_rate": None,
         "ci_low": None,
         "ci_high": None,
+        "unanswered": None,
+        "unanswered_reasons": None,
+        "lowest_rate": None,
+        "highest_rate": None,
         "source": "missing",
         "error": "Unknown model: qwen/qwen9",
     }
+
+
+GAPS = {"moderated": 2, "empty": 1}
+
+
+async def test_json_tells_what_is_unanswered_by_reason() -> None:
+    text = await written((answered(3, 9, lacking=GAPS, model="m"),), Format.JSON)
+
+    [row] = json.loads(text)
+    assert (row["total"], row["unanswered"], row["unanswered_reasons"]) == (9, 3, GAPS)
+    assert (row["lowest_rate"], row["highest_rate"]) == (0.25, 0.5)
+
+
+async def test_csv_tells_what_is_unanswered_in_one_cell() -> None:
+    text = await written((answered(3, 9, lacking=GAPS, model="m"),), Format.CSV)
+
+    [row] = csv.DictReader(StringIO(text, newline=""), strict=True)
+    assert (row["unanswered"], row["unanswered_reasons"]) == ("3", "moderated 2, empty 1")
+
+
+async def test_a_table_has_a_column_for_what_is_unanswered_only_where_something_is() -> None:
+    whole = answered(3, 9, model="a")
+
+    without = await written((whole,), Format.TABLE)
+    text = await written((whole, answered(3, 9, lacking=GAPS, model="b")), Format.TABLE)
+
+    assert "unanswered" not in without
+    assert "unanswered" in text
+    assert "3: 25.0%-50.0%" in text
+
+
+async def test_a_tally_counts_what_is_unanswered_out_loud() -> None:
+    stream = StringIO()
+    rows = given((answered(3, 9, lacking=GAPS, model="a"), answered(0, 9, model="b")))
+
+    tally = await write_rows(rows, Format.JSONL, stream)
+
+    assert tally.line().endswith(", 3 questions unanswered (moderated 2, empty 1)")
 
 
 async def test_json_lines_hold_the_same_objects_one_a_line() -> None:

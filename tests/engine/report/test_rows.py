@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.states import State
 from engine.core.status import Row, Source
 from engine.report.rows import rows
 from engine.store import JobRow
+
+APART = UnansweredPolicy()
 
 
 def job(**changes: Any) -> JobRow:
@@ -23,18 +26,23 @@ def job(**changes: Any) -> JobRow:
         "failed": 3,
         "scores": (0.1, 0.2, 0.4, 0.6),
         "note": None,
+        "unanswered": {},
         "reused": False,
         **changes,
     }
     return JobRow(**values)
 
 
-async def rows_of(*jobs: JobRow, folded_field: str | None = "threshold") -> list[Row]:
+async def rows_of(
+    *jobs: JobRow,
+    folded_field: str | None = "threshold",
+    policy: UnansweredPolicy = APART,
+) -> list[Row]:
     async def stored() -> AsyncIterator[JobRow]:
         for one in jobs:
             yield one
 
-    return [row async for row in rows(stored(), folded_field)]
+    return [row async for row in rows(stored(), folded_field, policy)]
 
 
 async def test_a_job_gives_a_row_for_each_threshold_that_it_answers() -> None:
@@ -107,3 +115,67 @@ async def test_an_evaluation_without_thresholds_gives_a_row_for_each_job() -> No
     [row] = await rows_of(job(labels=labels, threshold=None, cells=()), folded_field=None)
 
     assert (row.labels, row.source, row.failed) == (labels, Source.MEASURED, 3)
+
+
+GAPS: dict[str, Any] = {"passed": 12, "failed": 3, "unanswered": {"moderated": 1}, "cells": (0.5,)}
+
+
+async def test_unanswered_questions_are_counted_apart_with_the_bounds_of_the_rate() -> None:
+    [row] = await rows_of(job(**GAPS))
+
+    assert (row.passed, row.failed, row.total, row.failure_rate) == (12, 3, 15, 0.2)
+    assert (row.unanswered, row.unanswered_reasons) == (1, {"moderated": 1})
+    assert (row.lowest_rate, row.highest_rate) == (3 / 16, 4 / 16)
+
+
+async def test_the_bounds_are_those_of_the_cell_s_own_threshold() -> None:
+    gaps = {**GAPS, "cells": (0.3, 0.5), "scores": (0.1, 0.4, 0.45)}
+
+    low, high = await rows_of(job(**gaps))
+
+    assert (low.source, low.failed, low.unanswered) == (Source.DERIVED, 1, 1)
+    assert (low.lowest_rate, low.highest_rate) == (1 / 16, 2 / 16)
+    assert (high.lowest_rate, high.highest_rate) == (3 / 16, 4 / 16)
+
+
+async def test_unanswered_questions_count_as_failed_where_the_sweep_says_so() -> None:
+    as_failed = UnansweredPolicy(rule=UnansweredRule.AS_FAILED)
+
+    [row] = await rows_of(job(**GAPS), policy=as_failed)
+
+    assert (row.passed, row.failed, row.total, row.failure_rate) == (12, 4, 16, 0.25)
+    assert (row.lowest_rate, row.highest_rate, row.unanswered) == (3 / 16, 4 / 16, 1)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [UnansweredPolicy(rule=UnansweredRule.FAIL_JOB), UnansweredPolicy(max_share=0.05)],
+)
+async def test_an_answer_with_more_gaps_than_the_sweep_allows_gives_no_numbers(
+    policy: UnansweredPolicy,
+) -> None:
+    [row] = await rows_of(job(**GAPS), policy=policy)
+
+    assert (row.source, row.total, row.failure_rate) == (Source.MISSING, None, None)
+    assert row.error is not None
+    assert row.error.startswith("1 of 16 questions unanswered (moderated 1), more than")
+
+
+async def test_an_answer_without_gaps_has_one_rate() -> None:
+    [row] = await rows_of(job(cells=(0.5,)))
+
+    assert (row.unanswered, row.unanswered_reasons) == (0, {})
+    assert row.lowest_rate == row.highest_rate == row.failure_rate
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.WAITING])
+async def test_an_answer_that_is_asked_for_again_keeps_its_numbers_meanwhile(state: State) -> None:
+    [row] = await rows_of(job(**GAPS, state=state))
+
+    assert (row.state, row.source, row.total) == (state, Source.MEASURED, 15)
+
+
+async def test_asking_again_in_vain_is_told_beside_the_numbers() -> None:
+    [row] = await rows_of(job(**GAPS, note="1 missing", error="HTTP 500"))
+
+    assert (row.total, row.error) == (15, "1 missing; asked again in vain: HTTP 500")

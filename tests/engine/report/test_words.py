@@ -126,6 +126,12 @@ def test_a_status_counts_what_is_failed_and_missing_out_loud() -> None:
     ]
 
 
+def test_a_status_counts_what_is_unanswered_out_loud() -> None:
+    lines = status_lines(status(tests_unanswered={"moderated": 12, "empty": 1}))
+
+    assert "tests: 8,000 passed, 312 failed, 13 unanswered (moderated 12, empty 1)" in lines
+
+
 def test_waits_of_seconds_are_not_said_with_a_time() -> None:
     soon = status(waiting=(Waiting(lane="a", why="rate", jobs=3, until=1_699_990_004.0),))
 

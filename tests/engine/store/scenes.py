@@ -125,7 +125,9 @@ async def claim(store: Store, run: RunRow, count: int = 100, **more: Any) -> lis
     return [job for grant in await grants(store, run, count, **more) for job in grant.jobs]
 
 
-def answer(*scores: float, threshold: float = 0.5, raw: bytes = b'{"kept": "whole"}') -> Answer:
+def answer(
+    *scores: float, threshold: float = 0.5, raw: bytes = b'{"kept": "whole"}', **unanswered: int
+) -> Answer:
     failed = sum(score < threshold for score in scores)
     return Answer(
         raw=raw,
@@ -134,6 +136,7 @@ def answer(*scores: float, threshold: float = 0.5, raw: bytes = b'{"kept": "whol
             failed=failed,
             tests=len(scores),
             scores=tuple(sorted(scores)),
+            unanswered=unanswered,
         ),
     )
 

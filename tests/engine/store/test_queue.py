@@ -1,9 +1,10 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.core.states import State
-from engine.store import Store, open_store
+from engine.store import Claimed, RunRow, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (
     NOW,
@@ -216,6 +217,91 @@ async def test_putting_back_in_line_gives_fresh_attempts_and_leaves_answers_alon
         ("failed", 1, 2),
         ("cancelled", 1, 2),
     ]
+
+
+async def _asked_again(store: Store) -> tuple[RunRow, Claimed]:
+    """A job whose answer lacks a question, claimed once more."""
+    run = await submit(store, new_job("partial"), new_job("whole"))
+    partial, whole = await claim(store, run)
+    await store.settle(succeeded(partial, run, answer=answer(0.9, moderated=1)))
+    await store.settle(succeeded(whole, run))
+    assert await store.requeue(run.id, [State.SUCCEEDED]) == 1
+    [again] = await claim(store, run)
+    return run, again
+
+
+def _kill(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave of a process what SIGKILL does: a free lock and no word of goodbye."""
+
+    async def say_nothing() -> None:
+        store._writer.close()
+
+    monkeypatch.setattr(store, "sign_off", say_nothing)
+
+
+async def _numbers(store: Store, run: RunRow) -> list[tuple[State, int | None, Any]]:
+    found = [row async for row in store.job_rows(run.id)]
+    return [(row.state, row.passed, dict(row.unanswered)) for row in found][:1]
+
+
+async def test_an_answer_with_unanswered_questions_can_be_asked_for_again(store: Store) -> None:
+    run, again = await _asked_again(store)
+    before = await _numbers(store, run)
+
+    await store.settle(succeeded(again, run, answer=answer(0.8, 0.9, raw=b"whole now")))
+
+    assert (again.attempt, again.fence) == (1, 2)
+    assert before == [("running", 1, {"moderated": 1})]
+    assert await _numbers(store, run) == [("succeeded", 2, {})]
+    assert await store.raw_answer(again.id) == b"whole now"
+    assert await store.requeue(run.id, [State.SUCCEEDED]) == 0
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled", "died"])
+async def test_an_answer_that_is_asked_for_again_in_vain_stays(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    async with open_store(path, clock) as store:
+        run, again = await _asked_again(store)
+        if end == "failed":
+            await store.settle(failed(again, run))
+        elif end == "cancelled":
+            await store.settle(given_back(again, run))
+            await store.cancel(run.id)
+        else:
+            _kill(store, monkeypatch)
+            await store.close()
+    async with open_store(path, clock) as store:
+        await store.reclaim_from_dead(attempts=1)
+
+        assert await _numbers(store, run) == [("succeeded", 1, {"moderated": 1})]
+
+
+async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store: Store) -> None:
+    first = await submit(store, new_job("one"), name="first")
+    [job] = await claim(store, first)
+    kept = answer(0.9, raw=b"with a gap", empty=1)
+    await store.settle(succeeded(job, first, answer=kept))
+    second = await submit(store, new_job("one"), name="second", reuse=True)
+    [reused] = [row async for row in store.job_rows(second.id)]
+
+    await store.requeue(first.id, [State.SUCCEEDED])
+    [again] = await claim(store, first)
+    await store.settle(succeeded(again, first, answer=answer(0.1, 0.9, raw=b"whole")))
+
+    assert await _numbers(store, second) == [("succeeded", 1, {"empty": 1})]
+    assert await store.raw_answer(reused.id) == b"with a gap"
+    assert await store.raw_answer(job.id) == b"whole"
+
+
+async def test_totals_count_what_is_unanswered_by_reason(store: Store) -> None:
+    run = await submit(store, *(new_job(name) for name in range(3)))
+    one, two, three = await claim(store, run)
+    await store.settle(succeeded(one, run, answer=answer(0.9, empty=2)))
+    await store.settle(succeeded(two, run, answer=answer(0.9, empty=2)))
+    await store.settle(succeeded(three, run, answer=answer(0.9, moderated=1, empty=1)))
+
+    assert (await store.totals(run.id)).unanswered == {"empty": 5, "moderated": 1}
 
 
 async def test_signing_off_gives_back_what_is_still_held_with_its_attempt(

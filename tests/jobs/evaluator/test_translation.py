@@ -109,7 +109,9 @@ async def evaluated(
     named = CallableTarget("cold", target or Cold())
     async with LocalEvaluator(read, SystemClock(), target=named) as local:
         kind = local.kinds()[0]
-        outcome = await kind.run(job(**{**PARAMETERS, **changed}), context or MemoryContext())
+        outcome = await kind.run(
+            job(attempts=2, **{**PARAMETERS, **changed}), context or MemoryContext()
+        )
     layers: list[list[dict[str, Any]]] = json.loads(outcome.raw)["results_by_iteration"]
     return layers
 
