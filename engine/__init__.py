@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from engine.core.provenance import Difference
     from engine.core.status import (
         Backup,
+        Deleted,
         Event,
         Plan,
+        Pruned,
         Row,
         RunInfo,
         RunState,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backup",
+    "Deleted",
     "Difference",
     "Engine",
     "Event",
@@ -41,6 +44,7 @@ __all__ = [
     "NightsweepError",
     "Plan",
     "Problem",
+    "Pruned",
     "Registry",
     "Row",
     "Run",
@@ -72,7 +76,19 @@ _HOMES = {
         "engine.core.errors",
     ),
     **dict.fromkeys(
-        ("Backup", "Event", "Plan", "Row", "RunInfo", "RunState", "Source", "Status", "StopReason"),
+        (
+            "Backup",
+            "Deleted",
+            "Event",
+            "Plan",
+            "Pruned",
+            "Row",
+            "RunInfo",
+            "RunState",
+            "Source",
+            "Status",
+            "StopReason",
+        ),
         "engine.core.status",
     ),
     "Difference": "engine.core.provenance",

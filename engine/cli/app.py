@@ -7,6 +7,7 @@ import typer
 from engine.cli.backup import backup
 from engine.cli.commands import check, plan, results, runs, status
 from engine.cli.control import cancel, pause, retry
+from engine.cli.deletion import delete, prune
 from engine.cli.group import ExtensibleGroup
 from engine.cli.run import resume, run
 
@@ -54,5 +55,19 @@ def nightsweep(
     """
 
 
-for _command in (plan, check, run, resume, status, results, runs, retry, pause, cancel, backup):
+for _command in (
+    plan,
+    check,
+    run,
+    resume,
+    status,
+    results,
+    runs,
+    retry,
+    pause,
+    cancel,
+    delete,
+    prune,
+    backup,
+):
     app.command()(_command)

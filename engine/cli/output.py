@@ -75,11 +75,13 @@ def say(*lines: str) -> None:
         silence(sys.stderr)
 
 
-def command(name: str, run: str, store: str, *flags: str) -> str:
+def command(name: str, run: str | None, store: str, *flags: str) -> str:
     """The command line that a user would type next."""
     options = [*flags]
     if store != DEFAULT_STORE:
         options += ["--store", store]
+    if run is None:
+        return shlex.join(["nightsweep", name, *options])
     # After two dashes a name that looks like an option is a name.
     words = [*options, "--", run] if run.startswith("-") else [run, *options]
     return shlex.join(["nightsweep", name, *words])

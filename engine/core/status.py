@@ -134,6 +134,32 @@ class Backup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """A run that was deleted, and what went with it."""
+
+    run: str
+    jobs: int
+    answers: int
+    answers_kept: int
+    """Answers that stay because other runs reuse them."""
+    documents: int
+    bytes: int
+    """Space in the store's file that new answers use; `prune` gives it back to the disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was removed from a store because no run refers to it."""
+
+    documents: int
+    workers: int
+    bytes: int
+    """By how much the store's file has become smaller."""
+    compacted: bool
+    """False if the file was left as large as it is: another process works on the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that the engine did on its own. `at` is in seconds since the Unix epoch."""
 

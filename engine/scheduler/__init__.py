@@ -2,6 +2,6 @@
 
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.loop import Scheduler
-from engine.scheduler.quota import quota_keys
+from engine.scheduler.quota import cap_names, quota_keys
 
-__all__ = ["Assignment", "Scheduler", "Stop", "quota_keys"]
+__all__ = ["Assignment", "Scheduler", "Stop", "cap_names", "quota_keys"]

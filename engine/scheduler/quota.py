@@ -214,9 +214,14 @@ def quota_keys(
     return tuple(keys)
 
 
+def cap_names(run: str) -> tuple[str, str]:
+    """Under which names the store keeps what a run may use: tests a month, and requests in all."""
+    return f"run {run}", f"requests of {run}"
+
+
 def _tests_cap(run: str, now: float) -> QuotaKey:
-    return QuotaKey(name=f"run {run}", period=month(now))
+    return QuotaKey(name=cap_names(run)[0], period=month(now))
 
 
 def _requests_cap(run: str) -> QuotaKey:
-    return QuotaKey(name=f"requests of {run}", period="run", counts_requests=True)
+    return QuotaKey(name=cap_names(run)[1], period="run", counts_requests=True)

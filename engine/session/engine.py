@@ -7,9 +7,10 @@ from pathlib import Path
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
-from engine.core.status import Backup, Plan, RunInfo, StopReason
+from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, RunState, StopReason
 from engine.core.stores import check_store_name
 from engine.registry import Registry
+from engine.scheduler import cap_names
 from engine.session.checking import settle_groups
 from engine.session.identity import identity_of
 from engine.session.run import Run, costs_of
@@ -98,12 +99,16 @@ class Engine:
 
         Raises UsageError when there is none.
         """
+        row = await self._found(name)
+        return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
+
+    async def _found(self, name: str | None) -> RunRow:
         row = await self.store.find_run(name)
         if row is None:
             known = [one.name for one, _ in await self.store.runs()]
             what = "is empty" if name is None else f"has no run {name!r}{suggestion(name, known)}"
             raise UsageError(f"{self.store.path}: the store {what}")
-        return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
+        return row
 
     async def runs(self) -> list[RunInfo]:
         """All runs of the store, the latest first."""
@@ -120,6 +125,31 @@ class Engine:
             )
             for row, jobs in await self.store.runs()
         ]
+
+    async def delete(self, name: str) -> Deleted:
+        """Delete a run with its jobs, results and answers; answers that other runs reuse stay.
+
+        All of it or, after a crash, nothing. Raises UsageError when there is no such run, or when a
+        process works on it.
+        """
+        row = await self._found(name)
+        await self.store.reclaim_from_dead()
+        is_open = row.state in (RunState.ACTIVE, RunState.PAUSED)
+        if row.id in self._executing or (is_open and not await self.store.is_alone()):
+            raise UsageError(
+                f"the run {name!r} is {row.state}, and a process works on the store: wait for it, stop"
+                f" it, or end the run first (`nightsweep cancel`)"
+            )
+        return await self.store.delete_run(row, cap_names(name))
+
+    async def prune(self) -> Pruned:
+        """Remove what no run refers to, such as the prompts of deleted runs, and make the file smaller.
+
+        While others work on the store the file keeps its size. Raises StoreError when there is no room
+        to write it anew.
+        """
+        await self.store.reclaim_from_dead()
+        return await self.store.prune()
 
     async def backup(self, target: str | Path | None = None) -> Backup:
         """Copy the store to a new file, also while others work on it; without a name, beside the store.

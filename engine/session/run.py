@@ -8,6 +8,7 @@ from typing import TypeVar
 import anyio
 
 from engine.clock import Clock
+from engine.core.errors import UsageError
 from engine.core.matrix import JobSpec
 from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Status, StopReason
@@ -56,6 +57,7 @@ class Run:
         IdentityChanged when what decides its answers has changed since it began (see `accept`).
         Cancelled from outside, it gives back what is in flight before it ends.
         """
+        await self._found()
         async with AsyncExitStack() as stack:
             service = await stack.enter_async_context(self.sweep.service(self._clock))
             identity = identity_of(self.sweep, service)
@@ -141,8 +143,7 @@ class Run:
 
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
-            row = await self._store.find_run(self.name)
-            assert row is not None, "runs are never deleted"
+            row = await self._found()
             # Cancelled by somebody while the last requests came in, it stays cancelled; with another
             # sweep that nobody has written out yet, there is more to do.
             await self._store.set_state(
@@ -182,12 +183,17 @@ class Run:
 
     async def status(self) -> Status:
         """Where the run stands, counted from its rows."""
-        row = await self._store.find_run(self.name)
-        assert row is not None, "runs are never deleted"
+        row = await self._found()
         unattended = row.id not in self._executing and await self._store.is_alone()
         return await Look(self._store, self.sweep, row, self._scheduler, self._clock.now()).status(
             unattended=unattended
         )
+
+    async def _found(self) -> RunRow:
+        row = await self._store.find_run(self.name)
+        if row is None or row.id != self._row.id:
+            raise UsageError(f"the run {self.name!r} was deleted")
+        return row
 
     async def rows(self) -> AsyncIterator[Row]:
         """One row per cell, in the order the cells were asked for; read page by page."""

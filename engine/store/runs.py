@@ -160,7 +160,9 @@ def _written(provenance: Mapping[str, str]) -> str:
 
 def take_up(connection: Connection, run_id: int, *, now: float) -> None:
     """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
-    row = (connection.execute(select(run).where(run.c.id == run_id))).mappings().one()
+    row = (connection.execute(select(run).where(run.c.id == run_id))).mappings().first()
+    if row is None:
+        raise UsageError("the run was deleted")
     found = run_row(row)
     values: dict[str, Any] = {"updated_at": now}
     ended = found.state in (RunState.FINISHED, RunState.CANCELLED) and found.is_expanded

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -176,13 +176,21 @@ result = Table(
     # Ascending safety scores below the job's threshold at least, a JSON list; null without scores.
     Column("scores", Text),
     Column("note", Text),
-    # The job, of another run, whose answer this is; its raw bytes are found there.
+    # The job, of another run, whose answer this is; its raw bytes are found there. The job itself once
+    # that run was deleted and its answer handed over.
     Column("reused_from", ForeignKey("job.id")),
     Column("recorded_at", Float, nullable=False),
     # The digest of what decided this answer: only answers of equal ones can be told as one another's.
     Column("provenance", Text),
     # How many questions have no answer, by reason: a JSON object; null where all have one.
     Column("unanswered", Text),
+)
+# Whose answers other runs have taken over; without it, deleting a job reads the whole table.
+Index(
+    "ix_result_reused",
+    result.c.reused_from,
+    sqlite_where=text("reused_from IS NOT NULL"),
+    postgresql_where=text("reused_from IS NOT NULL"),
 )
 Index("ix_result_totals", result.c.run_id, result.c.passed, result.c.failed, result.c.tests)
 

@@ -11,13 +11,15 @@ from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
+from engine.core.errors import UsageError
 from engine.core.permits import Granted, PermitRequest
 from engine.core.provenance import Fact
 from engine.core.states import State
-from engine.core.status import RunState, StopReason
+from engine.core.status import Deleted, Pruned, RunState, StopReason
 from engine.store import (
     claims,
     clocks,
+    deletion,
     permits,
     queue,
     quotas,
@@ -114,7 +116,8 @@ class Store(Member):
 
         def work(connection: Connection) -> None:
             found = runs.find(connection, name)
-            assert found is not None, "it is being worked on"
+            if found is None:
+                raise UsageError(f"the run {name!r} was deleted")
             runs.keep_to(connection, found, facts, accepts=accepts, now=now)
 
         await self._writer.write(work)
@@ -221,6 +224,21 @@ class Store(Member):
         return await self._writer.write(
             lambda connection: clocks.follow(connection, now, self.worker_id)
         )
+
+    # Removing
+
+    async def delete_run(self, of: RunRow, caps: Iterable[str]) -> Deleted:
+        """Remove a run and all that is its own; see `deletion.delete_run`."""
+        return await self._writer.write(
+            lambda connection: deletion.delete_run(connection, of, caps)
+        )
+
+    async def prune(self) -> Pruned:
+        """Remove what no run refers to and, if nobody else works on the store, give its space back."""
+        documents, gone = await self._writer.write(deletion.prune)
+        alone = await self.is_alone()
+        freed = await anyio.to_thread.run_sync(deletion.give_back_space, self.path) if alone else 0
+        return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
 
     # Limits
 

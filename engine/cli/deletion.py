@@ -1,0 +1,88 @@
+"""`delete` and `prune`: runs that nobody needs any more, and the space that they took."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli import output
+from engine.cli.opening import open_existing
+from engine.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from engine.core.errors import UsageError
+from engine.core.states import State
+from engine.report.terminal import plain
+
+if TYPE_CHECKING:
+    from engine.core.status import Deleted, Pruned
+
+
+def delete(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The sweep's name.")],
+    store: StoreOption = DEFAULT_STORE,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a run with its jobs, results and answers.
+
+    Answers that other runs reuse stay. Refused while a process works on the run.
+    """
+    import anyio
+
+    if not yes:
+        _confirm(run, anyio.run(_described, store, run))
+
+    async def apply() -> "Deleted":
+        async with open_existing(store) as engine:
+            return await engine.delete(run)
+
+    done = anyio.run(apply)
+    if as_json:
+        output.json_data(done)
+    output.say(
+        f"{done.run} is deleted: {done.jobs:,} jobs, {done.answers:,} answers,"
+        f" {done.documents:,} prompts and other documents; {done.bytes:,} bytes are free in the store"
+    )
+    if done.answers_kept:
+        output.say(f"{done.answers_kept:,} answers stay: other runs reuse them")
+    output.say(f"make the file smaller: {output.command('prune', None, store)}")
+
+
+def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Remove what no run refers to, and make the store's file smaller.
+
+    While another process works on the store, the file keeps its size.
+    """
+    import anyio
+
+    async def apply() -> "Pruned":
+        async with open_existing(store) as engine:
+            return await engine.prune()
+
+    done = anyio.run(apply)
+    if as_json:
+        output.json_data(done)
+    output.say(
+        f"removed {done.documents:,} prompts and other documents and {done.workers:,} notes of processes;"
+        f" {done.bytes:,} bytes given back"
+    )
+    if not done.compacted:
+        output.say("another process works on the store: the file keeps its size until it has ended")
+
+
+async def _described(store: str, run: str) -> str:
+    """A run in few words, for the question; raises UsageError when there is none."""
+    async with open_existing(store) as engine:
+        found = next((one for one in await engine.runs() if one.name == run), None)
+        if found is None:
+            await engine.run(run)  # says which there are
+            raise UsageError(f"{run} has just been made; try again")
+    answers = found.jobs.get(State.SUCCEEDED, 0)
+    return f"{answers:,} answers of {sum(found.jobs.values()):,} jobs"
+
+
+def _confirm(run: str, described: str) -> None:
+    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"delete {run} with {described}? Say so with --yes")
+    question = f"Delete {run} with {described}? They cannot be had back"
+    if not typer.confirm(plain(question), err=True):
+        raise UsageError(f"{run} was not deleted")

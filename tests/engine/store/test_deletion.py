@@ -1,0 +1,271 @@
+"""Deleted runs leave nothing of their own, and take nothing that others need."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from engine.clock import SystemClock
+from engine.core.errors import UsageError
+from engine.core.status import RunState
+from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
+from engine.store.deletion import give_back_space
+from engine.store.schema import metadata
+from tests.engine.store.scenes import answer, begin, claim, new_job, rows, submit, succeeded
+from tests.engine.store.test_location import modes_in
+from tests.paths import ROOT
+
+LONG = bytes(range(256)) * 400
+
+
+async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -> RunRow:
+    """A run of which every job has an answer, a call and an event of its own."""
+    run = await submit(store, *jobs, name=name, reuse=True)
+    for job in await claim(store, run):
+        await store.settle(succeeded(job, run, answer=answer(0.1, 0.9, raw=raw)))
+    await store.keep_call(run.id, {"of": name}, b"a reply")
+    await store.note(run.id, "lane", "something happened")
+    await store.set_state(run.id, RunState.FINISHED)
+    found = await store.find_run(name)
+    assert found is not None
+    return found
+
+
+def left_of(path: Path, run_id: int) -> dict[str, int]:
+    """How many rows each table has of a run, those without any left out."""
+    counts = {
+        table.name: rows(path, f"SELECT count(*) FROM {table.name} WHERE run_id = ?", run_id)[0][0]  # noqa: S608
+        for table in metadata.sorted_tables
+        if "run_id" in table.c
+    }
+    return {name: count for name, count in counts.items() if count}
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size
+
+
+def sending(name: str, document: str) -> NewJob:
+    return replace(new_job(name), documents={"prompt": document})
+
+
+async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(store: Store) -> None:
+    first = await answered(store, new_job("one"), new_job("two"), name="first")
+    second = await answered(store, new_job("three"), name="second")
+    before = left_of(store.path, second.id)
+    assert set(left_of(store.path, first.id)) == {"job", "attempt", "result", "call", "event"}
+
+    deleted = await store.delete_run(first, ["run first"])
+
+    assert (deleted.run, deleted.jobs, deleted.answers, deleted.answers_kept) == ("first", 2, 2, 0)
+    assert left_of(store.path, first.id) == {}
+    assert await store.find_run("first") is None
+    assert left_of(store.path, second.id) == before
+    assert rows(store.path, "SELECT count(*) FROM answer") == [(1,)]
+    assert rows(store.path, "PRAGMA foreign_key_check") == []
+
+
+async def test_its_own_caps_go_and_the_account_s_quota_stays(store: Store) -> None:
+    run = await answered(store, new_job("one"), name="first")
+    for name in ("run first", "requests of first", "the account"):
+        await store.cap_quota(QuotaKey(name=name, period="2027-01"), allotted=5)
+
+    await store.delete_run(run, ["run first", "requests of first"])
+
+    assert rows(store.path, "SELECT name FROM quota") == [("the account",)]
+
+
+async def test_answers_that_other_runs_reuse_stay_with_them(store: Store) -> None:
+    first = await answered(store, new_job("one"), new_job("two"), name="first", raw=b"the bytes")
+    second = await answered(store, new_job("one"), name="second")
+    third = await answered(store, new_job("one"), name="third")
+
+    deleted = await store.delete_run(first, [])
+
+    assert (deleted.answers, deleted.answers_kept) == (1, 1)
+    for run in (second, third):
+        [row] = [row async for row in store.job_rows(run.id)]
+        assert (row.reused, row.passed, row.failed) == (True, 1, 1)
+        assert await store.raw_answer(row.id) == b"the bytes"
+
+    again = await store.delete_run(second, [])
+    assert (again.answers, again.answers_kept) == (0, 1)
+    [row] = [row async for row in store.job_rows(third.id)]
+    assert await store.raw_answer(row.id) == b"the bytes"
+
+    assert (await store.delete_run(third, [])).answers == 1
+    assert rows(store.path, "SELECT count(*) FROM answer") == [(0,)]
+    assert rows(store.path, "PRAGMA foreign_key_check") == []
+
+
+async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -> None:
+    first = await answered(store, new_job("one"), name="first", raw=b"the bytes")
+    await answered(store, new_job("one"), name="second")
+    await store.delete_run(first, [])
+
+    third = await answered(store, new_job("one"), name="third")
+
+    [row] = [row async for row in store.job_rows(third.id)]
+    assert row.reused
+    assert await store.raw_answer(row.id) == b"the bytes"
+
+
+async def test_documents_go_with_the_last_run_that_sends_them(store: Store) -> None:
+    await store.add_documents({"shared": "Help.", "own": "Help kindly."})
+    first = await answered(store, sending("one", "shared"), sending("two", "own"), name="first")
+    second = await answered(store, sending("three", "shared"), name="second")
+
+    assert (await store.delete_run(first, [])).documents == 1
+    assert set(await store.documents(["shared", "own"])) == {"shared"}
+    assert (await store.delete_run(second, [])).documents == 1
+
+
+async def test_no_document_goes_while_a_run_writes_its_matrix(store: Store) -> None:
+    await store.add_documents({"old": "Help."})
+    first = await answered(store, sending("one", "old"), name="first")
+    await submit(store, name="second")
+    with_another_sweep = await begin(store, "second", "another sweep")
+    await store.add_documents({"new": "Help kindly."})
+
+    assert (await store.delete_run(first, [])).documents == 0
+    await store.add_jobs(with_another_sweep, [sending("two", "new")], reuse=False)
+    await store.finish_expansion(with_another_sweep)
+    pruned = await store.prune()
+
+    assert pruned.documents == 1
+    assert set(await store.documents(["old", "new"])) == {"new"}
+
+
+async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store) -> None:
+    run = await submit(store, new_job("one"), name="first")
+    await claim(store, run)
+
+    with pytest.raises(UsageError, match="the run 'first' is worked on"):
+        await store.delete_run(run, [])
+
+    assert left_of(store.path, run.id)["job"] == 1
+
+
+async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(store: Store) -> None:
+    run = await answered(store, new_job("one"), name="first")
+    await store.set_state(run.id, RunState.ACTIVE)
+
+    with pytest.raises(UsageError, match="the run 'first' is worked on"):
+        await store.delete_run(run, [])
+    found = await store.find_run("first")
+    assert found is not None
+    await store.delete_run(found, [])
+    with pytest.raises(UsageError, match="the run 'first' was deleted meanwhile"):
+        await store.delete_run(found, [])
+
+
+async def test_pruning_gives_the_space_back(path: Path) -> None:
+    async with open_store(path, SystemClock()) as store:
+        first = await answered(
+            store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000)
+        )
+        await answered(store, new_job("kept"), name="second")
+        deleted = await store.delete_run(first, [])
+        size = size_of(path)
+
+        pruned = await store.prune()
+
+        assert 50 * 50_000 < deleted.bytes <= size
+        assert pruned.compacted
+        assert pruned.bytes >= deleted.bytes
+        assert size_of(path) < 1_000_000
+        await answered(store, new_job("new"), name="third")
+    assert modes_in(path.parent)[path.name] == 0o600
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(path, "SELECT count(*) FROM answer") == [(2,)]
+
+
+async def test_the_file_keeps_its_size_while_another_process_works_on_it(path: Path) -> None:
+    async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()):
+        pruned = await store.prune()
+
+    assert (pruned.compacted, pruned.bytes) == (False, 0)
+
+
+async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path) -> None:
+    for name in ("first", None):
+        async with open_store(path, SystemClock()) as store:
+            if name is not None:
+                await answered(store, new_job("one"), name=name)
+    async with open_store(path, SystemClock()) as store:
+        assert (await store.prune()).workers == 1
+
+    assert rows(path, "SELECT count(*) FROM worker") == [(2,)]
+
+
+def test_a_file_that_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
+    said = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "store.db")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "StoreError" in said.stdout
+    assert rows(tmp_path / "store.db", "PRAGMA integrity_check") == [("ok",)]
+    assert rows(tmp_path / "store.db", "SELECT count(*) FROM answer") == [(50,)]
+    assert give_back_space(tmp_path / "store.db") >= 0
+
+
+SCENE = """
+import os, resource, signal, sys
+from pathlib import Path
+import anyio
+from engine.clock import SystemClock
+from engine.core.errors import StoreError
+from engine.store import open_store
+from engine.store import deletion
+from tests.engine.store.scenes import new_job
+from tests.engine.store.test_deletion import answered
+
+async def scene(path):
+    async with open_store(path, SystemClock()) as store:
+        run = await answered(store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000))
+"""
+WITHOUT_ROOM = (
+    SCENE
+    + """
+path = Path(sys.argv[1])
+anyio.run(scene, path)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    deletion.give_back_space(path)
+except StoreError as error:
+    print("StoreError", error)
+"""
+)
+KILLED = (
+    SCENE
+    + """
+        def die(connection):
+            deletion.delete_run(connection, run, [])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        await store._writer.write(die)
+
+anyio.run(scene, Path(sys.argv[1]))
+"""
+)
+
+
+def test_a_process_that_is_killed_while_it_deletes_has_deleted_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+
+    killed = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False, capture_output=True
+    )
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(path, "SELECT count(*) FROM answer") == [(50,)]
+    assert rows(path, "SELECT count(*) FROM run") == [(1,)]
