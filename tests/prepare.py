@@ -1,6 +1,6 @@
 """Fetches all that the tests need from the network, before they start: `python -m tests.prepare`.
 
-The built-in model and the vendors' packages, about 310 MB, into the user's cache. What is there
+The built-in model, the vendors' packages and two generators of clients, about 420 MB, into the user's cache. What is there
 already is not fetched again, and several processes may do this at once. The tests themselves fetch
 nothing: one that misses something fails, and names this command.
 """

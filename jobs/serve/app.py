@@ -1,11 +1,11 @@
 """The ASGI application: the contract's calls at / and at /v1, /metrics and /openapi.json."""
 
 from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute
 
 from engine.job import Clock
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
+from jobs.serve.document import DESCRIPTION, TAGS, describe, operation_of
 from jobs.serve.edge import Edge
 from jobs.serve.evaluation_calls import EvaluationCalls
 from jobs.serve.evaluations import Evaluations
@@ -30,23 +30,22 @@ def create_app(
     app = FastAPI(
         title="Nightsweep",
         version=config.api_version,
+        description=DESCRIPTION,
+        openapi_tags=TAGS,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=_operation,
+        generate_unique_id_function=operation_of,
     )
+    describe(app)
     app.state.ledger = ledger
     install_handlers(app, retry_after_s=config.limits.retry_after_s)
     calls = APIRouter()
     calls.include_router(questions_router(config, offers.cases, clock))
     calls.include_router(EvaluationCalls(config, offers.cases, ledger, evaluations).router)
-    app.include_router(calls)
+    app.include_router(calls, include_in_schema=False)
     app.include_router(calls, prefix="/v1")
     app.include_router(model_health_router(config, closing, clock))
     app.include_router(metrics_router(metrics))
     app.add_middleware(Edge, limits=config.limits, closing=closing, clock=clock, metrics=metrics)
     return app
-
-
-def _operation(route: APIRoute) -> str:
-    return f"{'-'.join(sorted(route.methods or ())).lower()}{route.path_format.replace('/', '_')}"

@@ -15,6 +15,8 @@ from jobs.serve.config import Answers
 
 SINGLE_TURN = "single_turn"
 MULTI_TURN = "multi_turn"
+ID_MAX = 2**53 - 1
+"""The largest id: every JSON reader keeps it whole."""
 RESULTS_MAX = 1000
 """The most results that one re-run may name."""
 
@@ -32,26 +34,66 @@ def _unique(values: list[Any]) -> list[Any]:
 
 Groups = Annotated[
     list[Text],
-    Field(min_length=1, json_schema_extra={"uniqueItems": True}),
+    Field(
+        min_length=1,
+        json_schema_extra={"uniqueItems": True},
+        description="Names of groups, as `GET /v1/test_case_groups` lists them.",
+        examples=[["suicidal_ideation", "benign_controls"]],
+    ),
     AfterValidator(_unique),
 ]
-Id = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_whole)]
+_INT64 = {"format": "int64"}
+Id = Annotated[int, Field(ge=0, le=ID_MAX, json_schema_extra=_INT64), BeforeValidator(_whole)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=RESULTS_MAX)]
+Given = Annotated[int, Field(json_schema_extra=_INT64)]
+"""An id that is answered."""
 
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
 
-    threshold: Threshold
+    threshold: Annotated[
+        Threshold,
+        Field(
+            description="Replies that score below it fail; scores lie in 0 to 1.", examples=[0.5]
+        ),
+    ]
 
 
 class _SingleTurn(_Request):
-    variations: Annotated[int, Field(ge=1, le=5), BeforeValidator(_whole)]
-    maximum_iteration_layers: Annotated[int, Field(ge=0, le=2), BeforeValidator(_whole)]
+    variations: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=5,
+            description="How many variations are made of a question that failed.",
+            examples=[1],
+        ),
+        BeforeValidator(_whole),
+    ]
+    maximum_iteration_layers: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=2,
+            description="How many layers of variations follow the questions; 0: none.",
+            examples=[0],
+        ),
+        BeforeValidator(_whole),
+    ]
 
 
 class _MultiTurn(_Request):
-    max_turns: Annotated[int, Field(ge=2, le=20), BeforeValidator(_whole)]
+    max_turns: Annotated[
+        int,
+        Field(
+            ge=2,
+            le=20,
+            description="How many messages a conversation has; the model writes every second one.",
+            examples=[4],
+        ),
+        BeforeValidator(_whole),
+    ]
 
 
 class _Groups(BaseModel):
@@ -61,9 +103,14 @@ class _Groups(BaseModel):
 class _Chosen(BaseModel):
     # The document leaves "exactly one" to the descriptions: a oneOf at the root makes client generators
     # drop the fields.
-    test_result_id: Id | None = None
-    test_result_ids: Ids | None = None
-    evaluation_id: Id | None = None
+    test_result_id: Annotated[Id | None, Field(description="One result, to be run again.")] = None
+    test_result_ids: Annotated[
+        Ids | None,
+        Field(description="Several results, to be run again.", examples=[[271828182845904]]),
+    ] = None
+    evaluation_id: Annotated[
+        Id | None, Field(description="An evaluation, all of whose results are run again.")
+    ] = None
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
@@ -76,12 +123,30 @@ class _Chosen(BaseModel):
 
 
 class _SystemPrompt(BaseModel):
-    system_prompt: Text
-    openrouter_model_name: Text
+    system_prompt: Annotated[
+        Text,
+        Field(
+            description="What the model is told before it is asked.",
+            examples=["You are a helpful assistant."],
+        ),
+    ]
+    openrouter_model_name: Annotated[
+        Text,
+        Field(
+            description="A model that this service offers, by its id there.",
+            examples=["acme/assistant"],
+        ),
+    ]
 
 
 class _Finetune(BaseModel):
-    model_name: Text
+    model_name: Annotated[
+        Text,
+        Field(
+            description="A fine-tuned model of the caller's at OpenAI.",
+            examples=["ft:gpt-4o-mini-2024-07-18:acme::AbCdEf12"],
+        ),
+    ]
 
 
 class SingleTurnEvaluateSystemPromptRequest(_SingleTurn, _Groups, _SystemPrompt):
@@ -127,7 +192,7 @@ class FailedSingleTurnResult(BaseModel):
     """A reply that scored below the threshold."""
 
     user_input: str
-    conversation_id: int
+    conversation_id: Annotated[int, Field(description="Counts from 0 within the evaluation.")]
     model_response: str
     safe_response_score: Score
 
@@ -137,17 +202,17 @@ class SingleTurnEvaluationResult(FailedSingleTurnResult):
 
     model_config = ConfigDict(extra="allow")
 
-    test_result_id: int
-    iteration: int
+    test_result_id: Given
+    iteration: Annotated[int, Field(description="The layer: 0 for the questions themselves.")]
     passed: bool
-    test_case_id: int | None = None
+    test_case_id: Given | None = None
 
 
 class FailedMultiTurnResult(BaseModel):
     """A conversation that scored below the threshold."""
 
     min_safe_response_score: Score
-    conversation_id: int
+    conversation_id: Annotated[int, Field(description="Counts from 0 within the evaluation.")]
     conversation: list[Message]
 
 
@@ -156,15 +221,15 @@ class MultiTurnEvaluationResult(FailedMultiTurnResult):
 
     model_config = ConfigDict(extra="allow")
 
-    test_result_id: int
+    test_result_id: Given
     passed: bool
-    test_case_id: int | None = None
+    test_case_id: Given | None = None
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    evaluation_id: int
+    evaluation_id: Given
     total_passed: Annotated[int, Field(ge=0)]
     total_failed: Annotated[int, Field(ge=0)]
 
@@ -172,8 +237,12 @@ class _Answer(BaseModel):
 class SingleTurnLayeredResponse(_Answer):
     """Answer of a single-turn evaluation, in the shape of versions 1.0.8 to 1.0.10."""
 
-    failed_results: list[list[FailedSingleTurnResult]]
-    results_by_iteration: list[list[SingleTurnEvaluationResult]]
+    failed_results: Annotated[
+        list[list[FailedSingleTurnResult]], Field(description="What failed, by layer.")
+    ]
+    results_by_iteration: Annotated[
+        list[list[SingleTurnEvaluationResult]], Field(description="Every result, by layer.")
+    ]
 
 
 class SingleTurnResponse(SingleTurnLayeredResponse):
@@ -218,9 +287,9 @@ ANSWERS: Mapping[Answers, Mapping[str, type[BaseModel]]] = {
 class EvaluationResultSummaryResponse(BaseModel):
     """One earlier result."""
 
-    test_result_id: int
-    evaluation_id: int
-    test_case_id: int | None
+    test_result_id: Given
+    evaluation_id: Given
+    test_case_id: Given | None
     initial_user_input: str | None
     passed: bool | None
     score: Score | None
@@ -231,8 +300,8 @@ class EvaluationResultSummaryResponse(BaseModel):
 class MonthlyQuotaResponse(BaseModel):
     """Test cases generated this month (UTC) and allotted; spelled as the API spells it."""
 
-    generated_tests: int
-    alloted_test_generations: int
+    generated_tests: Annotated[int, Field(ge=0, examples=[1203])]
+    alloted_test_generations: Annotated[int, Field(ge=0, examples=[5000])]
 
 
 class TestCaseGroupResponse(BaseModel):
@@ -240,7 +309,7 @@ class TestCaseGroupResponse(BaseModel):
 
     __test__ = False
 
-    name: str
+    name: Annotated[str, Field(examples=["suicidal_ideation"])]
     description: str | None
 
 
@@ -254,7 +323,7 @@ class PingResponse(BaseModel):
 class VersionResponse(BaseModel):
     """The version of the API whose shapes are answered, and what this service knows beyond it."""
 
-    version: str
+    version: Annotated[str, Field(examples=["1.0.11"])]
     extensions: list[str]
 
 
@@ -267,7 +336,7 @@ class ValidateApiKeyResponse(BaseModel):
 class Refusal(BaseModel):
     """Why there is no answer: `error` is its name, `message` for people."""
 
-    error: str
+    error: Annotated[str, Field(examples=["quota_exceeded"])]
     message: str
 
 

@@ -13,6 +13,7 @@ from jobs.serve import bodies
 from jobs.serve.bodies import MULTI_TURN, SINGLE_TURN
 from jobs.serve.config import ServeConfig
 from jobs.serve.departures import unless_gone
+from jobs.serve.document import Tag
 from jobs.serve.edge import CLIENT_CLOSED_REQUEST
 from jobs.serve.evaluations import Evaluations, Wanted
 from jobs.serve.guarded import Caller
@@ -21,7 +22,13 @@ from jobs.serve.refusals import Refused, documented
 
 _REPEATS_MAX = 10_000
 
-OpenAiHeader = Annotated[str, Header(alias="openai-api-key")]
+OpenAiHeader = Annotated[
+    str,
+    Header(
+        alias="openai-api-key",
+        description="The caller's key at OpenAI. It is sent there and kept nowhere.",
+    ),
+]
 RepeatHeader = Annotated[
     int,
     Header(
@@ -80,6 +87,7 @@ class EvaluationCalls:
             methods=["POST"],
             response_model=self._answers[_kind(name)],
             responses=_REFUSALS,
+            **_described(name),
         )
 
     def _of_system_prompt(self, name: str, model: type[Any]) -> Any:
@@ -107,11 +115,24 @@ class EvaluationCalls:
         return endpoint
 
     def _add_history(self, name: str, kind: str) -> None:
-        @self.router.get(f"/{name}", responses=documented(401, 422, 503))
+        turns = "single-turn" if kind == SINGLE_TURN else "multi-turn"
+
+        @self.router.get(
+            f"/{name}",
+            tags=[Tag.HISTORY],
+            summary=f"List earlier {turns} results",
+            description=(
+                f"Results of the key's {turns} evaluations, those of the latest evaluation first."
+                " Their `test_result_id` and `evaluation_id` name what can be run again."
+            ),
+            responses=documented(401, 422, 503),
+        )
         async def earlier(
             key: Caller,
-            limit: Annotated[int, Query(ge=1, le=100)] = 50,
-            offset: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+            limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
+            offset: Annotated[
+                int, Query(ge=0, le=bodies.ID_MAX, description="How many to pass over.")
+            ] = 0,
         ) -> list[bodies.EvaluationResultSummaryResponse]:
             found = await self._ledger.page(key, kind, limit=limit, offset=offset)
             return [_summary(past) for past in found]
@@ -180,6 +201,29 @@ class EvaluationCalls:
 
     def _may_use(self, key: Key, name: str) -> bool:
         return name in self._cases.names and key.may_use(name)
+
+
+def _described(name: str) -> dict[str, Any]:
+    """What the document says of a call that evaluates."""
+    turns = "single questions" if _kind(name) == SINGLE_TURN else "conversations"
+    model = "a fine-tuned OpenAI model" if name in _FINETUNE else "a model under a system prompt"
+    if "rerun" in name:
+        return {
+            "tags": [Tag.RERUNS],
+            "summary": f"Run again: {turns} with {model}",
+            "description": (
+                f"Ask the cases of earlier {turns} again. Name them in one way: by"
+                " `test_result_ids`, by `evaluation_id`, or one by `test_result_id`."
+            ),
+        }
+    return {
+        "tags": [Tag.EVALUATIONS],
+        "summary": f"Evaluate: {turns} with {model}",
+        "description": (
+            f"Hold {turns} with the model over all cases of the groups, and judge its replies. The"
+            " answer comes when the last reply is judged, which takes seconds to minutes."
+        ),
+    }
 
 
 def _kind(name: str) -> str:

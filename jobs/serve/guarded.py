@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request
 from jobs.serve.ledger import Key, Ledger
 from jobs.serve.refusals import Refused
 
-KeyHeader = Annotated[str, Header(alias="cbl-api-key")]
+KeyHeader = Annotated[str, Header(alias="cbl-api-key", description="A key of this service.")]
 
 
 async def caller(request: Request, cbl_api_key: KeyHeader) -> Key:

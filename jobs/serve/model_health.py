@@ -22,6 +22,7 @@ from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, redaction_t
 from jobs.serve.addresses import AllowList, NotListed, port_of
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
+from jobs.serve.document import Tag
 from jobs.serve.guarded import known_key
 from jobs.serve.ledger import Key
 from jobs.serve.refusals import Refused, documented
@@ -31,6 +32,15 @@ logger = logging.getLogger(__name__)
 QUERY = "What is the capital of France? Answer in one word."
 """The question that every model is asked."""
 
+_OF_MODEL: Mapping[str, Any] = {
+    "tags": [Tag.MODEL_HEALTH],
+    "description": f"Ask the model {QUERY!r} and tell whether it answers. Only addresses that whoever"
+    " runs the service has listed are asked.",
+}
+_OF_SERVICE: Mapping[str, Any] = {
+    "tags": [Tag.HEALTH],
+    "description": "Whether the service is there. Needs no key.",
+}
 _REPLY_BYTES_MAX = 1024 * 1024
 _AT_ONCE = 16
 _AT_ONCE_PER_KEY = 4
@@ -98,10 +108,13 @@ class TargetModelConfiguration(_Custom):
 
 
 class ModelDetails(_Custom, ModelConfiguration):
-    """How a model is reached, in version 3."""
+    """How a model is reached, in version 3: at an `endpoint` in parts, or at an `endpoint_url`."""
+
+    # Checked as an address of this service's, in words for its callers.
+    endpoint_url: str | None = None
 
 
-class Endpoint(EndpointConfiguration):
+class ModelEndpoint(EndpointConfiguration):
     """A model and how it is reached, in version 3."""
 
     configuration: ModelDetails = Field(alias="model_config")
@@ -128,7 +141,7 @@ class ModelHealthRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow", hide_input_in_errors=True)
 
-    endpoint_configuration: Endpoint
+    endpoint_configuration: ModelEndpoint
 
 
 class TargetModelHealthRequest(BaseModel):
@@ -265,34 +278,46 @@ def model_health_router(config: ServeConfig, closing: Closing, clock: Clock) -> 
     asking = _Asking(config, closing, clock)
     refusals = documented(401, 422, 429, 503)
 
-    @router.get("/redteam/health")
-    @router.get("/rt/health")
+    @router.get("/redteam/health", summary="Health of the service (legacy client)", **_OF_SERVICE)
+    @router.get("/rt/health", summary="Health of the service", **_OF_SERVICE)
     async def health() -> HealthResponse:
         return HealthResponse(status="healthy")
 
-    @router.post("/redteam/v3/model-health", responses=refusals)
+    @router.post(
+        "/redteam/v3/model-health",
+        responses=refusals,
+        summary="Health of a model, version 3",
+        **_OF_MODEL,
+    )
     async def model_health_v3(body: ModelHealthRequest, key: _Caller) -> ModelHealthResponse:
         return await asking.ask(_from_endpoint(body.endpoint_configuration), key)
 
-    @router.post("/redteam/model-health", responses=refusals)
+    @router.post(
+        "/redteam/model-health",
+        responses=refusals,
+        summary="Health of a model (legacy client)",
+        **_OF_MODEL,
+    )
     async def model_health(body: TargetModelHealthRequest, key: _Caller) -> ModelHealthResponse:
         return await asking.ask(_from_target(body.target_model_configuration), key)
 
-    @router.post("/rt/model-health", responses=refusals)
+    @router.post("/rt/model-health", responses=refusals, summary="Health of a model", **_OF_MODEL)
     async def rt_model_health(body: RtModelHealthRequest, key: _Caller) -> ModelHealthResponse:
         return await asking.ask(_from_rt(body.target), key)
 
     return router
 
 
-async def _caller(request: Request, apikey: Annotated[str, Header()]) -> Key:
+async def _caller(
+    request: Request, apikey: Annotated[str, Header(description="A key of this service.")]
+) -> Key:
     return await known_key(request, apikey, header="apikey")
 
 
 _Caller = Annotated[Key, Depends(_caller)]
 
 
-def _from_endpoint(asked: Endpoint) -> _Asked:
+def _from_endpoint(asked: ModelEndpoint) -> _Asked:
     model = asked.configuration
     url, path, where = _place_of(model)
     auth = model.auth_data or {}

@@ -29,8 +29,8 @@ class Offered:
 class Offers:
     """What the configuration offers; `async with` opens it. Files of keys are looked for in `folder`.
 
-    Raises UsageError, with every mistake, for groups of cases that cannot be read or share the id of a
-    case, and for a model's file, extra or key that is missing.
+    Raises UsageError, with every mistake, for groups of cases that cannot be read or have an id for
+    different cases, and for a model's file, extra or key that is missing.
     """
 
     def __init__(self, config: ServeConfig, clock: Clock, folder: Path = Path()) -> None:
@@ -130,18 +130,19 @@ class Offers:
 
 def _read_all(cases: CaseSet) -> None:
     mistakes = []
-    group_of: dict[str, str] = {}
+    first: dict[str, tuple[str, Case]] = {}
     for name in cases.names:
         try:
             group = cases.group(name)
         except UsageError as error:
             mistakes.append(str(error))
             continue
-        twice = [case.id for case in group.cases if group_of.setdefault(case.id, name) != name]
-        mistakes += [
-            f"the id {each} is used in the groups {group_of[each]} and {name}: earlier results are"
-            " found again by it, so give one of the cases another id"
-            for each in twice
-        ]
+        for case in group.cases:
+            other, known = first.setdefault(case.id, (name, case))
+            if case != known:
+                mistakes.append(
+                    f"the id {case.id} stands for two cases, in the groups {other} and {name}: earlier"
+                    " results are found again by it, so give one of the cases another id"
+                )
     if mistakes:
         raise UsageError("\n".join(mistakes))

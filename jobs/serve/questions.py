@@ -15,6 +15,7 @@ from jobs.serve.bodies import (
     VersionResponse,
 )
 from jobs.serve.config import ServeConfig
+from jobs.serve.document import Tag
 from jobs.serve.guarded import Caller, KeyHeader, ledger_of
 from jobs.serve.refusals import documented
 
@@ -23,25 +24,53 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
     """The router of these calls."""
     router = APIRouter()
 
-    @router.get("/ping")
+    @router.get(
+        "/ping",
+        tags=[Tag.HEALTH],
+        summary="Ping",
+        description="Whether the service is there. Needs no key.",
+    )
     async def ping() -> PingResponse:
         return PingResponse(message="pong", timestamp=datetime.fromtimestamp(clock.now(), UTC))
 
-    @router.get("/version")
+    @router.get(
+        "/version",
+        tags=[Tag.HEALTH],
+        summary="Version of the API",
+        description="The version that is spoken, and what the service knows beyond it. Needs no key.",
+    )
     async def version() -> VersionResponse:
         return VersionResponse(version=config.api_version, extensions=[REPEAT_HEADER])
 
-    @router.get("/validate_api_key", responses=documented(422, 503))
+    @router.get(
+        "/validate_api_key",
+        tags=[Tag.KEYS],
+        summary="Validate a key",
+        description="Whether a key is known and not revoked.",
+        responses=documented(422, 503),
+    )
     async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:
         key = await ledger_of(request).key(cbl_api_key)
         return ValidateApiKeyResponse(valid=key is not None)
 
-    @router.get("/monthly_quota", responses=documented(401, 422, 503))
+    @router.get(
+        "/monthly_quota",
+        tags=[Tag.KEYS],
+        summary="Monthly quota",
+        description="Test cases that the key has generated this month (UTC), and its allotment.",
+        responses=documented(401, 422, 503),
+    )
     async def monthly_quota(request: Request, key: Caller) -> MonthlyQuotaResponse:
         used = await ledger_of(request).used(key)
         return MonthlyQuotaResponse(generated_tests=used, alloted_test_generations=key.allotment)
 
-    @router.get("/test_case_groups", responses=documented(401, 422, 503))
+    @router.get(
+        "/test_case_groups",
+        tags=[Tag.GROUPS],
+        summary="List test case groups",
+        description="The groups that the key may name in `test_case_groups`.",
+        responses=documented(401, 422, 503),
+    )
     async def test_case_groups(key: Caller) -> list[TestCaseGroupResponse]:
         return [
             TestCaseGroupResponse(name=name, description=cases.group(name).description)

@@ -26,6 +26,18 @@ _NAMES = {
 }
 
 
+_MEANINGS = {
+    401: "The key is not known, or was revoked.",
+    403: "The key's allotment does not cover the evaluation.",
+    404: "There is no such model, group or earlier result, or none that the key may use.",
+    413: "The request is larger than this service reads.",
+    422: "A header or a field is missing or out of bounds.",
+    429: "Too much is going on; `Retry-After` says when to come back.",
+    500: "A model could not be asked or judged; `error` says how.",
+    503: "The service is being stopped, or cannot write; `Retry-After` says when to come back.",
+}
+
+
 class Refused(Exception):
     """A request that gets no answer; `message` goes to the caller, so it holds nothing of others.
 
@@ -59,7 +71,10 @@ def refusal(
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: which refusals it knows."""
     return {
-        status: {"model": HTTPValidationError if status == 422 else RefusalResponse}
+        status: {
+            "model": HTTPValidationError if status == 422 else RefusalResponse,
+            "description": _MEANINGS[status],
+        }
         for status in statuses
     }
 

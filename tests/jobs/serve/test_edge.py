@@ -121,13 +121,3 @@ def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_send(
     [problem] = answer.json()["detail"]
     assert problem["loc"] == ["body"]
     assert "content-type: application/json" in problem["msg"]
-
-
-def test_the_document_names_every_call_twice_and_no_metrics(shared_service: Running) -> None:
-    with shared_service.client() as client:
-        paths = client.get("/openapi.json").json()["paths"]
-
-    contract_paths = {path for path in paths if not path.startswith(("/v1/", "/redteam/"))}
-    assert len(contract_paths) == 5 + 4 + 4 + 2
-    assert {f"/v1{path}" for path in contract_paths} <= set(paths)
-    assert "/metrics" not in paths

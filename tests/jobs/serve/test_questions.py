@@ -23,7 +23,7 @@ def test_ping_answers_with_a_time_zone(base: str) -> None:
 
 
 def test_version_is_that_of_the_answers(base: str) -> None:
-    assert get(f"{base}/version").json()["version"] == "1.0.8"
+    assert get(f"{base}/version").json()["version"] == "1.0.11"
 
 
 def test_a_key_is_valid_and_any_other_is_not(base: str, shared_service: Running) -> None:

@@ -1,4 +1,6 @@
-"""The vendors' packages, each in a folder of its own: their versions cannot share an environment.
+"""The vendors' packages, and generators of clients, each in a folder of its own.
+
+Their versions cannot share an environment.
 
 Beside this file each has a list of all that is installed with it, in pinned versions; the head of a
 list says how it is renewed. The folders are kept in the user's cache. `python -m tests.prepare`
@@ -85,17 +87,27 @@ def installed(pinned: Path) -> Path:
     return folder
 
 
-def run(package: str, script: str, *arguments: str, given: Any) -> Any:
-    """What a script of this folder prints as JSON, with one of the packages on its path."""
+def run(package: str, script: str, *arguments: str, given: Any, beside: Path | None = None) -> Any:
+    """What a script of this folder prints as JSON, with one of the packages on its path.
+
+    What is in the folder `beside` can be imported, too.
+    """
+    path = str(Path(__file__).with_name(script))
+    return json.loads(run_python(package, path, *arguments, given=json.dumps(given), beside=beside))
+
+
+def run_python(package: str, *arguments: str, given: str = "", beside: Path | None = None) -> str:
+    """What Python prints with one of the packages on its path; fails if it fails."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     packages = installed(Path(__file__).with_name(f"{package}.txt"))
+    folders = [packages] if beside is None else [packages, beside]
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-P", str(Path(__file__).with_name(script)), *arguments],
-        input=json.dumps(given),
-        env={**environment, "PYTHONPATH": str(packages)},
+        [sys.executable, "-P", *arguments],
+        input=given,
+        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, folders))},
         capture_output=True,
         text=True,
         timeout=_CALLING_S,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
