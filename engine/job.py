@@ -188,6 +188,12 @@ class JobKind(ABC):
         """Whether an answer at one threshold gives the very answer at each lower one."""
         return False
 
+    async def prepare(self) -> None:  # noqa: B027 (most kinds have nothing to learn)
+        """Learn from the opened service what `folds_exactly` depends on; raises JobError.
+
+        Called before jobs are made. A sweep that is only planned offline does without.
+        """
+
     def cost_class(self, labels: Mapping[str, Any]) -> str:
         """Jobs of one class cost the same quota, as far as can be known beforehand."""
         return ""

@@ -29,7 +29,9 @@ def plan(
     online: Annotated[
         bool,
         typer.Option(
-            "--online", envvar="NIGHTSWEEP_ONLINE", help="Ask the service for its groups."
+            "--online",
+            envvar="NIGHTSWEEP_ONLINE",
+            help="Ask the service for its groups and how cells fold.",
         ),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
@@ -43,7 +45,7 @@ def plan(
     import anyio
 
     from engine.report.words import plan_lines
-    from engine.session import settle_groups
+    from engine.session import settle
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
@@ -51,7 +53,7 @@ def plan(
     is_known = is_there(store)
 
     async def make() -> "Plan":
-        asked = await settle_groups(loaded) if online else loaded
+        asked = await settle(loaded) if online else loaded
         if not is_known:
             return asked.plan()
         async with open_existing(store) as engine:

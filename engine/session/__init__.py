@@ -1,7 +1,7 @@
 """The Python API: open a store, submit a sweep, run it, look at it, pause and resume it."""
 
-from engine.session.checking import check, settle_groups
+from engine.session.checking import check, settle
 from engine.session.engine import Engine, open_engine
 from engine.session.run import Run
 
-__all__ = ["Engine", "Run", "check", "open_engine", "settle_groups"]
+__all__ = ["Engine", "Run", "check", "open_engine", "settle"]

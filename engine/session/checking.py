@@ -1,12 +1,14 @@
 """Questions to a service before a night is spent."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import JobError, UsageError
 from engine.core.model import Finding
 from engine.core.nearest import suggestion
 from engine.job import Service
+from engine.session.identity import kind_of
 from engine.sweep import Sweep
 
 
@@ -16,6 +18,16 @@ async def settle_groups(sweep: Sweep, clock: Clock | None = None) -> Sweep:
         return sweep
     async with sweep.service(clock or SystemClock()) as service:
         return sweep.with_groups([group.name for group in await service.groups()])
+
+
+async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
+    """The sweep with all that its service has to be asked before a plan: its groups, how cells fold."""
+    async with sweep.service(clock or SystemClock()) as service:
+        if sweep.groups_pending:
+            sweep = sweep.with_groups([group.name for group in await service.groups()])
+        kind = kind_of(service, sweep)
+        await kind.prepare()
+        return replace(sweep, kind=kind)
 
 
 async def check(

@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
 import anyio
 
 from engine.clock import Clock
-from engine.core.errors import UsageError
+from engine.core.errors import JobError, UsageError
 from engine.core.matrix import JobSpec
+from engine.core.retry import describe
 from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Status, StopReason
+from engine.job import JobKind
 from engine.report.rows import rows
 from engine.scheduler import Assignment, Scheduler, Stop
 from engine.session.context import Context
@@ -23,6 +26,8 @@ from engine.sweep import Sweep
 
 T = TypeVar("T")
 
+_ASK_AGAIN_S = 60.0
+"""How long after a question that a service did not answer."""
 _BATCH = 2_000
 """Jobs written in one transaction while the matrix is expanded."""
 
@@ -60,6 +65,7 @@ class Run:
         await self._found()
         async with AsyncExitStack() as stack:
             service = await stack.enter_async_context(self.sweep.service(self._clock))
+            kind = kind_of(service, self.sweep)
             identity = identity_of(self.sweep, service)
             await self._store.keep_to(self.name, identity.facts)
             await self._store.take_up(self._row.id)
@@ -73,7 +79,7 @@ class Run:
                 Assignment(
                     run_id=self._row.id,
                     run=self.name,
-                    kind=kind_of(service, self.sweep),
+                    kind=kind,
                     limits=self.sweep.limits,
                     retry=self.sweep.retry,
                     unanswered=self.sweep.unanswered,
@@ -93,28 +99,29 @@ class Run:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                stop = await _outside_group(lambda: self._work(scheduler, identity))
+                stop = await _outside_group(lambda: self._work(scheduler, identity, kind))
             finally:
                 self._scheduler, self._stopping = None, False
                 self._executing.discard(self._row.id)
         await self._conclude(stop)
         return await self.status()
 
-    async def _work(self, scheduler: Scheduler, identity: Identity) -> Stop | None:
+    async def _work(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> Stop | None:
         async with anyio.create_task_group() as tasks:
             if not self._row.is_expanded:
                 scheduler.expanding = True
-                tasks.start_soon(self._expand, scheduler, identity, name="expand")
+                tasks.start_soon(self._expand, scheduler, identity, kind, name="expand")
             stop = await scheduler.run()
             tasks.cancel_scope.cancel()
         return stop
 
-    async def _expand(self, scheduler: Scheduler, identity: Identity) -> None:
+    async def _expand(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> None:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
+        sweep = await self._prepared(kind)
         await self._store.add_documents(self.sweep.documents())
         reuse = self.sweep.reuse and await self._store.has_other_runs(self._row)
-        specs = self.sweep.jobs(self._row.identity)
-        jobs = (self._new_job(spec, identity.of(spec.labels)) for spec in specs)
+        specs = sweep.jobs(self._row.identity)
+        jobs = (_new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, _BATCH)):
             await self._store.add_jobs(self._row, batch, reuse=reuse)
             await scheduler.refresh()
@@ -122,24 +129,21 @@ class Run:
         scheduler.expanding = False
         await scheduler.refresh()
 
-    def _new_job(self, spec: JobSpec, provenance: str) -> NewJob:
-        folds = self.sweep.fold == "always" or (
-            self.sweep.fold == "exact" and self.sweep.kind.folds_exactly(spec.labels)
-        )
-        return NewJob(
-            key=spec.key,
-            family=spec.family,
-            folds=folds,
-            lane=spec.lane,
-            cost_class=spec.cost_class,
-            expected_tests=spec.expected_tests,
-            labels=spec.labels,
-            documents=spec.documents,
-            repeat=spec.repeat,
-            threshold=spec.cells[-1] if spec.cells else None,
-            cells=spec.cells,
-            provenance=provenance,
-        )
+    async def _prepared(self, kind: JobKind) -> Sweep:
+        """The sweep over the opened service's kind, once that knows how its cells fold.
+
+        A service that cannot be asked now is asked again: jobs that were made without its answer might
+        send more than it takes.
+        """
+        while self.sweep.fold == "exact":
+            try:
+                await kind.prepare()
+                break
+            except JobError as error:
+                message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
+                await self._store.note(self._row.id, "service", message)
+            await self._clock.sleep(_ASK_AGAIN_S)
+        return replace(self.sweep, kind=kind)
 
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
@@ -255,6 +259,26 @@ class Run:
         if count:
             await self._store.take_up(self._row.id)
         return count
+
+
+def _new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
+    folds = sweep.fold == "always" or (
+        sweep.fold == "exact" and sweep.kind.folds_exactly(spec.labels)
+    )
+    return NewJob(
+        key=spec.key,
+        family=spec.family,
+        folds=folds,
+        lane=spec.lane,
+        cost_class=spec.cost_class,
+        expected_tests=spec.expected_tests,
+        labels=spec.labels,
+        documents=spec.documents,
+        repeat=spec.repeat,
+        threshold=spec.cells[-1] if spec.cells else None,
+        cells=spec.cells,
+        provenance=provenance,
+    )
 
 
 def costs_of(identity: str, evaluation: str, target: str) -> str:

@@ -6,7 +6,7 @@ from typing import Self
 import anyio
 import httpx
 
-from engine.job import Clock, Permanent
+from engine.job import Clock, JobError, Permanent, QuotaExceeded, Unauthorized
 from jobs.circuit_breaker_labs.schema import (
     KEY_VALIDITY,
     MONTHLY_QUOTA,
@@ -83,7 +83,7 @@ class Client:
         self._key: dict[str, Sent] = {"cbl-api-key": api_key}
         self._keys = dict(self._key)
         self._asking = anyio.Lock()
-        self._repeats: bool | None = None
+        self._extensions: frozenset[str] | None = None
         if openai_api_key is not None:
             self._keys["openai-api-key"] = openai_api_key
         self._http = HttpClient(
@@ -156,21 +156,24 @@ class Client:
         """The API's version; sends no key."""
         return read_as(VERSION, *await self._ask("version", {}))
 
-    async def _knows_repeats(self) -> bool:
-        """Whether the service tells repeats apart; asked once, of its version."""
-        if self._repeats is None:
+    async def knows(self, extension: str) -> bool:
+        """Whether the service knows something beyond the contract; asked once, of its version."""
+        if self._extensions is None:
             async with self._asking:
-                if self._repeats is None:
-                    self._repeats = await self._lists_repeats()
-        return self._repeats
+                if self._extensions is None:
+                    self._extensions = await self._listed_extensions()
+        return extension in self._extensions
 
-    async def _lists_repeats(self) -> bool:
+    async def _listed_extensions(self) -> frozenset[str]:
         try:
-            version = await self.version()
-        except Permanent:
+            body, where = await self._ask("version", {})
+        except (Permanent, Unauthorized, QuotaExceeded):
             # It will not say: then it gets what the contract knows, and nothing else.
-            return False
-        return REPEAT_HEADER in version.get("extensions", ())
+            return frozenset()
+        try:
+            return frozenset(read_as(VERSION, body, where).get("extensions", ()))
+        except JobError:
+            return frozenset()
 
     async def _ask(self, path: str, headers: Mapping[str, Sent]) -> tuple[bytes, str]:
         reply = await self._http.get(path, headers=headers, deadline_s=QUESTION_DEADLINE_S)
@@ -187,7 +190,7 @@ class Client:
         repeat: int,
     ) -> Reply:
         # The first draws as any evaluation does that says nothing of repeats.
-        if repeat > 1 and await self._knows_repeats():
+        if repeat > 1 and await self.knows(REPEAT_HEADER):
             headers = {**headers, REPEAT_HEADER: str(repeat)}
         # Straight to bytes: model_dump_json would make a string of it on the way.
         return await self._http.post(

@@ -24,6 +24,7 @@ from engine.job import (
 from jobs.circuit_breaker_labs.client import Client
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.circuit_breaker_labs.schema import (
+    FOLDS_CONVERSATIONS,
     MultiTurnFinetune,
     MultiTurnSystemPrompt,
     SingleTurnFinetune,
@@ -132,6 +133,14 @@ class _SingleTurn(_Evaluation):
 class _MultiTurn(_Evaluation):
     name = "multi_turn"
     cost_fields = ("group", "max_turns")
+    _folds = False
+
+    async def prepare(self) -> None:
+        # The vendor's might stop at a failure: then each threshold has conversations of its own.
+        self._folds = await self._client().knows(FOLDS_CONVERSATIONS)
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        return self._folds
 
     def _measure(self, reply: Reply, threshold: float) -> Measurement:
         return measure_multi_turn(reply.body, reply.where, threshold)

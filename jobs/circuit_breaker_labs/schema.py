@@ -5,7 +5,7 @@ An answer's version shows in its fields: `failed_results` alone is 1.0.8; with a
 come from are read here; the answer's bytes are kept whole elsewhere.
 """
 
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, with_config
 from pydantic.types import FailFast
@@ -14,6 +14,8 @@ from typing_extensions import TypeAliasType, TypedDict
 KNOWN_VERSIONS = ("1.0.8", "1.0.9", "1.0.10", "1.0.11")
 REPEAT_HEADER = "nightsweep-repeat"
 """Says which of several equal evaluations a request is, to a service that names it as an extension."""
+FOLDS_CONVERSATIONS = "nightsweep-folds-conversations"
+"""The extension of a service whose conversations do not depend on the threshold, and which lists all."""
 
 _ANSWER = ConfigDict(strict=True)
 
@@ -117,6 +119,8 @@ class SingleTurnAnswer(TypedDict):
     failed_results: NotRequired[SingleTurnLayers]
     results_by_iteration: NotRequired[SingleTurnLayers | None]
     results: NotRequired[SingleTurnResults | None]
+    total_unanswered: NotRequired[Any]
+    unanswered_results: NotRequired[Any]
 
 
 @with_config(_ANSWER)
@@ -128,6 +132,8 @@ class MultiTurnAnswer(TypedDict):
     evaluation_id: NotRequired[int]
     failed_results: NotRequired[MultiTurnResults]
     results: NotRequired[MultiTurnResults | None]
+    total_unanswered: NotRequired[Any]
+    unanswered_results: NotRequired[Any]
 
 
 @with_config(_ANSWER)

@@ -226,12 +226,24 @@ class MultiTurnEvaluationResult(FailedMultiTurnResult):
     test_case_id: Given | None = None
 
 
+class UnansweredResult(BaseModel):
+    """A question without a judged reply, or a conversation that broke off; it counts in no other number."""
+
+    model_config = ConfigDict(extra="allow")
+
+    conversation_id: int
+    reason: str
+    test_case_id: int | None = None
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     evaluation_id: Given
     total_passed: Annotated[int, Field(ge=0)]
     total_failed: Annotated[int, Field(ge=0)]
+    total_unanswered: Annotated[int, Field(ge=0)] = 0
+    unanswered_results: list[UnansweredResult] = []
 
 
 class SingleTurnLayeredResponse(_Answer):

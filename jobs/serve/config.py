@@ -128,7 +128,10 @@ class OpenAi(_Part, NetworkSettings):
 
 
 class Limits(_Part):
-    """What the service takes on. `attempts` is how often an evaluation meets a passing error."""
+    """What the service takes on. `attempts` is how often an evaluation meets a passing error.
+
+    `max_unanswered` is the largest share of an evaluation's questions that may have no answer.
+    """
 
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 8
     evaluations_per_key: Annotated[int, Field(ge=1, le=1000)] = 4
@@ -136,6 +139,7 @@ class Limits(_Part):
     retry_after_s: Annotated[int, Field(ge=1, le=3600)] = 10
     evaluation_s: Seconds = 3600.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
+    max_unanswered: Annotated[float, Field(ge=0, le=1)] = 0.2
     request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
     request_s: Seconds = 30.0
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0

@@ -17,6 +17,7 @@ from engine.job import (
     JobKind,
     RateLimited,
     Transient,
+    UnansweredPolicy,
 )
 from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
@@ -201,6 +202,8 @@ class Evaluations:
                     labels=parameters,
                     repeat=wanted.repeat,
                     attempt=attempt,
+                    attempts=limits.attempts,
+                    unanswered=UnansweredPolicy(max_share=limits.max_unanswered),
                 )
                 try:
                     return await kind.run(job, context)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 
 from engine.job import Clock
-from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
+from jobs.circuit_breaker_labs.schema import FOLDS_CONVERSATIONS, REPEAT_HEADER
 from jobs.evaluator.groups import CaseSet
 from jobs.serve.bodies import (
     MonthlyQuotaResponse,
@@ -40,7 +40,9 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         description="The version that is spoken, and what the service knows beyond it. Needs no key.",
     )
     async def version() -> VersionResponse:
-        return VersionResponse(version=config.api_version, extensions=[REPEAT_HEADER])
+        return VersionResponse(
+            version=config.api_version, extensions=[REPEAT_HEADER, FOLDS_CONVERSATIONS]
+        )
 
     @router.get(
         "/validate_api_key",

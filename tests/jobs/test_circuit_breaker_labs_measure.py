@@ -1,13 +1,14 @@
 """The numbers of an answer, read from bytes that may hold anything."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.job import JobError, Permanent, Transient
+from engine.job import JobError, Measurement, Permanent, Transient
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 
 
@@ -69,6 +70,46 @@ def test_without_a_list_and_without_failures_nothing_is_below_the_threshold() ->
     )
 
     assert measurement.scores == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "unanswered"),
+    [
+        ({}, {}),
+        ({"total_unanswered": 0, "unanswered_results": []}, {}),
+        (
+            {
+                "total_unanswered": 3,
+                "unanswered_results": [
+                    {"reason": "empty"},
+                    {"reason": "moderated"},
+                    {"reason": "moderated"},
+                ],
+            },
+            {"moderated": 2, "empty": 1},
+        ),
+        # A reason that is none of ours, or none at all, is an error; what is counted counts.
+        ({"total_unanswered": 2, "unanswered_results": [{"reason": "\x1b]0;"}, 7]}, {"error": 2}),
+        ({"total_unanswered": 2}, {"error": 2}),
+        # Fields of another service that happen to be called so.
+        ({"total_unanswered": "2 of them"}, {}),
+        ({"total_unanswered": -1, "unanswered_results": [{"reason": "empty"}]}, {}),
+        ({"total_unanswered": True, "unanswered_results": "none"}, {}),
+    ],
+)
+@pytest.mark.parametrize("measure", [measure_single_turn, measure_multi_turn])
+def test_what_a_service_of_our_own_left_unanswered_is_counted_by_reason(
+    measure: Callable[[bytes, str, float], Measurement],
+    fields: dict[str, Any],
+    unanswered: dict[str, int],
+) -> None:
+    body = _body(evaluation_id=1, total_passed=4, total_failed=0, **fields)
+
+    measurement = measure(body, "x", 0.5)
+
+    assert measurement.unanswered == unanswered
+    assert (measurement.total, measurement.tests) == (4, 4)
+    assert (measurement.note is None) is (not unanswered)
 
 
 def test_a_list_that_disagrees_with_the_totals_is_not_used_and_said_so() -> None:
