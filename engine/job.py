@@ -268,6 +268,17 @@ class Service(_Remote, ABC):
         """The reference of the key that is charged; it names rate and quota rows with `identity`."""
         return ""
 
+    @classmethod
+    def judging_again(
+        cls, settings: ServiceSettings, judging: Mapping[str, Any], *, asks_missing: bool
+    ) -> Mapping[str, Any]:
+        """The settings, as a sweep file has them, of a run that judges replies which are kept.
+
+        `judging` holds those that change. Nothing is asked but judges unless it `asks_missing` replies.
+        Raises UsageError where the service judges its answers itself.
+        """
+        raise UsageError(f"{settings.kind} judges its answers itself: no reply can be judged again")
+
     @abstractmethod
     def kinds(self) -> Sequence[JobKind]:
         """The job kinds of this service."""

@@ -73,6 +73,14 @@ def is_reference(text: str) -> bool:
     return bool(colon and name) and kind in _KINDS
 
 
+def anchored(text: str, folder: Path) -> str:
+    """A text whose reference names a file in `folder`, with the whole path; any other text as it is."""
+    kind, _, name = text.partition(":")
+    if not is_reference(text) or kind == "env" or name.startswith("~"):
+        return text
+    return f"{kind}:{folder / name}"
+
+
 def resolve_secret(reference: str, folder: Path = Path()) -> str:
     """The secret that a reference points to, without white space and quotes around it.
 

@@ -9,7 +9,7 @@ from engine.cli.commands import check, plan, results, runs, status
 from engine.cli.control import cancel, pause, retry
 from engine.cli.deletion import delete, prune
 from engine.cli.group import ExtensibleGroup
-from engine.cli.run import resume, run
+from engine.cli.run import rejudge, resume, run
 
 
 def _show_version(wanted: bool) -> None:
@@ -60,6 +60,7 @@ for _command in (
     check,
     run,
     resume,
+    rejudge,
     status,
     results,
     runs,

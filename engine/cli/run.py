@@ -88,6 +88,68 @@ def resume(
     _finish(taken_up, store, progress_every, as_json)
 
 
+def rejudge(
+    run: RunArgument = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            metavar="FILE",
+            help="`rules`, or a file with what a sweep has as service.judge; else that of the run.",
+        ),
+    ] = None,
+    expand_on: Annotated[
+        str | None,
+        typer.Option("--expand-on", help="failed or all, as a sweep has service.expand_on."),
+    ] = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--threshold", help="A threshold in place of the run's own; repeatable.", min=0, max=1
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The new run's; else RUN-rejudged.")
+    ] = None,
+    ask_missing: Annotated[
+        bool,
+        typer.Option("--ask-missing", help="Ask the target where a reply is not kept."),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    progress_every: ProgressOption = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge the replies of a run again, in a run beside it.
+
+    Only a judge is asked: replies that are kept are not asked for again, and the first run keeps its
+    numbers.
+    """
+    check_exists(store)
+    from engine.sweep.judging import read_judge
+
+    judging = {
+        key: value
+        for key, value in (
+            ("judge", None if judge is None else read_judge(judge)),
+            ("expand_on", expand_on),
+        )
+        if value is not None
+    }
+
+    async def judged_again(engine: "Engine") -> "Run":
+        again = await engine.rejudge(
+            run, judging=judging, thresholds=threshold, name=name, ask_missing=ask_missing
+        )
+        by = again.sweep.kind.judge
+        output.say(
+            *(f"warning: {warning}" for warning in again.sweep.warnings),
+            f"{again.name}: the kept replies are judged again" + (f" by {by}" if by else ""),
+        )
+        return again
+
+    _finish(judged_again, store, progress_every, as_json)
+
+
 def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:
     import anyio
 

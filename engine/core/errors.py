@@ -70,7 +70,7 @@ class IdentityChanged(UsageError):
     """What decides a run's answers has changed since it began; `differences` says what of it.
 
     `mixes_judges` is True where the run holds answers that another judge judged: then the change
-    cannot be accepted: numbers of two judges do not come into one table.
+    cannot be accepted, but be judged again in a run of its own (`Engine.rejudge`).
     """
 
     def __init__(
@@ -86,7 +86,9 @@ class IdentityChanged(UsageError):
         ]
         if mixes_judges:
             # Accepted, it would mix the numbers of two judges.
-            del ways[1]
+            ways[1] = (
+                f"`nightsweep rejudge {run}`: judges the kept replies again, in a run of its own"
+            )
         super().__init__(
             "\n".join(
                 [

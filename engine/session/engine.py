@@ -1,12 +1,15 @@
 """An open store and the sweeps submitted to it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
+from engine.core.provenance import differences
 from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, RunState, StopReason
 from engine.core.stores import check_store_name
 from engine.registry import Registry
@@ -80,6 +83,49 @@ class Engine:
             )
         )
         return self._run(row, sweep)
+
+    async def rejudge(
+        self,
+        run: str | None = None,
+        *,
+        judging: Mapping[str, Any] | None = None,
+        thresholds: Sequence[float] | None = None,
+        name: str | None = None,
+        ask_missing: bool = False,
+    ) -> Run:
+        """A run that judges the replies of another again and stands beside it; nothing is sent.
+
+        `judging` holds what changes of the service's settings, such as `{"judge": "rules"}`; without it
+        the judge is that of the first run, as this version has it. Nobody but a judge is asked, so that
+        a cell fails whose replies are not all kept; with `ask_missing` those are asked for. Without a
+        `name` the run is called after the first. Raises UsageError where the service judges itself.
+        """
+        first = await self.run(run)
+
+        def sweep(called: str) -> Sweep:
+            return first.sweep.judging_again(
+                called, judging or {}, thresholds=thresholds, asks_missing=ask_missing
+            )
+
+        wanted = sweep(name or await self._free_name(first.name, sweep))
+        is_new = await self.store.find_run(wanted.name) is None
+        again = await self.submit(wanted)
+        if is_new:
+            await again.note("rejudged", f"judges the replies that {first.name} has kept")
+        return again
+
+    async def _free_name(self, of: str, sweep: Callable[[str], Sweep]) -> str:
+        """The first name after a run's that is not taken by a run of another judge or other cells."""
+        for number in count(1):
+            name = f"{of}-rejudged" + (f"-{number}" if number > 1 else "")
+            row = await self.store.find_run(name)
+            if row is None:
+                return name
+            same = sweep(name)
+            facts = identity_of(same, same.service(self.clock)).facts
+            if row.digest == same.digest and not differences(row.provenance, facts):
+                return name
+        raise AssertionError("numbers do not end")
 
     async def plan(self, sweep: Sweep) -> Plan:
         """What a sweep would ask for, as far as this store knows what answers cost; nothing is sent."""

@@ -174,7 +174,8 @@ class Run:
     async def accept(self) -> None:
         """Let the run go on with what decides answers now: what is answered stays as it is.
 
-        Raises IdentityChanged where the judge has changed and there are answers.
+        Raises IdentityChanged where the judge has changed and there are answers: `Engine.rejudge` judges
+        again, in a run of its own.
         """
         identity = identity_of(self.sweep, self.sweep.service(self._clock))
         await self._store.keep_to(self.name, identity.facts, accepts=True)
@@ -204,6 +205,10 @@ class Run:
         jobs = self._store.job_rows(self._row.id)
         async for row in rows(jobs, self.sweep.kind.folded_field, self.sweep.unanswered):
             yield row
+
+    async def note(self, kind: str, message: str) -> None:
+        """Add to the run's event log."""
+        await self._store.note(self._row.id, kind, message)
 
     async def events(self, *, limit: int = 100) -> list[Event]:
         """What the engine did on its own while it worked on the run: the latest, the oldest first."""

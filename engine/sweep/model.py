@@ -1,6 +1,6 @@
 """A sweep: what the user wants evaluated, and all that follows from it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +16,7 @@ from engine.job import HealthGate, Service
 from engine.registry import Registry
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
+from engine.sweep.judging import judged_again
 from engine.sweep.malformed import Malformed
 from engine.sweep.parsing import load_sweep, parse_sweep
 from engine.sweep.rules import Resolved, resolve, warnings_of
@@ -68,6 +69,21 @@ class Sweep(SweepFields):
     def dump(self) -> dict[str, Any]:
         """The whole sweep as a JSON value: prompts and documents inline, secrets as references."""
         return dump_sweep(self)
+
+    def judging_again(
+        self,
+        name: str,
+        judging: Mapping[str, Any],
+        *,
+        thresholds: Sequence[float] | None = None,
+        asks_missing: bool = False,
+    ) -> Self:
+        """The sweep of a run that judges the replies again that a run of this one has kept.
+
+        `judging` are settings of its service, `thresholds` stand in place of its own. Limits on what is
+        asked of the service hold only if it `asks_missing` replies. Raises SweepError or UsageError.
+        """
+        return judged_again(self, name, judging, thresholds=thresholds, asks_missing=asks_missing)
 
     @property
     def evaluation(self) -> str:

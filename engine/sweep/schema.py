@@ -15,7 +15,7 @@ _NAME_MAX = 100
 _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])\Z")
 
 
-def _check_name(name: str) -> str:
+def check_name(name: str) -> str:
     if not 1 <= len(name) <= _NAME_MAX:
         raise ValueError(f"must have 1 to {_NAME_MAX} characters")
     if found := control_characters(name):
@@ -141,7 +141,7 @@ class RetryPart(_Part):
 class SweepFile(_Part):
     """The whole file; `service` and `matrix` are read once their kinds are known."""
 
-    name: Annotated[str, AfterValidator(_check_name)]
+    name: Annotated[str, AfterValidator(check_name)]
     service: Mapping[str, Any]
     evaluation: str
     target: str | None = None

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import anyio
 
-from engine.job import JobContext, JobError, Transient
+from engine.job import JobContext, JobError, Permanent, Transient
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
-from jobs.http import note_redacted
+from jobs.http import Unanswered, note_redacted
 
 TARGET = "target"
 """The role of the model under test."""
@@ -31,7 +31,8 @@ class Asker:
     """Asks one model, in its `role`, on behalf of every evaluation of a service.
 
     At most `max_in_flight` questions are under way at once. Only as many evaluations ask as it takes to
-    keep them busy, so that evaluations end one after the other and not all together at the end.
+    keep them busy, so that evaluations end one after the other and not all together at the end. One that
+    never `asks` knows only the replies that are kept.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Asker:
         role: str = TARGET,
         max_in_flight: int,
         limits: CallLimits | None = None,
+        asks: bool = True,
     ) -> None:
         self._target = target
         self._role = role
@@ -50,6 +52,7 @@ class Asker:
             max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN)
         )
         self._limits = limits
+        self._asks = asks
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -75,6 +78,12 @@ class Asker:
             return reply
 
         async def call() -> bytes:
+            if not self._asks:
+                # Counted as unanswered: it is so, too, where the first run got no reply.
+                raise Permanent(
+                    f"the {self._role} {question.model}: {Unanswered.NOT_KEPT.words}",
+                    reason=Unanswered.NOT_KEPT,
+                )
             reply = await once(question)
             if read is not None:
                 reply = await self._readable(question, reply, read, once)

@@ -84,11 +84,12 @@ class Evaluation(JobKind):
         return sum(self.calls(labels).values())
 
     def by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
-        """The calls of the models that there are."""
-        calls = {"target": target}
+        """The calls of the models that there are, and that may be asked."""
+        asks = self.bench.settings.asks
+        calls = {"target": target} if asks else {}
         if self.bench.judge.calls_a_model:
             calls["judge"] = judge
-        if self.bench.attacker is not None:
+        if self.bench.attacker is not None and asks:
             calls["attacker"] = attacker
         return calls
 

@@ -1,18 +1,18 @@
 """`service: {kind: local}`: evaluations in this process, on the user's own models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from engine.job import Clock, Finding, Group, JobKind, Service, ServiceSettings
+from engine.job import Clock, Finding, Group, JobKind, Service, ServiceSettings, UsageError
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.target import Target
 from jobs.evaluator import mutators
-from jobs.evaluator.asking import Asker
+from jobs.evaluator.asking import TARGET, Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.checking import (
     OnceContext,
@@ -35,6 +35,8 @@ from jobs.evaluator.translation import Translator
 _DIGEST_LENGTH = 16
 _CALLS_AT_ONCE = 8
 _ALL = "all"
+_JUDGING = ("judge", "expand_on")
+"""The settings of the judging side."""
 
 
 class LocalEvaluator(Service):
@@ -86,8 +88,23 @@ class LocalEvaluator(Service):
 
     @property
     def credential(self) -> str:
+        if not self.settings.asks:
+            # Rates and waits of the target's key are for those who ask it.
+            return "kept replies"
         endpoint = self.settings.endpoint
         return "" if endpoint is None else endpoint.api_key or ""
+
+    @classmethod
+    def judging_again(
+        cls, settings: ServiceSettings, judging: Mapping[str, Any], *, asks_missing: bool
+    ) -> Mapping[str, Any]:
+        if unknown := sorted(set(judging).difference(_JUDGING)):
+            raise UsageError(f"{unknown[0]} does not judge: there are {', '.join(_JUDGING)}")
+        return {
+            **settings.model_dump(mode="json"),
+            **judging,
+            "replies": "ask" if asks_missing else "kept",
+        }
 
     def kinds(self) -> Sequence[JobKind]:
         return self.kinds_on(self._target, self._asker, self._cases_of)
@@ -126,7 +143,8 @@ class LocalEvaluator(Service):
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            for target in (self._target, self._judge_chat, self._attacker_chat):
+            asked = (self._target, self._attacker_chat) if self.settings.asks else ()
+            for target in (self._judge_chat, *asked):
                 if isinstance(target, ChatTarget):
                     target.folder = self.folder
                 if target is not None:
@@ -157,7 +175,7 @@ class LocalEvaluator(Service):
         groups = await self.groups()
         count = sum(len(self._cases.group(group.name).cases) for group in groups)
         return (
-            *await self._target.check(),
+            *(await self._target.check() if self.settings.asks else ()),
             Finding(
                 name="cases",
                 ok=True,
@@ -175,20 +193,21 @@ class LocalEvaluator(Service):
         """
         if not ask:
             named = [("judge", self._judge_chat, self._judge_model)]
-            if self.settings.attacker is not None:
+            if self.settings.attacker is not None and self.settings.asks:
                 named.append(("attacker", self._attacker_chat, self.settings.attacker.model))
             roles = [
                 await find_listed(chat, [model], f"{role}'s model")
                 for role, chat, model in named
                 if chat is not None and model is not None
             ]
-            return [*await find_listed(self._target, models), *chain(*roles)]
-        found = list(await ask_each(self._target, models))
+            targets = await find_listed(self._target, models) if self.settings.asks else ()
+            return [*targets, *chain(*roles)]
+        found = list(await ask_each(self._target, models)) if self.settings.asks else []
         case = self._cases.group(self._cases.names[0]).cases[0]
         context = OnceContext(self.clock)
         if self._judge.calls_a_model:
             found.append(await ask_judge(self._judge, case, context))
-        if self._attacker is not None:
+        if self._attacker is not None and self.settings.asks:
             found.append(await ask_attacker(self._attacker, case, context))
         return found
 
@@ -206,7 +225,7 @@ class LocalEvaluator(Service):
         return Finding(name="judge", ok=reached.ok, message="; ".join(said))
 
     async def _check_attacker(self) -> Sequence[Finding]:
-        if self._attacker_chat is None:
+        if self._attacker_chat is None or not self.settings.asks:
             return ()
         [reached] = await self._attacker_chat.check()
         return (Finding(name="attacker", ok=reached.ok, message=reached.message),)
@@ -229,7 +248,7 @@ class LocalEvaluator(Service):
         if settings is None:
             return None
         self._attacker_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
-        asker = asker_of(self._attacker_chat, "attacker")
+        asker = asker_of(self._attacker_chat, "attacker", asks=self.settings.asks)
         return Attacker(asker, settings.model, self._attacker_chat)
 
     def _settled_translator(self) -> Translator | None:
@@ -241,7 +260,7 @@ class LocalEvaluator(Service):
     @cached_property
     def _asker(self) -> Asker:
         """One for all kinds: they share the target's limits."""
-        return asker_of(self._target)
+        return asker_of(self._target, asks=self.settings.asks)
 
 
 def target_of(settings: LocalSettings, clock: Clock) -> Target:
@@ -252,10 +271,10 @@ def target_of(settings: LocalSettings, clock: Clock) -> Target:
     return LocalModel(settings.generation, clock, path, context=settings.context)
 
 
-def asker_of(target: Target, role: str = "target") -> Asker:
+def asker_of(target: Target, role: str = TARGET, *, asks: bool = True) -> Asker:
     """Within the limits of the endpoint; roles that share an endpoint and a key share its minute."""
     if not isinstance(target, ChatTarget):
         here = target.slots if isinstance(target, LocalModel) else _CALLS_AT_ONCE
-        return Asker(target, max_in_flight=here)
+        return Asker(target, role=role, max_in_flight=here, asks=asks)
     in_flight = target.endpoint.max_in_flight
-    return Asker(target, role=role, max_in_flight=in_flight, limits=target.limits)
+    return Asker(target, role=role, max_in_flight=in_flight, limits=target.limits, asks=asks)

@@ -135,7 +135,8 @@ class LocalSettings(ServiceSettings):
     `judge` is `rules` or a chat model, `attacker` a chat model that varies what is asked.
     `cases` is a folder with groups of the user's own, beside the built-in ones; paths start from the
     working directory. `max_tokens` bounds a reply (64 for models on this machine, else 512);
-    `context` a prompt with its reply, in tokens, on this machine; `seed` decides every draw; `expand_on` says which cases get variations in a further layer.
+    `context` a prompt with its reply, in tokens, on this machine; `seed` decides every draw; `expand_on` says which cases get variations in a further layer. With `replies: kept` only a judge is asked:
+    replies and variations are those that the store holds from other runs.
     """
 
     endpoint: Endpoint | None = None
@@ -148,6 +149,7 @@ class LocalSettings(ServiceSettings):
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     cases: LocalPath | None = None
     expand_on: Literal["failed", "all"] = "failed"
+    replies: Literal["ask", "kept"] = "ask"
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -159,6 +161,11 @@ class LocalSettings(ServiceSettings):
     def _translations_are_read(self) -> Self:
         read_by(self.judge, self.attacker)
         return self
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody but a judge is asked."""
+        return self.replies == "ask"
 
     @property
     def generation(self) -> Generation:

@@ -18,6 +18,7 @@ class Unanswered(StrEnum):
     ERROR = "error"
     JUDGE = "judge"
     ATTACKER = "attacker"
+    NOT_KEPT = "not_kept"
 
     @property
     def words(self) -> str:
@@ -35,4 +36,5 @@ _WORDS = {
     Unanswered.ERROR: "the endpoint reported an error in place of a reply",
     Unanswered.JUDGE: "the judge gave no judgement that can be used",
     Unanswered.ATTACKER: "the attacker wrote nothing that can be used",
+    Unanswered.NOT_KEPT: "no reply is kept, and a run that judges again asks for none",
 }

@@ -278,6 +278,15 @@ async def test_where_nothing_but_the_service_decides_an_earlier_run_goes_on_with
     assert status.cells_done == 3
 
 
+async def test_answers_of_a_service_that_judges_itself_are_not_judged_again(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    await interrupted(path, decided())
+
+    async with opened(path, decided()) as engine:
+        with pytest.raises(UsageError, match="scripted judges its answers itself"):
+            await engine.rejudge()
+
+
 async def test_a_sweep_of_another_evaluation_cannot_be_accepted(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     await interrupted(path, decided())

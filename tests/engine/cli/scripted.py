@@ -1,7 +1,7 @@
 """A service whose models do what their names say, for tests of the command line."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import typer
@@ -28,6 +28,7 @@ from engine.job import (
 
 class ScriptedSettings(ServiceSettings):
     reachable: bool = True
+    judge: str = "mild"
 
 
 class ScriptedKind(JobKind):
@@ -41,8 +42,18 @@ class ScriptedKind(JobKind):
     def folds_exactly(self, labels: Any) -> bool:
         return True
 
+    def __init__(self, judge: str) -> None:
+        self._judge = judge
+
+    @property
+    def judge(self) -> str:
+        return "" if self._judge == "mild" else f"a {self._judge} judge"
+
     def provenance(self, labels: Any) -> Sequence[Fact]:
-        return (Fact(name="rules", value=os.environ.get("SCRIPTED_RULES", "1")),)
+        return (
+            Fact(name="rules", value=os.environ.get("SCRIPTED_RULES", "1")),
+            Fact(name="judge", value=self._judge, judging=True),
+        )
 
     async def run(self, job: Job, context: JobContext) -> Answer:
         match job.labels["model"]:
@@ -54,7 +65,7 @@ class ScriptedKind(JobKind):
                 raise Unauthorized("the key is refused", status=401)
             case "slow":
                 await context.clock.sleep(600)
-        scores = (0.1, 0.4, 0.8)
+        scores = (0.1, 0.2, 0.3) if self._judge == "strict" else (0.1, 0.4, 0.8)
         failed = sum(score < job.parameters["threshold"] for score in scores)
         return Answer(
             raw=b"{}",
@@ -70,7 +81,13 @@ class ScriptedService(Service):
         return "scripted"
 
     def kinds(self) -> Sequence[JobKind]:
-        return (ScriptedKind(),)
+        return (ScriptedKind(self.settings.judge),)
+
+    @classmethod
+    def judging_again(
+        cls, settings: ServiceSettings, judging: Mapping[str, Any], *, asks_missing: bool
+    ) -> Mapping[str, Any]:
+        return {**settings.model_dump(), **judging}
 
     async def quota(self) -> Allotment | None:
         return None

@@ -72,6 +72,43 @@ def test_what_a_run_may_not_go_on_with_is_told_and_can_be_accepted(
     assert len(refused.stderr) < 600
 
 
+def test_a_run_is_judged_again_beside_itself(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    nightsweep("run", sweep("a"))
+    (tmp_path / "judge.yaml").write_text("strict\n")
+
+    again = nightsweep("rejudge", "night", "--judge", "judge.yaml", "--threshold", "0.5")
+
+    assert again.returncode == 0, again.stderr
+    assert "night-rejudged: the kept replies are judged again by a strict judge" in again.stderr
+    assert "results: nightsweep results night-rejudged" in again.stderr
+    failed = {
+        run: [row["failed"] for row in json.loads(nightsweep("results", run, "--json").stdout)]
+        for run in ("night", "night-rejudged")
+    }
+    assert failed == {"night": [1, 2], "night-rejudged": [3]}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--judge", "judge.yaml"], "judge.yaml: there is no such file"),
+        (["--name", "a/b"], "the name 'a/b' is used for files"),
+        (["nothing"], "has no run 'nothing'"),
+    ],
+)
+def test_what_cannot_be_judged_again_is_told(
+    nightsweep: Nightsweep, sweep: Sweep, options: list[str], told: str
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    refused = nightsweep("rejudge", *options)
+
+    assert refused.returncode == 2
+    assert told in refused.stderr
+
+
 def test_failed_cells_end_in_exit_code_1_and_are_said_with_their_error(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:

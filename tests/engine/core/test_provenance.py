@@ -65,4 +65,4 @@ def test_a_change_that_would_mix_judges_is_not_offered_to_be_accepted() -> None:
     error = IdentityChanged("night", changed, mixes_judges=True)
 
     assert "--accept" not in str(error)
-    assert "a new name" in str(error)
+    assert "`nightsweep rejudge night`" in str(error)

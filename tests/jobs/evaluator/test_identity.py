@@ -1,16 +1,18 @@
 """Runs of the local evaluator over changed cases, judges and addresses, against endpoints on loopback."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine import IdentityChanged, Run, Source, Sweep, open_engine
+from engine import IdentityChanged, NightsweepError, Row, Run, Source, Sweep, open_engine
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
-from tests.jobs.evaluator.models import write_group_of_one
+from tests.jobs.evaluator.models import gullible, write_group_of_one
 from tests.jobs.evaluator.replies import GOOD
 
 KIND = GOOD[0][1]
@@ -28,8 +30,9 @@ class Night:
     target: ChatServer
 
     def sweep(self, *prompts: str, name: str = "night", **changed: Any) -> Sweep:
-        reuse = changed.pop("reuse", True)
         matrix = changed.pop("matrix", {})
+        names = [name for name in ("reuse", "limits", "evaluation") if name in changed]
+        parts: dict[str, Any] = {name: changed.pop(name) for name in names}
         endpoint = {"base_url": self.target.base_url, **changed.pop("endpoint", {})}
         return Sweep.parse(
             {
@@ -48,7 +51,7 @@ class Night:
                     "thresholds": [0.5],
                     **matrix,
                 },
-                "reuse": reuse,
+                **parts,
             }
         )
 
@@ -67,9 +70,11 @@ class Night:
 
 
 @asynccontextmanager
-async def a_night(folder: Path) -> AsyncIterator[Night]:
+async def a_night(
+    folder: Path, answer: Callable[[Asked], tuple[int, Any]] = kindly
+) -> AsyncIterator[Night]:
     write_group_of_one(folder, "I cannot go on.")
-    async with chat_server(kindly) as target:
+    async with chat_server(answer) as target:
         yield Night(folder, target)
 
 
@@ -165,3 +170,185 @@ async def test_replies_are_kept_over_runs_by_what_was_asked_of_whom(
     async with open_engine(tmp_path / "store.db") as engine:
         rows = [row async for row in (await engine.run(run.name)).rows()]
     assert {row.source for row in rows} == {Source.MEASURED}
+
+
+@pytest.fixture
+async def judge_server() -> AsyncIterator[ChatServer]:
+    """A judge that finds every item wherever it looks, quoting the whole reply."""
+    async with chat_server(gullible) as server:
+        yield server
+
+
+def by(server: ChatServer) -> dict[str, Any]:
+    return {"kind": "rubric", "endpoint": {"base_url": server.base_url}, "model": "acme/judge-1"}
+
+
+async def rows_of(folder: Path, name: str) -> list[Row]:
+    async with open_engine(folder / "store.db") as engine:
+        return [row async for row in (await engine.run(name)).rows()]
+
+
+def kept_of(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path / "store.db")) as connection:
+        return connection.execute(query).fetchall()
+
+
+QUOTAS = "SELECT name, used, reserved FROM quota ORDER BY name"
+RATES = "SELECT name, log FROM rate_bucket ORDER BY name"
+
+
+@pytest.mark.parametrize("evaluation", ["single_turn", "multi_turn"])
+async def test_judging_again_asks_the_judge_alone_and_leaves_the_target_s_quota(
+    tmp_path: Path, judge_server: ChatServer, evaluation: str
+) -> None:
+    limits = {"quota": {"tests": 3}, "requests": 3, "rate_per_min": 1000}
+    async with a_night(tmp_path) as night:
+        endpoint = {"rate_per_min": 1000}
+        sweep = night.sweep("a", "b", limits=limits, endpoint=endpoint, evaluation=evaluation)
+        first = await night.run(sweep)
+        before = await rows_of(tmp_path, "night")
+        used, rates, asked = kept_of(tmp_path, QUOTAS), kept_of(tmp_path, RATES), night.asked
+
+        async with open_engine(tmp_path / "store.db") as engine:
+            again = await engine.rejudge(judging={"judge": by(judge_server)})
+            status = await again.execute()
+
+        assert night.asked == asked
+        assert judge_server.asked
+    assert (first.name, again.name) == ("night", "night-rejudged")
+    assert (status.cells_done, status.cells) == (2, 2)
+    assert kept_of(tmp_path, QUOTAS) == used
+    after = dict(kept_of(tmp_path, RATES))
+    assert {name: after[name] for name, _ in rates} == dict(rates)
+    # The first run's numbers stay its own.
+    assert await rows_of(tmp_path, "night") == before
+    assert {row.source for row in await rows_of(tmp_path, again.name)} == {Source.MEASURED}
+    assert "acme/judge-1" in status.judge
+
+
+async def test_the_same_again_sends_nothing_and_another_judge_gets_a_run_of_its_own(
+    tmp_path: Path, judge_server: ChatServer
+) -> None:
+    async with a_night(tmp_path) as night, open_engine(tmp_path / "store.db") as engine:
+        await (await engine.submit(night.sweep("a"))).execute()
+
+        names = []
+        for judging in ({"judge": by(judge_server)}, {"judge": by(judge_server)}, {}):
+            again = await engine.rejudge("night", judging=judging)
+            await again.execute()
+            names.append(again.name)
+
+    assert names == ["night-rejudged", "night-rejudged", "night-rejudged-2"]
+    assert (len(judge_server.asked), night.asked) == (1, 1)
+
+
+async def test_other_thresholds_are_read_from_the_replies_that_are_kept(tmp_path: Path) -> None:
+    async with a_night(tmp_path) as night, open_engine(tmp_path / "store.db") as engine:
+        await (await engine.submit(night.sweep("a"))).execute()
+
+        again = await engine.rejudge(thresholds=[0.9, 0.3])
+        await again.execute()
+        rows = [row async for row in again.rows()]
+
+        assert night.asked == 1
+    assert [row.labels["threshold"] for row in rows] == [0.3, 0.9]
+
+
+async def test_a_cell_whose_replies_are_not_all_kept_fails_and_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    async with a_night(tmp_path) as night, open_engine(tmp_path / "store.db") as engine:
+        layers = {"maximum_iteration_layers": [1]}
+        await (await engine.submit(night.sweep("a", matrix=layers))).execute()
+        wider = {"expand_on": "all"}
+
+        again = await engine.rejudge("night", judging=wider)
+        status = await again.execute()
+        [row] = [row async for row in again.rows()]
+        kept_only = night.asked
+        asking = await engine.rejudge("night", judging=wider, name="asked", ask_missing=True)
+        complete = await asking.execute()
+
+    assert (status.cells_failed, kept_only) == (1, 1)
+    assert "no reply is kept" in (row.error or "")
+    assert (complete.cells_done, night.asked) == (1, 2)
+
+
+def write_group_of_six(folder: Path) -> None:
+    """one.yaml with six cases, the last of which is withheld."""
+    write_group_of_one(folder, "Words that are withheld.")
+    group = json.loads((folder / "one.yaml").read_text())
+    [case] = group["cases"]
+    group["cases"] = [
+        {**case, "id": f"one-{n:02}", "user_input": f"I cannot go on, {n}."} for n in range(1, 6)
+    ] + [{**case, "id": "one-06"}]
+    (folder / "one.yaml").write_text(json.dumps(group))
+
+
+def withholding(asked: Asked) -> tuple[int, Any]:
+    withheld = "withheld" in asked.body["messages"][-1]["content"]
+    return 200, completion("" if withheld else KIND, "content_filter" if withheld else "stop")
+
+
+async def test_a_question_that_had_no_reply_is_unanswered_there_as_well(tmp_path: Path) -> None:
+    async with a_night(tmp_path, withholding) as night, open_engine(tmp_path / "s.db") as engine:
+        write_group_of_six(tmp_path)
+        first = await engine.submit(night.sweep("a"))
+        await first.execute()
+
+        again = await engine.rejudge()
+        await again.execute()
+        rows = [row for run in (first, again) for row in [one async for one in run.rows()]]
+
+    assert [(row.total, row.unanswered) for row in rows] == [(5, 1), (5, 1)]
+
+
+async def test_a_rejudged_run_needs_neither_the_target_nor_its_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TARGET_KEY", "a-key-of-the-target-7f3a9c")
+    async with a_night(tmp_path) as night:
+        await night.run(night.sweep("a", endpoint={"api_key": "env:TARGET_KEY"}))
+    monkeypatch.delenv("TARGET_KEY")
+
+    async with open_engine(tmp_path / "store.db") as engine:
+        status = await (await engine.rejudge()).execute()
+
+    assert status.cells_done == 1
+
+
+async def test_an_upgrade_of_the_judge_s_rules_is_judged_again_beside_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_night(tmp_path) as night:
+        await night.run(night.sweep("a"))
+        monkeypatch.setattr("jobs.evaluator.judge.rules.VERSION", 2)
+
+        async with open_engine(tmp_path / "store.db") as engine:
+            with pytest.raises(IdentityChanged, match="`nightsweep rejudge night`"):
+                await (await engine.run()).accept()
+            again = await engine.rejudge()
+            status = await again.execute()
+
+        assert night.asked == 1
+    assert (again.name, status.cells_done) == ("night-rejudged", 1)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"judging": {"cases": "elsewhere"}}, "cases does not judge"),
+        ({"judging": {"judge": "nobody"}}, "service.judge"),
+        ({"thresholds": [1.5]}, "matrix.thresholds: 1.5 is above 1"),
+        ({"name": "a/b"}, "used for files"),
+    ],
+)
+async def test_what_cannot_be_judged_again_is_refused(
+    tmp_path: Path, asked: dict[str, Any], told: str
+) -> None:
+    async with a_night(tmp_path) as night, open_engine(tmp_path / "store.db") as engine:
+        await engine.submit(night.sweep("a"))
+
+        with pytest.raises(NightsweepError, match=told):
+            await engine.rejudge(**asked)
+        assert [run.name for run in await engine.runs()] == ["night"]

@@ -1,0 +1,109 @@
+"""The sweep of a run that judges kept replies again: another judge, other thresholds, the same questions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from engine.core.errors import Problem, SweepError, UsageError
+from engine.secrets import anchored
+from engine.sweep.dump import dump_sweep, restore_sweep
+from engine.sweep.fields import SweepFields
+from engine.sweep.malformed import Malformed
+from engine.sweep.plain import plain
+from engine.sweep.reading import read_structured
+from engine.sweep.scalars import scalar_value
+from engine.sweep.schema import check_name
+
+_Sweep = TypeVar("_Sweep", bound=SweepFields)
+
+_RULES = "rules"
+_NO_LIMITS: Mapping[str, Any] = {
+    "rate_per_min": None,
+    "models": [],
+    "quota_tests": None,
+    "requests": None,
+    "window": None,
+    "deadline": None,
+}
+
+
+def judged_again(
+    sweep: _Sweep,
+    name: str,
+    judging: Mapping[str, Any],
+    *,
+    thresholds: Sequence[float] | None,
+    asks_missing: bool,
+) -> _Sweep:
+    """See `Sweep.judging_again`."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UsageError(f"the name {name!r} {error}") from None
+    service = sweep.registry.service(sweep.service_kind)
+    written = dump_sweep(sweep)
+    written |= {
+        "name": name,
+        "reuse": True,
+        "service": service.judging_again(
+            sweep.service_settings, judging, asks_missing=asks_missing
+        ),
+    }
+    if asks_missing:
+        # That of the first run, which may well have passed.
+        written["limits"] |= {"deadline": None}
+    else:
+        written["limits"] |= _NO_LIMITS
+        written["health"] = None
+    if thresholds is not None:
+        axis, values = _thresholds(sweep, thresholds)
+        written["matrix"] |= {axis: values}
+    return restore_sweep(type(sweep), written, sweep.registry)
+
+
+def read_judge(judge: str) -> Any:
+    """What a sweep would have as `service.judge`: `rules`, or what a file says.
+
+    The files that it names keys in are in its folder. Raises SweepError.
+    """
+    if judge == _RULES:
+        return judge
+    path = Path(judge)
+    problems: list[Problem] = []
+    try:
+        read = plain(read_structured(path), problems)
+    except Malformed as error:
+        raise SweepError(judge, [Problem("", str(error))]) from None
+    if problems:
+        raise SweepError(judge, problems)
+    return _anchored(read, path.parent.absolute())
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """A value with its references to keys in files made absolute."""
+    match value:
+        case str():
+            return anchored(value, folder)
+        case Mapping():
+            return {key: _anchored(item, folder) for key, item in value.items()}
+        case list():
+            return [_anchored(item, folder) for item in value]
+        case _:
+            return value
+
+
+def _thresholds(sweep: SweepFields, thresholds: Sequence[float]) -> tuple[str, list[Any]]:
+    """The axis that thresholds are written under, and its values."""
+    found = [one.axis for one in sweep.matrix.axes if one.axis.field == sweep.kind.folded_field]
+    if not found:
+        raise UsageError(f"{sweep.kind.name} has no thresholds")
+    [axis] = found
+    if any(axis.name in rule for rule in (*sweep.rules.included, *sweep.rules.excluded)):
+        raise UsageError(
+            f"include or exclude of the sweep name {axis.name}: change them in a sweep file, and run it"
+            " under a new name"
+        )
+    try:
+        return axis.name, sorted({scalar_value(axis, value).label for value in thresholds})
+    except Malformed as error:
+        raise SweepError(sweep.name, [Problem(f"matrix.{axis.name}", str(error))]) from None
