@@ -25,7 +25,9 @@ from engine.core.axes import (
     TextAxis,
 )
 from engine.core.errors import (
+    Disconnected,
     JobError,
+    MachineFault,
     NightsweepError,
     OutOfCredit,
     Permanent,
@@ -35,6 +37,7 @@ from engine.core.errors import (
     Transient,
     Unauthorized,
     Unhealthy,
+    Unreachable,
     UsageError,
 )
 from engine.core.model import (
@@ -50,6 +53,7 @@ from engine.core.model import (
 from engine.core.nearest import suggestion
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
+from engine.machine import machine_fault
 from engine.permits import Permit
 from engine.secrets import (
     REDACTED,
@@ -69,6 +73,7 @@ __all__ = [
     "Axis",
     "AxisValue",
     "Clock",
+    "Disconnected",
     "DocumentAxis",
     "Fact",
     "Finding",
@@ -81,6 +86,7 @@ __all__ = [
     "JobContext",
     "JobError",
     "JobKind",
+    "MachineFault",
     "Measurement",
     "NightsweepError",
     "NumberAxis",
@@ -100,12 +106,14 @@ __all__ = [
     "UnansweredRule",
     "Unauthorized",
     "Unhealthy",
+    "Unreachable",
     "UsageError",
     "checked_reference",
     "counted_unanswered",
     "hashed",
     "is_reference",
     "key_spellings",
+    "machine_fault",
     "resolve_secret",
     "spellings",
     "suggestion",

@@ -15,9 +15,14 @@ from zoneinfo import ZoneInfo
 
 from engine.core.breaker import Breaker, BreakerState
 from engine.core.concurrency import Concurrency, LaneDemand, allot
+from engine.core.errors import JobError
 from engine.core.policy import Limits, Retry, Window
+from engine.core.retry import Blame, is_away
 
 _PLENTY = 1_000_000
+UNMET_S = 600.0
+"""How long a service is waited for that has never answered: long enough to load a model."""
+_PAUSE_MAX_S = 60.0
 
 
 class Block(StrEnum):
@@ -51,6 +56,14 @@ class Lane:
     throttled: int = 0
     """429s in a row; those that came while the lane was already held count once."""
     throttled_until: float = 0.0
+    answers: int = 0
+    """How often the service has answered here, also with an error that only it can send."""
+    answered_at: float | None = None
+    """When it last did, in this run; None if it never has."""
+    probe: tuple[int, int] | None = None
+    """Job and fence of the request that was sent to see whether the service is there."""
+    suspects: dict[int, int] = field(default_factory=dict)
+    """Jobs that found the service away, with `answers` at the first time, until they have come to an end."""
 
     def capacity(self, now: float, *, share: int, freed: int = 0) -> int:
         """How many more jobs may be in flight now, with `freed` slots about to be free.
@@ -77,6 +90,22 @@ class Lane:
         if _shared(self.concurrency.allowed(now), share) <= taken:
             return max(self.next_at, self.concurrency.allows_at(share * (taken + 1)))
         return self.next_at
+
+    def blame(self, job_id: int, error: JobError) -> Blame:
+        """Whom a failure of a job is put down to."""
+        if self.breaker.away_since is not None:
+            return Blame.OUTAGE
+        answers = self.suspects.get(job_id)
+        if answers is None:
+            return Blame.UNKNOWN
+        if answers < self.answers:
+            return Blame.JOB
+        return Blame.OUTAGE if is_away(error) else Blame.UNKNOWN
+
+    def answered(self, now: float) -> None:
+        """The service has answered: it is there."""
+        self.answers += 1
+        self.answered_at = now
 
     def throttle(self, now: float, until: float) -> None:
         """A 429 came in: the next one will hold the lane for longer."""
@@ -106,6 +135,12 @@ class Lanes:
     nobody waits for what a stopped process holds. For the second until all have looked, there may be more.
     """
     turn: int = 0
+    paused_until: float = 0.0
+    """Until when nothing is started because this machine ran short of something."""
+    paused_why: str = ""
+    faults: int = 0
+    """How often in a row this machine could not do what a request needed; those of one pause count once."""
+    faulty_since: float = 0.0
 
     def lane(self, name: str) -> Lane:
         """The lane of a name, made when it is first met."""
@@ -144,7 +179,7 @@ class Lanes:
         """
         freed = freed or {}
         free = self._free() + sum(freed.values())
-        if free <= 0 or opens_at(self.limits.window, now) > now:
+        if free <= 0 or now < self.paused_until or opens_at(self.limits.window, now) > now:
             return {}
         demands = []
         # Who was served longest ago is first: under a rate that lanes share, there is one slot at a time.
@@ -167,7 +202,33 @@ class Lanes:
         soonest = min(
             (lane.wakes_at(now, share=self.share) for lane in self.lanes.values()), default=inf
         )
-        return max(soonest, opens_at(self.limits.window, now))
+        return max(soonest, self.paused_until, opens_at(self.limits.window, now))
+
+    def patience_s(self, lane: Lane) -> float:
+        """For how long a lane's service is waited for that is away; 0 for as many probes as jobs have attempts.
+
+        A lane that was never answered waits for a few minutes only (its address may be wrong), except
+        while all that is known is that the whole service is away.
+        """
+        outage_s = self.retry.outage_s
+        if lane.answered_at is not None:
+            return outage_s
+        since = lane.breaker.since
+        answered = [one.answered_at for one in self.lanes.values() if one.answered_at is not None]
+        was_there = bool(answered) and since is not None and max(answered) < since
+        return outage_s if was_there else min(outage_s, UNMET_S)
+
+    def pause(self, now: float, why: str) -> bool:
+        """Start nothing for a while, because this machine ran short; whether that is new."""
+        if now < self.paused_until:
+            return False
+        if not self.faults:
+            self.faulty_since = now
+        is_new = why != self.paused_why
+        self.paused_until = now + min(_PAUSE_MAX_S, 2.0**self.faults)
+        self.faults = min(self.faults + 1, 32)
+        self.paused_why = why
+        return is_new
 
     @property
     def share(self) -> int:
@@ -175,7 +236,8 @@ class Lanes:
         return 1 + self.peers
 
     def _free(self) -> int:
-        return _shared(self.limits.max_in_flight, self.share) - self.in_flight
+        slots = _shared(self.limits.max_in_flight, self.share)
+        return max(1, slots >> self.faults) - self.in_flight
 
     def serve(self, lane: Lane) -> None:
         """A lane got jobs: others come before it now."""

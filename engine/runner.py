@@ -2,16 +2,24 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
 
-from engine.core.errors import JobError, Permanent, RateLimited, TimedOut
+from engine.core.errors import (
+    JobError,
+    MachineFault,
+    Permanent,
+    RateLimited,
+    TimedOut,
+    Unreachable,
+)
 from engine.core.model import Answer, Job, counted_unanswered
 from engine.core.policy import Retry
-from engine.core.retry import Fail, GiveBack, RetryLater, Succeed, Verdict, judge
-from engine.job import JobContext, JobKind, without_secrets
+from engine.core.retry import Blame, Fail, GiveBack, RetryLater, Succeed, Verdict, judge
+from engine.job import JobContext, JobKind, machine_fault, without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -46,23 +54,35 @@ class Runner:
         state.attempt_number = attempt
         return min(self._wait(state), self._retry.max_delay_s)
 
-    async def attempt(self, job: Job, context: JobContext, throttled: int = 0) -> Ended:
+    async def attempt(
+        self,
+        job: Job,
+        context: JobContext,
+        throttled: int = 0,
+        blame: Callable[[JobError], Blame] = lambda _: Blame.UNKNOWN,
+    ) -> Ended:
         """Run one attempt to its end. Only cancellation is ever raised.
 
-        `throttled` is how often in a row the job's lane has met a 429: the waits grow with it.
+        `throttled` is how often in a row the job's lane has met a 429: the waits grow with it. `blame` is
+        asked at the end of the attempt for whom its failure is put down to.
         """
         try:
             answer = _covering(job, await self._run(job, context))
         except JobError as error:
-            detail = _kept(error.detail) or None
-            return Ended(_clean(self._judge(job, error, throttled)), error.status, detail)
+            return self._ended(job, error, throttled, blame(error))
         except Exception as error:
+            if (fault := machine_fault(error)) is not None:
+                return self._ended(job, fault, throttled, Blame.UNKNOWN)
             where, name = _where(error), type(error).__name__
             # Without the message, which may hold anything: it is kept with the attempt, cleaned.
             logger.error("a bug in the job kind %s: %s\n%s", self._kind.name, name, where)
-            return Ended(_clean(self._judge(job, error, throttled)), None, where)
+            return Ended(_clean(self._judge(job, error, throttled, Blame.UNKNOWN)), None, where)
         verdict = judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0)
         return Ended(_clean(verdict))
+
+    def _ended(self, job: Job, error: JobError, throttled: int, blame: Blame) -> Ended:
+        detail = _kept(error.detail) or None
+        return Ended(_clean(self._judge(job, error, throttled, blame)), error.status, detail)
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
         deadline_s = self._kind.deadline_s
@@ -71,13 +91,19 @@ class Runner:
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")
 
-    def _judge(self, job: Job, error: Exception, throttled: int) -> Verdict:
-        tries = throttled + 1 if isinstance(error, RateLimited) else job.attempt
+    def _judge(self, job: Job, error: Exception, throttled: int, blame: Blame) -> Verdict:
+        tries = job.attempt
+        if isinstance(error, RateLimited):
+            tries = throttled + 1
+        elif isinstance(error, Unreachable | MachineFault):
+            # The lane, or the whole run, waits: the job itself is due as soon as that is over.
+            tries = 1
         return judge(
             error,
             attempt=job.attempt,
             attempts=self._retry.attempts,
             delay_s=self.delay_s(tries),
+            blame=blame,
         )
 
 
@@ -100,7 +126,8 @@ def _clean(verdict: Verdict) -> Verdict:
             error, fingerprint = _kept(verdict.error), _kept(verdict.fingerprint)
             return replace(verdict, error=error, fingerprint=fingerprint)
         case GiveBack():
-            return replace(verdict, error=_kept(verdict.error))
+            error, fingerprint = _kept(verdict.error), _kept(verdict.fingerprint)
+            return replace(verdict, error=error, fingerprint=fingerprint)
         case Succeed():
             measured = verdict.answer.measurement
             if measured.note is None:

@@ -1,10 +1,14 @@
-"""A lane in which everything fails alike is parked instead of burning the night."""
+"""A lane in which everything fails alike is parked; one whose service is away waits until it is back."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 THRESHOLD = 25
 """So many failures of one fingerprint in a row, without any success between, open a breaker."""
+MISSES = 3
+"""So many lost connections or gateways' errors in a row, without any success between, are an outage."""
+PROBE_EVERY_S = 60.0
+"""The longest distance of the probes in an outage."""
 
 
 class BreakerState(StrEnum):
@@ -15,7 +19,7 @@ class BreakerState(StrEnum):
     OPEN = "open"
     """Nothing until the cooldown is over, then one job at a time, as a probe."""
     PARKED = "parked"
-    """Nothing more in this session: every probe failed."""
+    """Nothing more in this session: every probe failed, or the service was away for too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +27,8 @@ class Breaker:
     """The breaker of one lane; every change gives a new one. Times in seconds since the epoch.
 
     `attempts` probes in a row may fail before the lane is parked; the cooldowns before them grow from
-    an eighth of `max_delay_s` (but no less than `base_delay_s`) to `max_delay_s`, doubling.
+    an eighth of `max_delay_s` (but no less than `base_delay_s`) to `max_delay_s`, doubling. While the service
+    is away, probes are sent at distances from `base_delay_s` to a minute for as long as it is waited for.
     """
 
     attempts: int
@@ -39,6 +44,14 @@ class Breaker:
     """How many probes have failed since the breaker opened."""
     probing: bool = False
     open_until: float = 0.0
+    misses: int = 0
+    """How often in a row the service seemed to be away."""
+    since: float | None = None
+    """When it was first missed."""
+    away_since: float | None = None
+    """When the service was first missed, once that is an outage."""
+    unasked_s: float = 0.0
+    """How long in the outage no probe could be sent, as in a machine that slept: that is not waited for."""
 
     def admits(self, now: float) -> int | None:
         """How many jobs may be started at `now`: None for any number, else 0 or 1."""
@@ -54,22 +67,57 @@ class Breaker:
         """After a job was started: where the breaker is open, it is the probe."""
         return replace(self, probing=True) if self.state is BreakerState.OPEN else self
 
+    def missed(
+        self,
+        fingerprint: str,
+        now: float,
+        *,
+        surely: bool,
+        patience_s: float,
+        probed_at: float | None = None,
+    ) -> "Breaker":
+        """After a request found the service away: `surely`, or as far as one request can tell.
+
+        The lane is parked once the outage has lasted for `patience_s`; with 0, after `attempts` probes.
+        `probed_at` is when the request was started, if it was a probe.
+        """
+        if self.state is BreakerState.PARKED:
+            return self
+        if self.state is BreakerState.OPEN and self.away_since is not None:
+            if probed_at is None:
+                return self
+            probed = replace(
+                self,
+                fingerprint=fingerprint,
+                failures=self.failures + 1,
+                probes=self.probes + 1,
+                unasked_s=self.unasked_s + max(0.0, probed_at - self.open_until),
+            )
+            return _waiting(probed, self.away_since, now, patience_s)
+        misses = self.misses + 1
+        since = now if self.misses == 0 or self.since is None else self.since
+        counted = replace(self, fingerprint=fingerprint, misses=misses, since=since)
+        if not surely and misses < MISSES:
+            return replace(counted, probing=False)
+        away = replace(counted, away_since=since, probes=0, failures=misses)
+        return _waiting(away, since, now, patience_s)
+
     def succeeded(self) -> "Breaker":
         """After an answer, wherever it came from: the lane works."""
-        if self.state is BreakerState.CLOSED and not self.failures:
+        if self.state is BreakerState.CLOSED and not self.failures and not self.misses:
             return self
-        return replace(
-            self,
-            state=BreakerState.CLOSED,
-            fingerprint="",
-            failures=0,
-            probes=0,
-            probing=False,
-            open_until=0.0,
+        return Breaker(
+            attempts=self.attempts,
+            base_delay_s=self.base_delay_s,
+            max_delay_s=self.max_delay_s,
+            threshold=self.threshold,
         )
 
     def failed(self, fingerprint: str, now: float) -> "Breaker":
         """After a failure. Those of jobs that were in flight when it opened do not count as probes."""
+        if self.misses and (self.probing or self.state is BreakerState.CLOSED):
+            # What fails like this is there.
+            return self.succeeded().failed(fingerprint, now)
         match self.state:
             case BreakerState.CLOSED:
                 alike = fingerprint == self.fingerprint
@@ -91,10 +139,24 @@ class Breaker:
         """After a probe that says nothing of the lane (throttled, interrupted): probe again."""
         return replace(self, probing=False)
 
+    def reached(self) -> "Breaker":
+        """After a refusal, which only a service that is there can send."""
+        return self.succeeded() if self.misses else self.unanswered()
+
 
 def _opened(breaker: Breaker, now: float) -> Breaker:
     if breaker.probes >= breaker.attempts:
         return replace(breaker, state=BreakerState.PARKED, probing=False)
     shortest_s = max(breaker.base_delay_s, breaker.max_delay_s / 8)
     cooldown_s = min(breaker.max_delay_s, shortest_s * 2.0**breaker.probes)
+    return replace(breaker, state=BreakerState.OPEN, probing=False, open_until=now + cooldown_s)
+
+
+def _waiting(breaker: Breaker, since: float, now: float, patience_s: float) -> Breaker:
+    waited_s = now - since - breaker.unasked_s
+    is_over = waited_s >= patience_s if patience_s else breaker.probes >= breaker.attempts
+    if is_over:
+        return replace(breaker, state=BreakerState.PARKED, probing=False)
+    longest_s = min(PROBE_EVERY_S, breaker.max_delay_s)
+    cooldown_s = min(longest_s, breaker.base_delay_s * 2.0 ** min(breaker.probes, 32))
     return replace(breaker, state=BreakerState.OPEN, probing=False, open_until=now + cooldown_s)

@@ -7,7 +7,10 @@ NightsweepError                  what a user may meet; the message says what, wh
 │   └── IdentityChanged          a run would go on with other cases, another judge, ...
 └── JobError                     what an attempt ended in, decided by the kind's author
     ├── Transient                again, not sooner than `retry_after_s`; uses an attempt
-    │   └── TimedOut             the attempt's deadline passed
+    │   ├── TimedOut             the attempt's deadline passed
+    │   └── Disconnected         the connection was lost; the request may have been worked on
+    ├── Unreachable              no connection could be made; the attempt is given back, the lane waits
+    ├── MachineFault             this machine is short of something; given back, fewer are in flight
     ├── RateLimited              again after `retry_after_s`; the attempt is given back, the lane is held
     ├── QuotaExceeded            the lane waits for quota; the attempt is given back, no job fails
     │   └── OutOfCredit          the lane stops until somebody pays; the attempt is given back
@@ -157,11 +160,43 @@ class _Delayed(JobError):
 
 
 class Transient(_Delayed):
-    """May go well next time: connection errors, 408, 425, 5xx. Uses an attempt."""
+    """May go well next time: 408, 425, 5xx, an answer that is cut off. Uses an attempt."""
 
 
 class TimedOut(Transient):
     """The attempt took longer than its deadline. Uses an attempt."""
+
+
+class Disconnected(Transient):
+    """The connection was lost after the request may have been sent. Uses an attempt.
+
+    Several in a row are an outage: the lane then waits, and no more attempts are used.
+    """
+
+
+class Unreachable(JobError):
+    """The service cannot be reached, so the request surely was not sent.
+
+    The attempt is given back, and the lane waits until the service is back.
+    """
+
+    def __init__(
+        self, message: str, *, detail: str = "", status: int | None = None, sent: bool = False
+    ) -> None:
+        super().__init__(message, detail=detail, status=status, sent=sent)
+
+
+class MachineFault(JobError):
+    """This machine cannot do what the request needs, such as open one more connection.
+
+    It says nothing of the service. The attempt is given back, and the run slows down. The message says
+    what is short and what to do.
+    """
+
+    def __init__(
+        self, message: str, *, detail: str = "", status: int | None = None, sent: bool = False
+    ) -> None:
+        super().__init__(message, detail=detail, status=status, sent=sent)
 
 
 class RateLimited(_Delayed):

@@ -68,11 +68,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often a job is tried and the waits between, which grow from base to max (seconds)."""
+    """How often a job is tried and the waits between, which grow from base to max (seconds).
+
+    `outage_h` is for how many hours a service that is away is waited for; 0: not at all.
+    """
 
     attempts: int = 6
     base_delay_s: float = 1.0
     max_delay_s: float = 300.0
+    outage_h: float = 12.0
+
+    @property
+    def outage_s(self) -> float:
+        """`outage_h` in seconds."""
+        return self.outage_h * 3600.0
 
 
 class UnansweredRule(StrEnum):

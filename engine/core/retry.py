@@ -10,7 +10,9 @@ from math import isfinite
 from typing import ClassVar, TypeAlias
 
 from engine.core.errors import (
+    Disconnected,
     JobError,
+    MachineFault,
     OutOfCredit,
     QuotaExceeded,
     RateLimited,
@@ -18,6 +20,7 @@ from engine.core.errors import (
     Transient,
     Unauthorized,
     Unhealthy,
+    Unreachable,
 )
 from engine.core.model import Answer
 from engine.core.states import AttemptOutcome, Event
@@ -27,6 +30,9 @@ RETRY_AFTER_MAX_S = 3600.0
 
 # Besides 429: the statuses that say "too much at once" rather than "something broke".
 _OVERLOADED_STATUSES = frozenset({503, 529})
+# What gateways answer in the place of a service that is away; 52x and 530 are Cloudflare's:
+# https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
+_AWAY_STATUSES = frozenset({502, 503, 504, 521, 522, 523, 530})
 
 
 class Hold(StrEnum):
@@ -44,6 +50,12 @@ class Hold(StrEnum):
     """All lanes of the service, until its key is right."""
     HEALTH = "health"
     """The lane, until its target is healthy."""
+    UNREACHABLE = "unreachable"
+    """The lane, until the service can be reached."""
+    OUTAGE = "outage"
+    """The lane, once so much in a row has failed like this that the service must be away."""
+    MACHINE = "machine"
+    """Everything in this process, for the delay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,10 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLater:
-    """Again after `delay_s`; the attempt is used. `overloaded`: fewer should be in flight."""
+    """Again after `delay_s`; the attempt is used. `overloaded`: fewer should be in flight.
+
+    `is_away`: it failed as everything does while the service is away.
+    """
 
     event: ClassVar[Event] = Event.RETRY_LATER
     outcome: AttemptOutcome
@@ -66,6 +81,7 @@ class RetryLater:
     fingerprint: str
     overloaded: bool
     sent: bool
+    is_away: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +95,7 @@ class GiveBack:
     error: str
     overloaded: bool
     sent: bool
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +109,33 @@ class Fail:
     sent: bool
 
 
+class Blame(StrEnum):
+    """Whom a failure is put down to that looks as if the service were away."""
+
+    UNKNOWN = "unknown"
+    """It is the first of this job since the lane has last had an answer."""
+    OUTAGE = "outage"
+    """The lane is waiting for the service, or has had no answer since this job failed like this before."""
+    JOB = "job"
+    """The job has failed like this before, and others were answered between."""
+
+
 Verdict: TypeAlias = Succeed | RetryLater | GiveBack | Fail
 
 
-def judge(end: Answer | Exception, *, attempt: int, attempts: int, delay_s: float) -> Verdict:
+def judge(
+    end: Answer | Exception,
+    *,
+    attempt: int,
+    attempts: int,
+    delay_s: float,
+    blame: Blame = Blame.UNKNOWN,
+) -> Verdict:
     """The verdict on attempt number `attempt` (from 1) of at most `attempts`, which came to `end`.
 
     `delay_s` is the wait before the next attempt as far as the retry policy goes; a Retry-After makes
-    it longer, up to RETRY_AFTER_MAX_S, and for a 429 it is the wait. Anything raised that is no JobError is a bug in the job.
+    it longer, up to RETRY_AFTER_MAX_S, and for a 429 it is the wait. `blame` decides whether a lost connection or
+    a gateway's error uses an attempt. Anything raised that is no JobError is a bug in the job.
     """
     match end:
         case Answer():
@@ -109,8 +145,9 @@ def judge(end: Answer | Exception, *, attempt: int, attempts: int, delay_s: floa
                 # Never at once, whatever the service says: this uses no attempt and would go round.
                 delay_s = max(min(delay_s, 1.0), _clamped(end.retry_after_s, delay_s))
             return _give_back(end, Hold.RATE, delay_s, AttemptOutcome.RATE_LIMITED)
-        case QuotaExceeded() | Unauthorized() | Unhealthy():
-            return _give_back(end, _refusal(end), delay_s)
+        case JobError() if (hold := _hold(end, blame, is_last=attempt >= attempts)) is not None:
+            lost = hold is Hold.OUTAGE
+            return _give_back(end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED)
         case Transient() if attempt < attempts:
             if end.retry_after_s is not None:
                 delay_s = max(delay_s, _clamped(end.retry_after_s, delay_s))
@@ -121,6 +158,7 @@ def judge(end: Answer | Exception, *, attempt: int, attempts: int, delay_s: floa
                 fingerprint=end.fingerprint,
                 overloaded=end.status in _OVERLOADED_STATUSES,
                 sent=end.sent,
+                is_away=is_away(end) and blame is not Blame.JOB,
             )
         case Transient():
             return _fail(end, f"{describe(end)} (gave up after {attempt} attempts)")
@@ -128,6 +166,19 @@ def judge(end: Answer | Exception, *, attempt: int, attempts: int, delay_s: floa
             return _fail(end, describe(end))
         case _:
             return _bug(end)
+
+
+def is_away(error: JobError) -> bool:
+    """Whether requests end like this while the service is away, although they may have been sent."""
+    return isinstance(error, Disconnected) or error.status in _AWAY_STATUSES
+
+
+def _is_outage(error: Transient, blame: Blame, *, is_last: bool) -> bool:
+    """Whether a failure is put down to an outage, so that no attempt is used."""
+    if blame is Blame.OUTAGE:
+        return is_away(error) or isinstance(error, TimedOut)
+    # Whether it is an outage is not known yet: no job fails before it is.
+    return blame is Blame.UNKNOWN and is_last and is_away(error)
 
 
 def interrupted(*, sent: bool = True) -> GiveBack:
@@ -147,7 +198,8 @@ def describe(error: JobError) -> str:
     return f"{error.message}: {error.detail}" if error.detail else error.message
 
 
-def _refusal(error: QuotaExceeded | Unauthorized | Unhealthy) -> Hold:
+def _hold(error: JobError, blame: Blame, *, is_last: bool) -> Hold | None:
+    """Who has to wait for an error that is not the job's fault; None if it is, or may be."""
     match error:
         case OutOfCredit():
             return Hold.CREDIT
@@ -157,21 +209,25 @@ def _refusal(error: QuotaExceeded | Unauthorized | Unhealthy) -> Hold:
             return Hold.UNAUTHORIZED
         case Unhealthy():
             return Hold.HEALTH
+        case Unreachable():
+            return Hold.UNREACHABLE
+        case MachineFault():
+            return Hold.MACHINE
+        case Transient() if _is_outage(error, blame, is_last=is_last):
+            return Hold.OUTAGE
+        case _:
+            return None
 
 
-def _give_back(
-    error: JobError,
-    hold: Hold,
-    delay_s: float,
-    outcome: AttemptOutcome = AttemptOutcome.REFUSED,
-) -> GiveBack:
+def _give_back(error: JobError, hold: Hold, delay_s: float, outcome: AttemptOutcome) -> GiveBack:
     return GiveBack(
         outcome=outcome,
         hold=hold,
         delay_s=delay_s,
         error=describe(error),
-        overloaded=hold is Hold.RATE,
+        overloaded=hold in (Hold.RATE, Hold.MACHINE) or error.status in _OVERLOADED_STATUSES,
         sent=error.sent,
+        fingerprint=error.fingerprint,
     )
 
 

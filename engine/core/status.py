@@ -30,6 +30,19 @@ class StopReason(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+class EventKind(StrEnum):
+    """Kinds of events that tell whether a lane's service is there."""
+
+    OUTAGE = "outage"
+    """The service is away."""
+    BACK = "back"
+    """It answers again."""
+    PARKED = "parked"
+    """The lane is given up for the session."""
+    MACHINE = "machine"
+    """This machine ran short of something."""
+
+
 class Source(StrEnum):
     """How a cell's numbers were had."""
 
@@ -165,7 +178,7 @@ class Event:
 
     at: float
     kind: str
-    """lane, health, quota, reclaimed, redacted, clock, storage, or the reason for which a run stopped."""
+    """One of EventKind, health, quota, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
     lane: str | None
     message: str
 

@@ -1,42 +1,163 @@
 """What the outcome of an attempt says of its lane, and of its costs."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeAlias
 
-from engine.core.breaker import BreakerState
+from engine.core.breaker import Breaker, BreakerState
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
+from engine.core.states import AttemptOutcome
+from engine.core.status import EventKind
 from engine.limits import Block, Lane
+
+_MAY_HAVE_COST = (Hold.JOB, Hold.UNREACHABLE, Hold.OUTAGE, Hold.MACHINE)
 
 Noted: TypeAlias = tuple[str, str]
 """A line of the event log: its kind and what it says."""
 
 
+_DAY_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """The request that an outcome is of."""
+
+    job_id: int
+    started_at: float
+    is_probe: bool = False
+
+
 def learn(
-    lane: Lane, verdict: Verdict, now: float, *, took_s: float, is_gated: bool
+    lane: Lane,
+    verdict: Verdict,
+    now: float,
+    *,
+    of: Sent,
+    patience_s: float,
+    is_gated: bool,
 ) -> list[Noted]:
     """Take over what an outcome says of its lane; what is to be noted of it.
 
-    Before it is committed: that very transaction fills the slot again, or leaves it. `is_gated` says
-    whether there is somebody who can be asked for the health of the lane's model.
+    Before it is committed: that very transaction fills the slot again, or leaves it. `patience_s` is for how
+    long the lane's service may be away; `is_gated` says whether there is somebody who can be asked for the
+    health of the lane's model.
     """
-    notes: list[Noted] = []
+    before = lane.breaker
+    notes = _take(lane, verdict, now, of=of, patience_s=patience_s, is_gated=is_gated)
+    if isinstance(verdict, Succeed):
+        lane.throttled = 0
+        lane.concurrency = lane.concurrency.on_success(now)
+    elif not isinstance(verdict, Fail) and verdict.overloaded:
+        lane.concurrency = lane.concurrency.on_overload(
+            now, in_flight=lane.in_flight, latency_s=now - of.started_at
+        )
+    if isinstance(verdict, Succeed | Fail):
+        lane.suspects.pop(of.job_id, None)
+    if _is_answer(verdict):
+        lane.answered(now)
+    if before.away_since is not None and lane.breaker.away_since is None:
+        lane.block = None if lane.block is Block.PARKED else lane.block
+        if before.probes:
+            notes.append(
+                (EventKind.BACK, f"answered again, after {now - before.away_since:,.0f} s")
+            )
+    return notes
+
+
+def _take(
+    lane: Lane, verdict: Verdict, now: float, *, of: Sent, patience_s: float, is_gated: bool
+) -> list[Noted]:
+    """Let the lane's breaker see an outcome; what is to be noted."""
+    before = lane.breaker
     match verdict:
         case Succeed():
-            lane.throttled = 0
-            lane.concurrency = lane.concurrency.on_success(now)
-            lane.breaker = lane.breaker.succeeded()
+            lane.breaker = before.succeeded()
+        case GiveBack(hold=Hold.UNREACHABLE | Hold.OUTAGE) | RetryLater(is_away=True):
+            return _miss(lane, verdict, now, of=of, patience_s=patience_s)
+        case GiveBack(hold=Hold.JOB | Hold.MACHINE):
+            lane.breaker = before.unanswered()
         case GiveBack():
-            lane.breaker = lane.breaker.unanswered()
-            notes = _hold(lane, verdict, now, is_gated=is_gated)
+            lane.breaker = before.reached()
+            return _hold(lane, verdict, now, is_gated=is_gated)
         case RetryLater() | Fail():
-            before = lane.breaker
             lane.breaker = before.failed(verdict.fingerprint, now)
             if lane.breaker is not before:
-                notes = _break(lane, verdict.error, is_gated=is_gated)
-    if isinstance(verdict, RetryLater | GiveBack) and verdict.overloaded:
-        lane.concurrency = lane.concurrency.on_overload(
-            now, in_flight=lane.in_flight, latency_s=took_s
+                return _break(lane, verdict.error, is_gated=is_gated)
+    return []
+
+
+def _is_answer(verdict: Verdict) -> bool:
+    """Whether only a service that is there can have brought this about."""
+    match verdict:
+        case Succeed():
+            return True
+        case GiveBack():
+            return verdict.hold in (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED)
+        case RetryLater():
+            return not verdict.is_away and verdict.outcome is not AttemptOutcome.TIMED_OUT
+        case Fail():
+            return verdict.sent and verdict.outcome is not AttemptOutcome.TIMED_OUT
+
+
+def _miss(
+    lane: Lane, verdict: GiveBack | RetryLater, now: float, *, of: Sent, patience_s: float
+) -> list[Noted]:
+    """A request found the service away."""
+    before = lane.breaker
+    # The first time counts: a job that fails so again after others were answered is itself to blame.
+    lane.suspects.setdefault(of.job_id, lane.answers)
+    surely = isinstance(verdict, GiveBack) and verdict.hold is Hold.UNREACHABLE
+    after = lane.breaker = before.missed(
+        verdict.fingerprint,
+        now,
+        surely=surely,
+        patience_s=patience_s,
+        probed_at=of.started_at if of.is_probe else None,
+    )
+    if after.away_since is None:
+        return []
+    if after.state is BreakerState.PARKED:
+        if before.state is BreakerState.PARKED:
+            return []
+        lane.block, lane.why = Block.PARKED, _given_up(lane, after, now, verdict.error)
+        return [(EventKind.PARKED, lane.why)]
+    lane.why = _away(lane, after, patience_s, verdict.error)
+    # One request that did not get through is no news; the first probe tells.
+    is_news = after.probes == 1 and before.probes == 0
+    return [(EventKind.OUTAGE, lane.why)] if is_news else []
+
+
+def _away(lane: Lane, breaker: Breaker, patience_s: float, error: str) -> str:
+    """What a lane waits for whose service is away, in words that follow `waiting for`."""
+    assert breaker.away_since is not None, "only told of an outage"
+    until = breaker.away_since + breaker.unasked_s + patience_s
+    since, end = _time_of_day(breaker.away_since, until)
+    if not patience_s:
+        return f"the service, away since {since}: {error}"
+    if lane.answered_at is None:
+        return (
+            f"the service, which has not answered once; asked since {since}, given up at {end}"
+            f" (is its address right?): {error}"
         )
-    return notes
+    return f"the service, away since {since}; asked once a minute until {end}: {error}"
+
+
+def _given_up(lane: Lane, breaker: Breaker, now: float, error: str) -> str:
+    assert breaker.away_since is not None, "only told of an outage"
+    since, end = _time_of_day(breaker.away_since, now)
+    if lane.answered_at is None:
+        return f"the service did not answer once from {since} to {end}: {error}"
+    return f"the service was away from {since} to {end}: {error}"
+
+
+def _time_of_day(first: float, last: float) -> tuple[str, str]:
+    """Both as local times, with their dates where they are a day or more apart."""
+    form = "%H:%M" if last - first < _DAY_S else "%Y-%m-%d %H:%M"
+    first_said, last_said = (
+        datetime.fromtimestamp(at, UTC).astimezone().strftime(form) for at in (first, last)
+    )
+    return first_said, last_said
 
 
 def _hold(lane: Lane, verdict: GiveBack, now: float, *, is_gated: bool) -> list[Noted]:
@@ -60,7 +181,7 @@ def _break(lane: Lane, error: str, *, is_gated: bool) -> list[Noted]:
     match lane.breaker.state:
         case BreakerState.PARKED:
             lane.block, lane.why = Block.PARKED, error
-            return [("parked", f"the lane is given up for now: {error}")]
+            return [(EventKind.PARKED, f"the lane is given up for now: {error}")]
         case BreakerState.OPEN:
             lane.why = error
             if is_gated:
@@ -76,7 +197,7 @@ def may_have_cost(verdict: Succeed | RetryLater | GiveBack | Fail) -> bool:
         case Succeed():
             return True
         case GiveBack():
-            # A refusal costs nothing; a request that we broke off may have been worked on.
-            return verdict.sent and verdict.hold is Hold.JOB
+            # A refusal costs nothing; a request that we broke off, or that was lost, may have been worked on.
+            return verdict.sent and verdict.hold in _MAY_HAVE_COST
         case RetryLater() | Fail():
             return verdict.sent

@@ -15,16 +15,17 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.clock import Clock
+from engine.core.breaker import BreakerState
 from engine.core.model import Job
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
-from engine.core.status import StopReason
-from engine.limits import Block, Lane, Lanes, next_month, opens_at
+from engine.core.status import EventKind, StopReason
+from engine.limits import UNMET_S, Block, Lane, Lanes, next_month, opens_at
 from engine.permits import Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
-from engine.scheduler.lessons import learn, may_have_cost
+from engine.scheduler.lessons import Noted, Sent, learn, may_have_cost
 from engine.scheduler.quota import QuotaDesk, is_short
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
@@ -96,6 +97,7 @@ class Scheduler:
         await self._watch.follow_clock()
         await self._quota.observe()
         self.lanes.peers = await self._store.peers(self._run.run_id)
+        await self._remember_lanes()
         await self.refresh()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
@@ -110,6 +112,13 @@ class Scheduler:
                 await self._quota.settle_last_doubts()
             helpers.cancel_scope.cancel()
         return self._stop
+
+    async def _remember_lanes(self) -> None:
+        """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
+        for name in await self._store.answered_lanes(self._run.run_id):
+            self.lanes.lane(name).answered_at = 0.0
+        for name in await self._store.lanes_away(self._run.run_id):
+            await self._note(EventKind.BACK, "asked again", self.lanes.lane(name))
 
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
         while self._stop is None:
@@ -145,6 +154,8 @@ class Scheduler:
                     self._lead.adapt(grant.jobs[0].start_at - self._clock.now())
             for claimed in grant.jobs:
                 lane.in_flight += 1
+                if lane.breaker.state is not BreakerState.CLOSED:
+                    lane.probe = claimed.id, claimed.fence
                 lane.breaker = lane.breaker.started()
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
@@ -245,10 +256,21 @@ class Scheduler:
             if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
                 context = self._run.context_of(claimed.id, lane.name)
-                ended = await self._runner.attempt(job, context, lane.throttled)
+                blame = partial(lane.blame, claimed.id)
+                ended = await self._runner.attempt(job, context, lane.throttled, blame)
         finally:
             # The store shields what it is given: an outcome is recorded even of a cancelled attempt.
             await self._settle(claimed, lane, ended, began)
+
+    def _fault(self, error: str, now: float) -> list[Noted]:
+        """Slow down because this machine ran short; stop where that lasts for as long as an outage may."""
+        lanes = self.lanes
+        is_new = lanes.pause(now, error)
+        if lanes.faults > 1 and now - lanes.faulty_since > (self._run.retry.outage_s or UNMET_S):
+            self.stop(StopReason.UNHEALTHY, error)
+        return (
+            [(EventKind.MACHINE, f"{error}; fewer requests are sent meanwhile")] if is_new else []
+        )
 
     async def _job(self, claimed: Claimed) -> Job:
         parameters = dict(claimed.labels)
@@ -274,7 +296,22 @@ class Scheduler:
         now = self._clock.now()
         verdict = ended.verdict
         delay_s = getattr(verdict, "delay_s", 0.0)
-        notes = learn(lane, verdict, now, took_s=now - began, is_gated=self._run.gate is not None)
+        notes = learn(
+            lane,
+            verdict,
+            now,
+            of=Sent(
+                job_id=claimed.id,
+                started_at=began,
+                is_probe=lane.probe == (claimed.id, claimed.fence),
+            ),
+            patience_s=self.lanes.patience_s(lane),
+            is_gated=self._run.gate is not None,
+        )
+        if isinstance(verdict, GiveBack) and verdict.hold is Hold.MACHINE:
+            notes += self._fault(verdict.error, now)
+        elif isinstance(verdict, Succeed):
+            self.lanes.faults = 0
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.UNAUTHORIZED:
             self.stop(StopReason.UNAUTHORIZED, verdict.error)
         blocked: dict[str, float] = {}
@@ -343,10 +380,14 @@ class Scheduler:
 
     async def _note(self, kind: str, message: str, lane: Lane | None = None) -> None:
         name = None if lane is None else lane.name
-        logger.info("%s: %s", kind, message, extra={"run": self._run.run, "lane": name})
+        # A warning reaches the screen, whatever the progress shows.
+        level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO
+        told = message if name is None else f"{name}: {message}"
+        logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})
         await self._store.note(self._run.run_id, kind, message, lane=name)
 
 
+_TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)
 _HOPELESS = (Block.QUOTA, Block.CREDIT, Block.PARKED)
 
 

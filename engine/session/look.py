@@ -1,5 +1,6 @@
 """One look at a run: what is known of it, from its rows and from who works on it here."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.clock import SystemClock
@@ -35,6 +36,7 @@ class Look:
         row = self.row
         totals = await self.store.totals(row.id)
         left, binding = self._left(totals)
+        away = {} if self.scheduler or unattended else await self.store.lanes_away(row.id)
         return Status(
             run=row.name,
             state=row.state,
@@ -53,7 +55,7 @@ class Look:
             rate_per_min=self.sweep.limits.rate_per_min,
             seconds_left=left,
             binding=binding,
-            waiting=self._waiting(totals),
+            waiting=self._waiting(totals, away),
             quotas=await self._quotas(),
             errors=totals.errors,
             judge=self.sweep.kind.judge,
@@ -95,22 +97,27 @@ class Look:
             for (name, period), state in sorted((await self.store.quotas(keys)).items())
         )
 
-    def _waiting(self, totals: Totals) -> tuple[Waiting, ...]:
+    def _waiting(self, totals: Totals, away: Mapping[str, str]) -> tuple[Waiting, ...]:
         found = []
         for name, counts in sorted(totals.lanes.items()):
             jobs = counts[State.PENDING] + counts[State.WAITING]
             if jobs:
-                why, until = self._why(name)
+                why, until = self._why(name, away)
                 found.append(Waiting(lane=name, why=why, jobs=jobs, until=until))
         return tuple(found)
 
-    def _why(self, name: str) -> tuple[str, float | None]:
-        """What the jobs of a lane wait for, and until when if that is known."""
+    def _why(self, name: str, away: Mapping[str, str]) -> tuple[str, float | None]:
+        """What the jobs of a lane wait for, and until when if that is known; `away` is what others say."""
         opening = opens_at(self.sweep.limits.window, self.now)
         if opening > self.now:
             return "the run's window", opening
+        if name in away:
+            return away[name], None
         if self.scheduler is not None and name in self.scheduler.lanes.lanes:
-            lane = self.scheduler.lanes.lanes[name]
+            lanes = self.scheduler.lanes
+            lane = lanes.lanes[name]
+            if lanes.paused_until > self.now:
+                return lanes.paused_why, lanes.paused_until
             wakes_at = lane.wakes_at(self.now, share=self.scheduler.lanes.share)
             if lane.block is not None or wakes_at > self.now:
                 return lane.why or "a free slot", (

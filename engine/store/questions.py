@@ -85,6 +85,16 @@ class Questions:
         """Whether anything of a run is still to be answered."""
         return await self._databases.ask(lambda connection: queue.open_jobs(connection, run_id))
 
+    async def answered_lanes(self, run_id: int) -> list[str]:
+        """The lanes of a run in which there is an answer."""
+        query = (
+            select(job.c.lane)
+            .where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
+            .distinct()
+        )
+        async with self._databases.read() as connection:
+            return list((await connection.execute(query)).scalars())
+
     async def peers(self, run_id: int) -> int:
         """How many other workers have jobs of a run in flight."""
         return await self._databases.ask(
@@ -134,6 +144,10 @@ class Questions:
         return await self._databases.ask(
             lambda connection: results.events(connection, run_id, limit=limit)
         )
+
+    async def lanes_away(self, run_id: int) -> dict[str, str]:
+        """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
+        return await self._databases.ask(lambda connection: results.lanes_away(connection, run_id))
 
     async def kept_call(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool

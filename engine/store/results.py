@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from engine.core.error_kinds import ErrorKind, by_kind
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
+from engine.core.status import EventKind
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
 from engine.store.runs import RunRow, run_row
@@ -267,6 +268,23 @@ def blocked_until(connection: Connection, names: Iterable[str]) -> dict[str, flo
         )
     )
     return dict(iter(rows))
+
+
+def lanes_away(connection: Connection, run_id: int) -> dict[str, str]:
+    """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
+    latest = (
+        select(func.max(event.c.id))
+        .where(
+            event.c.run_id == run_id, event.c.kind.in_(list(EventKind)), event.c.lane.is_not(None)
+        )
+        .group_by(event.c.lane)
+    )
+    rows = connection.execute(
+        select(event.c.lane, event.c.message).where(
+            event.c.id.in_(latest), event.c.kind == EventKind.OUTAGE
+        )
+    )
+    return {row.lane: row.message for row in rows}
 
 
 def events(

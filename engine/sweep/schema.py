@@ -126,6 +126,7 @@ class RetryPart(_Part):
     attempts: Annotated[int, Field(ge=1, le=100)] = 6
     base_delay_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
     max_delay_s: Annotated[float, Field(gt=0, le=86400)] = 300.0
+    outage_h: Annotated[float, Field(ge=0, le=720)] = 12.0
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

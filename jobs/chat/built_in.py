@@ -21,7 +21,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from engine.job import Clock, Finding, JobError, Permanent, Transient, UsageError
+from engine.job import Clock, Finding, JobError, Permanent, Transient, Unreachable, UsageError
 from jobs.chat import model_file
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Question, Reply, told_settings
@@ -111,7 +111,7 @@ class LocalModel:
         chat = await self._started()
         try:
             reply = await chat.reply(question)
-        except Transient:
+        except (Transient, Unreachable):
             await self._stop_if_dead(chat)
             raise
         return replace(reply, model=None, total_tokens=None)

@@ -10,6 +10,7 @@ import anyio
 from engine.job import (
     Job,
     JobError,
+    MachineFault,
     Permanent,
     QuotaExceeded,
     RateLimited,
@@ -17,16 +18,17 @@ from engine.job import (
     UnansweredPolicy,
     Unauthorized,
     Unhealthy,
+    Unreachable,
 )
 from jobs.http import Unanswered
 
 _AT_ONCE = 32
 """Questions of one evaluation that are looked up or under way."""
 
-# Whichever comes first in this list decides what becomes of the job.
-_GRAVEST_FIRST = (Unauthorized, QuotaExceeded, Unhealthy, RateLimited, Permanent, Transient)
 # After one of these the next question would meet the same.
-_STOPS = (Unauthorized, QuotaExceeded, Unhealthy, RateLimited)
+_STOPS = (Unauthorized, QuotaExceeded, Unhealthy, MachineFault, Unreachable, RateLimited)
+# Whichever comes first in this list decides what becomes of the job.
+_GRAVEST_FIRST = (*_STOPS, Permanent, Transient)
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")

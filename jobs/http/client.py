@@ -5,6 +5,7 @@ a factor of five at 64 requests in flight. Requests go to the transport directly
 adds (cookies, redirects, netrc) is what must not happen here, and proxies are chosen in one place.
 """
 
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,18 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-from engine.job import Clock, JobError, TimedOut, Transient, Unauthorized, UsageError
+from engine.job import (
+    Clock,
+    Disconnected,
+    JobError,
+    Permanent,
+    TimedOut,
+    Transient,
+    Unauthorized,
+    Unreachable,
+    UsageError,
+    machine_fault,
+)
 from jobs.http.bodies import read_beginning, read_body, stream_of
 from jobs.http.keys import Key, Sent, is_sendable, keys_of, value_of
 from jobs.http.meanings import Rule
@@ -38,12 +50,10 @@ from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
 
 # Raised before a byte of the request was written: such a request was surely not carried out.
-_NEVER_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-)
+_NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+# The answer was broken off, or never began; what cannot be read is another matter.
+_CUT_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)
+_NO_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,23 +346,38 @@ class HttpClient:
         return found
 
     def _failure(self, where: str, error: Exception) -> JobError:
+        # The transport calls every lost connection a ConnectTimeout: only its cause tells them apart.
         cause = cast(Exception, error.__cause__ or error)
-        text = plain(f"{type(cause).__name__}: {cause}", self._redact)
+        if (fault := machine_fault(cause, where)) is not None:
+            return fault
+        detail = plain(f"{type(cause).__name__}: {cause}", self._redact)
         if self._proxy is not None:
-            failure = proxy_failure(where, self._proxy, cause, text)
+            failure = proxy_failure(where, self._proxy, cause, detail)
             if failure is not None:
                 return failure
-        # The transport calls every lost connection a ConnectTimeout: only its cause tells them apart.
-        sent = not isinstance(cause, _NEVER_SENT)
-        what = "the connection failed" if sent else "no connection could be made"
-        if isinstance(cause, aiohttp.ClientConnectorCertificateError):
-            what = (
-                "the server's certificate is not trusted; if its authority is your own, name that"
-                " authority's file in ca_file or SSL_CERT_FILE"
-            )
+        if isinstance(cause, _NOT_CONNECTED):
+            return Unreachable(f"{where}: {_why_not_connected(cause)}", detail=detail)
+        if isinstance(cause, _NO_URL):
+            return Permanent(f"{where}: the address is no URL", detail=detail, sent=False)
         if isinstance(error, httpx.TimeoutException) and isinstance(cause, TimeoutError):
-            what = "the server was silent for too long" if sent else "connecting took too long"
-        return Transient(f"{where}: {what}", detail=text, sent=sent)
+            return TimedOut(f"{where}: the server was silent for too long", detail=detail)
+        kind = Disconnected if isinstance(cause, _CUT_OFF) else Transient
+        return kind(f"{where}: the connection failed", detail=detail)
+
+
+def _why_not_connected(cause: Exception) -> str:
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        return (
+            "the server's certificate is not trusted; if its authority is your own, name that"
+            " authority's file in ca_file or SSL_CERT_FILE"
+        )
+    if isinstance(cause, aiohttp.ClientConnectorDNSError):
+        if getattr(cause.os_error, "errno", None) == socket.EAI_AGAIN:
+            return "no name server says where that is; is this machine online?"
+        return "there is no server of that name"
+    if isinstance(cause, TimeoutError):
+        return "connecting took too long"
+    return "no connection could be made"
 
 
 class _Answer(aiohttp.ClientResponse):

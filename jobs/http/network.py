@@ -16,7 +16,7 @@ import aiohttp
 import httpx
 from pydantic import BaseModel, Field
 
-from engine.job import JobError, Permanent, Transient, Unauthorized, UsageError
+from engine.job import JobError, Permanent, Unauthorized, Unreachable, UsageError
 
 _HTTP = frozenset({"http", "https"})
 _SOCKS = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
@@ -127,10 +127,8 @@ def proxy_failure(where: str, proxy: Proxy, cause: Exception, detail: str) -> Jo
         is_out_of_reach = isinstance(cause, aiohttp.ClientProxyConnectionError)
     if not is_out_of_reach:
         return None
-    return Transient(
-        f"{where}: no connection through the proxy {proxy.place} ({proxy.variable})",
-        detail=detail,
-        sent=False,
+    return Unreachable(
+        f"{where}: no connection through the proxy {proxy.place} ({proxy.variable})", detail=detail
     )
 
 
@@ -144,7 +142,7 @@ def refused_by_proxy(where: str, proxy: Proxy, status: int, detail: str = "") ->
             status=status,
             sent=False,
         )
-    kind = Transient if status in _PASSING or status >= 500 else Permanent
+    kind = Unreachable if status in _PASSING or status >= 500 else Permanent
     return kind(
         f"{where}: the proxy {proxy.place} ({proxy.variable}) refuses to connect ({status}); where the"
         " host is reached without it, list the host in NO_PROXY or write use_proxy: false",

@@ -15,9 +15,11 @@ from engine.job import (
     Job,
     JobError,
     JobKind,
+    MachineFault,
     RateLimited,
     Transient,
     UnansweredPolicy,
+    Unreachable,
 )
 from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
@@ -37,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF_S = 1.0
 _BACKOFF_MAX_S = 60.0
+_PASSING = (Transient, RateLimited, Unreachable, MachineFault)
 _FINETUNED = "(fine-tuned)"
 
 
@@ -208,9 +211,10 @@ class Evaluations:
                 try:
                     return await kind.run(job, context)
                 except JobError as error:
-                    if attempt == limits.attempts or not isinstance(error, Transient | RateLimited):
+                    if attempt == limits.attempts or not isinstance(error, _PASSING):
                         raise self._refusal(error, wanted, context, attempt) from None
-                    wait_s = error.retry_after_s or _BACKOFF_S * 2 ** (attempt - 1)
+                    asked_s = getattr(error, "retry_after_s", None)
+                    wait_s = asked_s or _BACKOFF_S * 2 ** (attempt - 1)
                 await self._clock.sleep(min(wait_s, _BACKOFF_MAX_S))
         told = f"the evaluation took longer than {limits.evaluation_s:g} s"
         self._note(wanted, TOOK_TOO_LONG, told)

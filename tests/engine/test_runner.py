@@ -82,13 +82,14 @@ async def test_a_transient_error_is_tried_again_until_attempts_run_out() -> None
     error = Transient("HTTP 503", status=503, detail="busy")
 
     early = await runner(error, attempts=3).attempt(job(2), Context())
-    last = await runner(error, attempts=3).attempt(job(3), Context())
+    broken = Transient("HTTP 500", status=500, detail="broken")
+    last = await runner(broken, attempts=3).attempt(job(3), Context())
 
     assert isinstance(early.verdict, RetryLater)
     assert early.verdict.overloaded
     assert (early.status, early.detail) == (503, "busy")
     assert isinstance(last.verdict, Fail)
-    assert last.verdict.error == "HTTP 503: busy (gave up after 3 attempts)"
+    assert last.verdict.error == "HTTP 500: broken (gave up after 3 attempts)"
 
 
 @pytest.mark.parametrize(

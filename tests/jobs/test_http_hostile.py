@@ -1,13 +1,24 @@
 """A server that misbehaves: whatever it sends ends in a named error, soon and in bounded memory."""
 
+import errno
 import socket
 import tracemalloc
+from typing import Any
 
 import anyio
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from engine.clock import SystemClock
-from engine.job import JobError, Permanent, TimedOut, Transient
+from engine.job import (
+    Disconnected,
+    JobError,
+    MachineFault,
+    Permanent,
+    TimedOut,
+    Transient,
+    Unreachable,
+)
 from jobs.http import HttpClient, HttpLimits
 from tests.contracts.process import ContractServerProcess
 from tests.contracts.server import ContractServer
@@ -40,25 +51,27 @@ async def _failure(server: ContractServer | ContractServerProcess, **limits: flo
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "expected"),
     [
-        "reset",
-        "reset_in_body",
-        "truncated_chunks",
-        "wrong_length",
-        "not_http",
-        "many_headers",
-        "giant_header",
-        "bad_gzip",
+        ("reset", Disconnected),
+        ("reset_in_body", Disconnected),
+        ("truncated_chunks", Disconnected),
+        ("wrong_length", Disconnected),
+        ("not_http", Transient),
+        ("many_headers", Transient),
+        ("giant_header", Transient),
+        ("bad_gzip", Transient),
     ],
 )
-async def test_a_broken_exchange_is_transient_and_counts_as_sent(kind: str) -> None:
+async def test_a_broken_exchange_is_transient_and_counts_as_sent(
+    kind: str, expected: type[Transient]
+) -> None:
     async with ContractServer() as server:
         server.play(kind)
 
         error = await _failure(server)
 
-        assert type(error) is Transient
+        assert type(error) is expected
         assert error.sent
         # Nothing below the client sends a paid request twice.
         assert len(server.requests) == 1
@@ -122,7 +135,7 @@ async def test_a_silent_server_is_given_up_after_the_read_limit() -> None:
 
         error = await _failure(server, read_s=0.1)
 
-        assert type(error) is Transient
+        assert type(error) is TimedOut
         assert "silent" in error.message
 
 
@@ -155,7 +168,7 @@ async def test_a_refused_connection_was_surely_not_sent() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
 
         async with _client(url) as client:
-            with pytest.raises(Transient) as caught:
+            with pytest.raises(Unreachable) as caught:
                 await client.post(PATH, b"{}")
 
     assert not caught.value.sent
@@ -164,7 +177,7 @@ async def test_a_refused_connection_was_surely_not_sent() -> None:
 
 async def test_a_name_that_leads_nowhere_was_surely_not_sent() -> None:
     async with _client("http://no-such-host.invalid") as client:
-        with pytest.raises(Transient) as caught:
+        with pytest.raises(Unreachable) as caught:
             await client.post(PATH, b"{}")
 
     assert not caught.value.sent
@@ -175,11 +188,57 @@ async def test_a_failed_handshake_was_surely_not_sent() -> None:
         url = server.url.replace("http:", "https:")
 
         async with _client(url) as client:
-            with pytest.raises(Transient) as caught:
+            with pytest.raises(Unreachable) as caught:
                 await client.post(PATH, b"{}")
 
         assert not caught.value.sent
         assert server.requests == []
+
+
+# What Linux, macOS and the resolvers say where this machine itself ran short: errno(3), getaddrinfo(3).
+FAULTS = [
+    (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+    (OSError(errno.ENFILE, "Too many open files in system"), "all its programs"),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), "no memory"),
+    (OSError(errno.ENOBUFS, "No buffer space available"), "no memory left for connections"),
+    (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "no address or port"),
+    (OSError(errno.ENOSPC, "No space left on device"), "its disk is full"),
+    (MemoryError(), "no memory"),
+    (RuntimeError("can't start new thread"), "ulimit -u"),
+]
+
+
+@pytest.mark.parametrize(("raised", "words"), FAULTS, ids=[str(raised) for raised, _ in FAULTS])
+async def test_what_this_machine_is_short_of_is_no_fault_of_the_service(
+    raised: Exception, words: str
+) -> None:
+    class Short(AbstractResolver):
+        async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
+            raise raised
+
+        async def close(self) -> None:
+            pass
+
+    client = HttpClient("http://service.example", clock=SystemClock(), resolver=Short())
+    async with client:
+        with pytest.raises(MachineFault, match=words) as caught:
+            await client.get("ping")
+
+    assert not caught.value.sent
+
+
+async def test_a_name_server_that_does_not_answer_is_told_from_a_name_that_does_not_exist() -> None:
+    class Offline(AbstractResolver):
+        async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+        async def close(self) -> None:
+            pass
+
+    client = HttpClient("http://service.example", clock=SystemClock(), resolver=Offline())
+    async with client:
+        with pytest.raises(Unreachable, match="is this machine online"):
+            await client.get("ping")
 
 
 async def test_a_lost_connection_does_not_poison_the_next_request() -> None:

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from engine.clock import SystemClock
-from engine.job import JobError, Permanent, Transient, Unauthorized, UsageError
+from engine.job import JobError, Permanent, Unauthorized, Unreachable, UsageError
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Role
 from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSettings
@@ -207,7 +207,7 @@ async def test_this_machine_and_what_is_told_so_are_reached_without_a_proxy(
         async with target(server.base_url) as chat:
             assert (await chat.reply(QUESTION)).text == "Hi."
         async with target("http://nowhere.invalid/v1", use_proxy=False) as chat:
-            with pytest.raises(Transient):
+            with pytest.raises(Unreachable):
                 await chat.reply(QUESTION)
 
     assert way.asked == []
@@ -241,7 +241,8 @@ async def test_a_proxy_is_told_its_password_and_nobody_else_is(
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(403, Permanent), (502, Transient), (503, Transient), (429, Transient)]
+    ("status", "kind"),
+    [(403, Permanent), (502, Unreachable), (503, Unreachable), (429, Unreachable)],
 )
 async def test_a_proxy_that_refuses_to_connect_is_told_from_the_service(
     status: int, kind: type[JobError], monkeypatch: pytest.MonkeyPatch
@@ -265,7 +266,7 @@ async def test_a_proxy_that_is_not_there_is_told_and_nothing_was_sent(
 
     async with target(f"https://{HOST}/v1") as chat:
         with pytest.raises(
-            Transient, match=r"through the proxy 127\.0\.0\.1:9 \(ALL_PROXY\)"
+            Unreachable, match=r"through the proxy 127\.0\.0\.1:9 \(ALL_PROXY\)"
         ) as caught:
             await chat.reply(QUESTION)
 

@@ -1,4 +1,4 @@
-from engine.core.breaker import THRESHOLD, Breaker, BreakerState
+from engine.core.breaker import MISSES, THRESHOLD, Breaker, BreakerState
 
 
 def closed(attempts: int = 3) -> Breaker:
@@ -96,3 +96,83 @@ def test_a_late_answer_reopens_even_a_parked_lane() -> None:
 
 def test_a_started_job_of_a_closed_breaker_is_no_probe() -> None:
     assert closed().started() == closed()
+
+
+DAY_S = 24 * 3600.0
+
+
+def away(now: float = 0.0, *, patience_s: float = DAY_S) -> Breaker:
+    return closed().missed("away", now, surely=True, patience_s=patience_s)
+
+
+def probed(breaker: Breaker, at: float, *, patience_s: float = DAY_S) -> Breaker:
+    return breaker.started().missed("away", at, surely=True, patience_s=patience_s, probed_at=at)
+
+
+def test_a_service_that_surely_was_not_reached_opens_the_breaker_at_once() -> None:
+    assert away(5.0).away_since == 5.0
+    assert away(5.0).admits(5.0) == 0
+
+
+def test_lost_connections_open_it_when_several_come_in_a_row() -> None:
+    breaker = closed()
+
+    for count in range(MISSES):
+        assert breaker.admits(0.0) is None
+        breaker = breaker.missed("lost", 10.0 + count, surely=False, patience_s=DAY_S)
+
+    assert breaker.state is BreakerState.OPEN
+    assert breaker.away_since == 10.0
+
+
+def test_an_answer_between_lost_connections_starts_the_count_anew() -> None:
+    breaker = closed()
+
+    for _ in range(10 * MISSES):
+        breaker = breaker.missed("lost", 0.0, surely=False, patience_s=DAY_S).succeeded()
+
+    assert breaker == closed()
+
+
+def test_an_outage_is_probed_at_distances_that_grow_to_a_minute() -> None:
+    breaker, distances = away(), []
+
+    for _ in range(10):
+        now = breaker.open_until
+        breaker = probed(breaker, now)
+        distances.append(breaker.open_until - now)
+
+    assert distances == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0, 60.0, 60.0]
+
+
+def test_what_was_in_flight_when_the_service_went_is_no_probe() -> None:
+    breaker = away().started()
+
+    assert breaker.missed("away", 9.0, surely=True, patience_s=DAY_S) == breaker
+
+
+def test_a_lane_is_parked_when_its_service_was_away_for_as_long_as_it_is_waited_for() -> None:
+    breaker, last = away(), 0.0
+
+    while breaker.state is BreakerState.OPEN:
+        last = breaker.open_until
+        breaker = probed(breaker, last)
+
+    assert DAY_S <= last <= DAY_S + 60.0
+    assert breaker.state is BreakerState.PARKED
+
+
+def test_the_time_in_which_nothing_could_be_asked_is_not_waited_for() -> None:
+    breaker = away(patience_s=3600.0)
+
+    # As after a night in which the machine slept.
+    breaker = probed(breaker, breaker.open_until + 10 * 3600.0, patience_s=3600.0)
+
+    assert breaker.state is BreakerState.OPEN
+
+
+def test_a_refusal_or_another_failure_ends_an_outage() -> None:
+    breaker = away().started()
+
+    assert breaker.reached().admits(0.0) is None
+    assert breaker.failed("HTTP 404", 0.0).admits(0.0) is None

@@ -3,7 +3,9 @@ from math import inf, nan
 import pytest
 
 from engine.core.errors import (
+    Disconnected,
     JobError,
+    MachineFault,
     OutOfCredit,
     Permanent,
     QuotaExceeded,
@@ -12,10 +14,12 @@ from engine.core.errors import (
     Transient,
     Unauthorized,
     Unhealthy,
+    Unreachable,
 )
 from engine.core.model import Answer, Measurement
 from engine.core.retry import (
     RETRY_AFTER_MAX_S,
+    Blame,
     Fail,
     GiveBack,
     Hold,
@@ -28,8 +32,14 @@ from engine.core.retry import (
 from engine.core.states import AttemptOutcome, Event
 
 
-def verdict(end: Answer | Exception, *, attempt: int = 1, delay_s: float = 4.0) -> Verdict:
-    return judge(end, attempt=attempt, attempts=3, delay_s=delay_s)
+def verdict(
+    end: Answer | Exception,
+    *,
+    attempt: int = 1,
+    delay_s: float = 4.0,
+    blame: Blame = Blame.UNKNOWN,
+) -> Verdict:
+    return judge(end, attempt=attempt, attempts=3, delay_s=delay_s, blame=blame)
 
 
 def test_an_answer_succeeds() -> None:
@@ -65,12 +75,49 @@ def test_a_transient_failure_waits_at_least_as_long_as_the_service_asks(
 
 
 def test_a_transient_failure_is_final_at_the_last_attempt() -> None:
-    found = verdict(Transient("busy", status=503), attempt=3)
+    found = verdict(Transient("broken", status=500), attempt=3)
 
     assert isinstance(found, Fail)
     assert found.event is Event.FAIL
-    assert found.error == "busy (gave up after 3 attempts)"
-    assert found.fingerprint == "Transient:503:busy"
+    assert found.error == "broken (gave up after 3 attempts)"
+    assert found.fingerprint == "Transient:500:broken"
+
+
+AWAY = [
+    Disconnected("the connection failed"),
+    Transient("bad gateway", status=502),
+    Transient("unavailable", status=503),
+    Transient("gateway timeout", status=504),
+    Transient("web server is down", status=521),
+]
+
+
+@pytest.mark.parametrize("error", AWAY, ids=str)
+def test_what_may_be_an_outage_uses_an_attempt_but_never_the_last_one(error: JobError) -> None:
+    early, last = verdict(error), verdict(error, attempt=3)
+
+    assert isinstance(early, RetryLater)
+    assert early.is_away
+    assert isinstance(last, GiveBack)
+    assert last.hold is Hold.OUTAGE
+
+
+@pytest.mark.parametrize("error", AWAY, ids=str)
+def test_in_an_outage_no_attempt_is_used(error: JobError) -> None:
+    found = verdict(error, blame=Blame.OUTAGE)
+
+    assert isinstance(found, GiveBack)
+    assert found.hold is Hold.OUTAGE
+
+
+@pytest.mark.parametrize("error", AWAY, ids=str)
+def test_a_job_that_fails_so_while_others_are_answered_fails_in_the_end(error: JobError) -> None:
+    assert isinstance(verdict(error, attempt=3, blame=Blame.JOB), Fail)
+
+
+def test_a_service_that_is_there_but_broken_uses_attempts_also_in_an_outage() -> None:
+    assert isinstance(verdict(Transient("broken", status=500), blame=Blame.OUTAGE), RetryLater)
+    assert isinstance(verdict(TimedOut("too slow"), blame=Blame.OUTAGE), GiveBack)
 
 
 def test_a_deadline_is_recorded_as_one() -> None:
@@ -86,6 +133,8 @@ def test_a_deadline_is_recorded_as_one() -> None:
         (OutOfCredit("no credit left", status=402), Hold.CREDIT),
         (Unauthorized("bad key", status=401), Hold.UNAUTHORIZED),
         (Unhealthy("no GPU"), Hold.HEALTH),
+        (Unreachable("connection refused"), Hold.UNREACHABLE),
+        (MachineFault("too many open files"), Hold.MACHINE),
     ],
 )
 def test_what_is_not_the_jobs_fault_uses_no_attempt_and_never_fails_it(
@@ -99,7 +148,7 @@ def test_what_is_not_the_jobs_fault_uses_no_attempt_and_never_fails_it(
     assert found.outcome is (
         AttemptOutcome.RATE_LIMITED if hold is Hold.RATE else AttemptOutcome.REFUSED
     )
-    assert found.overloaded == (hold is Hold.RATE)
+    assert found.overloaded == (hold in (Hold.RATE, Hold.MACHINE))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from engine.job import (
     RateLimited,
     Transient,
     Unauthorized,
+    Unreachable,
     UsageError,
 )
 from jobs.chat.endpoint import ChatTarget, Endpoint
@@ -143,9 +144,9 @@ async def test_moderation_by_the_provider_is_named_whatever_its_status(status: i
     assert caught.value.reason == Unanswered.MODERATED
 
 
-async def test_a_server_that_is_not_there_is_transient_and_was_not_sent() -> None:
+async def test_a_server_that_is_not_there_was_surely_not_asked() -> None:
     async with target("http://127.0.0.1:9/v1") as chat:
-        with pytest.raises(Transient) as caught:
+        with pytest.raises(Unreachable) as caught:
             await chat.reply(QUESTION)
 
     assert not caught.value.sent

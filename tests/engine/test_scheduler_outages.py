@@ -1,0 +1,334 @@
+"""A service that goes away and comes back, and a machine that runs short: what that costs a run."""
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine import Run, RunState, StopReason
+from engine.job import (
+    Answer,
+    Disconnected,
+    Job,
+    JobError,
+    MachineFault,
+    Permanent,
+    Transient,
+    Unreachable,
+)
+from engine.testing import FakeClock, scripted_service
+from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
+
+HOUR_S = 3600.0
+OUTCOMES = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
+UNREACHABLE = Unreachable("no connection could be made")
+LOST = Disconnected("the connection failed")
+BAD_GATEWAY = Transient("answered 502 Bad Gateway", status=502)
+UNAVAILABLE = Transient("answered 503 Service Unavailable", status=503)
+
+
+async def outcomes(run: Run) -> dict[str, int]:
+    rows = await run._store._databases.ask(
+        lambda connection: connection.exec_driver_sql(OUTCOMES).all()
+    )
+    return dict(rows)
+
+
+async def attempts(run: Run) -> list[int]:
+    """How many attempts each job has used."""
+    return await run._store._databases.ask(
+        lambda connection: [
+            used for (used,) in connection.exec_driver_sql("SELECT attempts FROM job").all()
+        ]
+    )
+
+
+@pytest.mark.parametrize("away_s", [90.0, 3 * HOUR_S])
+@pytest.mark.parametrize("error", [UNREACHABLE, LOST, BAD_GATEWAY, UNAVAILABLE], ids=str)
+@pytest.mark.parametrize("allowed", [1, 6])
+async def test_an_outage_costs_its_time_and_nothing_else(
+    error: JobError, away_s: float, allowed: int, tmp_path: Path, clock: FakeClock
+) -> None:
+    begins, ends = NOW + 25.0, NOW + 25.0 + away_s
+    service = scripted_service(
+        lambda job: error if begins <= clock.now() < ends else good(job), takes_s=10.0
+    )
+    of = sweep(service, repeats=40, limits={"max_in_flight": 4}, retry={"attempts": allowed})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        used = await attempts(run)
+        told = await events(run)
+
+    assert status.state is RunState.FINISHED
+    assert (status.jobs["succeeded"], status.jobs["failed"]) == (40, 0)
+    # Without an outage it takes 100 s; the last probe that failed was at most a minute before the end.
+    assert clock.now() <= ends + 100.0 + 60.0 + 25.0
+    # Once a minute after the first few, besides what was in flight when it began.
+    in_vain = [at for at in starts(service) if begins - 10.0 < at < ends - 10.0]
+    assert len(in_vain) <= 4 + 3 + 8 + away_s / 60.0
+    # Each request that may have been sent counts once at most, and none that surely was not.
+    assert max(used) <= (1 if error is UNREACHABLE or allowed == 1 else 2)
+    assert [kind for kind, _, _ in told if kind in ("outage", "back")] == ["outage", "back"]
+    outage = next(message for kind, _, message in told if kind == "outage")
+    assert "away since" in outage
+    assert "asked once a minute until" in outage
+
+
+async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_nothing(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    is_away = [False]
+
+    def script(job: Job) -> Answer | Exception:
+        is_away[0] = is_away[0] or len(service.recording.started) > 5
+        return UNREACHABLE if is_away[0] else good(job)
+
+    service = scripted_service(script)
+    of = sweep(service, repeats=20, limits={"max_in_flight": 1}, retry={"outage_h": 12})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        waited_s = clock.now() - NOW
+        is_away[0] = False
+        service.recording.started.clear()
+        service.recording.script = good
+        again = await run.execute()
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert (status.cells_done, status.cells_failed) == (5, 0)
+    assert "the service was away from" in status.message
+    assert 12 * HOUR_S <= waited_s <= 12 * HOUR_S + 120.0
+    assert again.state is RunState.FINISHED
+    assert again.cells_done == 20
+
+
+async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_minutes(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = scripted_service(lambda _: UNREACHABLE)
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
+        told = await run.events()
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert (status.jobs["failed"], status.cells_done) == (0, 0)
+    assert "did not answer once" in status.message
+    assert clock.now() - NOW <= 12 * 60.0
+    first = next(event for event in told if event.kind == "outage")
+    assert "which has not answered once" in first.message
+    assert first.at - NOW <= 60.0
+    assert any(
+        record.levelname == "WARNING" and "has not answered once" in record.message
+        for record in caplog.records
+    )
+
+
+async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is_away(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    begins, ends = NOW + 100.0, NOW + 3 * HOUR_S
+    service = scripted_service(
+        lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=10.0
+    )
+    # One at a time, and the first lane goes first: the second has had no answer when the service goes.
+    of = sweep(
+        service,
+        models=["early", "late"],
+        repeats=12,
+        limits={"max_in_flight": 1, "models": {"late": {"rate_per_min": 1}}},
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.state is RunState.FINISHED
+    assert status.cells_done == 24
+
+
+async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_on(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(
+        lambda job: BAD_GATEWAY if job.labels["model"] == "gone" else good(job), takes_s=30.0
+    )
+    of = sweep(service, models=["gone", "sound"], repeats=60, limits={"max_in_flight": 2})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert status.jobs["succeeded"] == 60
+    assert status.jobs["failed"] == 0
+    assert len(starts(service, "gone")) <= 20
+
+
+@pytest.mark.parametrize("allowed", [1, 3])
+async def test_a_job_that_always_loses_its_connection_fails_while_others_are_answered(
+    allowed: int, tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(
+        lambda job: LOST if job.labels["repeat"] == 3 else good(job), takes_s=1.0
+    )
+    of = sweep(
+        service,
+        repeats=60,
+        limits={"max_in_flight": 2},
+        retry={"attempts": allowed, "max_delay_s": 10},
+    )
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, of)
+        seen = await outcomes(run)
+
+    assert (status.jobs["succeeded"], status.jobs["failed"]) == (59, 1)
+    assert seen == {"succeeded": 59, "failed": max(2, allowed)}
+
+
+async def test_a_service_that_answers_with_its_own_error_is_not_away(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(
+        lambda job: UNREACHABLE if clock.now() < NOW + 30.0 else Permanent("HTTP 404", status=404)
+    )
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, sweep(service, repeats=3))
+        told = await events(run)
+
+    assert status.state is RunState.FINISHED
+    assert status.jobs["failed"] == 3
+    assert "back" in {kind for kind, _, _ in told}
+
+
+async def test_without_patience_a_lane_is_parked_after_as_many_probes_as_jobs_have_attempts(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: UNREACHABLE)
+    of = sweep(service, limits={"max_in_flight": 1}, retry={"attempts": 4, "outage_h": 0})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert status.jobs["failed"] == 0
+    assert len(starts(service)) == 1 + 4
+    assert clock.now() - NOW < 60.0
+
+
+async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    # Away from half an hour before the window closes until an hour after it opens again.
+    opens = NOW + 24 * HOUR_S
+    begins, ends = NOW + 1.5 * HOUR_S, opens + HOUR_S
+    service = scripted_service(
+        lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=60.0
+    )
+    of = sweep(
+        service,
+        repeats=150,
+        limits={"max_in_flight": 1, "window": "08:00-10:00", "timezone": "UTC"},
+        retry={"outage_h": 2},
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.state is RunState.FINISHED
+    assert status.cells_done == 150
+
+
+async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_what_to_raise(
+    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = MachineFault("this machine cannot do it at present: raise `ulimit -n`")
+    service = scripted_service(
+        lambda job: fault if service.recording.in_flight > 4 else good(job), takes_s=5.0
+    )
+    of = sweep(service, repeats=100, limits={"max_in_flight": 16}, retry={"attempts": 1})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, of)
+        told = await events(run)
+        used = await attempts(run)
+
+    assert status.state is RunState.FINISHED
+    assert (status.jobs["succeeded"], status.jobs["failed"]) == (100, 0)
+    assert set(used) == {1}
+    said = [message for kind, _, message in told if kind == "machine"]
+    assert len(said) == 1
+    assert "ulimit -n" in said[0]
+    assert "ulimit -n" in caplog.text
+
+
+async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    fault = MachineFault("this machine cannot do it at present: its disk is full")
+    service = scripted_service(lambda _: fault)
+    of = sweep(service, repeats=5, retry={"attempts": 1, "outage_h": 1})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert status.jobs["failed"] == 0
+    assert "its disk is full" in status.message
+    assert HOUR_S <= clock.now() - NOW <= HOUR_S + 120.0
+    # Once a minute, one at a time.
+    assert len(starts(service)) <= 5 + 10 + 65
+
+
+async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(lambda _: UNREACHABLE)
+    of = sweep(service, repeats=3, retry={"base_delay_s": 0.01})
+    store = tmp_path / "store.db"
+
+    async with opened(store, service) as engine, anyio.create_task_group() as tasks:
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        while not await run._store.lanes_away(run._row.id):
+            await anyio.lowlevel.checkpoint()
+        async with opened(store, service) as other:
+            seen = await (await other.run("scripted")).status()
+        run.stop()
+
+    assert [(one.lane, one.jobs) for one in seen.waiting] == [("a", 3)]
+    assert "which has not answered once" in seen.waiting[0].why
+
+
+async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: UNREACHABLE)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        of = sweep(service, repeats=3, retry={"attempts": 3, "outage_h": 0})
+        run, _ = await finished(engine, of)
+        service.recording.script = good
+        await run.execute()
+        away = await run._store.lanes_away(run._row.id)
+
+    assert away == {}
