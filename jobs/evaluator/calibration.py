@@ -103,6 +103,12 @@ async def _all_scores(
     return scores
 
 
+def judge_notices(judge: str) -> Sequence[str]:
+    """What to know before the judge is asked, such as that calls go through a proxy; raises UsageError."""
+    settings = _judge_settings(judge)
+    return () if settings is None else settings.endpoint.notices(settings.endpoint.base_url)
+
+
 async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
     settings = _judge_settings(judge)
     if settings is None:

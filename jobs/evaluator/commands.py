@@ -15,7 +15,7 @@ from rich.text import Text
 from engine.clock import SystemClock
 from engine.job import UsageError
 from engine.report.terminal import plain
-from jobs.evaluator.calibration import THRESHOLDS, calibration, judged_scores
+from jobs.evaluator.calibration import THRESHOLDS, calibration, judge_notices, judged_scores
 from jobs.evaluator.groups import CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.ratings import read_ratings
 
@@ -80,6 +80,8 @@ def calibrate(
     """
     try:
         rated = read_ratings(against, CaseSet(_folder(cases)))
+        for notice in judge_notices(judge):
+            typer.echo(notice, err=True)
         name, judged = anyio.run(judged_scores, judge, rated, SystemClock())
     except UsageError as error:
         _refuse(error)

@@ -259,8 +259,9 @@ class HttpClient:
         sent = [(key, key.secret) for key in (*self._keys, *keys_of(headers))]
         try:
             return await self._answered(verb, path, body, headers, where)
-        except Unauthorized:
-            if not await self._renew(sent):
+        except Unauthorized as error:
+            # What a proxy refuses has not reached the service, whose keys are no part of it.
+            if not error.sent or not await self._renew(sent):
                 raise
         return await self._answered(verb, path, body, headers, where)
 
@@ -355,7 +356,7 @@ class HttpClient:
             failure = proxy_failure(where, self._proxy, cause, detail)
             if failure is not None:
                 return failure
-        if isinstance(cause, _NOT_CONNECTED):
+        if isinstance(cause, _NOT_CONNECTED) or _is_untrusted(cause):
             return Unreachable(f"{where}: {_why_not_connected(cause)}", detail=detail)
         if isinstance(cause, _NO_URL):
             return Permanent(f"{where}: the address is no URL", detail=detail, sent=False)
@@ -366,7 +367,7 @@ class HttpClient:
 
 
 def _why_not_connected(cause: Exception) -> str:
-    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+    if _is_untrusted(cause):
         return (
             "the server's certificate is not trusted; if its authority is your own, name that"
             " authority's file in ca_file or SSL_CERT_FILE"
@@ -389,6 +390,13 @@ class _Answer(aiohttp.ClientResponse):
         # have been paid for, and left the connection open.
         self.reason = None
         return started
+
+
+def _is_untrusted(cause: BaseException) -> bool:
+    """Whether the certificate ended the connection; through a proxy that is told one error deeper."""
+    return isinstance(cause, aiohttp.ClientConnectorCertificateError) or isinstance(
+        cause.__cause__ or cause.__context__, ssl.SSLCertVerificationError
+    )
 
 
 def _written(headers: Mapping[str, Sent]) -> tuple[tuple[str, str], ...]:

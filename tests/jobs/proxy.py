@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,7 +67,9 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(leads_to: int, *, socks: bool = False, **how: object) -> AsyncIterator[Proxy]:
+async def proxy(
+    leads_to: int, *, socks: bool = False, tls: ssl.SSLContext | None = None, **how: object
+) -> AsyncIterator[Proxy]:
     """A proxy in front of the server on a port of this machine."""
     made = Proxy(leads_to, **how)  # type: ignore[arg-type]  # whatever Proxy takes
     handler = made.socks if socks else made.http
@@ -79,7 +82,7 @@ async def proxy(leads_to: int, *, socks: bool = False, **how: object) -> AsyncIt
         finally:
             writer.close()
 
-    listening = await asyncio.start_server(handle, "127.0.0.1", 0)
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     async with listening:
         made.port = listening.sockets[0].getsockname()[1]
         yield made

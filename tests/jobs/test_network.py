@@ -137,6 +137,23 @@ async def test_a_request_over_http_is_told_to_the_proxy_with_its_whole_address(
     assert server.asked[0].headers["host"] == HOST
 
 
+async def test_a_proxy_may_itself_speak_tls(
+    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    async with (
+        chat_server(lambda _: (200, completion("Hi."))) as server,
+        proxy(port_of(server), tls=context) as way,
+    ):
+        monkeypatch.setenv("HTTP_PROXY", f"https://localhost:{way.port}")
+        async with target(f"http://{HOST}/v1", tmp_path, ca_file="authority.pem") as chat:
+            assert (await chat.reply(QUESTION)).text == "Hi."
+
+    assert len(way.asked) == 1
+
+
 @pytest.mark.parametrize("named_by", ["ca_file", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 async def test_a_request_over_tls_goes_through_a_tunnel_to_a_server_of_one_s_own_authority(
     named_by: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,31 +176,55 @@ async def test_a_request_over_tls_goes_through_a_tunnel_to_a_server_of_one_s_own
     assert way.asked == [f"CONNECT {HOST}:443 HTTP/1.1"]
 
 
+@pytest.mark.parametrize("socks", [False, True])
 async def test_a_certificate_of_an_unknown_authority_is_refused_through_a_tunnel_too(
-    authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+    socks: bool, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
         chat_server(lambda _: (200, completion("Hi.")), tls=tls(authority)) as server,
-        proxy(port_of(server)) as way,
+        proxy(port_of(server), socks=socks) as way,
     ):
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{way.port}")
+        scheme = "socks5h" if socks else "http"
+        monkeypatch.setenv("HTTPS_PROXY", f"{scheme}://127.0.0.1:{way.port}")
         async with target(f"https://{HOST}/v1") as chat:
-            with pytest.raises(JobError, match="ca_file or SSL_CERT_FILE"):
+            with pytest.raises(JobError, match="ca_file or SSL_CERT_FILE") as caught:
                 await chat.reply(QUESTION)
 
+    assert not caught.value.sent
     assert server.asked == []
 
 
-async def test_a_socks_proxy_looks_the_name_up_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+async def test_a_socks_proxy_looks_the_name_up_itself(
+    scheme: str,
+    port: int,
+    authority: trustme.CA,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    context = tls(authority) if scheme == "https" else None
     async with (
-        chat_server(lambda _: (200, completion("Hi."))) as server,
+        chat_server(lambda _: (200, completion("Hi.")), tls=context) as server,
         proxy(port_of(server), socks=True) as way,
     ):
         monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{way.port}")
-        async with target(f"http://{HOST}/v1") as chat:
+        async with target(f"{scheme}://{HOST}/v1", tmp_path, ca_file="authority.pem") as chat:
             assert (await chat.reply(QUESTION)).text == "Hi."
 
-    assert way.asked == [f"{HOST}:80"]
+    assert way.asked == [f"{HOST}:{port}"]
+
+
+async def test_a_socks_proxy_that_refuses_to_connect_is_told_and_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with proxy(9, socks=True, status=403) as way:
+        monkeypatch.setenv("ALL_PROXY", f"socks5h://127.0.0.1:{way.port}")
+        async with target(f"http://{HOST}/v1") as chat:
+            with pytest.raises(Unreachable, match="no connection through the proxy") as caught:
+                await chat.reply(QUESTION)
+
+    assert not caught.value.sent
 
 
 def test_without_its_extra_socks_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
