@@ -1,23 +1,20 @@
-"""Replies that people have scored, read from a CSV file."""
+"""Replies that people have scored, read from a table."""
 
-import csv
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 from engine.job import UsageError
+from engine.sweep.malformed import Malformed
+from engine.sweep.reading import decoded
+from engine.sweep.tables import Row, Table, TableFormat, read_table, table_format
 from jobs.evaluator.groups import Case, CaseSet
 
-_ROWS_MAX = 100_000
 _SHOWN = 60
 _SCORE = re.compile(r"score(?:[ _-].*|\d+)?")
-_OVERFLOW = "more fields than columns"
-
-_Row: TypeAlias = Mapping[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class Rated:
 
 
 def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
-    """The rows of a CSV file with the columns case, reply, and score (or score_anna, score_2 ...).
+    """The rows of a table with the columns case, reply, and score (or score_anna, score_2 ...).
 
     Raises UsageError with the file and line of what is wrong.
     """
@@ -44,66 +41,56 @@ def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
     times = Counter(case.id for group in groups for case in group.cases)
     shared = {case for case, count in times.items() if count > 1}
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file, strict=True, restkey=_OVERFLOW)
-            try:
-                rated = list(_rated(path, rows, known, shared))
-            except csv.Error as error:
-                raise UsageError(f"{path}: after line {rows.line_num}: {error}") from error
+        text = decoded(path.read_bytes())
+        table = read_table(text, table_format(path) or TableFormat.CSV)
+        rated = list(_rated(table, known, shared))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not text in UTF-8; save it as CSV in UTF-8") from None
+    except Malformed as error:
+        raise UsageError(f"{path}: {error}") from None
     if not rated:
         raise UsageError(f"{path}: no row with a reply and a score")
     return rated
 
 
-def _rated(
-    path: Path, rows: "csv.DictReader[str]", known: Mapping[str, Case], shared: set[str]
-) -> Iterator[Rated]:
-    raters = _settled_columns(path, rows)
-    for row in rows:
-        where = f"{path}: line {rows.line_num}"
-        if rows.line_num > _ROWS_MAX:
-            raise UsageError(f"{where}: at most {_ROWS_MAX} lines")
-        if _OVERFLOW in row:
-            raise UsageError(f"{where}: {_OVERFLOW}; a reply that holds commas stands in quotes")
-        name = _field(row, "case")
+def _rated(table: Table, known: Mapping[str, Case], shared: set[str]) -> Iterator[Rated]:
+    named, replies, raters = _columns(table)
+    for row in table.rows:
+        name = _field(row, named)
         if name not in known:
-            raise UsageError(
-                f"{where}: there is no case {name[:_SHOWN]!r}; `nightsweep groups` lists the groups,"
+            raise Malformed(
+                f"{row.place}: there is no case {name[:_SHOWN]!r}; `nightsweep groups` lists the groups,"
                 " --cases adds your own"
             )
         if name in shared:
-            raise UsageError(f"{where}: more than one group has a case {name!r}; rename yours")
-        reply = row["reply"] or ""
-        if not reply.strip():
-            raise UsageError(f"{where}: reply is empty")
-        scores = tuple(_score(_field(row, rater), where) for rater in raters if _field(row, rater))
+            raise Malformed(f"{row.place}: more than one group has a case {name!r}; rename yours")
+        if not _field(row, replies):
+            raise Malformed(f"{row.place}: reply is empty")
+        given = [_field(row, rater) for rater in raters]
+        scores = tuple(_score(one, row.place) for one in given if one)
         if scores:
-            yield Rated(known[name], reply, scores)
+            yield Rated(known[name], str(row.cells[replies]), scores)
 
 
-def _settled_columns(path: Path, rows: "csv.DictReader[str]") -> Sequence[str]:
-    """The columns with scores; case and spaces around a column's name decide nothing."""
-    found = [name.strip().lower() for name in rows.fieldnames or ()]
+def _columns(table: Table) -> tuple[str, str, list[str]]:
+    """The columns of cases, replies and scores; case and spaces in a column's name decide nothing."""
+    found = [name.strip().lower() for name in table.columns]
     raters = [name for name in found if _SCORE.fullmatch(name)]
     if not raters or not {"case", "reply"} <= set(found):
-        told = ",".join(rows.fieldnames or ())[:_SHOWN]
-        raise UsageError(
-            f"{path}: the columns are case, reply, and score (or score_anna, score_2 ...), with commas"
-            f" between them; the first line is {told!r}"
+        raise Malformed(
+            "it needs the columns case, reply, and score (or score_anna, score_2 ...);"
+            f" {table.listed()}"
         )
     for name in ("case", "reply", *raters):
         if found.count(name) > 1:
-            raise UsageError(f"{path}: two columns are called {name!r}")
-    rows.fieldnames = found
-    return raters
+            raise Malformed(f"two columns are called {name!r}")
+    written = dict(zip(found, table.columns, strict=True))
+    return written["case"], written["reply"], [written[rater] for rater in raters]
 
 
-def _field(row: _Row, column: str) -> str:
-    return (row[column] or "").strip()
+def _field(row: Row, column: str) -> str:
+    cell = row.cells.get(column)
+    return "" if cell is None else str(cell).strip()
 
 
 def _score(text: str, where: str) -> float:
@@ -112,5 +99,5 @@ def _score(text: str, where: str) -> float:
     except ValueError:
         score = math.nan
     if not 0 <= score <= 1:
-        raise UsageError(f"{where}: score: {text[:_SHOWN]!r} is no number from 0 to 1")
+        raise Malformed(f"{where}: score: {text[:_SHOWN]!r} is no number from 0 to 1")
     return score

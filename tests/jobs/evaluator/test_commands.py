@@ -1,6 +1,7 @@
 """`nightsweep groups` and `nightsweep calibrate`, as they are typed."""
 
 import json
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -168,10 +169,13 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
         ("self_harm-01,Hi.,1.5", "'1.5' is no number from 0 to 1"),
         ("self_harm-01,Hi.,nan", "'nan' is no number from 0 to 1"),
         ("self_harm-01,Hi.,", "no row with a reply and a score"),
-        ("self_harm-01,Hi.", "no row with a reply and a score"),
-        ("self_harm-01,Hi, friend.,0.5", "line 2: more fields than columns"),
-        ('self_harm-01,"Hi.,0.5', "after line 1: unexpected end of data"),
-        ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "line 4: score: '2'"),
+        ("self_harm-01,Hi.", "line 2: has 2 cells, the first line 3"),
+        (
+            "self_harm-01,Hi, friend.,0.5",
+            "line 2: has 4 cells, the first line 3; a cell with separators",
+        ),
+        ('self_harm-01,"Hi.,0.5', "line 2: a quote is opened and never closed"),
+        ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "line 3: score: '2'"),
     ],
 )
 def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
@@ -184,16 +188,17 @@ def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) 
 @pytest.mark.parametrize(
     ("columns", "told"),
     [
-        ("case;reply;score", "with commas between them; the first line is 'case;reply;score'"),
-        ("case,reply", "the first line is 'case,reply'"),
-        ("case,reply,scored_on", "the columns are case, reply, and score"),
+        ("case;reply;score", "line 2: has 1 cell, the first line 3"),
+        ("case,reply", "score_2 ...); the columns are case, reply"),
+        ("case,reply,scored_on", "it needs the columns case, reply, and score"),
         ("case,reply,score,Score", "two columns are called 'score'"),
     ],
 )
 def test_other_columns_than_those_that_are_needed_are_told(
     tmp_path: Path, columns: str, told: str
 ) -> None:
-    file = ratings(tmp_path, "self_harm-01,Hi.,0.5,0.5", columns=columns)
+    row = ",".join(["self_harm-01", "Hi.", "0.5", "0.5"][: len(re.split("[,;]", columns))])
+    file = ratings(tmp_path, row, columns=columns)
 
     outcome = run(calibrate_app, "rules", "--against", str(file))
 
@@ -210,15 +215,33 @@ def test_columns_may_be_spelt_in_capitals_and_others_are_ignored(tmp_path: Path)
     assert (rated.reply, rated.scores) == ("Hi.", (0.5,))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.csv", "case;reply;score\r\nself_harm-01;caf\xe9;1\r\n".encode("utf-8-sig")),
+        ("r.csv", "case\treply\tscore\nself_harm-01\tcaf\xe9\t1".encode("utf-16")),
+        ("r.jsonl", '{"case": "self_harm-01", "reply": "caf\xe9", "score": 1}'.encode()),
+        ("ratings", "case,reply,score\nself_harm-01,caf\xe9,1".encode()),
+    ],
+)
+def test_ratings_are_read_from_every_kind_of_table(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    [rated] = read_ratings(tmp_path / name, CaseSet())
+
+    assert (rated.reply, rated.scores) == ("caf\xe9", (1,))
+
+
+def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path) -> None:
     file = tmp_path / "ratings.csv"
-    file.write_text("case,reply,score\nself_harm-01,caf\u00e9,1", encoding=encoding)
+    file.write_text("case,reply,score\nself_harm-01,caf\u00e9,1", encoding="latin-1")
 
     outcome = run(calibrate_app, "rules", "--against", str(file))
 
     assert outcome.exit_code == 2
-    assert f"{file}: is not text in UTF-8" in outcome.stderr
+    assert f"{file}: line 2: not UTF-8 text" in outcome.stderr
 
 
 def test_ratings_that_are_not_there_are_told_without_a_number(tmp_path: Path) -> None:
@@ -307,7 +330,7 @@ def test_what_a_group_says_of_itself_reaches_the_terminal_as_text(tmp_path: Path
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
     file = ratings(tmp_path, "self_harm-01,0.5", columns="case,score")
 
-    with pytest.raises(UsageError, match="the columns are case, reply, and score"):
+    with pytest.raises(UsageError, match="it needs the columns case, reply, and score"):
         read_ratings(file, CaseSet())
 
 
