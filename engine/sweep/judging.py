@@ -80,10 +80,13 @@ def read_judge(judge: str) -> Any:
 
 
 def _anchored(value: Any, folder: Path) -> Any:
-    """A value with its references to keys in files made absolute."""
+    """A value with its references to keys in files, and the file of its authorities, made absolute."""
     match value:
         case str():
             return anchored(value, folder)
+        case {"ca_file": str(name), **rest}:
+            file = folder / Path(name).expanduser()
+            return {**_anchored(rest, folder), "ca_file": str(file)}
         case Mapping():
             return {key: _anchored(item, folder) for key, item in value.items()}
         case list():
