@@ -231,9 +231,9 @@ class UnansweredResult(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    conversation_id: int
-    reason: str
-    test_case_id: int | None = None
+    conversation_id: Annotated[int, Field(description="Counts from 0 within the evaluation.")]
+    reason: Annotated[str, Field(description="A name for why.", examples=["moderated"])]
+    test_case_id: Given | None = None
 
 
 class _Answer(BaseModel):
@@ -242,8 +242,12 @@ class _Answer(BaseModel):
     evaluation_id: Given
     total_passed: Annotated[int, Field(ge=0)]
     total_failed: Annotated[int, Field(ge=0)]
-    total_unanswered: Annotated[int, Field(ge=0)] = 0
-    unanswered_results: list[UnansweredResult] = []
+    total_unanswered: Annotated[
+        int, Field(ge=0, description="Questions without a judged reply, which count as neither.")
+    ] = 0
+    unanswered_results: Annotated[
+        list[UnansweredResult], Field(description="Those questions, each with its reason.")
+    ] = []
 
 
 class SingleTurnLayeredResponse(_Answer):
