@@ -17,6 +17,8 @@ _ZONES_S = 12 * 3600.0
 """How much later than in UTC a month begins anywhere."""
 _DOUBT_S = 10.0
 """How long the service is spared the question after requests without an answer."""
+_UNREACHED_S = 60.0
+"""How long a service is spared the question that did not answer it."""
 _LAST_S = 5.0
 """How long the end of a run waits for the service's own figures."""
 
@@ -32,6 +34,7 @@ class QuotaDesk:
         self._observed_at: float | None = None
         self._doubted = anyio.Event()
         self._is_in_doubt = False
+        self._is_unreached = False
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
         """The rows that apply at a time; those that the store does not have are not finite.
@@ -101,7 +104,7 @@ class QuotaDesk:
             if await self._gains(self._ask_quietly):
                 _reopen(lane for lane in lanes.waiting if is_short(lane))
                 wake()
-            await self._clock.sleep(_DOUBT_S)
+            await self._clock.sleep(_UNREACHED_S if self._is_unreached else _DOUBT_S)
             if self._is_in_doubt:
                 self._doubted.set()
 
@@ -113,10 +116,13 @@ class QuotaDesk:
 
     async def _ask_quietly(self) -> bool:
         try:
-            return await self._ask(self._clock.now())
+            answered = await self._ask(self._clock.now())
         except JobError:
             # No line in the log each time: a service that fails its requests may fail this one, too.
+            self._is_unreached = True
             return False
+        self._is_unreached = False
+        return answered
 
     async def turn_month(self, now: float, lanes: Lanes) -> None:
         """Write the rows of a month that has begun while the run goes on; lanes may ask again."""

@@ -1,5 +1,6 @@
 """Quota: reserved before sending, known from answers, asked for again before giving up."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,34 @@ async def test_requests_without_an_answer_count_as_the_service_says_once_they_ha
     assert status.jobs["failed"] == 1
     assert len(service.recording.started) > 4
     assert (quota.used, quota.reserved, quota.allotted) == (100, 0, 300)
+
+
+async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_minute(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    asked_at: list[float] = []
+
+    class Down(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            asked_at.append(clock.now())
+            if len(asked_at) > 1:
+                raise Transient("HTTP 500", status=500)
+            return Allotment(used=0, allotted=100_000)
+
+    def script(job: Job) -> Answer | Exception:
+        return Transient("HTTP 500", status=500)
+
+    base = scripted_service(script, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
+    service = type("Service", (Down, base), {})
+    of = sweep(service, repeats=3, retry={"attempts": 8})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    questions = asked_at[1:-1]
+    assert status.jobs["failed"] == 3
+    assert len(questions) > 1
+    assert min(later - before for before, later in pairwise(questions)) >= 60
 
 
 async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the_sweep(
