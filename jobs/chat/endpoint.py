@@ -80,6 +80,14 @@ class Endpoint(NetworkSettings, BaseModel):
         return self
 
     @property
+    def credential(self) -> str:
+        """The reference of the key that is charged, wherever it is sent; empty without one."""
+        if self.api_key is not None:
+            return self.api_key
+        sent = (*self.headers.values(), *self.query.values())
+        return next((value for value in sent if is_reference(value)), "")
+
+    @property
     def shape(self) -> Mapping[str, Any]:
         """What of these settings decides replies, as JSON; what is not set is not there."""
         return self.model_dump(
@@ -108,7 +116,7 @@ class ChatTarget:
     ) -> None:
         self.endpoint = endpoint
         self.limits = CallLimits(
-            f"target:{endpoint.base_url}:{endpoint.api_key or ''}",
+            f"target:{endpoint.base_url}:{endpoint.credential}",
             rate_per_min=endpoint.rate_per_min,
             tokens_per_min=endpoint.tokens_per_min,
             max_tokens=generation.max_tokens or 0,

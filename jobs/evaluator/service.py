@@ -92,7 +92,7 @@ class LocalEvaluator(Service):
             # Rates and waits of the target's key are for those who ask it.
             return "kept replies"
         endpoint = self.settings.endpoint
-        return "" if endpoint is None else endpoint.api_key or ""
+        return "" if endpoint is None else endpoint.credential
 
     @classmethod
     def judging_again(

@@ -186,6 +186,22 @@ def test_what_decides_replies_is_part_of_the_identity(settings: dict[str, Any]) 
     assert target("http://h/v1", timeout_s=7, max_in_flight=3).identity == plain.identity
 
 
+@pytest.mark.parametrize(
+    ("settings", "credential"),
+    [
+        ({}, ""),
+        ({"headers": {"X-Title": "Night"}, "query": {"v": "1"}}, ""),
+        ({"api_key": "env:A", "headers": {"api-key": "env:B"}}, "env:A"),
+        ({"headers": {"X-Title": "Night", "api-key": "env:B"}}, "env:B"),
+        ({"query": {"v": "1", "key": "file:c"}}, "file:c"),
+    ],
+)
+def test_the_key_that_is_charged_is_found_wherever_it_is_sent(
+    settings: dict[str, Any], credential: str
+) -> None:
+    assert target("http://h/v1", **settings).endpoint.credential == credential
+
+
 def test_an_address_with_a_query_is_the_same_target_as_the_query_apart() -> None:
     whole = target("http://h/v1/chat/completions?api-version=1")
 
