@@ -14,6 +14,7 @@ from engine.job import (
     Permanent,
     QuotaExceeded,
     RateLimited,
+    TimedOut,
     Transient,
     UnansweredPolicy,
     Unauthorized,
@@ -45,7 +46,10 @@ class Lacking:
     @property
     def reason(self) -> str:
         """Why there is no answer."""
-        return self.error.reason or Unanswered.ERROR
+        if self.error.reason is not None:
+            return self.error.reason
+        is_late = isinstance(self.error, TimedOut)
+        return Unanswered.TIMED_OUT if is_late else Unanswered.ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

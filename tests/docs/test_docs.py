@@ -13,11 +13,12 @@ import yaml
 from typer.main import get_command
 
 import engine
-from engine import Sweep
+from engine import Row, Sweep
 from engine.cli.app import app
 from engine.core.states import TRANSITIONS
 from engine.settings import Settings
 from engine.sweep.schema import LimitsPart, RetryPart, SweepFile
+from jobs.http import Unanswered
 from tests.docs.pages import PAGES, blocks
 from tests.paths import ROOT
 
@@ -109,6 +110,20 @@ def test_every_key_of_the_sweep_file_is_documented() -> None:
     for part in (SweepFile, LimitsPart, RetryPart):
         for key in part.model_fields:
             assert f"`{key}`" in page, key
+
+
+def test_every_reason_without_an_answer_is_documented() -> None:
+    page = (ROOT / "docs/reference/results.md").read_text()
+
+    for reason in Unanswered:
+        assert f"| `{reason.value}` |" in page, reason
+
+
+def test_every_field_of_a_row_is_documented() -> None:
+    page = (ROOT / "docs/reference/results.md").read_text()
+
+    for field in fields(Row):
+        assert field.name == "labels" or f"`{field.name}`" in page, field.name
 
 
 def test_every_public_name_is_documented() -> None:

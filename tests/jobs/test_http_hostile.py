@@ -126,6 +126,7 @@ async def test_an_answer_that_never_ends_is_cut_at_the_deadline(kind: str) -> No
             error = await _failure(server, deadline_s=0.2)
 
         assert type(error) is TimedOut
+        assert error.reason == "timed_out"
         assert error.sent
 
 

@@ -8,13 +8,16 @@ import pytest
 
 from engine.job import (
     JobError,
+    MachineFault,
     Permanent,
     QuotaExceeded,
     RateLimited,
+    TimedOut,
     Transient,
     UnansweredPolicy,
     UnansweredRule,
     Unauthorized,
+    Unreachable,
 )
 from jobs.chat.target import Reply
 from jobs.evaluator.answers import single_turn_answer
@@ -228,6 +231,7 @@ def failing(error: JobError, *numbers: int) -> Script:
         (Transient("blank", reason=Unanswered.EMPTY), "empty"),
         (Transient("HTTP 500", status=500), "error"),
         (Permanent("HTTP 400", status=400), "error"),
+        (TimedOut("no whole answer"), "timed_out"),
     ],
 )
 async def test_a_question_without_a_reply_leaves_the_others_their_numbers(
@@ -317,7 +321,9 @@ async def test_more_unanswered_questions_than_allowed_are_an_error(tolerance: To
         Unauthorized("no"),
         RateLimited("slowly"),
         QuotaExceeded("no credit"),
-        Transient("nobody listens", sent=False),
+        Unreachable("nobody listens"),
+        MachineFault("too many open files"),
+        Transient("not sent", sent=False),
         Permanent("no such model here", sent=False),
     ],
 )
