@@ -53,7 +53,7 @@ from engine.core.model import (
 from engine.core.nearest import suggestion
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
-from engine.machine import machine_fault
+from engine.machine import connections_allowed, machine_fault
 from engine.permits import Permit
 from engine.secrets import (
     REDACTED,
@@ -109,6 +109,7 @@ __all__ = [
     "Unreachable",
     "UsageError",
     "checked_reference",
+    "connections_allowed",
     "counted_unanswered",
     "hashed",
     "is_reference",
@@ -178,6 +179,10 @@ class JobKind(ABC):
     uses_quota: ClassVar[bool] = False
     deadline_s: ClassVar[float] = 900.0
     """The most that one attempt may take, whatever the other side does."""
+
+    def attempt_s(self, labels: Mapping[str, Any]) -> float:
+        """The most that one attempt at a job may take; infinite where the kind bounds its own steps."""
+        return self.deadline_s
 
     @property
     def judge(self) -> str:

@@ -85,7 +85,7 @@ class Runner:
         return Ended(_clean(self._judge(job, error, throttled, blame)), error.status, detail)
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
-        deadline_s = self._kind.deadline_s
+        deadline_s = self._kind.attempt_s(job.labels)
         with anyio.move_on_after(deadline_s) as scope:
             return await self._kind.run(job, context)
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"

@@ -153,9 +153,11 @@ def rejudge(
 def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:
     import anyio
 
+    from engine.machine import raise_file_limit
     from engine.report.words import summary_lines
 
     tune_interpreter()
+    raise_file_limit()
     status, code = anyio.run(_in_foreground, opened, store, every_s)
     if as_json:
         output.json_data(status)

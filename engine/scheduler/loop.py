@@ -8,6 +8,7 @@ start, and is woken by answers; it never polls the queue.
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf, isinf
 
@@ -21,6 +22,7 @@ from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import EventKind, StopReason
 from engine.limits import UNMET_S, Block, Lane, Lanes, next_month, opens_at
+from engine.machine import connections_allowed
 from engine.permits import Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
@@ -98,6 +100,7 @@ class Scheduler:
         await self._quota.observe()
         self.lanes.peers = await self._store.peers(self._run.run_id)
         await self._remember_lanes()
+        await self._keep_to_machine()
         await self.refresh()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
@@ -112,6 +115,17 @@ class Scheduler:
                 await self._quota.settle_last_doubts()
             helpers.cancel_scope.cancel()
         return self._stop
+
+    async def _keep_to_machine(self) -> None:
+        """Have no more in flight than this process may have connections open."""
+        limits, allowed = self.lanes.limits, connections_allowed()
+        if allowed is not None and allowed < limits.max_in_flight:
+            self.lanes.limits = replace(limits, max_in_flight=allowed)
+            await self._note(
+                EventKind.MACHINE,
+                f"at most {allowed} of max_in_flight: {limits.max_in_flight} are in flight, because this"
+                " machine lets the process open no more files: raise `ulimit -n`",
+            )
 
     async def _remember_lanes(self) -> None:
         """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""

@@ -1,17 +1,19 @@
 """What an endpoint allows in a minute: requests, and the tokens that they take."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeAlias
 
 import anyio
 from pydantic import Field
 
 from engine.job import JobContext, JobError, Permit
-from jobs.chat.target import Question, Reply, Target
+from jobs.chat.target import Question, Reply
 
 _BYTES_PER_TOKEN = 4
 _SETTLING_S = 5.0
 """What is not settled by then stays as it was estimated: the disk is full, say."""
 
+Ask: TypeAlias = Callable[[Question], Awaitable[Reply]]
 TokensPerMin = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
@@ -44,10 +46,10 @@ class CallLimits:
         self._tokens_per_min = tokens_per_min
         self._max_tokens = max_tokens
 
-    async def reply(self, target: Target, question: Question, context: JobContext) -> Reply:
+    async def reply(self, ask: Ask, question: Question, context: JobContext) -> Reply:
         """The target's reply to a question, asked when it may be."""
         if self._rate_per_min is None and self._tokens_per_min is None:
-            return await target.reply(question)
+            return await ask(question)
         permit = await context.permit(
             self._name,
             rate_per_min=self._rate_per_min,
@@ -55,7 +57,7 @@ class CallLimits:
             tokens=estimated_tokens(question, self._max_tokens),
         )
         try:
-            reply = await target.reply(question)
+            reply = await ask(question)
         except JobError as error:
             if not error.sent:
                 await _settle(permit, 0)

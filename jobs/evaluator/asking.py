@@ -9,6 +9,7 @@ import anyio
 from engine.job import JobContext, JobError, Permanent, Transient
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
+from jobs.evaluator.stopwatch import Stopwatch, under_way
 from jobs.http import Unanswered, note_redacted
 
 TARGET = "target"
@@ -55,10 +56,11 @@ class Asker:
         self._asks = asks
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """An evaluation's turn to ask."""
+    async def turn(self, within_s: float) -> AsyncIterator[None]:
+        """An evaluation's turn to ask; raises TimedOut once its calls took longer than `within_s`."""
         async with self._evaluations:
-            yield
+            with Stopwatch(within_s).watching():
+                yield
 
     async def ask(
         self, question: Question, context: JobContext, *, read: Read | None = None, about: str = ""
@@ -96,14 +98,18 @@ class Asker:
         try:
             async with self._in_flight:
                 if self._limits is None:
-                    return await self._target.reply(question)
-                return await self._limits.reply(self._target, question, context)
+                    return await self._call(question)
+                return await self._limits.reply(self._call, question, context)
         except JobError as error:
             if self._role != TARGET:
                 # Of several models at one endpoint: which one failed.
                 error.message = f"the {self._role} {question.model}: {error.message}"
                 error.args = (error.message,)
             raise
+
+    async def _call(self, question: Question) -> Reply:
+        with under_way():
+            return await self._target.reply(question)
 
     async def _readable(
         self,

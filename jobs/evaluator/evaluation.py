@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
 from engine.job import (
@@ -26,7 +27,9 @@ from jobs.evaluator.seeds import Purpose, derive
 from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.translation import Translator
 
-_FOUR_HOURS_S = 4 * 3600.0
+_WITHIN_MIN_S, _WITHIN_MAX_S = 900.0, 24 * 3600.0
+_CALL_S = 600.0
+"""The most that one call of a model on this machine takes, or of a callable."""
 _UNTRANSLATED = (
     "service.attacker.translations: nothing is translated, only the variations of a single_turn"
     " evaluation are (maximum_iteration_layers: 1 or 2)"
@@ -65,8 +68,8 @@ class Evaluation(JobKind):
     target: ClassVar[str] = "system_prompt"
     folded_field: ClassVar[str | None] = "threshold"
     uses_quota: ClassVar[bool] = True
-    # Hundreds of questions on two cores; each has a deadline of its own.
-    deadline_s: ClassVar[float] = _FOUR_HOURS_S
+    # For all calls of an evaluation together; each has a limit of its own.
+    deadline_s: ClassVar[float] = _WITHIN_MAX_S
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -79,6 +82,18 @@ class Evaluation(JobKind):
     def size(self, labels: Mapping[str, Any]) -> int:
         """How many cases the group has; raises UsageError for a group that does not exist."""
         return len(self.bench.cases_of(labels["group"]))
+
+    def within_s(self, labels: Mapping[str, Any]) -> float:
+        """For how long calls of a job may be under way in all: as if each took its most, one after the other."""
+        settings = self.bench.settings
+        asked = (settings, settings.judge, settings.attacker)
+        endpoints = (getattr(one, "endpoint", None) for one in asked)
+        call_s = max(_CALL_S if one is None else one.timeout_s for one in endpoints)
+        return min(self.deadline_s, max(_WITHIN_MIN_S, self.requests(labels) * call_s))
+
+    def attempt_s(self, labels: Mapping[str, Any]) -> float:
+        """Without an end: waiting for a turn takes as long as it takes, and `within_s` bounds the rest."""
+        return inf
 
     def requests(self, labels: Mapping[str, Any]) -> int:
         return sum(self.calls(labels).values())

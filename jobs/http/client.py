@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import chain
+from math import inf
 from typing import Any, Self, cast
 from urllib.parse import urlencode
 
@@ -31,6 +32,7 @@ from engine.job import (
     Unauthorized,
     Unreachable,
     UsageError,
+    connections_allowed,
     machine_fault,
 )
 from jobs.http.bodies import read_beginning, read_body, stream_of
@@ -53,6 +55,8 @@ from jobs.http.urls import parse_base_url
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 # The answer was broken off, or never began; what cannot be read is another matter.
 _CUT_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)
+_CLIENTS = 3
+"""How many clients a run has at most that are busy at the same time: of a target, a judge, an attacker."""
 _NO_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
@@ -123,6 +127,7 @@ class HttpClient:
         self._resolver = resolver
         self._network = network or Network()
         self._proxy: Proxy | None = None
+        self._connections = anyio.CapacityLimiter(inf)
         self._headers: dict[str, Sent] = {
             "accept": "application/json",
             "accept-encoding": "gzip, deflate",
@@ -154,6 +159,7 @@ class HttpClient:
         self._proxy = proxy = proxy_for(self.base_url) if self._network.use_proxy else None
         if proxy is not None and proxy.url.password:
             self._redact.add(proxy.variable, proxy.url.password)
+        self._connections = anyio.CapacityLimiter(self._connections_at_most())
         uses_tls = self.base_url.scheme == "https" or (proxy and proxy.url.scheme == "https")
         context = (
             tls_context(self._network) if uses_tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -174,6 +180,12 @@ class HttpClient:
             proxy=None if proxy is None or proxy.is_socks else self._over_http(proxy),
         )
         return self
+
+    def _connections_at_most(self) -> float:
+        """As many as this machine lets the process open, shared with a judge's and an attacker's clients."""
+        allowed = connections_allowed()
+        own = inf if allowed is None else max(1, allowed // _CLIENTS)
+        return min(own, self.limits.max_connections or inf)
 
     def _over_http(self, proxy: Proxy) -> httpx.Proxy:
         bare = proxy.url.copy_with(username=None, password=None)
@@ -239,6 +251,19 @@ class HttpClient:
         assert self._transport is not None, "the client is used inside `async with`"
         where = f"{verb} {path} at {self.base_url.host}"
         within_s = self.limits.deadline_s if deadline_s is None else deadline_s
+        # Waiting for a connection is no part of the exchange.
+        async with self._connections:
+            return await self._within(within_s, verb, path, body, headers, where)
+
+    async def _within(
+        self,
+        within_s: float,
+        verb: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, Sent],
+        where: str,
+    ) -> Reply:
         with anyio.move_on_after(within_s):
             try:
                 return await self._exchanged(verb, path, body, headers, where)

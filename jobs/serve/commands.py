@@ -29,9 +29,11 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
         raise UsageError(
             f"{', '.join(missing)} is not installed: run `pip install 'nightsweep[serve]'`"
         )
+    from engine.machine import raise_file_limit
     from jobs.serve.config import read_config
     from jobs.serve.server import serve as serve_
 
+    raise_file_limit()
     anyio.run(serve_, read_config(config), SystemClock(), _say, config.absolute().parent)
 
 

@@ -36,7 +36,7 @@ async def asked(document: Any, status: int = 200, **settings: Any) -> tuple[Repl
         target(server.base_url, **settings) as chat,
     ):
         try:
-            reply = await chat.limits.reply(chat, QUESTION, context)
+            reply = await chat.limits.reply(chat.reply, QUESTION, context)
         except JobError:
             reply = None
     return reply, context.permits
@@ -86,7 +86,7 @@ async def test_a_call_that_was_surely_not_sent_gives_its_permit_back() -> None:
 
     async with target("http://127.0.0.1:9/v1", tokens_per_min=1000) as chat:
         with pytest.raises(JobError):
-            await chat.limits.reply(chat, QUESTION, context)
+            await chat.limits.reply(chat.reply, QUESTION, context)
 
     assert [permit.taken for permit in context.permits] == [0]
 
@@ -116,7 +116,7 @@ async def test_a_reply_that_was_paid_for_is_handed_on_while_its_evaluation_is_ca
         target(server.base_url, tokens_per_min=1000) as chat,
     ):
         with anyio.CancelScope() as scope:
-            replies.append(await chat.limits.reply(chat, QUESTION, Context()))
+            replies.append(await chat.limits.reply(chat.reply, QUESTION, Context()))
 
     assert [reply.text for reply in replies] == ["Hi."]
     assert permit.taken == 12

@@ -1,0 +1,62 @@
+"""The time that an evaluation has: only that counts in which one of its calls is under way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import anyio
+
+from engine.job import TimedOut
+
+_CURRENT: ContextVar["Stopwatch | None"] = ContextVar("stopwatch", default=None)
+
+
+class Stopwatch:
+    """Ends its block once calls have been under way for `within_s` seconds in all.
+
+    Waiting for a slot, for a rate or for another evaluation takes none of it; calls at the same time count once.
+    """
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = self._left_s = within_s
+        self._calls = 0
+        self._since = 0.0
+        self._scope = anyio.CancelScope()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Count the calls that are made within the block; raises TimedOut when they take too long."""
+        token = _CURRENT.set(self)
+        try:
+            with self._scope:
+                yield
+        finally:
+            _CURRENT.reset(token)
+        if self._scope.cancelled_caught:
+            raise TimedOut(f"its calls were under way for more than {self._within_s:g} s")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A call is under way within the block."""
+        if self._calls == 0:
+            self._since = anyio.current_time()
+            self._scope.deadline = self._since + self._left_s
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if self._calls == 0:
+                self._left_s -= anyio.current_time() - self._since
+                self._scope.deadline = float("inf")
+
+
+@contextmanager
+def under_way() -> Iterator[None]:
+    """A call of the evaluation that is being watched, if one is, is under way within the block."""
+    stopwatch = _CURRENT.get()
+    if stopwatch is None:
+        yield
+        return
+    with stopwatch.running():
+        yield
