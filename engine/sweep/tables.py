@@ -34,7 +34,7 @@ _COLUMNS_SHOWN = 12
 _COLUMN_SHOWN = 40
 _DELIMITERS = (",", ";", "\t")
 # Excel's own line, which says what stands between the cells.
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\n', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?\n', re.IGNORECASE)
 _HEADER_CELL = re.compile(r"\w[\w .-]{0,60}")
 
 
