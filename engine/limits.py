@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from engine.core.breaker import Breaker, BreakerState
 from engine.core.concurrency import Concurrency, LaneDemand, allot
 from engine.core.errors import JobError
+from engine.core.pace import Pace
 from engine.core.policy import Limits, Retry, Window
 from engine.core.retry import Blame, is_away
 
@@ -64,6 +65,8 @@ class Lane:
     """Job and fence of the request that was sent to see whether the service is there."""
     suspects: dict[int, int] = field(default_factory=dict)
     """Jobs that found the service away, with `answers` at the first time, until they have come to an end."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast the service has let its requests through, where it has refused some."""
 
     def capacity(self, now: float, *, share: int, freed: int = 0) -> int:
         """How many more jobs may be in flight now, with `freed` slots about to be free.
@@ -73,23 +76,27 @@ class Lane:
         if self.block is not None:
             return 0
         allowed = _shared(self.concurrency.allowed(now), share) - self.in_flight + freed
-        probes = self.breaker.admits(now)
-        return max(0, allowed if probes is None else min(probes, allowed))
+        for admitted in (self.breaker.admits(now), self.pace.admits()):
+            allowed = allowed if admitted is None else min(admitted, allowed)
+        return max(0, allowed)
 
     def wakes_at(self, now: float, *, share: int, freed: int = 0) -> float:
         """When this lane may start something, as far as time alone decides."""
         if not self.classes or self.block is not None:
             return inf
+        soonest = self.next_at
+        if self.pace.admits() == 0:
+            soonest = max(soonest, self.pace.admits_at)
         if self.breaker.state is BreakerState.OPEN:
             if self.breaker.probing:
                 return inf
-            return max(self.next_at, self.breaker.open_until)
+            return max(soonest, self.breaker.open_until)
         if self.breaker.state is BreakerState.PARKED:
             return inf
         taken = self.in_flight - freed
         if _shared(self.concurrency.allowed(now), share) <= taken:
-            return max(self.next_at, self.concurrency.allows_at(share * (taken + 1)))
-        return self.next_at
+            return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
+        return soonest
 
     def blame(self, job_id: int, error: JobError) -> Blame:
         """Whom a failure of a job is put down to."""
@@ -184,6 +191,7 @@ class Lanes:
         demands = []
         # Who was served longest ago is first: under a rate that lanes share, there is one slot at a time.
         for lane in sorted(self.lanes.values(), key=_served):
+            lane.pace = lane.pace.at(now)
             ending = freed.get(lane.name, 0)
             if lane.wakes_at(now, share=self.share, freed=ending) <= now:
                 in_flight = lane.in_flight - ending

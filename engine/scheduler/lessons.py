@@ -54,6 +54,10 @@ def learn(
         )
     if isinstance(verdict, Succeed | Fail):
         lane.suspects.pop(of.job_id, None)
+    if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
+        lane.pace = lane.pace.refused(now, started=of.started_at)
+    elif _is_answer(verdict):
+        lane.pace = lane.pace.answered(now, started=of.started_at)
     if _is_answer(verdict):
         lane.answered(now)
     if before.away_since is not None and lane.breaker.away_since is None:

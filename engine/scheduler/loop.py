@@ -170,6 +170,7 @@ class Scheduler:
                 lane.in_flight += 1
                 if lane.breaker.state is not BreakerState.CLOSED:
                     lane.probe = claimed.id, claimed.fence
+                lane.pace = lane.pace.started(self._clock.now(), 1)
                 lane.breaker = lane.breaker.started()
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
@@ -374,11 +375,14 @@ class Scheduler:
     # Limits
 
     def _buckets(self, lane: str) -> tuple[Bucket, ...]:
-        """The rate rows of a lane: the key's, then the model's, which also carries a Retry-After."""
-        model = Bucket(
-            name=f"{self._run.account} {lane}",
-            rate_per_min=self._run.limits.for_lane(lane).rate_per_min,
-        )
+        """The rate rows of a lane: the key's, then the model's, which also carries a Retry-After.
+
+        What the service refuses is sent no faster than it was let through, whatever the sweep allows.
+        """
+        allowed = self._run.limits.for_lane(lane).rate_per_min
+        learnt = self.lanes.lane(lane).pace.rate_per_min(self._clock.now())
+        rates = [rate for rate in (allowed, learnt) if rate is not None]
+        model = Bucket(name=f"{self._run.account} {lane}", rate_per_min=min(rates, default=None))
         if self._run.limits.rate_per_min is None:
             return (model,)
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)

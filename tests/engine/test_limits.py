@@ -51,6 +51,24 @@ def test_full_slots_want_nothing_and_wake_for_nothing() -> None:
     assert made.wakes_at(NOW) == inf
 
 
+def test_a_lane_whose_request_tries_after_a_refusal_waits_for_it_whatever_else_it_waits_for() -> (
+    None
+):
+    made = lanes(max_in_flight=8)
+    lane = made.lane("a")
+    lane.pace = lane.pace.started(NOW - 9, 1).refused(NOW - 8, started=NOW - 9).started(NOW - 1, 1)
+
+    assert made.wants(NOW) == {"b": 8}
+    assert lane.wakes_at(NOW, share=1) == lane.pace.admits_at == NOW + 1
+
+    for _ in range(THRESHOLD):
+        lane.breaker = lane.breaker.failed("broken", NOW - 1000)
+
+    assert lane.breaker.open_until < NOW
+    assert lane.wakes_at(NOW, share=1) == NOW + 1
+    assert made.wants(NOW + 1) == {"a": 1, "b": 7}
+
+
 def test_slots_that_are_about_to_be_free_count_as_free() -> None:
     made = lanes(max_in_flight=2)
     made.lane("a").in_flight = 2
