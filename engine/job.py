@@ -51,6 +51,7 @@ from engine.core.model import (
     counted_unanswered,
 )
 from engine.core.nearest import suggestion
+from engine.core.pace import Pace
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
 from engine.machine import connections_allowed, machine_fault
@@ -91,6 +92,7 @@ __all__ = [
     "NightsweepError",
     "NumberAxis",
     "OutOfCredit",
+    "Pace",
     "Permanent",
     "Permit",
     "PromptAxis",

@@ -1,12 +1,14 @@
 """What an endpoint allows in a minute: requests, and the tokens that they take."""
 
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
 
 import anyio
 from pydantic import Field
 
-from engine.job import JobContext, JobError, Permit
+from engine.job import JobContext, JobError, Permit, RateLimited
+from jobs.chat.pacing import Turns
 from jobs.chat.target import Question, Reply
 
 _BYTES_PER_TOKEN = 4
@@ -29,6 +31,7 @@ def fits_a_minute(max_tokens: int, tokens_per_min: int | None) -> None:
 class CallLimits:
     """Asks for a permit before each call, and settles it with what the call really took.
 
+    Calls to a model that has refused some wait for their turn, too, whatever the limits are.
     Endpoints of one `name` share their limits, over all processes. None of `rate_per_min` and
     `tokens_per_min` does not bind; `max_tokens` bounds each reply.
     """
@@ -45,9 +48,23 @@ class CallLimits:
         self._rate_per_min = rate_per_min
         self._tokens_per_min = tokens_per_min
         self._max_tokens = max_tokens
+        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
 
     async def reply(self, ask: Ask, question: Question, context: JobContext) -> Reply:
         """The target's reply to a question, asked when it may be."""
+        turns, clock = self._turns[question.model], context.clock
+        await turns.wait(clock)
+        started = clock.now()
+        try:
+            reply = await self._permitted(ask, question, context)
+        except RateLimited as error:
+            if error.sent:
+                turns.refused(clock, error, started=started)
+            raise
+        turns.answered(clock, started=started)
+        return reply
+
+    async def _permitted(self, ask: Ask, question: Question, context: JobContext) -> Reply:
         if self._rate_per_min is None and self._tokens_per_min is None:
             return await ask(question)
         permit = await context.permit(
