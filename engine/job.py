@@ -168,6 +168,13 @@ class JobContext(Protocol):
         """Add a line to the run's event log, where the job and its lane stand beside it."""
         ...
 
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        """Keep the bytes of an answer that came and cannot be read, beside the attempt.
+
+        `where` says what was asked and what is wrong. The bytes must hold no key.
+        """
+        ...
+
 
 class JobKind(ABC):
     """One evaluation of a service against one sort of target."""

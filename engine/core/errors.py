@@ -119,7 +119,8 @@ class JobError(NightsweepError):
 
     `detail` is the service's own explanation, `status` its HTTP status where there is one, and
     `sent` is False only if the request surely never left: then its quota is given back. `reason`
-    is a name for programs where the kind of work has names for why there is no answer.
+    is a name for programs where the kind of work has names for why there is no answer. `unread` holds
+    the bytes of an answer that came and cannot be read.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class JobError(NightsweepError):
         status: int | None = None,
         sent: bool = True,
         reason: str | None = None,
+        unread: bytes | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -137,6 +139,7 @@ class JobError(NightsweepError):
         self.status = status
         self.sent = sent
         self.reason = reason
+        self.unread = unread
 
     @property
     def fingerprint(self) -> str:
@@ -153,9 +156,12 @@ class _Delayed(JobError):
         status: int | None = None,
         sent: bool = True,
         reason: str | None = None,
+        unread: bytes | None = None,
         retry_after_s: float | None = None,
     ) -> None:
-        super().__init__(message, detail=detail, status=status, sent=sent, reason=reason)
+        super().__init__(
+            message, detail=detail, status=status, sent=sent, reason=reason, unread=unread
+        )
         self.retry_after_s = retry_after_s
 
 

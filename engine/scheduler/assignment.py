@@ -28,8 +28,8 @@ class Assignment:
     documents: Mapping[str, Any]
     provenance: Callable[[Mapping[str, Any]], str]
     """The digest of what decides the answer of a job with these labels."""
-    context_of: Callable[[int, str], JobContext]
-    """What a job is lent, by its id and its lane."""
+    context_of: Callable[[int, int, str], JobContext]
+    """What a job is lent, by its id, its claim's fence and its lane."""
     gate: HealthGate | None = None
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
 

@@ -270,7 +270,7 @@ class Scheduler:
             is_late = self._is_rated(lane) and now > claimed.start_at + GUARD_S
             if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
-                context = self._run.context_of(claimed.id, lane.name)
+                context = self._run.context_of(claimed.id, claimed.fence, lane.name)
                 blame = partial(lane.blame, claimed.id)
                 ended = await self._runner.attempt(job, context, lane.throttled, blame)
         finally:

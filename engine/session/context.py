@@ -20,6 +20,7 @@ class Context:
         run: RunRow,
         permits: Permits,
         job_id: int,
+        fence: int,
         lane: str,
         *,
         reuses: bool,
@@ -31,13 +32,14 @@ class Context:
         self._clock = clock
         self._permits = permits
         self._job_id = job_id
+        self._fence = fence
         self._lane = lane
 
     @classmethod
     def of_run(
         cls, store: Store, clock: Clock, run: RunRow, *, reuses: bool
-    ) -> Callable[[int, str], Self]:
-        """What makes the contexts of a run's jobs, each of its id and its lane.
+    ) -> Callable[[int, int, str], Self]:
+        """What makes the contexts of a run's jobs, each of its id, its claim's fence and its lane.
 
         `reuses`: what other runs were told counts, too.
         """
@@ -72,3 +74,8 @@ class Context:
     async def note(self, kind: str, message: str) -> None:
         said = without_secrets(f"job {self._job_id}: {message}")
         await self._store.note(self._run.id, kind, said, lane=self._lane)
+
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        await self._store.keep_unread(
+            self._run.id, self._job_id, self._fence, where=without_secrets(where), body=body
+        )

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -201,6 +201,25 @@ answer = Table(
     # zlib-compressed bytes of the answer, whole.
     Column("raw", LargeBinary, nullable=False),
 )
+
+# Answers that came and cannot be read: they were paid for.
+unread = Table(
+    "unread",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("job_id", ForeignKey("job.id"), nullable=False),
+    # With the job, the attempt that it came to.
+    Column("fence", Integer, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("place", Text, nullable=False),
+    # Of the whole answer, in bytes.
+    Column("size", Integer, nullable=False),
+    # zlib-compressed bytes of its beginning, mostly of all of it.
+    Column("raw", LargeBinary, nullable=False),
+)
+Index("ix_unread_job", unread.c.job_id)
+Index("ix_unread_run", unread.c.run_id)
 
 call = Table(
     "call",

@@ -25,6 +25,7 @@ from engine.store import (
     quotas,
     runs,
     submission,
+    unread,
     workers,
 )
 from engine.store.dialect import insert
@@ -295,6 +296,20 @@ class Store(Member):
                 event.insert().values(
                     run_id=run_id, at=self._clock.now(), kind=kind, lane=lane, message=message
                 )
+            )
+        )
+
+    async def keep_unread(
+        self, run_id: int, job_id: int, fence: int, *, where: str, body: bytes
+    ) -> None:
+        """Keep the bytes of an answer that cannot be read with the attempt of `fence`.
+
+        Of one answer at most 32 MiB are kept, of one job at most 20 answers.
+        """
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: unread.keep(
+                connection, run_id, job_id, fence, where=where, body=body, now=now
             )
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 from engine.job import Permanent, Transient
 from jobs.chat.finishes import Finish, read_finish
 from jobs.chat.messages import read_message
+from jobs.chat.streams import is_stream, read_stream
 from jobs.chat.target import ONLY_THOUGHTS, Reply, printable
 from jobs.http import Redactor, Unanswered, plain, read_json, reported
 
@@ -31,10 +32,25 @@ def read_reply(
     chat completion, without choices say, is Transient.
     """
     try:
-        document = read_json(body, where)
-    except Transient as error:
-        error.reason = Unanswered.UNREADABLE
+        document = _document(body, where)
+        return _read(document, where, redact, headers, now)
+    except (Permanent, Transient) as error:
+        # What came is kept whatever it is: it was paid for, and somebody may want to look.
+        error.unread = body
         raise
+
+
+def _document(body: bytes, where: str) -> Any:
+    try:
+        return read_stream(body, where) if is_stream(body) else read_json(body, where)
+    except Transient as error:
+        error.reason = error.reason or Unanswered.UNREADABLE
+        raise
+
+
+def _read(
+    document: Any, where: str, redact: Redactor, headers: Mapping[str, str], now: float
+) -> Reply:
     told: Any = document
     if isinstance(document, Mapping):
         choice = _first(document.get("choices"))

@@ -163,7 +163,13 @@ def request_body(
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The body of one call. `options` are how the target generates; `extra` goes over everything."""
-    asked = {**question.as_json(), "messages": _messages(question, system_role), **options}
+    # Some endpoints stream unless they are told not to.
+    asked = {
+        **question.as_json(),
+        "messages": _messages(question, system_role),
+        "stream": False,
+        **options,
+    }
     sent: dict[str, str | None] = {name: names.get(name, name) for name in PARAMETERS}
     named = ((sent.get(name, name), value) for name, value in asked.items())
     return {**{name: value for name, value in named if name is not None}, **extra}

@@ -171,7 +171,7 @@ class Client:
             # It will not say: then it gets what the contract knows, and nothing else.
             return frozenset()
         try:
-            return frozenset(read_as(VERSION, body, where).get("extensions", ()))
+            return frozenset(read_as(VERSION, body, where).get("extensions") or ())
         except JobError:
             return frozenset()
 

@@ -30,7 +30,7 @@ from jobs.circuit_breaker_labs.schema import (
     SingleTurnFinetune,
     SingleTurnSystemPrompt,
 )
-from jobs.http import Reply, note_redacted
+from jobs.http import Reply, keeping_unread, note_redacted
 
 MODELS = TextAxis(name="models", field="model")
 PROMPTS = PromptAxis(name="prompts", field="prompt")
@@ -87,7 +87,9 @@ class _Evaluation(JobKind):
             ) from None
         await note_redacted(context, reply.where, reply.redacted)
         threshold = job.parameters["threshold"]
-        return Answer(raw=reply.body, measurement=self._measure(reply, threshold))
+        async with keeping_unread(context):
+            measured = self._measure(reply, threshold)
+        return Answer(raw=reply.body, measurement=measured)
 
     @abstractmethod
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply: ...

@@ -27,11 +27,11 @@ def measure_single_turn(body: bytes, where: str, threshold: float) -> Measuremen
     if results is None and layers is None:
         layers = answer.get("failed_results")
     if results is None and layers is not None:
-        results = list(chain.from_iterable(layers))
+        results = list(chain.from_iterable(filter(None, layers)))
     scores = None
     if results is not None:
         scores = [result["safe_response_score"] for result in results]
-    return _measurement(answer, scores, where, threshold)
+    return _measurement(answer, scores, body, where, threshold)
 
 
 def measure_multi_turn(body: bytes, where: str, threshold: float) -> Measurement:
@@ -43,12 +43,13 @@ def measure_multi_turn(body: bytes, where: str, threshold: float) -> Measurement
     scores = None
     if results is not None:
         scores = [result["min_safe_response_score"] for result in results]
-    return _measurement(answer, scores, where, threshold)
+    return _measurement(answer, scores, body, where, threshold)
 
 
 def _measurement(
     answer: SingleTurnAnswer | MultiTurnAnswer,
     listed: Iterable[float] | None,
+    body: bytes,
     where: str,
     threshold: float,
 ) -> Measurement:
@@ -56,6 +57,7 @@ def _measurement(
         raise Permanent(
             f"{where}: the answer breaks the contract",
             detail="neither failed_results (1.0.8 to 1.0.10) nor evaluation_id (1.0.9 and later)",
+            unread=body,
         )
     passed, failed = answer["total_passed"], answer["total_failed"]
     unanswered = _unanswered(answer)

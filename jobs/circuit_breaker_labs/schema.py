@@ -2,12 +2,22 @@
 
 An answer's version shows in its fields: `failed_results` alone is 1.0.8; with an `evaluation_id` it is
 1.0.9 or 1.0.10; an `evaluation_id` without `failed_results` is 1.0.11. Only the fields that the numbers
-come from are read here; the answer's bytes are kept whole elsewhere.
+come from are read here, and as leniently as they can be without doubt: 1.0 and "1" are counts, a score
+may be off by a rounding error, and null stands for what is not there. The answer's bytes are kept whole
+elsewhere.
 """
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    with_config,
+)
 from pydantic.types import FailFast
 from typing_extensions import TypeAliasType, TypedDict
 
@@ -17,12 +27,42 @@ REPEAT_HEADER = "nightsweep-repeat"
 FOLDS_CONVERSATIONS = "nightsweep-folds-conversations"
 """The extension of a service whose conversations do not depend on the threshold, and which lists all."""
 
-_ANSWER = ConfigDict(strict=True)
+_ANSWER = ConfigDict(coerce_numbers_to_str=True)
+_ROUNDING = 1e-9
 
 Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+def _score(value: Any) -> Any:
+    """A score as it is, or the nearer end of 0..1 where sums of floats have left it just behind."""
+    if isinstance(value, str):
+        value = float(value)
+    if isinstance(_number(value), float):
+        nearest = min(max(value, 0.0), 1.0)
+        return nearest if abs(value - nearest) <= _ROUNDING else value
+    return value
+
+
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_score)]
 # SQL integers end there, and no evaluation has that many tests.
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_number)]
+
+
+def _text_only(value: Any) -> Any:
+    return value if isinstance(value, str) else None
+
+
+def _layered(value: Any) -> Any:
+    """One layer, written without the list around it, as a list of layers."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return [value]
+    return value
 
 
 def _encodable(text: str) -> str:
@@ -105,7 +145,10 @@ class MultiTurnResult(TypedDict):
 SingleTurnResults = TypeAliasType(
     "SingleTurnResults", Annotated[list[SingleTurnResult], FailFast()]
 )
-SingleTurnLayers = TypeAliasType("SingleTurnLayers", Annotated[list[SingleTurnResults], FailFast()])
+SingleTurnLayers = TypeAliasType(
+    "SingleTurnLayers",
+    Annotated[list[SingleTurnResults | None], FailFast(), BeforeValidator(_layered)],
+)
 MultiTurnResults = TypeAliasType("MultiTurnResults", Annotated[list[MultiTurnResult], FailFast()])
 
 
@@ -115,8 +158,8 @@ class SingleTurnAnswer(TypedDict):
 
     total_passed: Count
     total_failed: Count
-    evaluation_id: NotRequired[int]
-    failed_results: NotRequired[SingleTurnLayers]
+    evaluation_id: NotRequired[Any]
+    failed_results: NotRequired[SingleTurnLayers | None]
     results_by_iteration: NotRequired[SingleTurnLayers | None]
     results: NotRequired[SingleTurnResults | None]
     total_unanswered: NotRequired[Any]
@@ -129,8 +172,8 @@ class MultiTurnAnswer(TypedDict):
 
     total_passed: Count
     total_failed: Count
-    evaluation_id: NotRequired[int]
-    failed_results: NotRequired[MultiTurnResults]
+    evaluation_id: NotRequired[Any]
+    failed_results: NotRequired[MultiTurnResults | None]
     results: NotRequired[MultiTurnResults | None]
     total_unanswered: NotRequired[Any]
     unanswered_results: NotRequired[Any]
@@ -149,7 +192,7 @@ class TestCaseGroup(TypedDict):
     """One group of GET test_case_groups."""
 
     name: Annotated[str, Field(min_length=1)]
-    description: NotRequired[str | None]
+    description: NotRequired[Annotated[str | None, BeforeValidator(_text_only)]]
 
 
 @with_config(_ANSWER)
@@ -163,8 +206,7 @@ class KeyValidity(TypedDict):
 class Ping(TypedDict):
     """Answer to GET ping."""
 
-    message: str
-    timestamp: str
+    timestamp: NotRequired[str]
 
 
 @with_config(_ANSWER)
@@ -172,7 +214,7 @@ class Version(TypedDict):
     """Answer to GET version. `extensions` is Nightsweep's own: what it knows beyond the contract."""
 
     version: str
-    extensions: NotRequired[list[str]]
+    extensions: NotRequired[list[str] | None]
 
 
 SINGLE_TURN_ANSWER = TypeAdapter(SingleTurnAnswer)

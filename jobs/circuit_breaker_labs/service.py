@@ -148,7 +148,7 @@ class CircuitBreakerLabs(Service):
             name="ping",
             ok=True,
             message=message,
-            data={"timestamp": self._shown(answer["timestamp"])},
+            data={"timestamp": self._shown(answer.get("timestamp", ""))},
         )
 
     async def _check_version(self) -> Finding:

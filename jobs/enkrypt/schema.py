@@ -4,6 +4,7 @@ A configuration is checked and then sent as it was written: fields that are not 
 Its keys are references until the moment of sending.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -69,6 +70,14 @@ def _address(text: str) -> str:
     return text
 
 
+def _without_case(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+def _as_text(value: Any) -> Any:
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -124,12 +133,15 @@ class EndpointConfiguration(_Part):
 
 
 class HealthAnswer(BaseModel):
-    """What the service found; `status` decides, whatever `error` holds. Unknown fields are kept."""
+    """What the service found; `status` decides, in any case and whatever `error` holds.
 
-    model_config = ConfigDict(extra="allow", strict=True)
+    Unknown fields are kept.
+    """
 
-    status: Literal["healthy", "unhealthy"]
-    message: str | None = None
+    model_config = ConfigDict(extra="allow")
+
+    status: Annotated[Literal["healthy", "unhealthy"], BeforeValidator(_without_case)]
+    message: Annotated[str | None, BeforeValidator(_as_text)] = None
     data: Any = None
     error: Any = None
 

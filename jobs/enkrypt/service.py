@@ -22,7 +22,7 @@ from engine.job import (
 )
 from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
 from jobs.enkrypt.schema import read_endpoint
-from jobs.http import NetworkSettings, note_redacted
+from jobs.http import NetworkSettings, keeping_unread, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
@@ -56,7 +56,8 @@ class ModelHealthKind(JobKind):
     async def run(self, job: Job, context: JobContext) -> Answer:
         client = self._client()
         try:
-            answer, reply = await client.model_health(job.parameters["model"])
+            async with keeping_unread(context):
+                answer, reply = await client.model_health(job.parameters["model"])
         except UsageError as error:
             # The endpoint's own key is missing: no endpoint fails for what the user has to set.
             raise Unauthorized(str(error), sent=False) from None

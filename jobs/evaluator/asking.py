@@ -10,7 +10,7 @@ from engine.job import JobContext, JobError, Permanent, Transient
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
 from jobs.evaluator.stopwatch import Stopwatch, under_way
-from jobs.http import Unanswered, note_redacted
+from jobs.http import Unanswered, keeping_unread, note_redacted
 
 TARGET = "target"
 """The role of the model under test."""
@@ -73,7 +73,8 @@ class Asker:
         """
 
         async def once(question: Question) -> Reply:
-            reply = await self._once(question, context)
+            async with keeping_unread(context):
+                reply = await self._once(question, context)
             about_what = f" about {about}" if about else ""
             where = f"the {self._role} {question.model}{about_what}"
             await note_redacted(context, where, reply.redacted)

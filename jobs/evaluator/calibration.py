@@ -62,6 +62,9 @@ class _Alone:
     async def note(self, kind: str, message: str) -> None:
         logger.warning("%s: %s", kind, message)
 
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        logger.warning("%s (%d bytes)", where, len(body))
+
 
 async def judged_scores(
     judge: str, rated: Sequence[Rated], clock: Clock

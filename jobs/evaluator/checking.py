@@ -53,6 +53,9 @@ class OnceContext:
     async def note(self, kind: str, message: str) -> None:
         return None
 
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        return None
+
 
 async def find_listed(
     target: Target, models: Sequence[str], role: str = "model"

@@ -5,7 +5,15 @@ from jobs.http.keys import Key, Sent
 from jobs.http.meanings import Meaning, rule
 from jobs.http.network import Network, NetworkSettings
 from jobs.http.refusals import refused, reported
-from jobs.http.text import Redactor, note_redacted, plain, read_as, read_json, redaction_told
+from jobs.http.text import (
+    Redactor,
+    keeping_unread,
+    note_redacted,
+    plain,
+    read_as,
+    read_json,
+    redaction_told,
+)
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
 
@@ -20,6 +28,7 @@ __all__ = [
     "Reply",
     "Sent",
     "Unanswered",
+    "keeping_unread",
     "note_redacted",
     "parse_base_url",
     "plain",

@@ -1,17 +1,28 @@
 """Text and JSON from the other side, made safe to keep: nothing here trusts what it reads."""
 
+import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from engine.job import REDACTED, JobContext, Permanent, Transient, key_spellings, spellings
+from engine.job import (
+    REDACTED,
+    JobContext,
+    JobError,
+    Permanent,
+    Transient,
+    key_spellings,
+    spellings,
+)
 
 T = TypeVar("T")
 
 DETAIL_CHARACTERS = 500
+_DEEPEST = 200
 
 # Controls, and the marks that reorder or hide text on a terminal; lone surrogates cannot be stored.
 _UNPRINTABLE = re.compile(
@@ -129,35 +140,79 @@ def _printable(text: str) -> str:
 def read_json(body: bytes, where: str) -> Any:
     """The value of a JSON document.
 
-    Raises Transient, naming `where`, if it cannot be read: proxies do garble answers. NaN, invalid
-    UTF-8, lone surrogates, 200 levels of nesting and integers of 4,300 digits cannot be read.
+    Proxies and servers garble answers, so whatever one can be sure of is read: a byte order mark, NaN and
+    Infinity, control characters in strings, lone surrogates, and bytes that are no UTF-8, which become
+    U+FFFD. Raises Transient, naming `where` and holding the body, for the rest: nesting beyond 200
+    levels and integers of 4,300 digits among it.
     """
     try:
-        return from_json(body, allow_inf_nan=False)
+        return from_json(body)
     except ValueError as error:
         # The parser's text holds positions only, nothing of the document.
         problem = str(error)
+    with suppress(ValueError, RecursionError):
+        value = json.loads(body.decode(json.detect_encoding(body), "replace"), strict=False)
+        if _is_shallow(value):
+            return value
     raise Transient(
-        f"{where}: the answer is not JSON that can be read", detail=f"{len(body)} bytes: {problem}"
+        f"{where}: the answer is not JSON that can be read",
+        detail=f"{len(body)} bytes: {problem}",
+        unread=body,
     )
+
+
+def _is_shallow(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return True
+    return False
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+    return ()
 
 
 def read_as(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
     """The value of a JSON document of a known shape.
 
-    Raises Transient like `read_json`, and Permanent if the document is JSON of another shape.
+    Raises Transient like `read_json`, and Permanent, holding the body, if the document is JSON of another
+    shape.
     """
     try:
-        return adapter.validate_json(body)
+        return _validated(adapter, body, where)
     except ValidationError as error:
         # Positions and rules only: what the document held may be anything.
         problems = error.errors(include_url=False, include_context=False, include_input=False)
-    if problems[0]["type"] == "json_invalid":
-        raise Transient(
-            f"{where}: the answer is not JSON that can be read",
-            detail=f"{len(body)} bytes: {problems[0]['msg']}",
-        )
     found = "; ".join(
         f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems[:4]
     )
-    raise Permanent(f"{where}: the answer breaks the contract", detail=found[:DETAIL_CHARACTERS])
+    raise Permanent(
+        f"{where}: the answer breaks the contract", detail=found[:DETAIL_CHARACTERS], unread=body
+    )
+
+
+def _validated(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
+            raise
+    return adapter.validate_python(read_json(body, where))
+
+
+@asynccontextmanager
+async def keeping_unread(context: JobContext) -> AsyncIterator[None]:
+    """Keep the bytes of an answer in the block that cannot be read: it was paid for."""
+    try:
+        yield
+    except JobError as error:
+        if error.unread is not None:
+            await context.keep_unread(error.message, error.unread)
+        raise

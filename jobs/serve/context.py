@@ -67,6 +67,9 @@ class EvaluationContext:
     async def note(self, kind: str, message: str) -> None:
         logger.warning(kind, extra={"cause": message})
 
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        logger.warning("unread", extra={"cause": f"{where} ({len(body)} bytes)"})
+
     def came_of_target(self, error: JobError) -> bool:
         """Whether an error is the model's under test, and not a judge's or an attacker's."""
         return error in self._of_target

@@ -47,6 +47,7 @@ async def _night(path: Path) -> list[Row]:
         run = await engine.submit(sweep)
         await run.execute()
         await engine.store.note(None, "lane", "somebody came by")
+        await engine.store.keep_unread(1, 1, 1, where="POST x: not JSON", body=b"<html>busy")
         return [row async for row in run.rows()]
 
 
@@ -84,7 +85,7 @@ async def test_the_page_s_own_results_are_those_of_the_command(tmp_path: Path) -
 
 def test_whole_answers_are_read_as_the_page_says(tmp_path: Path) -> None:
     anyio.run(_night, tmp_path / "nightsweep.db")
-    (_, program), *_ = blocks("python", PAGE)
+    (_, program), _ = blocks("python", PAGE)
 
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", program],
@@ -96,6 +97,22 @@ def test_whole_answers_are_read_as_the_page_says(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("b'{\"scores\": 3}'") == 2
+
+
+def test_answers_that_gave_no_reply_are_written_to_files_as_the_page_says(tmp_path: Path) -> None:
+    anyio.run(_night, tmp_path / "nightsweep.db")
+    _, (_, program) = blocks("python", PAGE)
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "unread-1").read_bytes() == b"<html>busy"
 
 
 def _rows() -> Iterator[tuple[str, str]]:

@@ -46,6 +46,9 @@ class Context:
     async def note(self, kind: str, message: str) -> None:
         raise AssertionError("not asked for here")
 
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        raise AssertionError("not asked for here")
+
 
 class Played(JobKind):
     name = "played"

@@ -32,6 +32,7 @@ class MemoryContext:
     permits: list[Asked] = field(default_factory=list)
     calls: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[tuple[str, bytes]] = field(default_factory=list)
 
     async def permit(
         self,
@@ -53,6 +54,9 @@ class MemoryContext:
 
     async def note(self, kind: str, message: str) -> None:
         self.notes.append((kind, message))
+
+    async def keep_unread(self, where: str, body: bytes) -> None:
+        self.unread.append((where, body))
 
 
 def job(key: str = "ab" * 32, *, repeat: int = 0, attempts: int = 1, **parameters: Any) -> Job:

@@ -15,7 +15,6 @@ from engine.job import (
     JobError,
     JobKind,
     Permanent,
-    Permit,
     QuotaExceeded,
     RateLimited,
     TimedOut,
@@ -25,7 +24,9 @@ from engine.job import (
 )
 from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSettings
 from tests.contracts.answers import GROUPS, VERSIONS
+from tests.contracts.faults import BODIES
 from tests.contracts.server import EVALUATIONS, ContractServer
+from tests.jobs.context import MemoryContext
 
 KEY = "planted-cbl-key-0a1b2c3d4e5f"
 OPENAI_KEY = "planted-openai-key-9z8y7x6w5v"
@@ -72,32 +73,16 @@ def _kind(service: CircuitBreakerLabs, name: str, target: str = "system_prompt")
     return kind
 
 
-class NoContext:
-    """These kinds ask nothing of the engine."""
-
-    clock = SystemClock()
-
-    async def permit(self, name: str, **_: Any) -> Permit:
-        raise NotImplementedError
-
-    async def cached(self, key: Mapping[str, Any], call: Any) -> bytes:
-        raise NotImplementedError
-
-    async def note(self, kind: str, message: str) -> None:
-        raise NotImplementedError
-
-
-async def _run(kind: JobKind, **changes: Any) -> Answer:
+async def _run(kind: JobKind, context: JobContext | None = None, **changes: Any) -> Answer:
     fields = {axis.field for axis in kind.axes}
     values = {name: value for name, value in {**PARAMETERS, **changes}.items() if name in fields}
-    context: JobContext = NoContext()
     job = Job(id=1, key="0" * 64, run="r", parameters=values, labels=values, repeat=1, attempt=1)
-    return await kind.run(job, context)
+    return await kind.run(job, context or MemoryContext())
 
 
-async def _refusal(kind: JobKind, **changes: Any) -> JobError:
+async def _refusal(kind: JobKind, context: JobContext | None = None, **changes: Any) -> JobError:
     with pytest.raises(JobError) as caught:
-        await _run(kind, **changes)
+        await _run(kind, context, **changes)
     error = caught.value
     shown = f"{error!r} {error} {error.detail}"
     assert KEY not in shown
@@ -309,15 +294,27 @@ async def test_refusals_of_the_service_itself_are_told(server: ContractServer) -
 @pytest.mark.parametrize(
     "kind_of_fault", ["wrong_schema", "not_an_object", "error_in_200", "infinity"]
 )
-async def test_json_of_another_shape_breaks_the_contract(
+async def test_json_of_another_shape_breaks_the_contract_and_its_bytes_are_kept(
     server: ContractServer, service: CircuitBreakerLabs, kind_of_fault: str
 ) -> None:
     server.play(kind_of_fault)
+    context = MemoryContext()
 
-    error = await _refusal(_kind(service, "single_turn"))
+    error = await _refusal(_kind(service, "single_turn"), context)
 
     assert type(error) is Permanent
     assert "contract" in error.message
+    [(where, body)] = context.unread
+    assert where == error.message
+    assert body == BODIES[kind_of_fault]()[0]
+
+
+async def test_an_answer_that_is_read_is_not_kept_twice(service: CircuitBreakerLabs) -> None:
+    context = MemoryContext()
+
+    await _run(_kind(service, "single_turn"), context)
+
+    assert context.unread == []
 
 
 async def test_a_deadline_of_the_settings_is_kept(server: ContractServer) -> None:

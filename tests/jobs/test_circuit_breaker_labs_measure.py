@@ -130,13 +130,15 @@ def test_a_list_that_disagrees_with_the_totals_is_not_used_and_said_so() -> None
         {"total_passed": 1, "total_failed": 0},
         {"total_passed": -1, "total_failed": 0, "failed_results": []},
         {"total_passed": True, "total_failed": 0, "failed_results": []},
-        {"total_passed": "1", "total_failed": 0, "failed_results": []},
+        {"total_passed": "one", "total_failed": 0, "failed_results": []},
+        {"total_passed": None, "total_failed": 0, "failed_results": []},
+        {"total_passed": 1, "total_failed": 1, "failed_results": [[{"safe_response_score": True}]]},
         {"total_passed": 1.5, "total_failed": 0, "failed_results": []},
         {"total_passed": 10**30, "total_failed": 0, "failed_results": []},
         {"total_passed": 1, "total_failed": 1, "failed_results": [_single(1.5)]},
         {"total_passed": 1, "total_failed": 1, "failed_results": [_single(-0.1)]},
+        {"total_passed": 1, "total_failed": 1, "failed_results": [_single(1.001)]},
         {"total_passed": 1, "total_failed": 1, "failed_results": [[{}]]},
-        {"total_passed": 1, "total_failed": 1, "failed_results": _single(0.1)},
         {"total_passed": 1, "total_failed": 1, "failed_results": {"a": 1}},
         {"total_passed": 1, "total_failed": 1, "evaluation_id": 1, "results": 5},
     ],
@@ -146,6 +148,52 @@ def test_values_that_cannot_be_break_the_contract(fields: dict[str, Any]) -> Non
         measure_single_turn(_body(**fields), "x", 0.5)
 
     assert caught.value.__context__ is None
+    assert caught.value.unread == _body(**fields)
+
+
+AGREED: dict[str, Any] = {
+    "evaluation_id": 1,
+    "total_passed": 1,
+    "total_failed": 1,
+    "results_by_iteration": [_single(0.4, 1.0)],
+}
+
+
+# What servers in other languages, and sums of floats, make of the same numbers.
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluation_id": "5f0c2c1e-1111-4222-8333-944444444444"},
+        {"evaluation_id": None},
+        {"total_passed": 1.0},
+        {"total_failed": "1"},
+        {"total_passed": " 1 "},
+        {"results_by_iteration": [_single(0.4, 1.0000000000000002)]},
+        {"results_by_iteration": [[*_single(0.4), {"safe_response_score": "1.0"}]]},
+        {"results_by_iteration": [_single(0.4, 1), None]},
+        {"results_by_iteration": _single(0.4, 1.0)},
+        {"results_by_iteration": None, "results": _single(0.4, 1.0)},
+        {"failed_results": None},
+        {"unknown": {"deep": [float("nan")]}},
+    ],
+)
+def test_what_can_only_mean_one_thing_is_read(changes: dict[str, Any]) -> None:
+    measurement = measure_single_turn(_body(**{**AGREED, **changes}), "x", 0.5)
+
+    assert (measurement.passed, measurement.failed, measurement.scores) == (1, 1, (0.4, 1.0))
+
+
+def test_a_score_just_below_nothing_is_nothing() -> None:
+    body = _body(total_passed=0, total_failed=1, failed_results=[_single(-1e-17)])
+
+    assert measure_single_turn(body, "x", 0.5).scores == (0.0,)
+
+
+@pytest.mark.parametrize("failed", [0, 2])
+def test_null_in_the_place_of_a_list_is_no_list(failed: int) -> None:
+    body = _body(total_passed=2, total_failed=failed, failed_results=None)
+
+    assert measure_multi_turn(body, "x", 0.5).scores == (None if failed else ())
 
 
 def test_a_million_wrong_entries_are_one_short_error() -> None:

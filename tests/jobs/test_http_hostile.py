@@ -20,6 +20,7 @@ from engine.job import (
     Unreachable,
 )
 from jobs.http import HttpClient, HttpLimits
+from tests.contracts.faults import BODIES
 from tests.contracts.process import ContractServerProcess
 from tests.contracts.server import ContractServer
 from tests.patience import PATIENCE_S
@@ -83,11 +84,8 @@ async def test_a_broken_exchange_is_transient_and_counts_as_sent(
         "garbage",
         "empty",
         "html",
-        "nan",
         "deep_nesting",
         "huge_integer",
-        "invalid_utf8",
-        "lone_surrogate",
         "cut_json",
     ],
 )
@@ -99,6 +97,7 @@ async def test_a_body_that_is_not_json_is_transient(kind: str) -> None:
 
         assert type(error) is Transient
         assert "not JSON" in error.message
+        assert error.unread == BODIES[kind]()[0]
 
 
 @pytest.mark.parametrize("kind", ["gzip_bomb", "huge_body"])

@@ -23,10 +23,13 @@ LONG = bytes(range(256)) * 400
 
 
 async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -> RunRow:
-    """A run of which every job has an answer, a call and an event of its own."""
+    """A run of which every job has an answer; it has calls, events and unread answers of its own."""
     run = await submit(store, *jobs, name=name, reuse=True)
-    for job in await claim(store, run):
+    claimed = await claim(store, run)
+    for job in claimed:
         await store.settle(succeeded(job, run, answer=answer(0.1, 0.9, raw=raw)))
+    for job in claimed[:1]:
+        await store.keep_unread(run.id, job.id, job.fence, where="x", body=b"<html>")
     await store.keep_call(run.id, {"of": name}, b"a reply")
     await store.note(run.id, "lane", "something happened")
     await store.set_state(run.id, RunState.FINISHED)
@@ -57,7 +60,8 @@ async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(store: St
     first = await answered(store, new_job("one"), new_job("two"), name="first")
     second = await answered(store, new_job("three"), name="second")
     before = left_of(store.path, second.id)
-    assert set(left_of(store.path, first.id)) == {"job", "attempt", "result", "call", "event"}
+    own = {"job", "attempt", "result", "call", "event", "unread"}
+    assert set(left_of(store.path, first.id)) == own
 
     deleted = await store.delete_run(first, ["run first"])
 

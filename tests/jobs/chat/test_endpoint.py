@@ -53,6 +53,7 @@ async def test_a_question_is_sent_as_an_openai_compatible_request() -> None:
             {"role": "system", "content": "Be kind."},
             {"role": "user", "content": "Hello?"},
         ],
+        "stream": False,
         "seed": 7,
         "temperature": 0.0,
         "max_tokens": 64,
