@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from engine.clock import SystemClock
 from engine.job import (
     Answer,
+    Disconnected,
     DocumentAxis,
     Job,
     JobError,
@@ -214,7 +215,7 @@ async def test_a_missing_key_of_an_endpoint_fails_no_job(
     ("fault", "error"),
     [
         ("garbage", Transient),
-        ("reset", Transient),
+        ("reset", Disconnected),
         ("wrong_schema", Permanent),
         ("error_in_200", Permanent),
         ("hang", TimedOut),
