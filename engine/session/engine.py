@@ -112,6 +112,8 @@ class Engine:
         again = await self.submit(wanted)
         if is_new:
             await again.note("rejudged", f"judges the replies that {first.name} has kept")
+        elif ask_missing:
+            await again.retry()
         return again
 
     async def _free_name(self, of: str, sweep: Callable[[str], Sweep]) -> str:

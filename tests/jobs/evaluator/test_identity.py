@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine import IdentityChanged, NightsweepError, Row, Run, Source, Sweep, open_engine
+from engine.store.migrate import APPLICATION_ID
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import gullible, write_group_of_one
 from tests.jobs.evaluator.replies import GOOD
@@ -266,11 +267,12 @@ async def test_a_cell_whose_replies_are_not_all_kept_fails_and_says_what_to_do(
         status = await again.execute()
         [row] = [row async for row in again.rows()]
         kept_only = night.asked
-        asking = await engine.rejudge("night", judging=wider, name="asked", ask_missing=True)
+        asking = await engine.rejudge("night", judging=wider, ask_missing=True)
         complete = await asking.execute()
 
     assert (status.cells_failed, kept_only) == (1, 1)
     assert "no reply is kept" in (row.error or "")
+    assert asking.name == again.name
     assert (complete.cells_done, night.asked) == (1, 2)
 
 
@@ -352,3 +354,50 @@ async def test_what_cannot_be_judged_again_is_refused(
         with pytest.raises(NightsweepError, match=told):
             await engine.rejudge(**asked)
         assert [run.name for run in await engine.runs()] == ["night"]
+
+
+# Left by the version before identities were noted: of two prompts, one was answered before the key was refused.
+FIRST_SCHEMA = Path(__file__).with_name("store_0001.sql")
+QUESTIONS = 12
+"""Of each prompt."""
+
+
+@pytest.fixture
+def store_of_the_first_schema(tmp_path: Path) -> Path:
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(FIRST_SCHEMA.read_text(encoding="utf-8"))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    path.chmod(0o600)
+    return path
+
+
+async def test_a_run_of_the_first_schema_goes_on_by_a_word_and_keeps_what_it_has(
+    tmp_path: Path, store_of_the_first_schema: Path
+) -> None:
+    async with chat_server(kindly) as target:
+        night = Night(tmp_path, target)
+        sweep = night.sweep("a", "b", cases=None, matrix={"groups": ["sycophancy"]})
+        async with open_engine(store_of_the_first_schema) as engine:
+            with pytest.raises(IdentityChanged) as refused:
+                await (await engine.run()).execute()
+            run = await engine.submit(sweep, accept=True)
+            status = await run.execute()
+            await (await engine.submit(sweep)).execute()
+
+        assert night.asked == QUESTIONS
+    assert "not noted by the version that began it: rules of the evaluation" in str(refused.value)
+    assert len(str(refused.value)) < 700
+    assert (status.cells, status.cells_done) == (2, 2)
+
+
+async def test_the_replies_of_a_run_of_the_first_schema_are_judged_again(
+    store_of_the_first_schema: Path,
+) -> None:
+    async with open_engine(store_of_the_first_schema) as engine:
+        again = await engine.rejudge("night")
+        await again.execute()
+        rows = {row.labels["prompt"]: row async for row in again.rows()}
+
+    assert rows["a"].total == QUESTIONS
+    assert "no reply is kept" in (rows["b"].error or "")
