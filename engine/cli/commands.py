@@ -19,7 +19,7 @@ from engine.cli.options import (
 from engine.report.formats import Format
 
 if TYPE_CHECKING:
-    from engine.core.status import Plan
+    from engine.core.status import Plan, Status
     from engine.report.tally import Tally
     from engine.session import Run
 
@@ -147,17 +147,18 @@ def results(
     """
     import anyio
 
-    from engine.report.words import judged_by
+    from engine.report.words import accepted_lines, judged_by
 
-    async def write() -> "tuple[Tally, str] | None":
+    async def write() -> "tuple[Tally, Status] | None":
         async with open_existing(store) as engine:
             found = await engine.run(run)
             tally = await _write(found, Format.JSON if as_json else form, target)
-            return None if tally is None else (tally, found.sweep.kind.judge)
+            return None if tally is None else (tally, await found.status())
 
     if written := anyio.run(write):
-        tally, judge = written
-        output.say(tally.line(), *([judged_by(judge)] if judge else []))
+        tally, status = written
+        by = [judged_by(status.judge)] if status.judge else []
+        output.say(tally.line(), *by, *accepted_lines(status))
 
 
 async def _write(run: "Run", form: Format, target: Path | None) -> "Tally | None":

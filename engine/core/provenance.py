@@ -91,10 +91,10 @@ def differences(before: Mapping[str, str] | None, facts: Sequence[Fact]) -> list
 @lru_cache(maxsize=1024)
 def fingerprint(facts: tuple[Fact, ...]) -> str:
     """16 hexadecimal digits that are equal for equal facts."""
-    return identity_of(noted(facts))
+    return digest_of(noted(facts))
 
 
-def identity_of(facts: Mapping[str, str]) -> str:
+def digest_of(facts: Mapping[str, str]) -> str:
     """The same of facts as a run keeps them."""
     return digest(facts)[:_DIGITS]
 

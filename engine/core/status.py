@@ -112,6 +112,10 @@ class Status:
     """When this was looked at, in seconds since the Unix epoch."""
     judge: str = ""
     """Who says what passed; empty for the service itself."""
+    identity: str | None = None
+    """16 hexadecimal digits of what decides the answers; None where an earlier version began the run."""
+    accepted: tuple[str, ...] = ()
+    """What was accepted that changed what decides the answers, in words: they are of several versions."""
     tests_unanswered: Mapping[str, int] = field(default_factory=dict)
     """Questions without an answer in cells that have one, by reason."""
     unattended: bool = False
@@ -178,7 +182,7 @@ class Event:
 
     at: float
     kind: str
-    """One of EventKind, health, quota, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
+    """One of EventKind, accepted, rejudged, health, quota, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
     lane: str | None
     message: str
 
@@ -205,6 +209,8 @@ class Row:
     """The failure rate if all of these had passed."""
     highest_rate: float | None = None
     """The failure rate if all of these had failed."""
+    identity: str | None = None
+    """16 hexadecimal digits of what decided the answer: numbers of one cell are comparable where it is equal."""
     error: str | None = None
 
 

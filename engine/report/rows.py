@@ -62,6 +62,7 @@ def _row(
         unanswered_reasons=job.unanswered,
         lowest_rate=None if bounds is None else bounds[0],
         highest_rate=None if bounds is None else bounds[1],
+        identity=job.provenance,
         error=_told(job),
     )
 

@@ -64,7 +64,7 @@ def status_lines(status: Status) -> list[str]:
     lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
     if status.waiting and not status.unattended:
         lines.append(waiting_line(status))
-    lines += [requests_line(status), tests_line(status)]
+    lines += [requests_line(status), tests_line(status), *accepted_lines(status)]
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
         lines.append(left)
@@ -151,6 +151,11 @@ def tests_counted(status: Status) -> str:
     )
 
 
+def accepted_lines(status: Status) -> list[str]:
+    """What was accepted in the course of the run: its answers are of several versions."""
+    return [plain(message) for message in status.accepted]
+
+
 def judged_by(judge: str) -> str:
     """Whose verdicts numbers are, where they are not the service's own."""
     return f"judged by {plain(judge)}"
@@ -200,6 +205,7 @@ def summary_lines(status: Status) -> list[str]:
     lines = [f"{plain(status.run)}: {cells_line(status)}"]
     if status.tests_passed or status.tests_failed:
         lines.append(tests_line(status))
+    lines += accepted_lines(status)
     return [*lines, *error_lines(status), *stop_lines(status)]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from engine.clock import SystemClock
 from engine.core.forecast import LaneLoad, seconds_left
+from engine.core.provenance import digest_of
 from engine.core.states import State
 from engine.core.status import QuotaStatus, Status, StopReason, Waiting
 from engine.job import Service
@@ -59,6 +60,8 @@ class Look:
             quotas=await self._quotas(),
             errors=totals.errors,
             judge=self.sweep.kind.judge,
+            identity=None if row.provenance is None else digest_of(row.provenance),
+            accepted=await self.store.accepted(row.id),
             expanding=not row.is_expanded,
             at=self.now,
             unattended=unattended,

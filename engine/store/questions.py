@@ -149,6 +149,10 @@ class Questions:
         """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
         return await self._databases.ask(lambda connection: results.lanes_away(connection, run_id))
 
+    async def accepted(self, run_id: int) -> tuple[str, ...]:
+        """What was accepted that changed what decides a run's answers."""
+        return await self._databases.ask(lambda connection: results.accepted(connection, run_id))
+
     async def kept_call(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
     ) -> bytes | None:

@@ -15,7 +15,7 @@ from engine.core.states import AttemptOutcome, State
 from engine.core.status import EventKind
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
-from engine.store.runs import RunRow, run_row
+from engine.store.runs import ACCEPTED, RunRow, run_row
 from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run
 
 _PAGE = 1_000
@@ -59,6 +59,8 @@ class JobRow:
     note: str | None
     unanswered: Mapping[str, int]
     reused: bool
+    provenance: str | None = None
+    """The digest of what decided the answer; None where it was not noted."""
 
 
 def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
@@ -212,6 +214,7 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
             result.c.failed,
             result.c.scores,
             result.c.note,
+            result.c.provenance,
             result.c.unanswered,
             result.c.reused_from,
         )
@@ -238,10 +241,17 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
                 note=row.note,
                 unanswered={} if row.unanswered is None else json.loads(row.unanswered),
                 reused=row.reused_from is not None,
+                provenance=row.provenance,
             )
         if len(page) < _PAGE:
             return
         after = page[-1].id
+
+
+def accepted(connection: Connection, run_id: int) -> tuple[str, ...]:
+    """What was accepted in the course of a run that changed what decides its answers, in words."""
+    query = select(event.c.message).where(event.c.run_id == run_id, event.c.kind == ACCEPTED)
+    return tuple(connection.execute(query.order_by(event.c.id)).scalars())
 
 
 def raw_answer(connection: Connection, job_id: int) -> bytes | None:

@@ -14,6 +14,9 @@ from engine.core.status import RunState
 from engine.store.queue import RUNNING, open_jobs
 from engine.store.schema import event, job, result, run
 
+ACCEPTED = "accepted"
+"""The kind of event that keeps what was accepted of a change."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
@@ -135,7 +138,7 @@ def keep_to(
     if changed:
         message = f"accepted for what is not answered yet: {'; '.join(map(str, changed))}"
         connection.execute(
-            event.insert().values(run_id=found.id, at=now, kind="accepted", message=message)
+            event.insert().values(run_id=found.id, at=now, kind=ACCEPTED, message=message)
         )
 
 

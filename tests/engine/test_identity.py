@@ -102,13 +102,19 @@ async def test_an_accepted_change_is_for_what_is_not_answered_yet(tmp_path: Path
         return run
 
     async with opened(path, changed) as engine:
+        before = await (await engine.run()).status()
         run = await taken_up(accept=True)
         status = await run.execute()
+        rows = [row async for row in run.rows()]
         noted = [message for kind, _, message in await events(run) if kind == "accepted"]
         again = await (await taken_up(accept=False)).execute()
 
     assert (status.cells_done, len(changed.recording.started)) == (3, 2)
-    assert noted == ["accepted for what is not answered yet: cases of group any: 1 -> 2"]
+    told = ("accepted for what is not answered yet: cases of group any: 1 -> 2",)
+    assert (tuple(noted), again.accepted, before.accepted) == (told, told, ())
+    assert before.identity != again.identity
+    # Each answer says what decided it.
+    assert sorted(Counter(row.identity for row in rows).values()) == [1, 2]
     assert again.state is RunState.FINISHED
     assert sorted(Counter(sources(path)).values()) == [1, 2]
 

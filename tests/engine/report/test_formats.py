@@ -40,6 +40,7 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "unanswered_reasons",
         "lowest_rate",
         "highest_rate",
+        "identity",
         "source",
         "error",
     ]
@@ -62,6 +63,7 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "unanswered_reasons": None,
         "lowest_rate": None,
         "highest_rate": None,
+        "identity": None,
         "source": "missing",
         "error": "Unknown model: qwen/qwen9",
     }

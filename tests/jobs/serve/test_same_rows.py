@@ -74,7 +74,8 @@ async def run(store: Path, asked: Sweep) -> tuple[Status, list[dict[str, Any]]]:
     async with open_engine(store) as engine:
         submitted = await engine.submit(asked)
         status = await submitted.execute()
-        rows = [asdict(row) async for row in submitted.rows()]
+        # But for their identity, which names the service.
+        rows = [{**asdict(row), "identity": None} async for row in submitted.rows()]
     return status, sorted(rows, key=lambda row: str(sorted(row["labels"].items())))
 
 
