@@ -1,13 +1,14 @@
 """One attempt: its deadline, its verdict, and the waits between attempts."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import anyio
 import pytest
 
 from engine.clock import Clock, SystemClock
-from engine.core.policy import Retry
+from engine.core.policy import Retry, UnansweredPolicy, UnansweredRule
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed
 from engine.core.states import AttemptOutcome
 from engine.job import (
@@ -185,3 +186,30 @@ def test_delays_double_with_some_chance_in_them_and_never_pass_the_longest() -> 
     for number, delay in enumerate(delays):
         assert min(2.0 * 2**number, 100.0) <= delay <= min(2.0 * 2**number + 1.0, 100.0)
     assert len({runner().delay_s(1) for _ in range(20)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_enough"),
+    [
+        (UnansweredPolicy(), True),
+        (UnansweredPolicy(rule=UnansweredRule.AS_FAILED), True),
+        (UnansweredPolicy(max_share=0.1), False),
+        (UnansweredPolicy(rule=UnansweredRule.FAIL_JOB), False),
+    ],
+)
+async def test_an_answer_with_more_unanswered_questions_than_allowed_is_none(
+    policy: UnansweredPolicy, is_enough: bool
+) -> None:
+    whole = scored(*[0.9] * 8)
+    measured = replace(whole.measurement, unanswered={"moderated": 1, "empty": 1}, note="why")
+    partial = replace(whole, measurement=measured)
+
+    ended = await runner(partial).attempt(replace(job(), unanswered=policy), Context())
+
+    if is_enough:
+        assert ended.verdict == Succeed(answer=partial)
+    else:
+        assert isinstance(ended.verdict, Fail)
+        assert ended.verdict.error == (
+            "2 of 10 questions unanswered (moderated 1, empty 1), more than the sweep allows: why"
+        )

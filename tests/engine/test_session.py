@@ -1,7 +1,7 @@
 """Runs through the Python API: submitted, extended, changed, interrupted, and what comes out of them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from engine.job import (
     Permanent,
     Transient,
     Unauthorized,
+    Unreachable,
 )
 from engine.testing import FakeClock, ScriptedKind, scored, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep
@@ -571,3 +572,55 @@ async def test_an_engine_can_work_on_two_runs_at_once(tmp_path: Path, clock: Fak
 
     assert [status.jobs["succeeded"] for status in statuses] == [5, 5]
     assert len(service.recording.started) == 10
+
+
+class _Asking(ScriptedKind):
+    """A kind that learns of its service whether its cells fold, which is away at first."""
+
+    asked = 0
+
+    def __init__(self, service: Any) -> None:
+        super().__init__(service)
+        self._folds = False
+
+    async def prepare(self) -> None:
+        type(self).asked += 1
+        if type(self).asked == 1:
+            raise Unreachable("nobody listens")
+        self._folds = True
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        return self._folds
+
+
+async def test_how_cells_fold_is_asked_until_the_service_says_it(tmp_path: Path) -> None:
+    service = scripted_service(good, kind=_Asking)
+    folded = sweep(service, matrix={"thresholds": [0.3, 0.5, 0.7]})
+
+    clock = FakeClock()
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, folded)
+        rows = await rows_of(run)
+        [event] = [one for one in await run.events() if one.kind == "service"]
+
+    assert status.cells_done == 3
+    assert [row.source for row in rows] == [Source.DERIVED, Source.DERIVED, Source.MEASURED]
+    assert len(service.recording.started) == 1
+    assert "asked again in 60 s how cells fold: nobody listens" in event.message
+
+
+async def test_a_sweep_that_never_folds_asks_no_service_how(tmp_path: Path) -> None:
+    service = scripted_service(good, kind=_Unasked)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        _, status = await finished(
+            engine, sweep(service, fold="never", matrix={"thresholds": [0.3, 0.5]})
+        )
+
+    assert status.cells_done == 2
+
+
+class _Unasked(ScriptedKind):
+    async def prepare(self) -> None:
+        raise AssertionError("not asked for here")
