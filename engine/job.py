@@ -8,6 +8,7 @@ and the coroutine that sends one job.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -152,6 +153,13 @@ class JobContext(Protocol):
 
         `tokens` is what the call is estimated at; `settle` the permit with what it really took. Durable
         and shared by all processes on the store, like the engine's own rates.
+        """
+        ...
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        """One of at most `max_in_flight` calls that are under way at something behind the service.
+
+        Waits for it; shared by all processes on the store.
         """
         ...
 

@@ -1,12 +1,14 @@
 """What the engine lends to a running job."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Self
 
 from engine.clock import Clock
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
+from engine.slots import Slots
 from engine.store import RunRow, Store
 
 
@@ -19,6 +21,7 @@ class Context:
         clock: Clock,
         run: RunRow,
         permits: Permits,
+        slots: Slots,
         job_id: int,
         fence: int,
         lane: str,
@@ -31,20 +34,21 @@ class Context:
         self._reuses = reuses
         self._clock = clock
         self._permits = permits
+        self._slots = slots
         self._job_id = job_id
         self._fence = fence
         self._lane = lane
 
     @classmethod
     def of_run(
-        cls, store: Store, clock: Clock, run: RunRow, *, reuses: bool
+        cls, store: Store, clock: Clock, run: RunRow, slots: Slots, *, reuses: bool
     ) -> Callable[[int, int, str], Self]:
         """What makes the contexts of a run's jobs, each of its id, its claim's fence and its lane.
 
         `reuses`: what other runs were told counts, too.
         """
         permits = Permits(store, clock, f"{store.worker_id} {run.id}")
-        return partial(cls, store, clock, run, permits, reuses=reuses)
+        return partial(cls, store, clock, run, permits, slots, reuses=reuses)
 
     @property
     def clock(self) -> Clock:
@@ -61,6 +65,9 @@ class Context:
         return await self._permits.wait(
             name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
         )
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        return self._slots.hold(name, max_in_flight)
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)

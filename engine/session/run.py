@@ -21,6 +21,7 @@ from engine.session.context import Context
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.look import Look, account_of
 from engine.settings import Settings
+from engine.slots import Slots
 from engine.store import NewJob, RunRow, Store
 from engine.sweep import Sweep
 
@@ -72,6 +73,7 @@ class Run:
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
+            slots = Slots(self._clock, self._store, f"{self._store.worker_id} {self._row.id}")
             scheduler = Scheduler(
                 self._store,
                 self._clock,
@@ -88,7 +90,7 @@ class Run:
                     documents=self.sweep.documents(),
                     provenance=identity.of,
                     context_of=Context.of_run(
-                        self._store, self._clock, self._row, reuses=self.sweep.reuse
+                        self._store, self._clock, self._row, slots, reuses=self.sweep.reuse
                     ),
                     gate=gate,
                     ask_quota=service.quota,
@@ -99,15 +101,18 @@ class Run:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                stop = await _outside_group(lambda: self._work(scheduler, identity, kind))
+                stop = await _outside_group(lambda: self._work(scheduler, slots, identity, kind))
             finally:
                 self._scheduler, self._stopping = None, False
                 self._executing.discard(self._row.id)
         await self._conclude(stop)
         return await self.status()
 
-    async def _work(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> Stop | None:
+    async def _work(
+        self, scheduler: Scheduler, slots: Slots, identity: Identity, kind: JobKind
+    ) -> Stop | None:
         async with anyio.create_task_group() as tasks:
+            tasks.start_soon(slots.share, name="share slots")
             if not self._row.is_expanded:
                 scheduler.expanding = True
                 tasks.start_soon(self._expand, scheduler, identity, kind, name="expand")

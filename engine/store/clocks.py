@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core import rates
-from engine.store import permits
+from engine.store import permits, slots
 from engine.store.queue import CLAIMABLE
 from engine.store.schema import job, rate_bucket, run, worker
 
@@ -47,7 +47,7 @@ def follow(connection: Connection, now: float, worker_id: str) -> float:
 def _move_starts(connection: Connection, back_s: float) -> None:
     """Bring the starts of the last minute nearer: never to before they really were."""
     permits.move_back(connection, back_s)
-    are_rates = ~permits.IS_TOKENS
+    are_rates = ~permits.IS_TOKENS & ~slots.IS_SLOTS
     logs = connection.execute(select(rate_bucket.c.name, rate_bucket.c.log).where(are_rates))
     for name, log in logs.all():
         moved = tuple((time - back_s, count) for time, count in rates.decode(log))

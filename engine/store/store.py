@@ -24,6 +24,7 @@ from engine.store import (
     queue,
     quotas,
     runs,
+    slots,
     submission,
     unread,
     workers,
@@ -247,6 +248,14 @@ class Store(Member):
         """Grant the first calls of a request, as many as there is room for."""
         return await self._writer.write(
             lambda connection: permits.take(connection, request, now=self._clock.now())
+        )
+
+    async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:
+        """How many slots of an endpoint `who`, of this worker, has from now on; at least those `in_use`."""
+        return await self._writer.write(
+            lambda connection: slots.take(
+                connection, name, who, wants=wants, in_use=in_use, limit=limit
+            )
         )
 
     async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:

@@ -120,6 +120,7 @@ class ChatTarget:
             rate_per_min=endpoint.rate_per_min,
             tokens_per_min=endpoint.tokens_per_min,
             max_tokens=generation.max_tokens or 0,
+            max_in_flight=endpoint.max_in_flight,
         )
         """Roles that share an endpoint and a key share what it allows."""
         self._clock = clock

@@ -33,7 +33,7 @@ class CallLimits:
 
     Calls to a model that has refused some wait for their turn, too, whatever the limits are.
     Endpoints of one `name` share their limits, over all processes. None of `rate_per_min` and
-    `tokens_per_min` does not bind; `max_tokens` bounds each reply.
+    `tokens_per_min` does not bind; `max_tokens` bounds each reply; at most `max_in_flight` are under way at once.
     """
 
     def __init__(
@@ -43,24 +43,27 @@ class CallLimits:
         rate_per_min: int | None,
         tokens_per_min: int | None,
         max_tokens: int,
+        max_in_flight: int,
     ) -> None:
         self._name = name
         self._rate_per_min = rate_per_min
         self._tokens_per_min = tokens_per_min
         self._max_tokens = max_tokens
+        self._max_in_flight = max_in_flight
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
 
     async def reply(self, ask: Ask, question: Question, context: JobContext) -> Reply:
         """The target's reply to a question, asked when it may be."""
         turns, clock = self._turns[question.model], context.clock
         await turns.wait(clock)
-        started = clock.now()
-        try:
-            reply = await self._permitted(ask, question, context)
-        except RateLimited as error:
-            if error.sent:
-                turns.refused(clock, error, started=started)
-            raise
+        async with context.slot(self._name, self._max_in_flight):
+            started = clock.now()
+            try:
+                reply = await self._permitted(ask, question, context)
+            except RateLimited as error:
+                if error.sent:
+                    turns.refused(clock, error, started=started)
+                raise
         turns.answered(clock, started=started)
         return reply
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from engine.job import Clock, JobError, Permit, UnansweredPolicy, UnansweredRule, UsageError
 from engine.permits import MemoryBook, Permits
+from engine.slots import Slots
 from jobs.chat.endpoint import ChatTarget
 from jobs.evaluator.agreement import (
     errors_at,
@@ -43,6 +44,7 @@ class _Alone:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._permits = Permits(MemoryBook(clock), clock, "calibration")
+        self._slots = Slots(clock)
 
     async def permit(
         self,
@@ -55,6 +57,9 @@ class _Alone:
         return await self._permits.wait(
             name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
         )
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        return self._slots.hold(name, max_in_flight)
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()

@@ -1,6 +1,7 @@
 """Before a night is spent: do the models of a sweep answer, and the judge in the form that it has to?"""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,9 @@ class OnceContext:
         tokens: int = 0,
     ) -> Permit:
         return _Unmetered()
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()

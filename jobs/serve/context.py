@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from engine.job import Clock, JobError, Permit
@@ -43,6 +44,9 @@ class EvaluationContext:
         return await self._ledger.permits.wait(
             name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
         )
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        return self._ledger.slots.hold(name, max_in_flight)
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         found = digest(key)

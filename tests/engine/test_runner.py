@@ -1,6 +1,7 @@
 """One attempt: its deadline, its verdict, and the waits between attempts."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,9 @@ class Context:
 
     async def permit(self, name: str, **_: Any) -> Permit:
         raise AssertionError("not asked for here")
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def cached(self, key: Any, call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()

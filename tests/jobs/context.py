@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,9 @@ class MemoryContext:
     ) -> Permit:
         self.permits.append(Asked(name, rate_per_min, tokens_per_min, tokens))
         return self.permits[-1]
+
+    def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
 
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         spelt = json.dumps(key, sort_keys=True)

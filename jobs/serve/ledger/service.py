@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from engine.core.permits import Granted, PermitRequest
 from engine.job import Clock
 from engine.permits import Permits
+from engine.slots import Slots
 from jobs.serve.ledger import calls, history, keys, usage
 from jobs.serve.ledger.file import LedgerError, LedgerFile
 from jobs.serve.ledger.history import Past
@@ -39,6 +40,8 @@ class Ledger:
         self._file: LedgerFile | None = None
         self._owed: list[tuple[int, str, int]] = []
         self.permits = Permits(self, clock, token_hex(8))
+        # The service is one process: nobody else asks its models for it.
+        self.slots = Slots(clock)
         """Of all evaluations: each waits in the line of its model."""
 
     async def __aenter__(self) -> Self:

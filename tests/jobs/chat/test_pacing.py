@@ -49,7 +49,9 @@ def clock() -> FakeClock:
 
 
 def limits() -> CallLimits:
-    return CallLimits("target", rate_per_min=None, tokens_per_min=None, max_tokens=0)
+    return CallLimits(
+        "target", rate_per_min=None, tokens_per_min=None, max_tokens=0, max_in_flight=1000
+    )
 
 
 async def test_calls_after_a_refusal_follow_evenly_and_hardly_any_is_sent_in_vain(

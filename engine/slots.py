@@ -1,0 +1,116 @@
+"""Waiting for a slot at an endpoint: one line for each name, shared by all roles of a process."""
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from engine.clock import Clock
+
+_LOOK_S = 1.0
+"""How often others are asked whether they need slots, or have some."""
+
+
+class SlotBook(Protocol):
+    """Where slots are kept that several processes share."""
+
+    async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:
+        """How many slots `who` has from now on; at least those `in_use`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Line:
+    """What one process knows of an endpoint's slots."""
+
+    limit: int = 1
+    has: int = 0
+    in_use: int = 0
+    looked_at: float = -1.0
+    waiting: deque[object] = field(default_factory=deque)
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def tell(self) -> None:
+        """Let everybody who waits look again."""
+        changed, self.changed = self.changed, anyio.Event()
+        changed.set()
+
+
+class Slots:
+    """Slots for one who asks under the name `who`; without a `book` nobody else uses them."""
+
+    def __init__(self, clock: Clock, book: SlotBook | None = None, who: str = "") -> None:
+        self._clock = clock
+        self._book = book
+        self._who = who
+        self._lines: dict[str, _Line] = {}
+        self._asking = anyio.Lock()
+        self._used = anyio.Event()
+
+    @asynccontextmanager
+    async def hold(self, name: str, max_in_flight: int) -> AsyncIterator[None]:
+        """Have one of the slots of a name within the block, waiting for it first come, first served."""
+        line = self._lines.setdefault(name, _Line())
+        line.limit = max(line.limit, max_in_flight)
+        await self._enter(name, line, max_in_flight)
+        try:
+            yield
+        finally:
+            line.in_use -= 1
+            line.tell()
+
+    async def _enter(self, name: str, line: _Line, limit: int) -> None:
+        me = object()
+        line.waiting.append(me)
+        try:
+            while line.waiting[0] is not me or not await self._has_room(name, line, limit):
+                changed = line.changed
+                until = self._clock.now() + _LOOK_S
+                if line.waiting[0] is me and line.in_use < limit:
+                    await self._clock.wait(changed, until)
+                else:
+                    await changed.wait()
+            line.in_use += 1
+        finally:
+            line.waiting.remove(me)
+            line.tell()
+
+    async def _has_room(self, name: str, line: _Line, limit: int) -> bool:
+        if line.in_use >= limit:
+            return False
+        if self._book is None:
+            return True
+        if line.in_use >= line.has or self._clock.now() >= line.looked_at + _LOOK_S:
+            await self._look(name, line, wants=line.limit)
+        return line.in_use < min(limit, line.has)
+
+    async def _look(self, name: str, line: _Line, *, wants: int) -> None:
+        assert self._book is not None, "only asked where there is one"
+        async with self._asking:
+            line.looked_at = self._clock.now()
+            line.has = await self._book.take_slots(
+                name, self._who, wants=wants, in_use=line.in_use, limit=line.limit
+            )
+        self._used.set()
+
+    async def share(self) -> None:
+        """Give back what is not used, until cancelled; then all of it."""
+        try:
+            while True:
+                await self._used.wait()
+                await self._clock.sleep(_LOOK_S)
+                self._used = anyio.Event()
+                await self._give_back()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._give_back()
+
+    async def _give_back(self) -> None:
+        for name, line in self._lines.items():
+            if line.has > line.in_use and not line.waiting:
+                await self._look(name, line, wants=line.in_use)
+            elif line.has:
+                self._used.set()

@@ -1,0 +1,41 @@
+"""Slots of endpoints in the store's rate rows. Runs inside a write transaction of the caller's."""
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
+
+from engine.core import slots
+from engine.store.dialect import Upsert
+from engine.store.schema import rate_bucket, worker
+
+_PREFIX = "slots "
+IS_SLOTS = rate_bucket.c.name.startswith(_PREFIX)
+"""Of the rows that hold no log."""
+_READ = select(rate_bucket.c.log).where(rate_bucket.c.name == bindparam("row"))
+_ALIVE = select(worker.c.id).where(
+    worker.c.id.in_(bindparam("ids", expanding=True)), worker.c.ended_at.is_(None)
+)
+_WRITE = Upsert(
+    rate_bucket,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["name"], set_={"log": statement.excluded.log}
+    ),
+)
+
+
+def take(
+    connection: Connection, name: str, who: str, *, wants: int, in_use: int, limit: int
+) -> int:
+    """How many slots `who` has from now on. A holder's name begins with its worker's id.
+
+    What workers had that have gone, or were given up, is free.
+    """
+    row = f"{_PREFIX}{name}"
+    text = connection.execute(_READ, {"row": row}).scalar() or ""
+    before = slots.decode(text)
+    ids = {holder: holder.partition(" ")[0] for holder in before}
+    alive = set(connection.execute(_ALIVE, {"ids": sorted(set(ids.values()))}).scalars())
+    there = {holder: held for holder, held in before.items() if ids[holder] in alive}
+    after = slots.share(there, who, wants=wants, in_use=in_use, limit=limit)
+    if after != before:
+        connection.execute(_WRITE.on(connection), [{"name": row, "log": slots.encode(after)}])
+    return after[who].has if who in after else 0
