@@ -5,6 +5,7 @@ a factor of five at 64 requests in flight. Requests go to the transport directly
 adds (cookies, redirects, netrc) is what must not happen here, and proxies are chosen in one place.
 """
 
+import errno
 import socket
 import ssl
 from collections.abc import Mapping
@@ -398,9 +399,12 @@ def _why_not_connected(cause: Exception) -> str:
             " authority's file in ca_file or SSL_CERT_FILE"
         )
     if isinstance(cause, aiohttp.ClientConnectorDNSError):
-        if getattr(cause.os_error, "errno", None) == socket.EAI_AGAIN:
+        number = getattr(cause.os_error, "errno", None)
+        if number == socket.EAI_AGAIN:
             return "no name server says where that is; is this machine online?"
-        return "there is no server of that name"
+        if number != errno.EACCES:
+            return "there is no server of that name"
+        # A resolver of ours that knows the name and refuses where it leads; its words are the detail.
     if isinstance(cause, TimeoutError):
         return "connecting took too long"
     return "no connection could be made"

@@ -8,7 +8,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from engine.clock import SystemClock
-from engine.job import Transient
+from engine.job import Unreachable
 from jobs.http import HttpClient
 from jobs.serve.addresses import AllowList, GuardedResolver, NotListed, is_public, read_entry
 from tests.jobs.chat.server import chat_server, completion
@@ -163,7 +163,7 @@ async def test_a_listed_name_that_leads_inside_is_not_connected_to() -> None:
         url = httpx.URL(inside.base_url).copy_with(host="rebound.example")
         resolver = GuardedResolver([], Names("127.0.0.1"))
         async with HttpClient(str(url), clock=SystemClock(), resolver=resolver) as client:
-            with pytest.raises(Transient, match="no connection could be made") as caught:
+            with pytest.raises(Unreachable, match="no connection could be made") as caught:
                 await client.post("chat/completions", b"{}")
 
     assert "rebound.example leads to an address that is not public" in caught.value.detail
