@@ -51,7 +51,7 @@ from engine.core.model import (
     Measurement,
     counted_unanswered,
 )
-from engine.core.nearest import suggestion
+from engine.core.nearest import nearest, suggestion
 from engine.core.pace import Pace
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
@@ -118,6 +118,7 @@ __all__ = [
     "is_reference",
     "key_spellings",
     "machine_fault",
+    "nearest",
     "resolve_secret",
     "spellings",
     "suggestion",

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from engine.job import Clock, Finding, JobContext, JobError, Permit, suggestion
+from engine.job import Clock, Finding, JobContext, JobError, Permit, nearest, suggestion
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.listing import is_listed
 from jobs.chat.target import Message, Question, Role, Target
@@ -64,21 +64,24 @@ class OnceContext:
 async def find_listed(
     target: Target, models: Sequence[str], role: str = "model"
 ) -> Sequence[Finding]:
-    """Whether a target lists the models; nothing where it has no list. Sends nothing that costs."""
+    """Whether a target lists the models; nothing where it has no list. Sends nothing that costs.
+
+    A name that is spelt almost like one on the list is a mistake. Another may be an alias, which lists
+    leave out: a warning.
+    """
     listed = await _listed(target)
     if not listed:
         return ()
     missing = [model for model in models if not is_listed(model, listed)]
     if not missing:
         return (Finding(name=f"{role}s", ok=True, message="all are on the endpoint's list"),)
-    return [
-        Finding(
-            name=f"{role} {model}",
-            ok=False,
-            message=f"{_unlisted(model, listed)}; `check --ask` finds out whether it answers",
-        )
-        for model in missing
-    ]
+    found = []
+    for model in missing:
+        is_misspelt = nearest(model, listed) is not None
+        message = f"{_unlisted(model, listed)}; `check --ask` finds out whether it answers"
+        said = message if is_misspelt else f"warning: {message}"
+        found.append(Finding(name=f"{role} {model}", ok=not is_misspelt, message=said))
+    return found
 
 
 async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Finding]:

@@ -68,6 +68,13 @@ async def test_a_misspelt_model_is_told_with_the_nearest_name_and_nothing_is_ask
     assert calls == []
 
 
+async def test_a_name_unlike_all_on_the_list_may_be_an_alias_and_is_a_warning() -> None:
+    found, _ = await checked(answers({}), ["prod-x7"], ask=False)
+
+    assert found["model prod-x7"].ok
+    assert found["model prod-x7"].message.startswith("warning: the endpoint does not list it")
+
+
 async def test_names_of_judge_and_attacker_are_looked_up_at_their_endpoints() -> None:
     found, _ = await checked(
         answers({}), ["good"], ask=False, judge="jugde-1", attacker="attacker-1"
@@ -107,7 +114,7 @@ async def test_asked_each_model_gets_one_question_and_an_unlisted_one_that_answe
         ((403, {"error": {"message": "Project may not use this model"}}), "may not use this model"),
         ((404, {"error": {"message": "The model does not exist"}}), "does not exist"),
         ((200, completion("", "length")), "raise max_tokens"),
-        ((200, {"detail": "ok"}), "not a chat completion"),
+        ((200, {"object": "list"}), "not a chat completion"),
     ],
     ids=["no rights", "no model", "no room", "no reply"],
 )
