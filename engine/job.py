@@ -178,7 +178,7 @@ class JobContext(Protocol):
         ...
 
     async def keep_unread(self, where: str, body: bytes) -> None:
-        """Keep the bytes of an answer that came and cannot be read, beside the attempt.
+        """Keep the bytes of an answer that came and cannot be used, beside the attempt.
 
         `where` says what was asked and what is wrong. The bytes must hold no key.
         """

@@ -67,7 +67,7 @@ class Runner:
         asked at the end of the attempt for whom its failure is put down to.
         """
         try:
-            answer = _covering(job, await self._run(job, context))
+            answer = await _covering(job, await self._run(job, context), context)
         except JobError as error:
             return self._ended(job, error, throttled, blame(error))
         except Exception as error:
@@ -107,16 +107,19 @@ class Runner:
         )
 
 
-def _covering(job: Job, answer: Answer) -> Answer:
-    """The answer, unless more of its questions are unanswered than the sweep allows."""
+async def _covering(job: Job, answer: Answer, context: JobContext) -> Answer:
+    """The answer, unless more of its questions are unanswered than the sweep allows.
+
+    Then its bytes are kept with the attempt: it was paid for.
+    """
     measured = answer.measurement
     unanswered = sum(measured.unanswered.values())
     if job.unanswered.allows(measured.total, unanswered):
         return answer
-    raise Permanent(
-        f"{counted_unanswered(measured.unanswered, measured.total)}, more than the sweep allows",
-        detail=measured.note or "",
-    )
+    lacking = counted_unanswered(measured.unanswered, measured.total)
+    message = f"{lacking}, more than the sweep allows"
+    await context.keep_unread(message, answer.raw)
+    raise Permanent(message, detail=measured.note or "")
 
 
 def _clean(verdict: Verdict) -> Verdict:

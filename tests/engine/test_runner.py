@@ -33,7 +33,10 @@ ANSWER = scored(0.2, 0.9)
 
 
 class Context:
-    """What a job is lent here: nothing but the time."""
+    """What a job is lent here: nothing but the time; what is kept unread is remembered."""
+
+    def __init__(self) -> None:
+        self.unread: list[tuple[str, bytes]] = []
 
     @property
     def clock(self) -> Clock:
@@ -52,7 +55,7 @@ class Context:
         raise AssertionError("not asked for here")
 
     async def keep_unread(self, where: str, body: bytes) -> None:
-        raise AssertionError("not asked for here")
+        self.unread.append((where, body))
 
 
 class Played(JobKind):
@@ -208,12 +211,16 @@ async def test_an_answer_with_more_unanswered_questions_than_allowed_is_none(
     measured = replace(whole.measurement, unanswered={"moderated": 1, "empty": 1}, note="why")
     partial = replace(whole, measurement=measured)
 
-    ended = await runner(partial).attempt(replace(job(), unanswered=policy), Context())
+    context = Context()
+
+    ended = await runner(partial).attempt(replace(job(), unanswered=policy), context)
 
     if is_enough:
         assert ended.verdict == Succeed(answer=partial)
+        assert context.unread == []
     else:
         assert isinstance(ended.verdict, Fail)
         assert ended.verdict.error == (
             "2 of 10 questions unanswered (moderated 1, empty 1), more than the sweep allows: why"
         )
+        assert [body for _, body in context.unread] == [partial.raw]
