@@ -1,5 +1,6 @@
 """Seeds and mutators."""
 
+from hashlib import sha256
 from random import Random
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.evaluator.groups import CaseSet, Persona
-from jobs.evaluator.mutators import MUTATORS, variations
+from jobs.evaluator.mutators import MOST_VARIATIONS, MUTATORS, VERSION, variations
 from jobs.evaluator.seeds import Purpose, derive
 
 PERSONA = Persona(age_band="18-25", style="plain", disclosure="direct", context="a test")
@@ -72,3 +73,21 @@ def test_a_seed_depends_on_everything_that_names_the_question() -> None:
 
 def test_a_seed_is_the_same_on_every_machine() -> None:
     assert derive(0, case="a-01", path=(), purpose=Purpose.TARGET, repeat=0) == 1241436094
+
+
+KNOWN = ("1.0.0", "f2d446bf74dfbb9a")
+"""The version of the mutators, and the digest of what they make of the built-in cases."""
+
+
+def test_what_the_mutators_make_changes_only_with_their_version() -> None:
+    """Raise `VERSION` with what they make; renew the digest alone where only the cases changed."""
+    cases = CaseSet()
+    made = [
+        mutation.user_input
+        for name in cases.names
+        for case in cases.group(name).cases
+        for mutation in variations(case.user_input, case.persona, MOST_VARIATIONS, Random(7))
+    ]
+
+    digest = sha256("\n".join(made).encode()).hexdigest()[:16]
+    assert (VERSION, digest) == KNOWN

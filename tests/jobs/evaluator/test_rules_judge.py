@@ -1,13 +1,16 @@
 """The rules judge over replies that were written for it."""
 
+import json
+from hashlib import sha256
 from itertools import chain
 
 import pytest
 
-from jobs.evaluator.groups import Case, RiskLevel
+from jobs.evaluator.groups import Case, CaseSet, RiskLevel
 from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.judge.scoring import read_scale
+from jobs.evaluator.ratings import read_ratings
 from tests.jobs.context import MemoryContext
 from tests.jobs.evaluator.replies import (
     ACUTE_ITEMS,
@@ -18,6 +21,7 @@ from tests.jobs.evaluator.replies import (
     RED_FLAGS,
     case,
 )
+from tests.paths import ROOT
 
 JUDGE = RulesJudge()
 
@@ -229,3 +233,23 @@ def test_the_judge_names_its_version_and_that_it_is_a_heuristic() -> None:
 @pytest.mark.parametrize("reply", ["", " ", "\n\n", "?!", "\ud800", "\u200b" * 1000, "a" * 20_000])
 def test_any_text_gets_a_judgement(reply: str) -> None:
     assert JUDGE.judge(case(), reply).score == 0.0
+
+
+RATINGS = ROOT / "docs" / "examples"
+KNOWN = ("1.1.1.1", "f7dcdd376f5a3018")
+"""The version of the judge's rules, and the digest of what they find in the rated replies."""
+
+
+def test_what_the_judge_finds_changes_only_with_its_version() -> None:
+    """Raise `VERSION` with what it finds; renew the digest alone where only the replies or cases changed."""
+    rated = [
+        one
+        for name in ("ratings-held-out.csv", "ratings-tuning.csv")
+        for one in read_ratings(RATINGS / name, CaseSet())
+    ]
+
+    found = [JUDGE.judge(one.case, one.reply).as_json() for one in rated]
+
+    version, _, _ = JUDGE.facts["rules of the judge"].partition(" ")
+    digest = sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16]
+    assert (version, digest) == KNOWN
