@@ -55,7 +55,7 @@ def retry(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put back jobs that failed, were cancelled or lack answers to some questions.
+    """Put back jobs that failed, were cancelled or lack answers.
 
     Without an option, those that failed or lack answers. `resume` then sends them.
     """
