@@ -10,6 +10,7 @@ from engine.clock import SystemClock
 from engine.slots import Slots
 from engine.store import open_store
 from engine.store.schema import worker
+from engine.testing import FakeClock
 
 NAME = "target:http://models.example/v1:"
 
@@ -115,3 +116,15 @@ async def test_what_a_process_had_that_died_is_free(tmp_path: Path) -> None:
         await endpoint.call(Slots(clock, second, other), 2)
 
     assert endpoint.served == 1
+
+
+async def test_slots_are_untouched_by_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    path, clock = tmp_path / "store.db", FakeClock()
+    async with open_store(path, clock) as store:
+        await store.take_slots(NAME, f"{store.worker_id} 1", wants=2, in_use=0, limit=2)
+
+    back = FakeClock(clock.now() - 3600.0)
+    async with open_store(path, back) as store:
+        assert await store.follow_clock() > 0
+
+        assert await store.take_slots(NAME, f"{store.worker_id} 1", wants=2, in_use=0, limit=2) == 2
