@@ -103,7 +103,7 @@ ENVIRONMENT = {
     "PYTHONASYNCIODEBUG": "1",
 }
 
-RETRY = {"attempts": 1, "base_delay_s": 0.01, "max_delay_s": 0.02}
+RETRY = {"attempts": 1, "base_delay_s": 0.01, "max_delay_s": 0.02, "outage_h": 0}
 
 
 def system_prompts(
@@ -190,7 +190,8 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
 
     first = scene.sweep()
 
-    assert first.code == 1, first.stderr
+    # Broken connections are an outage of their lanes, which the run may go on with later.
+    assert first.code == 3, first.stderr
     for words in (("status",), ("status", "--json"), ("runs",)):
         assert scene.run(*words).code == 0
     for form in Format:
