@@ -128,7 +128,9 @@ class Run:
         specs = sweep.jobs(self._row.identity)
         jobs = (_new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, _BATCH)):
-            await self._store.add_jobs(self._row, batch, reuse=reuse)
+            await self._store.add_jobs(
+                self._row, batch, reuse=reuse, unanswered=self.sweep.unanswered
+            )
             await scheduler.refresh()
         await self._store.finish_expansion(self._row)
         scheduler.expanding = False

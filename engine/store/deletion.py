@@ -24,7 +24,8 @@ from engine.store.schema import answer, attempt, document, job, metadata, quota,
 def delete_run(connection: Connection, of: RunRow, caps: Iterable[str]) -> Deleted:
     """Remove a run as it was seen, with its jobs, attempts, results, answers, calls and events.
 
-    `caps` are the names of the quotas that are the run's alone. Answers that other runs have taken over go to one of them; documents that other runs send stay.
+    `caps` are the names of the quotas that are the run's alone. Answers that other runs have taken over
+    go to one of them; documents that other runs send stay.
     Raises UsageError when somebody has meanwhile touched the run.
     """
     _refuse_if_changed(connection, of)
@@ -98,9 +99,19 @@ def _refuse_if_changed(connection: Connection, of: RunRow) -> None:
 def _hand_over_answers(connection: Connection, run_id: int) -> int:
     """Let one of the runs that have taken over an answer keep it; how many answers that were.
 
-    Its result then refers to itself: it still says that the answer was reused.
+    Its result then refers to itself: it still says that the answer was reused. So does one that has a
+    copy of its own, of an answer that was asked for again.
     """
     own = select(job.c.id).where(job.c.run_id == run_id)
+    connection.execute(
+        update(result)
+        .where(
+            result.c.reused_from.in_(own),
+            result.c.run_id != run_id,
+            result.c.job_id.in_(select(answer.c.job_id)),
+        )
+        .values(reused_from=result.c.job_id)
+    )
     heirs = connection.execute(
         select(result.c.reused_from.label("source"), func.min(result.c.job_id).label("heir"))
         .where(result.c.reused_from.in_(own), result.c.run_id != run_id)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.errors import UsageError
 from engine.core.permits import Granted, PermitRequest
+from engine.core.policy import UnansweredPolicy
 from engine.core.provenance import Fact
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned, RunState, StopReason
@@ -39,6 +40,8 @@ from engine.store.requests import Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import call, event, run
 from engine.store.writer import Rider, Work
+
+_UNANSWERED = UnansweredPolicy()
 
 Decide = Callable[[Sequence[Outcome]], Claim]
 """What to claim, told the outcomes that the same transaction settles."""
@@ -163,11 +166,20 @@ class Store(Member):
         """Keep prompts and other large contents once, under their digests."""
         await self._writer.write(lambda connection: submission.add_documents(connection, contents))
 
-    async def add_jobs(self, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool) -> None:
+    async def add_jobs(
+        self,
+        of: RunRow,
+        jobs: Sequence[NewJob],
+        *,
+        reuse: bool,
+        unanswered: UnansweredPolicy = _UNANSWERED,
+    ) -> None:
         """Put a batch of the matrix into the queue; see `submission.add_jobs`."""
         now = self._clock.now()
         await self._writer.write(
-            lambda connection: submission.add_jobs(connection, of, jobs, reuse=reuse, now=now)
+            lambda connection: submission.add_jobs(
+                connection, of, jobs, reuse=reuse, unanswered=unanswered, now=now
+            )
         )
 
     async def finish_expansion(self, of: RunRow) -> int:

@@ -11,9 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    RowMapping,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
+from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, target
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, place
@@ -74,11 +85,18 @@ def add_documents(connection: Connection, contents: Mapping[str, Any]) -> None:
 
 
 def add_jobs(
-    connection: Connection, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool, now: float
+    connection: Connection,
+    of: RunRow,
+    jobs: Sequence[NewJob],
+    *,
+    reuse: bool,
+    unanswered: UnansweredPolicy,
+    now: float,
 ) -> None:
     """Ask for a batch of jobs: new ones become pending, those that are there already stay.
 
-    Does nothing if the run has meanwhile got another sweep.
+    `reuse`: answers of other runs serve, unless more of their questions are unanswered than the run
+    allows. Does nothing if the run has meanwhile got another sweep.
     """
     if _is_superseded(connection, of):
         return
@@ -91,7 +109,7 @@ def add_jobs(
         _ASK.run(connection, [_values(of, one) for one in wanted])
     _save_members(connection, of, list(chain.from_iterable(families.values())))
     if reuse and wanted:
-        _reuse(connection, of, wanted, now=now)
+        _reuse(connection, of, wanted, unanswered, now=now)
 
 
 def _is_superseded(connection: Connection, of: RunRow) -> bool:
@@ -151,8 +169,18 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
             )
 
 
-def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: float) -> None:
-    """Answer jobs of this batch from answers of other runs to the same key, decided by the same."""
+def _reuse(
+    connection: Connection,
+    of: RunRow,
+    jobs: Iterable[NewJob],
+    unanswered: UnansweredPolicy,
+    *,
+    now: float,
+) -> None:
+    """Answer jobs of this batch from answers of other runs to the same key, decided by the same.
+
+    Those that have an answer and are asked again are left alone; an answer without gaps goes before others.
+    """
     wanted = {one.key: one.provenance for one in jobs}
     theirs = job.alias("theirs")
     rows = connection.execute(
@@ -173,10 +201,15 @@ def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: f
                 result, result.c.job_id == theirs.c.id
             )
         )
-        .where(job.c.key.in_(list(wanted)), job.c.run_id == of.id, CLAIMABLE)
-        .order_by(theirs.c.id)
+        .where(job.c.key.in_(list(wanted)), job.c.run_id == of.id, CLAIMABLE, ~_has_answer())
+        # The last one of a job is taken.
+        .order_by(result.c.unanswered.is_(None), theirs.c.id)
     )
-    found = {row["id"]: row for row in rows.mappings() if row["provenance"] == wanted[row["key"]]}
+    found = {
+        row["id"]: row
+        for row in rows.mappings()
+        if row["provenance"] == wanted[row["key"]] and _is_enough(row, unanswered)
+    }
     if not found:
         return
     connection.execute(
@@ -206,6 +239,16 @@ def _reuse(connection: Connection, of: RunRow, jobs: Iterable[NewJob], *, now: f
     )
 
 
+def _has_answer() -> ColumnElement[bool]:
+    own = result.alias("own")
+    return exists().where(own.c.job_id == job.c.id)
+
+
+def _is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
+    unanswered = json.loads(row["unanswered"] or "{}")
+    return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
+
+
 def finish(connection: Connection, of: RunRow, *, now: float) -> int:
     """Say that the matrix is wholly in the queue; cancel what it no longer asks for.
 
@@ -215,14 +258,17 @@ def finish(connection: Connection, of: RunRow, *, now: float) -> int:
     removed = 0
     if of.generation > 1:
         connection.execute(
-            update(job)
-            .where(stale, job.c.state != State.SUCCEEDED)
-            .values(cells="[]", cell_count=0)
+            update(job).where(stale, ~_has_answer()).values(cells="[]", cell_count=0)
         )
         done = connection.execute(
             update(job)
-            .where(stale, or_(CLAIMABLE))
-            .values(state=target(Event.CANCEL), error=REMOVED, due_at=0.0)
+            .where(stale, CLAIMABLE)
+            .values(
+                # What has an answer and was to be asked again keeps it.
+                state=case((_has_answer(), target(Event.SUCCEED)), else_=target(Event.CANCEL)),
+                error=case((_has_answer(), None), else_=REMOVED),
+                due_at=0.0,
+            )
         )
         removed = done.rowcount
     # Only if nobody has submitted yet another sweep meanwhile.

@@ -11,6 +11,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.core.errors import UsageError
+from engine.core.states import State
 from engine.core.status import RunState
 from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
 from engine.store.deletion import give_back_space
@@ -103,6 +104,31 @@ async def test_answers_that_other_runs_reuse_stay_with_them(store: Store) -> Non
 
     assert (await store.delete_run(third, [])).answers == 1
     assert rows(store.path, "SELECT count(*) FROM answer") == [(0,)]
+    assert rows(store.path, "PRAGMA foreign_key_check") == []
+
+
+async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_run(
+    store: Store,
+) -> None:
+    first = await submit(store, new_job("one"), name="first")
+    [job] = await claim(store, first)
+    partial = answer(0.6, 0.7, 0.8, 0.9, raw=b"with a gap", empty=1)
+    await store.settle(succeeded(job, first, answer=partial))
+    second = await submit(store, new_job("one"), name="second", reuse=True)
+    await store.requeue(first.id, [State.SUCCEEDED])
+    [again] = await claim(store, first)
+    whole = answer(0.6, 0.7, 0.8, 0.9, 0.9, raw=b"whole")
+    await store.settle(succeeded(again, first, answer=whole))
+    third = await submit(store, new_job("one"), name="third", reuse=True)
+    found = await store.find_run("first")
+    assert found is not None
+
+    await store.delete_run(found, [])
+
+    for run, raw in ((second, b"with a gap"), (third, b"whole")):
+        [row] = [row async for row in store.job_rows(run.id)]
+        assert row.reused
+        assert await store.raw_answer(row.id) == raw
     assert rows(store.path, "PRAGMA foreign_key_check") == []
 
 

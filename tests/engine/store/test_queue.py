@@ -280,7 +280,7 @@ async def test_an_answer_that_is_asked_for_again_in_vain_stays(
 async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store: Store) -> None:
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
-    kept = answer(0.9, raw=b"with a gap", empty=1)
+    kept = answer(0.6, 0.7, 0.8, 0.9, raw=b"with a gap", empty=1)
     await store.settle(succeeded(job, first, answer=kept))
     second = await submit(store, new_job("one"), name="second", reuse=True)
     [reused] = [row async for row in store.job_rows(second.id)]
@@ -289,7 +289,7 @@ async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store
     [again] = await claim(store, first)
     await store.settle(succeeded(again, first, answer=answer(0.1, 0.9, raw=b"whole")))
 
-    assert await _numbers(store, second) == [("succeeded", 1, {"empty": 1})]
+    assert await _numbers(store, second) == [("succeeded", 4, {"empty": 1})]
     assert await store.raw_answer(reused.id) == b"with a gap"
     assert await store.raw_answer(job.id) == b"whole"
 

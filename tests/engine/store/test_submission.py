@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.errors import UsageError
+from engine.core.policy import UnansweredPolicy, UnansweredRule
+from engine.core.states import State
 from engine.store import NewJob, NewRun, RunRow, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (
@@ -230,6 +232,61 @@ async def test_reuse_can_be_refused(store: Store) -> None:
     second = await submit(store, new_job("one"), name="second", reuse=False)
 
     assert len(await claim(store, second)) == 1
+
+
+async def _with_answer(store: Store, name: str, *scores: float, **unanswered: int) -> RunRow:
+    run = await submit(store, new_job("one"), name=name)
+    [job] = await claim(store, run)
+    await store.settle(succeeded(job, run, answer=answer(*scores, **unanswered)))
+    return run
+
+
+async def test_an_answer_without_gaps_is_reused_before_one_that_has_some(store: Store) -> None:
+    await _with_answer(store, "whole", 0.6, 0.7, 0.8, 0.9, 0.9)
+    await _with_answer(store, "with a gap", 0.6, 0.7, 0.8, 0.9, empty=1)
+
+    third = await submit(store, new_job("one"), name="third", reuse=True)
+
+    [row] = [row async for row in store.job_rows(third.id)]
+    assert (row.passed, dict(row.unanswered)) == (5, {})
+
+
+async def test_an_answer_with_more_gaps_than_the_run_allows_is_not_reused(store: Store) -> None:
+    await _with_answer(store, "with a gap", 0.6, 0.7, 0.8, 0.9, empty=1)
+    strict = await begin(store, "strict")
+
+    await store.add_jobs(
+        strict,
+        [new_job("one")],
+        reuse=True,
+        unanswered=UnansweredPolicy(rule=UnansweredRule.FAIL_JOB),
+    )
+
+    assert len(await claim(store, strict)) == 1
+
+
+async def test_a_job_that_is_asked_again_keeps_its_answer_when_its_sweep_changes(
+    store: Store,
+) -> None:
+    await _with_answer(store, "other", 0.9)
+    run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
+    await store.requeue(run.id, [State.SUCCEEDED])
+
+    await submit(store, new_job("one"), new_job("added"), sweep="second", reuse=True)
+
+    asked = [job.labels["name"] for job in await claim(store, run)]
+    [row, _] = [row async for row in store.job_rows(run.id)]
+    assert (asked, row.passed, row.reused) == (["one", "added"], 4, False)
+
+
+async def test_a_removed_cell_that_is_asked_again_keeps_its_answer(store: Store) -> None:
+    run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
+    await store.requeue(run.id, [State.SUCCEEDED])
+
+    await submit(store, new_job("another"), sweep="second")
+
+    found = [row async for row in store.job_rows(run.id)]
+    assert [(row.state, row.passed) for row in found] == [("succeeded", 4), ("pending", None)]
 
 
 async def test_a_run_of_another_evaluation_is_not_taken_over(store: Store) -> None:
