@@ -234,10 +234,11 @@ async def test_reuse_can_be_refused(store: Store) -> None:
     assert len(await claim(store, second)) == 1
 
 
-async def _with_answer(store: Store, name: str, *scores: float, **unanswered: int) -> RunRow:
+async def _with_answer(store: Store, name: str, *scores: float, empty: int = 0) -> RunRow:
     run = await submit(store, new_job("one"), name=name)
     [job] = await claim(store, run)
-    await store.settle(succeeded(job, run, answer=answer(*scores, **unanswered)))
+    given = answer(*scores, empty=empty) if empty else answer(*scores)
+    await store.settle(succeeded(job, run, answer=given))
     return run
 
 
