@@ -6,6 +6,7 @@ from typing import Any
 from engine.core.model import Measurement, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.statistics import failure_rate, rate_bounds, wilson
+from engine.core.states import State
 from engine.core.status import Row, Source
 from engine.store import JobRow
 
@@ -34,7 +35,8 @@ def _row(
         # It was kept under another setting.
         lacking = counted_unanswered(job.unanswered, total)
         error = f"{lacking}, more than the sweep allows; `nightsweep retry --unanswered` asks again"
-        return Row(labels=labels, state=job.state, source=Source.MISSING, error=error)
+        state = State.FAILED if job.state is State.SUCCEEDED else job.state
+        return Row(labels=labels, state=state, source=Source.MISSING, error=error)
     source = Source.REUSED if job.reused else Source.MEASURED
     if threshold != job.threshold:
         assert threshold is not None, "only thresholds fold"

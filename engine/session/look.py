@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.clock import SystemClock
+from engine.core.error_kinds import ErrorKind
 from engine.core.forecast import LaneLoad, seconds_left
 from engine.core.provenance import digest_of
 from engine.core.states import State
@@ -15,6 +16,7 @@ from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
 
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
+_LACKING = "more questions of the answer are unanswered than the sweep allows"
 
 
 def account_of(service: Service) -> str:
@@ -36,6 +38,7 @@ class Look:
         """Where the run stands."""
         row = self.row
         totals = await self.store.totals(row.id)
+        cells, lacking = self._cells(totals)
         left, binding = self._left(totals)
         away = {} if self.scheduler or unattended else await self.store.lanes_away(row.id)
         return Status(
@@ -44,10 +47,10 @@ class Look:
             reason=None if row.reason is None else StopReason(row.reason),
             message=row.message,
             resume_at=row.resume_at,
-            cells=sum(totals.cells.values()),
-            cells_done=totals.cells[State.SUCCEEDED],
-            cells_failed=totals.cells[State.FAILED] + totals.cells[State.CANCELLED],
-            cells_cancelled=totals.cells[State.CANCELLED],
+            cells=sum(cells.values()),
+            cells_done=cells[State.SUCCEEDED],
+            cells_failed=cells[State.FAILED] + cells[State.CANCELLED],
+            cells_cancelled=cells[State.CANCELLED],
             jobs={state.value: count for state, count in totals.jobs.items()},
             tests_passed=totals.passed,
             tests_failed=totals.failed,
@@ -58,7 +61,7 @@ class Look:
             binding=binding,
             waiting=self._waiting(totals, away),
             quotas=await self._quotas(),
-            errors=totals.errors,
+            errors=(*lacking, *totals.errors),
             judge=self.sweep.kind.judge,
             identity=None if row.provenance is None else digest_of(row.provenance),
             accepted=await self.store.accepted(row.id),
@@ -66,6 +69,25 @@ class Look:
             at=self.now,
             unattended=unattended,
         )
+
+    def _cells(self, totals: Totals) -> tuple[Mapping[State, int], tuple[ErrorKind, ...]]:
+        """Cells by what rows say of them, and the error of answers that lack too many questions.
+
+        An answer that is asked for again stays until there is another; one that lacks more questions than
+        the sweep allows by now says nothing.
+        """
+        cells = dict(totals.cells)
+        jobs = 0
+        for gaps in totals.gaps:
+            is_enough = self.sweep.unanswered.allows(gaps.answered, sum(gaps.unanswered.values()))
+            if is_enough:
+                cells[gaps.state] -= gaps.cells
+                cells[State.SUCCEEDED] += gaps.cells
+            elif gaps.state is State.SUCCEEDED:
+                cells[State.SUCCEEDED] -= gaps.cells
+                cells[State.FAILED] += gaps.cells
+                jobs += gaps.jobs
+        return cells, (ErrorKind(message=_LACKING, jobs=jobs),) if jobs else ()
 
     def _left(self, totals: Totals) -> tuple[float | None, str]:
         limits = self.sweep.limits

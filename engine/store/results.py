@@ -23,6 +23,21 @@ _KINDS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gaps:
+    """Jobs whose answers lack as many questions of as many, for the same reasons."""
+
+    state: State
+    answered: int
+    """Questions of each that have an answer."""
+    unanswered: Mapping[str, int]
+    """Questions of each that have none, by reason."""
+    results: int
+    jobs: int
+    """Those of `results` that the sweep still asks for."""
+    cells: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
     """What the rows of a run add up to; only what the sweep still asks for is counted."""
 
@@ -33,14 +48,22 @@ class Totals:
     passed: int
     failed: int
     tests: int
-    unanswered: Mapping[str, int]
-    """Questions without an answer, by reason."""
+    gaps: tuple[Gaps, ...]
     sent_last_minute: int
     ended: int
     """Requests that came to their end, of those sent since the run was taken up; see `_speed`."""
     ended_over_s: float
     """How long ago the first of these was sent."""
     errors: tuple[ErrorKind, ...]
+
+    @property
+    def unanswered(self) -> Mapping[str, int]:
+        """Questions without an answer, by reason, the most frequent first."""
+        found: Counter[str] = Counter()
+        for gaps in self.gaps:
+            for reason, count in gaps.unanswered.items():
+                found[reason] += count * gaps.results
+        return dict(found.most_common())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +124,7 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         passed=passed,
         failed=failed,
         tests=tests,
-        unanswered=_unanswered(connection, run_id),
+        gaps=_gaps(connection, run_id),
         sent_last_minute=sent,
         ended=ended,
         ended_over_s=ended_over_s,
@@ -109,18 +132,35 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
     )
 
 
-def _unanswered(connection: Connection, run_id: int) -> dict[str, int]:
-    """What has no answer in a run, by reason, the most frequent first."""
-    counted = connection.execute(
-        select(result.c.unanswered, func.count())
-        .where(result.c.run_id == run_id, result.c.unanswered.is_not(None))
-        .group_by(result.c.unanswered)
+def _gaps(connection: Connection, run_id: int) -> tuple[Gaps, ...]:
+    is_asked = job.c.cell_count > 0
+    columns = (
+        job.c.state,
+        (result.c.passed + result.c.failed).label("answered"),
+        result.c.unanswered,
     )
-    found: Counter[str] = Counter()
-    for reasons, results in counted:
-        for reason, count in json.loads(reasons).items():
-            found[reason] += count * results
-    return dict(found.most_common())
+    rows = connection.execute(
+        select(
+            *columns,
+            func.count().label("results"),
+            func.count().filter(is_asked).label("jobs"),
+            func.sum(job.c.cell_count).label("cells"),
+        )
+        .select_from(result.join(job, job.c.id == result.c.job_id))
+        .where(result.c.run_id == run_id, result.c.unanswered.is_not(None))
+        .group_by(*columns)
+    )
+    return tuple(
+        Gaps(
+            state=State(row.state),
+            answered=row.answered,
+            unanswered=json.loads(row.unanswered),
+            results=row.results,
+            jobs=row.jobs,
+            cells=row.cells,
+        )
+        for row in rows
+    )
 
 
 def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:

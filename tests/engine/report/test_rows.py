@@ -156,7 +156,8 @@ async def test_an_answer_with_more_gaps_than_the_sweep_allows_gives_no_numbers(
 ) -> None:
     [row] = await rows_of(job(**GAPS), policy=policy)
 
-    assert (row.source, row.total, row.failure_rate) == (Source.MISSING, None, None)
+    assert (row.state, row.source) == (State.FAILED, Source.MISSING)
+    assert (row.total, row.failure_rate) == (None, None)
     assert row.error is not None
     assert row.error.startswith("1 of 16 questions unanswered (moderated 1), more than")
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine import Row, Status, Sweep, open_engine
+from engine.cli.exit_codes import exit_code
 from engine.core.states import State
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import claims
@@ -162,12 +163,17 @@ async def test_how_they_count_can_be_changed_without_asking_anything(tmp_path: P
         await ran(store, sweep(server, tmp_path))
         before = len(server.asked)
         _, as_failed = await ran(store, sweep(server, tmp_path, unanswered="as_failed"))
-        _, apart = await ran(store, sweep(server, tmp_path, unanswered="apart"))
-        _, none = await ran(store, sweep(server, tmp_path, unanswered="fail_job"))
+        allowed, apart = await ran(store, sweep(server, tmp_path, unanswered="apart"))
+        refused, none = await ran(store, sweep(server, tmp_path, unanswered="fail_job"))
         asked = len(server.asked) - before
 
     assert [row.failed for row in (*as_failed, *apart)] == [1, 1, 0, 0]
-    assert [row.total for row in none] == [None, None]
+    assert [(row.state, row.total) for row in none] == [("failed", None)] * 2
+    assert (allowed.cells_done, allowed.cells_failed, exit_code(allowed)) == (2, 0, 0)
+    assert (refused.cells_done, refused.cells_failed, exit_code(refused)) == (0, 2, 1)
+    assert [(kind.jobs, "than the sweep allows" in kind.message) for kind in refused.errors] == [
+        (1, True)
+    ]
     assert asked == 0
 
 
@@ -205,12 +211,14 @@ async def test_asking_again_asks_what_is_missing_alone_and_makes_the_cell_whole(
         before = len(server.asked)
         requeued = await run.retry(failed=False, unanswered=True)
         meanwhile = [row async for row in run.rows()]
+        waiting = await run.status()
         status = await run.execute()
         rows = [row async for row in run.rows()]
         asked = [one.body["messages"][-1]["content"] for one in server.asked[before:]]
 
     assert requeued == 1
     assert [(row.state, row.total, row.unanswered) for row in meanwhile] == [("pending", 9, 1)] * 2
+    assert (waiting.cells_done, waiting.cells_failed, waiting.jobs["pending"]) == (2, 0, 1)
     assert asked == [f"I can't go on, {AWKWARD}."]
     assert [(row.total, row.unanswered, row.error) for row in rows] == [(10, 0, None)] * 2
     assert (status.tests_unanswered, status.tests_passed) == ({}, 10)
