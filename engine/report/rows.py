@@ -5,8 +5,8 @@ from typing import Any
 
 from engine.core.model import Measurement, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
-from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.core.states import State
+from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.core.status import Row, Source
 from engine.store import JobRow
 
