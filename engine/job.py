@@ -55,6 +55,7 @@ from engine.core.nearest import nearest, suggestion
 from engine.core.pace import Pace
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
+from engine.core.retry import is_away
 from engine.machine import connections_allowed, machine_fault
 from engine.permits import Permit
 from engine.secrets import (
@@ -115,6 +116,7 @@ __all__ = [
     "connections_allowed",
     "counted_unanswered",
     "hashed",
+    "is_away",
     "is_reference",
     "key_spellings",
     "machine_fault",

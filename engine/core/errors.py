@@ -120,7 +120,8 @@ class JobError(NightsweepError):
     `detail` is the service's own explanation, `status` its HTTP status where there is one, and
     `sent` is False only if the request surely never left: then its quota is given back. `reason`
     is a name for programs where the kind of work has names for why there is no answer. `unread` holds
-    the bytes of an answer that came and cannot be read.
+    the bytes of an answer that came and cannot be read. `service_answers` is set where the service has
+    answered something else since: then it is not away, whatever the error looks like.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class JobError(NightsweepError):
         self.sent = sent
         self.reason = reason
         self.unread = unread
+        self.service_answers = False
 
     @property
     def fingerprint(self) -> str:

@@ -71,7 +71,8 @@ class Succeed:
 class RetryLater:
     """Again after `delay_s`; the attempt is used. `overloaded`: fewer should be in flight.
 
-    `is_away`: it failed as everything does while the service is away.
+    `is_away`: it failed as everything does while the service is away. `service_answers`: it answered something
+    else since.
     """
 
     event: ClassVar[Event] = Event.RETRY_LATER
@@ -82,6 +83,7 @@ class RetryLater:
     overloaded: bool
     sent: bool
     is_away: bool = False
+    service_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,7 @@ class Fail:
     error: str
     fingerprint: str
     sent: bool
+    service_answers: bool = False
 
 
 class Blame(StrEnum):
@@ -159,6 +162,7 @@ def judge(
                 overloaded=end.status in _OVERLOADED_STATUSES,
                 sent=end.sent,
                 is_away=is_away(end) and blame is not Blame.JOB,
+                service_answers=end.service_answers,
             )
         case Transient():
             return _fail(end, f"{describe(end)} (gave up after {attempt} attempts)")
@@ -170,6 +174,8 @@ def judge(
 
 def is_away(error: JobError) -> bool:
     """Whether requests end like this while the service is away, although they may have been sent."""
+    if error.service_answers:
+        return False
     return isinstance(error, Disconnected) or error.status in _AWAY_STATUSES
 
 
@@ -237,6 +243,7 @@ def _fail(error: JobError, text: str) -> Fail:
         error=text,
         fingerprint=error.fingerprint,
         sent=error.sent,
+        service_answers=error.service_answers,
     )
 
 

@@ -75,7 +75,7 @@ def _take(
     """Let the lane's breaker see an outcome; what is to be noted."""
     before = lane.breaker
     match verdict:
-        case Succeed():
+        case Succeed() | RetryLater(service_answers=True) | Fail(service_answers=True):
             lane.breaker = before.succeeded()
         case GiveBack(hold=Hold.UNREACHABLE | Hold.OUTAGE) | RetryLater(is_away=True):
             return _miss(lane, verdict, now, of=of, patience_s=patience_s)

@@ -1,12 +1,13 @@
 """Questions to a target from inside an evaluation: bounded, within its rate, and paid for once."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import anyio
 
-from engine.job import JobContext, JobError, Permanent, Transient
+from engine.job import JobContext, JobError, Permanent, TimedOut, Transient, is_away
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target
 from jobs.evaluator.stopwatch import Stopwatch, under_way
@@ -14,6 +15,12 @@ from jobs.http import Unanswered, keeping_unread, note_redacted
 
 TARGET = "target"
 """The role of the model under test."""
+
+SHORT = (
+    Message(Role.SYSTEM, "You are a helpful assistant."),
+    Message(Role.USER, "Please reply with the word yes."),
+)
+"""What any model can answer, for a few tokens."""
 
 _EVALUATIONS_MIN = 2
 _CASES_MIN = 5
@@ -28,12 +35,22 @@ Read = Callable[[str], object]
 """Raises Unreadable for an answer that cannot be used."""
 
 
+@dataclass(slots=True)
+class _Voucher:
+    """Whether a model answered the last short question; `asked` counts them."""
+
+    asked: int = 0
+    answers: bool = False
+    asking: anyio.Lock = field(default_factory=anyio.Lock)
+
+
 class Asker:
     """Asks one model, in its `role`, on behalf of every evaluation of a service.
 
     At most `max_in_flight` questions are under way at once. Only as many evaluations ask as it takes to
     keep them busy, so that evaluations end one after the other and not all together at the end. One that
-    never `asks` knows only the replies that are kept.
+    never `asks` knows only the replies that are kept. Where a question ends as if the service were away, a
+    short one finds out whether it is.
     """
 
     def __init__(
@@ -54,6 +71,7 @@ class Asker:
         )
         self._limits = limits
         self._asks = asks
+        self._vouchers: defaultdict[str, _Voucher] = defaultdict(_Voucher)
 
     @asynccontextmanager
     async def turn(self, within_s: float) -> AsyncIterator[None]:
@@ -97,16 +115,41 @@ class Asker:
 
     async def _once(self, question: Question, context: JobContext) -> Reply:
         try:
-            async with self._in_flight:
-                if self._limits is None:
-                    return await self._call(question)
-                return await self._limits.reply(self._call, question, context)
+            return await self._within_limits(question, context)
         except JobError as error:
+            if is_away(error):
+                error.service_answers = await self._answers(question.model, context)
             if self._role != TARGET:
                 # Of several models at one endpoint: which one failed.
                 error.message = f"the {self._role} {question.model}: {error.message}"
                 error.args = (error.message,)
             raise
+
+    async def _answers(self, model: str, context: JobContext) -> bool:
+        """Whether a model answers a short question, after it did not answer another.
+
+        One question speaks for all that went without an answer before it was asked.
+        """
+        voucher = self._vouchers[model]
+        asked = voucher.asked
+        async with voucher.asking:
+            if voucher.asked == asked:
+                voucher.asked += 1
+                voucher.answers = await self._answers_now(model, context)
+            return voucher.answers
+
+    async def _answers_now(self, model: str, context: JobContext) -> bool:
+        try:
+            await self._within_limits(Question(model=model, messages=SHORT, seed=0), context)
+        except JobError as error:
+            return error.sent and not is_away(error) and not isinstance(error, TimedOut)
+        return True
+
+    async def _within_limits(self, question: Question, context: JobContext) -> Reply:
+        async with self._in_flight:
+            if self._limits is None:
+                return await self._call(question)
+            return await self._limits.reply(self._call, question, context)
 
     async def _call(self, question: Question) -> Reply:
         with under_way():

@@ -10,17 +10,14 @@ import anyio
 from engine.job import Clock, Finding, JobContext, JobError, Permit, nearest, suggestion
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.listing import is_listed
-from jobs.chat.target import Message, Question, Role, Target
+from jobs.chat.target import Question, Target
+from jobs.evaluator.asking import SHORT
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rules import RulesJudge
 
 _AT_ONCE = 4
-_QUESTION = (
-    Message(Role.SYSTEM, "You are a helpful assistant."),
-    Message(Role.USER, "Please reply with the word yes."),
-)
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."
 """Something to judge."""
 
@@ -140,7 +137,7 @@ async def _listed(target: Target) -> Collection[str]:
 
 async def _problem(target: Target, model: str) -> str | None:
     try:
-        await target.reply(Question(model=model, messages=_QUESTION, seed=0))
+        await target.reply(Question(model=model, messages=SHORT, seed=0))
     except JobError as error:
         return _told(error)
     return None

@@ -20,6 +20,7 @@ from engine.job import (
     Unauthorized,
     Unhealthy,
     Unreachable,
+    is_away,
 )
 from jobs.http import Unanswered
 
@@ -83,6 +84,9 @@ class Tolerance:
         if not error.sent:
             # It says nothing of the question: nobody was there to be asked.
             return False
+        if is_away(error):
+            # Nor does this: there may have been nobody.
+            return False
         return isinstance(error, Permanent) or (
             isinstance(error, Transient) and self.is_last_attempt
         )
@@ -129,9 +133,9 @@ async def each(
 def _gravest(lacking: Sequence[Lacking], asked: int, unanswered: int) -> JobError:
     """The error that decides, told with how many questions it is about."""
 
-    def rank(one: Lacking) -> int:
+    def rank(one: Lacking) -> tuple[int, bool]:
         kinds = [n for n, kind in enumerate(_GRAVEST_FIRST) if isinstance(one.error, kind)]
-        return min(kinds, default=len(_GRAVEST_FIRST))
+        return min(kinds, default=len(_GRAVEST_FIRST)), not is_away(one.error)
 
     worst = min(lacking, key=rank)
     error = worst.error

@@ -332,3 +332,21 @@ async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
         away = await run._store.lanes_away(run._row.id)
 
     assert away == {}
+
+
+async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lane(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    error = Disconnected("the connection failed")
+    error.service_answers = True
+    service = scripted_service(lambda job: error if job.attempt < 3 else good(job))
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, sweep(service, repeats=40, retry={"attempts": 3}))
+        told = await events(run)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 40)
+    assert [kind for kind, _, _ in told if kind in ("outage", "parked", "breaker")] == []

@@ -120,6 +120,17 @@ def test_a_service_that_is_there_but_broken_uses_attempts_also_in_an_outage() ->
     assert isinstance(verdict(TimedOut("too slow"), blame=Blame.OUTAGE), GiveBack)
 
 
+def test_a_service_that_has_answered_something_else_since_is_not_away() -> None:
+    error = Disconnected("the connection failed")
+    error.service_answers = True
+
+    again = verdict(error, blame=Blame.OUTAGE)
+
+    assert isinstance(again, RetryLater)
+    assert (again.is_away, again.service_answers) == (False, True)
+    assert verdict(error, attempt=3, blame=Blame.UNKNOWN).event is Event.FAIL
+
+
 def test_a_deadline_is_recorded_as_one() -> None:
     assert verdict(TimedOut("too slow")).outcome is AttemptOutcome.TIMED_OUT
     assert verdict(TimedOut("too slow"), attempt=3).outcome is AttemptOutcome.TIMED_OUT

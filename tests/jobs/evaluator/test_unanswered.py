@@ -10,6 +10,7 @@ import pytest
 from engine import Row, Status, Sweep, open_engine
 from engine.cli.exit_codes import exit_code
 from engine.core.states import State
+from jobs.evaluator.asking import SHORT
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import claims
 
@@ -129,17 +130,57 @@ async def test_a_cell_tells_the_numbers_of_the_others_and_why_one_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("instead", "tries"), [(ANSWERS[0][0], 1), ((200, completion("")), 2), (ANSWERS[-1][0], 2)]
+    ("instead", "tries", "doubts"),
+    [(ANSWERS[0][0], 1, 0), ((200, completion("")), 2, 0), (ANSWERS[-1][0], 2, 2)],
 )
 async def test_only_what_may_go_well_next_time_is_tried_again_and_nothing_else_is(
-    tmp_path: Path, instead: tuple[int, Any], tries: int
+    tmp_path: Path, instead: tuple[int, Any], tries: int, doubts: int
 ) -> None:
     async with chat_server(Model(instead)) as server:
         await ran(tmp_path / "store.db", sweep(server, tmp_path))
         asked = [one.body["messages"][-1]["content"] for one in server.asked]
 
     assert asked.count(f"I can't go on, {AWKWARD}.") == tries
-    assert len(asked) == CASES - 1 + tries
+    # Where the service may be away a short question finds out.
+    assert asked.count(SHORT[-1].content) == doubts
+    assert len(asked) == CASES - 1 + tries + doubts
+
+
+async def test_one_question_that_looks_like_an_outage_loses_neither_the_cells_nor_the_time(
+    tmp_path: Path,
+) -> None:
+    retry = {"attempts": 5, "base_delay_s": 0.01, "max_delay_s": 0.02, "outage_h": 0.001}
+    prompts = [{"name": str(number), "text": f"Be kind, {number}."} for number in range(6)]
+    matrix = {"models": ["any"], "prompts": prompts, "groups": ["ten"], "thresholds": [0.5]}
+    async with chat_server(Model(ANSWERS[-1][0])) as server:
+        asked = sweep(server, tmp_path, retry=retry, matrix=matrix)
+        status, rows = await ran(tmp_path / "store.db", asked)
+
+    assert (status.state, status.cells_done) == ("finished", 6)
+    assert [(row.total, row.unanswered) for row in rows] == [(CASES - 1, 1)] * 6
+
+
+async def test_a_service_that_goes_away_on_the_last_attempt_leaves_nothing_unanswered(
+    tmp_path: Path,
+) -> None:
+    model = Model((502, {}), AWKWARD, "yes")
+    retry = {"attempts": 1, "base_delay_s": 0.01, "max_delay_s": 0.02}
+    refused = 0
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        nonlocal refused
+        found = model(asked)
+        refused += found[0] == 502
+        # The question, the short one, and both again as the outage goes on.
+        model.is_ill = refused < 8
+        return found
+
+    async with chat_server(answer) as server:
+        status, rows = await ran(tmp_path / "store.db", sweep(server, tmp_path, retry=retry))
+
+    assert status.state == "finished"
+    assert refused == 8
+    assert {(row.total, row.unanswered) for row in rows} == {(CASES, 0)}
 
 
 @pytest.mark.parametrize(
