@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from pydantic_core import from_json
+
 from engine.job import Transient
 from jobs.http import Unanswered, read_json
 
@@ -30,12 +32,14 @@ def read_stream(body: bytes, where: str) -> Any:
     reply would be a part of one.
     """
     lines = _LINE.split(body.removeprefix(b"\xef\xbb\xbf"))
-    events = list(_events(lines))
+    events = [data for event in _events(lines) for data in _written_apart(event)]
     if not events:
         # Comments that keep a connection open, and then an answer like any other.
         return read_json(b"\n".join(line for line in lines if not line.startswith(b":")), where)
     completion = _Completion()
     for data in events:
+        if not data.strip():
+            continue  # keeps the connection open
         if data.strip() == _DONE:
             completion.has_ended = True
             break
@@ -49,18 +53,31 @@ def read_stream(body: bytes, where: str) -> Any:
     return completion.document
 
 
-def _events(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The data of each event; of lines that follow each other, one event's."""
+def _events(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The lines of each event's data; lines that follow each other are one event's."""
     event: list[bytes] = []
     for line in lines:
         name, colon, value = line.partition(b":")
         if colon and name.strip() == b"data":
             event.append(value.removeprefix(b" "))
         elif not line and event:
-            yield b"\n".join(event)
+            yield event
             event = []
     if event:
-        yield b"\n".join(event)
+        yield event
+
+
+def _written_apart(event: list[bytes]) -> list[bytes]:
+    """The chunks of an event: one over all its lines, or one a line where no empty lines part them."""
+    return event if _is_chunk(event[0]) else [b"\n".join(event)]
+
+
+def _is_chunk(line: bytes) -> bool:
+    try:
+        from_json(line)
+    except ValueError:
+        return line.strip() == _DONE
+    return True
 
 
 class _Completion:

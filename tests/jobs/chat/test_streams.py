@@ -47,6 +47,12 @@ def read(body: bytes, redact: Redactor | None = None) -> Reply:
         stream(*SAID).replace(b"\n", b"\r\n"),
         stream(*SAID).replace(b"\n", b"\r"),
         stream(*SAID).replace(b"data: ", b"event: message\nid: 7\ndata:"),
+        # Without the empty lines that end events, as clients that read line by line take it.
+        stream(*SAID).replace(b"\n\n", b"\n"),
+        stream(*SAID, end="").rstrip() + b"\ndata: [DONE]\n",
+        # One chunk over several lines, and an event without data that keeps the connection open.
+        stream(*SAID).replace(b', "model"', b',\ndata: "model"'),
+        stream(SAID[0]).removesuffix(b"data: [DONE]\n\n") + b"data:\n\n" + stream(*SAID[1:]),
         # An other choice beside it, and one event with a whole completion.
         stream(*SAID[:2], {"choices": [{"index": 1, "delta": {"content": "X"}}]}, *SAID[2:]),
         stream(
