@@ -4,13 +4,15 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import anyio
 
-from engine.job import JobContext, JobError, Permanent, TimedOut, Transient, is_away
+from engine.job import Job, JobContext, JobError, Permanent, TimedOut, Transient, is_away
 from jobs.chat.limits import CallLimits
-from jobs.chat.target import Message, Question, Reply, Role, Target
+from jobs.chat.target import Message, Question, Reply, Role, Target, digest
 from jobs.evaluator.stopwatch import Stopwatch, under_way
+from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
 from jobs.http import Unanswered, keeping_unread, note_redacted
 
 TARGET = "target"
@@ -72,12 +74,13 @@ class Asker:
         self._limits = limits
         self._asks = asks
         self._vouchers: defaultdict[str, _Voucher] = defaultdict(_Voucher)
+        self._unanswerable = Unanswerable()
 
     @asynccontextmanager
-    async def turn(self, within_s: float) -> AsyncIterator[None]:
-        """An evaluation's turn to ask; raises TimedOut once its calls took longer than `within_s`."""
+    async def turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
+        """A job's turn to ask; raises TimedOut once its calls took longer than `within_s`."""
         async with self._evaluations:
-            with Stopwatch(within_s).watching():
+            with self._unanswerable.of(job), Stopwatch(within_s).watching():
                 yield
 
     async def ask(
@@ -111,7 +114,8 @@ class Asker:
             return reply.to_bytes()
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
-        return Reply.from_bytes(await context.cached(key, call))
+        once_in_a_job = partial(unless_unanswerable, digest(key), call)
+        return Reply.from_bytes(await context.cached(key, once_in_a_job))
 
     async def _once(self, question: Question, context: JobContext) -> Reply:
         try:

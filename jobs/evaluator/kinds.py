@@ -109,7 +109,7 @@ class SingleTurn(Evaluation):
         async def judge(asked: Asked, reply: Reply) -> Judgement:
             return await bench.judge.reply(asked.case, asked.user_input, reply.text, context)
 
-        async with bench.asker.turn(self.within_s(job.parameters)):
+        async with bench.asker.turn(job, self.within_s(job.parameters)):
             found = await evaluate(
                 bench.cases_of(parameters["group"]),
                 judge,
@@ -235,7 +235,7 @@ class MultiTurn(Evaluation):
         async def items(case: Case, messages: Sequence[Message]) -> tuple[Finding, ...]:
             return await bench.judge.conversation(case, messages, context)
 
-        async with bench.asker.turn(self.within_s(job.parameters)):
+        async with bench.asker.turn(job, self.within_s(job.parameters)):
             found = await converse(
                 bench.cases_of(parameters["group"]),
                 Voices(

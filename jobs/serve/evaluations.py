@@ -195,11 +195,12 @@ class Evaluations:
         wanted: Wanted,
     ) -> Answer:
         limits = self._config.limits
+        key = token_hex(32)
         with anyio.move_on_after(limits.evaluation_s):
             for attempt in range(1, limits.attempts + 1):
                 job = Job(
                     id=0,
-                    key=token_hex(32),
+                    key=key,
                     run="serve",
                     parameters=parameters,
                     labels=parameters,

@@ -183,6 +183,30 @@ async def test_a_service_that_goes_away_on_the_last_attempt_leaves_nothing_unans
     assert {(row.total, row.unanswered) for row in rows} == {(CASES, 0)}
 
 
+@pytest.mark.parametrize("instead", [(200, completion("", "length")), ANSWERS[0][0]])
+async def test_what_will_never_have_a_reply_is_asked_once_however_often_the_attempt_is_given_back(
+    tmp_path: Path, instead: tuple[int, Any]
+) -> None:
+    model, refusals = Model(instead), iter(range(3))
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        is_late = "number 9." in asked.body["messages"][-1]["content"]
+        if is_late and next(refusals, None) is not None:
+            return 429, {"error": {"message": "slow down"}}
+        return model(asked)
+
+    async with chat_server(answer) as server, open_engine(tmp_path / "store.db") as engine:
+        run = await engine.submit(sweep(server, tmp_path))
+        status = await run.execute()
+        awkward = [one for one in server.asked if AWKWARD in one.body["messages"][-1]["content"]]
+        await run.retry(failed=False, unanswered=True)
+        await run.execute()
+        again = [one for one in server.asked if AWKWARD in one.body["messages"][-1]["content"]]
+
+    assert sum(status.tests_unanswered.values()) == 1
+    assert (len(awkward), len(again)) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("settings", "failed", "total"),
     [({"unanswered": "apart"}, 0, 9), ({"unanswered": "as_failed"}, 1, 10)],
