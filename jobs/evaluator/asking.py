@@ -27,6 +27,7 @@ SHORT = (
 _EVALUATIONS_MIN = 2
 _CASES_MIN = 5
 _READINGS_MAX = 3
+_CUT_OFF = "; the token limit cut it short: raise max_tokens"
 
 
 class Unreadable(Exception):
@@ -94,8 +95,7 @@ class Asker:
         """
 
         async def once(question: Question) -> Reply:
-            async with keeping_unread(context):
-                reply = await self._once(question, context)
+            reply = await self._once(question, context)
             about_what = f" about {about}" if about else ""
             where = f"the {self._role} {question.model}{about_what}"
             await note_redacted(context, where, reply.redacted)
@@ -108,9 +108,10 @@ class Asker:
                     f"the {self._role} {question.model}: {Unanswered.NOT_KEPT.words}",
                     reason=Unanswered.NOT_KEPT,
                 )
-            reply = await once(question)
-            if read is not None:
-                reply = await self._readable(question, reply, read, once)
+            async with keeping_unread(context):
+                reply = await once(question)
+                if read is not None:
+                    reply = await self._readable(question, reply, read, once)
             return reply.to_bytes()
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
@@ -175,7 +176,8 @@ class Asker:
                     raise Transient(
                         f"the {self._role} {question.model} gave no answer that can be used in"
                         f" {_READINGS_MAX} tries",
-                        detail=str(error),
+                        detail=f"{error}{_CUT_OFF}" if reply.truncated else str(error),
+                        unread=reply.text.encode(),
                     ) from None
                 problem = f"Your answer could not be used: {error}. Answer again, in full."
             again = (*question.messages, Message(Role.USER, problem))

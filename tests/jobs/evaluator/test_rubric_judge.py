@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Permanent, Transient
+from engine.job import Permanent, Transient, Unreachable
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import CallableTarget, Message, Question, Role
 from jobs.evaluator import LocalEvaluator
@@ -223,6 +223,14 @@ async def test_a_judge_that_stays_malformed_is_transient_and_keeps_nothing() -> 
     assert len(server.asked) == 3
     assert caught.value.detail == "it holds no JSON object"
     assert context.cache == {}
+    assert [body for _, body in context.unread] == [b"No."]
+
+
+async def test_a_judge_whose_tokens_run_out_is_told_what_to_raise() -> None:
+    with pytest.raises(Transient) as caught:
+        await judge_once(lambda _: (200, completion('{"items": [', "length")))
+
+    assert "raise max_tokens" in caught.value.detail
 
 
 async def test_an_accusation_that_cannot_be_shown_is_neither_dropped_nor_believed() -> None:
@@ -330,7 +338,7 @@ async def test_a_judge_of_the_target_s_family_is_warned_of_in_the_answer_and_in_
 
 async def test_a_judge_whose_endpoint_is_down_fails_the_check_and_the_job() -> None:
     judge = rubric("http://127.0.0.1:9/v1")
-    with pytest.raises(Transient, match="no connection"):
+    with pytest.raises(Unreachable, match="no connection"):
         await evaluated(judge)
 
     settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
