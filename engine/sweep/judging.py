@@ -58,7 +58,11 @@ def judged_again(
     if thresholds is not None:
         axis, values = _thresholds(sweep, thresholds)
         written["matrix"] |= {axis: values}
-    return restore_sweep(type(sweep), written, sweep.registry)
+    try:
+        return restore_sweep(type(sweep), written, sweep.registry)
+    except SweepError as error:
+        # Nothing is stored yet: these are mistakes in what was asked for.
+        raise SweepError(name, error.problems) from None
 
 
 def read_judge(judge: str) -> Any:
@@ -73,7 +77,9 @@ def read_judge(judge: str) -> Any:
     try:
         read = plain(read_structured(path), problems)
     except Malformed as error:
-        raise SweepError(judge, [Problem("", str(error))]) from None
+        is_file = path.suffix or path.exists()
+        told = str(error) if is_file else f"neither `{_RULES}` nor a file"
+        raise SweepError(judge, [Problem("", told)]) from None
     if problems:
         raise SweepError(judge, problems)
     return _anchored(read, path.parent.absolute())

@@ -30,7 +30,7 @@ def read_structured(path: Path) -> Any:
         raise Malformed("it is a folder; name a file in it")
     if parse is None:
         raise Malformed(
-            f"{path.name}: the format of {path.suffix or 'a file without suffix'} is not known"
+            f"the format of {path.suffix or 'a file without suffix'} is not known"
             f"{suggestion(path.suffix, _PARSERS)}"
         )
     return parse(read_text(path))

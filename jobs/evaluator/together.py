@@ -75,9 +75,13 @@ class Tolerance:
         others = [one for one in lacking if not self._is_final(one.error)]
         of_all = [one for one in others if not isinstance(one.error, Permanent | Transient)]
         is_enough = self.policy.allows(asked - len(final), len(final))
-        for decisive in (of_all, [] if is_enough else final, others):
-            if decisive:
-                raise _gravest(decisive, asked, len(lacking))
+        if of_all:
+            # It says nothing of the questions: their answers are yet to come.
+            raise _charged(_gravest(of_all).error, lacking, asked)
+        if not is_enough and final:
+            raise _told(final, lacking, asked, ", more than allowed")
+        if others:
+            raise _told(others, lacking, asked)
 
     def _is_final(self, error: JobError) -> bool:
         """Whether the question stays without an answer: no attempt follows that could bring one."""
@@ -130,17 +134,26 @@ async def each(
     return [outcomes[place] if place in outcomes else stopped[0] for place in range(len(things))]
 
 
-def _gravest(lacking: Sequence[Lacking], asked: int, unanswered: int) -> JobError:
-    """The error that decides, told with how many questions it is about."""
+def _told(
+    decisive: Sequence[Lacking], lacking: Sequence[Lacking], asked: int, limit: str = ""
+) -> JobError:
+    """The error that decides, with how many questions it is about."""
+    worst = _gravest(decisive)
+    error = worst.error
+    told = f"{len(lacking)} of {asked} questions unanswered{limit}, such as {worst.case}"
+    error.detail = f"{told}: {error.detail}" if error.detail else told
+    return _charged(error, lacking, asked)
 
+
+def _charged(error: JobError, lacking: Sequence[Lacking], asked: int) -> JobError:
+    # What the others cost was spent.
+    error.sent = asked > len(lacking) or any(one.error.sent for one in lacking)
+    return error
+
+
+def _gravest(lacking: Sequence[Lacking]) -> Lacking:
     def rank(one: Lacking) -> tuple[int, bool]:
         kinds = [n for n, kind in enumerate(_GRAVEST_FIRST) if isinstance(one.error, kind)]
         return min(kinds, default=len(_GRAVEST_FIRST)), not is_away(one.error)
 
-    worst = min(lacking, key=rank)
-    error = worst.error
-    told = f"{unanswered} of {asked} questions unanswered, such as {worst.case}"
-    error.detail = f"{told}: {error.detail}" if error.detail else told
-    # What the others cost was spent.
-    error.sent = asked > unanswered or any(one.error.sent for one in lacking)
-    return error
+    return min(lacking, key=rank)

@@ -2,6 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
+from engine.core.errors import SweepError
+from engine.sweep import Sweep
 from engine.sweep.judging import read_judge
 
 
@@ -32,3 +36,30 @@ endpoint:
         },
     }
     assert read_judge("rules") == "rules"
+
+
+def test_what_is_neither_rules_nor_a_file_is_refused_as_such() -> None:
+    with pytest.raises(SweepError, match=r"^rubric: neither `rules` nor a file$"):
+        read_judge("rubric")
+
+
+def test_a_judge_with_mistakes_is_refused_by_the_name_of_the_new_run(tmp_path: Path) -> None:
+    sweep = Sweep.parse(
+        {
+            "name": "night",
+            "service": {"kind": "local"},
+            "evaluation": "single_turn",
+            "matrix": {
+                "models": ["smollm2-135m"],
+                "prompts": [{"name": "a", "text": "b"}],
+                "groups": ["mania"],
+                "thresholds": [0.5],
+            },
+        },
+        folder=tmp_path,
+    )
+
+    with pytest.raises(SweepError, match=r"again: service\.judge\.endpoint: is missing"):
+        sweep.judging_again(
+            "again", {"judge": {"kind": "rubric"}}, thresholds=None, asks_missing=False
+        )

@@ -170,7 +170,9 @@ async def test_an_unanswered_question_is_an_error_once_the_others_are_asked() ->
         await evaluate(cases(4), judge, script, layers(), NONE)
 
     assert len(script.asked) == 4
-    assert caught.value.detail == "1 of 4 questions unanswered, such as written-01: why"
+    assert caught.value.detail == (
+        "1 of 4 questions unanswered, more than allowed, such as written-01: why"
+    )
 
 
 async def test_the_gravest_error_decides() -> None:
@@ -311,7 +313,7 @@ async def test_more_unanswered_questions_than_allowed_are_an_error(tolerance: To
     with pytest.raises(Permanent, match="withheld") as caught:
         await evaluate(cases(5), judge, script, layers(), tolerance)
 
-    told = "2 of 5 questions unanswered, such as written-01: by a filter"
+    told = "2 of 5 questions unanswered, more than allowed, such as written-01: by a filter"
     assert caught.value.detail == told
 
 
