@@ -66,9 +66,10 @@ class HttpLimits:
     """The limits of each exchange.
 
     `deadline_s` bounds an exchange whole, `connect_s` and `read_s` (None: none of its own) each wait
-    inside it. `max_body_bytes` counts what an answer unpacks to. `max_connections` of None leaves
-    the bound to whoever calls. Connections idle for `keep_alive_s` are closed: less than the 5 s
-    after which common servers hang up, since a request that meets a closing connection is lost.
+    inside it; connecting takes half of the deadline at most. `max_body_bytes` counts what an answer
+    unpacks to. `max_connections` of None leaves the bound to whoever calls. Connections idle for
+    `keep_alive_s` are closed: less than the 5 s after which common servers hang up, since a request that
+    meets a closing connection is lost.
     """
 
     deadline_s: float = 900.0
@@ -351,7 +352,9 @@ class HttpClient:
                 url = url.copy_with(query=urlencode(query).encode("ascii"))
             self._urls[path] = url
         limits = self.limits
-        timeout = {"connect": limits.connect_s, "read": limits.read_s, "pool": None}
+        # Ends before the deadline does, so that what was not sent is told from what was not answered.
+        connect_s = min(limits.connect_s, limits.deadline_s / 2)
+        timeout = {"connect": connect_s, "read": limits.read_s, "pool": None}
         # As a stream, so that httpx derives no headers from it, and read at once, so that the
         # transport is handed bytes: a tenth of the time.
         request = httpx.Request(

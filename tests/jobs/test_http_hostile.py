@@ -195,6 +195,18 @@ async def test_a_failed_handshake_was_surely_not_sent() -> None:
         assert server.requests == []
 
 
+async def test_connecting_that_takes_longer_than_the_deadline_was_surely_not_sent() -> None:
+    # The kernel takes the connection; nobody shakes hands over it.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+
+        async with _client(url, deadline_s=2.0) as client:
+            with pytest.raises(Unreachable, match="connecting took too long") as caught:
+                await client.post(PATH, b"{}")
+
+    assert not caught.value.sent
+
+
 # What Linux, macOS and the resolvers say where this machine itself ran short: errno(3), getaddrinfo(3).
 FAULTS = [
     (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
