@@ -63,7 +63,8 @@ class Job:
 
     `parameters` maps each axis' field to what is sent (a prompt's text, not its name); `labels` maps
     it to what rows show. `key` is the job's identity (64 hex digits), `attempt` counts from 1 to
-    `attempts`. `unanswered` says how many questions may have no answer in the end.
+    `attempts`. `unanswered` says how many questions may have no answer in the end; `waits_out_outages`, that
+    an attempt which finds the service away is made again when it is back, be it the last one.
     """
 
     id: int
@@ -75,6 +76,7 @@ class Job:
     attempt: int
     attempts: int = 1
     unanswered: UnansweredPolicy = _UNANSWERED
+    waits_out_outages: bool = False
 
     @property
     def is_last_attempt(self) -> bool:

@@ -31,7 +31,7 @@ class StopReason(StrEnum):
 
 
 class EventKind(StrEnum):
-    """Kinds of events that tell whether a lane's service is there."""
+    """Kinds of events that tell what a run waits for: a lane's service, or this machine."""
 
     OUTAGE = "outage"
     """The service is away."""

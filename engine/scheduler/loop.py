@@ -305,6 +305,7 @@ class Scheduler:
             attempt=claimed.attempt,
             attempts=self._run.retry.attempts,
             unanswered=self._run.unanswered,
+            waits_out_outages=True,
         )
 
     async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:

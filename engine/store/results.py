@@ -325,7 +325,9 @@ def lanes_away(connection: Connection, run_id: int) -> dict[str, str]:
     latest = (
         select(func.max(event.c.id))
         .where(
-            event.c.run_id == run_id, event.c.kind.in_(list(EventKind)), event.c.lane.is_not(None)
+            event.c.run_id == run_id,
+            event.c.kind.in_([EventKind.OUTAGE, EventKind.BACK, EventKind.PARKED]),
+            event.c.lane.is_not(None),
         )
         .group_by(event.c.lane)
     )

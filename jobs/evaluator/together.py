@@ -62,11 +62,16 @@ class Tolerance:
 
     policy: UnansweredPolicy
     is_last_attempt: bool
+    waits_out_outages: bool = False
 
     @classmethod
     def of(cls, job: Job) -> "Tolerance":
         """What a job tolerates."""
-        return cls(policy=job.unanswered, is_last_attempt=job.is_last_attempt)
+        return cls(
+            policy=job.unanswered,
+            is_last_attempt=job.is_last_attempt,
+            waits_out_outages=job.waits_out_outages,
+        )
 
     def check(self, lacking: Sequence[Lacking], answered: int) -> None:
         """Raise the error that decides, if more answers are needed before there are numbers."""
@@ -88,7 +93,7 @@ class Tolerance:
         if not error.sent:
             # It says nothing of the question: nobody was there to be asked.
             return False
-        if is_away(error):
+        if self.waits_out_outages and is_away(error):
             # Nor does this: there may have been nobody.
             return False
         return isinstance(error, Permanent) or (

@@ -8,7 +8,7 @@ from sqlalchemy import event
 from engine.core.error_kinds import ErrorKind
 from engine.core.errors import StoreError
 from engine.core.states import State
-from engine.core.status import RunState, StopReason
+from engine.core.status import EventKind, RunState, StopReason
 from engine.store import NewJob, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (
@@ -303,3 +303,12 @@ async def test_changing_a_sweep_looks_families_up_by_their_index(
     await submit(store, *jobs(0.3, 0.7), sweep="second")
 
     assert any("INDEX ix_job_family (run_id=? AND family=?)" in line for line in plans()), plans()
+
+
+async def test_a_lane_stays_away_while_its_machine_runs_short(store: Store) -> None:
+    run = await submit(store, new_job("one"))
+    await store.note(run.id, EventKind.OUTAGE, "away since noon", lane="model")
+
+    await store.note(run.id, EventKind.MACHINE, "too many files", lane="model")
+
+    assert await store.lanes_away(run.id) == {"model": "away since noon"}

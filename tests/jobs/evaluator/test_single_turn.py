@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from engine.job import (
+    Disconnected,
     JobError,
     MachineFault,
     Permanent,
@@ -33,7 +34,7 @@ from jobs.evaluator.single_turn import (
     evaluate,
     most_tests,
 )
-from jobs.evaluator.together import Tolerance
+from jobs.evaluator.together import Lacking, Tolerance
 from jobs.http import Unanswered
 from tests.jobs.evaluator.replies import case
 
@@ -367,3 +368,14 @@ async def test_an_answer_tells_what_is_unanswered_apart() -> None:
     )
     # What an endpoint says stays with whoever runs the evaluation.
     assert b"10.0.0.7" not in answer.raw
+
+
+def test_a_service_that_is_away_leaves_questions_unanswered_only_where_nobody_waits_for_it() -> (
+    None
+):
+    lacking = [Lacking("one", Disconnected("the connection failed"))]
+    waiting = Tolerance(policy=A_FIFTH.policy, is_last_attempt=True, waits_out_outages=True)
+
+    A_FIFTH.check(lacking, 9)
+    with pytest.raises(Disconnected):
+        waiting.check(lacking, 9)
