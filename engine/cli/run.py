@@ -250,7 +250,7 @@ async def _obey_signals(
                 continue
             received += 1
             if received == 1:
-                display.say("stopping: waiting for requests in flight; once more to stop at once")
+                display.say("stopping after the requests in flight; press Ctrl-C again to stop now")
                 run.stop()
             elif received == 2:
                 display.say("stopping at once; nothing that was answered is lost")

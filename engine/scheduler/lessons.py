@@ -140,10 +140,8 @@ def _away(lane: Lane, breaker: Breaker, patience_s: float, error: str) -> str:
     if not patience_s:
         return f"the service, away since {since}: {error}"
     if lane.answered_at is None:
-        return (
-            f"the service, which has not answered once; asked since {since}, given up at {end}"
-            f" (is its address right?): {error}"
-        )
+        # So short that a terminal of 80 columns shows it whole before the error.
+        return f"the service, no answer yet; given up at {end} (wrong address?): {error}"
     return f"the service, away since {since}; asked once a minute until {end}: {error}"
 
 

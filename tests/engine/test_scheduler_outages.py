@@ -126,10 +126,10 @@ async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_mi
     assert "did not answer once" in status.message
     assert clock.now() - NOW <= 12 * 60.0
     first = next(event for event in told if event.kind == "outage")
-    assert "which has not answered once" in first.message
+    assert "no answer yet; given up at" in first.message
     assert first.at - NOW <= 60.0
     assert any(
-        record.levelname == "WARNING" and "has not answered once" in record.message
+        record.levelname == "WARNING" and "no answer yet; given up at" in record.message
         for record in caplog.records
     )
 
@@ -316,7 +316,7 @@ async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
         run.stop()
 
     assert [(one.lane, one.jobs) for one in seen.waiting] == [("a", 3)]
-    assert "which has not answered once" in seen.waiting[0].why
+    assert "no answer yet; given up at" in seen.waiting[0].why
 
 
 async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(

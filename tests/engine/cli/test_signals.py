@@ -61,7 +61,7 @@ def test_the_first_signal_stops_gracefully_and_the_run_can_be_resumed(
         out, err = wait_ended(process)
 
     assert process.returncode == 130, err
-    assert "stopping: waiting for requests in flight" in err
+    assert "stopping after the requests in flight" in err
     assert "go on:   nightsweep resume night" in err
     status = json.loads(out)
     assert (status["reason"], status["cells_done"], status["cells_failed"]) == ("interrupted", 2, 0)
@@ -122,7 +122,7 @@ def test_a_run_under_nohup_outlives_its_terminal(
         process.kill()
         process.communicate()
 
-    assert err.count("stopping:") == 1
+    assert err.count("stopping after") == 1
 
 
 def test_a_terminal_gets_one_live_display_and_a_pipe_gets_the_data(
