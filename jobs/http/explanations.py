@@ -173,7 +173,8 @@ def _names_of(one: Mapping[str, Any]) -> Iterator[str]:
         elif name == "flagged_input":
             yield name
         elif name in _NAMES and isinstance(value, str) and len(value) <= _NAME_MAX:
-            yield value
+            # AWS: `com.amazon.coral.service#ThrottlingException`.
+            yield value.rpartition("#")[2] if name == "__type" else value
 
 
 def _status_of(one: Mapping[str, Any]) -> int | None:

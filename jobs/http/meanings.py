@@ -117,6 +117,7 @@ TABLE = (
         "insufficient_balance",
         "insufficient_credits",
         "insufficient_funds",
+        "insufficient_user_quota",
         "payment_required",
         "Arrearage",
         "budget_exceeded",
@@ -127,12 +128,15 @@ TABLE = (
         "openrouter_workspace_budget",
         "base_resp 1008",
     ),
+    # Zhipu, whose words are Chinese.
+    rule(Meaning.SPENT, "1113", statuses=(200, 429)),
     rule(
         Meaning.SPENT,
         statuses=(200, 400, 402, 403, 412, 429, 500, 502, 503),
         words=(
             r"credit balance is too low|(no|out of) credits\b|prepayment credits are depleted"
-            r"|insufficient (account )?(balance|credits?|funds)|used all available credits"
+            r"|insufficient (account )?(balance|credits?|funds)|\bbalance is insufficient"
+            r"|used all available credits"
             r"|(reached|exceeded) (its|your|the) (configured )?(specified )?(workspace )?"
             r"((monthly )?(spending|spend) (limit|cap)|API usage limits)"
             r"|(reaching|reached) the monthly spending limit|exceeded your monthly included credits"
@@ -159,7 +163,8 @@ TABLE = (
         "base_resp 1026",
         "base_resp 1027",
     ),
-    # Where a proxy lost the code: the provider's sentence, from its beginning.
+    rule(Meaning.MODERATED, "1301", statuses=(200, 400)),
+    # Where there is no code, or a proxy lost it: the provider's sentence, from its beginning.
     rule(
         Meaning.MODERATED,
         statuses=(200, 400, 403),
@@ -168,6 +173,7 @@ TABLE = (
             r"|^your chosen model requires moderation and\b"
             r"|^the response was filtered due to the prompt triggering"
             r"|^invalid prompt: your prompt was flagged|^content violates usage guidelines"
+            r"|^output blocked by content filtering policy"
         ),
     ),
     rule(

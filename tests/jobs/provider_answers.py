@@ -35,6 +35,7 @@ ANTHROPIC_BALANCE = "https://portkey.ai/error-library/insufficient-balance-error
 ANTHROPIC_CAP = (
     "https://www.developersdigest.tech/errors/api/anthropic-api/429-enforced-spend-limit-reached"
 )
+ANTHROPIC_FILTER = "https://github.com/anthropics/claude-code/issues/6195"
 ANTHROPIC_LIMIT = "https://github.com/continuedev/continue/issues/11305"
 GEMINI_MINUTE = "https://github.com/RooCodeInc/Roo-Code/issues/3883"
 GEMINI_DAY = "https://github.com/google-gemini/gemini-cli/issues/10925"
@@ -61,6 +62,11 @@ OPENROUTER_RATE = "https://www.developersdigest.tech/rate-limits/openrouter"
 BEDROCK = (
     "https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html"
 )
+AWS_NAMES = "https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html"
+ZHIPU = "https://docs.bigmodel.cn/cn/api/api-code"
+ZHIPU_BALANCE = "https://github.com/zhayujie/CowAgent/issues/2910"
+ONE_API = "https://github.com/popjane/free_chatgpt_api/issues/26"
+SILICONFLOW = "https://github.com/FoundationAgents/OpenManus/issues/438"
 BEDROCK_WORDS = "https://www.repost.aws/ja/knowledge-center/bedrock-throttling-error"
 LLAMA_CPP = "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md"
 LLAMA_CPP_CONTEXT = "https://github.com/oobabooga/textgen/issues/7257"
@@ -369,6 +375,13 @@ THROTTLED = (
         {"__type": "ModelNotReadyException", "message": "The model is not ready."},
         RateLimited,
     ),
+    answer(
+        AWS_NAMES,
+        400,
+        {"__type": "com.amazon.coral.service#ThrottlingException", "message": "Slow down."},
+        RateLimited,
+    ),
+    answer(ZHIPU, 429, error("您当前使用该 API 的并发数过高,请降低并发", code="1302"), RateLimited),
     answer(TGI, 429, {"error": "Model is overloaded", "error_type": "overloaded"}, RateLimited),
     answer(
         LITELLM_ROUTES,
@@ -534,6 +547,28 @@ SPENT = (
         OutOfCredit,
     ),
     answer(
+        ZHIPU_BALANCE,
+        429,
+        error("余额不足或无可用资源包,请充值。", code="1113"),
+        OutOfCredit,
+    ),
+    answer(
+        ONE_API,
+        403,
+        error("user quota is not enough", type="v_api_error", code="insufficient_user_quota"),
+        OutOfCredit,
+    ),
+    answer(
+        SILICONFLOW,
+        403,
+        {
+            "code": 30011,
+            "message": "The selected model requires paid balance. Your paid balance is insufficient."
+            " Please top up and try again.",
+        },
+        OutOfCredit,
+    ),
+    answer(
         MINIMAX,
         200,
         {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}},
@@ -578,6 +613,18 @@ MODERATED = tuple(
             error("Your chosen model requires moderation and your input was flagged"),
         ),
         (MINIMAX, 200, {"base_resp": {"status_code": 1026, "status_msg": "input sensitive"}}),
+        (ZHIPU, 400, error("系统检测到输入或生成内容可能包含不安全或敏感内容", code="1301")),
+        (
+            ANTHROPIC_FILTER,
+            400,
+            {
+                "type": "error",
+                "error": {
+                    "type": "invalid_request_error",
+                    "message": "Output blocked by content filtering policy",
+                },
+            },
+        ),
         (
             XAI_FILTER,
             403,

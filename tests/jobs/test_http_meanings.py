@@ -42,7 +42,7 @@ def test_an_empty_account_is_told_in_the_provider_s_own_words(told: ProviderAnsw
     found = became(told)
 
     assert isinstance(found, OutOfCredit)
-    assert found.detail in json.dumps(told.body)
+    assert found.detail in json.dumps(told.body, ensure_ascii=False)
     assert "month" not in found.message
 
 
