@@ -114,6 +114,11 @@ class Lane:
         self.answers += 1
         self.answered_at = now
 
+    def heard(self, now: float) -> None:
+        """A call within a job was answered: the service has been there, which is no answer yet."""
+        if self.answered_at is None:
+            self.answered_at = now
+
     def throttle(self, now: float, until: float) -> None:
         """A 429 came in: the next one will hold the lane for longer."""
         if now >= self.throttled_until:

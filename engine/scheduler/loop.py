@@ -86,6 +86,10 @@ class Scheduler:
         """Look again at what may be started."""
         self._wake.set()
 
+    def heard(self, lane: str) -> None:
+        """A call within a job of a lane was answered: its service is there, whatever becomes of the job."""
+        self.lanes.lane(lane).heard(self._clock.now())
+
     async def refresh(self) -> None:
         """Take over what the store says of the queue: new lanes, new jobs."""
         self.lanes.refresh(await self._store.queues(self._run.run_id))

@@ -27,8 +27,10 @@ class Context:
         lane: str,
         *,
         reuses: bool,
+        heard: Callable[[str], None],
     ) -> None:
         self._store = store
+        self._heard = heard
         self._run = run
         # Whether what other runs were told counts, too.
         self._reuses = reuses
@@ -41,14 +43,22 @@ class Context:
 
     @classmethod
     def of_run(
-        cls, store: Store, clock: Clock, run: RunRow, slots: Slots, *, reuses: bool
+        cls,
+        store: Store,
+        clock: Clock,
+        run: RunRow,
+        slots: Slots,
+        *,
+        reuses: bool,
+        heard: Callable[[str], None],
     ) -> Callable[[int, int, str], Self]:
         """What makes the contexts of a run's jobs, each of its id, its claim's fence and its lane.
 
-        `reuses`: what other runs were told counts, too.
+        `reuses`: what other runs were told counts, too. `heard` is told the lane whenever a call within
+        one of its jobs was answered.
         """
         permits = Permits(store, clock, f"{store.worker_id} {run.id}")
-        return partial(cls, store, clock, run, permits, slots, reuses=reuses)
+        return partial(cls, store, clock, run, permits, slots, reuses=reuses, heard=heard)
 
     @property
     def clock(self) -> Clock:
@@ -74,6 +84,7 @@ class Context:
         if kept is not None:
             return kept
         response = await call()
+        self._heard(self._lane)
         # Paid for: it is kept even if the job is being cancelled.
         await self._store.keep_call(self._run.id, key, response)
         return response

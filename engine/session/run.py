@@ -90,7 +90,12 @@ class Run:
                     documents=self.sweep.documents(),
                     provenance=identity.of,
                     context_of=Context.of_run(
-                        self._store, self._clock, self._row, slots, reuses=self.sweep.reuse
+                        self._store,
+                        self._clock,
+                        self._row,
+                        slots,
+                        reuses=self.sweep.reuse,
+                        heard=self._heard,
                     ),
                     gate=gate,
                     ask_quota=service.quota,
@@ -107,6 +112,10 @@ class Run:
                 self._executing.discard(self._row.id)
         await self._conclude(stop)
         return await self.status()
+
+    def _heard(self, lane: str) -> None:
+        if self._scheduler is not None:
+            self._scheduler.heard(lane)
 
     async def _work(
         self, scheduler: Scheduler, slots: Slots, identity: Identity, kind: JobKind

@@ -10,13 +10,14 @@ from engine.job import (
     Answer,
     Disconnected,
     Job,
+    JobContext,
     JobError,
     MachineFault,
     Permanent,
     Transient,
     Unreachable,
 )
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
 
 HOUR_S = 3600.0
@@ -297,6 +298,36 @@ async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(
     assert HOUR_S <= clock.now() - NOW <= HOUR_S + 120.0
     # Once a minute, one at a time.
     assert len(starts(service)) <= 5 + 10 + 65
+
+
+class _Asking(ScriptedKind):
+    """Has a first call of each job answered, and keeps it, before the script decides about the rest."""
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        async def call() -> bytes:
+            return b"hello"
+
+        await context.cached({"labels": dict(job.labels)}, call)
+        return await super().run(job, context)
+
+
+async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    ends = NOW + 3 * HOUR_S
+    service = scripted_service(
+        lambda job: good(job) if clock.now() >= ends else UNREACHABLE, kind=_Asking
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, sweep(service, repeats=5))
+        [outage] = [event for event in await run.events() if event.kind == "outage"]
+
+    assert (status.state, status.cells_done) == (RunState.FINISHED, 5)
+    assert "away since" in outage.message
 
 
 async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
