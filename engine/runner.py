@@ -119,7 +119,9 @@ async def _covering(job: Job, answer: Answer, context: JobContext) -> Answer:
     lacking = counted_unanswered(measured.unanswered, measured.total)
     message = f"{lacking}, more than the sweep allows"
     await context.keep_unread(message, answer.raw)
-    raise Permanent(message, detail=measured.note or "")
+    error = Permanent(message, detail=measured.note or "")
+    error.service_answers = True
+    raise error
 
 
 def _clean(verdict: Verdict) -> Verdict:

@@ -121,7 +121,8 @@ class JobError(NightsweepError):
     `sent` is False only if the request surely never left: then its quota is given back. `reason`
     is a name for programs where the kind of work has names for why there is no answer. `unread` holds
     the bytes of an answer that came and cannot be read. `service_answers` is set where the service has
-    answered something else since: then it is not away, whatever the error looks like.
+    answered other questions: then it is not away, whatever the error looks like, and its lane goes on,
+    however many jobs fail alike.
     """
 
     def __init__(

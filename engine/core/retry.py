@@ -71,8 +71,8 @@ class Succeed:
 class RetryLater:
     """Again after `delay_s`; the attempt is used. `overloaded`: fewer should be in flight.
 
-    `is_away`: it failed as everything does while the service is away. `service_answers`: it answered something
-    else since.
+    `is_away`: it failed as everything does while the service is away. `service_answers`: it answered
+    other questions.
     """
 
     event: ClassVar[Event] = Event.RETRY_LATER

@@ -147,6 +147,9 @@ def _told(
     error = worst.error
     told = f"{len(lacking)} of {asked} questions unanswered{limit}, such as {worst.case}"
     error.detail = f"{told}: {error.detail}" if error.detail else told
+    if not is_away(error) and len(lacking) < asked / 2:
+        # Most questions are answered: this one says nothing of the service.
+        error.service_answers = True
     return _charged(error, lacking, asked)
 
 

@@ -160,6 +160,18 @@ async def test_one_question_that_looks_like_an_outage_loses_neither_the_cells_no
     assert [(row.total, row.unanswered) for row in rows] == [(CASES - 1, 1)] * 6
 
 
+@pytest.mark.parametrize("rule", ["apart", "fail_job"])
+async def test_a_question_that_many_cells_lack_parks_no_lane(tmp_path: Path, rule: str) -> None:
+    prompts = [{"name": str(number), "text": f"Be kind, {number}."} for number in range(30)]
+    matrix = {"models": ["any"], "prompts": prompts, "groups": ["ten"], "thresholds": [0.5]}
+    async with chat_server(Model((200, completion("")))) as server:
+        asked = sweep(server, tmp_path, matrix=matrix, unanswered=rule)
+        status, _ = await ran(tmp_path / "store.db", asked)
+
+    assert status.state == "finished"
+    assert (status.cells_done, status.cells_failed) == ((30, 0) if rule == "apart" else (0, 30))
+
+
 async def test_a_service_that_goes_away_on_the_last_attempt_leaves_nothing_unanswered(
     tmp_path: Path,
 ) -> None:
