@@ -102,12 +102,16 @@ class Lane:
         """Whom a failure of a job is put down to."""
         if self.breaker.away_since is not None:
             return Blame.OUTAGE
-        answers = self.suspects.get(job_id)
-        if answers is None:
+        if job_id not in self.suspects:
             return Blame.UNKNOWN
-        if answers < self.answers:
+        if self.is_to_blame(job_id):
             return Blame.JOB
         return Blame.OUTAGE if is_away(error) else Blame.UNKNOWN
+
+    def is_to_blame(self, job_id: int) -> bool:
+        """Whether a job is put down to itself if it now finds the service away once more."""
+        is_away = self.breaker.away_since is not None
+        return not is_away and self.suspects.get(job_id, self.answers) < self.answers
 
     def answered(self, now: float) -> None:
         """The service has answered: it is there."""

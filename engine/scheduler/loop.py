@@ -266,7 +266,7 @@ class Scheduler:
         began = self._clock.now()
         ended = Ended(interrupted(sent=False))
         try:
-            job = await self._job(claimed)
+            job = await self._job(claimed, lane)
             if claimed.start_at > began:
                 await self._clock.sleep(claimed.start_at - began)
             # A slot that is late is let go: used now, it could be one too many in its minute.
@@ -291,7 +291,7 @@ class Scheduler:
             [(EventKind.MACHINE, f"{error}; fewer requests are sent meanwhile")] if is_new else []
         )
 
-    async def _job(self, claimed: Claimed) -> Job:
+    async def _job(self, claimed: Claimed, lane: Lane) -> Job:
         parameters = dict(claimed.labels)
         repeat = parameters.pop("repeat", claimed.repeat)
         missing = [one for one in claimed.documents.values() if one not in self._documents]
@@ -309,7 +309,7 @@ class Scheduler:
             attempt=claimed.attempt,
             attempts=self._run.retry.attempts,
             unanswered=self._run.unanswered,
-            waits_out_outages=True,
+            waits_out_outages=not lane.is_to_blame(claimed.id),
         )
 
     async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:

@@ -381,3 +381,26 @@ async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lan
 
     assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 40)
     assert [kind for kind, _, _ in told if kind in ("outage", "parked", "breaker")] == []
+
+
+async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_service(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    waits: list[bool] = []
+
+    def script(job: Job) -> Answer | JobError:
+        if job.repeat != 1:
+            return good(job)
+        waits.append(job.waits_out_outages)
+        return LOST if job.waits_out_outages else good(job)
+
+    service = scripted_service(script, takes_s=10.0)
+    of = sweep(service, repeats=8, limits={"max_in_flight": 2})
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 8)
+    assert waits == [True, False]
