@@ -6,13 +6,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine import Engine, Run, Status, Sweep, open_engine
+from engine import Engine, Run, Status, StopReason, Sweep, open_engine
 from tests.contracts.faults import BODIES, PLAYS
 from tests.contracts.server import ContractServer
 from tests.faults.sweeps import KEY, crisis
 
 STRUCK, SPARED = "struck/model", "spared/model"
 ENDLESS = ("hang", "slow_drip")
+BROKEN_OFF = ("reset", "reset_in_body", "truncated_chunks", "wrong_length")
+"""Connections that are lost, as they are where a server goes away."""
 
 
 def sweep_of(
@@ -24,7 +26,8 @@ def sweep_of(
     deadline_s: float = 60.0,
 ) -> Sweep:
     monkeypatch.setenv("FAULTS_KEY", KEY)
-    retry = {"attempts": 2, "base_delay_s": 0.01, "max_delay_s": 0.02}
+    # A service that is away is not waited for.
+    retry = {"attempts": 2, "base_delay_s": 0.01, "max_delay_s": 0.02, "outage_h": 0}
     written = crisis(server.url, name=name, retry=retry)
     written["service"]["deadline_s"] = deadline_s
     written["matrix"] |= {"models": list(models), "groups": ["self_harm"], "repeats": 2}
@@ -51,7 +54,7 @@ async def execute(engine: Engine, sweep: Sweep) -> Status:
     return await (await engine.submit(sweep)).execute()
 
 
-@pytest.mark.parametrize("fault", sorted({*BODIES, *PLAYS} - {*ENDLESS}))
+@pytest.mark.parametrize("fault", sorted({*BODIES, *PLAYS} - {*ENDLESS, *BROKEN_OFF}))
 async def test_a_hostile_answer_fails_its_own_jobs_by_name_and_a_retry_answers_them(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,6 +73,25 @@ async def test_a_hostile_answer_fails_its_own_jobs_by_name_and_a_retry_answers_t
         server.clear()
         assert await run.retry() == 2
         assert (await run.execute()).cells_done == 8
+
+
+@pytest.mark.parametrize("fault", BROKEN_OFF)
+async def test_a_service_that_loses_all_connections_is_away_and_fails_no_job(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:
+        sweep = sweep_of(server, monkeypatch)
+        server.play(fault, times=None, model=STRUCK)
+
+        status = await execute(engine, sweep)
+
+        assert (status.cells_done, status.cells_failed) == (4, 0)
+        assert status.reason is StopReason.UNHEALTHY
+        assert "the connection failed" in status.message
+        assert KEY not in status.message
+
+        server.clear()
+        assert (await (await engine.run()).execute()).cells_done == 8
 
 
 @pytest.mark.parametrize("fault", ENDLESS)
@@ -134,19 +156,21 @@ async def test_errors_for_ever_fail_each_job_after_its_attempts(
         assert kind.jobs == 2
 
 
-async def test_a_server_that_is_not_there_fails_jobs_by_name_and_a_retry_answers_them(
+async def test_a_server_that_is_not_there_fails_no_job_and_is_told_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with ContractServer() as server, open_engine(tmp_path / "store.db") as engine:
         sweep = sweep_of(server, monkeypatch)
         gone = Sweep.parse(
-            {**crisis("http://127.0.0.1:9"), "name": "gone", "retry": {"attempts": 1}}
+            {**crisis("http://127.0.0.1:9"), "name": "gone"}
+            | {"retry": {"attempts": 1, "base_delay_s": 0.01, "outage_h": 0}}
             | {"matrix": {**crisis("")["matrix"], "repeats": 1}}
         )
 
         lost = await execute(engine, gone)
         answered = await execute(engine, sweep)
 
-        assert lost.cells_failed == lost.cells
-        assert "no connection could be made" in lost.errors[0].message
+        assert (lost.cells_done, lost.cells_failed) == (0, 0)
+        assert lost.reason is StopReason.UNHEALTHY
+        assert "no connection could be made" in lost.message
         assert answered.cells_done == 8
