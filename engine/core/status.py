@@ -87,7 +87,7 @@ class Status:
     cells_done: int
     """Cells with an answer."""
     cells_failed: int
-    """Cells whose job has failed or was cancelled."""
+    """Cells whose job has failed or was cancelled, or whose answer lacks more questions than may be."""
     jobs: Mapping[str, int]
     """pending, running, waiting, succeeded, failed, cancelled."""
     tests_passed: int
