@@ -39,11 +39,11 @@ def delete(
     if as_json:
         output.json_data(done)
     output.say(
-        f"{done.run} is deleted: {done.jobs:,} jobs, {done.answers:,} answers,"
-        f" {done.documents:,} prompts and other documents; {done.bytes:,} bytes are free in the store"
+        f"{done.run} is deleted: {_counted(done.jobs, 'job')}, {_counted(done.answers, 'answer')},"
+        f" {_counted(done.documents, 'document')}; {done.bytes:,} bytes are free in the store"
     )
     if done.answers_kept:
-        output.say(f"{done.answers_kept:,} answers stay: other runs reuse them")
+        output.say(f"{_counted(done.answers_kept, 'answer')} kept: other runs reuse them")
     output.say(f"make the file smaller: {output.command('prune', None, store)}")
 
 
@@ -62,8 +62,8 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
     if as_json:
         output.json_data(done)
     output.say(
-        f"removed {done.documents:,} prompts and other documents and {done.workers:,} notes of processes;"
-        f" {done.bytes:,} bytes given back"
+        f"removed {_counted(done.documents, 'document')} (prompts and the like) and"
+        f" {_counted(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
     )
     if not done.compacted:
         output.say("another process works on the store: the file keeps its size until it has ended")
@@ -77,12 +77,18 @@ async def _described(store: str, run: str) -> str:
             await engine.run(run)  # says which there are
             raise UsageError(f"{run} has just been made; try again")
     answers = found.jobs.get(State.SUCCEEDED, 0)
-    return f"{answers:,} answers of {sum(found.jobs.values()):,} jobs"
+    return f"{_counted(answers, 'answer')} of {_counted(sum(found.jobs.values()), 'job')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _confirm(run: str, described: str) -> None:
     if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
-        raise UsageError(f"delete {run} with {described}? Say so with --yes")
+        raise UsageError(
+            f"{run} was not deleted, since nobody can be asked here: `--yes` deletes it, with {described}"
+        )
     question = f"Delete {run} with {described}? They cannot be had back"
     if not typer.confirm(plain(question), err=True):
         raise UsageError(f"{run} was not deleted")

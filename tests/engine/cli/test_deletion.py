@@ -39,8 +39,8 @@ def test_a_run_is_deleted_and_the_store_pruned(
         1,
         1,
     )
-    assert "night is deleted: 2 jobs, 1 answers" in deleted.stderr
-    assert "1 answers stay: other runs reuse them" in deleted.stderr
+    assert "night is deleted: 2 jobs, 1 answer" in deleted.stderr
+    assert "1 answer kept: other runs reuse them" in deleted.stderr
     assert "make the file smaller: nightsweep prune" in deleted.stderr
     assert json.loads(pruned.stdout)["compacted"] is True
     assert "bytes given back" in pruned.stderr
@@ -56,7 +56,10 @@ def test_nothing_is_deleted_without_a_terminal_to_ask_and_without_yes(
     ended = nightsweep("delete", "night")
 
     assert ended.returncode == 2
-    assert ended.stderr == "nightsweep: delete night with 1 answers of 1 jobs? Say so with --yes\n"
+    assert ended.stderr == (
+        "nightsweep: night was not deleted, since nobody can be asked here:"
+        " `--yes` deletes it, with 1 answer of 1 job\n"
+    )
     assert nightsweep("status", "night").returncode == 0
 
 
@@ -71,7 +74,7 @@ def test_on_a_terminal_it_is_asked_for(
     ended = nightsweep("delete", "night", streams={0: theirs, 2: theirs})
 
     asked = os.read(ours, 4096).decode()
-    assert "Delete night with 1 answers of 1 jobs? They cannot be had back [y/N]" in asked
+    assert "Delete night with 1 answer of 1 job? They cannot be had back [y/N]" in asked
     assert ended.returncode == code
     assert nightsweep("status", "night").returncode == (2 if code == 0 else 0)
 
