@@ -28,7 +28,7 @@ def sweep_file(folder: Path, judge: str = "qwen/qwen3-32b") -> Path:
             "groups": ["self_harm"],
             "thresholds": [0.5],
         },
-        "retry": {"attempts": 1},
+        "retry": {"attempts": 1, "outage_h": 0},
     }
     file = folder / "kin.json"
     file.write_text(json.dumps(document), encoding="utf-8")
