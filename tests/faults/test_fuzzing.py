@@ -319,16 +319,16 @@ def test_whatever_comes_over_the_wire_it_is_an_answer_or_a_named_error(
 
 @pytest.fixture(scope="module")
 def night(folder: Path) -> Iterator[Path]:
-    """A folder with a store of a finished run, in which commands are run; this process stays as it was."""
+    """A folder with a store of a run without a service, in which commands are run; this process stays as it was."""
     interval, thresholds, here = sys.getswitchinterval(), gc.get_threshold(), Path.cwd()
     sweep = {**SWEEPS[0], "service": {**SWEEPS[0]["service"], "base_url": "http://127.0.0.1:9"}}
-    sweep |= {"retry": {"attempts": 1}, "limits": {}}
+    sweep |= {"retry": {"attempts": 1, "base_delay_s": 0.01, "outage_h": 0}, "limits": {}}
     (folder / "sweep.json").write_text(json.dumps(sweep))
     (folder / "wrong.json").write_text("{}")
     os.chdir(folder)
     os.environ["FAULTS_KEY"] = KEY
     try:
-        assert said_by("run", "sweep.json")[0] == 1
+        assert said_by("run", "sweep.json")[0] == 3
         yield folder
     finally:
         del os.environ["FAULTS_KEY"]
