@@ -1,4 +1,4 @@
-"""Who has taken over an answer is found without reading every result.
+"""An index that finds the jobs that reuse an answer.
 
 Revision: 0005
 """
