@@ -25,7 +25,7 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     known = sorted(set(islice(rest, _LOOKED_AT)))
     near = nearest(name, known)
     if near is not None:
-        return f"; did you mean {near}?"
+        return f'; did you mean "{near}"?'
     if not known:
         return "; there are none"
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""

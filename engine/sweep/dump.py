@@ -9,10 +9,10 @@ from engine.clock import SystemClock
 from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
 from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
+from engine.documents.validation import validated
 from engine.registry import Registry
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.rules import Rules, resolve, warnings_of
-from engine.sweep.validation import validated
 
 FORMAT = 1
 

@@ -5,7 +5,7 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from engine.sweep.malformed import Malformed
+from engine.documents.malformed import Malformed
 
 _FILES_MAX = 10_000
 _ENTRIES_MAX = 200_000

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.core.errors import Problem, SweepError, UsageError
+from engine.documents.malformed import Malformed
+from engine.documents.plain import plain
+from engine.documents.reading import read_structured
 from engine.secrets import anchored
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
-from engine.sweep.malformed import Malformed
-from engine.sweep.plain import plain
-from engine.sweep.reading import read_structured
 from engine.sweep.scalars import scalar_value
 from engine.sweep.schema import check_name
 

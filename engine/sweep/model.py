@@ -12,12 +12,12 @@ from engine.core.errors import Problem, SweepError, UsageError
 from engine.core.matrix import JobSpec
 from engine.core.plan import make_plan
 from engine.core.status import Plan
+from engine.documents.malformed import Malformed
 from engine.job import HealthGate, Service
 from engine.registry import Registry
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
 from engine.sweep.judging import judged_again
-from engine.sweep.malformed import Malformed
 from engine.sweep.parsing import load_sweep, parse_sweep
 from engine.sweep.rules import Resolved, resolve, warnings_of
 from engine.sweep.scalars import label

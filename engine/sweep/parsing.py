@@ -7,17 +7,17 @@ from typing import Any, TypeVar
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, Problem, SweepError
 from engine.core.nearest import suggestion
+from engine.documents.malformed import Malformed
+from engine.documents.plain import plain
+from engine.documents.reading import read_structured
+from engine.documents.validation import validated
 from engine.job import JobKind, Service
 from engine.registry import Registry
 from engine.sweep.axes import Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.files import SweepFolder
-from engine.sweep.malformed import Malformed
-from engine.sweep.plain import plain
-from engine.sweep.reading import read_structured
 from engine.sweep.rules import read_rules, resolve, warnings_of
 from engine.sweep.schema import SweepFile
-from engine.sweep.validation import validated
 from engine.sweep.values import ValueReader
 
 _Sweep = TypeVar("_Sweep", bound=SweepFields)

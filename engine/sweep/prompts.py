@@ -12,9 +12,10 @@ from engine.core.axes import AxisValue, PromptAxis
 from engine.core.errors import Problem
 from engine.core.nearest import suggestion
 from engine.core.placeholders import described, placeholders_in
+from engine.documents.malformed import Malformed
+from engine.documents.reading import read_text
+from engine.documents.validation import validated
 from engine.sweep.files import SweepFolder
-from engine.sweep.malformed import Malformed
-from engine.sweep.reading import read_text
 from engine.sweep.scalars import label
 from engine.sweep.tables import (
     NAME_COLUMNS,
@@ -26,7 +27,6 @@ from engine.sweep.tables import (
     table_format,
     table_in,
 )
-from engine.sweep.validation import validated
 
 Located: TypeAlias = tuple[str, AxisValue]
 """A value and the path that it was written at."""

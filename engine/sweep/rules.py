@@ -20,8 +20,8 @@ from engine.core.errors import Problem
 from engine.core.matrix import Matrix, MatrixAxis
 from engine.core.nearest import suggestion
 from engine.core.policy import Limits
+from engine.documents.malformed import Malformed
 from engine.job import JobKind
-from engine.sweep.malformed import Malformed
 from engine.sweep.scalars import scalar_value
 from engine.sweep.values import ValueReader
 

@@ -7,7 +7,7 @@ from typing import Any
 from engine.core.axes import Axis, AxisValue, IntegerAxis, NumberAxis, TextAxis
 from engine.core.labels import control_characters, is_blank
 from engine.core.nearest import suggestion
-from engine.sweep.malformed import Malformed
+from engine.documents.malformed import Malformed
 
 VALUES_MAX = 100_000
 _LABEL_MAX = 300

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 from engine.core.errors import Problem
 from engine.core.placeholders import described, fill, placeholders_in
-from engine.sweep.malformed import Malformed
-from engine.sweep.plain import plain
-from engine.sweep.reading import FILE_BYTES_MAX, read_json, read_toml
+from engine.documents.malformed import Malformed
+from engine.documents.plain import plain
+from engine.documents.reading import FILE_BYTES_MAX, read_json, read_toml
+from engine.documents.yaml import read_yaml
 from engine.sweep.scalars import VALUES_MAX
-from engine.sweep.yaml import read_yaml
 
 TEXT_COLUMNS = (
     "text",

@@ -18,13 +18,13 @@ from engine.core.axes import (
 )
 from engine.core.canonical import canonical
 from engine.core.errors import Problem
+from engine.documents.malformed import Malformed
+from engine.documents.plain import plain
+from engine.documents.reading import read_structured
+from engine.documents.validation import problems_of
 from engine.sweep.files import SweepFolder
-from engine.sweep.malformed import Malformed
-from engine.sweep.plain import plain
 from engine.sweep.prompts import Located, PromptReader
-from engine.sweep.reading import read_structured
 from engine.sweep.scalars import VALUES_MAX, label, numbers_between, scalar_value
-from engine.sweep.validation import problems_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from engine.sweep.malformed import Malformed
-from engine.sweep.reading import decoded
+from engine.documents.malformed import Malformed
+from engine.documents.reading import decoded
 from engine.sweep.tables import Row, Table, read_table, table_format
 
 _INPUT = "user_input"

@@ -18,8 +18,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from engine.core.placeholders import described, placeholders_in
+from engine.documents.malformed import Malformed
 from engine.job import UsageError
-from engine.sweep.malformed import Malformed
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
 

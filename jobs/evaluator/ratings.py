@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.documents.malformed import Malformed
+from engine.documents.reading import decoded
 from engine.job import UsageError
-from engine.sweep.malformed import Malformed
-from engine.sweep.reading import decoded
 from engine.sweep.tables import Row, Table, TableFormat, read_table, table_format
 from jobs.evaluator.groups import Case, CaseSet
 

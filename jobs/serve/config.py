@@ -17,9 +17,9 @@ from pydantic import (
 )
 
 from engine.core.errors import Problem, SweepError
-from engine.sweep.malformed import Malformed
-from engine.sweep.reading import read_structured
-from engine.sweep.validation import validated
+from engine.documents.malformed import Malformed
+from engine.documents.reading import read_structured
+from engine.documents.validation import validated
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url
 from jobs.chat.limits import TokensPerMin, fits_a_minute

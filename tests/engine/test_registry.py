@@ -31,7 +31,7 @@ def test_an_entry_point_is_imported_when_it_is_asked_for() -> None:
 
 
 def test_a_name_that_is_not_there_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"there is no service 'lab'; did you mean labs\?"):
+    with pytest.raises(UsageError, match="there is no service 'lab'; did you mean \"labs\""):
         REGISTRY.service("lab")
     with pytest.raises(UsageError, match="there is no health gate 'x'; there are none"):
         Registry().health_gate("x")

@@ -132,7 +132,7 @@ def test_a_key_is_read_from_a_file_of_assignments(name: str, mark: bytes, tmp_pa
     [
         (
             "dotenv:.env#A_KEYS",
-            r"the file of dotenv:\.env#A_KEYS assigns no A_KEYS; did you mean A_KEY\?",
+            r'the file of dotenv:\.env#A_KEYS assigns no A_KEYS; did you mean "A_KEY"\?',
         ),
         ("dotenv:.env#EMPTY", "leaves EMPTY empty"),
         ("dotenv:gone#A_KEY", "No such file or directory"),

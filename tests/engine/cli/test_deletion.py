@@ -88,7 +88,7 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are(
     ended = nightsweep("delete", "nigth", *flags)
 
     assert ended.returncode == 2
-    assert "has no run 'nigth'; did you mean night?" in ended.stderr
+    assert "has no run 'nigth'; did you mean \"night\"?" in ended.stderr
 
 
 def test_which_run_is_meant_has_to_be_said(nightsweep: Nightsweep, sweep: Sweep) -> None:

@@ -289,7 +289,7 @@ def test_a_name_that_the_file_system_has_taken_apart_is_put_together(tmp_path: P
         ({"file": "a.md", "column": "x"}, "a.md: is read as one text and has no columns; `format` says otherwise"),
         ({"file": "a.md", "name_column": "x"}, "a.md: `name_column` needs a table"),
         ({"file": "p.csv", "format": "excel"}, "matrix.prompts[0].format: must be 'text', 'csv', 'tsv', 'jsonl', 'json', 'yaml' or 'toml'"),
-        ({"file": "p.csv", "colum": "x"}, "matrix.prompts[0].colum: unknown key; did you mean column?"),
+        ({"file": "p.csv", "colum": "x"}, "matrix.prompts[0].colum: unknown key; did you mean \"column\"?"),
         ({"file": 5}, "matrix.prompts[0].file: must be text"),
     ],
 )  # fmt: skip

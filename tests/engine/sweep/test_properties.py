@@ -13,9 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.core.errors import SweepError
+from engine.documents.malformed import Malformed
+from engine.documents.yaml import read_yaml
 from engine.sweep import Sweep
-from engine.sweep.malformed import Malformed
-from engine.sweep.yaml import read_yaml
 from tests.engine.sweep.kinds import REGISTRY
 
 NAMES = ["acme/one", "acme/two", "b", "c[1]", "no", "1"]

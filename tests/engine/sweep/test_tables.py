@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sweep.malformed import Malformed
+from engine.documents.malformed import Malformed
 from engine.sweep.tables import TableFormat, read_table, table_in
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=20)

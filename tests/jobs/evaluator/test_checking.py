@@ -64,7 +64,7 @@ async def test_a_misspelt_model_is_told_with_the_nearest_name_and_nothing_is_ask
     found, calls = await checked(answers({}), ["good", "goood"], ask=False)
 
     assert [(name, one.ok) for name, one in found.items()] == [("model goood", False)]
-    assert "did you mean good?" in found["model goood"].message
+    assert 'did you mean "good"?' in found["model goood"].message
     assert calls == []
 
 
@@ -85,7 +85,7 @@ async def test_names_of_judge_and_attacker_are_looked_up_at_their_endpoints() ->
         "judge's model jugde-1": False,
         "attacker's models": True,
     }
-    assert "did you mean judge-1?" in found["judge's model jugde-1"].message
+    assert 'did you mean "judge-1"?' in found["judge's model jugde-1"].message
 
 
 async def test_an_endpoint_without_a_list_leaves_names_alone() -> None:

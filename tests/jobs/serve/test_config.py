@@ -62,7 +62,7 @@ def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None
         "models.acme/a.endpoint.base_url: write a whole http or https URL",
         "models.acme/b.endpoint.api_key: a key is never written",
         "models.acme/c: model is the name at an endpoint",
-        "listen.prot: unknown key; did you mean port?",
+        'listen.prot: unknown key; did you mean "port"?',
         "answers: must be 'all'",
         "limits.queue: -1 is below 0",
         "colour: unknown key",

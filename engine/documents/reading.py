@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.nearest import suggestion
-from engine.sweep.malformed import Malformed
-from engine.sweep.plain import DEPTH_MAX
-from engine.sweep.yaml import read_yaml
+from engine.documents.malformed import Malformed
+from engine.documents.plain import DEPTH_MAX
+from engine.documents.yaml import read_yaml
 
 FILE_BYTES_MAX = 8 * 1024 * 1024
 

@@ -21,8 +21,8 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
-from engine.sweep.malformed import Malformed
-from engine.sweep.plain import DEPTH_MAX, NODES_MAX
+from engine.documents.malformed import Malformed
+from engine.documents.plain import DEPTH_MAX, NODES_MAX
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS = (None, "!", "tag:yaml.org,2002:str")

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any
 
 from engine.core.errors import Problem
-from engine.sweep.malformed import Malformed
+from engine.documents.malformed import Malformed
 
 DEPTH_MAX = 32
 NODES_MAX = 1_000_000

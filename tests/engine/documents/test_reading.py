@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from engine.core.errors import SweepError
+from engine.documents.malformed import Malformed
+from engine.documents.reading import FILE_BYTES_MAX, read_structured
+from engine.documents.yaml import read_yaml
 from engine.sweep import Sweep
-from engine.sweep.malformed import Malformed
-from engine.sweep.reading import FILE_BYTES_MAX, read_structured
-from engine.sweep.yaml import read_yaml
 from tests.engine.sweep.kinds import REGISTRY
 
 HEAD = "name: n\nservice: {kind: labs}\nevaluation: single_turn\n"
@@ -107,7 +107,7 @@ def test_yaml_that_is_refused_is_refused_with_its_place(text: str, message: str)
 def test_the_limit_on_depth_is_the_same_whatever_the_parser_refuses_first(
     monkeypatch: pytest.MonkeyPatch, loader: type, text: str, message: str
 ) -> None:
-    monkeypatch.setattr("engine.sweep.yaml._LOADER", loader)
+    monkeypatch.setattr("engine.documents.yaml._LOADER", loader)
 
     with pytest.raises(Malformed) as caught:
         read_yaml(text)
@@ -156,7 +156,7 @@ def test_a_syntax_error_never_quotes_the_file() -> None:
         ("s.yaml", b"name: \xff\xfe", "line 1: not UTF-8 text (byte 6 of the file); save it in UTF-8"),
         ("s.yaml", b" " * (FILE_BYTES_MAX + 1), "larger than 8 MiB"),
         ("s.yml", "- a", "must be a mapping; it needs name, service, evaluation, matrix"),
-        ("s.yamll", "a: 1", "the format of .yamll is not known; did you mean .yaml?"),
+        ("s.yamll", "a: 1", "the format of .yamll is not known; did you mean \".yaml\"?"),
         ("sweep", "a: 1", "the format of a file without suffix is not known; there is .json, .toml, .yaml, .yml"),
     ],
 )  # fmt: skip
