@@ -1,7 +1,8 @@
 """A plan, a status, a list of runs, in words that fit a terminal of 80 columns."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
 
 from engine.core.model import Finding, listed_reasons
 from engine.core.status import Plan, QuotaStatus, RunInfo, RunState, Status, StopReason
@@ -26,9 +27,32 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-def moment(time: float) -> str:
-    """A time in seconds since the epoch as local date and time."""
-    return datetime.fromtimestamp(time, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+def moment(time: float, zone: str | None = None) -> str:
+    """Date, time and zone of a time in seconds since the epoch: `2026-11-29 22:00 CET`.
+
+    Local, unless an IANA zone is named, which then stands behind it: `2026-11-29 22:00 Europe/Berlin`.
+    """
+    return f"{_at(time, zone):%Y-%m-%d %H:%M} {_zone_name(time, zone)}"
+
+
+def time_of_day(time: float, *, now: float, zone: str | None = None) -> str:
+    """Time and zone, such as `07:42 CET`, with the date where it is not the day of `now`."""
+    if _at(time, zone).date() != _at(now, zone).date():
+        return moment(time, zone)
+    return f"{_at(time, zone):%H:%M} {_zone_name(time, zone)}"
+
+
+def _at(time: float, zone: str | None) -> datetime:
+    of: tzinfo | None = None if zone is None else ZoneInfo(zone)
+    return datetime.fromtimestamp(time, tz=UTC).astimezone(of)
+
+
+def _zone_name(time: float, zone: str | None) -> str:
+    if zone is not None:
+        return zone
+    name = _at(time, None).tzname() or "UTC"
+    # Zones without letters of their own are called by their offset: -03.
+    return f"UTC{name}" if name[:1] in "+-" else name
 
 
 def plan_lines(plan: Plan) -> list[str]:

@@ -1,4 +1,7 @@
 import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,11 +12,13 @@ from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting
 from engine.report.words import (
     duration,
     finding_lines,
+    moment,
     plan_lines,
     progress_line,
     runs_lines,
     status_lines,
     summary_lines,
+    time_of_day,
 )
 from tests.engine.report.samples import status
 
@@ -31,6 +36,56 @@ from tests.engine.report.samples import status
 )
 def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+@pytest.fixture
+def live_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Sets the machine's zone until the end of the test."""
+
+    def set_zone(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield set_zone
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("lived_in", "zone", "at", "said"),
+    [
+        ("Europe/Berlin", None, "2026-11-29T22:00+01:00", "2026-11-29 22:00 CET"),
+        ("Europe/Berlin", None, "2026-07-01T22:00+02:00", "2026-07-01 22:00 CEST"),
+        ("UTC", None, "2026-12-01T00:00+00:00", "2026-12-01 00:00 UTC"),
+        ("America/Sao_Paulo", None, "2026-12-01T00:00+00:00", "2026-11-30 21:00 UTC-03"),
+        ("UTC", "Europe/Berlin", "2026-11-29T21:00+00:00", "2026-11-29 22:00 Europe/Berlin"),
+    ],
+)
+def test_a_moment_says_its_zone(
+    live_in: Callable[[str], None], lived_in: str, zone: str | None, at: str, said: str
+) -> None:
+    live_in(lived_in)
+
+    assert moment(datetime.fromisoformat(at).timestamp(), zone) == said
+
+
+@pytest.mark.parametrize(
+    ("at", "zone", "said"),
+    [
+        ("2026-11-29T23:59+01:00", None, "23:59 CET"),
+        ("2026-11-30T07:42+01:00", None, "2026-11-30 07:42 CET"),
+        ("2026-11-29T21:00+00:00", "Europe/London", "21:00 Europe/London"),
+        # Already tomorrow there, while it is today here.
+        ("2026-11-29T20:00+00:00", "Asia/Tokyo", "05:00 Asia/Tokyo"),
+    ],
+)
+def test_a_time_of_day_has_its_zone_and_its_date_where_it_is_not_today(
+    live_in: Callable[[str], None], at: str, zone: str | None, said: str
+) -> None:
+    live_in("Europe/Berlin")
+    now = datetime.fromisoformat("2026-11-29T20:30+01:00").timestamp()
+
+    assert time_of_day(datetime.fromisoformat(at).timestamp(), now=now, zone=zone) == said
 
 
 def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
@@ -180,7 +235,7 @@ def test_a_run_that_cannot_go_on_says_why_and_when_it_can() -> None:
 def test_a_progress_line_holds_what_a_log_needs() -> None:
     line = progress_line(status())
 
-    assert re.sub(r"until [-\d]+ [:\d]+", "until then", line) == (
+    assert re.sub(r"until [-\d]+ [:\d]+ \w+", "until then", line) == (
         "1,234/5,000 cells, 16 running, 2,720 waiting (rate, retry until then), 20 failed,"
         " 58 of 60 per minute, tests: 8,000 passed, 312 failed, quota 1,234/5,000,"
         " about 62 min left, bound by rate"
