@@ -23,13 +23,12 @@ def _show_version(wanted: bool) -> None:
 app = typer.Typer(
     cls=ExtensibleGroup,
     no_args_is_help=True,
-    add_completion=False,
     # Plain help and tracebacks: rich would cost more to import than everything else together.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={
         "auto_envvar_prefix": "NIGHTSWEEP",
-        "help_option_names": ["--help"],
+        "help_option_names": ["--help", "-h"],
         "max_content_width": 100,
     },
 )

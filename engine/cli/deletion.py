@@ -7,7 +7,7 @@ import typer
 
 from engine.cli import output
 from engine.cli.opening import open_existing
-from engine.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, StoreOption
 from engine.core.errors import UsageError
 from engine.core.states import State
 from engine.report.terminal import plain
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def delete(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The sweep's name.")],
+    run: NamedRunArgument,
     store: StoreOption = DEFAULT_STORE,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: JsonOption = False,

@@ -1,10 +1,11 @@
 """Commands that other packages add, listed without being imported."""
 
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from engine.core.errors import UsageError
@@ -24,8 +25,23 @@ class ExtensibleGroup(TyperGroup):
             return builtin
         for entry_point in _entry_points():
             if entry_point.name == cmd_name:
-                return _loaded(entry_point)
+                try:
+                    return _loaded(entry_point)
+                except UsageError:
+                    if not ctx.resilient_parsing:
+                        raise
+                    # A shell that completes a line wants no reason why there is nothing to add.
+                    return TyperCommand(cmd_name)
         return None
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        found = list(super().shell_complete(ctx, incomplete))
+        known = {item.value for item in found}
+        return found + [
+            _Completion(value=one.name, help=_origin(one))
+            for one in _entry_points()
+            if one.name.startswith(incomplete) and one.name not in known
+        ]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         super().format_commands(ctx, formatter)
@@ -33,6 +49,15 @@ class ExtensibleGroup(TyperGroup):
         if added:
             with formatter.section("Added commands"):
                 formatter.write_dl(added)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Completion:
+    """What shells are told of an added command; typer's own class is not public."""
+
+    value: str
+    help: str
+    type: str = "plain"
 
 
 def _entry_points() -> list[EntryPoint]:

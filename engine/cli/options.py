@@ -5,6 +5,8 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from engine.cli.completion import complete_run
+
 DEFAULT_STORE = "nightsweep.db"
 
 StoreOption: TypeAlias = Annotated[
@@ -39,5 +41,12 @@ SweepArgument: TypeAlias = Annotated[
 ]
 RunArgument: TypeAlias = Annotated[
     str | None,
-    typer.Argument(metavar="RUN", help="The sweep's name; without it, the latest run."),
+    typer.Argument(
+        metavar="RUN",
+        help="The sweep's name; without it, the latest run.",
+        autocompletion=complete_run,
+    ),
+]
+NamedRunArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="RUN", help="The sweep's name.", autocompletion=complete_run)
 ]

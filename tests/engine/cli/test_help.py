@@ -75,6 +75,18 @@ def test_every_command_is_listed_and_explained_within_80_columns(nightsweep: Nig
     assert max(map(len, lines)) <= 80
 
 
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("greetings",), ("greetings", "greet"), ("serve", "keys", "create")]
+)
+def test_help_has_a_short_option_everywhere(
+    nightsweep: Nightsweep, command: tuple[str, ...]
+) -> None:
+    asked, short = nightsweep(*command, "--help"), nightsweep(*command, "-h")
+
+    assert (short.returncode, short.stdout) == (0, asked.stdout)
+    assert "-h, --help" in short.stdout
+
+
 def test_added_commands_are_listed_by_the_package_they_come_from(nightsweep: Nightsweep) -> None:
     assert "greetings  From the package scripted" in nightsweep("--help").stdout
 
@@ -141,6 +153,8 @@ def test_every_command_has_json_and_every_option_an_environment_variable(name: s
 
 
 def test_a_wrong_option_or_command_is_wrong_usage(nightsweep: Nightsweep) -> None:
-    assert nightsweep("--nonsense").returncode == 2
+    wrong = nightsweep("--nonsense")
+    assert wrong.returncode == 2
+    assert "Try 'nightsweep --help'" in wrong.stderr
     assert nightsweep("nonsense").returncode == 2
     assert nightsweep("run").returncode == 2

@@ -1,0 +1,44 @@
+"""The names of runs for a shell that completes them.
+
+Pressing the Tab key must be quick and change nothing: the store is read past the engine, only where it
+is an ordinary SQLite file, and whatever goes wrong completes nothing.
+"""
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import typer
+
+_MAGIC = b"SQLite format 3\0"
+_MOST = 200
+_WAIT_S = 0.2
+_UNQUOTED = re.compile(r"[\w.@%+,][\w.@%+,-]*")
+"""Names that every shell takes as they stand: nothing of others, which a store may hold, is handed to one."""
+
+
+def complete_run(context: typer.Context, incomplete: str) -> list[str]:
+    """The runs of the command's store whose names begin so, the latest first."""
+    store = context.params.get("store")
+    if not isinstance(store, str):
+        return []
+    try:
+        names = _run_names(Path(store).absolute())
+    except (OSError, ValueError, sqlite3.Error):
+        return []
+    return [name for name in names if name.startswith(incomplete) and _UNQUOTED.fullmatch(name)]
+
+
+def _run_names(store: Path) -> list[str]:
+    if not store.is_file():
+        return []
+    with store.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            return []
+    # Without a log nobody has it open: SQLite then need not make the files that readers share.
+    is_quiet = not store.with_name(f"{store.name}-wal").exists()
+    address = f"{store.as_uri()}?{'immutable=1' if is_quiet else 'mode=ro'}"
+    query = "SELECT name FROM run ORDER BY updated_at DESC LIMIT ?"
+    with closing(sqlite3.connect(address, uri=True, timeout=_WAIT_S)) as connection:
+        return [name for (name,) in connection.execute(query, (_MOST,))]
