@@ -6,7 +6,7 @@ import typer
 
 from engine.cli.backup import backup
 from engine.cli.commands import check, plan, results, runs, status
-from engine.cli.control import cancel, pause, retry
+from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
 from engine.cli.group import ExtensibleGroup
 from engine.cli.run import rejudge, resume, run
@@ -66,6 +66,7 @@ for _command in (
     retry,
     pause,
     cancel,
+    rename,
     delete,
     prune,
     backup,

@@ -6,7 +6,13 @@ import typer
 
 from engine.cli import output
 from engine.cli.opening import open_existing
-from engine.cli.options import DEFAULT_STORE, JsonOption, RunArgument, StoreOption
+from engine.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    NamedRunArgument,
+    RunArgument,
+    StoreOption,
+)
 
 if TYPE_CHECKING:
     from engine.core.status import Status
@@ -77,6 +83,36 @@ def retry(
         output.json_data({"run": name, "requeued": count})
     output.say(f"{name}: {count:,} job{'' if count == 1 else 's'} put back")
     if count:
+        output.say(f"go on:   {output.command('resume', name, store)}")
+
+
+def rename(
+    run: NamedRunArgument,
+    name: Annotated[str, typer.Argument(metavar="NEW", help="What it is to be called.")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a run another name.
+
+    Its answers and what it has used of its limits stay with it. Change the name in its sweep file, too.
+    """
+    import anyio
+
+    from engine.core.status import RunState
+    from engine.documents.yaml import as_yaml
+
+    async def apply() -> "Status":
+        async with open_existing(store) as engine:
+            return await (await engine.rename(run, name)).status()
+
+    status = anyio.run(apply)
+    if as_json:
+        output.json_data(status)
+    output.say(
+        f"{run} is called {name} now",
+        f"write `name: {as_yaml(name)}` in its sweep file, too: a file that has the old name starts another run",
+    )
+    if status.state is not RunState.FINISHED:
         output.say(f"go on:   {output.command('resume', name, store)}")
 
 

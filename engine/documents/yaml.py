@@ -4,6 +4,7 @@ Scalars follow YAML 1.2's core schema, so that `no` is text and `5e-1` a number.
 and merge keys are refused with their line; so are aliases that would make a small file huge.
 """
 
+import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,6 +51,14 @@ def read_yaml(text: str) -> Any:
         raise _at(error.problem_mark, f"not YAML: {error.problem}") from None
     except yaml.YAMLError:
         raise Malformed("not YAML: it holds control characters") from None
+
+
+def as_yaml(text: str) -> str:
+    """A text as a YAML value of one line: as it stands where that is read as this text, else in quotes."""
+    with suppress(Malformed):
+        if read_yaml(f"{{key: {text}}}") == {"key": text}:
+            return text
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _build(text: str) -> Any:

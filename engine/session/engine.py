@@ -19,7 +19,7 @@ from engine.session.identity import identity_of
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
 from engine.store import NewRun, RunRow, Store, back_up, open_store
-from engine.sweep import Sweep
+from engine.sweep import Sweep, check_name
 
 
 @asynccontextmanager
@@ -174,12 +174,33 @@ class Engine:
             for row, jobs in await self.store.runs()
         ]
 
+    async def rename(self, name: str, new: str) -> Run:
+        """Give a run another name; its answers, and what it has used of its own limits, stay its own.
+
+        A sweep file that has the old name then makes a run of its own. Raises UsageError when there is no
+        such run, the new name is taken or cannot be one, or a process works on the run.
+        """
+        try:
+            check_name(new)
+        except ValueError as error:
+            raise UsageError(f"the name {new!r:.120} {error}") from None
+        row = await self._idle(name)
+        if new == name:
+            raise UsageError(f"the run is called {name!r} already")
+        caps = list(zip(cap_names(name), cap_names(new), strict=True))
+        renamed = await self.store.rename_run(row, new, caps)
+        return self._run(renamed, Sweep.restore(renamed.sweep["sweep"], self.registry))
+
     async def delete(self, name: str) -> Deleted:
         """Delete a run with its jobs, results and answers; answers that other runs reuse stay.
 
         All of it or, after a crash, nothing. Raises UsageError when there is no such run, or when a
         process works on it.
         """
+        return await self.store.delete_run(await self._idle(name), cap_names(name))
+
+    async def _idle(self, name: str) -> RunRow:
+        """The run of a name; raises UsageError when there is none, or a process works on it."""
         row = await self._found(name)
         await self.store.reclaim_from_dead()
         is_open = row.state in (RunState.ACTIVE, RunState.PAUSED)
@@ -188,7 +209,7 @@ class Engine:
                 f"the run {name!r} is {row.state}, and a process works on the store: wait for it, stop"
                 f" it, or end the run first (`nightsweep cancel`)"
             )
-        return await self.store.delete_run(row, cap_names(name))
+        return row
 
     async def prune(self) -> Pruned:
         """Remove what no run refers to, such as the prompts of deleted runs, and make the file smaller.

@@ -213,7 +213,7 @@ class Run:
     async def _found(self) -> RunRow:
         row = await self._store.find_run(self.name)
         if row is None or row.id != self._row.id:
-            raise UsageError(f"the run {self.name!r} was deleted")
+            raise UsageError(f"the run {self.name!r} was deleted or renamed")
         return row
 
     async def rows(self) -> AsyncIterator[Row]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, true, update
 from sqlalchemy.engine import Connection
 
-from engine.core.errors import StoreError, UsageError
+from engine.core.errors import StoreError
 from engine.core.status import Deleted
 from engine.store.connection import BUSY_TIMEOUT_S
 from engine.store.location import explain
 from engine.store.queue import RUNNING
-from engine.store.runs import RunRow, find
+from engine.store.runs import RunRow, refuse_if_touched
 from engine.store.schema import answer, attempt, document, job, metadata, quota, result, run, worker
 
 
@@ -28,7 +28,7 @@ def delete_run(connection: Connection, of: RunRow, caps: Iterable[str]) -> Delet
     go to one of them; documents that other runs send stay.
     Raises UsageError when somebody has meanwhile touched the run.
     """
-    _refuse_if_changed(connection, of)
+    refuse_if_touched(connection, of)
     free = _free_bytes(connection)
     kept = _hand_over_answers(connection, of.id)
     jobs = select(job.c.id).where(job.c.run_id == of.id)
@@ -83,17 +83,6 @@ def give_back_space(store: Path) -> int:
                 " (TMPDIR); what was removed is removed, and its space is used for new answers"
             ) from error
         raise explain(error, store) from error
-
-
-def _refuse_if_changed(connection: Connection, of: RunRow) -> None:
-    now = find(connection, of.name)
-    if now is None or now.id != of.id:
-        raise UsageError(f"the run {of.name!r} was deleted meanwhile")
-    held = select(job.c.id).where(RUNNING, job.c.run_id == of.id).limit(1)
-    if now != of or connection.execute(held).first() is not None:
-        raise UsageError(
-            f"the run {of.name!r} is worked on: stop the process that does, then delete it"
-        )
 
 
 def _hand_over_answers(connection: Connection, run_id: int) -> int:

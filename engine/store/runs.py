@@ -1,7 +1,7 @@
 """Runs: made by a sweep, found by name, given another sweep of the same service and evaluation."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,12 @@ from engine.core.errors import IdentityChanged, UsageError
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
 from engine.core.status import RunState
 from engine.store.queue import RUNNING, open_jobs
-from engine.store.schema import event, job, result, run
+from engine.store.schema import event, job, quota, result, run
 
 ACCEPTED = "accepted"
 """The kind of event that keeps what was accepted of a change."""
+RENAMED = "renamed"
+"""The kind of event that keeps what a run was called before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,46 @@ def take_up(connection: Connection, run_id: int, *, now: float) -> None:
     if not ended or open_jobs(connection, run_id):
         values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}
     connection.execute(update(run).where(run.c.id == run_id).values(**values))
+
+
+def rename(
+    connection: Connection, of: RunRow, name: str, caps: Iterable[tuple[str, str]], *, now: float
+) -> RunRow:
+    """Give a run another name; its sweep and what it has used of its own limits follow.
+
+    `caps` are the names of the quotas that are the run's alone, old and new. Raises UsageError when the
+    name is taken, or somebody has meanwhile touched the run.
+    """
+    refuse_if_touched(connection, of)
+    if find(connection, name) is not None:
+        raise UsageError(
+            f"there is a run {name!r} already: choose another name, or delete that run"
+        )
+    sweep = {**of.sweep, "sweep": {**of.sweep["sweep"], "name": name}}
+    connection.execute(
+        update(run)
+        .where(run.c.id == of.id)
+        .values(name=name, sweep=json.dumps(sweep, ensure_ascii=False))
+    )
+    for before, after in caps:
+        connection.execute(update(quota).where(quota.c.name == before).values(name=after))
+    message = f"{of.name} was renamed to {name}"
+    connection.execute(event.insert().values(run_id=of.id, at=now, kind=RENAMED, message=message))
+    row = find(connection, name)
+    assert row is not None, "it was just written"
+    return row
+
+
+def refuse_if_touched(connection: Connection, of: RunRow) -> None:
+    """Raise UsageError unless a run is as it was seen and none of its jobs is in flight."""
+    current = find(connection, of.name)
+    if current is None or current.id != of.id:
+        raise UsageError(f"the run {of.name!r} was deleted or renamed meanwhile")
+    in_flight = select(job.c.id).where(RUNNING, job.c.run_id == of.id).limit(1)
+    if current != of or connection.execute(in_flight).first() is not None:
+        raise UsageError(
+            f"a process works on the run {of.name!r}: stop it with `nightsweep pause`, then try again"
+        )
 
 
 def find(connection: Connection, name: str | None) -> RunRow | None:

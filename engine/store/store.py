@@ -160,6 +160,13 @@ class Store(Member):
             )
         )
 
+    async def rename_run(self, of: RunRow, name: str, caps: Iterable[tuple[str, str]]) -> RunRow:
+        """Give a run another name; see `runs.rename`."""
+        now = self._clock.now()
+        return await self._writer.write(
+            lambda connection: runs.rename(connection, of, name, caps, now=now)
+        )
+
     # The matrix
 
     async def add_documents(self, contents: Mapping[str, Any]) -> None:

@@ -2,5 +2,6 @@
 
 from engine.sweep.fields import HealthConfig
 from engine.sweep.model import Sweep
+from engine.sweep.schema import check_name
 
-__all__ = ["HealthConfig", "Sweep"]
+__all__ = ["HealthConfig", "Sweep", "check_name"]

@@ -16,6 +16,7 @@ _WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5]
 
 
 def check_name(name: str) -> str:
+    """The name if a run can be called so; raises ValueError with what is wrong with it."""
     if not 1 <= len(name) <= _NAME_MAX:
         raise ValueError(f"must have 1 to {_NAME_MAX} characters")
     if found := control_characters(name):

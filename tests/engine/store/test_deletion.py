@@ -174,7 +174,7 @@ async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store) -> Non
     run = await submit(store, new_job("one"), name="first")
     await claim(store, run)
 
-    with pytest.raises(UsageError, match="the run 'first' is worked on"):
+    with pytest.raises(UsageError, match="a process works on the run 'first'"):
         await store.delete_run(run, [])
 
     assert left_of(store.path, run.id)["job"] == 1
@@ -184,12 +184,12 @@ async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(stor
     run = await answered(store, new_job("one"), name="first")
     await store.set_state(run.id, RunState.ACTIVE)
 
-    with pytest.raises(UsageError, match="the run 'first' is worked on"):
+    with pytest.raises(UsageError, match="a process works on the run 'first'"):
         await store.delete_run(run, [])
     found = await store.find_run("first")
     assert found is not None
     await store.delete_run(found, [])
-    with pytest.raises(UsageError, match="the run 'first' was deleted meanwhile"):
+    with pytest.raises(UsageError, match="the run 'first' was deleted or renamed meanwhile"):
         await store.delete_run(found, [])
 
 
