@@ -175,6 +175,14 @@ class JobContext(Protocol):
         """
         ...
 
+    def progress(self, answered: int, total: int) -> None:
+        """Say that so many of the job's questions are answered, of `total` that it asks as far as known.
+
+        A display shows it and takes the time left from it; it is kept in memory only. A question whose
+        reply was kept counts as answered like any other.
+        """
+        ...
+
     async def note(self, kind: str, message: str) -> None:
         """Add a line to the run's event log, where the job and its lane stand beside it."""
         ...

@@ -113,6 +113,7 @@ def panel(status: Status) -> RenderableType:
     """A status in a handful of lines, none of which is wrapped."""
     lines = [
         _counts(status),
+        words.questions_line(status),
         *([words.waiting_line(status)] if status.waiting else []),
         f"{words.requests_line(status)} · {words.tests_counted(status)}",
         *([words.judged_by(status.judge)] if status.judge else []),

@@ -118,6 +118,11 @@ class Status:
     """What was accepted that changed what decides the answers, in words: they are of several versions."""
     tests_unanswered: Mapping[str, int] = field(default_factory=dict)
     """Questions without an answer in cells that have one, by reason."""
+    questions_answered: int | None = None
+    """Questions of the run that have an answer, those of jobs in flight included; None while another process
+    works on it, which alone knows those."""
+    questions: int | None = None
+    """Questions of the jobs that are answered or to come; None where a job does not say how many it asks."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
 

@@ -88,6 +88,8 @@ def status_lines(status: Status) -> list[str]:
     lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
     if status.waiting and not status.unattended:
         lines.append(waiting_line(status))
+    if asked := questions_line(status):
+        lines.append(asked)
     lines += [requests_line(status), tests_line(status), *accepted_lines(status)]
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
@@ -157,6 +159,13 @@ def requests_line(status: Status) -> str:
     """Requests of the last minute against the limit."""
     limit = f" of {status.rate_per_min:,}" if status.rate_per_min is not None else ""
     return f"requests: {status.requests_per_min:,.0f}{limit} per minute"
+
+
+def questions_line(status: Status) -> str:
+    """Questions answered of all; empty where jobs do not say how many they ask, or others know."""
+    if not status.questions or status.questions_answered is None:
+        return ""
+    return f"questions: {status.questions_answered:,} of {status.questions:,} answered"
 
 
 def tests_line(status: Status) -> str:
@@ -263,6 +272,7 @@ def progress_line(status: Status) -> str:
     parts = [
         f"{status.cells_done:,}/{status.cells:,} cells",
         f"{status.jobs.get('running', 0):,} running",
+        questions_line(status).removeprefix("questions: ").replace(" answered", " questions"),
         f"{not_sent(status):,} waiting" + (f" ({reasons})" if reasons else ""),
         f"{status.cells_failed:,} failed",
         requests_line(status).removeprefix("requests: "),

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
 from engine.core.model import Job
+from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import EventKind, StopReason
@@ -73,6 +74,7 @@ class Scheduler:
         # By job and fence: a job that is due again at once is claimed in the very transaction that
         # settles its last attempt, and then flies twice for a moment.
         self._flying: dict[tuple[int, int], Lane] = {}
+        self.progress = Progress()
 
     # What others may ask of it
 
@@ -89,6 +91,12 @@ class Scheduler:
     def heard(self, lane: str) -> None:
         """A call within a job of a lane was answered: its service is there, whatever becomes of the job."""
         self.lanes.lane(lane).heard(self._clock.now())
+
+    def reported(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
+        """A job has come so far."""
+        self.progress.report(
+            job_id, answered=answered, total=total, asked_now=asked_now, now=self._clock.now()
+        )
 
     async def refresh(self) -> None:
         """Take over what the store says of the queue: new lanes, new jobs."""
@@ -274,6 +282,7 @@ class Scheduler:
             is_late = self._is_rated(lane) and now > claimed.start_at + GUARD_S
             if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
+                self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
                 context = self._run.context_of(claimed.id, claimed.fence, lane.name)
                 blame = partial(lane.blame, claimed.id)
                 ended = await self._runner.attempt(job, context, lane.throttled, blame)
@@ -368,6 +377,9 @@ class Scheduler:
             del self._flying[claimed.id, claimed.fence]
         if charged and not isinstance(verdict, Succeed):
             self._quota.doubt()
+        if isinstance(verdict, Succeed | Fail) or self.lanes.peers:
+            # What is given back, others may take.
+            self.progress.end(claimed.id)
         if not isinstance(verdict, Succeed | Fail):
             lane.offer(claimed.cost_class, now + delay_s if delay_s else 0.0)
         self.lanes.retry_refused()

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from engine.clock import SystemClock
 from engine.core.error_kinds import ErrorKind
-from engine.core.forecast import LaneLoad, seconds_left
+from engine.core.forecast import LaneLoad, QuestionLoad, seconds_left
+from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
 from engine.core.states import State
 from engine.core.status import QuotaStatus, Status, StopReason, Waiting
@@ -39,7 +40,13 @@ class Look:
         row = self.row
         totals = await self.store.totals(row.id)
         cells, lacking = self._cells(totals)
-        left, binding = self._left(totals)
+        questions = questions_of(
+            answered=totals.questions_answered,
+            unanswered=totals.questions_unanswered,
+            to_come=totals.questions_to_come,
+            progress=self.scheduler.progress if self.scheduler else Progress(),
+        )
+        left, binding = self._left(totals, questions)
         away = {} if self.scheduler or unattended else await self.store.lanes_away(row.id)
         return Status(
             run=row.name,
@@ -66,6 +73,8 @@ class Look:
             identity=None if row.provenance is None else digest_of(row.provenance),
             accepted=await self.store.accepted(row.id),
             expanding=not row.is_expanded,
+            questions_answered=questions.answered if self.scheduler or unattended else None,
+            questions=questions.total,
             at=self.now,
             unattended=unattended,
         )
@@ -89,7 +98,7 @@ class Look:
                 jobs += gaps.jobs
         return cells, (ErrorKind(message=_LACKING, jobs=jobs),) if jobs else ()
 
-    def _left(self, totals: Totals) -> tuple[float | None, str]:
+    def _left(self, totals: Totals, questions: Questions) -> tuple[float | None, str]:
         limits = self.sweep.limits
         left, binding = seconds_left(
             (
@@ -102,11 +111,18 @@ class Look:
             rate_per_min=limits.rate_per_min,
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
+            questions=self._question_load(questions),
         )
         closed_s = opens_at(limits.window, self.now) - self.now
         if left and closed_s > 0:
             return left + closed_s, "the run's window"
         return left, binding
+
+    def _question_load(self, questions: Questions) -> QuestionLoad | None:
+        if self.scheduler is None or questions.left is None:
+            return None
+        answered, over_s = self.scheduler.progress.speed(self.now)
+        return QuestionLoad(left=questions.left, answered=answered, answered_over_s=over_s)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         account = account_of(self.sweep.service(SystemClock()))

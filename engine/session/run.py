@@ -96,6 +96,7 @@ class Run:
                         slots,
                         reuses=self.sweep.reuse,
                         heard=self._heard,
+                        reported=self._reported,
                     ),
                     gate=gate,
                     ask_quota=service.quota,
@@ -116,6 +117,10 @@ class Run:
     def _heard(self, lane: str) -> None:
         if self._scheduler is not None:
             self._scheduler.heard(lane)
+
+    def _reported(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
+        if self._scheduler is not None:
+            self._scheduler.reported(job_id, answered, total, asked_now)
 
     async def _work(
         self, scheduler: Scheduler, slots: Slots, identity: Identity, kind: JobKind

@@ -201,6 +201,7 @@ def _claimed(lane: str, row: RowMapping, held: int, slot: float) -> Claimed:
         repeat=row["repeat"],
         start_at=slot,
         reserved=held,
+        expected_tests=row["expected_tests"],
     )
 
 

@@ -68,6 +68,7 @@ class Claimed:
     repeat: int
     start_at: float
     reserved: int
+    expected_tests: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import bindparam, func, literal, select, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
@@ -55,6 +55,25 @@ class Totals:
     ended_over_s: float
     """How long ago the first of these was sent."""
     errors: tuple[ErrorKind, ...]
+    questions_to_come: int | None
+    """Questions expected of the jobs that are open; None where one does not say how many it asks."""
+
+    @property
+    def questions_answered(self) -> int:
+        """Questions of the jobs that have succeeded; one that is asked again counts when it has again."""
+        asked_again = sum(
+            gaps.answered * gaps.results for gaps in self.gaps if gaps.state is not State.SUCCEEDED
+        )
+        return self.passed + self.failed - asked_again
+
+    @property
+    def questions_unanswered(self) -> int:
+        """Questions of the same jobs that have no answer."""
+        return sum(
+            sum(gaps.unanswered.values()) * gaps.results
+            for gaps in self.gaps
+            if gaps.state is State.SUCCEEDED
+        )
 
     @property
     def unanswered(self) -> Mapping[str, int]:
@@ -129,7 +148,30 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         ended=ended,
         ended_over_s=ended_over_s,
         errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
+        questions_to_come=_questions_to_come(connection, run_id),
     )
+
+
+def _questions_to_come(connection: Connection, run_id: int) -> int | None:
+    """What is expected of all open jobs; those of a cost class expect the same.
+
+    So one job of each class tells, and the others are counted along an index.
+    """
+    classes = (
+        select(func.count().label("jobs"), func.min(job.c.id).label("sample"))
+        .where(job.c.run_id == run_id, CLAIMABLE)
+        .group_by(job.c.lane, job.c.cost_class)
+        .subquery()
+    )
+    queued = select(classes.c.jobs, job.c.expected_tests).join(job, job.c.id == classes.c.sample)
+    running = select(literal(1), job.c.expected_tests).where(
+        job.c.run_id == run_id, job.c.state == State.RUNNING
+    )
+    expected = [
+        None if tests is None else jobs * tests
+        for jobs, tests in connection.execute(queued.union_all(running))
+    ]
+    return None if None in expected else sum(filter(None, expected))
 
 
 def _gaps(connection: Connection, run_id: int) -> tuple[Gaps, ...]:

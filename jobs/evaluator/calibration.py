@@ -64,6 +64,9 @@ class _Alone:
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()
 
+    def progress(self, answered: int, total: int) -> None:
+        return None
+
     async def note(self, kind: str, message: str) -> None:
         logger.warning("%s: %s", kind, message)
 

@@ -51,6 +51,9 @@ class OnceContext:
     async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()
 
+    def progress(self, answered: int, total: int) -> None:
+        return None
+
     async def note(self, kind: str, message: str) -> None:
         return None
 

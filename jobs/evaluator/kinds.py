@@ -124,6 +124,7 @@ class SingleTurn(Evaluation):
                 ),
                 Tolerance.of(job),
                 self._variers(job, context),
+                context.progress,
             )
         return single_turn_answer(
             job.key, found, bench.provenance, self.warning(parameters["model"])
@@ -252,6 +253,7 @@ class MultiTurn(Evaluation):
                     repeat=job.repeat,
                 ),
                 Tolerance.of(job),
+                context.progress,
             )
         return multi_turn_answer(
             job.key, found, bench.provenance, self.warning(parameters["model"])

@@ -14,7 +14,7 @@ from jobs.evaluator.groups import Case, MultiTurn
 from jobs.evaluator.judge.items import Finding, Judgement
 from jobs.evaluator.judge.scoring import Scale
 from jobs.evaluator.seeds import Purpose, derive, generator
-from jobs.evaluator.together import Lacking, Tolerance, because_of, each
+from jobs.evaluator.together import Lacking, Progress, Tolerance, because_of, each, unheard
 from jobs.http import Unanswered
 
 _CONTINUATIONS = (
@@ -115,16 +115,26 @@ class Voices:
 
 
 async def converse(
-    cases: Sequence[Case], voices: Voices, how: Talk, tolerance: Tolerance
+    cases: Sequence[Case],
+    voices: Voices,
+    how: Talk,
+    tolerance: Tolerance,
+    progress: Progress = unheard,
 ) -> Conversed:
-    """A judged conversation for each case, in the cases' order.
+    """A judged conversation for each case, in the cases' order; `progress` is told of each.
 
     One that breaks off is never scored. When there are more of them than `tolerance` allows, the
     JobError that decides is raised once the others have ended.
     """
 
+    answered = 0
+
     async def held(numbered: tuple[int, Case]) -> Conversation:
-        return await _conversation(*numbered, voices, how)
+        nonlocal answered
+        conversation = await _conversation(*numbered, voices, how)
+        answered += 1
+        progress(answered, len(cases))
+        return conversation
 
     outcomes = await each(list(enumerate(cases)), held)
     found = Conversed(

@@ -22,7 +22,15 @@ from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.mutators import MOST_VARIATIONS, Mutation, Translation
 from jobs.evaluator.mutators import variations as mutated
 from jobs.evaluator.seeds import Purpose, derive, generator
-from jobs.evaluator.together import Lacking, Outcome, Tolerance, because_of, each
+from jobs.evaluator.together import (
+    Lacking,
+    Outcome,
+    Progress,
+    Tolerance,
+    because_of,
+    each,
+    unheard,
+)
 from jobs.http import Unanswered
 
 ATTACKER = "attacker"
@@ -134,18 +142,27 @@ async def evaluate(
     how: Layers,
     tolerance: Tolerance,
     variers: Variers = Variers(),
+    progress: Progress = unheard,
 ) -> Evaluated:
     """Every judged reply, by layer; variations are the seeded mutators' where `variers` give none.
+
+    `progress` is told of each judged reply, with how many questions there are at most.
 
     A question without a reply or a judgement is never scored. When there are more of them than
     `tolerance` allows, the JobError that decides is raised once the others of their layer were asked.
     """
 
+    answered = 0
+    most = most_tests(len(cases), how.variations, how.maximum_iteration_layers)
+
     async def judged(asked: Asked) -> Judged:
+        nonlocal answered
         reply = await ask(asked)
         with because_of(Unanswered.JUDGE):
             judgement = await judge(asked, reply)
         passed = judgement.score >= how.threshold
+        answered += 1
+        progress(answered, most)
         return Judged(asked=asked, reply=reply, judgement=judgement, passed=passed)
 
     asking = [
@@ -157,6 +174,8 @@ async def evaluate(
     while asking:
         first_id += len(asking)
         iteration = len(found.layers)
+        layers_left = how.maximum_iteration_layers - iteration
+        most = first_id - len(asking) + most_tests(len(asking), how.variations, layers_left)
         outcomes = await each(asking, judged)
         found.layers.append([one for one in outcomes if not isinstance(one, JobError)])
         found.unanswered.extend(_without_reply(asking, outcomes, iteration))

@@ -35,6 +35,12 @@ _GRAVEST_FIRST = (*_STOPS, Permanent, Transient)
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 Outcome: TypeAlias = Result | JobError
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how many questions are answered, and of how many."""
+
+
+def unheard(answered: int, total: int) -> None:
+    """Progress that nobody listens to."""
 
 
 @dataclass(frozen=True, slots=True)

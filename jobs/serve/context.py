@@ -68,6 +68,9 @@ class EvaluationContext:
         self._known.add(found)
         return response
 
+    def progress(self, answered: int, total: int) -> None:
+        return None
+
     async def note(self, kind: str, message: str) -> None:
         logger.warning(kind, extra={"cause": message})
 

@@ -51,6 +51,9 @@ class Context:
     async def cached(self, key: Any, call: Callable[[], Awaitable[bytes]]) -> bytes:
         return await call()
 
+    def progress(self, answered: int, total: int) -> None:
+        return None
+
     async def note(self, kind: str, message: str) -> None:
         raise AssertionError("not asked for here")
 

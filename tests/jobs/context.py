@@ -33,6 +33,7 @@ class MemoryContext:
     permits: list[Asked] = field(default_factory=list)
     calls: int = 0
     notes: list[tuple[str, str]] = field(default_factory=list)
+    progressed: list[tuple[int, int]] = field(default_factory=list)
     unread: list[tuple[str, bytes]] = field(default_factory=list)
 
     async def permit(
@@ -55,6 +56,9 @@ class MemoryContext:
             self.calls += 1
             self.cache[spelt] = await call()
         return self.cache[spelt]
+
+    def progress(self, answered: int, total: int) -> None:
+        self.progressed.append((answered, total))
 
     async def note(self, kind: str, message: str) -> None:
         self.notes.append((kind, message))

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.core.forecast import LaneLoad, seconds_left
+from engine.core.forecast import LaneLoad, QuestionLoad, seconds_left
 
 
 def left(
@@ -33,3 +33,28 @@ def test_the_limit_that_takes_longest_binds(
     rate: int | None, lane_rate: int | None, ended: int, expected: tuple[float, str]
 ) -> None:
     assert left((20, lane_rate), rate=rate, ended=ended, over_s=60) == expected
+
+
+@pytest.mark.parametrize(
+    ("ended", "answered", "expected"),
+    [
+        (0, 3, (None, "")),
+        (3, 4, (150.0, "speed so far")),
+        # From the fourth job on, jobs tell: some of their questions may never be answered.
+        (4, 40, (300.0, "speed so far")),
+    ],
+)
+def test_questions_tell_the_speed_until_enough_jobs_have_ended(
+    ended: int, answered: int, expected: tuple[float | None, str]
+) -> None:
+    load = QuestionLoad(left=10, answered=answered, answered_over_s=60)
+
+    found = seconds_left(
+        [LaneLoad(jobs=20, rate_per_min=None)],
+        rate_per_min=None,
+        ended=ended,
+        ended_over_s=60,
+        questions=load,
+    )
+
+    assert found == expected

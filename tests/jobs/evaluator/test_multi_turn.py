@@ -96,6 +96,14 @@ async def test_an_answer_keeps_to_the_contract_and_lists_every_conversation() ->
     assert document["evaluation_id"] > 0
 
 
+async def test_progress_counts_judged_conversations() -> None:
+    context = MemoryContext()
+
+    await raw(context=context)
+
+    assert context.progressed == [(count, CASES) for count in range(1, CASES + 1)]
+
+
 @pytest.mark.parametrize("max_turns", [2, 6, 20])
 async def test_max_turns_counts_messages_and_the_system_message_stays_out(max_turns: int) -> None:
     model = Model()

@@ -115,6 +115,30 @@ async def test_each_failed_case_spawns_its_variations_in_the_next_layer() -> Non
     assert all(one.asked.mutator for one in found.layers[1])
 
 
+async def test_progress_counts_judged_replies_of_all_that_may_still_be_asked() -> None:
+    script = Script(lambda asked: GOOD if asked.case.id == "written-01" else BAD)
+    told: list[tuple[int, int]] = []
+
+    def hear(answered: int, total: int) -> None:
+        told.append((answered, total))
+
+    await evaluate(cases(3), judge, script, layers(variations=2, deepest=1), NONE, progress=hear)
+
+    assert told == [(1, 9), (2, 9), (3, 9), (4, 7), (5, 7), (6, 7), (7, 7)]
+
+
+async def test_a_question_without_a_reply_is_no_progress() -> None:
+    script = Script(lambda asked: Permanent("no") if asked.case.id == "written-01" else BAD)
+    told: list[tuple[int, int]] = []
+
+    def hear(answered: int, total: int) -> None:
+        told.append((answered, total))
+
+    await evaluate(cases(6), judge, script, layers(), A_FIFTH, progress=hear)
+
+    assert told == [(count, 6) for count in range(1, 6)]
+
+
 async def test_nothing_failed_means_no_further_layer() -> None:
     found = await evaluate(cases(3), judge, Script(lambda _: GOOD), layers(deepest=2), NONE)
 

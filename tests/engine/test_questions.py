@@ -1,0 +1,144 @@
+"""Questions answered of all, as the jobs of a run report them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import Status
+from engine.job import Answer, Job, JobContext, Measurement, Transient
+from engine.testing import FakeClock, ScriptedKind, scripted_service
+from tests.engine.scenes import opened, sweep
+
+QUESTIONS = 5
+
+
+class Asking(ScriptedKind):
+    """Five questions a job, of which a reply each ten seconds; they are kept."""
+
+    uses_quota = False
+
+    def expected_tests(self, labels: Mapping[str, Any]) -> int:
+        return QUESTIONS
+
+    async def run(self, job: Job, context: JobContext) -> Answer:
+        async def call() -> bytes:
+            await context.clock.sleep(10.0)
+            return b"reply"
+
+        for number in range(QUESTIONS):
+            await context.cached({"job": job.key, "question": number}, call)
+            context.progress(number + 1, QUESTIONS)
+        return await super().run(job, context)
+
+
+def all_passed(_: Job) -> Answer:
+    return Answer(raw=b"{}", measurement=Measurement(passed=QUESTIONS, failed=0, tests=QUESTIONS))
+
+
+def counted(status: Status) -> tuple[int | None, int | None]:
+    return status.questions_answered, status.questions
+
+
+@pytest.mark.parametrize(("after_s", "answered"), [(1.0, 0), (31.0, 6), (41.0, 8)])
+async def test_questions_are_counted_from_the_first_reply_and_tell_the_time_left(
+    tmp_path: Path, clock: FakeClock, after_s: float, answered: int
+) -> None:
+    service = scripted_service(all_passed, kind=Asking)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        run = await engine.submit(sweep(service, repeats=4, limits={"max_in_flight": 2}))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await clock.advance(after_s)
+            during = await run.status()
+            async with clock.jumping():
+                await service.recording.until_started(4)
+        after = await run.status()
+
+    assert (counted(during), during.cells_done) == ((answered, 20), 0)
+    if answered:
+        assert during.seconds_left == pytest.approx((20 - answered) * after_s / answered, rel=0.1)
+        assert during.binding == "speed so far"
+    else:
+        assert during.seconds_left is None
+    assert counted(after) == (20, 20)
+
+
+async def test_a_job_that_is_tried_again_keeps_its_questions_in_the_count(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def once_in_vain(job: Job) -> Answer | Exception:
+        return Transient("HTTP 500", status=500) if job.attempt == 1 else all_passed(job)
+
+    service = scripted_service(once_in_vain, kind=Asking)
+    retry = {"base_delay_s": 60, "max_delay_s": 300}
+
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        run = await engine.submit(sweep(service, retry=retry))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await clock.advance(55)
+            between = await run.status()
+            tasks.cancel_scope.cancel()
+
+    assert (between.jobs["waiting"], counted(between)) == (1, (5, 5))
+
+
+async def test_replies_that_are_kept_count_at_once_and_tell_no_speed(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(all_passed, kind=Asking)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        run = await engine.submit(sweep(service, repeats=2, limits={"max_in_flight": 1}))
+        looks = []
+        for seconds in (45, 1):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(run.execute)
+                await clock.advance(seconds)
+                looks.append(await run.status())
+                tasks.cancel_scope.cancel()
+
+    first, again = looks
+    assert (counted(first), counted(again)) == ((4, 10), (4, 10))
+    assert first.seconds_left is not None
+    assert again.seconds_left is None
+
+
+async def test_questions_in_flight_are_known_to_the_process_that_asks_them_alone(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(all_passed, kind=Asking)
+    path = tmp_path / "store.db"
+
+    async with opened(path, service, clock) as engine:
+        run = await engine.submit(sweep(service))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await clock.advance(15)
+            async with opened(path, service, clock) as other:
+                elsewhere = await (await other.run()).status()
+            tasks.cancel_scope.cancel()
+        unattended = await run.status()
+
+    assert counted(elsewhere) == (None, 5)
+    assert counted(unattended) == (0, 5)
+
+
+async def test_a_kind_that_does_not_say_how_many_it_asks_has_no_total(tmp_path: Path) -> None:
+    service = scripted_service(all_passed)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        service.recording.hold()
+        run = await engine.submit(sweep(service, repeats=2))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await service.recording.until_in_flight(2)
+            during = await run.status()
+            service.recording.release()
+        after = await run.status()
+
+    assert (counted(during), counted(after)) == ((0, None), (10, 10))
