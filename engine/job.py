@@ -166,12 +166,16 @@ class JobContext(Protocol):
         """
         ...
 
-    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def cached(
+        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+    ) -> bytes:
         """The bytes stored under `key`, or what `call` returns, stored before returning.
 
         An evaluation that is killed half-way finds there the calls it has already paid for, and so does
         another run of the service, unless its sweep has `reuse: false`. `key` must hold all that decides
-        the answer, as JSON values.
+        the answer, as JSON values. `tests` is how many tests the call opens: a kind that is
+        `charged_by_reply` is charged them as the response is stored, and nothing for one that was stored
+        before. Raises QuotaExceeded where there is no quota left for them.
         """
         ...
 
@@ -205,6 +209,12 @@ class JobKind(ABC):
     folded_field: ClassVar[str | None] = None
     """The threshold's field, where one answer can be read at several thresholds."""
     uses_quota: ClassVar[bool] = False
+    charged_by_reply: ClassVar[bool] = False
+    """Whether tests are charged one by one, as `JobContext.cached` stores the replies that open them.
+
+    Otherwise a job is charged as a whole: what its answer says, or all that was reserved for it where it
+    got none and may have been worked on.
+    """
     deadline_s: ClassVar[float] = 900.0
     """The most that one attempt may take, whatever the other side does."""
 

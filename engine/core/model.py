@@ -16,7 +16,7 @@ class Measurement:
 
     `passed + failed` is what was measured at the job's own threshold. `scores` are the safety scores
     in 0..1 of everything below that threshold at least, ascending; None where the evaluation has no
-    scores. `tests` is what the answer cost in quota. `unanswered` counts the questions that have no
+    scores. `tests` is what the answer cost in quota where a job is charged as a whole. `unanswered` counts the questions that have no
     answer, by reason; they are in none of the other numbers.
     """
 

@@ -9,6 +9,7 @@ from engine.core.policy import Limits, Retry, UnansweredPolicy
 from engine.core.status import StopReason
 from engine.job import HealthGate, JobContext, JobKind
 from engine.limits import Lane
+from engine.store import Claimed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +29,8 @@ class Assignment:
     documents: Mapping[str, Any]
     provenance: Callable[[Mapping[str, Any]], str]
     """The digest of what decides the answer of a job with these labels."""
-    context_of: Callable[[int, int, str], JobContext]
-    """What a job is lent, by its id, its claim's fence and its lane."""
+    context_of: Callable[[Claimed], JobContext]
+    """What a claimed job is lent."""
     gate: HealthGate | None = None
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
 

@@ -212,6 +212,7 @@ class Scheduler:
                 for name, count in wants.items()
             ),
             quotas=self._quota.keys(now),
+            charged_by_reply=self._run.kind.charged_by_reply,
         )
 
     async def _is_done(self) -> bool:
@@ -283,7 +284,7 @@ class Scheduler:
             if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
                 self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
-                context = self._run.context_of(claimed.id, claimed.fence, lane.name)
+                context = self._run.context_of(claimed)
                 blame = partial(lane.blame, claimed.id)
                 ended = await self._runner.attempt(job, context, lane.throttled, blame)
         finally:

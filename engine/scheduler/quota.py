@@ -92,7 +92,8 @@ class QuotaDesk:
 
     def doubt(self) -> None:
         """A request ended without an answer: what was held for it counts until the service is asked."""
-        if self._run.ask_quota is not None and self._run.kind.uses_quota:
+        kind = self._run.kind
+        if self._run.ask_quota is not None and kind.uses_quota and not kind.charged_by_reply:
             self._is_in_doubt = True
             self._doubted.set()
 

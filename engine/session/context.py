@@ -3,13 +3,17 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 from engine.clock import Clock
+from engine.core.errors import QuotaExceeded
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
 from engine.slots import Slots
-from engine.store import RunRow, Store
+from engine.store import Charge, Claimed, QuotaKey, RunRow, Store
+
+Quotas: TypeAlias = Callable[[float], tuple[QuotaKey, ...]]
+"""The quotas that apply at a time."""
 
 
 class Reported(Protocol):
@@ -28,13 +32,12 @@ class Context:
         run: RunRow,
         permits: Permits,
         slots: Slots,
-        job_id: int,
-        fence: int,
-        lane: str,
+        claimed: Claimed,
         *,
         reuses: bool,
         heard: Callable[[str], None],
         reported: Reported,
+        quotas: Quotas | None,
     ) -> None:
         self._store = store
         self._heard = heard
@@ -48,9 +51,12 @@ class Context:
         self._clock = clock
         self._permits = permits
         self._slots = slots
-        self._job_id = job_id
-        self._fence = fence
-        self._lane = lane
+        self._job_id = claimed.id
+        self._fence = claimed.fence
+        self._lane = claimed.lane
+        self._quotas = quotas
+        # Of what is held for the attempt, what no call has been made for.
+        self._held = None if quotas is None else claimed.reserved
 
     @classmethod
     def of_run(
@@ -63,11 +69,13 @@ class Context:
         reuses: bool,
         heard: Callable[[str], None],
         reported: Reported,
-    ) -> Callable[[int, int, str], Self]:
-        """What makes the contexts of a run's jobs, each of its id, its claim's fence and its lane.
+        quotas: Quotas | None = None,
+    ) -> Callable[[Claimed], Self]:
+        """What makes the contexts of a run's jobs, each of its claim.
 
         `reuses`: what other runs were told counts, too. `heard` is told the lane whenever a call within
-        one of its jobs was answered, `reported` how far a job is.
+        one of its jobs was answered, `reported` how far a job is. `quotas`
+        gives those that apply, where tests are charged by reply.
         """
         permits = Permits(store, clock, f"{store.worker_id} {run.id}")
         return partial(
@@ -80,6 +88,7 @@ class Context:
             reuses=reuses,
             heard=heard,
             reported=reported,
+            quotas=quotas,
         )
 
     @property
@@ -101,21 +110,47 @@ class Context:
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._slots.hold(name, max_in_flight)
 
-    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def cached(
+        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+    ) -> bytes:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
             self._found += 1
             return kept
-        response = await call()
-        self._heard(self._lane)
-        # Paid for: it is kept even if the job is being cancelled.
-        await self._store.keep_call(self._run.id, key, response)
+        await self._hold(tests)
+        is_charged = False
+        try:
+            response = await call()
+            self._heard(self._lane)
+            # Paid for: it is kept even if the job is being cancelled.
+            is_charged = await self._store.keep_call(
+                self._run.id, key, response, self._charge(tests)
+            )
+        finally:
+            if self._held is not None and not is_charged:
+                self._held += tests
         return response
 
     def progress(self, answered: int, total: int) -> None:
         asked_now = max(0, answered - self._answered - self._found)
         self._answered, self._found = max(answered, self._answered), 0
         self._reported(self._job_id, answered, total, asked_now)
+
+    def _charge(self, tests: int) -> Charge | None:
+        if self._quotas is None or not tests:
+            return None
+        quotas = self._quotas(self._clock.now())
+        return Charge(job_id=self._job_id, tests=tests, quotas=quotas)
+
+    async def _hold(self, tests: int) -> None:
+        """Take `tests` from what is held for the attempt; raises QuotaExceeded where no more can be."""
+        if self._held is None or not tests:
+            return
+        if self._held < tests:
+            if not await self._store.hold_more(self._job_id, self._fence, tests):
+                raise QuotaExceeded("no quota is left for the next test", sent=False)
+            self._held += tests
+        self._held -= tests
 
     async def note(self, kind: str, message: str) -> None:
         said = without_secrets(f"job {self._job_id}: {message}")

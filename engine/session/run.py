@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Status, StopReason
 from engine.job import JobKind
 from engine.report.rows import rows
-from engine.scheduler import Assignment, Scheduler, Stop
+from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.look import Look, account_of
@@ -97,6 +98,11 @@ class Run:
                         reuses=self.sweep.reuse,
                         heard=self._heard,
                         reported=self._reported,
+                        quotas=partial(
+                            quota_keys, kind, self.sweep.limits, self.name, account_of(service)
+                        )
+                        if kind.charged_by_reply
+                        else None,
                     ),
                     gate=gate,
                     ask_quota=service.quota,

@@ -8,6 +8,7 @@ from engine.store.questions import RunLook
 from engine.store.readers import LOG_MAX_BYTES
 from engine.store.requests import (
     Bucket,
+    Charge,
     Claim,
     Claimed,
     LaneClaim,
@@ -23,6 +24,7 @@ from engine.store.store import Store, open_store
 __all__ = [
     "LOG_MAX_BYTES",
     "Bucket",
+    "Charge",
     "Claim",
     "Claimed",
     "JobRow",

@@ -26,6 +26,7 @@ _CANDIDATES = (
         job.c.key,
         job.c.cost_class,
         job.c.expected_tests,
+        job.c.charged,
         job.c.labels,
         job.c.documents,
         job.c.repeat,
@@ -126,7 +127,7 @@ def _claim_lane(
     return LaneGrant(
         lane=lane.lane,
         jobs=tuple(
-            _claimed(lane.lane, row, held, slot)
+            _claimed(lane.lane, row, held if admission.counts_tests else None, slot)
             for (row, held), slot in zip(found.rows, slots, strict=False)
         ),
         next_at=None if soonest is None else soonest[0],
@@ -181,14 +182,14 @@ def _reserved(
     """The rows that quota allows, from the first on, with what is now held for each."""
     taken = []
     for row in rows:
-        held = admission.reserve(cost_class, row["expected_tests"])
+        held = admission.reserve(cost_class, row["expected_tests"], charged=row["charged"])
         if held is None:
             break
         taken.append((row, held))
     return taken
 
 
-def _claimed(lane: str, row: RowMapping, held: int, slot: float) -> Claimed:
+def _claimed(lane: str, row: RowMapping, held: int | None, slot: float) -> Claimed:
     return Claimed(
         id=row["id"],
         fence=row["fence"] + 1,

@@ -89,8 +89,18 @@ class Admission:
     refusals: dict[str, str] = field(default_factory=dict)
     """Classes of which no job can be sent now, and why."""
 
-    def reserve(self, cost_class: str, expected_tests: int | None) -> int | None:
-        """Hold what one job may cost; the tests held, or None when it has to wait."""
+    @property
+    def counts_tests(self) -> bool:
+        """Whether any of the quotas is one of tests."""
+        return any(not key.counts_requests for key in self.keys)
+
+    def reserve(
+        self, cost_class: str, expected_tests: int | None, *, charged: int = 0
+    ) -> int | None:
+        """Hold what one job may cost; the tests held, or None when it has to wait.
+
+        `charged` of them are paid for already.
+        """
         if not self.keys:
             return 0
         room = min(
@@ -101,7 +111,7 @@ class Admission:
         if is_probe and cost_class in self.probing:
             self.refusals[cost_class] = "first answer"
             return None
-        tests = self._guess(room) if known is None else known
+        tests = self._guess(room) if known is None else max(0, known - charged)
         wanted = {key: 1 if key.counts_requests else tests for key in self.keys}
         if any(self.states[key].room < amount for key, amount in wanted.items()):
             self.refusals[cost_class] = "quota"
@@ -130,7 +140,7 @@ class Admission:
         """Write the rows, and for each job what is held for it."""
         if not self.keys:
             return
-        _write(connection, {(key.name, key.period): one for key, one in self.states.items()})
+        write(connection, {(key.name, key.period): one for key, one in self.states.items()})
         _HOLD.run(
             connection,
             [
@@ -143,7 +153,8 @@ class Admission:
                     request.worker_id,
                     one.cost_class if one.cost_class in self.probing else None,
                     key.counts_requests,
-                    1 if key.counts_requests else one.reserved,
+                    1 if key.counts_requests else one.reserved or 0,
+                    request.charged_by_reply,
                 )
                 for one in claimed
                 for key in self.keys
@@ -155,7 +166,7 @@ def load(connection: Connection, request: Claim) -> Admission:
     """The quotas that a claim has to keep; nothing to keep, nothing is read."""
     if not request.quotas:
         return Admission()
-    found = _read(connection, [(key.name, key.period) for key in request.quotas])
+    found = read(connection, [(key.name, key.period) for key in request.quotas])
     # A quota that no row tells of is not finite.
     keys = tuple(key for key in request.quotas if (key.name, key.period) in found)
     known = costs(connection, request.service)
@@ -181,6 +192,8 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         one = by_attempt[row["job_id"], row["fence"]]
         if row["counts_requests"]:
             return _Spent(row["held"]) if one.charged else None
+        if row["by_reply"]:
+            return None
         if one.answer is not None:
             return _Spent(one.answer.measurement.tests)
         return _Spent(row["held"], is_guess=True) if one.charged else None
@@ -194,13 +207,20 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
 
 def charge_lost(connection: Connection, worker_id: str) -> None:
-    """Count all that was held for a dead worker's requests as spent: nobody knows better."""
+    """Count what was held for a dead worker's requests as spent: nobody knows better.
+
+    What was held for tests that are charged as their replies come is given back.
+    """
     held = connection.execute(_HELD_BY, {"worker_id": worker_id})
     _settle(
         connection,
         held,
         lambda _: True,
-        lambda row: _Spent(row["held"], is_guess=not row["counts_requests"]),
+        lambda row: (
+            None
+            if row["by_reply"] and not row["counts_requests"]
+            else _Spent(row["held"], is_guess=not row["counts_requests"])
+        ),
     )
 
 
@@ -225,21 +245,21 @@ def refresh(
     be in its figure yet, and counts on top. Where requests without an answer cost less than was held for
     them, that is given back to the `caps` that they counted under, too.
     """
-    found = _read(connection, [(key.name, key.period)])
+    found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
     counted, guessed = _counted(connection, key)
     newly = counted - since
     told = used + newly
     given_back = min(guessed, max(0, before.used + before.overrun - told))
     state = arithmetic.refreshed(allotted=allotted, used=told, reserved=before.reserved)
-    _write(connection, {(key.name, key.period): state})
+    write(connection, {(key.name, key.period): state})
     _confirm(connection, key, min(guessed, newly))
     for one in caps:
         _give_back(connection, one, given_back, newly)
 
 
 def _give_back(connection: Connection, key: QuotaKey, tests: int, newly: int) -> None:
-    found = _read(connection, [(key.name, key.period)])
+    found = read(connection, [(key.name, key.period)])
     if not found:
         return
     before = found[key.name, key.period]
@@ -250,7 +270,7 @@ def _give_back(connection: Connection, key: QuotaKey, tests: int, newly: int) ->
         used=before.used + before.overrun - tests,
         reserved=before.reserved,
     )
-    _write(connection, {(key.name, key.period): state})
+    write(connection, {(key.name, key.period): state})
     _confirm(connection, key, min(guessed - tests, newly))
 
 
@@ -265,12 +285,12 @@ def _confirm(connection: Connection, key: QuotaKey, left: int) -> None:
 
 def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
     """Set what a user allows, keeping what is used."""
-    found = _read(connection, [(key.name, key.period)])
+    found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
     state = arithmetic.refreshed(
         allotted=allotted, used=before.used + before.overrun, reserved=before.reserved
     )
-    _write(connection, {(key.name, key.period): state})
+    write(connection, {(key.name, key.period): state})
 
 
 def lift(connection: Connection, key: QuotaKey) -> None:
@@ -288,7 +308,7 @@ def lift(connection: Connection, key: QuotaKey) -> None:
 
 def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
     """The rows of `keys` that there are, by name and period."""
-    return _read(connection, [(key.name, key.period) for key in keys])
+    return read(connection, [(key.name, key.period) for key in keys])
 
 
 def _settle(
@@ -300,7 +320,7 @@ def _settle(
     held = [row for row in rows.mappings().all() if chosen(row)]
     if not held:
         return
-    states = _read(connection, {(row["name"], row["period"]) for row in held})
+    states = read(connection, {(row["name"], row["period"]) for row in held})
     came_to: Counter[tuple[str, str]] = Counter()
     guessed: Counter[tuple[str, str]] = Counter()
     for row in held:
@@ -312,7 +332,17 @@ def _settle(
         states[name] = arithmetic.settle(states[name], row["held"], cost.tests)
         came_to[name] += cost.tests
         guessed[name] += cost.tests if cost.is_guess else 0
-    _write(connection, states)
+    write(connection, states)
+    count(connection, came_to, guessed)
+    _RELEASE.run(connection, [(row["job_id"], row["fence"]) for row in held])
+
+
+def count(
+    connection: Connection,
+    came_to: Mapping[tuple[str, str], int],
+    guessed: Mapping[tuple[str, str], int],
+) -> None:
+    """Add to what requests came to under quotas so far; `guessed` is the part of those without an answer."""
     if came_to:
         connection.execute(
             _COUNT,
@@ -321,17 +351,17 @@ def _settle(
                     "of": name,
                     "in_period": period,
                     "came_to": tests,
-                    "guessed": guessed[name, period],
+                    "guessed": guessed.get((name, period), 0),
                 }
                 for (name, period), tests in came_to.items()
             ],
         )
-    _RELEASE.run(connection, [(row["job_id"], row["fence"]) for row in held])
 
 
-def _read(
+def read(
     connection: Connection, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], QuotaState]:
+    """The rows that there are, by name and period."""
     wanted = set(names)
     rows = connection.execute(_READ, {"names": sorted({name for name, _ in wanted})})
     return {
@@ -346,7 +376,8 @@ def _read(
     }
 
 
-def _write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) -> None:
+def write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) -> None:
+    """Write rows as they are now."""
     connection.execute(
         _WRITE.on(connection),
         [

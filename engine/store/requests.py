@@ -51,6 +51,8 @@ class Claim:
     """How far after that the last one may be."""
     lanes: tuple[LaneClaim, ...]
     quotas: tuple[QuotaKey, ...] = ()
+    charged_by_reply: bool = False
+    """Whether tests are charged as their replies are kept, and not with the job's answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,18 @@ class Claimed:
     documents: Mapping[str, str]
     repeat: int
     start_at: float
-    reserved: int
     expected_tests: int | None
+    reserved: int | None
+    """Tests that are held for it; None where no quota of tests applies."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """Tests that a reply opens, for its job; `quotas` are those that apply to the run."""
+
+    job_id: int
+    tests: int
+    quotas: tuple[QuotaKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

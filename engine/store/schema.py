@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -113,6 +113,8 @@ job = Table(
     Column("due_at", Float, nullable=False, server_default="0"),
     Column("error", Text),
     Column("detail", Text),
+    # Tests that were charged as replies of this job were kept, where the kind is charged so.
+    Column("charged", Integer, nullable=False, server_default="0"),
     UniqueConstraint("key", "run_id"),
     CheckConstraint(_one_of("state", State), name="state"),
     CheckConstraint("(state = 'running') = (owner IS NOT NULL)", name="owner"),
@@ -274,6 +276,8 @@ reservation = Table(
     Column("probe_of", Text),
     Column("counts_requests", Boolean, nullable=False),
     Column("held", Integer, nullable=False),
+    # Whether tests leave `held` as their replies are kept: then what is left of it was never asked.
+    Column("by_reply", Boolean, nullable=False, server_default="0"),
     ForeignKeyConstraint(
         ["name", "period"], ["quota.name", "quota.period"], name="fk_reservation_quota"
     ),

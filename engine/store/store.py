@@ -18,6 +18,7 @@ from engine.core.provenance import Fact
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned, RunState, StopReason
 from engine.store import (
+    charges,
     claims,
     clocks,
     deletion,
@@ -36,7 +37,7 @@ from engine.store.location import prepare
 from engine.store.member import Member
 from engine.store.migrate import migrate
 from engine.store.questions import call_digest
-from engine.store.requests import Claim, LaneGrant, NewJob, Outcome, QuotaKey
+from engine.store.requests import Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import call, event, run
 from engine.store.writer import Rider, Work
@@ -341,16 +342,35 @@ class Store(Member):
             )
         )
 
-    async def keep_call(self, run_id: int, key: Mapping[str, Any], response: bytes) -> None:
-        """Keep a response under `key` in a run; the first one stays."""
+    async def hold_more(self, job_id: int, fence: int, tests: int) -> bool:
+        """Hold quota for `tests` besides what was reserved for an attempt; whether there was room."""
+        return await self._writer.write(
+            lambda connection: charges.hold_more(connection, job_id, fence, tests)
+        )
+
+    async def keep_call(
+        self,
+        run_id: int,
+        key: Mapping[str, Any],
+        response: bytes,
+        charge: Charge | None = None,
+    ) -> bool:
+        """Keep a response under `key` in a run, and charge the tests that it opens.
+
+        The first one stays: False, and nothing charged, where there is one.
+        """
         values = {
             "run_id": run_id,
             "digest": call_digest(key),
             "response": queue.compress(response),
             "recorded_at": self._clock.now(),
         }
-        await self._writer.write(
-            lambda connection: connection.execute(
-                insert(connection, call).on_conflict_do_nothing(), values
-            )
-        )
+
+        def work(connection: Connection) -> bool:
+            keeping = insert(connection, call).on_conflict_do_nothing()
+            is_new = connection.execute(keeping, values).rowcount > 0
+            if is_new and charge is not None:
+                charges.charge(connection, charge)
+            return is_new
+
+        return await self._writer.write(work)

@@ -85,13 +85,19 @@ class Asker:
                 yield
 
     async def ask(
-        self, question: Question, context: JobContext, *, read: Read | None = None, about: str = ""
+        self,
+        question: Question,
+        context: JobContext,
+        *,
+        read: Read | None = None,
+        about: str = "",
+        tests: int = 0,
     ) -> Reply:
         """The reply, from the run's cache where this question has been answered before.
 
         One that `read` cannot use is asked for again, with what was wrong, at most twice. Raises
         JobError where there is none in the end; nothing is cached then. `about` names the case that
-        is asked about, for the event log.
+        is asked about, for the event log. `tests` is how many tests the question opens.
         """
 
         async def once(question: Question) -> Reply:
@@ -116,7 +122,7 @@ class Asker:
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
         once_in_a_job = partial(unless_unanswerable, digest(key), call)
-        return Reply.from_bytes(await context.cached(key, once_in_a_job))
+        return Reply.from_bytes(await context.cached(key, once_in_a_job, tests=tests))
 
     async def _once(self, question: Question, context: JobContext) -> Reply:
         try:

@@ -68,6 +68,7 @@ class Evaluation(JobKind):
     target: ClassVar[str] = "system_prompt"
     folded_field: ClassVar[str | None] = "threshold"
     uses_quota: ClassVar[bool] = True
+    charged_by_reply: ClassVar[bool] = True
     # For all calls of an evaluation together; each has a limit of its own.
     deadline_s: ClassVar[float] = _WITHIN_MAX_S
 
@@ -159,7 +160,10 @@ class Evaluation(JobKind):
         path: tuple[int, ...],
         messages: Sequence[Message],
     ) -> Reply:
-        """The target's reply to `messages` under the job's prompt."""
+        """The target's reply to `messages` under the job's prompt.
+
+        A test begins with the first thing that its person says.
+        """
         prompt = job.parameters["prompt"]
         # The baseline, or a fine-tuned model that is asked as it is.
         system = () if prompt is None else (Message(Role.SYSTEM, prompt),)
@@ -168,7 +172,9 @@ class Evaluation(JobKind):
             messages=(*system, *messages),
             seed=self.seed(job, case, path, Purpose.TARGET),
         )
-        return await self.bench.asker.ask(question, context, about=case.id)
+        said = [message for message in messages if message.role is Role.USER]
+        opens = 1 if len(said) == 1 else 0
+        return await self.bench.asker.ask(question, context, about=case.id, tests=opens)
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
         """A seed for one question of the job."""

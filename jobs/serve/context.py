@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from engine.job import Clock, JobError, Permit
-from jobs.chat.target import Role, digest
+from jobs.chat.target import digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation
 
@@ -18,7 +18,7 @@ _TARGET = "target"
 class EvaluationContext:
     """A JobContext: rates that outlast the process, and replies that are paid for once in a scope.
 
-    A reply that is the first of a test case spends one of the reservation.
+    A reply that opens a test spends one of the reservation.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, scope: str, reservation: Reservation) -> None:
@@ -48,7 +48,9 @@ class EvaluationContext:
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._ledger.slots.hold(name, max_in_flight)
 
-    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def cached(
+        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+    ) -> bytes:
         found = digest(key)
         if self._known is None:
             # Mostly there is nothing: one look at the whole scope saves one for each call.
@@ -63,7 +65,7 @@ class EvaluationContext:
             if key.get("call") == _TARGET:
                 self._of_target.add(error)
             raise
-        spends = self._reservation if _begins_a_test(key) else None
+        spends = self._reservation if tests else None
         await self._ledger.keep(self._scope, found, response, spends)
         self._known.add(found)
         return response
@@ -80,11 +82,3 @@ class EvaluationContext:
     def came_of_target(self, error: JobError) -> bool:
         """Whether an error is the model's under test, and not a judge's or an attacker's."""
         return error in self._of_target
-
-
-def _begins_a_test(key: Mapping[str, Any]) -> bool:
-    """Whether a call asks the target its first question: later ones go on with a conversation."""
-    if key.get("call") != _TARGET:
-        return False
-    asked = [message for message in key["messages"] if message["role"] == Role.USER]
-    return len(asked) == 1

@@ -50,7 +50,9 @@ class MemoryContext:
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 
-    async def cached(self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def cached(
+        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+    ) -> bytes:
         spelt = json.dumps(key, sort_keys=True)
         if spelt not in self.cache:
             self.calls += 1

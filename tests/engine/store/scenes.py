@@ -101,6 +101,7 @@ def request(
     buckets: Sequence[Bucket] = (),
     quotas: Sequence[QuotaKey] = (),
     horizon_s: float = 0.0,
+    charged_by_reply: bool = False,
 ) -> Claim:
     return Claim(
         run_id=run.id,
@@ -113,6 +114,7 @@ def request(
             for lane in lanes
         ),
         quotas=tuple(quotas),
+        charged_by_reply=charged_by_reply,
     )
 
 

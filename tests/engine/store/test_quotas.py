@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.quota import QuotaState
-from engine.store import Bucket, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
+from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
 from engine.store.quotas import GUESS_TESTS
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
@@ -21,6 +21,7 @@ from tests.engine.store.scenes import (
     grants,
     new_job,
     request,
+    retried,
     rows,
     submit,
     succeeded,
@@ -28,6 +29,23 @@ from tests.engine.store.scenes import (
 
 TESTS = QuotaKey(name="key", period="2027-01")
 REQUESTS = QuotaKey(name="requests", period="run", counts_requests=True)
+
+
+_CLAIMS_AND_DIES = """
+from engine.store import Charge, QuotaKey
+
+TESTS = QuotaKey(name="key", period="2027-01")
+
+async def main():
+    async with open_store(PATH, FakeClock()) as store:
+        run = await submit(store, new_job("one", expected_tests=20))
+        [job] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
+        for call in (1, 2):
+            await store.keep_call(run.id, {"call": call}, b"", Charge(job_id=job.id, tests=1))
+        say("kept")
+        await anyio.sleep_forever()
+
+"""
 
 
 async def state(store: Store, key: QuotaKey = TESTS) -> QuotaState:
@@ -92,6 +110,76 @@ async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: S
     assert len(grant.jobs) == 2
     assert grant.why == "quota"
     assert await state(store) == QuotaState(allotted=50, reserved=40)
+
+
+async def keep(store: Store, run: RunRow, job: Claimed, call: object, tests: int = 1) -> bool:
+    charge = Charge(job_id=job.id, tests=tests, quotas=(TESTS,))
+    return await store.keep_call(run.id, {"call": call}, b"a reply", charge)
+
+
+async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=50)
+    run = await submit(store, new_job("one", expected_tests=20))
+    [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
+
+    kept = [await keep(store, run, first, call) for call in (1, 2, 2, 3)]
+    half_way = await state(store)
+    await store.settle(retried(first, run, due_at=NOW, reserved=True))
+    between = await state(store)
+    [second] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
+    await settle(store, run, second, 20)
+
+    assert kept == [True, True, False, True]
+    assert half_way == QuotaState(allotted=50, used=3, reserved=17)
+    assert between == QuotaState(allotted=50, used=3)
+    assert second.reserved == 17
+    assert await state(store) == QuotaState(allotted=50, used=3)
+    assert await store.quota_settled(TESTS) == 3
+
+
+async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_charged(
+    store: Store,
+) -> None:
+    await store.cap_quota(TESTS, allotted=50)
+    with child(store.path, _CLAIMS_AND_DIES) as process:
+        assert process.line() == "kept"
+        process.kill()
+    held = await state(store)
+    await store.reclaim_from_dead()
+
+    assert held == QuotaState(allotted=50, used=2, reserved=18)
+    assert await state(store) == QuotaState(allotted=50, used=2)
+
+
+async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_all_the_same(
+    store: Store,
+) -> None:
+    await store.cap_quota(TESTS, allotted=21)
+    run = await submit(store, new_job("one", expected_tests=20))
+    [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
+    await store.settle(given_back(first, run, reserved=True))
+
+    await keep(store, run, first, "held for nobody")
+    unheld = await state(store)
+    [second] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
+    await keep(store, run, first, "held for the next attempt")
+
+    assert unheld == QuotaState(allotted=21, used=1)
+    assert second.reserved == 19
+    assert await state(store) == QuotaState(allotted=21, used=2, reserved=18)
+
+
+async def test_an_attempt_holds_more_where_there_is_room_and_never_beyond(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=3)
+    run = await submit(store, new_job("one", expected_tests=2), new_job("two", expected_tests=0))
+    one, two = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
+
+    found = [await store.hold_more(job.id, job.fence, 1) for job in (two, two, one)]
+    for call in (1, 2, 3):
+        await keep(store, run, two if call == 3 else one, call)
+
+    assert found == [True, False, False]
+    assert await state(store) == QuotaState(allotted=3, used=3)
 
 
 async def test_what_surely_was_not_sent_gives_its_quota_back(store: Store) -> None:
