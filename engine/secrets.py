@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
@@ -63,7 +63,16 @@ def checked_reference(text: str) -> str:
     )
 
 
-SecretReference = Annotated[str, AfterValidator(checked_reference)]
+SecretReference = Annotated[
+    str,
+    AfterValidator(checked_reference),
+    Field(
+        json_schema_extra={
+            "pattern": f"^({'|'.join(f'{kind}:{one.pattern}' for kind, one in _KINDS.items())})$",
+            "examples": ["env:API_KEY", "file:key.txt", "dotenv:.env#API_KEY"],
+        }
+    ),
+]
 """`env:NAME`, `file:PATH` or `dotenv:FILE#NAME`: where a secret is, never the secret."""
 
 

@@ -10,6 +10,7 @@ from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
 from engine.cli.group import ExtensibleGroup
 from engine.cli.run import rejudge, resume, run
+from engine.cli.starting import schema
 
 
 def _show_version(wanted: bool) -> None:
@@ -70,5 +71,6 @@ for _command in (
     delete,
     prune,
     backup,
+    schema,
 ):
     app.command()(_command)

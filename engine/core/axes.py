@@ -4,7 +4,7 @@ An axis has two names: `name`, the plural under `matrix:` in a sweep file, and `
 that names one of its values in parameters and result rows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,12 +13,16 @@ Scalar: TypeAlias = str | int | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One dimension of the matrix; left out of a file it holds `default`, unless `required`."""
+    """One dimension of the matrix; left out of a file it holds `default`, unless `required`.
+
+    `description` is what editors show of it.
+    """
 
     name: str
     field: str
     required: bool = True
     default: tuple[Scalar, ...] = ()
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,12 @@ class PromptAxis(Axis):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupAxis(Axis):
-    """Test-case groups by name, or `all`: the service is asked once, its answer pinned in the run."""
+    """Test-case groups by name, or `all`: the service is asked once, its answer pinned in the run.
+
+    `usual` names those that are there without asking anybody, for editors.
+    """
+
+    usual: Callable[[], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +74,11 @@ class DocumentAxis(Axis):
     """Structured values, inline or as files, such as endpoint configurations.
 
     `read` takes the parsed document and returns the label that rows show and the content that is
-    sent; it raises ValueError with what is wrong.
+    sent; it raises ValueError with what is wrong. `schema` makes a document's JSON Schema, for editors.
     """
 
     read: Callable[[Mapping[str, Any]], tuple[str, Mapping[str, Any]]]
+    schema: Callable[[], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

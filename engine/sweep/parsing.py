@@ -16,6 +16,7 @@ from engine.registry import Registry
 from engine.sweep.axes import Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.files import SweepFolder
+from engine.sweep.kinds import kinds_without_settings
 from engine.sweep.rules import read_rules, resolve, warnings_of
 from engine.sweep.schema import SweepFile
 from engine.sweep.values import ValueReader
@@ -160,12 +161,7 @@ class _Parser:
             return service.kinds()
         if self._broken_service is None:
             return ()
-        settings = self._broken_service.settings_model.model_construct(kind="")
-        try:
-            return self._broken_service(settings, SystemClock()).kinds()
-        except Exception:
-            # It needs what is wrong, and that has been reported.
-            return ()
+        return kinds_without_settings(self._broken_service)
 
     def _health(self) -> HealthConfig | None:
         written = self._mapping("service").get("health")

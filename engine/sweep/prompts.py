@@ -4,9 +4,9 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.axes import AxisValue, PromptAxis
 from engine.core.errors import Problem
@@ -39,24 +39,49 @@ _AS_IT_STANDS = "or add `literal: true` to send it as it stands"
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    fill: str | None = None
-    """The table whose rows fill the placeholders of the text."""
-    name_column: str | None = None
-    literal: bool = False
-    """Whether placeholders are sent as they stand."""
+    fill: Annotated[
+        str | None,
+        Field(description="A table: one prompt for each row, whose cells fill the placeholders."),
+    ] = None
+    name_column: Annotated[
+        str | None, Field(description="The column of the table that names the prompts.")
+    ] = None
+    literal: Annotated[
+        bool, Field(description="Whether placeholders such as {{name}} are sent as they stand.")
+    ] = False
 
 
 class _Inline(_Part):
-    name: Any
-    text: str | None
-    """None is a baseline without a system prompt."""
+    """A system prompt, written here."""
+
+    name: Annotated[Any, Field(description="What rows and rules call the prompt.")]
+    text: Annotated[
+        str | None,
+        Field(
+            description="The system prompt. Null, where the evaluation takes it: a baseline without one."
+        ),
+    ]
 
 
 class _File(_Part):
-    file: str
-    name: Any = None
-    column: str | None = None
-    format: Literal["text", "csv", "tsv", "jsonl", "json", "yaml", "toml"] | None = None
+    """A text file, which is one prompt, or a table, which is a prompt for each row."""
+
+    file: Annotated[
+        str,
+        Field(description="A file's name, or a pattern such as prompts/*.md, from the sweep on."),
+    ]
+    name: Annotated[Any, Field(description="Another name than the text file's own.")] = None
+    column: Annotated[str | None, Field(description="The column of a table with the prompts.")] = (
+        None
+    )
+    format: Annotated[
+        Literal["text", "csv", "tsv", "jsonl", "json", "yaml", "toml"] | None,
+        Field(description="How the file is read, whatever its ending says."),
+    ] = None
+
+
+PROMPT_FORMS: tuple[type[BaseModel], ...] = (_Inline, _File)
+"""The ways in which an item of an axis of prompts is written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from engine.core.nearest import suggestion
 from engine.documents.malformed import Malformed
 
 VALUES_MAX = 100_000
-_LABEL_MAX = 300
+LABEL_MAX = 300
 _RANGE = ("from", "to", "step")
 
 
@@ -36,8 +36,8 @@ def label(item: Any) -> str:
         raise Malformed("must not be empty")
     if item != item.strip():
         raise Malformed("has white space around it")
-    if len(item) > _LABEL_MAX:
-        raise Malformed(f"is longer than {_LABEL_MAX} characters")
+    if len(item) > LABEL_MAX:
+        raise Malformed(f"is longer than {LABEL_MAX} characters")
     if found := control_characters(item):
         raise Malformed(f"holds control characters ({found})")
     return item

@@ -12,7 +12,8 @@ from engine.core.labels import control_characters, is_blank
 from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
 
 _NAME_MAX = 100
-_WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])\Z")
+_WINDOW_PATTERN = "([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])"
+_WINDOW = re.compile(rf"{_WINDOW_PATTERN}\Z")
 
 
 def check_name(name: str) -> str:
@@ -70,27 +71,63 @@ class _Part(BaseModel):
 class LaneLimitsPart(_Part):
     """The limits of the models that a pattern fits."""
 
-    rate_per_min: RatePerMin | None = None
-    max_in_flight: InFlight | None = None
+    rate_per_min: Annotated[
+        RatePerMin | None, Field(description="Requests of each of these models in any 60 s.")
+    ] = None
+    max_in_flight: Annotated[
+        InFlight | None, Field(description="Requests of each of these models in flight at once.")
+    ] = None
 
 
 class QuotaPart(_Part):
     """What the sweep may use of the key's monthly quota."""
 
-    tests: Annotated[int, Field(ge=1)]
+    tests: Annotated[int, Field(ge=1, description="Tests of this run in a calendar month (UTC).")]
 
 
 class LimitsPart(_Part):
-    """`limits:`"""
+    """What the run may use, and when."""
 
-    rate_per_min: RatePerMin | None = None
-    max_in_flight: InFlight = 16
-    models: dict[str, LaneLimitsPart] = {}
+    rate_per_min: Annotated[
+        RatePerMin | None,
+        Field(description="Requests that start in any 60 s, over all processes and restarts."),
+    ] = None
+    max_in_flight: Annotated[InFlight, Field(description="Requests in flight at once.")] = 16
+    models: Annotated[
+        dict[str, LaneLimitsPart],
+        Field(
+            description="Limits of each model that a pattern matches.",
+            examples=[{"anthropic/*": {"rate_per_min": 20}}],
+        ),
+    ] = {}
     quota: QuotaPart | None = None
-    requests: Annotated[int, Field(ge=1)] | None = None
-    window: Annotated[str, AfterValidator(_check_window)] | None = None
-    timezone: Annotated[str, AfterValidator(_check_timezone)] | None = None
-    deadline: Annotated[str, AfterValidator(_check_deadline)] | None = None
+    requests: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Requests of this run in all; then it stops."),
+    ] = None
+    window: Annotated[
+        Annotated[
+            str,
+            AfterValidator(_check_window),
+            Field(json_schema_extra={"pattern": f"^{_WINDOW_PATTERN}$"}),
+        ]
+        | None,
+        Field(
+            description="The time of day in which requests start; needs a timezone.",
+            examples=["22:00-07:00"],
+        ),
+    ] = None
+    timezone: Annotated[
+        Annotated[str, AfterValidator(_check_timezone)] | None,
+        Field(description="The IANA time zone of the window.", examples=["Europe/Berlin", "UTC"]),
+    ] = None
+    deadline: Annotated[
+        Annotated[str, AfterValidator(_check_deadline)] | None,
+        Field(
+            description="Nothing starts after this date and time; it has a zone.",
+            examples=["2026-11-02T07:00:00+01:00"],
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _check_pair(self) -> Self:
@@ -122,12 +159,21 @@ class LimitsPart(_Part):
 
 
 class RetryPart(_Part):
-    """`retry:`"""
+    """What is tried again, and for how long."""
 
-    attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    base_delay_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
-    max_delay_s: Annotated[float, Field(gt=0, le=86400)] = 300.0
-    outage_h: Annotated[float, Field(ge=0, le=720)] = 12.0
+    attempts: Annotated[int, Field(ge=1, le=100, description="Tries of one job.")] = 6
+    base_delay_s: Annotated[
+        float, Field(gt=0, le=3600, description="The first wait; waits double, with jitter.")
+    ] = 1.0
+    max_delay_s: Annotated[float, Field(gt=0, le=86400, description="The longest wait.")] = 300.0
+    outage_h: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=720,
+            description="For how many hours a service that is away is waited for; 0: not at all.",
+        ),
+    ] = 12.0
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -143,19 +189,55 @@ class RetryPart(_Part):
 class SweepFile(_Part):
     """The whole file; `service` and `matrix` are read once their kinds are known."""
 
-    name: Annotated[str, AfterValidator(check_name)]
-    service: Mapping[str, Any]
-    evaluation: str
-    target: str | None = None
-    matrix: Mapping[str, Any]
-    include: list[dict[str, Any]] = []
-    exclude: list[dict[str, Any]] = []
+    name: Annotated[
+        str,
+        AfterValidator(check_name),
+        Field(
+            description="The run's name in the store: `run` with the same name goes on with it.",
+            json_schema_extra={
+                "minLength": 1,
+                "maxLength": _NAME_MAX,
+                "pattern": r"^[^/\\]*$",
+                "examples": ["crisis-safety"],
+            },
+        ),
+    ]
+    service: Annotated[
+        Mapping[str, Any], Field(description="Who evaluates: `kind`, and the kind's own settings.")
+    ]
+    evaluation: Annotated[str, Field(description="Which evaluation of the service.")]
+    target: Annotated[str | None, Field(description="What is evaluated.")] = None
+    matrix: Annotated[
+        Mapping[str, Any],
+        Field(description="The axes: every combination of their values is a cell."),
+    ]
+    include: Annotated[
+        list[dict[str, Any]],
+        Field(description="Cells to add; an axis that is left out takes the matrix' values."),
+    ] = []
+    exclude: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="Cells to take out: names, numbers or patterns, all of which must match."
+        ),
+    ] = []
     limits: LimitsPart = LimitsPart()
     retry: RetryPart = RetryPart()
-    fold: Literal["exact", "always", "never"] = "exact"
-    reuse: bool = True
-    unanswered: Literal["apart", "fail_job", "as_failed"] = "apart"
-    max_unanswered: Annotated[float, Field(ge=0, le=1)] = 0.2
+    fold: Annotated[
+        Literal["exact", "always", "never"],
+        Field(description="Whether one answer is read at lower thresholds: where that is exact."),
+    ] = "exact"
+    reuse: Annotated[
+        bool, Field(description="Whether answers of other runs in the store are taken over.")
+    ] = True
+    unanswered: Annotated[
+        Literal["apart", "fail_job", "as_failed"],
+        Field(description="How questions without an answer count."),
+    ] = "apart"
+    max_unanswered: Annotated[
+        float,
+        Field(ge=0, le=1, description="The largest share of questions that may have no answer."),
+    ] = 0.2
 
     def unanswered_rule(self) -> UnansweredPolicy:
         """`unanswered` and `max_unanswered` as the engine carries them."""

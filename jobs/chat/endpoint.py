@@ -46,28 +46,68 @@ def read_base_url(text: str) -> str:
 
 
 class Endpoint(NetworkSettings, BaseModel):
-    """Where a target is reached, and in which form it takes requests (jobs.chat.shaping).
-
-    `name` tells it from others in place of its address, so that a run can go on when the server has moved.
-    Values of `headers` and `query` may be references to keys. `rate_per_min` bounds the requests that
-    start in any minute, over all runs on the store, and `tokens_per_min` the tokens that they take;
-    `max_in_flight` those that are under way at once; `timeout_s` each of them.
-    """
+    """Where a model is reached, and in which form it takes requests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    base_url: Annotated[str, AfterValidator(read_base_url)]
-    name: Annotated[str, Field(pattern=_NAME)] | None = None
-    api_key: SecretReference | None = None
-    headers: Headers = {}
-    query: Query = {}
-    parameter_names: ParameterNames = {}
-    system_role: SystemRole = SystemRole.SYSTEM
-    extra_body: ExtraBody = {}
-    rate_per_min: Annotated[int, Field(ge=1)] | None = None
-    tokens_per_min: TokensPerMin | None = None
-    max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8
-    timeout_s: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    base_url: Annotated[
+        str,
+        AfterValidator(read_base_url),
+        Field(
+            description="The address of an OpenAI-compatible interface, mostly up to its /v1.",
+            examples=["https://openrouter.ai/api/v1", "http://127.0.0.1:11434/v1"],
+        ),
+    ]
+    name: Annotated[
+        Annotated[str, Field(pattern=_NAME)] | None,
+        Field(
+            description="Tells the endpoint from others in place of its address, so that a run goes on"
+            " when the server has moved."
+        ),
+    ] = None
+    api_key: Annotated[
+        SecretReference | None, Field(description="Where the key is; sent as a bearer token.")
+    ] = None
+    headers: Annotated[
+        Headers, Field(description="Further headers; their values may be references to keys.")
+    ] = {}
+    query: Annotated[
+        Query,
+        Field(
+            description="Parameters behind the address; their values may be references to keys.",
+            examples=[{"api-version": "2024-10-21"}],
+        ),
+    ] = {}
+    parameter_names: Annotated[
+        ParameterNames,
+        Field(
+            description="What the endpoint calls a parameter; null where it has no such parameter.",
+            examples=[{"max_tokens": "max_completion_tokens", "seed": None}],
+        ),
+    ] = {}
+    system_role: Annotated[
+        SystemRole, Field(description="How a system prompt is sent: its role, or as the user's.")
+    ] = SystemRole.SYSTEM
+    extra_body: Annotated[
+        ExtraBody,
+        Field(
+            description="Further fields of each request, sent as they are.",
+            examples=[{"reasoning_effort": "low"}],
+        ),
+    ] = {}
+    rate_per_min: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(description="Calls that start in any 60 s, over all processes and restarts."),
+    ] = None
+    tokens_per_min: Annotated[
+        TokensPerMin | None, Field(description="Tokens that calls take in any 60 s.")
+    ] = None
+    max_in_flight: Annotated[
+        int, Field(ge=1, le=1000, description="Calls under way at once, over all processes.")
+    ] = 8
+    timeout_s: Annotated[
+        float, Field(gt=0, le=3600, description="How long one call may take, in seconds.")
+    ] = 120.0
 
     @model_validator(mode="before")
     @classmethod

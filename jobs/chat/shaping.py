@@ -107,7 +107,11 @@ def _as_text(values: Any) -> Any:
 
 
 Headers = Annotated[Mapping[str, str], AfterValidator(refuse_literal_keys)]
-Query = Annotated[Mapping[str, str], BeforeValidator(_as_text), AfterValidator(refuse_literal_keys)]
+Query = Annotated[
+    Mapping[str, str],
+    BeforeValidator(_as_text, json_schema_input_type=Mapping[str, str | int | float]),
+    AfterValidator(refuse_literal_keys),
+]
 """Goes behind the address of every call, as `?name=value`."""
 ParameterNames = Annotated[Mapping[Parameter, str | None], AfterValidator(_names)]
 """What the endpoint calls a parameter; None where it has no such parameter."""

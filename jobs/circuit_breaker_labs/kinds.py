@@ -32,12 +32,32 @@ from jobs.circuit_breaker_labs.schema import (
 )
 from jobs.http import Reply, keeping_unread, note_redacted
 
-MODELS = TextAxis(name="models", field="model")
-PROMPTS = PromptAxis(name="prompts", field="prompt")
-GROUPS = GroupAxis(name="groups", field="group")
-THRESHOLDS = NumberAxis(name="thresholds", field="threshold", minimum=0, maximum=1)
+MODELS = TextAxis(
+    name="models",
+    field="model",
+    description="The models, by the names that the service has for them.",
+)
+PROMPTS = PromptAxis(
+    name="prompts", field="prompt", description="System prompts: {name, text} or {file}."
+)
+GROUPS = GroupAxis(
+    name="groups", field="group", description="Groups of test cases by name, or all."
+)
+THRESHOLDS = NumberAxis(
+    name="thresholds",
+    field="threshold",
+    minimum=0,
+    maximum=1,
+    description="A reply with a score below it has failed: a list, or {from, to, step}.",
+)
 VARIATIONS = IntegerAxis(
-    name="variations", field="variations", minimum=1, maximum=5, required=False, default=(1,)
+    name="variations",
+    field="variations",
+    minimum=1,
+    maximum=5,
+    required=False,
+    default=(1,),
+    description="How many other wordings each failed case gets in a further layer.",
 )
 LAYERS = IntegerAxis(
     name="maximum_iteration_layers",
@@ -46,6 +66,7 @@ LAYERS = IntegerAxis(
     maximum=2,
     required=False,
     default=(0,),
+    description="How often failed cases are varied and asked again.",
 )
 TURNS = IntegerAxis(
     name="max_turns",
@@ -55,6 +76,7 @@ TURNS = IntegerAxis(
     multiple_of=2,
     required=False,
     default=(4,),
+    description="Messages of a conversation, those of both sides counted.",
 )
 
 LONGEST_DEADLINE_S = 3600.0

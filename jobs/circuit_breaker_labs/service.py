@@ -36,19 +36,28 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
 class CircuitBreakerLabsSettings(ServiceSettings, NetworkSettings):
-    """The `service:` part of a sweep on this API. `deadline_s` bounds one evaluation.
-
-    `append_v1: false` leaves a base URL without a path as it is: for a server that has the API at its root.
-    """
+    """The Circuit Breaker Labs API."""
 
     # The text of an error must not show a key that was written where its reference belongs.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    append_v1: bool = True
-    base_url: BaseUrl = base_url(VENDOR_URL)
-    api_key: SecretReference
-    openai_api_key: SecretReference | None = None
-    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] = 900.0
+    append_v1: Annotated[
+        bool,
+        Field(
+            description="Whether /v1 is added to a base URL without a path; false for a server that has"
+            " the API at its root."
+        ),
+    ] = True
+    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = base_url(VENDOR_URL)
+    api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")]
+    openai_api_key: Annotated[
+        SecretReference | None,
+        Field(description="Where the key of the OpenAI account is that owns fine-tuned models."),
+    ] = None
+    deadline_s: Annotated[
+        float,
+        Field(gt=0, le=LONGEST_DEADLINE_S, description="How long one evaluation may take."),
+    ] = 900.0
 
 
 class CircuitBreakerLabs(Service):

@@ -80,17 +80,23 @@ def _template(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class EnkryptHealthSettings(NetworkSettings):
-    """Settings of the gate; what `endpoint` names is laid over the OPENROUTER configuration."""
+    """The health gate of Enkrypt AI."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
     kind: str = "enkrypt"
-    base_url: BaseUrl = VENDOR_URL
-    api_key: SecretReference = DEFAULT_KEY
-    endpoint: Annotated[dict[str, Any], AfterValidator(_template)] = Field(
-        default_factory=dict, validate_default=True
+    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
+    api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")] = (
+        DEFAULT_KEY
     )
-    deadline_s: Annotated[float, Field(gt=0)] = DEADLINE_S
+    endpoint: Annotated[dict[str, Any], AfterValidator(_template)] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="What differs from models on OpenRouter: parts of an endpoint configuration.",
+    )
+    deadline_s: Annotated[float, Field(gt=0, description="How long one question may take.")] = (
+        DEADLINE_S
+    )
 
 
 class EnkryptHealth(HealthGate):

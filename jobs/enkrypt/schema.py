@@ -149,6 +149,13 @@ class HealthAnswer(BaseModel):
 HEALTH_ANSWER = TypeAdapter(HealthAnswer)
 
 
+def endpoint_schema() -> Mapping[str, Any]:
+    """The JSON Schema of an endpoint configuration."""
+    made = EndpointConfiguration.model_json_schema()
+    label = {"type": "string", "description": "What rows show in place of model_name; not sent."}
+    return {**made, "properties": {LABEL: label, **made["properties"]}}
+
+
 def read_endpoint(document: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The label and the content of an endpoint configuration.
 

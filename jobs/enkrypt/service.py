@@ -21,21 +21,25 @@ from engine.job import (
     UsageError,
 )
 from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
-from jobs.enkrypt.schema import read_endpoint
+from jobs.enkrypt.schema import endpoint_schema, read_endpoint
 from jobs.http import NetworkSettings, keeping_unread, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
 
 class EnkryptSettings(ServiceSettings, NetworkSettings):
-    """The `service:` part of a model-health sweep. `deadline_s` bounds one question."""
+    """Enkrypt AI: whether models are healthy."""
 
     # The text of an error must not show a key that was written where its reference belongs.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    base_url: BaseUrl = VENDOR_URL
-    api_key: SecretReference = DEFAULT_KEY
-    deadline_s: Annotated[float, Field(gt=0, le=LONGEST_DEADLINE_S)] = DEADLINE_S
+    base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
+    api_key: Annotated[SecretReference, Field(description="Where the key of the API is.")] = (
+        DEFAULT_KEY
+    )
+    deadline_s: Annotated[
+        float, Field(gt=0, le=LONGEST_DEADLINE_S, description="How long one question may take.")
+    ] = DEADLINE_S
 
 
 class ModelHealthKind(JobKind):
@@ -43,7 +47,13 @@ class ModelHealthKind(JobKind):
 
     name = "model_health"
     axes: ClassVar[tuple[Axis, ...]] = (
-        DocumentAxis(name="models", field="model", read=read_endpoint),
+        DocumentAxis(
+            name="models",
+            field="model",
+            read=read_endpoint,
+            schema=endpoint_schema,
+            description="Endpoint configurations, inline or in files: {file: endpoints/*.json}.",
+        ),
     )
     deadline_s = LONGEST_DEADLINE_S
 

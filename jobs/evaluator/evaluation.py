@@ -20,7 +20,7 @@ from jobs.chat.target import Message, Question, Reply, Role
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.families import kinship
-from jobs.evaluator.groups import Case
+from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.seeds import Purpose, derive
@@ -39,10 +39,28 @@ _UNPROMPTED = (
     " alone ask the same"
 )
 
-MODELS = TextAxis(name="models", field="model")
-PROMPTS = PromptAxis(name="prompts", field="prompt", absent=True)
-GROUPS = GroupAxis(name="groups", field="group")
-THRESHOLDS = NumberAxis(name="thresholds", field="threshold", minimum=0.0, maximum=1.0)
+MODELS = TextAxis(
+    name="models", field="model", description="The models, as the endpoint calls them."
+)
+PROMPTS = PromptAxis(
+    name="prompts",
+    field="prompt",
+    description="System prompts: {name, text} or {file}.",
+    absent=True,
+)
+GROUPS = GroupAxis(
+    name="groups",
+    field="group",
+    description="Groups of test cases by name, or all.",
+    usual=lambda: CaseSet().names,
+)
+THRESHOLDS = NumberAxis(
+    name="thresholds",
+    field="threshold",
+    minimum=0.0,
+    maximum=1.0,
+    description="A reply with a score below it has failed: a list, or {from, to, step}.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

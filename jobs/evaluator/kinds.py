@@ -1,6 +1,7 @@
 """The job kinds of the self-hosted evaluator."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from engine.job import (
@@ -10,7 +11,6 @@ from engine.job import (
     IntegerAxis,
     Job,
     JobContext,
-    TextAxis,
 )
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
@@ -54,6 +54,7 @@ class SingleTurn(Evaluation):
             default=(1,),
             minimum=1,
             maximum=MOST_VARIATIONS,
+            description="How many other wordings each failed case gets in a further layer.",
         ),
         IntegerAxis(
             name="maximum_iteration_layers",
@@ -62,6 +63,7 @@ class SingleTurn(Evaluation):
             default=(0,),
             minimum=0,
             maximum=2,
+            description="How often failed cases are varied and asked again.",
         ),
     )
 
@@ -179,6 +181,7 @@ class MultiTurn(Evaluation):
             minimum=2,
             maximum=20,
             multiple_of=2,
+            description="Messages of a conversation, those of both sides counted.",
         ),
     )
 
@@ -264,7 +267,7 @@ def kinds_of(model: str | None) -> tuple[type[Evaluation], ...]:
     """The kinds; for a target that has one model another name is a mistake in the sweep file."""
     if model is None:
         return (SingleTurn, MultiTurn)
-    models = TextAxis(name="models", field="model", choices=(model,))
+    models = replace(MODELS, choices=(model,))
 
     class SingleTurnOfOneModel(SingleTurn):
         axes: ClassVar[tuple[Axis, ...]] = (models, *SingleTurn.axes[1:])

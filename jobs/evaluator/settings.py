@@ -59,7 +59,7 @@ class _ChatModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     endpoint: Endpoint
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, description="The model, as the endpoint calls it.")]
 
     @field_validator("endpoint")
     @classmethod
@@ -80,10 +80,18 @@ class _ChatModel(BaseModel):
 
 
 class RubricJudgeSettings(_ChatModel):
-    """A chat model as the judge. It is asked at temperature 0; `max_tokens` bounds each answer."""
+    """A chat model as the judge. It is asked at temperature 0."""
 
     kind: Literal["rubric"]
-    max_tokens: Annotated[int, Field(ge=64, le=100_000, validate_default=True)] = _JUDGE_MAX_TOKENS
+    max_tokens: Annotated[
+        int,
+        Field(
+            ge=64,
+            le=100_000,
+            validate_default=True,
+            description="The most tokens of each of its answers.",
+        ),
+    ] = _JUDGE_MAX_TOKENS
 
     @property
     def generation(self) -> Generation:
@@ -103,16 +111,28 @@ JudgeSettings: TypeAlias = Annotated[
 
 
 class AttackerSettings(_ChatModel):
-    """A chat model that writes variations and the person's turns of a conversation.
+    """A chat model that writes variations and the person's turns of a conversation."""
 
-    It translates, too, into one of the languages of `translations`.
-    """
-
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = _ATTACKER_TEMPERATURE
-    max_tokens: Annotated[int, Field(ge=64, le=100_000, validate_default=True)] = (
-        _ATTACKER_MAX_TOKENS
-    )
-    translations: Languages = ()
+    temperature: Annotated[
+        Annotated[float, Field(ge=0, le=2)] | None,
+        Field(description="How freely it writes; null leaves it to the endpoint."),
+    ] = _ATTACKER_TEMPERATURE
+    max_tokens: Annotated[
+        int,
+        Field(
+            ge=64,
+            le=100_000,
+            validate_default=True,
+            description="The most tokens of each of its answers.",
+        ),
+    ] = _ATTACKER_MAX_TOKENS
+    translations: Annotated[
+        Languages,
+        Field(
+            description="Languages that it also translates into; needs a rubric judge.",
+            examples=[["es", "de"]],
+        ),
+    ] = ()
 
     @property
     def generation(self) -> Generation:
@@ -130,26 +150,51 @@ def read_by(judge: object, attacker: AttackerSettings | None) -> None:
 
 
 class LocalSettings(ServiceSettings):
-    """All optional. Without endpoint and model_path the target is the built-in model.
-
-    `judge` is `rules` or a chat model, `attacker` a chat model that varies what is asked.
-    `cases` is a folder with groups of the user's own, beside the built-in ones; paths start from the
-    working directory. `max_tokens` bounds a reply (64 for models on this machine, else 512);
-    `context` a prompt with its reply, in tokens, on this machine; `seed` decides every draw; `expand_on` says which cases get variations in a further layer. With `replies: kept` only a judge is asked:
-    replies and variations are those that the store holds from other runs.
-    """
+    """The evaluator in this process. Without endpoint and model_path it asks the built-in model."""
 
     endpoint: Endpoint | None = None
-    model_path: LocalPath | None = None
-    judge: JudgeSettings = "rules"
+    model_path: Annotated[
+        LocalPath | None,
+        Field(description="A GGUF file on this machine, from the working directory on."),
+    ] = None
+    judge: Annotated[
+        JudgeSettings,
+        Field(
+            description="`rules`, a heuristic, or a chat model: {kind: rubric, endpoint, model}."
+        ),
+    ] = "rules"
     attacker: AttackerSettings | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
-    max_tokens: MaxTokens = None
-    context: Annotated[int, Field(ge=256, le=131_072)] = CONTEXT_TOKENS
-    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    cases: LocalPath | None = None
-    expand_on: Literal["failed", "all"] = "failed"
-    replies: Literal["ask", "kept"] = "ask"
+    temperature: Annotated[
+        Annotated[float, Field(ge=0, le=2)] | None,
+        Field(description="Of the target; null leaves it to the endpoint."),
+    ] = 0.0
+    max_tokens: Annotated[
+        MaxTokens,
+        Field(
+            description="The most tokens of a reply; 64 for models on this machine, else 512, unless set."
+        ),
+    ] = None
+    context: Annotated[
+        int,
+        Field(
+            ge=256,
+            le=131_072,
+            description="Tokens of a prompt with its reply, for a model on this machine.",
+        ),
+    ] = CONTEXT_TOKENS
+    seed: Annotated[int, Field(ge=0, lt=2**53, description="Decides every draw.")] = 0
+    cases: Annotated[
+        LocalPath | None,
+        Field(description="A folder of your own groups, beside the built-in ones."),
+    ] = None
+    expand_on: Annotated[
+        Literal["failed", "all"],
+        Field(description="Which cases come back in other wordings in a further layer."),
+    ] = "failed"
+    replies: Annotated[
+        Literal["ask", "kept"],
+        Field(description="With `kept` only a judge is asked; replies are those of other runs."),
+    ] = "ask"
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

@@ -33,13 +33,15 @@ class Network:
 
 
 class NetworkSettings(BaseModel):
-    """What a service's settings say of the network; none of it decides what is answered.
+    """What a service's settings say of the network; none of it decides what is answered."""
 
-    `use_proxy: false` passes over the proxies of the environment, `ca_file` names further authorities.
-    """
-
-    use_proxy: bool = True
-    ca_file: Annotated[str, Field(min_length=1)] | None = None
+    use_proxy: Annotated[
+        bool, Field(description="Whether requests go through the proxy that the environment names.")
+    ] = True
+    ca_file: Annotated[
+        Annotated[str, Field(min_length=1)] | None,
+        Field(description="A PEM file of further authorities for certificates."),
+    ] = None
 
     def network(self, folder: Path) -> Network:
         """The same with the file looked for in a folder."""
