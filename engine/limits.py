@@ -19,6 +19,7 @@ from engine.core.errors import JobError
 from engine.core.pace import Pace
 from engine.core.policy import Limits, Retry, Window
 from engine.core.retry import Blame, is_away
+from engine.core.status import WaitReason
 
 _PLENTY = 1_000_000
 UNMET_S = 600.0
@@ -34,8 +35,10 @@ class Block(StrEnum):
     """The account is empty: given up for this session."""
     HEALTH = "health"
     """Its target is being asked for its health, or was found sick."""
+    SICK = "sick"
+    """Its target stayed unhealthy: given up, unless it gets well while the rest goes on."""
     PARKED = "parked"
-    """The same error over and over, or a target that stayed sick: given up for this session."""
+    """The same error over and over, or a service that stayed away: given up for this session."""
 
 
 @dataclass(slots=True)
@@ -52,11 +55,16 @@ class Lane:
     """The turn in which it last got jobs."""
     next_at: float = 0.0
     """When asking the store for jobs makes sense again; infinite until an answer comes in."""
-    why: str = ""
+    waits_for: WaitReason = WaitReason.QUEUED
+    """What it waits for until then."""
     block: Block | None = None
+    why: str = ""
+    """What was said when it was blocked or its breaker opened, the cause first."""
     throttled: int = 0
     """429s in a row; those that came while the lane was already held count once."""
     throttled_until: float = 0.0
+    is_told_when: bool = False
+    """Whether the service said, with the last of these, when to ask again."""
     answers: int = 0
     """How often the service has answered here, also with an error that only it can send."""
     answered_at: float | None = None
@@ -98,6 +106,24 @@ class Lane:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
 
+    def waits(self, now: float, *, share: int) -> tuple[WaitReason, float | None]:
+        """What its jobs wait for, and until when where time decides."""
+        until = self.wakes_at(now, share=share)
+        ends_at = until if now < until < inf else None
+        if self.block is not None:
+            is_unasked = self.block is Block.HEALTH and not self.why
+            return WaitReason.HEALTH if is_unasked else _BLOCKED_FOR[self.block], ends_at
+        if self.breaker.state is BreakerState.OPEN:
+            is_away = self.breaker.away_since is not None
+            return WaitReason.OUTAGE if is_away else WaitReason.ERRORS, ends_at
+        if until <= now:
+            return WaitReason.QUEUED, None
+        if self.next_at <= now:
+            return WaitReason.RATE if self.pace.admits() == 0 else WaitReason.QUEUED, ends_at
+        if self.waits_for is WaitReason.HELD and not self.is_told_when:
+            return WaitReason.THROTTLED, ends_at
+        return self.waits_for, ends_at
+
     def blame(self, job_id: int, error: JobError) -> Blame:
         """Whom a failure of a job is put down to."""
         if self.breaker.away_since is not None:
@@ -123,8 +149,9 @@ class Lane:
         if self.answered_at is None:
             self.answered_at = now
 
-    def throttle(self, now: float, until: float) -> None:
+    def throttle(self, now: float, until: float, *, is_told_when: bool) -> None:
         """A 429 came in: the next one will hold the lane for longer."""
+        self.is_told_when = is_told_when
         if now >= self.throttled_until:
             self.throttled += 1
         self.throttled_until = max(until, self.throttled_until)
@@ -134,7 +161,7 @@ class Lane:
         if cost_class not in self.classes:
             self.classes = tuple(sorted({*self.classes, cost_class}))
         if self.next_at > due_at:
-            self.next_at, self.why = due_at, "retry"
+            self.next_at, self.waits_for = due_at, WaitReason.RETRY
 
 
 @dataclass(slots=True)
@@ -275,9 +302,22 @@ class Lanes:
 
 _served = attrgetter("served")
 
+_BLOCKED_FOR = {
+    Block.QUOTA: WaitReason.QUOTA,
+    Block.CREDIT: WaitReason.CREDIT,
+    Block.HEALTH: WaitReason.UNHEALTHY,
+    Block.SICK: WaitReason.UNHEALTHY,
+    Block.PARKED: WaitReason.GIVEN_UP,
+}
+
 
 def _shared(slots: int, share: int) -> int:
     return max(1, slots // share)
+
+
+def bucket_of(account: str, lane: str) -> str:
+    """The name of the rate row of one lane, which also carries a Retry-After."""
+    return f"{account} {lane}"
 
 
 def opens_at(window: Window | None, now: float) -> float:

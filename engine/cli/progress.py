@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from engine.session import Run
 
 PANEL_EVERY_S = 0.5
+_LONGEST = 300
+"""Of what a service says the screen shows so many characters; `status` shows all."""
 _LOOKS_SHARE = 20
 """Looking at a run takes no more than this part of the time: a million jobs are not counted twice a second."""
 
@@ -110,19 +112,22 @@ class Panel:
 
 
 def panel(status: Status) -> RenderableType:
-    """A status in a handful of lines, none of which is wrapped."""
+    """A status in as many lines as it takes, wrapped at words: first what goes on, then what does not."""
     lines = [
-        _counts(status),
-        words.questions_line(status),
-        *([words.waiting_line(status)] if status.waiting else []),
-        f"{words.requests_line(status)} · {words.tests_counted(status)}",
+        _joined(words.questions_line(status), words.left_line(status)),
+        words.jobs_line(status),
+        *(words.shortened(line, _LONGEST) for line in words.held_lines(status)),
+        *words.error_lines(status, longest=_LONGEST),
+        *words.stop_lines(status),
+        _joined(words.requests_line(status), words.tests_counted(status)),
         *([words.judged_by(status.judge)] if status.judge else []),
         *(f"quota {words.quota_words(quota)}" for quota in status.quotas),
-        words.left_line(status),
-        *words.stop_lines(status),
     ]
-    shown = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line]
-    return Group(_bar(status), *shown)
+    return Group(_bar(status), *(Text(line, overflow="fold") for line in lines if line))
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
 
 
 def _bar(status: Status) -> RenderableType:
@@ -139,9 +144,3 @@ def _bar(status: Status) -> RenderableType:
         Text(f"{done:,}/{status.cells:,}{more} cells {share:.0%}"),
     )
     return line
-
-
-def _counts(status: Status) -> str:
-    running = f"{status.jobs.get('running', 0):,} running"
-    waiting = f"{words.not_sent(status):,} waiting"
-    return f"{running} · {waiting} · {status.cells_failed:,} cells failed"

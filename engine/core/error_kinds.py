@@ -1,9 +1,19 @@
-"""Failed jobs by the kind of their error: many that differ in a number are one."""
+"""Failed jobs by the kind of their error: many that differ in numbers and ids are one."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+# What names one request, one case or one object, and never comes again.
+_ID = re.compile(
+    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # a UUID
+    r"|\b0x[0-9a-f]+\b"
+    r"|\b(?=[a-f]*[0-9])[0-9a-f]{8,}\b"  # a digest
+    r"|\b[a-z]+(?:_[a-z]+)*-[0-9]{2,}\b"  # a case of a group
+    r"|\b(?:req|request|msg|resp|chatcmpl|gen|run|trace)[_-](?=[a-z_-]*[0-9])[a-z0-9_-]{6,}\b",
+    re.IGNORECASE,
+)
+_SOME_ID = "…"
 # A status tells kinds apart; a count of bytes, a position, a time or a place does not.
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])(?![45][0-9]{2}(?![0-9.]))[0-9][0-9.,:]*(?<![.,:])")
 _MASK = "N"
@@ -13,7 +23,7 @@ _MASK = "N"
 class ErrorKind:
     """How many jobs failed in the same way.
 
-    `message` says what happened, with N for a number in which they differ; `example` is what the
+    `message` says what happened, with N for a number in which they differ and … for an id; `example` is what the
     service said to one of them, empty if it said nothing.
     """
 
@@ -22,11 +32,15 @@ class ErrorKind:
     example: str = ""
 
 
+def _masked(message: str) -> str:
+    return _NUMBER.sub(_MASK, _ID.sub(_SOME_ID, message))
+
+
 def by_kind(found: Iterable[ErrorKind]) -> tuple[ErrorKind, ...]:
-    """Those that differ in numbers alone as one, the most frequent first."""
+    """Those that differ in numbers and ids alone as one, the most frequent first."""
     kinds: dict[str, list[ErrorKind]] = {}
     for one in found:
-        kinds.setdefault(_NUMBER.sub(_MASK, one.message), []).append(one)
+        kinds.setdefault(_masked(one.message), []).append(one)
     merged = (
         ErrorKind(
             message=masked if len({one.message for one in alike}) > 1 else alike[0].message,

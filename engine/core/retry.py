@@ -4,7 +4,7 @@ The wait before another attempt is worked out by the caller (tenacity, in engine
 in; here is decided whether there is another attempt, and who waits: the job alone, or its lane.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isfinite
 from typing import ClassVar, TypeAlias
@@ -98,6 +98,8 @@ class GiveBack:
     overloaded: bool
     sent: bool
     fingerprint: str = ""
+    is_told_when: bool = False
+    """Whether the service said when to ask again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,8 @@ def judge(
             if end.retry_after_s is not None:
                 # Never at once, whatever the service says: this uses no attempt and would go round.
                 delay_s = max(min(delay_s, 1.0), _clamped(end.retry_after_s, delay_s))
-            return _give_back(end, Hold.RATE, delay_s, AttemptOutcome.RATE_LIMITED)
+            given_back = _give_back(end, Hold.RATE, delay_s, AttemptOutcome.RATE_LIMITED)
+            return replace(given_back, is_told_when=end.retry_after_s is not None)
         case JobError() if (hold := _hold(end, blame, is_last=attempt >= attempts)) is not None:
             lost = hold is Hold.OUTAGE
             return _give_back(end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED)

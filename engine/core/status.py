@@ -52,14 +52,52 @@ class Source(StrEnum):
     MISSING = "missing"
 
 
+class WaitReason(StrEnum):
+    """What jobs wait for that could be sent."""
+
+    QUEUED = "queued"
+    """A free place among those in flight."""
+    RATE = "rate"
+    """The next start within a rate."""
+    RETRY = "retry"
+    """The wait after an attempt that failed."""
+    HELD = "held"
+    """The service said when to ask again."""
+    THROTTLED = "throttled"
+    """The service refuses requests as too many, and does not say for how long."""
+    FIRST_ANSWER = "first_answer"
+    """An answer that tells what one of them costs."""
+    QUOTA = "quota"
+    CREDIT = "credit"
+    """The account is empty."""
+    HEALTH = "health"
+    """The model's health is being asked for."""
+    UNHEALTHY = "unhealthy"
+    ERRORS = "errors"
+    """The same error came over and over; one request at a time finds out whether it still does."""
+    OUTAGE = "outage"
+    """The service is away."""
+    GIVEN_UP = "given_up"
+    """Nothing more is sent in this session."""
+    MACHINE = "machine"
+    """This machine ran short of something."""
+    WINDOW = "window"
+    """The hours in which the sweep may send."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Jobs that could be sent but for `why` (`rate`, `quota`, `retry`, `health`, ...)."""
+    """Jobs that could be sent but for `why`; `detail` is what was said of that, the cause first.
+
+    `until` is when they can be sent as far as that is known, and `zone` the one that the sweep tells it in.
+    """
 
     lane: str
-    why: str
+    why: WaitReason
     jobs: int
     until: float | None = None
+    zone: str | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,45 @@
 """A plan, a status, a list of runs, in words that fit a terminal of 80 columns."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
+from engine.core.error_kinds import ErrorKind
+from engine.core.listing import counted, listed
 from engine.core.model import Finding, listed_reasons
-from engine.core.status import Plan, QuotaStatus, RunInfo, RunState, Status, StopReason
+from engine.core.status import (
+    Plan,
+    QuotaStatus,
+    RunInfo,
+    RunState,
+    Status,
+    StopReason,
+    Waiting,
+    WaitReason,
+)
 from engine.report.terminal import plain
 
 _MOST_LANES = 20
 _FAR_S = 90.0
 """How far off a time is that is worth being said."""
+_MOST_CAUSES = 3
+
+_IN_LINE = {
+    WaitReason.QUEUED: "queued",
+    WaitReason.RATE: "queued at the rate limit",
+    WaitReason.FIRST_ANSWER: "queued for the first answer, which tells their cost",
+    WaitReason.RETRY: "backing off",
+    WaitReason.WINDOW: "until the window opens",
+}
+"""Reasons to wait that say all in a word; any other is held for a cause."""
+
+_AT = {
+    "speed so far": "at the current speed",
+    "rate": "at the rate limit",
+    "a model's rate": "at a model's rate limit",
+    "the run's window": "within the window",
+}
 
 
 def duration(seconds: float) -> str:
@@ -86,8 +115,7 @@ def status_lines(status: Status) -> list[str]:
     """One look at a run, the counts first, then what stands in the way."""
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
-    if status.waiting and not status.unattended:
-        lines.append(waiting_line(status))
+    lines += held_lines(status)
     if asked := questions_line(status):
         lines.append(asked)
     lines += [requests_line(status), tests_line(status), *accepted_lines(status)]
@@ -120,34 +148,105 @@ def cells_line(status: Status) -> str:
 
 
 def jobs_line(status: Status) -> str:
-    """Jobs by state, those that there are."""
-    counts = ", ".join(f"{count:,} {state}" for state, count in status.jobs.items() if count)
-    return f"jobs: {counts or 'none'}"
-
-
-def waiting_line(status: Status) -> str:
-    """How many jobs wait for what, over all lanes, the most first; until when, if that is far off."""
-    jobs: dict[str, int] = {}
-    for one in status.waiting:
-        jobs[one.why] = jobs.get(one.why, 0) + one.jobs
-    reasons = _reasons(status)
-    words = [
-        f"{count:,} for {reasons[why]}"
-        for why, count in sorted(jobs.items(), key=lambda item: (-item[1], item[0]))
-    ]
-    return f"waiting: {', '.join(words)}"
-
-
-def _reasons(status: Status) -> dict[str, str]:
-    """What is waited for, in words that say until when if that is far off."""
-    until: dict[str, float] = {}
-    for one in status.waiting:
-        if one.until is not None and one.until > status.at + _FAR_S:
-            until[one.why] = min(until.get(one.why, one.until), one.until)
-    return {
-        one.why: plain(one.why) + (f" until {moment(until[one.why])}" if one.why in until else "")
-        for one in status.waiting
+    """Jobs by what they do: in flight, waiting for what, and how they ended."""
+    waiting = [] if status.unattended else _in_line(status)
+    explained = sum(one.jobs for one in status.waiting if not status.unattended)
+    counts = {
+        "running": status.jobs.get("running", 0),
+        **dict(waiting),
+        "to go": not_sent(status) - explained,
+        "answered": status.jobs.get("succeeded", 0),
+        "failed": status.jobs.get("failed", 0),
+        "cancelled": status.jobs.get("cancelled", 0),
     }
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count > 0)
+    return f"jobs: {said or 'none'}"
+
+
+def held_lines(status: Status) -> list[str]:
+    """What keeps jobs from being sent, most jobs first: how many, and why in whole sentences."""
+    if status.unattended:
+        return []
+    groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
+    for one in status.waiting:
+        if one.why not in _IN_LINE:
+            groups.setdefault((one.why, one.detail), []).append(one)
+    lines = sorted(
+        ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
+        key=lambda line: (-line[0], line[1]),
+    )
+    shown = [f"{jobs:,} {said}" for jobs, said in lines[:_MOST_CAUSES]]
+    if more := sum(jobs for jobs, _ in lines[_MOST_CAUSES:]):
+        shown.append(f"and {more:,} more")
+    return shown
+
+
+def _in_line(status: Status) -> list[tuple[str, int]]:
+    """Jobs that take their turn by what is said of them, the most first."""
+    jobs: Counter[str] = Counter()
+    for why, group in _by_reason(status).items():
+        said = _IN_LINE[why]
+        until = min((one.until for one in group if one.until is not None), default=None)
+        if why is WaitReason.WINDOW and until is not None:
+            said += f" at {time_of_day(until, now=status.at, zone=group[0].zone)}"
+        elif until is not None and until > status.at + _FAR_S:
+            said += f" until {time_of_day(until, now=status.at)}"
+        jobs[said] += sum(one.jobs for one in group)
+    return jobs.most_common()
+
+
+def _by_reason(status: Status) -> dict[WaitReason, list[Waiting]]:
+    groups: dict[WaitReason, list[Waiting]] = {}
+    for one in status.waiting:
+        if one.why in _IN_LINE:
+            groups.setdefault(one.why, []).append(one)
+    return groups
+
+
+def _held(group: Sequence[Waiting], status: Status) -> str:
+    """Why some jobs are held, and for which models where others are not."""
+    lanes = sorted({one.lane for one in group})
+    others = {one.lane for one in status.waiting}.difference(lanes)
+    of = f" for {listed([plain(lane) for lane in lanes])}" if others else ""
+    verb = "given up" if group[0].why is WaitReason.GIVEN_UP else "held"
+    return f"{verb}{of}: {_cause(group, status.at)}"
+
+
+def _cause(group: Sequence[Waiting], now: float) -> str:
+    why, detail = group[0].why, plain(group[0].detail)
+    until = min((one.until for one in group if one.until is not None), default=None)
+    match why:
+        case WaitReason.HELD:
+            return f"the service asked to wait{_until(until, now)}"
+        case WaitReason.THROTTLED:
+            return f"the service refuses requests as too many{_again(until, now)}"
+        case WaitReason.QUOTA:
+            return detail or "the quota is used up"
+        case WaitReason.CREDIT:
+            return detail or "the account is empty"
+        case WaitReason.HEALTH:
+            return "the model's health is being checked"
+        case WaitReason.UNHEALTHY:
+            lanes = sorted({plain(one.lane) for one in group})
+            return f"{listed(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {detail}"
+        case WaitReason.ERRORS | WaitReason.MACHINE:
+            return f"{detail}{_again(until, now)}"
+        case _:
+            return detail or "the service is away"
+
+
+def _until(until: float | None, now: float) -> str:
+    if until is None:
+        return ""
+    far = until > now + _FAR_S
+    return f" until {time_of_day(until, now=now)}" if far else f" {duration(until - now)}"
+
+
+def _again(until: float | None, now: float) -> str:
+    if until is None:
+        return ""
+    far = until > now + _FAR_S
+    return f"; next try {f'at {time_of_day(until, now=now)}' if far else f'in {duration(until - now)}'}"
 
 
 def not_sent(status: Status) -> int:
@@ -206,8 +305,9 @@ def left_line(status: Status) -> str:
     """How long it will take, and because of which limit; empty when nobody knows, or works on it."""
     if not status.seconds_left or status.unattended or status.state is not RunState.ACTIVE:
         return ""
-    bound = f", bound by {plain(status.binding)}" if status.binding else ""
-    return f"about {duration(status.seconds_left)} left{bound}"
+    done = time_of_day(status.at + status.seconds_left, now=status.at)
+    by = _AT.get(status.binding, plain(status.binding))
+    return f"about {duration(status.seconds_left)} left (done {done})" + (f" {by}" if by else "")
 
 
 def stop_lines(status: Status) -> list[str]:
@@ -218,19 +318,29 @@ def stop_lines(status: Status) -> list[str]:
     return lines
 
 
-def error_lines(status: Status, most: int = 3) -> list[str]:
-    """The most frequent kinds of errors, each with an example where the service said something."""
+def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
+    """Why jobs failed, the most frequent cause first; none is longer than `longest` characters."""
     if not status.errors:
         return []
-    lines = ["most frequent errors:"]
-    for kind in status.errors[:most]:
-        whole = f"{kind.message}: {kind.example}" if kind.example else kind.message
-        lines.append(f"    {kind.jobs:,} x {plain(whole if kind.jobs == 1 else kind.message)}")
-        if kind.jobs > 1 and kind.example:
-            lines.append(f"        such as: {plain(kind.example)}")
-    if (hidden := len(status.errors) - most) > 0:
-        lines.append(f"    and {hidden:,} other kind{'s' * (hidden > 1)} of error")
+    lines = ["why jobs failed:"]
+    lines += [
+        f"  {counted(kind.jobs, 'job')}: {shortened(cause_of(kind), longest)}"
+        for kind in status.errors[:_MOST_CAUSES]
+    ]
+    if (hidden := len(status.errors) - _MOST_CAUSES) > 0:
+        lines.append(f"  and {hidden:,} more")
     return lines
+
+
+def cause_of(kind: ErrorKind) -> str:
+    """What went wrong, and what the service said to one of the jobs."""
+    such_as = ": " if kind.jobs == 1 else ", such as: "
+    return plain(f"{kind.message}{such_as}{kind.example}" if kind.example else kind.message)
+
+
+def shortened(text: str, longest: int | None) -> str:
+    """A text, or its beginning where it is longer than that."""
+    return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
 def summary_lines(status: Status) -> list[str]:
@@ -267,20 +377,23 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
 
 
 def progress_line(status: Status) -> str:
-    """One line about a running run, for a log."""
-    reasons = ", ".join(_reasons(status).values())
-    parts = [
+    """One line about a running run, for a log: when, counts, and the causes of what does not go on."""
+    counts = [
         f"{status.cells_done:,}/{status.cells:,} cells",
-        f"{status.jobs.get('running', 0):,} running",
-        questions_line(status).removeprefix("questions: ").replace(" answered", " questions"),
-        f"{not_sent(status):,} waiting" + (f" ({reasons})" if reasons else ""),
-        f"{status.cells_failed:,} failed",
-        requests_line(status).removeprefix("requests: "),
+        questions_line(status),
+        jobs_line(status),
+        requests_line(status),
         tests_line(status),
         *(f"quota {one.used:,}/{one.allotted:,}" for one in status.quotas[:1]),
         left_line(status),
     ]
-    return ", ".join(filter(None, parts))
+    causes = held_lines(status)
+    if status.errors:
+        first, *others = status.errors
+        more = f" and {counted(len(others), 'more cause')}" if others else ""
+        causes.append(f"{counted(first.jobs, 'job')} failed: {cause_of(first)}{more}")
+    when = datetime.fromtimestamp(status.at, UTC).astimezone().isoformat(timespec="seconds")
+    return f"{when} {'; '.join(filter(None, [*counts, *causes]))}"
 
 
 def _expected(plan: Plan) -> str:

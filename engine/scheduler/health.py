@@ -35,7 +35,7 @@ class HealthDesk:
             if lane.name not in self._asked:
                 self._asked.add(lane.name)
                 lane.block = Block.HEALTH
-                lane.why = "its health is being asked for"
+                lane.why = ""
             elif lane.block is not Block.HEALTH or lane.name in self._asking:
                 continue
             self._asking.add(lane.name)
@@ -52,10 +52,10 @@ class HealthDesk:
                     return
                 if lane.why != sick:
                     lane.why = sick
-                    await self._note("health", sick, lane)
+                    await self._note("health", f"unhealthy: {sick}", lane)
                 if attempt >= self._run.retry.attempts:
                     # The run no longer waits for it alone, but while the rest goes on it may get well.
-                    lane.block = Block.PARKED
+                    lane.block = Block.SICK
                     wake()
                 await self._clock.sleep(self._runner.delay_s(attempt))
         finally:
@@ -68,5 +68,5 @@ class HealthDesk:
         try:
             health = await self._run.gate.check(lane.name)
         except JobError as error:
-            return f"unhealthy: {error}"
-        return None if health.healthy else f"unhealthy: {health.message or 'no reason given'}"
+            return str(error)
+        return None if health.healthy else health.message or "no reason given"

@@ -1,7 +1,6 @@
 """What the outcome of an attempt says of its lane, and of its costs."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeAlias
 
 from engine.core.breaker import Breaker, BreakerState
@@ -9,14 +8,12 @@ from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
 from engine.core.states import AttemptOutcome
 from engine.core.status import EventKind
 from engine.limits import Block, Lane
+from engine.report.words import time_of_day
 
 _MAY_HAVE_COST = (Hold.JOB, Hold.UNREACHABLE, Hold.OUTAGE, Hold.MACHINE)
 
 Noted: TypeAlias = tuple[str, str]
 """A line of the event log: its kind and what it says."""
-
-
-_DAY_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,39 +130,34 @@ def _miss(
 
 
 def _away(lane: Lane, breaker: Breaker, patience_s: float, error: str) -> str:
-    """What a lane waits for whose service is away, in words that follow `waiting for`."""
+    """Why a lane waits whose service is away, and for how long."""
     assert breaker.away_since is not None, "only told of an outage"
     until = breaker.away_since + breaker.unasked_s + patience_s
-    since, end = _time_of_day(breaker.away_since, until)
+    since, end = _from_to(breaker.away_since, until)
     if not patience_s:
-        return f"the service, away since {since}: {error}"
+        return f"{error}; away since {since}"
     if lane.answered_at is None:
-        # So short that a terminal of 80 columns shows it whole before the error.
-        return f"the service, no answer yet; given up at {end} (wrong address?): {error}"
-    return f"the service, away since {since}; asked once a minute until {end}: {error}"
+        return f"{error}; no answer yet (wrong address?), given up at {end}"
+    return f"{error}; away since {since}, asked once a minute until {end}"
 
 
 def _given_up(lane: Lane, breaker: Breaker, now: float, error: str) -> str:
     assert breaker.away_since is not None, "only told of an outage"
-    since, end = _time_of_day(breaker.away_since, now)
+    since, end = _from_to(breaker.away_since, now)
     if lane.answered_at is None:
-        return f"the service did not answer once from {since} to {end}: {error}"
-    return f"the service was away from {since} to {end}: {error}"
+        return f"{error}; no answer from {since} to {end}"
+    return f"{error}; away from {since} to {end}"
 
 
-def _time_of_day(first: float, last: float) -> tuple[str, str]:
-    """Both as local times, with their dates where they are a day or more apart."""
-    form = "%H:%M" if last - first < _DAY_S else "%Y-%m-%d %H:%M"
-    first_said, last_said = (
-        datetime.fromtimestamp(at, UTC).astimezone().strftime(form) for at in (first, last)
-    )
-    return first_said, last_said
+def _from_to(first: float, last: float) -> tuple[str, str]:
+    """Both times, with the dates where they are of two days."""
+    return time_of_day(first, now=last), time_of_day(last, now=first)
 
 
 def _hold(lane: Lane, verdict: GiveBack, now: float, *, is_gated: bool) -> list[Noted]:
     match verdict.hold:
         case Hold.RATE:
-            lane.throttle(now, now + verdict.delay_s)
+            lane.throttle(now, now + verdict.delay_s, is_told_when=verdict.is_told_when)
         case Hold.QUOTA if lane.block is None:
             lane.block, lane.why = Block.QUOTA, verdict.error
             return [("quota", verdict.error)]
@@ -183,12 +175,12 @@ def _break(lane: Lane, error: str, *, is_gated: bool) -> list[Noted]:
     match lane.breaker.state:
         case BreakerState.PARKED:
             lane.block, lane.why = Block.PARKED, error
-            return [(EventKind.PARKED, f"the lane is given up for now: {error}")]
+            return [(EventKind.PARKED, f"{error}; given up for this session")]
         case BreakerState.OPEN:
             lane.why = error
             if is_gated:
                 lane.block = Block.HEALTH
-            return [("breaker", f"{lane.breaker.failures} times in a row: {error}")]
+            return [("breaker", f"{error}; {lane.breaker.failures} times in a row")]
         case BreakerState.CLOSED:
             return []
 

@@ -17,12 +17,13 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
+from engine.core.listing import listed
 from engine.core.model import Job
 from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import EventKind, StopReason
-from engine.limits import UNMET_S, Block, Lane, Lanes, next_month, opens_at
+from engine.limits import UNMET_S, Block, Lane, Lanes, bucket_of, next_month, opens_at
 from engine.machine import connections_allowed
 from engine.permits import Lead
 from engine.runner import Ended, Runner
@@ -173,7 +174,7 @@ class Scheduler:
             lane = self.lanes.lane(grant.lane)
             lane.classes = tuple(name for name in lane.classes if name not in grant.empty_classes)
             lane.next_at = 0.0 if grant.next_at is None else grant.next_at
-            lane.why = grant.why
+            lane.waits_for = grant.why
             if grant.jobs:
                 self.lanes.serve(lane)
                 if self._is_rated(lane):
@@ -243,7 +244,7 @@ class Scheduler:
         if short and await self._quota.has_more(short):
             return
         if unpaid:
-            whys = "; ".join(sorted({lane.why for lane in unpaid})[:3])
+            whys = listed(sorted({lane.why for lane in unpaid}), between="; ")
             message = f"{whys}; top up the account or raise its limit, then resume"
             self.stop(StopReason.CREDIT, message)
             return
@@ -252,9 +253,7 @@ class Scheduler:
             message = await self._quota.describe(short, now)
             self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(now))
             return
-        names = ", ".join(sorted(lane.name for lane in waiting)[:5])
-        whys = "; ".join(sorted({lane.why for lane in waiting if lane.why})[:3])
-        self.stop(StopReason.UNHEALTHY, f"nothing can be had from {names}: {whys}")
+        self.stop(StopReason.UNHEALTHY, _given_up(waiting))
 
     async def _drain(self, jobs: TaskGroup) -> None:
         """Let what is in flight come to its end: all of it was paid for."""
@@ -400,7 +399,9 @@ class Scheduler:
         allowed = self._run.limits.for_lane(lane).rate_per_min
         learnt = self.lanes.lane(lane).pace.rate_per_min(self._clock.now())
         rates = [rate for rate in (allowed, learnt) if rate is not None]
-        model = Bucket(name=f"{self._run.account} {lane}", rate_per_min=min(rates, default=None))
+        model = Bucket(
+            name=bucket_of(self._run.account, lane), rate_per_min=min(rates, default=None)
+        )
         if self._run.limits.rate_per_min is None:
             return (model,)
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
@@ -424,7 +425,19 @@ class Scheduler:
 
 
 _TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)
-_HOPELESS = (Block.QUOTA, Block.CREDIT, Block.PARKED)
+_HOPELESS = (Block.QUOTA, Block.CREDIT, Block.SICK, Block.PARKED)
+
+
+def _given_up(lanes: Sequence[Lane]) -> str:
+    """Why nothing more is sent to any of the lanes, the most frequent reason first."""
+    names: dict[tuple[bool, str], list[str]] = {}
+    for lane in sorted(lanes, key=lambda one: one.name):
+        names.setdefault((lane.block is Block.SICK, lane.why), []).append(lane.name)
+    told = []
+    for (is_sick, why), of in sorted(names.items(), key=lambda item: -len(item[1])):
+        verb = "is" if len(of) == 1 else "are"
+        told.append(f"{listed(of)} {verb} unhealthy: {why}" if is_sick else f"{listed(of)}: {why}")
+    return listed(told, between="; ")
 
 
 def _is_hopeless(lane: Lane) -> bool:

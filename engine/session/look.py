@@ -1,7 +1,7 @@
 """One look at a run: what is known of it, from its rows and from who works on it here."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from engine.clock import SystemClock
 from engine.core.error_kinds import ErrorKind
@@ -9,20 +9,46 @@ from engine.core.forecast import LaneLoad, QuestionLoad, seconds_left
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
 from engine.core.states import State
-from engine.core.status import QuotaStatus, Status, StopReason, Waiting
+from engine.core.status import QuotaStatus, Status, StopReason, Waiting, WaitReason
 from engine.job import Service
-from engine.limits import opens_at
+from engine.limits import bucket_of, opens_at
 from engine.scheduler import Scheduler, quota_keys
 from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
 
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
+_GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.RETRY)
+_SAYS_WHY = (
+    WaitReason.QUOTA,
+    WaitReason.CREDIT,
+    WaitReason.UNHEALTHY,
+    WaitReason.ERRORS,
+    WaitReason.OUTAGE,
+    WaitReason.GIVEN_UP,
+)
 _LACKING = "more questions of the answer are unanswered than the sweep allows"
 
 
 def account_of(service: Service) -> str:
     """Whose rates and quota the requests of a service use."""
     return f"{service.identity} {service.credential}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """What the store tells of lanes that another process works on: those away, and those held until when."""
+
+    away: Mapping[str, str]
+    held: Mapping[str, float]
+
+    def waits(self, name: str) -> Waiting:
+        """What the jobs of a lane wait for."""
+        if name in self.away:
+            return Waiting(lane=name, why=WaitReason.OUTAGE, jobs=0, detail=self.away[name])
+        if name in self.held:
+            until = self.held[name]
+            return Waiting(lane=name, why=WaitReason.THROTTLED, jobs=0, until=until)
+        return Waiting(lane=name, why=WaitReason.QUEUED, jobs=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +73,9 @@ class Look:
             progress=self.scheduler.progress if self.scheduler else Progress(),
         )
         left, binding = self._left(totals, questions)
-        away = {} if self.scheduler or unattended else await self.store.lanes_away(row.id)
+        elsewhere = _Elsewhere({}, {})
+        if not (self.scheduler or unattended):
+            elsewhere = await self._elsewhere(totals.lanes)
         return Status(
             run=row.name,
             state=row.state,
@@ -66,7 +94,7 @@ class Look:
             rate_per_min=self.sweep.limits.rate_per_min,
             seconds_left=left,
             binding=binding,
-            waiting=self._waiting(totals, away),
+            waiting=self._waiting(totals, elsewhere),
             quotas=await self._quotas(),
             errors=(*lacking, *totals.errors),
             judge=self.sweep.kind.judge,
@@ -77,6 +105,15 @@ class Look:
             questions=questions.total,
             at=self.now,
             unattended=unattended,
+        )
+
+    async def _elsewhere(self, lanes: Iterable[str]) -> _Elsewhere:
+        account = account_of(self.sweep.service(SystemClock()))
+        buckets = {bucket_of(account, lane): lane for lane in lanes}
+        held = await self.store.blocked_until(buckets)
+        return _Elsewhere(
+            away=await self.store.lanes_away(self.row.id),
+            held={buckets[name]: until for name, until in held.items() if until > self.now},
         )
 
     def _cells(self, totals: Totals) -> tuple[Mapping[State, int], tuple[ErrorKind, ...]]:
@@ -138,30 +175,43 @@ class Look:
             for (name, period), state in sorted((await self.store.quotas(keys)).items())
         )
 
-    def _waiting(self, totals: Totals, away: Mapping[str, str]) -> tuple[Waiting, ...]:
+    def _waiting(self, totals: Totals, elsewhere: _Elsewhere) -> tuple[Waiting, ...]:
         found = []
         for name, counts in sorted(totals.lanes.items()):
             jobs = counts[State.PENDING] + counts[State.WAITING]
+            if not jobs:
+                continue
+            waits = self._waits(name, elsewhere)
+            later, due_at = totals.backing_off.get(name, (0, 0.0))
+            if waits.why in _GOES_ON and (later := min(later, jobs)):
+                found.append(Waiting(lane=name, why=WaitReason.RETRY, jobs=later, until=due_at))
+                if waits.why is WaitReason.RETRY:
+                    waits = Waiting(lane=name, why=WaitReason.QUEUED, jobs=0)
+                jobs -= later
             if jobs:
-                why, until = self._why(name, away)
-                found.append(Waiting(lane=name, why=why, jobs=jobs, until=until))
+                found.append(replace(waits, jobs=jobs))
         return tuple(found)
 
-    def _why(self, name: str, away: Mapping[str, str]) -> tuple[str, float | None]:
-        """What the jobs of a lane wait for, and until when if that is known; `away` is what others say."""
-        opening = opens_at(self.sweep.limits.window, self.now)
-        if opening > self.now:
-            return "the run's window", opening
-        if name in away:
-            return away[name], None
-        if self.scheduler is not None and name in self.scheduler.lanes.lanes:
-            lanes = self.scheduler.lanes
-            lane = lanes.lanes[name]
-            if lanes.paused_until > self.now:
-                return lanes.paused_why, lanes.paused_until
-            wakes_at = lane.wakes_at(self.now, share=self.scheduler.lanes.share)
-            if lane.block is not None or wakes_at > self.now:
-                return lane.why or "a free slot", (
-                    wakes_at if self.now < wakes_at < float("inf") else None
-                )
-        return "its turn", None
+    def _waits(self, name: str, elsewhere: _Elsewhere) -> Waiting:
+        """What the jobs of a lane wait for, however many they are."""
+        window = self.sweep.limits.window
+        opening = opens_at(window, self.now)
+        if window is not None and opening > self.now:
+            return Waiting(
+                lane=name, why=WaitReason.WINDOW, jobs=0, until=opening, zone=window.timezone
+            )
+        if self.scheduler is None or name not in self.scheduler.lanes.lanes:
+            return elsewhere.waits(name)
+        lanes = self.scheduler.lanes
+        if lanes.paused_until > self.now:
+            return Waiting(
+                lane=name,
+                why=WaitReason.MACHINE,
+                jobs=0,
+                until=lanes.paused_until,
+                detail=lanes.paused_why,
+            )
+        lane = lanes.lanes[name]
+        why, until = lane.waits(self.now, share=lanes.share)
+        detail = lane.why if why in _SAYS_WHY else ""
+        return Waiting(lane=name, why=why, jobs=0, until=until, detail=detail)

@@ -12,6 +12,7 @@ from sqlalchemy import Integer, RowMapping, bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, target
+from engine.core.status import WaitReason
 from engine.store import quotas, rates
 from engine.store.dialect import Bulk
 from engine.store.queue import CLAIMABLE
@@ -131,12 +132,12 @@ def _claim_lane(
             for (row, held), slot in zip(found.rows, slots, strict=False)
         ),
         next_at=None if soonest is None else soonest[0],
-        why="" if soonest is None else soonest[1],
+        why=WaitReason.QUEUED if soonest is None else soonest[1],
         empty_classes=frozenset(found.empty),
     )
 
 
-def _next_slot(request: Claim, lane: LaneClaim, buckets: rates.Buckets) -> tuple[float, str]:
+def _next_slot(request: Claim, lane: LaneClaim, buckets: rates.Buckets) -> tuple[float, WaitReason]:
     """When to claim for the lane's next slot, ahead of it by the lead; and what it waits for."""
     at, why = buckets.next_at(lane.buckets, request.now, request.lead_s)
     return at - request.lead_s, why
@@ -148,7 +149,7 @@ class _Candidates:
 
     rows: list[tuple[RowMapping, int]] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
-    later: list[tuple[float, str]] = field(default_factory=list)
+    later: list[tuple[float, WaitReason]] = field(default_factory=list)
 
 
 def _candidates(
@@ -172,7 +173,7 @@ def _candidates(
             if at is None:
                 found.empty.add(cost_class)
             else:
-                found.later.append((at, "retry"))
+                found.later.append((at, WaitReason.RETRY))
     return found
 
 

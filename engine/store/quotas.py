@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
 from engine.core.quota import QuotaState
+from engine.core.status import WaitReason
 from engine.store.dialect import Bulk, Upsert
 from engine.store.requests import Claim, Claimed, Outcome, QuotaKey
 from engine.store.schema import cost, quota, reservation
@@ -86,7 +87,7 @@ class Admission:
     costs: dict[str, int] = field(default_factory=dict)
     probing: set[str] = field(default_factory=set)
     """Classes of unknown cost that have a job in flight."""
-    refusals: dict[str, str] = field(default_factory=dict)
+    refusals: dict[str, WaitReason] = field(default_factory=dict)
     """Classes of which no job can be sent now, and why."""
 
     @property
@@ -109,12 +110,12 @@ class Admission:
         known = self.costs.get(cost_class) if expected_tests is None else expected_tests
         is_probe = known is None and room is not None
         if is_probe and cost_class in self.probing:
-            self.refusals[cost_class] = "first answer"
+            self.refusals[cost_class] = WaitReason.FIRST_ANSWER
             return None
         tests = self._guess(room) if known is None else max(0, known - charged)
         wanted = {key: 1 if key.counts_requests else tests for key in self.keys}
         if any(self.states[key].room < amount for key, amount in wanted.items()):
-            self.refusals[cost_class] = "quota"
+            self.refusals[cost_class] = WaitReason.QUOTA
             return None
         for key, amount in wanted.items():
             self.states[key] = arithmetic.reserve(self.states[key], amount)

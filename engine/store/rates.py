@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from engine.core import rates
+from engine.core.status import WaitReason
 from engine.store.dialect import Upsert
 from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
@@ -41,16 +42,16 @@ class Buckets:
 
     def next_at(
         self, buckets: Iterable[Bucket], now: float, lead_s: float = 0.0
-    ) -> tuple[float, str]:
+    ) -> tuple[float, WaitReason]:
         """When one request could start at the earliest within all `buckets`, and what it waits for.
 
         Within a rate that is no sooner than `lead_s` from now.
         """
-        earliest, why = now, ""
+        earliest, why = now, WaitReason.QUEUED
         for bucket in buckets:
             row = self.rows[bucket.name]
             if row.blocked_until > earliest:
-                earliest, why = row.blocked_until, "held by the service"
+                earliest, why = row.blocked_until, WaitReason.HELD
             if bucket.rate_per_min is not None:
                 taken = rates.take(
                     row.log,
@@ -64,7 +65,7 @@ class Buckets:
                     row.log = taken.log
                     self.changed.add(bucket.name)
                 if taken.next_at > earliest:
-                    earliest, why = taken.next_at, "rate"
+                    earliest, why = taken.next_at, WaitReason.RATE
         return earliest, why
 
     def take(

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.core.model import Answer
 from engine.core.states import AttemptOutcome, Event
+from engine.core.status import WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ class LaneGrant:
     lane: str
     jobs: tuple[Claimed, ...] = ()
     next_at: float | None = None
-    why: str = ""
+    why: WaitReason = WaitReason.QUEUED
     empty_classes: frozenset[str] = frozenset()
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, literal, select, tuple_
+from sqlalchemy import bindparam, func, select, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
@@ -57,6 +57,8 @@ class Totals:
     errors: tuple[ErrorKind, ...]
     questions_to_come: int | None
     """Questions expected of the jobs that are open; None where one does not say how many it asks."""
+    backing_off: Mapping[str, tuple[int, float]]
+    """Jobs that may not be sent yet by lane: how many, and when the first of them may be."""
 
     @property
     def questions_answered(self) -> int:
@@ -136,6 +138,7 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         )
     ).scalar_one()
     ended, ended_over_s = _speed(connection, run_id, now)
+    queue = _queued(connection, run_id, now)
     return Totals(
         jobs=jobs,
         cells=cells,
@@ -148,30 +151,67 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         ended=ended,
         ended_over_s=ended_over_s,
         errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
-        questions_to_come=_questions_to_come(connection, run_id),
+        questions_to_come=_questions_to_come(connection, run_id, queue),
+        backing_off=_backing_off(queue),
     )
 
 
-def _questions_to_come(connection: Connection, run_id: int) -> int | None:
-    """What is expected of all open jobs; those of a cost class expect the same.
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """Jobs of one lane and cost class that are neither in flight nor done."""
 
-    So one job of each class tells, and the others are counted along an index.
-    """
+    lane: str
+    jobs: int
+    expected_tests: int | None
+    """Questions expected of each: those of a class expect the same."""
+    backing_off: int
+    next_due_at: float | None
+
+
+def _queued(connection: Connection, run_id: int, now: float) -> list[_Queued]:
+    # Counted along an index; one job tells what each of its class expects.
+    is_early = job.c.due_at > now
     classes = (
-        select(func.count().label("jobs"), func.min(job.c.id).label("sample"))
+        select(
+            job.c.lane,
+            func.count().label("jobs"),
+            func.min(job.c.id).label("sample"),
+            func.count().filter(is_early).label("backing_off"),
+            func.min(job.c.due_at).filter(is_early).label("next_due_at"),
+        )
         .where(job.c.run_id == run_id, CLAIMABLE)
         .group_by(job.c.lane, job.c.cost_class)
         .subquery()
     )
-    queued = select(classes.c.jobs, job.c.expected_tests).join(job, job.c.id == classes.c.sample)
-    running = select(literal(1), job.c.expected_tests).where(
-        job.c.run_id == run_id, job.c.state == State.RUNNING
+    rows = connection.execute(
+        select(
+            classes.c.lane,
+            classes.c.jobs,
+            job.c.expected_tests,
+            classes.c.backing_off,
+            classes.c.next_due_at,
+        ).join(job, job.c.id == classes.c.sample)
     )
-    expected = [
-        None if tests is None else jobs * tests
-        for jobs, tests in connection.execute(queued.union_all(running))
-    ]
-    return None if None in expected else sum(filter(None, expected))
+    return [_Queued(*row) for row in rows]
+
+
+def _questions_to_come(connection: Connection, run_id: int, queue: Iterable[_Queued]) -> int | None:
+    running = connection.execute(
+        select(job.c.expected_tests).where(job.c.run_id == run_id, job.c.state == State.RUNNING)
+    ).scalars()
+    expected = [(1, tests) for tests in running] + [(one.jobs, one.expected_tests) for one in queue]
+    if any(tests is None for _, tests in expected):
+        return None
+    return sum(jobs * (tests or 0) for jobs, tests in expected)
+
+
+def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
+    found: dict[str, tuple[int, float]] = {}
+    for one in queue:
+        if one.next_due_at is not None:
+            jobs, due_at = found.get(one.lane, (0, one.next_due_at))
+            found[one.lane] = jobs + one.backing_off, min(due_at, one.next_due_at)
+    return found
 
 
 def _gaps(connection: Connection, run_id: int) -> tuple[Gaps, ...]:

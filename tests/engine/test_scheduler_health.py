@@ -111,8 +111,9 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(
         _, status = await finished(engine, of)
 
     assert status.reason is StopReason.UNHEALTHY
-    assert "unhealthy: it says nothing" in status.message
-    assert "unhealthy: the health service is down" in status.message
+    assert status.message == (
+        "broken is unhealthy: the health service is down; sick is unhealthy: it says nothing"
+    )
     assert status.jobs["succeeded"] == 5
     assert status.jobs["failed"] == 0
     assert Counter(lane for lane, _ in gate.asked)["sick"] == 6

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from engine import RunState, StopReason
+from engine.core.status import WaitReason
 from engine.job import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store import Store
@@ -222,11 +223,66 @@ async def test_waiting_costs_no_claims(
         await clock.advance(2400.0)
         after = claims
         status = await run.status()
+        async with opened(tmp_path / "store.db", service, clock) as other:
+            elsewhere = await (await other.run()).status()
         run.stop()
 
     assert after == before
-    assert {one.why for one in status.waiting} == {"held by the service"}
-    assert {one.until for one in status.waiting} == {NOW + 3000.0}
+    assert {one.why for one in status.waiting} == {WaitReason.HELD}
+    # What the store tells any process is until when.
+    assert {one.why for one in elsewhere.waiting} == {WaitReason.THROTTLED}
+    for look in (status, elsewhere):
+        assert {one.until for one in look.waiting} == {NOW + 3000.0}
+        assert sum(one.jobs for one in look.waiting) == 100
+
+
+async def test_jobs_that_back_off_are_told_from_those_in_line(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(
+        lambda job: Transient("HTTP 500", status=500) if job.attempt == 1 else good(job),
+        takes_s=10,
+    )
+    of = sweep(
+        service, repeats=12, limits={"max_in_flight": 4}, retry={"base_delay_s": 100, "attempts": 2}
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(15.0)
+        found = (await run.status()).waiting
+        await clock.advance(20.0)
+        later = (await run.status()).waiting
+        run.stop()
+
+    assert [(one.why, one.jobs) for one in found] == [
+        (WaitReason.RETRY, 4),
+        (WaitReason.QUEUED, 4),
+    ]
+    assert [(one.why, one.jobs) for one in later] == [(WaitReason.RETRY, 12)]
+    assert later[0].until == pytest.approx(NOW + 110, abs=51)
+
+
+async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_wait(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: RateLimited("too many requests", status=429))
+
+    async with (
+        opened(tmp_path / "store.db", service, clock) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(sweep(service, retry={"base_delay_s": 100}))
+        tasks.start_soon(run.execute)
+        await clock.advance(5.0)
+        [waiting] = (await run.status()).waiting
+        run.stop()
+
+    assert waiting.why is WaitReason.THROTTLED
 
 
 async def test_full_slots_cost_no_claims(
@@ -327,7 +383,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
 
     night = [time for time in starts(service) if time < at(closes, berlin) + 3600]
     hours = (at(closes, berlin) - at(opens, berlin)) / 3600
-    assert [(one.why, one.until) for one in waiting] == [("the run's window", at(opens, berlin))]
+    assert [(one.why, one.until) for one in waiting] == [(WaitReason.WINDOW, at(opens, berlin))]
     assert night[0] == at(opens, berlin)
     assert night[-1] < at(closes, berlin)
     assert len(night) == min(58, hours * 6)

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from engine import Run, RunState, StopReason
+from engine.core.status import WaitReason
 from engine.job import (
     Answer,
     Disconnected,
@@ -104,7 +105,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
 
     assert status.reason is StopReason.UNHEALTHY
     assert (status.cells_done, status.cells_failed) == (5, 0)
-    assert "the service was away from" in status.message
+    assert "; away from" in status.message
     assert 12 * HOUR_S <= waited_s <= 12 * HOUR_S + 120.0
     assert again.state is RunState.FINISHED
     assert again.cells_done == 20
@@ -124,13 +125,14 @@ async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_mi
 
     assert status.reason is StopReason.UNHEALTHY
     assert (status.jobs["failed"], status.cells_done) == (0, 0)
-    assert "did not answer once" in status.message
+    assert "; no answer from" in status.message
     assert clock.now() - NOW <= 12 * 60.0
     first = next(event for event in told if event.kind == "outage")
-    assert "no answer yet; given up at" in first.message
+    assert "; no answer yet (wrong address?), given up at" in first.message
     assert first.at - NOW <= 60.0
     assert any(
-        record.levelname == "WARNING" and "no answer yet; given up at" in record.message
+        record.levelname == "WARNING"
+        and "; no answer yet (wrong address?), given up at" in record.message
         for record in caplog.records
     )
 
@@ -346,8 +348,9 @@ async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
             seen = await (await other.run("scripted")).status()
         run.stop()
 
-    assert [(one.lane, one.jobs) for one in seen.waiting] == [("a", 3)]
-    assert "no answer yet; given up at" in seen.waiting[0].why
+    [waiting] = seen.waiting
+    assert (waiting.lane, waiting.jobs, waiting.why) == ("a", 3, WaitReason.OUTAGE)
+    assert "; no answer yet (wrong address?), given up at" in waiting.detail
 
 
 async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from datetime import datetime
 from io import StringIO
 
 import pytest
@@ -5,7 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from engine.cli.progress import Lines, Panel, panel, pause_s
-from engine.core.status import Status
+from engine.core.error_kinds import ErrorKind
+from engine.core.status import Status, Waiting, WaitReason
 from engine.report.terminal import plain
 from tests.engine.report.samples import status
 
@@ -16,19 +19,56 @@ def drawn(found: Status, width: int) -> list[str]:
     return stream.getvalue().splitlines()
 
 
-def test_the_panel_holds_what_a_person_wants_to_know() -> None:
-    name, *lines = drawn(status(), 80)
+def test_the_panel_holds_what_a_person_wants_to_know(live_in: Callable[[str], None]) -> None:
+    live_in("Europe/Berlin")
+
+    name, *lines = drawn(status(questions_answered=37, questions=100), 200)
 
     assert name.startswith("crisis-safety ")
     assert name.endswith(" 1,254/5,000 cells 25%")
     assert [line.rstrip() for line in lines] == [
-        "16 running · 2,720 waiting · 20 cells failed",
-        lines[1].rstrip(),
+        "questions: 37 of 100 answered · about 62 min left (done 21:28 CET) at the rate limit",
+        (
+            "jobs: 16 running, 2,700 queued at the rate limit, 20 backing off until 23:13 CET,"
+            " 411 answered, 7 failed"
+        ),
+        "why jobs failed:",
+        "  7 jobs: not found (404), such as: Unknown model: qwen/qwen9",
         "requests: 58 of 60 per minute · tests: 8,000 passed, 312 failed",
         "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
-        "about 62 min left, bound by rate",
     ]
-    assert lines[1].startswith("waiting: 100 for rate, 20 for retry until 2023-11-1")
+
+
+CAUSE = (
+    "connection refused; no answer yet (wrong address?), given up at 20:34 CET: "
+    + " ".join(f"word{number}" for number in range(15))
+    + " the-very-last-word"
+)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_the_panel_wraps_a_cause_and_cuts_nothing_off(width: int) -> None:
+    held = Waiting(lane="qwen/qwen3", why=WaitReason.OUTAGE, jobs=41, detail=CAUSE)
+    failed = ErrorKind(message="no such model (404)", jobs=3, example=CAUSE)
+    look = status(waiting=(held,), errors=(failed,), message=CAUSE)
+
+    lines = drawn(look, width)
+
+    assert max(map(cell_len, lines)) <= width
+    told = " ".join(" ".join(lines).split())
+    assert f"41 held: {CAUSE}" in told
+    assert f"3 jobs: no such model (404), such as: {CAUSE}" in told
+    assert told.count(CAUSE) == 3
+
+
+def test_the_panel_leaves_room_beside_a_very_long_cause() -> None:
+    held = Waiting(lane="a", why=WaitReason.OUTAGE, jobs=41, detail="cause " + "x" * 2000)
+
+    lines = drawn(status(waiting=(held,)), 80)
+
+    assert len(lines) < 24
+    assert any(line.startswith("41 held: cause") for line in lines)
+    assert lines[-1].startswith("quota ")
 
 
 def test_the_panel_says_who_judges() -> None:
@@ -37,7 +77,7 @@ def test_the_panel_says_who_judges() -> None:
     assert "judged by the rules judge, a heuristic" in [line.rstrip() for line in lines]
 
 
-@pytest.mark.parametrize("width", [40, 80, 132])
+@pytest.mark.parametrize("width", [40, 80, 200])
 def test_the_panel_is_never_wider_than_the_terminal(width: int) -> None:
     crowded = status(
         run="a-run-with-a-name-that-is-much-too-long-for-any-display",
@@ -80,5 +120,24 @@ def test_a_log_gets_one_line_each_time(capsys: pytest.CaptureFixture[str]) -> No
         display.say("a word")
 
     out, err = capsys.readouterr()
+    line, word = err.splitlines()
     assert out == ""
-    assert len(err.splitlines()) == 2
+    assert datetime.fromisoformat(line.split(" ", 1)[0]).timestamp() == status().at
+    assert word == "a word"
+
+
+@pytest.mark.parametrize("columns", [None, "40"])
+def test_a_line_of_a_log_has_no_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    held = Waiting(lane="a", why=WaitReason.OUTAGE, jobs=41, detail=CAUSE)
+
+    with Lines(10) as display:
+        display.show(status(waiting=(held,)))
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"41 held: {CAUSE}" in line

@@ -19,9 +19,20 @@ def kind(message: str, jobs: int = 1, example: str = "") -> ErrorKind:
         ("expected value at 12:3", "expected value at 1:40", "expected value at N"),
         ("waited 0.5 s.", "waited 12.25 s.", "waited N s."),
         ("gave up (after 3)", "gave up (after 6)", "gave up (after N)"),
+        ("no reply to ai_dependence-01", "no reply to crisis-12", "no reply to …"),
+        ("lost req_011CSHoEeqs5C35K2UUqR7Fy", "lost req_9zzHoEeqs5C35K2UUq1", "lost …"),
+        (
+            "job 0f8fad5b-d9cb-469f-a165-70867728950e",
+            "job 7c9e6679-7425-40de-944b-e07fc1f90ae7",
+            "job …",
+        ),
+        ("digest 9f86d081884c7d65", "digest 60303ae22b998861", "digest …"),
+        ("object at 0x7f3a", "object at 0x81bc", "object at …"),
     ],
 )
-def test_errors_that_differ_in_a_number_are_one_kind(one: str, another: str, masked: str) -> None:
+def test_errors_that_differ_in_a_number_or_an_id_are_one_kind(
+    one: str, another: str, masked: str
+) -> None:
     assert by_kind([kind(one, 2), kind(another, 3)]) == (kind(masked, 5),)
 
 
@@ -31,6 +42,7 @@ def test_errors_that_differ_in_a_number_are_one_kind(one: str, another: str, mas
         ("the service failed (500)", "the service failed (502)"),
         ("a/model-1: not found", "a/model-2: not found"),
         ("gpt4 is unknown", "gpt5 is unknown"),
+        ("deadbeef is said", "cafebabe is said"),
         ("not found", "not allowed"),
     ],
 )

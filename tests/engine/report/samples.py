@@ -5,7 +5,7 @@ from typing import Any
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.statistics import failure_rate, rate_bounds, wilson
-from engine.core.status import QuotaStatus, Row, RunState, Source, Status, Waiting
+from engine.core.status import QuotaStatus, Row, RunState, Source, Status, Waiting, WaitReason
 
 
 def answered(
@@ -96,8 +96,8 @@ def status(**changes: Any) -> Status:
         "seconds_left": 3720.0,
         "binding": "rate",
         "waiting": (
-            Waiting(lane="anthropic/claude", why="rate", jobs=100, until=None),
-            Waiting(lane="qwen/qwen3", why="retry", jobs=20, until=1_700_000_000.0),
+            Waiting(lane="anthropic/claude", why=WaitReason.RATE, jobs=2700, until=None),
+            Waiting(lane="qwen/qwen3", why=WaitReason.RETRY, jobs=20, until=1_700_000_000.0),
         ),
         "quotas": (
             QuotaStatus(name="tests", period="2026-11", used=1234, reserved=12, allotted=5000),

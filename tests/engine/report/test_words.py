@@ -1,6 +1,5 @@
-import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -8,13 +7,18 @@ import pytest
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.model import Finding
-from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting
+from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting, WaitReason
 from engine.report.words import (
     duration,
+    error_lines,
     finding_lines,
+    held_lines,
+    jobs_line,
+    left_line,
     moment,
     plan_lines,
     progress_line,
+    questions_line,
     runs_lines,
     status_lines,
     summary_lines,
@@ -36,19 +40,6 @@ from tests.engine.report.samples import status
 )
 def test_durations_are_said_in_units_that_fit(seconds: float, said: str) -> None:
     assert duration(seconds) == said
-
-
-@pytest.fixture
-def live_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Sets the machine's zone until the end of the test."""
-
-    def set_zone(name: str) -> None:
-        monkeypatch.setenv("TZ", name)
-        time.tzset()
-
-    yield set_zone
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -161,23 +152,26 @@ def test_a_plan_of_a_thousand_lanes_stays_readable() -> None:
     assert plan_lines(plan)[-1].endswith("and 980 lanes more")
 
 
-def test_a_status_counts_what_is_failed_and_missing_out_loud() -> None:
+def test_a_status_counts_what_is_failed_and_missing_out_loud(
+    live_in: Callable[[str], None],
+) -> None:
+    live_in("Europe/Berlin")
+
     lines = status_lines(status())
 
-    assert lines[:3] == [
+    assert lines == [
         "crisis-safety: active",
         "1,234 of 5,000 cells answered, 20 failed, 3,746 missing",
-        "jobs: 2,600 pending, 16 running, 120 waiting, 411 succeeded, 7 failed",
-    ]
-    assert lines[3].startswith("waiting: 100 for rate, 20 for retry until 2023-11-1")
-    assert lines[4:] == [
+        (
+            "jobs: 16 running, 2,700 queued at the rate limit, 20 backing off until 23:13 CET,"
+            " 411 answered, 7 failed"
+        ),
         "requests: 58 of 60 per minute",
         "tests: 8,000 passed, 312 failed",
         "quota 1,234 of 5,000 (12 held) in 2026-11: tests",
-        "about 62 min left, bound by rate",
-        "most frequent errors:",
-        "    7 x not found (404)",
-        "        such as: Unknown model: qwen/qwen9",
+        "about 62 min left (done 21:28 CET) at the rate limit",
+        "why jobs failed:",
+        "  7 jobs: not found (404), such as: Unknown model: qwen/qwen9",
     ]
 
 
@@ -187,10 +181,171 @@ def test_a_status_counts_what_is_unanswered_out_loud() -> None:
     assert "tests: 8,000 passed, 312 failed, 13 unanswered (moderated 12, empty 1)" in lines
 
 
-def test_waits_of_seconds_are_not_said_with_a_time() -> None:
-    soon = status(waiting=(Waiting(lane="a", why="rate", jobs=3, until=1_699_990_004.0),))
+AT = 1_699_990_000.0
+"""2023-11-14 20:26:40 in Berlin, when the samples are looked at."""
 
-    assert "waiting: 3 for rate" in status_lines(soon)
+
+def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
+    return Waiting(**{"lane": "ft:ours", "why": why, "jobs": jobs, **more})
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            [waiting(WaitReason.HELD, until=AT + 6200)],
+            "41 held: the service asked to wait until 22:10 CET",
+        ),
+        ([waiting(WaitReason.HELD, until=AT + 32)], "41 held: the service asked to wait 32 s"),
+        (
+            [waiting(WaitReason.THROTTLED, until=AT + 32)],
+            "41 held: the service refuses requests as too many; next try in 32 s",
+        ),
+        (
+            [waiting(WaitReason.OUTAGE, detail="connection refused; away since 20:24 CET")],
+            "41 held: connection refused; away since 20:24 CET",
+        ),
+        (
+            [waiting(WaitReason.UNHEALTHY, detail="it says nothing")],
+            "41 held: ft:ours is unhealthy: it says nothing",
+        ),
+        (
+            [
+                waiting(WaitReason.UNHEALTHY, detail="no"),
+                waiting(WaitReason.UNHEALTHY, lane="b", detail="no"),
+            ],
+            "82 held: b, ft:ours are unhealthy: no",
+        ),
+        ([waiting(WaitReason.HEALTH)], "41 held: the model's health is being checked"),
+        ([waiting(WaitReason.QUOTA)], "41 held: the quota is used up"),
+        ([waiting(WaitReason.CREDIT, detail="no credit")], "41 held: no credit"),
+        (
+            [waiting(WaitReason.ERRORS, detail="HTTP 500", until=AT + 6200)],
+            "41 held: HTTP 500; next try at 22:10 CET",
+        ),
+        ([waiting(WaitReason.GIVEN_UP, detail="HTTP 500")], "41 given up: HTTP 500"),
+        (
+            [waiting(WaitReason.MACHINE, detail="too many open files", until=AT + 3)],
+            "41 held: too many open files; next try in 3 s",
+        ),
+        (
+            [
+                waiting(WaitReason.OUTAGE, detail="connection refused"),
+                waiting(WaitReason.QUEUED, lane="b"),
+            ],
+            "41 held for ft:ours: connection refused",
+        ),
+    ],
+)
+def test_what_holds_jobs_up_is_said_with_its_cause(
+    live_in: Callable[[str], None], found: list[Waiting], said: str
+) -> None:
+    live_in("Europe/Berlin")
+
+    assert held_lines(status(waiting=tuple(found))) == [said]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            [waiting(WaitReason.QUEUED, 48), waiting(WaitReason.RETRY, 4)],
+            "48 queued, 4 backing off",
+        ),
+        ([waiting(WaitReason.RATE, 52)], "52 queued at the rate limit"),
+        ([waiting(WaitReason.RETRY, 52, until=AT + 6200)], "52 backing off until 22:10 CET"),
+        (
+            [waiting(WaitReason.FIRST_ANSWER, 52)],
+            "52 queued for the first answer, which tells their cost",
+        ),
+        (
+            [waiting(WaitReason.WINDOW, 52, until=AT + 5600, zone="Europe/Berlin")],
+            "52 until the window opens at 22:00 Europe/Berlin",
+        ),
+        (
+            [waiting(WaitReason.WINDOW, 52, until=AT + 5600, zone="Asia/Tokyo")],
+            "52 until the window opens at 06:00 Asia/Tokyo",
+        ),
+        (
+            [waiting(WaitReason.WINDOW, 52, until=AT + 86400, zone="UTC")],
+            "52 until the window opens at 2023-11-15 19:26 UTC",
+        ),
+    ],
+)
+def test_jobs_that_take_their_turn_are_counted_in_a_line(
+    live_in: Callable[[str], None], found: list[Waiting], said: str
+) -> None:
+    live_in("Europe/Berlin")
+    jobs = {"pending": 48, "waiting": 4, "running": 1, "succeeded": 9}
+    look = status(jobs=jobs, waiting=tuple(found))
+
+    assert jobs_line(look) == f"jobs: 1 running, {said}, 9 answered"
+    assert held_lines(look) == []
+
+
+def test_at_most_three_causes_are_told_the_most_frequent_first() -> None:
+    causes = [waiting(WaitReason.ERRORS, n, lane=f"m{n}", detail=f"cause {n}") for n in range(1, 6)]
+
+    assert held_lines(status(waiting=tuple(causes))) == [
+        "5 held for m5: cause 5",
+        "4 held for m4: cause 4",
+        "3 held for m3: cause 3",
+        "and 3 more",
+    ]
+
+
+def test_what_nobody_works_on_waits_for_nothing() -> None:
+    look = status(unattended=True, waiting=(waiting(WaitReason.OUTAGE),))
+
+    assert jobs_line(look) == "jobs: 16 running, 2,720 to go, 411 answered, 7 failed"
+    assert held_lines(look) == []
+
+
+@pytest.mark.parametrize(
+    ("binding", "said"),
+    [
+        ("speed so far", "about 3 min left (done 20:29 CET) at the current speed"),
+        ("a model's rate", "about 3 min left (done 20:29 CET) at a model's rate limit"),
+        ("the run's window", "about 3 min left (done 20:29 CET) within the window"),
+        ("", "about 3 min left (done 20:29 CET)"),
+    ],
+)
+def test_the_time_left_is_said_with_the_time_of_day_of_its_end(
+    live_in: Callable[[str], None], binding: str, said: str
+) -> None:
+    live_in("Europe/Berlin")
+
+    assert left_line(status(seconds_left=180.0, binding=binding)) == said
+
+
+@pytest.mark.parametrize(
+    ("answered", "questions", "said"),
+    [(37, 100, "questions: 37 of 100 answered"), (None, 100, ""), (37, None, ""), (0, 0, "")],
+)
+def test_questions_are_counted_where_their_number_is_known(
+    answered: int | None, questions: int | None, said: str
+) -> None:
+    look = status(questions_answered=answered, questions=questions)
+
+    assert questions_line(look) == said
+
+
+def test_at_most_three_kinds_of_errors_are_told() -> None:
+    kinds = [ErrorKind(message=f"cause {n}", jobs=9 - n) for n in range(6)]
+
+    assert error_lines(status(errors=tuple(kinds))) == [
+        "why jobs failed:",
+        "  9 jobs: cause 0",
+        "  8 jobs: cause 1",
+        "  7 jobs: cause 2",
+        "  and 3 more",
+    ]
+
+
+def test_one_job_is_not_jobs() -> None:
+    one = ErrorKind(message="not found (404)", jobs=1, example="Unknown model: x")
+
+    assert error_lines(status(errors=(one,)))[1] == "  1 job: not found (404): Unknown model: x"
 
 
 @pytest.mark.parametrize(
@@ -232,13 +387,20 @@ def test_a_run_that_cannot_go_on_says_why_and_when_it_can() -> None:
     assert lines[-1].startswith("it can go on from 2023-11-1")
 
 
-def test_a_progress_line_holds_what_a_log_needs() -> None:
-    line = progress_line(status())
+def test_a_progress_line_holds_what_a_log_needs(live_in: Callable[[str], None]) -> None:
+    live_in("Europe/Berlin")
+    held = waiting(WaitReason.OUTAGE, lane="b", detail="connection refused; away since 20:24 CET")
+    look = status(questions_answered=37, questions=100)
 
-    assert re.sub(r"until [-\d]+ [:\d]+ \w+", "until then", line) == (
-        "1,234/5,000 cells, 16 running, 2,720 waiting (rate, retry until then), 20 failed,"
-        " 58 of 60 per minute, tests: 8,000 passed, 312 failed, quota 1,234/5,000,"
-        " about 62 min left, bound by rate"
+    line = progress_line(replace(look, waiting=(*look.waiting, held)))
+
+    assert line == (
+        "2023-11-14T20:26:40+01:00 1,234/5,000 cells; questions: 37 of 100 answered;"
+        " jobs: 16 running, 2,700 queued at the rate limit, 20 backing off until 23:13 CET,"
+        " 411 answered, 7 failed; requests: 58 of 60 per minute; tests: 8,000 passed, 312 failed;"
+        " quota 1,234/5,000; about 62 min left (done 21:28 CET) at the rate limit;"
+        " 41 held for b: connection refused; away since 20:24 CET;"
+        " 7 jobs failed: not found (404), such as: Unknown model: qwen/qwen9"
     )
 
 

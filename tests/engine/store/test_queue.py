@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from engine.core.states import State
+from engine.core.status import WaitReason
 from engine.store import Claimed, RunRow, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (
@@ -69,7 +70,7 @@ async def test_a_waiting_job_is_not_claimed_before_it_is_due(store: Store) -> No
     [late] = await grants(store, run, now=NOW + 30.0)
 
     assert early.jobs == ()
-    assert (early.next_at, early.why) == (NOW + 30.0, "retry")
+    assert (early.next_at, early.why) == (NOW + 30.0, WaitReason.RETRY)
     assert [(again.fence, again.attempt) for again in late.jobs] == [(2, 2)]
 
 

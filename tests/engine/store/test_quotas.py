@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.quota import QuotaState
+from engine.core.status import WaitReason
 from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
 from engine.store.quotas import GUESS_TESTS
 from engine.testing import FakeClock
@@ -72,9 +73,9 @@ async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(stor
     [rest] = await grants(store, run, quotas=[TESTS])
 
     assert len(first.jobs) == 1
-    assert (first.why, first.next_at) == ("first answer", float("inf"))
+    assert (first.why, first.next_at) == (WaitReason.FIRST_ANSWER, float("inf"))
     assert waiting.jobs == ()
-    assert (waiting.why, waiting.empty_classes) == ("first answer", frozenset())
+    assert (waiting.why, waiting.empty_classes) == (WaitReason.FIRST_ANSWER, frozenset())
     assert held == QuotaState(allotted=1_000, reserved=GUESS_TESTS)
     assert [job.reserved for job in rest.jobs] == [7] * 4
     assert await state(store) == QuotaState(allotted=1_000, used=7, reserved=28)
@@ -108,7 +109,7 @@ async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: S
     [grant] = await grants(store, run, quotas=[TESTS])
 
     assert len(grant.jobs) == 2
-    assert grant.why == "quota"
+    assert grant.why == WaitReason.QUOTA
     assert await state(store) == QuotaState(allotted=50, reserved=40)
 
 
@@ -228,7 +229,7 @@ async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: S
 
     [grant] = await grants(store, run, classes=("unknown",), quotas=[TESTS])
 
-    assert (grant.jobs, grant.why) == ((), "quota")
+    assert (grant.jobs, grant.why) == ((), WaitReason.QUOTA)
 
 
 async def test_a_cap_on_requests_counts_each_job_once(store: Store) -> None:

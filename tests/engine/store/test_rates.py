@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.rates import GUARD_S, WINDOW_S
+from engine.core.status import WaitReason
 from engine.store import Bucket, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
@@ -58,7 +59,7 @@ async def test_a_lane_keeps_the_keys_rate_and_its_own(store: Store) -> None:
 
     assert len(first.jobs) == 1
     assert second.jobs == ()
-    assert second.why == "rate"
+    assert second.why == WaitReason.RATE
     assert second.next_at == pytest.approx(NOW + 60.255)
     assert len(other.jobs) == 1
 
@@ -78,7 +79,7 @@ async def test_a_retry_after_holds_every_process(
         [free] = await grants(other, run, now=NOW + 90.0, buckets=[model])
         assert await other.blocked_until(["key model", "unknown"]) == {"key model": NOW + 90.0}
 
-    assert (held.jobs, held.next_at, held.why) == ((), NOW + 90.0, "held by the service")
+    assert (held.jobs, held.next_at, held.why) == ((), NOW + 90.0, WaitReason.HELD)
     assert len(free.jobs) == 2
 
 
