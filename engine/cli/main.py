@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from engine.cli import exit_codes, output
 from engine.cli.app import app
-from engine.core.errors import NightsweepError
+from engine.core.errors import NightsweepError, SweepError
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -20,7 +20,8 @@ def main(args: Sequence[str] | None = None) -> None:
             _tell("".join(traceback.format_exception(error)))
             sys.exit(exit_codes.BUG)
         for leaf in found:
-            _tell(str(leaf), before="nightsweep: ")
+            # Editors and terminals open FILE:LINE:COLUMN where a line begins with it.
+            _tell(str(leaf), before="" if isinstance(leaf, SweepError) else "nightsweep: ")
         sys.exit(exit_codes.USAGE)
 
 

@@ -125,21 +125,26 @@ def rejudge(
     numbers.
     """
     check_exists(store)
+    from engine.core.errors import SweepError
     from engine.sweep.judging import read_judge
 
+    source = None if judge is None else read_judge(judge)
     judging = {
         key: value
         for key, value in (
-            ("judge", None if judge is None else read_judge(judge)),
+            ("judge", None if source is None else source.settings),
             ("expand_on", expand_on),
         )
         if value is not None
     }
 
     async def judged_again(engine: "Engine") -> "Run":
-        again = await engine.rejudge(
-            run, judging=judging, thresholds=threshold, name=name, ask_missing=ask_missing
-        )
+        try:
+            again = await engine.rejudge(
+                run, judging=judging, thresholds=threshold, name=name, ask_missing=ask_missing
+            )
+        except SweepError as error:
+            raise error if source is None else source.located(error) from None
         by = again.sweep.kind.judge
         output.say(
             *(f"warning: {warning}" for warning in again.sweep.warnings),

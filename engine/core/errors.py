@@ -1,9 +1,9 @@
 """The tree of errors; each class answers "what happens next?".
 
 NightsweepError                  what a user may meet; the message says what, where and what to do
-├── SweepError                   the sweep file is wrong: every mistake at once
 ├── StoreError                   the store cannot be used
 ├── UsageError                   the command or call makes no sense here
+│   ├── SweepError               a sweep or another file of settings is wrong: every mistake at once
 │   └── IdentityChanged          a run would go on with other cases, another judge, ...
 └── JobError                     what an attempt ended in, decided by the kind's author
     ├── Transient                again, not sooner than `retry_after_s`; uses an attempt
@@ -26,7 +26,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engine.core.provenance import Difference
 
-_PROBLEMS_SHOWN = 100
+_PROBLEMS_SHOWN = 20
+_COUNTED_FROM = 5
+"""More mistakes than can be seen at a glance are counted below them."""
 _DIFFERENCES_SHOWN = 12
 
 
@@ -35,30 +37,38 @@ class NightsweepError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in a file: line and column from 1, and that line with a caret below.
+
+    `excerpt` has no lines where they would help nobody, or might show a key.
+    """
+
+    file: str
+    line: int
+    column: int
+    excerpt: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a sweep file: `path` such as `matrix.thresholds[2]`, and what is wrong."""
+    """One mistake: `path` such as `matrix.thresholds[2]`, what is wrong, and where it stands in its file.
+
+    `is_of_key` says that the key is wrong, or missing, rather than its value; `at` is the path of what
+    to look at where that is only a part of `path`. `place` is None for what was not read from a file.
+    """
 
     path: str
     message: str
+    is_of_key: bool = False
+    at: str | None = None
+    place: Place | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
-
-
-class SweepError(NightsweepError):
-    """A sweep that cannot be used; `problems` holds every mistake, the text the first hundred."""
-
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
-        self.source = source
-        self.problems = tuple(problems)
-        # One line each: a key of the file may hold line breaks, and must not write lines of its own.
-        lines = [
-            " ".join(f"{source}: {problem}".splitlines())
-            for problem in self.problems[:_PROBLEMS_SHOWN]
-        ]
-        if hidden := len(self.problems) - len(lines):
-            lines.append(f"{source}: and {hidden:,} mistakes more")
-        super().__init__("\n".join(lines))
+        place = "" if self.place is None else f"{self.place}: "
+        return place + (f"{self.path}: {self.message}" if self.path else self.message)
 
 
 class StoreError(NightsweepError):
@@ -67,6 +77,32 @@ class StoreError(NightsweepError):
 
 class UsageError(NightsweepError):
     """A command or call that makes no sense here, such as a run that does not exist."""
+
+
+class SweepError(UsageError):
+    """A sweep, or another file of settings, that cannot be used.
+
+    `problems` holds every mistake. The text has the first twenty, each as `FILE:LINE:COLUMN: PATH: ...`
+    where the mistake is in a file.
+    """
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        lines = [line for one in self.problems[:_PROBLEMS_SHOWN] for line in _lines_of(source, one)]
+        count = len(self.problems)
+        if count > _PROBLEMS_SHOWN:
+            lines.append(f"and {count - _PROBLEMS_SHOWN:,} more: {source} has {count:,} mistakes")
+        elif count > _COUNTED_FROM:
+            lines.append(f"{source} has {count} mistakes")
+        super().__init__("\n".join(lines))
+
+
+def _lines_of(source: str, problem: Problem) -> list[str]:
+    line = f"{source}: {problem}" if problem.place is None else str(problem)
+    excerpt = () if problem.place is None else problem.place.excerpt
+    # One line each: a key of the file may hold line breaks, and must not write lines of its own.
+    return [" ".join(line.splitlines()), *(f"    {one}" for one in excerpt)]
 
 
 class IdentityChanged(UsageError):

@@ -1,30 +1,37 @@
 """pydantic's findings as problems of a sweep: named as in the file, without the values it held."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from engine.core.errors import Problem
-from engine.core.nearest import suggestion
+from engine.core.nearest import nearest, suggestion
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-_WORDS = {
-    "missing": "is missing",
+# What is expected, and whether what was there is said: what it is, never what it says.
+_EXPECTED = {
     "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
     "string_type": "must be text",
     "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
+    "set_type": "must be a list",
     "dict_type": "must be a mapping",
     "mapping_type": "must be a mapping",
     "model_type": "must be a mapping",
     "model_attributes_type": "must be a mapping",
+    "none_required": "must be null",
 }
 _BOUNDS = {
     "greater_than_equal": ("ge", "is below"),
@@ -32,6 +39,8 @@ _BOUNDS = {
     "less_than_equal": ("le", "is above"),
     "less_than": ("lt", "is not below"),
 }
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
+_CHOICE = re.compile(r"'([^']*)'")
 
 
 def validated(
@@ -64,10 +73,30 @@ def problems_of(
 ) -> Iterator[Problem]:
     """One problem for each finding in what is `written`; no value is repeated but numbers out of bounds."""
     for found in error.errors(include_url=False):
-        where = path
+        where, within = path, written
         for part in _parts(found["loc"], written):
             where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
-        yield Problem(where, _message(found, model, beside))
+            within = _inside(within, part)
+        is_of_key = found["type"] in ("extra_forbidden", "missing")
+        message = _message(found, model, beside)
+        yield Problem(where, message, is_of_key=is_of_key, at=_meant(message, within, where))
+
+
+def _inside(written: object, part: int | str) -> object:
+    if isinstance(written, Mapping) or (isinstance(written, list) and isinstance(part, int)):
+        try:
+            return written[part]  # type: ignore[index]
+        except (LookupError, TypeError):
+            return None
+    return None
+
+
+def _meant(message: str, within: object, path: str) -> str | None:
+    """The path of the key that a message about a whole mapping begins with: that is where to look."""
+    first = message.partition(" ")[0]
+    if isinstance(within, Mapping) and first in within:
+        return f"{path}.{first}" if path else first
+    return None
 
 
 def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
@@ -84,20 +113,104 @@ def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
 def _message(found: ErrorDetails, model: type[BaseModel] | None, beside: Sequence[str]) -> str:
     kind = found["type"]
     context = found.get("ctx", {})
+    given = found.get("input")
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
-        return f"{found['input']} {words} {context[bound]:g}"
-    if kind == "extra_forbidden":
-        *outside, key = found["loc"]
-        siblings = _fields(model, outside) if model is not None else []
-        if not outside:
-            siblings += beside
-        return f"unknown key{suggestion(str(key), siblings)}"
-    if kind in ("literal_error", "enum"):
-        return f"must be {context['expected']}"
-    if kind == "value_error":
-        return str(context["error"])
-    return _WORDS.get(kind, found["msg"])
+        return f"{given} {words} {context[bound]:g}"
+    if kind in _EXPECTED:
+        return _EXPECTED[kind] + _instead(kind, given)
+    match kind:
+        case "missing":
+            return "is missing"
+        case "extra_forbidden":
+            return _unknown_key(found["loc"], model, beside)
+        case "literal_error" | "enum":
+            return _not_a_choice(context["expected"], given)
+        case "value_error" | "assertion_error":
+            return str(context["error"])
+    return _size(kind, context) or f"cannot be used: {found['msg'][:1].lower()}{found['msg'][1:]}"
+
+
+def _size(kind: str, context: Mapping[str, Any]) -> str | None:
+    """What is said of a text, list or mapping that is too short, too long or of another form."""
+    match kind:
+        case "string_too_short" | "too_short":
+            least = context["min_length"]
+            what = "characters" if kind.startswith("string") else "entries"
+            return "is empty" if least == 1 else f"has fewer than {least:,} {what}"
+        case "string_too_long" | "too_long":
+            what = "characters" if kind.startswith("string") else "entries"
+            return f"has more than {context['max_length']:,} {what}"
+        case "string_pattern_mismatch":
+            return f"must be text of the form {context['pattern'].strip('^$')}"
+    return None
+
+
+def _unknown_key(
+    loc: Sequence[int | str], model: type[BaseModel] | None, beside: Sequence[str]
+) -> str:
+    *outside, key = loc
+    siblings = _fields(model, outside) if model is not None else []
+    if not outside:
+        siblings += beside
+    return unknown_key(str(key), siblings)
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """What is said of a key that nobody reads, with the nearest one of those that are known."""
+    known = list(known)
+    name, colon, _ = key.partition(":")
+    if colon and name in known:
+        return f"unknown key; write a space after the colon: {name}: ..."
+    return f"unknown key{suggestion(key, known)}"
+
+
+def _not_a_choice(expected: str, given: object) -> str:
+    """What is allowed, in words, with the nearest of it."""
+    known = _CHOICE.findall(expected)
+    near = nearest(given, known) if isinstance(given, str) else None
+    wanted = expected if len(known) != 1 else known[0]
+    told = "" if isinstance(given, str) else instead(given)
+    return f"must be {wanted}{told}" + (f'; did you mean "{near}"?' if near else "")
+
+
+def _instead(kind: str, given: object) -> str:
+    """What was there in place of what is expected, and what may help."""
+    if kind.startswith(("int", "float")):
+        return no_number(given)
+    if isinstance(given, str) and kind.startswith("bool") and given.casefold() in _YES_AND_NO:
+        meant = str(given.casefold() in ("yes", "on")).lower()
+        return f", not {given}: write {meant}"
+    return instead(given)
+
+
+_YES_AND_NO = ("yes", "no", "on", "off")
+
+
+def no_number(given: object) -> str:
+    """What was there in place of a number, as the end of a message."""
+    if isinstance(given, str) and _NUMBER.fullmatch(given):
+        return ", not text: leave out the quotes"
+    return instead(given)
+
+
+def instead(given: object) -> str:
+    """What was there in place of what is expected, as the end of a message: what it is, if it is text."""
+    match given:
+        case None:
+            return ", and nothing is there"
+        case bool():
+            return f", not {str(given).lower()}"
+        case int() | float():
+            return f", not {given}"
+        case str():
+            return ", not text"
+        case Mapping():
+            return ", not a mapping"
+        case list() | tuple():
+            return ", not a list"
+        case _:
+            return ""
 
 
 def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

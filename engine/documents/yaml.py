@@ -1,7 +1,7 @@
 """YAML as data: built straight from the parser's events, with the limits that files need.
 
-Scalars follow YAML 1.2's core schema, so that `no` is text and `5e-1` a number. Duplicate keys, tags
-and merge keys are refused with their line; so are aliases that would make a small file huge.
+Scalars follow YAML 1.2's core schema, so that `no` is text and `5e-1` a number. Tags and merge keys are
+refused with their line; so are aliases that would make a small file huge.
 """
 
 import json
@@ -22,7 +22,9 @@ from yaml.events import (
     SequenceStartEvent,
 )
 
+from engine.documents.hints import key_hint, syntax_hint
 from engine.documents.malformed import Malformed
+from engine.documents.places import Places, child
 from engine.documents.plain import DEPTH_MAX, NODES_MAX
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -38,34 +40,86 @@ _FLOAT = re.compile(
     r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
 )
 _DIGITS_MAX = 300
+_NO_TAGS = "tags (!...) are not supported; write text that begins so in quotes"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def read_yaml(text: str) -> Any:
-    """The one document of a YAML text; raises Malformed, with line and column."""
+def parse_yaml(text: str) -> tuple[Any, bool]:
+    """The one document of a YAML text, and whether a key is there twice, of which the first counts.
+
+    Raises Malformed.
+    """
     try:
-        return _build(text)
+        builder = _build(text)
     except yaml.MarkedYAMLError as error:
-        if error.problem_mark is not None:
-            _refuse_depth(text[: error.problem_mark.index])
+        mark = error.problem_mark or error.context_mark
+        if mark is not None:
+            _refuse_depth(text[: mark.index])
         # str(error) would quote the file, which may hold a key by mistake.
-        raise _at(error.problem_mark, f"not YAML: {error.problem}") from None
+        told, index = syntax_hint(text, error)
+        raise Malformed(f"not YAML: {told}", text=text, index=index) from None
     except yaml.YAMLError:
-        raise Malformed("not YAML: it holds control characters") from None
+        # Its position counts the bytes of some encoding, which help nobody.
+        raise Malformed(
+            "not YAML: it holds control characters", text=text, index=_control_character(text)
+        ) from None
+    return builder.root, builder.has_key_twice
 
 
 def as_yaml(text: str) -> str:
     """A text as a YAML value of one line: as it stands where that is read as this text, else in quotes."""
     with suppress(Malformed):
-        if read_yaml(f"{{key: {text}}}") == {"key": text}:
+        if parse_yaml(f"{{key: {text}}}")[0] == {"key": text}:
             return text
     return json.dumps(text, ensure_ascii=False)
 
 
-def _build(text: str) -> Any:
-    builder = _Builder()
+def locate_yaml(text: str) -> Places:
+    """Where the keys and values of a valid YAML text stand; those of an alias are where it is."""
+    places = Places(text)
+    # Of each open mapping or list: its path, and its next key, or the number of its next item.
+    opened: list[_Located] = []
+    for event in yaml.parse(text, Loader=_LOADER):
+        match event:
+            case MappingEndEvent() | SequenceEndEvent():
+                opened.pop()
+            case ScalarEvent() if opened and opened[-1].is_key_next():
+                opened[-1].key = child(opened[-1].path, event.value)
+                places.add_key(opened[-1].key, _index(event))
+            case ScalarEvent() | AliasEvent() | MappingStartEvent() | SequenceStartEvent():
+                path = opened[-1].next_path() if opened else ""
+                places.add_value(path, _index(event))
+                if isinstance(event, MappingStartEvent | SequenceStartEvent):
+                    number = 0 if isinstance(event, SequenceStartEvent) else None
+                    opened.append(_Located(path, number))
+    return places
+
+
+@dataclass(slots=True)
+class _Located:
+    """A mapping or list whose parts are being located; `number` is None for a mapping."""
+
+    path: str
+    number: int | None
+    key: str | None = None
+
+    def is_key_next(self) -> bool:
+        return self.number is None and self.key is None
+
+    def next_path(self) -> str:
+        """The path of the value that comes now."""
+        if self.number is not None:
+            self.number += 1
+            return f"{self.path}[{self.number - 1}]"
+        path, self.key = self.key or self.path, None
+        return path
+
+
+def _build(text: str) -> "_Builder":
+    builder = _Builder(text)
     for event in yaml.parse(text, Loader=_LOADER):
         builder.take(event)
-    return builder.root
+    return builder
 
 
 def _refuse_depth(text: str) -> None:
@@ -82,6 +136,16 @@ def _refuse_depth(text: str) -> None:
         except Malformed:
             # The text was cut off: another mistake in it may not be in the file.
             return
+
+
+def _index(event: Event) -> int:
+    """Where an event begins in the text."""
+    assert event.start_mark is not None, "events of a text have marks"
+    return event.start_mark.index
+
+
+def _control_character(text: str) -> int | None:
+    return next((at for at, one in enumerate(text) if _CONTROL.match(one)), None)
 
 
 class _TooDeep(Malformed):
@@ -104,8 +168,10 @@ class _Open:
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         self.root: Any = None
+        self.has_key_twice = False
+        self._text = text
         self._documents = 0
         self._open: list[_Open] = []
         self._anchors: dict[str, _Anchored | None] = {}
@@ -116,7 +182,7 @@ class _Builder:
             case DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    raise _at(event.start_mark, "a second document; one is expected")
+                    raise self._at(event, "a second document; one is expected")
             case ScalarEvent():
                 self._scalar(event)
             case AliasEvent():
@@ -129,21 +195,23 @@ class _Builder:
 
     def _scalar(self, event: ScalarEvent) -> None:
         if event.tag not in _TEXT_TAGS:
-            raise _at(event.start_mark, "tags (!...) are not supported")
+            raise self._at(event, _NO_TAGS)
         self._count(1, event)
         if self._is_key_next():
             self._key(event)
             return
         is_plain = event.tag is None and event.implicit[0]
-        value = _plain_scalar(event) if is_plain else event.value
+        try:
+            value = _plain_scalar(event.value) if is_plain else event.value
+        except ValueError:
+            raise self._at(event, "the number is too large") from None
         self._add(value, event.anchor, 1, event)
 
     def _key(self, event: ScalarEvent) -> None:
         top = self._open[-1]
         if event.value == "<<" and event.implicit[0]:
-            raise _at(event.start_mark, "merge keys (<<) are not supported: write the keys out")
-        if event.value in top.value:
-            raise _at(event.start_mark, f"the key {event.value!r:.100} is there twice")
+            raise self._at(event, "merge keys (<<) are not supported: write the keys out")
+        self.has_key_twice = self.has_key_twice or event.value in top.value
         top.key = event.value
 
     def _alias(self, event: AliasEvent) -> None:
@@ -152,19 +220,21 @@ class _Builder:
         if anchored is None:
             known = "that contains itself" if name in self._anchors else "that is not defined"
             # Its name is not repeated: it may be a key that happens to begin with an asterisk.
-            raise _at(
-                event.start_mark, f"an alias (*...) {known}; write text that begins so in quotes"
-            )
+            raise self._at(event, f"an alias (*...) {known}; write text that begins so in quotes")
         self._count(anchored.nodes, event)
         self._add(anchored.value, None, anchored.nodes, event)
 
     def _start(self, event: MappingStartEvent | SequenceStartEvent) -> None:
         if event.tag is not None:
-            raise _at(event.start_mark, "tags (!...) are not supported")
+            raise self._at(event, _NO_TAGS)
         if self._is_key_next():
-            raise _at(event.start_mark, "a key must be text")
+            raise self._at(event, key_hint(self._text, _index(event)))
         if len(self._open) >= DEPTH_MAX:
-            raise _TooDeep(_place(event.start_mark) + f"nested more than {DEPTH_MAX} levels deep")
+            raise _TooDeep(
+                f"nested more than {DEPTH_MAX} levels deep",
+                index=_index(event),
+                text=self._text,
+            )
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         value: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
@@ -189,32 +259,27 @@ class _Builder:
             top.value.append(value)
             return
         if top.key is None:
-            raise _at(event.start_mark, "a key must be text, and no alias")
-        top.value[top.key] = value
+            raise self._at(event, "a key must be text, and no alias")
+        top.value.setdefault(top.key, value)
         top.key = None
 
     def _count(self, nodes: int, event: Event) -> None:
         self._nodes += nodes
         if self._nodes > NODES_MAX:
-            raise _at(event.start_mark, f"more than {NODES_MAX:,} values, aliases written out")
+            raise self._at(event, f"more than {NODES_MAX:,} values, aliases written out")
+
+    def _at(self, event: Event, message: str) -> Malformed:
+        return Malformed(message, index=_index(event), text=self._text)
 
 
-def _plain_scalar(event: ScalarEvent) -> Any:
-    text = event.value
+def _plain_scalar(text: str) -> Any:
+    """The value of a text without quotes; raises ValueError for a number that is too large."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.match(text):
         if len(text) > _DIGITS_MAX:
-            raise _at(event.start_mark, "the number is too large")
+            raise ValueError
         return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
     if _FLOAT.match(text):
         return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     return text
-
-
-def _at(mark: Any, message: str) -> Malformed:
-    return Malformed(_place(mark) + message)
-
-
-def _place(mark: Any) -> str:
-    return f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""

@@ -1,13 +1,15 @@
 """The sweep of a run that judges kept replies again: another judge, other thresholds, the same questions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.core.errors import Problem, SweepError, UsageError
+from engine.documents.document import Document, problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
-from engine.documents.reading import read_structured
+from engine.documents.reading import read_document
 from engine.secrets import anchored
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
@@ -17,6 +19,7 @@ from engine.sweep.schema import check_name
 _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 _RULES = "rules"
+_JUDGE = "service.judge"
 _NO_LIMITS: Mapping[str, Any] = {
     "rate_per_min": None,
     "models": [],
@@ -65,24 +68,54 @@ def judged_again(
         raise SweepError(name, error.problems) from None
 
 
-def read_judge(judge: str) -> Any:
-    """What a sweep would have as `service.judge`: `rules`, or what a file says.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeSource:
+    """`settings` as a sweep has them in `service.judge`, and the document that they were read from."""
+
+    settings: Any
+    name: str
+    document: Document | None = None
+
+    def located(self, error: SweepError) -> SweepError:
+        """The mistakes of a sweep that this judge is in, told by their places in its own file."""
+        prefix = f"{_JUDGE}."
+        if self.document is None or not all(
+            one.path == _JUDGE or one.path.startswith(prefix) for one in error.problems
+        ):
+            return error
+        own = [
+            replace(
+                one,
+                path=one.path.removeprefix(_JUDGE).removeprefix("."),
+                at=None if one.at is None else one.at.removeprefix(prefix),
+            )
+            for one in error.problems
+        ]
+        return SweepError(self.name, self.document.located(self.name, own))
+
+
+def read_judge(judge: str) -> JudgeSource:
+    """The judge called `rules`, or the one that a file describes.
 
     The files that it names keys in are in its folder. Raises SweepError.
     """
     if judge == _RULES:
-        return judge
+        return JudgeSource(settings=judge, name=judge)
     path = Path(judge)
     problems: list[Problem] = []
     try:
-        read = plain(read_structured(path), problems)
+        document = read_document(path)
+        read = plain(document.value, problems)
     except Malformed as error:
         is_file = path.suffix or path.exists()
-        told = str(error) if is_file else f"neither `{_RULES}` nor a file"
-        raise SweepError(judge, [Problem("", told)]) from None
-    if problems:
-        raise SweepError(judge, problems)
-    return _anchored(read, path.parent.absolute())
+        found = (
+            problem_of(judge, error) if is_file else Problem("", f"neither `{_RULES}` nor a file")
+        )
+        raise SweepError(judge, [found]) from None
+    if problems or document.twice:
+        raise SweepError(judge, document.located(judge, problems))
+    settings = _anchored(read, path.parent.absolute())
+    return JudgeSource(settings=settings, name=judge, document=document)
 
 
 def _anchored(value: Any, folder: Path) -> Any:

@@ -1,15 +1,17 @@
 """From a file or mapping to a sweep: every mistake is looked for before any is reported."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, Problem, SweepError
 from engine.core.nearest import suggestion
+from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
-from engine.documents.reading import read_structured
+from engine.documents.reading import read_document
 from engine.documents.validation import validated
 from engine.job import JobKind, Service
 from engine.registry import Registry
@@ -25,32 +27,41 @@ _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 
 def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
-    """The sweep of a file; raises SweepError."""
+    """The sweep of a file; raises SweepError, each mistake with its place."""
     try:
-        written = read_structured(path)
+        document = read_document(path)
     except Malformed as error:
-        raise SweepError(str(path), [Problem("", str(error))]) from None
-    return parse_sweep(make, written, registry, folder=path.parent, source=str(path))
+        raise SweepError(str(path), [problem_of(str(path), error)]) from None
+    sweep, problems = _read(make, document.value, registry, path.parent)
+    if sweep is None or problems or document.twice:
+        raise SweepError(str(path), document.located(str(path), problems))
+    return replace(sweep, warnings=tuple(document.located(str(path), sweep.warnings)))
 
 
 def parse_sweep(
     make: type[_Sweep], written: Any, registry: Registry, *, folder: Path, source: str
 ) -> _Sweep:
     """The sweep of a mapping; raises SweepError."""
+    sweep, problems = _read(make, written, registry, folder)
+    if sweep is None or problems:
+        raise SweepError(source, problems)
+    return sweep
+
+
+def _read(
+    make: type[_Sweep], written: Any, registry: Registry, folder: Path
+) -> tuple[_Sweep | None, list[Problem]]:
+    """The sweep of a value as it was read, or what is wrong with it."""
     problems: list[Problem] = []
     try:
         tree = plain(written, problems)
     except Malformed as error:
-        raise SweepError(source, [Problem("", str(error))]) from None
+        return None, [Problem("", str(error))]
     if not isinstance(tree, Mapping):
         wanted = "is empty" if tree is None else "must be a mapping"
-        raise SweepError(
-            source, [Problem("", f"{wanted}; it needs name, service, evaluation, matrix")]
-        )
+        return None, [Problem("", f"{wanted}; it needs name, service, evaluation, matrix")]
     sweep = _Parser(tree, registry, folder, problems).sweep(make)
-    if sweep is None or problems:
-        raise SweepError(source, _first_of_each_path(problems))
-    return sweep
+    return sweep, _first_of_each_path(problems)
 
 
 def _first_of_each_path(problems: Sequence[Problem]) -> list[Problem]:

@@ -8,6 +8,7 @@ from engine.core.axes import Axis, AxisValue, IntegerAxis, NumberAxis, TextAxis
 from engine.core.labels import control_characters, is_blank
 from engine.core.nearest import suggestion
 from engine.documents.malformed import Malformed
+from engine.documents.validation import no_number
 
 VALUES_MAX = 100_000
 LABEL_MAX = 300
@@ -31,7 +32,8 @@ def scalar_value(axis: Axis, item: Any) -> AxisValue:
 def label(item: Any) -> str:
     """A name that rows, patterns and terminals can show; raises Malformed."""
     if not isinstance(item, str):
-        raise Malformed("must be text: write it in quotes")
+        what = ", and nothing is there" if item is None else ": write it in quotes"
+        raise Malformed(f"must be text{what}")
     if is_blank(item):
         raise Malformed("must not be empty")
     if item != item.strip():
@@ -71,9 +73,9 @@ def numbers_between(written: Mapping[str, Any]) -> Iterator[int | float]:
 
 def _number(axis: NumberAxis | IntegerAxis, item: Any) -> int | float:
     if not _is_number(item):
-        raise Malformed("must be a number")
+        raise Malformed(f"must be a number{no_number(item)}")
     if isinstance(axis, IntegerAxis) and not isinstance(item, int):
-        raise Malformed("must be a whole number")
+        raise Malformed(f"must be a whole number{no_number(item)}")
     if item < axis.minimum:
         raise Malformed(f"{item} is below {axis.minimum:g}")
     if item > axis.maximum:

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 from engine.core.errors import Problem
 from engine.core.placeholders import described, fill, placeholders_in
+from engine.documents.document import JSON, TOML, YAML
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
-from engine.documents.reading import FILE_BYTES_MAX, read_json, read_toml
-from engine.documents.yaml import read_yaml
+from engine.documents.reading import FILE_BYTES_MAX
 from engine.sweep.scalars import VALUES_MAX
 
 TEXT_COLUMNS = (
@@ -267,7 +267,7 @@ def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
         if not line.strip():
             continue
         try:
-            yield f"line {number}", read_json(line)
+            yield f"line {number}", JSON.read(line)
         except Malformed as error:
             told = str(error)
             rest = told.removeprefix("line 1")
@@ -314,7 +314,7 @@ _READERS: Mapping[TableFormat, Callable[[str], _Parts]] = {
     TableFormat.CSV: _delimited,
     TableFormat.TSV: lambda text: _delimited(text, "\t"),
     TableFormat.JSONL: lambda text: _listed(_json_lines(text)),
-    TableFormat.JSON: lambda text: _listed(_entries(read_json(text))),
-    TableFormat.YAML: lambda text: _listed(_entries(read_yaml(text))),
-    TableFormat.TOML: lambda text: _listed(_entries(read_toml(text))),
+    TableFormat.JSON: lambda text: _listed(_entries(JSON.read(text))),
+    TableFormat.YAML: lambda text: _listed(_entries(YAML.read(text))),
+    TableFormat.TOML: lambda text: _listed(_entries(TOML.read(text))),
 }

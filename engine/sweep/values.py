@@ -20,7 +20,7 @@ from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
-from engine.documents.reading import read_structured
+from engine.documents.reading import read_document
 from engine.documents.validation import problems_of
 from engine.sweep.files import SweepFolder
 from engine.sweep.prompts import Located, PromptReader
@@ -117,7 +117,7 @@ class ValueReader:
                 for file in self.folder.matching(pattern):
                     self.folder.spend(file)
                     try:
-                        found += self._document(axis, read_structured(file), path)
+                        found += self._document(axis, read_document(file).value, path)
                     except Malformed as error:
                         self.refuse(path, f"{self._shown(file)}: {error}")
                 return found

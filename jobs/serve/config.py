@@ -17,8 +17,9 @@ from pydantic import (
 )
 
 from engine.core.errors import Problem, SweepError
+from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
-from engine.documents.reading import read_structured
+from engine.documents.reading import read_document
 from engine.documents.validation import validated
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url
@@ -233,15 +234,16 @@ def read_config(path: Path) -> ServeConfig:
     Raises ConfigError with every mistake, each with its place and what is allowed there.
     """
     try:
-        written = read_structured(path)
+        document = read_document(path)
     except Malformed as error:
-        raise ConfigError(str(path), [Problem("", str(error))]) from None
+        raise ConfigError(str(path), [problem_of(str(path), error)]) from None
+    written = document.value
     if not isinstance(written, Mapping):
         raise ConfigError(str(path), [Problem("", "must be a mapping of settings")])
     problems: list[Problem] = []
     config = validated(ServeConfig, written, "", problems)
-    if config is None:
-        raise ConfigError(str(path), problems)
+    if config is None or document.twice:
+        raise ConfigError(str(path), document.located(str(path), problems))
     folder = path.absolute().parent
     return config.model_copy(
         update={

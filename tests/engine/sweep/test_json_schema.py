@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from engine import Registry, Sweep, SweepError, UsageError
-from engine.documents.yaml import read_yaml
+from engine.documents.document import YAML
 from engine.sweep.json_schema import sweep_schema
 from tests.docs.pages import blocks
 from tests.paths import ROOT
@@ -61,7 +61,7 @@ def is_loaded(sweep: Any, folder: Path) -> bool:
 
 def changed(text: str, path: str, value: str | None) -> Any:
     """A sweep with the value at a dotted path replaced by one in YAML, or without it."""
-    sweep = read_yaml(text)
+    sweep = YAML.read(text)
     *outside, last = path.split(".")
     place = sweep
     for key in outside:
@@ -69,7 +69,7 @@ def changed(text: str, path: str, value: str | None) -> Any:
     if value is None:
         del place[last]
     else:
-        place[last] = read_yaml(value)
+        place[last] = YAML.read(value)
     return sweep
 
 
@@ -77,12 +77,12 @@ def sweeps() -> list[tuple[str, str]]:
     """Every sweep of the documentation, each with its place."""
     texts = [one for one in blocks("yaml") if "write-a-job-kind" not in one[0]]
     texts += [(path.name, path.read_text()) for path in (ROOT / "docs/examples").glob("*.yaml")]
-    return [(where, text) for where, text in texts if "matrix" in read_yaml(text)]
+    return [(where, text) for where, text in texts if "matrix" in YAML.read(text)]
 
 
 @pytest.mark.parametrize(("where", "text"), sweeps(), ids=[where for where, _ in sweeps()])
 def test_every_sweep_of_the_docs_fits_its_schema(where: str, text: str) -> None:
-    sweep = read_yaml(text)
+    sweep = YAML.read(text)
 
     assert told(sweep["service"]["kind"], sweep) == [], where
     assert told(None, sweep) == [], where
@@ -91,7 +91,7 @@ def test_every_sweep_of_the_docs_fits_its_schema(where: str, text: str) -> None:
 @pytest.mark.parametrize("text", [LOCAL, CBL, ENKRYPT])
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_schema_is_that_of_one_service(service: str, text: str) -> None:
-    sweep = read_yaml(text)
+    sweep = YAML.read(text)
 
     assert (told(service, sweep) == []) == (sweep["service"]["kind"] == service)
 
@@ -187,7 +187,7 @@ def test_the_schema_and_the_sweep_agree(
     if path == "limits.window":
         sweep["limits"]["timezone"] = "UTC"
 
-    assert (told(read_yaml(text)["service"]["kind"], sweep) == []) == is_good
+    assert (told(YAML.read(text)["service"]["kind"], sweep) == []) == is_good
     assert (told(None, sweep) == []) == is_good
     assert is_loaded(sweep, tmp_path) == is_good
 

@@ -22,7 +22,7 @@ endpoint:
 """
     )
 
-    judge = read_judge(str(tmp_path / "judge.yaml"))
+    judge = read_judge(str(tmp_path / "judge.yaml")).settings
 
     assert judge["endpoint"] == {
         "base_url": "https://h/v1",
@@ -35,7 +35,7 @@ endpoint:
             "X-D": "plain",
         },
     }
-    assert read_judge("rules") == "rules"
+    assert read_judge("rules").settings == "rules"
 
 
 def test_what_is_neither_rules_nor_a_file_is_refused_as_such() -> None:

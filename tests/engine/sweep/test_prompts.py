@@ -128,13 +128,13 @@ def test_a_quoted_cell_holds_line_breaks_separators_and_quotes(tmp_path: Path) -
         ("p.csv", 'name,text\na,"One" two\n', "line 2: not CSV: ',' expected after '\"'"),
         ("p.csv", "name,text\na,One\0\n", "it holds NUL characters"),
         ("p.jsonl", '{"text": "a"}\n{"text": }\n', "line 2, column 10: not JSON: Expecting value"),
-        ("p.jsonl", '{"text": "a"}\n{"text": "a", "text": "b"}\n', "line 2: the key 'text' is there twice"),
+        ("p.jsonl", '{"text": "a"}\n{"text": "a", "text": "b"}\n', "line 2, column 15: the key is there twice: keep one"),
         ("p.jsonl", '{"text": "a"}\n5\n', "line 2: must be a mapping or text"),
         ("p.json", '[{"text": "\\ud800"}]', "[0]: text: holds characters that are no text"),
         ("p.json", '{"kind": "You are kind."}', "no column is called text, prompt, content or the like: say with `column` which one holds the prompts; the columns are kind"),
         ("p.json", "5", "must hold a list"),
         ("p.yaml", "# nothing\n", "it is empty"),
-        ("p.yaml", "- text: [a\n", "line 2, column 1: not YAML: did not find expected ',' or ']'"),
+        ("p.yaml", "- text: [a\n", "line 2, column 1: not YAML: the [ of line 1 is not closed, or a comma is missing"),
         ("p.xlsx", "PK", "cannot be read; save the table as CSV in UTF-8"),
     ],
 )  # fmt: skip
@@ -152,7 +152,7 @@ def test_a_table_in_an_older_encoding_is_refused_with_the_line_and_what_to_do(
     (tmp_path / "p.csv").write_bytes("name,text\nkind,Höflich.\n".encode("cp1252"))
 
     assert refusals(tmp_path, {"file": "p.csv"}) == [
-        "p.csv: line 2: not UTF-8 text (byte 16 of the file); save it in UTF-8"
+        "p.csv: line 2, column 7: not UTF-8 text (byte 16 of the file); save it in UTF-8"
     ]
 
 
@@ -290,7 +290,7 @@ def test_a_name_that_the_file_system_has_taken_apart_is_put_together(tmp_path: P
         ({"file": "a.md", "name_column": "x"}, "a.md: `name_column` needs a table"),
         ({"file": "p.csv", "format": "excel"}, "matrix.prompts[0].format: must be 'text', 'csv', 'tsv', 'jsonl', 'json', 'yaml' or 'toml'"),
         ({"file": "p.csv", "colum": "x"}, "matrix.prompts[0].colum: unknown key; did you mean \"column\"?"),
-        ({"file": 5}, "matrix.prompts[0].file: must be text"),
+        ({"file": 5}, "matrix.prompts[0].file: must be text, not 5"),
     ],
 )  # fmt: skip
 def test_a_key_that_does_not_fit_is_told(

@@ -13,8 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from engine.core.errors import SweepError
+from engine.documents.document import YAML
 from engine.documents.malformed import Malformed
-from engine.documents.yaml import read_yaml
 from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY
 
@@ -188,7 +188,7 @@ def test_order_formatting_and_defaults_change_no_key(file: dict[str, Any], rando
         ]
     )
 
-    other = parse(read_yaml(text))
+    other = parse(YAML.read(text))
 
     assert other.digest == sweep.digest
     assert {job.key for job in other.jobs()} == {job.key for job in sweep.jobs()}
@@ -269,7 +269,7 @@ def assert_settled(file: dict[str, Any]) -> None:
 @settings(max_examples=500)
 def test_whatever_a_text_holds_it_is_yaml_or_a_named_error(text: str) -> None:
     try:
-        found = json.dumps(read_yaml(text))
+        found = json.dumps(YAML.read(text))
     except Malformed as error:
         found = str(error)
 

@@ -99,7 +99,7 @@ def test_a_file_that_is_no_configuration_is_told_as_one(tmp_path: Path, text: st
     file = tmp_path / "serve.yaml"
     file.write_text(text, encoding="utf-8")
 
-    with pytest.raises(ConfigError, match=r"serve\.yaml: "):
+    with pytest.raises(ConfigError, match=r"serve\.yaml:(\d+:\d+:)? "):
         read_config(file)
 
 

@@ -1,0 +1,101 @@
+"""Where each key and value of a text stands, by paths such as `matrix.groups[2]`."""
+
+import re
+import unicodedata
+from dataclasses import dataclass, field
+
+from engine.core.errors import Place
+from engine.documents.malformed import line_and_column
+
+_WIDTH = 76
+_MARGIN = 12
+"""What is shown of a long line before the caret, at least."""
+# A literal key is never repeated, and a line with a mistake may hold one, whatever it is called.
+_SECRETIVE = re.compile(
+    r"key|token|secret|auth|bearer|basic |cookie|pass|credential|signature|header|query|sk-|eyJ|@",
+    re.IGNORECASE,
+)
+_LONG_WORD = re.compile(r"[A-Za-z0-9_+=-]{20,}")
+
+
+@dataclass(slots=True)
+class Places:
+    """Indexes into `text` by path; `twice` are keys that are there already.
+
+    The first of two keys counts. Built by a format's `locate`.
+    """
+
+    text: str
+    keys: dict[str, int] = field(default_factory=dict)
+    values: dict[str, int] = field(default_factory=dict)
+    twice: list[tuple[str, int]] = field(default_factory=list)
+
+    def add_key(self, path: str, index: int) -> None:
+        """A key of a mapping, before its value."""
+        if path not in self.keys:
+            self.keys[path] = index
+        elif not any(path.startswith((f"{above}.", f"{above}[")) for above, _ in self.twice):
+            self.twice.append((path, index))
+
+    def add_value(self, path: str, index: int) -> None:
+        """The beginning of a value."""
+        self.values.setdefault(path, index)
+
+    def index(self, path: str, *, of_key: bool) -> tuple[int, bool]:
+        """Where the value or key of a path stands, or that of its nearest parent; False for the whole."""
+        key, value = self.keys.get(path), self.values.get(path)
+        if value is not None and not of_key and not self._is_below(key, value):
+            return value, True
+        while path:
+            for found in (self.keys.get(path), self.values.get(path)):
+                if found is not None:
+                    return found, True
+            path = _parent(path)
+        return self.values.get("", 0), False
+
+    def _is_below(self, key: int | None, value: int) -> bool:
+        """Whether a value begins in a line below its key: then its mistake is looked for at the key."""
+        return key is not None and "\n" in self.text[key:value]
+
+
+def _parent(path: str) -> str:
+    """A path without its last part: a key, a place in a list, or a file and a line in that."""
+    return path[: max(path.rfind("."), path.rfind("["), path.rfind(": "), 0)]
+
+
+def child(path: str, key: str) -> str:
+    """The path of a key in a mapping."""
+    return f"{path}.{key}" if path else key
+
+
+def place_of(file: str, text: str, index: int, *, is_shown: bool = True) -> Place:
+    """The place of an index in the text of a file, with its line unless that might hold a key."""
+    line, column = line_and_column(text, index)
+    return Place(file, line, column, _excerpt(text, index) if is_shown else ())
+
+
+def _excerpt(text: str, index: int) -> tuple[str, ...]:
+    begin = text.rfind("\n", 0, index) + 1
+    end = text.find("\n", index)
+    line = text[begin : len(text) if end < 0 else end].rstrip()
+    column = index - begin
+    if not line.strip() or _SECRETIVE.search(line) or _LONG_WORD.search(line):
+        return ()
+    start = len(line) - len(line.lstrip()) if column <= _WIDTH - _MARGIN else column - _MARGIN
+    start = min(start, column)
+    before = "".join(_visible(one) for one in line[start:column])
+    shown = before + "".join(_visible(one) for one in line[column : start + _WIDTH])
+    cut = ("..." if line[:start].strip() else "", "..." if line[start + _WIDTH :] else "")
+    return cut[0] + shown + cut[1], " " * (len(cut[0]) + sum(map(_cells, before))) + "^"
+
+
+def _visible(character: str) -> str:
+    """A character that takes its place in a line and does nothing else there."""
+    return character if character.isprintable() else " "
+
+
+def _cells(character: str) -> int:
+    """How many cells of a terminal a character takes."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

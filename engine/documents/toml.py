@@ -1,0 +1,152 @@
+"""TOML as data, and where its keys and values stand, which its parser does not tell."""
+
+import re
+import tomllib
+from typing import Any
+
+from engine.documents.malformed import Malformed
+from engine.documents.places import Places, child
+from engine.documents.plain import DEPTH_MAX
+
+# tomllib needs time with the square of a dotted key's length: minutes for one of some 100 kB.
+_LONG_KEY = re.compile(
+    r"""(?:^[ \t\[]*|[{,][ \t]*)(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
+    f"{{{DEPTH_MAX}}}",
+    re.MULTILINE,
+)
+_AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+_ADVICE = {
+    "Invalid value": "no value of TOML: text must be in straight quotes, \"...\" or '...'",
+    "Cannot overwrite a value": "a key is there twice",
+    "Expected '=' after a key in a key/value pair": "a key and its value have an equals sign between them: key = value",
+    "Unescaped '\\' in a string": "backslashes in double quotes are escapes: write the text in single quotes, or / in a path",
+}
+_TOKEN = re.compile(
+    r'"{3}(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}'
+    r"|'{3}(?:[^']|'{1,2}(?!'))*'{3,5}"
+    r'|"(?:[^"\\\n]|\\.)*"'
+    r"|'[^'\n]*'"
+    r"|#[^\n]*|\n|[][{}=,.]"
+    r"""|[^][{}=,."'#\s]+""",
+    re.DOTALL,
+)
+
+
+def parse_toml(text: str) -> tuple[Any, bool]:
+    """What a TOML text says; its parser refuses keys that are there twice. Raises Malformed."""
+    if long := _LONG_KEY.search(text):
+        raise Malformed(f"a key of more than {DEPTH_MAX} parts", text=text, index=long.end())
+    try:
+        return tomllib.loads(text), False
+    except tomllib.TOMLDecodeError as error:
+        problem, index = str(error), len(text)
+        if at := _AT.search(problem):
+            problem = problem[: at.start()]
+            index = len(text.rstrip()) if at[1] is None else _index(text, int(at[1]), int(at[2]))
+        told = _ADVICE.get(problem, problem)
+        raise Malformed(f"not TOML: {told}", text=text, index=index) from None
+    except ValueError:
+        # Integers of thousands of digits, which Python refuses to convert.
+        raise Malformed("not TOML: a number is too large or no number") from None
+    except RecursionError:
+        raise Malformed("nested too deep") from None
+
+
+def _index(text: str, line: int, column: int) -> int:
+    begin = 0
+    for _ in range(line - 1):
+        begin = text.find("\n", begin) + 1
+    return min(begin + column - 1, len(text))
+
+
+def locate_toml(text: str) -> Places:
+    """Where the keys and values of a valid TOML text stand."""
+    return _Locator(text).located()
+
+
+class _Locator:
+    """Walks through the tokens of a valid text: tables, keys, values, and what is inside of them."""
+
+    def __init__(self, text: str) -> None:
+        self._places = Places(text)
+        self._tokens = [one for one in _TOKEN.finditer(text) if not one[0].startswith("#")]
+        self._next = 0
+        self._lists: dict[str, int] = {}
+        """Lists of tables, with the number of their last one."""
+
+    def located(self) -> Places:
+        table = ""
+        while (coming := self._peek()) is not None:
+            if coming == "[":
+                table = self._header()
+            elif coming == "\n":
+                self._take()
+            else:
+                self._value(self._key(table))
+        return self._places
+
+    def _peek(self) -> str | None:
+        return self._tokens[self._next][0] if self._next < len(self._tokens) else None
+
+    def _take(self) -> re.Match[str]:
+        self._next += 1
+        return self._tokens[self._next - 1]
+
+    def _take_all(self, *wanted: str) -> int:
+        """Pass over the tokens that come now, as long as they are among these; how many they were."""
+        begin = self._next
+        while self._peek() in wanted:
+            self._take()
+        return self._next - begin
+
+    def _header(self) -> str:
+        """The path of the table that a header begins."""
+        is_list = self._take_all("[") == 2
+        index = self._tokens[self._next].start()
+        path = self._key("")
+        self._take_all("]")
+        if is_list:
+            self._lists[path] = self._lists.get(path, -1) + 1
+        path = self._with_place(path)
+        self._places.add_value(path, index)
+        return path
+
+    def _with_place(self, path: str) -> str:
+        return f"{path}[{self._lists[path]}]" if path in self._lists else path
+
+    def _key(self, path: str) -> str:
+        """The path of a key of one or more parts, up to its equals sign or the end of a header."""
+        while self._peek() not in ("=", "]"):
+            token = self._take()
+            if token[0] != ".":
+                path = child(self._with_place(path), _unquoted(token[0]))
+                if path not in self._places.keys:
+                    self._places.add_key(path, token.start())
+        self._take_all("=")
+        return path
+
+    def _value(self, path: str) -> None:
+        self._places.add_value(path, self._tokens[self._next].start())
+        match self._take()[0]:
+            case "[":
+                number = 0
+                self._take_all("\n")
+                while self._peek() != "]":
+                    self._value(f"{path}[{number}]")
+                    number += 1
+                    self._take_all("\n", ",")
+                self._take()
+            case "{":
+                self._take_all("\n")
+                while self._peek() != "}":
+                    self._value(self._key(path))
+                    self._take_all("\n", ",")
+                self._take()
+            case _:
+                # Numbers hold dots, and dates spaces.
+                while self._peek() not in (None, "\n", ",", "]", "}"):
+                    self._take()
+
+
+def _unquoted(key: str) -> str:
+    return next(iter(tomllib.loads(f"{key} = 0")))
