@@ -121,6 +121,7 @@ __all__ = [
     "key_spellings",
     "machine_fault",
     "nearest",
+    "packaged_yaml",
     "resolve_secret",
     "spellings",
     "suggestion",
@@ -279,6 +280,17 @@ class JobKind(ABC):
         """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""
 
 
+def packaged_yaml(package: str, folder: str) -> dict[str, str]:
+    """The texts of the YAML files that travel in a folder of a package, by their names without ending."""
+    from importlib.resources import files  # slow to import, and not always needed
+
+    return {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        for file in (files(package) / folder).iterdir()
+        if file.name.endswith(".yaml")
+    }
+
+
 class _Remote:
     """What a service and a health gate of a sweep file have in common."""
 
@@ -318,6 +330,15 @@ class Service(_Remote, ABC):
     def credential(self) -> str:
         """The reference of the key that is charged; it names rate and quota rows with `identity`."""
         return ""
+
+    @classmethod
+    def templates(cls) -> Mapping[str, str]:
+        """Sweeps over the service to begin with, which `nightsweep init` writes: YAML texts by their names.
+
+        Each is valid as it stands and begins with a comment that says in a few words what it is for. Its
+        `name` is replaced by that of the file.
+        """
+        return {}
 
     @classmethod
     def judging_again(

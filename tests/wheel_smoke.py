@@ -21,7 +21,13 @@ def main() -> None:
     anyio.run(open_and_migrate_a_store)
     assert Path("smoke.db").stat().st_mode & 0o777 == 0o600
     command = Path(sys.executable).with_name("nightsweep")
-    for arguments in (["--help"], ["--version"], ["runs", "--store", "smoke.db", "--json"]):
+    for arguments in (
+        ["--help"],
+        ["--version"],
+        ["runs", "--store", "smoke.db", "--json"],
+        ["init", "ollama"],
+        ["plan", "ollama.yaml"],
+    ):
         subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     sys.stdout.write("the wheel works by itself\n")
 

@@ -10,7 +10,7 @@ from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
 from engine.cli.group import ExtensibleGroup
 from engine.cli.run import rejudge, resume, run
-from engine.cli.starting import schema
+from engine.cli.starting import init, schema
 
 
 def _show_version(wanted: bool) -> None:
@@ -56,6 +56,7 @@ def nightsweep(
 
 
 for _command in (
+    init,
     plan,
     check,
     run,

@@ -1,6 +1,5 @@
 """`delete` and `prune`: runs that nobody needs any more, and the space that they took."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -85,7 +84,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _confirm(run: str, described: str) -> None:
-    if not (sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()):
+    if not output.can_ask():
         raise UsageError(
             f"{run} was not deleted, since nobody can be asked here: `--yes` deletes it, with {described}"
         )

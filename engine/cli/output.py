@@ -75,6 +75,11 @@ def say(*lines: str) -> None:
         silence(sys.stderr)
 
 
+def can_ask() -> bool:
+    """Whether somebody sits at a terminal who reads a question and can answer it."""
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def command(name: str, run: str | None, store: str, *flags: str) -> str:
     """The command line that a user would type next."""
     options = [*flags]

@@ -1,6 +1,7 @@
-"""`schema`: what editors need to know of sweep files."""
+"""`init` and `schema`: a sweep file to begin with, and what editors need to know of it."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +9,113 @@ import typer
 
 from engine.cli import output
 from engine.core.errors import UsageError
+from engine.core.nearest import suggestion
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.sweep.json_schema import Schema
+    from engine.sweep.templates import Template
+
+
+def init(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KIND",
+            help="Such as built-in, endpoint or openrouter; asked for on a terminal.",
+        ),
+    ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            envvar="NIGHTSWEEP_INIT_OUTPUT",
+            help="The file; without it KIND.yaml. The sweep is named after it.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented sweep to begin with, and its schema for editors.
+
+    It is for the built-in model, a model behind an endpoint, or a service. Prints the file's name.
+    """
+    from engine.registry import Registry
+    from engine.sweep import check_name
+    from engine.sweep.json_schema import sweep_schema
+    from engine.sweep.templates import templates
+
+    registry = Registry.installed()
+    template = _chosen(templates(registry), kind)
+    path = target or Path(f"{template.name}.yaml")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"{path}: the sweep is written as YAML: give the file the ending .yaml")
+    try:
+        check_name(path.stem)
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: the sweep is named after the file, and its name {error}"
+        ) from None
+    beside = path.with_name(f"nightsweep-{template.service}.schema.json")
+    _refuse_what_is_there(path, force=force)
+    write_schema(sweep_schema(registry, template.service), beside)
+    _write(path, template.sweep(path.stem, beside.name), replaces=force)
+    output.data([str(path)])
+    output.say(*_next_steps(template, path, beside))
+
+
+def _chosen(offered: "Sequence[Template]", kind: str | None) -> "Template":
+    by_name = {one.name: one for one in offered}
+    if kind is None:
+        if not output.can_ask():
+            raise UsageError(f"say what the sweep is for: nightsweep init {'|'.join(by_name)}")
+        width = max(map(len, by_name))
+        output.say(
+            "What is the sweep for?",
+            *(
+                f"{number:>3}  {one.name:<{width}}  {one.purpose}"
+                for number, one in enumerate(offered, 1)
+            ),
+        )
+        kind = typer.prompt("Its number or name", err=True).strip()
+        if kind.isdecimal() and 0 < int(kind) <= len(offered):
+            return offered[int(kind) - 1]
+    if kind not in by_name:
+        raise UsageError(
+            f"{kind!r:.100} is none of {', '.join(by_name)}{suggestion(kind, by_name)}"
+        )
+    return by_name[kind]
+
+
+def _refuse_what_is_there(path: Path, *, force: bool) -> None:
+    if path.exists() and not force:
+        raise UsageError(
+            f"{path} is there already: choose another name with --output, or replace it with --force"
+        )
+
+
+def _write(path: Path, text: str, *, replaces: bool) -> None:
+    try:
+        with path.open("w" if replaces else "x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        _refuse_what_is_there(path, force=False)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _next_steps(template: "Template", path: Path, schema: Path) -> list[str]:
+    file = shlex.quote(str(path))
+    exports = [f"export {name}=..." for name in template.variables]
+    commands = [f"nightsweep {command} {file}" for command in ("plan", "check", "run")]
+    first, *others = [*exports, *commands]
+    return [
+        f"{path} is written",
+        f"editors: complete and check it by {schema.name}",
+        f"next:    {first}",
+        *(f"         {line}" for line in others),
+    ]
 
 
 def schema(

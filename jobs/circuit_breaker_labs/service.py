@@ -1,6 +1,6 @@
 """The service as sweep files name it: `kind: circuit-breaker-labs`."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
@@ -15,6 +15,7 @@ from engine.job import (
     SecretReference,
     Service,
     ServiceSettings,
+    packaged_yaml,
 )
 from jobs.circuit_breaker_labs.client import VENDOR_URL, Client, base_url
 from jobs.circuit_breaker_labs.kinds import (
@@ -83,6 +84,10 @@ class CircuitBreakerLabs(Service):
         """The open client, inside `async with`."""
         assert self._client is not None, "the service is used inside `async with`"
         return self._client
+
+    @classmethod
+    def templates(cls) -> Mapping[str, str]:
+        return packaged_yaml("jobs.circuit_breaker_labs", "templates")
 
     def kinds(self) -> Sequence[JobKind]:
         has_key = self.settings.openai_api_key is not None

@@ -19,6 +19,7 @@ from engine.job import (
     ServiceSettings,
     Unauthorized,
     UsageError,
+    packaged_yaml,
 )
 from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
 from jobs.enkrypt.schema import endpoint_schema, read_endpoint
@@ -92,6 +93,10 @@ class Enkrypt(Service):
     @property
     def credential(self) -> str:
         return self.settings.api_key
+
+    @classmethod
+    def templates(cls) -> Mapping[str, str]:
+        return packaged_yaml("jobs.enkrypt", "templates")
 
     def kinds(self) -> Sequence[JobKind]:
         return (ModelHealthKind(self._opened),)

@@ -7,7 +7,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from engine.job import Clock, Finding, Group, JobKind, Service, ServiceSettings, UsageError
+from engine.job import (
+    Clock,
+    Finding,
+    Group,
+    JobKind,
+    Service,
+    ServiceSettings,
+    UsageError,
+    packaged_yaml,
+)
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.target import Target
@@ -93,6 +102,10 @@ class LocalEvaluator(Service):
             return "kept replies"
         endpoint = self.settings.endpoint
         return "" if endpoint is None else endpoint.credential
+
+    @classmethod
+    def templates(cls) -> Mapping[str, str]:
+        return packaged_yaml("jobs.evaluator", "templates")
 
     @classmethod
     def judging_again(

@@ -1,0 +1,46 @@
+"""Sweeps to begin with, as services offer them."""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+
+from engine.core.errors import UsageError
+from engine.documents.yaml import as_yaml
+from engine.registry import Registry
+
+_NAME = re.compile(r"^name: .*$", re.MULTILINE)
+_KEY = re.compile(r"^ *(?!#)[^#\n]*\benv:([A-Za-z_][A-Za-z0-9_]*)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A commented sweep file over a service."""
+
+    name: str
+    service: str
+    text: str
+
+    @property
+    def purpose(self) -> str:
+        """What it is for, in a few words."""
+        return self.text.partition("\n")[0].removeprefix("# ")
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The variables of the environment that keys are read from."""
+        return tuple(dict.fromkeys(_KEY.findall(self.text)))
+
+    def sweep(self, name: str, schema: str) -> str:
+        """The file: with a name of its own, and a first line that tells editors where its schema is."""
+        named = _NAME.sub(lambda _: f"name: {as_yaml(name)}", self.text, count=1)
+        return f"# yaml-language-server: $schema={schema}\n{named}"
+
+
+def templates(registry: Registry) -> list[Template]:
+    """All that the installed services offer, by name; a service that cannot be loaded offers nothing."""
+    found: dict[str, Template] = {}
+    for service in registry.services:
+        with suppress(UsageError):
+            for name, text in registry.service(service).templates().items():
+                found.setdefault(name, Template(name=name, service=service, text=text))
+    return [found[name] for name in sorted(found)]
