@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft7Validator
 
 from engine import Registry, Sweep
-from engine.documents.yaml import read_yaml
+from engine.documents.document import YAML
 from engine.sweep.templates import Template, templates
 from tests.engine.cli.conftest import Nightsweep
 
@@ -29,7 +29,7 @@ def test_a_sweep_to_begin_with_is_valid_and_its_schema_is_beside_it(
     assert Sweep.load(path).plan().cells > 0
     [schema] = re.findall(r"\A# yaml-language-server: \$schema=(\S+)\n", path.read_text())
     validator = Draft7Validator(json.loads((path.parent / schema).read_text()))
-    assert list(validator.iter_errors(read_yaml(path.read_text()))) == []
+    assert list(validator.iter_errors(YAML.read(path.read_text()))) == []
     for variable in template.variables:
         assert f"export {variable}=..." in made.stderr
     assert f"nightsweep run {template.name}.yaml" in made.stderr
