@@ -51,6 +51,7 @@ from engine.core.model import (
     Measurement,
     counted_unanswered,
 )
+from engine.core.money import Price, Usage
 from engine.core.nearest import nearest, suggestion
 from engine.core.pace import Pace
 from engine.core.policy import UnansweredPolicy, UnansweredRule
@@ -97,6 +98,7 @@ __all__ = [
     "Pace",
     "Permanent",
     "Permit",
+    "Price",
     "PromptAxis",
     "QuotaExceeded",
     "RateLimited",
@@ -111,6 +113,7 @@ __all__ = [
     "Unauthorized",
     "Unhealthy",
     "Unreachable",
+    "Usage",
     "UsageError",
     "checked_reference",
     "connections_allowed",
@@ -168,7 +171,12 @@ class JobContext(Protocol):
         ...
 
     async def cached(
-        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        *,
+        tests: int = 0,
+        usage: Callable[[], Usage | None] | None = None,
     ) -> bytes:
         """The bytes stored under `key`, or what `call` returns, stored before returning.
 
@@ -176,7 +184,8 @@ class JobContext(Protocol):
         another run of the service, unless its sweep has `reuse: false`. `key` must hold all that decides
         the answer, as JSON values. `tests` is how many tests the call opens: a kind that is
         `charged_by_reply` is charged them as the response is stored, and nothing for one that was stored
-        before. Raises QuotaExceeded where there is no quota left for them.
+        before. Raises QuotaExceeded where there is no quota left for them. `usage`, asked once `call` has
+        returned, says what it took: that is stored beside the response.
         """
         ...
 
@@ -367,6 +376,10 @@ class Service(_Remote, ABC):
 
     async def quota(self) -> Allotment | None:
         """The monthly quota of the key, where the service offers it."""
+        return None
+
+    def price(self, role: str, model: str) -> Price | None:
+        """What the tokens of a model cost in a role, where the sweep file says so."""
         return None
 
     async def check(self) -> Sequence[Finding]:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from engine.core.error_kinds import ErrorKind
+from engine.core.money import Spending
 
 
 class RunState(StrEnum):
@@ -161,6 +162,8 @@ class Status:
     works on it, which alone knows those."""
     questions: int | None = None
     """Questions of the jobs that are answered or to come; None where a job does not say how many it asks."""
+    spending: tuple[Spending, ...] = ()
+    """What the calls of the run took and cost, by role and model; replies of other runs cost nothing."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
 

@@ -18,6 +18,7 @@ from engine.core.status import (
     Waiting,
     WaitReason,
 )
+from engine.report.money import spending_lines, spent_lines
 from engine.report.terminal import plain
 
 _MOST_LANES = 20
@@ -119,6 +120,7 @@ def status_lines(status: Status) -> list[str]:
     if asked := questions_line(status):
         lines.append(asked)
     lines += [requests_line(status), tests_line(status), *accepted_lines(status)]
+    lines += spending_lines(status.spending)
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
         lines.append(left)
@@ -348,6 +350,7 @@ def summary_lines(status: Status) -> list[str]:
     lines = [f"{plain(status.run)}: {cells_line(status)}"]
     if status.tests_passed or status.tests_failed:
         lines.append(tests_line(status))
+    lines += spent_lines(status.spending)
     lines += accepted_lines(status)
     return [*lines, *error_lines(status), *stop_lines(status)]
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, TypeAlias
 
 from engine.clock import Clock
 from engine.core.errors import QuotaExceeded
+from engine.core.money import Usage
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
 from engine.slots import Slots
@@ -111,7 +112,12 @@ class Context:
         return self._slots.hold(name, max_in_flight)
 
     async def cached(
-        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        *,
+        tests: int = 0,
+        usage: Callable[[], Usage | None] | None = None,
     ) -> bytes:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
@@ -124,7 +130,11 @@ class Context:
             self._heard(self._lane)
             # Paid for: it is kept even if the job is being cancelled.
             is_charged = await self._store.keep_call(
-                self._run.id, key, response, self._charge(tests)
+                self._run.id,
+                key,
+                response,
+                self._charge(tests),
+                None if usage is None else usage(),
             )
         finally:
             if self._held is not None and not is_charged:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from engine.clock import SystemClock
 from engine.core.error_kinds import ErrorKind
 from engine.core.forecast import LaneLoad, QuestionLoad, seconds_left
+from engine.core.money import Spending, spendings
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
 from engine.core.states import State
@@ -96,6 +97,7 @@ class Look:
             binding=binding,
             waiting=self._waiting(totals, elsewhere),
             quotas=await self._quotas(),
+            spending=await self._spending(),
             errors=(*lacking, *totals.errors),
             judge=self.sweep.kind.judge,
             identity=None if row.provenance is None else digest_of(row.provenance),
@@ -160,6 +162,10 @@ class Look:
             return None
         answered, over_s = self.scheduler.progress.speed(self.now)
         return QuestionLoad(left=questions.left, answered=answered, answered_over_s=over_s)
+
+    async def _spending(self) -> tuple[Spending, ...]:
+        price_of = self.sweep.service(SystemClock()).price
+        return spendings(await self.store.usage(self.row.id), price_of)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         account = account_of(self.sweep.service(SystemClock()))

@@ -11,10 +11,11 @@ from anyio import to_thread
 from sqlalchemy import bindparam, exists, func, or_, select
 
 from engine.clock import Clock
+from engine.core.money import UsageTotal
 from engine.core.quota import QuotaState
 from engine.core.states import State
 from engine.core.status import RunState
-from engine.store import queue, quotas, readers, results, runs
+from engine.store import queue, quotas, readers, results, runs, usage
 from engine.store.connection import Databases
 from engine.store.requests import QuotaKey
 from engine.store.results import JobRow, Totals
@@ -128,6 +129,10 @@ class Questions:
         return await self._databases.ask(
             lambda connection: results.totals(connection, run_id, now=self._clock.now())
         )
+
+    async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
+        """What the calls of a run took, or without one those of all runs."""
+        return await self._databases.ask(lambda connection: usage.totals(connection, run_id))
 
     def job_rows(self, run_id: int) -> AsyncIterator[JobRow]:
         """The jobs of a run with their numbers, in the order they were asked for."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -230,7 +230,27 @@ call = Table(
     Column("digest", LargeBinary, primary_key=True),
     Column("response", LargeBinary, nullable=False),
     Column("recorded_at", Float, nullable=False),
+    # Whom it went to and what it took, as far as that was told.
+    Column("role", Text),
+    Column("endpoint", Text),
+    Column("model", Text),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    # In US dollars, where the provider tells it.
+    Column("cost", Float),
     sqlite_with_rowid=False,
+)
+
+# All that is added up of a run's calls, without a look at the responses between.
+Index(
+    "ix_call_usage",
+    call.c.run_id,
+    call.c.role,
+    call.c.endpoint,
+    call.c.model,
+    call.c.input_tokens,
+    call.c.output_tokens,
+    call.c.cost,
 )
 
 # Other runs find here what was asked before.

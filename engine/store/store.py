@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
 from engine.core.errors import UsageError
+from engine.core.money import Usage
 from engine.core.permits import Granted, PermitRequest
 from engine.core.policy import UnansweredPolicy
 from engine.core.provenance import Fact
@@ -354,8 +355,9 @@ class Store(Member):
         key: Mapping[str, Any],
         response: bytes,
         charge: Charge | None = None,
+        usage: Usage | None = None,
     ) -> bool:
-        """Keep a response under `key` in a run, and charge the tests that it opens.
+        """Keep a response under `key` in a run with what it took, and charge the tests that it opens.
 
         The first one stays: False, and nothing charged, where there is one.
         """
@@ -364,6 +366,7 @@ class Store(Member):
             "digest": call_digest(key),
             "response": queue.compress(response),
             "recorded_at": self._clock.now(),
+            **({} if usage is None else asdict(usage)),
         }
 
         def work(connection: Connection) -> bool:

@@ -22,6 +22,7 @@ from engine.job import (
 from jobs.chat.limits import CallLimits, TokensPerMin
 from jobs.chat.listing import lists_what_is_called, read_listing
 from jobs.chat.parameter_mistakes import setting_for
+from jobs.chat.prices import Prices
 from jobs.chat.reading import read_reply
 from jobs.chat.shaping import (
     ExtraBody,
@@ -93,6 +94,13 @@ class Endpoint(NetworkSettings, BaseModel):
         Field(
             description="Further fields of each request, sent as they are.",
             examples=[{"reasoning_effort": "low"}],
+        ),
+    ] = {}
+    prices: Annotated[
+        Prices,
+        Field(
+            description="What a million tokens cost, by a model's name or a pattern of names.",
+            examples=[{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}],
         ),
     ] = {}
     rate_per_min: Annotated[

@@ -13,6 +13,9 @@ from jobs.http import Redactor, Unanswered, plain, read_json, reported
 _NAME_MAX = 60
 _TOKENS_MAX = 100_000_000
 """No call takes more."""
+_COST_MAX = 10_000.0
+"""Nor costs more."""
+_COST_HEADER = "x-litellm-response-cost"
 _NOTHING_SECRET = Redactor()
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -57,7 +60,7 @@ def _read(
         message = None if choice is None else choice.get("message")
         inside = None if choice is None else choice.get("error")
         if not (document.get("error") or inside) and choice and isinstance(message, Mapping):
-            return _reply(document, choice, message, where, redact)
+            return _reply(document, choice, message, where, redact, headers)
         # Without what a model wrote, which is no error's name.
         told = {name: value for name, value in document.items() if name != "choices"}
         if inside and not document.get("error"):
@@ -79,6 +82,7 @@ def _reply(
     message: Mapping[str, Any],
     where: str,
     redact: Redactor,
+    headers: Mapping[str, str],
 ) -> Reply:
     finish, name = read_finish(choice)
     name = None if name is None else printable(name)
@@ -108,21 +112,38 @@ def _reply(
             detail=f"{only}{ended}",
             reason=Unanswered.EMPTY,
         )
-    model = document.get("model")
+    model, usage = document.get("model"), document.get("usage")
     return Reply(
         text=text,
         truncated=finish is Finish.TRUNCATED,
         finish_reason=name,
         model=printable(model) if isinstance(model, str) else None,
-        total_tokens=_total_tokens(document.get("usage")),
+        total_tokens=_tokens(usage, "total_tokens") or None,
+        input_tokens=_tokens(usage, "prompt_tokens"),
+        output_tokens=_tokens(usage, "completion_tokens"),
+        cost=_cost(usage, headers),
         thinking=thinking or None,
         redacted=tuple(sorted(in_text | in_thinking)),
     )
 
 
-def _total_tokens(usage: Any) -> int | None:
+def _tokens(usage: Any, name: str) -> int | None:
     """What the endpoint says that the call took; None where that is missing or cannot be."""
-    total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
-    if isinstance(total, bool) or not isinstance(total, int):
+    count = usage.get(name) if isinstance(usage, Mapping) else None
+    if isinstance(count, bool) or not isinstance(count, int):
         return None
-    return total if 0 < total <= _TOKENS_MAX else None
+    return count if 0 <= count <= _TOKENS_MAX else None
+
+
+def _cost(usage: Any, headers: Mapping[str, str]) -> float | None:
+    """What the call came to in US dollars, as OpenRouter tells it in `usage` and LiteLLM in a header."""
+    told = usage.get("cost") if isinstance(usage, Mapping) else None
+    if told is None:
+        told = headers.get(_COST_HEADER)
+    if isinstance(told, bool) or not isinstance(told, int | float | str):
+        return None
+    try:
+        cost = float(told)
+    except ValueError:
+        return None
+    return cost if 0 <= cost <= _COST_MAX else None

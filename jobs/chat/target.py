@@ -61,7 +61,8 @@ class Reply:
     """What the model said; `text` is never blank.
 
     `truncated` says that the token limit cut it short: it is judged as far as it goes, and marked.
-    `total_tokens` is what the endpoint says that the call took; it is not kept in the cache.
+    `total_tokens` is what the endpoint says that the call took, `input_tokens` and `output_tokens` its parts,
+    `cost` what it came to in US dollars; none of them is kept in the cache of replies.
     `thinking` is what the model thought, which is never judged. `redacted` names the keys of ours that
     the model said: they are in neither.
     """
@@ -71,6 +72,9 @@ class Reply:
     finish_reason: str | None = None
     model: str | None = None
     total_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
     thinking: str | None = None
     redacted: tuple[str, ...] = ()
 

@@ -4,19 +4,19 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 
 import anyio
 
-from engine.job import Job, JobContext, JobError, Permanent, TimedOut, Transient, is_away
+from engine.job import Job, JobContext, JobError, Permanent, TimedOut, Transient, Usage, is_away
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target, digest
 from jobs.evaluator.stopwatch import Stopwatch, under_way
 from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
 from jobs.http import Unanswered, keeping_unread, note_redacted
 
-TARGET = "target"
-"""The role of the model under test."""
+TARGET, JUDGE, ATTACKER = "target", "judge", "attacker"
+"""The roles of models: that under test, and those beside it."""
 
 SHORT = (
     Message(Role.SYSTEM, "You are a helpful assistant."),
@@ -100,8 +100,11 @@ class Asker:
         is asked about, for the event log. `tests` is how many tests the question opens.
         """
 
+        took: list[Usage] = []
+
         async def once(question: Question) -> Reply:
             reply = await self._once(question, context)
+            took.append(self._usage(question, reply))
             about_what = f" about {about}" if about else ""
             where = f"the {self._role} {question.model}{about_what}"
             await note_redacted(context, where, reply.redacted)
@@ -122,7 +125,23 @@ class Asker:
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
         once_in_a_job = partial(unless_unanswerable, digest(key), call)
-        return Reply.from_bytes(await context.cached(key, once_in_a_job, tests=tests))
+        kept = await context.cached(
+            key,
+            once_in_a_job,
+            tests=tests,
+            usage=lambda: reduce(Usage.plus, took) if took else None,
+        )
+        return Reply.from_bytes(kept)
+
+    def _usage(self, question: Question, reply: Reply) -> Usage:
+        return Usage(
+            role=self._role,
+            endpoint=self._target.address,
+            model=question.model,
+            input_tokens=reply.input_tokens,
+            output_tokens=reply.output_tokens,
+            cost=reply.cost,
+        )
 
     async def _once(self, question: Question, context: JobContext) -> Reply:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.job import Clock, JobError, Permit, UnansweredPolicy, UnansweredRule, UsageError
+from engine.job import Clock, JobError, Permit, UnansweredPolicy, UnansweredRule, Usage, UsageError
 from engine.permits import MemoryBook, Permits
 from engine.slots import Slots
 from jobs.chat.endpoint import ChatTarget
@@ -62,7 +62,12 @@ class _Alone:
         return self._slots.hold(name, max_in_flight)
 
     async def cached(
-        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        *,
+        tests: int = 0,
+        usage: Callable[[], Usage | None] | None = None,
     ) -> bytes:
         return await call()
 

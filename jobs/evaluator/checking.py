@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from engine.job import Clock, Finding, JobContext, JobError, Permit, nearest, suggestion
+from engine.job import Clock, Finding, JobContext, JobError, Permit, Usage, nearest, suggestion
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.listing import is_listed
 from jobs.chat.target import Question, Target
@@ -49,7 +49,12 @@ class OnceContext:
         return nullcontext()
 
     async def cached(
-        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        *,
+        tests: int = 0,
+        usage: Callable[[], Usage | None] | None = None,
     ) -> bytes:
         return await call()
 

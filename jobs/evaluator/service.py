@@ -12,6 +12,7 @@ from engine.job import (
     Finding,
     Group,
     JobKind,
+    Price,
     Service,
     ServiceSettings,
     UsageError,
@@ -19,9 +20,10 @@ from engine.job import (
 )
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget
+from jobs.chat.prices import price_of
 from jobs.chat.target import Target
 from jobs.evaluator import mutators
-from jobs.evaluator.asking import TARGET, Asker
+from jobs.evaluator.asking import ATTACKER, JUDGE, TARGET, Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.checking import (
     OnceContext,
@@ -177,6 +179,11 @@ class LocalEvaluator(Service):
             for notice in chat.endpoint.notices(chat.endpoint.base_url)
         ]
 
+    def price(self, role: str, model: str) -> Price | None:
+        chats = {TARGET: self._target, JUDGE: self._judge_chat, ATTACKER: self._attacker_chat}
+        chat = chats.get(role)
+        return price_of(model, chat.endpoint.prices) if isinstance(chat, ChatTarget) else None
+
     async def groups(self) -> Sequence[Group]:
         return [
             Group(name=name, description=self._cases.group(name).description)
@@ -253,7 +260,7 @@ class LocalEvaluator(Service):
         if not isinstance(settings, RubricJudgeSettings):
             return RulesJudge()
         self._judge_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
-        asker = asker_of(self._judge_chat, "judge")
+        asker = asker_of(self._judge_chat, JUDGE)
         return RubricJudge(asker, settings.model, self._judge_chat)
 
     def _settled_attacker(self) -> Attacker | None:
@@ -261,7 +268,7 @@ class LocalEvaluator(Service):
         if settings is None:
             return None
         self._attacker_chat = ChatTarget(settings.endpoint, settings.generation, self.clock)
-        asker = asker_of(self._attacker_chat, "attacker", asks=self.settings.asks)
+        asker = asker_of(self._attacker_chat, ATTACKER, asks=self.settings.asks)
         return Attacker(asker, settings.model, self._attacker_chat)
 
     def _settled_translator(self) -> Translator | None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from engine.job import Clock, JobError, Permit
+from engine.job import Clock, JobError, Permit, Usage
 from jobs.chat.target import digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation
@@ -49,7 +49,12 @@ class EvaluationContext:
         return self._ledger.slots.hold(name, max_in_flight)
 
     async def cached(
-        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        *,
+        tests: int = 0,
+        usage: Callable[[], Usage | None] | None = None,
     ) -> bytes:
         found = digest(key)
         if self._known is None:

@@ -49,7 +49,7 @@ class Context:
         return nullcontext()
 
     async def cached(
-        self, key: Any, call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self, key: Any, call: Callable[[], Awaitable[bytes]], *, tests: int = 0, usage: Any = None
     ) -> bytes:
         return await call()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.clock import Clock, SystemClock
-from engine.job import Job, Permit
+from engine.job import Job, Permit, Usage
 
 
 @dataclass
@@ -51,7 +51,12 @@ class MemoryContext:
         return nullcontext()
 
     async def cached(
-        self, key: Mapping[str, Any], call: Callable[[], Awaitable[bytes]], *, tests: int = 0
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        *,
+        tests: int = 0,
+        usage: Callable[[], Usage | None] | None = None,
     ) -> bytes:
         spelt = json.dumps(key, sort_keys=True)
         if spelt not in self.cache:

@@ -94,6 +94,35 @@ def test_what_is_no_reply_has_a_name(
     assert reason is None or reason.words in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("usage", "headers", "told"),
+    [
+        # https://openrouter.ai/docs/use-cases/usage-accounting
+        (
+            {"prompt_tokens": 194, "completion_tokens": 2, "total_tokens": 196, "cost": 0.95},
+            {},
+            (194, 2, 0.95),
+        ),
+        # https://docs.litellm.ai/docs/proxy/response_headers
+        ({"prompt_tokens": 9}, {"x-litellm-response-cost": "2.85e-05"}, (9, None, 2.85e-05)),
+        ({"cost": 0}, {"x-litellm-response-cost": "1"}, (None, None, 0.0)),
+        ({"prompt_tokens": -1, "completion_tokens": True, "cost": -1}, {}, (None, None, None)),
+        ({"prompt_tokens": 10**12, "completion_tokens": "2", "cost": True}, {}, (None,) * 3),
+        ({"cost": {"total_cost": 1}}, {"x-litellm-response-cost": "None"}, (None, None, None)),
+        ({"cost": 1e300}, {}, (None, None, None)),
+        (None, {"x-litellm-response-cost": "nan"}, (None, None, None)),
+    ],
+)
+def test_a_reply_tells_what_it_took_and_cost_where_that_can_be_true(
+    usage: Any, headers: dict[str, str], told: tuple[Any, ...]
+) -> None:
+    body = json.dumps({**completion("Hello."), "usage": usage}).encode()
+
+    reply = read_reply(body, where="here", headers=headers)
+
+    assert (reply.input_tokens, reply.output_tokens, reply.cost) == told
+
+
 def test_a_body_that_is_not_json_is_transient() -> None:
     with pytest.raises(Transient, match="not JSON") as caught:
         read_reply(b"<html>bad gateway</html>", where="here")

@@ -1,0 +1,127 @@
+"""What calls took in tokens, and what that costs: as providers tell it, or by prices that the user names."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+Number = TypeVar("Number", int, float)
+
+USD = "USD"
+"""The currency in which providers tell what a call cost."""
+_PER_TOKENS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one call took, by whom it went to in which role; None is what the provider does not tell.
+
+    `cost` is in US dollars.
+    """
+
+    role: str
+    endpoint: str
+    model: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Both together: of what one of them does not tell the sum is not known."""
+        return replace(
+            self,
+            input_tokens=_sum(self.input_tokens, other.input_tokens),
+            output_tokens=_sum(self.output_tokens, other.output_tokens),
+            cost=_sum(self.cost, other.cost),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a million tokens cost."""
+
+    input: float
+    output: float
+    currency: str = USD
+
+    def of(self, input_tokens: float, output_tokens: float) -> float:
+        """What so many tokens cost."""
+        return (self.input * input_tokens + self.output * output_tokens) / _PER_TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotal:
+    """Calls of one role to one model at one endpoint, added up.
+
+    `told_cost` is that of the calls whose provider told it. Of the others, `priced` told what they took:
+    `priced_input_tokens` and `priced_output_tokens`.
+    """
+
+    role: str
+    endpoint: str
+    model: str
+    calls: int
+    counted: int
+    """Those of `calls` that told what they took."""
+    input_tokens: int
+    output_tokens: int
+    told: int
+    told_cost: float
+    priced: int
+    priced_input_tokens: int
+    priced_output_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What the calls of a run took, for one role and model. None is what nobody told."""
+
+    role: str
+    model: str
+    calls: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: Mapping[str, float] | None
+    """By currency: what the provider told, and prices of the sweep file for what it did not tell."""
+    calls_without_cost: int
+    """Those of `calls` that are not in `cost`."""
+
+
+PriceOf: TypeAlias = Callable[[str, str], Price | None]
+"""The price of a model in a role; None where the user names none."""
+
+
+def spendings(totals: Iterable[UsageTotal], price_of: PriceOf) -> tuple[Spending, ...]:
+    """What calls took and cost, by role and model, in the order of the totals."""
+    return tuple(_spending(one, price_of(one.role, one.model)) for one in totals)
+
+
+def _spending(total: UsageTotal, price: Price | None) -> Spending:
+    cost: dict[str, float] = {}
+    if total.told:
+        cost[USD] = total.told_cost
+    if price is not None and total.priced:
+        priced = price.of(total.priced_input_tokens, total.priced_output_tokens)
+        cost[price.currency] = cost.get(price.currency, 0.0) + priced
+    with_cost = total.told + (total.priced if price is not None else 0)
+    return Spending(
+        role=total.role,
+        model=total.model,
+        calls=total.calls,
+        input_tokens=total.input_tokens if total.counted else None,
+        output_tokens=total.output_tokens if total.counted else None,
+        cost=cost or None,
+        calls_without_cost=total.calls - with_cost,
+    )
+
+
+def total_cost(costs: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
+    """Costs added up by currency."""
+    found: dict[str, float] = {}
+    for cost in costs:
+        for currency, amount in (cost or {}).items():
+            found[currency] = found.get(currency, 0.0) + amount
+    return found
+
+
+def _sum(one: Number | None, other: Number | None) -> Number | None:
+    return None if one is None or other is None else one + other

@@ -1,0 +1,46 @@
+"""What calls took and cost, in words."""
+
+from collections.abc import Iterable, Mapping
+
+from engine.core.money import Spending, total_cost
+from engine.report.terminal import plain
+
+
+def amounts(cost: Mapping[str, float]) -> str:
+    """Costs by currency, such as `1.24 USD`; what is less than a cent with more digits."""
+    return " and ".join(f"{_amount(amount)} {plain(name)}" for name, amount in sorted(cost.items()))
+
+
+def _amount(amount: float) -> str:
+    if amount == 0 or amount >= 0.1:
+        return f"{amount:,.2f}"
+    return f"{amount:.4f}" if amount >= 0.0001 else "less than 0.0001"
+
+
+def spending_lines(spending: Iterable[Spending]) -> list[str]:
+    """What a run took and cost so far, then each of several models; nothing where nobody tells."""
+    told = [one for one in spending if one.input_tokens is not None or one.cost is not None]
+    lines = spent_lines(told)
+    if len(told) > 1:
+        lines += [f"    {plain(one.role)} {plain(one.model)}: {_parts([one])}" for one in told]
+    return lines
+
+
+def spent_lines(spending: Iterable[Spending]) -> list[str]:
+    """The same in one line, over all models."""
+    told = [one for one in spending if one.input_tokens is not None or one.cost is not None]
+    return [f"spent: {_parts(told)}"] if told else []
+
+
+def _parts(spending: list[Spending]) -> str:
+    calls = sum(one.calls for one in spending)
+    parts = [f"{calls:,} calls"]
+    if any(one.input_tokens is not None for one in spending):
+        read = sum(one.input_tokens or 0 for one in spending)
+        written = sum(one.output_tokens or 0 for one in spending)
+        parts.append(f"{read:,} tokens in, {written:,} out")
+    cost = total_cost(one.cost for one in spending)
+    if cost:
+        without = sum(one.calls_without_cost for one in spending)
+        parts.append(amounts(cost) + (f" for {calls - without:,} of them" if without else ""))
+    return ", ".join(parts)

@@ -1,0 +1,155 @@
+"""What calls took and cost is kept with each, and added up by role and model."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import Status, Sweep, open_engine
+from engine.core.money import Spending
+from engine.report.words import status_lines, summary_lines
+from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
+from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep
+
+USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+
+
+def judged_by_a_model(
+    server: ChatServer, folder: Path, prices: Any, judge_prices: Any, **changes: Any
+) -> Sweep:
+    judge = {"base_url": server.base_url, "prices": judge_prices}
+    service = {
+        "kind": "local",
+        "endpoint": {"base_url": server.base_url, "prices": prices},
+        "cases": str(folder),
+        "judge": {"kind": "rubric", "model": "judge", "endpoint": judge},
+    }
+    return sweep(server, folder, service=service, **changes)
+
+
+def telling(of_target: Any, of_judge: Any) -> Any:
+    """A server that tells these usages."""
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        is_judge = asked.body["model"] == "judge"
+        status, document = claims(asked, {}) if is_judge else (200, completion(KIND))
+        return status, {**document, "usage": of_judge if is_judge else of_target}
+
+    return answer
+
+
+async def spent(answer: Any, folder: Path, prices: Any = {}, judge_prices: Any = {}) -> Status:  # noqa: B006
+    async with chat_server(answer) as server, open_engine(folder / "store.db") as engine:
+        asked = judged_by_a_model(server, folder, prices, judge_prices)
+        return await (await engine.submit(asked)).execute()
+
+
+def dollars(amount: float) -> Any:
+    return pytest.approx({"USD": amount})
+
+
+async def test_the_providers_own_cost_goes_first_and_prices_stand_in_for_it(tmp_path: Path) -> None:
+    prices = {"j*": {"input": 10, "output": 100}, "judge": {"input": 1000, "output": 0}}
+
+    # https://openrouter.ai/docs/use-cases/usage-accounting
+    status = await spent(telling({**USAGE, "cost": 0.05}, USAGE), tmp_path, prices, prices)
+
+    target, judge = status.spending
+    assert target == Spending(
+        role="target",
+        model="any",
+        calls=CASES,
+        input_tokens=1_000,
+        output_tokens=200,
+        cost=dollars(0.5),
+        calls_without_cost=0,
+    )
+    # The exact name, not the pattern: 1,000 tokens in at 1,000 a million.
+    assert (judge.role, judge.model, judge.cost) == ("judge", "judge", dollars(1.0))
+    assert [line for line in status_lines(status) if "calls" in line] == [
+        "spent: 20 calls, 2,000 tokens in, 400 out, 1.50 USD",
+        "    target any: 10 calls, 1,000 tokens in, 200 out, 0.50 USD",
+        "    judge judge: 10 calls, 1,000 tokens in, 200 out, 1.00 USD",
+    ]
+    assert "spent: 20 calls, 2,000 tokens in, 400 out, 1.50 USD" in summary_lines(status)
+
+
+async def test_what_nobody_tells_is_left_out_and_no_price_is_made_up(tmp_path: Path) -> None:
+    status = await spent(
+        telling(USAGE, None), tmp_path, judge_prices={"*": {"input": 1, "output": 1}}
+    )
+
+    target, judge = status.spending
+    assert (target.input_tokens, target.cost, target.calls_without_cost) == (1_000, None, CASES)
+    assert (judge.input_tokens, judge.cost, judge.calls_without_cost) == (None, None, CASES)
+    assert [line for line in status_lines(status) if "calls" in line] == [
+        "spent: 10 calls, 1,000 tokens in, 200 out"
+    ]
+
+
+async def test_currencies_are_never_added_together(tmp_path: Path) -> None:
+    euros = {"*": {"input": 1_000, "output": 0, "currency": "EUR"}}
+
+    status = await spent(telling({**USAGE, "cost": 0.001}, USAGE), tmp_path, euros, euros)
+
+    assert "spent: 20 calls, 2,000 tokens in, 400 out, 1.00 EUR and 0.0100 USD" in status_lines(
+        status
+    )
+
+
+async def test_a_price_that_is_named_later_counts_for_what_was_asked_before(tmp_path: Path) -> None:
+    async with (
+        chat_server(telling(USAGE, USAGE)) as server,
+        open_engine(tmp_path / "store.db") as engine,
+    ):
+        before = judged_by_a_model(server, tmp_path, {}, {})
+        await (await engine.submit(before)).execute()
+        asked = len(server.asked)
+        priced = judged_by_a_model(server, tmp_path, {"any": {"input": 1_000, "output": 1_000}}, {})
+        status = await (await engine.submit(priced)).execute()
+
+    assert len(server.asked) == asked
+    assert status.spending[0].cost == dollars(1.2)
+
+
+async def test_replies_of_another_run_cost_nothing_now(tmp_path: Path) -> None:
+    async with (
+        chat_server(telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})) as server,
+        open_engine(tmp_path / "store.db") as engine,
+    ):
+        await (await engine.submit(judged_by_a_model(server, tmp_path, {}, {}))).execute()
+        again = await engine.rejudge(judging={"judge": "rules"})
+        status = await again.execute()
+
+    assert status.cells_done == 2
+    assert status.spending == ()
+
+
+async def test_each_try_of_a_reply_that_cannot_be_used_is_counted(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> tuple[int, Any]:
+        found: tuple[int, Any] = telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})(asked)
+        is_first = asked.body["model"] == "judge" and len(asked.body["messages"]) == 2
+        return (200, {**completion("No."), "usage": found[1]["usage"]}) if is_first else found
+
+    status = await spent(answer, tmp_path)
+
+    assert [one.cost for one in status.spending] == [{"USD": 10.0}, {"USD": 20.0}]
+
+
+@pytest.mark.parametrize(
+    ("prices", "place"),
+    [
+        ({"any": {"input": 1}}, "prices.any.output"),
+        ({"any": {"input": -1, "output": 1}}, "prices.any.input"),
+        ({"any": {"input": 1, "output": 1, "currency": "euro"}}, "prices.any.currency"),
+        ({"any": {"input": 1, "output": 1, "cached": 1}}, "prices.any.cached"),
+    ],
+)
+async def test_mistakes_in_prices_are_told_with_their_place(
+    tmp_path: Path, prices: Any, place: str
+) -> None:
+    endpoint = {"base_url": "http://127.0.0.1:9/v1", "prices": prices}
+    service = {"kind": "local", "endpoint": endpoint, "cases": str(tmp_path)}
+    with pytest.raises(Exception, match=place):
+        sweep(ChatServer(lambda _: (200, {})), tmp_path, service=service)
