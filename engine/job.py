@@ -51,7 +51,7 @@ from engine.core.model import (
     Measurement,
     counted_unanswered,
 )
-from engine.core.money import Price, Usage
+from engine.core.money import CallSize, Price, Usage
 from engine.core.nearest import nearest, suggestion
 from engine.core.pace import Pace
 from engine.core.policy import UnansweredPolicy, UnansweredRule
@@ -76,6 +76,7 @@ __all__ = [
     "Answer",
     "Axis",
     "AxisValue",
+    "CallSize",
     "Clock",
     "Disconnected",
     "DocumentAxis",
@@ -270,6 +271,10 @@ class JobKind(ABC):
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         """These requests by whom they go to, where a job asks several, such as a model and a judge."""
         return {}
+
+    def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
+        """The calls of a job by model, with the most tokens that they may take, for the cost in `plan`."""
+        return ()
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """What to know before a sweep over these labels, by axis, is run; none of it a mistake."""

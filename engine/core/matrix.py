@@ -1,6 +1,6 @@
 """The matrix of a sweep, and the jobs that answer its cells."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 from engine.core.axes import Scalar
 from engine.core.canonical import canonical, digest
 from engine.core.combinations import Block, Combination, MatrixAxis, blocks, combinations
+from engine.core.money import CallSize
 
 __all__ = ["Block", "Fold", "JobCount", "JobRules", "JobSpec", "Matrix", "MatrixAxis"]
 
@@ -28,6 +29,8 @@ class JobRules(Protocol):
     def requests(self, labels: Mapping[str, Any]) -> int: ...
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]: ...
+
+    def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]: ...
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool: ...
 
@@ -171,6 +174,22 @@ class Matrix:
                     learnt is not None,
                     rules.calls(labels),
                 )
+
+    def call_sizes(self, rules: JobRules, *, fold: Fold) -> Iterator[CallSize]:
+        """The sizes of the calls of all jobs; of a kind that tells none for its first job, none."""
+        contents = {
+            axis.field: {value.label: value.content for value in axis.values}
+            for axis in self.axes
+            if axis.is_large
+        }
+        for combination in self._combinations(with_keys=False):
+            for labels, _, _ in _jobs(combination, self.folded_field, rules, fold):
+                texts = {field: values[labels[field]] for field, values in contents.items()}
+                sizes = rules.call_sizes({**labels, **texts})
+                if not sizes:
+                    return
+                for _ in range(self.repeats):
+                    yield from sizes
 
     def _combinations(self, *, with_keys: bool) -> Iterator[Combination]:
         return combinations(

@@ -86,6 +86,35 @@ class Spending:
     """Those of `calls` that are not in `cost`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSize:
+    """Calls that a job makes to one model in one role: the most tokens of all of them, as estimated.
+
+    None where a job's labels do not tell.
+    """
+
+    role: str
+    endpoint: str
+    model: str
+    calls: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price: Price | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostEstimate:
+    """What the calls of a sweep may cost, for one role and model."""
+
+    role: str
+    model: str
+    calls: int
+    cost: Mapping[str, float] | None
+    """By currency; None where neither prices and sizes nor earlier calls tell."""
+    learnt: bool
+    """Whether that is by what earlier calls took, and not the most that they may take."""
+
+
 PriceOf: TypeAlias = Callable[[str, str], Price | None]
 """The price of a model in a role; None where the user names none."""
 
@@ -111,6 +140,47 @@ def _spending(total: UsageTotal, price: Price | None) -> Spending:
         output_tokens=total.output_tokens if total.counted else None,
         cost=cost or None,
         calls_without_cost=total.calls - with_cost,
+    )
+
+
+def estimates(sizes: Iterable[CallSize], earlier: Iterable[UsageTotal]) -> tuple[CostEstimate, ...]:
+    """What calls of these sizes may cost, by role and model, going by `earlier` calls where there are some.
+
+    Calls without a price of which no provider told a cost before are left out.
+    """
+    wanted: dict[tuple[str, str, str], CallSize] = {}
+    for one in sizes:
+        whom = one.role, one.endpoint, one.model
+        wanted[whom] = one if whom not in wanted else _together(wanted[whom], one)
+    known = {(one.role, one.endpoint, one.model): one for one in earlier}
+    found = (_estimate(one, known.get(whom)) for whom, one in wanted.items())
+    return tuple(one for one in found if one is not None)
+
+
+def _together(one: CallSize, other: CallSize) -> CallSize:
+    return replace(
+        one,
+        calls=one.calls + other.calls,
+        input_tokens=_sum(one.input_tokens, other.input_tokens),
+        output_tokens=_sum(one.output_tokens, other.output_tokens),
+    )
+
+
+def _estimate(size: CallSize, earlier: UsageTotal | None) -> CostEstimate | None:
+    cost: dict[str, float] | None = None
+    learnt = False
+    if earlier is not None and earlier.told:
+        cost, learnt = {USD: earlier.told_cost / earlier.told * size.calls}, True
+    elif size.price is None:
+        return None
+    elif earlier is not None and earlier.counted:
+        share = size.calls / earlier.counted
+        amount = size.price.of(earlier.input_tokens * share, earlier.output_tokens * share)
+        cost, learnt = {size.price.currency: amount}, True
+    elif size.input_tokens is not None and size.output_tokens is not None:
+        cost = {size.price.currency: size.price.of(size.input_tokens, size.output_tokens)}
+    return CostEstimate(
+        role=size.role, model=size.model, calls=size.calls, cost=cost, learnt=learnt
     )
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from engine.core.error_kinds import ErrorKind
-from engine.core.money import Spending
+from engine.core.money import CostEstimate, Spending
 
 
 class RunState(StrEnum):
@@ -282,5 +282,7 @@ class Plan:
     """What could not be known without the network, such as `groups: all`."""
     calls: Mapping[str, int] = field(default_factory=dict)
     """The requests by whom they go to, where a job asks several."""
+    money: tuple[CostEstimate, ...] = ()
+    """What the calls may cost, by role and model; of those alone whose price or cost is known."""
     tests_learnt: bool = False
     """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""

@@ -1,8 +1,8 @@
 """What calls took and cost, in words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from engine.core.money import Spending, total_cost
+from engine.core.money import CostEstimate, Spending, total_cost
 from engine.report.terminal import plain
 
 
@@ -30,6 +30,27 @@ def spent_lines(spending: Iterable[Spending]) -> list[str]:
     """The same in one line, over all models."""
     told = [one for one in spending if one.input_tokens is not None or one.cost is not None]
     return [f"spent: {_parts(told)}"] if told else []
+
+
+def estimate_lines(estimates: Sequence[CostEstimate]) -> list[str]:
+    """What a sweep may cost, and how that is known; nothing where no price is."""
+    lines = []
+    for learnt, words in ((False, "at most {}"), (True, "about {}, by what earlier calls took")):
+        known = [one for one in estimates if one.cost is not None and one.learnt is learnt]
+        if known:
+            lines.append(
+                words.format(amounts(total_cost(one.cost for one in known))) + _of(known, estimates)
+            )
+    if unknown := [one for one in estimates if one.cost is None]:
+        lines.append("not known" + _of(unknown, estimates) + ", until a run has made some calls")
+    return lines
+
+
+def _of(some: Sequence[CostEstimate], estimates: Sequence[CostEstimate]) -> str:
+    """Whose cost it is, where it is not that of all."""
+    if len(some) == len(estimates):
+        return ""
+    return f" for {', '.join(f'{plain(one.role)} {plain(one.model)}' for one in some)}"
 
 
 def _parts(spending: list[Spending]) -> str:

@@ -18,7 +18,7 @@ from engine.core.status import (
     Waiting,
     WaitReason,
 )
-from engine.report.money import spending_lines, spent_lines
+from engine.report.money import estimate_lines, spending_lines, spent_lines
 from engine.report.terminal import plain
 
 _MOST_LANES = 20
@@ -94,6 +94,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"jobs       {plan.jobs:,}" + (f" (folding saves {saved:,})" if saved else ""),
         f"requests   {_requests(plan)}",
         f"quota      {_expected(plan)}",
+        *(f"cost       {line}" for line in estimate_lines(plan.money)),
         f"time       {_hours(plan.hours)}" + (f", bound by {plan.binding}" if plan.binding else ""),
     ]
     lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))

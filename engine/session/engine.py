@@ -135,7 +135,7 @@ class Engine:
             sweep = sweep.with_groups(pinned)
         identity = sweep.service(self.clock).identity
         costs = await self.store.costs(costs_of(identity, sweep.evaluation, sweep.target))
-        return sweep.plan(costs)
+        return sweep.plan(costs, await self.store.usage())
 
     async def _pinned(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""

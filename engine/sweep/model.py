@@ -10,6 +10,7 @@ from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
 from engine.core.errors import Problem, SweepError, UsageError
 from engine.core.matrix import JobSpec
+from engine.core.money import UsageTotal, estimates
 from engine.core.plan import make_plan
 from engine.core.status import Plan
 from engine.documents.malformed import Malformed
@@ -192,17 +193,22 @@ class Sweep(SweepFields):
         salt = (*kind, current if identity is None else identity)
         return self.matrix.jobs(self.kind, fold=self.fold, identity=salt)
 
-    def plan(self, costs: Mapping[str, int] | None = None) -> Plan:
+    def plan(
+        self, costs: Mapping[str, int] | None = None, earlier: Iterable[UsageTotal] = ()
+    ) -> Plan:
         """What the sweep would ask for; touches neither files nor network.
 
-        `costs` are the tests that earlier answers of each cost class cost: `Engine.plan` knows them.
+        `costs` are the tests that earlier answers of each cost class cost, `earlier` what calls took:
+        `Engine.plan` knows them.
         """
         matrix, unknown = self.matrix, []
         if self.groups_pending:
             matrix = self._with_groups(("all",), checked=False).matrix
             unknown.append(GROUPS_UNKNOWN)
         counts = matrix.counts(self.kind, fold=self.fold, costs=costs)
-        return make_plan(self.name, counts, self.limits, unknown=unknown)
+        found = make_plan(self.name, counts, self.limits, unknown=unknown)
+        sizes = matrix.call_sizes(self.kind, fold=self.fold)
+        return replace(found, money=estimates(sizes, earlier))
 
     def _with_groups(self, names: tuple[str, ...], *, checked: bool = True) -> Resolved:
         groups = tuple(AxisValue(label=name, content=name) for name in names)

@@ -128,6 +128,11 @@ class Endpoint(NetworkSettings, BaseModel):
         return self
 
     @property
+    def address(self) -> str:
+        """Who replies, in few words."""
+        return self.name or self.base_url
+
+    @property
     def credential(self) -> str:
         """The reference of the key that is charged, wherever it is sent; empty without one."""
         if self.api_key is not None:
@@ -184,7 +189,7 @@ class ChatTarget:
 
     @property
     def address(self) -> str:
-        return self.endpoint.name or self.endpoint.base_url
+        return self.endpoint.address
 
     @property
     def settings(self) -> str:

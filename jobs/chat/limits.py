@@ -1,7 +1,7 @@
 """What an endpoint allows in a minute: requests, and the tokens that they take."""
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, TypeAlias
 
 import anyio
@@ -95,7 +95,10 @@ async def _settle(permit: Permit, tokens: int) -> None:
 
 def estimated_tokens(question: Question, max_tokens: int) -> int:
     """What a call may take: a quarter of the question's bytes (UTF-8), and the longest reply."""
-    size = sum(
-        len(message.content.encode("utf-8", "surrogatepass")) for message in question.messages
-    )
-    return -(-size // _BYTES_PER_TOKEN) + max_tokens
+    return tokens_of(message.content for message in question.messages) + max_tokens
+
+
+def tokens_of(texts: Iterable[str]) -> int:
+    """What texts may take together: a quarter of their bytes."""
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return -(-size // _BYTES_PER_TOKEN)

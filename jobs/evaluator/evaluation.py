@@ -6,6 +6,7 @@ from math import inf
 from typing import Any, ClassVar
 
 from engine.job import (
+    CallSize,
     GroupAxis,
     Job,
     JobContext,
@@ -15,16 +16,18 @@ from engine.job import (
     TextAxis,
     UsageError,
 )
+from jobs.chat.endpoint import Endpoint
+from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
-from jobs.evaluator.asking import Asker
+from jobs.evaluator.asking import ATTACKER, JUDGE, TARGET, Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.families import kinship
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.seeds import Purpose, derive
-from jobs.evaluator.settings import LocalSettings
+from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 from jobs.evaluator.translation import Translator
 
 _WITHIN_MIN_S, _WITHIN_MAX_S = 900.0, 24 * 3600.0
@@ -126,6 +129,35 @@ class Evaluation(JobKind):
         if self.bench.attacker is not None and asks:
             calls["attacker"] = attacker
         return calls
+
+    def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
+        settings, calls = self.bench.settings, self.calls(parameters)
+        asked: list[tuple[str, str, Endpoint]] = []
+        if settings.endpoint is not None:
+            asked.append((TARGET, parameters["model"], settings.endpoint))
+        if isinstance(settings.judge, RubricJudgeSettings):
+            asked.append((JUDGE, settings.judge.model, settings.judge.endpoint))
+        if settings.attacker is not None:
+            asked.append((ATTACKER, settings.attacker.model, settings.attacker.endpoint))
+        tokens = self.tokens(parameters)
+        found = []
+        for role, model, endpoint in asked:
+            read, written = tokens.get(role, (None, None))
+            size = CallSize(
+                role=role,
+                endpoint=endpoint.address,
+                model=model,
+                calls=calls.get(role, 0),
+                input_tokens=read,
+                output_tokens=written,
+                price=price_of(model, endpoint.prices),
+            )
+            found.append(size)
+        return [size for size in found if size.calls]
+
+    def tokens(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+        """The most tokens in and out of all calls of a job, by role, where its parameters tell."""
+        return {}
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Where the judge is of a target's family, or cannot read a group."""

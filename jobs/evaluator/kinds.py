@@ -12,15 +12,19 @@ from engine.job import (
     Job,
     JobContext,
 )
+from jobs.chat.limits import tokens_of
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
-from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Evaluation
+from jobs.evaluator.asking import JUDGE, TARGET
+from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Bench, Evaluation
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Finding, Judgement
+from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.multi_turn import Talk, Turn, Voices, converse
 from jobs.evaluator.mutators import MOST_VARIATIONS, Translation
 from jobs.evaluator.seeds import Purpose
+from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.single_turn import (
     Asked,
     Judged,
@@ -67,6 +71,10 @@ class SingleTurn(Evaluation):
         ),
     )
 
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench)
+        self._sizes: dict[str, tuple[int, int]] = {}
+
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
         decides = self.bench.decides
         return (
@@ -99,6 +107,33 @@ class SingleTurn(Evaluation):
         )
         translated = 0 if self.bench.translator is None else CALLS
         return self.by_role(target=tests, judge=tests, attacker=parents * (1 + translated))
+
+    def tokens(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+        """Told of the first layer alone: how long variations are is not known beforehand."""
+        if parameters["maximum_iteration_layers"]:
+            return {}
+        cases = self.size(parameters)
+        reply = self.bench.settings.generation.max_tokens or 0
+        said, told = self._sizes_of(parameters["group"])
+        found = {TARGET: (said + cases * tokens_of([parameters["prompt"] or ""]), cases * reply)}
+        judge = self.bench.settings.judge
+        if isinstance(judge, RubricJudgeSettings):
+            found[JUDGE] = (told + cases * reply, cases * judge.max_tokens)
+        return found
+
+    def _sizes_of(self, group: str) -> tuple[int, int]:
+        """Tokens of a group's messages, and of what a judge that is a model is asked about them."""
+        if group not in self._sizes:
+            judge, cases = self.bench.judge, self.bench.cases_of(group)
+            told = [
+                message.content
+                for case in cases
+                if isinstance(judge, RubricJudge)
+                for message in judge.question_on(case, case.user_input, "")
+            ]
+            said = sum(tokens_of([case.user_input]) for case in cases)
+            self._sizes[group] = said, sum(tokens_of([text]) for text in told)
+        return self._sizes[group]
 
     async def run(self, job: Job, context: JobContext) -> Answer:
         parameters = job.parameters

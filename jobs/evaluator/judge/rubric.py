@@ -71,6 +71,12 @@ class RubricJudge:
     def label(self) -> str:
         return f"language model ({self._model})"
 
+    def question_on(self, case: Case, asked: str, reply: str) -> tuple[Message, ...]:
+        """What is asked about one reply to one message."""
+        messages = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
+        flags = [flag for flag in RedFlag if self._applies(flag, case)]
+        return self._prompt(case, messages, case.expected, flags, whole=False)
+
     async def reply(self, case: Case, asked: str, reply: str, context: JobContext) -> Judgement:
         messages = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
         items, flags = await self._judged(case, messages, case.expected, tuple(RedFlag), context)

@@ -1,5 +1,5 @@
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -7,6 +7,7 @@ import pytest
 
 from engine.core.axes import Axis, AxisValue, NumberAxis, PromptAxis, TextAxis
 from engine.core.matrix import JobCount, JobSpec, Matrix, MatrixAxis
+from engine.core.money import CallSize
 
 
 class Rules:
@@ -23,6 +24,9 @@ class Rules:
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         return {}
+
+    def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
+        return ()
 
     def requests(self, labels: Mapping[str, Any]) -> int:
         return 2

@@ -7,11 +7,17 @@ import pytest
 
 from engine import Status, Sweep, open_engine
 from engine.core.money import Spending
-from engine.report.words import status_lines, summary_lines
+from engine.report.words import plan_lines, status_lines, summary_lines
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import claims
 from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep
 
+MATRIX = {
+    "models": ["any"],
+    "prompts": [{"name": "bare", "text": "Be kind."}],
+    "groups": ["ten"],
+    "thresholds": [0.3, 0.5],
+}
 USAGE = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 
 
@@ -135,6 +141,65 @@ async def test_each_try_of_a_reply_that_cannot_be_used_is_counted(tmp_path: Path
     status = await spent(answer, tmp_path)
 
     assert [one.cost for one in status.spending] == [{"USD": 10.0}, {"USD": 20.0}]
+
+
+async def test_a_plan_tells_the_most_by_prices_and_then_what_earlier_calls_took(
+    tmp_path: Path,
+) -> None:
+    prices = {"*": {"input": 1_000, "output": 1_000}}
+    async with (
+        chat_server(telling(USAGE, {**USAGE, "cost": 0.25})) as server,
+        open_engine(tmp_path / "store.db") as engine,
+    ):
+        asked = judged_by_a_model(server, tmp_path, prices, prices)
+        before = await engine.plan(asked)
+        run = await engine.submit(asked)
+        await run.execute()
+        more = {**MATRIX, "repeats": 3}
+        after = await engine.plan(judged_by_a_model(server, tmp_path, prices, prices, matrix=more))
+        prompts = [
+            sum(len(m["content"].encode()) for m in one.body["messages"])
+            for one in server.asked
+            if one.body["model"] == "any"
+        ]
+
+    target, judge = before.money
+    assert (target.role, target.model, target.calls, target.learnt) == (
+        "target",
+        "any",
+        CASES,
+        False,
+    )
+    # A thousandth of a dollar a token: at most 512 of each reply.
+    most = (sum(-(-size // 4) for size in prompts) + CASES * 512) / 1_000
+    assert target.cost is not None
+    assert judge.cost is not None
+    assert target.cost["USD"] == pytest.approx(most, abs=2 * CASES / 1_000)
+    assert judge.cost["USD"] > CASES * 2048 / 1_000
+    # 120 tokens of the target a call; the judge's provider told what it cost.
+    assert [(one.calls, one.cost, one.learnt) for one in after.money] == [
+        (3 * CASES, dollars(3 * CASES * 0.12), True),
+        (3 * CASES, dollars(3 * CASES * 0.25), True),
+    ]
+    assert any(line.startswith("cost       at most ") for line in plan_lines(before))
+    assert "cost       about 11.10 USD, by what earlier calls took" in plan_lines(after)
+
+
+async def test_a_plan_says_of_whom_the_cost_is_not_known_and_nothing_without_prices(
+    tmp_path: Path,
+) -> None:
+    free = {"*": {"input": 1, "output": 1}}
+    server = ChatServer(lambda _: (200, {}), base_url="http://127.0.0.1:9/v1")
+    deep = {**MATRIX, "maximum_iteration_layers": [1]}
+
+    unknown = judged_by_a_model(server, tmp_path, free, {}, matrix=deep).plan()
+    none = judged_by_a_model(server, tmp_path, {}, {}).plan()
+
+    # How long variations are is not known beforehand, and of the judge there is no price.
+    assert [(one.role, one.cost) for one in unknown.money] == [("target", None)]
+    assert "cost       not known, until a run has made some calls" in plan_lines(unknown)
+    assert none.money == ()
+    assert not any(line.startswith("cost") for line in plan_lines(none))
 
 
 @pytest.mark.parametrize(
