@@ -28,8 +28,10 @@ from engine.core.axes import (
 from engine.core.errors import (
     Disconnected,
     JobError,
+    LimitReached,
     MachineFault,
     NightsweepError,
+    NotNow,
     OutOfCredit,
     Permanent,
     QuotaExceeded,
@@ -42,18 +44,22 @@ from engine.core.errors import (
     UsageError,
 )
 from engine.core.model import (
+    TARGET,
     Allotment,
     Answer,
+    CallLimit,
     Finding,
     Group,
     Health,
     Job,
     Measurement,
+    Sends,
     counted_unanswered,
 )
 from engine.core.money import CallSize, Price, Usage
 from engine.core.nearest import nearest, suggestion
 from engine.core.pace import Pace
+from engine.core.permits import PermitLimit
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
 from engine.core.retry import is_away
@@ -72,10 +78,12 @@ from engine.secrets import (
 
 __all__ = [
     "REDACTED",
+    "TARGET",
     "Allotment",
     "Answer",
     "Axis",
     "AxisValue",
+    "CallLimit",
     "CallSize",
     "Clock",
     "Disconnected",
@@ -91,19 +99,23 @@ __all__ = [
     "JobContext",
     "JobError",
     "JobKind",
+    "LimitReached",
     "MachineFault",
     "Measurement",
     "NightsweepError",
+    "NotNow",
     "NumberAxis",
     "OutOfCredit",
     "Pace",
     "Permanent",
     "Permit",
+    "PermitLimit",
     "Price",
     "PromptAxis",
     "QuotaExceeded",
     "RateLimited",
     "SecretReference",
+    "Sends",
     "Service",
     "ServiceSettings",
     "TextAxis",
@@ -156,11 +168,15 @@ class JobContext(Protocol):
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         tokens: int = 0,
+        to_model: bool = False,
     ) -> Permit:
-        """Wait for one start within further limits, such as those of a target inside an evaluation.
+        """Wait until one request may start, within the limits given here, such as those of an endpoint.
 
-        `tokens` is what the call is estimated at; `settle` the permit with what it really took. Durable
-        and shared by all processes on the store, like the engine's own rates.
+        Where the kind `sends` calls, the sweep's own limits bind it as well: its rate and, if it goes
+        `to_model` (the model of the job's lane), that of the model; it takes one of `limits.requests`,
+        and starts in the run's window. All of them are granted at once, durable, and shared by all
+        processes on the store. `tokens` is what the call is estimated at; `settle` the permit with what
+        it really took, 0 if it was never made. Raises LimitReached or NotNow where none may start.
         """
         ...
 
@@ -264,12 +280,28 @@ class JobKind(ABC):
         """The most that a job may cost in quota; None where only an answer can tell."""
         return None
 
+    @property
+    def sends(self) -> Sends:
+        """What a job sends: itself, calls each of which waits for a `permit`, or nothing that leaves."""
+        return Sends.JOB
+
     def requests(self, labels: Mapping[str, Any]) -> int:
         """The most requests that one job sends, further tries aside, for `plan`."""
         return 1
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        """These requests by whom they go to, where a job asks several, such as a model and a judge."""
+        """These requests by whom they go to, where a job asks several, such as a model and a judge.
+
+        Those to the model of the job's lane stand under TARGET.
+        """
+        return {}
+
+    def questions(self, labels: Mapping[str, Any]) -> int:
+        """The most questions that one job asks of a model in this process: no requests, for `plan`."""
+        return 0
+
+    def call_limits(self) -> Mapping[str, CallLimit]:
+        """The limits of those whom `calls` go to, by the same names, where they have some."""
         return {}
 
     def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:

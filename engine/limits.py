@@ -25,6 +25,7 @@ _PLENTY = 1_000_000
 UNMET_S = 600.0
 """How long a service is waited for that has never answered: long enough to load a model."""
 _PAUSE_MAX_S = 60.0
+_CALENDAR_S = 100 * 366 * 24 * 3600.0
 
 
 class Block(StrEnum):
@@ -333,6 +334,35 @@ def opens_at(window: Window | None, now: float) -> float:
     if opening <= local:
         opening += timedelta(days=1)
     return opening.timestamp()
+
+
+def closes_at(window: Window | None, now: float) -> float:
+    """When requests may start no longer: the next end of the window, which is never without one."""
+    if window is None:
+        return inf
+    local = datetime.fromtimestamp(now, ZoneInfo(window.timezone))
+    end = local.replace(
+        hour=window.end_min // 60, minute=window.end_min % 60, second=0, microsecond=0
+    )
+    if end <= local:
+        end += timedelta(days=1)
+    return end.timestamp()
+
+
+def finishes_at(window: Window | None, now: float, work_s: float) -> float | None:
+    """When work of so many seconds is done that begins now and goes on in the window alone.
+
+    None for what lies so far ahead that no calendar has it.
+    """
+    if work_s > _CALENDAR_S:
+        return None
+    at = opens_at(window, now)
+    while (open_s := closes_at(window, at) - at) < work_s:
+        work_s -= open_s
+        at = opens_at(window, at + open_s)
+        if at - now > _CALENDAR_S:
+            return None
+    return at + work_s
 
 
 def month(now: float) -> str:

@@ -1,7 +1,8 @@
-"""Waiting for permits: one line for each name and its limits, asked for from its head."""
+"""Waiting for permits: one line for all that have the same limits, asked for from its head."""
 
 import logging
 from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
@@ -11,7 +12,15 @@ import anyio
 
 from engine.clock import Clock
 from engine.core import permits
-from engine.core.permits import Granted, Kept, PermitRequest
+from engine.core.errors import LimitReached, NotNow
+from engine.core.permits import (
+    Granted,
+    Kept,
+    PermitCap,
+    PermitLimit,
+    PermitRequest,
+    PermitStart,
+)
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S
 
 logger = logging.getLogger(__name__)
@@ -21,6 +30,7 @@ _POLL_S = 2.0
 """How long to wait at most before asking again for tokens: other processes' answers make room, too."""
 _LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
 """How slow a commit may be before what was granted in it is too late to be used."""
+_CLOSED = "the sweep lets no request start now"
 
 
 class PermitBook(Protocol):
@@ -30,7 +40,7 @@ class PermitBook(Protocol):
         """Grant the first calls of a request, as many as there is room for."""
         ...
 
-    async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:
+    async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
         """Keep what a call really took; 0: it was never made."""
         ...
 
@@ -69,20 +79,23 @@ class Lead:
 
 
 class MemoryBook:
-    """A PermitBook that lasts as long as it is held."""
+    """A PermitBook that lasts as long as it is held; it knows no caps."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._kept: dict[str, Kept] = {}
 
     async def take_permits(self, request: PermitRequest) -> Granted:
-        kept = self._kept.get(request.name, Kept())
-        granted, self._kept[request.name] = permits.take(kept, request, now=self._clock.now())
+        assert request.cap is None, "a cap belongs to a run, which is in a store"
+        granted, kept = permits.take(self._kept, request, now=self._clock.now())
+        self._kept |= kept
         return granted
 
-    async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:
-        kept = self._kept[name]
-        self._kept[name] = permits.settle(kept, at=at, estimate=estimate, taken=taken)
+    async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
+        for name in start.names:
+            self._kept[name] = permits.settle(
+                self._kept[name], at=start.at, estimate=start.estimate, taken=taken
+            )
 
 
 class Permits:
@@ -92,28 +105,72 @@ class Permits:
         self._book = book
         self._clock = clock
         self._who = who
-        self._lines: dict[tuple[str, int | None, int | None], _Line] = {}
+        self._lines: dict[tuple[tuple[PermitLimit, ...], PermitCap | None], _Line] = {}
 
     async def wait(
-        self, name: str, *, rate_per_min: int | None, tokens_per_min: int | None, tokens: int
+        self,
+        limits: Iterable[PermitLimit],
+        *,
+        tokens: int = 0,
+        cap: PermitCap | None = None,
+        until: float = inf,
     ) -> Permit:
-        """Return when a call that is estimated at `tokens` may start, right now.
+        """Return when a call that is estimated at `tokens` may start, right now, within all limits.
 
-        First come, first served among those with the same limits.
+        First come, first served among those with the same limits. Raises LimitReached where nothing is
+        left under the `cap`, and NotNow where the start would lie behind `until`.
         """
-        limits = name, rate_per_min, tokens_per_min
-        if limits not in self._lines:
+        binding = tuple(limit for limit in limits if limit.binds)
+        if not binding and cap is None:
+            return _UNBOUND
+        key = binding, cap
+        if key not in self._lines:
             who = f"{self._who} {len(self._lines)}"
-            self._lines[limits] = _Line(self._book, self._clock, who, *limits)
-        line = self._lines[limits]
+            self._lines[key] = _Line(
+                self._book, self._clock, who, binding, cap, self._has_room, self._turn
+            )
+        line = self._lines[key]
         while True:
-            at = await line.slot(tokens)
-            await self._clock.sleep(at - self._clock.now())
+            at = await line.slot(tokens, until)
             permit = _Start(line, at, tokens)
+            if not binding:
+                return permit
+            if at >= until:
+                await permit.settle(0)
+                raise NotNow(_CLOSED)
+            await self._clock.sleep(at - self._clock.now())
             if self._clock.now() - at <= GUARD_S:
                 return permit
             # Late starts could bunch up: this one is let go.
             await permit.settle(0)
+
+    async def _turn(self, line: "_Line") -> None:
+        """Let lines ask first that have waited longer for something that this one would take.
+
+        Lines are told the same time to ask again; without turns the same one might come first each time.
+        """
+        while (first := self._before(line)) is not None:
+            await self._clock.wait(first.asked, self._clock.now() + _POLL_S)
+
+    def _before(self, line: "_Line") -> "_Line | None":
+        now = self._clock.now()
+        return next(
+            (
+                other
+                for other in self._lines.values()
+                if other is not line
+                and other.waits_since < line.waits_since
+                and other.asks_at <= now
+                and not other.names.isdisjoint(line.names)
+            ),
+            None,
+        )
+
+    def _has_room(self, names: Collection[str]) -> None:
+        """Let those look again who wait for tokens under one of these names."""
+        for line in self._lines.values():
+            if any(limit.name in names for limit in line.limits):
+                line.room.set()
 
 
 @dataclass(slots=True, eq=False)
@@ -132,28 +189,40 @@ class _Line:
         book: PermitBook,
         clock: Clock,
         who: str,
-        name: str,
-        rate_per_min: int | None,
-        tokens_per_min: int | None,
+        limits: tuple[PermitLimit, ...],
+        cap: PermitCap | None,
+        has_room: Callable[[Collection[str]], None],
+        turn: Callable[["_Line"], Awaitable[None]],
     ) -> None:
         self.book = book
-        self.name = name
+        self.limits = limits
+        self.cap = cap
+        self.names = frozenset(limit.name for limit in limits)
+        self.room = anyio.Event()
+        self.waits_since = inf
+        """Since when nobody in line was granted anything; infinite before the head was refused."""
+        self.asks_at = inf
+        """When the head asks again."""
+        self.asked = anyio.Event()
         self._clock = clock
         self._who = who
-        self._rate_per_min = rate_per_min
-        self._tokens_per_min = tokens_per_min
+        self._has_room = has_room
+        self._turn = turn
         self._lead = Lead()
         self._waiting: deque[_Waiting] = deque()
-        self._room = anyio.Event()
 
-    async def slot(self, tokens: int) -> float:
+    @property
+    def _of_tokens(self) -> tuple[str, ...]:
+        return tuple(limit.name for limit in self.limits if limit.tokens_per_min is not None)
+
+    async def slot(self, tokens: int, until: float) -> float:
         """The time at which a call of `tokens` may start: about now."""
         me = _Waiting(tokens)
         self._waiting.append(me)
         try:
             while me.slot is None:
                 if self._waiting[0] is me:
-                    await self._ask()
+                    await self._ask(until)
                 else:
                     await me.called.wait()
         finally:
@@ -161,19 +230,23 @@ class _Line:
                 self._waiting.remove(me)
             if self._waiting:
                 self._waiting[0].called.set()
+            else:
+                self._end_of_wait()
         return me.slot
 
-    async def _ask(self) -> None:
+    async def _ask(self, until: float) -> None:
         """Ask for those in line, and wait until it makes sense to ask again where nobody was granted."""
-        self._room = room = anyio.Event()
+        if self._clock.now() >= until:
+            raise NotNow(_CLOSED)
+        await self._turn(self)
+        self.room = room = anyio.Event()
         asking = list(islice(self._waiting, _MOST_AT_ONCE))
         granted = await self.book.take_permits(
             PermitRequest(
-                name=self.name,
                 who=self._who,
                 calls=tuple(one.tokens for one in asking),
-                rate_per_min=self._rate_per_min,
-                tokens_per_min=self._tokens_per_min,
+                limits=self.limits,
+                cap=self.cap,
                 lead_s=self._lead.seconds,
             )
         )
@@ -185,17 +258,40 @@ class _Line:
                 one.called.set()
         now = self._clock.now()
         if granted.slots:
-            self._lead.adapt(granted.slots[0] - now)
+            self._end_of_wait()
+            if self.limits:
+                self._lead.adapt(granted.slots[0] - now)
+        elif granted.is_used_up:
+            assert self.cap is not None, "only a cap is ever used up"
+            raise LimitReached(
+                f"the sweep's own limit of {self.cap.allotted:,} requests is reached", sent=False
+            )
+        elif granted.next_at >= until:
+            raise NotNow(_CLOSED)
         else:
-            poll_s = inf if self._tokens_per_min is None else _POLL_S
-            await self._clock.wait(room, min(granted.next_at, now + poll_s))
+            poll_s = _POLL_S if self._of_tokens else inf
+            self.waits_since = min(self.waits_since, now)
+            self.asks_at = min(granted.next_at, now + poll_s)
+            self._tell_asked()
+            await self._clock.wait(room, self.asks_at)
+
+    def _end_of_wait(self) -> None:
+        self.waits_since = self.asks_at = inf
+        self._tell_asked()
+
+    def _tell_asked(self) -> None:
+        asked, self.asked = self.asked, anyio.Event()
+        asked.set()
 
     async def settle(self, at: float, estimate: int, taken: int) -> None:
-        """Keep what a call really took, and let the first in line look for room."""
-        if taken and (self._tokens_per_min is None or taken == estimate):
+        """Keep what a call really took, and let those look for room who wait for some."""
+        of_tokens = self._of_tokens
+        if taken and (not of_tokens or taken == estimate):
             return
-        await self.book.settle_permit(self.name, at=at, estimate=estimate, taken=taken)
-        self._room.set()
+        names = of_tokens if taken else tuple(limit.name for limit in self.limits)
+        start = PermitStart(at=at, estimate=estimate, names=names, cap=None if taken else self.cap)
+        await self.book.settle_permit(start, taken=taken)
+        self._has_room(names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +302,13 @@ class _Start:
 
     async def settle(self, tokens: int) -> None:
         await self.line.settle(self.at, self.estimate, tokens)
+
+
+class _Unbound:
+    """A permit that nothing waits for."""
+
+    async def settle(self, tokens: int) -> None:
+        return None
+
+
+_UNBOUND = _Unbound()

@@ -44,8 +44,9 @@ def plan(
     """
     import anyio
 
+    from engine.clock import SystemClock
     from engine.report.words import plan_lines
-    from engine.session import settle
+    from engine.session import settle, with_times
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
@@ -55,7 +56,7 @@ def plan(
     async def make() -> "Plan":
         asked = await settle(loaded) if online else loaded
         if not is_known:
-            return asked.plan()
+            return with_times(asked.plan(), asked.limits, SystemClock().now())
         async with open_existing(store) as engine:
             return await engine.plan(asked)
 

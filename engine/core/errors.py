@@ -13,7 +13,9 @@ NightsweepError                  what a user may meet; the message says what, wh
     ├── MachineFault             this machine is short of something; given back, fewer are in flight
     ├── RateLimited              again after `retry_after_s`; the attempt is given back, the lane is held
     ├── QuotaExceeded            the lane waits for quota; the attempt is given back, no job fails
-    │   └── OutOfCredit          the lane stops until somebody pays; the attempt is given back
+    │   ├── OutOfCredit          the lane stops until somebody pays; the attempt is given back
+    │   └── LimitReached         the lane stops: the sweep allows no more; the attempt is given back
+    ├── NotNow                   the sweep's window is closed; the attempt is given back
     ├── Unauthorized             the service's lanes stop, nothing more is sent; the attempt is given back
     ├── Unhealthy                the lane waits until the target is healthy; the attempt is given back
     └── Permanent                never again: the job has failed
@@ -257,6 +259,20 @@ class OutOfCredit(QuotaExceeded):
 
     The lane stops, with the provider's own words; the attempt is given back, no job fails.
     """
+
+
+class LimitReached(QuotaExceeded):
+    """The sweep's own limit on requests is reached within a job. The attempt is given back, no job fails."""
+
+
+class NotNow(JobError):
+    """Outside the sweep's window, or after its deadline, no request of a job starts.
+
+    The attempt is given back, with what was answered kept.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", status: int | None = None) -> None:
+        super().__init__(message, detail=detail, status=status, sent=False)
 
 
 class Unauthorized(JobError):

@@ -1,18 +1,14 @@
 """How long the rest of a run will take, and which limit decides that."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from engine.core.loads import Load, slowest
+from engine.core.model import CallLimit
+from engine.core.policy import Limits
+
 _TELLING = 4
-"""Fewer requests than this say little about speed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneLoad:
-    """Requests that a lane still has to send, and its own rate."""
-
-    jobs: int
-    rate_per_min: int | None
+"""Fewer jobs than this say little about speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,30 +21,27 @@ class QuestionLoad:
 
 
 def seconds_left(
-    lanes: Iterable[LaneLoad],
+    loads: Mapping[str, Load],
+    limits: Limits,
+    call_limits: Mapping[str, CallLimit],
     *,
-    rate_per_min: int | None,
     ended: int,
     ended_over_s: float,
     questions: QuestionLoad | None = None,
 ) -> tuple[float | None, str]:
     """(seconds, the limit that binds); None while nothing is known.
 
-    A rate that is set is taken at its word; the speed so far, `ended` requests that were sent and came
-    to their end in the last `ended_over_s` seconds, is taken for the rest once there are enough to tell.
-    Until then the speed of their `questions` is, where they ask several.
+    `loads` are what the open jobs of each lane still send. A rate that is set is taken at its word; the
+    speed so far, `ended` jobs that were sent and came to their end in the last `ended_over_s` seconds, is
+    taken for the rest once there are enough to tell. Until then the speed of their `questions` is, where
+    they ask several.
     """
-    loads = [lane for lane in lanes if lane.jobs]
-    jobs = sum(lane.jobs for lane in loads)
+    jobs = sum(load.jobs for load in loads.values())
     if not jobs:
         return 0.0, ""
-    known = [
-        (lane.jobs / lane.rate_per_min * 60.0, "a model's rate")
-        for lane in loads
-        if lane.rate_per_min is not None
-    ]
-    if rate_per_min is not None:
-        known.append((jobs / rate_per_min * 60.0, "rate"))
+    known = []
+    if (bound := slowest(loads, limits, call_limits)) is not None:
+        known.append((bound.seconds, bound.short))
     if ended >= _TELLING and ended_over_s > 0:
         known.append((jobs / ended * ended_over_s, "speed so far"))
     elif questions is not None and questions.answered >= _TELLING:

@@ -31,6 +31,7 @@ class JobRules(Protocol):
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]: ...
 
     def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]: ...
+    def questions(self, labels: Mapping[str, Any]) -> int: ...
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool: ...
 
@@ -69,6 +70,8 @@ class JobCount(NamedTuple):
     expected_tests: int | None
     learnt: bool = False
     calls: Mapping[str, int] = MappingProxyType({})
+    questions: int = 0
+    """Asked of a model in this process: no requests."""
 
 
 class _Job(NamedTuple):
@@ -173,6 +176,7 @@ class Matrix:
                     expected if learnt is None else learnt,
                     learnt is not None,
                     rules.calls(labels),
+                    repeats * rules.questions(labels),
                 )
 
     def call_sizes(self, rules: JobRules, *, fold: Fold) -> Iterator[CallSize]:

@@ -3,11 +3,39 @@
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from engine.core.policy import UnansweredPolicy
 
 _UNANSWERED = UnansweredPolicy()
+
+TARGET = "target"
+"""By which name calls go to the model of a job's lane."""
+
+
+class Sends(Enum):
+    """What reaches somebody else's server when a job runs: what a *request* of its kind is."""
+
+    JOB = "job"
+    """The job itself, once: its claim takes a start within the rates."""
+    CALLS = "calls"
+    """Calls, each of which waits for a permit; the claim takes nothing."""
+    NOTHING = "nothing"
+    """All is done in this process: no rate ever binds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLimit:
+    """What an endpoint allows the calls that go to it, under a name that others may share.
+
+    `tokens` is the most that the reply to one call may take. A limit that is None does not bind.
+    """
+
+    name: str
+    rate_per_min: int | None = None
+    tokens_per_min: int | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Permits: starts within a rate and within tokens at once, and room kept for whoever waits.
+"""Permits: starts within several rates and within tokens at once, and room kept for whoever waits.
 
 Several processes ask for permits under one name. Left alone, small calls would fill every bit of room
 before a large one fits. So who is refused gets a place in the line of the name, and the others leave
@@ -6,6 +6,7 @@ room for the first call that it waits with. A place is lost to somebody who does
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -20,18 +21,44 @@ PATIENCE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PermitRequest:
-    """Calls that wait for a permit, by the tokens that each is estimated at.
+class PermitLimit:
+    """What may start in any 60 s under one name: calls, and the tokens that they take.
 
-    `who` is the name of the one who asks, which nobody else ever has; `lead_s` how far ahead of now the
-    first start is taken: what it takes until it can be used. A limit that is None does not bind.
+    A limit that is None does not bind.
     """
 
     name: str
-    who: str
-    calls: tuple[int, ...]
     rate_per_min: int | None = None
     tokens_per_min: int | None = None
+
+    @property
+    def binds(self) -> bool:
+        """Whether anything ever waits for it."""
+        return self.rate_per_min is not None or self.tokens_per_min is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermitCap:
+    """A quota row, by name and period, of whose `allotted` requests each call takes one."""
+
+    name: str
+    period: str
+    allotted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermitRequest:
+    """Calls that wait for a permit, by the tokens that each is estimated at.
+
+    Each starts within all `limits` at once, and under the `cap` if there is one. `who` is the name of the
+    one who asks, which nobody else ever has; `lead_s` how far ahead of now the first start is taken: what
+    it takes until it can be used.
+    """
+
+    who: str
+    calls: tuple[int, ...]
+    limits: tuple[PermitLimit, ...]
+    cap: PermitCap | None = None
     lead_s: float = 0.0
 
     @property
@@ -45,10 +72,25 @@ class PermitRequest:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """When the first calls of a request may start, in order; and when to ask for the next one."""
+    """When the first calls of a request may start, in order; and when to ask for the next one.
+
+    `is_used_up`: nothing is left under the cap, and no time will change that.
+    """
 
     slots: tuple[float, ...]
     next_at: float
+    is_used_up: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermitStart:
+    """A call that was granted its start, as it is settled."""
+
+    at: float
+    estimate: int
+    names: tuple[str, ...]
+    """The limits that learn what it took."""
+    cap: PermitCap | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +114,49 @@ class _Book:
     line: _Line
 
 
-def take(kept: Kept, request: PermitRequest, *, now: float) -> tuple[Granted, Kept]:
+def take(
+    kept: Mapping[str, Kept], request: PermitRequest, *, now: float
+) -> tuple[Granted, dict[str, Kept]]:
     """Grant the first calls of a request, as many as there is room for; and what to keep from now on.
 
-    That has to be kept even where nothing was granted: the place in the line, and what the logs say of
-    a clock that was set back.
+    `kept` is what was kept under the names of the request's limits. It has to be kept anew even where
+    nothing was granted: the places in the lines, and what the logs say of a clock that was set back.
     """
-    opened = _opened(kept)
-    last = now + PLACE_S + CLOCK_TOLERANCE_S
-    line = tuple(place for place in opened.line if now < place[2] <= last)
-    book = _Book(rates.current(opened.starts, now), tokens.current(opened.log, now), line)
+    before = {limit.name: kept.get(limit.name, Kept()) for limit in request.limits}
+    books = {name: _current(_opened(one), now) for name, one in before.items()}
     at = earliest = now + request.lead_s
     slots: list[float] = []
     for call in request.calls:
-        at = _next_at(book, request, call, now=now, not_before=at)
+        at = _next_in_all(books, request, call, now=now, not_before=at)
         if at > earliest + request.horizon_s:
             break
-        book = _started(book, request, call, at)
+        for limit in request.limits:
+            books[limit.name] = _started(books[limit.name], limit, call, at)
         slots.append(at)
-    if slots:
+    for limit in request.limits:
+        books[limit.name] = _lined_up(books[limit.name], limit, request, len(slots), now)
+    after = {name: _closed(book, before[name]) for name, book in books.items()}
+    return Granted(tuple(slots), at - request.lead_s), after
+
+
+def _current(book: _Book, now: float) -> _Book:
+    """What of a book still matters."""
+    last = now + PLACE_S + CLOCK_TOLERANCE_S
+    line = tuple(place for place in book.line if now < place[2] <= last)
+    return _Book(rates.current(book.starts, now), tokens.current(book.log, now), line)
+
+
+def _lined_up(
+    book: _Book, limit: PermitLimit, request: PermitRequest, granted: int, now: float
+) -> _Book:
+    """The book with the place in its line of who asked, after so many calls were granted."""
+    line = book.line
+    if granted:
         # Whoever was served and waits with more comes after those who were not.
         line = tuple(place for place in line if place[0] != request.who)
-    if request.tokens_per_min is not None and len(slots) < len(request.calls):
-        line = _placed(line, request.who, request.calls[len(slots)], now)
-    book = replace(book, line=line)
-    return Granted(tuple(slots), at - request.lead_s), _closed(book, kept)
+    if limit.tokens_per_min is not None and granted < len(request.calls):
+        line = _placed(line, request.who, request.calls[granted], now)
+    return replace(book, line=line)
 
 
 def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
@@ -116,31 +176,49 @@ def moved(kept: Kept, back_s: float) -> Kept:
     return _closed(_Book(starts, log, line), kept)
 
 
+def _next_in_all(
+    books: Mapping[str, _Book], request: PermitRequest, call: int, *, now: float, not_before: float
+) -> float:
+    """When a call could start within all limits at once."""
+    at = tokens.whole_ms(not_before)
+    while True:
+        latest = at
+        for limit in request.limits:
+            at = _next_at(books[limit.name], limit, request, call, now=now, not_before=at)
+        if at == latest:
+            return at
+
+
 def _next_at(
-    book: _Book, request: PermitRequest, call: int, *, now: float, not_before: float
+    book: _Book,
+    limit: PermitLimit,
+    request: PermitRequest,
+    call: int,
+    *,
+    now: float,
+    not_before: float,
 ) -> float:
     """When a call could start, the room left alone that is kept for those who were here before."""
     at = not_before
-    if request.rate_per_min is not None:
+    if limit.rate_per_min is not None:
         free = rates.take(
-            book.starts, now=now, rate_per_min=request.rate_per_min, want=0, not_before=at
+            book.starts, now=now, rate_per_min=limit.rate_per_min, want=0, not_before=at
         )
         at = free.next_at
     # What a log can hold: so the start is found there again.
     at = tokens.whole_ms(at)
-    limit = request.tokens_per_min
-    if limit is not None:
+    if (most := limit.tokens_per_min) is not None:
         others = _before(book.line, request.who)
-        at = tokens.next_at(book.log, tokens_per_min=limit, tokens=others + call, not_before=at)
-        if others and others + call > limit:
+        at = tokens.next_at(book.log, tokens_per_min=most, tokens=others + call, not_before=at)
+        if others and others + call > most:
             at = max(at, now + request.lead_s + request.horizon_s + PATIENCE_S)
     return at
 
 
-def _started(book: _Book, request: PermitRequest, call: int, at: float) -> _Book:
-    if request.rate_per_min is not None:
+def _started(book: _Book, limit: PermitLimit, call: int, at: float) -> _Book:
+    if limit.rate_per_min is not None:
         book = replace(book, starts=rates.appended(book.starts, [at]))
-    if request.tokens_per_min is not None:
+    if limit.tokens_per_min is not None:
         book = replace(book, log=tokens.appended(book.log, at=at, tokens=call))
     return book
 

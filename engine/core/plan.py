@@ -2,72 +2,82 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
+from engine.core.loads import Load, RateTime, add, slowest
 from engine.core.matrix import JobCount
+from engine.core.model import CallLimit, Sends
 from engine.core.policy import Limits
 from engine.core.status import Plan
 
 COST_UNKNOWN = "the quota that a job costs: the service's answers will tell"
+_UNLIMITED: Mapping[str, CallLimit] = MappingProxyType({})
 
 
 def make_plan(
-    sweep: str, counts: Iterable[JobCount], limits: Limits, *, unknown: Sequence[str] = ()
+    sweep: str,
+    counts: Iterable[JobCount],
+    limits: Limits,
+    *,
+    sends: Sends = Sends.JOB,
+    call_limits: Mapping[str, CallLimit] = _UNLIMITED,
+    unknown: Sequence[str] = (),
 ) -> Plan:
-    """The plan of a sweep from its jobs' counts.
+    """The plan of a sweep from its jobs' counts, of a kind that `sends` so and calls within `call_limits`.
 
-    `hours` is the time in which requests may start, at the limits of the file: outside a run window
-    none does. `binding` names the limit that takes longest, or that ends the run before its time.
+    `hours` is the time in which requests may start, at the limits of the sweep and its endpoints: outside
+    a run window none does. `binding` names the limit that takes longest, or that ends the run before its
+    time.
     """
-    lanes: Counter[str] = Counter()
+    loads: dict[str, Load] = {}
     calls: Counter[str] = Counter()
-    cells = requests = tests = 0
+    cells = requests = questions = tests = 0
     tests_known, tests_learnt = True, False
-    for lane, jobs, of_cells, of_requests, expected, learnt, of_calls in counts:
-        lanes[lane] += jobs
-        calls.update({whom: count * jobs for whom, count in of_calls.items()})
-        cells += of_cells
-        requests += of_requests
-        if expected is None:
+    for count in counts:
+        add(loads, count, sends)
+        calls.update({whom: each * count.jobs for whom, each in count.calls.items()})
+        cells += count.cells
+        requests += count.requests
+        questions += count.questions
+        if count.expected_tests is None:
             tests_known = False
         else:
-            tests += expected * jobs
-            tests_learnt |= learnt
-    jobs = lanes.total()
+            tests += count.expected_tests * count.jobs
+            tests_learnt |= count.learnt
+    lanes = {lane: round(load.jobs) for lane, load in loads.items()}
     expected_tests = tests if tests_known else None
-    hours, slowest = _hours(lanes, limits)
+    bound = slowest(loads, limits, call_limits)
+    exhausted = _exhausted(
+        round(sum(load.requests for load in loads.values())), expected_tests, limits
+    )
     return Plan(
         sweep=sweep,
         cells=cells,
-        jobs=jobs,
+        jobs=sum(lanes.values()),
         jobs_unfolded=cells,
         requests=requests,
+        questions=questions,
         calls=dict(calls),
         expected_tests=expected_tests,
         tests_learnt=tests_known and tests_learnt,
-        hours=hours,
-        binding=_exhausted(jobs, expected_tests, limits) or slowest,
-        lanes=dict(lanes),
+        hours=_hours(bound, loads),
+        binding=exhausted or ("" if bound is None else bound.written),
+        is_cut_short=bool(exhausted),
+        lanes=lanes,
         unknown=(*unknown, *(() if tests_known else (COST_UNKNOWN,))),
     )
 
 
-def _hours(lanes: Mapping[str, int], limits: Limits) -> tuple[float | None, str]:
-    """The longest that any rate makes the run take, and which rate that is."""
-    slowest: list[tuple[float, str]] = []
-    if limits.rate_per_min is not None:
-        total = sum(lanes.values())
-        slowest.append((total / limits.rate_per_min / 60, f"rate_per_min: {limits.rate_per_min}"))
-    for lane, jobs in lanes.items():
-        rate = limits.for_lane(lane).rate_per_min
-        if rate is not None:
-            slowest.append((jobs / rate / 60, f"rate_per_min: {rate} of {lane}"))
-    return max(slowest, key=lambda found: found[0], default=(None, ""))
+def _hours(bound: RateTime | None, loads: Mapping[str, Load]) -> float | None:
+    if not loads:
+        return 0.0
+    return None if bound is None else bound.seconds / 3600.0
 
 
-def _exhausted(jobs: int, expected_tests: int | None, limits: Limits) -> str:
+def _exhausted(requests: int, expected_tests: int | None, limits: Limits) -> str:
     """The cap that is used up before the last job, if one surely is."""
-    if limits.requests is not None and jobs > limits.requests:
-        return f"requests: {limits.requests} of {jobs} needed"
+    if limits.requests is not None and requests > limits.requests:
+        return f"requests: {limits.requests} of {requests} needed"
     if (
         limits.quota_tests is not None
         and expected_tests is not None

@@ -119,6 +119,11 @@ def current(log: RateLog, now: float) -> RateLog:
     return (*live[:first], (latest, sum(count for _, count in live[first:])))
 
 
+def counted(log: RateLog, now: float) -> int:
+    """How many starts of the log lie in the last minute."""
+    return sum(count for time, count in log if now - WINDOW_S < time <= now + CLOCK_TOLERANCE_S)
+
+
 def encode(log: RateLog) -> str:
     """The log as compact JSON: milliseconds since the previous entry, and counts, in turn.
 

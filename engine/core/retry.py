@@ -13,6 +13,7 @@ from engine.core.errors import (
     Disconnected,
     JobError,
     MachineFault,
+    NotNow,
     OutOfCredit,
     QuotaExceeded,
     RateLimited,
@@ -210,6 +211,8 @@ def describe(error: JobError) -> str:
 def _hold(error: JobError, blame: Blame, *, is_last: bool) -> Hold | None:
     """Who has to wait for an error that is not the job's fault; None if it is, or may be."""
     match error:
+        case NotNow():
+            return Hold.JOB
         case OutOfCredit():
             return Hold.CREDIT
         case QuotaExceeded():

@@ -131,8 +131,8 @@ class Status:
     """pending, running, waiting, succeeded, failed, cancelled."""
     tests_passed: int
     tests_failed: int
-    requests_per_min: float
-    """Requests started in the last 60 s."""
+    requests_per_min: float | None
+    """Requests started in the last 60 s; None where none leaves this process."""
     rate_per_min: int | None
     """The service key's limit."""
     seconds_left: float | None
@@ -270,12 +270,13 @@ class Plan:
     jobs_unfolded: int
     """Jobs without folding: `jobs_unfolded - jobs` requests are saved."""
     requests: int
-    """The most, further tries aside."""
+    """The most that reach somebody else's server, further tries aside."""
     expected_tests: int | None
     """Quota that the sweep needs; None while the service alone knows its cost."""
     hours: float | None
     """At the limits of the file; None without a rate limit."""
     binding: str
+    """The limit that takes longest, or the cap that ends the run before its time."""
     lanes: Mapping[str, int] = field(default_factory=dict)
     """Jobs per lane."""
     unknown: tuple[str, ...] = ()
@@ -284,5 +285,17 @@ class Plan:
     """The requests by whom they go to, where a job asks several."""
     money: tuple[CostEstimate, ...] = ()
     """What the calls may cost, by role and model; of those alone whose price or cost is known."""
+    questions: int = 0
+    """The most that are asked of a model in this process: no requests."""
+    is_cut_short: bool = False
+    """Whether `binding` is a cap that is used up before the last cell is answered."""
+    starts_at: float | None = None
+    """When the run is taken to start, in seconds since the Unix epoch; None where nobody looked at a clock."""
+    finish_at: float | None = None
+    """When it is done if it starts then, at the earliest; None without a rate, or where it is cut short."""
+    window: str = ""
+    """The hours in which requests start, such as `22:00-07:00 Europe/Berlin`; empty for all."""
+    deadline: float | None = None
+    """After which nothing starts; None without one."""
     tests_learnt: bool = False
     """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""

@@ -96,6 +96,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"quota      {_expected(plan)}",
         *(f"cost       {line}" for line in estimate_lines(plan.money)),
         f"time       {_hours(plan.hours)}" + (f", bound by {plan.binding}" if plan.binding else ""),
+        *_finish_lines(plan),
     ]
     lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
     for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
@@ -107,10 +108,29 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def _requests(plan: Plan) -> str:
-    if not plan.calls:
-        return f"{plan.requests:,}"
-    to = ", ".join(f"{count:,} to the {plain(whom)}" for whom, count in plan.calls.items())
-    return f"at most {plan.requests:,}: {to}"
+    parts = []
+    if plan.calls:
+        to = ", ".join(f"{count:,} to the {plain(whom)}" for whom, count in plan.calls.items())
+        parts.append(f"at most {plan.requests:,}: {to}")
+    else:
+        parts.append(f"{plan.requests:,}")
+    if plan.questions:
+        parts.append(f"at most {plan.questions:,} questions to the model in this process")
+    return "; ".join(parts)
+
+
+def _finish_lines(plan: Plan) -> list[str]:
+    """When the sweep is done if it starts now, and whether that is in time."""
+    lines = []
+    if plan.finish_at is not None:
+        within = f", only within {plan.window}" if plan.window else ""
+        lines.append(f"finish     {moment(plan.finish_at)} at the earliest, starting now{within}")
+    deadline, at = plan.deadline, plan.starts_at
+    if deadline is not None and at is not None and max(at, plan.finish_at or at) > deadline:
+        lines.append(
+            f"warning    the deadline, {moment(deadline)}, is before that: what is left then is not asked"
+        )
+    return lines
 
 
 def status_lines(status: Status) -> list[str]:
@@ -118,9 +138,8 @@ def status_lines(status: Status) -> list[str]:
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
     lines += held_lines(status)
-    if asked := questions_line(status):
-        lines.append(asked)
-    lines += [requests_line(status), tests_line(status), *accepted_lines(status)]
+    lines += _if_any(questions_line(status)) + _if_any(requests_line(status))
+    lines += [tests_line(status), *accepted_lines(status)]
     lines += spending_lines(status.spending)
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
@@ -258,7 +277,9 @@ def not_sent(status: Status) -> int:
 
 
 def requests_line(status: Status) -> str:
-    """Requests of the last minute against the limit."""
+    """Requests of the last minute against the limit; empty where none leaves this process."""
+    if status.requests_per_min is None:
+        return ""
     limit = f" of {status.rate_per_min:,}" if status.rate_per_min is not None else ""
     return f"requests: {status.requests_per_min:,.0f}{limit} per minute"
 
@@ -289,6 +310,10 @@ def tests_counted(status: Status) -> str:
 def accepted_lines(status: Status) -> list[str]:
     """What was accepted in the course of the run: its answers are of several versions."""
     return [plain(message) for message in status.accepted]
+
+
+def _if_any(line: str) -> list[str]:
+    return [line] if line else []
 
 
 def judged_by(judge: str) -> str:

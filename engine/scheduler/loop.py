@@ -7,7 +7,7 @@ start, and is woken by answers; it never polls the queue.
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf, isinf
@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
 from engine.core.listing import listed
-from engine.core.model import Job
+from engine.core.model import Job, Sends
 from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
@@ -70,7 +70,8 @@ class Scheduler:
         self._quota = QuotaDesk(store, clock, assignment, self._note)
         self._health = HealthDesk(clock, assignment, self._runner, self._note)
         self._watch = Watch(store, clock, settings, assignment, self._note)
-        self._reserves = bool(self._quota.keys(clock.now()))
+        self._reserves = bool(self._quota.claimed(clock.now()))
+        self._sends_jobs = assignment.kind.sends is Sends.JOB
         self._lead = Lead()
         # By job and fence: a job that is due again at once is claimed in the very transaction that
         # settles its last attempt, and then flies twice for a moment.
@@ -88,6 +89,11 @@ class Scheduler:
     def wake(self) -> None:
         """Look again at what may be started."""
         self._wake.set()
+
+    @property
+    def jobs_in_flight(self) -> Collection[int]:
+        """The jobs that are in flight in this process."""
+        return {job_id for job_id, _ in self._flying}
 
     def heard(self, lane: str) -> None:
         """A call within a job of a lane was answered: its service is there, whatever becomes of the job."""
@@ -212,7 +218,7 @@ class Scheduler:
                 )
                 for name, count in wants.items()
             ),
-            quotas=self._quota.keys(now),
+            quotas=self._quota.claimed(now),
             charged_by_reply=self._run.kind.charged_by_reply,
         )
 
@@ -394,15 +400,16 @@ class Scheduler:
     def _buckets(self, lane: str) -> tuple[Bucket, ...]:
         """The rate rows of a lane: the key's, then the model's, which also carries a Retry-After.
 
-        What the service refuses is sent no faster than it was let through, whatever the sweep allows.
+        Where a job sends requests of its own, or none, the sweep's rates are not for the job itself. What
+        the service refuses is sent no faster than it was let through, whatever the sweep allows.
         """
-        allowed = self._run.limits.for_lane(lane).rate_per_min
+        allowed = self._run.limits.for_lane(lane).rate_per_min if self._sends_jobs else None
         learnt = self.lanes.lane(lane).pace.rate_per_min(self._clock.now())
         rates = [rate for rate in (allowed, learnt) if rate is not None]
         model = Bucket(
             name=bucket_of(self._run.account, lane), rate_per_min=min(rates, default=None)
         )
-        if self._run.limits.rate_per_min is None:
+        if self._run.limits.rate_per_min is None or not self._sends_jobs:
             return (model,)
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
 

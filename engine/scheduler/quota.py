@@ -7,7 +7,9 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.errors import JobError
+from engine.core.model import Sends
 from engine.core.policy import Limits
+from engine.core.quota import QuotaState
 from engine.job import JobKind
 from engine.limits import Block, Lane, Lanes, month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
@@ -43,6 +45,13 @@ class QuotaDesk:
         """
         at = now if self._observed_at is None else self._observed_at
         return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, at)
+
+    def claimed(self, now: float) -> tuple[QuotaKey, ...]:
+        """Those of them in which a claim reserves: requests that a job sends itself are counted as they start."""
+        keys = self.keys(now)
+        if self._run.kind.sends is Sends.JOB:
+            return keys
+        return tuple(key for key in keys if not key.counts_requests)
 
     async def observe(self) -> bool:
         """Ask the service for its quota and set the sweep's own caps; whether the service answered."""
@@ -176,21 +185,26 @@ class QuotaDesk:
     async def describe(self, short: list[Lane], now: float) -> str:
         """What is used up, in words, with what the service said of it or what the user can do."""
         told = [lane.why for lane in short if lane.block is Block.QUOTA and lane.why]
-        rows = await self._store.quotas(self.keys(now))
-        parts = [
-            f"{name}: {state.used + state.overrun} of {state.allotted} used"
-            for (name, _), state in sorted(rows.items(), key=lambda row: row[1].room)
-        ]
-        least = min(rows, key=lambda key: rows[key].room, default=("", ""))[0]
-        caps = {
-            _tests_cap(self._run.run, now).name: "quota.tests",
-            _requests_cap(self._run.run).name: "requests",
+        rows = sorted(
+            (await self._store.quotas(self.keys(now))).items(), key=lambda row: row[1].room
+        )
+        own = {
+            _tests_cap(self._run.run, now).name: ("tests a month", "quota.tests"),
+            _requests_cap(self._run.run).name: ("requests", "requests"),
         }
-        if not told and least in caps:
-            words = (
-                f"raise limits.{caps[least]} in the sweep file and run it again to go on at once"
+        (least, _), state = rows[0] if rows else (("", ""), QuotaState(allotted=0))
+        if least in own and (not told or not state.room):
+            what, key = own[least]
+            used = state.used + state.overrun
+            # What is left is less than the next job may need.
+            left = f", with {used:,} used" if used < state.allotted else ""
+            return (
+                f"the sweep's own limit of {state.allotted:,} {what} is reached{left}; raise"
+                f" limits.{key} in the sweep file and run it again to go on at once"
             )
-            return f"what the sweep may use is used up; {parts[0]}; {words}"
+        parts = [
+            f"{name}: {one.used + one.overrun} of {one.allotted} used" for (name, _), one in rows
+        ]
         return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
 
 
@@ -216,7 +230,7 @@ def quota_keys(
         keys.append(QuotaKey(name=account, period=month(now)))
         if limits.quota_tests is not None:
             keys.append(_tests_cap(run, now))
-    if limits.requests is not None:
+    if limits.requests is not None and kind.sends is not Sends.NOTHING:
         keys.append(_requests_cap(run))
     return tuple(keys)
 

@@ -2,6 +2,7 @@
 
 from engine.session.checking import check, settle
 from engine.session.engine import Engine, open_engine
+from engine.session.planning import with_times
 from engine.session.run import Run
 
-__all__ = ["Engine", "Run", "check", "open_engine", "settle"]
+__all__ = ["Engine", "Run", "check", "open_engine", "settle", "with_times"]

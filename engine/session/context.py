@@ -8,8 +8,10 @@ from typing import Any, Protocol, Self, TypeAlias
 from engine.clock import Clock
 from engine.core.errors import QuotaExceeded
 from engine.core.money import Usage
+from engine.core.permits import PermitLimit
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
+from engine.session.requests import Requests
 from engine.slots import Slots
 from engine.store import Charge, Claimed, QuotaKey, RunRow, Store
 
@@ -32,6 +34,7 @@ class Context:
         clock: Clock,
         run: RunRow,
         permits: Permits,
+        requests: Requests | None,
         slots: Slots,
         claimed: Claimed,
         *,
@@ -51,6 +54,7 @@ class Context:
         self._reuses = reuses
         self._clock = clock
         self._permits = permits
+        self._requests = requests
         self._slots = slots
         self._job_id = claimed.id
         self._fence = claimed.fence
@@ -67,6 +71,7 @@ class Context:
         run: RunRow,
         slots: Slots,
         *,
+        requests: Requests | None,
         reuses: bool,
         heard: Callable[[str], None],
         reported: Reported,
@@ -74,9 +79,9 @@ class Context:
     ) -> Callable[[Claimed], Self]:
         """What makes the contexts of a run's jobs, each of its claim.
 
-        `reuses`: what other runs were told counts, too. `heard` is told the lane whenever a call within
-        one of its jobs was answered, `reported` how far a job is. `quotas`
-        gives those that apply, where tests are charged by reply.
+        `requests` bounds those that its jobs send themselves, if they do. `reuses`: what other runs were
+        told counts, too. `heard` is told the lane whenever a call within one of its jobs was answered,
+        `reported` how far a job is. `quotas` gives those that apply, where tests are charged by reply.
         """
         permits = Permits(store, clock, f"{store.worker_id} {run.id}")
         return partial(
@@ -85,6 +90,7 @@ class Context:
             clock,
             run,
             permits,
+            requests,
             slots,
             reuses=reuses,
             heard=heard,
@@ -103,9 +109,13 @@ class Context:
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         tokens: int = 0,
+        to_model: bool = False,
     ) -> Permit:
-        return await self._permits.wait(
-            name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
+        limit = PermitLimit(name=name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min)
+        if self._requests is None:
+            return await self._permits.wait([limit], tokens=tokens)
+        return await self._requests.permit(
+            limit, job_id=self._job_id, lane=self._lane, to_model=to_model, tokens=tokens
         )
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:

@@ -16,6 +16,7 @@ from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import settle_groups
 from engine.session.identity import identity_of
+from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
 from engine.store import NewRun, RunRow, Store, back_up, open_store
@@ -135,7 +136,8 @@ class Engine:
             sweep = sweep.with_groups(pinned)
         identity = sweep.service(self.clock).identity
         costs = await self.store.costs(costs_of(identity, sweep.evaluation, sweep.target))
-        return sweep.plan(costs, await self.store.usage())
+        found = sweep.plan(costs, await self.store.usage())
+        return with_times(found, sweep.limits, self.clock.now())
 
     async def _pinned(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 
 from engine.clock import SystemClock
 from engine.core.error_kinds import ErrorKind
-from engine.core.forecast import LaneLoad, QuestionLoad, seconds_left
+from engine.core.forecast import QuestionLoad, seconds_left
+from engine.core.loads import Load
+from engine.core.model import Sends
 from engine.core.money import Spending, spendings
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
@@ -14,6 +16,7 @@ from engine.core.status import QuotaStatus, Status, StopReason, Waiting, WaitRea
 from engine.job import Service
 from engine.limits import bucket_of, opens_at
 from engine.scheduler import Scheduler, quota_keys
+from engine.session.requests import Requests
 from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
 
@@ -54,12 +57,15 @@ class _Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is looked at and when; `scheduler` is that of this process, if it works on the run."""
+    """What is looked at and when; `scheduler` and `requests` are this process's, if it works on the run."""
 
     store: Store
     sweep: Sweep
     row: RunRow
     scheduler: Scheduler | None
+    requests: Requests | None
+    loads: Mapping[str, Load]
+    """What the jobs of each lane send in all."""
     now: float
 
     async def status(self, *, unattended: bool) -> Status:
@@ -91,7 +97,7 @@ class Look:
             tests_passed=totals.passed,
             tests_failed=totals.failed,
             tests_unanswered=totals.unanswered,
-            requests_per_min=float(totals.sent_last_minute),
+            requests_per_min=await self._last_minute(totals),
             rate_per_min=self.sweep.limits.rate_per_min,
             seconds_left=left,
             binding=binding,
@@ -137,17 +143,43 @@ class Look:
                 jobs += gaps.jobs
         return cells, (ErrorKind(message=_LACKING, jobs=jobs),) if jobs else ()
 
+    async def _last_minute(self, totals: Totals) -> float | None:
+        """The requests that were started in the last minute, by all processes."""
+        match self.sweep.kind.sends:
+            case Sends.NOTHING:
+                return None
+            case Sends.JOB:
+                return float(totals.sent_last_minute)
+            case Sends.CALLS:
+                mine = self.requests
+                besides = None if mine is None else self.store.worker_id
+                of_others = await self.store.requests_last_minute(self.row.id, besides=besides)
+                return float(of_others + (0 if mine is None else mine.last_minute))
+
+    def _loads(self, totals: Totals) -> Mapping[str, Load]:
+        """What the open jobs of each lane still send: what those in flight here have sent is done."""
+        loads = {}
+        for lane, counts in totals.lanes.items():
+            jobs = sum(counts[state] for state in _OPEN)
+            of_all = self.loads.get(lane)
+            if of_all is None or not of_all.jobs:
+                sends_itself = self.sweep.kind.sends is Sends.JOB
+                loads[lane] = Load(jobs, jobs if sends_itself else 0)
+            else:
+                loads[lane] = of_all.times(jobs / of_all.jobs)
+        if self.requests is None or self.scheduler is None:
+            return loads
+        requests = sum(load.requests for load in loads.values())
+        sent = self.requests.of_jobs(self.scheduler.jobs_in_flight)
+        share = max(0.0, 1.0 - sent / requests) if requests else 1.0
+        return {lane: load.sending(share) for lane, load in loads.items()}
+
     def _left(self, totals: Totals, questions: Questions) -> tuple[float | None, str]:
         limits = self.sweep.limits
         left, binding = seconds_left(
-            (
-                LaneLoad(
-                    jobs=sum(counts[state] for state in _OPEN),
-                    rate_per_min=limits.for_lane(lane).rate_per_min,
-                )
-                for lane, counts in totals.lanes.items()
-            ),
-            rate_per_min=limits.rate_per_min,
+            self._loads(totals),
+            limits,
+            self.sweep.kind.call_limits(),
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
             questions=self._question_load(questions),

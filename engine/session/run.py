@@ -1,9 +1,9 @@
 """One run: executed here, looked at and steered from anywhere."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import TypeVar
 
@@ -11,7 +11,9 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.errors import JobError, UsageError
+from engine.core.loads import Load
 from engine.core.matrix import JobSpec
+from engine.core.model import Sends
 from engine.core.retry import describe
 from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Status, StopReason
@@ -21,6 +23,7 @@ from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.look import Look, account_of
+from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
 from engine.store import NewJob, RunRow, Store
@@ -55,6 +58,7 @@ class Run:
         # The runs that this process executes, by whichever of its Runs.
         self._executing = executing
         self._scheduler: Scheduler | None = None
+        self._requests: Requests | None = None
         self._stopping = False
 
     async def execute(self) -> Status:
@@ -74,6 +78,10 @@ class Run:
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
+            account = account_of(service)
+            requests = None
+            if kind.sends is Sends.CALLS:
+                requests = Requests(self._store, self._clock, self._row, account, self.sweep.limits)
             slots = Slots(self._clock, self._store, f"{self._store.worker_id} {self._row.id}")
             scheduler = Scheduler(
                 self._store,
@@ -87,7 +95,7 @@ class Run:
                     retry=self.sweep.retry,
                     unanswered=self.sweep.unanswered,
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
-                    account=account_of(service),
+                    account=account,
                     documents=self.sweep.documents(),
                     provenance=identity.of,
                     context_of=Context.of_run(
@@ -95,12 +103,11 @@ class Run:
                         self._clock,
                         self._row,
                         slots,
+                        requests=requests,
                         reuses=self.sweep.reuse,
                         heard=self._heard,
                         reported=self._reported,
-                        quotas=partial(
-                            quota_keys, kind, self.sweep.limits, self.name, account_of(service)
-                        )
+                        quotas=partial(quota_keys, kind, self.sweep.limits, self.name, account)
                         if kind.charged_by_reply
                         else None,
                     ),
@@ -108,14 +115,16 @@ class Run:
                     ask_quota=service.quota,
                 ),
             )
-            self._scheduler = scheduler
+            self._scheduler, self._requests = scheduler, requests
             if self._stopping:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                stop = await _outside_group(lambda: self._work(scheduler, slots, identity, kind))
+                stop = await _outside_group(
+                    lambda: self._work(scheduler, slots, requests, identity, kind)
+                )
             finally:
-                self._scheduler, self._stopping = None, False
+                self._scheduler, self._requests, self._stopping = None, None, False
                 self._executing.discard(self._row.id)
         await self._conclude(stop)
         return await self.status()
@@ -129,10 +138,17 @@ class Run:
             self._scheduler.reported(job_id, answered, total, asked_now)
 
     async def _work(
-        self, scheduler: Scheduler, slots: Slots, identity: Identity, kind: JobKind
+        self,
+        scheduler: Scheduler,
+        slots: Slots,
+        requests: Requests | None,
+        identity: Identity,
+        kind: JobKind,
     ) -> Stop | None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(slots.share, name="share slots")
+            if requests is not None:
+                tasks.start_soon(requests.tell, name="tell requests")
             if not self._row.is_expanded:
                 scheduler.expanding = True
                 tasks.start_soon(self._expand, scheduler, identity, kind, name="expand")
@@ -217,9 +233,27 @@ class Run:
         """Where the run stands, counted from its rows."""
         row = await self._found()
         unattended = row.id not in self._executing and await self._store.is_alone()
-        return await Look(self._store, self.sweep, row, self._scheduler, self._clock.now()).status(
-            unattended=unattended
+        look = Look(
+            self._store,
+            self.sweep,
+            row,
+            self._scheduler,
+            self._requests,
+            self._loads,
+            self._clock.now(),
         )
+        return await look.status(unattended=unattended)
+
+    @cached_property
+    def _loads(self) -> Mapping[str, Load]:
+        """What jobs send in all, where that is more than themselves: counted once."""
+        if self.sweep.kind.sends is not Sends.CALLS:
+            return {}
+        try:
+            return self.sweep.loads()
+        except UsageError:
+            # Such as a group whose file has gone: only how long it will take is not known then.
+            return {}
 
     async def _found(self) -> RunRow:
         row = await self._store.find_run(self.name)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
 from engine.core.status import Deleted
+from engine.store import started
 from engine.store.connection import BUSY_TIMEOUT_S
 from engine.store.location import explain
 from engine.store.queue import RUNNING
@@ -40,6 +41,7 @@ def delete_run(connection: Connection, of: RunRow, caps: Iterable[str]) -> Delet
         if "run_id" in table.c:
             connection.execute(delete(table).where(table.c.run_id == of.id))
     connection.execute(delete(quota).where(quota.c.name.in_(list(caps))))
+    started.forget(connection, of.id)
     connection.execute(delete(run).where(run.c.id == of.id))
     return Deleted(
         run=of.name,

@@ -1,12 +1,15 @@
 """Permits in the store's rate rows. Every function runs inside a write transaction of the caller's."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import inf
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from engine.core import permits
-from engine.core.permits import Granted, Kept, PermitRequest
+from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
+from engine.store import quotas
 from engine.store.dialect import Upsert
 from engine.store.schema import rate_bucket
 
@@ -27,16 +30,31 @@ _WRITE = Upsert(
 
 def take(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
     """Grant the first calls of a request, as many as there is room for."""
-    before = _load(connection, request.name)
-    granted, after = permits.take(before, request, now=now)
-    _save(connection, request.name, before, after)
+    calls = request.calls
+    if (cap := request.cap) is not None:
+        # Where nobody has written the cap down there is none.
+        room = quotas.room(connection, cap)
+        calls = calls if room is None else calls[:room]
+        if not calls:
+            return Granted((), inf, is_used_up=True)
+    before = _load(connection, [limit.name for limit in request.limits])
+    granted, after = permits.take(before, replace(request, calls=calls), now=now)
+    _save(connection, before, after)
+    if cap is not None:
+        quotas.spend(connection, cap, len(granted.slots))
     return granted
 
 
-def settle(connection: Connection, name: str, *, at: float, estimate: int, taken: int) -> None:
-    """Keep what a call that started `at` really took; 0: it was never made."""
-    before = _load(connection, name)
-    _save(connection, name, before, permits.settle(before, at=at, estimate=estimate, taken=taken))
+def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
+    """Keep what a call really took; 0: it was never made."""
+    before = _load(connection, start.names)
+    after = {
+        name: permits.settle(kept, at=start.at, estimate=start.estimate, taken=taken)
+        for name, kept in before.items()
+    }
+    _save(connection, before, after)
+    if start.cap is not None and not taken:
+        quotas.spend(connection, start.cap, -1)
 
 
 def move_back(connection: Connection, back_s: float) -> None:
@@ -53,16 +71,25 @@ def _rows(name: str) -> tuple[str, str]:
     return f"permit {name}", f"{_TOKENS_PREFIX}{name}"
 
 
-def _load(connection: Connection, name: str) -> Kept:
-    rate, tokens = _rows(name)
-    found = {row.name: row.log for row in connection.execute(_READ, {"names": [rate, tokens]})}
-    return Kept(found.get(rate, ""), found.get(tokens, ""))
+def _load(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
+    rows = {name: _rows(name) for name in names}
+    if not rows:
+        return {}
+    wanted = [row for pair in rows.values() for row in pair]
+    found = {row.name: row.log for row in connection.execute(_READ, {"names": wanted})}
+    return {
+        name: Kept(found.get(rate, ""), found.get(tokens, ""))
+        for name, (rate, tokens) in rows.items()
+    }
 
 
-def _save(connection: Connection, name: str, before: Kept, after: Kept) -> None:
-    rate, tokens = _rows(name)
-    logs = ((rate, before.rate, after.rate), (tokens, before.tokens, after.tokens))
-    _write(connection, {row: new for row, old, new in logs if new != old})
+def _save(connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> None:
+    changed: dict[str, str] = {}
+    for name, new in after.items():
+        (rate, tokens), old = _rows(name), before[name]
+        logs = ((rate, old.rate, new.rate), (tokens, old.tokens, new.tokens))
+        changed |= {row: log for row, was, log in logs if log != was}
+    _write(connection, changed)
 
 
 def _write(connection: Connection, logs: Mapping[str, str]) -> None:

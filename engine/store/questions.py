@@ -15,7 +15,7 @@ from engine.core.money import UsageTotal
 from engine.core.quota import QuotaState
 from engine.core.states import State
 from engine.core.status import RunState
-from engine.store import queue, quotas, readers, results, runs, usage
+from engine.store import queue, quotas, readers, results, runs, started, usage
 from engine.store.connection import Databases
 from engine.store.requests import QuotaKey
 from engine.store.results import JobRow, Totals
@@ -133,6 +133,14 @@ class Questions:
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
         """What the calls of a run took, or without one those of all runs."""
         return await self._databases.ask(lambda connection: usage.totals(connection, run_id))
+
+    async def requests_last_minute(self, run_id: int, *, besides: str | None = None) -> int:
+        """How many requests workers, `besides` one, started for a run whose jobs send many."""
+        return await self._databases.ask(
+            lambda connection: started.last_minute(
+                connection, run_id, besides=besides, now=self._clock.now()
+            )
+        )
 
     def job_rows(self, run_id: int) -> AsyncIterator[JobRow]:
         """The jobs of a run with their numbers, in the order they were asked for."""

@@ -13,6 +13,7 @@ from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, select, t
 from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
+from engine.core.permits import PermitCap
 from engine.core.quota import QuotaState
 from engine.core.status import WaitReason
 from engine.store.dialect import Bulk, Upsert
@@ -292,6 +293,21 @@ def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
         allotted=allotted, used=before.used + before.overrun, reserved=before.reserved
     )
     write(connection, {(key.name, key.period): state})
+
+
+def room(connection: Connection, cap: PermitCap) -> int | None:
+    """How many requests may still start under a cap; None where nobody has set it."""
+    found = read(connection, [(cap.name, cap.period)])
+    return found[cap.name, cap.period].room if found else None
+
+
+def spend(connection: Connection, cap: PermitCap, requests: int) -> None:
+    """Count requests that start under a cap; less than 0: they did not start after all."""
+    found = read(connection, [(cap.name, cap.period)]) if requests else {}
+    for name, before in found.items():
+        used = max(0, before.used + before.overrun + requests)
+        state = arithmetic.refreshed(allotted=before.allotted, used=used, reserved=before.reserved)
+        write(connection, {name: state})
 
 
 def lift(connection: Connection, key: QuotaKey) -> None:

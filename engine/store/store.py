@@ -13,9 +13,10 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.errors import UsageError
 from engine.core.money import Usage
-from engine.core.permits import Granted, PermitRequest
+from engine.core.permits import Granted, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
 from engine.core.provenance import Fact
+from engine.core.rates import RateLog
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned, RunState, StopReason
 from engine.store import (
@@ -28,6 +29,7 @@ from engine.store import (
     quotas,
     runs,
     slots,
+    started,
     submission,
     unread,
     workers,
@@ -271,6 +273,13 @@ class Store(Member):
             lambda connection: permits.take(connection, request, now=self._clock.now())
         )
 
+    async def tell_requests(self, run_id: int, log: RateLog) -> None:
+        """Tell other processes which requests of a run this one started in the last minute."""
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: started.tell(connection, run_id, self.worker_id, log, now=now)
+        )
+
     async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:
         """How many slots of an endpoint `who`, of this worker, has from now on; at least those `in_use`."""
         return await self._writer.write(
@@ -279,13 +288,9 @@ class Store(Member):
             )
         )
 
-    async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:
-        """Keep what a call that started `at` really took; 0: it was never made."""
-        await self._writer.write(
-            lambda connection: permits.settle(
-                connection, name, at=at, estimate=estimate, taken=taken
-            )
-        )
+    async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
+        """Keep what a call really took; 0: it was never made."""
+        await self._writer.write(lambda connection: permits.settle(connection, start, taken=taken))
 
     async def refresh_quota(
         self,

@@ -9,6 +9,7 @@ from engine.clock import Clock, SystemClock
 from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
 from engine.core.errors import Problem, SweepError, UsageError
+from engine.core.loads import Load, loads_of
 from engine.core.matrix import JobSpec
 from engine.core.money import UsageTotal, estimates
 from engine.core.plan import make_plan
@@ -206,9 +207,20 @@ class Sweep(SweepFields):
             matrix = self._with_groups(("all",), checked=False).matrix
             unknown.append(GROUPS_UNKNOWN)
         counts = matrix.counts(self.kind, fold=self.fold, costs=costs)
-        found = make_plan(self.name, counts, self.limits, unknown=unknown)
+        found = make_plan(
+            self.name,
+            counts,
+            self.limits,
+            sends=self.kind.sends,
+            call_limits=self.kind.call_limits(),
+            unknown=unknown,
+        )
         sizes = matrix.call_sizes(self.kind, fold=self.fold)
         return replace(found, money=estimates(sizes, earlier))
+
+    def loads(self) -> Mapping[str, Load]:
+        """What the jobs of each lane send in all, further tries aside."""
+        return loads_of(self.matrix.counts(self.kind, fold=self.fold), self.kind.sends)
 
     def _with_groups(self, names: tuple[str, ...], *, checked: bool = True) -> Resolved:
         groups = tuple(AxisValue(label=name, content=name) for name in names)

@@ -2,14 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Annotated, TypeAlias
 
 import anyio
 from pydantic import Field
 
-from engine.job import JobContext, JobError, Permit, RateLimited
+from engine.job import CallLimit, JobContext, JobError, Permit, RateLimited
 from jobs.chat.pacing import Turns
 from jobs.chat.target import Question, Reply
+from jobs.http import KeyRenewed
 
 _BYTES_PER_TOKEN = 4
 _SETTLING_S = 5.0
@@ -31,19 +33,20 @@ def fits_a_minute(max_tokens: int, tokens_per_min: int | None) -> None:
 class CallLimits:
     """Asks for a permit before each call, and settles it with what the call really took.
 
-    Calls to a model that has refused some wait for their turn, too, whatever the limits are.
-    Endpoints of one `name` share their limits, over all processes. None of `rate_per_min` and
-    `tokens_per_min` does not bind; `max_tokens` bounds each reply; at most `max_in_flight` are under way at once.
+    The permit keeps the sweep's own limits as well. Calls to a model that has refused some wait for their
+    turn, too, whatever the limits are. Endpoints of one `name` share their limits, over all processes.
+    None of `rate_per_min` and `tokens_per_min` does not bind; `max_tokens` bounds each reply; at most
+    `max_in_flight` are under way at once, where it is not None.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        rate_per_min: int | None,
-        tokens_per_min: int | None,
-        max_tokens: int,
-        max_in_flight: int,
+        rate_per_min: int | None = None,
+        tokens_per_min: int | None = None,
+        max_tokens: int = 0,
+        max_in_flight: int | None = None,
     ) -> None:
         self._name = name
         self._rate_per_min = rate_per_min
@@ -52,14 +55,37 @@ class CallLimits:
         self._max_in_flight = max_in_flight
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
 
-    async def reply(self, ask: Ask, question: Question, context: JobContext) -> Reply:
-        """The target's reply to a question, asked when it may be."""
+    @property
+    def told(self) -> CallLimit:
+        """The limits, for the plan of a sweep."""
+        return CallLimit(
+            name=self._name,
+            rate_per_min=self._rate_per_min,
+            tokens_per_min=self._tokens_per_min,
+            tokens=self._max_tokens,
+        )
+
+    async def reply(
+        self, ask: Ask, question: Question, context: JobContext, *, to_model: bool = True
+    ) -> Reply:
+        """The reply to a question, asked when it may be; `to_model`: of the model under test.
+
+        Where its key was refused and is another one by now, the question is a request once more.
+        """
+        try:
+            return await self._reply(ask, question, context, to_model)
+        except KeyRenewed:
+            return await self._reply(ask, question, context, to_model)
+
+    async def _reply(
+        self, ask: Ask, question: Question, context: JobContext, to_model: bool
+    ) -> Reply:
         turns, clock = self._turns[question.model], context.clock
         await turns.wait(clock)
-        async with context.slot(self._name, self._max_in_flight):
+        async with self._slot(context):
             started = clock.now()
             try:
-                reply = await self._permitted(ask, question, context)
+                reply = await self._permitted(ask, question, context, to_model)
             except RateLimited as error:
                 if error.sent:
                     turns.refused(clock, error, started=started)
@@ -67,14 +93,20 @@ class CallLimits:
         turns.answered(clock, started=started)
         return reply
 
-    async def _permitted(self, ask: Ask, question: Question, context: JobContext) -> Reply:
-        if self._rate_per_min is None and self._tokens_per_min is None:
-            return await ask(question)
+    def _slot(self, context: JobContext) -> AbstractAsyncContextManager[None]:
+        if self._max_in_flight is None:
+            return nullcontext()
+        return context.slot(self._name, self._max_in_flight)
+
+    async def _permitted(
+        self, ask: Ask, question: Question, context: JobContext, to_model: bool
+    ) -> Reply:
         permit = await context.permit(
             self._name,
             rate_per_min=self._rate_per_min,
             tokens_per_min=self._tokens_per_min,
             tokens=estimated_tokens(question, self._max_tokens),
+            to_model=to_model,
         )
         try:
             reply = await ask(question)

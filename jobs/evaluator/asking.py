@@ -8,15 +8,29 @@ from functools import partial, reduce
 
 import anyio
 
-from engine.job import Job, JobContext, JobError, Permanent, TimedOut, Transient, Usage, is_away
+from engine.job import (
+    TARGET,
+    CallLimit,
+    Job,
+    JobContext,
+    JobError,
+    LimitReached,
+    NotNow,
+    Permanent,
+    TimedOut,
+    Transient,
+    Usage,
+    is_away,
+)
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target, digest
+from jobs.evaluator.shares import Shares
 from jobs.evaluator.stopwatch import Stopwatch, under_way
 from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
 from jobs.http import Unanswered, keeping_unread, note_redacted
 
-TARGET, JUDGE, ATTACKER = "target", "judge", "attacker"
-"""The roles of models: that under test, and those beside it."""
+JUDGE, ATTACKER = "judge", "attacker"
+"""The roles of models beside that under test, which is TARGET."""
 
 SHORT = (
     Message(Role.SYSTEM, "You are a helpful assistant."),
@@ -50,8 +64,9 @@ class _Voucher:
 class Asker:
     """Asks one model, in its `role`, on behalf of every evaluation of a service.
 
-    At most `max_in_flight` questions are under way at once. Only as many evaluations ask as it takes to
-    keep them busy, so that evaluations end one after the other and not all together at the end. One that
+    At most `max_in_flight` questions are under way at once. Those without `limits` are no requests: the
+    model is in this process. Only as many evaluations ask as it takes to keep them busy, and one of each
+    model, so that evaluations end one after the other and not all together at the end. One that
     never `asks` knows only the replies that are kept. Where a question ends as if the service were away, a
     short one finds out whether it is.
     """
@@ -68,19 +83,24 @@ class Asker:
         self._target = target
         self._role = role
         self._identity = target.identity
-        self._in_flight = anyio.CapacityLimiter(max_in_flight)
-        self._evaluations = anyio.CapacityLimiter(
-            max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN)
+        self._in_flight = Shares(max_in_flight)
+        self._evaluations = Shares(
+            max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN), most=max_in_flight
         )
         self._limits = limits
         self._asks = asks
         self._vouchers: defaultdict[str, _Voucher] = defaultdict(_Voucher)
         self._unanswerable = Unanswerable()
 
+    @property
+    def call_limit(self) -> CallLimit | None:
+        """The limits of its calls, for the plan of a sweep; None where they are no requests."""
+        return None if self._limits is None else self._limits.told
+
     @asynccontextmanager
     async def turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
         """A job's turn to ask; raises TimedOut once its calls took longer than `within_s`."""
-        async with self._evaluations:
+        async with self._evaluations.hold(str(job.parameters["model"])):
             with self._unanswerable.of(job), Stopwatch(within_s).watching():
                 yield
 
@@ -149,7 +169,7 @@ class Asker:
         except JobError as error:
             if is_away(error):
                 error.service_answers = await self._answers(question.model, context)
-            if self._role != TARGET:
+            if self._role != TARGET and not isinstance(error, LimitReached | NotNow):
                 # Of several models at one endpoint: which one failed.
                 error.message = f"the {self._role} {question.model}: {error.message}"
                 error.args = (error.message,)
@@ -176,10 +196,12 @@ class Asker:
         return True
 
     async def _within_limits(self, question: Question, context: JobContext) -> Reply:
-        async with self._in_flight:
+        async with self._in_flight.hold(question.model):
             if self._limits is None:
                 return await self._call(question)
-            return await self._limits.reply(self._call, question, context)
+            return await self._limits.reply(
+                self._call, question, context, to_model=self._role == TARGET
+            )
 
     async def _call(self, question: Question) -> Reply:
         with under_way():

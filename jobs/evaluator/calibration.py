@@ -9,7 +9,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.job import Clock, JobError, Permit, UnansweredPolicy, UnansweredRule, Usage, UsageError
+from engine.job import (
+    Clock,
+    JobError,
+    Permit,
+    PermitLimit,
+    UnansweredPolicy,
+    UnansweredRule,
+    Usage,
+    UsageError,
+)
 from engine.permits import MemoryBook, Permits
 from engine.slots import Slots
 from jobs.chat.endpoint import ChatTarget
@@ -53,10 +62,10 @@ class _Alone:
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         tokens: int = 0,
+        to_model: bool = False,
     ) -> Permit:
-        return await self._permits.wait(
-            name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
-        )
+        limit = PermitLimit(name=name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min)
+        return await self._permits.wait([limit], tokens=tokens)
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._slots.hold(name, max_in_flight)

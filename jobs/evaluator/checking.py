@@ -16,6 +16,7 @@ from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.http import KeyRenewed
 
 _AT_ONCE = 4
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."
@@ -42,6 +43,7 @@ class OnceContext:
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         tokens: int = 0,
+        to_model: bool = False,
     ) -> Permit:
         return _Unmetered()
 
@@ -146,8 +148,12 @@ async def _listed(target: Target) -> Collection[str]:
 
 
 async def _problem(target: Target, model: str) -> str | None:
+    question = Question(model=model, messages=SHORT, seed=0)
     try:
-        await target.reply(Question(model=model, messages=SHORT, seed=0))
+        try:
+            await target.reply(question)
+        except KeyRenewed:
+            await target.reply(question)
     except JobError as error:
         return _told(error)
     return None

@@ -1,11 +1,14 @@
 """What the evaluations of one service have in common: what they share, and what is known before a run."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
 
 from engine.job import (
+    TARGET,
+    CallLimit,
     CallSize,
     GroupAxis,
     Job,
@@ -13,6 +16,7 @@ from engine.job import (
     JobKind,
     NumberAxis,
     PromptAxis,
+    Sends,
     TextAxis,
     UsageError,
 )
@@ -20,7 +24,7 @@ from jobs.chat.endpoint import Endpoint
 from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
-from jobs.evaluator.asking import ATTACKER, JUDGE, TARGET, Asker
+from jobs.evaluator.asking import ATTACKER, JUDGE, Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.families import kinship
 from jobs.evaluator.groups import Case, CaseSet
@@ -71,7 +75,8 @@ class Bench:
     """What all evaluations of one service share.
 
     `cases_of` gives the cases of a group, `judge_model` is the model that judges, if one does;
-    `provenance` goes into every answer, `decides` into the identity of a run. There is a `translator` only where there is an `attacker`.
+    `call_limits` are those of target, judge and attacker, None where there is none or its calls are no
+    requests. `provenance` goes into every answer, `decides` into the identity of a run. There is a `translator` only where there is an `attacker`.
     """
 
     settings: LocalSettings
@@ -79,6 +84,7 @@ class Bench:
     judge: Judge
     judge_model: str | None
     asker: Asker
+    call_limits: Mapping[str, CallLimit | None]
     attacker: Attacker | None
     translator: Translator | None
     provenance: Mapping[str, Any]
@@ -111,19 +117,42 @@ class Evaluation(JobKind):
         asked = (settings, settings.judge, settings.attacker)
         endpoints = (getattr(one, "endpoint", None) for one in asked)
         call_s = max(_CALL_S if one is None else one.timeout_s for one in endpoints)
-        return min(self.deadline_s, max(_WITHIN_MIN_S, self.requests(labels) * call_s))
+        calls = self.requests(labels) + self.questions(labels)
+        return min(self.deadline_s, max(_WITHIN_MIN_S, calls * call_s))
 
     def attempt_s(self, labels: Mapping[str, Any]) -> float:
         """Without an end: waiting for a turn takes as long as it takes, and `within_s` bounds the rest."""
         return inf
 
+    @property
+    def sends(self) -> Sends:
+        """Calls, unless all is asked of a model in this process."""
+        return Sends.CALLS if any(self.call_limits().values()) else Sends.NOTHING
+
+    def call_limits(self) -> Mapping[str, CallLimit]:
+        told = self.bench.call_limits
+        asked = told if self.bench.settings.asks else {"judge": told["judge"]}
+        return {whom: limit for whom, limit in asked.items() if limit is not None}
+
     def requests(self, labels: Mapping[str, Any]) -> int:
         return sum(self.calls(labels).values())
 
+    def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+        leaving = self.call_limits()
+        return {whom: count for whom, count in self.asked(labels).items() if whom in leaving}
+
+    def questions(self, labels: Mapping[str, Any]) -> int:
+        leaving = self.call_limits()
+        return sum(count for whom, count in self.asked(labels).items() if whom not in leaving)
+
+    @abstractmethod
+    def asked(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+        """The most questions of a job, by whom they go to."""
+
     def by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
-        """The calls of the models that there are, and that may be asked."""
+        """The questions of the models that there are, and that may be asked."""
         asks = self.bench.settings.asks
-        calls = {"target": target} if asks else {}
+        calls = {TARGET: target} if asks else {}
         if self.bench.judge.calls_a_model:
             calls["judge"] = judge
         if self.bench.attacker is not None and asks:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from engine.job import (
+    TARGET,
     Answer,
     Axis,
     Fact,
@@ -15,7 +16,7 @@ from engine.job import (
 from jobs.chat.limits import tokens_of
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
-from jobs.evaluator.asking import JUDGE, TARGET
+from jobs.evaluator.asking import JUDGE
 from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Bench, Evaluation
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Finding, Judgement
@@ -99,7 +100,7 @@ class SingleTurn(Evaluation):
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
 
-    def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+    def asked(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         """The most: of the target, of a judge for each reply, of an attacker for each parent."""
         tests = self.expected_tests(labels)
         parents = most_parents(
@@ -239,7 +240,7 @@ class MultiTurn(Evaluation):
         """One conversation a case; raises UsageError for a group that does not exist."""
         return self.size(labels)
 
-    def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+    def asked(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         """With E exchanges a conversation takes E calls of the target, E - 1 of an attacker, E + 1 of a judge."""
         exchanges = int(labels["max_turns"]) // 2
         cases = self.size(labels)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from engine.job import (
+    TARGET,
     Clock,
     Finding,
     Group,
@@ -20,10 +21,11 @@ from engine.job import (
 )
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget
+from jobs.chat.limits import CallLimits
 from jobs.chat.prices import price_of
 from jobs.chat.target import Target
 from jobs.evaluator import mutators
-from jobs.evaluator.asking import ATTACKER, JUDGE, TARGET, Asker
+from jobs.evaluator.asking import ATTACKER, JUDGE, Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.checking import (
     OnceContext,
@@ -134,6 +136,13 @@ class LocalEvaluator(Service):
             judge=self._judge,
             judge_model=self._judge_model,
             asker=asker,
+            call_limits={
+                TARGET: asker.call_limit,
+                "judge": None if self._judge_chat is None else self._judge_chat.limits.told,
+                "attacker": None
+                if self._attacker_chat is None
+                else self._attacker_chat.limits.told,
+            },
             attacker=self._attacker,
             translator=self._translator,
             provenance={**self._provenance, "target": target.identity},
@@ -293,8 +302,11 @@ def target_of(settings: LocalSettings, clock: Clock) -> Target:
 
 def asker_of(target: Target, role: str = TARGET, *, asks: bool = True) -> Asker:
     """Within the limits of the endpoint; roles that share an endpoint and a key share its minute."""
+    if isinstance(target, LocalModel):
+        return Asker(target, role=role, max_in_flight=target.slots, asks=asks)
     if not isinstance(target, ChatTarget):
-        here = target.slots if isinstance(target, LocalModel) else _CALLS_AT_ONCE
-        return Asker(target, role=role, max_in_flight=here, asks=asks)
+        # It may reach somebody's server, so that its calls are requests.
+        limits = CallLimits(f"target:{target.address}")
+        return Asker(target, role=role, max_in_flight=_CALLS_AT_ONCE, limits=limits, asks=asks)
     in_flight = target.endpoint.max_in_flight
     return Asker(target, role=role, max_in_flight=in_flight, limits=target.limits, asks=asks)

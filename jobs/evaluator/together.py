@@ -11,6 +11,7 @@ from engine.job import (
     Job,
     JobError,
     MachineFault,
+    NotNow,
     Permanent,
     QuotaExceeded,
     RateLimited,
@@ -28,7 +29,15 @@ _AT_ONCE = 32
 """Questions of one evaluation that are looked up or under way."""
 
 # After one of these the next question would meet the same.
-_STOPS = (Unauthorized, QuotaExceeded, Unhealthy, MachineFault, Unreachable, RateLimited)
+_STOPS = (
+    Unauthorized,
+    QuotaExceeded,
+    Unhealthy,
+    MachineFault,
+    Unreachable,
+    RateLimited,
+    NotNow,
+)
 # Whichever comes first in this list decides what becomes of the job.
 _GRAVEST_FIRST = (*_STOPS, Permanent, Transient)
 

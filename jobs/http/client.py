@@ -61,6 +61,10 @@ _CLIENTS = 3
 _NO_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
+class KeyRenewed(Unauthorized):
+    """The key was refused, and is another one by now: the same request may go well at once."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
     """The limits of each exchange.
@@ -103,7 +107,8 @@ class HttpClient:
 
     `headers` and `query` go with every request. Every Key among them, and the `secrets`, by names that
     may be shown, in headers and bodies, are in no error, repr or log. A Key that is refused is read
-    again, and the request sent once more if it is another one now. Netrc and cookies are not used, and
+    again, and the request sent once more if it is another one now; without `resends` that is told by
+    KeyRenewed. Netrc and cookies are not used, and
     proxies only as `network` says. A `resolver` decides which addresses the host's name leads to, where
     no proxy does; `rules` say what errors mean to this service alone. Raises UsageError for a header or
     secret that cannot be sent.
@@ -121,12 +126,14 @@ class HttpClient:
         rules: tuple[Rule, ...] = (),
         resolver: AbstractResolver | None = None,
         network: Network | None = None,
+        resends: bool = True,
     ) -> None:
         self.base_url = parse_base_url(base_url)
         self.limits = limits or HttpLimits()
         self._clock = clock
         self._rules = rules
         self._resolver = resolver
+        self._resends = resends
         self._network = network or Network()
         self._proxy: Proxy | None = None
         self._connections = anyio.CapacityLimiter(inf)
@@ -290,6 +297,8 @@ class HttpClient:
             # What a proxy refuses has not reached the service, whose keys are no part of it.
             if not error.sent or not await self._renew(sent):
                 raise
+            if not self._resends:
+                raise KeyRenewed(error.message, detail=error.detail, status=error.status) from None
         return await self._answered(verb, path, body, headers, where)
 
     async def _renew(self, sent: list[tuple[Key, str]]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from engine.job import Clock, JobError, Permit, Usage
+from engine.job import Clock, JobError, Permit, PermitLimit, Usage
 from jobs.chat.target import digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation
@@ -40,10 +40,10 @@ class EvaluationContext:
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         tokens: int = 0,
+        to_model: bool = False,
     ) -> Permit:
-        return await self._ledger.permits.wait(
-            name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min, tokens=tokens
-        )
+        limit = PermitLimit(name=name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min)
+        return await self._ledger.permits.wait([limit], tokens=tokens)
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._ledger.slots.hold(name, max_in_flight)

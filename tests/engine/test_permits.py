@@ -8,7 +8,7 @@ from random import Random
 import anyio
 import pytest
 
-from engine.core.permits import Granted, PermitRequest
+from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
 from engine.permits import Lead, MemoryBook, Permit, Permits
 from engine.testing import FakeClock
@@ -44,9 +44,8 @@ class Scene:
     async def call(
         self, tokens: int, *, budget: int | None = 1000, rate: int | None = None
     ) -> Permit:
-        permit = await self.permits.wait(
-            "a", rate_per_min=rate, tokens_per_min=budget, tokens=tokens
-        )
+        limit = PermitLimit(name="a", rate_per_min=rate, tokens_per_min=budget)
+        permit = await self.permits.wait([limit], tokens=tokens)
         self.started.append((self.clock.now() - NOW, tokens))
         return permit
 
@@ -93,12 +92,17 @@ async def test_room_that_another_process_makes_is_found_soon() -> None:
     async with scene() as play, anyio.create_task_group() as tasks:
         [at] = (
             await play.book.take_permits(
-                PermitRequest(name="a", who="another", calls=(800,), tokens_per_min=1000)
+                PermitRequest(
+                    who="another",
+                    calls=(800,),
+                    limits=(PermitLimit(name="a", tokens_per_min=1000),),
+                )
             )
         ).slots
         tasks.start_soon(play.call, 800)
         await play.clock.sleep(50.5)
-        await play.book.settle_permit("a", at=at, estimate=800, taken=100)
+        start = PermitStart(at=at, estimate=800, names=("a",))
+        await play.book.settle_permit(start, taken=100)
 
     assert 50.5 <= play.started[0][0] <= 53
 
@@ -202,7 +206,7 @@ async def test_a_book_that_cannot_be_written_is_everybody_s_error() -> None:
 
     async def call() -> None:
         try:
-            await permits.wait("a", rate_per_min=1, tokens_per_min=None, tokens=0)
+            await permits.wait([PermitLimit(name="a", rate_per_min=1)])
         except OSError as error:
             failed.append(error)
 

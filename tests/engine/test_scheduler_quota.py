@@ -83,7 +83,8 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
     assert status.reason is StopReason.QUOTA
     assert status.jobs["succeeded"] == 6
     assert (
-        "run scripted: 18 of 20 used; raise limits.quota.tests in the sweep file" in status.message
+        "the sweep's own limit of 20 tests a month is reached, with 18 used; raise limits.quota.tests"
+        in status.message
     )
 
 
@@ -100,7 +101,7 @@ async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
     assert (sent, status.jobs["succeeded"]) == (7, 7)
     assert status.reason is StopReason.QUOTA
     assert status.resume_at is None
-    assert "requests of scripted: 7 of 7 used; raise limits.requests" in status.message
+    assert "the sweep's own limit of 7 requests is reached; raise limits.requests" in status.message
     assert more.state is RunState.FINISHED
     assert len(service.recording.started) == 50
 

@@ -43,6 +43,7 @@ class MemoryContext:
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         tokens: int = 0,
+        to_model: bool = False,
     ) -> Permit:
         self.permits.append(Asked(name, rate_per_min, tokens_per_min, tokens))
         return self.permits[-1]

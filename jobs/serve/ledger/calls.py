@@ -1,5 +1,6 @@
 """Replies that were paid for, and the rates of the endpoints that gave them."""
 
+from collections.abc import Mapping, Sequence
 from zlib import compress, decompress
 
 from sqlalchemy import delete, select
@@ -8,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.functions import count
 
 from engine.core import permits
-from engine.core.permits import Granted, Kept, PermitRequest
+from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
 from jobs.serve.ledger.schema import call, rate
 
 
@@ -61,19 +62,21 @@ def forget_before(connection: Connection, time: float) -> None:
 
 def take_permits(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
     """Grant the first calls of a request, as many as there is room for."""
-    before = _permits(connection, request.name)
+    assert request.cap is None, "a cap belongs to a run"
+    before = _permits(connection, [limit.name for limit in request.limits])
     granted, after = permits.take(before, request, now=now)
-    _keep_permits(connection, request.name, before, after)
+    _keep_permits(connection, before, after)
     return granted
 
 
-def settle_permit(
-    connection: Connection, name: str, *, at: float, estimate: int, taken: int
-) -> None:
-    """Keep what a call that started `at` really took; 0: it was never made."""
-    before = _permits(connection, name)
-    after = permits.settle(before, at=at, estimate=estimate, taken=taken)
-    _keep_permits(connection, name, before, after)
+def settle_permit(connection: Connection, start: PermitStart, *, taken: int) -> None:
+    """Keep what a call really took; 0: it was never made."""
+    before = _permits(connection, start.names)
+    after = {
+        name: permits.settle(kept, at=start.at, estimate=start.estimate, taken=taken)
+        for name, kept in before.items()
+    }
+    _keep_permits(connection, before, after)
 
 
 def _tokens_of(name: str) -> str:
@@ -81,18 +84,23 @@ def _tokens_of(name: str) -> str:
     return f"tokens {name}"
 
 
-def _permits(connection: Connection, name: str) -> Kept:
-    query = select(rate.c.name, rate.c.log).where(rate.c.name.in_([name, _tokens_of(name)]))
+def _permits(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
+    rows = [row for name in names for row in (name, _tokens_of(name))]
+    query = select(rate.c.name, rate.c.log).where(rate.c.name.in_(rows))
     found = {row.name: row.log for row in connection.execute(query)}
-    return Kept(found.get(name, ""), found.get(_tokens_of(name), ""))
+    return {name: Kept(found.get(name, ""), found.get(_tokens_of(name), "")) for name in names}
 
 
-def _keep_permits(connection: Connection, name: str, before: Kept, after: Kept) -> None:
-    logs = ((name, before.rate, after.rate), (_tokens_of(name), before.tokens, after.tokens))
-    for row, old, new in logs:
-        if new != old:
-            connection.execute(
-                insert(rate)
-                .values(name=row, log=new)
-                .on_conflict_do_update(index_elements=["name"], set_={"log": new})
-            )
+def _keep_permits(
+    connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]
+) -> None:
+    for name, new in after.items():
+        old = before[name]
+        logs = ((name, old.rate, new.rate), (_tokens_of(name), old.tokens, new.tokens))
+        for row, was, log in logs:
+            if log != was:
+                connection.execute(
+                    insert(rate)
+                    .values(name=row, log=log)
+                    .on_conflict_do_update(index_elements=["name"], set_={"log": log})
+                )

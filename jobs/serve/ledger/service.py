@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 from sqlalchemy.engine import Connection
 
-from engine.core.permits import Granted, PermitRequest
+from engine.core.permits import Granted, PermitRequest, PermitStart
 from engine.job import Clock
 from engine.permits import Permits
 from engine.slots import Slots
@@ -153,13 +153,9 @@ class Ledger:
             lambda connection: calls.take_permits(connection, request, now=self._clock.now())
         )
 
-    async def settle_permit(self, name: str, *, at: float, estimate: int, taken: int) -> None:
-        """Keep what a call that started `at` really took; 0: it was never made."""
-        await self._do(
-            lambda connection: calls.settle_permit(
-                connection, name, at=at, estimate=estimate, taken=taken
-            )
-        )
+    async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
+        """Keep what a call really took; 0: it was never made."""
+        await self._do(lambda connection: calls.settle_permit(connection, start, taken=taken))
 
     async def finish(
         self,

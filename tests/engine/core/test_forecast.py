@@ -1,13 +1,29 @@
 import pytest
 
-from engine.core.forecast import LaneLoad, QuestionLoad, seconds_left
+from engine.core.forecast import QuestionLoad, seconds_left
+from engine.core.loads import Load
+from engine.core.model import CallLimit
+from engine.core.policy import LaneLimits, Limits
 
 
 def left(
-    *lanes: tuple[int, int | None], rate: int | None = None, ended: int = 0, over_s: float = 0.0
+    *lanes: tuple[int, int | None],
+    requests: int = 1,
+    rate: int | None = None,
+    ended: int = 0,
+    over_s: float = 0.0,
+    **endpoints: CallLimit,
 ) -> tuple[float | None, str]:
-    loads = [LaneLoad(jobs=jobs, rate_per_min=lane_rate) for jobs, lane_rate in lanes]
-    return seconds_left(loads, rate_per_min=rate, ended=ended, ended_over_s=over_s)
+    """What is left of lanes, each of (jobs, the rate of its model), whose jobs send so many requests."""
+    loads = {
+        str(number): Load(jobs, jobs * requests, {"target": jobs * requests})
+        for number, (jobs, _) in enumerate(lanes)
+    }
+    models = tuple(
+        (str(number), LaneLimits(rate_per_min=of_lane)) for number, (_, of_lane) in enumerate(lanes)
+    )
+    limits = Limits(rate_per_min=rate, models=models)
+    return seconds_left(loads, limits, endpoints, ended=ended, ended_over_s=over_s)
 
 
 def test_nothing_takes_no_time_and_is_bound_by_nothing() -> None:
@@ -50,11 +66,25 @@ def test_questions_tell_the_speed_until_enough_jobs_have_ended(
     load = QuestionLoad(left=10, answered=answered, answered_over_s=60)
 
     found = seconds_left(
-        [LaneLoad(jobs=20, rate_per_min=None)],
-        rate_per_min=None,
+        {"a": Load(20, 20)},
+        Limits(),
+        {},
         ended=ended,
         ended_over_s=60,
         questions=load,
     )
 
     assert found == expected
+
+
+def test_rates_are_of_requests_and_speed_is_of_jobs() -> None:
+    assert left((20, None), requests=5, rate=60) == (100.0, "rate")
+    assert left((20, None), requests=5, ended=4, over_s=60) == (300.0, "speed so far")
+
+
+def test_an_endpoint_s_own_limits_bind_too() -> None:
+    slow = CallLimit(name="e", rate_per_min=30)
+    short = CallLimit(name="e", tokens_per_min=6_000, tokens=600)
+
+    assert left((20, None), rate=60, target=slow) == (40.0, "the target's rate")
+    assert left((20, None), rate=60, target=short) == (120.0, "the target's tokens")

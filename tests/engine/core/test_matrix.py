@@ -22,6 +22,9 @@ class Rules:
     def expected_tests(self, labels: Mapping[str, Any]) -> int | None:
         return 7
 
+    def questions(self, labels: Mapping[str, Any]) -> int:
+        return 0
+
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         return {}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.permits import PLACE_S, Granted, Kept, PermitRequest, settle, take
+from engine.core.permits import PLACE_S, Granted, Kept, PermitLimit, PermitRequest, settle, take
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
 
 NOW = 1_700_000_000.123
@@ -23,8 +23,11 @@ class Book:
     started: list[tuple[float, int]] = field(default_factory=list)
 
     def ask(self, now: float, *calls: int, who: str = "one", **limits: int | float) -> Granted:
-        request = PermitRequest(name="a", who=who, calls=calls, **limits)  # type: ignore[arg-type]
-        granted, self.kept = take(self.kept, request, now=now)
+        lead_s = limits.pop("lead_s", 0.0)
+        limit = PermitLimit(name="a", **limits)  # type: ignore[arg-type]
+        request = PermitRequest(who=who, calls=calls, limits=(limit,), lead_s=lead_s)
+        granted, after = take({"a": self.kept}, request, now=now)
+        self.kept = after["a"]
         self.started += zip(granted.slots, calls, strict=False)
         return granted
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from engine.core.permits import PermitRequest
+from engine.core.permits import PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.store import Store, open_store
 from engine.testing import FakeClock
@@ -12,7 +12,7 @@ from tests.engine.store.scenes import NOW
 
 
 def request(name: str, *calls: int, who: str = "tester", **limits: Any) -> PermitRequest:
-    return PermitRequest(name=name, who=who, calls=calls, **limits)
+    return PermitRequest(who=who, calls=calls, limits=(PermitLimit(name=name, **limits),))
 
 
 async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClock) -> None:
@@ -50,7 +50,8 @@ async def test_what_an_answer_took_is_known_to_the_next_process_on_the_store(pat
 
     async with open_store(path, clock) as store:
         [at] = (await store.take_permits(ask)).slots
-        await store.settle_permit("target", at=at, estimate=600, taken=50)
+        start = PermitStart(at=at, estimate=600, names=("target",))
+        await store.settle_permit(start, taken=50)
     async with open_store(path, clock) as store:
         clock._now += 59
         granted = await store.take_permits(request("target", 950, tokens_per_min=1000))
@@ -89,20 +90,20 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
 
 
 TAKE_WHEN_TOLD = """
-from engine.core.permits import PermitRequest
+from engine.core.permits import PermitLimit, PermitRequest, PermitStart
 
 async def main():
     clock, tokens = FakeClock(NOW), int(sys.argv[2])
     async with open_store(PATH, clock) as store:
-        ask = PermitRequest(
-            name="target", who=store.worker_id, calls=(tokens,) * 3, tokens_per_min=1000
-        )
+        limit = PermitLimit(name="target", tokens_per_min=1000)
+        ask = PermitRequest(who=store.worker_id, calls=(tokens,) * 3, limits=(limit,))
         say("open")
         for line in sys.stdin:
             clock._now = float(line)
             granted = await store.take_permits(ask)
             for at in granted.slots:
-                await store.settle_permit("target", at=at, estimate=tokens, taken=tokens - 10)
+                start = PermitStart(at=at, estimate=tokens, names=("target",))
+                await store.settle_permit(start, taken=tokens - 10)
             say(*granted.slots)
 """
 

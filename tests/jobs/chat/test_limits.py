@@ -91,11 +91,11 @@ async def test_a_call_that_was_surely_not_sent_gives_its_permit_back() -> None:
     assert [permit.taken for permit in context.permits] == [0]
 
 
-async def test_an_endpoint_without_limits_asks_for_no_permit() -> None:
-    reply, permits = await asked(completion("Hi."))
+async def test_a_call_to_an_endpoint_without_limits_asks_for_a_permit_of_the_sweep_alone() -> None:
+    reply, [permit] = await asked(completion("Hi."))
 
     assert reply is not None
-    assert permits == []
+    assert (permit.rate_per_min, permit.tokens_per_min) == (None, None)
 
 
 async def test_a_reply_that_was_paid_for_is_handed_on_while_its_evaluation_is_cancelled() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.clock import SystemClock
-from engine.core.permits import PermitRequest
+from engine.core.permits import PermitLimit, PermitRequest, PermitStart
 from engine.job import UsageError
 from engine.testing import FakeClock
 from jobs.serve.ledger import Ledger, LedgerError, LedgerFile, LedgerTooNew, keys
@@ -203,7 +203,8 @@ async def test_an_evaluation_leaves_the_history_with_its_texts_when_its_days_are
 
 
 def request(name: str, *calls: int, **limits: Any) -> PermitRequest:
-    return PermitRequest(name=name, who="tester", calls=calls, **limits)
+    limit = PermitLimit(name=name, **limits)
+    return PermitRequest(who="tester", calls=calls, limits=(limit,))
 
 
 async def test_permits_keep_their_rate_over_a_restart(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ async def test_permits_keep_to_the_tokens_that_answers_took_over_a_restart(tmp_p
     async with Ledger(path, clock, history_days=1) as first:
         [at] = (await first.take_permits(request("a", 600, tokens_per_min=1000))).slots
         full = await first.take_permits(request("a", 600, tokens_per_min=1000))
-        await first.settle_permit("a", at=at, estimate=600, taken=100)
+        await first.settle_permit(PermitStart(at=at, estimate=600, names=("a",)), taken=100)
 
     async with Ledger(path, clock, history_days=1) as second:
         clock._now += 30

@@ -1,0 +1,117 @@
+"""The requests that a run's jobs send themselves: the sweep's own limits on each, and how many there were."""
+
+from collections import Counter
+from collections.abc import Collection
+from math import inf
+
+import anyio
+
+from engine.clock import Clock
+from engine.core import rates
+from engine.core.errors import NotNow
+from engine.core.permits import PermitCap, PermitLimit
+from engine.core.policy import Limits
+from engine.limits import bucket_of, closes_at, opens_at
+from engine.permits import Permit, Permits
+from engine.scheduler import cap_names
+from engine.store import RunRow, Store
+
+_TELL_S = 2.0
+"""How often other processes are told how many requests were started."""
+
+
+class Requests:
+    """What bounds each request of a run in this process, and a log of those of the last minute.
+
+    `account` is whose rate it is. Without limits of the sweep nothing is written for a request.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, run: RunRow, account: str, limits: Limits
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._run = run
+        self._account = account
+        self._limits = limits
+        self._permits = Permits(store, clock, f"{store.worker_id} {run.id}")
+        self._cap = None
+        if limits.requests is not None:
+            _, name = cap_names(run.name)
+            self._cap = PermitCap(name=name, period="run", allotted=limits.requests)
+        self._log = rates.EMPTY
+        self._of_jobs: Counter[int] = Counter()
+        self._started = anyio.Event()
+
+    async def permit(
+        self, limit: PermitLimit, *, job_id: int, lane: str, to_model: bool, tokens: int
+    ) -> Permit:
+        """Wait until a request of a job may start, right now; see `JobContext.permit`."""
+        until = self._until()
+        limits = [limit, PermitLimit(name=self._account, rate_per_min=self._limits.rate_per_min)]
+        if to_model:
+            rate = self._limits.for_lane(lane).rate_per_min
+            limits.append(PermitLimit(name=bucket_of(self._account, lane), rate_per_min=rate))
+        permit = await self._permits.wait(limits, tokens=tokens, cap=self._cap, until=until)
+        now = self._clock.now()
+        self._log = rates.appended(rates.current(self._log, now), [now])
+        self._of_jobs[job_id] += 1
+        self._started.set()
+        return _Counted(self, permit, job_id, now)
+
+    def _until(self) -> float:
+        """Until when requests may start; raises NotNow where none may."""
+        now, limits = self._clock.now(), self._limits
+        if limits.deadline is not None and now >= limits.deadline:
+            raise NotNow("the sweep's deadline has passed")
+        if opens_at(limits.window, now) > now:
+            raise NotNow("the sweep's window is closed")
+        return min(closes_at(limits.window, now), limits.deadline or inf)
+
+    def take_back(self, job_id: int, at: float) -> None:
+        """A request that was to start then was never sent."""
+        self._log = rates.refund(self._log, [at])
+        self._of_jobs[job_id] -= 1
+
+    @property
+    def last_minute(self) -> int:
+        """How many requests this process has started in the last minute."""
+        return rates.counted(self._log, self._clock.now())
+
+    def of_jobs(self, in_flight: Collection[int]) -> int:
+        """How many requests the jobs that are in flight have sent so far."""
+        for gone in [job_id for job_id in self._of_jobs if job_id not in in_flight]:
+            del self._of_jobs[gone]
+        return self._of_jobs.total()
+
+    async def tell(self) -> None:
+        """Let other processes know how many requests were started, until cancelled."""
+        try:
+            while True:
+                await self._started.wait()
+                self._started = anyio.Event()
+                await self.tell_now()
+                await self._clock.sleep(_TELL_S)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.tell_now()
+
+    async def tell_now(self) -> None:
+        """Write down what was started in the last minute, for whoever looks at the run."""
+        self._log = rates.current(self._log, self._clock.now())
+        await self._store.tell_requests(self._run.id, self._log)
+
+
+class _Counted:
+    """A permit of a request that is counted."""
+
+    def __init__(self, requests: Requests, permit: Permit, job_id: int, at: float) -> None:
+        self._requests = requests
+        self._permit = permit
+        self._job_id = job_id
+        self._at = at
+
+    async def settle(self, tokens: int) -> None:
+        if not tokens:
+            self._requests.take_back(self._job_id, self._at)
+        await self._permit.settle(tokens)

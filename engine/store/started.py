@@ -1,0 +1,54 @@
+"""How many requests of a run each worker has started in the last minute, where a job sends many.
+
+One row of `rate_bucket` for each run and worker, with a log as rates have it. Runs inside a transaction
+of the caller's.
+"""
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.engine import Connection
+
+from engine.core import rates
+from engine.core.rates import RateLog
+from engine.store.dialect import Upsert
+from engine.store.schema import rate_bucket
+
+_OF_RUN = select(rate_bucket.c.name, rate_bucket.c.log).where(
+    rate_bucket.c.name.startswith(bindparam("prefix"))
+)
+_WRITE = Upsert(
+    rate_bucket,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["name"], set_={"log": statement.excluded.log}
+    ),
+)
+
+
+def tell(connection: Connection, run_id: int, worker_id: str, log: RateLog, *, now: float) -> None:
+    """Keep what a worker has started; what workers told that have gone is forgotten after a minute."""
+    name = f"{_prefix(run_id)}{worker_id}"
+    rows = [{"name": name, "log": rates.encode(log)}]
+    connection.execute(_WRITE.on(connection), rows)
+    others = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)}).all()
+    old = [row for row, text in others if row != name and not _live(text, now)]
+    if old:
+        connection.execute(delete(rate_bucket).where(rate_bucket.c.name.in_(old)))
+
+
+def last_minute(connection: Connection, run_id: int, *, besides: str | None, now: float) -> int:
+    """The requests that workers have started, `besides` one, in the last minute."""
+    left_out = None if besides is None else f"{_prefix(run_id)}{besides}"
+    rows = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)})
+    return sum(rates.counted(_live(text, now), now) for name, text in rows if name != left_out)
+
+
+def forget(connection: Connection, run_id: int) -> None:
+    """Remove what is told of a run."""
+    connection.execute(delete(rate_bucket).where(rate_bucket.c.name.startswith(_prefix(run_id))))
+
+
+def _live(text: str, now: float) -> RateLog:
+    return rates.current(rates.decode(text), now)
+
+
+def _prefix(run_id: int) -> str:
+    return f"started {run_id} "
