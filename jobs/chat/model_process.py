@@ -62,9 +62,15 @@ def parameters_of(settings: dict[str, Any]) -> Any:
     parameters.cpuparams_batch.poll = 0
     parameters.verbosity = -1
     parameters.warmup = False
-    # What was asked before must not move a bit of what is answered now.
+    # Neither what was asked before nor what is asked at the same time may move a bit of a reply.
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
+    # With a cache of 16-bit or 32-bit floats llama.cpp computes attention by tiles where it has 64 or
+    # more tokens of a prompt in one batch, else row by row, and with other rounding. How a prompt is
+    # cut into batches depends on what else is asked. With bfloat16 it always goes row by row.
+    parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
+    parameters.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_BF16
+    parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16
     return parameters
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -82,6 +83,46 @@ async def test_the_built_in_model_answers_the_same_every_time(built_in_model: Pa
     assert first.text.strip()
     assert first.truncated
     assert crowd == [first.text] * 3
+
+
+async def replies_of(questions: Sequence[Question], *, at_once: int) -> list[str]:
+    """What a new process of the model replies to questions, so many of them in flight."""
+    replies: dict[str, str] = {}
+    limit = anyio.CapacityLimiter(at_once)
+
+    async def ask(model: LocalModel, question: Question) -> None:
+        async with limit:
+            reply = await model.reply(question)
+            replies[question.messages[-1].content] = reply.text
+
+    async with built_in(max_tokens=8) as model, anyio.create_task_group() as group:
+        for question in questions:
+            group.start_soon(ask, model, question)
+    return [replies[each] for each in sorted(replies)]
+
+
+async def test_different_questions_at_once_are_answered_the_same_by_each_process(
+    built_in_model: Path,
+) -> None:
+    # Longer than 64 tokens, where attention might be computed otherwise, and no two of one length.
+    rules = "You are a kind and careful listener who says what he heard, in a few words. " * 4
+    asked = [
+        Question(
+            model="smollm2-135m",
+            messages=(
+                Message(Role.SYSTEM, rules),
+                Message(Role.USER, "I have not slept well. " * number + "What can I do?"),
+            ),
+            seed=1,
+        )
+        for number in range(7)
+    ]
+
+    together = await replies_of(asked, at_once=7)
+    again = await replies_of(list(reversed(asked)), at_once=3)
+
+    assert len(set(together)) > 1
+    assert again == together
 
 
 async def test_the_number_of_threads_changes_no_answer(
