@@ -16,7 +16,7 @@ from engine.cli.options import (
     StoreOption,
     SweepArgument,
 )
-from engine.report.formats import Format
+from engine.report.formats import ENDINGS, Format, format_of, write_rows
 
 if TYPE_CHECKING:
     from engine.core.status import Plan, Status
@@ -126,58 +126,90 @@ def results(
     run: RunArgument = None,
     store: StoreOption = DEFAULT_STORE,
     form: Annotated[
-        Format,
+        Format | None,
         typer.Option(
-            "--format", envvar="NIGHTSWEEP_RESULTS_FORMAT", help="How the rows are written."
+            "--format",
+            envvar="NIGHTSWEEP_RESULTS_FORMAT",
+            help="How the rows are written; without it as the ending of --output says, else a table.",
         ),
-    ] = Format.TABLE,
+    ] = None,
     target: Annotated[
         Path | None,
         typer.Option(
             "--output",
             metavar="FILE",
             envvar="NIGHTSWEEP_RESULTS_OUTPUT",
-            help="Write to a file (mode 0600) instead of stdout.",
+            help="Write to a file (mode 0600) instead of stdout: .txt, .csv, .json, .jsonl, .parquet.",
         ),
     ] = None,
+    with_past: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            envvar="NIGHTSWEEP_RESULTS_ALL",
+            help="Also the cells that only an earlier version of the sweep asked for.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Print one row for each cell of a run.
+    """Print one row for each cell that a run asks for.
 
     Its numbers where there is an answer, else what became of it. `--json` is `--format json`.
     """
     import anyio
 
-    from engine.report.words import accepted_lines, judged_by
+    written = _format(Format.JSON if as_json else form, target)
 
     async def write() -> "tuple[Tally, Status] | None":
         async with open_existing(store) as engine:
             found = await engine.run(run)
-            tally = await _write(found, Format.JSON if as_json else form, target)
+            tally = await _write(found, written, target, past=with_past)
             return None if tally is None else (tally, await found.status())
 
-    if written := anyio.run(write):
-        tally, status = written
-        by = [judged_by(status.judge)] if status.judge else []
-        output.say(tally.line(), *by, *accepted_lines(status))
+    if ended := anyio.run(write):
+        tally, status = ended
+        output.say(*tally.lines(status))
 
 
-async def _write(run: "Run", form: Format, target: Path | None) -> "Tally | None":
+def _format(asked: Format | None, target: Path | None) -> Format:
+    """The format that is asked for, or else that of the file's ending; both are said where they differ."""
+    if target is None:
+        return asked or Format.TABLE
+    if asked is None:
+        return format_of(target)
+    if ENDINGS.get(target.suffix.lower(), asked) is not asked:
+        output.say(f"warning: {target} is written as {asked}, as asked for, whatever its name says")
+    return asked
+
+
+async def _write(run: "Run", form: Format, target: Path | None, *, past: bool) -> "Tally | None":
     from shutil import get_terminal_size
 
     from engine.report.files import new_file
-    from engine.report.formats import write_rows
+    from engine.report.parquet import axis_columns
+    from engine.report.tally import Tally
 
-    width = max(40, get_terminal_size().columns)
-    if target is None:
-        # A table is for this terminal; what programs read is UTF-8 in every locale, as in files.
-        encoding = sys.stdout.encoding if form is Format.TABLE else "utf-8"
-        sys.stdout.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
-        with output.to_stdout():
-            return await write_rows(run.rows, form, sys.stdout, width=width)
-        return None
-    with new_file(target) as stream:
-        return await write_rows(run.rows, form, stream, width=width)
+    tally = Tally(folded_field=run.sweep.kind.folded_field)
+    write = partial(
+        write_rows,
+        partial(run.rows, past=past),
+        form,
+        run=run.name,
+        axes=axis_columns(run.sweep.matrix.axes),
+        tally=tally,
+        width=max(40, get_terminal_size().columns),
+    )
+    if target is not None:
+        with new_file(target) as stream:
+            await write(stream)
+        return tally
+    # A table is for this terminal; what programs read is UTF-8 in every locale, as in files.
+    encoding = sys.stdout.encoding if form is Format.TABLE else "utf-8"
+    sys.stdout.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
+    with output.to_stdout():
+        await write(sys.stdout)
+        return tally
+    return None
 
 
 def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:

@@ -115,6 +115,31 @@ class Matrix:
             for value in axis.values
         }
 
+    def document_labels(self) -> dict[str, dict[str, Scalar]]:
+        """What prompts and documents are called, by their axis' field and their digest."""
+        return {
+            axis.field: {digest(value.content): value.label for value in axis.values}
+            for axis in self.axes
+            if axis.is_large
+        }
+
+    @property
+    def highest_threshold(self) -> float | None:
+        """The highest of the folded axis' own values that is not excluded everywhere; None without any."""
+        for axis in self.axes:
+            if axis.field == self.folded_field:
+                gone = frozenset[int]().union(
+                    *(block[axis.field] for block in self.excluded if set(block) == {axis.field})
+                )
+                kept = [value for place, value in enumerate(axis.values) if place not in gone]
+                own = [
+                    value
+                    for place, value in enumerate(axis.values[: axis.own])
+                    if place not in gone
+                ]
+                return max((float(value.label) for value in own or kept), default=None)
+        return None
+
     def fingerprint(self) -> Any:
         """A JSON value that is equal for matrices of the same cells, in whatever order written."""
         spelt = {

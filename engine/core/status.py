@@ -17,6 +17,11 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
     FINISHED = "finished"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended for good: what it has no answer to is missing, and not to go."""
+        return self in (RunState.CANCELLED, RunState.FINISHED)
+
 
 class StopReason(StrEnum):
     """Why a run ended before every cell had an outcome."""
@@ -130,6 +135,7 @@ class Status:
     jobs: Mapping[str, int]
     """pending, running, waiting, succeeded, failed, cancelled."""
     tests_passed: int
+    """Tests that passed at `threshold`, each counted once; as the rows of that threshold say."""
     tests_failed: int
     requests_per_min: float | None
     """Requests started in the last 60 s; None where none leaves this process."""
@@ -156,7 +162,7 @@ class Status:
     accepted: tuple[str, ...] = ()
     """What was accepted that changed what decides the answers, in words: they are of several versions."""
     tests_unanswered: Mapping[str, int] = field(default_factory=dict)
-    """Questions without an answer in cells that have one, by reason."""
+    """Questions without an answer in what was answered, by reason, counted like the tests."""
     questions_answered: int | None = None
     """Questions of the run that have an answer, those of jobs in flight included; None while another process
     works on it, which alone knows those."""
@@ -164,6 +170,8 @@ class Status:
     """Questions of the jobs that are answered or to come; None where a job does not say how many it asks."""
     spending: tuple[Spending, ...] = ()
     """What the calls of the run took and cost, by role and model; replies of other runs cost nothing."""
+    threshold: float | None = None
+    """The highest threshold that the sweep has for all: tests are counted there. None without thresholds."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
 
@@ -239,6 +247,10 @@ class Row:
 
     labels: Mapping[str, Any]
     """The evaluation's axes by field, in the order of the kind, then `repeat`."""
+    digests: Mapping[str, str | None] = field(default_factory=dict)
+    """12 hexadecimal digits of each prompt and document by field: equal for equal texts, None for no text."""
+    asked: bool | None = True
+    """Whether the sweep asks for the cell; False where only an earlier one did, None as long as that is not known."""
     state: str
     source: Source
     passed: int | None = None

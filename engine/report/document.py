@@ -22,13 +22,19 @@ def document(value: Any) -> Any:
     return value
 
 
+def digest_column(axis: str) -> str:
+    """The name of the column that tells two texts under one label of an axis apart."""
+    return f"{axis}_digest"
+
+
 def row_document(row: Row) -> dict[str, Any]:
     """A row as one flat object: its axes, then what is known of the cell; None is not known."""
     known = document(row)
     labels = known.pop("labels")
+    digests = {digest_column(name): digest for name, digest in known.pop("digests").items()}
     source = known.pop("source")
     error = known.pop("error")
-    return {**labels, **known, "source": source, "error": error}
+    return {**labels, **digests, **known, "source": source, "error": error}
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:

@@ -1,13 +1,16 @@
-"""Rows as text: a table for people, CSV, JSON and JSON lines for programs."""
+"""Rows as a table for people; as CSV, JSON, JSON lines and Parquet for programs."""
 
 import csv
 import re
 from collections.abc import Awaitable, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from engine.core.errors import UsageError
 from engine.core.model import listed_reasons
 from engine.report.document import row_document, to_json
+from engine.report.parquet import AxisType, write_parquet
 from engine.report.table import Rows, write_table
 from engine.report.tally import Tally
 from engine.report.terminal import plain
@@ -25,30 +28,61 @@ class Format(StrEnum):
     CSV = "csv"
     JSON = "json"
     JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+ENDINGS = {
+    ".txt": Format.TABLE,
+    ".csv": Format.CSV,
+    ".json": Format.JSON,
+    ".jsonl": Format.JSONL,
+    ".parquet": Format.PARQUET,
+}
+"""What a file's ending says of its format."""
 
 
 class _Writer(Protocol):
-    def __call__(self, rows: Rows, stream: TextIO) -> Awaitable[Tally]: ...
+    def __call__(self, rows: Rows, stream: TextIO, tally: Tally) -> Awaitable[None]: ...
 
 
-async def write_rows(rows: Rows, form: Format, stream: TextIO, *, width: int = 80) -> Tally:
-    """Write all that `rows()` gives, one after the other, and return how many said what.
+def format_of(file: Path) -> Format:
+    """The format that a file's ending stands for; raises UsageError for an ending that stands for none."""
+    form = ENDINGS.get(file.suffix.lower())
+    if form is None:
+        raise UsageError(
+            f"cannot tell from the name {file.name} which format to write: end it in"
+            f" {', '.join(ENDINGS)}, or say it with --format"
+        )
+    return form
 
-    `rows` may be called more than once. `width` is that of a table, in terminal cells.
+
+async def write_rows(
+    rows: Rows,
+    form: Format,
+    stream: TextIO,
+    *,
+    run: str,
+    axes: Mapping[str, AxisType],
+    tally: Tally,
+    width: int = 80,
+) -> None:
+    """Write all that `rows()` gives of a run, one after the other, and count it in `tally`.
+
+    `rows` may be called more than once. `axes` are the columns of axes with their types, `width` is that
+    of a table, in terminal cells. Parquet goes to the bytes below `stream`.
     """
-    if form is Format.TABLE:
-        return await write_table(rows, stream, width=width)
-    writers: Mapping[Format, _Writer] = {
-        Format.CSV: _write_csv,
-        Format.JSON: _write_json,
-        Format.JSONL: _write_jsonl,
-    }
-    return await writers[form](rows, stream)
+    match form:
+        case Format.TABLE:
+            await write_table(rows, stream, tally, run=run, width=width)
+        case Format.PARQUET:
+            await write_parquet(rows, stream, tally, run=run, axes=axes)
+        case _:
+            await _PLAIN[form](rows, stream, tally)
 
 
-async def _write_csv(rows: Rows, stream: TextIO) -> Tally:
+async def _write_csv(rows: Rows, stream: TextIO, tally: Tally) -> None:
     """RFC 4180, with a header; what is not known is empty."""
-    tally, writer = Tally(), csv.writer(stream)
+    writer = csv.writer(stream)
     names: list[str] = []
     async for row in rows():
         values = row_document(row)
@@ -57,26 +91,28 @@ async def _write_csv(rows: Rows, stream: TextIO) -> Tally:
             writer.writerow([csv_cell(name) for name in names])
         writer.writerow([csv_cell(_flat(values.get(name))) for name in names])
         tally.add(row)
-    return tally
 
 
-async def _write_json(rows: Rows, stream: TextIO) -> Tally:
-    tally = Tally()
+async def _write_json(rows: Rows, stream: TextIO, tally: Tally) -> None:
     stream.write("[")
     async for row in rows():
-        stream.write(",\n" if tally.cells else "\n")
+        stream.write(",\n" if tally.rows else "\n")
         stream.write(to_json(row_document(row), indent=None))
         tally.add(row)
-    stream.write("\n]\n" if tally.cells else "]\n")
-    return tally
+    stream.write("\n]\n" if tally.rows else "]\n")
 
 
-async def _write_jsonl(rows: Rows, stream: TextIO) -> Tally:
-    tally = Tally()
+async def _write_jsonl(rows: Rows, stream: TextIO, tally: Tally) -> None:
     async for row in rows():
         stream.write(to_json(row_document(row), indent=None) + "\n")
         tally.add(row)
-    return tally
+
+
+_PLAIN: Mapping[Format, _Writer] = {
+    Format.CSV: _write_csv,
+    Format.JSON: _write_json,
+    Format.JSONL: _write_jsonl,
+}
 
 
 def _flat(value: Any) -> Any:

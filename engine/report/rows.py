@@ -1,8 +1,11 @@
 """From jobs to cells: one row for everything that the user asked about."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.axes import Scalar
+from engine.core.canonical import digest
 from engine.core.model import Measurement, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.states import State
@@ -10,39 +13,88 @@ from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.core.status import Row, Source
 from engine.store import JobRow
 
+UNREADABLE = "the answer lists no scores to read at another threshold"
+_NO_TEXT = digest(None)
+_DIGEST_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowRules:
+    """What a sweep says of its rows."""
+
+    folded_field: str | None = None
+    unanswered: UnansweredPolicy = field(default_factory=UnansweredPolicy)
+    names: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
+    """What its prompts and documents are called now, by field and digest."""
+
 
 async def rows(
-    jobs: AsyncIterable[JobRow], folded_field: str | None, policy: UnansweredPolicy
+    jobs: AsyncIterable[JobRow], rules: RowRules, *, past: bool = False
 ) -> AsyncIterator[Row]:
-    """One row per cell, in the order of the jobs; a folded job gives a row for each threshold."""
+    """One row per cell, in the order of the jobs; a folded job gives a row for each threshold.
+
+    With `past` also for cells that only an earlier sweep asked for.
+    """
     async for job in jobs:
-        if folded_field is None or not job.cells:
-            yield _row(job, job.labels, job.threshold, policy)
+        labels = _named(job, rules.names)
+        if rules.folded_field is None or job.threshold is None:
+            yield _row(job, labels, None, job.is_asked, rules.unanswered)
             continue
-        for threshold in job.cells:
-            yield _row(job, {**job.labels, folded_field: threshold}, threshold, policy)
+        for threshold, is_asked in _cells(job, past=past):
+            at = {**labels, rules.folded_field: threshold}
+            yield _row(job, at, threshold, is_asked, rules.unanswered)
+
+
+def _cells(job: JobRow, *, past: bool) -> Iterator[tuple[float, bool | None]]:
+    """The thresholds that a job answers, ascending, and whether each is asked for."""
+    asked = dict.fromkeys(job.cells, job.is_asked)
+    if past:
+        asked |= dict.fromkeys(job.past_cells, False)
+    return iter(sorted(asked.items()))
+
+
+def _named(job: JobRow, names: Mapping[str, Mapping[str, Scalar]]) -> Mapping[str, Any]:
+    """A job's labels with the names that its prompts and documents have now: they are known by content."""
+    renamed = {
+        axis: names[axis][content]
+        for axis, content in job.documents.items()
+        if content in names.get(axis, ())
+    }
+    return {**job.labels, **renamed}
 
 
 def _row(
-    job: JobRow, labels: Mapping[str, Any], threshold: float | None, policy: UnansweredPolicy
+    job: JobRow,
+    labels: Mapping[str, Any],
+    threshold: float | None,
+    is_asked: bool | None,
+    policy: UnansweredPolicy,
 ) -> Row:
+    known: dict[str, Any] = {
+        "labels": labels,
+        "digests": {
+            axis: None if content == _NO_TEXT else content[:_DIGEST_LENGTH]
+            for axis, content in job.documents.items()
+        },
+        "asked": is_asked,
+    }
     if job.passed is None or job.failed is None:
-        return Row(labels=labels, state=job.state, source=Source.MISSING, error=job.error)
+        return Row(**known, state=job.state, source=Source.MISSING, error=job.error)
+    # An answer without the numbers of this cell is a failure; one that is asked for again may yet have them.
+    in_vain = State.FAILED if job.state is State.SUCCEEDED else job.state
     failed = job.failed
     total = job.passed + job.failed
     unanswered = sum(job.unanswered.values())
+    known |= {"unanswered": unanswered, "unanswered_reasons": job.unanswered}
     if not policy.allows(total, unanswered):
         # It was kept under another setting.
         lacking = counted_unanswered(job.unanswered, total)
         error = f"{lacking}, more than the sweep allows; `nightsweep retry --unanswered` asks again"
-        state = State.FAILED if job.state is State.SUCCEEDED else job.state
-        return Row(labels=labels, state=state, source=Source.MISSING, error=error)
+        return Row(**known, state=in_vain, source=Source.MISSING, error=error)
     source = Source.REUSED if job.reused else Source.MEASURED
-    if threshold != job.threshold:
-        assert threshold is not None, "only thresholds fold"
+    if threshold is not None and threshold != job.threshold:
         if job.scores is None:
-            error = "the answer lists no scores to read at another threshold"
-            return Row(labels=labels, state=job.state, source=Source.MISSING, error=error)
+            return Row(**known, state=in_vain, source=Source.MISSING, error=UNREADABLE)
         measured = Measurement(passed=job.passed, failed=job.failed, tests=total, scores=job.scores)
         failed = measured.failed_at(threshold)
         source = Source.REUSED if job.reused else Source.DERIVED
@@ -51,7 +103,7 @@ def _row(
         failed, total = failed + unanswered, total + unanswered
     interval = wilson(failed, total)
     return Row(
-        labels=labels,
+        **known,
         state=job.state,
         source=source,
         passed=total - failed,
@@ -60,8 +112,6 @@ def _row(
         failure_rate=failure_rate(failed, total),
         ci_low=None if interval is None else interval[0],
         ci_high=None if interval is None else interval[1],
-        unanswered=unanswered,
-        unanswered_reasons=job.unanswered,
         lowest_rate=None if bounds is None else bounds[0],
         highest_rate=None if bounds is None else bounds[1],
         identity=job.provenance,

@@ -1,12 +1,13 @@
 """A table of rows for people: it fits the terminal, and is written in two passes over the rows."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
 from engine.core.status import Row, Source
+from engine.report.document import digest_column
 from engine.report.tally import Tally
 from engine.report.terminal import plain
 
@@ -14,8 +15,10 @@ Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
 
 GAP = "  "
 UNKNOWN = "-"
-MEASURES = ("failed", "rate", "95 % interval", "unanswered", "source")
-_UNANSWERED = "unanswered"
+MEASURES = ("asked", "failed", "rate", "95 % interval", "unanswered", "source")
+_ASKED = {True: "yes", False: "no", None: UNKNOWN}
+_UNTOLD = {"asked": "yes", "unanswered": UNKNOWN}
+"""Measures that are left out where every row says the same."""
 _NARROWEST = 6
 
 
@@ -43,20 +46,41 @@ class Layout:
     widths: dict[str, int] = field(default_factory=dict)
 
 
-async def write_table(rows: Rows, stream: TextIO, *, width: int = 80) -> Tally:
-    """Write a table no wider than `width` cells.
+@dataclass(slots=True)
+class Seen:
+    """What the first pass saw."""
+
+    columns: dict[str, Column] = field(default_factory=dict)
+    digests: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """The first digest of each label, by the column of the digest and the label."""
+    ambiguous: set[str] = field(default_factory=set)
+    """The columns of digests that tell two texts of one label apart."""
+
+    def see(self, row: Row) -> None:
+        for name, cell in (_labels(row) | measures(row)).items():
+            self.columns.setdefault(name, Column(cell_len(name))).see(cell)
+        for axis, digest in row.digests.items():
+            column, label = plain(digest_column(axis)), str(row.labels.get(axis))
+            if self.digests.setdefault((column, label), digest) != digest:
+                self.ambiguous.add(column)
+
+
+async def write_table(rows: Rows, stream: TextIO, tally: Tally, *, run: str, width: int) -> None:
+    """Write a table of a run's rows no wider than `width` cells, and count them.
 
     Axes with one value are said once, above it. Where the others do not fit, the leading ones become
     headings, then labels are cut. The error of a cell without an answer stands below its row.
     """
-    layout = _laid_out(await _columns(rows), width)
-    tally = Tally()
+    seen = Seen()
+    async for row in rows():
+        seen.see(row)
+    layout = _laid_out(seen, width)
     heading: tuple[str, ...] | None = None
     async for row in rows():
-        if not tally.cells:
-            _write_head(layout, stream, width)
+        if not tally.rows:
+            _write_head(run, layout, stream, width)
         tally.add(row)
-        labels = _labels(row.labels)
+        labels = _labels(row)
         section = tuple(labels.get(name, UNKNOWN) for name in layout.sections)
         if section and section != heading:
             heading = section
@@ -66,9 +90,8 @@ async def write_table(rows: Rows, stream: TextIO, *, width: int = 80) -> Tally:
         stream.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
         if row.error and row.error != row.state:
             stream.write(_cut(f"    {plain(row.error)}", width) + "\n")
-    if not tally.cells:
-        stream.write("no cells\n")
-    return tally
+    if not tally.rows:
+        stream.write(_cut(f"run {plain(run)}: no cells", width) + "\n")
 
 
 def measures(row: Row) -> dict[str, str]:
@@ -82,28 +105,28 @@ def measures(row: Row) -> dict[str, str]:
     if row.unanswered and row.lowest_rate is not None and row.highest_rate is not None:
         lacking = f"{row.unanswered:,}: {row.lowest_rate:.1%}-{row.highest_rate:.1%}"
     source = row.state if row.source is Source.MISSING else row.source.value
-    return dict(zip(MEASURES, (share, rate, interval, lacking, plain(source)), strict=True))
+    values = (_ASKED[row.asked], share, rate, interval, lacking, plain(source))
+    return dict(zip(MEASURES, values, strict=True))
 
 
-def _labels(labels: Mapping[str, Any]) -> dict[str, str]:
+def _labels(row: Row) -> dict[str, str]:
+    """The axes of a cell as text, each with the digest of what it stands for beside it."""
+    found: dict[str, Any] = {}
+    for name, value in row.labels.items():
+        found[name] = value
+        if name in row.digests:
+            found[digest_column(name)] = row.digests[name]
     return {
         plain(name): UNKNOWN if value is None else plain(str(value))
-        for name, value in labels.items()
+        for name, value in found.items()
     }
 
 
-async def _columns(rows: Rows) -> dict[str, Column]:
-    columns: dict[str, Column] = {}
-    async for row in rows():
-        for name, cell in (_labels(row.labels) | measures(row)).items():
-            columns.setdefault(name, Column(cell_len(name))).see(cell)
-    return columns
-
-
-def _laid_out(columns: Mapping[str, Column], width: int) -> Layout:
+def _laid_out(seen: Seen, width: int) -> Layout:
     layout = Layout()
-    for name, column in columns.items():
-        if name == _UNANSWERED and not column.varies and column.first == UNKNOWN:
+    needless = {plain(column) for column, _ in seen.digests} - seen.ambiguous
+    for name, column in seen.columns.items():
+        if name in needless or (not column.varies and column.first == _UNTOLD.get(name)):
             continue
         if name in MEASURES or column.varies:
             layout.widths[name] = column.width
@@ -126,9 +149,9 @@ def _total(layout: Layout) -> int:
     return sum(layout.widths.values()) + len(GAP) * max(0, len(layout.widths) - 1)
 
 
-def _write_head(layout: Layout, stream: TextIO, width: int) -> None:
+def _write_head(run: str, layout: Layout, stream: TextIO, width: int) -> None:
     line = ""
-    for name, value in layout.constants.items():
+    for name, value in {"run": plain(run), **layout.constants}.items():
         said = f"{name} {value}"
         if line and cell_len(line) + 2 + cell_len(said) > width:
             stream.write(line + "\n")

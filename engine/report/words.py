@@ -156,16 +156,15 @@ def _state(state: RunState, reason: StopReason | None) -> str:
 
 
 def cells_line(status: Status) -> str:
-    """Cells with an answer, of all; failed and missing ones counted out loud."""
+    """Cells with an answer, of all; those that failed, are to go or are missing counted out loud."""
     more = "+ (more are being added)" if status.expanding else ""
     parts = [f"{status.cells_done:,} of {status.cells:,}{more} cells answered"]
     if failed := status.cells_failed - status.cells_cancelled:
         parts.append(f"{failed:,} failed")
     if status.cells_cancelled:
         parts.append(f"{status.cells_cancelled:,} cancelled")
-    missing = status.cells - status.cells_done - status.cells_failed
-    if missing:
-        parts.append(f"{missing:,} missing")
+    if rest := status.cells - status.cells_done - status.cells_failed:
+        parts.append(f"{rest:,} {'missing' if status.state.is_over else 'to go'}")
     return ", ".join(parts)
 
 
@@ -292,19 +291,27 @@ def questions_line(status: Status) -> str:
 
 
 def tests_line(status: Status) -> str:
-    """Tests that passed and failed so far, and who says so."""
+    """Tests that passed and failed so far, at which threshold, and who says so."""
     return tests_counted(status) + (f" ({judged_by(status.judge)})" if status.judge else "")
 
 
 def tests_counted(status: Status) -> str:
-    """Tests that passed and failed so far, beside a line that says who judges."""
-    counted = f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
+    """Tests that passed and failed so far at a threshold, beside a line that says who judges."""
+    counted = (
+        f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
+        f"{at_threshold(status.threshold)}"
+    )
     if not status.tests_unanswered:
         return counted
     unanswered = sum(status.tests_unanswered.values())
     return (
         f"{counted}, {unanswered:,} unanswered ({plain(listed_reasons(status.tests_unanswered))})"
     )
+
+
+def at_threshold(threshold: float | None) -> str:
+    """Where tests were counted; empty where the evaluation has no thresholds."""
+    return "" if threshold is None else f" at threshold {threshold:g}"
 
 
 def accepted_lines(status: Status) -> list[str]:

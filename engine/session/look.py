@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.clock import SystemClock
-from engine.core.error_kinds import ErrorKind
 from engine.core.forecast import QuestionLoad, seconds_left
 from engine.core.loads import Load
 from engine.core.model import Sends
@@ -16,6 +15,7 @@ from engine.core.status import QuotaStatus, Status, StopReason, Waiting, WaitRea
 from engine.job import Service
 from engine.limits import bucket_of, opens_at
 from engine.scheduler import Scheduler, quota_keys
+from engine.session.counts import count_answers
 from engine.session.requests import Requests
 from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
@@ -30,7 +30,6 @@ _SAYS_WHY = (
     WaitReason.OUTAGE,
     WaitReason.GIVEN_UP,
 )
-_LACKING = "more questions of the answer are unanswered than the sweep allows"
 
 
 def account_of(service: Service) -> str:
@@ -71,8 +70,10 @@ class Look:
     async def status(self, *, unattended: bool) -> Status:
         """Where the run stands."""
         row = self.row
-        totals = await self.store.totals(row.id)
-        cells, lacking = self._cells(totals)
+        threshold = self.sweep.matrix.highest_threshold
+        totals = await self.store.totals(row.id, threshold)
+        counts = count_answers(totals, threshold, self.sweep.unanswered)
+        cells = counts.cells
         questions = questions_of(
             answered=totals.questions_answered,
             unanswered=totals.questions_unanswered,
@@ -94,9 +95,10 @@ class Look:
             cells_failed=cells[State.FAILED] + cells[State.CANCELLED],
             cells_cancelled=cells[State.CANCELLED],
             jobs={state.value: count for state, count in totals.jobs.items()},
-            tests_passed=totals.passed,
-            tests_failed=totals.failed,
-            tests_unanswered=totals.unanswered,
+            tests_passed=counts.passed,
+            tests_failed=counts.failed,
+            tests_unanswered=dict(counts.unanswered.most_common()),
+            threshold=threshold,
             requests_per_min=await self._last_minute(totals),
             rate_per_min=self.sweep.limits.rate_per_min,
             seconds_left=left,
@@ -104,7 +106,7 @@ class Look:
             waiting=self._waiting(totals, elsewhere),
             quotas=await self._quotas(),
             spending=await self._spending(),
-            errors=(*lacking, *totals.errors),
+            errors=(*counts.errors, *totals.errors),
             judge=self.sweep.kind.judge,
             identity=None if row.provenance is None else digest_of(row.provenance),
             accepted=await self.store.accepted(row.id),
@@ -123,25 +125,6 @@ class Look:
             away=await self.store.lanes_away(self.row.id),
             held={buckets[name]: until for name, until in held.items() if until > self.now},
         )
-
-    def _cells(self, totals: Totals) -> tuple[Mapping[State, int], tuple[ErrorKind, ...]]:
-        """Cells by what rows say of them, and the error of answers that lack too many questions.
-
-        An answer that is asked for again stays until there is another; one that lacks more questions than
-        the sweep allows by now says nothing.
-        """
-        cells = dict(totals.cells)
-        jobs = 0
-        for gaps in totals.gaps:
-            is_enough = self.sweep.unanswered.allows(gaps.answered, sum(gaps.unanswered.values()))
-            if is_enough:
-                cells[gaps.state] -= gaps.cells
-                cells[State.SUCCEEDED] += gaps.cells
-            elif gaps.state is State.SUCCEEDED:
-                cells[State.SUCCEEDED] -= gaps.cells
-                cells[State.FAILED] += gaps.cells
-                jobs += gaps.jobs
-        return cells, (ErrorKind(message=_LACKING, jobs=jobs),) if jobs else ()
 
     async def _last_minute(self, totals: Totals) -> float | None:
         """The requests that were started in the last minute, by all processes."""

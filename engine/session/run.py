@@ -18,7 +18,7 @@ from engine.core.retry import describe
 from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Status, StopReason
 from engine.job import JobKind
-from engine.report.rows import rows
+from engine.report.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context
 from engine.session.identity import Identity, identity_of, kind_of
@@ -261,10 +261,19 @@ class Run:
             raise UsageError(f"the run {self.name!r} was deleted or renamed")
         return row
 
-    async def rows(self) -> AsyncIterator[Row]:
-        """One row per cell, in the order the cells were asked for; read page by page."""
-        jobs = self._store.job_rows(self._row.id)
-        async for row in rows(jobs, self.sweep.kind.folded_field, self.sweep.unanswered):
+    async def rows(self, *, past: bool = False) -> AsyncIterator[Row]:
+        """One row for each cell that the sweep asks for, in the order they were asked for; read page by page.
+
+        With `past` also for those that only an earlier version of the sweep asked for: their `asked` is
+        False. While a sweep that has changed is not wholly written out, it is None where nobody knows yet.
+        """
+        jobs = self._store.job_rows(await self._found(), past=past)
+        rules = RowRules(
+            folded_field=self.sweep.kind.folded_field,
+            unanswered=self.sweep.unanswered,
+            names=self.sweep.matrix.document_labels(),
+        )
+        async for row in rows(jobs, rules, past=past):
             yield row
 
     async def note(self, kind: str, message: str) -> None:

@@ -17,12 +17,13 @@ from engine.store.requests import (
     Outcome,
     QuotaKey,
 )
-from engine.store.results import JobRow, Totals
+from engine.store.results import Answers, JobRow, Totals
 from engine.store.runs import NewRun, RunRow
 from engine.store.store import Store, open_store
 
 __all__ = [
     "LOG_MAX_BYTES",
+    "Answers",
     "Bucket",
     "Charge",
     "Claim",

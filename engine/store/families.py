@@ -13,28 +13,51 @@ from engine.store.requests import NewJob
 
 @dataclass(slots=True)
 class Member:
-    """A job of a family as the store has it. `cells` are ascending."""
+    """A job of a family as the store has it. `cells` and `past_cells` are ascending and have none in common."""
 
     id: int
     key: bytes
     threshold: float
     cells: list[float]
+    """What the sweep asks of it; what an earlier one asked as long as it is not `is_asked`."""
+    past_cells: list[float]
+    """What was asked of it and is no longer."""
     is_answered: bool
-    is_asked: bool = False
+    is_asked: bool
     """Whether the new matrix asks it for one of its cells."""
     is_changed: bool = False
 
     def serve(self, cell: float) -> None:
         """Answer a cell of the new matrix."""
-        self.is_asked = self.is_changed = True
+        self._join()
+        self.is_changed = True
+        if cell in self.past_cells:
+            self.past_cells.remove(cell)
         if cell not in self.cells:
             insort(self.cells, cell)
 
     def drop(self, cell: float) -> None:
         """Leave a cell to another job."""
-        if cell in self.cells:
-            self.cells.remove(cell)
-            self.is_changed = True
+        for cells in (self.cells, self.past_cells):
+            if cell in cells:
+                cells.remove(cell)
+                self.is_changed = True
+
+    def has(self, cell: float) -> bool:
+        """Whether the cell was asked of this job, be it by an earlier sweep."""
+        return cell in self.cells or cell in self.past_cells
+
+    def _join(self) -> None:
+        """Answer for the new matrix from now on: what an earlier one asked is past."""
+        if not self.is_asked:
+            self.past_cells = merged(self.cells, self.past_cells)
+            self.cells = []
+            self.is_asked = True
+
+
+def merged(cells: Iterable[float], others: Iterable[float]) -> list[float]:
+    """All of two lists of thresholds, ascending."""
+    return sorted({*cells, *others})
 
 
 def place(jobs: Iterable[NewJob], members: Mapping[bytes, Sequence[Member]]) -> list[NewJob]:
@@ -51,20 +74,18 @@ def _place(one: NewJob, family: Sequence[Member]) -> NewJob | None:
     others = [member for member in family if member is not own]
     remaining: list[float] = []
     for cell in one.cells:
-        server = _server(cell, own, others) if one.folds else own
-        if server is None or server is own:
+        server = (_server(cell, own, others) if one.folds else None) or own
+        if server is own:
             remaining.append(cell)
-        for member in others:
+        for member in family:
             if member is server:
                 member.serve(cell)
             else:
                 member.drop(cell)
-    if own is not None and own.is_answered:
-        # What it was once asked for and has answered stays readable.
-        remaining = sorted({*remaining, *own.cells})
-    if own is not None:
-        own.cells = list(remaining)
-        own.is_asked = bool(remaining)
+    if own is not None and own.is_asked:
+        # Written with the jobs of this batch, so that only what changes from here on is left to write.
+        own.is_changed = False
+        return replace(one, cells=tuple(own.cells), past_cells=tuple(own.past_cells))
     return replace(one, cells=tuple(remaining)) if remaining or not one.cells else None
 
 
@@ -75,5 +96,5 @@ def _server(cell: float, own: Member | None, others: Sequence[Member]) -> Member
         for member in ([] if own is None else [own]) + list(others)
         if member.is_answered and member.threshold >= cell
     ]
-    holding = [member for member in answers if cell in member.cells]
+    holding = [member for member in answers if member.has(cell)]
     return min(holding or answers, key=lambda member: member.threshold, default=None)

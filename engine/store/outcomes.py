@@ -5,7 +5,7 @@ read for update first and then changed by id, so that what was decided is what i
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Float, Integer, Text, bindparam, or_, select, update
@@ -172,6 +172,8 @@ class _Standing:
         if self.cell_count == 0 and self.state in _CLAIMABLE:
             # The sweep stopped asking for it while it was in flight: there is no other attempt.
             self.state, due_at, error = target(Event.CANCEL), 0.0, REMOVED
+            if self.has_answer:
+                self.state, error = target(Event.SUCCEED), None
         elif self.has_answer and event is Event.FAIL:
             self.state = target(Event.SUCCEED)
         return job_id, self.state, self.attempts, due_at, error, detail
@@ -211,20 +213,21 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
 
 
 def _standing(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int, _Standing]:
-    rows = connection.execute(_STANDING, {"ids": [one.job_id for one in outcomes]})
-    failing = [one.job_id for one in outcomes if one.event is Event.FAIL]
-    answered = _answered(connection, failing)
+    rows = connection.execute(_STANDING, {"ids": [one.job_id for one in outcomes]}).all()
+    ending = {one.job_id for one in outcomes if one.event is Event.FAIL}
+    ending |= {row.id for row in rows if row.cell_count == 0}
+    answered = _answered(connection, ending)
     return {
         row.id: _Standing(row.state, row.fence, row.attempts, row.cell_count, row.id in answered)
         for row in rows
     }
 
 
-def _answered(connection: Connection, job_ids: Sequence[int]) -> set[int]:
+def _answered(connection: Connection, job_ids: Collection[int]) -> set[int]:
     """Those of the jobs that have an answer already."""
     if not job_ids:
         return set()
-    return set(connection.execute(_ANSWERED, {"ids": job_ids}).scalars())
+    return set(connection.execute(_ANSWERED, {"ids": list(job_ids)}).scalars())
 
 
 def _closed(one: Outcome) -> tuple[object, ...]:
@@ -327,7 +330,11 @@ def _take_back(
     events = [decide(row.run_id, row.attempts) for row in held]
     answered = _answered(
         connection,
-        [row.id for row, event in zip(held, events, strict=True) if event is Event.FAIL],
+        [
+            row.id
+            for row, event in zip(held, events, strict=True)
+            if event is Event.FAIL or row.cell_count == 0
+        ],
     )
     _MOVE.run(
         connection,

@@ -124,10 +124,12 @@ class Questions:
 
     # Results
 
-    async def totals(self, run_id: int) -> Totals:
-        """What the rows of a run add up to."""
+    async def totals(self, run_id: int, threshold: float | None = None) -> Totals:
+        """What the rows of a run add up to, with tests counted at a threshold; see `results.totals`."""
         return await self._databases.ask(
-            lambda connection: results.totals(connection, run_id, now=self._clock.now())
+            lambda connection: results.totals(
+                connection, run_id, now=self._clock.now(), threshold=threshold
+            )
         )
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
@@ -142,9 +144,9 @@ class Questions:
             )
         )
 
-    def job_rows(self, run_id: int) -> AsyncIterator[JobRow]:
-        """The jobs of a run with their numbers, in the order they were asked for."""
-        return results.job_rows(self._databases, run_id)
+    def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
+        """The jobs of a run with their numbers; with `past` also those asked for by earlier sweeps."""
+        return results.job_rows(self._databases, of, past=past)
 
     async def raw_answer(self, job_id: int) -> bytes | None:
         """The bytes of a job's answer as they were received."""

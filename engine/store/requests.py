@@ -128,7 +128,7 @@ class Outcome:
 class NewJob:
     """A row of `job` as the matrix asks for it.
 
-    `cells` are the thresholds that it answers. Within a family (the key without the threshold) answers
+    `cells` are the thresholds that it answers, `past_cells` those that an earlier sweep asked of it. Within a family (the key without the threshold) answers
     that are here already serve the cells that they can, unless `folds` is False: then each cell has to
     be measured by the job that asks for it. `provenance` is the digest of what would decide its answer:
     only an answer of another run that has the same is reused.
@@ -146,3 +146,4 @@ class NewJob:
     cells: tuple[float, ...]
     provenance: str
     folds: bool = True
+    past_cells: tuple[float, ...] = ()

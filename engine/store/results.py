@@ -1,12 +1,11 @@
 """Reading a run: its totals, derived from rows whenever they are asked for, and its results."""
 
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
@@ -23,18 +22,24 @@ _KINDS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gaps:
-    """Jobs whose answers lack as many questions of as many, for the same reasons."""
+class Answers:
+    """Answers that the sweep asks for and that can be read alike: at the same thresholds, with the same gaps."""
 
     state: State
-    answered: int
-    """Questions of each that have an answer."""
+    cells: tuple[float, ...]
+    threshold: float | None
+    has_scores: bool
     unanswered: Mapping[str, int]
-    """Questions of each that have none, by reason."""
-    results: int
+    """Questions of each that have no answer, by reason."""
     jobs: int
-    """Those of `results` that the sweep still asks for."""
-    cells: int
+    passed: int
+    """Tests of all of them that passed at the threshold that was counted at, or else at their own."""
+    failed: int
+
+    @property
+    def tests_each(self) -> int:
+        """Tests of each of them, where some of its questions have no answer."""
+        return (self.passed + self.failed) // self.jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +50,7 @@ class Totals:
     cells: Mapping[State, int]
     lanes: Mapping[str, Mapping[State, int]]
     """Jobs by lane and state."""
-    passed: int
-    failed: int
-    tests: int
-    gaps: tuple[Gaps, ...]
+    answers: tuple[Answers, ...]
     sent_last_minute: int
     ended: int
     """Requests that came to their end, of those sent since the run was taken up; see `_speed`."""
@@ -63,28 +65,20 @@ class Totals:
     @property
     def questions_answered(self) -> int:
         """Questions of the jobs that have succeeded; one that is asked again counts when it has again."""
-        asked_again = sum(
-            gaps.answered * gaps.results for gaps in self.gaps if gaps.state is not State.SUCCEEDED
+        return sum(
+            answers.passed + answers.failed
+            for answers in self.answers
+            if answers.state is State.SUCCEEDED
         )
-        return self.passed + self.failed - asked_again
 
     @property
     def questions_unanswered(self) -> int:
         """Questions of the same jobs that have no answer."""
         return sum(
-            sum(gaps.unanswered.values()) * gaps.results
-            for gaps in self.gaps
-            if gaps.state is State.SUCCEEDED
+            sum(answers.unanswered.values()) * answers.jobs
+            for answers in self.answers
+            if answers.state is State.SUCCEEDED
         )
-
-    @property
-    def unanswered(self) -> Mapping[str, int]:
-        """Questions without an answer, by reason, the most frequent first."""
-        found: Counter[str] = Counter()
-        for gaps in self.gaps:
-            for reason, count in gaps.unanswered.items():
-                found[reason] += count * gaps.results
-        return dict(found.most_common())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +87,16 @@ class JobRow:
 
     id: int
     labels: Mapping[str, Any]
+    documents: Mapping[str, str]
+    """The digests of prompts and other documents, by their fields."""
     state: State
     threshold: float | None
     cells: tuple[float, ...]
+    """The thresholds that the sweep asks of it."""
+    past_cells: tuple[float, ...]
+    """The thresholds that were asked of it and are no longer."""
+    is_asked: bool | None
+    """Whether the sweep asks for it; None as long as that is not known of a sweep that has changed."""
     error: str | None
     passed: int | None
     failed: int | None
@@ -107,8 +108,10 @@ class JobRow:
     """The digest of what decided the answer; None where it was not noted."""
 
 
-def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
-    """Count a run."""
+def totals(
+    connection: Connection, run_id: int, *, now: float, threshold: float | None = None
+) -> Totals:
+    """Count a run; tests of answers that can be read at `threshold` are counted there."""
     jobs = dict.fromkeys(State, 0)
     cells = dict.fromkeys(State, 0)
     lanes: dict[str, dict[State, int]] = {}
@@ -122,14 +125,6 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         jobs[state] += job_count
         cells[state] += cell_count
         lanes.setdefault(lane, dict.fromkeys(State, 0))[state] = job_count
-    summed = connection.execute(
-        select(
-            func.coalesce(func.sum(result.c.passed), 0),
-            func.coalesce(func.sum(result.c.failed), 0),
-            func.coalesce(func.sum(result.c.tests), 0),
-        ).where(result.c.run_id == run_id)
-    )
-    passed, failed, tests = summed.one()
     sent = connection.execute(
         select(func.count()).where(
             attempt.c.run_id == run_id,
@@ -143,10 +138,7 @@ def totals(connection: Connection, run_id: int, *, now: float) -> Totals:
         jobs=jobs,
         cells=cells,
         lanes=lanes,
-        passed=passed,
-        failed=failed,
-        tests=tests,
-        gaps=_gaps(connection, run_id),
+        answers=_answers(connection, run_id, threshold),
         sent_last_minute=sent,
         ended=ended,
         ended_over_s=ended_over_s,
@@ -214,32 +206,49 @@ def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
     return found
 
 
-def _gaps(connection: Connection, run_id: int) -> tuple[Gaps, ...]:
-    is_asked = job.c.cell_count > 0
-    columns = (
+def _answers(connection: Connection, run_id: int, threshold: float | None) -> tuple[Answers, ...]:
+    failed: ColumnElement[int] = result.c.failed
+    if threshold is not None:
+        score = func.json_each(result.c.scores).table_valued("value")
+        below = select(func.count()).select_from(score).where(score.c.value < threshold)
+        failed = case(
+            (
+                and_(job.c.threshold > threshold, result.c.scores.is_not(None)),
+                below.correlate(result).scalar_subquery(),
+            ),
+            else_=result.c.failed,
+        )
+    total = result.c.passed + result.c.failed
+    alike = (
         job.c.state,
-        (result.c.passed + result.c.failed).label("answered"),
+        job.c.cells,
+        job.c.threshold,
+        result.c.scores.is_not(None).label("has_scores"),
         result.c.unanswered,
+        # Whether an answer has too many gaps depends on how many questions it has.
+        case((result.c.unanswered.is_not(None), total)),
     )
     rows = connection.execute(
         select(
-            *columns,
-            func.count().label("results"),
-            func.count().filter(is_asked).label("jobs"),
-            func.sum(job.c.cell_count).label("cells"),
+            *alike,
+            func.count().label("jobs"),
+            func.sum(total - failed).label("passed"),
+            func.sum(failed).label("failed"),
         )
         .select_from(result.join(job, job.c.id == result.c.job_id))
-        .where(result.c.run_id == run_id, result.c.unanswered.is_not(None))
-        .group_by(*columns)
+        .where(result.c.run_id == run_id, job.c.cell_count > 0)
+        .group_by(*alike)
     )
     return tuple(
-        Gaps(
+        Answers(
             state=State(row.state),
-            answered=row.answered,
-            unanswered=json.loads(row.unanswered),
-            results=row.results,
+            cells=tuple(json.loads(row.cells)),
+            threshold=row.threshold,
+            has_scores=bool(row.has_scores),
+            unanswered={} if row.unanswered is None else json.loads(row.unanswered),
             jobs=row.jobs,
-            cells=row.cells,
+            passed=row.passed,
+            failed=row.failed,
         )
         for row in rows
     )
@@ -322,15 +331,25 @@ def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     return [(one, jobs[one.id]) for one in found]
 
 
-async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
-    """The jobs of a run with their numbers, in the order they were asked for, a page at a time."""
+async def job_rows(
+    databases: Databases, of: RunRow, *, past: bool = False
+) -> AsyncIterator[JobRow]:
+    """The jobs of a run with their numbers, in the order they were asked for, a page at a time.
+
+    With `past` also those that an earlier sweep asked for and the present one does not.
+    """
+    is_wanted = [] if past else [job.c.cell_count > 0]
     query = (
         select(
             job.c.id,
             job.c.labels,
+            job.c.documents,
+            job.c.generation,
             job.c.state,
             job.c.threshold,
             job.c.cells,
+            job.c.cell_count,
+            job.c.past_cells,
             job.c.error,
             result.c.passed,
             result.c.failed,
@@ -341,7 +360,7 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
             result.c.reused_from,
         )
         .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
-        .where(job.c.run_id == run_id, job.c.id > bindparam("after"), job.c.cell_count > 0)
+        .where(job.c.run_id == of.id, job.c.id > bindparam("after"), *is_wanted)
         .order_by(job.c.id)
         .limit(_PAGE)
     )
@@ -353,9 +372,12 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
             yield JobRow(
                 id=row.id,
                 labels=json.loads(row.labels),
+                documents=json.loads(row.documents),
                 state=State(row.state),
                 threshold=row.threshold,
                 cells=tuple(json.loads(row.cells)),
+                past_cells=tuple(json.loads(row.past_cells)),
+                is_asked=_is_asked(of, row),
                 error=row.error,
                 passed=row.passed,
                 failed=row.failed,
@@ -368,6 +390,12 @@ async def job_rows(databases: Databases, run_id: int) -> AsyncIterator[JobRow]:
         if len(page) < _PAGE:
             return
         after = page[-1].id
+
+
+def _is_asked(of: RunRow, row: Any) -> bool | None:
+    if row.cell_count == 0:
+        return False
+    return True if of.is_expanded or row.generation == of.generation else None
 
 
 def accepted(connection: Connection, run_id: int) -> tuple[str, ...]:

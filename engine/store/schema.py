@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -103,9 +103,12 @@ job = Table(
     Column("repeat", Integer, nullable=False),
     # The threshold that is sent; null where the kind has none.
     Column("threshold", Float),
-    # The thresholds that this job answers, a JSON list; empty where the kind has none.
+    # The thresholds that the sweep asks of this job, a JSON list; empty where the kind has none.
     Column("cells", Text, nullable=False),
+    # How many cells of the sweep this job answers; 0 once the sweep does not ask for it any more.
     Column("cell_count", Integer, nullable=False),
+    # The thresholds that were once asked of this job and are no longer, a JSON list.
+    Column("past_cells", Text, nullable=False, server_default="[]"),
     Column("state", Text, nullable=False),
     Column("owner", ForeignKey("worker.id")),
     Column("fence", Integer, nullable=False, server_default="0"),

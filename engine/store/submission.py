@@ -27,14 +27,21 @@ from sqlalchemy.engine import Connection
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, target
 from engine.store.dialect import BulkUpsert, insert
-from engine.store.families import Member, place
+from engine.store.families import Member, merged, place
 from engine.store.queue import CLAIMABLE, REMOVED
 from engine.store.requests import NewJob
 from engine.store.runs import RunRow
 from engine.store.schema import document, job, result, run
 
 _MEMBERS = select(
-    job.c.id, job.c.key, job.c.family, job.c.threshold, job.c.cells, job.c.state
+    job.c.id,
+    job.c.key,
+    job.c.family,
+    job.c.generation,
+    job.c.threshold,
+    job.c.cells,
+    job.c.past_cells,
+    job.c.state,
 ).where(job.c.family.in_(bindparam("families", expanding=True)), job.c.run_id == bindparam("run"))
 
 _RETURNING = and_(job.c.state == State.CANCELLED, job.c.error == REMOVED)
@@ -53,6 +60,7 @@ _ASK = BulkUpsert(
         job.c.threshold,
         job.c.cells,
         job.c.cell_count,
+        job.c.past_cells,
         job.c.state,
     ),
     lambda statement: statement.on_conflict_do_update(
@@ -64,6 +72,7 @@ _ASK = BulkUpsert(
             "documents": statement.excluded.documents,
             "cells": statement.excluded.cells,
             "cell_count": statement.excluded.cell_count,
+            "past_cells": statement.excluded.past_cells,
             "state": case((_RETURNING, target(Event.REQUEUE)), else_=job.c.state),
             "attempts": case((_RETURNING, 0), else_=job.c.attempts),
             "error": case((_RETURNING, None), else_=job.c.error),
@@ -133,6 +142,7 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
         one.threshold,
         json.dumps(one.cells),
         max(1, len(one.cells)),
+        json.dumps(one.past_cells),
         State.PENDING,
     )
 
@@ -145,7 +155,13 @@ def _families(
     found: dict[bytes, list[Member]] = defaultdict(list)
     for row in connection.execute(_MEMBERS, {"families": list(wanted), "run": of.id}):
         member = Member(
-            row.id, row.key, row.threshold, json.loads(row.cells), row.state == State.SUCCEEDED
+            row.id,
+            row.key,
+            row.threshold,
+            json.loads(row.cells),
+            json.loads(row.past_cells),
+            is_answered=row.state == State.SUCCEEDED,
+            is_asked=row.generation == of.generation,
         )
         found[row.family].append(member)
     return found
@@ -161,9 +177,19 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
             connection.execute(
                 update(job)
                 .where(job.c.id == bindparam("job_id"))
-                .values(cells=bindparam("thresholds"), cell_count=bindparam("count"), **values),
+                .values(
+                    cells=bindparam("asked"),
+                    cell_count=bindparam("count"),
+                    past_cells=bindparam("past"),
+                    **values,
+                ),
                 [
-                    {"job_id": one.id, "thresholds": json.dumps(one.cells), "count": len(one.cells)}
+                    {
+                        "job_id": one.id,
+                        "asked": json.dumps(one.cells),
+                        "count": len(one.cells),
+                        "past": json.dumps(one.past_cells),
+                    }
                     for one in changed
                 ],
             )
@@ -252,14 +278,12 @@ def _is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
 def finish(connection: Connection, of: RunRow, *, now: float) -> int:
     """Say that the matrix is wholly in the queue; cancel what it no longer asks for.
 
-    Answers of removed cells are kept. Returns how many jobs were removed.
+    Answers of removed cells are kept, and past from now on. Returns how many jobs were removed.
     """
     stale = and_(job.c.run_id == of.id, job.c.generation < of.generation)
     removed = 0
     if of.generation > 1:
-        connection.execute(
-            update(job).where(stale, ~_has_answer()).values(cells="[]", cell_count=0)
-        )
+        _make_past(connection, and_(stale, job.c.cell_count > 0))
         done = connection.execute(
             update(job)
             .where(stale, CLAIMABLE)
@@ -278,3 +302,21 @@ def finish(connection: Connection, of: RunRow, *, now: float) -> int:
         .values(expanded=of.digest, updated_at=now)
     )
     return removed
+
+
+def _make_past(connection: Connection, removed: ColumnElement[bool]) -> None:
+    """Count the cells of these jobs among those that were asked for once."""
+    found = connection.execute(
+        select(job.c.cells, job.c.past_cells).where(removed).distinct()
+    ).all()
+    # However many jobs there are, they were asked for a few lists of thresholds.
+    for cells, past in found:
+        connection.execute(
+            update(job)
+            .where(removed, job.c.cells == cells, job.c.past_cells == past)
+            .values(
+                cells="[]",
+                cell_count=0,
+                past_cells=json.dumps(merged(json.loads(cells), json.loads(past))),
+            )
+        )

@@ -125,7 +125,7 @@ async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_p
         await finished(engine, sweep(service, models=["a"], repeats=2))
         await engine.submit(sweep(service, models=["a", "b"], repeats=2))
         run, status = await finished(engine, sweep(service, models=["c"], repeats=1))
-        rows = await rows_of(run)
+        rows, past = await rows_of(run), [row async for row in run.rows(past=True)]
         _, back = await finished(engine, sweep(service, models=["a"], repeats=2))
 
     assert status.state is RunState.FINISHED
@@ -133,10 +133,13 @@ async def test_cells_that_are_removed_are_cancelled_and_their_results_kept(tmp_p
         "a": 2,
         "c": 1,
     }
-    # What was answered once stays readable; what was never sent is gone.
-    assert Counter(row.labels["model"] for row in rows) == {"a": 2, "c": 1}
-    assert {row.state for row in rows} == {"succeeded"}
-    assert back.jobs["succeeded"] == 3
+    assert [row.labels["model"] for row in rows] == ["c"]
+    # What was answered once stays readable.
+    assert Counter((row.labels["model"], row.state, row.asked) for row in past) == {
+        ("a", "succeeded", False): 2,
+        ("c", "succeeded", True): 1,
+    }
+    assert (back.jobs["succeeded"], back.cells) == (2, 2)
 
 
 async def test_a_lower_threshold_is_read_from_the_answer_that_is_there(tmp_path: Path) -> None:

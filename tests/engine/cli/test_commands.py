@@ -37,7 +37,33 @@ def test_a_sweep_is_run_and_its_results_come_out_in_every_format(
     assert [row["model"] for row in cells] == ["a", "a", "b", "b"]
     table = nightsweep("results")
     assert "1/3  33.3%" in table.stdout
-    assert table.stderr == "4 of 4 cells answered, 6 of 12 tests failed, cell by cell\n"
+    assert table.stdout.startswith("run night, repeat 1\n\n")
+    assert table.stderr == (
+        "night: 4 of 4 cells answered\n"
+        "tests failed: 2 of 6 at threshold 0.3, 4 of 6 at threshold 0.5\n"
+    )
+    assert "tests: 2 passed, 4 failed at threshold 0.5\n" in ended.stderr
+    assert "tests: 2 passed, 4 failed at threshold 0.5\n" in nightsweep("status").stdout
+
+
+def test_results_are_of_what_the_sweep_asks_now_and_all_has_the_rest(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a", "b"))
+    nightsweep("run", sweep("b"))
+
+    now = nightsweep("results", "--json")
+    everything = nightsweep("results", "--all", "--json")
+
+    assert [(row["model"], row["asked"]) for row in json.loads(now.stdout)] == [("b", True)] * 2
+    assert [(row["model"], row["asked"]) for row in json.loads(everything.stdout)] == [
+        *[("a", False)] * 2,
+        *[("b", True)] * 2,
+    ]
+    assert everything.stderr.startswith(
+        "night: 2 of 2 cells answered, 2 not asked for any more\n"
+        "tests failed: 1 of 3 at threshold 0.3, 2 of 3 at threshold 0.5\n"
+    )
 
 
 def test_a_plan_says_what_answers_of_the_store_cost(nightsweep: Nightsweep, sweep: Sweep) -> None:
@@ -252,11 +278,33 @@ def test_results_are_written_to_a_private_file(
 ) -> None:
     nightsweep("run", sweep("a"))
 
-    ended = nightsweep("results", "--format", "jsonl", "--output", "rows.jsonl")
+    ended = nightsweep("results", "--output", "rows.jsonl")
 
     assert ended.stdout == ""
+    assert ended.stderr.startswith("night: 2 of 2 cells answered\n")
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2
     assert stat.S_IMODE((tmp_path / "rows.jsonl").stat().st_mode) == 0o600
+
+
+def test_a_format_that_is_asked_for_goes_before_the_ending_of_the_file_and_says_so(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    other = nightsweep("results", "--format", "json", "--output", "rows.csv")
+    same = nightsweep("results", "--format", "csv", "--output", "rows.csv")
+    unknown = nightsweep("results", "--output", "rows.xlsx")
+    asked = nightsweep("results", "--output", "rows.xlsx", "--format", "parquet")
+
+    told = "warning: rows.csv is written as json, as asked for, whatever its name says\n"
+    assert told in other.stderr
+    assert "warning" not in same.stderr + asked.stderr
+    assert (
+        "end it in .txt, .csv, .json, .jsonl, .parquet, or say it with --format" in unknown.stderr
+    )
+    assert [done.returncode for done in (other, same, unknown, asked)] == [0, 0, 2, 0]
+    assert (tmp_path / "rows.csv").read_text().startswith("model,")
+    assert (tmp_path / "rows.xlsx").read_bytes().startswith(b"PAR1")
 
 
 def test_the_store_is_an_option_and_an_environment_variable(

@@ -14,6 +14,8 @@ def answered(
     *,
     source: Source = Source.MEASURED,
     lacking: Mapping[str, int] | None = None,
+    asked: bool | None = True,
+    digests: Mapping[str, str | None] | None = None,
     **labels: Any,
 ) -> Row:
     low, high = wilson(failed, total) or (None, None)
@@ -21,6 +23,8 @@ def answered(
     lowest, highest = rate_bounds(failed, total, sum(lacking.values())) or (None, None)
     return Row(
         labels=labels,
+        digests=digests or {},
+        asked=asked,
         state="succeeded",
         source=source,
         passed=total - failed,

@@ -2,21 +2,37 @@ import csv
 import json
 import unicodedata
 from io import StringIO
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from engine.core.status import Row
-from engine.report.formats import Format, csv_cell, write_rows
-from tests.engine.report.samples import SAMPLE, answered, given, unanswered
+from engine.core.errors import UsageError
+from engine.core.status import Row, RunState
+from engine.report.files import new_file
+from engine.report.formats import Format, csv_cell, format_of, write_rows
+from engine.report.parquet import AxisType
+from engine.report.tally import Tally
+from tests.engine.report.samples import SAMPLE, answered, given, status, unanswered
+
+TEXT = tuple(form for form in Format if form is not Format.PARQUET)
+AXES: dict[str, AxisType] = {"model": str, "prompt": str, "threshold": float, "prompt_digest": str}
 
 
-async def written(rows: tuple[Row, ...], form: Format, width: int = 80) -> str:
+async def counted(
+    rows: tuple[Row, ...], form: Format, stream: TextIO, width: int = 80, run: str = "night"
+) -> Tally:
+    tally = Tally(folded_field="threshold")
+    await write_rows(given(rows), form, stream, run=run, axes=AXES, tally=tally, width=width)
+    return tally
+
+
+async def written(rows: tuple[Row, ...], form: Format, width: int = 80, run: str = "night") -> str:
     stream = StringIO()
-    await write_rows(given(rows), form, stream, width=width)
+    await counted(rows, form, stream, width, run)
     return stream.getvalue()
 
 
@@ -29,6 +45,7 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "prompt",
         "group",
         "threshold",
+        "asked",
         "state",
         "passed",
         "failed",
@@ -52,6 +69,7 @@ async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None
         "prompt": "bare",
         "group": "self_harm",
         "threshold": 0.3,
+        "asked": True,
         "state": "failed",
         "passed": None,
         "failed": None,
@@ -99,12 +117,131 @@ async def test_a_table_has_a_column_for_what_is_unanswered_only_where_something_
 
 
 async def test_a_tally_counts_what_is_unanswered_out_loud() -> None:
-    stream = StringIO()
-    rows = given((answered(3, 9, lacking=GAPS, model="a"), answered(0, 9, model="b")))
+    rows = (answered(3, 9, lacking=GAPS, model="a"), answered(0, 9, model="b"))
 
-    tally = await write_rows(rows, Format.JSONL, stream)
+    tally = await counted(rows, Format.JSONL, StringIO())
 
-    assert tally.line().endswith(", 3 questions unanswered (moderated 2, empty 1)")
+    assert tally.lines(status())[-1] == "questions unanswered: 3 (moderated 2, empty 1)"
+
+
+async def test_a_tally_counts_each_test_once_at_each_threshold_and_says_who_judged() -> None:
+    gap = {"moderated": 1}
+    rows = (
+        answered(1, 10, threshold=0.3, lacking=gap),
+        answered(4, 10, threshold=0.7, lacking=gap),
+        answered(2, 5, threshold=0.7),
+        unanswered("waiting", threshold=0.7),
+    )
+
+    tally = await counted(rows, Format.JSONL, StringIO())
+
+    assert tally.lines(status(run="night", judge="the judge", threshold=0.7)) == [
+        "night: 3 of 4 cells answered, 1 to go",
+        "tests failed: 1 of 10 at threshold 0.3, 6 of 15 at threshold 0.7 (judged by the judge)",
+        "questions unanswered: 1 at threshold 0.7 (moderated 1)",
+    ]
+
+
+async def test_a_tally_of_many_thresholds_tells_the_lowest_and_the_highest() -> None:
+    rows = tuple(answered(n, 20, threshold=n / 20) for n in range(1, 20))
+
+    tally = await counted(rows, Format.JSONL, StringIO())
+
+    assert tally.lines(status())[1] == (
+        "tests failed: 1 of 20 at threshold 0.05, ... (14 thresholds between),"
+        " 16 of 20 at threshold 0.8, 17 of 20 at threshold 0.85, 18 of 20 at threshold 0.9,"
+        " 19 of 20 at threshold 0.95"
+    )
+
+
+async def test_what_has_no_answer_is_missing_only_once_the_run_is_over() -> None:
+    rows = (answered(1, 4, model="a"), unanswered("waiting", model="b"))
+
+    tally = await counted(rows, Format.CSV, StringIO())
+
+    cells = "crisis-safety: 1 of 2 cells answered, 1"
+    assert tally.lines(status(state=RunState.ACTIVE))[0] == f"{cells} to go"
+    assert tally.lines(status(state=RunState.PAUSED))[0] == f"{cells} to go"
+    assert tally.lines(status(state=RunState.FINISHED))[0] == f"{cells} missing"
+    assert tally.lines(status(state=RunState.CANCELLED))[0] == f"{cells} missing"
+
+
+async def test_what_is_not_asked_for_any_more_is_in_no_count_but_its_own() -> None:
+    rows = (answered(1, 4, model="a"), answered(2, 4, model="b", asked=False))
+
+    tally = await counted(rows, Format.JSON, StringIO())
+
+    assert tally.lines(status())[:2] == [
+        "crisis-safety: 1 of 1 cells answered, 1 not asked for any more",
+        "tests failed: 1 of 4",
+    ]
+
+
+async def test_a_table_says_what_is_not_asked_for_only_where_something_is() -> None:
+    now, gone = answered(1, 4, model="a"), answered(2, 4, model="b", asked=False)
+
+    without = await written((now,), Format.TABLE)
+    both = (await written((now, gone), Format.TABLE)).splitlines()
+
+    assert "asked" not in without
+    assert [line.split()[:2] for line in both[2:]] == [
+        ["model", "asked"],
+        ["-----", "-----"],
+        ["a", "yes"],
+        ["b", "no"],
+    ]
+
+
+async def test_a_table_has_a_digest_only_where_one_name_stands_for_two_texts() -> None:
+    first, second = (
+        answered(1, 4, prompt="bare", model=model, digests={"prompt": digest})
+        for model, digest in (("a", "1a2b"), ("b", "3c4d"))
+    )
+    other = answered(1, 4, prompt="warm", model="a", digests={"prompt": "5e6f"})
+
+    alike = await written((first, other), Format.TABLE)
+    apart = await written((first, second), Format.TABLE)
+
+    assert "prompt_digest" not in alike
+    assert apart.splitlines()[0] == "run night, prompt bare"
+    assert "prompt_digest" in apart
+    assert "3c4d" in apart
+
+
+async def test_json_tells_two_texts_of_one_name_apart() -> None:
+    rows = (
+        answered(1, 4, prompt="bare", digests={"prompt": "1a2b"}),
+        answered(1, 4, prompt="none", digests={"prompt": None}),
+    )
+
+    found = json.loads(await written(rows, Format.JSON))
+
+    assert [(row["prompt"], row["prompt_digest"]) for row in found] == [
+        ("bare", "1a2b"),
+        ("none", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("x.txt", Format.TABLE),
+        ("x.csv", Format.CSV),
+        ("night.1.JSON", Format.JSON),
+        ("x.jsonl", Format.JSONL),
+        ("x.parquet", Format.PARQUET),
+    ],
+)
+def test_a_file_is_written_as_its_ending_says(name: str, form: Format) -> None:
+    assert format_of(Path("folder") / name) is form
+
+
+@pytest.mark.parametrize("name", ["x.xlsx", "results", ".csv", "x."])
+def test_an_ending_that_says_nothing_is_refused_with_those_that_do(name: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"\.txt, \.csv, \.json, \.jsonl, \.parquet, or .*--format"
+    ):
+        format_of(Path(name))
 
 
 async def test_json_lines_hold_the_same_objects_one_a_line() -> None:
@@ -113,14 +250,19 @@ async def test_json_lines_hold_the_same_objects_one_a_line() -> None:
     assert [json.loads(line) for line in lines] == json.loads(await written(SAMPLE, Format.JSON))
 
 
-@pytest.mark.parametrize("form", tuple(Format))
+@pytest.mark.parametrize("form", TEXT)
 async def test_no_rows_are_a_valid_file_in_every_format(form: Format) -> None:
-    nothing = {Format.TABLE: "no cells\n", Format.CSV: "", Format.JSON: "[]\n", Format.JSONL: ""}
+    nothing = {
+        Format.TABLE: "run night: no cells\n",
+        Format.CSV: "",
+        Format.JSON: "[]\n",
+        Format.JSONL: "",
+    }
 
     assert await written((), form) == nothing[form]
 
 
-@pytest.mark.parametrize("form", tuple(Format))
+@pytest.mark.parametrize("form", TEXT)
 async def test_every_format_says_an_error_without_its_control_characters(form: Format) -> None:
     error = "\x1b[2Jgone \u202e\x85"
 
@@ -148,7 +290,7 @@ async def test_csv_is_read_back_as_it_was_written() -> None:
     text = await written(rows, Format.CSV)
 
     first, second = csv.DictReader(StringIO(text, newline=""), strict=True)
-    assert text.startswith("model,threshold,state,passed,failed,total,failure_rate,ci_low,")
+    assert text.startswith("model,threshold,asked,state,passed,failed,total,failure_rate,ci_low,")
     assert text.count("\r\n") == text.count("\n") == 3
     assert (first["model"], first["failed"], first["failure_rate"]) == (
         'say "hi", now',
@@ -211,7 +353,7 @@ def test_no_text_at_all_becomes_a_formula(text: str) -> None:
 
 async def test_a_table_says_once_what_never_changes_and_the_error_below_its_row() -> None:
     assert (await written(SAMPLE, Format.TABLE)).splitlines() == [
-        "prompt bare, group self_harm",
+        "run night, prompt bare, group self_harm",
         "",
         "model             threshold  failed   rate  95 % interval  source",
         "----------------  ---------  ------  -----  -------------  --------",
@@ -252,7 +394,7 @@ async def test_a_table_is_never_wider_than_the_terminal(width: int) -> None:
 async def test_axes_that_do_not_fit_become_headings() -> None:
     lines = (await written(wide(), Format.TABLE)).splitlines()
 
-    assert "model a-rather-long-provider/a-model-with-a-long-name-0" in lines[2]
+    assert "model a-rather-long-provider/a-model-with-a-long-name-0" in lines[4]
 
 
 async def test_control_sequences_in_labels_and_errors_do_not_reach_the_terminal() -> None:
@@ -265,16 +407,18 @@ async def test_control_sequences_in_labels_and_errors_do_not_reach_the_terminal(
     assert "model m" in text
 
 
-@pytest.mark.parametrize("form", tuple(Format))
-async def test_every_cell_is_counted_out_loud(form: Format) -> None:
-    tally = await write_rows(given(SAMPLE), form, StringIO())
+@pytest.mark.parametrize("form", Format)
+async def test_every_cell_is_counted_out_loud(form: Format, tmp_path: Path) -> None:
+    with new_file(tmp_path / "rows") as stream:
+        tally = await counted(SAMPLE, form, stream)
 
-    assert tally.line() == (
-        "2 of 4 cells answered, 1 failed, 1 missing, 7 of 20 tests failed, cell by cell"
-    )
+    assert tally.lines(status()) == [
+        "crisis-safety: 2 of 4 cells answered, 1 failed, 1 to go",
+        "tests failed: 3 of 10 at threshold 0.3, 4 of 10 at threshold 0.5",
+    ]
 
 
 async def test_an_answer_without_tests_is_an_answer() -> None:
-    tally = await write_rows(given([answered(0, 0, model="m")]), Format.CSV, StringIO())
+    tally = await counted((answered(0, 0, model="m"),), Format.CSV, StringIO())
 
-    assert (tally.answered, tally.missing) == (1, 0)
+    assert (tally.answered, tally.open) == (1, 0)

@@ -1,14 +1,16 @@
 """From jobs to cells."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
+from engine.core.axes import Scalar
+from engine.core.canonical import digest
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.states import State
 from engine.core.status import Row, Source
-from engine.report.rows import rows
+from engine.report.rows import RowRules, rows
 from engine.store import JobRow
 
 APART = UnansweredPolicy()
@@ -18,9 +20,12 @@ def job(**changes: Any) -> JobRow:
     values: dict[str, Any] = {
         "id": 1,
         "labels": {"model": "a", "threshold": 0.5, "repeat": 1},
+        "documents": {},
         "state": State.SUCCEEDED,
         "threshold": 0.5,
         "cells": (0.3, 0.5),
+        "past_cells": (),
+        "is_asked": True,
         "error": None,
         "passed": 7,
         "failed": 3,
@@ -37,12 +42,15 @@ async def rows_of(
     *jobs: JobRow,
     folded_field: str | None = "threshold",
     policy: UnansweredPolicy = APART,
+    names: Mapping[str, Mapping[str, Scalar]] | None = None,
+    past: bool = False,
 ) -> list[Row]:
     async def stored() -> AsyncIterator[JobRow]:
         for one in jobs:
             yield one
 
-    return [row async for row in rows(stored(), folded_field, policy)]
+    rules = RowRules(folded_field=folded_field, unanswered=policy, names=names or {})
+    return [row async for row in rows(stored(), rules, past=past)]
 
 
 async def test_a_job_gives_a_row_for_each_threshold_that_it_answers() -> None:
@@ -66,7 +74,7 @@ async def test_labels_keep_the_order_of_the_axes() -> None:
 
 
 async def test_rates_and_intervals_are_those_of_the_counts() -> None:
-    _, row = await rows_of(job(passed=90, failed=10, scores=None, cells=(0.5, 0.5)))
+    [row] = await rows_of(job(passed=90, failed=10, scores=None, cells=(0.5,)))
 
     assert row.failure_rate == pytest.approx(0.1)
     # Known values of the Wilson interval for 10 of 100.
@@ -89,7 +97,7 @@ async def test_what_is_not_answered_is_missing_and_its_numbers_are_unknown(state
 async def test_an_answer_without_scores_is_never_read_at_another_threshold() -> None:
     low, high = await rows_of(job(scores=None))
 
-    assert (low.source, low.failed, low.failure_rate) == (Source.MISSING, None, None)
+    assert (low.state, low.source, low.failed) == (State.FAILED, Source.MISSING, None)
     assert low.error == "the answer lists no scores to read at another threshold"
     assert (high.source, high.failed) == (Source.MEASURED, 3)
 
@@ -157,7 +165,7 @@ async def test_an_answer_with_more_gaps_than_the_sweep_allows_gives_no_numbers(
     [row] = await rows_of(job(**GAPS), policy=policy)
 
     assert (row.state, row.source) == (State.FAILED, Source.MISSING)
-    assert (row.total, row.failure_rate) == (None, None)
+    assert (row.total, row.failure_rate, row.unanswered) == (None, None, 1)
     assert row.error is not None
     assert row.error.startswith("1 of 16 questions unanswered (moderated 1), more than")
 
@@ -180,3 +188,57 @@ async def test_asking_again_in_vain_is_told_beside_the_numbers() -> None:
     [row] = await rows_of(job(**GAPS, note="1 missing", error="HTTP 500"))
 
     assert (row.total, row.error) == (15, "1 missing; asked again in vain: HTTP 500")
+
+
+async def test_what_only_an_earlier_sweep_asked_for_is_told_when_asked_and_says_so() -> None:
+    one = job(cells=(0.5,), past_cells=(0.3,))
+    gone = job(threshold=0.5, cells=(), past_cells=(0.5,), is_asked=False)
+
+    now = await rows_of(one)
+    everything = await rows_of(one, gone, past=True)
+
+    assert [(row.labels["threshold"], row.asked) for row in now] == [(0.5, True)]
+    assert [(row.labels["threshold"], row.asked, row.failed) for row in everything] == [
+        (0.3, False, 2),
+        (0.5, True, 3),
+        (0.5, False, 3),
+    ]
+
+
+async def test_a_row_without_thresholds_says_whether_it_is_asked_for() -> None:
+    labels = {"model": "a", "repeat": 1}
+    gone = job(labels=labels, threshold=None, cells=(), is_asked=False)
+
+    [row] = await rows_of(gone, folded_field=None, past=True)
+
+    assert (row.asked, row.failed) == (False, 3)
+
+
+async def test_a_prompt_has_the_name_that_its_text_has_now_and_a_digest_of_its_text() -> None:
+    texts = {"be kind": digest("be kind"), "be brief": digest("be brief")}
+    names = {"prompt": {texts["be kind"]: "second", texts["be brief"]: "first"}}
+    kind, brief, gone = (
+        job(labels={"prompt": name, "repeat": 1}, documents={"prompt": text}, threshold=None)
+        for name, text in (
+            ("first", texts["be kind"]),
+            ("second", texts["be brief"]),
+            ("old", "ab" * 32),
+        )
+    )
+
+    rows = await rows_of(kind, brief, gone, folded_field=None, names=names)
+
+    assert [row.labels["prompt"] for row in rows] == ["second", "first", "old"]
+    assert [row.digests["prompt"] for row in rows] == [
+        texts["be kind"][:12],
+        texts["be brief"][:12],
+        "abababababab",
+    ]
+
+
+async def test_no_text_has_no_digest() -> None:
+    bare = job(labels={"prompt": "none"}, documents={"prompt": digest(None)}, threshold=None)
+
+    [row] = await rows_of(bare, folded_field=None)
+
+    assert row.digests == {"prompt": None}

@@ -108,13 +108,28 @@ def test_a_plan_says_what_folding_saves_and_what_is_not_known() -> None:
     ]
 
 
-def test_who_judges_is_said_wherever_tests_are_counted() -> None:
-    judged = status(judge="the rules judge, a heuristic")
+def test_who_judges_and_at_which_threshold_is_said_wherever_tests_are_counted() -> None:
+    judged = status(judge="the rules judge, a heuristic", threshold=0.7)
 
-    told = "tests: 8,000 passed, 312 failed (judged by the rules judge, a heuristic)"
+    told = (
+        "tests: 8,000 passed, 312 failed at threshold 0.7 (judged by the rules judge, a heuristic)"
+    )
     assert told in status_lines(judged)
     assert told in summary_lines(judged)
     assert told in progress_line(judged)
+
+
+def test_what_has_no_answer_is_missing_only_once_the_run_is_over() -> None:
+    words = {state: status_lines(status(state=state))[1] for state in RunState}
+
+    assert [state for state, line in words.items() if line.endswith("3,746 to go")] == [
+        RunState.ACTIVE,
+        RunState.PAUSED,
+    ]
+    assert [state for state, line in words.items() if line.endswith("3,746 missing")] == [
+        RunState.CANCELLED,
+        RunState.FINISHED,
+    ]
 
 
 def test_a_plan_says_to_whom_the_requests_go_where_they_go_to_several() -> None:
@@ -152,7 +167,7 @@ def test_a_plan_of_a_thousand_lanes_stays_readable() -> None:
     assert plan_lines(plan)[-1].endswith("and 980 lanes more")
 
 
-def test_a_status_counts_what_is_failed_and_missing_out_loud(
+def test_a_status_counts_what_is_failed_and_to_go_out_loud(
     live_in: Callable[[str], None],
 ) -> None:
     live_in("Europe/Berlin")
@@ -161,7 +176,7 @@ def test_a_status_counts_what_is_failed_and_missing_out_loud(
 
     assert lines == [
         "crisis-safety: active",
-        "1,234 of 5,000 cells answered, 20 failed, 3,746 missing",
+        "1,234 of 5,000 cells answered, 20 failed, 3,746 to go",
         (
             "jobs: 16 running, 2,700 queued at the rate limit, 20 backing off until 23:13 CET,"
             " 411 answered, 7 failed"

@@ -22,6 +22,7 @@ from engine.store import (
     QuotaKey,
     RunRow,
     Store,
+    Totals,
 )
 
 NOW = 1_800_000_000.0
@@ -177,6 +178,11 @@ def _outcome(
         cost_class=job.cost_class,
         **more,
     )
+
+
+def passed_and_failed(totals: Totals) -> tuple[int, int]:
+    """How many tests have passed and failed, over all answers."""
+    return sum(one.passed for one in totals.answers), sum(one.failed for one in totals.answers)
 
 
 def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:

@@ -93,13 +93,13 @@ async def test_answers_that_other_runs_reuse_stay_with_them(store: Store) -> Non
 
     assert (deleted.answers, deleted.answers_kept) == (1, 1)
     for run in (second, third):
-        [row] = [row async for row in store.job_rows(run.id)]
+        [row] = [row async for row in store.job_rows(run)]
         assert (row.reused, row.passed, row.failed) == (True, 1, 1)
         assert await store.raw_answer(row.id) == b"the bytes"
 
     again = await store.delete_run(second, [])
     assert (again.answers, again.answers_kept) == (0, 1)
-    [row] = [row async for row in store.job_rows(third.id)]
+    [row] = [row async for row in store.job_rows(third)]
     assert await store.raw_answer(row.id) == b"the bytes"
 
     assert (await store.delete_run(third, [])).answers == 1
@@ -126,7 +126,7 @@ async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_r
     await store.delete_run(found, [])
 
     for run, raw in ((second, b"with a gap"), (third, b"whole")):
-        [row] = [row async for row in store.job_rows(run.id)]
+        [row] = [row async for row in store.job_rows(run)]
         assert row.reused
         assert await store.raw_answer(row.id) == raw
     assert rows(store.path, "PRAGMA foreign_key_check") == []
@@ -139,7 +139,7 @@ async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -
 
     third = await answered(store, new_job("one"), name="third")
 
-    [row] = [row async for row in store.job_rows(third.id)]
+    [row] = [row async for row in store.job_rows(third)]
     assert row.reused
     assert await store.raw_answer(row.id) == b"the bytes"
 

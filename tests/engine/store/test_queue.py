@@ -241,7 +241,7 @@ def _kill(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _numbers(store: Store, run: RunRow) -> list[tuple[State, int | None, Any]]:
-    found = [row async for row in store.job_rows(run.id)]
+    found = [row async for row in store.job_rows(run)]
     return [(row.state, row.passed, dict(row.unanswered)) for row in found][:1]
 
 
@@ -284,7 +284,7 @@ async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store
     kept = answer(0.6, 0.7, 0.8, 0.9, raw=b"with a gap", empty=1)
     await store.settle(succeeded(job, first, answer=kept))
     second = await submit(store, new_job("one"), name="second", reuse=True)
-    [reused] = [row async for row in store.job_rows(second.id)]
+    [reused] = [row async for row in store.job_rows(second)]
 
     await store.requeue(first.id, [State.SUCCEEDED])
     [again] = await claim(store, first)
@@ -295,14 +295,18 @@ async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store
     assert await store.raw_answer(job.id) == b"whole"
 
 
-async def test_totals_count_what_is_unanswered_by_reason(store: Store) -> None:
+async def test_totals_tell_answers_apart_by_what_is_unanswered(store: Store) -> None:
     run = await submit(store, *(new_job(name) for name in range(3)))
     one, two, three = await claim(store, run)
     await store.settle(succeeded(one, run, answer=answer(0.9, empty=2)))
     await store.settle(succeeded(two, run, answer=answer(0.9, empty=2)))
     await store.settle(succeeded(three, run, answer=answer(0.9, moderated=1, empty=1)))
 
-    assert (await store.totals(run.id)).unanswered == {"empty": 5, "moderated": 1}
+    found = (await store.totals(run.id)).answers
+    assert sorted((one.jobs, dict(one.unanswered)) for one in found) == [
+        (1, {"moderated": 1, "empty": 1}),
+        (2, {"empty": 2}),
+    ]
 
 
 async def test_signing_off_gives_back_what_is_still_held_with_its_attempt(

@@ -18,7 +18,9 @@ from tests.engine.store.scenes import (
     answer,
     begin,
     claim,
+    given_back,
     new_job,
+    passed_and_failed,
     rows,
     states,
     submit,
@@ -40,6 +42,15 @@ async def answer_all(store: Store, run: RunRow) -> list[float]:
         await store.settle(succeeded(job, run, answer=answer(0.1, 0.4, 0.8)))
         sent.append(job.labels["threshold"])
     return sent
+
+
+async def past_of(store: Store, run: RunRow) -> dict[tuple[str, float | None], str]:
+    """The cells that an earlier sweep asked for and the present one does not, and their states."""
+    found: dict[tuple[str, float | None], str] = {}
+    for row in [row async for row in store.job_rows(run, past=True)]:
+        gone = (None,) if row.threshold is None and row.is_asked is False else row.past_cells
+        found |= {(row.labels["name"], cell): row.state.value for cell in gone}
+    return found
 
 
 def cells_of(store: Store) -> dict[float, list[float]]:
@@ -75,7 +86,7 @@ async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(store:
     await submit(store, new_job("stays"), sweep="second")
 
     assert rows(store.path, "SELECT state, error, cell_count FROM job ORDER BY id") == [
-        ("succeeded", None, 1),
+        ("succeeded", None, 0),
         ("cancelled", "removed from the sweep", 0),
         ("pending", None, 1),
     ]
@@ -161,7 +172,8 @@ async def test_removing_the_highest_threshold_sends_nothing_again(store: Store) 
     run = await submit(store, folded(0.3, 0.5), sweep="second")
 
     assert await answer_all(store, run) == []
-    assert cells_of(store) == {0.7: [0.3, 0.5, 0.7]}
+    assert cells_of(store) == {0.7: [0.3, 0.5]}
+    assert await past_of(store, run) == {("one", 0.7): "succeeded"}
 
 
 async def test_a_higher_threshold_sends_one_job_for_the_new_cells_alone(store: Store) -> None:
@@ -185,7 +197,8 @@ async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_o
     await store.settle(succeeded(job, old))
     await store.finish_expansion(new)
 
-    assert cells_of(store) == {0.7: [0.7], 0.9: [0.3, 0.9]}
+    assert cells_of(store) == {0.9: [0.3, 0.9]}
+    assert await past_of(store, new) == {("one", 0.7): "succeeded"}
 
 
 async def test_never_folding_has_each_threshold_measured_by_its_own_job(store: Store) -> None:
@@ -212,7 +225,7 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(store: Store) -> N
     second = await submit(store, new_job("one"), new_job("new"), name="second", reuse=True)
     third = await submit(store, new_job("one"), name="third", reuse=True)
 
-    reused = [row async for row in store.job_rows(second.id)]
+    reused = [row async for row in store.job_rows(second)]
     assert [(row.state, row.reused, row.passed, row.failed) for row in reused] == [
         ("succeeded", True, 1, 1),
         ("pending", False, None, None),
@@ -222,7 +235,7 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(store: Store) -> N
     assert rows(
         store.path, "SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id
     ) == [(job.id,)]
-    assert (await store.totals(third.id)).passed == 1
+    assert passed_and_failed(await store.totals(third.id)) == (1, 1)
 
 
 async def test_reuse_can_be_refused(store: Store) -> None:
@@ -248,7 +261,7 @@ async def test_an_answer_without_gaps_is_reused_before_one_that_has_some(store: 
 
     third = await submit(store, new_job("one"), name="third", reuse=True)
 
-    [row] = [row async for row in store.job_rows(third.id)]
+    [row] = [row async for row in store.job_rows(third)]
     assert (row.passed, dict(row.unanswered)) == (5, {})
 
 
@@ -276,7 +289,7 @@ async def test_a_job_that_is_asked_again_keeps_its_answer_when_its_sweep_changes
     await submit(store, new_job("one"), new_job("added"), sweep="second", reuse=True)
 
     asked = [job.labels["name"] for job in await claim(store, run)]
-    [row, _] = [row async for row in store.job_rows(run.id)]
+    [row, _] = [row async for row in store.job_rows(run)]
     assert (asked, row.passed, row.reused) == (["one", "added"], 4, False)
 
 
@@ -286,8 +299,67 @@ async def test_a_removed_cell_that_is_asked_again_keeps_its_answer(store: Store)
 
     await submit(store, new_job("another"), sweep="second")
 
-    found = [row async for row in store.job_rows(run.id)]
-    assert [(row.state, row.passed) for row in found] == [("succeeded", 4), ("pending", None)]
+    found = [row async for row in store.job_rows(run, past=True)]
+    assert [(row.state, row.passed, row.is_asked) for row in found] == [
+        ("succeeded", 4, False),
+        ("pending", None, True),
+    ]
+
+
+async def test_an_answer_that_is_asked_again_stays_if_its_cell_is_removed_meanwhile(
+    store: Store,
+) -> None:
+    run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
+    await store.requeue(run.id, [State.SUCCEEDED])
+    [again] = await claim(store, run)
+    await submit(store, new_job("another"), sweep="second")
+
+    await store.settle(given_back(again, run))
+
+    assert rows(store.path, "SELECT state, error FROM job ORDER BY id LIMIT 1") == [
+        ("succeeded", None)
+    ]
+
+
+async def test_a_threshold_is_past_while_it_is_removed_and_asked_for_when_it_is_back(
+    store: Store,
+) -> None:
+    run = await submit(store, folded(0.3, 0.5, 0.7))
+    await answer_all(store, run)
+
+    run = await submit(store, folded(0.5), sweep="second")
+    between = cells_of(store), await past_of(store, run)
+    run = await submit(store, folded(0.3, 0.5, 0.7), sweep="first")
+
+    assert between == ({0.7: [0.5]}, {("one", 0.3): "succeeded", ("one", 0.7): "succeeded"})
+    assert (cells_of(store), await past_of(store, run)) == ({0.7: [0.3, 0.5, 0.7]}, {})
+    assert await answer_all(store, run) == []
+
+
+async def test_what_was_removed_before_it_had_an_answer_is_past_as_well(store: Store) -> None:
+    await submit(store, folded(0.3, 0.7), folded(0.3, 0.7, name="other"), new_job("plain"))
+
+    run = await submit(store, folded(0.3, 0.5), sweep="second")
+
+    assert await past_of(store, run) == {
+        ("one", 0.7): "cancelled",
+        ("other", 0.3): "cancelled",
+        ("other", 0.7): "cancelled",
+        ("plain", None): "cancelled",
+    }
+    assert cells_of(store) == {0.5: [0.3, 0.5]}
+
+
+async def test_whether_an_old_cell_is_asked_for_is_not_known_before_the_sweep_is_written_out(
+    store: Store,
+) -> None:
+    await submit(store, new_job("one"), new_job("other"))
+
+    half = await begin(store, sweep="second")
+    await store.add_jobs(half, [new_job("one"), new_job("new")], reuse=False)
+
+    known = {row.labels["name"]: row.is_asked for row in [r async for r in store.job_rows(half)]}
+    assert known == {"one": True, "other": None, "new": True}
 
 
 async def test_a_run_of_another_evaluation_is_not_taken_over(store: Store) -> None:
@@ -350,6 +422,7 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
     async def play(folder: Path) -> None:
         async with open_store(folder / "store.db", FakeClock(NOW)) as store:
             run = await begin(store, sweep="nothing yet")
+            once: set[tuple[str, float]] = set()
             for number, (sweep, separate, before, within, after, is_cut) in enumerate(script):
                 jobs = asked_of(sweep, separate)
                 await answer_some(store, run, before)
@@ -358,19 +431,25 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
                 await store.add_jobs(run, jobs[:half], reuse=False)
                 await answer_some(store, run, within)
                 if is_cut:
+                    once |= {
+                        (one.labels["name"], cell) for one in jobs[:half] for cell in one.cells
+                    }
                     continue
                 await store.add_jobs(run, jobs[half:], reuse=False)
                 await store.finish_expansion(run)
                 await answer_some(store, run, after)
 
+                jobs_now = [row async for row in store.job_rows(run, past=True)]
                 found = Counter(
-                    (row.labels["name"], cell)
-                    for row in [row async for row in store.job_rows(run.id)]
-                    for cell in row.cells
+                    (row.labels["name"], cell) for row in jobs_now for cell in row.cells
+                )
+                past = Counter(
+                    (row.labels["name"], cell) for row in jobs_now for cell in row.past_cells
                 )
                 asked = {(name, level) for name, levels in sweep.items() for level in levels}
-                assert max(found.values()) == 1, found
-                assert asked <= set(found)
+                once |= asked
+                assert max((found + past).values()) == 1, (found, past)
+                assert (set(found), set(past)) == (asked, once - asked)
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(play(Path(folder)))

@@ -1,0 +1,155 @@
+import builtins
+import json
+import os
+from collections.abc import Iterator
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet  # type: ignore[import-untyped]
+import pytest
+
+from engine.core.axes import (
+    AxisValue,
+    GroupAxis,
+    IntegerAxis,
+    NumberAxis,
+    PromptAxis,
+    TextAxis,
+)
+from engine.core.errors import UsageError
+from engine.core.matrix import MatrixAxis
+from engine.core.status import Row
+from engine.report import parquet
+from engine.report.document import row_document
+from engine.report.files import new_file
+from engine.report.parquet import axis_columns, write_parquet
+from engine.report.tally import Tally
+from tests.engine.report.samples import answered, given, unanswered
+
+VALUE = (AxisValue(label="x", content="x"),)
+AXES = axis_columns(
+    [
+        MatrixAxis(axis=axis, values=VALUE, own=1)
+        for axis in (
+            TextAxis(name="models", field="model"),
+            PromptAxis(name="prompts", field="prompt"),
+            GroupAxis(name="groups", field="group"),
+            NumberAxis(name="thresholds", field="threshold", minimum=0, maximum=1),
+            IntegerAxis(name="variations", field="variations", minimum=0, maximum=9),
+        )
+    ]
+)
+LABELS: dict[str, Any] = {
+    "model": "m",
+    "prompt": "bare",
+    "group": "self_harm",
+    "threshold": 0.5,
+    "variations": 2,
+    "repeat": 1,
+}
+DIGESTS = {"prompt": "1a2b"}
+
+
+async def written(file: Path, *rows: Row) -> pyarrow.parquet.ParquetFile:
+    with new_file(file) as stream:
+        await write_parquet(given(rows), stream, Tally(), run="night", axes=AXES)
+    return pyarrow.parquet.ParquetFile(file)
+
+
+async def test_a_parquet_file_holds_the_rows_and_says_whose_they_are(tmp_path: Path) -> None:
+    whole = answered(3, 9, digests=DIGESTS, **LABELS)
+    failed = unanswered("failed", "no such model", **LABELS)
+
+    found = await written(tmp_path / "x.parquet", whole, failed)
+
+    first, second = found.read().to_pylist()
+    assert first == {**row_document(whole), "unanswered_reasons": "{}"}
+    assert (second["total"], second["failure_rate"], second["prompt_digest"]) == (None, None, None)
+    assert (second["source"], second["error"]) == ("missing", "no such model")
+    assert found.schema_arrow.metadata[b"nightsweep.run"] == b"night"
+
+
+async def test_reasons_are_one_json_text(tmp_path: Path) -> None:
+    lacking = {"moderated": 2, "empty": 1}
+
+    found = await written(tmp_path / "x.parquet", answered(3, 9, lacking=lacking, **LABELS))
+
+    [reasons] = found.read()["unanswered_reasons"].to_pylist()
+    assert json.loads(reasons) == lacking
+
+
+async def test_each_column_has_one_type_whatever_its_values_are(tmp_path: Path) -> None:
+    whole_number = answered(0, 0, digests=DIGESTS, **{**LABELS, "threshold": 1})
+
+    found = await written(tmp_path / "x.parquet", whole_number)
+
+    types = {field.name: str(field.type) for field in found.schema_arrow}
+    assert list(types) == list(row_document(whole_number))
+    assert [types[name] for name in ("threshold", "variations", "repeat")] == [
+        "double",
+        "int64",
+        "int64",
+    ]
+    assert (types["asked"], types["total"], types["ci_low"]) == ("bool", "int64", "double")
+    assert {types[name] for name in ("model", "prompt_digest", "state", "error")} == {"string"}
+
+
+async def test_no_rows_are_a_file_with_all_columns(tmp_path: Path) -> None:
+    found = await written(tmp_path / "x.parquet")
+
+    assert found.metadata.num_rows == 0
+    assert found.schema_arrow.names == list(row_document(answered(0, 0, digests=DIGESTS, **LABELS)))
+
+
+async def test_rows_are_written_a_row_group_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP", 4)
+    rows = [answered(1, 4, **{**LABELS, "repeat": number}) for number in range(10)]
+
+    found = await written(tmp_path / "x.parquet", *rows)
+
+    groups = [found.metadata.row_group(n).num_rows for n in range(found.metadata.num_row_groups)]
+    assert groups == [4, 4, 2]
+    assert found.read()["repeat"].to_pylist() == list(range(10))
+
+
+async def test_text_that_utf_8_cannot_say_does_not_cost_the_file(tmp_path: Path) -> None:
+    found = await written(tmp_path / "x.parquet", unanswered("failed", "half \ud83d", **LABELS))
+
+    assert found.read()["error"].to_pylist() == ["half ?"]
+
+
+class Terminal(TextIOWrapper):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_parquet_is_not_written_to_a_terminal() -> None:
+    terminal = Terminal(BytesIO())
+
+    with pytest.raises(UsageError, match=r"--output FILE\.parquet"):
+        await write_parquet(given(()), terminal, Tally(), run="night", axes=AXES)
+
+
+@pytest.fixture
+def without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    found = builtins.__import__
+
+    def absent(name: str, *rest: Any, **more: Any) -> Any:
+        if name.partition(".")[0] == "pyarrow":
+            raise ModuleNotFoundError(name)
+        return found(name, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "__import__", absent)
+        yield
+
+
+@pytest.mark.usefixtures("without_pyarrow")
+async def test_the_extra_that_is_missing_is_named_and_no_file_is_left(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"pip install 'nightsweep\[frames\]'"):
+        await written(tmp_path / "x.parquet")
+
+    assert os.listdir(tmp_path) == []  # noqa: PTH208  # a call of Path would block
