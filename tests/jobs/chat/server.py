@@ -26,6 +26,11 @@ class ChatServer:
     asked: list[Asked] = field(default_factory=list)
     base_url: str = ""
 
+    @property
+    def questions(self) -> list[Asked]:
+        """The requests that had a body: not those that only look."""
+        return [asked for asked in self.asked if asked.body is not None]
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = {
