@@ -108,11 +108,11 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def _requests(plan: Plan) -> str:
-    parts = []
+    parts = ["none"] if plan.questions and not plan.requests else []
     if plan.calls:
         to = ", ".join(f"{count:,} to the {plain(whom)}" for whom, count in plan.calls.items())
         parts.append(f"at most {plan.requests:,}: {to}")
-    else:
+    elif not parts:
         parts.append(f"{plan.requests:,}")
     if plan.questions:
         parts.append(f"at most {plan.questions:,} questions to the model in this process")

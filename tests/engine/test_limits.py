@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.core.breaker import THRESHOLD
 from engine.core.policy import LaneLimits, Limits, Retry, Window
-from engine.limits import Block, Lanes, month, next_month, opens_at
+from engine.limits import Block, Lanes, closes_at, finishes_at, month, next_month, opens_at
 
 NOW = 1_800_000_000.0
 
@@ -259,6 +259,57 @@ def test_when_a_window_opens_it_is_open(minute: int, start: int, end: int, timez
 
 def test_without_a_window_it_is_always_open() -> None:
     assert opens_at(None, NOW) == NOW
+
+
+NIGHT = Window(start_min=22 * 60, end_min=7 * 60, timezone="Europe/Berlin")
+DAY = Window(start_min=9 * 60, end_min=17 * 60, timezone="Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "closes"),
+    [
+        (NIGHT, "2026-11-29T23:00", "2026-11-30T07:00"),
+        (NIGHT, "2026-11-30T06:59", "2026-11-30T07:00"),
+        (NIGHT, "2026-11-30T07:00", "2026-12-01T07:00"),
+        # Clocks go back and forward meanwhile.
+        (NIGHT, "2026-10-24T23:00", "2026-10-25T07:00"),
+        (NIGHT, "2027-03-27T23:00", "2027-03-28T07:00"),
+        (DAY, "2026-11-30T12:00", "2026-11-30T17:00"),
+    ],
+)
+def test_a_window_closes_when_its_own_clocks_say_so(window: Window, now: str, closes: str) -> None:
+    assert closes_at(window, at(now)) == at(closes)
+
+
+def test_without_a_window_it_never_closes() -> None:
+    assert closes_at(None, NOW) == inf
+
+
+@pytest.mark.parametrize(
+    ("window", "now", "hours", "finishes"),
+    [
+        (None, "2026-11-29T20:00", 12, "2026-11-30T08:00"),
+        (NIGHT, "2026-11-29T20:00", 0, "2026-11-29T22:00"),
+        (NIGHT, "2026-11-29T20:00", 4, "2026-11-30T02:00"),
+        (NIGHT, "2026-11-29T20:00", 9, "2026-11-30T07:00"),
+        # Twelve hours do not fit into a night of nine.
+        (NIGHT, "2026-11-29T20:00", 12, "2026-12-01T01:00"),
+        (NIGHT, "2026-11-30T04:00", 12, "2026-12-01T07:00"),
+        # A night of ten hours, as clocks go back, and one of eight.
+        (NIGHT, "2026-10-24T20:00", 12, "2026-10-26T00:00"),
+        (NIGHT, "2027-03-27T20:00", 12, "2027-03-29T02:00"),
+        (DAY, "2026-11-30T12:00", 21, "2026-12-02T17:00"),
+    ],
+)
+def test_work_goes_on_in_the_window_alone(
+    window: Window | None, now: str, hours: float, finishes: str
+) -> None:
+    assert finishes_at(window, at(now), hours * 3600) == at(finishes)
+
+
+def test_what_no_calendar_has_is_not_told() -> None:
+    assert finishes_at(NIGHT, NOW, 1e12) is None
+    assert finishes_at(NIGHT, NOW, 99 * 365 * 24 * 3600) is None
 
 
 @pytest.mark.parametrize(

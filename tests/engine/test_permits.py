@@ -8,6 +8,7 @@ from random import Random
 import anyio
 import pytest
 
+from engine.core.errors import NotNow
 from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
 from engine.permits import Lead, MemoryBook, Permit, Permits
@@ -215,3 +216,52 @@ async def test_a_book_that_cannot_be_written_is_everybody_s_error() -> None:
             tasks.start_soon(call)
 
     assert len(failed) == 3
+
+
+async def test_who_waits_for_a_limit_of_its_own_loses_no_turn_to_those_who_do_not() -> None:
+    """Both are told the same time to ask again, each time."""
+    everybody = PermitLimit(name="all", rate_per_min=60)
+    slow = PermitLimit(name="slow", rate_per_min=20)
+    started: dict[str, list[float]] = {"slow": [], "fast": []}
+
+    async def call(whom: str, *limits: PermitLimit) -> None:
+        await play.permits.wait(limits)
+        started[whom].append(play.clock.now() - NOW)
+
+    async with scene() as play, anyio.create_task_group() as tasks:
+        for _ in range(40):
+            tasks.start_soon(call, "fast", everybody)
+        for _ in range(15):
+            tasks.start_soon(call, "slow", everybody, slow)
+
+    assert started["slow"][-1] <= 15 * 3
+    assert started["fast"][-1] <= 55
+
+
+async def test_a_start_behind_the_end_of_a_window_is_not_waited_for() -> None:
+    limit = PermitLimit(name="a", rate_per_min=2)
+    ended: list[float] = []
+
+    async def call() -> None:
+        try:
+            await play.permits.wait([limit], until=NOW + 40)
+        except NotNow:
+            ended.append(play.clock.now() - NOW)
+        else:
+            play.started.append((play.clock.now() - NOW, 0))
+
+    async with scene() as play, anyio.create_task_group() as tasks:
+        for _ in range(6):
+            tasks.start_soon(call)
+
+    assert [at for at, _ in play.started] == [0.0, pytest.approx(27.0, abs=0.1)]
+    assert len(ended) == 4
+    assert max(ended) < 40
+
+
+async def test_without_a_limit_nothing_is_asked() -> None:
+    async with scene() as play:
+        permit = await play.permits.wait([PermitLimit(name="a")])
+        await permit.settle(0)
+
+    assert play.book.asked == []

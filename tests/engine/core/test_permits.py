@@ -240,3 +240,48 @@ def test_what_is_kept_of_thousands_of_calls_is_small() -> None:
 
     assert len(book.started) > 2_000
     assert len(book.kept.tokens) < 6_000
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32), rates=st.tuples(st.integers(1, 90), st.integers(1, 90)))
+def test_a_start_within_several_limits_keeps_each_of_them(
+    seed: int, rates: tuple[int, int]
+) -> None:
+    chance, now = Random(seed), NOW
+    shared, own = (
+        PermitLimit(name=name, rate_per_min=rate)
+        for name, rate in zip(("all", "own"), rates, strict=True)
+    )
+    tokens = PermitLimit(name="tokens", tokens_per_min=900)
+    sets = {"a": (shared, own), "b": (shared, tokens), "c": (shared, own, tokens)}
+    kept: dict[str, Kept] = {}
+    started: dict[str, list[tuple[float, int]]] = {"all": [], "own": [], "tokens": []}
+
+    for _ in range(60):
+        who = chance.choice("abc")
+        calls = tuple(chance.randint(1, 200) for _ in range(chance.randint(1, 5)))
+        request = PermitRequest(who=who, calls=calls, limits=sets[who])
+        granted, after = take(kept, request, now=now)
+        kept |= after
+        for at, call in zip(granted.slots, calls, strict=False):
+            assert at <= now + request.horizon_s + 0.001
+            for limit in sets[who]:
+                started[limit.name].append((at, call))
+        now += chance.uniform(0, 4)
+
+    assert worst(started["all"])[1] <= rates[0]
+    assert worst(started["own"])[1] <= rates[1]
+    assert worst(started["tokens"])[0] <= 900
+
+
+def test_a_call_that_was_never_made_is_taken_back_under_each_of_its_names() -> None:
+    limits = (PermitLimit(name="a", rate_per_min=1), PermitLimit(name="b", rate_per_min=1))
+    request = PermitRequest(who="one", calls=(0,), limits=limits)
+
+    granted, kept = take({}, request, now=NOW)
+    after = {
+        name: settle(one, at=granted.slots[0], estimate=0, taken=0) for name, one in kept.items()
+    }
+
+    assert take(kept, request, now=NOW + 1)[0].slots == ()
+    assert len(take(after, request, now=NOW + 1)[0].slots) == 1

@@ -1,6 +1,7 @@
 import pytest
 
 from engine.core.matrix import JobCount
+from engine.core.model import CallLimit, Sends
 from engine.core.plan import COST_UNKNOWN, make_plan
 from engine.core.policy import LaneLimits, Limits
 from engine.core.status import Plan
@@ -90,3 +91,67 @@ def test_nothing_to_do_takes_no_time() -> None:
     found = plan(limits=Limits(rate_per_min=60))
 
     assert (found.cells, found.jobs, found.hours, found.expected_tests) == (0, 0, 0.0, 0)
+
+
+def local(jobs: int, target: int, judge: int = 0, lane: str = "a") -> JobCount:
+    """Jobs that send so many calls each."""
+    calls = {"target": target, "judge": judge}
+    return JobCount(lane, jobs, jobs, jobs * (target + judge), target, calls=calls)
+
+
+@pytest.mark.parametrize(
+    ("limits", "endpoints", "hours", "binding"),
+    [
+        (Limits(rate_per_min=60), {}, 600 / 3600, "rate_per_min: 60"),
+        # A model's rate is not for its judge.
+        (
+            Limits(models=(("a", LaneLimits(rate_per_min=20)),)),
+            {},
+            400 / 20 / 60,
+            "rate_per_min: 20 of a",
+        ),
+        (
+            Limits(rate_per_min=600),
+            {"judge": CallLimit(name="j", rate_per_min=10)},
+            200 / 10 / 60,
+            "rate_per_min: 10 of the judge's endpoint",
+        ),
+        # Roles that share an endpoint share its minute.
+        (
+            Limits(),
+            {
+                "target": CallLimit(name="e", rate_per_min=10),
+                "judge": CallLimit(name="e", rate_per_min=10),
+            },
+            600 / 10 / 60,
+            "rate_per_min: 10 of the target's endpoint",
+        ),
+        (
+            Limits(rate_per_min=600),
+            {"target": CallLimit(name="e", tokens_per_min=6_000, tokens=600)},
+            400 * 600 / 6_000 / 60,
+            "tokens_per_min: 6000 of the target's endpoint (replies of 600 tokens)",
+        ),
+        (Limits(rate_per_min=60, requests=500), {}, 600 / 3600, "requests: 500 of 600 needed"),
+    ],
+)
+def test_hours_and_caps_count_the_calls_that_jobs_send(
+    limits: Limits, endpoints: dict[str, CallLimit], hours: float, binding: str
+) -> None:
+    found = make_plan(
+        "night", [local(20, 20, 10)], limits, sends=Sends.CALLS, call_limits=endpoints
+    )
+
+    assert found.requests == 600
+    assert found.hours == pytest.approx(hours)
+    assert found.binding == binding
+    assert found.is_cut_short == (limits.requests is not None)
+
+
+def test_what_is_asked_in_this_process_takes_no_rate_and_no_cap() -> None:
+    asks = JobCount("a", 10, 10, 0, 20, questions=200)
+
+    found = make_plan("night", [asks], Limits(rate_per_min=1, requests=1), sends=Sends.NOTHING)
+
+    assert (found.requests, found.questions) == (0, 200)
+    assert (found.hours, found.binding) == (None, "")

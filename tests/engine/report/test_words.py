@@ -458,3 +458,10 @@ def test_what_came_from_outside_is_made_harmless() -> None:
 
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+def test_a_run_that_sends_no_requests_has_no_line_of_them() -> None:
+    looked = status(requests_per_min=None)
+
+    assert not any("per minute" in line for line in status_lines(looked))
+    assert "per minute" not in progress_line(looked)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from engine.core.permits import PermitLimit, PermitRequest, PermitStart
+from engine.core.permits import PermitCap, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import GUARD_S, WINDOW_S
-from engine.store import Store, open_store
+from engine.store import QuotaKey, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import NOW
@@ -87,6 +87,27 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
 
     assert early.slots == ()
     assert len(late.slots) == 1
+
+
+CAP = PermitCap(name="requests of night", period="run", allotted=3)
+
+
+async def test_each_call_takes_one_under_the_cap_and_what_was_never_sent_gives_it_back(
+    store: Store,
+) -> None:
+    key = QuotaKey(name=CAP.name, period=CAP.period, counts_requests=True)
+    await store.cap_quota(key, allotted=3)
+    ask = PermitRequest(who="tester", calls=(0, 0), limits=(), cap=CAP)
+
+    first = await store.take_permits(ask)
+    second = await store.take_permits(ask)
+    third = await store.take_permits(ask)
+    start = PermitStart(at=first.slots[0], estimate=0, names=(), cap=CAP)
+    await store.settle_permit(start, taken=0)
+    fourth = await store.take_permits(ask)
+
+    assert [len(one.slots) for one in (first, second, third, fourth)] == [2, 1, 0, 1]
+    assert (second.is_used_up, third.is_used_up) == (False, True)
 
 
 TAKE_WHEN_TOLD = """

@@ -1,5 +1,6 @@
 """What an endpoint allows in a minute: what calls are estimated at, and what they are settled with."""
 
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from engine.job import JobError, Permit
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.limits import estimated_tokens
 from jobs.chat.target import Generation, Message, Question, Reply, Role
+from tests.jobs.chat.server import Asked as Arrived
 from tests.jobs.chat.server import chat_server, completion
 from tests.jobs.context import Asked, MemoryContext
 
@@ -96,6 +98,28 @@ async def test_a_call_to_an_endpoint_without_limits_asks_for_a_permit_of_the_swe
 
     assert reply is not None
     assert (permit.rate_per_min, permit.tokens_per_min) == (None, None)
+
+
+async def test_a_call_that_is_sent_again_with_a_new_key_is_a_request_of_its_own(
+    tmp_path: Path,
+) -> None:
+    key, context = tmp_path / "key", MemoryContext()
+    key.write_text("an-old-token-0123456789", encoding="utf-8")
+
+    def answer(request: Arrived) -> tuple[int, Any]:
+        if request.headers["authorization"].endswith("new-token-0123456789"):
+            return 200, completion("Hi.")
+        key.write_text("a-new-token-0123456789", encoding="utf-8")
+        return 401, {"error": {"message": "expired"}}
+
+    async with (
+        chat_server(answer) as server,
+        target(server.base_url, api_key=f"file:{key}") as chat,
+    ):
+        reply = await chat.limits.reply(chat.reply, QUESTION, context)
+
+    assert reply.text == "Hi."
+    assert len(server.asked) == len(context.permits) == 2
 
 
 async def test_a_reply_that_was_paid_for_is_handed_on_while_its_evaluation_is_cancelled() -> None:

@@ -1,8 +1,12 @@
 """What a sweep over one's own models is told before anything is sent: its calls, and what to mind."""
 
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
@@ -28,7 +32,13 @@ def planned(folder: Path, service: dict[str, Any], *arguments: str, **matrix: An
     return plan(folder, service, *arguments, **matrix)
 
 
-def plan(folder: Path, service: dict[str, Any], *arguments: str, **matrix: Any) -> Any:
+def plan(
+    folder: Path,
+    service: dict[str, Any],
+    *arguments: str,
+    limits: Mapping[str, Any] | None = None,
+    **matrix: Any,
+) -> Any:
     document = {
         "name": "planned",
         "service": {"kind": "local", "endpoint": ENDPOINT, "cases": str(folder), **service},
@@ -40,6 +50,7 @@ def plan(folder: Path, service: dict[str, Any], *arguments: str, **matrix: Any) 
             "thresholds": [0.5],
             **matrix,
         },
+        "limits": dict(limits or {}),
     }
     file = folder / "planned.json"
     file.write_text(json.dumps(document), encoding="utf-8")
@@ -78,6 +89,62 @@ def test_the_calls_of_all_cells_and_repeats_are_added_up(tmp_path: Path) -> None
     outcome = planned(tmp_path, {"judge": JUDGE}, groups=["one", "two"], repeats=2)
 
     assert "requests   at most 12: 6 to the target, 6 to the judge" in outcome.stdout
+
+
+def test_hours_count_calls_and_the_finish_is_a_time_of_the_clock(tmp_path: Path) -> None:
+    limits = {"rate_per_min": 1, "window": "22:00-07:00", "timezone": "Europe/Berlin"}
+
+    outcome = planned(tmp_path, {"judge": JUDGE}, groups=["two"], repeats=180, limits=limits)
+    found = json.loads(
+        planned(
+            tmp_path, {"judge": JUDGE}, "--json", groups=["two"], repeats=180, limits=limits
+        ).stdout
+    )
+
+    assert "time       at least 12 h 00 min, bound by rate_per_min: 1" in outcome.stdout
+    assert "at the earliest, starting now, only within 22:00-07:00 Europe/Berlin" in outcome.stdout
+    assert (found["requests"], found["hours"], found["binding"]) == (720, 12.0, "rate_per_min: 1")
+    # Twelve hours do not fit into one night.
+    assert found["finish_at"] - found["starts_at"] > 12 * 3600
+    ends = datetime.fromtimestamp(found["finish_at"], ZoneInfo("Europe/Berlin"))
+    assert ends.hour >= 22 or ends.hour < 7
+    assert found["window"] == "22:00-07:00 Europe/Berlin"
+
+
+def test_a_deadline_that_comes_before_the_finish_is_warned_of(tmp_path: Path) -> None:
+    soon = datetime.fromtimestamp(time() + 3600, UTC).isoformat()
+    limits = {"rate_per_min": 1, "deadline": soon}
+
+    late = planned(tmp_path, {}, groups=["two"], repeats=180, limits=limits)
+    early = planned(tmp_path, {}, groups=["two"], repeats=2, limits=limits)
+
+    assert "is before that: what is left then is not asked" in late.stdout
+    assert "deadline" not in early.stdout
+
+
+def test_a_run_that_a_cap_cuts_short_has_no_finish(tmp_path: Path) -> None:
+    outcome = planned(
+        tmp_path, {}, groups=["two"], repeats=10, limits={"rate_per_min": 1, "requests": 19}
+    )
+
+    assert "bound by requests: 19 of 20 needed" in outcome.stdout
+    assert "finish" not in outcome.stdout
+
+
+def test_the_built_in_model_gets_questions_and_no_requests(tmp_path: Path) -> None:
+    write_group_of_one(tmp_path, "I hurt so much today.")
+    limits = {"rate_per_min": 1, "requests": 1}
+    service = {"endpoint": None, "cases": str(tmp_path)}
+
+    alone = plan(tmp_path, service, models=["smollm2-135m"], repeats=5, limits=limits)
+    judged = plan(
+        tmp_path, {**service, "judge": JUDGE}, "--json", models=["smollm2-135m"], repeats=5
+    )
+
+    found = json.loads(judged.stdout)
+    assert "requests   none; at most 5 questions to the model in this process" in alone.stdout
+    assert "time       no limit tells" in alone.stdout
+    assert (found["requests"], found["calls"], found["questions"]) == (5, {"judge": 5}, 5)
 
 
 @pytest.mark.parametrize(
