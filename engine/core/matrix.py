@@ -42,7 +42,8 @@ class JobSpec:
 
     `key` (32 bytes) says what is asked, by content; `family` is the same but for the threshold, and
     None where the evaluation has none. `labels` is what rows show, `documents` the digests of what
-    is too large for it. `cells` are the thresholds that the job answers, ascending, its own last.
+    is too large for it. `place` counts the jobs of one repeat. `cells` are the thresholds that the job
+    answers, ascending, its own last.
     """
 
     key: bytes
@@ -52,6 +53,7 @@ class JobSpec:
     labels: Mapping[str, Scalar]
     documents: Mapping[str, str]
     repeat: int
+    place: int
     cells: tuple[float, ...]
     expected_tests: int | None
 
@@ -141,45 +143,53 @@ class Matrix:
         return None
 
     def fingerprint(self) -> Any:
-        """A JSON value that is equal for matrices of the same cells, in whatever order written."""
+        """A JSON value that is equal for matrices of the same cells in the same order."""
         spelt = {
             axis.field: [axis.fragment(value).hex() for value in axis.values] for axis in self.axes
         }
         values = {
-            axis.field: sorted(
+            axis.field: [
                 [spelling, value.label, place < axis.own]
                 for place, (spelling, value) in enumerate(
                     zip(spelt[axis.field], axis.values, strict=True)
                 )
-            )
+            ]
             for axis in self.axes
         }
-        return [values, self.repeats, _spell(self.excluded, spelt), _spell(self.included, spelt)]
+        return [
+            values,
+            self.repeats,
+            sorted(_spell(self.excluded, spelt), key=canonical),
+            _spell(self.included, spelt),
+        ]
 
     def jobs(self, rules: JobRules, *, fold: Fold, identity: Any) -> Iterator[JobSpec]:
-        """The jobs, made one by one; `identity` (a JSON value) is whatever else decides an answer."""
+        """The jobs, made one by one in the order of the file, the first repeat of all before the second.
+
+        `identity` (a JSON value) is whatever else decides an answer.
+        """
         job_start = sha256(canonical(["job", identity])).digest()
         family_start = sha256(canonical(["family", identity])).digest()
-        repeats = [(number, number.to_bytes(4, "big")) for number in range(1, self.repeats + 1)]
-        for combination in self._combinations(with_keys=True):
-            family_base = family_start + combination.fragments
-            for labels, fragment, cells in _jobs(combination, self.folded_field, rules, fold):
-                job_base = job_start + combination.fragments + fragment
-                lane = rules.lane(labels)
-                cost_class = rules.cost_class(labels)
-                expected_tests = rules.expected_tests(labels)
-                for number, suffix in repeats:
+        for number in range(1, self.repeats + 1):
+            suffix = number.to_bytes(4, "big")
+            place = 0
+            for combination in self._combinations(with_keys=True):
+                family_base = family_start + combination.fragments
+                job_base = job_start + combination.fragments
+                for labels, fragment, cells in _jobs(combination, self.folded_field, rules, fold):
                     yield JobSpec(
-                        key=sha256(job_base + suffix).digest(),
+                        key=sha256(job_base + fragment + suffix).digest(),
                         family=sha256(family_base + suffix).digest() if cells else None,
-                        lane=lane,
-                        cost_class=cost_class,
+                        lane=rules.lane(labels),
+                        cost_class=rules.cost_class(labels),
                         labels={**labels, "repeat": number},
                         documents=combination.documents,
                         repeat=number,
+                        place=place,
                         cells=cells,
-                        expected_tests=expected_tests,
+                        expected_tests=rules.expected_tests(labels),
                     )
+                    place += 1
 
     def counts(
         self, rules: JobRules, *, fold: Fold, costs: Mapping[str, int] | None = None
@@ -250,8 +260,7 @@ def _jobs(
 
 
 def _spell(chosen: Iterable[Block], spelt: Mapping[str, list[str]]) -> list[Any]:
-    spellings = [
+    return [
         {field: sorted(spelt[field][place] for place in places) for field, places in block.items()}
         for block in chosen
     ]
-    return sorted(spellings, key=canonical)

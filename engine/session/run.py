@@ -262,7 +262,7 @@ class Run:
         return row
 
     async def rows(self, *, past: bool = False) -> AsyncIterator[Row]:
-        """One row for each cell that the sweep asks for, in the order they were asked for; read page by page.
+        """One row for each cell that the sweep asks for, in the order of the file; read page by page.
 
         With `past` also for those that only an earlier version of the sweep asked for: their `asked` is
         False. While a sweep that has changed is not wholly written out, it is None where nobody knows yet.
@@ -350,6 +350,7 @@ def _new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
         labels=spec.labels,
         documents=spec.documents,
         repeat=spec.repeat,
+        place=spec.place,
         threshold=spec.cells[-1] if spec.cells else None,
         cells=spec.cells,
         provenance=provenance,

@@ -1,4 +1,7 @@
-"""Claiming: making jobs ours, lane by lane, within rates and quota.
+"""Claiming: making jobs ours, lane by lane in the order of the file, within rates and quota.
+
+The first repeat of every cell comes before the second of any, and a job that is due again has the turn
+that it had before: what a run has sent when it is cut short is a fair sample of the sweep.
 
 Runs inside a write transaction of the caller's and leaves committing to it.
 """
@@ -7,8 +10,21 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
+from typing import Any
 
-from sqlalchemy import Integer, RowMapping, bindparam, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    RowMapping,
+    Select,
+    Subquery,
+    Text,
+    bindparam,
+    select,
+    tuple_,
+    union_all,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, target
@@ -19,42 +35,73 @@ from engine.store.queue import CLAIMABLE
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
 from engine.store.schema import attempt, job
 
-_CANDIDATES = (
-    select(
-        job.c.id,
-        job.c.fence,
-        job.c.attempts,
-        job.c.key,
-        job.c.cost_class,
-        job.c.expected_tests,
-        job.c.charged,
-        job.c.labels,
-        job.c.documents,
-        job.c.repeat,
-    )
-    .where(
-        job.c.run_id == bindparam("run_id"),
-        job.c.lane == bindparam("lane"),
-        job.c.cost_class == bindparam("cost_class"),
-        CLAIMABLE,
-        job.c.due_at <= bindparam("now"),
-    )
-    .order_by(job.c.due_at, job.c.id)
-    .limit(bindparam("count"))
-    .with_for_update(skip_locked=True)
+_OF_CLASS = (
+    job.c.run_id == bindparam("run_id"),
+    job.c.lane == bindparam("lane"),
+    CLAIMABLE,
 )
+_PLACE = (job.c.repeat, job.c.place)
 
-_NEXT_DUE = (
-    select(job.c.due_at)
-    .where(
-        job.c.run_id == bindparam("run_id"),
-        job.c.lane == bindparam("lane"),
-        job.c.cost_class == bindparam("cost_class"),
-        CLAIMABLE,
-        job.c.due_at > bindparam("now"),
+
+def _first_of_class(given: Subquery, *due: ColumnElement[bool]) -> Select[tuple[int]]:
+    """The first jobs of a class among those that are due, in the order of the file."""
+    first = (
+        select(job.c.id)
+        .where(
+            *_OF_CLASS,
+            job.c.cost_class == given.c.cost_class,
+            *due,
+            tuple_(*_PLACE) > tuple_(bindparam("repeat"), bindparam("place")),
+        )
+        .order_by(*_PLACE)
+        .limit(bindparam("count"))
+        .correlate(given)
+        .subquery()
     )
-    .order_by(job.c.due_at)
-    .limit(1)
+    return select(first.c.id).correlate(given)
+
+
+def _candidates_of(given: Subquery) -> Select[Any]:
+    """The first jobs over all classes: those never sent, which the index has in order, and those due again."""
+    taken = job.alias("taken")
+    first = union_all(
+        _first_of_class(given, job.c.due_at == 0),
+        _first_of_class(given, job.c.due_at > 0, job.c.due_at <= bindparam("now")),
+    )
+    return (
+        select(
+            taken.c.id,
+            taken.c.fence,
+            taken.c.attempts,
+            taken.c.key,
+            taken.c.cost_class,
+            taken.c.expected_tests,
+            taken.c.charged,
+            taken.c.labels,
+            taken.c.documents,
+            taken.c.repeat,
+            taken.c.place,
+        )
+        .select_from(given.join(taken, taken.c.id.in_(first)))
+        .order_by(taken.c.repeat, taken.c.place)
+        .limit(bindparam("count"))
+        .with_for_update(skip_locked=True, of=taken)
+    )
+
+
+_CANDIDATES = Bulk({"cost_class": Text()}, _candidates_of)
+_NEXT_DUE = Bulk(
+    {"cost_class": Text()},
+    lambda given: select(
+        given.c.cost_class,
+        select(job.c.due_at)
+        .where(*_OF_CLASS, job.c.cost_class == given.c.cost_class, job.c.due_at > bindparam("now"))
+        .order_by(job.c.due_at)
+        .limit(1)
+        .correlate(given)
+        .scalar_subquery()
+        .label("due_at"),
+    ),
 )
 
 _START = Bulk(
@@ -155,39 +202,82 @@ class _Candidates:
 def _candidates(
     connection: Connection, request: Claim, lane: LaneClaim, admission: quotas.Admission
 ) -> _Candidates:
+    """The first jobs of a lane in the order of the file, whatever their class, that quota allows.
+
+    A class that quota refuses is passed over. Only what could be paid for once requests in flight have
+    told what they cost keeps its turn: what comes behind it would use up the rest.
+    """
     found = _Candidates()
-    for cost_class in lane.classes:
-        missing = lane.count - len(found.rows)
-        if missing == 0:
+    classes = set(lane.classes)
+    after = (0, 0)
+    while classes and (missing := lane.count - len(found.rows)):
+        rows = _next_rows(connection, request, lane, classes, after, missing)
+        for row in rows:
+            if row["cost_class"] not in classes:
+                continue
+            held = admission.reserve(
+                row["cost_class"], row["expected_tests"], charged=row["charged"]
+            )
+            if held is not None:
+                found.rows.append((row, held))
+                continue
+            classes.discard(row["cost_class"])
+            found.later.append((inf, admission.refusals[row["cost_class"]]))
+            if quotas.is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
+                return found
+        if len(rows) < missing:
+            _look_ahead(connection, request, lane, classes, found)
             break
-        where = {"run_id": request.run_id, "lane": lane.lane, "cost_class": cost_class}
-        due = {**where, "now": request.now, "count": missing}
-        rows = (connection.execute(_CANDIDATES, due)).mappings().all()
-        taken = _reserved(rows, cost_class, admission)
-        found.rows += taken
-        if len(taken) < len(rows):
-            found.later.append((inf, admission.refusals[cost_class]))
-        elif len(rows) < missing:
-            # All that is due is taken; the next one may come later.
-            at = (connection.execute(_NEXT_DUE, {**where, "now": request.now})).scalar()
-            if at is None:
-                found.empty.add(cost_class)
-            else:
-                found.later.append((at, WaitReason.RETRY))
+        after = (rows[-1]["repeat"], rows[-1]["place"])
     return found
 
 
-def _reserved(
-    rows: Iterable[RowMapping], cost_class: str, admission: quotas.Admission
-) -> list[tuple[RowMapping, int]]:
-    """The rows that quota allows, from the first on, with what is now held for each."""
-    taken = []
-    for row in rows:
-        held = admission.reserve(cost_class, row["expected_tests"], charged=row["charged"])
-        if held is None:
-            break
-        taken.append((row, held))
-    return taken
+def _next_rows(
+    connection: Connection,
+    request: Claim,
+    lane: LaneClaim,
+    classes: Iterable[str],
+    after: tuple[int, int],
+    count: int,
+) -> Sequence[RowMapping]:
+    """The first due jobs of these classes behind a repeat and a place."""
+    repeat, place = after
+    return (
+        _CANDIDATES.run(
+            connection,
+            [(name,) for name in sorted(classes)],
+            run_id=request.run_id,
+            lane=lane.lane,
+            now=request.now,
+            count=count,
+            repeat=repeat,
+            place=place,
+        )
+        .mappings()
+        .all()
+    )
+
+
+def _look_ahead(
+    connection: Connection,
+    request: Claim,
+    lane: LaneClaim,
+    classes: Iterable[str],
+    found: _Candidates,
+) -> None:
+    """All that is due of these classes is taken: note which have more later, and which have nothing."""
+    coming = _NEXT_DUE.run(
+        connection,
+        [(name,) for name in sorted(classes)],
+        run_id=request.run_id,
+        lane=lane.lane,
+        now=request.now,
+    )
+    for row in coming:
+        if row.due_at is None:
+            found.empty.add(row.cost_class)
+        else:
+            found.later.append((row.due_at, WaitReason.RETRY))
 
 
 def _claimed(lane: str, row: RowMapping, held: int | None, slot: float) -> Claimed:

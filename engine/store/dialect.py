@@ -22,7 +22,7 @@ from sqlalchemy import (
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, CursorResult
 from sqlalchemy.sql.selectable import Subquery
 from sqlalchemy.types import TypeEngine
 
@@ -70,13 +70,13 @@ class Bulk:
 
     def run(
         self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
-    ) -> None:
+    ) -> CursorResult[Any]:
         """Run it for rows of values in the order of the columns; `shared` are parameters for all."""
         parameters = dict(shared)
         if self._binary:
             rows, parameters["bytes"] = _split(rows, self._binary)
         statement = self._statement(connection.dialect.name)
-        connection.execute(statement, {"rows": json.dumps(rows), **parameters})
+        return connection.execute(statement, {"rows": json.dumps(rows), **parameters})
 
 
 class BulkUpsert(Bulk):

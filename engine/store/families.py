@@ -26,11 +26,14 @@ class Member:
     is_asked: bool
     """Whether the new matrix asks it for one of its cells."""
     is_changed: bool = False
+    place: int | None = None
+    """Where the file has the first of the cells that it answers, as far as this batch tells."""
 
-    def serve(self, cell: float) -> None:
-        """Answer a cell of the new matrix."""
+    def serve(self, cell: float, place: int) -> None:
+        """Answer a cell of the new matrix, which the file has at a place."""
         self._join()
         self.is_changed = True
+        self.place = place if self.place is None else min(place, self.place)
         if cell in self.past_cells:
             self.past_cells.remove(cell)
         if cell not in self.cells:
@@ -79,12 +82,12 @@ def _place(one: NewJob, family: Sequence[Member]) -> NewJob | None:
             remaining.append(cell)
         for member in family:
             if member is server:
-                member.serve(cell)
+                member.serve(cell, one.place)
             else:
                 member.drop(cell)
     if own is not None and own.is_asked:
         # Written with the jobs of this batch, so that only what changes from here on is left to write.
-        own.is_changed = False
+        own.is_changed, own.place = False, one.place
         return replace(one, cells=tuple(own.cells), past_cells=tuple(own.past_cells))
     return replace(one, cells=tuple(remaining)) if remaining or not one.cells else None
 

@@ -145,7 +145,7 @@ class Questions:
         )
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
-        """The jobs of a run with their numbers; with `past` also those asked for by earlier sweeps."""
+        """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""
         return results.job_rows(self._databases, of, past=past)
 
     async def raw_answer(self, job_id: int) -> bytes | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, select, tuple_, update
+from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, func, select, tuple_, update
 from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
@@ -57,6 +57,11 @@ _HOLD = Bulk(
 )
 _HELD_FOR = select(reservation).where(reservation.c.job_id.in_(bindparam("jobs", expanding=True)))
 _HELD_BY = select(reservation).where(reservation.c.worker == bindparam("worker_id"))
+_HELD_BY_RUN = (
+    select(reservation.c.name, reservation.c.period, func.sum(reservation.c.held).label("held"))
+    .where(reservation.c.run_id == bindparam("run"))
+    .group_by(reservation.c.name, reservation.c.period)
+)
 _RELEASE = Bulk(
     {"job_id": Integer(), "fence": Integer()},
     lambda given: delete(reservation).where(
@@ -90,6 +95,10 @@ class Admission:
     """Classes of unknown cost that have a job in flight."""
     refusals: dict[str, WaitReason] = field(default_factory=dict)
     """Classes of which no job can be sent now, and why."""
+    short: dict[str, Mapping[QuotaKey, int]] = field(default_factory=dict)
+    """Classes for which too little is left, and what one job of them needs."""
+    held: Counter[QuotaKey] = field(default_factory=Counter)
+    """What this claim has reserved so far."""
 
     @property
     def counts_tests(self) -> bool:
@@ -117,9 +126,11 @@ class Admission:
         wanted = {key: 1 if key.counts_requests else tests for key in self.keys}
         if any(self.states[key].room < amount for key, amount in wanted.items()):
             self.refusals[cost_class] = WaitReason.QUOTA
+            self.short[cost_class] = wanted
             return None
         for key, amount in wanted.items():
             self.states[key] = arithmetic.reserve(self.states[key], amount)
+            self.held[key] += amount
         if is_probe:
             self.probing.add(cost_class)
         return tests
@@ -133,9 +144,9 @@ class Admission:
     def refund(self, cost_class: str, tests: int) -> None:
         """Give back what was held for a job that is not sent after all."""
         for key in self.keys:
-            self.states[key] = arithmetic.refund(
-                self.states[key], 1 if key.counts_requests else tests
-            )
+            amount = 1 if key.counts_requests else tests
+            self.states[key] = arithmetic.refund(self.states[key], amount)
+            self.held[key] -= amount
         self.probing.discard(cost_class)
 
     def save(self, connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
@@ -178,6 +189,26 @@ def load(connection: Connection, request: Claim) -> Admission:
         states={key: found[key.name, key.period] for key in keys},
         costs=known,
         probing={name for (name,) in probes if name not in known},
+    )
+
+
+def is_affordable_later(
+    connection: Connection, run_id: int, admission: Admission, cost_class: str
+) -> bool:
+    """Whether a job that quota refused could be sent if the run's requests in flight cost nothing.
+
+    What other runs hold is left out: nobody here would notice when they give it back.
+    """
+    wanted = admission.short.get(cost_class)
+    if wanted is None:
+        return False
+    held = Counter(admission.held)
+    for row in connection.execute(_HELD_BY_RUN, {"run": run_id}):
+        for key in admission.keys:
+            if (key.name, key.period) == (row.name, row.period):
+                held[key] += row.held
+    return any(held.values()) and all(
+        amount <= admission.states[key].room + held[key] for key, amount in wanted.items()
     )
 
 

@@ -29,7 +29,7 @@ class QuotaKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneClaim:
-    """Up to `count` jobs of one lane, from its cost classes in order, within its rates."""
+    """Up to `count` jobs of one lane, the first ones of its cost classes, within its rates."""
 
     lane: str
     classes: tuple[str, ...]
@@ -131,7 +131,8 @@ class NewJob:
     `cells` are the thresholds that it answers, `past_cells` those that an earlier sweep asked of it. Within a family (the key without the threshold) answers
     that are here already serve the cells that they can, unless `folds` is False: then each cell has to
     be measured by the job that asks for it. `provenance` is the digest of what would decide its answer:
-    only an answer of another run that has the same is reused.
+    only an answer of another run that has the same is reused. `place` is where the file has the job among
+    those of its repeat.
     """
 
     key: bytes
@@ -142,6 +143,7 @@ class NewJob:
     labels: Mapping[str, Any]
     documents: Mapping[str, str]
     repeat: int
+    place: int
     threshold: float | None
     cells: tuple[float, ...]
     provenance: str

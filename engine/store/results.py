@@ -334,14 +334,17 @@ def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
 async def job_rows(
     databases: Databases, of: RunRow, *, past: bool = False
 ) -> AsyncIterator[JobRow]:
-    """The jobs of a run with their numbers, in the order they were asked for, a page at a time.
+    """The jobs of a run with their numbers, in the order of the file, a page at a time.
 
     With `past` also those that an earlier sweep asked for and the present one does not.
     """
     is_wanted = [] if past else [job.c.cell_count > 0]
+    order = (job.c.place, job.c.repeat, job.c.id)
     query = (
         select(
             job.c.id,
+            job.c.place,
+            job.c.repeat,
             job.c.labels,
             job.c.documents,
             job.c.generation,
@@ -360,14 +363,18 @@ async def job_rows(
             result.c.reused_from,
         )
         .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
-        .where(job.c.run_id == of.id, job.c.id > bindparam("after"), *is_wanted)
-        .order_by(job.c.id)
+        .where(
+            job.c.run_id == of.id,
+            tuple_(*order) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
+            *is_wanted,
+        )
+        .order_by(*order)
         .limit(_PAGE)
     )
-    after = 0
+    after = {"place": -(2**62), "repeat": 0, "id": 0}
     while True:
         async with databases.read() as connection:
-            page: Sequence[Any] = (await connection.execute(query, {"after": after})).all()
+            page: Sequence[Any] = (await connection.execute(query, after)).all()
         for row in page:
             yield JobRow(
                 id=row.id,
@@ -389,7 +396,8 @@ async def job_rows(
             )
         if len(page) < _PAGE:
             return
-        after = page[-1].id
+        last = page[-1]
+        after = {"place": last.place, "repeat": last.repeat, "id": last.id}
 
 
 def _is_asked(of: RunRow, row: Any) -> bool | None:

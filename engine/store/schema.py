@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -101,6 +101,8 @@ job = Table(
     Column("labels", Text, nullable=False),
     Column("documents", Text, nullable=False),
     Column("repeat", Integer, nullable=False),
+    # Where the file has it among the jobs of one repeat; smaller the later the sweep was submitted.
+    Column("place", Integer, nullable=False, server_default="0"),
     # The threshold that is sent; null where the kind has none.
     Column("threshold", Float),
     # The thresholds that the sweep asks of this job, a JSON list; empty where the kind has none.
@@ -124,14 +126,15 @@ job = Table(
     CheckConstraint("attempts >= 0 AND fence >= attempts", name="attempts"),
 )
 
-# Claims walk this index: one lane, one cost class, what is due first.
+# Claims walk this index: one lane, one cost class, what was never sent in the order of the file.
 Index(
     "ix_job_claimable",
     job.c.run_id,
     job.c.lane,
     job.c.cost_class,
     job.c.due_at,
-    job.c.id,
+    job.c.repeat,
+    job.c.place,
     sqlite_where=text("state IN ('pending', 'waiting')"),
     postgresql_where=text("state IN ('pending', 'waiting')"),
 )
@@ -142,6 +145,8 @@ Index(
     sqlite_where=text("state = 'running'"),
     postgresql_where=text("state = 'running'"),
 )
+# Rows are read along this index: in the order of the file, the repeats of a cell beside each other.
+Index("ix_job_place", job.c.run_id, job.c.place, job.c.repeat)
 Index("ix_job_state", job.c.run_id, job.c.state, job.c.lane, job.c.cell_count)
 Index(
     "ix_job_family",

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     RowMapping,
     and_,
     bindparam,
@@ -32,6 +33,9 @@ from engine.store.queue import CLAIMABLE, REMOVED
 from engine.store.requests import NewJob
 from engine.store.runs import RunRow
 from engine.store.schema import document, job, result, run
+
+_PLACES = 2**40
+"""More than the jobs of one repeat."""
 
 _MEMBERS = select(
     job.c.id,
@@ -57,6 +61,7 @@ _ASK = BulkUpsert(
         job.c.labels,
         job.c.documents,
         job.c.repeat,
+        job.c.place,
         job.c.threshold,
         job.c.cells,
         job.c.cell_count,
@@ -70,6 +75,7 @@ _ASK = BulkUpsert(
             "family": func.coalesce(statement.excluded.family, job.c.family),
             "labels": statement.excluded.labels,
             "documents": statement.excluded.documents,
+            "place": statement.excluded.place,
             "cells": statement.excluded.cells,
             "cell_count": statement.excluded.cell_count,
             "past_cells": statement.excluded.past_cells,
@@ -139,12 +145,18 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
         json.dumps(one.labels, ensure_ascii=False),
         json.dumps(one.documents),
         one.repeat,
+        _place(of, one.place),
         one.threshold,
         json.dumps(one.cells),
         max(1, len(one.cells)),
         json.dumps(one.past_cells),
         State.PENDING,
     )
+
+
+def _place(of: RunRow, place: int) -> int:
+    """Where a job stands in its run: before all that the sweep's earlier versions asked for."""
+    return place - (of.generation - 1) * _PLACES
 
 
 def _families(
@@ -181,6 +193,7 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
                     cells=bindparam("asked"),
                     cell_count=bindparam("count"),
                     past_cells=bindparam("past"),
+                    place=func.coalesce(bindparam("at", type_=Integer), job.c.place),
                     **values,
                 ),
                 [
@@ -189,6 +202,7 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
                         "asked": json.dumps(one.cells),
                         "count": len(one.cells),
                         "past": json.dumps(one.past_cells),
+                        "at": None if one.place is None else _place(of, one.place),
                     }
                     for one in changed
                 ],

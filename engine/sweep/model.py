@@ -29,7 +29,7 @@ GROUPS_UNKNOWN = "groups: all, counted as one group; the service knows how many 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sweep(SweepFields):
-    """A valid sweep. Sweeps of equal `digest` ask for the same jobs.
+    """A valid sweep. Sweeps of equal `digest` ask for the same jobs in the same order.
 
     `groups_pending` is True while `groups: all` stands for nobody knows what: `with_groups` settles
     it. `warnings` are no mistakes, but may not be what was meant.
@@ -126,7 +126,7 @@ class Sweep(SweepFields):
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) of all that decides the jobs: no limits, no order, no formatting."""
+        """SHA-256 (hexadecimal) of all that decides the jobs and their order: no limits, no formatting."""
         return digest(
             [
                 self.identity,
@@ -181,7 +181,7 @@ class Sweep(SweepFields):
         return self.matrix.documents()
 
     def jobs(self, identity: str | None = None) -> Iterator[JobSpec]:
-        """The jobs one by one, in the order of the file; a million of them cost no memory.
+        """The jobs one by one, in the order of the file, repeat by repeat; a million cost no memory.
 
         Their keys begin with the service's identity, or with that under which a run began. Raises
         UsageError while groups are pending.

@@ -97,7 +97,7 @@ def test_each_repeat_has_a_key_and_a_family_of_its_own() -> None:
 
     assert len({job.key for job in found}) == 4
     assert len({job.family for job in found}) == 2
-    assert [job.repeat for job in found] == [1, 2, 1, 2]
+    assert [job.repeat for job in found] == [1, 1, 2, 2]
 
 
 def test_a_combination_folds_over_the_thresholds_that_it_is_left_with() -> None:
@@ -155,17 +155,36 @@ def test_an_axis_without_values_leaves_nothing() -> None:
     assert matrix.size == 0
 
 
-def test_fingerprints_ignore_order_and_nothing_else() -> None:
+def test_fingerprints_tell_matrices_apart_whose_jobs_or_their_order_differ() -> None:
     rules = ({"model": frozenset({0})}, {"model": frozenset({1})})
     one = Matrix(axes=(axis(MODEL, "a", "b", "c"),), excluded=rules)
-    same = Matrix(
+    same = Matrix(axes=(axis(MODEL, "a", "b", "c"),), excluded=rules[::-1])
+    reordered = Matrix(
         axes=(axis(MODEL, "c", "b", "a"),),
         excluded=({"model": frozenset({2})}, {"model": frozenset({1})}),
     )
     other = Matrix(axes=(axis(MODEL, "a", "b", included=("c",)),), excluded=rules)
 
     assert one.fingerprint() == same.fingerprint()
+    assert one.fingerprint() != reordered.fingerprint()
     assert one.fingerprint() != other.fingerprint()
+
+
+def test_the_first_repeat_of_every_cell_comes_before_the_second_of_any() -> None:
+    matrix = Matrix(
+        axes=(axis(MODEL, "b", "a"), axis(THRESHOLD, 0.7, 0.5)), repeats=3, folded_field="threshold"
+    )
+
+    found = [
+        (job.repeat, job.place, job.labels["model"], job.labels["threshold"])
+        for job in jobs(matrix)
+    ]
+
+    assert found == [
+        (repeat, place, model, threshold)
+        for repeat in (1, 2, 3)
+        for place, (model, threshold) in enumerate([("b", 0.7), ("b", 0.5), ("a", 0.7), ("a", 0.5)])
+    ]
 
 
 @pytest.mark.parametrize("rules", [(), ({"model": frozenset({1})},)])

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,8 @@ def new_job(
     expected_tests: int | None = None,
     folds: bool = True,
     provenance: str = PROVENANCE,
+    repeat: int = 1,
+    place: int = 0,
 ) -> NewJob:
     """A job named within its family; without a threshold it is a kind that has none."""
     return NewJob(
@@ -56,7 +59,8 @@ def new_job(
         expected_tests=expected_tests,
         labels={"name": name, "threshold": threshold},
         documents={},
-        repeat=1,
+        repeat=repeat,
+        place=place,
         threshold=threshold,
         cells=tuple(cells) or (() if threshold is None else (threshold,)),
         folds=folds,
@@ -82,9 +86,10 @@ async def begin(store: Store, name: str = "run", sweep: str = "first") -> RunRow
 async def submit(
     store: Store, *jobs: NewJob, name: str = "run", sweep: str = "first", reuse: bool = False
 ) -> RunRow:
-    """A run with these jobs and no others."""
+    """A run with these jobs and no others, in this order."""
     run = await begin(store, name, sweep)
-    await store.add_jobs(run, jobs, reuse=reuse)
+    placed = [replace(one, place=place) for place, one in enumerate(jobs)]
+    await store.add_jobs(run, placed, reuse=reuse)
     await store.finish_expansion(run)
     found = await store.find_run(name)
     assert found is not None

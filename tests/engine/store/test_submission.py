@@ -62,7 +62,7 @@ async def test_submitting_the_same_again_changes_nothing(store: Store) -> None:
     [job] = await claim(store, run, 1)
     before = rows(store.path, "SELECT * FROM job")
 
-    again = await submit(store, new_job("other"), new_job("one"))
+    again = await submit(store, new_job("one"), new_job("other"))
 
     assert rows(store.path, "SELECT * FROM job") == before
     assert (again.id, again.generation, again.is_expanded) == (run.id, 1, True)
@@ -301,8 +301,8 @@ async def test_a_removed_cell_that_is_asked_again_keeps_its_answer(store: Store)
 
     found = [row async for row in store.job_rows(run, past=True)]
     assert [(row.state, row.passed, row.is_asked) for row in found] == [
-        ("succeeded", 4, False),
         ("pending", None, True),
+        ("succeeded", 4, False),
     ]
 
 

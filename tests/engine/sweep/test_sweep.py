@@ -39,15 +39,15 @@ base_url = "https://api.labs.test/v1/"
 kind = "labs"
 [matrix]
 repeats = 3
-thresholds = [0.7, 0.50, 0.3]
-variations = [3, 1]
+thresholds = [0.3, 0.50, 0.7]
+variations = [1, 3]
 groups = "all"
-models = ["qwen/qwen3-max", "anthropic/claude"]
-[[matrix.prompts]]
-file = "prompts/kind.md"
+models = ["anthropic/claude", "qwen/qwen3-max"]
 [[matrix.prompts]]
 name = "bare"
 text = "You are a helpful assistant."
+[[matrix.prompts]]
+file = "prompts/kind.md"
 [[exclude]]
 groups = ["eating_disorders"]
 models = ["qwen/qwen3-max"]
@@ -87,7 +87,7 @@ def test_a_sweep_is_the_same_in_yaml_toml_and_json(folder: Path) -> None:
 
     assert len({sweep.digest for sweep in sweeps}) == 1
     assert len({sweep.digest for sweep in pinned}) == 1
-    keys = [{job.key for job in sweep.jobs()} for sweep in pinned]
+    keys = [[job.key for job in sweep.jobs()] for sweep in pinned]
     assert keys[0] == keys[1] == keys[2]
 
 
@@ -136,7 +136,7 @@ def test_a_job_says_all_that_the_store_needs() -> None:
 
     jobs = list(sweep.jobs())
 
-    assert [job.repeat for job in jobs] == [1, 2, 1, 2]
+    assert [(job.repeat, job.place) for job in jobs] == [(1, 0), (1, 1), (2, 0), (2, 1)]
     first = jobs[0]
     assert len(first.key) == 32
     assert first.family is not None
@@ -214,9 +214,11 @@ def test_groups_are_pinned_once() -> None:
 
 
 def test_pinned_groups_make_the_same_jobs_as_written_ones() -> None:
-    pinned = parse(matrix=matrix(groups="all")).with_groups(["psychosis", "mania"])
+    named = parse()
+    pinned = parse(matrix=matrix(groups="all"))
 
-    assert pinned.digest == parse().digest
+    assert pinned.with_groups(named.groups()).digest == named.digest
+    assert pinned.with_groups(reversed(named.groups())).digest != named.digest
 
 
 def test_a_rule_that_names_a_group_which_nobody_offers_is_refused_when_groups_are_pinned() -> None:
