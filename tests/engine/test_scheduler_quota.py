@@ -1,5 +1,6 @@
 """Quota: reserved before sending, known from answers, asked for again before giving up."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import anyio
 
 from engine import RunState, StopReason
-from engine.job import Allotment, Answer, Job, Transient
-from engine.testing import FakeClock, ScriptedService, scored, scripted_service
+from engine.job import Allotment, Answer, Job, JobContext, Transient
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
 from tests.engine.scenes import SELDOM, events, finished, good, opened, sweep
 
 
@@ -305,3 +306,40 @@ async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: F
     assert service.recording.tests == 99
     assert status.reason is StopReason.QUOTA
     assert status.jobs["succeeded"] == 33
+
+
+async def test_a_kind_that_is_charged_by_reply_opens_no_test_beyond_the_cap(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    class Asking(ScriptedKind):
+        """Asks more than it says."""
+
+        charged_by_reply = True
+
+        def expected_tests(self, labels: Mapping[str, Any]) -> int:
+            return 2
+
+        async def run(self, job: Job, context: JobContext) -> Answer:
+            async def call() -> bytes:
+                asked.append(job.key)
+                return b"a reply"
+
+            for number in range(5):
+                await context.cached({"job": job.key, "call": number}, call, tests=1)
+            return await super().run(job, context)
+
+    asked: list[str] = []
+    service = scripted_service(good, kind=Asking, allotment=Allotment(used=0, allotted=1_000))
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        short, enough = (sweep(service, limits={"quota": {"tests": tests}}) for tests in (3, 5))
+        _, stopped = await finished(engine, short)
+        sent = len(asked)
+        _, whole = await finished(engine, enough)
+
+    assert stopped.reason is StopReason.QUOTA
+    assert stopped.jobs["failed"] == 0
+    assert (sent, len(asked)) == (3, 5)
+    assert [(one.used, one.reserved) for one in stopped.quotas if one.allotted == 3] == [(3, 0)]
+    assert whole.jobs["succeeded"] == 1
+    assert [(one.used, one.reserved) for one in whole.quotas if one.allotted == 5] == [(5, 0)]
