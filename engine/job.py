@@ -63,6 +63,7 @@ from engine.core.permits import PermitLimit
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
 from engine.core.retry import is_away
+from engine.documents.validation import rule_broken
 from engine.machine import connections_allowed, machine_fault
 from engine.permits import Permit
 from engine.secrets import (
@@ -139,6 +140,7 @@ __all__ = [
     "nearest",
     "packaged_yaml",
     "resolve_secret",
+    "rule_broken",
     "spellings",
     "suggestion",
     "without_secrets",

@@ -32,8 +32,8 @@ def machine_fault(error: BaseException, where: str = "") -> MachineFault | None:
     short_of = _short_of(error)
     if short_of is None:
         return None
-    at = f"{where}: " if where else ""
-    return MachineFault(f"{at}this machine cannot do it at present: {short_of}")
+    at = f" ({where})" if where else ""
+    return MachineFault(f"this machine cannot do it at present: {short_of}{at}")
 
 
 def _short_of(error: BaseException | None) -> str | None:

@@ -9,9 +9,18 @@ import typer
 from engine.cli import output
 from engine.cli.opening import open_existing
 from engine.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from engine.core.listing import counted
 
 if TYPE_CHECKING:
     from engine.core.status import Backup
+
+
+def _in_flight(jobs: int) -> str:
+    """What becomes of the jobs that were in flight, if there were any."""
+    if not jobs:
+        return ""
+    were = "was in flight and is" if jobs == 1 else "were in flight and are"
+    return f"; {counted(jobs, 'job')} {were} sent again when the copy is resumed"
 
 
 def backup(
@@ -41,7 +50,7 @@ def backup(
     else:
         output.data([made.path])
     output.say(
-        f"{made.answers:,} answers of {made.runs:,} runs, {made.bytes:,} bytes;"
-        f" {made.in_flight:,} jobs were in flight and are sent again by who resumes from it",
+        f"{counted(made.answers, 'answer')} of {counted(made.runs, 'run')}, {made.bytes:,} bytes"
+        + _in_flight(made.in_flight),
         f"go on from it: {shlex.join(['nightsweep', 'resume', '--store', made.path])}",
     )

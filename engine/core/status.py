@@ -201,7 +201,7 @@ class Backup:
     runs: int
     answers: int
     in_flight: int
-    """Jobs that were in flight: who resumes from the copy sends them again."""
+    """Jobs that were in flight: they are sent again when the copy is resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,11 @@ def _meant(message: str, within: object, path: str) -> str | None:
     return None
 
 
+def rule_broken(found: ErrorDetails) -> str:
+    """What pydantic says of a mistake, without the name of its error before our own words."""
+    return found["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
     """The parts of a location that the reader knows: not which of several models was meant."""
     for last, part in enumerate(loc, start=1 - len(loc)):

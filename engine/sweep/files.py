@@ -46,7 +46,7 @@ class SweepFolder:
         except (OSError, ValueError) as error:
             raise Malformed(f"{pattern}: cannot be looked up ({type(error).__name__})") from None
         if not found:
-            raise Malformed(f"{pattern}: fits no file")
+            raise Malformed(f"{pattern}: matches no file")
         return [self._inside(path) for path in sorted(found)]
 
     def spend(self, file: Path) -> None:

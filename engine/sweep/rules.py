@@ -108,7 +108,7 @@ def _idle_limits(kind: JobKind, found: Resolved, limits: Limits) -> Iterator[Pro
         if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
             yield Problem(
                 f"limits.models.{pattern}",
-                f"fits no model, limits nothing{suggestion(pattern, names)}",
+                f"matches no model and limits nothing{suggestion(pattern, names)}",
             )
 
 
@@ -213,7 +213,7 @@ class _Table:
                     if fnmatchcase(str(value.label), one)
                 }
                 if not fits and checked:
-                    found.warnings.append(Problem(path, f"{one} fits none of {self.axis.name}"))
+                    found.warnings.append(Problem(path, f"{one} matches none of {self.axis.name}"))
                 places |= fits
             elif checked:
                 known = (str(value.label) for value in islice(self._values, self._own))

@@ -89,11 +89,11 @@ def _reply(
     ended = f"finish_reason: {'none' if name is None else plain(name, redact, _NAME_MAX)}"
     if finish is Finish.WITHHELD:
         raise Permanent(
-            f"{where}: {Unanswered.MODERATED.words}", detail=ended, reason=Unanswered.MODERATED
+            f"{Unanswered.MODERATED.words} ({where})", detail=ended, reason=Unanswered.MODERATED
         )
     if finish is Finish.BROKEN_OFF:
         raise Transient(
-            f"{where}: {Unanswered.BROKEN_OFF.words}", detail=ended, reason=Unanswered.BROKEN_OFF
+            f"{Unanswered.BROKEN_OFF.words} ({where})", detail=ended, reason=Unanswered.BROKEN_OFF
         )
     said, thought = read_message(message)
     # Once more than in the bytes, which may spell a key in other ways.
@@ -102,13 +102,13 @@ def _reply(
     if not text.strip():
         if finish is Finish.TRUNCATED:
             raise Permanent(
-                f"{where}: {Unanswered.TOKEN_LIMIT.words}",
+                f"{Unanswered.TOKEN_LIMIT.words} ({where})",
                 detail=ONLY_THOUGHTS if thinking else "",
                 reason=Unanswered.TOKEN_LIMIT,
             )
         only = f"{ONLY_THOUGHTS}; " if thinking else ""
         raise Transient(
-            f"{where}: {Unanswered.EMPTY.words}",
+            f"{Unanswered.EMPTY.words} ({where})",
             detail=f"{only}{ended}",
             reason=Unanswered.EMPTY,
         )

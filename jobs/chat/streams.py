@@ -46,7 +46,7 @@ def read_stream(body: bytes, where: str) -> Any:
         completion.add(read_json(data, where))
     if completion.breaks_off:
         raise Transient(
-            f"{where}: {Unanswered.BROKEN_OFF.words}",
+            f"{Unanswered.BROKEN_OFF.words} ({where})",
             detail="the event stream ended before the reply did",
             reason=Unanswered.BROKEN_OFF,
         )

@@ -20,6 +20,7 @@ from engine.job import (
     PromptAxis,
     TextAxis,
     Unauthorized,
+    rule_broken,
 )
 from jobs.circuit_breaker_labs.client import Client
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
@@ -104,7 +105,7 @@ class _Evaluation(JobKind):
             path = ".".join(map(str, problem["loc"]))
             raise Permanent(
                 f"{self.name}: not sent, {path} is out of the contract's bounds",
-                detail=problem["msg"],
+                detail=rule_broken(problem),
                 sent=False,
             ) from None
         await note_redacted(context, reply.where, reply.redacted)

@@ -55,7 +55,7 @@ def _measurement(
 ) -> Measurement:
     if "failed_results" not in answer and "evaluation_id" not in answer:
         raise Permanent(
-            f"{where}: the answer breaks the contract",
+            f"the answer breaks the contract ({where})",
             detail="neither failed_results (1.0.8 to 1.0.10) nor evaluation_id (1.0.9 and later)",
             unread=body,
         )

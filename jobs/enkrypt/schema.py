@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from engine.job import SecretReference, resolve_secret
+from engine.job import SecretReference, resolve_secret, rule_broken
 
 LABEL = "name"
 """A key of ours in a configuration: what rows show it as, instead of its model_name."""
@@ -219,4 +219,4 @@ def checked_reference(text: str) -> str:
         return _REFERENCE.validate_python(text)
     except ValidationError as error:
         [problem] = error.errors(include_url=False, include_context=False, include_input=False)
-    raise ValueError(problem["msg"].removeprefix("Value error, "))
+    raise ValueError(rule_broken(problem))

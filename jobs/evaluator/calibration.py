@@ -18,6 +18,7 @@ from engine.job import (
     UnansweredRule,
     Usage,
     UsageError,
+    rule_broken,
 )
 from engine.permits import MemoryBook, Permits
 from engine.slots import Slots
@@ -165,7 +166,7 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
     except ValidationError as error:
         mistake = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, mistake["loc"])) or "the file"
-        raise UsageError(f"{judge}: {place}: {mistake['msg']}") from None
+        raise UsageError(f"{judge}: {place}: {rule_broken(mistake)}") from None
 
 
 def calibration(

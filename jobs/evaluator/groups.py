@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from engine.core.placeholders import described, placeholders_in
 from engine.documents.malformed import Malformed
-from engine.job import UsageError
+from engine.job import UsageError, rule_broken
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
 
@@ -356,5 +356,5 @@ def _mistakes(source: str, error: ValidationError) -> list[str]:
         if mistake["type"] == "too_short" and mistake["loc"][-1] in broken:
             continue
         path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake["loc"])
-        lines.append(f"{source}: {path.lstrip('.') or 'the file'}: {mistake['msg']}")
+        lines.append(f"{source}: {path.lstrip('.') or 'the file'}: {rule_broken(mistake)}")
     return lines

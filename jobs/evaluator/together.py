@@ -161,7 +161,7 @@ def _told(
     worst = _gravest(decisive)
     error = worst.error
     told = f"{len(lacking)} of {asked} questions unanswered{limit}, such as {worst.case}"
-    error.detail = f"{told}: {error.detail}" if error.detail else told
+    error.detail = f"{error.detail.rstrip('.')}; {told}" if error.detail else told
     if not is_away(error) and len(lacking) < asked / 2:
         # Most questions are answered: this one says nothing of the service.
         error.service_answers = True

@@ -29,10 +29,10 @@ async def read_body(response: httpx.Response, cap: int, where: str, chunks: list
             content = chunk if unpack is None else _unpacked(unpack, chunk, left + 1, where)
             left -= len(content)
             if left < 0:
-                raise Permanent(f"{where}: the answer is larger than {cap} bytes")
+                raise Permanent(f"the answer is larger than {cap} bytes ({where})")
             chunks.append(content)
     if unpack is not None and not unpack.eof:
-        raise Transient(f"{where}: the packed answer ended too early")
+        raise Transient(f"the compressed answer ended too early ({where})")
 
 
 async def read_beginning(response: httpx.Response, where: str, redact: Redactor) -> bytes:
@@ -59,7 +59,7 @@ def _unpacker(encoding: str, where: str) -> "zlib._Decompress | None":
         case "gzip" | "x-gzip" | "deflate":
             # 32 above the window's bits: the content's head tells gzip and zlib apart.
             return zlib.decompressobj(32 + zlib.MAX_WBITS)
-    raise Transient(f"{where}: the answer is packed in a way that was not asked for")
+    raise Transient(f"the answer is compressed in a way that was not asked for ({where})")
 
 
 def _unpacked(unpacker: "zlib._Decompress", chunk: bytes, limit: int, where: str) -> bytes:
@@ -67,4 +67,4 @@ def _unpacked(unpacker: "zlib._Decompress", chunk: bytes, limit: int, where: str
         return unpacker.decompress(chunk, limit)
     except zlib.error as error:
         problem = str(error)
-    raise Transient(f"{where}: the packed answer cannot be unpacked", detail=problem)
+    raise Transient(f"the compressed answer cannot be read ({where})", detail=problem)

@@ -6,6 +6,7 @@ adds (cookies, redirects, netrc) is what must not happen here, and proxies are c
 """
 
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -129,6 +130,8 @@ class HttpClient:
         resends: bool = True,
     ) -> None:
         self.base_url = parse_base_url(base_url)
+        port = self.base_url.port
+        self._place = self.base_url.host + (f":{port}" if port is not None else "")
         self.limits = limits or HttpLimits()
         self._clock = clock
         self._rules = rules
@@ -258,7 +261,7 @@ class HttpClient:
         deadline_s: float | None,
     ) -> Reply:
         assert self._transport is not None, "the client is used inside `async with`"
-        where = f"{verb} {path} at {self.base_url.host}"
+        where = f"{verb} {path} at {self._place}"
         within_s = self.limits.deadline_s if deadline_s is None else deadline_s
         # Waiting for a connection is no part of the exchange.
         async with self._connections:
@@ -284,7 +287,7 @@ class HttpClient:
                 failure = self._failure(where, error)
             raise failure
         raise TimedOut(
-            f"{where}: no whole answer within {within_s:g} s", reason=Unanswered.TIMED_OUT
+            f"no whole answer within {within_s:g} s ({where})", reason=Unanswered.TIMED_OUT
         )
 
     async def _exchanged(
@@ -395,13 +398,14 @@ class HttpClient:
             if failure is not None:
                 return failure
         if isinstance(cause, _NOT_CONNECTED) or _is_untrusted(cause):
-            return Unreachable(f"{where}: {_why_not_connected(cause)}", detail=detail)
+            why = _why_not_connected(cause)
+            return Unreachable(f"{why} ({where})", detail=_said_of_connecting(cause, self._redact))
         if isinstance(cause, _NO_URL):
-            return Permanent(f"{where}: the address is no URL", detail=detail, sent=False)
+            return Permanent(f"the address is no URL ({where})", detail=detail, sent=False)
         if isinstance(error, httpx.TimeoutException) and isinstance(cause, TimeoutError):
-            return TimedOut(f"{where}: the server was silent for too long", detail=detail)
+            return TimedOut(f"the server was silent for too long ({where})", detail=detail)
         kind = Disconnected if isinstance(cause, _CUT_OFF) else Transient
-        return kind(f"{where}: the connection failed", detail=detail)
+        return kind(f"the connection failed ({where})", detail=detail)
 
 
 def _why_not_connected(cause: Exception) -> str:
@@ -419,7 +423,35 @@ def _why_not_connected(cause: Exception) -> str:
         # A resolver of ours that knows the name and refuses where it leads; its words are the detail.
     if isinstance(cause, TimeoutError):
         return "connecting took too long"
-    return "no connection could be made"
+    return _NO_CONNECTION.get(_number_of(cause), "no connection could be made")
+
+
+_NO_CONNECTION: dict[int | None, str] = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.ENETUNREACH: "the network is unreachable",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ETIMEDOUT: "connecting took too long",
+}
+
+
+def _number_of(cause: Exception) -> int | None:
+    """The system's number of a failure to connect; of several addresses, that of the first."""
+    error = getattr(cause, "os_error", cause)
+    number = getattr(error, "errno", None)
+    if number is None and (said := re.search(r"\[Errno (\d+)\]", str(error))):
+        return int(said[1])
+    return number
+
+
+def _said_of_connecting(cause: Exception, redact: Redactor) -> str:
+    """What was said of a connection that was not made, where the message does not say it all."""
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        error = cause.certificate_error
+        return plain(getattr(error, "verify_message", "") or str(error), redact)
+    if _number_of(cause) in _NO_CONNECTION:
+        return ""
+    return plain(f"{type(cause).__name__}: {cause}", redact)
 
 
 class _Answer(aiohttp.ClientResponse):

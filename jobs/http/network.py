@@ -130,7 +130,8 @@ def proxy_failure(where: str, proxy: Proxy, cause: Exception, detail: str) -> Jo
     if not is_out_of_reach:
         return None
     return Unreachable(
-        f"{where}: no connection through the proxy {proxy.place} ({proxy.variable})", detail=detail
+        f"no connection through the proxy {proxy.place} of {proxy.variable} ({where})",
+        detail=detail,
     )
 
 
@@ -138,7 +139,7 @@ def refused_by_proxy(where: str, proxy: Proxy, status: int, detail: str = "") ->
     """The error that a proxy's own answer stands for; the request has not left it."""
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Unauthorized(
-            f"{where}: the proxy {proxy.place} wants a user and a password that it knows (407): write"
+            f"the proxy {proxy.place} wants a user and a password that it knows (407, {where}): write"
             f" them into {proxy.variable}, as in http://USER:PASSWORD@HOST:PORT",
             detail=detail,
             status=status,
@@ -146,7 +147,7 @@ def refused_by_proxy(where: str, proxy: Proxy, status: int, detail: str = "") ->
         )
     kind = Unreachable if status in _PASSING or status >= 500 else Permanent
     return kind(
-        f"{where}: the proxy {proxy.place} ({proxy.variable}) refuses to connect ({status}); where the"
+        f"the proxy {proxy.place} of {proxy.variable} refuses to connect ({status}, {where}); where the"
         " host is reached without it, list the host in NO_PROXY or write use_proxy: false",
         detail=detail,
         status=status,

@@ -46,7 +46,7 @@ def refused(
         said = said.named(kind.partition(":")[0])
     meaning = meaning_of(status, said, rules)
     wait_s = asked_wait_s(headers, said, now, throttled=meaning is Meaning.THROTTLED)
-    answered = f"{where}: answered {_named(status)}"
+    answered = f"answered {_named(status)} ({where})"
     return _error(meaning, where, answered, said, status=status, wait_s=wait_s)
 
 
@@ -67,7 +67,7 @@ def reported(
     meaning = meaning_of(200, said)
     wait_s = asked_wait_s(headers, said, now, throttled=meaning is Meaning.THROTTLED)
     reason = Unanswered.ERROR if said.told else untold
-    message = f"{where}: {reason.words}"
+    message = f"{reason.words} ({where})"
     error = _error(meaning, where, message, said, status=said.status, wait_s=wait_s)
     if error.reason is None and isinstance(error, Permanent | Transient):
         error.reason = reason
@@ -83,7 +83,7 @@ def _error(
     status: int | None,
     wait_s: float | None,
 ) -> JobError:
-    number = "" if status is None else f" ({status})"
+    place = where if status is None else f"{status}, {where}"
     detail = said.text
     match meaning:
         case Meaning.THROTTLED:
@@ -91,20 +91,22 @@ def _error(
         case Meaning.HICCUP:
             return Transient(answered, detail=detail, status=status, retry_after_s=wait_s)
         case Meaning.SPENT:
-            message = f"{where}: the account has no credit left, or has reached a limit on spending"
-            return OutOfCredit(f"{message}{number}", detail=detail, status=status)
+            message = (
+                f"the account has no credit left, or has reached a limit on spending ({place})"
+            )
+            return OutOfCredit(message, detail=detail, status=status)
         case Meaning.ALLOTMENT:
-            message = f"{where}: the monthly allotment of tests is used up{number}"
+            message = f"the monthly allotment of tests is used up ({place})"
             return QuotaExceeded(message, detail=detail, status=status)
         case Meaning.KEY_REFUSED:
-            message = f"{where}: the key was refused{number}; set a valid one and resume"
+            message = f"the key was refused ({place}); set a valid one and resume"
             return Unauthorized(message, detail=detail, status=status)
         case Meaning.MODERATED:
-            message = f"{where}: {Unanswered.MODERATED.words}"
+            message = f"{Unanswered.MODERATED.words} ({where})"
             reason = Unanswered.MODERATED
             return Permanent(message, detail=detail, status=status, reason=reason)
         case Meaning.REFUSED if status == 403:
-            message = f"{where}: the service refuses this (403)"
+            message = f"the service refuses this ({place})"
             return Permanent(message, detail=detail, status=status)
         case Meaning.REFUSED:
             return Permanent(answered, detail=detail, status=status)
@@ -121,7 +123,7 @@ def _redirected(where: str, status: int, headers: Mapping[str, str], redact: Red
     except ValueError:
         host = "an address that cannot be read"
     return Permanent(
-        f"{where}: answered {_named(status)}, a redirect, which is not followed because a key must"
+        f"answered {_named(status)}, a redirect ({where}), which is not followed because a key must"
         " not travel; set base_url to the final address",
         detail=plain(f"redirect to {host}", redact),
         status=status,

@@ -16,6 +16,7 @@ from engine.job import (
     Permanent,
     Transient,
     key_spellings,
+    rule_broken,
     spellings,
 )
 
@@ -155,7 +156,7 @@ def read_json(body: bytes, where: str) -> Any:
         if _is_shallow(value):
             return value
     raise Transient(
-        f"{where}: the answer is not JSON that can be read",
+        f"the answer is not JSON that can be read ({where})",
         detail=f"{len(body)} bytes: {problem}",
         unread=body,
     )
@@ -191,10 +192,10 @@ def read_as(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
         # Positions and rules only: what the document held may be anything.
         problems = error.errors(include_url=False, include_context=False, include_input=False)
     found = "; ".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in problems[:4]
+        f"{'.'.join(map(str, problem['loc']))}: {rule_broken(problem)}" for problem in problems[:4]
     )
     raise Permanent(
-        f"{where}: the answer breaks the contract", detail=found[:DETAIL_CHARACTERS], unread=body
+        f"the answer breaks the contract ({where})", detail=found[:DETAIL_CHARACTERS], unread=body
     )
 
 

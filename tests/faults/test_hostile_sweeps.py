@@ -190,7 +190,7 @@ class TestFiles:
         lost = refusal(written(tmp_path, with_prompts("*/" * 60 + "*.md")))
         found = Sweep.load(written(tmp_path, with_prompts("**/*.md")))
 
-        assert "fits no file" in lost
+        assert "matches no file" in lost
         assert found.plan().cells == 1
 
     def test_a_tree_deeper_than_the_stack_is_searched(self, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ class TestFiles:
         (tmp_path / "folder.md").mkdir()
         (tmp_path / "zero.md").symlink_to("/dev/zero")
 
-        assert "fits no file" in refusal(written(tmp_path, with_prompts("[pf]*.md")))
+        assert "matches no file" in refusal(written(tmp_path, with_prompts("[pf]*.md")))
         assert "is not a file" in refusal(written(tmp_path, with_prompts("pipe.md")))
         assert "leads out of" in refusal(written(tmp_path, with_prompts("zero.md")))
 

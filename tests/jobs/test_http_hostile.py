@@ -165,12 +165,14 @@ async def test_an_error_status_counts_even_if_its_body_is_broken() -> None:
 async def test_a_refused_connection_was_surely_not_sent() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        place = f"127.0.0.1:{unused.getsockname()[1]}"
 
-        async with _client(url) as client:
+        async with _client(f"http://{place}") as client:
             with pytest.raises(Unreachable) as caught:
                 await client.post(PATH, b"{}")
 
+    assert caught.value.message == f"connection refused (POST {PATH} at {place})"
+    assert caught.value.detail == ""
     assert not caught.value.sent
     assert caught.value.__context__ is None
 

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from engine.job import rule_broken
 from jobs.evaluator.asking import Unreadable
 from jobs.evaluator.judge.fairness import fair_sentences
 from jobs.evaluator.judge.items import Evidence, Finding, Item, RedFlag
@@ -72,7 +73,7 @@ def _read(answer: str) -> _Claims:
     except ValidationError as error:
         mistake = error.errors(include_input=False, include_url=False)[0]
         path = ".".join(map(str, mistake["loc"]))
-        raise Unreadable(f"{path or 'the object'}: {mistake['msg']}") from None
+        raise Unreadable(f"{path or 'the object'}: {rule_broken(mistake)}") from None
 
 
 def _each(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _Claim]]:

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import stat
 from collections.abc import Callable
 from io import StringIO
@@ -404,7 +405,11 @@ def test_a_backup_is_made_named_and_resumed_from(nightsweep: Nightsweep, sweep: 
     beside = nightsweep("backup")
 
     assert (json.loads(made.stdout)["answers"], json.loads(made.stdout)["runs"]) == (2, 1)
-    assert "go on from it: nightsweep resume --store copy.db" in made.stderr
+    assert re.fullmatch(
+        r"2 answers of 1 run, [\d,]+ bytes\n"
+        r"go on from it: nightsweep resume --store copy\.db\n",
+        made.stderr,
+    )
     assert (again.returncode, again.stdout) == (2, "")
     assert "copy.db: is there already" in again.stderr
     assert beside.stdout.startswith("nightsweep-20")

@@ -302,13 +302,13 @@ class TestFiles:
 
         assert found == [
             "gone.md: there is no such file",
-            "no/*.md: fits no file",
+            "no/*.md: matches no file",
             "x: it is not a file",
             "empty.md: it is empty",
             "bytes.md: line 1, column 1: not UTF-8 text (byte 0 of the file); save it in UTF-8",
             "nul.md: it holds NUL characters",
             "large.md: larger than 8 MiB",
-            "[.md: fits no file",
+            "[.md: matches no file",
         ]
 
     def test_two_files_of_one_name_are_told_apart_by_renaming(self, tmp_path: Path) -> None:

@@ -268,7 +268,7 @@ def test_a_pattern_that_fits_nothing_is_a_warning() -> None:
     sweep = parse(exclude=[{"models": ["qwen/*", "acme/*"]}])
 
     assert [str(warning) for warning in sweep.warnings] == [
-        "exclude[0].models: qwen/* fits none of models"
+        "exclude[0].models: qwen/* matches none of models"
     ]
 
 
@@ -278,7 +278,7 @@ def test_a_limit_of_no_model_is_a_warning() -> None:
     sweep = parse(limits=limits)
 
     assert [str(warning) for warning in sweep.warnings] == [
-        "limits.models.acne/*: fits no model, limits nothing; there is acme/one, acme/two, other/three"
+        "limits.models.acne/*: matches no model and limits nothing; there is acme/one, acme/two, other/three"
     ]
     assert Sweep.restore(sweep.dump(), REGISTRY).warnings == sweep.warnings
 

@@ -107,7 +107,7 @@ def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
         ("text\na\n", {"columns": {"user_input": "b"}}, "t.csv: there is no column b; the columns are text"),
         ("text\na,b\n", {}, "t.csv: line 2: has 2 cells, the first line 1; a cell with separators or line breaks in it must stand in quotes"),
         ("text\n", {}, "t.csv: it has no rows"),
-        ("text\na\n", {"columns": {"colour": "b"}}, "exam.yaml: cases: columns: Value error, a case has no colour; it has id, user_input"),
+        ("text\na\n", {"columns": {"colour": "b"}}, "exam.yaml: cases: columns: a case has no colour; it has id, user_input"),
         ("text\na\n", {"file": "gone.csv"}, "exam.yaml: cases.file: there is no table "),
         ("text\na\n", {"file": "../t.csv"}, "exam.yaml: cases: file: String should match pattern"),
         ("text\na\n", {"file": "exam.yaml"}, "exam.yaml: cases.file: there is no table "),

@@ -196,7 +196,7 @@ async def test_an_unanswered_question_is_an_error_once_the_others_are_asked() ->
 
     assert len(script.asked) == 4
     assert caught.value.detail == (
-        "1 of 4 questions unanswered, more than allowed, such as written-01: why"
+        "why; 1 of 4 questions unanswered, more than allowed, such as written-01"
     )
 
 
@@ -338,7 +338,7 @@ async def test_more_unanswered_questions_than_allowed_are_an_error(tolerance: To
     with pytest.raises(Permanent, match="withheld") as caught:
         await evaluate(cases(5), judge, script, layers(), tolerance)
 
-    told = "2 of 5 questions unanswered, more than allowed, such as written-01: by a filter"
+    told = "by a filter; 2 of 5 questions unanswered, more than allowed, such as written-01"
     assert caught.value.detail == told
 
 
