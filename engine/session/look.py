@@ -22,7 +22,7 @@ from engine.sweep import Sweep
 
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
 _GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.RETRY)
-_SAYS_WHY = (
+_STANDS_STILL = (
     WaitReason.QUOTA,
     WaitReason.CREDIT,
     WaitReason.UNHEALTHY,
@@ -30,6 +30,7 @@ _SAYS_WHY = (
     WaitReason.OUTAGE,
     WaitReason.GIVEN_UP,
 )
+"""Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""
 
 
 def account_of(service: Service) -> str:
@@ -80,10 +81,10 @@ class Look:
             to_come=totals.questions_to_come,
             progress=self.scheduler.progress if self.scheduler else Progress(),
         )
-        left, binding = self._left(totals, questions)
         elsewhere = _Elsewhere({}, {})
         if not (self.scheduler or unattended):
             elsewhere = await self._elsewhere(totals.lanes)
+        left, binding = self._left(totals, questions, elsewhere)
         return Status(
             run=row.name,
             state=row.state,
@@ -157,15 +158,27 @@ class Look:
         share = max(0.0, 1.0 - sent / requests) if requests else 1.0
         return {lane: load.sending(share) for lane, load in loads.items()}
 
-    def _left(self, totals: Totals, questions: Questions) -> tuple[float | None, str]:
+    def _left(
+        self, totals: Totals, questions: Questions, elsewhere: _Elsewhere
+    ) -> tuple[float | None, str]:
+        """How long what goes on will take, and what decides that; None where nothing goes on."""
         limits = self.sweep.limits
+        loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
+        moving = {
+            lane: load
+            for lane, load in loads.items()
+            if self._waits(lane, elsewhere).why not in _STANDS_STILL
+        }
+        if loads and (not moving or self.row.reason == StopReason.UNHEALTHY):
+            return None, ""
         left, binding = seconds_left(
-            self._loads(totals),
+            moving,
             limits,
             self.sweep.kind.call_limits(),
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
-            questions=self._question_load(questions),
+            # Which lanes the questions are of is not known.
+            questions=self._question_load(questions) if len(moving) == len(loads) else None,
         )
         closed_s = opens_at(limits.window, self.now) - self.now
         if left and closed_s > 0:
@@ -234,5 +247,5 @@ class Look:
             )
         lane = lanes.lanes[name]
         why, until = lane.waits(self.now, share=lanes.share)
-        detail = lane.why if why in _SAYS_WHY else ""
+        detail = lane.why if why in _STANDS_STILL else ""
         return Waiting(lane=name, why=why, jobs=0, until=until, detail=detail)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+import anyio
+import pytest
 from pydantic import BaseModel
 
-from engine import RunState, StopReason
+from engine import Run, RunState, Status, StopReason
 from engine.job import Answer, Health, HealthGate, Job, Transient, Unhealthy
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
@@ -117,6 +119,33 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(
     assert status.jobs["succeeded"] == 5
     assert status.jobs["failed"] == 0
     assert Counter(lane for lane, _ in gate.asked)["sick"] == 6
+
+
+async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(good, takes_s=60.0)
+    gate = scripted_gate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))
+    of = sweep(service, models=["sick", "well"], repeats=10, gate=gate, limits={"max_in_flight": 1})
+    seen: list[Status] = []
+
+    async def look(run: Run) -> None:
+        await clock.sleep(330.0)
+        seen.append(await run.status())
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        clock.jumping(),
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(look, run)
+        ended = await run.execute()
+
+    [during] = seen
+    # Five of the well one's ten jobs are done, and none of the sick one's.
+    assert during.seconds_left == pytest.approx(5 * 60.0, abs=40)
+    assert (ended.reason, ended.seconds_left, ended.binding) == (StopReason.UNHEALTHY, None, "")
 
 
 async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(

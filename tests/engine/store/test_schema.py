@@ -1,4 +1,5 @@
 import ast
+import json
 import re
 import shutil
 import sqlite3
@@ -98,6 +99,58 @@ def test_downgrading_leaves_nothing_behind(tmp_path: Path) -> None:
     database.dispose()
 
     assert schema_of(path) == {}
+
+
+EDITED = """
+INSERT INTO run (id, name, service, evaluation, target, identity, sweep, digest, expanded, generation,
+    state, created_at, updated_at)
+VALUES
+    (1, 'edited', 's', 'e', 't', 'i',
+     '{"sweep": {"matrix": {"thresholds": [0.5]}, "include": [{"thresholds": [0.3]}]}}',
+     'd', 'd', 2, 'finished', 0, 0),
+    (2, 'half written', 's', 'e', 't', 'i', '{"sweep": {"matrix": {}, "include": []}}',
+     'd', NULL, 2, 'active', 0, 0);
+INSERT INTO job (id, run_id, key, generation, lane, cost_class, labels, documents, repeat, threshold,
+    cells, cell_count, state, fence, attempts, due_at)
+VALUES
+    (1, 1, 'a', 2, 'm', 'c', '{}', '{}', 1, 0.7, '[0.3, 0.5, 0.7]', 3, 'succeeded', 1, 1, 0),
+    (2, 1, 'b', 1, 'm', 'c', '{}', '{}', 1, 0.7, '[0.3, 0.7]', 2, 'succeeded', 1, 1, 0),
+    (3, 1, 'c', 2, 'm', 'c', '{}', '{}', 1, 0.5, '[0.5]', 1, 'succeeded', 1, 1, 0),
+    (4, 1, 'd', 1, 'm', 'c', '{}', '{}', 1, NULL, '[]', 1, 'succeeded', 1, 1, 0),
+    (5, 2, 'a', 1, 'm', 'c', '{}', '{}', 1, 0.7, '[0.7]', 1, 'succeeded', 1, 1, 0);
+"""
+
+
+def test_what_edited_sweeps_asked_once_is_past_in_a_store_that_is_brought_up_to_date(
+    tmp_path: Path,
+) -> None:
+    from alembic import command
+
+    path = migrated(tmp_path)
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    database = create_engine(f"sqlite:///{path}")
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(EDITED)
+
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+    database.dispose()
+
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT id, cells, past_cells, cell_count FROM job").fetchall()
+    assert [(key, json.loads(cells), json.loads(past), n) for key, cells, past, n in found] == [
+        (1, [0.3, 0.5], [0.7], 2),
+        (2, [], [0.3, 0.7], 0),
+        (3, [0.5], [], 1),
+        (4, [], [], 0),
+        # Which cells its sweep asks for is known once that is wholly written out.
+        (5, [0.7], [], 1),
+    ]
 
 
 def test_a_store_is_marked_as_ours(tmp_path: Path) -> None:
