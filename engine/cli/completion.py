@@ -1,4 +1,4 @@
-"""The names of runs for a shell that completes them.
+"""The names of runs and services for a shell that completes them.
 
 Pressing the Tab key must be quick and change nothing: the store is read past the engine, only where it
 is an ordinary SQLite file, and whatever goes wrong completes nothing.
@@ -28,6 +28,13 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     except (OSError, ValueError, sqlite3.Error):
         return []
     return [name for name in names if name.startswith(incomplete) and _UNQUOTED.fullmatch(name)]
+
+
+def complete_service(incomplete: str) -> list[str]:
+    """The installed services whose names begin so; none of them is imported."""
+    from engine.registry import Registry
+
+    return [name for name in sorted(Registry.installed().services) if name.startswith(incomplete)]
 
 
 def _run_names(store: Path) -> list[str]:

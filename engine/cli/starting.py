@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import output
+from engine.cli.completion import complete_service
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
 
@@ -124,6 +125,7 @@ def schema(
         typer.Argument(
             metavar="SERVICE",
             help="Of sweeps over this service, such as local; without it, over any installed one.",
+            autocompletion=complete_service,
         ),
     ] = None,
     target: Annotated[

@@ -98,6 +98,11 @@ def test_no_name_is_told_that_a_shell_would_read_as_something_else(
     assert complete("status", "") == ["Ü-1"]
 
 
+def test_services_are_completed(complete: Complete) -> None:
+    assert complete("schema", "c") == ["circuit-breaker-labs"]
+    assert {"local", "enkrypt", "scripted"} <= set(complete("schema", ""))
+
+
 @pytest.mark.parametrize("content", [b"", b"name: night\n", b"SQLite format 3\0 and no more"])
 def test_what_is_no_store_completes_nothing(
     complete: Complete, tmp_path: Path, content: bytes

@@ -23,6 +23,10 @@ COMMANDS = (
     "retry",
     "pause",
     "cancel",
+    "rename",
+    "delete",
+    "prune",
+    "backup",
 )
 
 LOOK = """
