@@ -417,8 +417,8 @@ class Service(_Remote, ABC):
         """The monthly quota of the key, where the service offers it."""
         return None
 
-    def price(self, role: str, model: str) -> Price | None:
-        """What the tokens of a model cost in a role, where the sweep file says so."""
+    def price(self, role: str, endpoint: str, model: str) -> Price | None:
+        """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
         return None
 
     async def check(self) -> Sequence[Finding]:

@@ -73,9 +73,10 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
-    """What the calls of a run took, for one role and model. None is what nobody told."""
+    """What the calls of a run took, for one role and model at one endpoint. None is what nobody told."""
 
     role: str
+    endpoint: str
     model: str
     calls: int
     input_tokens: int | None
@@ -115,13 +116,13 @@ class CostEstimate:
     """Whether that is by what earlier calls took, and not the most that they may take."""
 
 
-PriceOf: TypeAlias = Callable[[str, str], Price | None]
-"""The price of a model in a role; None where the user names none."""
+PriceOf: TypeAlias = Callable[[str, str, str], Price | None]
+"""The price of a role, at an endpoint, of a model; None where the user names none."""
 
 
 def spendings(totals: Iterable[UsageTotal], price_of: PriceOf) -> tuple[Spending, ...]:
     """What calls took and cost, by role and model, in the order of the totals."""
-    return tuple(_spending(one, price_of(one.role, one.model)) for one in totals)
+    return tuple(_spending(one, price_of(one.role, one.endpoint, one.model)) for one in totals)
 
 
 def _spending(total: UsageTotal, price: Price | None) -> Spending:
@@ -134,6 +135,7 @@ def _spending(total: UsageTotal, price: Price | None) -> Spending:
     with_cost = total.told + (total.priced if price is not None else 0)
     return Spending(
         role=total.role,
+        endpoint=total.endpoint,
         model=total.model,
         calls=total.calls,
         input_tokens=total.input_tokens if total.counted else None,

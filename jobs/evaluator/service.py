@@ -188,10 +188,13 @@ class LocalEvaluator(Service):
             for notice in chat.endpoint.notices(chat.endpoint.base_url)
         ]
 
-    def price(self, role: str, model: str) -> Price | None:
+    def price(self, role: str, endpoint: str, model: str) -> Price | None:
         chats = {TARGET: self._target, JUDGE: self._judge_chat, ATTACKER: self._attacker_chat}
         chat = chats.get(role)
-        return price_of(model, chat.endpoint.prices) if isinstance(chat, ChatTarget) else None
+        # What was asked elsewhere, before the endpoint was changed, had a price of its own.
+        if not isinstance(chat, ChatTarget) or chat.address != endpoint:
+            return None
+        return price_of(model, chat.endpoint.prices)
 
     async def groups(self) -> Sequence[Group]:
         return [

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from engine import Status, Sweep, open_engine
-from engine.core.money import Spending
+from engine.clock import SystemClock
+from engine.core.money import Price, Spending
 from engine.report.words import plan_lines, status_lines, summary_lines
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import claims
@@ -64,6 +65,7 @@ async def test_the_providers_own_cost_goes_first_and_prices_stand_in_for_it(tmp_
     target, judge = status.spending
     assert target == Spending(
         role="target",
+        endpoint=target.endpoint,
         model="any",
         calls=CASES,
         input_tokens=1_000,
@@ -117,6 +119,17 @@ async def test_a_price_that_is_named_later_counts_for_what_was_asked_before(tmp_
 
     assert len(server.asked) == asked
     assert status.spending[0].cost == dollars(1.2)
+
+
+def test_a_price_counts_at_its_own_endpoint_alone(tmp_path: Path) -> None:
+    here = ChatServer(lambda _: (200, {}), base_url="http://127.0.0.1:9/v1")
+    prices = {"*": {"input": 1_000, "output": 1_000}}
+
+    service = judged_by_a_model(here, tmp_path, {}, prices).service(SystemClock())
+
+    assert service.price("judge", here.base_url, "judge") == Price(input=1_000, output=1_000)
+    assert service.price("judge", "http://127.0.0.1:10/v1", "judge") is None
+    assert service.price("target", here.base_url, "any") is None
 
 
 async def test_replies_of_another_run_cost_nothing_now(tmp_path: Path) -> None:
