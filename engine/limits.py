@@ -120,7 +120,9 @@ class Lane:
         if until <= now:
             return WaitReason.QUEUED, None
         if self.next_at <= now:
-            return WaitReason.RATE if self.pace.admits() == 0 else WaitReason.QUEUED, ends_at
+            return WaitReason.PACE if self.pace.admits() == 0 else WaitReason.QUEUED, ends_at
+        if self.waits_for is WaitReason.RATE and self.pace.rate_per_min(now) is not None:
+            return WaitReason.PACE, ends_at
         if self.waits_for is WaitReason.HELD and not self.is_told_when:
             return WaitReason.THROTTLED, ends_at
         return self.waits_for, ends_at

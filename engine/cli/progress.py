@@ -14,6 +14,7 @@ from engine.cli import output
 from engine.clock import SystemClock
 from engine.core.status import Status
 from engine.report import words
+from engine.report.money import spent_lines
 from engine.report.terminal import plain
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def panel(status: Status) -> RenderableType:
         _joined(words.requests_line(status), words.tests_counted(status)),
         *([words.judged_by(status.judge)] if status.judge else []),
         *(f"quota {words.quota_words(quota)}" for quota in status.quotas),
+        *spent_lines(status.spending),
     ]
     return Group(_bar(status), *(Text(line, overflow="fold") for line in lines if line))
 

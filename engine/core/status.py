@@ -65,6 +65,8 @@ class WaitReason(StrEnum):
     """A free place among those in flight."""
     RATE = "rate"
     """The next start within a rate."""
+    PACE = "pace"
+    """The next start at the pace at which the service has let requests through."""
     RETRY = "retry"
     """The wait after an attempt that failed."""
     HELD = "held"

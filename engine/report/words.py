@@ -29,6 +29,7 @@ _MOST_CAUSES = 3
 _IN_LINE = {
     WaitReason.QUEUED: "queued",
     WaitReason.RATE: "queued at the rate limit",
+    WaitReason.PACE: "queued at the pace that the service allows",
     WaitReason.FIRST_ANSWER: "queued for the first answer, which tells their cost",
     WaitReason.RETRY: "backing off",
     WaitReason.WINDOW: "until the window opens",
@@ -38,9 +39,9 @@ _IN_LINE = {
 _AT = {
     "speed so far": "at the current speed",
     "rate": "at the rate limit",
-    "a model's rate": "at a model's rate limit",
     "the run's window": "within the window",
 }
+"""What some limits on the time left are called after it."""
 
 
 def duration(seconds: float) -> str:
@@ -341,8 +342,13 @@ def left_line(status: Status) -> str:
     if not status.seconds_left or status.unattended or status.state is not RunState.ACTIVE:
         return ""
     done = time_of_day(status.at + status.seconds_left, now=status.at)
-    by = _AT.get(status.binding, plain(status.binding))
-    return f"about {duration(status.seconds_left)} left (done {done})" + (f" {by}" if by else "")
+    by = f" {_at_limit(status.binding)}" if status.binding else ""
+    return f"about {duration(status.seconds_left)} left (done {done}){by}"
+
+
+def _at_limit(binding: str) -> str:
+    """A limit as the time left is told at it: `at a model's rate limit`, `at the judge's token limit`."""
+    return _AT.get(binding) or f"at {plain(binding).removesuffix('s')} limit"
 
 
 def stop_lines(status: Status) -> list[str]:

@@ -21,7 +21,7 @@ from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
 
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
-_GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.RETRY)
+_GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.PACE, WaitReason.RETRY)
 _STANDS_STILL = (
     WaitReason.QUOTA,
     WaitReason.CREDIT,

@@ -268,6 +268,7 @@ def test_what_holds_jobs_up_is_said_with_its_cause(
             "48 queued, 4 backing off",
         ),
         ([waiting(WaitReason.RATE, 52)], "52 queued at the rate limit"),
+        ([waiting(WaitReason.PACE, 52)], "52 queued at the pace that the service allows"),
         ([waiting(WaitReason.RETRY, 52, until=AT + 6200)], "52 backing off until 22:10 CET"),
         (
             [waiting(WaitReason.FIRST_ANSWER, 52)],
@@ -321,6 +322,7 @@ def test_what_nobody_works_on_waits_for_nothing() -> None:
     [
         ("speed so far", "about 3 min left (done 20:29 CET) at the current speed"),
         ("a model's rate", "about 3 min left (done 20:29 CET) at a model's rate limit"),
+        ("the judge's tokens", "about 3 min left (done 20:29 CET) at the judge's token limit"),
         ("the run's window", "about 3 min left (done 20:29 CET) within the window"),
         ("", "about 3 min left (done 20:29 CET)"),
     ],
