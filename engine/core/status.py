@@ -45,6 +45,10 @@ class EventKind(StrEnum):
     """It answers again."""
     PARKED = "parked"
     """The lane is given up for the session."""
+    HEALTH = "health"
+    """Its target was found sick."""
+    WELL = "well"
+    """Its target is healthy again."""
     MACHINE = "machine"
     """This machine ran short of something."""
 
@@ -238,7 +242,7 @@ class Event:
 
     at: float
     kind: str
-    """One of EventKind, accepted, rejudged, health, quota, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
+    """One of EventKind, accepted, rejudged, quota, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
     lane: str | None
     message: str
 

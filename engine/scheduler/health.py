@@ -8,6 +8,7 @@ from anyio.abc import TaskGroup
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
 from engine.core.errors import JobError
+from engine.core.status import EventKind
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note
@@ -42,17 +43,20 @@ class HealthDesk:
             helpers.start_soon(self._ask_until_healthy, lane, wake, name=f"health {lane.name}")
 
     async def _ask_until_healthy(self, lane: Lane, wake: Callable[[], None]) -> None:
+        is_told = False
         try:
             for attempt in count(1):
                 sick = await self._complaint(lane)
                 if lane.breaker.state is BreakerState.PARKED:
                     return
                 if sick is None:
+                    if is_told:
+                        await self._note(EventKind.WELL, "healthy again", lane)
                     lane.block, lane.why = None, ""
                     return
                 if lane.why != sick:
-                    lane.why = sick
-                    await self._note("health", f"unhealthy: {sick}", lane)
+                    lane.why, is_told = sick, True
+                    await self._note(EventKind.HEALTH, f"unhealthy: {sick}", lane)
                 if attempt >= self._run.retry.attempts:
                     # The run no longer waits for it alone, but while the rest goes on it may get well.
                     lane.block = Block.SICK

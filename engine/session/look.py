@@ -1,7 +1,7 @@
 """One look at a run: what is known of it, from its rows and from who works on it here."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from engine.clock import SystemClock
 from engine.core.forecast import QuestionLoad, seconds_left
@@ -11,7 +11,7 @@ from engine.core.money import Spending, spendings
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
 from engine.core.states import State
-from engine.core.status import QuotaStatus, Status, StopReason, Waiting, WaitReason
+from engine.core.status import EventKind, QuotaStatus, Status, StopReason, Waiting, WaitReason
 from engine.job import Service
 from engine.limits import bucket_of, opens_at
 from engine.scheduler import Scheduler, quota_keys
@@ -40,15 +40,20 @@ def account_of(service: Service) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Elsewhere:
-    """What the store tells of lanes that another process works on: those away, and those held until when."""
+    """What the store tells of lanes that another process works on: those away, stopped, and held until when."""
 
-    away: Mapping[str, str]
-    held: Mapping[str, float]
+    away: Mapping[str, str] = field(default_factory=dict)
+    stopped: Mapping[str, tuple[EventKind, str]] = field(default_factory=dict)
+    held: Mapping[str, float] = field(default_factory=dict)
 
     def waits(self, name: str) -> Waiting:
         """What the jobs of a lane wait for."""
         if name in self.away:
             return Waiting(lane=name, why=WaitReason.OUTAGE, jobs=0, detail=self.away[name])
+        if name in self.stopped:
+            kind, said = self.stopped[name]
+            why = WaitReason.UNHEALTHY if kind is EventKind.HEALTH else WaitReason.GIVEN_UP
+            return Waiting(lane=name, why=why, jobs=0, detail=said.removeprefix("unhealthy: "))
         if name in self.held:
             until = self.held[name]
             return Waiting(lane=name, why=WaitReason.THROTTLED, jobs=0, until=until)
@@ -81,7 +86,7 @@ class Look:
             to_come=totals.questions_to_come,
             progress=self.scheduler.progress if self.scheduler else Progress(),
         )
-        elsewhere = _Elsewhere({}, {})
+        elsewhere = _Elsewhere()
         if not (self.scheduler or unattended):
             elsewhere = await self._elsewhere(totals.lanes)
         left, binding = self._left(totals, questions, elsewhere)
@@ -124,6 +129,7 @@ class Look:
         held = await self.store.blocked_until(buckets)
         return _Elsewhere(
             away=await self.store.lanes_away(self.row.id),
+            stopped=await self.store.lanes_stopped(self.row.id),
             held={buckets[name]: until for name, until in held.items() if until > self.now},
         )
 

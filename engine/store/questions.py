@@ -14,7 +14,7 @@ from engine.clock import Clock
 from engine.core.money import UsageTotal
 from engine.core.quota import QuotaState
 from engine.core.states import State
-from engine.core.status import RunState
+from engine.core.status import EventKind, RunState
 from engine.store import queue, quotas, readers, results, runs, started, usage
 from engine.store.connection import Databases
 from engine.store.requests import QuotaKey
@@ -163,6 +163,12 @@ class Questions:
     async def lanes_away(self, run_id: int) -> dict[str, str]:
         """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
         return await self._databases.ask(lambda connection: results.lanes_away(connection, run_id))
+
+    async def lanes_stopped(self, run_id: int) -> dict[str, tuple[EventKind, str]]:
+        """The lanes in which nothing is sent, as other workers have said; see `results.lanes_stopped`."""
+        return await self._databases.ask(
+            lambda connection: results.lanes_stopped(connection, run_id, but=self.worker_id)
+        )
 
     async def accepted(self, run_id: int) -> tuple[str, ...]:
         """What was accepted that changed what decides a run's answers."""

@@ -15,7 +15,7 @@ from engine.core.status import EventKind
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
 from engine.store.runs import ACCEPTED, RunRow, run_row
-from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run
+from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run, worker
 
 _PAGE = 1_000
 _KINDS_MAX = 20
@@ -455,6 +455,37 @@ def lanes_away(connection: Connection, run_id: int) -> dict[str, str]:
         )
     )
     return {row.lane: row.message for row in rows}
+
+
+def lanes_stopped(
+    connection: Connection, run_id: int, *, but: str
+) -> dict[str, tuple[EventKind, str]]:
+    """The lanes in which nothing is sent, as workers other than `but` have said since they began.
+
+    Each with HEALTH or PARKED, and with what was said of it.
+    """
+    began = (
+        select(func.coalesce(func.min(worker.c.started_at), 0.0))
+        .where(worker.c.id != but, worker.c.ended_at.is_(None))
+        .scalar_subquery()
+    )
+    stops = (EventKind.HEALTH, EventKind.PARKED)
+    latest = (
+        select(func.max(event.c.id))
+        .where(
+            event.c.run_id == run_id,
+            event.c.kind.in_([*stops, EventKind.WELL, EventKind.BACK]),
+            event.c.lane.is_not(None),
+            event.c.at >= began,
+        )
+        .group_by(event.c.lane)
+    )
+    rows = connection.execute(
+        select(event.c.lane, event.c.kind, event.c.message).where(
+            event.c.id.in_(latest), event.c.kind.in_(stops)
+        )
+    )
+    return {row.lane: (EventKind(row.kind), row.message) for row in rows}
 
 
 def events(

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from engine import Run, RunState, Status, StopReason
+from engine.core.status import WaitReason
 from engine.job import Answer, Health, HealthGate, Job, Transient, Unhealthy
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
@@ -89,6 +90,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
     assert starts(service, "well")[0] == NOW
     assert min(starts(service, "sick")) >= well_at
     assert ("health", "sick", "unhealthy: it says nothing") in told
+    assert ("well", "sick", "healthy again") in told
     # Asked again at growing distances, not all the time.
     assert len(gate.asked) < 25
 
@@ -132,6 +134,8 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
     async def look(run: Run) -> None:
         await clock.sleep(330.0)
         seen.append(await run.status())
+        async with opened(tmp_path / "store.db", service, clock, gate=gate) as other:
+            seen.append(await (await other.run(run.name)).status())
 
     async with (
         opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
@@ -142,9 +146,12 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
         tasks.start_soon(look, run)
         ended = await run.execute()
 
-    [during] = seen
-    # Five of the well one's ten jobs are done, and none of the sick one's.
-    assert during.seconds_left == pytest.approx(5 * 60.0, abs=40)
+    for during in seen:
+        # Five of the well one's ten jobs are done, and none of the sick one's.
+        assert during.seconds_left == pytest.approx(5 * 60.0, abs=40)
+        [waiting] = [one for one in during.waiting if one.lane == "sick"]
+        assert (waiting.why, waiting.detail) == (WaitReason.UNHEALTHY, "says nothing")
+    assert len(seen) == 2
     assert (ended.reason, ended.seconds_left, ended.binding) == (StopReason.UNHEALTHY, None, "")
 
 
