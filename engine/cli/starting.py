@@ -38,9 +38,10 @@ def init(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a commented sweep to begin with, and its schema for editors.
+    """Write a commented sweep file to begin with.
 
-    It is for the built-in model, a model behind an endpoint, or a service. Prints the file's name.
+    It is for the built-in model, a model behind an endpoint, or a service. Beside it is written its
+    schema, by which editors complete and check it. Prints the sweep's path.
     """
     from engine.registry import Registry
     from engine.sweep import check_name
