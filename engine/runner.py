@@ -15,10 +15,21 @@ from engine.core.errors import (
     RateLimited,
     TimedOut,
     Unreachable,
+    is_of_store,
+    leaves,
 )
 from engine.core.model import Answer, Job, counted_unanswered
 from engine.core.policy import Retry
-from engine.core.retry import Blame, Fail, GiveBack, RetryLater, Succeed, Verdict, judge
+from engine.core.retry import (
+    Blame,
+    Fail,
+    GiveBack,
+    RetryLater,
+    Succeed,
+    Verdict,
+    interrupted,
+    judge,
+)
 from engine.job import JobContext, JobKind, machine_fault, without_secrets
 
 logger = logging.getLogger(__name__)
@@ -71,6 +82,10 @@ class Runner:
         except JobError as error:
             return self._ended(job, error, throttled, blame(error))
         except Exception as error:
+            if is_of_store(error):
+                # It is full, held or gone: nobody's fault here, and no attempt is used.
+                told = "; ".join(sorted({str(leaf) for leaf in leaves(error)}))
+                return Ended(_clean(replace(interrupted(), error=told)))
             if (fault := machine_fault(error)) is not None:
                 return self._ended(job, fault, throttled, Blame.UNKNOWN)
             where, name = _where(error), type(error).__name__

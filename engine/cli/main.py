@@ -2,11 +2,11 @@
 
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from engine.cli import exit_codes, output
 from engine.cli.app import app
-from engine.core.errors import NightsweepError, SweepError
+from engine.core.errors import NightsweepError, SweepError, leaves
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -15,7 +15,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         app(args, prog_name="nightsweep")
     except Exception as error:
-        found = list(_leaves(error))
+        found = list(leaves(error))
         if not all(isinstance(leaf, NightsweepError) for leaf in found):
             _tell("".join(traceback.format_exception(error)))
             sys.exit(exit_codes.BUG)
@@ -30,12 +30,3 @@ def _tell(text: str, before: str = "") -> None:
     from engine.secrets import without_secrets
 
     output.say(*(before + line for line in without_secrets(text).splitlines()))
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """What was raised, out of the groups that task groups wrap it in."""
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _leaves(part)
-    else:
-        yield error

@@ -115,6 +115,7 @@ class Panel:
 def panel(status: Status) -> RenderableType:
     """A status in as many lines as it takes, wrapped at words: first what goes on, then what does not."""
     lines = [
+        *words.trouble_lines(status),
         _joined(words.questions_line(status), words.left_line(status)),
         words.jobs_line(status),
         *(words.shortened(line, _LONGEST) for line in words.held_lines(status)),

@@ -208,8 +208,10 @@ async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["St
         run = await opened(engine)
         output.say(*run.sweep.notices())
         with _display(every_s) as display:
-            stopped_at_once = await _execute(run, display)
-        status = await run.status()
+            status = await _execute(run, display)
+        stopped_at_once = status is None
+        if status is None:
+            status = await run.status()
     return status, exit_codes.INTERRUPTED if stopped_at_once else exit_codes.exit_code(status)
 
 
@@ -221,19 +223,20 @@ def _display(every_s: int) -> "AbstractContextManager[Display]":
     return Lines(every_s)
 
 
-async def _execute(run: "Run", display: "Display") -> bool:
-    """Let the run work, beside its display and the signals; True if it was stopped at once."""
+async def _execute(run: "Run", display: "Display") -> "Status | None":
+    """Let the run work, beside its display and the signals; where it stands, None if stopped at once."""
     import anyio
 
     from engine.cli.progress import follow
 
+    status: Status | None = None
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as execution:
             await tasks.start(_obey_signals, run, display, execution)
             tasks.start_soon(follow, run, display, name="progress")
-            await run.execute()
+            status = await run.execute()
         tasks.cancel_scope.cancel()
-    return execution.cancelled_caught
+    return status
 
 
 async def _obey_signals(

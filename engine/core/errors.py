@@ -21,7 +21,7 @@ NightsweepError                  what a user may meet; the message says what, wh
     └── Permanent                never again: the job has failed
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -285,3 +285,17 @@ class Unhealthy(JobError):
 
 class Permanent(JobError):
     """Will never go well: 404, 422, an answer that breaks the contract. The job has failed."""
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """What was raised, out of the groups that task groups wrap it in."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from leaves(part)
+    else:
+        yield error
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Whether an error says of the store alone that it cannot be used."""
+    return all(isinstance(leaf, StoreError) for leaf in leaves(error))

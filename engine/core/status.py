@@ -180,6 +180,10 @@ class Status:
     """The highest threshold that the sweep has for all: tests are counted there. None without thresholds."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
+    trouble: str = ""
+    """Why nothing can be saved at present, such as a full disk; empty while all is well."""
+    trouble_since: float | None = None
+    """Since when that is so, in seconds since the Unix epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,7 +137,8 @@ def _finish_lines(plan: Plan) -> list[str]:
 def status_lines(status: Status) -> list[str]:
     """One look at a run, the counts first, then what stands in the way."""
     state = _state(status.state, status.reason)
-    lines = [f"{plain(status.run)}: {state}", cells_line(status), jobs_line(status)]
+    lines = [f"{plain(status.run)}: {state}", *trouble_lines(status)]
+    lines += [cells_line(status), jobs_line(status)]
     lines += held_lines(status)
     lines += _if_any(questions_line(status)) + _if_any(requests_line(status))
     lines += [tests_line(status), *accepted_lines(status)]
@@ -150,6 +151,14 @@ def status_lines(status: Status) -> list[str]:
     lines += stop_lines(status)
     lines += error_lines(status)
     return lines
+
+
+def trouble_lines(status: Status) -> list[str]:
+    """That nothing can be saved, since when and why; nothing while all is well."""
+    if status.trouble_since is None:
+        return []
+    since = time_of_day(status.trouble_since, now=status.at)
+    return [f"nothing can be saved since {since}: {plain(status.trouble)}"]
 
 
 def _state(state: RunState, reason: StopReason | None) -> str:
@@ -391,7 +400,7 @@ def summary_lines(status: Status) -> list[str]:
         lines.append(tests_line(status))
     lines += spent_lines(status.spending)
     lines += accepted_lines(status)
-    return [*lines, *error_lines(status), *stop_lines(status)]
+    return [*lines, *trouble_lines(status), *error_lines(status), *stop_lines(status)]
 
 
 def runs_lines(runs: Iterable[RunInfo]) -> list[str]:
@@ -429,7 +438,7 @@ def progress_line(status: Status) -> str:
         *(f"quota {one.used:,}/{one.allotted:,}" for one in status.quotas[:1]),
         left_line(status),
     ]
-    causes = held_lines(status)
+    causes = trouble_lines(status) + held_lines(status)
     if status.errors:
         first, *others = status.errors
         more = f" and {counted(len(others), 'more cause')}" if others else ""

@@ -7,7 +7,8 @@ start, and is woken by answers; it never polls the queue.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import inf, isinf
@@ -17,6 +18,7 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
+from engine.core.errors import StoreError
 from engine.core.listing import listed
 from engine.core.model import Job, Sends
 from engine.core.progress import Progress
@@ -128,12 +130,24 @@ class Scheduler:
                 anyio.create_task_group() as jobs,
                 self._store.claiming_along(self._decide, partial(self._start, jobs)),
             ):
-                await self._loop(jobs, helpers)
+                with self._leaving_full_store():
+                    await self._loop(jobs, helpers)
                 await self._drain(jobs)
             if self._stop is None or self._stop.reason is not StopReason.UNAUTHORIZED:
-                await self._quota.settle_last_doubts()
+                with self._leaving_full_store():
+                    await self._quota.settle_last_doubts()
             helpers.cancel_scope.cancel()
         return self._stop
+
+    @contextmanager
+    def _leaving_full_store(self) -> Iterator[None]:
+        """Let nobody who leaves fail because the store is full: the next to open it finds out the rest."""
+        try:
+            yield
+        except StoreError:
+            is_leaving = self._stop is not None or anyio.current_effective_deadline() == -inf
+            if self._store.trouble is None or not is_leaving:
+                raise
 
     async def _keep_to_machine(self) -> None:
         """Have no more in flight than this process may have connections open."""
@@ -354,30 +368,31 @@ class Scheduler:
             blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
         charged = may_have_cost(verdict)
         try:
-            await self._store.settle(
-                Outcome(
-                    job_id=claimed.id,
-                    run_id=self._run.run_id,
-                    fence=claimed.fence,
-                    event=verdict.event,
-                    attempt_outcome=verdict.outcome,
-                    ended_at=now,
-                    service=self._run.costs_of,
-                    cost_class=claimed.cost_class,
-                    reserved=self._reserves,
-                    answer=verdict.answer if isinstance(verdict, Succeed) else None,
-                    provenance=self._run.provenance(claimed.labels)
-                    if isinstance(verdict, Succeed)
-                    else None,
-                    charged=charged,
-                    keeps_attempt=not isinstance(verdict, GiveBack),
-                    due_at=now + delay_s if delay_s else 0.0,
-                    status=ended.status,
-                    error=None if isinstance(verdict, Succeed) else verdict.error,
-                    detail=ended.detail,
-                    blocked=blocked,
+            with self._leaving_full_store():
+                await self._store.settle(
+                    Outcome(
+                        job_id=claimed.id,
+                        run_id=self._run.run_id,
+                        fence=claimed.fence,
+                        event=verdict.event,
+                        attempt_outcome=verdict.outcome,
+                        ended_at=now,
+                        service=self._run.costs_of,
+                        cost_class=claimed.cost_class,
+                        reserved=self._reserves,
+                        answer=verdict.answer if isinstance(verdict, Succeed) else None,
+                        provenance=self._run.provenance(claimed.labels)
+                        if isinstance(verdict, Succeed)
+                        else None,
+                        charged=charged,
+                        keeps_attempt=not isinstance(verdict, GiveBack),
+                        due_at=now + delay_s if delay_s else 0.0,
+                        status=ended.status,
+                        error=None if isinstance(verdict, Succeed) else verdict.error,
+                        detail=ended.detail,
+                        blocked=blocked,
+                    )
                 )
-            )
         finally:
             lane.in_flight -= 1
             del self._flying[claimed.id, claimed.fence]
@@ -428,7 +443,8 @@ class Scheduler:
         level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO
         told = message if name is None else f"{name}: {message}"
         logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})
-        await self._store.note(self._run.run_id, kind, message, lane=name)
+        with self._leaving_full_store():
+            await self._store.note(self._run.run_id, kind, message, lane=name)
 
 
 _TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)

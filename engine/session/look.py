@@ -90,6 +90,7 @@ class Look:
         if not (self.scheduler or unattended):
             elsewhere = await self._elsewhere(totals.lanes)
         left, binding = self._left(totals, questions, elsewhere)
+        since, trouble = await self.store.stuck(row.id) or (None, "")
         return Status(
             run=row.name,
             state=row.state,
@@ -121,6 +122,8 @@ class Look:
             questions=questions.total,
             at=self.now,
             unattended=unattended,
+            trouble=trouble,
+            trouble_since=since,
         )
 
     async def _elsewhere(self, lanes: Iterable[str]) -> _Elsewhere:

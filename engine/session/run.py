@@ -10,7 +10,7 @@ from typing import TypeVar
 import anyio
 
 from engine.clock import Clock
-from engine.core.errors import JobError, UsageError
+from engine.core.errors import JobError, StoreError, UsageError, is_of_store
 from engine.core.loads import Load
 from engine.core.matrix import JobSpec
 from engine.core.model import Sends
@@ -60,6 +60,8 @@ class Run:
         self._scheduler: Scheduler | None = None
         self._requests: Requests | None = None
         self._stopping = False
+        # Ends the waiting for a full disk.
+        self._relent: Callable[[], None] | None = None
 
     async def execute(self) -> Status:
         """Send all that is not answered yet, in the foreground, until done or stopped.
@@ -120,13 +122,25 @@ class Run:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                stop = await _outside_group(
-                    lambda: self._work(scheduler, slots, requests, identity, kind)
-                )
+                with self._store.insisting() as self._relent:
+                    stop = await _outside_group(
+                        lambda: self._work(scheduler, slots, requests, identity, kind)
+                    )
+            except Exception as error:
+                if not (self._stopping and self._store.trouble and is_of_store(error)):
+                    raise
+                stop = Stop(reason=StopReason.INTERRUPTED, message="interrupted", resume_at=None)
             finally:
                 self._scheduler, self._requests, self._stopping = None, None, False
                 self._executing.discard(self._row.id)
-        await self._conclude(stop)
+        try:
+            await self._conclude(stop)
+        except StoreError:
+            if stop is None or self._store.trouble is None:
+                raise
+            # The disk is still full: where the run stands is known here alone.
+            status = await self.status()
+            return replace(status, reason=stop.reason, message=stop.message)
         return await self.status()
 
     def _heard(self, lane: str) -> None:
@@ -226,6 +240,8 @@ class Run:
     def stop(self) -> None:
         """Start nothing more, let what is in flight end within the grace, then return."""
         self._stopping = True
+        if self._relent is not None:
+            self._relent()
         if self._scheduler is not None:
             self._scheduler.stop(StopReason.INTERRUPTED, "interrupted")
 

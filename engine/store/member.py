@@ -1,6 +1,9 @@
 """A worker among the others of its store: how it comes and goes, and what becomes of who dies."""
 
 import logging
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import anyio
@@ -14,9 +17,14 @@ from engine.store.liveness import Liveness, WorkerLock
 from engine.store.questions import Questions
 from engine.store.schema import attempt
 from engine.store.spill import Spill
-from engine.store.writer import Work, Writer
+from engine.store.writer import PATIENCE_S, Work, Writer
 
 logger = logging.getLogger(__name__)
+
+STUCK_S = 30.0
+"""A heartbeat this old, of a process that is there, says that it cannot commit."""
+FULL_BYTES = 1_048_576
+"""A disk with less room is as good as full: the store's log grows by pages."""
 
 
 class Member(Questions):
@@ -27,7 +35,7 @@ class Member(Questions):
         self._identity = identity
         self._folder = folder
         self._liveness = Liveness(folder, identity.id)
-        self._writer = Writer(self._databases, clock, Spill(folder, identity.id))
+        self._writer = Writer(self._databases, clock, Spill(folder, identity.id), self._arrive)
         self.serve = self._writer.run
 
     @property
@@ -35,14 +43,45 @@ class Member(Questions):
         """Why nothing can be committed at present, such as a full disk."""
         return self._writer.trouble
 
-    async def sign_on(self) -> None:
-        """Tell other processes that this worker is there, and take in what dead ones could not commit."""
-        now = self._clock.now()
+    async def stuck(self, run_id: int) -> tuple[float, str] | None:
+        """Since when nothing is committed of a run that is worked on, and why; None where all is well.
+
+        What another process is in trouble with cannot be written down on a full disk: it shows in a
+        heartbeat that stands still while its lock is held.
+        """
+        if self.trouble is not None:
+            return self._writer.troubled_since, str(self.trouble)
+        beats = [
+            heartbeat_at
+            for worker_id, heartbeat_at in await self.workers_on(run_id)
+            if not self._liveness.has_gone(worker_id)
+        ]
+        if not beats or self._clock.now() - max(beats) < STUCK_S:
+            return None
+        free = await anyio.to_thread.run_sync(shutil.disk_usage, self.path.parent)
+        if free.free < FULL_BYTES:
+            return max(beats), f"{self.path}: the disk is full; free some space"
+        return max(beats), "the process that works on it is stopped, or cannot write to its disk"
+
+    def insisting(self) -> AbstractContextManager[Callable[[], None]]:
+        """Within the block changes wait out a full disk; elsewhere they are given up after a moment.
+
+        What the block is given ends that before the block does.
+        """
+        return self._writer.insisting()
+
+    def _arrive(self, connection: Connection) -> None:
         self._identity.is_missed = True
-        await self._writer.write(lambda connection: workers.arrive(connection, self._identity, now))
+        workers.arrive(connection, self._identity, self._clock.now())
+
+    async def take_in(self) -> None:
+        """Take in what workers that are gone could not commit, as far as anything can be committed now."""
         for worker_id, path in spill.left_behind(self._folder).items():
             if worker_id != self.worker_id and self._liveness.has_gone(worker_id):
-                await self._take_in(worker_id, path)
+                try:
+                    await self._take_in(worker_id, path)
+                except StoreError as error:
+                    logger.warning("%s holds answers that are not in the store: %s", path, error)
 
     async def _take_in(self, worker_id: str, path: Path) -> None:
         left = await anyio.to_thread.run_sync(spill.read, path)
@@ -59,7 +98,7 @@ class Member(Questions):
             known = [one for one in left if (one.job_id, one.fence) in sent]
             return sum(outcomes.settle(connection, known)) if known else 0
 
-        if left and (count := await self._writer.write(work)):
+        if left and (count := await self._writer.write(work, patience_s=0.0)):
             logger.info("took in %d answers that could not be committed before", count)
         await anyio.to_thread.run_sync(spill.remove, path)
 
@@ -76,7 +115,8 @@ class Member(Questions):
             workers.leave(connection, self.worker_id, now)
 
         try:
-            await self._writer.write_last(work)
+            if self._writer.has_arrived:
+                await self._writer.write(work, patience_s=PATIENCE_S)
             self._identity.is_missed = False
         except StoreError as error:
             logger.warning("could not sign off: %s", error)

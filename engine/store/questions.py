@@ -214,6 +214,16 @@ class Questions:
             rows = await connection.execute(query)
             return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
 
+    async def workers_on(self, run_id: int) -> list[tuple[str, float]]:
+        """The other workers that hold jobs of a run: (id, time of the last heartbeat)."""
+        holding = exists().where(queue.RUNNING, job.c.run_id == run_id, job.c.owner == worker.c.id)
+        query = select(worker.c.id, worker.c.heartbeat_at).where(
+            worker.c.id != self.worker_id, holding
+        )
+        async with self._databases.read() as connection:
+            rows = await connection.execute(query)
+            return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+
 
 def call_digest(key: Mapping[str, Any]) -> bytes:
     """Under what a call is kept."""

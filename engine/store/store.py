@@ -1,7 +1,7 @@
 """The store itself: what changes it, and how it is opened and closed."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
-from engine.core.errors import UsageError
+from engine.core.errors import StoreError, UsageError
 from engine.core.money import Usage
 from engine.core.permits import Granted, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
@@ -75,7 +75,7 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
         async with anyio.create_task_group() as tasks:
             await tasks.start(store.serve, name="writer")
             try:
-                await store.sign_on()
+                await store.take_in()
                 yield store
             except Exception as error:
                 # Raised again below, as itself and not as a group of one.
@@ -221,8 +221,10 @@ class Store(Member):
             yield
         finally:
             self._writer.riders.remove(rider)
-            # A claim that is being committed just now is still delivered, before this returns.
-            await self._writer.write(lambda _: None)
+            # A claim that is being committed just now is still delivered, before this returns; while
+            # nothing can be committed there is none.
+            with suppress(StoreError):
+                await self._writer.write(lambda _: None)
 
     async def settle(self, outcome: Outcome) -> bool:
         """Record an attempt's outcome; whether it changed its job. Durable when this returns."""

@@ -3,12 +3,16 @@
 Whoever writes is answered only after COMMIT. Commits are paced, so that under load each carries what
 has come in meanwhile, while a lone write is committed at once. A commit that fails because the disk
 is full or another process holds the store is tried again until it goes through; meanwhile the bounded
-stream holds back everyone who wants to write, and answers in hand are written to a side file. Only
-somebody who is leaving is not kept waiting: with the answers safe in that file, the rest is given up.
+stream holds back everyone who wants to write, and answers in hand are written to a side file. That
+goes for runs that are executed. Everybody else, and somebody who is leaving, is kept waiting for a
+moment only: with the answers safe in that file, the rest is given up.
+
+The first transaction also tells the others that this worker is there: who only reads writes nothing.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -39,7 +43,7 @@ Preparation = Callable[[Sequence[Outcome]], Work[T]]
 COMMIT_INTERVAL_S = 0.008
 """The least time between two commits under load: a fair share for other processes, too."""
 PATIENCE_S = 10.0
-"""How long somebody who is leaving is kept waiting for a commit that does not go through."""
+"""How long somebody who executes no run, or is leaving, waits for a commit that does not go through."""
 _MOST_PER_COMMIT = 400
 _RETRY_INTERVAL_S = 1.0
 
@@ -48,8 +52,8 @@ _RETRY_INTERVAL_S = 1.0
 class _Change(Generic[T]):
     work: Preparation[T] | Outcome
     done: anyio.Event = field(default_factory=anyio.Event)
-    is_leaving: bool = False
-    """Whether who waits for it was cancelled, or is the last to write."""
+    patience_s: float | None = None
+    """How long its commit may fail before it is given up; None for what goes for everybody."""
     value: T | None = None
     error: BaseException | None = None
 
@@ -73,8 +77,13 @@ class Rider(Generic[T]):
 class Writer:
     """The only way into the database for changes."""
 
-    def __init__(self, databases: Databases, clock: Clock, spill: Spill) -> None:
+    def __init__(
+        self, databases: Databases, clock: Clock, spill: Spill, arrive: Work[None]
+    ) -> None:
         self._databases = databases
+        self._arrive = arrive
+        self.has_arrived = False
+        """Whether the store tells of this worker."""
         self._clock = clock
         self._spill = spill
         self._send, self._receive = anyio.create_memory_object_stream[_Change[Any]](
@@ -83,7 +92,8 @@ class Writer:
         self._pace = AsyncLimiter(1, COMMIT_INTERVAL_S)
         self._thread = anyio.CapacityLimiter(1)
         self._owed: list[_Change[Any]] = []
-        self._troubled_since = inf
+        self.troubled_since = inf
+        self._insisting: set[object] = set()
         self.riders: list[Rider[Any]] = []
         self.trouble: StoreError | None = None
         """Why commits do not go through at present."""
@@ -125,14 +135,25 @@ class Writer:
         """Take nothing more; what was taken is still committed."""
         self._send.close()
 
-    async def write(self, work: Work[T]) -> T:
-        """Run `work` in a write transaction, together with others; its value, after COMMIT."""
-        return await self.write_prepared(lambda _: work)
+    @contextmanager
+    def insisting(self) -> Iterator[Callable[[], None]]:
+        """Within the block a change waits for as long as its commit fails, unless it is cancelled.
 
-    async def write_last(self, work: Work[T]) -> T:
-        """Like `write`, for somebody who is leaving: raises StoreError rather than wait for ever."""
-        change: _Change[T] = _Change(lambda _: work, is_leaving=True)
-        return await self._submit(change)
+        What the block is given ends that before the block does.
+        """
+        who = object()
+        self._insisting.add(who)
+        try:
+            yield lambda: self._insisting.discard(who)
+        finally:
+            self._insisting.discard(who)
+
+    async def write(self, work: Work[T], *, patience_s: float | None = None) -> T:
+        """Run `work` in a write transaction, together with others; its value, after COMMIT.
+
+        Raises StoreError when commits fail for too long, or for `patience_s`.
+        """
+        return await self._submit(_Change(lambda _: work, patience_s=patience_s))
 
     async def write_prepared(self, prepare: Preparation[T]) -> T:
         """Like `write`; what to do is decided in the event loop just before the transaction."""
@@ -159,7 +180,7 @@ class Writer:
         try:
             await change.done.wait()
         except anyio.get_cancelled_exc_class():
-            change.is_leaving = True
+            change.patience_s = PATIENCE_S
             with anyio.CancelScope(shield=True):
                 await change.done.wait()
             if anyio.current_effective_deadline() > -inf:
@@ -201,12 +222,15 @@ class Writer:
             settled = [change.work for change in batch if isinstance(change.work, Outcome)]
             await to_thread.run_sync(self._spill.forget, settled, limiter=self._thread)
         for change in batch:
-            if self.trouble is not None and self._is_safe(change):
-                self._owed.append(_Change(change.work))
-                change.value = True
-                change.finish(None)
-            else:
-                change.finish(error)
+            change.finish(error)
+
+    def _give_up(self, change: _Change[Any], trouble: StoreError) -> None:
+        if self._is_safe(change):
+            self._owed.append(_Change(change.work))
+            change.value = True
+            change.finish(None)
+        else:
+            change.finish(trouble)
 
     def _is_safe(self, change: _Change[Any]) -> bool:
         return isinstance(change.work, Outcome) and self._spill.holds(change.work)
@@ -214,9 +238,9 @@ class Writer:
     async def _commit(self, batch: list[_Change[Any]]) -> BaseException | None:
         """Commit a batch, for as long as it takes; the error, if it cannot be.
 
-        `trouble` is set after that if the database did not take it, and None if the batch is at fault.
+        Who does not wait as long is told meanwhile, and taken out of the batch.
         """
-        while True:
+        while batch:
             try:
                 transaction = _prepare(batch)
                 await to_thread.run_sync(self._transact, transaction, limiter=self._thread)
@@ -225,40 +249,54 @@ class Writer:
                 if not is_passing(error):
                     return self._recovered(trouble)
                 self._report(trouble)
-                if await self._is_given_up(batch):
-                    return trouble
+                await self._wait(batch, trouble)
             except DatabaseError as error:
                 return self._recovered(explain(error, self._databases.path))
             except Exception as error:
                 return self._recovered(error)
             else:
                 return self._recovered(None)
+        return None
 
     def _transact(self, transaction: "_Transaction") -> None:
         if transaction.settled:
             self._spill.reserve()
         with self._databases.write() as connection:
+            if not self.has_arrived:
+                self._arrive(connection)
             transaction.run(connection)
+        self.has_arrived = True
 
     def _report(self, trouble: StoreError) -> None:
         if self.trouble is None:
             logger.warning("cannot commit, trying again: %s", trouble)
-            self._troubled_since = self._clock.now()
+            self.troubled_since = self._clock.now()
         self.trouble = trouble
 
     def _recovered(self, error: BaseException | None) -> BaseException | None:
-        self.trouble, self._troubled_since = None, inf
+        self.trouble, self.troubled_since = None, inf
         return error
 
-    async def _is_given_up(self, batch: list[_Change[Any]]) -> bool:
-        """Bring the answers in hand to safety and wait a while; True if nobody should wait longer."""
+    async def _wait(self, batch: list[_Change[Any]], trouble: StoreError) -> None:
+        """Bring the answers in hand to safety, let go of who has waited long enough, and wait a while."""
         self._collect(batch)
         answers = [change.work for change in batch if isinstance(change.work, Outcome)]
         await to_thread.run_sync(self._spill.keep, answers, limiter=self._thread)
-        if self._clock.now() - self._troubled_since >= PATIENCE_S and _is_leaving(batch):
-            return True
-        await self._clock.sleep(_RETRY_INTERVAL_S)
-        return False
+        waited_s = self._clock.now() - self.troubled_since
+        stay: list[_Change[Any]] = []
+        for change in batch:
+            if waited_s < self._patience_s(change):
+                stay.append(change)
+            else:
+                self._give_up(change, trouble)
+        batch[:] = stay
+        if batch:
+            await self._clock.sleep(_RETRY_INTERVAL_S)
+
+    def _patience_s(self, change: _Change[Any]) -> float:
+        if change.patience_s is not None:
+            return change.patience_s
+        return inf if self._insisting else PATIENCE_S
 
 
 @dataclass(slots=True)
@@ -284,7 +322,3 @@ def _prepare(batch: Iterable[_Change[Any]]) -> _Transaction:
         (change, change.work(settling)) for change in batch if not isinstance(change.work, Outcome)
     ]
     return _Transaction(settled, works)
-
-
-def _is_leaving(batch: Iterable[_Change[Any]]) -> bool:
-    return any(change.is_leaving for change in batch)

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from engine.clock import Clock, SystemClock
+from engine.core.errors import StoreError
 from engine.core.policy import Retry, UnansweredPolicy, UnansweredRule
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed
 from engine.core.states import AttemptOutcome
@@ -115,6 +116,8 @@ async def test_a_transient_error_is_tried_again_until_attempts_run_out() -> None
         (QuotaExceeded("used up", status=403), Hold.QUOTA),
         (Unauthorized("refused", status=401), Hold.UNAUTHORIZED),
         (Unhealthy("sick"), Hold.HEALTH),
+        (StoreError("the disk is full"), Hold.JOB),
+        (ExceptionGroup("two questions", [StoreError("full"), StoreError("full")]), Hold.JOB),
     ],
 )
 async def test_what_is_not_the_jobs_fault_is_given_back(error: Exception, hold: Hold) -> None:

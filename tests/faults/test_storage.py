@@ -3,6 +3,7 @@
 import json
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,37 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_requ
     assert scene.is_sound()
     assert "see to the disk, then resume" in running.stderr
     assert not list(Path(f"{scene.store}.workers").glob("*.spill"))
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
+def test_a_full_disk_is_said_for_as_long_as_it_lasts_and_an_interrupt_then_ends_in_order(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    scene = scenes.make(crisis(server.url))
+    hasty = {"NIGHTSWEEP_PROGRESS_EVERY": "1", "NIGHTSWEEP_GRACE_S": "0.1"}
+    running = start_held(scene, server, hasty)
+    log = Path(f"{scene.store}-wal")
+    resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (log.stat().st_size, -1))
+    server.answer()
+
+    running.until(
+        lambda: running.stderr.count("nothing can be saved since") >= 2, "lines on the full disk"
+    )
+    looked = scene.run("status")
+    running.send_signal(signal.SIGINT)
+    code = running.wait()
+    server.configure(latency_s=0.0)
+    resumed = scene.run("resume")
+
+    assert looked.code == 0, looked.stderr
+    assert code == 130, running.stderr
+    assert "a bug in the job kind" not in running.stderr
+    assert "Traceback" not in running.stderr
+    assert "go on:   nightsweep resume crisis" in running.stderr
+    assert resumed.code == 0, resumed.stderr
+    assert scene.count("SELECT count(*) FROM result") == 200
+    assert scene.succeeded_twice() == 0
+    assert scene.is_sound()
 
 
 def test_a_backup_taken_beside_a_working_process_is_sound_and_resumes_to_the_same_rows(

@@ -215,7 +215,8 @@ async def test_pruning_gives_the_space_back(path: Path) -> None:
 
 
 async def test_the_file_keeps_its_size_while_another_process_works_on_it(path: Path) -> None:
-    async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()):
+    async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()) as other:
+        await other.beat()
         pruned = await store.prune()
 
     assert (pruned.compacted, pruned.bytes) == (False, 0)
@@ -224,6 +225,7 @@ async def test_the_file_keeps_its_size_while_another_process_works_on_it(path: P
 async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path) -> None:
     for name in ("first", None):
         async with open_store(path, SystemClock()) as store:
+            await store.beat()
             if name is not None:
                 await answered(store, new_job("one"), name=name)
     async with open_store(path, SystemClock()) as store:

@@ -126,6 +126,7 @@ async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
 ) -> None:
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung, open_store(path, clock) as other:
+        await hung.beat()
         for _ in range(int(LEASE_S / LOOK_MAX_S) + 2):
             await clock.advance(LOOK_MAX_S)
             for observer in (other, store):

@@ -1,6 +1,7 @@
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from random import Random
 
@@ -11,6 +12,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
+from engine.core.states import State
 from engine.store import Claim, LaneGrant, Outcome, Store, open_store, spill
 from engine.store.writer import PATIENCE_S
 from engine.testing import FakeClock
@@ -187,7 +189,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     async def settle(outcome: Outcome) -> None:
         kept.append(await store.settle(outcome))
 
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING), store.insisting():
         async with full_disk(store, clock) as tasks:
             for job in jobs:
                 tasks.start_soon(settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
@@ -205,6 +207,46 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     assert store.trouble is None
     assert states(store.path) == {"succeeded": 3}
     assert await store.raw_answer(jobs[0].id) == LARGE
+
+
+async def test_who_executes_no_run_is_told_of_a_full_disk_instead_of_waiting_for_ever(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    told: list[StoreError] = []
+
+    async def note() -> None:
+        try:
+            await store.note(run.id, "kind", LARGE.hex())
+        except StoreError as error:
+            told.append(error)
+
+    async with full_disk(store, clock) as tasks:
+        tasks.start_soon(note)
+        await until_in_trouble(store, clock)
+        for _ in range(int(PATIENCE_S) + 1):
+            await clock.advance(1.0)
+
+    assert "the disk is full; free some space" in str(told[0])
+
+
+async def test_who_only_reads_writes_nothing_and_does_not_wait_for_who_does(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, new_job("one"))
+    await claim(store, run)
+    before = path.with_name("store.db-wal").read_bytes()
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        # As if no commit went through.
+        holder.execute("BEGIN IMMEDIATE")
+        async with open_store(path, clock) as reader:
+            totals = await reader.totals(run.id)
+            at_work = await store.other_workers()
+
+    assert totals.jobs[State.RUNNING] == 1
+    assert at_work == []
+    assert path.with_name("store.db-wal").read_bytes() == before
 
 
 async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
@@ -387,8 +429,12 @@ async def test_who_writes_to_a_closed_store_is_told(path: Path, clock: FakeClock
 
 
 async def test_an_error_in_the_block_is_raised_as_itself(path: Path, clock: FakeClock) -> None:
-    with pytest.raises(ZeroDivisionError):
-        async with open_store(path, clock):
+    async def fail() -> None:
+        async with open_store(path, clock) as store:
+            await store.beat()
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
 
     assert rows(path, "SELECT ended_at FROM worker") == [(NOW,)]
