@@ -56,7 +56,7 @@ from engine.core.model import (
     Sends,
     counted_unanswered,
 )
-from engine.core.money import CallSize, Price, Usage
+from engine.core.money import CallSize, Price, Took, Usage
 from engine.core.nearest import nearest, suggestion
 from engine.core.pace import Pace
 from engine.core.permits import PermitLimit
@@ -121,6 +121,7 @@ __all__ = [
     "ServiceSettings",
     "TextAxis",
     "TimedOut",
+    "Took",
     "Transient",
     "UnansweredPolicy",
     "UnansweredRule",
@@ -204,7 +205,8 @@ class JobContext(Protocol):
         the answer, as JSON values. `tests` is how many tests the call opens: a kind that is
         `charged_by_reply` is charged them as the response is stored, and nothing for one that was stored
         before. Raises QuotaExceeded where there is no quota left for them. `usage`, asked once `call` has
-        returned, says what it took: that is stored beside the response.
+        ended, says what it took, if that is known: it is stored beside the response, and where a JobError is raised
+        without one.
         """
         ...
 

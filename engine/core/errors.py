@@ -25,6 +25,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.core.money import Took
+
 if TYPE_CHECKING:
     from engine.core.provenance import Difference
 
@@ -160,7 +162,7 @@ class JobError(NightsweepError):
     is a name for programs where the kind of work has names for why there is no answer. `unread` holds
     the bytes of an answer that came and cannot be read. `service_answers` is set where the service has
     answered other questions: then it is not away, whatever the error looks like, and its lane goes on,
-    however many jobs fail alike.
+    however many jobs fail alike. `took` is what the provider told of a call that it counted all the same.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class JobError(NightsweepError):
         self.reason = reason
         self.unread = unread
         self.service_answers = False
+        self.took: Took | None = None
 
     @property
     def fingerprint(self) -> str:

@@ -12,6 +12,15 @@ _PER_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Took:
+    """What a provider told of a call: tokens, and its cost in US dollars."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """What one call took, by whom it went to in which role; None is what the provider does not tell.
 

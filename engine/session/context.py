@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
 from engine.clock import Clock
-from engine.core.errors import QuotaExceeded
+from engine.core.errors import JobError, QuotaExceeded
 from engine.core.money import Usage
 from engine.core.permits import PermitLimit
 from engine.permits import Permit, Permits
@@ -146,6 +146,10 @@ class Context:
                 self._charge(tests),
                 None if usage is None else usage(),
             )
+        except JobError:
+            if usage is not None and (took := usage()) is not None:
+                await self._store.keep_usage(self._run.id, took)
+            raise
         finally:
             if self._held is not None and not is_charged:
                 self._held += tests

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -260,6 +260,22 @@ Index(
     call.c.output_tokens,
     call.c.cost,
 )
+
+# Calls that were paid for and gave no reply, such as one that the token limit cut off.
+call_without_reply = Table(
+    "call_without_reply",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("role", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost", Float),
+    Column("recorded_at", Float, nullable=False),
+)
+Index("ix_call_without_reply_run", call_without_reply.c.run_id)
 
 # Other runs find here what was asked before.
 Index("ix_call_digest", call.c.digest)

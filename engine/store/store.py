@@ -42,7 +42,7 @@ from engine.store.migrate import migrate
 from engine.store.questions import call_digest
 from engine.store.requests import Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
-from engine.store.schema import call, event, run
+from engine.store.schema import call, call_without_reply, event, run
 from engine.store.writer import Rider, Work
 
 _UNANSWERED = UnansweredPolicy()
@@ -354,6 +354,13 @@ class Store(Member):
         """Hold quota for `tests` besides what was reserved for an attempt; whether there was room."""
         return await self._writer.write(
             lambda connection: charges.hold_more(connection, job_id, fence, tests)
+        )
+
+    async def keep_usage(self, run_id: int, usage: Usage) -> None:
+        """Keep what calls took that gave no reply."""
+        values = {"run_id": run_id, "recorded_at": self._clock.now(), **asdict(usage)}
+        await self._writer.write(
+            lambda connection: connection.execute(call_without_reply.insert(), values)
         )
 
     async def keep_call(

@@ -1,42 +1,48 @@
 """What calls took, added up from their rows."""
 
-from sqlalchemy import ColumnElement, and_, func, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, Table, and_, func, select, union_all
 from sqlalchemy.engine import Connection
 
 from engine.core.money import UsageTotal
-from engine.store.schema import call
+from engine.store.schema import call, call_without_reply
 
-_IS_COUNTED = and_(call.c.input_tokens.is_not(None), call.c.output_tokens.is_not(None))
-_IS_PRICED = and_(_IS_COUNTED, call.c.cost.is_(None))
-
-
-def _sum(column: ColumnElement[int | None], chosen: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(column).filter(chosen), 0)
-
-
-_TOTALS = (
-    select(
-        call.c.role,
-        call.c.endpoint,
-        call.c.model,
-        func.count().label("calls"),
-        func.count().filter(_IS_COUNTED).label("counted"),
-        _sum(call.c.input_tokens, _IS_COUNTED).label("input_tokens"),
-        _sum(call.c.output_tokens, _IS_COUNTED).label("output_tokens"),
-        func.count(call.c.cost).label("told"),
-        func.coalesce(func.sum(call.c.cost), 0.0).label("told_cost"),
-        func.count().filter(_IS_PRICED).label("priced"),
-        _sum(call.c.input_tokens, _IS_PRICED).label("priced_input_tokens"),
-        _sum(call.c.output_tokens, _IS_PRICED).label("priced_output_tokens"),
-    )
-    .where(call.c.role.is_not(None))
-    .group_by(call.c.role, call.c.endpoint, call.c.model)
-    # The model under test first, whose role comes last in the alphabet.
-    .order_by(call.c.role.desc(), call.c.model, call.c.endpoint)
-)
+_COLUMNS = ("role", "endpoint", "model", "input_tokens", "output_tokens", "cost")
 
 
 def totals(connection: Connection, run_id: int | None = None) -> tuple[UsageTotal, ...]:
     """What the calls of a run took, or without one those of all runs, by whom they went to in which role."""
-    query = _TOTALS if run_id is None else _TOTALS.where(call.c.run_id == run_id)
+
+    def rows(table: Table) -> Select[Any]:
+        of_run = () if run_id is None else (table.c.run_id == run_id,)
+        chosen = [table.c[name] for name in _COLUMNS]
+        return select(*chosen).where(table.c.role.is_not(None), *of_run)
+
+    each = union_all(rows(call), rows(call_without_reply)).subquery()
+    is_counted = and_(each.c.input_tokens.is_not(None), each.c.output_tokens.is_not(None))
+    is_priced = and_(is_counted, each.c.cost.is_(None))
+    query = (
+        select(
+            each.c.role,
+            each.c.endpoint,
+            each.c.model,
+            func.count().label("calls"),
+            func.count().filter(is_counted).label("counted"),
+            _sum(each.c.input_tokens, is_counted).label("input_tokens"),
+            _sum(each.c.output_tokens, is_counted).label("output_tokens"),
+            func.count(each.c.cost).label("told"),
+            func.coalesce(func.sum(each.c.cost), 0.0).label("told_cost"),
+            func.count().filter(is_priced).label("priced"),
+            _sum(each.c.input_tokens, is_priced).label("priced_input_tokens"),
+            _sum(each.c.output_tokens, is_priced).label("priced_output_tokens"),
+        )
+        .group_by(each.c.role, each.c.endpoint, each.c.model)
+        # The model under test first, whose role comes last in the alphabet.
+        .order_by(each.c.role.desc(), each.c.model, each.c.endpoint)
+    )
     return tuple(UsageTotal(**row) for row in connection.execute(query).mappings())
+
+
+def _sum(column: ColumnElement[int | None], chosen: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(column).filter(chosen), 0)

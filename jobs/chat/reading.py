@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.job import Permanent, Transient
+from engine.job import JobError, Permanent, Took, Transient
 from jobs.chat.finishes import Finish, read_finish
 from jobs.chat.messages import read_message
 from jobs.chat.streams import is_stream, read_stream
@@ -60,7 +60,12 @@ def _read(
         message = None if choice is None else choice.get("message")
         inside = None if choice is None else choice.get("error")
         if not (document.get("error") or inside) and choice and isinstance(message, Mapping):
-            return _reply(document, choice, message, where, redact, headers)
+            took = _took(document.get("usage"), headers)
+            try:
+                return _reply(document, choice, message, where, redact, took)
+            except JobError as error:
+                error.took = None if took == Took() else took
+                raise
         # Without what a model wrote, which is no error's name.
         told = {name: value for name, value in document.items() if name != "choices"}
         if inside and not document.get("error"):
@@ -82,7 +87,7 @@ def _reply(
     message: Mapping[str, Any],
     where: str,
     redact: Redactor,
-    headers: Mapping[str, str],
+    took: Took,
 ) -> Reply:
     finish, name = read_finish(choice)
     name = None if name is None else printable(name)
@@ -119,11 +124,19 @@ def _reply(
         finish_reason=name,
         model=printable(model) if isinstance(model, str) else None,
         total_tokens=_tokens(usage, "total_tokens") or None,
+        input_tokens=took.input_tokens,
+        output_tokens=took.output_tokens,
+        cost=took.cost,
+        thinking=thinking or None,
+        redacted=tuple(sorted(in_text | in_thinking)),
+    )
+
+
+def _took(usage: Any, headers: Mapping[str, str]) -> Took:
+    return Took(
         input_tokens=_tokens(usage, "prompt_tokens"),
         output_tokens=_tokens(usage, "completion_tokens"),
         cost=_cost(usage, headers),
-        thinking=thinking or None,
-        redacted=tuple(sorted(in_text | in_thinking)),
     )
 
 

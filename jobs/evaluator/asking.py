@@ -18,6 +18,7 @@ from engine.job import (
     NotNow,
     Permanent,
     TimedOut,
+    Took,
     Transient,
     Usage,
     is_away,
@@ -123,7 +124,12 @@ class Asker:
         took: list[Usage] = []
 
         async def once(question: Question) -> Reply:
-            reply = await self._once(question, context)
+            try:
+                reply = await self._once(question, context)
+            except JobError as error:
+                if error.took is not None:
+                    took.append(self._usage(question, error.took))
+                raise
             took.append(self._usage(question, reply))
             about_what = f" about {about}" if about else ""
             where = f"the {self._role} {question.model}{about_what}"
@@ -153,14 +159,14 @@ class Asker:
         )
         return Reply.from_bytes(kept)
 
-    def _usage(self, question: Question, reply: Reply) -> Usage:
+    def _usage(self, question: Question, told: Reply | Took) -> Usage:
         return Usage(
             role=self._role,
             endpoint=self._target.address,
             model=question.model,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            cost=reply.cost,
+            input_tokens=told.input_tokens,
+            output_tokens=told.output_tokens,
+            cost=told.cost,
         )
 
     async def _once(self, question: Question, context: JobContext) -> Reply:

@@ -121,6 +121,27 @@ async def test_a_price_that_is_named_later_counts_for_what_was_asked_before(tmp_
     assert status.spending[0].cost == dollars(1.2)
 
 
+async def test_a_call_that_gave_no_reply_is_counted_where_it_tells_what_it_took(
+    tmp_path: Path,
+) -> None:
+    def answer(asked: Asked) -> tuple[int, Any]:
+        if "number 7." in str(asked.body):
+            # Cut off while it thought.
+            return 200, {**completion("", "length"), "usage": {**USAGE, "cost": 1}}
+        if "number 8." in str(asked.body) and asked.body["model"] == "judge":
+            return 200, {**completion("No."), "usage": {**USAGE, "cost": 1}}
+        found: tuple[int, Any] = telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})(asked)
+        return found
+
+    status = await spent(answer, tmp_path)
+
+    target, judge = status.spending
+    assert sum(status.tests_unanswered.values()) == 2
+    assert (target.calls, target.input_tokens, target.cost) == (CASES, 1_000, {"USD": 10.0})
+    # Eight that were read, and in each of two attempts three that could not be.
+    assert judge.cost == {"USD": 8.0 + 6.0}
+
+
 def test_a_price_counts_at_its_own_endpoint_alone(tmp_path: Path) -> None:
     here = ChatServer(lambda _: (200, {}), base_url="http://127.0.0.1:9/v1")
     prices = {"*": {"input": 1_000, "output": 1_000}}
