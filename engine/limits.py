@@ -117,6 +117,9 @@ class Lane:
         if self.breaker.state is BreakerState.OPEN:
             is_away = self.breaker.away_since is not None
             return WaitReason.OUTAGE if is_away else WaitReason.ERRORS, ends_at
+        if now < self.throttled_until:
+            why = WaitReason.HELD if self.is_told_when else WaitReason.THROTTLED
+            return why, max(ends_at or 0.0, self.throttled_until)
         if until <= now:
             return WaitReason.QUEUED, None
         if self.next_at <= now:

@@ -69,6 +69,6 @@ def _load(entry: "EntryPoint", what: str) -> object:
 
 def _not_a(base: str, kind: str) -> UsageError:
     return UsageError(
-        f"what is installed as {kind!r} is no engine.job.{base}; the package that offers it must be"
+        f"what is installed as {kind!r} is not an engine.job.{base}; the package that offers it must be"
         " repaired"
     )

@@ -79,7 +79,7 @@ def _loaded(entry_point: EntryPoint) -> Any:
         ) from error
     if not isinstance(added, typer.Typer):
         raise UsageError(
-            f"the command {entry_point.name} ({entry_point.value}) is no typer.Typer app;"
+            f"the command {entry_point.name} ({entry_point.value}) is not a typer.Typer app;"
             " ask the package that it comes from"
         )
     # Its help and mistakes look as those of the built-in commands do.

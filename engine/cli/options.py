@@ -26,7 +26,7 @@ ProgressOption: TypeAlias = Annotated[
         min=0,
         max=86_400,
         envvar="NIGHTSWEEP_PROGRESS_EVERY",
-        help="How often a line is written where stderr is no terminal; 0 for never.",
+        help="Seconds between progress lines when stderr is not a terminal; 0 for none.",
     ),
 ]
 AcceptOption: TypeAlias = Annotated[

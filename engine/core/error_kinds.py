@@ -31,6 +31,13 @@ class ErrorKind:
     jobs: int
     example: str = ""
 
+    @property
+    def text(self) -> str:
+        """What happened and what the service said to one of the jobs."""
+        if not self.example:
+            return self.message
+        return f"{self.message}{': ' if self.jobs == 1 else ', such as: '}{self.example}"
+
 
 def _masked(message: str) -> str:
     return _NUMBER.sub(_MASK, _ID.sub(_SOME_ID, message))

@@ -19,10 +19,12 @@ def new_file(path: Path) -> Iterator[TextIO]:
     """
     try:
         if path.exists() and not path.is_file():
-            raise UsageError(f"cannot write {path}: it is there and no file; choose another place")
+            raise UsageError(
+                f"cannot write {path}: it exists and is not a regular file; choose another path"
+            )
         descriptor, name = mkstemp(dir=path.parent, prefix=f".{path.name}.", text=False)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; choose another place") from None
+        raise UsageError(f"cannot write {path}: {error.strerror}; choose another path") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
             yield stream

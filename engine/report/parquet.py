@@ -75,7 +75,7 @@ async def write_parquet(
         ) from None
     if stream.isatty():
         raise UsageError(
-            "Parquet is no text for a terminal: name a file with --output FILE.parquet"
+            "Parquet cannot be shown on a terminal: name a file with --output FILE.parquet"
         )
     schema = _schema({**axes, **KNOWN}, run)
     batch: list[dict[str, Any]] = []

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
-from engine.core.error_kinds import ErrorKind
 from engine.core.listing import counted, listed
 from engine.core.model import Finding, listed_reasons
 from engine.core.status import (
@@ -103,7 +102,7 @@ def plan_lines(plan: Plan) -> list[str]:
     for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
         lines.append(f"{'' if index else 'lanes':<10} {jobs:>7,} x {plain(lane)}")
     if len(lanes) > _MOST_LANES:
-        lines.append(f"{'':<10} and {len(lanes) - _MOST_LANES:,} lanes more")
+        lines.append(f"{'':<10} and {len(lanes) - _MOST_LANES:,} more lanes")
     lines += [f"not known  {plain(what)}" for what in plan.unknown]
     return lines
 
@@ -138,7 +137,7 @@ def status_lines(status: Status) -> list[str]:
     """One look at a run, the counts first, then what stands in the way."""
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", *trouble_lines(status)]
-    lines += [cells_line(status), jobs_line(status)]
+    lines += [cells_line(status), *_if_any(jobs_line(status))]
     lines += held_lines(status)
     lines += _if_any(questions_line(status)) + _if_any(requests_line(status))
     lines += [tests_line(status), *accepted_lines(status)]
@@ -179,7 +178,7 @@ def cells_line(status: Status) -> str:
 
 
 def jobs_line(status: Status) -> str:
-    """Jobs by what they do: in flight, waiting for what, and how they ended."""
+    """Jobs by what they do: in flight, in line, and how they ended; empty where all are held."""
     waiting = [] if status.unattended else _in_line(status)
     explained = sum(one.jobs for one in status.waiting if not status.unattended)
     counts = {
@@ -191,6 +190,8 @@ def jobs_line(status: Status) -> str:
         "cancelled": status.jobs.get("cancelled", 0),
     }
     said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count > 0)
+    if not said and explained:
+        return ""
     return f"jobs: {said or 'none'}"
 
 
@@ -200,7 +201,7 @@ def held_lines(status: Status) -> list[str]:
         return []
     groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
     for one in status.waiting:
-        if one.why not in _IN_LINE:
+        if one.why not in _IN_LINE or one.detail:
             groups.setdefault((one.why, one.detail), []).append(one)
     lines = sorted(
         ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
@@ -239,8 +240,8 @@ def _held(group: Sequence[Waiting], status: Status) -> str:
     lanes = sorted({one.lane for one in group})
     others = {one.lane for one in status.waiting}.difference(lanes)
     of = f" for {listed([plain(lane) for lane in lanes])}" if others else ""
-    verb = "given up" if group[0].why is WaitReason.GIVEN_UP else "held"
-    return f"{verb}{of}: {_cause(group, status.at)}"
+    verb = {WaitReason.GIVEN_UP: "given up", WaitReason.RETRY: "backing off"}
+    return f"{verb.get(group[0].why, 'held')}{of}: {_cause(group, status.at)}"
 
 
 def _cause(group: Sequence[Waiting], now: float) -> str:
@@ -374,18 +375,12 @@ def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
         return []
     lines = ["why jobs failed:"]
     lines += [
-        f"  {counted(kind.jobs, 'job')}: {shortened(cause_of(kind), longest)}"
+        f"  {counted(kind.jobs, 'job')}: {shortened(plain(kind.text), longest)}"
         for kind in status.errors[:_MOST_CAUSES]
     ]
     if (hidden := len(status.errors) - _MOST_CAUSES) > 0:
         lines.append(f"  and {hidden:,} more")
     return lines
-
-
-def cause_of(kind: ErrorKind) -> str:
-    """What went wrong, and what the service said to one of the jobs."""
-    such_as = ": " if kind.jobs == 1 else ", such as: "
-    return plain(f"{kind.message}{such_as}{kind.example}" if kind.example else kind.message)
 
 
 def shortened(text: str, longest: int | None) -> str:
@@ -442,7 +437,7 @@ def progress_line(status: Status) -> str:
     if status.errors:
         first, *others = status.errors
         more = f" and {counted(len(others), 'more cause')}" if others else ""
-        causes.append(f"{counted(first.jobs, 'job')} failed: {cause_of(first)}{more}")
+        causes.append(f"{counted(first.jobs, 'job')} failed: {plain(first.text)}{more}")
     when = datetime.fromtimestamp(status.at, UTC).astimezone().isoformat(timespec="seconds")
     return f"{when} {'; '.join(filter(None, [*counts, *causes]))}"
 

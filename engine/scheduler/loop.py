@@ -156,8 +156,8 @@ class Scheduler:
             self.lanes.limits = replace(limits, max_in_flight=allowed)
             await self._note(
                 EventKind.MACHINE,
-                f"at most {allowed} of max_in_flight: {limits.max_in_flight} are in flight, because this"
-                " machine lets the process open no more files: raise `ulimit -n`",
+                f"at most {allowed} jobs in flight instead of max_in_flight: {limits.max_in_flight}, because"
+                " this machine lets the process open no more files; raise `ulimit -n`",
             )
 
     async def _remember_lanes(self) -> None:
@@ -165,7 +165,7 @@ class Scheduler:
         for name in await self._store.answered_lanes(self._run.run_id):
             self.lanes.lane(name).answered_at = 0.0
         for name in await self._store.lanes_away(self._run.run_id):
-            await self._note(EventKind.BACK, "asked again", self.lanes.lane(name))
+            await self._note(EventKind.BACK, "asked again in a new session", self.lanes.lane(name))
 
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
         while self._stop is None:

@@ -73,7 +73,7 @@ class QuotaDesk:
             return await self._ask(now)
         except JobError as error:
             # Not to know the quota is no reason not to start: the service itself refuses what is over.
-            await self._note("quota", f"the quota could not be asked for: {error}")
+            await self._note("quota", f"the service did not say how much quota is left: {error}")
             return False
 
     async def _ask(self, now: float) -> bool:

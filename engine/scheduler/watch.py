@@ -7,6 +7,7 @@ from anyio.abc import TaskStatus
 
 from engine.clock import Clock
 from engine.core.errors import NightsweepError
+from engine.core.listing import counted
 from engine.core.status import RunState, StopReason
 from engine.limits import Lanes
 from engine.scheduler.assignment import Assignment, Note
@@ -107,5 +108,8 @@ class Watch:
             attempts=self._run.retry.attempts, run_id=self._run.run_id
         )
         if again or spent:
-            message = f"{again} jobs of a process that died are sent again"
-            await self._note("reclaimed", message + (f", {spent} have failed" if spent else ""))
+            said = [
+                *([f"{counted(again, 'job')} sent again"] if again else []),
+                *([f"{counted(spent, 'job')} failed, out of attempts"] if spent else []),
+            ]
+            await self._note("reclaimed", f"a process died: {', '.join(said)}")

@@ -227,7 +227,16 @@ class Look:
             waits = self._waits(name, elsewhere)
             later, due_at = totals.backing_off.get(name, (0, 0.0))
             if waits.why in _GOES_ON and (later := min(later, jobs)):
-                found.append(Waiting(lane=name, why=WaitReason.RETRY, jobs=later, until=due_at))
+                cause = totals.backing_off_after.get(name)
+                found.append(
+                    Waiting(
+                        lane=name,
+                        why=WaitReason.RETRY,
+                        jobs=later,
+                        until=due_at,
+                        detail="" if cause is None else cause.text,
+                    )
+                )
                 if waits.why is WaitReason.RETRY:
                     waits = Waiting(lane=name, why=WaitReason.QUEUED, jobs=0)
                 jobs -= later

@@ -212,7 +212,7 @@ class Run:
                 RunState.FINISHED if row.is_expanded else RunState.ACTIVE,
                 message=""
                 if row.is_expanded
-                else "its sweep has changed; `resume` goes on with it",
+                else "the sweep was changed meanwhile; `nightsweep resume` goes on with the new one",
                 unless=(RunState.CANCELLED,),
             )
         elif stop.reason is StopReason.CANCELLED:

@@ -31,7 +31,7 @@ def prepare(path: Path) -> None:
     if not folder.is_dir():
         raise StoreError(f"{path}: the folder {folder} does not exist; create it first")
     if path.exists() and not path.is_file():
-        raise StoreError(f"{path}: is no regular file; name another file for the store")
+        raise StoreError(f"{path}: is not a regular file; name another file for the store")
     if not os.access(folder, os.W_OK):
         raise StoreError(
             f"{path}: the folder {folder} is not writable; choose another with --store"
@@ -42,12 +42,12 @@ def prepare(path: Path) -> None:
         with path.open("rb") as file:
             head = file.read(len(_SQLITE_MAGIC))
     except PermissionError:
-        raise StoreError(f"{path}: cannot be written by this user; mend its permissions") from None
+        raise StoreError(f"{path}: cannot be written by this user; fix its permissions") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be opened: {error.strerror}") from None
     if head and head != _SQLITE_MAGIC:
         raise StoreError(
-            f"{path}: is not a Nightsweep store (no SQLite database); name another file"
+            f"{path}: is not a Nightsweep store (not a SQLite database); name another file"
         )
     _make_private(path)
 
@@ -88,11 +88,11 @@ def explain(error: BaseException, path: Path) -> StoreError:
         case sqlite3.SQLITE_FULL:
             return StoreError(f"{path}: the disk is full; free some space, then resume")
         case sqlite3.SQLITE_NOTADB:
-            return StoreError(f"{path}: is not a Nightsweep store (no SQLite database)")
+            return StoreError(f"{path}: is not a Nightsweep store (not a SQLite database)")
         case sqlite3.SQLITE_CORRUPT:
             return StoreError(f"{path}: the database is damaged ({text}); restore a backup")
         case sqlite3.SQLITE_READONLY:
-            return StoreError(f"{path}: the store is read-only; mend its permissions")
+            return StoreError(f"{path}: the store is read-only; fix its permissions")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return StoreError(f"{path}: another process holds the store for too long; try again")
         case sqlite3.SQLITE_IOERR:

@@ -61,6 +61,8 @@ class Totals:
     """Questions expected of the jobs that are open; None where one does not say how many it asks."""
     backing_off: Mapping[str, tuple[int, float]]
     """Jobs that may not be sent yet by lane: how many, and when the first of them may be."""
+    backing_off_after: Mapping[str, ErrorKind]
+    """The most frequent error of the jobs of each lane that wait after an attempt."""
 
     @property
     def questions_answered(self) -> int:
@@ -145,6 +147,7 @@ def totals(
         errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
         questions_to_come=_questions_to_come(connection, run_id, queue),
         backing_off=_backing_off(queue),
+        backing_off_after=_backing_off_after(connection, run_id) if jobs[State.WAITING] else {},
     )
 
 
@@ -279,22 +282,34 @@ def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]
 
 
 def _errors(connection: Connection, run_id: int) -> tuple[ErrorKind, ...]:
+    """What jobs failed with, the most frequent kinds first."""
+    found = [kind for _, kind in _errors_of(connection, run_id, State.FAILED)]
+    return by_kind(found)[:_KINDS_MAX]
+
+
+def _backing_off_after(connection: Connection, run_id: int) -> dict[str, ErrorKind]:
+    lanes: dict[str, list[ErrorKind]] = {}
+    for lane, kind in _errors_of(connection, run_id, State.WAITING):
+        lanes.setdefault(lane, []).append(kind)
+    return {lane: by_kind(kinds)[0] for lane, kinds in lanes.items()}
+
+
+def _errors_of(connection: Connection, run_id: int, state: State) -> list[tuple[str, ErrorKind]]:
     # An error is its message and the service's own words, which differ from job to job.
     message = func.replace(
         func.coalesce(job.c.error, ""), func.coalesce(": " + job.c.detail, ""), ""
     ).label("message")
     rows = connection.execute(
-        select(message, func.count(), func.min(job.c.detail))
-        .where(job.c.run_id == run_id, job.c.state == State.FAILED, job.c.cell_count > 0)
-        .group_by(message)
+        select(job.c.lane, message, func.count(), func.min(job.c.detail))
+        .where(job.c.run_id == run_id, job.c.state == state, job.c.cell_count > 0)
+        .group_by(job.c.lane, message)
         .order_by(func.count().desc())
         .limit(_PAGE)
     )
-    found = (
-        ErrorKind(message=message, jobs=count, example=detail or "")
-        for message, count, detail in rows
-    )
-    return by_kind(found)[:_KINDS_MAX]
+    return [
+        (lane, ErrorKind(message=message, jobs=count, example=detail or ""))
+        for lane, message, count, detail in rows
+    ]
 
 
 def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:

@@ -85,7 +85,7 @@ class SweepFolder:
                     open_folders |= below - seen
                     seen |= below
             if len(found) > _FILES_MAX:
-                raise Malformed(f"{pattern}: fits more than {_FILES_MAX:,} files")
+                raise Malformed(f"{pattern}: matches more than {_FILES_MAX:,} files")
         return found
 
     def _count(self, pattern: str) -> None:

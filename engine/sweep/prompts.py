@@ -122,7 +122,7 @@ class PromptReader:
     def _of_files(self, part: _File, path: str) -> list[Located]:
         files = self.folder.matching(part.file)
         if part.name is not None and len(files) > 1:
-            raise Malformed(f"{part.file}: fits {len(files)} files, which cannot share a name")
+            raise Malformed(f"{part.file}: matches {len(files)} files, which cannot share a name")
         found: list[Located] = []
         for file in files:
             self.folder.spend(file)

@@ -35,7 +35,7 @@ Threshold = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 def _number(value: Any) -> Any:
     if isinstance(value, bool):
-        raise ValueError("true and false are no numbers")
+        raise ValueError("true and false are not numbers")
     return value
 
 

@@ -59,7 +59,7 @@ def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
     """The cases of a table, not yet validated; raises Malformed for what is wrong with all of it."""
     written_as = table_format(PurePath(spec.file))
     if written_as is None:
-        raise Malformed("is no table: .csv, .tsv, .jsonl, .json, .yaml or .toml")
+        raise Malformed("is not a table: .csv, .tsv, .jsonl, .json, .yaml or .toml")
     table = read_table(decoded(content), written_as)
     columns = dict(_columns(table, spec.columns))
     if _INPUT not in columns and _INPUT not in spec.common:

@@ -99,5 +99,5 @@ def _score(text: str, where: str) -> float:
     except ValueError:
         score = math.nan
     if not 0 <= score <= 1:
-        raise Malformed(f"{where}: score: {text[:_SHOWN]!r} is no number from 0 to 1")
+        raise Malformed(f"{where}: score: {text[:_SHOWN]!r} is not a number from 0 to 1")
     return score

@@ -139,7 +139,7 @@ class Evaluations:
         if self._config.openai is None:
             raise Refused(404, "fine-tuned models are not evaluated here")
         if not (wanted.openai_key.isascii() and wanted.openai_key.isprintable()):
-            raise Refused(401, "what the header openai-api-key holds is no key")
+            raise Refused(401, "the header openai-api-key does not hold a key")
         async with self._offers.finetuned(wanted.model, wanted.openai_key) as offered:
             yield offered
 

@@ -259,9 +259,9 @@ async def test_jobs_that_back_off_are_told_from_those_in_line(
         later = (await run.status()).waiting
         run.stop()
 
-    assert [(one.why, one.jobs) for one in found] == [
-        (WaitReason.RETRY, 4),
-        (WaitReason.QUEUED, 4),
+    assert [(one.why, one.jobs, one.detail) for one in found] == [
+        (WaitReason.RETRY, 4, "HTTP 500"),
+        (WaitReason.QUEUED, 4, ""),
     ]
     assert [(one.why, one.jobs) for one in later] == [(WaitReason.RETRY, 12)]
     assert later[0].until == pytest.approx(NOW + 110, abs=51)

@@ -146,7 +146,7 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
         told = await events(run)
 
     assert status.state is RunState.FINISHED
-    assert ("quota", None, "the quota could not be asked for: HTTP 500") in told
+    assert ("quota", None, "the service did not say how much quota is left: HTTP 500") in told
 
 
 async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(

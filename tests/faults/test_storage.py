@@ -74,7 +74,7 @@ def test_a_store_that_may_not_be_written_is_named_with_what_to_do(
 
     said = refusal(store, tmp_path)
 
-    assert said == f"{store}: cannot be written by this user; mend its permissions\n"
+    assert said == f"{store}: cannot be written by this user; fix its permissions\n"
     assert store.read_bytes() == b""
 
 

@@ -39,7 +39,7 @@ def test_what_is_no_file_is_never_replaced_by_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     for path in (Path("/dev/null"), tmp_path, tmp_path / "pipe"):
-        with pytest.raises(UsageError, match="it is there and no file"), new_file(path):
+        with pytest.raises(UsageError, match="exists and is not a regular file"), new_file(path):
             raise AssertionError("never opened")
 
     assert Path("/dev/null").is_char_device()

@@ -164,7 +164,7 @@ def test_a_plan_of_a_thousand_lanes_stays_readable() -> None:
     )
 
     assert len(plan_lines(plan)) == 27
-    assert plan_lines(plan)[-1].endswith("and 980 lanes more")
+    assert plan_lines(plan)[-1].endswith("and 980 more lanes")
 
 
 def test_a_status_counts_what_is_failed_and_to_go_out_loud(
@@ -239,6 +239,7 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
             "41 held: HTTP 500; next try at 22:10 CET",
         ),
         ([waiting(WaitReason.GIVEN_UP, detail="HTTP 500")], "41 given up: HTTP 500"),
+        ([waiting(WaitReason.RETRY, detail="HTTP 500")], "41 backing off: HTTP 500"),
         (
             [waiting(WaitReason.MACHINE, detail="too many open files", until=AT + 3)],
             "41 held: too many open files; next try in 3 s",
@@ -308,6 +309,17 @@ def test_at_most_three_causes_are_told_the_most_frequent_first() -> None:
         "3 held for m3: cause 3",
         "and 3 more",
     ]
+
+
+def test_where_all_jobs_are_held_their_cause_is_all_that_is_said() -> None:
+    look = status(jobs={"pending": 41}, waiting=(waiting(WaitReason.HELD),))
+
+    assert jobs_line(look) == ""
+    assert status_lines(look)[2] == "41 held: the service asked to wait"
+
+
+def test_a_run_without_jobs_says_so() -> None:
+    assert jobs_line(status(jobs={}, waiting=())) == "jobs: none"
 
 
 def test_what_nobody_works_on_waits_for_nothing() -> None:

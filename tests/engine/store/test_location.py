@@ -198,7 +198,7 @@ async def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
 
-    assert "no regular file" in await refusal(pipe)
+    assert "not a regular file" in await refusal(pipe)
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_the_prompt_of_a_file_may_have_another_name(tmp_path: Path) -> None:
 
     assert prompts_of(tmp_path, files) == {"a": "x", "b": "y"}
     assert refusals(tmp_path, {"file": "*/a.md", "name": "b"}) == [
-        "*/a.md: fits 2 files, which cannot share a name"
+        "*/a.md: matches 2 files, which cannot share a name"
     ]
 
 

@@ -165,9 +165,9 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
     [
         ("nonsense-01,Hi.,0.5", "line 2: there is no case 'nonsense-01'"),
         ("self_harm-01,,0.5", "line 2: reply is empty"),
-        ("self_harm-01,Hi.,high", "'high' is no number from 0 to 1"),
-        ("self_harm-01,Hi.,1.5", "'1.5' is no number from 0 to 1"),
-        ("self_harm-01,Hi.,nan", "'nan' is no number from 0 to 1"),
+        ("self_harm-01,Hi.,high", "'high' is not a number from 0 to 1"),
+        ("self_harm-01,Hi.,1.5", "'1.5' is not a number from 0 to 1"),
+        ("self_harm-01,Hi.,nan", "'nan' is not a number from 0 to 1"),
         ("self_harm-01,Hi.,", "no row with a reply and a score"),
         ("self_harm-01,Hi.", "line 2: has 2 cells, the first line 3"),
         (
