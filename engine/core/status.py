@@ -178,6 +178,8 @@ class Status:
     """What the calls of the run took and cost, by role and model; replies of other runs cost nothing."""
     threshold: float | None = None
     """The highest threshold that the sweep has for all: tests are counted there. None without thresholds."""
+    cells_past: int = 0
+    """Cells that only an earlier version of the sweep asked for: in none of the other counts."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
     trouble: str = ""

@@ -86,6 +86,8 @@ class Tally:
             parts.append(f"{self.open:,} {'missing' if status.state.is_over else 'to go'}")
         if self.past:
             parts.append(f"{self.past:,} not asked for any more")
+        elif status.cells_past:
+            parts.append(f"{status.cells_past:,} not asked for any more left out (--all)")
         return parts
 
     def _tests(self) -> str:

@@ -106,6 +106,7 @@ class Look:
             tests_failed=counts.failed,
             tests_unanswered=dict(counts.unanswered.most_common()),
             threshold=threshold,
+            cells_past=await self.store.past_cells(row),
             requests_per_min=await self._last_minute(totals),
             rate_per_min=self.sweep.limits.rate_per_min,
             seconds_left=left,

@@ -144,6 +144,12 @@ class Questions:
             )
         )
 
+    async def past_cells(self, of: RunRow) -> int:
+        """How many cells only earlier versions of a run's sweep asked for."""
+        if of.generation == 1:
+            return 0
+        return await self._databases.ask(lambda connection: results.past_cells(connection, of.id))
+
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
         """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""
         return results.job_rows(self._databases, of, past=past)

@@ -453,6 +453,14 @@ def blocked_until(connection: Connection, names: Iterable[str]) -> dict[str, flo
     return dict(iter(rows))
 
 
+def past_cells(connection: Connection, run_id: int) -> int:
+    """How many cells of a run only earlier versions of its sweep asked for."""
+    is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
+    of_job = case((is_past, 1), else_=func.json_array_length(job.c.past_cells))
+    query = select(func.coalesce(func.sum(of_job), 0)).where(job.c.run_id == run_id)
+    return int(connection.execute(query).scalar_one())
+
+
 def lanes_away(connection: Connection, run_id: int) -> dict[str, str]:
     """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
     latest = (

@@ -86,6 +86,7 @@ async def test_rows_are_what_the_sweep_asks_now_and_the_rest_can_be_had(
     assert {row.asked for row in past} == {True, False}
     assert all(row.total == 4 for row in past)
     assert (status.cells, status.cells_done) == (len(kept), len(kept))
+    assert status.cells_past == 12 - len(kept)
     assert len(service.recording.started) == 4
 
 
@@ -123,6 +124,7 @@ async def test_a_removed_cell_that_has_failed_is_put_back_by_no_retry(tmp_path: 
         ("b", "failed", False, "HTTP 404"),
     ]
     assert (status.state, status.cells, put_back) == (RunState.FINISHED, 1, 0)
+    assert status.cells_past == 1
 
 
 def named(**texts: str | None) -> dict[str, Any]:

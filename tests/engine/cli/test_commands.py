@@ -58,9 +58,12 @@ def test_results_are_of_what_the_sweep_asks_now_and_all_has_the_rest(
 
     assert [(row["model"], row["asked"]) for row in json.loads(now.stdout)] == [("b", True)] * 2
     assert [(row["model"], row["asked"]) for row in json.loads(everything.stdout)] == [
-        *[("a", False)] * 2,
         *[("b", True)] * 2,
+        *[("a", False)] * 2,
     ]
+    assert now.stderr.startswith(
+        "night: 2 of 2 cells answered, 2 not asked for any more left out (--all)\n"
+    )
     assert everything.stderr.startswith(
         "night: 2 of 2 cells answered, 2 not asked for any more\n"
         "tests failed: 1 of 3 at threshold 0.3, 2 of 3 at threshold 0.5\n"

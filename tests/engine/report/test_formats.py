@@ -177,6 +177,14 @@ async def test_what_is_not_asked_for_any_more_is_in_no_count_but_its_own() -> No
     ]
 
 
+async def test_what_is_left_out_for_not_being_asked_for_any_more_is_said() -> None:
+    tally = await counted((answered(1, 4, model="a"),), Format.JSON, StringIO())
+
+    assert tally.lines(status(cells_past=3))[0] == (
+        "crisis-safety: 1 of 1 cells answered, 3 not asked for any more left out (--all)"
+    )
+
+
 async def test_a_table_says_what_is_not_asked_for_only_where_something_is() -> None:
     now, gone = answered(1, 4, model="a"), answered(2, 4, model="b", asked=False)
 
