@@ -312,6 +312,10 @@ class JobKind(ABC):
         """The calls of a job by model, with the most tokens that they may take, for the cost in `plan`."""
         return ()
 
+    def group_names(self) -> Sequence[str] | None:
+        """The groups that a sweep can name; None where only the service can tell, when it is asked."""
+        return None
+
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """What to know before a sweep over these labels, by axis, is run; none of it a mistake."""
         return ()
@@ -387,6 +391,18 @@ class Service(_Remote, ABC):
 
         Each is valid as it stands and begins with a comment that says in a few words what it is for. Its
         `name` is replaced by that of the file.
+        """
+        return {}
+
+    @classmethod
+    def advice_for(cls, kind: str) -> str | None:
+        """What to write for a `kind` that nobody offers, if it is one that this service can stand for."""
+        return None
+
+    def mistakes(self) -> Mapping[str, str]:
+        """What is wrong with settings, by their names, that only a look at files can tell.
+
+        Asked when a sweep is read; nothing is sent.
         """
         return {}
 

@@ -4,6 +4,7 @@ Installed packages are only listed until a name is asked for: then its module is
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
@@ -36,10 +37,20 @@ class Registry:
 
     def service(self, kind: str) -> type[Service]:
         """The service of a kind; raises UsageError, with the nearest name, if there is none."""
+        if kind not in self.services and (advice := self._advice_for(kind)) is not None:
+            raise UsageError(f"there is no service {kind!r}; {advice}")
         loaded = _find(kind, self.services, "service")
         if isinstance(loaded, type) and issubclass(loaded, Service):
             return loaded
         raise _not_a("Service", kind)
+
+    def _advice_for(self, kind: str) -> str | None:
+        """What a service says to write for a kind that is none of them."""
+        for known in self.services:
+            with suppress(UsageError):
+                if (advice := self.service(known).advice_for(kind)) is not None:
+                    return advice
+        return None
 
     def health_gate(self, kind: str) -> type[HealthGate]:
         """The health gate of a kind; raises UsageError, with the nearest name, if there is none."""

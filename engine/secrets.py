@@ -45,6 +45,9 @@ _KINDS = {
 }
 # A key itself may hold an equals sign; names of variables for keys are written in capitals.
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[^\s=]")
+_VARIABLE = re.compile(
+    r"\$\{?([A-Z_][A-Z0-9_]*)\}?|([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN|SECRET))"
+)
 _QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 
 _handed_out: set[str] = set()
@@ -54,13 +57,24 @@ _handed_out: set[str] = set()
 def checked_reference(text: str) -> str:
     """The text if it can be a reference to a key; raises ValueError, without the text, if not."""
     kind, _, name = text.partition(":")
-    if kind in _KINDS and _KINDS[kind].fullmatch(name):
+    if kind in _KINDS and _KINDS[kind].fullmatch(name) and not (kind == "env" and _is_a_key(name)):
         return text
     # The text itself is never repeated: it may be the key.
+    if variable := _VARIABLE.fullmatch(text.strip()):
+        raise ValueError(f"the value of a variable is written as env:{variable[1] or variable[2]}")
+    if kind == "env":
+        raise ValueError(
+            "a key is never written into a sweep file: after `env:` comes the name of its variable"
+        )
     raise ValueError(
         "a key is never written into a sweep file: set an environment variable and write `env:NAME`,"
         " or keep it in a file and write `file:PATH` or, for a file of assignments, `dotenv:FILE#NAME`"
     )
+
+
+def _is_a_key(name: str) -> bool:
+    """Whether what should name a variable can only be a key; names are in capitals or of words."""
+    return not name.isupper() and is_key(name)
 
 
 SecretReference = Annotated[

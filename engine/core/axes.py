@@ -27,9 +27,13 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextAxis(Axis):
-    """Non-empty strings such as model names; `choices`, where given, are the only ones allowed."""
+    """Non-empty strings such as model names; `choices`, where given, are the only ones allowed.
+
+    `otherwise` is what else can be done, told of a value that is none of them.
+    """
 
     choices: tuple[str, ...] = ()
+    otherwise: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +67,11 @@ class PromptAxis(Axis):
 class GroupAxis(Axis):
     """Test-case groups by name, or `all`: the service is asked once, its answer pinned in the run.
 
-    `usual` names those that are there without asking anybody, for editors.
+    `usual` names those that are there without asking anybody, for editors; `choices`, where given, are
+    the only ones that there are.
     """
 
+    choices: tuple[str, ...] = ()
     usual: Callable[[], Sequence[str]] | None = None
 
 

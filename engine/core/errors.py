@@ -146,7 +146,7 @@ class IdentityChanged(UsageError):
 
 def _shown(differences: "Sequence[Difference]") -> list[str]:
     unknown = [one.name for one in differences if one.before is None]
-    lines = [str(one) for one in differences if one.before is not None]
+    lines = [line for one in differences if one.before is not None for line in one.lines()]
     if unknown:
         lines.append(f"not noted by the version that began it: {', '.join(unknown)}")
     if (hidden := len(lines) - _DIFFERENCES_SHOWN) > 0:

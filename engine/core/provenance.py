@@ -16,6 +16,8 @@ SERVICE = "service"
 
 _DIGITS = 16
 _SHOWN_MAX = 60
+_SETTING = re.compile(r"([A-Za-z_][\w.]*)(=.*| sha256:[0-9a-f]+)", re.DOTALL)
+_WHOLE = re.compile(r"(?<=[0-9])\.0\Z")
 _HASH = re.compile(r" ?sha256:[0-9a-f]+")
 
 
@@ -45,13 +47,35 @@ class Difference:
     def __str__(self) -> str:
         if self.before is None:
             return f"{self.name}: not noted by the version that began the run"
-        before, after = (_items(value) for value in (self.before, self.after))
-        gone = ", ".join(_shown(item) for item in before if item not in after)
-        new = ", ".join(_shown(item) for item in after if item not in before)
-        if gone != new and max(len(gone), len(new)) <= _SHOWN_MAX:
-            return f"{self.name}: {gone or 'nothing'} -> {new or 'nothing'}"
-        which = f" ({gone})" if gone == new and gone not in ("", self.before) else ""
-        return f"{self.name}: changed{which}"
+        return (
+            f"{self.name}: {'; '.join(self.changes())}" if self._is_of_settings else self._whole()
+        )
+
+    def lines(self) -> list[str]:
+        """The same, each changed setting in a line of its own."""
+        if self._is_of_settings:
+            return [f"{self.name}: {change}" for change in self.changes()]
+        return [str(self)]
+
+    def changes(self) -> list[str]:
+        """What has changed of settings, each by its name: `temperature changed from 0 to 0.7`."""
+        before, after = (_settings(value) or {} for value in (self.before, self.after))
+        return [
+            _change(name, before.get(name), after.get(name))
+            for name in dict.fromkeys((*before, *after))
+            if before.get(name) != after.get(name)
+        ]
+
+    @property
+    def _is_of_settings(self) -> bool:
+        return _settings(self.before) is not None and _settings(self.after) is not None
+
+    def _whole(self) -> str:
+        before, after = (_shown(value or "") for value in (self.before, self.after))
+        if before == after:
+            which = f" ({before})" if before else ""
+            return f"{self.name} changed{which}"
+        return f"{self.name} changed from {before or 'nothing'} to {after or 'nothing'}"
 
 
 def hashed(value: object) -> str:
@@ -99,9 +123,29 @@ def digest_of(facts: Mapping[str, str]) -> str:
     return digest(facts)[:_DIGITS]
 
 
-def _items(value: str) -> list[str]:
-    return value.split(", ")
+def _settings(value: str | None) -> dict[str, str] | None:
+    """Settings by their names, where a fact's value is made of them: `seed=1, extra_body sha256:...`."""
+    found = {}
+    for item in (value or "").split(", "):
+        match = _SETTING.fullmatch(item)
+        if match is None:
+            return None
+        found[match[1]] = match[2]
+    return found
 
 
-def _shown(item: str) -> str:
-    return _HASH.sub("", item)
+def _change(name: str, before: str | None, after: str | None) -> str:
+    old, new = (None if one is None else _shown(one.removeprefix("=")) for one in (before, after))
+    if old is None:
+        return f"{name} was not set and is {new} now" if new else f"{name} is set now"
+    if new is None:
+        return f"{name} was {old} and is not set now" if old else f"{name} is not set any more"
+    if old == new:
+        return f"{name} changed"
+    return f"{name} changed from {old or 'another value'} to {new or 'another value'}"
+
+
+def _shown(value: str) -> str:
+    """A value as people are shown it: without digests, whole numbers as such, long texts shortened."""
+    text = ", ".join(_WHOLE.sub("", _HASH.sub("", item)) for item in value.split(", "))
+    return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."

@@ -72,7 +72,12 @@ def problems_of(
     beside: Sequence[str] = (),
 ) -> Iterator[Problem]:
     """One problem for each finding in what is `written`; no value is repeated but numbers out of bounds."""
-    for found in error.errors(include_url=False):
+    mistakes = error.errors(include_url=False)
+    broken = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}
+    for found in mistakes:
+        # What is too short only because its parts are wrong is not a mistake of its own.
+        if found["type"] == "too_short" and found["loc"] in broken:
+            continue
         where, within = path, written
         for part in _parts(found["loc"], written):
             where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
@@ -158,6 +163,9 @@ def _unknown_key(
     siblings = _fields(model, outside) if model is not None else []
     if not outside:
         siblings += beside
+    below = {} if model is None else _fields_below(model, outside)
+    if key in below and nearest(str(key), siblings) is None:
+        return f"unknown key; it belongs in {below[str(key)]}: {{{key}: ...}}"
     return unknown_key(str(key), siblings)
 
 
@@ -218,8 +226,28 @@ def instead(given: object) -> str:
             return ""
 
 
+def _fields_below(model: type[BaseModel], loc: Sequence[int | str]) -> dict[str, str]:
+    """The keys that are allowed one level below a location, each with the key that they belong in."""
+    found: dict[str, str] = {}
+    for outer in _at(model, loc):
+        for name, field in outer.model_fields.items():
+            for inner in _models(field.annotation):
+                for key in inner.model_fields:
+                    found.setdefault(key, field.alias or name)
+    return found
+
+
 def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """The keys that are allowed where a location points to."""
+    return [
+        field.alias or name
+        for found in _at(model, loc)
+        for name, field in found.model_fields.items()
+    ]
+
+
+def _at(model: type[BaseModel], loc: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The models that may stand where a location points to."""
     models = [model]
     for part in loc:
         annotations = [
@@ -228,7 +256,7 @@ def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
         # A part that is no field is a place in a list or a key in a mapping: same models.
         if annotations:
             models = [inner for annotation in annotations for inner in _models(annotation)]
-    return [field.alias or name for found in models for name, field in found.model_fields.items()]
+    return models
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -1,7 +1,7 @@
 """`matrix:`, read for one job kind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.core.axes import Axis, AxisValue, GroupAxis, PromptAxis, Scalar
@@ -10,11 +10,17 @@ from engine.documents.validation import no_number
 from engine.job import JobKind
 from engine.sweep.rules import AxisValues
 from engine.sweep.scalars import scalar_value
+from engine.sweep.schema import LimitsPart, RetryPart
 from engine.sweep.values import ValueReader
 
 REPEATS = "repeats"
 REPEATS_MAX = 10_000
 ALL_GROUPS = "all"
+_KEYS_ELSEWHERE = {
+    **dict.fromkeys(LimitsPart.model_fields, "limits"),
+    **dict.fromkeys(RetryPart.model_fields, "retry"),
+}
+"""What is written into the matrix now and then, and where it would be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +42,13 @@ def read_axes(
     """The axes of `kind` as written; `kinds` are all of its service, to tell whose an axis is."""
     own: dict[str, tuple[AxisValue, ...]] = {}
     pending = set()
-    for axis in kind.axes:
+    axes = [_with_groups(axis, kind) for axis in kind.axes]
+    for axis in axes:
         path = f"matrix.{axis.name}"
         values = written.get(axis.name, list(axis.default))
         if axis.name not in written and not axis.default:
             if axis.required:
-                reader.refuse(path, "is missing")
+                reader.refuse(path, "is missing", is_of_key=True)
                 own[axis.name] = ()
         elif isinstance(axis, GroupAxis) and values in (ALL_GROUPS, [ALL_GROUPS]):
             own[axis.name] = ()
@@ -50,16 +57,24 @@ def read_axes(
             own[axis.name] = reader.axis(axis, values, path)
         else:
             own[axis.name] = tuple(_default(axis, one) for one in axis.default)
-    names = [*(axis.name for axis in kind.axes), REPEATS]
+    names = [*(axis.name for axis in axes), REPEATS]
     for name in written:
         if name not in names:
-            reader.refuse(f"matrix.{name}", _unknown(name, kind, kinds, names))
+            reader.refuse(f"matrix.{name}", _unknown(name, kind, kinds, names), is_of_key=True)
     return Axes(
-        axes=tuple(axis for axis in kind.axes if axis.name in own),
+        axes=tuple(axis for axis in axes if axis.name in own),
         own=own,
         repeats=_repeats(written.get(REPEATS, 1), reader),
         pending=frozenset(pending),
     )
+
+
+def _with_groups(axis: Axis, kind: JobKind) -> Axis:
+    """The axis, with the groups that there are where those are known without asking anybody."""
+    names = kind.group_names() if isinstance(axis, GroupAxis) else None
+    if not isinstance(axis, GroupAxis) or names is None:
+        return axis
+    return replace(axis, choices=tuple(names))
 
 
 def _default(axis: Axis, value: Scalar) -> AxisValue:
@@ -87,4 +102,6 @@ def _unknown(name: str, kind: JobKind, kinds: Sequence[JobKind], names: Sequence
             if other.name == kind.name:
                 return f"is an axis for target {other.target}, not for {kind.target}"
             return f"is an axis of {other.name}, not of {kind.name}"
+    if (key := _KEYS_ELSEWHERE.get(name)) is not None:
+        return f"unknown axis; {name} belongs in {key}"
     return f"unknown axis{suggestion(name, names)}"

@@ -12,10 +12,10 @@ from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import read_document
-from engine.documents.validation import validated
-from engine.job import JobKind, Service
+from engine.documents.validation import instead, validated
+from engine.job import JobKind, Service, ServiceSettings
 from engine.registry import Registry
-from engine.sweep.axes import Axes, read_axes
+from engine.sweep.axes import REPEATS, Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.files import SweepFolder
 from engine.sweep.kinds import kinds_without_settings
@@ -82,6 +82,7 @@ class _Parser:
         self._folder = folder
         self._reader = ValueReader(SweepFolder(folder), problems)
         self._broken_service: type[Service] | None = None
+        self._settings: type[ServiceSettings] | None = None
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
         """The sweep, if nothing stands in the way of making it; mistakes are in the problems."""
@@ -89,6 +90,7 @@ class _Parser:
         service = self._service()
         health = self._health()
         kinds = self._kinds(service)
+        self._say_where_keys_belong(kinds)
         kind = self._kind(kinds)
         if kind is None:
             return None
@@ -129,6 +131,18 @@ class _Parser:
             warnings=warnings_of(kind, found, limits),
         )
 
+    def _say_where_keys_belong(self, kinds: Sequence[JobKind]) -> None:
+        """Tell keys that stand at the top, and would be read in the matrix or the service."""
+        axes = {axis.name for kind in kinds for axis in kind.axes} | {REPEATS}
+        settings = set() if self._settings is None else set(self._settings.model_fields)
+        for at, problem in enumerate(self._problems):
+            part = (
+                "matrix" if problem.path in axes else "service" if problem.path in settings else ""
+            )
+            if part and problem.is_of_key and problem.message.startswith("unknown key"):
+                told = f"unknown key; it belongs in {part}"
+                self._problems[at] = replace(problem, message=told)
+
     def _broken(self, axes: Axes) -> frozenset[str]:
         """The axes with a mistake: that a rule finds no value there may be no mistake of its own."""
         return frozenset(
@@ -143,13 +157,15 @@ class _Parser:
         if "service" not in self._tree or not isinstance(self._tree["service"], Mapping):
             return None  # said already
         if not isinstance(kind, str):
-            self._refuse("service.kind", "must be text" if "kind" in written else "is missing")
+            told = f"must be text{instead(kind)}" if "kind" in written else "is missing"
+            self._refuse("service.kind", told, is_of_key="kind" not in written)
             return None
         try:
             service = self._registry.service(kind)
         except NightsweepError as error:
             self._refuse("service.kind", str(error))
             return None
+        self._settings = service.settings_model
         own = {key: value for key, value in written.items() if key != "health"}
         settings = validated(
             service.settings_model, own, "service", self._problems, beside=("health",)
@@ -158,10 +174,13 @@ class _Parser:
             self._broken_service = service
             return None
         try:
-            return service(settings, SystemClock())
+            made = service(settings, SystemClock())
         except NightsweepError as error:
             self._refuse("service", str(error))
             return None
+        for name, message in made.mistakes().items():
+            self._refuse(f"service.{name}", message)
+        return made
 
     def _kinds(self, service: Service | None) -> Sequence[JobKind]:
         """The kinds of the service; those of one whose settings are wrong too, if it can tell.
@@ -226,5 +245,5 @@ class _Parser:
             return []
         return written
 
-    def _refuse(self, path: str, message: str) -> None:
-        self._problems.append(Problem(path, message))
+    def _refuse(self, path: str, message: str, *, is_of_key: bool = False) -> None:
+        self._problems.append(Problem(path, message, is_of_key=is_of_key))

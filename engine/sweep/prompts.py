@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.axes import AxisValue, PromptAxis
 from engine.core.errors import Problem
-from engine.core.nearest import suggestion
 from engine.core.placeholders import described, placeholders_in
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_text
-from engine.documents.validation import validated
+from engine.documents.validation import unknown_key, validated
 from engine.sweep.files import SweepFolder
 from engine.sweep.scalars import label
 from engine.sweep.tables import (
@@ -103,7 +102,9 @@ class PromptReader:
                 return [] if inline is None else self._inline(inline, path)
             case Mapping() if unknown := [key for key in item if key not in _KEYS]:
                 for key in unknown:
-                    self._refuse(f"{path}.{key}", f"unknown key{suggestion(key, _KEYS)}")
+                    self.problems.append(
+                        Problem(f"{path}.{key}", unknown_key(key, _KEYS), is_of_key=True)
+                    )
                 return []
         raise Malformed(_EXPECTED)
 

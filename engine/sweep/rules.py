@@ -239,7 +239,7 @@ def _items(
         reader.refuse(path, "names no axis")
     for name, written in rule.items():
         if name not in axes:
-            reader.refuse(f"{path}.{name}", f"unknown axis{suggestion(name, axes)}")
+            reader.refuse(f"{path}.{name}", f"unknown axis{suggestion(name, axes)}", is_of_key=True)
         elif written == [] or written is None:
             reader.refuse(f"{path}.{name}", "is empty: give it a value, or leave it out")
         elif isinstance(written, list):

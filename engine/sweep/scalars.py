@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from engine.core.axes import Axis, AxisValue, IntegerAxis, NumberAxis, TextAxis
+from engine.core.axes import Axis, AxisValue, GroupAxis, IntegerAxis, NumberAxis, TextAxis
 from engine.core.labels import control_characters, is_blank
-from engine.core.nearest import suggestion
+from engine.core.nearest import nearest, suggestion
 from engine.documents.malformed import Malformed
 from engine.documents.validation import no_number
 
 VALUES_MAX = 100_000
 LABEL_MAX = 300
-_RANGE = ("from", "to", "step")
+RANGE = ("from", "to", "step")
 
 
 def scalar_value(axis: Axis, item: Any) -> AxisValue:
@@ -23,10 +23,16 @@ def scalar_value(axis: Axis, item: Any) -> AxisValue:
             return AxisValue(label=number, content=number)
         case _:
             text = label(item)
-            choices = axis.choices if isinstance(axis, TextAxis) else ()
-            if choices and text not in choices:
-                raise Malformed(f"{text} is not allowed{suggestion(text, choices)}")
+            if isinstance(axis, TextAxis | GroupAxis) and axis.choices and text not in axis.choices:
+                raise Malformed(f"there is no {axis.field} {text}{_advice(axis, text)}")
             return AxisValue(label=text, content=text)
+
+
+def _advice(axis: TextAxis | GroupAxis, text: str) -> str:
+    """What else can be written: the nearest value, or what the axis says of other ones."""
+    if isinstance(axis, TextAxis) and axis.otherwise and nearest(text, axis.choices) is None:
+        return f"; {axis.otherwise}"
+    return suggestion(text, axis.choices)
 
 
 def label(item: Any) -> str:
@@ -48,22 +54,16 @@ def label(item: Any) -> str:
 def numbers_between(written: Mapping[str, Any]) -> Iterator[int | float]:
     """The numbers of {from, to, step}: exact in decimal, `to` included if a step hits it.
 
-    Raises Malformed.
+    Raises Malformed. Each must be a number, as `is_number` says.
     """
-    for key in written:
-        if key not in _RANGE:
-            raise Malformed(f"unknown key {key}{suggestion(key, _RANGE)}")
-    for key in _RANGE:
-        if not _is_number(written.get(key)):
-            raise Malformed(f"needs the numbers {', '.join(_RANGE)}; {key} is no number")
-    first, last, step = (Decimal(repr(written[key])) for key in _RANGE)
+    first, last, step = (Decimal(repr(written[key])) for key in RANGE)
     if step <= 0:
         raise Malformed("step must be above 0")
     if first > last:
         raise Malformed("from is above to")
     if (last - first) / step >= VALUES_MAX:
         raise Malformed(f"has more than {VALUES_MAX:,} values")
-    is_whole = all(isinstance(written[key], int) for key in _RANGE)
+    is_whole = all(isinstance(written[key], int) for key in RANGE)
     count = int((last - first) / step) + 1
     return (
         int(number) if is_whole else float(number)
@@ -72,7 +72,7 @@ def numbers_between(written: Mapping[str, Any]) -> Iterator[int | float]:
 
 
 def _number(axis: NumberAxis | IntegerAxis, item: Any) -> int | float:
-    if not _is_number(item):
+    if not is_number(item):
         raise Malformed(f"must be a number{no_number(item)}")
     if isinstance(axis, IntegerAxis) and not isinstance(item, int):
         raise Malformed(f"must be a whole number{no_number(item)}")
@@ -87,5 +87,6 @@ def _number(axis: NumberAxis | IntegerAxis, item: Any) -> int | float:
     return float(item) + 0.0  # there is one zero, and it has no sign
 
 
-def _is_number(item: Any) -> bool:
+def is_number(item: Any) -> bool:
+    """Whether a value is a number; true and false are none."""
     return isinstance(item, int | float) and not isinstance(item, bool)

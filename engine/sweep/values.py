@@ -21,10 +21,17 @@ from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import read_document
-from engine.documents.validation import problems_of
+from engine.documents.validation import no_number, problems_of, unknown_key
 from engine.sweep.files import SweepFolder
 from engine.sweep.prompts import Located, PromptReader
-from engine.sweep.scalars import VALUES_MAX, label, numbers_between, scalar_value
+from engine.sweep.scalars import (
+    RANGE,
+    VALUES_MAX,
+    is_number,
+    label,
+    numbers_between,
+    scalar_value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +103,35 @@ class ValueReader:
                 by_content[content] = path, value.label
         return tuple(values)
 
-    def refuse(self, path: str, message: str) -> None:
+    def refuse(self, path: str, message: str, *, is_of_key: bool = False) -> None:
         """Report a mistake."""
-        self.problems.append(Problem(path, message))
+        self.problems.append(Problem(path, message, is_of_key=is_of_key))
 
     def _range(
         self, axis: NumberAxis | IntegerAxis, written: Mapping[str, Any], path: str
     ) -> list[Located]:
+        if not self._is_range(written, path):
+            return []
         try:
             # One mistake is enough said of a range.
             return [(path, scalar_value(axis, number)) for number in numbers_between(written)]
         except Malformed as error:
             self.refuse(path, str(error))
             return []
+
+    def _is_range(self, written: Mapping[str, Any], path: str) -> bool:
+        """Whether {from, to, step} are there, and numbers; what is wrong with them is reported."""
+        unknown = [key for key in written if key not in RANGE]
+        wrong = [key for key in RANGE if key in written and not is_number(written[key])]
+        missing = [key for key in RANGE if key not in written and not unknown]
+        for key in unknown:
+            self.refuse(f"{path}.{key}", unknown_key(key, RANGE), is_of_key=True)
+        for key in wrong:
+            told = f"must be a number{no_number(written[key])}"
+            self.refuse(f"{path}.{key}", told)
+        for key in missing:
+            self.refuse(f"{path}.{key}", "is missing", is_of_key=True)
+        return not (unknown or wrong or missing)
 
     def _documents(self, axis: DocumentAxis, item: Any, path: str) -> list[Located]:
         match item:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
+from engine.core.errors import Problem, SweepError
+from engine.documents.validation import validated
 from engine.job import (
     Clock,
     JobError,
@@ -18,7 +18,6 @@ from engine.job import (
     UnansweredRule,
     Usage,
     UsageError,
-    rule_broken,
 )
 from engine.permits import MemoryBook, Permits
 from engine.slots import Slots
@@ -29,7 +28,7 @@ from jobs.evaluator.agreement import (
     mean_absolute_error,
     picture,
 )
-from jobs.evaluator.groups import read_yaml
+from jobs.evaluator.groups import read_document_of
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
@@ -161,12 +160,15 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
         raise UsageError(f"{judge}: cannot be read: {error.strerror}") from error
     if len(content) > _JUDGE_BYTES_MAX:
         raise UsageError(f"{judge}: larger than {_JUDGE_BYTES_MAX} bytes")
-    try:
-        return RubricJudgeSettings.model_validate(read_yaml(judge, content))
-    except ValidationError as error:
-        mistake = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, mistake["loc"])) or "the file"
-        raise UsageError(f"{judge}: {place}: {rule_broken(mistake)}") from None
+    document = read_document_of(judge, content)
+    problems: list[Problem] = []
+    written = document.value
+    if not isinstance(written, Mapping):
+        raise SweepError(judge, [Problem("", "must be a mapping with kind, endpoint and model")])
+    settings = validated(RubricJudgeSettings, written, "", problems)
+    if settings is None or document.twice:
+        raise SweepError(judge, document.located(judge, problems))
+    return settings
 
 
 def calibration(

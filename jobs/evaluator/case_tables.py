@@ -52,7 +52,7 @@ class TableCases:
     """Cases as they would stand in the group's file, by their place, and what is wrong with others."""
 
     cases: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    mistakes: list[str] = field(default_factory=list)
+    mistakes: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
@@ -77,7 +77,7 @@ def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
                 _fill(case, row, table, columns)
             found.cases.append((place, case))
         except Malformed as error:
-            found.mistakes.append(f"{place}: {error}")
+            found.mistakes.append((place, str(error)))
     return found
 
 

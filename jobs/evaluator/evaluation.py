@@ -87,6 +87,7 @@ class Bench:
     call_limits: Mapping[str, CallLimit | None]
     attacker: Attacker | None
     translator: Translator | None
+    group_names: Callable[[], Sequence[str] | None]
     provenance: Mapping[str, Any]
     decides: Provenance
 
@@ -187,6 +188,9 @@ class Evaluation(JobKind):
     def tokens(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
         """The most tokens in and out of all calls of a job, by role, where its parameters tell."""
         return {}
+
+    def group_names(self) -> Sequence[str] | None:
+        return self.bench.group_names()
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Where the judge is of a target's family, or cannot read a group."""

@@ -14,18 +14,22 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from engine.core.errors import Place, Problem, SweepError
+from engine.core.nearest import suggestion
 from engine.core.placeholders import described, placeholders_in
+from engine.documents.document import YAML, Document, problem_of
 from engine.documents.malformed import Malformed
-from engine.job import UsageError, rule_broken
+from engine.documents.plain import plain
+from engine.documents.reading import decoded
+from engine.documents.validation import problems_of
+from engine.job import UsageError
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
 
 _FILE_SIZE_MAX = 1 << 20
 _TABLE_SIZE_MAX = 8 << 20
-_MISTAKES_SHOWN = 8
 
 
 class RiskLevel(StrEnum):
@@ -144,27 +148,6 @@ class CaseGroup(_Strict):
         return cases
 
 
-class _PlainLoader(yaml.SafeLoader):
-    """Data only: no aliases, so that a small file stays small, and no key twice, so that nothing is lost."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            where = self.get_mark()
-            raise yaml.YAMLError(f"aliases are not allowed (line {where.line + 1})")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                problem = "a key stands there twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 @dataclass(frozen=True, slots=True)
 class _Source:
     """What a group is made of: its file, and the table that it names for its cases."""
@@ -227,7 +210,7 @@ class CaseSet:
         if name not in self._groups:
             if name not in self._sources:
                 raise UsageError(
-                    f"there is no test-case group {name!r}; there are: {', '.join(self.names)}"
+                    f"there is no test-case group {name!r}{suggestion(name, self.names)}"
                 )
             self._groups[name] = _read(name, self._sources[name])
         return self._groups[name]
@@ -264,7 +247,7 @@ def _with_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
 def _with_table(source: _Source) -> _Source:
     """The source with the bytes of the table that it names; a mistake is told when the group is read."""
     try:
-        document = read_yaml(source.file, source.content)
+        document = read_document_of(source.file, source.content).value
         spec = CaseTable.model_validate(document["cases"])
         table = Path(source.file).with_name(spec.file)
         if table == Path(source.file):
@@ -275,86 +258,85 @@ def _with_table(source: _Source) -> _Source:
         return source
 
 
-def read_yaml(source: str, content: bytes) -> Any:
-    """The value of a YAML document; raises UsageError, which names its place and never quotes it."""
+def read_document_of(file: str, content: bytes) -> Document:
+    """The YAML document that a file holds; raises SweepError, with the place of what is wrong."""
     try:
-        return yaml.load(content, _PlainLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = "" if mark is None else f" (line {mark.line + 1})"
-        problem = f"{error.problem}{line}"
-    except yaml.YAMLError as error:
-        # Our own of aliases, or the reader's of characters that are no text.
-        problem = str(error).partition("\n")[0]
-    except RecursionError:
-        problem = "nested too deep"
-    except ValueError:
-        problem = "a number or a date that there cannot be"
-    raise UsageError(f"{source}: not readable as YAML: {problem}")
+        document = YAML.document(decoded(content))
+        problems: list[Problem] = []
+        plain(document.value, problems)
+    except Malformed as error:
+        raise SweepError(file, [problem_of(file, error)]) from None
+    if problems:
+        raise SweepError(file, document.located(file, problems))
+    return document
 
 
 def _read(name: str, source: _Source) -> CaseGroup:
-    document = read_yaml(source.file, source.content)
-    if not isinstance(document, dict):
-        raise UsageError(
-            f"{source.file}: must be a mapping with name, description and cases"
-            + ("; a list belongs under cases" if isinstance(document, list) else "")
-        )
-    if isinstance(document.get("cases"), dict):
-        document["cases"] = _tabled(name, source, document["cases"])
+    document = read_document_of(source.file, source.content)
+    written = document.value
+    if not isinstance(written, dict):
+        told = "must be a mapping with name, description and cases"
+        told += "; a list belongs under cases" if isinstance(written, list) else ""
+        raise SweepError(source.file, [Problem("", told)])
+    problems: list[Problem] = []
+    cases = written.get("cases")
+    if isinstance(cases, dict):
+        # The table's own mistakes are told of its file, and before those of the group.
+        written = {**written, "cases": _tabled(name, source, document, cases)}
     try:
-        group = CaseGroup.model_validate(document)
+        group = CaseGroup.model_validate(written)
     except ValidationError as error:
-        raise UsageError(_told(_mistakes(source.file, error))) from error
-    if group.name != name:
-        raise UsageError(f"{source.file}: name: {group.name!r} is not the file's name, {name!r}")
-    return group
+        problems += problems_of(error, CaseGroup, "", written)
+    else:
+        if group.name != name:
+            told = f"{group.name!r} is not the file's name, {name!r}"
+            problems.append(Problem("name", told))
+        if not problems and not document.twice:
+            return group
+    raise SweepError(source.file, document.located(source.file, problems))
 
 
-def _tabled(name: str, source: _Source, written: Mapping[str, Any]) -> list[Case]:
+def _tabled(
+    name: str, source: _Source, document: Document, written: Mapping[str, Any]
+) -> list[Case]:
     """The cases of the table that a group names."""
+    problems: list[Problem] = []
     try:
         spec = CaseTable.model_validate(written)
     except ValidationError as error:
-        raise UsageError(_told(_mistakes(f"{source.file}: cases", error))) from error
-    file = Path(source.file).with_name(spec.file)
+        problems += problems_of(error, CaseTable, "cases", written)
+        raise SweepError(source.file, document.located(source.file, problems)) from None
+    file = str(Path(source.file).with_name(spec.file))
     if source.table is None:
-        raise UsageError(f"{source.file}: cases.file: there is no table {file}")
+        problems.append(Problem("cases.file", f"there is no table {file}"))
+        raise SweepError(source.file, document.located(source.file, problems))
     try:
         found = read_cases(name, spec, source.table)
     except Malformed as error:
-        raise UsageError(f"{file}: {error}") from None
-    cases, lines = [], [f"{file}: {mistake}" for mistake in found.mistakes]
+        raise SweepError(file, [problem_of(file, error)]) from None
+    cases = []
     places: dict[str, str] = {}
+    problems += (_in_row(file, place, told) for place, told in found.mistakes)
     for place, written_case in found.cases:
         try:
             case = Case.model_validate(written_case)
         except ValidationError as error:
-            lines += _mistakes(f"{file}: {place}", error)
+            for one in problems_of(error, Case, "", written_case):
+                problems.append(_in_row(file, place, str(one)))
             continue
         if case.id in places:
-            lines.append(f"{file}: {place}: the id {case.id} is used in {places[case.id]}, too")
+            told = f"the id {case.id} is used in {places[case.id]}, too"
+            problems.append(_in_row(file, place, told))
         places.setdefault(case.id, place)
         cases.append(case)
-    if lines:
-        raise UsageError(_told(lines))
+    if problems:
+        raise SweepError(file, sorted(problems, key=lambda one: one.place.line if one.place else 0))
     return cases
 
 
-def _told(lines: list[str]) -> str:
-    hidden = len(lines) - _MISTAKES_SHOWN
-    shown = lines[:_MISTAKES_SHOWN]
-    return "\n".join([*shown, f"and {hidden} more mistakes"] if hidden > 0 else shown)
-
-
-def _mistakes(source: str, error: ValidationError) -> list[str]:
-    lines = []
-    mistakes = error.errors(include_input=False, include_url=False)
-    broken = {mistake["loc"][0] for mistake in mistakes if len(mistake["loc"]) > 1}
-    for mistake in mistakes:
-        # What is too short only because its parts are wrong is not a mistake of its own.
-        if mistake["type"] == "too_short" and mistake["loc"][-1] in broken:
-            continue
-        path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in mistake["loc"])
-        lines.append(f"{source}: {path.lstrip('.') or 'the file'}: {rule_broken(mistake)}")
-    return lines
+def _in_row(file: str, place: str, told: str) -> Problem:
+    """A mistake in a row of a table, whose place is a line, or a number in a list."""
+    line = place.removeprefix("line ")
+    if line.isdecimal():
+        return Problem("", told, place=Place(file, int(line), 1))
+    return Problem(place, told)

@@ -39,6 +39,10 @@ from jobs.evaluator.single_turn import (
 from jobs.evaluator.together import Tolerance
 from jobs.evaluator.translation import CALLS
 
+_OTHER_MODELS = (
+    "this sweep evaluates {} in this process; for other models set service.endpoint, such as {{base_url:"
+    " https://openrouter.ai/api/v1, api_key: env:OPENROUTER_API_KEY}}"
+)
 RULES = "1"
 """Raised whenever the same settings ask something else, read a reply otherwise, or fail another score."""
 
@@ -303,7 +307,7 @@ def kinds_of(model: str | None) -> tuple[type[Evaluation], ...]:
     """The kinds; for a target that has one model another name is a mistake in the sweep file."""
     if model is None:
         return (SingleTurn, MultiTurn)
-    models = replace(MODELS, choices=(model,))
+    models = replace(MODELS, choices=(model,), otherwise=_OTHER_MODELS.format(model))
 
     class SingleTurnOfOneModel(SingleTurn):
         axes: ClassVar[tuple[Axis, ...]] = (models, *SingleTurn.axes[1:])

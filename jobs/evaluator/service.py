@@ -42,6 +42,7 @@ from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.kinds import kinds_of
 from jobs.evaluator.provenance import Provenance
+from jobs.evaluator.providers import endpoint_advice
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 from jobs.evaluator.translation import Translator
 
@@ -145,6 +146,7 @@ class LocalEvaluator(Service):
             },
             attacker=self._attacker,
             translator=self._translator,
+            group_names=self._group_names,
             provenance={**self._provenance, "target": target.identity},
             decides=Provenance(
                 settings=self.settings,
@@ -158,6 +160,21 @@ class LocalEvaluator(Service):
         # Without a kind the settings are wrong, and nobody knows which target they meant.
         only = target.name if isinstance(target, LocalModel) and self.settings.kind else None
         return [kind(bench) for kind in kinds_of(only)]
+
+    def _group_names(self) -> Sequence[str] | None:
+        # What is wrong with the folder of cases is told as a mistake of that setting.
+        return None if self.mistakes() else self._cases.names
+
+    def mistakes(self) -> Mapping[str, str]:
+        try:
+            _ = self._cases.names
+        except UsageError as error:
+            return {"cases": str(error)}
+        return {}
+
+    @classmethod
+    def advice_for(cls, kind: str) -> str | None:
+        return endpoint_advice(kind)
 
     def _cases_of(self, group: str) -> Sequence[Case]:
         if group == _ALL and group not in self._cases.names:

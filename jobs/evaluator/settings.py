@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self, TypeAlias
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -99,12 +100,19 @@ class RubricJudgeSettings(_ChatModel):
         return Generation(temperature=0.0, max_tokens=self.max_tokens)
 
 
+def _rules(value: object) -> object:
+    if value != "rules":
+        raise ValueError("must be rules, or {kind: rubric, endpoint: ..., model: ...}")
+    return value
+
+
 def _sort_of_judge(value: object) -> str:
     return "rubric" if isinstance(value, Mapping | RubricJudgeSettings) else "rules"
 
 
 JudgeSettings: TypeAlias = Annotated[
-    Annotated[Literal["rules"], Tag("rules")] | Annotated[RubricJudgeSettings, Tag("rubric")],
+    Annotated[Literal["rules"], BeforeValidator(_rules), Tag("rules")]
+    | Annotated[RubricJudgeSettings, Tag("rubric")],
     Discriminator(_sort_of_judge),
 ]
 """By its form, so that a mistake in a rubric judge is not told as one of not being `rules`, too."""

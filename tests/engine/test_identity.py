@@ -67,7 +67,9 @@ async def test_a_run_is_not_resumed_under_other_cases(tmp_path: Path) -> None:
             await run.execute()
         status = await run.status()
 
-    assert [str(one) for one in refused.value.differences] == ["cases of group any: 1 -> 2"]
+    assert [str(one) for one in refused.value.differences] == [
+        "cases of group any changed from 1 to 2"
+    ]
     assert "scripted: what decides its answers has changed" in str(refused.value)
     assert changed.recording.started == []
     assert status.state is RunState.PAUSED
@@ -80,7 +82,7 @@ async def test_a_run_is_not_extended_under_other_cases(tmp_path: Path) -> None:
 
     async with opened(path, changed) as engine:
         before = (await engine.run()).sweep
-        with pytest.raises(IdentityChanged, match="cases of group any: 1 -> 2"):
+        with pytest.raises(IdentityChanged, match="cases of group any changed from 1 to 2"):
             await engine.submit(sweep(changed, repeats=4))
         after = (await engine.run()).sweep
 
@@ -110,7 +112,7 @@ async def test_an_accepted_change_is_for_what_is_not_answered_yet(tmp_path: Path
         again = await (await taken_up(accept=False)).execute()
 
     assert (status.cells_done, len(changed.recording.started)) == (3, 2)
-    told = ("accepted for what is not answered yet: cases of group any: 1 -> 2",)
+    told = ("accepted for what is not answered yet: cases of group any changed from 1 to 2",)
     assert (tuple(noted), again.accepted, before.accepted) == (told, told, ())
     assert before.identity != again.identity
     # Each answer says what decided it.
@@ -150,7 +152,7 @@ async def test_numbers_of_two_judges_never_come_into_one_run(tmp_path: Path) -> 
 
     async with opened(path, changed) as engine:
         run = await engine.run()
-        with pytest.raises(IdentityChanged, match="judge: 1 -> 2") as resumed:
+        with pytest.raises(IdentityChanged, match="judge changed from 1 to 2") as resumed:
             await run.accept()
         with pytest.raises(IdentityChanged):
             await engine.submit(sweep(changed), accept=True)
@@ -185,7 +187,7 @@ async def test_a_service_that_moved_goes_on_by_a_word_and_asks_nothing_twice(
     moved = type("Moved", (base,), {"identity": property(lambda _: "elsewhere")})
 
     async with opened(path, moved) as engine:
-        with pytest.raises(IdentityChanged, match="service: scripted -> elsewhere"):
+        with pytest.raises(IdentityChanged, match="service changed from scripted to elsewhere"):
             await engine.submit(sweep(moved, repeats=3))
         run = await engine.submit(sweep(moved, repeats=3), accept=True)
         status = await run.execute()

@@ -209,7 +209,7 @@ async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Pat
 
     async with opened(path, service) as engine:
         await engine.submit(sweep(service))
-        with pytest.raises(IdentityChanged, match="service: scripted -> elsewhere"):
+        with pytest.raises(IdentityChanged, match="service changed from scripted to elsewhere"):
             await engine.submit(sweep(elsewhere))
         with pytest.raises(UsageError, match="has the evaluation scripted, the sweep has other"):
             await engine.submit(sweep(other, evaluation="other"))

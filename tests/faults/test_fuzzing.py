@@ -36,7 +36,7 @@ from jobs.chat.target import Reply
 from jobs.circuit_breaker_labs.client import _RULES
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.enkrypt.schema import HEALTH_ANSWER
-from jobs.evaluator.groups import read_yaml
+from jobs.evaluator.groups import read_document_of
 from jobs.http import HttpClient, HttpLimits, Redactor, read_as, refused
 from jobs.http import Reply as HttpReply
 from tests.faults.fuzz import (
@@ -186,11 +186,12 @@ def test_whatever_is_in_a_file_it_is_a_sweep_or_a_named_error(
 
 @given(content=misspelt([yaml.safe_dump(dict(one)).encode() for one in SWEEPS], YAML_PIECES))
 def test_whatever_is_in_a_file_of_cases_it_is_read_or_refused(content: bytes) -> None:
-    found = outcome(lambda: read_yaml("mine.yaml", content))
+    found = outcome(lambda: read_document_of("mine.yaml", content))
 
     if isinstance(found, NightsweepError):
-        assert str(found).startswith("mine.yaml: not readable as YAML: ")
-        assert "\n" not in str(found)
+        told = str(found).splitlines()
+        assert re.match(r"mine\.yaml:(\d+:\d+:)? ", told[0])
+        assert all(line.startswith(("mine.yaml:", "    ")) for line in told)
 
 
 def _bodies(documents: Any) -> st.SearchStrategy[bytes]:

@@ -97,12 +97,12 @@ def test_what_a_run_may_not_go_on_with_is_told_and_can_be_accepted(
     later = nightsweep(*asked, SCRIPTED_RULES="2")
     results = nightsweep("results", SCRIPTED_RULES="2")
 
-    told = "accepted for what is not answered yet: rules: 1 -> 2\n"
+    told = "accepted for what is not answered yet: rules changed from 1 to 2\n"
     assert told in accepted.stderr
     assert told in results.stderr
     assert told in nightsweep("status").stdout
     assert (refused.returncode, accepted.returncode, later.returncode) == (2, 0, 0)
-    assert "  rules: 1 -> 2\n" in refused.stderr
+    assert "  rules changed from 1 to 2\n" in refused.stderr
     assert "`--accept`" in refused.stderr
     assert len(refused.stderr) < 600
 

@@ -11,20 +11,41 @@ def facts(**values: str) -> tuple[Fact, ...]:
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [
-        ("gpt-1", "gpt-2", "judge: gpt-1 -> gpt-2"),
-        ("3 sha256:0a", "4 sha256:1b", "judge: 3 -> 4"),
-        ("3 sha256:0a", "3 sha256:1b", "judge: changed (3)"),
-        ("sha256:0a", "sha256:1b", "judge: changed"),
-        ("a=1, b=2, c sha256:0a", "a=1, b=3, c sha256:0a", "judge: b=2 -> b=3"),
-        ("a=1, c sha256:0a", "a=1, c sha256:1b", "judge: changed (c)"),
-        ("a=1", "a=1, c sha256:1b", "judge: nothing -> c"),
-        ("x" * 600, "y" * 600, "judge: changed"),
+        ("gpt-1", "gpt-2", "judge changed from gpt-1 to gpt-2"),
+        ("3 sha256:0a", "4 sha256:1b", "judge changed from 3 to 4"),
+        ("3 sha256:0a", "3 sha256:1b", "judge changed (3)"),
+        ("sha256:0a", "sha256:1b", "judge changed"),
+        ("none", "sha256:1b", "judge changed from none to nothing"),
+        ("a=1, b=2, c sha256:0a", "a=1, b=3, c sha256:0a", "judge: b changed from 2 to 3"),
+        ("a=0.0, b=2", "a=0.7, b=3", "judge: a changed from 0 to 0.7; b changed from 2 to 3"),
+        ("a=1, c sha256:0a", "a=1, c sha256:1b", "judge: c changed"),
+        ("a=1", "a=1, c sha256:1b", "judge: c is set now"),
+        ("a=1, c sha256:1b", "a=1", "judge: c is not set any more"),
+        ("a=1", "a=1, d=5", "judge: d was not set and is 5 now"),
+        ("a=1, d=5", "a=1", "judge: d was 5 and is not set now"),
+        ("a=1, d=5", "a=1, d sha256:0a", "judge: d changed from 5 to another value"),
+        ("x" * 600, "y" * 600, f"judge changed from {'x' * 57}... to {'y' * 57}..."),
     ],
 )
 def test_a_difference_is_told_short(before: str, after: str, told: str) -> None:
     [found] = differences({"judge": before}, facts(judge=after))
 
     assert str(found) == told
+
+
+def test_the_error_lists_each_changed_setting_without_digests() -> None:
+    before = {"settings of the target": "max_tokens=64, stop sha256:0a, temperature=0.0"}
+    after = "max_tokens=128, stop sha256:1b, temperature=0.7"
+
+    error = IdentityChanged(
+        "night", differences(before, (Fact(name="settings of the target", value=after),))
+    )
+
+    assert str(error).splitlines()[1:4] == [
+        "  settings of the target: max_tokens changed from 64 to 128",
+        "  settings of the target: stop changed",
+        "  settings of the target: temperature changed from 0 to 0.7",
+    ]
 
 
 def test_what_a_run_had_no_cells_of_is_no_difference() -> None:

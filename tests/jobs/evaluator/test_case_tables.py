@@ -36,7 +36,8 @@ def read(folder: Path, table: str | bytes, file: str = "t.csv", **cases: Any) ->
 def refusal(folder: Path, table: str, file: str = "t.csv", **cases: Any) -> list[str]:
     with pytest.raises(UsageError) as caught:
         read(folder, table, file, **cases)
-    return [line.removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
+    lines = str(caught.value).splitlines()
+    return [line.removeprefix(f"{folder}/") for line in lines if not line.startswith("    ")]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +93,10 @@ def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
     table = "id,text,risk_level,control\n1,a,grave,\n2,b,,perhaps\n3,,,\n5,c,,\n5,d,,\n"
 
     assert refusal(tmp_path, table) == [
-        "t.csv: line 3: control must be yes or no",
-        "t.csv: line 2: risk_level: Input should be 'none', 'low', 'moderate', 'high' or 'imminent'",
-        "t.csv: line 4: user_input: Field required",
-        "t.csv: line 6: the id exam-05 is used in line 5, too",
+        "t.csv:2:1: risk_level: must be 'none', 'low', 'moderate', 'high' or 'imminent'",
+        "t.csv:3:1: control must be yes or no",
+        "t.csv:4:1: user_input: is missing",
+        "t.csv:6:1: the id exam-05 is used in line 5, too",
     ]
 
 
@@ -107,10 +108,10 @@ def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
         ("text\na\n", {"columns": {"user_input": "b"}}, "t.csv: there is no column b; the columns are text"),
         ("text\na,b\n", {}, "t.csv: line 2: has 2 cells, the first line 1; a cell with separators or line breaks in it must stand in quotes"),
         ("text\n", {}, "t.csv: it has no rows"),
-        ("text\na\n", {"columns": {"colour": "b"}}, "exam.yaml: cases: columns: a case has no colour; it has id, user_input"),
-        ("text\na\n", {"file": "gone.csv"}, "exam.yaml: cases.file: there is no table "),
-        ("text\na\n", {"file": "../t.csv"}, "exam.yaml: cases: file: String should match pattern"),
-        ("text\na\n", {"file": "exam.yaml"}, "exam.yaml: cases.file: there is no table "),
+        ("text\na\n", {"columns": {"colour": "b"}}, ": cases.columns: a case has no colour; it has id, user_input"),
+        ("text\na\n", {"file": "gone.csv"}, ": cases.file: there is no table "),
+        ("text\na\n", {"file": "../t.csv"}, ": cases.file: must be text of the form"),
+        ("text\na\n", {"file": "exam.yaml"}, ": cases.file: there is no table "),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_read_is_refused_with_what_is_wrong(
@@ -127,7 +128,7 @@ def test_a_table_that_cannot_be_read_is_refused_with_what_is_wrong(
     else:
         [found] = refusal(tmp_path, table, **cases)
 
-    assert found.startswith(message)
+    assert message in found
 
 
 def test_placeholders_are_filled_from_the_row_or_refused(tmp_path: Path) -> None:
@@ -140,9 +141,7 @@ def test_placeholders_are_filled_from_the_row_or_refused(tmp_path: Path) -> None
     assert case.multi_turn is not None
     assert (case.multi_turn.opening, *case.multi_turn.beats) == ("Hi Sam.", "Sam?")
     [told] = refusal(tmp_path, "text,name\n{{nam}},Sam\n")
-    assert told.startswith(
-        "t.csv: line 2: holds the placeholder {{nam}} (line 1), which is no column"
-    )
+    assert told.startswith("t.csv:2:1: holds the placeholder {{nam}} (line 1), which is no column")
     [case] = read(tmp_path, "text,literal\n{{nam}},yes\n")
     assert case.user_input == "{{nam}}"
 

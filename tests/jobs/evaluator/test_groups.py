@@ -195,8 +195,11 @@ def test_every_mistake_in_a_group_is_told_with_its_place(folder: Path) -> None:
     with pytest.raises(UsageError) as caught:
         CaseSet(str(folder)).group("mine")
 
-    assert "mine.yaml: cases[0].risk_level" in str(caught.value)
-    assert "mine.yaml: cases[0].colour" in str(caught.value)
+    told = [line for line in str(caught.value).splitlines() if not line.startswith(" ")]
+    assert [line.removeprefix(str(folder / "mine.yaml")) for line in told] == [
+        ":1:281: cases[0].risk_level: must be 'none', 'low', 'moderate', 'high' or 'imminent'",
+        ":1:337: cases[0].colour: unknown key; there is control, expected, id, literal, locale, multi_turn, objective, persona, red_flags, risk_level, user_input",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +208,7 @@ def test_every_mistake_in_a_group_is_told_with_its_place(folder: Path) -> None:
         ({**ONE, "name": "other"}, "is not the file's name"),
         ({**ONE, "cases": [*ONE["cases"], *ONE["cases"]]}, "the id mine-01 is used twice"),
         ({**ONE, "review": {"status": "reviewed"}}, "says by whom"),
-        ({**ONE, "cases": []}, "at least 1 item"),
+        ({**ONE, "cases": []}, "cases: is empty"),
         ("only text", "must be a mapping with name, description and cases"),
         (None, "must be a mapping with name, description and cases"),
     ],
@@ -223,10 +226,8 @@ def test_a_wrong_group_is_refused_with_what_is_wrong(
     "content",
     [
         "a: [",
-        "a: &x [1]\nb: *x",
         "\x00",
         "a: " + "[" * 5000,
-        "a: 2026-99-99",
         f"a: {'9' * 5000}",
         "? {a: 1}\n: 2",
     ],
@@ -235,7 +236,7 @@ def test_a_wrong_group_is_refused_with_what_is_wrong(
 def test_what_is_no_plain_yaml_is_refused(folder: Path, content: str) -> None:
     (folder / "mine.yaml").write_text(content, encoding="utf-8")
 
-    with pytest.raises(UsageError, match="not readable as YAML"):
+    with pytest.raises(UsageError, match=r"mine\.yaml:(\d+:\d+:)? "):
         CaseSet(str(folder)).group("mine")
 
 
@@ -244,9 +245,8 @@ def test_a_key_that_stands_there_twice_is_refused_with_its_line(folder: Path, tw
     written = yaml.safe_dump(ONE, sort_keys=False)
     (folder / "mine.yaml").write_text(f"{written}{twice}\n", encoding="utf-8")
 
-    with pytest.raises(
-        UsageError, match=rf"a key stands there twice \(line {written.count(chr(10)) + 1}"
-    ):
+    line = written.count("\n") + 1
+    with pytest.raises(UsageError, match=rf"mine\.yaml:{line}:1: \w+: the key is there twice"):
         CaseSet(str(folder)).group("mine")
 
 
@@ -271,7 +271,7 @@ def test_a_group_whose_only_case_is_wrong_is_not_told_to_have_none(folder: Path)
     with pytest.raises(UsageError) as caught:
         CaseSet(str(folder)).group("mine")
 
-    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).count("mine.yaml:") == 1
 
 
 def test_a_file_that_is_far_too_large_is_refused_unread(folder: Path) -> None:
@@ -292,5 +292,5 @@ def test_a_folder_that_does_not_exist_is_refused(folder: Path) -> None:
 
 
 def test_an_unknown_group_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="there are: ai_dependence, benign_controls"):
+    with pytest.raises(UsageError, match="'nonsense'; there is ai_dependence, benign_controls"):
         BUILT_IN.group("nonsense")

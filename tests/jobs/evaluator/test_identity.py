@@ -85,7 +85,7 @@ async def test_a_run_is_not_resumed_over_an_edited_case(tmp_path: Path) -> None:
         write_group_of_one(tmp_path, "A wholly different message.")
 
         async with open_engine(tmp_path / "store.db") as engine:
-            with pytest.raises(IdentityChanged, match="  cases of group one: changed\n"):
+            with pytest.raises(IdentityChanged, match="  cases of group one changed\n"):
                 await (await engine.run()).execute()
 
         assert night.asked == 1
@@ -105,8 +105,11 @@ async def test_a_file_that_is_only_written_otherwise_is_no_change(tmp_path: Path
 @pytest.mark.parametrize(
     ("constant", "told"),
     [
-        ("jobs.evaluator.judge.rules.VERSION", "rules of the judge: 1.1.1.1 -> 1.1.1.2"),
-        ("jobs.evaluator.kinds.RULES", "rules of the evaluation: 1 -> 2"),
+        (
+            "jobs.evaluator.judge.rules.VERSION",
+            "rules of the judge changed from 1.1.1.1 to 1.1.1.2",
+        ),
+        ("jobs.evaluator.kinds.RULES", "rules of the evaluation changed from 1 to 2"),
     ],
 )
 async def test_an_upgrade_of_the_rules_in_the_code_is_a_change(
@@ -130,7 +133,7 @@ async def test_a_server_that_moved_is_told_by_its_addresses_alone(tmp_path: Path
         await night.run(night.sweep("a", "b"), accept=True)
 
     [told] = refused.value.differences
-    assert str(told) == f"service: local:{here.base_url} -> local:{moved.base_url}"
+    assert str(told) == f"service changed from local:{here.base_url} to local:{moved.base_url}"
     assert (len(here.asked), len(moved.asked)) == (1, 1)
 
 

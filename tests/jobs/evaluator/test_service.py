@@ -259,17 +259,20 @@ async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_ty
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"seed": 1}, ["seed: 0 -> 1"]),
-        ({"temperature": 0.5}, ["settings of the target: temperature=0.0 -> temperature=0.5"]),
-        ({"max_tokens": 63}, ["settings of the target: max_tokens=64 -> max_tokens=63"]),
-        ({"expand_on": "all"}, ["expand_on: failed -> all"]),
+        ({"seed": 1}, ["seed changed from 0 to 1"]),
+        ({"temperature": 0.5}, ["settings of the target: temperature changed from 0 to 0.5"]),
+        ({"max_tokens": 63}, ["settings of the target: max_tokens changed from 64 to 63"]),
+        ({"expand_on": "all"}, ["expand_on changed from failed to all"]),
         (
             {"judge": {"kind": "rubric", "endpoint": ELSEWHERE, "model": "acme/judge-1"}},
-            ["judge: rules -> rubric", "rules of the judge: 1.1.1.1 -> 1.0.0.1"],
+            [
+                "judge changed from rules to rubric",
+                "rules of the judge changed from 1.1.1.1 to 1.0.0.1",
+            ],
         ),
         (
             {"attacker": {"endpoint": ELSEWHERE, "model": "acme/attacker-1"}},
-            ["attacker: none -> acme/attacker-1"],
+            ["attacker changed from none to acme/attacker-1"],
         ),
     ],
 )
@@ -316,7 +319,7 @@ def test_the_cases_that_are_asked_are_facts_and_what_else_their_files_say_is_non
 
     assert not differences(before, written("I cannot sleep.", "# looked at again"))
     assert list(map(str, differences(before, written("I can not sleep.")))) == [
-        "cases of group mine: changed"
+        "cases of group mine changed"
     ]
 
 
