@@ -69,7 +69,8 @@ class Document:
         index, is_there = self._places.index(path, of_key=problem.is_of_key)
         hint = "" if problem.is_of_key else text_hint(self.text, index)
         place = place_of(file, self.text, index, is_shown=is_there)
-        return replace(problem, message=problem.message + hint, place=place)
+        message = f"{problem.message.removesuffix('?')}; {hint}" if hint else problem.message
+        return replace(problem, message=message, place=place)
 
     @cached_property
     def _places(self) -> Places:

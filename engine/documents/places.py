@@ -12,7 +12,7 @@ _MARGIN = 12
 """What is shown of a long line before the caret, at least."""
 # A literal key is never repeated, and a line with a mistake may hold one, whatever it is called.
 _SECRETIVE = re.compile(
-    r"key|token(?!s)|secret|auth|bearer|basic |cookie|pass|credential|signature|header|query|sk-|eyJ|@",
+    r"key|token(?!s)|secret|auth|bearer|basic |cookie|pass|credential|signature|header|query|sk-|eyJ|//[^/ ]*@",
     re.IGNORECASE,
 )
 _LONG_WORD = re.compile(r"[A-Za-z0-9_+=-]{20,}")

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from engine.core.errors import Problem
 from engine.core.nearest import nearest, suggestion
+from engine.documents.hints import is_tight_mapping
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -191,6 +192,8 @@ def _instead(kind: str, given: object) -> str:
     """What was there in place of what is expected, and what may help."""
     if kind.startswith(("int", "float")):
         return no_number(given)
+    if isinstance(given, str) and "mapping" in _EXPECTED[kind] and is_tight_mapping(given):
+        return ", not text: a space is missing after the colon"
     if isinstance(given, str) and kind.startswith("bool") and given.casefold() in _YES_AND_NO:
         meant = str(given.casefold() in ("yes", "on")).lower()
         return f", not {given}: write {meant}"

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, Problem, SweepError
-from engine.core.nearest import suggestion
+from engine.core.nearest import nearest, suggestion
 from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import read_document
-from engine.documents.validation import instead, validated
+from engine.documents.validation import instead, unknown_key, validated
 from engine.job import JobKind, Service, ServiceSettings
 from engine.registry import Registry
 from engine.sweep.axes import REPEATS, Axes, read_axes
@@ -156,6 +156,8 @@ class _Parser:
         kind = written.get("kind")
         if "service" not in self._tree or not isinstance(self._tree["service"], Mapping):
             return None  # said already
+        if self._has_kind_misspelt(written, "service"):
+            return None
         if not isinstance(kind, str):
             told = f"must be text{instead(kind)}" if "kind" in written else "is missing"
             self._refuse("service.kind", told, is_of_key="kind" not in written)
@@ -178,9 +180,21 @@ class _Parser:
         except NightsweepError as error:
             self._refuse("service", str(error))
             return None
-        for name, message in made.mistakes().items():
+        mistakes = made.mistakes()
+        for name, message in mistakes.items():
             self._refuse(f"service.{name}", message)
+        if mistakes:
+            self._broken_service = service
+            return None
         return made
+
+    def _has_kind_misspelt(self, written: Mapping[str, Any], path: str) -> bool:
+        """Whether `kind` is not there, but a key that can only be meant for it; that is reported."""
+        for key in written:
+            if "kind" not in written and nearest(key.partition(":")[0], ("kind",)) is not None:
+                self._refuse(f"{path}.{key}", unknown_key(key, ("kind",)), is_of_key=True)
+                return True
+        return False
 
     def _kinds(self, service: Service | None) -> Sequence[JobKind]:
         """The kinds of the service; those of one whose settings are wrong too, if it can tell.
@@ -198,7 +212,13 @@ class _Parser:
         if written is None:
             return None
         asked = {"kind": written} if isinstance(written, str) else written
-        if not isinstance(asked, Mapping) or not isinstance(asked.get("kind"), str):
+        if isinstance(asked, Mapping) and self._has_kind_misspelt(asked, "service.health"):
+            return None
+        if isinstance(asked, Mapping) and not isinstance(asked.get("kind", ""), str):
+            told = f"must be text{instead(asked['kind'])}"
+            self._refuse("service.health.kind", told)
+            return None
+        if not isinstance(asked, Mapping) or "kind" not in asked:
             self._refuse("service.health", "must be the kind of a health gate, or {kind: ..., ...}")
             return None
         kind = asked["kind"]

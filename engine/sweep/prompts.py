@@ -109,6 +109,11 @@ class PromptReader:
         raise Malformed(_EXPECTED)
 
     def _inline(self, part: _Inline, path: str) -> list[Located]:
+        try:
+            label(part.name)
+        except Malformed as error:
+            self._refuse(f"{path}.name", str(error))
+            return []
         if part.text is None and part.fill is None:
             return [(path, self._baseline(part.name))]
         if self.axis.absent and part.text is not None and not part.text.strip():

@@ -21,7 +21,7 @@ from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import read_document
-from engine.documents.validation import no_number, problems_of, unknown_key
+from engine.documents.validation import instead, no_number, problems_of, unknown_key
 from engine.sweep.files import SweepFolder
 from engine.sweep.prompts import Located, PromptReader
 from engine.sweep.scalars import (
@@ -48,7 +48,8 @@ class ValueReader:
         elif isinstance(axis, PromptAxis | DocumentAxis) and isinstance(written, Mapping):
             located = self.item(axis, written, path)
         elif not isinstance(written, list):
-            self.refuse(path, _EXPECTED.get(type(axis), "must be a list"))
+            told = _EXPECTED.get(type(axis), f"must be a list{instead(written)}")
+            self.refuse(path, told)
             return ()
         elif not written:
             self.refuse(path, "is empty: give it a value")
@@ -174,4 +175,5 @@ _EXPECTED = {
     NumberAxis: "must be a list, or {from: ..., to: ..., step: ...}",
     IntegerAxis: "must be a list, or {from: ..., to: ..., step: ...}",
     GroupAxis: "must be a list of names, or all",
+    PromptAxis: "must be a list of {name: ..., text: ...} or {file: ...}",
 }

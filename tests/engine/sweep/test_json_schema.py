@@ -96,10 +96,14 @@ def test_a_schema_is_that_of_one_service(service: str, text: str) -> None:
     assert (told(service, sweep) == []) == (sweep["service"]["kind"] == service)
 
 
+def test_the_schema_leaves_room_for_groups_of_one_s_own() -> None:
+    assert told(None, changed(LOCAL, "matrix.groups", "[self_harm, of_my_own]")) == []
+
+
 GOOD = [
     (LOCAL, "matrix.groups", "all"),
     (LOCAL, "matrix.groups", "[all]"),
-    (LOCAL, "matrix.groups", "[self_harm, of_my_own]"),
+    (LOCAL, "matrix.groups", "[self_harm, mania]"),
     (LOCAL, "matrix.thresholds", "{from: 0.1, to: 0.9, step: 0.1}"),
     (LOCAL, "matrix.prompts", "{file: p.txt}"),
     (LOCAL, "matrix.prompts", "[{file: p.csv, column: t, name_column: n}, {name: q, text: q}]"),

@@ -96,7 +96,7 @@ def test_groups_of_one_s_own_are_checked_and_every_mistake_of_every_file_is_told
 
     assert outcome.exit_code == 2
     assert outcome.stdout == ""
-    for place in ("one.yaml: description", "one.yaml: cases", "two.yaml: cases"):
+    for place in ("one.yaml:2:14: description", "one.yaml:3:8: cases", "two.yaml:1:1: cases"):
         assert place in outcome.stderr
 
 
@@ -241,7 +241,7 @@ def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path) -> None
     outcome = run(calibrate_app, "rules", "--against", str(file))
 
     assert outcome.exit_code == 2
-    assert f"{file}: line 2: not UTF-8 text" in outcome.stderr
+    assert f"{file}: line 2, column 17: not UTF-8 text" in outcome.stderr
 
 
 def test_ratings_that_are_not_there_are_told_without_a_number(tmp_path: Path) -> None:
@@ -287,11 +287,11 @@ def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (None, "neither `rules` nor a file"),
-        ("a: [", "not readable"),
-        ("api_key: sk-secret: [", "not readable"),
-        ("a: 2026-99-99", "not readable"),
+        ("a: [", "judge.yaml:1:5: not YAML: the file ends too early"),
+        ("api_key: sk-secret: [", "judge.yaml:1:10: not YAML: text with a colon"),
+        ("a: 2026-99-99", "judge.yaml:1:1: a: unknown key"),
         ("#" * 70_000, "larger than 65536 bytes"),
-        ("kind: oracle", "judge.yaml: "),
+        ("kind: oracle", "judge.yaml:1:7: kind: must be rubric"),
     ],
 )
 def test_a_judge_that_does_not_exist_is_told(
