@@ -13,13 +13,15 @@ from engine.core.provenance import digest_of
 from engine.core.states import State
 from engine.core.status import EventKind, QuotaStatus, Status, StopReason, Waiting, WaitReason
 from engine.job import Service
-from engine.limits import bucket_of, opens_at
+from engine.limits import bucket_of, finishes_at, opens_at
 from engine.scheduler import Scheduler, quota_keys
 from engine.session.counts import count_answers
 from engine.session.requests import Requests
 from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
 
+_ROUNDING_S = 1.0
+"""What adding up times of the clock may come to."""
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
 _GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.PACE, WaitReason.RETRY)
 _STANDS_STILL = (
@@ -190,9 +192,11 @@ class Look:
             # Which lanes the questions are of is not known.
             questions=self._question_load(questions) if len(moving) == len(loads) else None,
         )
-        closed_s = opens_at(limits.window, self.now) - self.now
-        if left and closed_s > 0:
-            return left + closed_s, "the run's window"
+        if not left:
+            return left, binding
+        finish_at = finishes_at(limits.window, self.now, left)
+        if finish_at is not None and finish_at - self.now > left + _ROUNDING_S:
+            return finish_at - self.now, "the run's window"
         return left, binding
 
     def _question_load(self, questions: Questions) -> QuestionLoad | None:

@@ -21,7 +21,7 @@ from tests.jobs.chat.server import Asked, chat_server, completion
 from tests.jobs.serve.running import GROUP, KIND, PROMPT, write_groups
 
 CASES = 3
-LIMITS: Mapping[str, Any] = {"rate_per_min": 60, "models": {"a": {"rate_per_min": 20}}}
+LIMITS: Mapping[str, Any] = {"rate_per_min": 30, "models": {"a": {"rate_per_min": 10}}}
 
 
 class Scene:
@@ -109,11 +109,11 @@ async def test_no_minute_sees_more_calls_than_the_sweep_and_a_model_allow(tmp_pa
 
     assert status.cells_done == 20
     assert len(play.asked) == 20 * CASES
-    assert most_in_a_minute(play.times()) <= 60
-    assert most_in_a_minute(play.times("a")) <= 20
+    assert most_in_a_minute(play.times()) <= 30
+    assert most_in_a_minute(play.times("a")) <= 10
     # The slow model loses none of its turns to the fast one, and holds it up in nothing.
-    assert play.times("a")[-1] - NOW <= 10 * CASES / 20 * 60
-    assert play.times("b")[-1] - NOW <= 10 * CASES / 40 * 60 * 1.1
+    assert play.times("a")[-1] - NOW <= 10 * CASES / 10 * 60
+    assert play.times("b")[-1] - NOW <= 10 * CASES / 20 * 60 * 1.1
 
 
 async def test_a_restart_does_not_begin_a_new_minute(tmp_path: Path) -> None:
@@ -191,14 +191,14 @@ async def test_a_used_up_limit_gives_jobs_back_and_a_higher_one_asks_only_what_i
     assert len(play.asked) == 5 * CASES
 
 
-@pytest.mark.parametrize("takes_s", [0.0, 20.0])
+@pytest.mark.parametrize(("takes_s", "rate"), [(20.0, {"rate_per_min": 6}), (70.0, {})])
 async def test_an_evaluation_under_way_when_the_window_closes_goes_on_when_it_opens(
-    tmp_path: Path, takes_s: float
+    tmp_path: Path, takes_s: float, rate: dict[str, Any]
 ) -> None:
     play = Scene(tmp_path)
     play.takes_s = takes_s
     # It is 8:00: three minutes are left.
-    sweep = play.sweep(repeats=10, rate_per_min=6, window="22:00-08:03", timezone="UTC")
+    sweep = play.sweep(repeats=10, **rate, window="22:00-08:03", timezone="UTC")
 
     status = await play.run(sweep)
 
@@ -225,9 +225,12 @@ async def test_status_counts_calls_here_and_elsewhere(tmp_path: Path) -> None:
     play = Scene(tmp_path)
     sweep = play.sweep(repeats=20, rate_per_min=30)
     looks: list[tuple[Status, Status]] = []
+    first: list[Status] = []
 
     async def look(here: Run, elsewhere: Run) -> None:
-        await play.clock.sleep(59)
+        await play.clock.sleep(1)
+        first.append(await here.status())
+        await play.clock.sleep(58)
         looks.append((await here.status(), await elsewhere.status()))
         here.stop()
 
@@ -237,6 +240,8 @@ async def test_status_counts_calls_here_and_elsewhere(tmp_path: Path) -> None:
             tasks.start_soon(look, run, await other.run())
             await run.execute()
 
+    # The evaluations themselves take nothing of the rate.
+    assert [look.jobs["running"] for look in first] == [16]
     [(here, elsewhere)] = looks
     started = sum(at <= NOW + 59 for at in play.times())
     assert here.requests_per_min == started > 25
