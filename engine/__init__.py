@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.core.errors import (
         IdentityChanged,
+        Interrupted,
         NightsweepError,
         Problem,
         StoreError,
@@ -41,6 +42,7 @@ __all__ = [
     "Engine",
     "Event",
     "IdentityChanged",
+    "Interrupted",
     "NightsweepError",
     "Plan",
     "Problem",
@@ -67,6 +69,7 @@ _HOMES = {
     **dict.fromkeys(
         (
             "IdentityChanged",
+            "Interrupted",
             "NightsweepError",
             "Problem",
             "StoreError",

@@ -19,6 +19,7 @@ NightsweepError                  what a user may meet; the message says what, wh
     ├── Unauthorized             the service's lanes stop, nothing more is sent; the attempt is given back
     ├── Unhealthy                the lane waits until the target is healthy; the attempt is given back
     └── Permanent                never again: the job has failed
+Interrupted                      Ctrl-C ended a run that is executed from Python; no error, and no Exception
 """
 
 from collections.abc import Iterator, Sequence
@@ -288,6 +289,17 @@ class Unhealthy(JobError):
 
 class Permanent(JobError):
     """Will never go well: 404, 422, an answer that breaks the contract. The job has failed."""
+
+
+class Interrupted(KeyboardInterrupt, SystemExit):
+    """Ctrl-C while a run was executed: what was in flight is given back, and the run can be resumed.
+
+    Nobody has to catch it: a script then ends with exit code 130 and without a traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.code = 130
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -1,16 +1,19 @@
 """One run: executed here, looked at and steered from anywhere."""
 
+import logging
+import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
+from math import inf
 from typing import TypeVar
 
 import anyio
 
 from engine.clock import Clock
-from engine.core.errors import JobError, StoreError, UsageError, is_of_store
+from engine.core.errors import Interrupted, JobError, StoreError, UsageError, is_of_store
 from engine.core.loads import Load
 from engine.core.matrix import JobSpec
 from engine.core.model import Sends
@@ -22,12 +25,15 @@ from engine.report.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context
 from engine.session.identity import Identity, identity_of, kind_of
+from engine.session.interrupts import noticed_interrupts
 from engine.session.look import Look, account_of
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
 from engine.store import NewJob, RunRow, Store
 from engine.sweep import Sweep
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -68,8 +74,34 @@ class Run:
 
         Returns where the run then stands; raises UsageError or StoreError when it cannot be worked on,
         IdentityChanged when what decides its answers has changed since it began (see `accept`).
-        Cancelled from outside, it gives back what is in flight before it ends.
+        Cancelled from outside, it gives back what is in flight before it ends. A Ctrl-C that asyncio.run or a
+        notebook turns into a cancellation is raised as Interrupted, after a warning that says how to go on.
         """
+        with noticed_interrupts() as interrupts:
+            try:
+                return await self._execute()
+            except anyio.get_cancelled_exc_class():
+                if self._stopping or not interrupts:
+                    raise
+                with anyio.CancelScope(shield=True):
+                    told = await self._interrupted()
+                if anyio.current_effective_deadline() == -inf:
+                    raise  # of the task group that cancelled it
+                raise Interrupted(told) from None
+            finally:
+                self._stopping = False
+
+    async def _interrupted(self) -> str:
+        """Write down that the run was interrupted, and say how to go on."""
+        with suppress(StoreError):
+            await self._conclude(Stop(reason=StopReason.INTERRUPTED, message="interrupted"))
+        named = ["--", self.name] if self.name.startswith("-") else [self.name]
+        command = shlex.join(["nightsweep", "resume", "--store", str(self._store.path), *named])
+        told = f"{self.name} was interrupted; go on with: {command}"
+        logger.warning("%s", told)
+        return told
+
+    async def _execute(self) -> Status:
         await self._found()
         async with AsyncExitStack() as stack:
             service = await stack.enter_async_context(self.sweep.service(self._clock))
@@ -129,9 +161,9 @@ class Run:
             except Exception as error:
                 if not (self._stopping and self._store.trouble and is_of_store(error)):
                     raise
-                stop = Stop(reason=StopReason.INTERRUPTED, message="interrupted", resume_at=None)
+                stop = Stop(reason=StopReason.INTERRUPTED, message="interrupted")
             finally:
-                self._scheduler, self._requests, self._stopping = None, None, False
+                self._scheduler, self._requests = None, None
                 self._executing.discard(self._row.id)
         try:
             await self._conclude(stop)

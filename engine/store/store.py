@@ -11,7 +11,7 @@ from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
-from engine.core.errors import StoreError, UsageError
+from engine.core.errors import Interrupted, StoreError, UsageError
 from engine.core.money import Usage
 from engine.core.permits import Granted, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
@@ -70,14 +70,14 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
 
 @asynccontextmanager
 async def _serving(store: "Store") -> AsyncIterator["Store"]:
-    raised: Exception | None = None
+    raised: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(store.serve, name="writer")
             try:
                 await store.take_in()
                 yield store
-            except Exception as error:
+            except (Exception, Interrupted) as error:
                 # Raised again below, as itself and not as a group of one.
                 raised = error
             finally:

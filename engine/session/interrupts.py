@@ -1,0 +1,33 @@
+"""Noticing a Ctrl-C, whoever handles it: asyncio.run, a notebook."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def noticed_interrupts() -> Iterator[list[int]]:
+    """The interrupts that came within the block; who handled them before still does.
+
+    Elsewhere than in the main thread, or where nobody in Python handles them, none is noticed.
+    """
+    seen: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if is_main else None
+    if not callable(handler):
+        yield seen
+        return
+    handle = handler
+
+    def notice(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        handle(number, frame)
+
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield seen
+    finally:
+        if signal.getsignal(signal.SIGINT) is notice:
+            signal.signal(signal.SIGINT, handle)
