@@ -119,7 +119,7 @@ def status(
     if as_json:
         output.json_data(found)
     else:
-        output.data(status_lines(found))
+        output.data(output.fitted(status_lines(found), sys.stdout))
 
 
 def results(

@@ -5,13 +5,14 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 import typer
 
 from engine.cli.options import DEFAULT_STORE
 from engine.core.errors import UsageError
-from engine.report.terminal import plain
+from engine.report.terminal import plain, wrapped
 
 
 def open_streams() -> None:
@@ -52,6 +53,13 @@ def data(lines: Iterable[str]) -> None:
     with to_stdout():
         for line in lines:
             typer.echo(_harmless(line, sys.stdout.encoding))
+
+
+def fitted(lines: Iterable[str], stream: TextIO) -> list[str]:
+    """Prose as it fits a terminal, wrapped between words; elsewhere as it is, whatever COLUMNS says."""
+    if not stream.isatty():
+        return list(lines)
+    return wrapped(map(plain, lines), get_terminal_size().columns)
 
 
 def json_data(value: Any) -> None:

@@ -166,7 +166,8 @@ def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:
     status, code = anyio.run(_in_foreground, opened, store, every_s)
     if as_json:
         output.json_data(status)
-    output.say(*summary_lines(status), *_next_steps(status, code, store))
+    ended = output.fitted(summary_lines(status), sys.stderr)
+    output.say(*ended, *_next_steps(status, code, store))
     raise typer.Exit(code)
 
 

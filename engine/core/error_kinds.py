@@ -39,7 +39,8 @@ class ErrorKind:
         return f"{self.message}{': ' if self.jobs == 1 else ', such as: '}{self.example}"
 
 
-def _masked(message: str) -> str:
+def masked(message: str) -> str:
+    """A message without what tells one of its kind from another."""
     return _NUMBER.sub(_MASK, _ID.sub(_SOME_ID, message))
 
 
@@ -47,7 +48,7 @@ def by_kind(found: Iterable[ErrorKind]) -> tuple[ErrorKind, ...]:
     """Those that differ in numbers and ids alone as one, the most frequent first."""
     kinds: dict[str, list[ErrorKind]] = {}
     for one in found:
-        kinds.setdefault(_masked(one.message), []).append(one)
+        kinds.setdefault(masked(one.message), []).append(one)
     merged = (
         ErrorKind(
             message=masked if len({one.message for one in alike}) > 1 else alike[0].message,

@@ -7,6 +7,8 @@ and another is there.
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from textwrap import wrap
 
 _REPLACEMENT = "\ufffd"
 
@@ -42,3 +44,21 @@ def _shown(character: str) -> str:
             return _REPLACEMENT
         case _:
             return character
+
+
+def wrapped(lines: Iterable[str], width: int | None) -> list[str]:
+    """The lines, each in as many as fit the width, broken between words; as they are without a width."""
+    if width is None:
+        return list(lines)
+    found: list[str] = []
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()))
+        parts = wrap(
+            line,
+            width,
+            subsequent_indent=f"{indent}  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        found += parts or [line]
+    return found

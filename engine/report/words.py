@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
 
+from engine.core.error_kinds import masked
 from engine.core.listing import counted, listed
 from engine.core.model import Finding, listed_reasons
 from engine.core.status import (
@@ -202,7 +203,7 @@ def held_lines(status: Status) -> list[str]:
     groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
     for one in status.waiting:
         if one.why not in _IN_LINE or one.detail:
-            groups.setdefault((one.why, one.detail), []).append(one)
+            groups.setdefault((one.why, masked(one.detail)), []).append(one)
     lines = sorted(
         ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
         key=lambda line: (-line[0], line[1]),

@@ -265,7 +265,7 @@ class Scheduler:
             return
         if unpaid:
             whys = listed(sorted({lane.why for lane in unpaid}), between="; ")
-            message = f"{whys}; top up the account or raise its limit, then resume"
+            message = f"{whys.rstrip('.')}; top up the account or raise its limit, then resume"
             self.stop(StopReason.CREDIT, message)
             return
         if short:

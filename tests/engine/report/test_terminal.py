@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.report.terminal import plain
+from engine.report.terminal import plain, wrapped
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,29 @@ def test_no_text_leaves_anything_that_controls(text: str) -> None:
 @pytest.mark.parametrize("opener", ["\x1b]", "\x1b[", "\x1b[1", "\x1bP", "\x9d", "\x1b ", "\n"])
 def test_hostile_text_costs_linear_time(opener: str) -> None:
     assert len(plain(opener * 200_000)) <= len(opener) * 200_000
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (None, ["  7 jobs: connection refused (POST chat/completions at host)", "", "x" * 30]),
+        (200, ["  7 jobs: connection refused (POST chat/completions at host)", "", "x" * 30]),
+        (
+            24,
+            [
+                "  7 jobs: connection",
+                "    refused (POST",
+                "    chat/completions at",
+                "    host)",
+                "",
+                "x" * 30,
+            ],
+        ),
+    ],
+)
+def test_prose_is_wrapped_between_words_to_a_width_and_never_without_one(
+    width: int | None, lines: list[str]
+) -> None:
+    told = ["  7 jobs: connection refused (POST chat/completions at host)", "", "x" * 30]
+
+    assert wrapped(told, width) == lines

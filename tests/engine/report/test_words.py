@@ -241,6 +241,13 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
         ([waiting(WaitReason.GIVEN_UP, detail="HTTP 500")], "41 given up: HTTP 500"),
         ([waiting(WaitReason.RETRY, detail="HTTP 500")], "41 backing off: HTTP 500"),
         (
+            [
+                waiting(WaitReason.RETRY, detail="lost req_000464abcd"),
+                waiting(WaitReason.RETRY, 2, lane="b", detail="lost req_000472abcd"),
+            ],
+            "43 backing off: lost req_000464abcd",
+        ),
+        (
             [waiting(WaitReason.MACHINE, detail="too many open files", until=AT + 3)],
             "41 held: too many open files; next try in 3 s",
         ),
@@ -301,12 +308,15 @@ def test_jobs_that_take_their_turn_are_counted_in_a_line(
 
 
 def test_at_most_three_causes_are_told_the_most_frequent_first() -> None:
-    causes = [waiting(WaitReason.ERRORS, n, lane=f"m{n}", detail=f"cause {n}") for n in range(1, 6)]
+    causes = [
+        waiting(WaitReason.ERRORS, n, lane=f"m{n}", detail=f"cause {'abcde'[n - 1]}")
+        for n in range(1, 6)
+    ]
 
     assert held_lines(status(waiting=tuple(causes))) == [
-        "5 held for m5: cause 5",
-        "4 held for m4: cause 4",
-        "3 held for m3: cause 3",
+        "5 held for m5: cause e",
+        "4 held for m4: cause d",
+        "3 held for m3: cause c",
         "and 3 more",
     ]
 
