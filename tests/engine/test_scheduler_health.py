@@ -128,7 +128,8 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
 ) -> None:
     service = scripted_service(good, takes_s=60.0)
     gate = scripted_gate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))
-    of = sweep(service, models=["sick", "well"], repeats=10, gate=gate, limits={"max_in_flight": 1})
+    limits = {"max_in_flight": 1, "rate_per_min": 60}
+    of = sweep(service, models=["sick", "well"], repeats=10, gate=gate, limits=limits)
     seen: list[Status] = []
 
     async def look(run: Run) -> None:

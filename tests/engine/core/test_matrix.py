@@ -100,6 +100,28 @@ def test_each_repeat_has_a_key_and_a_family_of_its_own() -> None:
     assert [job.repeat for job in found] == [1, 1, 2, 2]
 
 
+@pytest.mark.parametrize(
+    ("own", "included", "excluded", "highest"),
+    [
+        ((0.3, 0.7, 0.5), (), (), 0.7),
+        # What is included is not asked of all.
+        ((0.3, 0.5), (0.9,), (), 0.5),
+        ((), (0.9, 0.8), (), 0.9),
+        ((0.3, 0.7), (), ({"threshold": frozenset({1})},), 0.3),
+        ((0.3, 0.7), (), ({"model": frozenset({0}), "threshold": frozenset({1})},), 0.7),
+    ],
+)
+def test_the_highest_threshold_is_one_that_is_asked_of_all(
+    own: tuple[float, ...], included: tuple[float, ...], excluded: Any, highest: float
+) -> None:
+    axes = (axis(MODEL, "a", "b"), axis(THRESHOLD, *own, included=included))
+
+    matrix = Matrix(axes=axes, folded_field="threshold", excluded=excluded)
+
+    assert matrix.highest_threshold == highest
+    assert Matrix(axes=axes[:1]).highest_threshold is None
+
+
 def test_a_combination_folds_over_the_thresholds_that_it_is_left_with() -> None:
     matrix = Matrix(
         axes=(
