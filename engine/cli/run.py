@@ -45,6 +45,12 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and send nothing.")
     ] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Ask everything again; take over nothing that the store holds."
+        ),
+    ] = False,
     accept: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +69,12 @@ def run(
 
     loaded = Sweep.load(sweep)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
-    _finish(lambda engine: engine.submit(loaded, accept=accept), store, progress_every, as_json)
+    _finish(
+        lambda engine: engine.submit(loaded, accept=accept, fresh=fresh),
+        store,
+        progress_every,
+        as_json,
+    )
 
 
 def resume(

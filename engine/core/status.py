@@ -124,6 +124,38 @@ class QuotaStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOver:
+    """Answers that another run of the store was given, and that serve here as well."""
+
+    run: str | None
+    """None for one that was deleted since."""
+    cells: int
+    answered_at: float
+    """When the latest of them came, in seconds since the Unix epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What one execution of a run in this process did."""
+
+    began_at: float
+    """In seconds since the Unix epoch."""
+    cells_before: int
+    """Cells that the run itself had an answer to when it began."""
+    attempts: int = 0
+    """Jobs that were sent, one that was tried again counted each time."""
+    replies_kept: int = 0
+    """Calls within jobs that needed not be made: their reply was kept from an earlier one."""
+    replies_asked: int = 0
+    """Calls within jobs that were made."""
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether anybody was asked for anything."""
+        return self.replies_asked > 0 or (self.attempts > 0 and self.replies_kept == 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """One look at a run. Job counts are by state; cell counts by what the user asked about."""
 
@@ -186,6 +218,14 @@ class Status:
     """Why nothing can be saved at present, such as a full disk; empty while all is well."""
     trouble_since: float | None = None
     """Since when that is so, in seconds since the Unix epoch."""
+    taken_over: tuple[TakenOver, ...] = ()
+    """The cells whose answer was given to another run, by that run."""
+    cells_outdated: int = 0
+    """Cells of a run that was asked afresh which keep their answer from before: asking again failed."""
+    fresh_at: float | None = None
+    """From when on answers and replies count, where everything was asked again."""
+    session: Session | None = None
+    """What this process did in its last execution of the run; None where it has not executed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

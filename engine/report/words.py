@@ -15,6 +15,7 @@ from engine.core.status import (
     RunState,
     Status,
     StopReason,
+    TakenOver,
     Waiting,
     WaitReason,
 )
@@ -139,7 +140,7 @@ def status_lines(status: Status) -> list[str]:
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", *trouble_lines(status)]
     lines += [cells_line(status), *_if_any(jobs_line(status))]
-    lines += held_lines(status)
+    lines += [*reuse_lines(status), *held_lines(status)]
     lines += _if_any(questions_line(status)) + _if_any(requests_line(status))
     lines += [tests_line(status), *accepted_lines(status)]
     lines += spending_lines(status.spending)
@@ -391,12 +392,44 @@ def shortened(text: str, longest: int | None) -> str:
 
 def summary_lines(status: Status) -> list[str]:
     """How a run ended: what was answered, what failed and why, and what stands in the way."""
-    lines = [f"{plain(status.run)}: {cells_line(status)}"]
+    lines = [f"{plain(status.run)}: {cells_line(status)}", *reuse_lines(status)]
     if status.tests_passed or status.tests_failed:
         lines.append(tests_line(status))
     lines += spent_lines(status.spending)
     lines += accepted_lines(status)
     return [*lines, *trouble_lines(status), *error_lines(status), *stop_lines(status)]
+
+
+def reuse_lines(status: Status) -> list[str]:
+    """What was not asked because the store held it, and that nothing was asked where that is all."""
+    held = [
+        f"{counted(one.cells, 'cell')} taken over from {_whose(one)} (answered {moment(one.answered_at)})"
+        for one in status.taken_over
+    ]
+    session = status.session
+    lines = []
+    if session is None:
+        lines += [f"of these, {', '.join(held)}"] if held else []
+    else:
+        if session.cells_before:
+            held.insert(0, f"{counted(session.cells_before, 'cell')} answered before")
+        if session.replies_kept:
+            replies = session.replies_kept + session.replies_asked
+            held.append(f"{session.replies_kept:,} of {replies:,} replies kept from earlier calls")
+        if held and session.has_sent:
+            lines.append(f"not asked again: {', '.join(held)}")
+        elif held:
+            lines.append(f"nothing was sent: {', '.join(held)}; `run --fresh` asks again")
+    if status.cells_outdated:
+        when = "" if status.fresh_at is None else f" from before {moment(status.fresh_at)}"
+        lines.append(
+            f"{counted(status.cells_outdated, 'cell')} with an answer{when}: asking again has failed"
+        )
+    return lines
+
+
+def _whose(one: TakenOver) -> str:
+    return "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
 
 
 def runs_lines(runs: Iterable[RunInfo]) -> list[str]:

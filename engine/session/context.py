@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -17,6 +18,15 @@ from engine.store import Charge, Claimed, QuotaKey, RunRow, Store
 
 Quotas: TypeAlias = Callable[[float], tuple[QuotaKey, ...]]
 """The quotas that apply at a time."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the jobs of one execution of a run asked for, and what they needed not ask for."""
+
+    attempts: int = 0
+    replies_kept: int = 0
+    replies_asked: int = 0
 
 
 class Reported(Protocol):
@@ -36,6 +46,7 @@ class Context:
         permits: Permits,
         requests: Requests | None,
         slots: Slots,
+        counts: Counts,
         claimed: Claimed,
         *,
         reuses: bool,
@@ -44,6 +55,8 @@ class Context:
         quotas: Quotas | None,
     ) -> None:
         self._store = store
+        counts.attempts += 1
+        self._counts = counts
         self._heard = heard
         self._reported = reported
         self._answered = 0
@@ -70,6 +83,7 @@ class Context:
         clock: Clock,
         run: RunRow,
         slots: Slots,
+        counts: Counts,
         *,
         requests: Requests | None,
         reuses: bool,
@@ -79,7 +93,7 @@ class Context:
     ) -> Callable[[Claimed], Self]:
         """What makes the contexts of a run's jobs, each of its claim.
 
-        `requests` bounds those that its jobs send themselves, if they do. `reuses`: what other runs were
+        `counts` are added to. `requests` bounds those that its jobs send themselves, if they do. `reuses`: what other runs were
         told counts, too. `heard` is told the lane whenever a call within one of its jobs was answered,
         `reported` how far a job is. `quotas` gives those that apply, where tests are charged by reply.
         """
@@ -92,6 +106,7 @@ class Context:
             permits,
             requests,
             slots,
+            counts,
             reuses=reuses,
             heard=heard,
             reported=reported,
@@ -132,9 +147,11 @@ class Context:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
             self._found += 1
+            self._counts.replies_kept += 1
             return kept
         await self._hold(tests)
         is_charged = False
+        self._counts.replies_asked += 1
         try:
             response = await call()
             self._heard(self._lane)
@@ -145,6 +162,7 @@ class Context:
                 response,
                 self._charge(tests),
                 None if usage is None else usage(),
+                since=self._run.fresh_at or 0.0,
             )
         except JobError:
             if usage is not None and (took := usage()) is not None:

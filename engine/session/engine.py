@@ -56,14 +56,21 @@ class Engine:
         self.settings = settings
         self._executing: set[int] = set()
 
-    async def submit(self, sweep: Sweep, *, accept: bool = False) -> Run:
+    async def submit(self, sweep: Sweep, *, accept: bool = False, fresh: bool = False) -> Run:
         """The run of a sweep's name, made or changed to what the sweep asks for; nothing is sent.
 
         `groups: all` is asked of the service once and then stays as it was pinned. Raises UsageError
         when the run of this name evaluates something else, and IdentityChanged when its answers were
         decided by something else, such as other cases, unless the change is accepted for the cells that
         are not answered yet.
+
+        `fresh` asks everything again: nothing that the store holds is taken over, neither answers of
+        other runs nor those of this one, which stay until there are others, nor replies of earlier calls.
+        That holds for the run from then on, however often it is stopped and resumed; submitting it fresh
+        once more begins anew. Raises UsageError when a process has jobs of the run in flight.
         """
+        if fresh:
+            await self._check_idle(sweep.name)
         pinned: Sequence[str] | None = None
         if sweep.groups_pending:
             pinned = await self._pinned(sweep.name)
@@ -81,9 +88,21 @@ class Engine:
                 digest=sweep.digest,
                 facts=identity_of(sweep, service).facts,
                 accepts=accept,
+                is_fresh=fresh,
             )
         )
         return self._run(row, sweep)
+
+    async def _check_idle(self, name: str) -> None:
+        """Raise UsageError when somebody works on a run: what is in flight would count as fresh."""
+        row = await self.store.find_run(name)
+        if row is None:
+            return
+        await self.store.reclaim_from_dead()
+        if row.id in self._executing or await self.store.peers(row.id):
+            raise UsageError(
+                f"a process works on the run {name!r}: stop it before everything is asked again"
+            )
 
     async def rejudge(
         self,

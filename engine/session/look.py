@@ -11,7 +11,15 @@ from engine.core.money import Spending, spendings
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
 from engine.core.states import State
-from engine.core.status import EventKind, QuotaStatus, Status, StopReason, Waiting, WaitReason
+from engine.core.status import (
+    EventKind,
+    QuotaStatus,
+    Session,
+    Status,
+    StopReason,
+    Waiting,
+    WaitReason,
+)
 from engine.job import Service
 from engine.limits import bucket_of, finishes_at, opens_at
 from engine.scheduler import Scheduler, quota_keys
@@ -74,6 +82,7 @@ class Look:
     loads: Mapping[str, Load]
     """What the jobs of each lane send in all."""
     now: float
+    session: Session | None = None
 
     async def status(self, *, unattended: bool) -> Status:
         """Where the run stands."""
@@ -127,6 +136,10 @@ class Look:
             unattended=unattended,
             trouble=trouble,
             trouble_since=since,
+            taken_over=await self.store.taken_over(row.id),
+            cells_outdated=totals.cells_outdated,
+            fresh_at=row.fresh_at,
+            session=self.session,
         )
 
     async def _elsewhere(self, lanes: Iterable[str]) -> _Elsewhere:

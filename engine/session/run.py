@@ -19,11 +19,11 @@ from engine.core.matrix import JobSpec
 from engine.core.model import Sends
 from engine.core.retry import describe
 from engine.core.states import State
-from engine.core.status import Event, Row, RunState, Status, StopReason
+from engine.core.status import Event, Row, RunState, Session, Status, StopReason
 from engine.job import JobKind
 from engine.report.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
-from engine.session.context import Context
+from engine.session.context import Context, Counts
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.interrupts import noticed_interrupts
 from engine.session.look import Look, account_of
@@ -68,6 +68,8 @@ class Run:
         self._stopping = False
         # Ends the waiting for a full disk.
         self._relent: Callable[[], None] | None = None
+        # When the last execution here began, how many cells had an answer, and what it asked for since.
+        self._began: tuple[float, int, Counts] | None = None
 
     async def execute(self) -> Status:
         """Send all that is not answered yet, in the foreground, until done or stopped.
@@ -109,6 +111,7 @@ class Run:
             identity = identity_of(self.sweep, service)
             await self._store.keep_to(self.name, identity.facts)
             await self._store.take_up(self._row.id)
+            counts = await self._begin()
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
@@ -137,6 +140,7 @@ class Run:
                         self._clock,
                         self._row,
                         slots,
+                        counts,
                         requests=requests,
                         reuses=self.sweep.reuse,
                         heard=self._heard,
@@ -174,6 +178,27 @@ class Run:
             status = await self.status()
             return replace(status, reason=stop.reason, message=stop.message)
         return await self.status()
+
+    async def _begin(self) -> Counts:
+        """Note where the run stands, for what is said of this execution in the end."""
+        self._began = None
+        before = await self.status()
+        own = before.cells_done - sum(one.cells for one in before.taken_over)
+        counts = Counts()
+        self._began = self._clock.now(), max(0, own), counts
+        return counts
+
+    def _session(self) -> Session | None:
+        if self._began is None:
+            return None
+        began_at, cells_before, counts = self._began
+        return Session(
+            began_at=began_at,
+            cells_before=cells_before,
+            attempts=counts.attempts,
+            replies_kept=counts.replies_kept,
+            replies_asked=counts.replies_asked,
+        )
 
     def _heard(self, lane: str) -> None:
         if self._scheduler is not None:
@@ -289,6 +314,7 @@ class Run:
             self._requests,
             self._loads,
             self._clock.now(),
+            self._session(),
         )
         return await look.status(unattended=unattended)
 

@@ -14,7 +14,7 @@ from engine.clock import Clock
 from engine.core.money import UsageTotal
 from engine.core.quota import QuotaState
 from engine.core.states import State
-from engine.core.status import EventKind, RunState
+from engine.core.status import EventKind, RunState, TakenOver
 from engine.store import queue, quotas, readers, results, runs, started, usage
 from engine.store.connection import Databases
 from engine.store.requests import QuotaKey
@@ -150,6 +150,10 @@ class Questions:
             return 0
         return await self._databases.ask(lambda connection: results.past_cells(connection, of.id))
 
+    async def taken_over(self, run_id: int) -> tuple[TakenOver, ...]:
+        """The answers of a run that were given to others, by the run that asked for them."""
+        return await self._databases.ask(lambda connection: results.taken_over(connection, run_id))
+
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
         """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""
         return results.job_rows(self._databases, of, past=past)
@@ -183,8 +187,16 @@ class Questions:
     async def kept_call(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
     ) -> bytes | None:
-        """The response kept under `key` in a run, or in others of its service, too."""
-        query = select(call.c.response).where(call.c.digest == call_digest(key)).limit(1)
+        """The response kept under `key` in a run, or in others of its service, too: else the latest.
+
+        Only those count that came after the run began to ask everything again.
+        """
+        query = (
+            select(call.c.response)
+            .where(call.c.digest == call_digest(key), call.c.recorded_at >= (of.fresh_at or 0.0))
+            .order_by((call.c.run_id == of.id).desc(), call.c.recorded_at.desc())
+            .limit(1)
+        )
         if of_others:
             query = query.join(run).where(run.c.service == of.service)
         else:

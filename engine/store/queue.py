@@ -65,7 +65,7 @@ def requeue(connection: Connection, run_id: int, states: Iterable[State]) -> int
         or_(job.c.state != State.SUCCEEDED, is_partial),
     )
     if State.SUCCEEDED in allowed:
-        _keep_for_others(connection, wanted)
+        keep_for_others(connection, wanted)
     done = connection.execute(
         update(job)
         .where(wanted)
@@ -80,7 +80,7 @@ def requeue(connection: Connection, run_id: int, states: Iterable[State]) -> int
     return done.rowcount
 
 
-def _keep_for_others(connection: Connection, wanted: ColumnElement[bool]) -> None:
+def keep_for_others(connection: Connection, wanted: ColumnElement[bool]) -> None:
     """Copy the answers of these jobs for the results of other runs that were taken over from them.
 
     The jobs will get another answer, from which those numbers were not read.

@@ -5,19 +5,20 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, select, tuple_
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, or_, select, true, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
-from engine.core.status import EventKind
+from engine.core.status import EventKind, TakenOver
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
 from engine.store.runs import ACCEPTED, RunRow, run_row
 from engine.store.schema import answer, attempt, event, job, rate_bucket, result, run, worker
 
 _PAGE = 1_000
+_ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 _KINDS_MAX = 20
 
 
@@ -63,6 +64,8 @@ class Totals:
     """Jobs that may not be sent yet by lane: how many, and when the first of them may be."""
     backing_off_after: Mapping[str, ErrorKind]
     """The most frequent error of the jobs of each lane that wait after an attempt."""
+    cells_outdated: int
+    """Cells that were asked again in vain: their answer is from before."""
 
     @property
     def questions_answered(self) -> int:
@@ -110,17 +113,50 @@ class JobRow:
     """The digest of what decided the answer; None where it was not noted."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """What of a run does not count because everything is asked again."""
+
+    is_to_come: ColumnElement[bool]
+    """Jobs that the matrix has not put back in line yet."""
+    is_outdated: ColumnElement[bool]
+    """Results of jobs that are to be answered again."""
+    is_expanded: bool
+    at: float
+
+
+def _fresh(connection: Connection, run_id: int) -> _Fresh | None:
+    columns = run.c.fresh_at, run.c.fresh_generation, run.c.expanded, run.c.digest
+    of = connection.execute(select(*columns).where(run.c.id == run_id)).one()
+    if of.fresh_at is None:
+        return None
+    is_to_come = and_(job.c.generation < of.fresh_generation, job.c.state.in_(_ENDED))
+    return _Fresh(
+        is_to_come,
+        or_(is_to_come, and_(job.c.state.not_in(_ENDED), result.c.recorded_at < of.fresh_at)),
+        of.expanded == of.digest,
+        of.fresh_at,
+    )
+
+
 def totals(
     connection: Connection, run_id: int, *, now: float, threshold: float | None = None
 ) -> Totals:
-    """Count a run; tests of answers that can be read at `threshold` are counted there."""
+    """Count a run; tests of answers that can be read at `threshold` are counted there.
+
+    Where everything is asked again, what is not answered again yet is to come.
+    """
     jobs = dict.fromkeys(State, 0)
     cells = dict.fromkeys(State, 0)
     lanes: dict[str, dict[State, int]] = {}
+    fresh = _fresh(connection, run_id)
+    counted_as: ColumnElement[Any] = job.c.state
+    if fresh is not None and not fresh.is_expanded:
+        counted_as = case((fresh.is_to_come, State.PENDING.value), else_=job.c.state)
     counted = connection.execute(
-        select(job.c.state, job.c.lane, func.count(), func.sum(job.c.cell_count))
+        select(counted_as, job.c.lane, func.count(), func.sum(job.c.cell_count))
         .where(job.c.run_id == run_id, job.c.cell_count > 0)
-        .group_by(job.c.state, job.c.lane)
+        .group_by(counted_as, job.c.lane)
     )
     for state_text, lane, job_count, cell_count in counted:
         state = State(state_text)
@@ -140,7 +176,7 @@ def totals(
         jobs=jobs,
         cells=cells,
         lanes=lanes,
-        answers=_answers(connection, run_id, threshold),
+        answers=_answers(connection, run_id, threshold, fresh),
         sent_last_minute=sent,
         ended=ended,
         ended_over_s=ended_over_s,
@@ -148,6 +184,45 @@ def totals(
         questions_to_come=_questions_to_come(connection, run_id, queue),
         backing_off=_backing_off(queue),
         backing_off_after=_backing_off_after(connection, run_id) if jobs[State.WAITING] else {},
+        cells_outdated=0 if fresh is None else _outdated(connection, run_id, fresh),
+    )
+
+
+def _outdated(connection: Connection, run_id: int, fresh: _Fresh) -> int:
+    """Cells that were asked again in vain: their answer is from before."""
+    cells = (
+        select(func.coalesce(func.sum(job.c.cell_count), 0))
+        .select_from(result.join(job, job.c.id == result.c.job_id))
+        .where(
+            result.c.run_id == run_id,
+            result.c.recorded_at < fresh.at,
+            job.c.state == State.SUCCEEDED,
+            ~fresh.is_outdated,
+        )
+    )
+    return int(connection.execute(cells).scalar_one())
+
+
+def taken_over(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
+    """The answers of a run that were given to others, by the run that asked for them."""
+    theirs = job.alias("theirs")
+    rows = connection.execute(
+        select(
+            run.c.name,
+            func.sum(job.c.cell_count).label("cells"),
+            func.max(result.c.recorded_at).label("answered_at"),
+        )
+        .select_from(
+            result.join(job, job.c.id == result.c.job_id)
+            .outerjoin(theirs, and_(theirs.c.id == result.c.reused_from, theirs.c.id != job.c.id))
+            .outerjoin(run, run.c.id == theirs.c.run_id)
+        )
+        .where(result.c.run_id == run_id, result.c.reused_from.is_not(None), job.c.cell_count > 0)
+        .group_by(run.c.name)
+        .order_by(func.sum(job.c.cell_count).desc(), run.c.name)
+    )
+    return tuple(
+        TakenOver(run=row.name, cells=row.cells, answered_at=row.answered_at) for row in rows
     )
 
 
@@ -209,7 +284,9 @@ def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
     return found
 
 
-def _answers(connection: Connection, run_id: int, threshold: float | None) -> tuple[Answers, ...]:
+def _answers(
+    connection: Connection, run_id: int, threshold: float | None, fresh: _Fresh | None
+) -> tuple[Answers, ...]:
     failed: ColumnElement[int] = result.c.failed
     if threshold is not None:
         score = func.json_each(result.c.scores).table_valued("value")
@@ -239,7 +316,11 @@ def _answers(connection: Connection, run_id: int, threshold: float | None) -> tu
             func.sum(failed).label("failed"),
         )
         .select_from(result.join(job, job.c.id == result.c.job_id))
-        .where(result.c.run_id == run_id, job.c.cell_count > 0)
+        .where(
+            result.c.run_id == run_id,
+            job.c.cell_count > 0,
+            true() if fresh is None else ~fresh.is_outdated,
+        )
         .group_by(*alike)
     )
     return tuple(

@@ -41,6 +41,10 @@ class RunRow:
     created_at: float
     updated_at: float
     provenance: Mapping[str, str] | None
+    fresh_at: float | None = None
+    """From when on answers and replies count, where everything was asked again."""
+    fresh_generation: int | None = None
+    """The generation that asked everything again: answers to jobs of earlier ones do not count."""
 
     @property
     def is_expanded(self) -> bool:
@@ -63,6 +67,8 @@ class NewRun:
     """What decides the answers now."""
     accepts: bool = False
     """Whether a change of these facts is accepted for the cells that are not answered yet."""
+    is_fresh: bool = False
+    """Whether everything is asked again, whatever the store holds."""
 
 
 def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
@@ -72,8 +78,13 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
     decided by something else and that is not accepted.
     """
     found = find(connection, new.name)
-    values = {"sweep": json.dumps(new.sweep, ensure_ascii=False), "digest": new.digest}
+    values: dict[str, Any] = {
+        "sweep": json.dumps(new.sweep, ensure_ascii=False),
+        "digest": new.digest,
+    }
     if found is None:
+        if new.is_fresh:
+            values |= {"fresh_at": now, "fresh_generation": 1}
         connection.execute(
             run.insert().values(
                 name=new.name,
@@ -93,7 +104,10 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
         _refuse_another(found, new)
         keep_to(connection, found, new.facts, accepts=new.accepts, now=now)
         generation, expanded = found.generation, found.expanded
-        if found.digest != new.digest:
+        if new.is_fresh:
+            generation, expanded = generation + 1, None
+            values |= {"fresh_at": now, "fresh_generation": generation}
+        elif found.digest != new.digest:
             # Even back to a sweep that was wholly there once: the one between may have begun to change it.
             generation, expanded = generation + 1, None
         connection.execute(

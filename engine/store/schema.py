@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -64,6 +64,10 @@ run = Table(
     Column("updated_at", Float, nullable=False),
     # What decides the answers, by name: a JSON object; null in a run of a version that did not note it.
     Column("provenance", Text),
+    # Where everything was asked again: only answers and replies from this time on count, and jobs of
+    # earlier generations are put back in line as the matrix reaches them.
+    Column("fresh_at", Float),
+    Column("fresh_generation", Integer),
     CheckConstraint(_one_of("state", RunState), name="state"),
 )
 

@@ -186,10 +186,9 @@ class Store(Member):
         unanswered: UnansweredPolicy = _UNANSWERED,
     ) -> None:
         """Put a batch of the matrix into the queue; see `submission.add_jobs`."""
-        now = self._clock.now()
         await self._writer.write(
             lambda connection: submission.add_jobs(
-                connection, of, jobs, reuse=reuse, unanswered=unanswered, now=now
+                connection, of, jobs, reuse=reuse, unanswered=unanswered
             )
         )
 
@@ -370,10 +369,12 @@ class Store(Member):
         response: bytes,
         charge: Charge | None = None,
         usage: Usage | None = None,
+        *,
+        since: float = 0.0,
     ) -> bool:
         """Keep a response under `key` in a run with what it took, and charge the tests that it opens.
 
-        The first one stays: False, and nothing charged, where there is one.
+        The first one `since` a time stays: False, and nothing charged, where there is one.
         """
         values = {
             "run_id": run_id,
@@ -384,7 +385,16 @@ class Store(Member):
         }
 
         def work(connection: Connection) -> bool:
-            keeping = insert(connection, call).on_conflict_do_nothing()
+            new = insert(connection, call)
+            keeping = new.on_conflict_do_update(
+                index_elements=call.primary_key.columns,
+                set_={
+                    column.name: new.excluded[column.name]
+                    for column in call.c
+                    if not column.primary_key
+                },
+                where=call.c.recorded_at < since,
+            )
             is_new = connection.execute(keeping, values).rowcount > 0
             if is_new and charge is not None:
                 charges.charge(connection, charge)

@@ -20,13 +20,15 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    or_,
     select,
     update,
 )
 from sqlalchemy.engine import Connection
 
 from engine.core.policy import UnansweredPolicy
-from engine.core.states import Event, State, target
+from engine.core.states import Event, State, sources, target
+from engine.store import queue
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, merged, place
 from engine.store.queue import CLAIMABLE, REMOVED
@@ -48,7 +50,8 @@ _MEMBERS = select(
     job.c.state,
 ).where(job.c.family.in_(bindparam("families", expanding=True)), job.c.run_id == bindparam("run"))
 
-_RETURNING = and_(job.c.state == State.CANCELLED, job.c.error == REMOVED)
+_AGAIN = and_(job.c.generation < bindparam("fresh"), job.c.state.in_(list(sources(Event.REQUEUE))))
+_RETURNING = or_(and_(job.c.state == State.CANCELLED, job.c.error == REMOVED), _AGAIN)
 _ASK = BulkUpsert(
     (
         job.c.run_id,
@@ -82,6 +85,9 @@ _ASK = BulkUpsert(
             "state": case((_RETURNING, target(Event.REQUEUE)), else_=job.c.state),
             "attempts": case((_RETURNING, 0), else_=job.c.attempts),
             "error": case((_RETURNING, None), else_=job.c.error),
+            "detail": case((_AGAIN, None), else_=job.c.detail),
+            # The replies that were paid for do not count any more.
+            "charged": case((job.c.generation < bindparam("fresh"), 0), else_=job.c.charged),
         },
     ),
 )
@@ -106,7 +112,6 @@ def add_jobs(
     *,
     reuse: bool,
     unanswered: UnansweredPolicy,
-    now: float,
 ) -> None:
     """Ask for a batch of jobs: new ones become pending, those that are there already stay.
 
@@ -121,10 +126,29 @@ def add_jobs(
         families = _families(connection, of, jobs)
         wanted = place(jobs, families)
     if wanted:
-        _ASK.run(connection, [_values(of, one) for one in wanted])
+        fresh = of.fresh_generation or 0
+        if fresh:
+            _keep_for_others(connection, of, wanted, fresh)
+        _ASK.run(connection, [_values(of, one) for one in wanted], fresh=fresh)
     _save_members(connection, of, list(chain.from_iterable(families.values())))
     if reuse and wanted:
-        _reuse(connection, of, wanted, unanswered, now=now)
+        _reuse(connection, of, wanted, unanswered)
+
+
+def _keep_for_others(
+    connection: Connection, of: RunRow, wanted: Iterable[NewJob], fresh: int
+) -> None:
+    """Keep the answers that are asked for again for the runs that took them over."""
+    keys = [one.key for one in wanted]
+    queue.keep_for_others(
+        connection,
+        and_(
+            job.c.run_id == of.id,
+            job.c.key.in_(keys),
+            job.c.generation < fresh,
+            job.c.state == State.SUCCEEDED,
+        ),
+    )
 
 
 def _is_superseded(connection: Connection, of: RunRow) -> bool:
@@ -172,7 +196,8 @@ def _families(
             row.threshold,
             json.loads(row.cells),
             json.loads(row.past_cells),
-            is_answered=row.state == State.SUCCEEDED,
+            is_answered=row.state == State.SUCCEEDED
+            and row.generation >= (of.fresh_generation or 0),
             is_asked=row.generation == of.generation,
         )
         found[row.family].append(member)
@@ -214,8 +239,6 @@ def _reuse(
     of: RunRow,
     jobs: Iterable[NewJob],
     unanswered: UnansweredPolicy,
-    *,
-    now: float,
 ) -> None:
     """Answer jobs of this batch from answers of other runs to the same key, decided by the same.
 
@@ -235,13 +258,20 @@ def _reuse(
             result.c.note,
             result.c.provenance,
             result.c.unanswered,
+            result.c.recorded_at,
         )
         .select_from(
             job.join(theirs, and_(theirs.c.key == job.c.key, theirs.c.run_id != of.id)).join(
                 result, result.c.job_id == theirs.c.id
             )
         )
-        .where(job.c.key.in_(list(wanted)), job.c.run_id == of.id, CLAIMABLE, ~_has_answer())
+        .where(
+            job.c.key.in_(list(wanted)),
+            job.c.run_id == of.id,
+            CLAIMABLE,
+            ~_has_answer(),
+            result.c.recorded_at >= (of.fresh_at or 0.0),
+        )
         # The last one of a job is taken.
         .order_by(result.c.unanswered.is_(None), theirs.c.id)
     )
@@ -266,7 +296,7 @@ def _reuse(
                 "unanswered": row["unanswered"],
                 "reused_from": row["source"],
                 "provenance": row["provenance"],
-                "recorded_at": now,
+                "recorded_at": row["recorded_at"],
             }
             for row in found.values()
         ],

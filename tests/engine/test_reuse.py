@@ -1,0 +1,193 @@
+"""What a store holds is not asked again, and said; asked for afresh, everything is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import Engine, Run, Source, Status, UsageError
+from engine.core.status import Session, TakenOver
+from engine.job import Answer, Job, Permanent
+from engine.report.words import status_lines, summary_lines
+from engine.testing import FakeClock, scored, scripted_service
+from tests.engine.scenes import NOW, finished, good, opened, sweep
+
+
+class Asked:
+    """Says that each further answer is another one."""
+
+    def __init__(self) -> None:
+        self.jobs: list[str] = []
+        self.fails = False
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def __call__(self, job: Job) -> Answer | Exception:
+        self.jobs.append(f"{job.labels['model']} {job.repeat}")
+        self.meanwhile()
+        if self.fails:
+            return Permanent("no such model")
+        return scored(*[0.9] * len(self.jobs))
+
+
+async def answers(run: Run) -> list[tuple[Source, int | None]]:
+    return [(row.source, row.passed) async for row in run.rows()]
+
+
+def said(status: Status) -> str:
+    """The second line of a run's end."""
+    return summary_lines(status)[1]
+
+
+async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        _, first = await finished(engine, sweep(service, repeats=2))
+        _, again = await finished(engine, sweep(service, repeats=2))
+        _, extended = await finished(engine, sweep(service, repeats=3))
+
+    assert first.session == Session(began_at=NOW, cells_before=0, attempts=2)
+    assert not said(first).startswith(("nothing", "not asked"))
+    assert again.session == Session(began_at=NOW, cells_before=2)
+    assert said(again) == "nothing was sent: 2 cells answered before; `run --fresh` asks again"
+    assert said(extended) == "not asked again: 2 cells answered before"
+
+
+async def test_answers_that_were_taken_over_are_said_with_their_run_and_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    service = scripted_service(good)
+    clock = FakeClock(NOW)
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        await finished(engine, sweep(service, repeats=2))
+        async with clock.jumping():
+            await clock.sleep(86_400.0)
+        run, again = await finished(engine, sweep(service, repeats=2, name="again"))
+        third, _ = await finished(engine, sweep(service, repeats=1, name="third"))
+        await engine.delete("scripted")
+        of_deleted = await third.status()
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        elsewhere = await (await engine.run(run.name)).status()
+
+    held = "2 cells taken over from the run scripted (answered 2027-01-15 08:00 UTC)"
+    assert again.taken_over == (TakenOver(run="scripted", cells=2, answered_at=NOW),)
+    assert said(again) == f"nothing was sent: {held}; `run --fresh` asks again"
+    assert elsewhere.session is None
+    assert any(line.startswith("of these, 2 cells taken over") for line in status_lines(elsewhere))
+    assert [one.cells for one in of_deleted.taken_over] == [1]
+
+
+async def test_a_fresh_run_asks_everything_again_and_takes_nothing_over(tmp_path: Path) -> None:
+    asked = Asked()
+    service = scripted_service(asked)
+    wanted = sweep(service, repeats=2, name="again")
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        await finished(engine, sweep(service, repeats=2))
+        taken_over, _ = await finished(engine, wanted)
+        before = await answers(taken_over)
+        await _later(engine)
+        run = await engine.submit(wanted, fresh=True)
+        to_go = await run.status()
+        kept = await answers(run)
+        status = await run.execute()
+        after = await answers(run)
+
+    assert before == kept == [(Source.REUSED, 1), (Source.REUSED, 2)]
+    assert (to_go.cells_done, to_go.cells, to_go.tests_passed) == (0, 2, 0)
+    assert (status.cells_done, status.taken_over) == (2, ())
+    assert after == [(Source.MEASURED, 3), (Source.MEASURED, 4)]
+    assert asked.jobs == ["a 1", "a 2"] * 2
+
+
+async def test_a_fresh_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    asked = Asked()
+    service = scripted_service(asked)
+    wanted = sweep(service, repeats=3, limits={"max_in_flight": 1})
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        await finished(engine, wanted)
+        await _later(engine)
+        run = await engine.submit(wanted, fresh=True)
+        asked.meanwhile = run.stop
+        stopped = await run.execute()
+    asked.meanwhile = lambda: None
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW + 120)) as engine:
+        resumed = await (await engine.run()).execute()
+        again = await (await engine.submit(wanted)).execute()
+
+    assert (stopped.cells_done, resumed.cells_done, again.cells_done) == (1, 3, 3)
+    assert asked.jobs == ["a 1", "a 2", "a 3", "a 1", "a 2", "a 3"]
+
+
+async def test_a_fresh_run_keeps_the_answer_of_before_where_it_gets_no_other_and_says_so(
+    tmp_path: Path,
+) -> None:
+    asked = Asked()
+    service = scripted_service(asked)
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run, _ = await finished(engine, sweep(service))
+        await _later(engine)
+        asked.fails = True
+        status = await (await engine.submit(sweep(service), fresh=True)).execute()
+
+        assert await answers(run) == [(Source.MEASURED, 1)]
+    assert (status.cells_done, status.cells_outdated) == (1, 1)
+    assert said(status).startswith("1 cell with an answer from before 2027-01-")
+
+
+async def test_what_others_took_over_stays_as_it_is_when_its_run_is_asked_afresh(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(Asked())
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        await finished(engine, sweep(service))
+        other, _ = await finished(engine, sweep(service, name="other"))
+        [row] = [job async for job in engine.store.job_rows(other._row)]
+        raw = await engine.store.raw_answer(row.id)
+        await _later(engine)
+        await (await engine.submit(sweep(service), fresh=True)).execute()
+
+        assert await answers(other) == [(Source.REUSED, 1)]
+        assert await engine.store.raw_answer(row.id) == raw
+
+
+async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_are_back(
+    tmp_path: Path,
+) -> None:
+    asked = Asked()
+    service = scripted_service(asked)
+    both, one = sweep(service, models=["a", "b"]), sweep(service, models=["a"])
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        await finished(engine, both)
+        await _later(engine)
+        await (await engine.submit(one, fresh=True)).execute()
+        fewer = list(asked.jobs)
+        await finished(engine, both)
+
+    assert fewer == ["a 1", "b 1", "a 1"]
+    assert asked.jobs == [*fewer, "b 1"]
+
+
+async def test_a_run_that_is_worked_on_is_not_asked_afresh(tmp_path: Path) -> None:
+    asked = Asked()
+    service = scripted_service(asked)
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run = await engine.submit(sweep(service))
+        refusals: list[str] = []
+
+        async def submit_fresh() -> None:
+            with pytest.raises(UsageError, match="a process works on the run 'scripted'") as caught:
+                await engine.submit(sweep(service), fresh=True)
+            refusals.append(str(caught.value))
+
+        engine._executing.add(run._row.id)
+        await submit_fresh()
+
+    assert len(refusals) == 1
+
+
+async def _later(engine: Engine) -> None:
+    """A minute later by the engine's clock."""
+    clock = engine.clock
+    assert isinstance(clock, FakeClock)
+    async with clock.jumping():
+        await clock.sleep(60.0)
