@@ -40,8 +40,21 @@ def plan(
     """Show what a sweep would ask for; no evaluation is sent.
 
     Cells, jobs, what folding saves, requests, quota, and the time they need at the limits. A store
-    that is there already tells what answers cost.
+    that is there already tells what answers cost, what it holds of them, and what is left.
     """
+    show_plan(sweep, store, as_json, online=online)
+
+
+def show_plan(
+    sweep: Path,
+    store: str,
+    as_json: bool,
+    *,
+    online: bool = False,
+    accept: bool = False,
+    fresh: bool = False,
+) -> None:
+    """Print the plan of a sweep over a store."""
     import anyio
 
     from engine.clock import SystemClock
@@ -58,7 +71,7 @@ def plan(
         if not is_known:
             return with_times(asked.plan(), asked.limits, SystemClock().now())
         async with open_existing(store) as engine:
-            return await engine.plan(asked)
+            return await engine.plan(asked, accept=accept, fresh=fresh)
 
     found = anyio.run(make)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))

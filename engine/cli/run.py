@@ -61,9 +61,9 @@ def run(
     Ctrl-C stops gracefully and can be resumed; a second one stops at once.
     """
     if dry_run:
-        from engine.cli.commands import plan
+        from engine.cli.commands import show_plan
 
-        plan(sweep, store=store, as_json=as_json)
+        show_plan(sweep, store, as_json, accept=accept, fresh=fresh)
         return
     from engine.sweep import Sweep
 

@@ -201,18 +201,15 @@ class Matrix:
         repeats = self.repeats
         for combination in self._combinations(with_keys=False):
             for labels, _, cells in _jobs(combination, self.folded_field, rules, fold):
-                expected = rules.expected_tests(labels)
-                learnt = costs.get(rules.cost_class(labels)) if costs and expected is None else None
-                yield JobCount(
-                    rules.lane(labels),
-                    repeats,
-                    repeats * (len(cells) or 1),
-                    repeats * rules.requests(labels),
-                    expected if learnt is None else learnt,
-                    learnt is not None,
-                    rules.calls(labels),
-                    repeats * rules.questions(labels),
-                )
+                count = len(cells) or 1
+                yield _count(rules, labels, cells=count, repeats=repeats, costs=costs)
+
+    def count(
+        self, rules: JobRules, spec: JobSpec, cells: int, *, costs: Mapping[str, int] | None = None
+    ) -> JobCount:
+        """One job that is asked for some of its `cells`, as `counts` counts it."""
+        labels = {field: value for field, value in spec.labels.items() if field != "repeat"}
+        return _count(rules, labels, cells=cells, repeats=1, costs=costs)
 
     def call_sizes(self, rules: JobRules, *, fold: Fold) -> Iterator[CallSize]:
         """The sizes of the calls of all jobs; of a kind that tells none for its first job, none."""
@@ -238,6 +235,28 @@ class Matrix:
             included=self.included,
             with_keys=with_keys,
         )
+
+
+def _count(
+    rules: JobRules,
+    labels: Mapping[str, Any],
+    *,
+    cells: int,
+    repeats: int,
+    costs: Mapping[str, int] | None,
+) -> JobCount:
+    expected = rules.expected_tests(labels)
+    learnt = costs.get(rules.cost_class(labels)) if costs and expected is None else None
+    return JobCount(
+        rules.lane(labels),
+        repeats,
+        repeats * cells,
+        repeats * rules.requests(labels),
+        expected if learnt is None else learnt,
+        learnt is not None,
+        rules.calls(labels),
+        repeats * rules.questions(labels),
+    )
 
 
 def _jobs(

@@ -325,6 +325,27 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a store holds of a sweep already. The cells of all fields together are those of the sweep."""
+
+    cells_answered: int
+    """Cells that the run of its name has an answer to."""
+    cells_failed: int
+    """Cells that failed or were cancelled there: not asked for before `retry` puts them back in line."""
+    taken_over: tuple[TakenOver, ...]
+    """Cells that would be answered from other runs."""
+    left: "Plan"
+    """What is still to be asked; its `money` is not told."""
+    has_replies: bool
+    """Whether replies of earlier calls are kept, which may make it less."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is held."""
+        return not (self.cells_answered or self.cells_failed or self.taken_over)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a sweep would ask for, before anything is sent."""
 
@@ -363,3 +384,5 @@ class Plan:
     """After which nothing starts; None without one."""
     tests_learnt: bool = False
     """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""
+    held: Held | None = None
+    """What the store holds of it, and what is left; None without a store, or where that cannot be known."""

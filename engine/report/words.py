@@ -9,6 +9,7 @@ from engine.core.error_kinds import masked
 from engine.core.listing import counted, listed
 from engine.core.model import Finding, listed_reasons
 from engine.core.status import (
+    Held,
     Plan,
     QuotaStatus,
     RunInfo,
@@ -97,9 +98,15 @@ def plan_lines(plan: Plan) -> list[str]:
         f"requests   {_requests(plan)}",
         f"quota      {_expected(plan)}",
         *(f"cost       {line}" for line in estimate_lines(plan.money)),
-        f"time       {_hours(plan.hours)}" + (f", bound by {plan.binding}" if plan.binding else ""),
-        *_finish_lines(plan),
+        f"time       {_time(plan)}",
     ]
+    held = plan.held
+    if held is None or held.is_empty:
+        lines += _finish_lines(plan)
+    else:
+        lines += _held_lines(held)
+    if held is not None and held.has_replies:
+        lines.append("           replies that are kept from earlier calls may make it less")
     lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
     for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
         lines.append(f"{'' if index else 'lanes':<10} {jobs:>7,} x {plain(lane)}")
@@ -107,6 +114,34 @@ def plan_lines(plan: Plan) -> list[str]:
         lines.append(f"{'':<10} and {len(lanes) - _MOST_LANES:,} more lanes")
     lines += [f"not known  {plain(what)}" for what in plan.unknown]
     return lines
+
+
+def _held_lines(held: Held) -> list[str]:
+    """What the store holds of a sweep, and what is left of all that stands above."""
+    left = held.left
+    parts = [
+        *[f"{counted(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
+        *map(_taken_over, held.taken_over),
+        *[f"{counted(held.cells_failed, 'cell')} failed (`retry` asks again)"]
+        * bool(held.cells_failed),
+    ]
+    lines = [
+        f"held       {', '.join(parts)}",
+        f"left       {counted(left.cells, 'cell')}, {counted(left.jobs, 'job')}",
+    ]
+    if not left.jobs:
+        return lines
+    return [
+        *lines,
+        f"           requests: {_requests(left)}",
+        f"           quota: {_expected(left)}",
+        f"           time: {_time(left)}",
+        *_finish_lines(left),
+    ]
+
+
+def _time(plan: Plan) -> str:
+    return _hours(plan.hours) + (f", bound by {plan.binding}" if plan.binding else "")
 
 
 def _requests(plan: Plan) -> str:
@@ -402,10 +437,7 @@ def summary_lines(status: Status) -> list[str]:
 
 def reuse_lines(status: Status) -> list[str]:
     """What was not asked because the store held it, and that nothing was asked where that is all."""
-    held = [
-        f"{counted(one.cells, 'cell')} taken over from {_whose(one)} (answered {moment(one.answered_at)})"
-        for one in status.taken_over
-    ]
+    held = [_taken_over(one) for one in status.taken_over]
     session = status.session
     lines = []
     if session is None:
@@ -428,8 +460,10 @@ def reuse_lines(status: Status) -> list[str]:
     return lines
 
 
-def _whose(one: TakenOver) -> str:
-    return "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
+def _taken_over(one: TakenOver) -> str:
+    whose = "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
+    cells = counted(one.cells, "cell")
+    return f"{cells} taken over from {whose} (answered {moment(one.answered_at)})"
 
 
 def runs_lines(runs: Iterable[RunInfo]) -> list[str]:

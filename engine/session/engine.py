@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from engine.core.stores import check_store_name
 from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import settle_groups
+from engine.session.holdings import holdings
 from engine.session.identity import identity_of
 from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
@@ -76,22 +78,25 @@ class Engine:
             pinned = await self._pinned(sweep.name)
             sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
             pinned = sweep.groups()
+        new = self._new_run(sweep, pinned, accept=accept, fresh=fresh)
+        return self._run(await self.store.begin(new), sweep)
+
+    def _new_run(
+        self, sweep: Sweep, pinned: Sequence[str] | None, *, accept: bool, fresh: bool
+    ) -> NewRun:
         service = sweep.service(self.clock)
-        row = await self.store.begin(
-            NewRun(
-                name=sweep.name,
-                service=sweep.service_kind,
-                evaluation=sweep.evaluation,
-                target=sweep.target,
-                identity=service.identity,
-                sweep={"sweep": sweep.dump(), "pinned_groups": pinned},
-                digest=sweep.digest,
-                facts=identity_of(sweep, service).facts,
-                accepts=accept,
-                is_fresh=fresh,
-            )
+        return NewRun(
+            name=sweep.name,
+            service=sweep.service_kind,
+            evaluation=sweep.evaluation,
+            target=sweep.target,
+            identity=service.identity,
+            sweep={"sweep": sweep.dump(), "pinned_groups": pinned},
+            digest=sweep.digest,
+            facts=identity_of(sweep, service).facts,
+            accepts=accept,
+            is_fresh=fresh,
         )
-        return self._run(row, sweep)
 
     async def _check_idle(self, name: str) -> None:
         """Raise UsageError when somebody works on a run: what is in flight would count as fresh."""
@@ -149,14 +154,28 @@ class Engine:
                 return name
         raise AssertionError("numbers do not end")
 
-    async def plan(self, sweep: Sweep) -> Plan:
-        """What a sweep would ask for, as far as this store knows what answers cost; nothing is sent."""
+    async def plan(self, sweep: Sweep, *, accept: bool = False, fresh: bool = False) -> Plan:
+        """What a sweep would ask for, as far as this store knows what answers cost; nothing is sent.
+
+        `held` of the plan says what the store holds of it already, and what is left for a run that is
+        submitted with these options.
+        """
         if sweep.groups_pending and (pinned := await self._pinned(sweep.name)):
             sweep = sweep.with_groups(pinned)
         identity = sweep.service(self.clock).identity
         costs = await self.store.costs(costs_of(identity, sweep.evaluation, sweep.target))
-        found = sweep.plan(costs, await self.store.usage())
-        return with_times(found, sweep.limits, self.clock.now())
+        now = self.clock.now()
+        found = with_times(sweep.plan(costs, await self.store.usage()), sweep.limits, now)
+        if sweep.groups_pending:
+            return found
+        new = self._new_run(sweep, None, accept=accept, fresh=fresh)
+        try:
+            of = await self.store.preview(new)
+        except UsageError as error:
+            refusal = f"what the store holds, since `run` would refuse: {error}"
+            return replace(found, unknown=(*found.unknown, refusal))
+        facts = identity_of(sweep, sweep.service(self.clock))
+        return replace(found, held=await holdings(self.store, sweep, of, facts, costs, now))
 
     async def _pinned(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""

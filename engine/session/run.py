@@ -15,7 +15,6 @@ import anyio
 from engine.clock import Clock
 from engine.core.errors import Interrupted, JobError, StoreError, UsageError, is_of_store
 from engine.core.loads import Load
-from engine.core.matrix import JobSpec
 from engine.core.model import Sends
 from engine.core.retry import describe
 from engine.core.states import State
@@ -24,13 +23,14 @@ from engine.job import JobKind
 from engine.report.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts
+from engine.session.holdings import BATCH, new_job
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.interrupts import noticed_interrupts
 from engine.session.look import Look, account_of
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
-from engine.store import NewJob, RunRow, Store
+from engine.store import RunRow, Store
 from engine.sweep import Sweep
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ T = TypeVar("T")
 
 _ASK_AGAIN_S = 60.0
 """How long after a question that a service did not answer."""
-_BATCH = 2_000
-"""Jobs written in one transaction while the matrix is expanded."""
 
 
 class Run:
@@ -233,8 +231,8 @@ class Run:
         await self._store.add_documents(self.sweep.documents())
         reuse = self.sweep.reuse and await self._store.has_other_runs(self._row)
         specs = sweep.jobs(self._row.identity)
-        jobs = (_new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
-        while batch := list(islice(jobs, _BATCH)):
+        jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
+        while batch := list(islice(jobs, BATCH)):
             await self._store.add_jobs(
                 self._row, batch, reuse=reuse, unanswered=self.sweep.unanswered
             )
@@ -408,27 +406,6 @@ class Run:
         if count:
             await self._store.take_up(self._row.id)
         return count
-
-
-def _new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
-    folds = sweep.fold == "always" or (
-        sweep.fold == "exact" and sweep.kind.folds_exactly(spec.labels)
-    )
-    return NewJob(
-        key=spec.key,
-        family=spec.family,
-        folds=folds,
-        lane=spec.lane,
-        cost_class=spec.cost_class,
-        expected_tests=spec.expected_tests,
-        labels=spec.labels,
-        documents=spec.documents,
-        repeat=spec.repeat,
-        place=spec.place,
-        threshold=spec.cells[-1] if spec.cells else None,
-        cells=spec.cells,
-        provenance=provenance,
-    )
 
 
 def costs_of(identity: str, evaluation: str, target: str) -> str:

@@ -20,6 +20,7 @@ from engine.store.requests import (
 from engine.store.results import Answers, JobRow, Totals
 from engine.store.runs import NewRun, RunRow
 from engine.store.store import Store, open_store
+from engine.store.submission import Holding
 
 __all__ = [
     "LOG_MAX_BYTES",
@@ -28,6 +29,7 @@ __all__ = [
     "Charge",
     "Claim",
     "Claimed",
+    "Holding",
     "JobRow",
     "LaneClaim",
     "LaneGrant",

@@ -1,7 +1,7 @@
 """What can be asked of a store; nothing here changes it."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -9,18 +9,21 @@ from typing import Any
 
 from anyio import to_thread
 from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
 from engine.core.money import UsageTotal
+from engine.core.policy import UnansweredPolicy
 from engine.core.quota import QuotaState
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
-from engine.store import queue, quotas, readers, results, runs, started, usage
+from engine.store import queue, quotas, readers, results, runs, started, submission, usage
 from engine.store.connection import Databases
-from engine.store.requests import QuotaKey
+from engine.store.requests import NewJob, QuotaKey
 from engine.store.results import JobRow, Totals
-from engine.store.runs import RunRow
+from engine.store.runs import NewRun, RunRow
 from engine.store.schema import call, document, job, run, worker
+from engine.store.submission import Holding
 
 _LONG_S = 1.0
 
@@ -71,6 +74,34 @@ class Questions:
         async with self._databases.read() as connection:
             rows = await connection.execute(query, {"wanted": sorted(set(digests))})
             return {digest: json.loads(content) for digest, content in rows}
+
+    async def preview(self, new: NewRun) -> RunRow:
+        """The run that `Store.begin` would make or take up; see `runs.preview`."""
+        now = self._clock.now()
+        return await self._databases.ask(lambda connection: runs.preview(connection, new, now=now))
+
+    async def survey(
+        self, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool, unanswered: UnansweredPolicy
+    ) -> list[tuple[Holding, str | None]]:
+        """What the store holds for each job of a batch, and which other run's answer would serve it."""
+
+        def ask(connection: Connection) -> list[tuple[Holding, str | None]]:
+            found = submission.survey(connection, of, jobs, reuse=reuse, unanswered=unanswered)
+            sources = {one.source for one in found if one.source is not None}
+            names = submission.runs_of(connection, sources) if sources else {}
+            return [(one, None if one.source is None else names[one.source]) for one in found]
+
+        return await self._databases.ask(ask)
+
+    async def has_calls(self, of: RunRow, *, of_others: bool) -> bool:
+        """Whether replies are kept that could make it needless to ask for some."""
+        query = select(call.c.run_id).where(call.c.recorded_at >= (of.fresh_at or 0.0)).limit(1)
+        if of_others:
+            query = query.join(run).where(run.c.service == of.service)
+        else:
+            query = query.where(call.c.run_id == of.id)
+        async with self._databases.read() as connection:
+            return (await connection.execute(query)).first() is not None
 
     async def has_other_runs(self, of: RunRow) -> bool:
         """Whether there are other runs that answers could be reused from."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import RowMapping, select, update
@@ -78,13 +78,17 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
     decided by something else and that is not accepted.
     """
     found = find(connection, new.name)
+    wanted = preview(connection, new, now=now)
     values: dict[str, Any] = {
         "sweep": json.dumps(new.sweep, ensure_ascii=False),
-        "digest": new.digest,
+        "digest": wanted.digest,
+        "generation": wanted.generation,
+        "expanded": wanted.expanded,
+        "fresh_at": wanted.fresh_at,
+        "fresh_generation": wanted.fresh_generation,
+        "updated_at": now,
     }
     if found is None:
-        if new.is_fresh:
-            values |= {"fresh_at": now, "fresh_generation": 1}
         connection.execute(
             run.insert().values(
                 name=new.name,
@@ -92,32 +96,58 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
                 evaluation=new.evaluation,
                 target=new.target,
                 identity=new.identity,
-                generation=1,
                 state=RunState.ACTIVE,
                 created_at=now,
-                updated_at=now,
                 provenance=_written(noted(new.facts)),
                 **values,
             )
         )
     else:
-        _refuse_another(found, new)
         keep_to(connection, found, new.facts, accepts=new.accepts, now=now)
-        generation, expanded = found.generation, found.expanded
-        if new.is_fresh:
-            generation, expanded = generation + 1, None
-            values |= {"fresh_at": now, "fresh_generation": generation}
-        elif found.digest != new.digest:
-            # Even back to a sweep that was wholly there once: the one between may have begun to change it.
-            generation, expanded = generation + 1, None
-        connection.execute(
-            update(run)
-            .where(run.c.id == found.id)
-            .values(generation=generation, expanded=expanded, updated_at=now, **values)
-        )
+        connection.execute(update(run).where(run.c.id == found.id).values(**values))
     row = find(connection, new.name)
     assert row is not None, "it was just written"
     return row
+
+
+def preview(connection: Connection, new: NewRun, *, now: float) -> RunRow:
+    """The run as `begin` would make it or take it up, with id 0 where there is none yet; writes nothing.
+
+    Raises what `begin` raises.
+    """
+    found = find(connection, new.name)
+    if found is None:
+        return RunRow(
+            id=0,
+            name=new.name,
+            service=new.service,
+            evaluation=new.evaluation,
+            target=new.target,
+            identity=new.identity,
+            sweep=new.sweep,
+            digest=new.digest,
+            expanded=None,
+            generation=1,
+            state=RunState.ACTIVE,
+            reason=None,
+            message="",
+            resume_at=None,
+            created_at=now,
+            updated_at=now,
+            provenance=noted(new.facts),
+            fresh_at=now if new.is_fresh else None,
+            fresh_generation=1 if new.is_fresh else None,
+        )
+    _refuse_another(found, new)
+    _refuse_changes(connection, found, new.facts, accepts=new.accepts)
+    wanted = replace(found, sweep=new.sweep, digest=new.digest)
+    if not new.is_fresh and found.digest == new.digest:
+        return wanted
+    # Even back to a sweep that was wholly there once: the one between may have begun to change it.
+    wanted = replace(wanted, generation=found.generation + 1, expanded=None)
+    if not new.is_fresh:
+        return wanted
+    return replace(wanted, fresh_at=now, fresh_generation=wanted.generation)
 
 
 def _refuse_another(found: RunRow, new: NewRun) -> None:
@@ -141,10 +171,7 @@ def keep_to(
     Raises IdentityChanged when that differs from what it noted before, unless the change is accepted.
     A change of the judge cannot be accepted once there are answers: numbers of two judges never mix.
     """
-    changed = _changes(found, facts)
-    mixes = any(one.judging for one in changed) and _has_answers(connection, found.id)
-    if changed and (mixes or not accepts):
-        raise IdentityChanged(found.name, changed, mixes_judges=mixes)
+    changed = _refuse_changes(connection, found, facts, accepts=accepts)
     before = found.provenance or {}
     after = {**before, **noted(facts)}
     if after != before:
@@ -156,6 +183,17 @@ def keep_to(
         connection.execute(
             event.insert().values(run_id=found.id, at=now, kind=ACCEPTED, message=message)
         )
+
+
+def _refuse_changes(
+    connection: Connection, found: RunRow, facts: Sequence[Fact], *, accepts: bool
+) -> list[Difference]:
+    """What has changed of what decides a run's answers; raises IdentityChanged unless that is accepted."""
+    changed = _changes(found, facts)
+    mixes = any(one.judging for one in changed) and _has_answers(connection, found.id)
+    if changed and (mixes or not accepts):
+        raise IdentityChanged(found.name, changed, mixes_judges=mixes)
+    return changed
 
 
 def _changes(found: RunRow, facts: Sequence[Fact]) -> list[Difference]:

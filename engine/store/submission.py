@@ -8,6 +8,7 @@ was cut short is simply done again.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -240,53 +241,27 @@ def _reuse(
     jobs: Iterable[NewJob],
     unanswered: UnansweredPolicy,
 ) -> None:
-    """Answer jobs of this batch from answers of other runs to the same key, decided by the same.
+    """Answer jobs of this batch from answers of other runs.
 
-    Those that have an answer and are asked again are left alone; an answer without gaps goes before others.
+    Those that have an answer and are asked again are left alone.
     """
-    wanted = {one.key: one.provenance for one in jobs}
-    theirs = job.alias("theirs")
+    provenance = {one.key: one.provenance for one in jobs}
     rows = connection.execute(
-        select(
-            job.c.id,
-            job.c.key,
-            func.coalesce(result.c.reused_from, theirs.c.id).label("source"),
-            result.c.passed,
-            result.c.failed,
-            result.c.tests,
-            result.c.scores,
-            result.c.note,
-            result.c.provenance,
-            result.c.unanswered,
-            result.c.recorded_at,
+        select(job.c.id, job.c.key).where(
+            job.c.key.in_(list(provenance)), job.c.run_id == of.id, CLAIMABLE, ~_has_answer()
         )
-        .select_from(
-            job.join(theirs, and_(theirs.c.key == job.c.key, theirs.c.run_id != of.id)).join(
-                result, result.c.job_id == theirs.c.id
-            )
-        )
-        .where(
-            job.c.key.in_(list(wanted)),
-            job.c.run_id == of.id,
-            CLAIMABLE,
-            ~_has_answer(),
-            result.c.recorded_at >= (of.fresh_at or 0.0),
-        )
-        # The last one of a job is taken.
-        .order_by(result.c.unanswered.is_(None), theirs.c.id)
+    ).all()
+    theirs = _answers_of_others(
+        connection, of, {row.key: provenance[row.key] for row in rows}, unanswered
     )
-    found = {
-        row["id"]: row
-        for row in rows.mappings()
-        if row["provenance"] == wanted[row["key"]] and _is_enough(row, unanswered)
-    }
+    found = {row.id: theirs[row.key] for row in rows if row.key in theirs}
     if not found:
         return
     connection.execute(
         result.insert(),
         [
             {
-                "job_id": row["id"],
+                "job_id": job_id,
                 "run_id": of.id,
                 "passed": row["passed"],
                 "failed": row["failed"],
@@ -298,7 +273,7 @@ def _reuse(
                 "provenance": row["provenance"],
                 "recorded_at": row["recorded_at"],
             }
-            for row in found.values()
+            for job_id, row in found.items()
         ],
     )
     connection.execute(
@@ -309,6 +284,47 @@ def _reuse(
     )
 
 
+def _answers_of_others(
+    connection: Connection,
+    of: RunRow,
+    provenance: Mapping[bytes, str],
+    unanswered: UnansweredPolicy,
+) -> dict[bytes, RowMapping]:
+    """The answers of other runs to these keys that were decided by the same and serve here, by key.
+
+    An answer without gaps goes before others; of an own run that asks everything again, only what came since.
+    """
+    if not provenance:
+        return {}
+    rows = connection.execute(
+        select(
+            job.c.key,
+            func.coalesce(result.c.reused_from, job.c.id).label("source"),
+            result.c.passed,
+            result.c.failed,
+            result.c.tests,
+            result.c.scores,
+            result.c.note,
+            result.c.provenance,
+            result.c.unanswered,
+            result.c.recorded_at,
+        )
+        .select_from(job.join(result, result.c.job_id == job.c.id))
+        .where(
+            job.c.key.in_(list(provenance)),
+            job.c.run_id != of.id,
+            result.c.recorded_at >= (of.fresh_at or 0.0),
+        )
+        # The last one of a key is taken.
+        .order_by(result.c.unanswered.is_(None), job.c.id)
+    )
+    return {
+        row["key"]: row
+        for row in rows.mappings()
+        if row["provenance"] == provenance[row["key"]] and _is_enough(row, unanswered)
+    }
+
+
 def _has_answer() -> ColumnElement[bool]:
     own = result.alias("own")
     return exists().where(own.c.job_id == job.c.id)
@@ -317,6 +333,106 @@ def _has_answer() -> ColumnElement[bool]:
 def _is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
     unanswered = json.loads(row["unanswered"] or "{}")
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What a store holds for one job of a sweep. Cells are counted; together they are all of the job."""
+
+    answered: int = 0
+    """Answered in the run itself."""
+    failed: int = 0
+    """Failed or cancelled there: not asked for before they are put back in line."""
+    taken_over: int = 0
+    """Those that would be answered from another run."""
+    to_ask: int = 0
+    source: int | None = None
+    """The job of the other run, and when it was answered."""
+    answered_at: float = 0.0
+
+
+def survey(
+    connection: Connection,
+    of: RunRow,
+    jobs: Sequence[NewJob],
+    *,
+    reuse: bool,
+    unanswered: UnansweredPolicy,
+) -> list[Holding]:
+    """What `add_jobs` would find for each job of a batch; writes nothing."""
+    placed: Sequence[NewJob] = jobs
+    if of.generation > 1:
+        placed = place(jobs, _families(connection, of, jobs))
+    wanted = {one.key: one for one in placed}
+    kept = _kept(connection, of, list(wanted), unanswered)
+    others: Mapping[bytes, RowMapping] = {}
+    if reuse:
+        unasked = {key: one.provenance for key, one in wanted.items() if key not in kept}
+        others = _answers_of_others(connection, of, unasked, unanswered)
+    return [_holding(one, wanted.get(one.key), kept.get(one.key), others) for one in jobs]
+
+
+def _kept(
+    connection: Connection, of: RunRow, keys: Sequence[bytes], unanswered: UnansweredPolicy
+) -> dict[bytes, State]:
+    """What becomes of these jobs in their run, by key, unless another run's answer could serve them."""
+    rows = connection.execute(
+        select(
+            job.c.key,
+            job.c.state,
+            job.c.error,
+            job.c.generation,
+            result.c.passed,
+            result.c.failed,
+            result.c.unanswered,
+        )
+        .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
+        .where(job.c.key.in_(keys), job.c.run_id == of.id)
+    )
+    found: dict[bytes, State] = {}
+    for row in rows.mappings():
+        state, has_answer = State(row["state"]), row["passed"] is not None
+        is_ended = state in sources(Event.REQUEUE)
+        is_back = state is State.CANCELLED and row["error"] == REMOVED
+        is_again = is_ended and row["generation"] < (of.fresh_generation or 0)
+        if not is_ended or is_back or is_again:
+            if has_answer or state is State.RUNNING:
+                found[row["key"]] = State.PENDING
+        elif state is State.SUCCEEDED and _is_enough(row, unanswered):
+            found[row["key"]] = State.SUCCEEDED
+        else:
+            found[row["key"]] = State.FAILED
+    return found
+
+
+def _holding(
+    one: NewJob, placed: NewJob | None, kept: State | None, others: Mapping[bytes, RowMapping]
+) -> Holding:
+    cells = max(1, len(one.cells))
+    left = 0
+    if placed is not None:
+        left = sum(cell in placed.cells for cell in one.cells) if one.cells else 1
+    # An answer at another threshold serves the others.
+    served = cells - left
+    if kept is State.SUCCEEDED:
+        return Holding(answered=cells)
+    if kept is State.FAILED:
+        return Holding(answered=served, failed=left)
+    if kept is None and left and one.key in others:
+        row = others[one.key]
+        return Holding(
+            answered=served,
+            taken_over=left,
+            source=row["source"],
+            answered_at=row["recorded_at"],
+        )
+    return Holding(answered=served, to_ask=left)
+
+
+def runs_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, str]:
+    """The names of the runs that jobs are of, by job."""
+    query = select(job.c.id, run.c.name).join(run, run.c.id == job.c.run_id)
+    return dict(iter(connection.execute(query.where(job.c.id.in_(list(job_ids))))))
 
 
 def finish(connection: Connection, of: RunRow, *, now: float) -> int:

@@ -10,7 +10,7 @@ from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
 from engine.core.errors import Problem, SweepError, UsageError
 from engine.core.loads import Load, loads_of
-from engine.core.matrix import JobSpec
+from engine.core.matrix import JobCount, JobSpec
 from engine.core.money import UsageTotal, estimates
 from engine.core.plan import make_plan
 from engine.core.status import Plan
@@ -207,7 +207,13 @@ class Sweep(SweepFields):
             matrix = self._with_groups(("all",), checked=False).matrix
             unknown.append(GROUPS_UNKNOWN)
         counts = matrix.counts(self.kind, fold=self.fold, costs=costs)
-        found = make_plan(
+        found = self.plan_of(counts, unknown=unknown)
+        sizes = matrix.call_sizes(self.kind, fold=self.fold)
+        return replace(found, money=estimates(sizes, earlier))
+
+    def plan_of(self, counts: Iterable[JobCount], *, unknown: Sequence[str] = ()) -> Plan:
+        """What some of the jobs of the sweep would ask for, at its limits."""
+        return make_plan(
             self.name,
             counts,
             self.limits,
@@ -215,8 +221,6 @@ class Sweep(SweepFields):
             call_limits=self.kind.call_limits(),
             unknown=unknown,
         )
-        sizes = matrix.call_sizes(self.kind, fold=self.fold)
-        return replace(found, money=estimates(sizes, earlier))
 
     def loads(self) -> Mapping[str, Load]:
         """What the jobs of each lane send in all, further tries aside."""

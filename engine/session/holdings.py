@@ -1,0 +1,106 @@
+"""What a store holds of a sweep: found by what submitting it would find, without submitting it."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from engine.core.matrix import JobCount, JobSpec
+from engine.core.status import Held, TakenOver
+from engine.session.identity import Identity
+from engine.session.planning import with_times
+from engine.store import Holding, NewJob, RunRow, Store
+from engine.sweep import Sweep
+
+BATCH = 2_000
+"""Jobs written or looked up in one transaction."""
+
+
+def new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
+    """A job of a sweep as the store is asked for it."""
+    folds = sweep.fold == "always" or (
+        sweep.fold == "exact" and sweep.kind.folds_exactly(spec.labels)
+    )
+    return NewJob(
+        key=spec.key,
+        family=spec.family,
+        folds=folds,
+        lane=spec.lane,
+        cost_class=spec.cost_class,
+        expected_tests=spec.expected_tests,
+        labels=spec.labels,
+        documents=spec.documents,
+        repeat=spec.repeat,
+        place=spec.place,
+        threshold=spec.cells[-1] if spec.cells else None,
+        cells=spec.cells,
+        provenance=provenance,
+    )
+
+
+@dataclass(slots=True)
+class _Sum:
+    answered: int = 0
+    failed: int = 0
+    taken_over: Counter[str] = field(default_factory=Counter)
+    answered_at: dict[str, float] = field(default_factory=dict)
+    # Jobs that are counted alike, by all but their number.
+    left: Counter[tuple[object, ...]] = field(default_factory=Counter)
+    counts: dict[tuple[object, ...], JobCount] = field(default_factory=dict)
+
+    def add(self, held: Holding, source: str | None) -> None:
+        self.answered += held.answered
+        self.failed += held.failed
+        if source is not None:
+            self.taken_over[source] += held.taken_over
+            self.answered_at[source] = max(held.answered_at, self.answered_at.get(source, 0.0))
+
+    def add_left(self, count: JobCount) -> None:
+        alike = (*count[:6], tuple(sorted(count.calls.items())), count.questions)
+        self.left[alike] += 1
+        self.counts[alike] = count
+
+    def counted_left(self) -> list[JobCount]:
+        return [
+            count._replace(
+                jobs=number,
+                cells=number * count.cells,
+                requests=number * count.requests,
+                questions=number * count.questions,
+            )
+            for alike, number in self.left.items()
+            for count in (self.counts[alike],)
+        ]
+
+
+async def holdings(
+    store: Store,
+    sweep: Sweep,
+    of: RunRow,
+    identity: Identity,
+    costs: Mapping[str, int],
+    now: float,
+) -> Held:
+    """What the store holds of a sweep whose run would be `of`; `costs` are what answers cost so far."""
+    found = _Sum()
+    reuse = sweep.reuse and await store.has_other_runs(of)
+    specs = sweep.jobs(of.identity)
+    while batch := list(islice(specs, BATCH)):
+        jobs = [new_job(sweep, spec, identity.of(spec.labels)) for spec in batch]
+        held = await store.survey(of, jobs, reuse=reuse, unanswered=sweep.unanswered)
+        for spec, (one, source) in zip(batch, held, strict=True):
+            found.add(one, source)
+            if one.to_ask:
+                count = sweep.matrix.count(sweep.kind, spec, one.to_ask, costs=costs)
+                found.add_left(count)
+    left = sweep.plan_of(found.counted_left())
+    return Held(
+        cells_answered=found.answered,
+        cells_failed=found.failed,
+        taken_over=tuple(
+            TakenOver(run=name, cells=cells, answered_at=found.answered_at[name])
+            for name, cells in found.taken_over.most_common()
+        ),
+        left=with_times(left, sweep.limits, now),
+        has_replies=bool(left.calls) and await store.has_calls(of, of_others=sweep.reuse),
+    )

@@ -1,0 +1,142 @@
+"""What a plan says that the store holds and what is left is what a run then finds and asks."""
+
+import asyncio
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine import Plan, Sweep
+from engine.core.status import Held, TakenOver
+from engine.job import Answer, Job, Permanent
+from engine.report.words import plan_lines
+from engine.testing import FakeClock, scored, scripted_service
+from tests.engine.scenes import NOW, finished, good, opened, sweep
+
+LEVELS = [0.3, 0.5, 0.7]
+submissions = st.lists(
+    st.tuples(
+        st.sampled_from(["one", "other"]),
+        st.fixed_dictionaries(
+            {
+                "models": st.lists(
+                    st.sampled_from(["a", "b", "failing"]), min_size=1, max_size=3, unique=True
+                ),
+                "repeats": st.integers(1, 2),
+                "thresholds": st.lists(
+                    st.sampled_from(LEVELS), min_size=1, max_size=3, unique=True
+                ),
+            }
+        ),
+        st.sampled_from(["exact", "never"]),
+        st.booleans(),  # whether answers of other runs are reused
+        st.sampled_from([False, False, True]),  # whether everything is asked again
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def answer(job: Job) -> Answer | Exception:
+    if job.labels["model"] == "failing":
+        return Permanent("no such model")
+    return scored(0.2, 0.4, 0.6, 0.9)
+
+
+def held(plan: Plan) -> Held:
+    assert plan.held is not None
+    return plan.held
+
+
+@settings(max_examples=30, deadline=None)
+@given(submissions)
+def test_what_a_plan_says_is_left_is_what_a_run_asks(
+    script: list[tuple[str, dict[str, Any], str, bool, bool]],
+) -> None:
+    service = scripted_service(answer)
+
+    def wanted(name: str, axes: dict[str, Any], fold: str, reuse: bool) -> Sweep:
+        more = {key: value for key, value in axes.items() if key == "thresholds"}
+        return sweep(
+            service,
+            models=axes["models"],
+            repeats=axes["repeats"],
+            matrix=more,
+            name=name,
+            fold=fold,
+            reuse=reuse,
+        )
+
+    async def play(folder: Path) -> None:
+        clock = FakeClock(NOW)
+        async with opened(folder / "store.db", service, clock) as engine:
+            for name, axes, fold, reuse, fresh in script:
+                async with clock.jumping():
+                    await clock.sleep(1.0)
+                asked = wanted(name, axes, fold, reuse)
+                plan = await engine.plan(asked, fresh=fresh)
+                before = len(service.recording.started)
+                status = await (await engine.submit(asked, fresh=fresh)).execute()
+                sent = len(service.recording.started) - before
+
+                found = held(plan)
+                taken_over = sum(one.cells for one in found.taken_over)
+                assert found.left.jobs == sent
+                assert (
+                    found.cells_answered + found.cells_failed + taken_over + found.left.cells
+                    == plan.cells
+                    == status.cells
+                )
+                assert (await _again(engine, asked)).jobs == 0
+
+    async def _again(engine: Any, asked: Sweep) -> Plan:
+        return held(await engine.plan(asked)).left
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
+
+
+async def test_a_plan_says_what_is_held_and_what_is_left_to_pay_for(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    limits = {"rate_per_min": 6, "max_in_flight": 4}
+    clock = FakeClock(NOW)
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        await finished(engine, sweep(service, repeats=2, name="other"))
+        await finished(engine, sweep(service, models=["b"]))
+        more = sweep(service, models=["a", "b"], repeats=3, limits=limits)
+        plan = await engine.plan(more)
+        async with clock.jumping():
+            await clock.sleep(1.0)
+        afresh = await engine.plan(more, fresh=True)
+
+    found = held(plan)
+    assert (plan.cells, found.cells_answered, found.cells_failed) == (6, 1, 0)
+    assert found.taken_over == (TakenOver(run="other", cells=2, answered_at=NOW),)
+    assert (found.left.cells, found.left.jobs, found.left.lanes) == (3, 3, {"a": 1, "b": 2})
+    assert plan.hours is not None
+    assert found.left.hours == plan.hours / 2
+    lines = plan_lines(plan)
+    at = next(index for index, line in enumerate(lines) if line.startswith("held"))
+    assert lines[at].startswith(
+        "held       1 cell answered, 2 cells taken over from the run other (answered 2027-01-15"
+    )
+    assert lines[at + 1] == "left       3 cells, 3 jobs"
+    assert lines[at + 2] == "           requests: 3"
+    assert held(afresh).is_empty
+    assert held(afresh).left.jobs == 6
+    assert not [line for line in plan_lines(afresh) if line.startswith(("held", "left"))]
+
+
+async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None:
+    base: Any = scripted_service(good)
+    elsewhere = type("Elsewhere", (base,), {"identity": property(lambda _: "elsewhere")})
+    async with opened(tmp_path / "store.db", base, FakeClock(NOW)) as engine:
+        await finished(engine, sweep(base))
+        plan = await engine.plan(sweep(elsewhere))
+        accepted = await engine.plan(sweep(elsewhere), accept=True)
+
+    assert plan.held is None
+    assert any("`run` would refuse" in what for what in plan.unknown)
+    assert held(accepted).left.jobs == 0
