@@ -196,8 +196,6 @@ def _format(asked: Format | None, target: Path | None) -> Format:
 
 
 async def _write(run: "Run", form: Format, target: Path | None, *, past: bool) -> "Tally | None":
-    from shutil import get_terminal_size
-
     from engine.report.files import new_file
     from engine.report.parquet import axis_columns
     from engine.report.tally import Tally
@@ -210,7 +208,7 @@ async def _write(run: "Run", form: Format, target: Path | None, *, past: bool) -
         run=run.name,
         axes=axis_columns(run.sweep.matrix.axes),
         tally=tally,
-        width=max(40, get_terminal_size().columns),
+        width=_table_width(target),
     )
     if target is not None:
         with new_file(target) as stream:
@@ -223,6 +221,15 @@ async def _write(run: "Run", form: Format, target: Path | None, *, past: bool) -
         await write(sys.stdout)
         return tally
     return None
+
+
+def _table_width(target: Path | None) -> int:
+    """That of the terminal; without one, as wide as the table is, whatever COLUMNS says."""
+    from shutil import get_terminal_size
+
+    if target is not None or not sys.stdout.isatty():
+        return sys.maxsize
+    return max(40, get_terminal_size().columns)
 
 
 def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:

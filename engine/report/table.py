@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from engine.core.status import Row, Source
 from engine.report.document import digest_column
 from engine.report.tally import Tally
-from engine.report.terminal import plain
+from engine.report.terminal import plain, wrapped
 
 Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
 
@@ -89,7 +89,7 @@ async def write_table(rows: Rows, stream: TextIO, tally: Tally, *, run: str, wid
         cells = labels | measures(row)
         stream.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
         if row.error and row.error != row.state:
-            stream.write(_cut(f"    {plain(row.error)}", width) + "\n")
+            stream.writelines(f"{line}\n" for line in wrapped([f"    {plain(row.error)}"], width))
     if not tally.rows:
         stream.write(_cut(f"run {plain(run)}: no cells", width) + "\n")
 

@@ -47,6 +47,18 @@ def test_a_sweep_is_run_and_its_results_come_out_in_every_format(
     assert "tests: 2 passed, 4 failed at threshold 0.5\n" in nightsweep("status").stdout
 
 
+def test_on_a_pipe_nothing_of_a_table_is_cut_off_whatever_columns_says(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("broken"))
+
+    table = nightsweep("results", COLUMNS="20").stdout
+
+    assert "threshold  failed  rate  95 % interval  source" in table.splitlines()
+    assert "    Unknown model: broken" in table.splitlines()
+    assert "…" not in table
+
+
 def test_results_are_of_what_the_sweep_asks_now_and_all_has_the_rest(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:

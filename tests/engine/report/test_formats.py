@@ -430,3 +430,14 @@ async def test_an_answer_without_tests_is_an_answer() -> None:
     tally = await counted((answered(0, 0, model="m"),), Format.CSV, StringIO())
 
     assert (tally.answered, tally.open) == (1, 0)
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+async def test_a_table_wraps_why_a_cell_has_no_numbers_and_cuts_nothing_off(width: int) -> None:
+    cause = "connection refused (POST chat/completions at 127.0.0.1:8000), " + "again " * 40 + "end"
+    row = unanswered("failed", cause, model="m", prompt="p", group="g", threshold=0.5)
+
+    text = await written((row,), Format.TABLE, width)
+
+    assert max(map(len, text.splitlines())) <= width
+    assert cause in " ".join(text.split())
