@@ -1,5 +1,6 @@
 """Commands that other packages add, listed without being imported."""
 
+import re
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -11,6 +12,13 @@ from typer.main import get_command
 from engine.core.errors import UsageError
 
 ENTRY_POINTS = "nightsweep.commands"
+_OUR_WORDS = (
+    (re.compile(r"Input should be a valid integer.*", re.DOTALL), "must be a whole number"),
+    (re.compile(r"Input should be a valid number.*", re.DOTALL), "must be a number"),
+    (re.compile(r"Input should be greater than or equal to "), "must be at least "),
+    (re.compile(r"Input should be less than or equal to "), "must be at most "),
+    (re.compile(r"Input should be "), "must be "),
+)
 
 
 class ExtensibleGroup(TyperGroup):
@@ -33,6 +41,13 @@ class ExtensibleGroup(TyperGroup):
                     # A shell that completes a line wants no reason why there is nothing to add.
                     return TyperCommand(cmd_name)
         return None
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error.message)
+            raise
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         found = list(super().shell_complete(ctx, incomplete))
@@ -58,6 +73,14 @@ class _Completion:
     value: str
     help: str
     type: str = "plain"
+
+
+def _in_our_words(message: str) -> str:
+    """What is wrong with an option's value, without the words of the library that reads it."""
+    told = message.removeprefix("Value error, ")
+    for theirs, ours in _OUR_WORDS:
+        told = theirs.sub(ours, told)
+    return told
 
 
 def _entry_points() -> list[EntryPoint]:

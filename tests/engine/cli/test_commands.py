@@ -345,6 +345,27 @@ def test_mistakes_in_a_sweep_are_told_without_a_traceback(
     assert not (tmp_path / "nightsweep.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("results", "--format", "parquett"), ": 'parquett' is not one of 'table', 'csv',"),
+        (("run", "x.yaml", "--progress-every", "x"), ": must be a whole number\n"),
+        (("run", "x.yaml", "--progress-every", "-5"), ": must be at least 0\n"),
+        (("rejudge", "--threshold", "2"), ": must be at most 1\n"),
+        (("rejudge", "--threshold", "x"), ": must be a number\n"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_told_in_our_words(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    assert called(*arguments) == 2
+
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Value error" not in said
+    assert "Input should" not in said
+
+
 OF_A_RUN = ("status", "results", "resume", "retry", "pause", "cancel")
 
 

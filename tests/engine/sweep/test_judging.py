@@ -4,9 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.errors import SweepError
+from engine.core.errors import Problem, SweepError
 from engine.sweep import Sweep
 from engine.sweep.judging import read_judge
+
+
+def test_a_mistake_in_the_file_of_a_judge_is_told_by_its_place_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "judge.yaml"
+    file.write_text("kind: rubric\nmodel: m\nendpont: {}\n")
+    source = read_judge(str(file))
+    problem = Problem("service.judge.endpont", "unknown key", is_of_key=True)
+
+    located = source.located(SweepError("again", [problem]))
+    elsewhere = source.located(SweepError("again", [Problem("matrix.groups", "is missing")]))
+
+    assert str(located).splitlines()[0] == f"{file}:3:1: endpont: unknown key"
+    assert str(elsewhere) == "again: matrix.groups: is missing"
 
 
 def test_the_files_that_a_judge_s_file_names_are_beside_it(tmp_path: Path) -> None:

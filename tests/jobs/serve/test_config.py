@@ -1,5 +1,6 @@
 """serve.yaml: every mistake at once, with its place."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None
         "colour: unknown key",
     ):
         assert place in told
+    lines = [line for line in told.splitlines() if not line.startswith("    ")]
+    assert all(re.match(rf"{re.escape(str(file))}:\d+:\d+: ", line) for line in lines[:7])
+    assert lines[7:] == [f"{file} has 7 mistakes"]
     assert "sk-secret-1" not in told
 
 
