@@ -1,5 +1,6 @@
 """A text as plain values that know their places: YAML, TOML and JSON."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -68,9 +69,14 @@ class Document:
         path = problem.at or problem.path
         index, is_there = self._places.index(path, of_key=problem.is_of_key)
         hint = "" if problem.is_of_key else text_hint(self.text, index)
-        place = place_of(file, self.text, index, is_shown=is_there)
+        place = place_of(file, self.text, index, starts=self._starts, is_shown=is_there)
         message = f"{problem.message.removesuffix('?')}; {hint}" if hint else problem.message
         return replace(problem, message=message, place=place)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins."""
+        return [0, *(found.end() for found in re.finditer("\n", self.text))]
 
     @cached_property
     def _places(self) -> Places:

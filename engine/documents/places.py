@@ -2,12 +2,16 @@
 
 import re
 import unicodedata
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from engine.core.errors import Place
 from engine.documents.malformed import line_and_column
 
 _WIDTH = 76
+_TWICE_MAX = 100
+"""More keys that are there twice than anybody reads of."""
 _MARGIN = 12
 """What is shown of a long line before the caret, at least."""
 # A literal key is never repeated, and a line with a mistake may hold one, whatever it is called.
@@ -34,7 +38,9 @@ class Places:
         """A key of a mapping, before its value."""
         if path not in self.keys:
             self.keys[path] = index
-        elif not any(path.startswith((f"{above}.", f"{above}[")) for above, _ in self.twice):
+        elif len(self.twice) < _TWICE_MAX and not any(
+            path.startswith((f"{above}.", f"{above}[")) for above, _ in self.twice
+        ):
             self.twice.append((path, index))
 
     def add_value(self, path: str, index: int) -> None:
@@ -68,9 +74,18 @@ def child(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def place_of(file: str, text: str, index: int, *, is_shown: bool = True) -> Place:
-    """The place of an index in the text of a file, with its line unless that might hold a key."""
-    line, column = line_and_column(text, index)
+def place_of(
+    file: str, text: str, index: int, *, starts: Sequence[int] = (), is_shown: bool = True
+) -> Place:
+    """The place of an index in the text of a file, with its line unless that might hold a key.
+
+    `starts` are the indexes at which lines begin, where many places of one text are wanted.
+    """
+    if starts:
+        line = bisect_right(starts, index)
+        column = index - starts[line - 1] + 1
+    else:
+        line, column = line_and_column(text, index)
     return Place(file, line, column, _excerpt(text, index) if is_shown else ())
 
 
