@@ -80,8 +80,13 @@ async def test_a_fresh_run_that_is_cut_short_goes_on_with_its_own_replies_and_no
             [(first,)] = _asked(path, "SELECT max(recorded_at) FROM call")
             stops_at = CASES + 4
             run = await engine.submit(wanted, fresh=True)
+
+            async def execute() -> None:
+                await run.execute()
+                stop.set()
+
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(run.execute)
+                tasks.start_soon(execute)
                 await stop.wait()
                 tasks.cancel_scope.cancel()
         [(kept,)] = _asked(path, "SELECT count(*) FROM call WHERE recorded_at > ?", first)
