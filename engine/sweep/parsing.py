@@ -82,6 +82,8 @@ class _Parser:
         self._folder = folder
         self._reader = ValueReader(SweepFolder(folder), problems)
         self._broken_service: type[Service] | None = None
+        self._texts: Mapping[str, str] = {}
+        """What is text and right in the settings of a broken service."""
         self._settings: type[ServiceSettings] | None = None
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
@@ -172,6 +174,14 @@ class _Parser:
         settings = validated(
             service.settings_model, own, "service", self._problems, beside=("health",)
         )
+        wrong = {
+            problem.path.split(".")[1]
+            for problem in self._problems
+            if problem.path.startswith("service.")
+        }
+        self._texts = {
+            key: value for key, value in own.items() if isinstance(value, str) and key not in wrong
+        }
         if settings is None:
             self._broken_service = service
             return None
@@ -205,7 +215,7 @@ class _Parser:
             return service.kinds()
         if self._broken_service is None:
             return ()
-        return kinds_without_settings(self._broken_service)
+        return kinds_without_settings(self._broken_service, self._texts)
 
     def _health(self) -> HealthConfig | None:
         written = self._mapping("service").get("health")

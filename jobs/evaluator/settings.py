@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from engine.job import ServiceSettings
+from engine.job import ServiceSettings, nearest
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.limits import fits_a_minute
@@ -102,7 +102,9 @@ class RubricJudgeSettings(_ChatModel):
 
 def _rules(value: object) -> object:
     if value != "rules":
-        raise ValueError("must be rules, or {kind: rubric, endpoint: ..., model: ...}")
+        meant = isinstance(value, str) and nearest(value, ("rules",)) is not None
+        near = '; did you mean "rules"?' if meant else ""
+        raise ValueError(f"must be rules, or {{kind: rubric, endpoint: ..., model: ...}}{near}")
     return value
 
 

@@ -204,7 +204,12 @@ def test_all_groups_are_counted_before_anybody_has_said_which_they_are(tmp_path:
     ("judge", "told"),
     [
         ({"kind": "rubric", "endpoint": ENDPOINT}, ["service.judge.model: is missing"]),
-        ("rulez", ['service.judge: must be rules; did you mean "rules"?']),
+        (
+            "rulez",
+            [
+                'service.judge: must be rules, or {kind: rubric, endpoint: ..., model: ...}; did you mean "rules"?'
+            ],
+        ),
     ],
 )
 def test_a_mistake_in_a_judge_is_told_once_and_in_words_of_the_file(

@@ -242,7 +242,7 @@ async def test_an_accusation_that_cannot_be_shown_is_neither_dropped_nor_believe
 
 @pytest.mark.parametrize("status", [408, 500, 502, 503])
 async def test_a_judge_that_is_down_is_transient_and_never_a_score(status: int) -> None:
-    with pytest.raises(Transient, match=f"^the judge acme/judge-1: .* answered {status}"):
+    with pytest.raises(Transient, match=f"^the judge acme/judge-1: answered {status} "):
         await judge_once(lambda _: (status, {"error": {"message": "down"}}))
 
 
@@ -338,7 +338,7 @@ async def test_a_judge_of_the_target_s_family_is_warned_of_in_the_answer_and_in_
 
 async def test_a_judge_whose_endpoint_is_down_fails_the_check_and_the_job() -> None:
     judge = rubric("http://127.0.0.1:9/v1")
-    with pytest.raises(Unreachable, match="no connection"):
+    with pytest.raises(Unreachable, match=r"^the judge acme/judge-1: connection refused"):
         await evaluated(judge)
 
     settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
