@@ -58,7 +58,7 @@ def show_plan(
     import anyio
 
     from engine.clock import SystemClock
-    from engine.report.words import plan_lines
+    from engine.report.plans import plan_lines
     from engine.session import settle, with_times
     from engine.sweep import Sweep
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from engine.cli import output
 from engine.clock import SystemClock
 from engine.core.status import Status
-from engine.report import words
+from engine.report import waiting, words
 from engine.report.money import spent_lines
 from engine.report.terminal import plain
 
@@ -117,8 +117,8 @@ def panel(status: Status) -> RenderableType:
     lines = [
         *words.trouble_lines(status),
         _joined(words.questions_line(status), words.left_line(status)),
-        words.jobs_line(status),
-        *(words.shortened(line, _LONGEST) for line in words.held_lines(status)),
+        waiting.jobs_line(status),
+        *(words.shortened(line, _LONGEST) for line in waiting.held_lines(status)),
         *words.error_lines(status, longest=_LONGEST),
         *words.stop_lines(status),
         _joined(words.requests_line(status), words.tests_counted(status)),

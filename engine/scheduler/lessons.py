@@ -8,7 +8,7 @@ from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
 from engine.core.states import AttemptOutcome
 from engine.core.status import EventKind
 from engine.limits import Block, Lane
-from engine.report.words import time_of_day
+from engine.report.times import time_of_day
 
 _MAY_HAVE_COST = (Hold.JOB, Hold.UNREACHABLE, Hold.OUTAGE, Hold.MACHINE)
 

@@ -28,8 +28,8 @@ from engine.core.errors import NightsweepError, SweepError
 from engine.job import JobError
 from engine.registry import Registry
 from engine.report.document import to_json
+from engine.report.plans import plan_lines
 from engine.report.terminal import plain
-from engine.report.words import plan_lines
 from engine.settings import Settings
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Reply

@@ -8,21 +8,18 @@ import pytest
 from engine.core.error_kinds import ErrorKind
 from engine.core.model import Finding
 from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting, WaitReason
+from engine.report.plans import plan_lines
+from engine.report.times import duration, moment, time_of_day
+from engine.report.waiting import held_lines, jobs_line
 from engine.report.words import (
-    duration,
     error_lines,
     finding_lines,
-    held_lines,
-    jobs_line,
     left_line,
-    moment,
-    plan_lines,
     progress_line,
     questions_line,
     runs_lines,
     status_lines,
     summary_lines,
-    time_of_day,
 )
 from tests.engine.report.samples import status
 

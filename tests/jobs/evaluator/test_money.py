@@ -8,7 +8,8 @@ import pytest
 from engine import Status, Sweep, open_engine
 from engine.clock import SystemClock
 from engine.core.money import Price, Spending
-from engine.report.words import plan_lines, status_lines, summary_lines
+from engine.report.plans import plan_lines
+from engine.report.words import status_lines, summary_lines
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import claims
 from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep

@@ -1,0 +1,106 @@
+"""A plan in words that fit a terminal of 80 columns."""
+
+from engine.core.listing import counted
+from engine.core.status import Held, Plan
+from engine.report.money import estimate_lines
+from engine.report.reuse import taken_over
+from engine.report.terminal import plain
+from engine.report.times import duration, moment
+
+_MOST_LANES = 20
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What a sweep would ask for."""
+    saved = plan.jobs_unfolded - plan.jobs
+    lines = [
+        f"sweep      {plain(plan.sweep)}",
+        f"cells      {plan.cells:,}",
+        f"jobs       {plan.jobs:,}" + (f" (folding saves {saved:,})" if saved else ""),
+        f"requests   {_requests(plan)}",
+        f"quota      {_expected(plan)}",
+        *(f"cost       {line}" for line in estimate_lines(plan.money)),
+        f"time       {_time(plan)}",
+    ]
+    held = plan.held
+    if held is None or held.is_empty:
+        lines += _finish_lines(plan)
+    else:
+        lines += _held_lines(held)
+    if held is not None and held.has_replies:
+        lines.append("           replies that are kept from earlier calls may make it less")
+    lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
+    for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
+        lines.append(f"{'' if index else 'lanes':<10} {jobs:>7,} x {plain(lane)}")
+    if len(lanes) > _MOST_LANES:
+        lines.append(f"{'':<10} and {len(lanes) - _MOST_LANES:,} more lanes")
+    lines += [f"not known  {plain(what)}" for what in plan.unknown]
+    return lines
+
+
+def _held_lines(held: Held) -> list[str]:
+    """What the store holds of a sweep, and what is left of all that stands above."""
+    left = held.left
+    parts = [
+        *[f"{counted(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
+        *map(taken_over, held.taken_over),
+        *[f"{counted(held.cells_failed, 'cell')} failed (`retry` asks again)"]
+        * bool(held.cells_failed),
+    ]
+    lines = [
+        f"held       {', '.join(parts)}",
+        f"left       {counted(left.cells, 'cell')}, {counted(left.jobs, 'job')}",
+    ]
+    if not left.jobs:
+        return lines
+    return [
+        *lines,
+        f"           requests: {_requests(left)}",
+        f"           quota: {_expected(left)}",
+        f"           time: {_time(left)}",
+        *_finish_lines(left),
+    ]
+
+
+def _time(plan: Plan) -> str:
+    return _hours(plan.hours) + (f", bound by {plan.binding}" if plan.binding else "")
+
+
+def _requests(plan: Plan) -> str:
+    parts = ["none"] if plan.questions and not plan.requests else []
+    if plan.calls:
+        to = ", ".join(f"{count:,} to the {plain(whom)}" for whom, count in plan.calls.items())
+        parts.append(f"at most {plan.requests:,}: {to}")
+    elif not parts:
+        parts.append(f"{plan.requests:,}")
+    if plan.questions:
+        parts.append(f"at most {plan.questions:,} questions to the model in this process")
+    return "; ".join(parts)
+
+
+def _finish_lines(plan: Plan) -> list[str]:
+    """When the sweep is done if it starts now, and whether that is in time."""
+    lines = []
+    if plan.finish_at is not None:
+        within = f", only within {plan.window}" if plan.window else ""
+        lines.append(f"finish     {moment(plan.finish_at)} at the earliest, starting now{within}")
+    deadline, at = plan.deadline, plan.starts_at
+    if deadline is not None and at is not None and max(at, plan.finish_at or at) > deadline:
+        lines.append(
+            f"warning    the deadline, {moment(deadline)}, is before that: what is left then is not asked"
+        )
+    return lines
+
+
+def _expected(plan: Plan) -> str:
+    if plan.expected_tests is None:
+        return "only the service knows"
+    if plan.expected_tests == 0:
+        return "none"
+    if plan.tests_learnt:
+        return f"about {plan.expected_tests:,} tests, by what earlier answers cost"
+    return f"at most {plan.expected_tests:,} tests"
+
+
+def _hours(hours: float | None) -> str:
+    return "no limit tells" if hours is None else f"at least {duration(hours * 3600)}"

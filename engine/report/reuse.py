@@ -1,0 +1,38 @@
+"""What is not asked again and why, in words."""
+
+from engine.core.listing import counted
+from engine.core.status import Status, TakenOver
+from engine.report.terminal import plain
+from engine.report.times import moment
+
+
+def reuse_lines(status: Status) -> list[str]:
+    """What was not asked because the store held it, and that nothing was asked where that is all."""
+    held = [taken_over(one) for one in status.taken_over]
+    session = status.session
+    lines = []
+    if session is None:
+        lines += [f"of these, {', '.join(held)}"] if held else []
+    else:
+        if session.cells_before:
+            held.insert(0, f"{counted(session.cells_before, 'cell')} answered before")
+        if session.replies_kept:
+            replies = session.replies_kept + session.replies_asked
+            held.append(f"{session.replies_kept:,} of {replies:,} replies kept from earlier calls")
+        if held and session.has_sent:
+            lines.append(f"not asked again: {', '.join(held)}")
+        elif held:
+            lines.append(f"nothing was sent: {', '.join(held)}; `run --fresh` asks again")
+    if status.cells_outdated:
+        when = "" if status.fresh_at is None else f" from before {moment(status.fresh_at)}"
+        lines.append(
+            f"{counted(status.cells_outdated, 'cell')} with an answer{when}: asking again has failed"
+        )
+    return lines
+
+
+def taken_over(one: TakenOver) -> str:
+    """Answers that were taken over from one run: how many cells, from which run and when."""
+    whose = "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
+    cells = counted(one.cells, "cell")
+    return f"{cells} taken over from {whose} (answered {moment(one.answered_at)})"

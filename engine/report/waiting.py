@@ -1,0 +1,134 @@
+"""What the jobs of a run wait for, in words."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from engine.core.error_kinds import masked
+from engine.core.listing import listed
+from engine.core.status import Status, Waiting, WaitReason
+from engine.report.terminal import plain
+from engine.report.times import duration, time_of_day
+
+_FAR_S = 90.0
+"""How far off a time is that is worth being said."""
+MOST_CAUSES = 3
+"""Of those who wait or have failed, so many causes are told one by one."""
+
+_IN_LINE = {
+    WaitReason.QUEUED: "queued",
+    WaitReason.RATE: "queued at the rate limit",
+    WaitReason.PACE: "queued at the pace that the service allows",
+    WaitReason.FIRST_ANSWER: "queued for the first answer, which tells their cost",
+    WaitReason.RETRY: "backing off",
+    WaitReason.WINDOW: "until the window opens",
+}
+"""Reasons to wait that say all in a word; any other is held for a cause."""
+
+
+def jobs_line(status: Status) -> str:
+    """Jobs by what they do: in flight, in line, and how they ended; empty where all are held."""
+    waiting = [] if status.unattended else _in_line(status)
+    explained = sum(one.jobs for one in status.waiting if not status.unattended)
+    counts = {
+        "running": status.jobs.get("running", 0),
+        **dict(waiting),
+        "to go": not_sent(status) - explained,
+        "answered": status.jobs.get("succeeded", 0),
+        "failed": status.jobs.get("failed", 0),
+        "cancelled": status.jobs.get("cancelled", 0),
+    }
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count > 0)
+    if not said and explained:
+        return ""
+    return f"jobs: {said or 'none'}"
+
+
+def held_lines(status: Status) -> list[str]:
+    """What keeps jobs from being sent, most jobs first: how many, and why in whole sentences."""
+    if status.unattended:
+        return []
+    groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
+    for one in status.waiting:
+        if one.why not in _IN_LINE or one.detail:
+            groups.setdefault((one.why, masked(one.detail)), []).append(one)
+    lines = sorted(
+        ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
+        key=lambda line: (-line[0], line[1]),
+    )
+    shown = [f"{jobs:,} {said}" for jobs, said in lines[:MOST_CAUSES]]
+    if more := sum(jobs for jobs, _ in lines[MOST_CAUSES:]):
+        shown.append(f"and {more:,} more")
+    return shown
+
+
+def _in_line(status: Status) -> list[tuple[str, int]]:
+    """Jobs that take their turn by what is said of them, the most first."""
+    jobs: Counter[str] = Counter()
+    for why, group in _by_reason(status).items():
+        said = _IN_LINE[why]
+        until = min((one.until for one in group if one.until is not None), default=None)
+        if why is WaitReason.WINDOW and until is not None:
+            said += f" at {time_of_day(until, now=status.at, zone=group[0].zone)}"
+        elif until is not None and until > status.at + _FAR_S:
+            said += f" until {time_of_day(until, now=status.at)}"
+        jobs[said] += sum(one.jobs for one in group)
+    return jobs.most_common()
+
+
+def _by_reason(status: Status) -> dict[WaitReason, list[Waiting]]:
+    groups: dict[WaitReason, list[Waiting]] = {}
+    for one in status.waiting:
+        if one.why in _IN_LINE:
+            groups.setdefault(one.why, []).append(one)
+    return groups
+
+
+def _held(group: Sequence[Waiting], status: Status) -> str:
+    """Why some jobs are held, and for which models where others are not."""
+    lanes = sorted({one.lane for one in group})
+    others = {one.lane for one in status.waiting}.difference(lanes)
+    of = f" for {listed([plain(lane) for lane in lanes])}" if others else ""
+    verb = {WaitReason.GIVEN_UP: "given up", WaitReason.RETRY: "backing off"}
+    return f"{verb.get(group[0].why, 'held')}{of}: {_cause(group, status.at)}"
+
+
+def _cause(group: Sequence[Waiting], now: float) -> str:
+    why, detail = group[0].why, plain(group[0].detail)
+    until = min((one.until for one in group if one.until is not None), default=None)
+    match why:
+        case WaitReason.HELD:
+            return f"the service asked to wait{_until(until, now)}"
+        case WaitReason.THROTTLED:
+            return f"the service refuses requests as too many{_again(until, now)}"
+        case WaitReason.QUOTA:
+            return detail or "the quota is used up"
+        case WaitReason.CREDIT:
+            return detail or "the account is empty"
+        case WaitReason.HEALTH:
+            return "the model's health is being checked"
+        case WaitReason.UNHEALTHY:
+            lanes = sorted({plain(one.lane) for one in group})
+            return f"{listed(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {detail}"
+        case WaitReason.ERRORS | WaitReason.MACHINE:
+            return f"{detail}{_again(until, now)}"
+        case _:
+            return detail or "the service is away"
+
+
+def _until(until: float | None, now: float) -> str:
+    if until is None:
+        return ""
+    far = until > now + _FAR_S
+    return f" until {time_of_day(until, now=now)}" if far else f" {duration(until - now)}"
+
+
+def _again(until: float | None, now: float) -> str:
+    if until is None:
+        return ""
+    far = until > now + _FAR_S
+    return f"; next try {f'at {time_of_day(until, now=now)}' if far else f'in {duration(until - now)}'}"
+
+
+def not_sent(status: Status) -> int:
+    """Jobs that are neither in flight nor done."""
+    return status.jobs.get("pending", 0) + status.jobs.get("waiting", 0)
