@@ -17,10 +17,11 @@ from engine.store.requests import (
     Outcome,
     QuotaKey,
 )
-from engine.store.results import Answers, JobRow, Totals
+from engine.store.results import JobRow
 from engine.store.runs import NewRun, RunRow
 from engine.store.store import Store, open_store
 from engine.store.submission import Holding
+from engine.store.totals import Answers, Totals
 
 __all__ = [
     "LOG_MAX_BYTES",

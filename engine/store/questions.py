@@ -17,13 +17,14 @@ from engine.core.policy import UnansweredPolicy
 from engine.core.quota import QuotaState
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
-from engine.store import queue, quotas, readers, results, runs, started, submission, usage
+from engine.store import queue, quotas, readers, results, runs, started, submission, totals, usage
 from engine.store.connection import Databases
 from engine.store.requests import NewJob, QuotaKey
-from engine.store.results import JobRow, Totals
+from engine.store.results import JobRow
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import call, document, job, run, worker
 from engine.store.submission import Holding
+from engine.store.totals import Totals
 
 _LONG_S = 1.0
 
@@ -156,9 +157,9 @@ class Questions:
     # Results
 
     async def totals(self, run_id: int, threshold: float | None = None) -> Totals:
-        """What the rows of a run add up to, with tests counted at a threshold; see `results.totals`."""
+        """What the rows of a run add up to, with tests counted at a threshold; see `totals.totals`."""
         return await self._databases.ask(
-            lambda connection: results.totals(
+            lambda connection: totals.totals(
                 connection, run_id, now=self._clock.now(), threshold=threshold
             )
         )
@@ -183,7 +184,7 @@ class Questions:
 
     async def taken_over(self, run_id: int) -> tuple[TakenOver, ...]:
         """The answers of a run that were given to others, by the run that asked for them."""
-        return await self._databases.ask(lambda connection: results.taken_over(connection, run_id))
+        return await self._databases.ask(lambda connection: totals.taken_over(connection, run_id))
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
         """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""

@@ -1,0 +1,365 @@
+"""Counting a run: its totals, derived from rows whenever they are asked for."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, true
+from sqlalchemy.engine import Connection
+
+from engine.core.error_kinds import ErrorKind, by_kind
+from engine.core.rates import CLOCK_TOLERANCE_S
+from engine.core.states import AttemptOutcome, State
+from engine.core.status import TakenOver
+from engine.store.queue import CLAIMABLE
+from engine.store.schema import attempt, job, result, run
+
+_ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+_LATEST = 1_000
+"""So many of the latest attempts, and of the errors that differ, are looked at."""
+_KINDS_MAX = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Answers that the sweep asks for and that can be read alike: at the same thresholds, with the same gaps."""
+
+    state: State
+    cells: tuple[float, ...]
+    threshold: float | None
+    has_scores: bool
+    unanswered: Mapping[str, int]
+    """Questions of each that have no answer, by reason."""
+    jobs: int
+    passed: int
+    """Tests of all of them that passed at the threshold that was counted at, or else at their own."""
+    failed: int
+
+    @property
+    def tests_each(self) -> int:
+        """Tests of each of them, where some of its questions have no answer."""
+        return (self.passed + self.failed) // self.jobs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What the rows of a run add up to; only what the sweep still asks for is counted."""
+
+    jobs: Mapping[State, int]
+    cells: Mapping[State, int]
+    lanes: Mapping[str, Mapping[State, int]]
+    """Jobs by lane and state."""
+    answers: tuple[Answers, ...]
+    sent_last_minute: int
+    ended: int
+    """Requests that came to their end, of those sent since the run was taken up; see `_speed`."""
+    ended_over_s: float
+    """How long ago the first of these was sent."""
+    errors: tuple[ErrorKind, ...]
+    questions_to_come: int | None
+    """Questions expected of the jobs that are open; None where one does not say how many it asks."""
+    backing_off: Mapping[str, tuple[int, float]]
+    """Jobs that may not be sent yet by lane: how many, and when the first of them may be."""
+    backing_off_after: Mapping[str, ErrorKind]
+    """The most frequent error of the jobs of each lane that wait after an attempt."""
+    cells_outdated: int
+    """Cells that were asked again in vain: their answer is from before."""
+
+    @property
+    def questions_answered(self) -> int:
+        """Questions of the jobs that have succeeded; one that is asked again counts when it has again."""
+        return sum(
+            answers.passed + answers.failed
+            for answers in self.answers
+            if answers.state is State.SUCCEEDED
+        )
+
+    @property
+    def questions_unanswered(self) -> int:
+        """Questions of the same jobs that have no answer."""
+        return sum(
+            sum(answers.unanswered.values()) * answers.jobs
+            for answers in self.answers
+            if answers.state is State.SUCCEEDED
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """What of a run does not count because everything is asked again."""
+
+    is_to_come: ColumnElement[bool]
+    """Jobs that the matrix has not put back in line yet."""
+    is_outdated: ColumnElement[bool]
+    """Results of jobs that are to be answered again."""
+    is_expanded: bool
+    at: float
+
+
+def _fresh(connection: Connection, run_id: int) -> _Fresh | None:
+    columns = run.c.fresh_at, run.c.fresh_generation, run.c.expanded, run.c.digest
+    of = connection.execute(select(*columns).where(run.c.id == run_id)).one()
+    if of.fresh_at is None:
+        return None
+    is_to_come = and_(job.c.generation < of.fresh_generation, job.c.state.in_(_ENDED))
+    return _Fresh(
+        is_to_come,
+        or_(is_to_come, and_(job.c.state.not_in(_ENDED), result.c.recorded_at < of.fresh_at)),
+        of.expanded == of.digest,
+        of.fresh_at,
+    )
+
+
+def totals(
+    connection: Connection, run_id: int, *, now: float, threshold: float | None = None
+) -> Totals:
+    """Count a run; tests of answers that can be read at `threshold` are counted there.
+
+    Where everything is asked again, what is not answered again yet is to come.
+    """
+    jobs = dict.fromkeys(State, 0)
+    cells = dict.fromkeys(State, 0)
+    lanes: dict[str, dict[State, int]] = {}
+    fresh = _fresh(connection, run_id)
+    counted_as: ColumnElement[Any] = job.c.state
+    if fresh is not None and not fresh.is_expanded:
+        counted_as = case((fresh.is_to_come, State.PENDING.value), else_=job.c.state)
+    counted = connection.execute(
+        select(counted_as, job.c.lane, func.count(), func.sum(job.c.cell_count))
+        .where(job.c.run_id == run_id, job.c.cell_count > 0)
+        .group_by(counted_as, job.c.lane)
+    )
+    for state_text, lane, job_count, cell_count in counted:
+        state = State(state_text)
+        jobs[state] += job_count
+        cells[state] += cell_count
+        lanes.setdefault(lane, dict.fromkeys(State, 0))[state] = job_count
+    sent = connection.execute(
+        select(func.count()).where(
+            attempt.c.run_id == run_id,
+            # What lies further ahead was sent before the clock was set back.
+            attempt.c.sent_at.between(now - 60.0, now + CLOCK_TOLERANCE_S),
+        )
+    ).scalar_one()
+    ended, ended_over_s = _speed(connection, run_id, now)
+    queue = _queued(connection, run_id, now)
+    return Totals(
+        jobs=jobs,
+        cells=cells,
+        lanes=lanes,
+        answers=_answers(connection, run_id, threshold, fresh),
+        sent_last_minute=sent,
+        ended=ended,
+        ended_over_s=ended_over_s,
+        errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
+        questions_to_come=_questions_to_come(connection, run_id, queue),
+        backing_off=_backing_off(queue),
+        backing_off_after=_backing_off_after(connection, run_id) if jobs[State.WAITING] else {},
+        cells_outdated=0 if fresh is None else _outdated(connection, run_id, fresh),
+    )
+
+
+def _outdated(connection: Connection, run_id: int, fresh: _Fresh) -> int:
+    """Cells that were asked again in vain: their answer is from before."""
+    cells = (
+        select(func.coalesce(func.sum(job.c.cell_count), 0))
+        .select_from(result.join(job, job.c.id == result.c.job_id))
+        .where(
+            result.c.run_id == run_id,
+            result.c.recorded_at < fresh.at,
+            job.c.state == State.SUCCEEDED,
+            ~fresh.is_outdated,
+        )
+    )
+    return int(connection.execute(cells).scalar_one())
+
+
+def taken_over(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
+    """The answers of a run that were given to others, by the run that asked for them."""
+    theirs = job.alias("theirs")
+    rows = connection.execute(
+        select(
+            run.c.name,
+            func.sum(job.c.cell_count).label("cells"),
+            func.max(result.c.recorded_at).label("answered_at"),
+        )
+        .select_from(
+            result.join(job, job.c.id == result.c.job_id)
+            .outerjoin(theirs, and_(theirs.c.id == result.c.reused_from, theirs.c.id != job.c.id))
+            .outerjoin(run, run.c.id == theirs.c.run_id)
+        )
+        .where(result.c.run_id == run_id, result.c.reused_from.is_not(None), job.c.cell_count > 0)
+        .group_by(run.c.name)
+        .order_by(func.sum(job.c.cell_count).desc(), run.c.name)
+    )
+    return tuple(
+        TakenOver(run=row.name, cells=row.cells, answered_at=row.answered_at) for row in rows
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """Jobs of one lane and cost class that are neither in flight nor done."""
+
+    lane: str
+    jobs: int
+    expected_tests: int | None
+    """Questions expected of each: those of a class expect the same."""
+    backing_off: int
+    next_due_at: float | None
+
+
+def _queued(connection: Connection, run_id: int, now: float) -> list[_Queued]:
+    # Counted along an index; one job tells what each of its class expects.
+    is_early = job.c.due_at > now
+    classes = (
+        select(
+            job.c.lane,
+            func.count().label("jobs"),
+            func.min(job.c.id).label("sample"),
+            func.count().filter(is_early).label("backing_off"),
+            func.min(job.c.due_at).filter(is_early).label("next_due_at"),
+        )
+        .where(job.c.run_id == run_id, CLAIMABLE)
+        .group_by(job.c.lane, job.c.cost_class)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(
+            classes.c.lane,
+            classes.c.jobs,
+            job.c.expected_tests,
+            classes.c.backing_off,
+            classes.c.next_due_at,
+        ).join(job, job.c.id == classes.c.sample)
+    )
+    return [_Queued(*row) for row in rows]
+
+
+def _questions_to_come(connection: Connection, run_id: int, queue: Iterable[_Queued]) -> int | None:
+    running = connection.execute(
+        select(job.c.expected_tests).where(job.c.run_id == run_id, job.c.state == State.RUNNING)
+    ).scalars()
+    expected = [(1, tests) for tests in running] + [(one.jobs, one.expected_tests) for one in queue]
+    if any(tests is None for _, tests in expected):
+        return None
+    return sum(jobs * (tests or 0) for jobs, tests in expected)
+
+
+def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
+    found: dict[str, tuple[int, float]] = {}
+    for one in queue:
+        if one.next_due_at is not None:
+            jobs, due_at = found.get(one.lane, (0, one.next_due_at))
+            found[one.lane] = jobs + one.backing_off, min(due_at, one.next_due_at)
+    return found
+
+
+def _answers(
+    connection: Connection, run_id: int, threshold: float | None, fresh: _Fresh | None
+) -> tuple[Answers, ...]:
+    failed: ColumnElement[int] = result.c.failed
+    if threshold is not None:
+        score = func.json_each(result.c.scores).table_valued("value")
+        below = select(func.count()).select_from(score).where(score.c.value < threshold)
+        failed = case(
+            (
+                and_(job.c.threshold > threshold, result.c.scores.is_not(None)),
+                below.correlate(result).scalar_subquery(),
+            ),
+            else_=result.c.failed,
+        )
+    total = result.c.passed + result.c.failed
+    alike = (
+        job.c.state,
+        job.c.cells,
+        job.c.threshold,
+        result.c.scores.is_not(None).label("has_scores"),
+        result.c.unanswered,
+        # Whether an answer has too many gaps depends on how many questions it has.
+        case((result.c.unanswered.is_not(None), total)),
+    )
+    rows = connection.execute(
+        select(
+            *alike,
+            func.count().label("jobs"),
+            func.sum(total - failed).label("passed"),
+            func.sum(failed).label("failed"),
+        )
+        .select_from(result.join(job, job.c.id == result.c.job_id))
+        .where(
+            result.c.run_id == run_id,
+            job.c.cell_count > 0,
+            true() if fresh is None else ~fresh.is_outdated,
+        )
+        .group_by(*alike)
+    )
+    return tuple(
+        Answers(
+            state=State(row.state),
+            cells=tuple(json.loads(row.cells)),
+            threshold=row.threshold,
+            has_scores=bool(row.has_scores),
+            unanswered={} if row.unanswered is None else json.loads(row.unanswered),
+            jobs=row.jobs,
+            passed=row.passed,
+            failed=row.failed,
+        )
+        for row in rows
+    )
+
+
+def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:
+    """(requests that ended, seconds since the first was sent), over the latest since the run was taken up.
+
+    Not what was sent alone: sixteen requests that take a quarter of an hour are sent in a second.
+    """
+    taken_up_at = select(run.c.updated_at).where(run.c.id == run_id).scalar_subquery()
+    latest = (
+        select(attempt.c.outcome, attempt.c.sent_at)
+        .where(
+            attempt.c.run_id == run_id,
+            attempt.c.sent_at.between(now - 3600.0, now + CLOCK_TOLERANCE_S),
+            attempt.c.sent_at >= taken_up_at,
+        )
+        .order_by(attempt.c.sent_at.desc())
+        .limit(_LATEST)
+        .subquery()
+    )
+    answers = latest.c.outcome.in_([AttemptOutcome.SUCCEEDED, AttemptOutcome.FAILED])
+    ended, first_sent_at = connection.execute(
+        select(func.count().filter(answers), func.coalesce(func.min(latest.c.sent_at), now))
+    ).one()
+    return ended, max(0.0, now - first_sent_at)
+
+
+def _errors(connection: Connection, run_id: int) -> tuple[ErrorKind, ...]:
+    """What jobs failed with, the most frequent kinds first."""
+    found = [kind for _, kind in _errors_of(connection, run_id, State.FAILED)]
+    return by_kind(found)[:_KINDS_MAX]
+
+
+def _backing_off_after(connection: Connection, run_id: int) -> dict[str, ErrorKind]:
+    lanes: dict[str, list[ErrorKind]] = {}
+    for lane, kind in _errors_of(connection, run_id, State.WAITING):
+        lanes.setdefault(lane, []).append(kind)
+    return {lane: by_kind(kinds)[0] for lane, kinds in lanes.items()}
+
+
+def _errors_of(connection: Connection, run_id: int, state: State) -> list[tuple[str, ErrorKind]]:
+    # An error is its message and the service's own words, which differ from job to job.
+    message = func.replace(
+        func.coalesce(job.c.error, ""), func.coalesce(": " + job.c.detail, ""), ""
+    ).label("message")
+    rows = connection.execute(
+        select(job.c.lane, message, func.count(), func.min(job.c.detail))
+        .where(job.c.run_id == run_id, job.c.state == state, job.c.cell_count > 0)
+        .group_by(job.c.lane, message)
+        .order_by(func.count().desc())
+        .limit(_LATEST)
+    )
+    return [
+        (lane, ErrorKind(message=message, jobs=count, example=detail or ""))
+        for lane, message, count, detail in rows
+    ]
