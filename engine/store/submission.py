@@ -21,6 +21,7 @@ from sqlalchemy import (
     case,
     exists,
     func,
+    literal_column,
     or_,
     select,
     update,
@@ -49,9 +50,22 @@ _MEMBERS = select(
     job.c.cells,
     job.c.past_cells,
     job.c.state,
+    select(result.c.recorded_at)
+    .where(result.c.job_id == job.c.id)
+    .correlate(job)
+    .scalar_subquery()
+    .label("recorded_at"),
 ).where(job.c.family.in_(bindparam("families", expanding=True)), job.c.run_id == bindparam("run"))
 
-_AGAIN = and_(job.c.generation < bindparam("fresh"), job.c.state.in_(list(sources(Event.REQUEUE))))
+# One that was still open when everything was to be asked again may have been answered since.
+_SINCE = exists().where(
+    result.c.job_id == literal_column("job.id"), result.c.recorded_at >= bindparam("fresh_at")
+)
+_AGAIN = and_(
+    job.c.generation < bindparam("fresh"),
+    job.c.state.in_(list(sources(Event.REQUEUE))),
+    ~_SINCE,
+)
 _RETURNING = or_(and_(job.c.state == State.CANCELLED, job.c.error == REMOVED), _AGAIN)
 _ASK = BulkUpsert(
     (
@@ -130,7 +144,12 @@ def add_jobs(
         fresh = of.fresh_generation or 0
         if fresh:
             _keep_for_others(connection, of, wanted, fresh)
-        _ASK.run(connection, [_values(of, one) for one in wanted], fresh=fresh)
+        _ASK.run(
+            connection,
+            [_values(of, one) for one in wanted],
+            fresh=fresh,
+            fresh_at=of.fresh_at or 0.0,
+        )
     _save_members(connection, of, list(chain.from_iterable(families.values())))
     if reuse and wanted:
         _reuse(connection, of, wanted, unanswered)
@@ -198,11 +217,18 @@ def _families(
             json.loads(row.cells),
             json.loads(row.past_cells),
             is_answered=row.state == State.SUCCEEDED
-            and row.generation >= (of.fresh_generation or 0),
+            and not _is_before(of, row.generation, row.recorded_at),
             is_asked=row.generation == of.generation,
         )
         found[row.family].append(member)
     return found
+
+
+def _is_before(of: RunRow, generation: int, recorded_at: float | None) -> bool:
+    """Whether a job was done with before the run began to ask everything again."""
+    if generation >= (of.fresh_generation or 0):
+        return False
+    return recorded_at is None or recorded_at < (of.fresh_at or 0.0)
 
 
 def _save_members(connection: Connection, of: RunRow, members: Iterable[Member]) -> None:
@@ -385,6 +411,7 @@ def _kept(
             result.c.passed,
             result.c.failed,
             result.c.unanswered,
+            result.c.recorded_at,
         )
         .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
         .where(job.c.key.in_(keys), job.c.run_id == of.id)
@@ -394,7 +421,7 @@ def _kept(
         state, has_answer = State(row["state"]), row["passed"] is not None
         is_ended = state in sources(Event.REQUEUE)
         is_back = state is State.CANCELLED and row["error"] == REMOVED
-        is_again = is_ended and row["generation"] < (of.fresh_generation or 0)
+        is_again = is_ended and _is_before(of, row["generation"], row["recorded_at"])
         if not is_ended or is_back or is_again:
             if has_answer or state is State.RUNNING:
                 found[row["key"]] = State.PENDING

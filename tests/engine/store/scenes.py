@@ -68,7 +68,9 @@ def new_job(
     )
 
 
-async def begin(store: Store, name: str = "run", sweep: str = "first") -> RunRow:
+async def begin(
+    store: Store, name: str = "run", sweep: str = "first", *, is_fresh: bool = False
+) -> RunRow:
     return await store.begin(
         NewRun(
             name=name,
@@ -79,6 +81,7 @@ async def begin(store: Store, name: str = "run", sweep: str = "first") -> RunRow
             sweep={"sweep": sweep},
             digest=sweep,
             facts=(Fact(name="service", value="here"),),
+            is_fresh=is_fresh,
         )
     )
 

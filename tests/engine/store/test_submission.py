@@ -398,6 +398,7 @@ steps = st.lists(
         st.integers(0, 2),  # half-way through it
         st.integers(0, 3),  # and after it
         st.booleans(),  # whether the expansion is cut short
+        st.booleans(),  # whether everything is asked again
     ),
     min_size=1,
     max_size=5,
@@ -417,19 +418,23 @@ def asked_of(sweep: dict[str, set[float]], separate: bool) -> list[NewJob]:
 @settings(max_examples=25, deadline=None)
 @given(steps)
 def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly_once(
-    script: list[tuple[dict[str, set[float]], bool, int, int, int, bool]],
+    script: list[tuple[dict[str, set[float]], bool, int, int, int, bool, bool]],
 ) -> None:
     async def play(folder: Path) -> None:
-        async with open_store(folder / "store.db", FakeClock(NOW)) as store:
+        clock = FakeClock(NOW)
+        async with clock.jumping(), open_store(folder / "store.db", clock) as store:
             run = await begin(store, sweep="nothing yet")
             once: set[tuple[str, float]] = set()
-            for number, (sweep, separate, before, within, after, is_cut) in enumerate(script):
+            for number, (sweep, separate, before, within, after, is_cut, is_fresh) in enumerate(
+                script
+            ):
                 jobs = asked_of(sweep, separate)
-                await answer_some(store, run, before)
-                run = await begin(store, sweep=f"sweep {number}")
+                await answer_some(store, run, before, now=clock.now())
+                await clock.sleep(1.0)
+                run = await begin(store, sweep=f"sweep {number}", is_fresh=is_fresh)
                 half = len(jobs) // 2 + 1
                 await store.add_jobs(run, jobs[:half], reuse=False)
-                await answer_some(store, run, within)
+                await answer_some(store, run, within, now=clock.now())
                 if is_cut:
                     once |= {
                         (one.labels["name"], cell) for one in jobs[:half] for cell in one.cells
@@ -437,7 +442,7 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
                     continue
                 await store.add_jobs(run, jobs[half:], reuse=False)
                 await store.finish_expansion(run)
-                await answer_some(store, run, after)
+                await answer_some(store, run, after, now=clock.now())
 
                 jobs_now = [row async for row in store.job_rows(run, past=True)]
                 found = Counter(
@@ -455,6 +460,31 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
         asyncio.run(play(Path(folder)))
 
 
-async def answer_some(store: Store, run: RunRow, count: int) -> None:
+async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
+    store: Store, clock: FakeClock, path: Path
+) -> None:
+    jobs = [folded(0.5, name=name) for name in ("answered", "open", "then")]
+    run = await submit(store, *jobs)
+    [before] = await claim(store, run, 1)
+    await store.settle(succeeded(before, run))
+    async with clock.jumping():
+        await clock.sleep(60.0)
+
+    fresh = await begin(store, is_fresh=True)
+    # It is still in line as it was, ahead of the matrix.
+    [meanwhile] = await claim(store, fresh, 1)
+    await store.settle(succeeded(meanwhile, fresh, now=clock.now()))
+    held = await store.survey(fresh, jobs, reuse=False, unanswered=UnansweredPolicy())
+    await store.add_jobs(fresh, jobs, reuse=False)
+    await store.finish_expansion(fresh)
+
+    assert meanwhile.labels["name"] == "open"
+    assert [(one.answered, one.to_ask) for one, _ in held] == [(0, 1), (1, 0), (0, 1)]
+    again = [job.labels["name"] for job in await claim(store, fresh)]
+    assert sorted(again) == ["answered", "then"]
+    assert [job.attempt for job in await claim(store, fresh)] == []
+
+
+async def answer_some(store: Store, run: RunRow, count: int, *, now: float) -> None:
     for job in await claim(store, run, count):
-        await store.settle(succeeded(job, run))
+        await store.settle(succeeded(job, run, now=now))
