@@ -219,6 +219,8 @@ async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["St
     async with open_engine(store) as engine:
         run = await opened(engine)
         output.say(*run.sweep.notices())
+        if run.was_paused:
+            output.say(f"{run.name} was paused: it goes on")
         with _display(every_s) as display:
             status = await _execute(run, display)
         stopped_at_once = status is None

@@ -69,6 +69,11 @@ class Run:
         # When the last execution here began, how many cells had an answer, and what it asked for since.
         self._began: tuple[float, int, Counts] | None = None
 
+    @property
+    def was_paused(self) -> bool:
+        """Whether the run was paused when it was looked up; executing it goes on with it."""
+        return self._row.state is RunState.PAUSED
+
     async def execute(self) -> Status:
         """Send all that is not answered yet, in the foreground, until done or stopped.
 

@@ -217,8 +217,22 @@ def test_a_paused_run_says_so_until_it_is_resumed(nightsweep: Nightsweep, sweep:
     assert status.startswith("night: paused\n")
     assert status.endswith("paused; `nightsweep resume` goes on\n")
     assert " left" not in status
-    assert nightsweep("resume").returncode == 3
+    resumed = nightsweep("resume")
+    assert resumed.returncode == 3
+    assert "night was paused: it goes on" in resumed.stderr
     assert nightsweep("status").stdout.startswith("night: active (quota)")
+
+
+def test_a_paused_run_goes_on_with_run_as_well_and_says_so_once(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", path := sweep("a", "exhausted"))
+    nightsweep("pause")
+
+    goes_on, again = nightsweep("run", path), nightsweep("run", path)
+
+    assert goes_on.stderr.splitlines()[0] == "night was paused: it goes on"
+    assert "was paused" not in again.stderr
 
 
 def test_a_finished_run_is_neither_paused_nor_cancelled(
