@@ -196,7 +196,7 @@ class JobContext(Protocol):
         call: Callable[[], Awaitable[bytes]],
         *,
         tests: int = 0,
-        usage: Callable[[], Usage | None] | None = None,
+        usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
         """The bytes stored under `key`, or what `call` returns, stored before returning.
 
@@ -205,8 +205,8 @@ class JobContext(Protocol):
         the answer, as JSON values. `tests` is how many tests the call opens: a kind that is
         `charged_by_reply` is charged them as the response is stored, and nothing for one that was stored
         before. Raises QuotaExceeded where there is no quota left for them. `usage`, asked once `call` has
-        ended, says what it took, if that is known: it is stored beside the response, and where a JobError is raised
-        without one.
+        ended, says what each of its requests took, as far as that is known, that of the response last: all are stored, where a
+        JobError is raised, too.
         """
         ...
 

@@ -34,15 +34,6 @@ class Usage:
     output_tokens: int | None = None
     cost: float | None = None
 
-    def plus(self, other: "Usage") -> "Usage":
-        """Both together: of what one of them does not tell the sum is not known."""
-        return replace(
-            self,
-            input_tokens=_sum(self.input_tokens, other.input_tokens),
-            output_tokens=_sum(self.output_tokens, other.output_tokens),
-            cost=_sum(self.cost, other.cost),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:

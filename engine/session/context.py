@@ -1,6 +1,6 @@
 """What the engine lends to a running job."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -142,7 +142,7 @@ class Context:
         call: Callable[[], Awaitable[bytes]],
         *,
         tests: int = 0,
-        usage: Callable[[], Usage | None] | None = None,
+        usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
@@ -161,12 +161,12 @@ class Context:
                 key,
                 response,
                 self._charge(tests),
-                None if usage is None else usage(),
+                () if usage is None else usage(),
                 since=self._run.fresh_at or 0.0,
             )
         except JobError:
-            if usage is not None and (took := usage()) is not None:
-                await self._store.keep_usage(self._run.id, took)
+            if usage is not None:
+                await self._store.keep_usage(self._run.id, usage())
             raise
         finally:
             if self._held is not None and not is_charged:

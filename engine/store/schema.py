@@ -265,7 +265,7 @@ Index(
     call.c.cost,
 )
 
-# Calls that were paid for and gave no reply, such as one that the token limit cut off.
+# Calls that were paid for and whose reply is not kept: the token limit cut it off, or everything was asked again.
 call_without_reply = Table(
     "call_without_reply",
     metadata,

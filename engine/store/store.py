@@ -32,6 +32,7 @@ from engine.store import (
     started,
     submission,
     unread,
+    usage,
     workers,
 )
 from engine.store.dialect import insert
@@ -42,7 +43,7 @@ from engine.store.migrate import migrate
 from engine.store.questions import call_digest
 from engine.store.requests import Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
-from engine.store.schema import call, call_without_reply, event, run
+from engine.store.schema import call, event, run
 from engine.store.writer import Rider, Work
 
 _UNANSWERED = UnansweredPolicy()
@@ -355,12 +356,13 @@ class Store(Member):
             lambda connection: charges.hold_more(connection, job_id, fence, tests)
         )
 
-    async def keep_usage(self, run_id: int, usage: Usage) -> None:
-        """Keep what calls took that gave no reply."""
-        values = {"run_id": run_id, "recorded_at": self._clock.now(), **asdict(usage)}
-        await self._writer.write(
-            lambda connection: connection.execute(call_without_reply.insert(), values)
-        )
+    async def keep_usage(self, run_id: int, took: Sequence[Usage]) -> None:
+        """Keep what calls took that gave no reply, each."""
+        if took:
+            now = self._clock.now()
+            await self._writer.write(
+                lambda connection: usage.keep_without_reply(connection, run_id, took, now=now)
+            )
 
     async def keep_call(
         self,
@@ -368,23 +370,26 @@ class Store(Member):
         key: Mapping[str, Any],
         response: bytes,
         charge: Charge | None = None,
-        usage: Usage | None = None,
+        took: Sequence[Usage] = (),
         *,
         since: float = 0.0,
     ) -> bool:
-        """Keep a response under `key` in a run with what it took, and charge the tests that it opens.
+        """Keep a response under `key` in a run, and charge the tests that it opens.
 
-        The first one `since` a time stays: False, and nothing charged, where there is one.
+        The first one `since` a time stays: False, and nothing charged, where there is one. What calls `took`
+        is kept whatever becomes of their responses; the last one gave this.
         """
+        now = self._clock.now()
         values = {
             "run_id": run_id,
             "digest": call_digest(key),
             "response": queue.compress(response),
-            "recorded_at": self._clock.now(),
-            **({} if usage is None else asdict(usage)),
+            "recorded_at": now,
+            **(asdict(took[-1]) if took else dict.fromkeys(usage.COLUMNS)),
         }
 
         def work(connection: Connection) -> bool:
+            usage.keep_replaced(connection, run_id, values["digest"], before=since)
             new = insert(connection, call)
             keeping = new.on_conflict_do_update(
                 index_elements=call.primary_key.columns,
@@ -396,6 +401,7 @@ class Store(Member):
                 where=call.c.recorded_at < since,
             )
             is_new = connection.execute(keeping, values).rowcount > 0
+            usage.keep_without_reply(connection, run_id, took[:-1] if is_new else took, now=now)
             if is_new and charge is not None:
                 charges.charge(connection, charge)
             return is_new

@@ -1,14 +1,39 @@
-"""What calls took, added up from their rows."""
+"""What calls took: kept with the reply, or in rows of their own, and added up from both."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, and_, func, select, union_all
 from sqlalchemy.engine import Connection
 
-from engine.core.money import UsageTotal
+from engine.core.money import Usage, UsageTotal
 from engine.store.schema import call, call_without_reply
 
-_COLUMNS = ("role", "endpoint", "model", "input_tokens", "output_tokens", "cost")
+COLUMNS = ("role", "endpoint", "model", "input_tokens", "output_tokens", "cost")
+
+
+def keep_without_reply(
+    connection: Connection, run_id: int, took: Sequence[Usage], *, now: float
+) -> None:
+    """Keep what calls took of which no reply is kept."""
+    if took:
+        rows = [{"run_id": run_id, "recorded_at": now, **asdict(one)} for one in took]
+        connection.execute(call_without_reply.insert(), rows)
+
+
+def keep_replaced(connection: Connection, run_id: int, digest: bytes, *, before: float) -> None:
+    """Go on counting what the call took whose reply, kept `before` a time, is about to be replaced."""
+    if before:
+        columns = [call.c.run_id, call.c.recorded_at, *(call.c[name] for name in COLUMNS)]
+        replaced = select(*columns).where(
+            call.c.run_id == run_id,
+            call.c.digest == digest,
+            call.c.recorded_at < before,
+            call.c.role.is_not(None),
+        )
+        names = [column.name for column in columns]
+        connection.execute(call_without_reply.insert().from_select(names, replaced))
 
 
 def totals(connection: Connection, run_id: int | None = None) -> tuple[UsageTotal, ...]:
@@ -16,7 +41,7 @@ def totals(connection: Connection, run_id: int | None = None) -> tuple[UsageTota
 
     def rows(table: Table) -> Select[Any]:
         of_run = () if run_id is None else (table.c.run_id == run_id,)
-        chosen = [table.c[name] for name in _COLUMNS]
+        chosen = [table.c[name] for name in COLUMNS]
         return select(*chosen).where(table.c.role.is_not(None), *of_run)
 
     each = union_all(rows(call), rows(call_without_reply)).subquery()

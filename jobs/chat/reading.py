@@ -157,6 +157,6 @@ def _cost(usage: Any, headers: Mapping[str, str]) -> float | None:
         return None
     try:
         cost = float(told)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return cost if 0 <= cost <= _COST_MAX else None

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial, reduce
+from functools import partial
 
 import anyio
 
@@ -125,7 +125,7 @@ class Asker:
 
         async def once(question: Question) -> Reply:
             try:
-                reply = await self._once(question, context)
+                reply = await self._once(question, context, took)
             except JobError as error:
                 if error.took is not None:
                     took.append(self._usage(question, error.took))
@@ -155,7 +155,7 @@ class Asker:
             key,
             once_in_a_job,
             tests=tests,
-            usage=lambda: reduce(Usage.plus, took) if took else None,
+            usage=lambda: took,
         )
         return Reply.from_bytes(kept)
 
@@ -169,34 +169,36 @@ class Asker:
             cost=told.cost,
         )
 
-    async def _once(self, question: Question, context: JobContext) -> Reply:
+    async def _once(self, question: Question, context: JobContext, took: list[Usage]) -> Reply:
         try:
             return await self._within_limits(question, context)
         except JobError as error:
             if is_away(error):
-                error.service_answers = await self._answers(question.model, context)
+                error.service_answers = await self._answers(question.model, context, took)
             if self._role != TARGET and not isinstance(error, LimitReached | NotNow):
                 # Of several models at one endpoint: which one failed.
                 error.message = f"the {self._role} {question.model}: {error.message}"
                 error.args = (error.message,)
             raise
 
-    async def _answers(self, model: str, context: JobContext) -> bool:
+    async def _answers(self, model: str, context: JobContext, took: list[Usage]) -> bool:
         """Whether a model answers a short question, after it did not answer another.
 
-        One question speaks for all that went without an answer before it was asked.
+        One question speaks for all that went without an answer before it was asked. What it took is added
+        to `took`.
         """
         voucher = self._vouchers[model]
         asked = voucher.asked
         async with voucher.asking:
             if voucher.asked == asked:
                 voucher.asked += 1
-                voucher.answers = await self._answers_now(model, context)
+                voucher.answers = await self._answers_now(model, context, took)
             return voucher.answers
 
-    async def _answers_now(self, model: str, context: JobContext) -> bool:
+    async def _answers_now(self, model: str, context: JobContext, took: list[Usage]) -> bool:
+        question = Question(model=model, messages=SHORT, seed=0)
         try:
-            await self._within_limits(Question(model=model, messages=SHORT, seed=0), context)
+            took.append(self._usage(question, await self._within_limits(question, context)))
         except JobError as error:
             return error.sent and not is_away(error) and not isinstance(error, TimedOut)
         return True

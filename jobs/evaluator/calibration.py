@@ -76,7 +76,7 @@ class _Alone:
         call: Callable[[], Awaitable[bytes]],
         *,
         tests: int = 0,
-        usage: Callable[[], Usage | None] | None = None,
+        usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
         return await call()
 

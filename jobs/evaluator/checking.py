@@ -56,7 +56,7 @@ class OnceContext:
         call: Callable[[], Awaitable[bytes]],
         *,
         tests: int = 0,
-        usage: Callable[[], Usage | None] | None = None,
+        usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
         return await call()
 

@@ -1,7 +1,7 @@
 """A small real JobContext for tests of job kinds: a cache in memory and the machine's clock."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,7 +57,7 @@ class MemoryContext:
         call: Callable[[], Awaitable[bytes]],
         *,
         tests: int = 0,
-        usage: Callable[[], Usage | None] | None = None,
+        usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
         spelt = json.dumps(key, sort_keys=True)
         if spelt not in self.cache:

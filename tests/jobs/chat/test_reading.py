@@ -110,6 +110,7 @@ def test_what_is_no_reply_has_a_name(
         ({"prompt_tokens": 10**12, "completion_tokens": "2", "cost": True}, {}, (None,) * 3),
         ({"cost": {"total_cost": 1}}, {"x-litellm-response-cost": "None"}, (None, None, None)),
         ({"cost": 1e300}, {}, (None, None, None)),
+        ({"cost": 10**400}, {}, (None, None, None)),
         (None, {"x-litellm-response-cost": "nan"}, (None, None, None)),
     ],
 )

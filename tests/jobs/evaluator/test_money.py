@@ -10,6 +10,7 @@ from engine.clock import SystemClock
 from engine.core.money import Price, Spending
 from engine.report.plans import plan_lines
 from engine.report.words import status_lines, summary_lines
+from jobs.evaluator.asking import SHORT
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import claims
 from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep
@@ -176,6 +177,49 @@ async def test_each_try_of_a_reply_that_cannot_be_used_is_counted(tmp_path: Path
     status = await spent(answer, tmp_path)
 
     assert [one.cost for one in status.spending] == [{"USD": 10.0}, {"USD": 20.0}]
+    assert [one.calls for one in status.spending] == [CASES, 2 * CASES]
+
+
+async def test_what_one_try_does_not_tell_takes_nothing_from_the_other(tmp_path: Path) -> None:
+    def answer(asked: Asked) -> tuple[int, Any]:
+        is_first = asked.body["model"] == "judge" and len(asked.body["messages"]) == 2
+        found: tuple[int, Any] = telling(USAGE, {} if is_first else {**USAGE, "cost": 1})(asked)
+        return (200, completion("No.")) if is_first else found
+
+    _, judge = (await spent(answer, tmp_path)).spending
+
+    assert (judge.calls, judge.calls_without_cost, judge.cost) == (20, 10, {"USD": 10.0})
+    assert (judge.input_tokens, judge.output_tokens) == (1_000, 200)
+
+
+async def test_what_was_paid_before_everything_was_asked_again_still_counts(tmp_path: Path) -> None:
+    async with (
+        chat_server(telling({**USAGE, "cost": 1}, {**USAGE, "cost": 1})) as server,
+        open_engine(tmp_path / "store.db") as engine,
+    ):
+        wanted = judged_by_a_model(server, tmp_path, {}, {})
+        await (await engine.submit(wanted)).execute()
+        status = await (await engine.submit(wanted, fresh=True)).execute()
+
+    assert [one.cost for one in status.spending] == [{"USD": 20.0}, {"USD": 20.0}]
+    assert [one.calls for one in status.spending] == [2 * CASES, 2 * CASES]
+
+
+async def test_the_short_question_about_a_failed_one_is_counted(tmp_path: Path) -> None:
+    shorts = []
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        if "number 7." in str(asked.body):
+            return 502, {}
+        if SHORT[-1].content in str(asked.body):
+            shorts.append(asked)
+        found: tuple[int, Any] = telling({**USAGE, "cost": 1}, {})(asked)
+        return found
+
+    target, *_ = (await spent(answer, tmp_path)).spending
+
+    assert shorts
+    assert (target.calls, target.cost) == (CASES - 1 + len(shorts), {"USD": 9.0 + len(shorts)})
 
 
 async def test_a_plan_tells_the_most_by_prices_and_then_what_earlier_calls_took(
