@@ -162,7 +162,6 @@ class Context:
                 response,
                 self._charge(tests),
                 () if usage is None else usage(),
-                since=self._run.fresh_at or 0.0,
             )
         except JobError:
             if usage is not None:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,18 @@ from engine.core.policy import UnansweredPolicy
 from engine.core.quota import QuotaState
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
-from engine.store import queue, quotas, readers, results, runs, started, submission, totals, usage
+from engine.store import (
+    calls,
+    queue,
+    quotas,
+    readers,
+    results,
+    runs,
+    started,
+    submission,
+    totals,
+    usage,
+)
 from engine.store.connection import Databases
 from engine.store.requests import NewJob, QuotaKey
 from engine.store.results import JobRow
@@ -223,19 +233,10 @@ class Questions:
 
         Only those count that came after the run began to ask everything again.
         """
-        query = (
-            select(call.c.response)
-            .where(call.c.digest == call_digest(key), call.c.recorded_at >= (of.fresh_at or 0.0))
-            .order_by((call.c.run_id == of.id).desc(), call.c.recorded_at.desc())
-            .limit(1)
+        service = of.service if of_others else None
+        return await self._databases.ask(
+            lambda connection: calls.kept(connection, of.id, key, service)
         )
-        if of_others:
-            query = query.join(run).where(run.c.service == of.service)
-        else:
-            query = query.where(call.c.run_id == of.id)
-        async with self._databases.read() as connection:
-            kept = (await connection.execute(query)).scalar()
-        return None if kept is None else queue.decompress(kept)
 
     # Workers
 
@@ -273,8 +274,3 @@ class Questions:
         async with self._databases.read() as connection:
             rows = await connection.execute(query)
             return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
-
-
-def call_digest(key: Mapping[str, Any]) -> bytes:
-    """Under what a call is kept."""
-    return sha256(json.dumps(key, sort_keys=True).encode()).digest()

@@ -265,7 +265,8 @@ Index(
     call.c.cost,
 )
 
-# Calls that were paid for and whose reply is not kept: the token limit cut it off, or everything was asked again.
+# Calls that were paid for and whose reply is not kept: the token limit cut it off, another came first, or
+# everything was asked again.
 call_without_reply = Table(
     "call_without_reply",
     metadata,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.core.rates import RateLog
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned, RunState, StopReason
 from engine.store import (
+    calls,
     charges,
     claims,
     clocks,
@@ -35,15 +36,13 @@ from engine.store import (
     usage,
     workers,
 )
-from engine.store.dialect import insert
 from engine.store.liveness import WorkerLock, workers_folder
 from engine.store.location import prepare
 from engine.store.member import Member
 from engine.store.migrate import migrate
-from engine.store.questions import call_digest
 from engine.store.requests import Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
-from engine.store.schema import call, event, run
+from engine.store.schema import event, run
 from engine.store.writer import Rider, Work
 
 _UNANSWERED = UnansweredPolicy()
@@ -371,37 +370,17 @@ class Store(Member):
         response: bytes,
         charge: Charge | None = None,
         took: Sequence[Usage] = (),
-        *,
-        since: float = 0.0,
     ) -> bool:
         """Keep a response under `key` in a run, and charge the tests that it opens.
 
-        The first one `since` a time stays: False, and nothing charged, where there is one. What calls `took`
-        is kept whatever becomes of their responses; the last one gave this.
+        The first one stays, unless the run has begun to ask everything again since: False, and nothing
+        charged, where there is one. What calls `took` is kept whatever becomes of their responses; the
+        last one gave this.
         """
         now = self._clock.now()
-        values = {
-            "run_id": run_id,
-            "digest": call_digest(key),
-            "response": queue.compress(response),
-            "recorded_at": now,
-            **(asdict(took[-1]) if took else dict.fromkeys(usage.COLUMNS)),
-        }
 
         def work(connection: Connection) -> bool:
-            usage.keep_replaced(connection, run_id, values["digest"], before=since)
-            new = insert(connection, call)
-            keeping = new.on_conflict_do_update(
-                index_elements=call.primary_key.columns,
-                set_={
-                    column.name: new.excluded[column.name]
-                    for column in call.c
-                    if not column.primary_key
-                },
-                where=call.c.recorded_at < since,
-            )
-            is_new = connection.execute(keeping, values).rowcount > 0
-            usage.keep_without_reply(connection, run_id, took[:-1] if is_new else took, now=now)
+            is_new = calls.keep(connection, run_id, key, response, took, now=now)
             if is_new and charge is not None:
                 charges.charge(connection, charge)
             return is_new

@@ -7,6 +7,7 @@ from sqlalchemy import event
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.errors import StoreError
+from engine.core.money import Usage
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, StopReason
 from engine.store import NewJob, Store, open_store
@@ -192,6 +193,34 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
 
     assert await store.kept_call(run, {"seed": 1, "case": "one"}, of_others=False) == b"the first"
     assert await store.kept_call(run, {"case": "one", "seed": 2}, of_others=False) is None
+
+
+async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_asked_again(
+    store: Store, clock: FakeClock
+) -> None:
+    key = {"case": "one"}
+
+    async def keep(response: bytes, cost: float) -> bool:
+        usage = Usage(role="target", endpoint="here", model="a", cost=cost)
+        return await store.keep_call(run.id, key, response, took=[usage])
+
+    async def in_run() -> bytes | None:
+        # As a process asks that has read the run before it began to ask everything again.
+        return await store.kept_call(run, key, of_others=False)
+
+    run = await begin(store)
+    kept = [await keep(b"the first", 1.0), await keep(b"at once", 2.0)]
+    async with clock.jumping():
+        await clock.sleep(60.0)
+    await begin(store, is_fresh=True)
+    forgotten = await in_run(), await store.kept_call(run, key, of_others=True)
+    kept += [await keep(b"afresh", 4.0), await keep(b"late", 8.0)]
+
+    assert kept == [True, False, True, False]
+    assert forgotten == (None, None)
+    assert await in_run() == b"afresh"
+    [total] = await store.usage(run.id)
+    assert (total.calls, total.told_cost) == (4, 15.0)
 
 
 async def test_events_are_told_oldest_first(store: Store) -> None:
