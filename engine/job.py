@@ -363,7 +363,8 @@ class _Remote:
 class Service(_Remote, ABC):
     """An evaluation API, seen through its adapter.
 
-    Made without touching network or secrets; `async with service:` opens it.
+    Made without touching network or secrets; `async with service:` opens it, which sends nothing: it is
+    tried before a run is written down, so that a missing key leaves nothing behind.
     """
 
     settings_model: ClassVar[type[ServiceSettings]]

@@ -65,10 +65,14 @@ def run(
 
         show_plan(sweep, store, as_json, accept=accept, fresh=fresh)
         return
+    import anyio
+
+    from engine.session import try_opening
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
+    anyio.run(try_opening, loaded)
     _finish(
         lambda engine: engine.submit(loaded, accept=accept, fresh=fresh),
         store,
@@ -89,9 +93,11 @@ def resume(
     Ctrl-C stops gracefully and can be resumed; a second one stops at once.
     """
     check_exists(store)
+    from engine.session import try_opening
 
     async def taken_up(engine: "Engine") -> "Run":
         found = await engine.run(run)
+        await try_opening(found.sweep, engine.clock)
         if accept:
             await found.accept()
         return found

@@ -1,8 +1,8 @@
 """The Python API: open a store, submit a sweep, run it, look at it, pause and resume it."""
 
-from engine.session.checking import check, settle
+from engine.session.checking import check, settle, try_opening
 from engine.session.engine import Engine, open_engine
 from engine.session.planning import with_times
 from engine.session.run import Run
 
-__all__ = ["Engine", "Run", "check", "open_engine", "settle", "with_times"]
+__all__ = ["Engine", "Run", "check", "open_engine", "settle", "try_opening", "with_times"]

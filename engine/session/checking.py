@@ -1,6 +1,7 @@
 """Questions to a service before a night is spent."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from engine.clock import Clock, SystemClock
@@ -79,3 +80,16 @@ async def _check_groups(sweep: Sweep, service: Service) -> list[Finding]:
         return [Finding(name="sweep's groups", ok=True, message="all are offered")]
     message = "; ".join(f"{name} is not offered{suggestion(name, offered)}" for name in unknown)
     return [Finding(name="sweep's groups", ok=False, message=message)]
+
+
+async def try_opening(sweep: Sweep, clock: Clock | None = None) -> None:
+    """Open what a sweep needs, and close it again: before anything of its run is written; sends nothing.
+
+    Raises UsageError for what is missing, such as a key.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(sweep.service(clock))
+        gate = sweep.health_gate(clock)
+        if gate is not None:
+            await stack.enter_async_context(gate)

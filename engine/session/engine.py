@@ -15,7 +15,7 @@ from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, RunState,
 from engine.core.stores import check_store_name
 from engine.registry import Registry
 from engine.scheduler import cap_names
-from engine.session.checking import settle_groups
+from engine.session.checking import settle_groups, try_opening
 from engine.session.holdings import holdings
 from engine.session.identity import identity_of
 from engine.session.planning import with_times
@@ -123,7 +123,8 @@ class Engine:
         `judging` holds what changes of the service's settings, such as `{"judge": "rules"}`; without it
         the judge is that of the first run, as this version has it. Nobody but a judge is asked, so that
         a cell fails whose replies are not all kept; with `ask_missing` those are asked for. Without a
-        `name` the run is called after the first. Raises UsageError where the service judges itself.
+        `name` the run is called after the first. Raises UsageError where the service judges itself, and
+        where the judge's key is missing.
         """
         first = await self.run(run)
 
@@ -133,6 +134,7 @@ class Engine:
             )
 
         wanted = sweep(name or await self._free_name(first.name, sweep))
+        await try_opening(wanted, self.clock)
         is_new = await self.store.find_run(wanted.name) is None
         again = await self.submit(wanted)
         if is_new:

@@ -112,12 +112,12 @@ class Run:
             service = await stack.enter_async_context(self.sweep.service(self._clock))
             kind = kind_of(service, self.sweep)
             identity = identity_of(self.sweep, service)
-            await self._store.keep_to(self.name, identity.facts)
-            await self._store.take_up(self._row.id)
-            counts = await self._begin()
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
+            await self._store.keep_to(self.name, identity.facts)
+            await self._store.take_up(self._row.id)
+            counts = await self._begin()
             account = account_of(service)
             requests = None
             if kind.sends is Sends.CALLS:

@@ -75,11 +75,13 @@ def installed_nightsweep(tmp_path: Path, environment: Mapping[str, str]) -> Nigh
 def sweep(tmp_path: Path) -> Callable[..., str]:
     """Write a sweep over scripted models and return its path."""
 
-    def write(*models: str, name: str = "night", more: str = "") -> str:
+    def write(
+        *models: str, name: str = "night", service: str = "kind: scripted", more: str = ""
+    ) -> str:
         path = tmp_path / "sweep.yaml"
         path.write_text(
             f"name: {name}\n"
-            "service: {kind: scripted}\n"
+            f"service: {{{service}}}\n"
             "evaluation: scripted\n"
             "matrix:\n"
             f"  models: [{', '.join(models)}]\n"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import typer
 
@@ -29,6 +29,7 @@ from engine.job import (
 class ScriptedSettings(ServiceSettings):
     reachable: bool = True
     judge: str = "mild"
+    key: str | None = None
 
 
 class ScriptedKind(JobKind):
@@ -79,6 +80,11 @@ class ScriptedService(Service):
     @property
     def identity(self) -> str:
         return "scripted"
+
+    async def __aenter__(self) -> Self:
+        if self.settings.key:
+            self.secret(self.settings.key)
+        return self
 
     def kinds(self) -> Sequence[JobKind]:
         return (ScriptedKind(self.settings.judge),)

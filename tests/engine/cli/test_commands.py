@@ -235,6 +235,44 @@ def test_a_paused_run_goes_on_with_run_as_well_and_says_so_once(
     assert "was paused" not in again.stderr
 
 
+NEEDS_A_KEY = "kind: scripted, key: 'env:NIGHT_KEY'"
+NO_KEY = "nightsweep: the environment variable {0} is not set (needed for env:{0})\n"
+
+
+@pytest.mark.parametrize(
+    ("service", "variable"),
+    [
+        (NEEDS_A_KEY, "NIGHT_KEY"),
+        ("kind: scripted, health: enkrypt", "OPENROUTER_API_KEY"),
+    ],
+)
+def test_a_run_that_never_got_a_key_leaves_nothing_behind(
+    service: str, variable: str, nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    path = sweep("a", service=service)
+    before = sorted(tmp_path.rglob("*"))
+
+    refused = nightsweep("run", path, **{variable: ""})
+
+    assert (refused.returncode, refused.stderr) == (2, NO_KEY.format(variable))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_without_a_key_nothing_is_written_about_the_runs_of_a_store(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a", "exhausted", service=NEEDS_A_KEY), NIGHT_KEY="key of the night")
+    nightsweep("pause")
+    other = sweep("a", name="other", service=NEEDS_A_KEY)
+    before = nightsweep("runs", "--json").stdout
+
+    refused = [nightsweep(*call) for call in (["run", other], ["resume"], ["rejudge", "night"])]
+
+    told = {(one.returncode, one.stderr) for one in refused}
+    assert told == {(2, NO_KEY.format("NIGHT_KEY"))}
+    assert nightsweep("runs", "--json").stdout == before
+
+
 def test_a_finished_run_is_neither_paused_nor_cancelled(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:
