@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -25,7 +25,7 @@ from engine.job import (
 )
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, Question, Reply, Role, Target, digest
-from jobs.evaluator.shares import Shares
+from jobs.evaluator.shares import Shares, SlowStart
 from jobs.evaluator.stopwatch import Stopwatch, under_way
 from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
 from jobs.http import Unanswered, keeping_unread, note_redacted
@@ -85,6 +85,9 @@ class Asker:
         self._role = role
         self._identity = target.identity
         self._in_flight = Shares(max_in_flight)
+        self._without_permit: defaultdict[str, SlowStart] = defaultdict(
+            partial(SlowStart, max_in_flight)
+        )
         self._evaluations = Shares(
             max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN), most=max_in_flight
         )
@@ -204,12 +207,23 @@ class Asker:
         return True
 
     async def _within_limits(self, question: Question, context: JobContext) -> Reply:
-        async with self._in_flight.hold(question.model):
-            if self._limits is None:
+        if self._limits is None:
+            async with self._in_flight.hold(question.model):
                 return await self._call(question)
-            return await self._limits.reply(
-                self._call, question, context, to_model=self._role == TARGET
-            )
+        start = self._without_permit[question.model]
+        async with AsyncExitStack() as waiting:
+            await waiting.enter_async_context(start.hold())
+            async with self._in_flight.hold(question.model):
+                since = context.clock.now()
+
+                async def call(question: Question) -> Reply:
+                    start.learn(context.clock.now() - since)
+                    await waiting.aclose()
+                    return await self._call(question)
+
+                return await self._limits.reply(
+                    call, question, context, to_model=self._role == TARGET
+                )
 
     async def _call(self, question: Question) -> Reply:
         with under_way():

@@ -2,10 +2,13 @@
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import anyio
+
+_LONG_S = 1.0
+"""Who waits longer for a permit keeps a place from others that could use it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +28,11 @@ class Shares:
         self._most = places if most is None else max(places, most)
         self._held: Counter[str] = Counter()
         self._waiting: deque[_Waiting] = deque()
+
+    def resize(self, places: int) -> None:
+        """Have so many places from now on."""
+        self._places = places
+        self._admit()
 
     @asynccontextmanager
     async def hold(self, of: str) -> AsyncIterator[None]:
@@ -63,3 +71,25 @@ class Shares:
             self._waiting.remove(first)
             self._held[first.of] += 1
             first.admitted.set()
+
+
+class SlowStart:
+    """How many calls of a model may take a place before they have their permit.
+
+    One at first, twice as many after each short wait for a permit, and one again after a long one: a model
+    whose rate is low keeps no places from the others, and where permits come fast they come many at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._places = 1
+        self._shares = Shares(1)
+
+    def hold(self) -> AbstractAsyncContextManager[None]:
+        """Be one of them within the block."""
+        return self._shares.hold("")
+
+    def learn(self, waited_s: float) -> None:
+        """Take note of how long a call waited for its permit."""
+        self._places = 1 if waited_s > _LONG_S else min(2 * self._places, self._most)
+        self._shares.resize(self._places)

@@ -1,12 +1,18 @@
 """Places that models share: nobody starves, and nobody waits for a place that is free."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
-from jobs.evaluator.shares import Shares
+from jobs.chat.limits import CallLimits
+from jobs.chat.target import CallableTarget, Message, Question, Role
+from jobs.evaluator.asking import Asker
+from jobs.evaluator.shares import Shares, SlowStart
+from tests.jobs.context import Asked, MemoryContext
 
 
 class Scene:
@@ -79,3 +85,61 @@ async def test_who_gives_up_leaves_its_place_to_others() -> None:
             await settled()
             assert play.inside == ["c1"]
             tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("waits_s", "together"), [((), 1), ((0, 0.1), 4), ((0, 0, 0, 2), 1)])
+async def test_calls_wait_for_permits_together_only_while_that_is_short(
+    waits_s: Sequence[float], together: int
+) -> None:
+    start = SlowStart(8)
+    inside: list[int] = []
+
+    async def one(number: int) -> None:
+        async with start.hold():
+            inside.append(number)
+            await anyio.sleep_forever()
+
+    for waited_s in waits_s:
+        start.learn(waited_s)
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(one, number)
+        await settled()
+        tasks.cancel_scope.cancel()
+
+    assert inside == list(range(together))
+
+
+class WithoutPermits(MemoryContext):
+    async def permit(self, name: str, **_: Any) -> Asked:
+        await anyio.sleep_forever()
+        raise AssertionError("cancelled before")
+
+
+async def test_a_model_that_waits_for_its_rate_keeps_no_more_than_one_place_from_others() -> None:
+    inside: list[str] = []
+
+    async def answer(question: Question) -> str:
+        inside.append(question.model)
+        await anyio.sleep_forever()
+        return ""
+
+    asker = Asker(
+        CallableTarget("any", answer), max_in_flight=4, limits=CallLimits("any", rate_per_min=1)
+    )
+
+    async def ask(model: str, number: int, context: MemoryContext) -> None:
+        said = (Message(Role.USER, f"Question {number}?"),)
+        await asker.ask(Question(model=model, messages=said, seed=0), context)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(ask, "slow", number, WithoutPermits())
+        await settled()
+        for number in range(8):
+            tasks.start_soon(ask, "fast", number, MemoryContext())
+        for _ in range(20):
+            await settled()
+        tasks.cancel_scope.cancel()
+
+    assert inside == ["fast"] * 3
