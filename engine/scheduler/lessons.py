@@ -33,12 +33,14 @@ def learn(
     of: Sent,
     patience_s: float,
     is_gated: bool,
+    sends_jobs: bool,
 ) -> list[Noted]:
     """Take over what an outcome says of its lane; what is to be noted of it.
 
     Before it is committed: that very transaction fills the slot again, or leaves it. `patience_s` is for how
     long the lane's service may be away; `is_gated` says whether there is somebody who can be asked for the
-    health of the lane's model.
+    health of the lane's model; `sends_jobs`, whether a job is the request itself: the pace of jobs says
+    nothing of the pace of the many calls inside them.
     """
     before = lane.breaker
     notes = _take(lane, verdict, now, of=of, patience_s=patience_s, is_gated=is_gated)
@@ -51,7 +53,7 @@ def learn(
         )
     if isinstance(verdict, Succeed | Fail):
         lane.suspects.pop(of.job_id, None)
-    if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
+    if sends_jobs and isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
         lane.pace = lane.pace.refused(now, started=of.started_at)
     elif _is_answer(verdict):
         lane.pace = lane.pace.answered(now, started=of.started_at)

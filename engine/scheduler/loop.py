@@ -356,6 +356,7 @@ class Scheduler:
             ),
             patience_s=self.lanes.patience_s(lane),
             is_gated=self._run.gate is not None,
+            sends_jobs=self._sends_jobs,
         )
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.MACHINE:
             notes += self._fault(verdict.error, now)

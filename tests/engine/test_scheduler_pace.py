@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.job import Answer, Job, RateLimited
-from engine.testing import FakeClock, scripted_service
+from engine.job import Answer, Job, RateLimited, Sends
+from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, finished, good, opened, starts, sweep
 
 AT_ONCE = 32
@@ -88,3 +88,30 @@ async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(
     asked = starts(service)
     assert status.jobs["succeeded"] == 40
     assert all(later - first >= 60.0 for first, later in zip(asked, asked[20:], strict=False))
+
+
+class Evaluation(ScriptedKind):
+    """Jobs that make calls of their own, which keep to the pace themselves."""
+
+    sends = Sends.CALLS
+
+
+async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    refusals = iter(range(1))
+
+    def script(job: Job) -> Answer | Exception:
+        if job.repeat == 3 and next(refusals, None) is not None:
+            return RateLimited("too many requests", status=429, retry_after_s=1.0)
+        return good(job)
+
+    service = scripted_service(script, kind=Evaluation, takes_s=20.0)
+    of = sweep(service, repeats=12, limits={"max_in_flight": 4})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.jobs["succeeded"] == 12
+    after = [at for at in starts(service) if at >= NOW + 21.0]
+    assert after[1] - after[0] < 1.0
