@@ -14,6 +14,8 @@ class JobProgress:
     answered: int
     total: int
     expected: int | None
+    kept: int = 0
+    """Replies that were there before this process began, in the attempt that found the most."""
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class Progress:
     jobs: dict[int, JobProgress] = field(default_factory=dict)
     _began_at: float | None = None
     _answered_at: deque[float] = field(default_factory=deque)
+    _kept_by_ended: int = 0
 
     def begin(self, job_id: int, *, expected: int | None, now: float) -> None:
         """A job was started, of which so many questions are expected."""
@@ -44,9 +47,21 @@ class Progress:
         self.jobs[job_id] = replace(before, answered=most, total=max(total, most))
         self._answered_at.extend([now] * asked_now)
 
-    def end(self, job_id: int) -> None:
+    def find(self, job_id: int, kept: int) -> None:
+        """An attempt of a job has found so many replies that were there before this process began."""
+        before = self.jobs[job_id]
+        self.jobs[job_id] = replace(before, kept=max(kept, before.kept))
+
+    def end(self, job_id: int, *, has_outcome: bool) -> None:
         """The job has an outcome, which tells what it came to, or is no longer ours."""
-        self.jobs.pop(job_id, None)
+        ended = self.jobs.pop(job_id, None)
+        if ended is not None and has_outcome:
+            self._kept_by_ended += ended.kept
+
+    @property
+    def kept(self) -> int:
+        """Replies that needed not be asked for, each counted once however often its job is tried."""
+        return self._kept_by_ended + sum(job.kept for job in self.jobs.values())
 
     @property
     def answered(self) -> int:

@@ -144,15 +144,17 @@ class Session:
     """Cells that the run itself had an answer to when it began."""
     attempts: int = 0
     """Jobs that were sent, one that was tried again counted each time."""
+    calls: int = 0
+    """Calls within jobs that were to be made, whatever became of them."""
     replies_kept: int = 0
-    """Calls within jobs that needed not be made: their reply was kept from an earlier one."""
+    """Replies that were there before it began, and needed not be asked for; each counts once."""
     replies_asked: int = 0
-    """Calls within jobs that were made."""
+    """Replies that were asked for, and came."""
 
     @property
     def has_sent(self) -> bool:
         """Whether anybody was asked for anything."""
-        return self.replies_asked > 0 or (self.attempts > 0 and self.replies_kept == 0)
+        return self.calls > 0 or (self.attempts > 0 and self.replies_kept == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -399,9 +399,10 @@ class Scheduler:
             del self._flying[claimed.id, claimed.fence]
         if charged and not isinstance(verdict, Succeed):
             self._quota.doubt()
-        if isinstance(verdict, Succeed | Fail) or self.lanes.peers:
+        has_outcome = isinstance(verdict, Succeed | Fail)
+        if has_outcome or self.lanes.peers:
             # What is given back, others may take.
-            self.progress.end(claimed.id)
+            self.progress.end(claimed.id, has_outcome=has_outcome)
         if not isinstance(verdict, Succeed | Fail):
             lane.offer(claimed.cost_class, now + delay_s if delay_s else 0.0)
         self.lanes.retry_refused()

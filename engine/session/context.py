@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -10,6 +10,7 @@ from engine.clock import Clock
 from engine.core.errors import JobError, QuotaExceeded
 from engine.core.money import Usage
 from engine.core.permits import PermitLimit
+from engine.core.progress import Progress
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
 from engine.session.requests import Requests
@@ -24,8 +25,10 @@ Quotas: TypeAlias = Callable[[float], tuple[QuotaKey, ...]]
 class Counts:
     """What the jobs of one execution of a run asked for, and what they needed not ask for."""
 
+    began_at: float
+    progress: Progress = field(default_factory=Progress)
     attempts: int = 0
-    replies_kept: int = 0
+    calls: int = 0
     replies_asked: int = 0
 
 
@@ -62,6 +65,8 @@ class Context:
         self._answered = 0
         # Replies that were kept, since progress was last told.
         self._found = 0
+        # Those of them that were there before this execution began.
+        self._kept = 0
         self._run = run
         # Whether what other runs were told counts, too.
         self._reuses = reuses
@@ -146,14 +151,18 @@ class Context:
     ) -> bytes:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
+            response, recorded_at = kept
             self._found += 1
-            self._counts.replies_kept += 1
-            return kept
+            if recorded_at < self._counts.began_at:
+                self._kept += 1
+                self._counts.progress.find(self._job_id, self._kept)
+            return response
         await self._hold(tests)
         is_charged = False
-        self._counts.replies_asked += 1
+        self._counts.calls += 1
         try:
             response = await call()
+            self._counts.replies_asked += 1
             self._heard(self._lane)
             # Paid for: it is kept even if the job is being cancelled.
             is_charged = await self._store.keep_call(

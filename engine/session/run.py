@@ -67,7 +67,7 @@ class Run:
         # Ends the waiting for a full disk.
         self._relent: Callable[[], None] | None = None
         # When the last execution here began, how many cells had an answer, and what it asked for since.
-        self._began: tuple[float, int, Counts] | None = None
+        self._began: tuple[int, Counts] | None = None
 
     @property
     def was_paused(self) -> bool:
@@ -156,6 +156,7 @@ class Run:
                     ask_quota=service.quota,
                 ),
             )
+            counts.progress = scheduler.progress
             self._scheduler, self._requests = scheduler, requests
             if self._stopping:
                 self.stop()
@@ -187,19 +188,20 @@ class Run:
         self._began = None
         before = await self.status()
         own = before.cells_done - sum(one.cells for one in before.taken_over)
-        counts = Counts()
-        self._began = self._clock.now(), max(0, own), counts
+        counts = Counts(began_at=self._clock.now())
+        self._began = max(0, own), counts
         return counts
 
     def _session(self) -> Session | None:
         if self._began is None:
             return None
-        began_at, cells_before, counts = self._began
+        cells_before, counts = self._began
         return Session(
-            began_at=began_at,
+            began_at=counts.began_at,
             cells_before=cells_before,
             attempts=counts.attempts,
-            replies_kept=counts.replies_kept,
+            calls=counts.calls,
+            replies_kept=counts.progress.kept,
             replies_asked=counts.replies_asked,
         )
 

@@ -24,7 +24,7 @@ _FRESH_AT = func.coalesce(
     select(_own.c.fresh_at).where(_own.c.id == bindparam("of_run")).scalar_subquery(), 0.0
 )
 _KEPT = (
-    select(call.c.response)
+    select(call.c.response, call.c.recorded_at)
     .where(call.c.digest == bindparam("of_key"), call.c.recorded_at >= _FRESH_AT)
     .order_by((call.c.run_id == bindparam("of_run")).desc(), call.c.recorded_at.desc())
     .limit(1)
@@ -40,14 +40,14 @@ _BEFORE = select(_FRESH_AT).where(exists().where(*_OF_KEY, call.c.recorded_at < 
 
 def kept(
     connection: Connection, run_id: int, key: Mapping[str, Any], service: str | None
-) -> bytes | None:
-    """The response kept under `key` in a run; with a `service` also in others of it: else the latest."""
+) -> tuple[bytes, float] | None:
+    """The response kept under `key` in a run, with a `service` also in others of it: else the latest; when it came."""
     wanted = {"of_run": run_id, "of_key": _digest(key)}
     if service is None:
-        response = connection.execute(_KEPT_IN_RUN, wanted).scalar()
+        found = connection.execute(_KEPT_IN_RUN, wanted).first()
     else:
-        response = connection.execute(_KEPT_IN_ANY, {**wanted, "of_service": service}).scalar()
-    return None if response is None else decompress(response)
+        found = connection.execute(_KEPT_IN_ANY, {**wanted, "of_service": service}).first()
+    return None if found is None else (decompress(found.response), found.recorded_at)
 
 
 def keep(

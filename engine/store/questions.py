@@ -228,8 +228,8 @@ class Questions:
 
     async def kept_call(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
-    ) -> bytes | None:
-        """The response kept under `key` in a run, or in others of its service, too: else the latest.
+    ) -> tuple[bytes, float] | None:
+        """The response kept under `key` in a run, or in others of its service, too: else the latest; when it came.
 
         Only those count that came after the run began to ask everything again.
         """

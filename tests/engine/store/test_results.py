@@ -191,7 +191,8 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
     await store.keep_call(run.id, key, b"the first")
     await store.keep_call(run.id, key, b"the second")
 
-    assert await store.kept_call(run, {"seed": 1, "case": "one"}, of_others=False) == b"the first"
+    kept = await store.kept_call(run, {"seed": 1, "case": "one"}, of_others=False)
+    assert kept == (b"the first", NOW)
     assert await store.kept_call(run, {"case": "one", "seed": 2}, of_others=False) is None
 
 
@@ -204,7 +205,7 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
         usage = Usage(role="target", endpoint="here", model="a", cost=cost)
         return await store.keep_call(run.id, key, response, took=[usage])
 
-    async def in_run() -> bytes | None:
+    async def in_run() -> tuple[bytes, float] | None:
         # As a process asks that has read the run before it began to ask everything again.
         return await store.kept_call(run, key, of_others=False)
 
@@ -218,7 +219,7 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
 
     assert kept == [True, False, True, False]
     assert forgotten == (None, None)
-    assert await in_run() == b"afresh"
+    assert await in_run() == (b"afresh", NOW + 60.0)
     [total] = await store.usage(run.id)
     assert (total.calls, total.told_cost) == (4, 15.0)
 

@@ -11,7 +11,7 @@ import pytest
 from engine import open_engine
 from engine.report.words import summary_lines
 from tests.jobs.chat.server import Asked, chat_server, completion
-from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep
+from tests.jobs.evaluator.test_unanswered import ANSWERS, CASES, KIND, Model, sweep
 
 
 def kind(_: Asked) -> tuple[int, Any]:
@@ -58,6 +58,30 @@ async def test_kept_replies_are_said_to_be_all_that_was_needed(tmp_path: Path) -
     line = summary_lines(status)[1]
     assert line.startswith("nothing was sent: 1 cell taken over from the run night (answered ")
     assert f"), {CASES} of {CASES} replies kept from earlier calls; `run --fresh`" in line
+
+
+async def test_replies_are_counted_once_however_often_their_job_is_tried(tmp_path: Path) -> None:
+    model = Model(ANSWERS[0][0])
+    failures = 3
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        said = model(asked)
+        model.is_ill = sum("number 7." in str(one.body) for one in server.asked) < failures
+        return said
+
+    async with chat_server(answer) as server, open_engine(tmp_path / "store.db") as engine:
+        retry = {"attempts": 5, "base_delay_s": 0.01, "max_delay_s": 0.02}
+        run = await engine.submit(sweep(server, tmp_path, retry=retry))
+        first = (await run.execute()).session
+        model.instead = 500, {}
+        await run.retry(failed=False, unanswered=True)
+        second = (await run.execute()).session
+
+    assert first is not None
+    assert (first.replies_kept, first.replies_asked) == (0, CASES - 1)
+    assert second is not None
+    assert second.attempts > 1
+    assert (second.replies_kept, second.replies_asked) == (CASES - 1, 1)
 
 
 @pytest.mark.parametrize("reuse", [True, False])
