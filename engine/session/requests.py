@@ -1,7 +1,7 @@
 """The requests that a run's jobs send themselves: the sweep's own limits on each, and how many there were."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from math import inf
 
 import anyio
@@ -79,18 +79,22 @@ class Requests:
         return rates.counted(self._log, self._clock.now())
 
     def of_jobs(self, in_flight: Collection[int]) -> int:
-        """How many requests the jobs that are in flight have sent so far."""
+        """How many requests the jobs that are in flight have sent so far; those of others are forgotten."""
         for gone in [job_id for job_id in self._of_jobs if job_id not in in_flight]:
             del self._of_jobs[gone]
         return self._of_jobs.total()
 
-    async def tell(self) -> None:
-        """Let other processes know how many requests were started, until cancelled."""
+    async def tell(self, in_flight: Callable[[], Collection[int]]) -> None:
+        """Let other processes know how many requests were started, until cancelled.
+
+        `in_flight` tells the jobs that are: what others have sent is not kept for ever.
+        """
         try:
             while True:
                 await self._started.wait()
                 self._started = anyio.Event()
                 await self.tell_now()
+                self.of_jobs(in_flight())
                 await self._clock.sleep(_TELL_S)
         finally:
             with anyio.CancelScope(shield=True):

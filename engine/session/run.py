@@ -224,7 +224,9 @@ class Run:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(slots.share, name="share slots")
             if requests is not None:
-                tasks.start_soon(requests.tell, name="tell requests")
+                tasks.start_soon(
+                    requests.tell, lambda: scheduler.jobs_in_flight, name="tell requests"
+                )
             if not self._row.is_expanded:
                 scheduler.expanding = True
                 tasks.start_soon(self._expand, scheduler, identity, kind, name="expand")

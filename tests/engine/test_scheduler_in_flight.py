@@ -339,7 +339,7 @@ async def test_memory_does_not_grow_with_the_number_of_jobs(
                 tracemalloc.stop()
 
     # The matrix is written in batches; smaller ones leave less to hide behind.
-    monkeypatch.setattr("engine.session.run._BATCH", 100)
+    monkeypatch.setattr("engine.session.run.BATCH", 100)
     few, many = await peak(400), await peak(3_200)
 
     # As objects, 2,800 jobs would be some 5 MB.

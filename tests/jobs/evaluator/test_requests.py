@@ -12,7 +12,9 @@ import anyio
 import pytest
 
 from engine import Engine, Registry, Run, Status, Sweep, open_engine
+from engine.core.permits import PermitLimit
 from engine.core.status import StopReason
+from engine.session.requests import Requests
 from engine.testing import FakeClock
 from jobs.chat.target import Question
 from jobs.evaluator import evaluator_of
@@ -273,3 +275,19 @@ def permits_kept(engine: Engine) -> list[str]:
     with closing(sqlite3.connect(engine.store.path)) as connection:
         found = connection.execute("SELECT name FROM rate_bucket WHERE name LIKE 'permit %'")
         return [name for (name,) in found]
+
+
+async def test_what_a_job_has_sent_is_forgotten_once_it_has_ended(tmp_path: Path) -> None:
+    play = Scene(tmp_path)
+    async with play.opened() as engine, play.clock.jumping(), anyio.create_task_group() as tasks:
+        run = await engine.submit(play.sweep())
+        requests = Requests(engine.store, play.clock, run._row, "account", run.sweep.limits)
+        for job_id in (1, 2):
+            await requests.permit(
+                PermitLimit(name="target"), job_id=job_id, lane="a", to_model=True, tokens=0
+            )
+        tasks.start_soon(requests.tell, lambda: [1])
+        await play.clock.sleep(10.0)
+
+        assert requests.of_jobs([1, 2]) == 1
+        tasks.cancel_scope.cancel()
