@@ -12,6 +12,7 @@ from engine.cli.opening import is_there, open_existing
 from engine.cli.options import (
     DEFAULT_STORE,
     JsonOption,
+    ProgressOption,
     RunArgument,
     StoreOption,
     SweepArgument,
@@ -113,7 +114,18 @@ def check(
 
 
 def status(
-    run: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
+    run: RunArgument = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            envvar="NIGHTSWEEP_STATUS_WATCH",
+            help="Look again and again until the run ends; Ctrl-C ends only the looking.",
+        ),
+    ] = False,
+    store: StoreOption = DEFAULT_STORE,
+    progress_every: ProgressOption = 10,
+    as_json: JsonOption = False,
 ) -> None:
     """Show where a run stands.
 
@@ -126,13 +138,27 @@ def status(
 
     async def look() -> Status:
         async with open_existing(store) as engine:
-            return await (await engine.run(run)).status()
+            found = await engine.run(run)
+            return await (_watched(found, progress_every, as_json) if watch else found.status())
 
-    found = anyio.run(look)
+    try:
+        found = anyio.run(look)
+    except (KeyboardInterrupt, BrokenPipeError):
+        if not watch:
+            raise
+        return
     if as_json:
-        output.json_data(found)
+        output.json_data(found, indent=None if watch else 2)
     else:
         output.data(output.fitted(status_lines(found), sys.stdout))
+
+
+async def _watched(run: "Run", every_s: int, as_json: bool) -> "Status":
+    """Show a run on stdout until it has ended; where it then stands."""
+    from engine.cli.progress import watch, watching
+
+    with watching(every_s, as_json=as_json) as display:
+        return await watch(run, display)
 
 
 def results(

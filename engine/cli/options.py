@@ -26,7 +26,7 @@ ProgressOption: TypeAlias = Annotated[
         min=0,
         max=86_400,
         envvar="NIGHTSWEEP_PROGRESS_EVERY",
-        help="Seconds between progress lines when stderr is not a terminal; 0 for none.",
+        help="Seconds between progress lines where there is no terminal; 0 for none.",
     ),
 ]
 AcceptOption: TypeAlias = Annotated[

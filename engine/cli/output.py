@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from shutil import get_terminal_size
 from typing import Any, TextIO
 
@@ -38,11 +38,19 @@ def to_stdout() -> Iterator[None]:
 
     Raises UsageError when it cannot be written.
     """
+    with suppress(BrokenPipeError), _to_reader():
+        yield
+
+
+@contextmanager
+def _to_reader() -> Iterator[None]:
+    """The same; raises BrokenPipeError when nobody reads it any more."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
         silence(sys.stdout)
+        raise
     except OSError as error:
         silence(sys.stdout)
         raise UsageError(f"cannot write to stdout: {error.strerror or error}") from None
@@ -55,6 +63,12 @@ def data(lines: Iterable[str]) -> None:
             typer.echo(_harmless(line, sys.stdout.encoding))
 
 
+def data_line(line: str) -> None:
+    """Write one line of an endless number to stdout; raises BrokenPipeError when nobody reads on."""
+    with _to_reader():
+        typer.echo(_harmless(line, sys.stdout.encoding))
+
+
 def fitted(lines: Iterable[str], stream: TextIO) -> list[str]:
     """Prose as it fits a terminal, wrapped between words; elsewhere as it is, whatever COLUMNS says."""
     if not stream.isatty():
@@ -62,13 +76,13 @@ def fitted(lines: Iterable[str], stream: TextIO) -> list[str]:
     return wrapped(map(plain, lines), get_terminal_size().columns)
 
 
-def json_data(value: Any) -> None:
-    """Write one of the engine's values to stdout as JSON."""
+def json_data(value: Any, *, indent: int | None = 2) -> None:
+    """Write one of the engine's values to stdout as JSON, without an indent on one line."""
     from engine.report.document import to_json
     from engine.secrets import without_secrets
 
     with to_stdout():
-        typer.echo(without_secrets(to_json(value)))
+        typer.echo(without_secrets(to_json(value, indent=indent)))
 
 
 def say(*lines: str) -> None:

@@ -1,8 +1,10 @@
-"""The progress of a run on stderr: one live display on a terminal, plain lines elsewhere."""
+"""The progress of a run: one live display on a terminal, plain lines elsewhere."""
 
+import os
+import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -12,8 +14,10 @@ from rich.text import Text
 
 from engine.cli import output
 from engine.clock import SystemClock
-from engine.core.status import Status
+from engine.core.states import State
+from engine.core.status import RunState, Status
 from engine.report import waiting, words
+from engine.report.document import to_json
 from engine.report.money import spent_lines
 from engine.report.terminal import plain
 
@@ -53,6 +57,28 @@ async def follow(run: "Run", display: Display) -> None:
         display.show(status)
 
 
+async def watch(run: "Run", display: Display) -> Status:
+    """Show the status of a run that others work on until it has ended; the last one, which is not shown.
+
+    It has ended when nobody works on it any more, whatever the reason.
+    """
+    clock = SystemClock()
+    while True:
+        began = clock.now()
+        status = await run.status()
+        if _has_ended(status):
+            return status
+        took_s = clock.now() - began
+        display.show(status)
+        await clock.sleep(pause_s(display.every_s or PANEL_EVERY_S, took_s))
+
+
+def _has_ended(status: Status) -> bool:
+    """Whether a run is over or was stopped; one of several processes may have stopped before the others."""
+    is_stopped = status.reason is not None and not status.jobs.get(State.RUNNING)
+    return status.state is not RunState.ACTIVE or status.unattended or is_stopped
+
+
 def pause_s(every_s: float, took_s: float) -> float:
     """How long to wait between two looks, the last of which took so long."""
     return max(every_s, took_s * _LOOKS_SHARE)
@@ -75,6 +101,20 @@ class Lines:
 
     def say(self, text: str) -> None:
         output.say(text)
+
+
+class DataLines(Lines):
+    """The same on stdout, or every look as a line of JSON, for whoever watches a run there."""
+
+    def __init__(self, every_s: float, *, as_json: bool) -> None:
+        super().__init__(every_s)
+        self._as_json = as_json
+
+    def show(self, status: Status) -> None:
+        """Raises BrokenPipeError when nobody reads on."""
+        if self.every_s:
+            line = to_json(status, indent=None) if self._as_json else words.progress_line(status)
+            output.data_line(line)
 
 
 class Panel:
@@ -110,6 +150,22 @@ class Panel:
         except OSError:
             self._console.quiet = True
             self.every_s = 0.0
+
+
+def displaying(every_s: float) -> Panel | Lines:
+    """Where a run that is executed here is shown: on stderr."""
+    return Panel() if _can_redraw(sys.stderr) else Lines(every_s)
+
+
+def watching(every_s: float, *, as_json: bool) -> Panel | Lines:
+    """Where a run is watched that others work on: on stdout."""
+    if _can_redraw(sys.stdout) and not as_json:
+        return Panel(Console(highlight=False))
+    return DataLines(every_s, as_json=as_json)
+
+
+def _can_redraw(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def panel(status: Status) -> RenderableType:

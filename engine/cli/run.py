@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -220,6 +219,7 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
 
 async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["Status", int]:
     """Work on a run until it is done or stopped; its last status and the exit code."""
+    from engine.cli.progress import displaying
     from engine.session import open_engine
 
     async with open_engine(store) as engine:
@@ -227,20 +227,12 @@ async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["St
         output.say(*run.sweep.notices())
         if run.was_paused:
             output.say(f"{run.name} was paused: it goes on")
-        with _display(every_s) as display:
+        with displaying(every_s) as display:
             status = await _execute(run, display)
         stopped_at_once = status is None
         if status is None:
             status = await run.status()
     return status, exit_codes.INTERRUPTED if stopped_at_once else exit_codes.exit_code(status)
-
-
-def _display(every_s: int) -> "AbstractContextManager[Display]":
-    from engine.cli.progress import Lines, Panel
-
-    if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        return Panel()
-    return Lines(every_s)
 
 
 async def _execute(run: "Run", display: "Display") -> "Status | None":

@@ -1,0 +1,129 @@
+import json
+import os
+import pty
+import re
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.engine.cli.conftest import MAIN, Nightsweep
+from tests.engine.cli.test_signals import running
+from tests.patience import awaiting, wait_ended, with_stacks
+
+Sweep = Callable[..., str]
+
+
+@pytest.fixture
+def run(
+    sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """A run that another process works on."""
+    with running(sweep("a", "slow"), tmp_path, environment) as process:
+        yield process
+
+
+@contextmanager
+def watching(
+    tmp_path: Path, environment: Mapping[str, str], *args: str, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """A `nightsweep status --watch`."""
+    process = subprocess.Popen(  # noqa: S603
+        [*MAIN, "status", "--watch", "--progress-every", "1", *args],
+        cwd=tmp_path,
+        env=with_stacks(environment),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def next_line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    with awaiting("a line", process):
+        return process.stdout.readline()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_a_watched_run_is_told_line_by_line_until_it_ends_however_it_does(
+    ending: signal.Signals,
+    run: "subprocess.Popen[str]",
+    nightsweep: Nightsweep,
+    tmp_path: Path,
+    environment: Mapping[str, str],
+) -> None:
+    with watching(tmp_path, environment) as watch:
+        lines = [next_line(watch), next_line(watch)]
+        run.send_signal(ending)
+        out, err = wait_ended(watch)
+
+    assert (watch.returncode, err) == (0, "")
+    moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d "
+    assert all(re.match(moment + ".*2/4 cells.* 1 running", line) for line in lines)
+    assert out.endswith(nightsweep("status").stdout)
+
+
+def test_a_run_is_watched_as_json_with_an_object_a_line_and_nothing_is_written_to_its_store(
+    run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    with watching(tmp_path, environment, "--json") as watch:
+        seen = next_line(watch)
+        with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store:
+            [workers] = store.execute("SELECT count(*) FROM worker").fetchone()
+        run.send_signal(signal.SIGINT)
+        out, _ = wait_ended(watch)
+
+    looks = [json.loads(line) for line in (seen, *out.splitlines())]
+    assert workers == 1
+    assert looks[0]["jobs"]["running"] == 1
+    assert (looks[-1]["reason"], looks[-1]["jobs"]["running"]) == ("interrupted", 0)
+
+
+def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alone(
+    run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    ours, theirs = pty.openpty()
+    with watching(tmp_path, {**environment, "TERM": "xterm"}, stdout=theirs) as watch:
+        os.close(theirs)
+        seen = ""
+        with awaiting("the second drawing", watch):
+            while seen.count("2/4 cells") < 2:
+                seen += os.read(ours, 4096).decode(errors="replace")
+        watch.send_signal(signal.SIGINT)
+        _, err = wait_ended(watch)
+    os.close(ours)
+
+    assert (watch.returncode, err) == (0, "")
+    assert "\x1b[1A\x1b[2K" in seen
+    assert run.poll() is None
+
+
+def test_the_looking_ends_when_nobody_reads_on(
+    run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    with watching(tmp_path, environment) as watch:
+        next_line(watch)
+        assert watch.stdout is not None
+        watch.stdout.close()
+        watch.stdout = None
+        _, err = wait_ended(watch)
+
+    assert (watch.returncode, err) == (0, "")
+    assert run.poll() is None
+
+
+def test_of_a_run_that_has_ended_its_status_is_all_there_is_to_watch(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    nightsweep("run", sweep("a"))
+
+    assert nightsweep("status", "--watch").stdout == nightsweep("status").stdout
