@@ -16,6 +16,7 @@ _BACKSLASH = (
 )
 _TIGHT_COLON = re.compile(r"[ \t]*(?:- +)*[\w-]+:(?=[^\s/\\])")
 _KEY = re.compile(r"[ \t]*(?:- +)*([\w.-]+) *:[ \t]+")
+_FLOW_KEY = re.compile(r"[{,]\s*([\w.-]+)\s*:\s+")
 _PREFIXES = ("env", "file", "dotenv")
 _WINDOWS_PATH = re.compile(r'"(?:[A-Za-z]:\\|\\\\)')
 
@@ -79,8 +80,11 @@ def _second_colon(text: str, index: int) -> tuple[str, int]:
     value = line[key.end() :].strip()
     if value in _PREFIXES:
         return f"a reference has no space in it: {value}:NAME", begin + key.end()
-    told = f'text with a colon and a space in it must be in quotes: {key[1]}: "..."'
-    return told, begin + key.end()
+    return _colon_in_text(key[1]), begin + key.end()
+
+
+def _colon_in_text(key: str) -> str:
+    return f'text with a colon and a space in it must be in quotes: {key}: "..."'
 
 
 def _tight_colon_above(text: str, begin: int) -> int | None:
@@ -109,6 +113,10 @@ def _unclosed(text: str, error: yaml.MarkedYAMLError, index: int) -> tuple[str, 
     if "flow" not in context:
         return None
     if (bracket := text[opened : opened + 1]) in ("[", "{"):
+        if text[index : index + 1] == ":" and (
+            keys := list(_FLOW_KEY.finditer(text, opened, index))
+        ):
+            return f"{_colon_in_text(keys[-1][1])}, or a comma is missing", keys[-1].end()
         line = text.count("\n", 0, opened) + 1
         return f"the {bracket} of line {line} is not closed, or a comma is missing", index
     if not text[index:].strip():

@@ -43,6 +43,7 @@ def test_the_sweep_to_be_spoilt_is_good(tmp_path: Path) -> None:
     ("before", "after", "message"),
     [
         ("You are a helper", "You are: a helper", '11:13: not YAML: text with a colon and a space in it must be in quotes: text: "..."'),
+        ("- name: helper\n      text: You are a helper.", "- {name: helper, text: You are: kind}", '10:28: not YAML: text with a colon and a space in it must be in quotes: text: "...", or a comma is missing'),
         ("You are", "@you are", '11:13: not YAML: text that begins with @ must be in quotes: "..."'),
         ("You are", "%you are", '11:13: not YAML: text that begins with % must be in quotes: "..."'),
         ("You are", "`you` are", '11:13: not YAML: text that begins with ` must be in quotes: "..."'),

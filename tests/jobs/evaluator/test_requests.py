@@ -187,6 +187,8 @@ async def test_a_used_up_limit_gives_jobs_back_and_a_higher_one_asks_only_what_i
     assert stopped.message.startswith("the sweep's own limit of 7 requests is reached")
     assert "limits.requests" in stopped.message
     assert stopped.resume_at is None
+    assert stopped.session is not None
+    assert stopped.session.replies_asked == 7
     assert stopped.jobs["failed"] == 0
     assert [(one.used, one.allotted) for one in stopped.quotas] == [(7, 7)]
     assert done.cells_done == 5
