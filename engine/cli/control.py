@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from engine.cli import output
-from engine.cli.opening import open_existing
+from engine.cli.opening import check_exists, open_existing
 from engine.cli.options import (
     DEFAULT_STORE,
     JsonOption,
     NamedRunArgument,
+    ProgressOption,
     RunArgument,
     StoreOption,
 )
+from engine.cli.run import finish
 
 if TYPE_CHECKING:
     from engine.core.status import Status
+    from engine.session import Engine, Run
 
 
 def pause(
@@ -59,29 +62,53 @@ def retry(
         bool,
         typer.Option("--unanswered", help="Jobs with questions that have no answer."),
     ] = False,
+    run_now: Annotated[
+        bool,
+        typer.Option(
+            "--run",
+            envvar="NIGHTSWEEP_RETRY_RUN",
+            help="Send them at once, in the foreground, as `resume` does.",
+        ),
+    ] = False,
+    progress_every: ProgressOption = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Put back jobs that failed, were cancelled or lack answers.
 
-    Without an option, those that failed or lack answers. `resume` then sends them.
+    Without an option, those that failed or lack answers. `resume` then sends them, or `--run` at once.
     """
     import anyio
 
     is_default = not (failed or cancelled or unanswered)
 
+    async def put_back(found: "Run") -> int:
+        count = await found.retry(
+            failed=failed or is_default,
+            cancelled=cancelled,
+            unanswered=unanswered or is_default,
+        )
+        output.say(f"{found.name}: {count:,} job{'' if count == 1 else 's'} put back")
+        return count
+
     async def requeue() -> tuple[str, int]:
         async with open_existing(store) as engine:
             found = await engine.run(run)
-            return found.name, await found.retry(
-                failed=failed or is_default,
-                cancelled=cancelled,
-                unanswered=unanswered or is_default,
-            )
+            return found.name, await put_back(found)
 
+    async def requeued(engine: "Engine") -> "Run":
+        from engine.session import try_opening
+
+        found = await engine.run(run)
+        await try_opening(found.sweep, engine.clock)
+        await put_back(found)
+        return found
+
+    if run_now:
+        check_exists(store)
+        finish(requeued, store, progress_every, as_json)
     name, count = anyio.run(requeue)
     if as_json:
         output.json_data({"run": name, "requeued": count})
-    output.say(f"{name}: {count:,} job{'' if count == 1 else 's'} put back")
     if count:
         output.say(f"go on:   {output.command('resume', name, store)}")
 

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from engine.core.status import Status
     from engine.session import Engine, Run
 
-_Opened: TypeAlias = "Callable[[Engine], Awaitable[Run]]"
+Opened: TypeAlias = "Callable[[Engine], Awaitable[Run]]"
 
 LAST_WORD_S = 2.0
 """How long an immediate stop may take before the process is ended from outside its event loop."""
@@ -72,7 +72,7 @@ def run(
     loaded = Sweep.load(sweep)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
     anyio.run(try_opening, loaded)
-    _finish(
+    finish(
         lambda engine: engine.submit(loaded, accept=accept, fresh=fresh),
         store,
         progress_every,
@@ -101,7 +101,7 @@ def resume(
             await found.accept()
         return found
 
-    _finish(taken_up, store, progress_every, as_json)
+    finish(taken_up, store, progress_every, as_json)
 
 
 def rejudge(
@@ -168,10 +168,11 @@ def rejudge(
         )
         return again
 
-    _finish(judged_again, store, progress_every, as_json)
+    finish(judged_again, store, progress_every, as_json)
 
 
-def _finish(opened: _Opened, store: str, every_s: int, as_json: bool) -> None:
+def finish(opened: Opened, store: str, every_s: int, as_json: bool) -> NoReturn:
+    """Work on the run that is opened in the foreground, say how it ended, and exit with its code."""
     import anyio
 
     from engine.machine import raise_file_limit
@@ -217,7 +218,7 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     return lines
 
 
-async def _in_foreground(opened: _Opened, store: str, every_s: int) -> tuple["Status", int]:
+async def _in_foreground(opened: Opened, store: str, every_s: int) -> tuple["Status", int]:
     """Work on a run until it is done or stopped; its last status and the exit code."""
     from engine.cli.progress import displaying
     from engine.session import open_engine

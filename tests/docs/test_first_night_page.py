@@ -82,7 +82,7 @@ async def test_the_page_leads_from_an_evening_to_its_numbers(
             done[args[0]] = ended
         rows = json.loads((await follow(["results", "--json"])).stdout)
 
-    assert list(done) == ["init", "plan", "check", "run", "status", "retry", "resume", "results"]
+    assert list(done) == ["init", "plan", "check", "run", "status", "retry", "results"]
     assert "my-model" in done["check"].stdout
     assert re.search(r"night: [1-9]\d* jobs? put back", done["retry"].stderr), done["retry"].stderr
     assert len(rows) == 2 * 2 * 3

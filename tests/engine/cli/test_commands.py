@@ -196,6 +196,22 @@ def test_failed_jobs_are_put_back_and_resumed_without_the_file(
     assert json.loads(nightsweep("status", "--json").stdout)["jobs"]["failed"] == 1
 
 
+def test_jobs_that_are_put_back_are_sent_at_once_where_that_is_asked_for(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    path = Path(sweep("broken", "a"))
+    nightsweep("run", str(path))
+    path.unlink()
+
+    again = nightsweep("retry", "--run", "--json")
+
+    assert again.returncode == 1
+    assert again.stderr.splitlines()[0] == "night: 1 job put back"
+    assert "nightsweep resume" not in again.stderr
+    status = json.loads(again.stdout)
+    assert (status["jobs"]["failed"], status["session"]["attempts"]) == (1, 1)
+
+
 def test_a_cancelled_run_is_taken_back_by_retry(nightsweep: Nightsweep, sweep: Sweep) -> None:
     nightsweep("run", sweep("exhausted"))
 
@@ -266,7 +282,8 @@ def test_without_a_key_nothing_is_written_about_the_runs_of_a_store(
     other = sweep("a", name="other", service=NEEDS_A_KEY)
     before = nightsweep("runs", "--json").stdout
 
-    refused = [nightsweep(*call) for call in (["run", other], ["resume"], ["rejudge", "night"])]
+    calls = (["run", other], ["resume"], ["retry", "--run"], ["rejudge", "night"])
+    refused = [nightsweep(*call) for call in calls]
 
     told = {(one.returncode, one.stderr) for one in refused}
     assert told == {(2, NO_KEY.format("NIGHT_KEY"))}
