@@ -148,15 +148,17 @@ def _spending(total: UsageTotal, price: Price | None) -> Spending:
 def estimates(sizes: Iterable[CallSize], earlier: Iterable[UsageTotal]) -> tuple[CostEstimate, ...]:
     """What calls of these sizes may cost, by role and model, going by `earlier` calls where there are some.
 
-    Calls without a price of which no provider told a cost before are left out.
+    Nothing where nobody names a price and no provider told a cost before.
     """
     wanted: dict[tuple[str, str, str], CallSize] = {}
     for one in sizes:
         whom = one.role, one.endpoint, one.model
         wanted[whom] = one if whom not in wanted else _together(wanted[whom], one)
     known = {(one.role, one.endpoint, one.model): one for one in earlier}
-    found = (_estimate(one, known.get(whom)) for whom, one in wanted.items())
-    return tuple(one for one in found if one is not None)
+    told = {whom for whom, one in known.items() if one.told}
+    if not any(one.price is not None or whom in told for whom, one in wanted.items()):
+        return ()
+    return tuple(_estimate(one, known.get(whom)) for whom, one in wanted.items())
 
 
 def _together(one: CallSize, other: CallSize) -> CallSize:
@@ -168,13 +170,13 @@ def _together(one: CallSize, other: CallSize) -> CallSize:
     )
 
 
-def _estimate(size: CallSize, earlier: UsageTotal | None) -> CostEstimate | None:
+def _estimate(size: CallSize, earlier: UsageTotal | None) -> CostEstimate:
     cost: dict[str, float] | None = None
     learnt = False
     if earlier is not None and earlier.told:
         cost, learnt = {USD: earlier.told_cost / earlier.told * size.calls}, True
     elif size.price is None:
-        return None
+        pass
     elif earlier is not None and earlier.counted:
         share = size.calls / earlier.counted
         amount = size.price.of(earlier.input_tokens * share, earlier.output_tokens * share)

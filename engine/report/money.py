@@ -42,7 +42,9 @@ def estimate_lines(estimates: Sequence[CostEstimate]) -> list[str]:
                 words.format(amounts(total_cost(one.cost for one in known))) + _of(known, estimates)
             )
     if unknown := [one for one in estimates if one.cost is None]:
-        lines.append("not known" + _of(unknown, estimates) + ", until a run has made some calls")
+        lines.append(
+            "not known" + _of(unknown, estimates) + ": prices and earlier calls do not tell"
+        )
     return lines
 
 

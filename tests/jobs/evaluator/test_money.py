@@ -272,11 +272,19 @@ async def test_a_plan_says_of_whom_the_cost_is_not_known_and_nothing_without_pri
     deep = {**MATRIX, "maximum_iteration_layers": [1]}
 
     unknown = judged_by_a_model(server, tmp_path, free, {}, matrix=deep).plan()
+    in_part = judged_by_a_model(server, tmp_path, free, {}).plan()
     none = judged_by_a_model(server, tmp_path, {}, {}).plan()
 
     # How long variations are is not known beforehand, and of the judge there is no price.
-    assert [(one.role, one.cost) for one in unknown.money] == [("target", None)]
-    assert "cost       not known, until a run has made some calls" in plan_lines(unknown)
+    assert {one.cost for one in unknown.money} == {None}
+    assert "cost       not known: prices and earlier calls do not tell" in plan_lines(unknown)
+    assert [(one.role, one.cost is None) for one in in_part.money] == [
+        ("target", False),
+        ("judge", True),
+    ]
+    known, not_known = [line for line in plan_lines(in_part) if line.startswith("cost")]
+    assert known.endswith(" USD for target any")
+    assert not_known == "cost       not known for judge judge: prices and earlier calls do not tell"
     assert none.money == ()
     assert not any(line.startswith("cost") for line in plan_lines(none))
 
