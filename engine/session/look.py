@@ -31,6 +31,8 @@ from engine.sweep import Sweep
 _ROUNDING_S = 1.0
 """What adding up times of the clock may come to."""
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
+_HOLDS = (WaitReason.HELD, WaitReason.THROTTLED, WaitReason.MACHINE)
+"""Nothing of a lane is sent until these are over."""
 _GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.PACE, WaitReason.RETRY)
 _STANDS_STILL = (
     WaitReason.QUOTA,
@@ -189,10 +191,9 @@ class Look:
         """How long what goes on will take, and what decides that; None where nothing goes on."""
         limits = self.sweep.limits
         loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
+        waits = {lane: self._waits(lane, elsewhere) for lane in loads}
         moving = {
-            lane: load
-            for lane, load in loads.items()
-            if self._waits(lane, elsewhere).why not in _STANDS_STILL
+            lane: load for lane, load in loads.items() if waits[lane].why not in _STANDS_STILL
         }
         if loads and (not moving or self.row.reason == StopReason.UNHEALTHY):
             return None, ""
@@ -207,6 +208,7 @@ class Look:
         )
         if not left:
             return left, binding
+        left = _after_holds(left, [waits[lane] for lane in moving], self.now)
         finish_at = finishes_at(limits.window, self.now, left)
         if finish_at is not None and finish_at - self.now > left + _ROUNDING_S:
             return finish_at - self.now, "the run's window"
@@ -285,3 +287,12 @@ class Look:
         why, until = lane.waits(self.now, share=lanes.share)
         detail = lane.why if why in _STANDS_STILL else ""
         return Waiting(lane=name, why=why, jobs=0, until=until, detail=detail)
+
+
+def _after_holds(left: float, waits: Iterable[Waiting], now: float) -> float:
+    """The seconds left of work that begins as the first lane is free, and ends when none is held."""
+    holds = [
+        max(0.0, one.until - now) if one.why in _HOLDS and one.until is not None else 0.0
+        for one in waits
+    ]
+    return max(left + min(holds), *holds)

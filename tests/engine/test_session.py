@@ -24,6 +24,7 @@ from engine.job import (
     Job,
     JobContext,
     Permanent,
+    RateLimited,
     Transient,
     Unauthorized,
     Unreachable,
@@ -414,6 +415,27 @@ async def test_the_time_left_counts_the_hours_in_which_nothing_is_sent(
     assert status.binding == "the run's window"
     assert status.seconds_left is not None
     assert status.seconds_left == pytest.approx(hours * 3600, abs=60)
+
+
+async def test_the_time_left_counts_the_time_for_which_the_service_asked_to_wait(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(
+        lambda _: RateLimited("too many requests", status=429, retry_after_s=3600.0)
+    )
+    clock = FakeClock()
+
+    async with opened(tmp_path / "store.db", service, clock) as engine:
+        run = await engine.submit(sweep(service, repeats=20, limits={"rate_per_min": 10}))
+        status = await run.status()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            while "held" not in [one.why for one in status.waiting]:
+                await clock.advance(1)
+                status = await run.status()
+            tasks.cancel_scope.cancel()
+
+    assert status.seconds_left == pytest.approx(3600 + 20 * 6, abs=30)
 
 
 async def test_a_status_says_whether_anybody_works_on_the_run(tmp_path: Path) -> None:
