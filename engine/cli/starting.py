@@ -84,9 +84,7 @@ def _chosen(offered: "Sequence[Template]", kind: str | None) -> "Template":
         if kind.isdecimal() and 0 < int(kind) <= len(offered):
             return offered[int(kind) - 1]
     if kind not in by_name:
-        raise UsageError(
-            f"{kind!r:.100} is none of {', '.join(by_name)}{suggestion(kind, by_name)}"
-        )
+        raise UsageError(f"there is no sweep for {kind!r:.100}{suggestion(kind, by_name)}")
     return by_name[kind]
 
 

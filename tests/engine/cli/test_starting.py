@@ -77,7 +77,8 @@ def test_no_file_is_overwritten_unless_that_is_asked_for(
 @pytest.mark.parametrize(
     ("args", "problem"),
     [
-        (("opnrouter",), "'opnrouter' is none of built-in, circuit-breaker-labs, endpoint"),
+        (("opnrouter",), "there is no sweep for 'opnrouter'; did you mean \"openrouter\"?"),
+        (("7",), "there is no sweep for '7'; there is built-in, circuit-breaker-labs, endpoint"),
         (("ollama", "--output", "sweep.toml"), "give the file the ending .yaml"),
         (("ollama", "--output", "no/such/sweep.yaml"), "cannot be written: No such file"),
         (("ollama", "--output", " .yaml"), "its name holds nothing that can be seen"),
