@@ -89,11 +89,11 @@ def _held(group: Sequence[Waiting], status: Status) -> str:
     others = {one.lane for one in status.waiting}.difference(lanes)
     of = f" for {listed([plain(lane) for lane in lanes])}" if others else ""
     verb = {WaitReason.GIVEN_UP: "given up", WaitReason.RETRY: "backing off"}
-    return f"{verb.get(group[0].why, 'held')}{of}: {_cause(group, status.at)}"
+    return f"{verb.get(group[0].why, 'held')}{of}: {_cause(group, status)}"
 
 
-def _cause(group: Sequence[Waiting], now: float) -> str:
-    why, detail = group[0].why, plain(group[0].detail)
+def _cause(group: Sequence[Waiting], status: Status) -> str:
+    why, detail, now = group[0].why, plain(group[0].detail), status.at
     until = min((one.until for one in group if one.until is not None), default=None)
     match why:
         case WaitReason.HELD:
@@ -101,7 +101,9 @@ def _cause(group: Sequence[Waiting], now: float) -> str:
         case WaitReason.THROTTLED:
             return f"the service refuses requests as too many{_again(until, now)}"
         case WaitReason.QUOTA:
-            return detail or "the quota is used up"
+            is_held = any(quota.reserved for quota in status.quotas)
+            left = "what is left of the quota is held for jobs in flight"
+            return detail or (left if is_held else "the quota is used up")
         case WaitReason.CREDIT:
             return detail or "the account is empty"
         case WaitReason.HEALTH:

@@ -229,7 +229,10 @@ def waiting(why: WaitReason, jobs: int = 41, **more: Any) -> Waiting:
             "82 held: b, ft:ours are unhealthy: no",
         ),
         ([waiting(WaitReason.HEALTH)], "41 held: the model's health is being checked"),
-        ([waiting(WaitReason.QUOTA)], "41 held: the quota is used up"),
+        (
+            [waiting(WaitReason.QUOTA)],
+            "41 held: what is left of the quota is held for jobs in flight",
+        ),
         ([waiting(WaitReason.CREDIT, detail="no credit")], "41 held: no credit"),
         (
             [waiting(WaitReason.ERRORS, detail="HTTP 500", until=AT + 6200)],
@@ -263,6 +266,12 @@ def test_what_holds_jobs_up_is_said_with_its_cause(
     live_in("Europe/Berlin")
 
     assert held_lines(status(waiting=tuple(found))) == [said]
+
+
+def test_quota_of_which_nothing_is_held_for_others_is_used_up() -> None:
+    held = held_lines(status(waiting=(waiting(WaitReason.QUOTA),), quotas=()))
+
+    assert held == ["41 held: the quota is used up"]
 
 
 @pytest.mark.parametrize(
