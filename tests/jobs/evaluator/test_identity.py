@@ -201,11 +201,12 @@ QUOTAS = "SELECT name, used, reserved FROM quota ORDER BY name"
 RATES = "SELECT name, log FROM rate_bucket ORDER BY name"
 
 
-@pytest.mark.parametrize("evaluation", ["single_turn", "multi_turn"])
+@pytest.mark.parametrize(("evaluation", "requests"), [("single_turn", 3), ("multi_turn", 5)])
 async def test_judging_again_asks_the_judge_alone_and_leaves_the_target_s_quota(
-    tmp_path: Path, judge_server: ChatServer, evaluation: str
+    tmp_path: Path, judge_server: ChatServer, evaluation: str, requests: int
 ) -> None:
-    limits = {"quota": {"tests": 3}, "requests": 3, "rate_per_min": 1000}
+    # One request more than the target is sent: had the judge to keep to it as well, it could not judge.
+    limits = {"quota": {"tests": 3}, "requests": requests, "rate_per_min": 1000}
     async with a_night(tmp_path) as night:
         endpoint = {"rate_per_min": 1000}
         sweep = night.sweep("a", "b", limits=limits, endpoint=endpoint, evaluation=evaluation)
