@@ -19,7 +19,9 @@ def reuse_lines(status: Status) -> list[str]:
         if session.replies_kept:
             replies = session.replies_kept + session.replies_asked
             held.append(f"{session.replies_kept:,} of {replies:,} replies kept from earlier calls")
-        if held and session.has_sent:
+        left = status.cells - status.cells_done - status.cells_failed
+        # Where cells are left, nothing was sent because of what the run ended with, which is told by itself.
+        if held and (session.has_sent or left):
             lines.append(f"not asked again: {', '.join(held)}")
         elif held:
             lines.append(f"nothing was sent: {', '.join(held)}; `run --fresh` asks again")

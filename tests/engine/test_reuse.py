@@ -52,6 +52,19 @@ async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: P
     assert said(extended) == "not asked again: 2 cells answered before"
 
 
+async def test_a_limit_that_is_reached_is_not_told_as_answers_that_were_there(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    wanted = sweep(service, repeats=2, limits={"requests": 1})
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        await finished(engine, wanted)
+        _, again = await finished(engine, wanted)
+
+    assert (again.cells_done, again.cells) == (1, 2)
+    assert said(again) == "not asked again: 1 cell answered before"
+
+
 async def test_answers_that_were_taken_over_are_said_with_their_run_and_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
