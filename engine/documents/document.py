@@ -31,10 +31,7 @@ class Format:
 
     def read(self, text: str) -> Any:
         """The value of a text; raises Malformed for a key that is there twice, too."""
-        document = self.document(text)
-        for _, index in document.twice:
-            raise Malformed(_TWICE, text=text, index=index)
-        return document.value
+        return self.document(text).unambiguous()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +47,12 @@ class Document:
     def twice(self) -> list[tuple[str, int]]:
         """The keys that are there already, by path, with their indexes."""
         return self._places.twice if self.has_key_twice else []
+
+    def unambiguous(self) -> Any:
+        """The value; raises Malformed for a key that is there twice."""
+        for _, index in self.twice:
+            raise Malformed(_TWICE, text=self.text, index=index)
+        return self.value
 
     def located(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
         """These mistakes, and keys that are there twice, each with its place, in the order of the text.

@@ -141,7 +141,7 @@ class ValueReader:
                 for file in self.folder.matching(pattern):
                     self.folder.spend(file)
                     try:
-                        found += self._document(axis, read_document(file).value, path)
+                        found += self._document(axis, read_document(file).unambiguous(), path)
                     except Malformed as error:
                         self.refuse(path, f"{self._shown(file)}: {error}")
                 return found

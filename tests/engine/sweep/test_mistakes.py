@@ -1,5 +1,6 @@
 """Each mistake in a sweep, with the path and the words that the user gets."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,6 +263,16 @@ def test_a_document_is_judged_by_its_kind() -> None:
     assert judged({"model": "a"}, {"model": "a", "temperature": 0}) == {
         "matrix.models[1]": "a is there already, at matrix.models[0]"
     }
+
+
+def test_a_key_that_is_twice_in_a_file_of_a_document_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "one.json"
+    file.write_text('{"model": "a",\n "model": "b"}')
+
+    found = problems(evaluation="pinging", matrix={"models": [{"file": str(file)}]})
+
+    assert list(found) == ["matrix.models[0]"]
+    assert found["matrix.models[0]"].endswith("line 2, column 2: the key is there twice: keep one")
 
 
 def test_a_pattern_that_fits_nothing_is_a_warning() -> None:
