@@ -265,14 +265,17 @@ def test_a_document_is_judged_by_its_kind() -> None:
     }
 
 
-def test_a_key_that_is_twice_in_a_file_of_a_document_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "one.json"
-    file.write_text('{"model": "a",\n "model": "b"}')
+def test_a_key_that_is_twice_in_a_file_of_a_document_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.json").write_text('{"model": "a",\n "model": "b"}')
 
-    found = problems(evaluation="pinging", matrix={"models": [{"file": str(file)}]})
+    found = problems(evaluation="pinging", matrix={"models": [{"file": "one.json"}]})
 
-    assert list(found) == ["matrix.models[0]"]
-    assert found["matrix.models[0]"].endswith("line 2, column 2: the key is there twice: keep one")
+    assert found == {
+        "matrix.models[0]": "one.json: line 2, column 2: the key is there twice: keep one"
+    }
 
 
 def test_a_pattern_that_fits_nothing_is_a_warning() -> None:
