@@ -9,10 +9,13 @@ from sqlalchemy.engine import Connection
 from engine.core import rates
 from engine.store import permits, slots
 from engine.store.queue import CLAIMABLE
-from engine.store.schema import job, rate_bucket, run, worker
+from engine.store.schema import call, job, rate_bucket, result, run, worker
 
 _CLOCKS_DIFFER_S = 5.0
 """Clocks that are right differ by less: two machines, or the same before and after a restart."""
+
+_CLOSE = 1e-4
+"""How close together times of the future come to lie, as a share of how far apart they were."""
 
 
 def follow(connection: Connection, now: float, worker_id: str) -> float:
@@ -41,7 +44,20 @@ def follow(connection: Connection, now: float, worker_id: str) -> float:
         .values(blocked_until=rate_bucket.c.blocked_until - back_s)
     )
     _move_starts(connection, back_s)
+    _keep_fresh(connection, now, latest)
     return back_s
+
+
+def _keep_fresh(connection: Connection, now: float, latest: float) -> None:
+    """Let what comes from now on count as fresh in runs that began to ask everything again later than that.
+
+    Their beginning and all that was kept in that time stay in order, and lie close together before now.
+    """
+    if connection.execute(select(run.c.id).where(run.c.fresh_at > now).limit(1)).first() is None:
+        return
+    for time in (run.c.fresh_at, call.c.recorded_at, result.c.recorded_at):
+        nearer = now - (latest - time) * _CLOSE
+        connection.execute(update(time.table).where(time > now).values({time: nearer}))
 
 
 def _move_starts(connection: Connection, back_s: float) -> None:

@@ -224,6 +224,31 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
     assert (total.calls, total.told_cost) == (4, 15.0)
 
 
+async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(path: Path) -> None:
+    async def kept(store: Store) -> list[bytes | None]:
+        found = [await store.kept_call(run, {"of": name}, of_others=False) for name in "abc"]
+        return [None if one is None else one[0] for one in found]
+
+    clock = FakeClock(NOW)
+    async with clock.jumping(), open_store(path, clock) as store:
+        run = await begin(store)
+        await store.keep_call(run.id, {"of": "a"}, b"before")
+        await store.keep_call(run.id, {"of": "b"}, b"before")
+        await clock.sleep(60.0)
+        await begin(store, is_fresh=True)
+        await store.keep_call(run.id, {"of": "b"}, b"afresh")
+        await clock.sleep(60.0)
+
+    async with open_store(path, FakeClock(NOW - 3600.0)) as store:
+        await store.follow_clock()
+        at_first = await kept(store)
+        is_new = [await store.keep_call(run.id, {"of": "c"}, reply) for reply in (b"1", b"2")]
+
+        assert at_first == [None, b"afresh", None]
+        assert is_new == [True, False]
+        assert await kept(store) == [None, b"afresh", b"1"]
+
+
 async def test_events_are_told_oldest_first(store: Store) -> None:
     run = await begin(store)
     for number in range(5):
