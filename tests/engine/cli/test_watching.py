@@ -72,22 +72,6 @@ def test_a_watched_run_is_told_line_by_line_until_it_ends_however_it_does(
     assert out.endswith(nightsweep("status").stdout)
 
 
-def test_a_run_is_watched_as_json_with_an_object_a_line_and_nothing_is_written_to_its_store(
-    run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
-) -> None:
-    with watching(tmp_path, environment, "--json") as watch:
-        seen = next_line(watch)
-        with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store:
-            [workers] = store.execute("SELECT count(*) FROM worker").fetchone()
-        run.send_signal(signal.SIGINT)
-        out, _ = wait_ended(watch)
-
-    looks = [json.loads(line) for line in (seen, *out.splitlines())]
-    assert workers == 1
-    assert looks[0]["jobs"]["running"] == 1
-    assert (looks[-1]["reason"], looks[-1]["jobs"]["running"]) == ("interrupted", 0)
-
-
 def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alone(
     run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
@@ -107,16 +91,20 @@ def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alo
     assert run.poll() is None
 
 
-def test_the_looking_ends_when_nobody_reads_on(
+def test_the_looking_writes_nothing_to_the_store_and_ends_when_nobody_reads_on(
     run: "subprocess.Popen[str]", tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
-    with watching(tmp_path, environment) as watch:
-        next_line(watch)
+    with watching(tmp_path, environment, "--json") as watch:
+        looks = [json.loads(next_line(watch)), json.loads(next_line(watch))]
+        with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store:
+            [workers] = store.execute("SELECT count(*) FROM worker").fetchone()
         assert watch.stdout is not None
         watch.stdout.close()
         watch.stdout = None
         _, err = wait_ended(watch)
 
+    assert [look["jobs"]["running"] for look in looks] == [1, 1]
+    assert workers == 1
     assert (watch.returncode, err) == (0, "")
     assert run.poll() is None
 
@@ -126,4 +114,7 @@ def test_of_a_run_that_has_ended_its_status_is_all_there_is_to_watch(
 ) -> None:
     nightsweep("run", sweep("a"))
 
+    [as_json] = nightsweep("status", "--watch", "--json").stdout.splitlines()
+
     assert nightsweep("status", "--watch").stdout == nightsweep("status").stdout
+    assert json.loads(as_json)["state"] == "finished"
