@@ -74,9 +74,12 @@ async def watch(run: "Run", display: Display) -> Status:
 
 
 def _has_ended(status: Status) -> bool:
-    """Whether a run is over or was stopped; one of several processes may have stopped before the others."""
-    is_stopped = status.reason is not None and not status.jobs.get(State.RUNNING)
-    return status.state is not RunState.ACTIVE or status.unattended or is_stopped
+    """Whether a run is over or was stopped, and what was in flight then has come to its end.
+
+    One of several processes may have stopped before the others.
+    """
+    is_stopped = status.state is not RunState.ACTIVE or status.reason is not None
+    return status.unattended or (is_stopped and not status.jobs.get(State.RUNNING))
 
 
 def pause_s(every_s: float, took_s: float) -> float:

@@ -9,10 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import anyio
 import pytest
 
+from engine.cli.progress import Lines, watch
+from engine.testing import scripted_service
 from tests.engine.cli.conftest import MAIN, Nightsweep
 from tests.engine.cli.test_signals import running
+from tests.engine.scenes import good, opened
+from tests.engine.scenes import sweep as scripted_sweep
 from tests.patience import awaiting, wait_ended, with_stacks
 
 Sweep = Callable[..., str]
@@ -118,3 +123,22 @@ def test_of_a_run_that_has_ended_its_status_is_all_there_is_to_watch(
 
     assert nightsweep("status", "--watch").stdout == nightsweep("status").stdout
     assert json.loads(as_json)["state"] == "finished"
+
+
+async def test_what_is_in_flight_as_a_run_is_paused_is_watched_to_its_end(tmp_path: Path) -> None:
+    service = scripted_service(good, takes_s=0.5)
+    path = tmp_path / "store.db"
+
+    async with (
+        opened(path, service) as engine,
+        opened(path, service) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(scripted_sweep(service))
+        tasks.start_soon(run.execute)
+        await service.recording.until_started(1)
+        watched = await other.run()
+        await watched.pause()
+        status = await watch(watched, Lines(0.1))
+
+    assert (status.jobs["running"], status.cells_done) == (0, 1)
