@@ -46,6 +46,7 @@ class Progress:
         most = max(answered, before.answered)
         self.jobs[job_id] = replace(before, answered=most, total=max(total, most))
         self._answered_at.extend([now] * asked_now)
+        self._forget(now)
 
     def find(self, job_id: int, kept: int) -> None:
         """An attempt of a job has found so many replies that were there before this process began."""
@@ -77,10 +78,15 @@ class Progress:
 
     def speed(self, now: float) -> tuple[int, float]:
         """(questions answered, over how many seconds), of late."""
+        self._forget(now)
+        over_s = 0.0 if self._began_at is None else max(0.0, now - self._began_at)
+        return len(self._answered_at), over_s
+
+    def _forget(self, now: float) -> None:
+        """Leave out what is too long ago, whether or not anybody asks for the speed."""
         times = self._answered_at
         while times and (len(times) > _SPEED_OF_MOST or times[0] < now - _SPEED_OVER_S):
             self._began_at = times.popleft()
-        return len(times), 0.0 if self._began_at is None else max(0.0, now - self._began_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
