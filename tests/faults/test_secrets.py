@@ -195,7 +195,7 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
     for words in (("status",), ("status", "--json"), ("runs",)):
         assert scene.run(*words).code == 0
     for form in Format:
-        assert scene.run("results", "--format", form).code == 0
+        assert scene.start("results", "--format", form).wait() == 0
         assert scene.run("results", "--format", form, "--output", f"rows.{form}").code == 0
     assert_nothing_is_told(scene.folder)
 

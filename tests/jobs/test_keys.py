@@ -11,11 +11,12 @@ from engine import Sweep, open_engine
 from engine.clock import SystemClock
 from engine.job import Permanent, Unauthorized
 from jobs.chat.endpoint import ChatTarget, Endpoint
-from jobs.chat.target import Generation, Message, Question, Role
+from jobs.chat.target import Generation, Message, Question, Reply, Role
 from jobs.circuit_breaker_labs import Client
 from jobs.http import HttpClient, Key
 from tests.contracts.server import ContractServer
 from tests.jobs.chat.server import Asked, chat_server, completion
+from tests.jobs.context import MemoryContext
 from tests.jobs.serve.running import GROUP, write_groups
 
 OLD, NEW = "old-token-0123456789", "new-token-9876543210"
@@ -37,6 +38,10 @@ def target(base_url: str, folder: Path, **settings: Any) -> ChatTarget:
     return ChatTarget(endpoint, Generation(), SystemClock(), folder=folder)
 
 
+async def ask(chat: ChatTarget) -> Reply:
+    return await chat.limits.reply(chat.reply, QUESTION, MemoryContext())
+
+
 @pytest.mark.parametrize("reference", ["file:token", "dotenv:token#KEY"])
 async def test_an_hourly_token_lasts_the_night(reference: str, tmp_path: Path) -> None:
     form = "KEY={}\n" if reference.startswith("dotenv") else "{}\n"
@@ -46,11 +51,11 @@ async def test_an_hourly_token_lasts_the_night(reference: str, tmp_path: Path) -
         chat_server(accepts(OLD)) as server,
         target(server.base_url, tmp_path, api_key=reference) as chat,
     ):
-        await chat.reply(QUESTION)
+        await ask(chat)
         server.answer = accepts(NEW)
         (tmp_path / "token").write_text(form.format(NEW))
-        reply = await chat.reply(QUESTION)
-        await chat.reply(QUESTION)
+        reply = await ask(chat)
+        await ask(chat)
 
     assert reply.text == "Hi."
     sent = [asked.headers["authorization"].removeprefix("Bearer ") for asked in server.asked]
@@ -74,7 +79,7 @@ async def test_a_key_in_a_header_or_the_query_is_read_again_too(tmp_path: Path) 
         ) as chat,
     ):
         (tmp_path / "token").write_text(NEW)
-        assert (await chat.reply(QUESTION)).text == "Hi."
+        assert (await ask(chat)).text == "Hi."
 
 
 @pytest.mark.parametrize("then", [OLD, "", "two\nlines", "A=value\nB=value", None])
@@ -90,7 +95,7 @@ async def test_a_key_that_is_not_another_one_now_stops_the_lane(
     ):
         token.unlink() if then is None else token.write_text(then)
         with pytest.raises(Unauthorized):
-            await chat.reply(QUESTION)
+            await ask(chat)
 
     assert len(server.asked) == 1
 
@@ -104,7 +109,7 @@ async def test_a_new_key_that_is_refused_as_well_is_not_read_for_ever(tmp_path: 
     ):
         (tmp_path / "token").write_text(NEW)
         with pytest.raises(Unauthorized) as caught:
-            await chat.reply(QUESTION)
+            await ask(chat)
 
     assert len(server.asked) == 2
     assert NEW not in f"{caught.value!r} {caught.value.detail}"
@@ -147,7 +152,7 @@ async def test_a_key_that_was_read_again_is_told_to_nobody(tmp_path: Path) -> No
     ):
         (tmp_path / "token").write_text(NEW)
         with pytest.raises(Permanent) as caught:
-            await chat.reply(QUESTION)
+            await ask(chat)
 
     assert caught.value.detail == "[redacted] is wrong"
 

@@ -136,7 +136,7 @@ def test_half_a_reply_that_broke_off_is_asked_for_again() -> None:
         read("I'm so sorry you are", "Abort")
 
     assert caught.value.reason == Unanswered.BROKEN_OFF
-    assert caught.value.message == "here: the reply broke off"
+    assert caught.value.message == "the reply broke off (here)"
     assert caught.value.detail == "finish_reason: Abort"
 
 

@@ -42,4 +42,4 @@ async def test_the_rules_judge_is_called_a_heuristic_beside_the_results(tmp_path
     status = await to_thread.run_sync(typed, "status")
 
     assert "judged by the rules judge, a heuristic" in results.stderr
-    assert "1 failed (judged by the rules judge, a heuristic)" in status.stdout
+    assert "1 failed at threshold 0.5 (judged by the rules judge, a heuristic)" in status.stdout

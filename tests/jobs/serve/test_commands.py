@@ -121,7 +121,7 @@ def test_an_address_in_use_and_a_group_with_mistakes_are_told(tmp_path: Path) ->
     assert isinstance(in_use.exception, UsageError)
     assert f"cannot listen on 127.0.0.1:{port}" in str(in_use.exception)
     assert isinstance(broken.exception, UsageError)
-    assert "broken.yaml: cases" in str(broken.exception)
+    assert "broken.yaml:1:1: cases: is missing" in str(broken.exception)
 
 
 def test_what_serves_is_not_imported_by_other_commands() -> None:
