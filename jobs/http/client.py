@@ -108,8 +108,8 @@ class HttpClient:
 
     `headers` and `query` go with every request. Every Key among them, and the `secrets`, by names that
     may be shown, in headers and bodies, are in no error, repr or log. A Key that is refused is read
-    again, and the request sent once more if it is another one now; without `resends` that is told by
-    KeyRenewed. Netrc and cookies are not used, and
+    again, and the request sent once more if it is another one now; without `resends` that is told of a
+    POST by KeyRenewed. Netrc and cookies are not used, and
     proxies only as `network` says. A `resolver` decides which addresses the host's name leads to, where
     no proxy does; `rules` say what errors mean to this service alone. Raises UsageError for a header or
     secret that cannot be sent.
@@ -300,7 +300,7 @@ class HttpClient:
             # What a proxy refuses has not reached the service, whose keys are no part of it.
             if not error.sent or not await self._renew(sent):
                 raise
-            if not self._resends:
+            if not self._resends and verb == "POST":
                 raise KeyRenewed(error.message, detail=error.detail, status=error.status) from None
         return await self._answered(verb, path, body, headers, where)
 

@@ -100,6 +100,21 @@ async def test_a_key_that_is_not_another_one_now_stops_the_lane(
     assert len(server.asked) == 1
 
 
+async def test_the_list_of_models_is_asked_for_again_with_a_new_key(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(OLD)
+
+    def answer(asked: Asked) -> tuple[int, Any]:
+        status, _ = accepts(NEW)(asked)
+        return status, {"data": [{"id": "m"}]}
+
+    async with (
+        chat_server(answer) as server,
+        target(server.base_url, tmp_path, api_key="file:token") as chat,
+    ):
+        (tmp_path / "token").write_text(NEW)
+        assert await chat.models() == {"m"}
+
+
 async def test_a_new_key_that_is_refused_as_well_is_not_read_for_ever(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(OLD)
 
