@@ -50,7 +50,7 @@ def held(plan: Plan) -> Held:
     return plan.held
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(submissions)
 def test_what_a_plan_says_is_left_is_what_a_run_asks(
     script: list[tuple[str, dict[str, Any], str, bool, bool]],
