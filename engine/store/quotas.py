@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Integer, RowMapping, bindparam, delete, exists, func, select, tuple_, update
+from sqlalchemy import Integer, RowMapping, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
@@ -339,19 +339,6 @@ def spend(connection: Connection, cap: PermitCap, requests: int) -> None:
         used = max(0, before.used + before.overrun + requests)
         state = arithmetic.refreshed(allotted=before.allotted, used=used, reserved=before.reserved)
         write(connection, {name: state})
-
-
-def lift(connection: Connection, key: QuotaKey) -> None:
-    """Forget a cap that the sweep no longer names, unless something is held under it."""
-    connection.execute(
-        delete(quota).where(
-            quota.c.name == key.name,
-            quota.c.period == key.period,
-            ~exists().where(
-                reservation.c.name == quota.c.name, reservation.c.period == quota.c.period
-            ),
-        )
-    )
 
 
 def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:

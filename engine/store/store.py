@@ -313,13 +313,9 @@ class Store(Member):
             )
         )
 
-    async def cap_quota(self, key: QuotaKey, *, allotted: int | None) -> None:
-        """Set or lift what the user allows."""
-        if allotted is None:
-            await self._writer.write(lambda connection: quotas.lift(connection, key))
-            return
-        amount = allotted
-        await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=amount))
+    async def cap_quota(self, key: QuotaKey, *, allotted: int) -> None:
+        """Set what the user allows."""
+        await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=allotted))
 
     # Events and calls
 
