@@ -4,6 +4,7 @@ The only package that speaks SQL. `open_store` opens it; `Store` is all that the
 """
 
 from engine.store.backup import back_up
+from engine.store.holdings import Holding
 from engine.store.questions import RunLook
 from engine.store.readers import LOG_MAX_BYTES
 from engine.store.requests import (
@@ -20,7 +21,6 @@ from engine.store.requests import (
 from engine.store.results import JobRow
 from engine.store.runs import NewRun, RunRow
 from engine.store.store import Store, open_store
-from engine.store.submission import Holding
 from engine.store.totals import Answers, Totals
 
 __all__ = [

@@ -18,22 +18,22 @@ from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
 from engine.store import (
     calls,
+    holdings,
     queue,
     quotas,
     readers,
     results,
     runs,
     started,
-    submission,
     totals,
     usage,
 )
 from engine.store.connection import Databases
+from engine.store.holdings import Holding
 from engine.store.requests import NewJob, QuotaKey
 from engine.store.results import JobRow
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import call, document, job, run, worker
-from engine.store.submission import Holding
 from engine.store.totals import Totals
 
 _LONG_S = 1.0
@@ -97,9 +97,9 @@ class Questions:
         """What the store holds for each job of a batch, and which other run's answer would serve it."""
 
         def ask(connection: Connection) -> list[tuple[Holding, str | None]]:
-            found = submission.survey(connection, of, jobs, reuse=reuse, unanswered=unanswered)
+            found = holdings.survey(connection, of, jobs, reuse=reuse, unanswered=unanswered)
             sources = {one.source for one in found if one.source is not None}
-            names = submission.runs_of(connection, sources) if sources else {}
+            names = holdings.runs_of(connection, sources) if sources else {}
             return [(one, None if one.source is None else names[one.source]) for one in found]
 
         return await self._databases.ask(ask)

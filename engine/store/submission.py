@@ -8,7 +8,6 @@ was cut short is simply done again.
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -138,7 +137,7 @@ def add_jobs(
     families: Mapping[bytes, list[Member]] = {}
     wanted: Sequence[NewJob] = jobs
     if of.generation > 1:
-        families = _families(connection, of, jobs)
+        families = members_of(connection, of, jobs)
         wanted = place(jobs, families)
     if wanted:
         fresh = of.fresh_generation or 0
@@ -203,7 +202,7 @@ def _place(of: RunRow, place: int) -> int:
     return place - (of.generation - 1) * _PLACES
 
 
-def _families(
+def members_of(
     connection: Connection, of: RunRow, jobs: Iterable[NewJob]
 ) -> dict[bytes, list[Member]]:
     """What the run has of the families of these jobs."""
@@ -217,14 +216,14 @@ def _families(
             json.loads(row.cells),
             json.loads(row.past_cells),
             is_answered=row.state == State.SUCCEEDED
-            and not _is_before(of, row.generation, row.recorded_at),
+            and not is_before(of, row.generation, row.recorded_at),
             is_asked=row.generation == of.generation,
         )
         found[row.family].append(member)
     return found
 
 
-def _is_before(of: RunRow, generation: int, recorded_at: float | None) -> bool:
+def is_before(of: RunRow, generation: int, recorded_at: float | None) -> bool:
     """Whether a job was done with before the run began to ask everything again."""
     if generation >= (of.fresh_generation or 0):
         return False
@@ -277,7 +276,7 @@ def _reuse(
             job.c.key.in_(list(provenance)), job.c.run_id == of.id, CLAIMABLE, ~_has_answer()
         )
     ).all()
-    theirs = _answers_of_others(
+    theirs = answers_of_others(
         connection, of, {row.key: provenance[row.key] for row in rows}, unanswered
     )
     found = {row.id: theirs[row.key] for row in rows if row.key in theirs}
@@ -310,7 +309,7 @@ def _reuse(
     )
 
 
-def _answers_of_others(
+def answers_of_others(
     connection: Connection,
     of: RunRow,
     provenance: Mapping[bytes, str],
@@ -347,7 +346,7 @@ def _answers_of_others(
     return {
         row["key"]: row
         for row in rows.mappings()
-        if row["provenance"] == provenance[row["key"]] and _is_enough(row, unanswered)
+        if row["provenance"] == provenance[row["key"]] and is_enough(row, unanswered)
     }
 
 
@@ -356,110 +355,10 @@ def _has_answer() -> ColumnElement[bool]:
     return exists().where(own.c.job_id == job.c.id)
 
 
-def _is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
+def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
+    """Whether an answer lacks no more questions than the sweep allows."""
     unanswered = json.loads(row["unanswered"] or "{}")
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holding:
-    """What a store holds for one job of a sweep. Cells are counted; together they are all of the job."""
-
-    answered: int = 0
-    """Answered in the run itself."""
-    failed: int = 0
-    """Failed or cancelled there: not asked for before they are put back in line."""
-    taken_over: int = 0
-    """Those that would be answered from another run."""
-    to_ask: int = 0
-    source: int | None = None
-    """The job of the other run, and when it was answered."""
-    answered_at: float = 0.0
-
-
-def survey(
-    connection: Connection,
-    of: RunRow,
-    jobs: Sequence[NewJob],
-    *,
-    reuse: bool,
-    unanswered: UnansweredPolicy,
-) -> list[Holding]:
-    """What `add_jobs` would find for each job of a batch; writes nothing."""
-    placed: Sequence[NewJob] = jobs
-    if of.generation > 1:
-        placed = place(jobs, _families(connection, of, jobs))
-    wanted = {one.key: one for one in placed}
-    kept = _kept(connection, of, list(wanted), unanswered)
-    others: Mapping[bytes, RowMapping] = {}
-    if reuse:
-        unasked = {key: one.provenance for key, one in wanted.items() if key not in kept}
-        others = _answers_of_others(connection, of, unasked, unanswered)
-    return [_holding(one, wanted.get(one.key), kept.get(one.key), others) for one in jobs]
-
-
-def _kept(
-    connection: Connection, of: RunRow, keys: Sequence[bytes], unanswered: UnansweredPolicy
-) -> dict[bytes, State]:
-    """What becomes of these jobs in their run, by key, unless another run's answer could serve them."""
-    rows = connection.execute(
-        select(
-            job.c.key,
-            job.c.state,
-            job.c.error,
-            job.c.generation,
-            result.c.passed,
-            result.c.failed,
-            result.c.unanswered,
-            result.c.recorded_at,
-        )
-        .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
-        .where(job.c.key.in_(keys), job.c.run_id == of.id)
-    )
-    found: dict[bytes, State] = {}
-    for row in rows.mappings():
-        state, has_answer = State(row["state"]), row["passed"] is not None
-        is_ended = state in sources(Event.REQUEUE)
-        is_back = state is State.CANCELLED and row["error"] == REMOVED
-        is_again = is_ended and _is_before(of, row["generation"], row["recorded_at"])
-        if not is_ended or is_back or is_again:
-            if has_answer or state is State.RUNNING:
-                found[row["key"]] = State.PENDING
-        elif state is State.SUCCEEDED and _is_enough(row, unanswered):
-            found[row["key"]] = State.SUCCEEDED
-        else:
-            found[row["key"]] = State.FAILED
-    return found
-
-
-def _holding(
-    one: NewJob, placed: NewJob | None, kept: State | None, others: Mapping[bytes, RowMapping]
-) -> Holding:
-    cells = max(1, len(one.cells))
-    left = 0
-    if placed is not None:
-        left = sum(cell in placed.cells for cell in one.cells) if one.cells else 1
-    # An answer at another threshold serves the others.
-    served = cells - left
-    if kept is State.SUCCEEDED:
-        return Holding(answered=cells)
-    if kept is State.FAILED:
-        return Holding(answered=served, failed=left)
-    if kept is None and left and one.key in others:
-        row = others[one.key]
-        return Holding(
-            answered=served,
-            taken_over=left,
-            source=row["source"],
-            answered_at=row["recorded_at"],
-        )
-    return Holding(answered=served, to_ask=left)
-
-
-def runs_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, str]:
-    """The names of the runs that jobs are of, by job."""
-    query = select(job.c.id, run.c.name).join(run, run.c.id == job.c.run_id)
-    return dict(iter(connection.execute(query.where(job.c.id.in_(list(job_ids))))))
 
 
 def finish(connection: Connection, of: RunRow, *, now: float) -> int:

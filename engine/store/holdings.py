@@ -1,0 +1,117 @@
+"""What a store holds already of what a sweep asks for, found as submission would; writes nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import RowMapping, select
+from sqlalchemy.engine import Connection
+
+from engine.core.policy import UnansweredPolicy
+from engine.core.states import Event, State, sources
+from engine.store.families import place
+from engine.store.queue import REMOVED
+from engine.store.requests import NewJob
+from engine.store.runs import RunRow
+from engine.store.schema import job, result, run
+from engine.store.submission import answers_of_others, is_before, is_enough, members_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What a store holds for one job of a sweep. Cells are counted; together they are all of the job."""
+
+    answered: int = 0
+    """Answered in the run itself."""
+    failed: int = 0
+    """Failed or cancelled there: not asked for before they are put back in line."""
+    taken_over: int = 0
+    """Those that would be answered from another run."""
+    to_ask: int = 0
+    source: int | None = None
+    """The job of the other run, and when it was answered."""
+    answered_at: float = 0.0
+
+
+def survey(
+    connection: Connection,
+    of: RunRow,
+    jobs: Sequence[NewJob],
+    *,
+    reuse: bool,
+    unanswered: UnansweredPolicy,
+) -> list[Holding]:
+    """What `add_jobs` would find for each job of a batch; writes nothing."""
+    placed: Sequence[NewJob] = jobs
+    if of.generation > 1:
+        placed = place(jobs, members_of(connection, of, jobs))
+    wanted = {one.key: one for one in placed}
+    kept = _kept(connection, of, list(wanted), unanswered)
+    others: Mapping[bytes, RowMapping] = {}
+    if reuse:
+        unasked = {key: one.provenance for key, one in wanted.items() if key not in kept}
+        others = answers_of_others(connection, of, unasked, unanswered)
+    return [_holding(one, wanted.get(one.key), kept.get(one.key), others) for one in jobs]
+
+
+def _kept(
+    connection: Connection, of: RunRow, keys: Sequence[bytes], unanswered: UnansweredPolicy
+) -> dict[bytes, State]:
+    """What becomes of these jobs in their run, by key, unless another run's answer could serve them."""
+    rows = connection.execute(
+        select(
+            job.c.key,
+            job.c.state,
+            job.c.error,
+            job.c.generation,
+            result.c.passed,
+            result.c.failed,
+            result.c.unanswered,
+            result.c.recorded_at,
+        )
+        .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
+        .where(job.c.key.in_(keys), job.c.run_id == of.id)
+    )
+    found: dict[bytes, State] = {}
+    for row in rows.mappings():
+        state, has_answer = State(row["state"]), row["passed"] is not None
+        is_ended = state in sources(Event.REQUEUE)
+        is_back = state is State.CANCELLED and row["error"] == REMOVED
+        is_again = is_ended and is_before(of, row["generation"], row["recorded_at"])
+        if not is_ended or is_back or is_again:
+            if has_answer or state is State.RUNNING:
+                found[row["key"]] = State.PENDING
+        elif state is State.SUCCEEDED and is_enough(row, unanswered):
+            found[row["key"]] = State.SUCCEEDED
+        else:
+            found[row["key"]] = State.FAILED
+    return found
+
+
+def _holding(
+    one: NewJob, placed: NewJob | None, kept: State | None, others: Mapping[bytes, RowMapping]
+) -> Holding:
+    cells = max(1, len(one.cells))
+    left = 0
+    if placed is not None:
+        left = sum(cell in placed.cells for cell in one.cells) if one.cells else 1
+    # An answer at another threshold serves the others.
+    served = cells - left
+    if kept is State.SUCCEEDED:
+        return Holding(answered=cells)
+    if kept is State.FAILED:
+        return Holding(answered=served, failed=left)
+    if kept is None and left and one.key in others:
+        row = others[one.key]
+        return Holding(
+            answered=served,
+            taken_over=left,
+            source=row["source"],
+            answered_at=row["recorded_at"],
+        )
+    return Holding(answered=served, to_ask=left)
+
+
+def runs_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, str]:
+    """The names of the runs that jobs are of, by job."""
+    query = select(job.c.id, run.c.name).join(run, run.c.id == job.c.run_id)
+    return dict(iter(connection.execute(query.where(job.c.id.in_(list(job_ids))))))
