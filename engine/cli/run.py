@@ -212,7 +212,9 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     if again:
         lines.append(f"again:   {output.command('retry', status.run, store, *again)}")
     resumable = code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED)
-    if resumable and not status.cells_cancelled and status.reason != "deadline":
+    # Where the sweep's own deadline or cap stands in the way, the message says what to change in the file.
+    is_capped = status.reason == "quota" and status.resume_at is None
+    if resumable and not status.cells_cancelled and status.reason != "deadline" and not is_capped:
         lines.append(f"go on:   {output.command('resume', status.run, store)}")
     lines.append(f"results: {output.command('results', status.run, store)}")
     return lines

@@ -180,6 +180,17 @@ def test_what_cannot_go_on_ends_in_exit_code_3_and_says_how_to_resume(
     assert "go on:   nightsweep resume night" in ended.stderr
 
 
+def test_a_run_at_its_own_cap_says_what_to_raise_and_not_to_resume(
+    nightsweep: Nightsweep, sweep: Sweep
+) -> None:
+    ended = nightsweep("run", sweep("a", "b", more="limits: {requests: 1}\n"))
+
+    assert ended.returncode == 3, ended.stderr
+    assert "the sweep's own limit of 1 request" in ended.stderr
+    assert "raise limits.requests" in ended.stderr
+    assert "go on:" not in ended.stderr
+
+
 def test_failed_jobs_are_put_back_and_resumed_without_the_file(
     nightsweep: Nightsweep, sweep: Sweep
 ) -> None:
