@@ -397,7 +397,7 @@ class Service(_Remote, ABC):
 
     @classmethod
     def advice_for(cls, kind: str) -> str | None:
-        """What to write for a `kind` that nobody offers, if it is one that this service can stand for."""
+        """What to write in place of an unknown `kind`, if this service can stand for it."""
         return None
 
     def mistakes(self) -> Mapping[str, str]:

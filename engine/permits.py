@@ -200,7 +200,7 @@ class _Line:
         self.names = frozenset(limit.name for limit in limits)
         self.room = anyio.Event()
         self.waits_since = inf
-        """Since when nobody in line was granted anything; infinite before the head was refused."""
+        """Since when no one in line was granted a start; infinite until the head is refused."""
         self.asks_at = inf
         """When the head asks again."""
         self.asked = anyio.Event()

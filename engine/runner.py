@@ -83,7 +83,7 @@ class Runner:
             return self._ended(job, error, throttled, blame(error))
         except Exception as error:
             if is_of_store(error):
-                # It is full, held or gone: nobody's fault here, and no attempt is used.
+                # The store is full, locked or gone: not the job's fault, so no attempt is used.
                 told = "; ".join(sorted({str(leaf) for leaf in leaves(error)}))
                 return Ended(_clean(replace(interrupted(), error=told)))
             if (fault := machine_fault(error)) is not None:

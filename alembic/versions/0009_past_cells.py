@@ -1,4 +1,4 @@
-"""What a sweep asked for once and asks for no more is told apart from what it asks for now.
+"""Keep the cells that only an earlier version of a sweep asked for apart from those that it asks for now.
 
 Revision: 0009, after 0008
 """

@@ -43,7 +43,7 @@ def _run_names(store: Path) -> list[str]:
     with store.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return []
-    # Without a log nobody has it open: SQLite then need not make the files that readers share.
+    # Without a log no process has it open, so SQLite need not create the files that readers share.
     is_quiet = not store.with_name(f"{store.name}-wal").exists()
     address = f"{store.as_uri()}?{'immutable=1' if is_quiet else 'mode=ro'}"
     query = "SELECT name FROM run ORDER BY updated_at DESC LIMIT ?"

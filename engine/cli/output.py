@@ -44,7 +44,7 @@ def to_stdout() -> Iterator[None]:
 
 @contextmanager
 def _to_reader() -> Iterator[None]:
-    """The same; raises BrokenPipeError when nobody reads it any more."""
+    """The same; raises BrokenPipeError once the reader has gone."""
     try:
         yield
         sys.stdout.flush()
@@ -64,7 +64,7 @@ def data(lines: Iterable[str]) -> None:
 
 
 def data_line(line: str) -> None:
-    """Write one line of an endless number to stdout; raises BrokenPipeError when nobody reads on."""
+    """Write one line of an endless number to stdout; raises BrokenPipeError once the reader has gone."""
     with _to_reader():
         typer.echo(_harmless(line, sys.stdout.encoding))
 
@@ -98,7 +98,7 @@ def say(*lines: str) -> None:
 
 
 def can_ask() -> bool:
-    """Whether somebody sits at a terminal who reads a question and can answer it."""
+    """Whether stdin and stderr are a terminal, so that a question can be asked and answered."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 

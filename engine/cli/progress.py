@@ -60,7 +60,7 @@ async def follow(run: "Run", display: Display) -> None:
 async def watch(run: "Run", display: Display) -> Status:
     """Show the status of a run that others work on until it has ended; the last one, which is not shown.
 
-    It has ended when nobody works on it any more, whatever the reason.
+    It has ended when no process works on it any more, whatever the reason.
     """
     clock = SystemClock()
     while True:
@@ -107,14 +107,14 @@ class Lines:
 
 
 class DataLines(Lines):
-    """The same on stdout, or every look as a line of JSON, for whoever watches a run there."""
+    """The same on stdout, or each status as a line of JSON, for `status --watch`."""
 
     def __init__(self, every_s: float, *, as_json: bool) -> None:
         super().__init__(every_s)
         self._as_json = as_json
 
     def show(self, status: Status) -> None:
-        """Raises BrokenPipeError when nobody reads on."""
+        """Raises BrokenPipeError once the reader has gone."""
         if self.every_s:
             line = to_json(status, indent=None) if self._as_json else words.progress_line(status)
             output.data_line(line)

@@ -13,7 +13,7 @@ NightsweepError                  what a user may meet; the message says what, wh
     ├── MachineFault             this machine is short of something; given back, fewer are in flight
     ├── RateLimited              again after `retry_after_s`; the attempt is given back, the lane is held
     ├── QuotaExceeded            the lane waits for quota; the attempt is given back, no job fails
-    │   ├── OutOfCredit          the lane stops until somebody pays; the attempt is given back
+    │   ├── OutOfCredit          the lane stops until the account is topped up; the attempt is given back
     │   └── LimitReached         the lane stops: the sweep allows no more; the attempt is given back
     ├── NotNow                   the sweep's window is closed; the attempt is given back
     ├── Unauthorized             the service's lanes stop, nothing more is sent; the attempt is given back
@@ -45,7 +45,7 @@ class NightsweepError(Exception):
 class Place:
     """Where something stands in a file: line and column from 1, and that line with a caret below.
 
-    `excerpt` has no lines where they would help nobody, or might show a key.
+    `excerpt` is empty where the lines would not help or might show a key.
     """
 
     file: str
@@ -294,7 +294,7 @@ class Permanent(JobError):
 class Interrupted(KeyboardInterrupt, SystemExit):
     """Ctrl-C while a run was executed: what was in flight is given back, and the run can be resumed.
 
-    Nobody has to catch it: a script then ends with exit code 130 and without a traceback.
+    Uncaught, it ends a script with exit code 130 and without a traceback.
     """
 
     def __init__(self, message: str) -> None:

@@ -95,7 +95,7 @@ def _of_endpoints(
         for one, count in load.calls.items():
             calls[one] += count
     for whom, limit in call_limits.items():
-        # Whoever shares the endpoint shares its minute.
+        # Roles that share an endpoint share its rate.
         sharing = {one: other for one, other in call_limits.items() if other.name == limit.name}
         asked = sum(calls[one] for one in sharing)
         if limit.rate_per_min is not None and asked:

@@ -73,7 +73,7 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
-    """What the calls of a run took, for one role and model at one endpoint. None is what nobody told."""
+    """What the calls of a run took, for one role and model at one endpoint. None where it is not known."""
 
     role: str
     endpoint: str
@@ -148,7 +148,7 @@ def _spending(total: UsageTotal, price: Price | None) -> Spending:
 def estimates(sizes: Iterable[CallSize], earlier: Iterable[UsageTotal]) -> tuple[CostEstimate, ...]:
     """What calls of these sizes may cost, by role and model, going by `earlier` calls where there are some.
 
-    Nothing where nobody names a price and no provider told a cost before.
+    Empty if no price is set and no provider has reported a cost.
     """
     wanted: dict[tuple[str, str, str], CallSize] = {}
     for one in sizes:

@@ -1,4 +1,4 @@
-"""Permits: starts within several rates and within tokens at once, and room kept for whoever waits.
+"""Permits: starts within several rates and within tokens at once, and room kept for those that wait.
 
 Several processes ask for permits under one name. Left alone, small calls would fill every bit of room
 before a large one fits. So who is refused gets a place in the line of the name, and the others leave
@@ -51,7 +51,7 @@ class PermitRequest:
     """Calls that wait for a permit, by the tokens that each is estimated at.
 
     Each starts within all `limits` at once, and under the `cap` if there is one. `who` is the name of the
-    one who asks, which nobody else ever has; `lead_s` how far ahead of now the first start is taken: what
+    one that asks, unique over all processes; `lead_s` how far ahead of now the first start is taken: what
     it takes until it can be used.
     """
 
@@ -119,7 +119,7 @@ def take(
 ) -> tuple[Granted, dict[str, Kept]]:
     """Grant the first calls of a request, as many as there is room for; and what to keep from now on.
 
-    `kept` is what was kept under the names of the request's limits. It has to be kept anew even where
+    `kept` is what was kept under the names of the request's limits. It has to be written again even where
     nothing was granted: the places in the lines, and what the logs say of a clock that was set back.
     """
     before = {limit.name: kept.get(limit.name, Kept()) for limit in request.limits}

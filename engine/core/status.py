@@ -357,7 +357,7 @@ class Plan:
     jobs_unfolded: int
     """Jobs without folding: `jobs_unfolded - jobs` requests are saved."""
     requests: int
-    """The most that reach somebody else's server, further tries aside."""
+    """The most requests that the sweep sends, retries aside."""
     expected_tests: int | None
     """Quota that the sweep needs; None while the service alone knows its cost."""
     hours: float | None
@@ -377,7 +377,7 @@ class Plan:
     is_cut_short: bool = False
     """Whether `binding` is a cap that is used up before the last cell is answered."""
     starts_at: float | None = None
-    """When the run is taken to start, in seconds since the Unix epoch; None where nobody looked at a clock."""
+    """When the run is taken to start, in seconds since the Unix epoch; None for a plan that was made without a clock."""
     finish_at: float | None = None
     """When it is done if it starts then, at the earliest; None without a rate, or where it is cut short."""
     window: str = ""

@@ -54,7 +54,7 @@ def validated(
 ) -> _Model | None:
     """The model that the plain values make, or None with the problems reported.
 
-    `beside` are keys that are allowed in the same place and read by somebody else.
+    `beside` are keys that other code reads from the same place.
     """
     try:
         # As JSON: strict where it matters, yet a list may become a tuple and text a path.
@@ -171,7 +171,7 @@ def _unknown_key(
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
-    """What is said of a key that nobody reads, with the nearest one of those that are known."""
+    """The message for an unknown key, with the nearest known one."""
     known = list(known)
     name, colon, _ = key.partition(":")
     if colon and name in known:

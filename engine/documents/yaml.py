@@ -59,7 +59,7 @@ def parse_yaml(text: str) -> tuple[Any, bool]:
         told, index = syntax_hint(text, error)
         raise Malformed(f"not YAML: {told}", text=text, index=index) from None
     except yaml.YAMLError:
-        # Its position counts the bytes of some encoding, which help nobody.
+        # Its position counts bytes of an encoding, which is no line or column.
         raise Malformed(
             "not YAML: it holds control characters", text=text, index=_control_character(text)
         ) from None

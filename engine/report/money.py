@@ -18,7 +18,7 @@ def _amount(amount: float) -> str:
 
 
 def spending_lines(spending: Iterable[Spending]) -> list[str]:
-    """What a run took and cost so far, then each of several models; nothing where nobody tells."""
+    """What a run took and cost so far, then each of several models; empty where it is not known."""
     told = [one for one in spending if one.input_tokens is not None or one.cost is not None]
     lines = spent_lines(told)
     if len(told) > 1:

@@ -20,7 +20,7 @@ def reuse_lines(status: Status) -> list[str]:
             replies = session.replies_kept + session.replies_asked
             held.append(f"{session.replies_kept:,} of {replies:,} replies kept from earlier calls")
         left = status.cells - status.cells_done - status.cells_failed
-        # Where cells are left, nothing was sent because of what the run ended with, which is told by itself.
+        # With cells left, nothing was sent because of what stopped the run; the status says that.
         if held and (session.has_sent or left):
             lines.append(f"not asked again: {', '.join(held)}")
         elif held:

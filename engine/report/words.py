@@ -141,7 +141,7 @@ def left_line(status: Status) -> str:
 
 
 def _at_limit(binding: str) -> str:
-    """A limit as the time left is told at it: `at a model's rate limit`, `at the judge's token limit`."""
+    """The limit that the time left is computed from: `at a model's rate limit`, `at the judge's token limit`."""
     return _AT.get(binding) or f"at {plain(binding).removesuffix('s')} limit"
 
 

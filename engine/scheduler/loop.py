@@ -141,7 +141,7 @@ class Scheduler:
 
     @contextmanager
     def _leaving_full_store(self) -> Iterator[None]:
-        """Let nobody who leaves fail because the store is full: the next to open it finds out the rest."""
+        """Do not fail on the way out because the store is full: the next process to open it reclaims the rest."""
         try:
             yield
         except StoreError:

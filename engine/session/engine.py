@@ -69,7 +69,7 @@ class Engine:
         `fresh` asks everything again: nothing that the store holds is taken over, neither answers of
         other runs nor those of this one, which stay until there are others, nor replies of earlier calls.
         That holds for the run from then on, however often it is stopped and resumed; submitting it fresh
-        once more begins anew. Raises UsageError when a process has jobs of the run in flight.
+        once more asks everything again. Raises UsageError when a process has jobs of the run in flight.
         """
         if fresh:
             await self._check_idle(sweep.name)
@@ -99,7 +99,7 @@ class Engine:
         )
 
     async def _check_idle(self, name: str) -> None:
-        """Raise UsageError when somebody works on a run: what is in flight would count as fresh."""
+        """Raise UsageError while a run has jobs in flight: their answers would count as fresh."""
         row = await self.store.find_run(name)
         if row is None:
             return

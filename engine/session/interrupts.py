@@ -1,4 +1,4 @@
-"""Noticing a Ctrl-C, whoever handles it: asyncio.run, a notebook."""
+"""Noticing a Ctrl-C that other code handles, such as asyncio.run or a notebook."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from types import FrameType
 def noticed_interrupts() -> Iterator[list[int]]:
     """The interrupts that came within the block; who handled them before still does.
 
-    Elsewhere than in the main thread, or where nobody in Python handles them, none is noticed.
+    None is noticed outside the main thread, or if Python has no handler for the signal.
     """
     seen: list[int] = []
     is_main = threading.current_thread() is threading.main_thread()

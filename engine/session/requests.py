@@ -101,7 +101,7 @@ class Requests:
                 await self.tell_now()
 
     async def tell_now(self) -> None:
-        """Write down what was started in the last minute, for whoever looks at the run."""
+        """Write down the requests of the last minute, for `status` in other processes."""
         self._log = rates.current(self._log, self._clock.now())
         await self._store.tell_requests(self._run.id, self._log)
 

@@ -346,7 +346,7 @@ class Run:
         """One row for each cell that the sweep asks for, in the order of the file; read page by page.
 
         With `past` also for those that only an earlier version of the sweep asked for: their `asked` is
-        False. While a sweep that has changed is not wholly written out, it is None where nobody knows yet.
+        False. While a sweep that has changed is not wholly written out, it is None where that is not known yet.
         """
         jobs = self._store.job_rows(await self._found(), past=past)
         rules = RowRules(

@@ -53,8 +53,8 @@ def hold_more(connection: Connection, job_id: int, fence: int, tests: int) -> bo
 def charge(connection: Connection, of: Charge) -> None:
     """Count tests of a job as used, out of what is held for it.
 
-    Nothing is held for an attempt that was taken back while its reply was on the way: then they are out of
-    what is held for the attempt that took its place, or held for nobody.
+    Nothing is held for an attempt that was taken back while its reply was on the way: then they are taken
+    from what is held for the attempt that took its place, or from what is not reserved.
     """
     job_id, tests = of.job_id, of.tests
     connection.execute(update(job).where(job.c.id == job_id).values(charged=job.c.charged + tests))

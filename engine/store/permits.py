@@ -32,7 +32,7 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
     """Grant the first calls of a request, as many as there is room for."""
     calls = request.calls
     if (cap := request.cap) is not None:
-        # Where nobody has written the cap down there is none.
+        # Without a row there is no cap.
         room = quotas.room(connection, cap)
         calls = calls if room is None else calls[:room]
         if not calls:

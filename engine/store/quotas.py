@@ -197,7 +197,7 @@ def is_affordable_later(
 ) -> bool:
     """Whether a job that quota refused could be sent if the run's requests in flight cost nothing.
 
-    What other runs hold is left out: nobody here would notice when they give it back.
+    What other runs hold is left out: this run is not woken when they give it back.
     """
     wanted = admission.short.get(cost_class)
     if wanted is None:
@@ -240,7 +240,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
 
 def charge_lost(connection: Connection, worker_id: str) -> None:
-    """Count what was held for a dead worker's requests as spent: nobody knows better.
+    """Count what was held for a dead worker's requests as spent, because what they cost is not known.
 
     What was held for tests that are charged as their replies come is given back.
     """
@@ -327,7 +327,7 @@ def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
 
 
 def room(connection: Connection, cap: PermitCap) -> int | None:
-    """How many requests may still start under a cap; None where nobody has set it."""
+    """How many requests may still start under a cap; None if it is not set."""
     found = read(connection, [(cap.name, cap.period)])
     return found[cap.name, cap.period].room if found else None
 

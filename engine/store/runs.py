@@ -234,7 +234,7 @@ def rename(
     """Give a run another name; its sweep and what it has used of its own limits follow.
 
     `caps` are the names of the quotas that are the run's alone, old and new. Raises UsageError when the
-    name is taken, or somebody has meanwhile touched the run.
+    name is taken, or the run has changed meanwhile.
     """
     refuse_if_touched(connection, of)
     if find(connection, name) is not None:

@@ -42,7 +42,7 @@ def last_minute(connection: Connection, run_id: int, *, besides: str | None, now
 
 
 def forget(connection: Connection, run_id: int) -> None:
-    """Remove what is told of a run."""
+    """Remove the rows of a run."""
     connection.execute(delete(rate_bucket).where(rate_bucket.c.name.startswith(_prefix(run_id))))
 
 

@@ -43,7 +43,7 @@ Preparation = Callable[[Sequence[Outcome]], Work[T]]
 COMMIT_INTERVAL_S = 0.008
 """The least time between two commits under load: a fair share for other processes, too."""
 PATIENCE_S = 10.0
-"""How long somebody who executes no run, or is leaving, waits for a commit that does not go through."""
+"""How long a change waits for a commit that fails, when no run is executed or the process is ending."""
 _MOST_PER_COMMIT = 400
 _RETRY_INTERVAL_S = 1.0
 
@@ -238,7 +238,7 @@ class Writer:
     async def _commit(self, batch: list[_Change[Any]]) -> BaseException | None:
         """Commit a batch, for as long as it takes; the error, if it cannot be.
 
-        Who does not wait as long is told meanwhile, and taken out of the batch.
+        Changes that do not wait that long fail meanwhile, and are taken out of the batch.
         """
         while batch:
             try:

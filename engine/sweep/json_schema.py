@@ -1,4 +1,4 @@
-"""The JSON Schema of sweep files, which editors complete and check with while somebody writes.
+"""The JSON Schema of sweep files, with which editors complete and check them.
 
 It is made of what validates a sweep: the pydantic models of the file and of each service's settings, and
 the axes of its job kinds. What depends on several values at once, or on files, only a loaded sweep knows.
@@ -95,7 +95,7 @@ class _Definitions:
         return self._plain(made)
 
     def document(self, made: Mapping[str, Any]) -> Schema:
-        """A schema that somebody else has made, with the definitions that it brings."""
+        """A schema that another model has produced, with its definitions."""
         for name, one in made.get("$defs", {}).items():
             self.all[self._name(name)] = self._plain(one)
         return self._plain({key: value for key, value in made.items() if key != "$defs"})

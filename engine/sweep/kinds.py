@@ -19,5 +19,5 @@ def kinds_without_settings(
     try:
         return service(settings, SystemClock()).kinds()
     except Exception:
-        # Somebody else's class, made with less than it asks for: whatever it raises, it cannot tell.
+        # A third-party class, made without all that it expects: any error means that it cannot tell.
         return ()

@@ -208,7 +208,7 @@ class ChatTarget:
             secrets=self._secret_headers,
             network=endpoint.network(self.folder),
             limits=HttpLimits(deadline_s=endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
-            # Each question counts, so that whoever counts sends it again.
+            # Each question counts as a request, so CallLimits sends it again, within the limits.
             resends=False,
         )
         self._client = await client.__aenter__()

@@ -121,7 +121,7 @@ async def converse(
     tolerance: Tolerance,
     progress: Progress = unheard,
 ) -> Conversed:
-    """A judged conversation for each case, in the cases' order; `progress` is told of each.
+    """A judged conversation for each case, in the cases' order; `progress` is called for each.
 
     One that breaks off is never scored. When there are more of them than `tolerance` allows, the
     JobError that decides is raised once the others have ended.

@@ -162,7 +162,7 @@ class LocalEvaluator(Service):
         return [kind(bench) for kind in kinds_of(only)]
 
     def _group_names(self) -> Sequence[str] | None:
-        # What is wrong with the folder of cases is told as a mistake of that setting.
+        # A fault of the folder of cases is reported as a mistake of that setting.
         return None if self.mistakes() else self._cases.names
 
     def mistakes(self) -> Mapping[str, str]:
@@ -325,7 +325,7 @@ def asker_of(target: Target, role: str = TARGET, *, asks: bool = True) -> Asker:
     if isinstance(target, LocalModel):
         return Asker(target, role=role, max_in_flight=target.slots, asks=asks)
     if not isinstance(target, ChatTarget):
-        # It may reach somebody's server, so that its calls are requests.
+        # It may reach a server, so its calls count as requests.
         limits = CallLimits(f"target:{target.address}")
         return Asker(target, role=role, max_in_flight=_CALLS_AT_ONCE, limits=limits, asks=asks)
     in_flight = target.endpoint.max_in_flight

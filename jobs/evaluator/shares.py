@@ -1,4 +1,4 @@
-"""Places that several models share: whoever waits for its rate leaves room for the others."""
+"""Places that several models share: a model that waits for its rate leaves room for the others."""
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 _LONG_S = 1.0
-"""Who waits longer for a permit keeps a place from others that could use it."""
+"""Waiting longer than this for a permit keeps a place from models that could use it."""
 
 
 @dataclass(slots=True, eq=False)

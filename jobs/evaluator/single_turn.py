@@ -146,7 +146,7 @@ async def evaluate(
 ) -> Evaluated:
     """Every judged reply, by layer; variations are the seeded mutators' where `variers` give none.
 
-    `progress` is told of each judged reply, with how many questions there are at most.
+    `progress` is called for each judged reply, with the most questions that there are.
 
     A question without a reply or a judgement is never scored. When there are more of them than
     `tolerance` allows, the JobError that decides is raised once the others of their layer were asked.

@@ -45,11 +45,11 @@ Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 Outcome: TypeAlias = Result | JobError
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how many questions are answered, and of how many."""
+"""Called with how many questions are answered, and of how many."""
 
 
 def unheard(answered: int, total: int) -> None:
-    """Progress that nobody listens to."""
+    """Ignores progress."""
 
 
 @dataclass(frozen=True, slots=True)
