@@ -5,8 +5,9 @@ import re
 import signal
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -52,6 +53,14 @@ def watching(
         process.communicate()
 
 
+def read_on(terminal: int) -> None:
+    """Read what a terminal shows until the process behind it has ended."""
+    # EIO: the other end is closed.
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
+
+
 def next_line(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     with awaiting("a line", process):
@@ -88,7 +97,11 @@ def test_on_a_terminal_a_run_is_redrawn_in_place_and_ctrl_c_ends_the_looking_alo
             while seen.count("2/4 cells") < 2:
                 seen += os.read(ours, 4096).decode(errors="replace")
         watch.send_signal(signal.SIGINT)
+        # What is drawn until it ends has to be read, or it waits for room in the terminal.
+        drain = threading.Thread(target=read_on, args=(ours,))
+        drain.start()
         _, err = wait_ended(watch)
+        drain.join()
     os.close(ours)
 
     assert (watch.returncode, err) == (0, "")
