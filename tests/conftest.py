@@ -22,9 +22,12 @@ for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
     os.environ.pop(name, None)
     os.environ.pop(name.lower(), None)
 
-# Child processes would inherit that a hangup is ignored, as `nohup` has it; they do not inherit a handler.
+# Child processes would inherit that a hangup or an interrupt is ignored, as with `nohup` or in the background of a
+# script; they do not inherit a handler.
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda *_: None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A model with more threads would take the time of the tests beside it.
 os.environ["NIGHTSWEEP_MODEL_THREADS"] = "1"
