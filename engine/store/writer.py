@@ -4,10 +4,10 @@ Whoever writes is answered only after COMMIT. Commits are paced, so that under l
 has come in meanwhile, while a lone write is committed at once. A commit that fails because the disk
 is full or another process holds the store is tried again until it goes through; meanwhile the bounded
 stream holds back everyone who wants to write, and answers in hand are written to a side file. That
-goes for runs that are executed. Everybody else, and somebody who is leaving, is kept waiting for a
-moment only: with the answers safe in that file, the rest is given up.
+goes for runs that are executed. Other changes, and those of a process that is ending, wait for a moment
+only: with the answers safe in that file, the rest is given up.
 
-The first transaction also tells the others that this worker is there: who only reads writes nothing.
+The first transaction also registers this worker, so a process that only reads writes nothing.
 """
 
 import logging
@@ -278,7 +278,7 @@ class Writer:
         return error
 
     async def _wait(self, batch: list[_Change[Any]], trouble: StoreError) -> None:
-        """Bring the answers in hand to safety, let go of who has waited long enough, and wait a while."""
+        """Put the answers in hand into the side file, fail the changes that have waited long enough, and wait."""
         self._collect(batch)
         answers = [change.work for change in batch if isinstance(change.work, Outcome)]
         await to_thread.run_sync(self._spill.keep, answers, limiter=self._thread)

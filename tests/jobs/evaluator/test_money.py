@@ -48,9 +48,9 @@ def telling(of_target: Any, of_judge: Any) -> Any:
     return answer
 
 
-async def spent(answer: Any, folder: Path, prices: Any = {}, judge_prices: Any = {}) -> Status:  # noqa: B006
+async def spent(answer: Any, folder: Path, prices: Any = None, judge_prices: Any = None) -> Status:
     async with chat_server(answer) as server, open_engine(folder / "store.db") as engine:
-        asked = judged_by_a_model(server, folder, prices, judge_prices)
+        asked = judged_by_a_model(server, folder, prices or {}, judge_prices or {})
         return await (await engine.submit(asked)).execute()
 
 
