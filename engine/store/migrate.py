@@ -1,26 +1,38 @@
 """Bringing a store to the schema that this version of the code speaks.
 
 All or nothing, and safe with several processes opening one store: a lock file lets one of them
-migrate while the others wait, and the whole migration is one transaction.
+migrate while the others wait, and the whole migration is one transaction. A new store is made as
+the code declares it, without the way through all revisions.
 """
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from sqlalchemy import URL, create_engine, event
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
+from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
 from engine.store.connection import BUSY_TIMEOUT_S
 from engine.store.location import explain
-from engine.store.schema import HEAD
+from engine.store.schema import HEAD, metadata
 
 APPLICATION_ID = 0x4E_53_57_50
 """In the header of each store: other programs keep a table `alembic_version`, too."""
+# As Alembic makes it; it is there, and empty, in a store whose migrations were all taken back by hand.
+_VERSION_TABLE = """
+CREATE TABLE IF NOT EXISTS alembic_version (
+	version_num VARCHAR(32) NOT NULL,
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+)
+"""
 
 
 def migrations_folder() -> Path:
@@ -39,7 +51,10 @@ def migrate(path: Path, lock: Path) -> None:
         if _revision(path) == HEAD:
             return
         with FileLock(lock, timeout=BUSY_TIMEOUT_S, mode=0o600):
-            if (found := _revision(path)) != HEAD:
+            found = _revision(path)
+            if found is None:
+                _create(path)
+            elif found != HEAD:
                 _upgrade(path, found)
     except (sqlite3.Error, DBAPIError) as error:
         raise explain(error, path) from error
@@ -48,7 +63,7 @@ def migrate(path: Path, lock: Path) -> None:
 
 
 def _revision(path: Path) -> str | None:
-    """The store's revision, None for an empty file; raises StoreError for someone else's database."""
+    """The store's revision, None without tables; raises StoreError for someone else's database."""
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
         [application] = connection.execute("PRAGMA application_id").fetchone()
@@ -60,7 +75,24 @@ def _revision(path: Path) -> str | None:
         return str(row[0]) if row else None
 
 
-def _upgrade(path: Path, found: str | None) -> None:
+def _create(path: Path) -> None:
+    with _transaction(path) as connection:
+        for statement in _schema():
+            connection.exec_driver_sql(statement)
+        connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
+
+
+@cache
+def _schema() -> Sequence[str]:
+    """The statements that make the tables, each after those that it refers to."""
+    dialect = sqlite.dialect()
+    made: list[ExecutableDDLElement] = []
+    for table in metadata.sorted_tables:
+        made += [CreateTable(table), *map(CreateIndex, table.indexes)]
+    return (_VERSION_TABLE, *(str(statement.compile(dialect=dialect)) for statement in made))
+
+
+def _upgrade(path: Path, found: str) -> None:
     # Alembic takes a tenth of a second to import: only a store that needs it pays for it.
     from alembic import command
     from alembic.config import Config
@@ -69,11 +101,25 @@ def _upgrade(path: Path, found: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
+    if found not in known:
         raise StoreError(
             f"{path}: was written by a newer version of Nightsweep (schema {found}, this one knows"
             f" up to {HEAD}); upgrade with `pip install -U nightsweep`"
         )
+    # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
+    with _transaction(path) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+        if broken:
+            raise StoreError(
+                f"{path}: migration would break {len(broken)} references; nothing changed"
+            )
+
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[Connection]:
+    """One write transaction on a store, which is marked as ours and keeps a write-ahead log."""
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as plain:
         plain.execute("PRAGMA journal_mode = WAL")
     database = create_engine(
@@ -87,13 +133,6 @@ def _upgrade(path: Path, found: str | None) -> None:
     def start(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
-    # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
     with database.begin() as connection:
-        config.attributes["connection"] = connection
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
-        command.upgrade(config, "head")
-        broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
-        if broken:
-            raise StoreError(
-                f"{path}: migration would break {len(broken)} references; nothing changed"
-            )
+        yield connection

@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from tests.contracts.process import ContractServerProcess
+from tests.engine.store import revisions
 from tests.faults.failpoints import Faults, sampled, trace_of
 from tests.faults.scenarios import KILLED, RUN, SCENARIOS, ExpansionTrial, Scenario, Trial
 from tests.faults.sweeps import Scene, Scenes, small
@@ -38,16 +39,16 @@ def test_a_kill_between_an_answer_and_its_commit_or_before_its_acknowledgement_c
     assert len(survived) == 1
 
 
-def test_a_store_whose_migration_was_killed_is_empty_or_whole(
+def test_a_store_that_was_killed_while_it_was_made_is_empty_or_whole(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
     calm = scenes.make(small(server.url))
     path = calm.folder / "trace"
     assert calm.sweep(Faults(trace=str(path))).code == 0
     schema = tables(calm)
-    migration = [step for step, _ in trace_of(path)].index("committed") + 1
+    making = [step for step, _ in trace_of(path)].index("committed") + 1
 
-    for step in sampled(migration, 5, Random(1)):
+    for step in sampled(making, 3, Random(1)):
         scene = scenes.make(small(server.url))
         assert scene.sweep(Faults(at=step)).code == KILLED
 
@@ -55,6 +56,29 @@ def test_a_store_whose_migration_was_killed_is_empty_or_whole(
         assert tables(scene) in ([], schema)
         assert scene.sweep().code == 0
         assert tables(scene) == schema
+
+
+def test_a_store_whose_migration_was_killed_is_as_before_or_whole(
+    server: ContractServerProcess, scenes: Scenes
+) -> None:
+    older = scenes.make(small(server.url))
+    assert older.sweep().code == 0
+    revisions.downgrade(older.store, "0001")
+    schema = tables(older)
+    calm = scenes.copy(older)
+    path = calm.folder / "trace"
+    assert calm.sweep(Faults(trace=str(path))).code == 0
+    migrated = tables(calm)
+    migration = [step for step, _ in trace_of(path)].index("committed") + 1
+
+    for step in sampled(migration, 4, Random(1)):
+        scene = scenes.copy(older)
+        assert scene.sweep(Faults(at=step)).code == KILLED
+
+        assert scene.is_sound()
+        assert tables(scene) in (schema, migrated)
+        assert scene.sweep().code == 0
+        assert tables(scene) == migrated
 
 
 def tables(scene: Scene) -> list[tuple[str, ...]]:

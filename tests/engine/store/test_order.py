@@ -9,15 +9,12 @@ from typing import Any
 
 import anyio
 import pytest
-from alembic import command
-from alembic.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
 
 from engine.store import Claimed, NewJob, QuotaKey, RunRow, Store, open_store
-from engine.store.migrate import migrations_folder
 from engine.testing import FakeClock
+from tests.engine.store import revisions
 from tests.engine.store.scenes import (
     LANE,
     NOW,
@@ -243,7 +240,7 @@ async def test_a_store_of_before_goes_on_in_the_order_in_which_it_was_written(
         # As an earlier version wrote them: the repeats of a cell one after the other.
         written = sorted(matrix(["z", "a"], repeats=2), key=lambda job: (job.place, job.repeat))
         await ask(store, written)
-    _downgrade(path, "0009")
+    revisions.downgrade(path, "0009")
 
     async with open_store(path, clock) as store:
         run = await store.find_run("run")
@@ -259,13 +256,3 @@ async def test_a_store_of_before_goes_on_in_the_order_in_which_it_was_written(
         ]
         await ask(store, matrix(["new", "a", "z"], repeats=2), sweep="reordered")
         assert names(await claim(store, run, classes=("new",))) == ["model new 1", "model new 2"]
-
-
-def _downgrade(path: Path, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
-    database = create_engine(f"sqlite:///{path}")
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
-    database.dispose()

@@ -7,22 +7,20 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from engine.core.errors import StoreError
 from engine.store.migrate import migrate, migrations_folder
 from engine.store.schema import HEAD, metadata
+from tests.engine.store import revisions
+from tests.engine.store.scenes import rows
 from tests.paths import ROOT
 
 
 def schema_of(path: Path) -> dict[str, str]:
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute(
-            "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name != 'alembic_version'"
-        ).fetchall()
-    return {name: normalised(text) for name, text in rows}
+    found = rows(path, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {name: normalised(text) for name, text in found}
 
 
 def normalised(text: str) -> str:
@@ -32,33 +30,44 @@ def normalised(text: str) -> str:
     return f"{head}({', '.join(sorted(part.strip() for part in parts))})"
 
 
-def migrated(folder: Path) -> Path:
+def opened(folder: Path) -> Path:
+    """A new store, as this version of the code makes it."""
     path = folder / "store.db"
     path.touch()
     migrate(path, folder / "lock")
     return path
 
 
-def test_a_migrated_database_is_what_the_code_declares_checks_and_partial_indexes_included(
+def test_all_revisions_make_what_the_code_declares_checks_and_partial_indexes_included(
     tmp_path: Path,
 ) -> None:
     declared = tmp_path / "declared.db"
     database = create_engine(f"sqlite:///{declared}")
     metadata.create_all(database)
     database.dispose()
+    migrated = tmp_path / "migrated.db"
 
-    found = schema_of(migrated(tmp_path))
+    revisions.upgrade(migrated)
 
-    assert found == schema_of(declared)
+    found = schema_of(migrated)
+    assert found == {**schema_of(declared), "alembic_version": found["alembic_version"]}
     assert "CHECK ((state = 'running') = (owner IS NOT NULL))" in found["job"]
     assert "WHERE state IN ('pending', 'waiting'" in found["ix_job_claimable"]
 
 
-def test_the_code_speaks_the_newest_revision() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
+def test_a_new_store_is_as_if_all_revisions_had_made_it(tmp_path: Path) -> None:
+    migrated = tmp_path / "migrated.db"
+    revisions.upgrade(migrated)
 
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    new = opened(tmp_path)
+
+    assert schema_of(new) == schema_of(migrated)
+    for path in (new, migrated):
+        assert rows(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+
+
+def test_the_code_speaks_the_newest_revision() -> None:
+    assert ScriptDirectory.from_config(revisions.config()).get_heads() == [HEAD]
 
 
 def test_a_revision_imports_nothing_of_ours() -> None:
@@ -85,20 +94,17 @@ def test_the_folder_of_migrations_does_not_hide_the_library() -> None:
     assert "site-packages" in str(alembic.__file__)
 
 
-def test_downgrading_leaves_nothing_behind(tmp_path: Path) -> None:
-    from alembic import command
+def test_a_store_whose_migrations_are_all_taken_back_is_empty_and_can_be_opened_again(
+    tmp_path: Path,
+) -> None:
+    path = opened(tmp_path)
+    whole = schema_of(path)
 
-    path = migrated(tmp_path)
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
-    database = create_engine(f"sqlite:///{path}")
+    revisions.downgrade(path, "base")
 
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-    database.dispose()
-
-    assert schema_of(path) == {}
+    assert schema_of(path) == {"alembic_version": whole["alembic_version"]}
+    migrate(path, tmp_path / "lock")
+    assert schema_of(path) == whole
 
 
 EDITED = """
@@ -124,25 +130,14 @@ VALUES
 def test_what_edited_sweeps_asked_once_is_past_in_a_store_that_is_brought_up_to_date(
     tmp_path: Path,
 ) -> None:
-    from alembic import command
-
-    path = migrated(tmp_path)
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
-    database = create_engine(f"sqlite:///{path}")
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0008")
+    path = opened(tmp_path)
+    revisions.downgrade(path, "0008")
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(EDITED)
 
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0009")
-    database.dispose()
+    revisions.upgrade(path, "0009")
 
-    with closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("SELECT id, cells, past_cells, cell_count FROM job").fetchall()
+    found = rows(path, "SELECT id, cells, past_cells, cell_count FROM job")
     assert [(key, json.loads(cells), json.loads(past), n) for key, cells, past, n in found] == [
         (1, [0.3, 0.5], [0.7], 2),
         (2, [], [0.3, 0.7], 0),
@@ -154,14 +149,10 @@ def test_what_edited_sweeps_asked_once_is_past_in_a_store_that_is_brought_up_to_
 
 
 def test_a_store_is_marked_as_ours(tmp_path: Path) -> None:
-    path = migrated(tmp_path)
+    path = opened(tmp_path)
 
-    with closing(sqlite3.connect(path)) as connection:
-        [mark] = connection.execute("PRAGMA application_id").fetchone()
-        [mode] = connection.execute("PRAGMA journal_mode").fetchone()
-
-    assert mark == int.from_bytes(b"NSWP")
-    assert mode == "wal"
+    assert rows(path, "PRAGMA application_id") == [(int.from_bytes(b"NSWP"),)]
+    assert rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 
 NEXT = """
@@ -194,7 +185,7 @@ def downgrade() -> None:
 def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, message: str
 ) -> None:
-    path = migrated(tmp_path)
+    path = opened(tmp_path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO event (at, kind, message) VALUES (1, 'kind', 'kept')")
         connection.commit()
@@ -219,7 +210,7 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
 def test_an_older_store_is_brought_up_to_date(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = migrated(tmp_path)
+    path = opened(tmp_path)
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement="SELECT 1"))
