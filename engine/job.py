@@ -28,6 +28,7 @@ from engine.core.axes import (
 from engine.core.errors import (
     Disconnected,
     JobError,
+    KeyRenewed,
     LimitReached,
     MachineFault,
     NightsweepError,
@@ -100,6 +101,7 @@ __all__ = [
     "JobContext",
     "JobError",
     "JobKind",
+    "KeyRenewed",
     "LimitReached",
     "MachineFault",
     "Measurement",

@@ -283,6 +283,13 @@ class Unauthorized(JobError):
     """The key is refused (401). The service's lanes stop; the attempt is given back."""
 
 
+class KeyRenewed(Unauthorized):
+    """The key was refused, and is another one by now: the same request may go well at once.
+
+    The attempt is given back and made again, as a request of its own.
+    """
+
+
 class Unhealthy(JobError):
     """The target cannot answer now. The lane waits; the attempt is given back."""
 

@@ -12,6 +12,7 @@ from typing import ClassVar, TypeAlias
 from engine.core.errors import (
     Disconnected,
     JobError,
+    KeyRenewed,
     MachineFault,
     NotNow,
     OutOfCredit,
@@ -41,6 +42,8 @@ class Hold(StrEnum):
 
     JOB = "job"
     """Nobody else."""
+    KEY = "key"
+    """Nobody: the key was refused, and is another one by now."""
     RATE = "rate"
     """Everything under the same rate, for the delay."""
     QUOTA = "quota"
@@ -154,6 +157,7 @@ def judge(
             return replace(given_back, is_told_when=end.retry_after_s is not None)
         case JobError() if (hold := _hold(end, blame, is_last=attempt >= attempts)) is not None:
             lost = hold is Hold.OUTAGE
+            delay_s = 0.0 if hold is Hold.KEY else delay_s
             return _give_back(end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED)
         case Transient() if attempt < attempts:
             if end.retry_after_s is not None:
@@ -217,6 +221,8 @@ def _hold(error: JobError, blame: Blame, *, is_last: bool) -> Hold | None:
             return Hold.CREDIT
         case QuotaExceeded():
             return Hold.QUOTA
+        case KeyRenewed():
+            return Hold.KEY
         case Unauthorized():
             return Hold.UNAUTHORIZED
         case Unhealthy():

@@ -7,11 +7,14 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.breaker import BreakerState
-from engine.core.errors import JobError
+from engine.core.errors import JobError, KeyRenewed, LimitReached
+from engine.core.model import Health
 from engine.core.status import EventKind
+from engine.job import HealthGate
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note
+from engine.scheduler.quota import QuotaDesk
 
 
 class HealthDesk:
@@ -20,10 +23,18 @@ class HealthDesk:
     One that is still sick after as many times as jobs are tried no longer keeps the run from ending.
     """
 
-    def __init__(self, clock: Clock, assignment: Assignment, runner: Runner, note: Note) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        assignment: Assignment,
+        runner: Runner,
+        quota: QuotaDesk,
+        note: Note,
+    ) -> None:
         self._clock = clock
         self._run = assignment
         self._runner = runner
+        self._quota = quota
         self._note = note
         self._asked: set[str] = set()
         self._asking: set[str] = set()
@@ -46,7 +57,12 @@ class HealthDesk:
         is_told = False
         try:
             for attempt in count(1):
-                sick = await self._complaint(lane)
+                try:
+                    sick = await self._complaint(lane)
+                except LimitReached as error:
+                    # Nothing more may leave, so no job of the lane either.
+                    lane.block, lane.why = Block.QUOTA, str(error)
+                    return
                 if lane.breaker.state is BreakerState.PARKED:
                     return
                 if sick is None:
@@ -70,7 +86,22 @@ class HealthDesk:
         """What is wrong with a lane's target; None if it is well."""
         assert self._run.gate is not None
         try:
-            health = await self._run.gate.check(lane.name)
+            health = await self._checked(self._run.gate, lane.name)
+        except LimitReached:
+            raise
         except JobError as error:
             return str(error)
         return None if health.healthy else health.message or "no reason given"
+
+    async def _checked(self, gate: HealthGate, lane: str) -> Health:
+        """What the gate says; each question that leaves is one of `limits.requests`."""
+        while True:
+            await self._quota.take_request()
+            try:
+                return await gate.check(lane)
+            except KeyRenewed:
+                continue
+            except JobError as error:
+                if not error.sent:
+                    await self._quota.give_request_back()
+                raise

@@ -96,7 +96,7 @@ def _is_answer(verdict: Verdict) -> bool:
         case Succeed():
             return True
         case GiveBack():
-            return verdict.hold in (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED)
+            return verdict.hold in (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED, Hold.KEY)
         case RetryLater():
             return not verdict.is_away and verdict.outcome is not AttemptOutcome.TIMED_OUT
         case Fail():

@@ -70,7 +70,7 @@ class Scheduler:
         self._wake = anyio.Event()
         self._idle = anyio.Event()
         self._quota = QuotaDesk(store, clock, assignment, self._note)
-        self._health = HealthDesk(clock, assignment, self._runner, self._note)
+        self._health = HealthDesk(clock, assignment, self._runner, self._quota, self._note)
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.claimed(clock.now()))
         self._sends_jobs = assignment.kind.sends is Sends.JOB
@@ -386,6 +386,7 @@ class Scheduler:
                         if isinstance(verdict, Succeed)
                         else None,
                         charged=charged,
+                        sent=isinstance(verdict, Succeed) or verdict.sent,
                         keeps_attempt=not isinstance(verdict, GiveBack),
                         due_at=now + delay_s if delay_s else 0.0,
                         status=ended.status,

@@ -6,7 +6,7 @@ from math import isinf
 import anyio
 
 from engine.clock import Clock
-from engine.core.errors import JobError
+from engine.core.errors import JobError, LimitReached
 from engine.core.model import Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
@@ -98,6 +98,19 @@ class QuotaDesk:
             caps=(_tests_cap(self._run.run, now),),
         )
         return True
+
+    async def take_request(self) -> None:
+        """Count a request beside those of jobs that is about to leave; raises LimitReached where none may."""
+        limit = self._run.limits.requests
+        if limit is not None and not await self._store.take_request(_requests_cap(self._run.run)):
+            raise LimitReached(
+                f"the sweep's own limit of {limit:,} requests is reached", sent=False
+            )
+
+    async def give_request_back(self) -> None:
+        """One that was taken surely never left."""
+        if self._run.limits.requests is not None:
+            await self._store.give_request_back(_requests_cap(self._run.run))
 
     def doubt(self) -> None:
         """A request ended without an answer: what was held for it counts until the service is asked."""

@@ -224,7 +224,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
     def spent(row: RowMapping) -> _Spent | None:
         one = by_attempt[row["job_id"], row["fence"]]
         if row["counts_requests"]:
-            return _Spent(row["held"]) if one.charged else None
+            return _Spent(row["held"]) if one.sent else None
         if row["by_reply"]:
             return None
         if one.answer is not None:
@@ -326,13 +326,21 @@ def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
     write(connection, {(key.name, key.period): state})
 
 
-def room(connection: Connection, cap: PermitCap) -> int | None:
+def take_request(connection: Connection, key: QuotaKey) -> bool:
+    """Count a request under a cap, if it has room; one that is not set has."""
+    if room(connection, key) == 0:
+        return False
+    spend(connection, key, 1)
+    return True
+
+
+def room(connection: Connection, cap: PermitCap | QuotaKey) -> int | None:
     """How many requests may still start under a cap; None if it is not set."""
     found = read(connection, [(cap.name, cap.period)])
     return found[cap.name, cap.period].room if found else None
 
 
-def spend(connection: Connection, cap: PermitCap, requests: int) -> None:
+def spend(connection: Connection, cap: PermitCap | QuotaKey, requests: int) -> None:
     """Count requests that start under a cap; less than 0: they did not start after all."""
     found = read(connection, [(cap.name, cap.period)]) if requests else {}
     for name, before in found.items():

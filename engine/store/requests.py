@@ -114,6 +114,8 @@ class Outcome:
     """The digest of what decided the answer."""
     charged: bool = True
     """Whether the attempt may have cost quota; False gives back what was reserved for it."""
+    sent: bool = True
+    """Whether a request may have left; False gives back the one that was reserved for it."""
     keeps_attempt: bool = True
     """False gives the attempt back: nobody's fault."""
     due_at: float = 0.0

@@ -313,6 +313,14 @@ class Store(Member):
             )
         )
 
+    async def take_request(self, key: QuotaKey) -> bool:
+        """Count a request that is no job's under a cap; False, and nothing counted, where it is used up."""
+        return await self._writer.write(lambda connection: quotas.take_request(connection, key))
+
+    async def give_request_back(self, key: QuotaKey) -> None:
+        """A request that was taken so never left."""
+        await self._writer.write(lambda connection: quotas.spend(connection, key, -1))
+
     async def cap_quota(self, key: QuotaKey, *, allotted: int) -> None:
         """Set what the user allows."""
         await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=allotted))

@@ -8,10 +8,9 @@ from typing import Annotated, TypeAlias
 import anyio
 from pydantic import Field
 
-from engine.job import CallLimit, JobContext, JobError, Permit, RateLimited
+from engine.job import CallLimit, JobContext, JobError, KeyRenewed, Permit, RateLimited
 from jobs.chat.pacing import Turns
 from jobs.chat.target import Question, Reply
-from jobs.http import KeyRenewed
 
 _BYTES_PER_TOKEN = 4
 _SETTLING_S = 5.0

@@ -93,6 +93,8 @@ class Client:
             limits=limits,
             rules=_RULES,
             network=network,
+            # Each request that leaves is one of the engine's, which counts it and gives it its turn.
+            resends=False,
         )
 
     @property

@@ -73,6 +73,8 @@ class Client:
             secrets={"apikey": api_key},
             limits=HttpLimits(deadline_s=deadline_s, max_body_bytes=4 * 1024 * 1024),
             network=network,
+            # Each request that leaves is one of the engine's, which counts it.
+            resends=False,
         )
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,17 @@ from typing import Any
 
 import anyio
 
-from engine.job import Clock, Finding, JobContext, JobError, Permit, Usage, nearest, suggestion
+from engine.job import (
+    Clock,
+    Finding,
+    JobContext,
+    JobError,
+    KeyRenewed,
+    Permit,
+    Usage,
+    nearest,
+    suggestion,
+)
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.listing import is_listed
 from jobs.chat.target import Question, Target
@@ -16,7 +26,6 @@ from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rules import RulesJudge
-from jobs.http import KeyRenewed
 
 _AT_ONCE = 4
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."

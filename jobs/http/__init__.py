@@ -1,6 +1,6 @@
 """The shared HTTP client: deadlines, byte caps, one mapping of errors, and no leaked keys."""
 
-from jobs.http.client import HttpClient, HttpLimits, KeyRenewed, Reply
+from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.keys import Key, Sent
 from jobs.http.meanings import Meaning, rule
 from jobs.http.network import Network, NetworkSettings
@@ -21,7 +21,6 @@ __all__ = [
     "HttpClient",
     "HttpLimits",
     "Key",
-    "KeyRenewed",
     "Meaning",
     "Network",
     "NetworkSettings",

@@ -28,6 +28,7 @@ from engine.job import (
     Clock,
     Disconnected,
     JobError,
+    KeyRenewed,
     Permanent,
     TimedOut,
     Transient,
@@ -60,10 +61,6 @@ _CUT_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)
 _CLIENTS = 3
 """How many clients a run has at most that are busy at the same time: of a target, a judge, an attacker."""
 _NO_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
-
-
-class KeyRenewed(Unauthorized):
-    """The key was refused, and is another one by now: the same request may go well at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,26 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Pa
     assert seen == [0, 0, 0]
 
 
+async def test_questions_about_health_count_among_the_requests_of_a_cap(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(good)
+    gate = scripted_gate(lambda lane, now: WELL)
+    of = sweep(service, models=["a", "b"], repeats=30, gate=gate, limits={"requests": 5})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, gate=gate) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        again = await run.execute()
+
+    # Two questions before the first session, and none before the second: nothing is left for them.
+    assert len(gate.asked) + len(service.recording.started) == 5
+    assert status.reason is again.reason is StopReason.QUOTA
+    assert "the sweep's own limit of 5 requests is reached; raise limits.requests" in again.message
+
+
 async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_well(
     tmp_path: Path, clock: FakeClock
 ) -> None:

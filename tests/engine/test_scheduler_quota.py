@@ -1,14 +1,27 @@
 """Quota: reserved before sending, known from answers, asked for again before giving up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from engine import RunState, StopReason
-from engine.job import Allotment, Answer, Job, JobContext, Transient
+from engine.job import (
+    Allotment,
+    Answer,
+    Disconnected,
+    Job,
+    JobContext,
+    KeyRenewed,
+    QuotaExceeded,
+    RateLimited,
+    TimedOut,
+    Transient,
+    Unreachable,
+)
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
 from tests.engine.scenes import SELDOM, events, finished, good, opened, sweep
 
@@ -105,6 +118,76 @@ async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
     assert "the sweep's own limit of 7 requests is reached; raise limits.requests" in status.message
     assert more.state is RunState.FINISHED
     assert len(service.recording.started) == 50
+
+
+REFUSALS: Mapping[str, Callable[[], Answer | Exception]] = {
+    "too many": lambda: RateLimited("HTTP 429", status=429, retry_after_s=1.0),
+    "no quota": lambda: QuotaExceeded("HTTP 403", status=403),
+    "a failure": lambda: Transient("HTTP 500", status=500),
+    "no answer in time": lambda: TimedOut("no whole answer within 900 s"),
+    "a lost connection": lambda: Disconnected("the connection failed"),
+    "a new key": lambda: KeyRenewed("HTTP 401", status=401),
+    "an answer each time": lambda: costing(1),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+async def test_a_cap_on_requests_counts_those_that_were_refused_or_failed(
+    refusal: str, tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        if len(service.recording.started) % 5 == 0:
+            return good(job)
+        return REFUSALS[refusal]()
+
+    service = scripted_service(script, takes_s=1.0)
+    of = sweep(service, models=["a", "b"], repeats=60, limits={"requests": 20})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as one,
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as other,
+        clock.jumping(),
+    ):
+        first, second = await one.submit(of), await other.submit(of)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.execute)
+            tasks.start_soon(second.execute)
+        sent = len(service.recording.started)
+        await first.execute()
+
+    assert 0 < sent <= 20
+    assert len(service.recording.started) <= 20
+
+
+async def test_requests_that_never_left_take_nothing_of_the_cap(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        return good(job) if len(service.recording.started) > 8 else Unreachable("refused")
+
+    service = scripted_service(script)
+    of = sweep(service, repeats=5, limits={"requests": 5, "max_in_flight": 1})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.state is RunState.FINISHED
+
+
+async def test_a_key_that_was_renewed_is_sent_with_the_next_request_of_the_same_job(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        is_first = len(service.recording.started) == 1
+        return KeyRenewed("HTTP 401", status=401) if is_first else good(job)
+
+    service = scripted_service(script)
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, sweep(service, retry={"attempts": 1}))
+
+    assert status.state is RunState.FINISHED
+    assert [one.job.attempt for one in service.recording.started] == [1, 1]
 
 
 async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(

@@ -9,10 +9,11 @@ import pytest
 
 from engine import Sweep, open_engine
 from engine.clock import SystemClock
-from engine.job import Permanent, Unauthorized
+from engine.job import KeyRenewed, Permanent, Unauthorized
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Reply, Role
 from jobs.circuit_breaker_labs import Client
+from jobs.circuit_breaker_labs.schema import SingleTurnSystemPrompt
 from jobs.http import HttpClient, Key
 from tests.contracts.server import ContractServer
 from tests.jobs.chat.server import Asked, chat_server, completion
@@ -181,6 +182,30 @@ async def test_the_vendor_s_key_is_read_again_too() -> None:
         ) as client,
     ):
         assert (await client.monthly_quota())["generated_tests"] == 0
+
+
+async def test_an_evaluation_whose_key_was_renewed_is_sent_again_by_the_engine_alone() -> None:
+    keys = iter([OLD, NEW])
+    request = SingleTurnSystemPrompt(
+        openrouter_model_name="m",
+        system_prompt="Be kind.",
+        test_case_groups=["self_harm"],
+        threshold=0.5,
+        variations=1,
+        maximum_iteration_layers=0,
+    )
+    async with (
+        ContractServer(keys=[NEW]) as server,
+        Client(
+            url=server.url, api_key=Key("file:token", lambda _: next(keys)), clock=SystemClock()
+        ) as client,
+    ):
+        with pytest.raises(KeyRenewed):
+            await client.single_turn_system_prompt(request)
+        sent_first = len(server.requests)
+        reply = await client.single_turn_system_prompt(request)
+
+    assert (sent_first, len(server.requests), reply.status) == (1, 2, 200)
 
 
 async def test_files_of_keys_are_looked_for_beside_the_sweep_also_when_it_is_resumed_elsewhere(

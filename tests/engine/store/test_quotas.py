@@ -232,17 +232,29 @@ async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: S
     assert (grant.jobs, grant.why) == ((), WaitReason.QUOTA)
 
 
-async def test_a_cap_on_requests_counts_each_job_once(store: Store) -> None:
-    await store.cap_quota(REQUESTS, allotted=3)
+async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(store: Store) -> None:
+    await store.cap_quota(REQUESTS, allotted=4)
     run = await submit(store, *(new_job(number) for number in range(5)))
 
     jobs = await claim(store, run, quotas=[REQUESTS])
     await settle(store, run, jobs[0], 40)
     await store.settle(given_back(jobs[1], run, reserved=True, charged=False))
+    await store.settle(given_back(jobs[2], run, reserved=True, charged=False, sent=False))
 
-    assert len(jobs) == 3
-    assert await state(store, REQUESTS) == QuotaState(allotted=3, used=1, reserved=1)
+    assert len(jobs) == 4
+    assert await state(store, REQUESTS) == QuotaState(allotted=4, used=2, reserved=1)
     assert len(await claim(store, run, quotas=[REQUESTS])) == 1
+
+
+async def test_a_request_beside_those_of_jobs_takes_its_part_of_the_cap(store: Store) -> None:
+    await store.cap_quota(REQUESTS, allotted=2)
+
+    taken = [await store.take_request(REQUESTS) for _ in range(3)]
+    await store.give_request_back(REQUESTS)
+
+    assert taken == [True, True, False]
+    assert await store.take_request(QuotaKey(name="no such cap", period="run"))
+    assert await state(store, REQUESTS) == QuotaState(allotted=2, used=1)
 
 
 async def test_two_quotas_are_kept_at_once(store: Store) -> None:
