@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 from pydantic import BaseModel, ConfigDict
 
 from engine.clock import Clock
+from engine.core.accounts import Accounts, canonical
 from engine.core.axes import (
     Axis,
     AxisValue,
@@ -81,6 +82,7 @@ from engine.secrets import (
 __all__ = [
     "REDACTED",
     "TARGET",
+    "Accounts",
     "Allotment",
     "Answer",
     "Axis",
@@ -132,6 +134,7 @@ __all__ = [
     "Unreachable",
     "Usage",
     "UsageError",
+    "canonical",
     "checked_reference",
     "connections_allowed",
     "counted_unanswered",
@@ -182,6 +185,13 @@ class JobContext(Protocol):
         and starts in the run's window. All of them are granted at once, durable, and shared by all
         processes on the store. `tokens` is what the call is estimated at; `settle` the permit with what
         it really took, 0 if it was never made. Raises LimitReached or NotNow where none may start.
+        """
+        ...
+
+    def account(self, address: str, key: str = "") -> str:
+        """The name of the limits that a key has at an address, for `permit` and `slot`.
+
+        It is the same however the address is spelt and wherever the key was read from, and does not tell the key.
         """
         ...
 
@@ -380,13 +390,24 @@ class Service(_Remote, ABC):
     def identity(self) -> str:
         """Who is asked, in few words, such as the service's base URL; part of every job's key.
 
-        It names rate and quota rows, too. What else decides answers is told by `JobKind.provenance`.
+        What else decides answers is told by `JobKind.provenance`.
         """
 
     @property
+    def address(self) -> str:
+        """Where requests go: with the key, whose rates and quota they use. Spellings of a URL do not matter."""
+        return self.identity
+
+    @property
     def credential(self) -> str:
-        """The reference of the key that is charged; it names rate and quota rows with `identity`."""
+        """The reference of the key that is charged."""
         return ""
+
+    @property
+    def key(self) -> str:
+        """The key that is charged, which names an account only as a hash; raises UsageError where there is none."""
+        reference = self.credential
+        return self.secret(reference) if is_reference(reference) else reference
 
     @classmethod
     def templates(cls) -> Mapping[str, str]:

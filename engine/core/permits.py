@@ -51,7 +51,7 @@ class PermitRequest:
     """Calls that wait for a permit, by the tokens that each is estimated at.
 
     Each starts within all `limits` at once, and under the `cap` if there is one. `who` is the name of the
-    one that asks, unique over all processes; `lead_s` how far ahead of now the first start is taken: what
+    one that asks, unique over all processes, which begins with its worker and its run; `lead_s` how far ahead of now the first start is taken: what
     it takes until it can be used.
     """
 

@@ -25,7 +25,9 @@ class Assignment:
     costs_of: str
     """Whose costs are comparable: the service's identity and evaluation."""
     account: str
-    """The service and key whose rate and quota are shared, by their names."""
+    """The service and key whose rate and quota are shared: an address, and a keyed hash of the key."""
+    told_account: str
+    """The same in words for people: the key by its reference."""
     documents: Mapping[str, Any]
     provenance: Callable[[Mapping[str, Any]], str]
     """The digest of what decides the answer of a job with these labels."""

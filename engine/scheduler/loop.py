@@ -123,6 +123,7 @@ class Scheduler:
         await self._remember_lanes()
         await self._keep_to_machine()
         await self.refresh()
+        await self._give_limits()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
             helpers.start_soon(self._quota.settle_doubts, self.lanes, self.wake, name="quota")
@@ -167,6 +168,12 @@ class Scheduler:
         for name in await self._store.lanes_away(self._run.run_id):
             await self._note(EventKind.BACK, "asked again in a new session", self.lanes.lane(name))
 
+    async def _give_limits(self) -> None:
+        """Let the sweep's rates hold for processes that began with higher ones, before any request."""
+        if self._sends_jobs:
+            buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets(lane)]
+            await self._store.give_limits(self._run.run_id, buckets)
+
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
         while self._stop is None:
             self._wake = anyio.Event()
@@ -197,7 +204,7 @@ class Scheduler:
             lane.waits_for = grant.why
             if grant.jobs:
                 self.lanes.serve(lane)
-                if self._is_rated(lane):
+                if grant.jobs[0].is_rated:
                     self._lead.adapt(grant.jobs[0].start_at - self._clock.now())
             for claimed in grant.jobs:
                 lane.in_flight += 1
@@ -299,7 +306,7 @@ class Scheduler:
                 await self._clock.sleep(claimed.start_at - began)
             # A slot that is late is let go: used now, it could be one too many in its minute.
             now = self._clock.now()
-            is_late = self._is_rated(lane) and now > claimed.start_at + GUARD_S
+            is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
             if self._stop is None and not is_late and self._is_open(now):
                 ended = Ended(interrupted(sent=True))
                 self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
@@ -421,14 +428,14 @@ class Scheduler:
         Where a job sends requests of its own, or none, the sweep's rates are not for the job itself. What
         the service refuses is sent no faster than it was let through, whatever the sweep allows.
         """
-        allowed = self._run.limits.for_lane(lane).rate_per_min if self._sends_jobs else None
-        learnt = self.lanes.lane(lane).pace.rate_per_min(self._clock.now())
-        rates = [rate for rate in (allowed, learnt) if rate is not None]
         model = Bucket(
-            name=bucket_of(self._run.account, lane), rate_per_min=min(rates, default=None)
+            name=bucket_of(self._run.account, lane),
+            rate_per_min=self._run.limits.for_lane(lane).rate_per_min if self._sends_jobs else None,
+            pace_per_min=self.lanes.lane(lane).pace.rate_per_min(self._clock.now()),
         )
-        if self._run.limits.rate_per_min is None or not self._sends_jobs:
+        if not self._sends_jobs:
             return (model,)
+        # Also without a rate of its own: another process may have been given one for the key.
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
 
     def _is_open(self, now: float) -> bool:
@@ -436,9 +443,6 @@ class Scheduler:
         limits = self._run.limits
         in_time = limits.deadline is None or now < limits.deadline
         return in_time and opens_at(limits.window, now) <= now
-
-    def _is_rated(self, lane: Lane) -> bool:
-        return any(bucket.rate_per_min is not None for bucket in self._buckets(lane.name))
 
     async def _note(self, kind: str, message: str, lane: Lane | None = None) -> None:
         name = None if lane is None else lane.name

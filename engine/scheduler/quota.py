@@ -215,8 +215,10 @@ class QuotaDesk:
                 f"the sweep's own limit of {state.allotted:,} {what} is reached{left}; raise"
                 f" limits.{key} in the sweep file and run it again to go on at once"
             )
+        told_name = {self._run.account: self._run.told_account}
         parts = [
-            f"{name}: {one.used + one.overrun} of {one.allotted} used" for (name, _), one in rows
+            f"{told_name.get(name, name)}: {one.used + one.overrun} of {one.allotted} used"
+            for (name, _), one in rows
         ]
         return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
 from engine.clock import Clock
+from engine.core.accounts import Accounts
 from engine.core.errors import JobError, QuotaExceeded
 from engine.core.money import Usage
 from engine.core.permits import PermitLimit
@@ -52,6 +53,7 @@ class Context:
         counts: Counts,
         claimed: Claimed,
         *,
+        accounts: Accounts,
         reuses: bool,
         heard: Callable[[str], None],
         reported: Reported,
@@ -68,6 +70,7 @@ class Context:
         # Those of them that were there before this execution began.
         self._kept = 0
         self._run = run
+        self._accounts = accounts
         # Whether what other runs were told counts, too.
         self._reuses = reuses
         self._clock = clock
@@ -90,6 +93,7 @@ class Context:
         slots: Slots,
         counts: Counts,
         *,
+        accounts: Accounts,
         requests: Requests | None,
         reuses: bool,
         heard: Callable[[str], None],
@@ -98,7 +102,7 @@ class Context:
     ) -> Callable[[Claimed], Self]:
         """What makes the contexts of a run's jobs, each of its claim.
 
-        `counts` are added to. `requests` bounds those that its jobs send themselves, if they do. `reuses`: what other runs were
+        `counts` are added to. `accounts` name whose limits bind a call. `requests` bounds those that its jobs send themselves, if they do. `reuses`: what other runs were
         told counts, too. `heard` is told the lane whenever a call within one of its jobs was answered,
         `reported` how far a job is. `quotas` gives those that apply, where tests are charged by reply.
         """
@@ -112,6 +116,7 @@ class Context:
             requests,
             slots,
             counts,
+            accounts=accounts,
             reuses=reuses,
             heard=heard,
             reported=reported,
@@ -137,6 +142,9 @@ class Context:
         return await self._requests.permit(
             limit, job_id=self._job_id, lane=self._lane, to_model=to_model, tokens=tokens
         )
+
+    def account(self, address: str, key: str = "") -> str:
+        return self._accounts.name(address, key)
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._slots.hold(name, max_in_flight)

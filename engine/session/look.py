@@ -45,8 +45,8 @@ _STANDS_STILL = (
 """Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""
 
 
-def account_of(service: Service) -> str:
-    """Whose rates and quota the requests of a service use."""
+def told_account(service: Service) -> str:
+    """Whose rates and quota the requests of a service use, in words for people."""
     return f"{service.identity} {service.credential}".strip()
 
 
@@ -145,8 +145,7 @@ class Look:
         )
 
     async def _elsewhere(self, lanes: Iterable[str]) -> _Elsewhere:
-        account = account_of(self.sweep.service(SystemClock()))
-        buckets = {bucket_of(account, lane): lane for lane in lanes}
+        buckets = {bucket_of(self.row.account or "", lane): lane for lane in lanes}
         held = await self.store.blocked_until(buckets)
         return _Elsewhere(
             away=await self.store.lanes_away(self.row.id),
@@ -225,11 +224,13 @@ class Look:
         return spendings(await self.store.usage(self.row.id), price_of)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
-        account = account_of(self.sweep.service(SystemClock()))
+        # A run that was never executed has used nobody's quota.
+        account = self.row.account or ""
+        told = {account: told_account(self.sweep.service(SystemClock()))}
         keys = quota_keys(self.sweep.kind, self.sweep.limits, self.row.name, account, self.now)
         return tuple(
             QuotaStatus(
-                name=name,
+                name=told.get(name, name),
                 period=period,
                 used=state.used + state.overrun,
                 reserved=state.reserved,

@@ -26,7 +26,7 @@ from engine.session.context import Context, Counts
 from engine.session.holdings import BATCH, new_job
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.interrupts import noticed_interrupts
-from engine.session.look import Look, account_of
+from engine.session.look import Look, told_account
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
@@ -116,9 +116,10 @@ class Run:
             if gate is not None:
                 await stack.enter_async_context(gate)
             await self._store.keep_to(self.name, identity.facts)
-            await self._store.take_up(self._row.id)
+            accounts = await self._store.accounts()
+            account = accounts.name(service.address, service.key)
+            await self._store.take_up(self._row.id, account)
             counts = await self._begin()
-            account = account_of(service)
             requests = None
             if kind.sends is Sends.CALLS:
                 requests = Requests(self._store, self._clock, self._row, account, self.sweep.limits)
@@ -136,6 +137,7 @@ class Run:
                     unanswered=self.sweep.unanswered,
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
                     account=account,
+                    told_account=told_account(service),
                     documents=self.sweep.documents(),
                     provenance=identity.of,
                     context_of=Context.of_run(
@@ -144,6 +146,7 @@ class Run:
                         self._row,
                         slots,
                         counts,
+                        accounts=accounts,
                         requests=requests,
                         reuses=self.sweep.reuse,
                         heard=self._heard,
@@ -173,6 +176,7 @@ class Run:
             finally:
                 self._scheduler, self._requests = None, None
                 self._executing.discard(self._row.id)
+                await self._withdraw_limits()
         try:
             await self._conclude(stop)
         except StoreError:
@@ -182,6 +186,10 @@ class Run:
             status = await self.status()
             return replace(status, reason=stop.reason, message=stop.message)
         return await self.status()
+
+    async def _withdraw_limits(self) -> None:
+        with anyio.CancelScope(shield=True), suppress(StoreError):
+            await self._store.withdraw_limits(self._row.id)
 
     async def _begin(self) -> Counts:
         """Note where the run stands, for what is said of this execution in the end."""

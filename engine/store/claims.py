@@ -29,7 +29,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, target
 from engine.core.status import WaitReason
-from engine.store import quotas, rates
+from engine.store import given, quotas, rates
 from engine.store.dialect import Bulk
 from engine.store.queue import CLAIMABLE
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
@@ -136,8 +136,10 @@ def claim(connection: Connection, request: Claim) -> list[LaneGrant]:
     """Make jobs ours, within rates and quota; one grant per lane that was asked for."""
     if not request.lanes:
         return []
-    names = {bucket.name for lane in request.lanes for bucket in lane.buckets}
-    buckets = rates.load(connection, names)
+    asked = {bucket.name: bucket for lane in request.lanes for bucket in lane.buckets}
+    buckets = rates.load(connection, asked)
+    holder = given.holder_of(request.worker_id, request.run_id)
+    buckets.note(connection, asked.values(), holder)
     admission = quotas.load(connection, request)
     grants = [_claim_lane(connection, request, lane, buckets, admission) for lane in request.lanes]
     claimed = [granted for grant in grants for granted in grant.jobs]
@@ -172,10 +174,11 @@ def _claim_lane(
     if len(slots) < len(found.rows) or len(slots) == lane.count:
         found.later.append(_next_slot(request, lane, buckets))
     soonest = min(found.later, default=None)
+    is_rated = buckets.has_rate(lane.buckets)
     return LaneGrant(
         lane=lane.lane,
         jobs=tuple(
-            _claimed(lane.lane, row, held if admission.counts_tests else None, slot)
+            _claimed(lane.lane, row, held if admission.counts_tests else None, slot, is_rated)
             for (row, held), slot in zip(found.rows, slots, strict=False)
         ),
         next_at=None if soonest is None else soonest[0],
@@ -280,7 +283,7 @@ def _look_ahead(
             found.later.append((row.due_at, WaitReason.RETRY))
 
 
-def _claimed(lane: str, row: RowMapping, held: int | None, slot: float) -> Claimed:
+def _claimed(lane: str, row: RowMapping, held: int | None, slot: float, is_rated: bool) -> Claimed:
     return Claimed(
         id=row["id"],
         fence=row["fence"] + 1,
@@ -292,6 +295,7 @@ def _claimed(lane: str, row: RowMapping, held: int | None, slot: float) -> Claim
         documents=json.loads(row["documents"]),
         repeat=row["repeat"],
         start_at=slot,
+        is_rated=is_rated,
         reserved=held,
         expected_tests=row["expected_tests"],
     )

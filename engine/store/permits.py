@@ -1,6 +1,6 @@
 """Permits in the store's rate rows. Every function runs inside a write transaction of the caller's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -8,9 +8,10 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from engine.core import permits
-from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
-from engine.store import quotas
+from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, PermitStart
+from engine.store import given, quotas
 from engine.store.dialect import Upsert
+from engine.store.given import Limits
 from engine.store.schema import rate_bucket
 
 _TOKENS_PREFIX = "tokens "
@@ -19,6 +20,15 @@ IS_TOKENS = rate_bucket.c.name.startswith(_TOKENS_PREFIX)
 _TOKENS = select(rate_bucket.c.name, rate_bucket.c.log).where(IS_TOKENS)
 _READ = select(rate_bucket.c.name, rate_bucket.c.log).where(
     rate_bucket.c.name.in_(bindparam("names", expanding=True))
+)
+_HOLDERS = select(rate_bucket.c.name, rate_bucket.c.given).where(
+    rate_bucket.c.name.in_(bindparam("names", expanding=True))
+)
+_GIVE = Upsert(
+    rate_bucket,
+    lambda statement: statement.on_conflict_do_update(
+        index_elements=["name"], set_={"given": statement.excluded.given}
+    ),
 )
 _WRITE = Upsert(
     rate_bucket,
@@ -38,11 +48,28 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
         if not calls:
             return Granted((), inf, is_used_up=True)
     before = _load(connection, [limit.name for limit in request.limits])
-    granted, after = permits.take(before, replace(request, calls=calls), now=now)
+    limits = _shared(connection, request)
+    granted, after = permits.take(before, replace(request, calls=calls, limits=limits), now=now)
     _save(connection, before, after)
     if cap is not None:
         quotas.spend(connection, cap, len(granted.slots))
     return granted
+
+
+def give(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> dict[str, Limits]:
+    """Write down which limits a holder was given; those that hold for all, by name."""
+    mine = {_rows(limit.name)[0]: (limit.rate_per_min, limit.tokens_per_min) for limit in limits}
+    found = connection.execute(_HOLDERS, {"names": sorted(mine)})
+    before = {row.name: given.decode(row.given) for row in found}
+    after = given.noted(connection, before, mine, holder)
+    changed = [
+        {"name": row, "given": given.encode(held)}
+        for row, held in after.items()
+        if held != before.get(row, {})
+    ]
+    if changed:
+        connection.execute(_GIVE.on(connection), changed)
+    return {limit.name: given.lowest(after[_rows(limit.name)[0]]) for limit in limits}
 
 
 def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
@@ -63,6 +90,16 @@ def move_back(connection: Connection, back_s: float) -> None:
     _write(
         connection,
         {row: permits.moved(Kept(tokens=log), back_s).tokens for row, log in rows},
+    )
+
+
+def _shared(connection: Connection, request: PermitRequest) -> tuple[PermitLimit, ...]:
+    """The limits of a request as they hold for all: the lowest that any of those was given who share them."""
+    holder = " ".join(request.who.split(" ")[:2])
+    lowest = give(connection, request.limits, holder)
+    return tuple(
+        replace(one, rate_per_min=lowest[one.name][0], tokens_per_min=lowest[one.name][1])
+        for one in request.limits
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core import rates
 from engine.core.status import WaitReason
+from engine.store import given
 from engine.store.dialect import Upsert
 from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
@@ -20,6 +21,7 @@ _WRITE = Upsert(
         set_={
             "log": statement.excluded.log,
             "blocked_until": statement.excluded.blocked_until,
+            "given": statement.excluded.given,
         },
     ),
 )
@@ -31,6 +33,7 @@ class Row:
 
     log: rates.RateLog = rates.EMPTY
     blocked_until: float = 0.0
+    holders: given.Holders = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -39,6 +42,25 @@ class Buckets:
 
     rows: dict[str, Row]
     changed: set[str] = field(default_factory=set)
+
+    def note(self, connection: Connection, buckets: Iterable[Bucket], holder: str) -> None:
+        """Write down which rates a holder was given, so that they hold for all."""
+        mine = {one.name: (one.rate_per_min, None) for one in buckets}
+        before = {name: self.rows[name].holders for name in mine}
+        for name, holders in given.noted(connection, before, mine, holder).items():
+            if holders != before[name]:
+                self.rows[name].holders = holders
+                self.changed.add(name)
+
+    def rate(self, bucket: Bucket) -> int | None:
+        """The starts that are allowed in any minute; None: any number."""
+        lowest, _ = given.lowest(self.rows[bucket.name].holders)
+        allowed = [rate for rate in (lowest, bucket.pace_per_min) if rate is not None]
+        return min(allowed, default=None)
+
+    def has_rate(self, buckets: Iterable[Bucket]) -> bool:
+        """Whether any of them bounds the starts in a minute."""
+        return any(self.rate(bucket) is not None for bucket in buckets)
 
     def next_at(
         self, buckets: Iterable[Bucket], now: float, lead_s: float = 0.0
@@ -52,11 +74,11 @@ class Buckets:
             row = self.rows[bucket.name]
             if row.blocked_until > earliest:
                 earliest, why = row.blocked_until, WaitReason.HELD
-            if bucket.rate_per_min is not None:
+            if (rate := self.rate(bucket)) is not None:
                 taken = rates.take(
                     row.log,
                     now=now,
-                    rate_per_min=bucket.rate_per_min,
+                    rate_per_min=rate,
                     want=0,
                     not_before=max(earliest, now + lead_s),
                 )
@@ -78,7 +100,9 @@ class Buckets:
         lead_s: float = 0.0,
     ) -> tuple[float, ...]:
         """Up to `want` start times within all `buckets` at once, from `lead_s` to `horizon_s` after that."""
-        limited = [bucket for bucket in buckets if bucket.rate_per_min is not None]
+        buckets = tuple(buckets)
+        rated = [(self.rows[one.name], one, self.rate(one)) for one in buckets]
+        limited = [(row, one.name, rate) for row, one, rate in rated if rate is not None]
         slots: list[float] = []
         while len(slots) < want:
             at, _ = self.next_at(buckets, now, lead_s)
@@ -86,19 +110,17 @@ class Buckets:
                 break
             if not limited:
                 return (at,) * want
-            for bucket in limited:
-                assert bucket.rate_per_min is not None
-                row = self.rows[bucket.name]
+            for row, name, rate in limited:
                 taken = rates.take(
                     row.log,
                     now=now,
-                    rate_per_min=bucket.rate_per_min,
+                    rate_per_min=rate,
                     want=1,
                     horizon_s=lead_s + horizon_s,
                     not_before=at,
                 )
                 row.log = taken.log
-                self.changed.add(bucket.name)
+                self.changed.add(name)
             slots.append(at)
         return tuple(slots)
 
@@ -108,8 +130,8 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
     found = connection.execute(_READ, {"names": wanted})
-    for name, log, blocked_until in found:
-        rows[name] = Row(rates.decode(log), blocked_until)
+    for name, log, blocked_until, holders in found:
+        rows[name] = Row(rates.decode(log), blocked_until, given.decode(holders))
     return Buckets(rows)
 
 
@@ -124,6 +146,7 @@ def save(connection: Connection, buckets: Buckets) -> None:
                 "name": name,
                 "log": rates.encode(buckets.rows[name].log),
                 "blocked_until": buckets.rows[name].blocked_until,
+                "given": given.encode(buckets.rows[name].holders),
             }
             for name in sorted(buckets.changed)
         ],

@@ -11,10 +11,15 @@ from engine.core.status import WaitReason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """A rate row by name, and its limit; without one the row only carries `blocked_until`."""
+    """A rate row by name, and its limit; without one the row only carries `blocked_until`.
+
+    The lowest `rate_per_min` that a live process was given holds for all; `pace_per_min`, which was learnt
+    from refusals, holds for this claim alone.
+    """
 
     name: str
     rate_per_min: int | None = None
+    pace_per_min: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,8 @@ class Claimed:
     documents: Mapping[str, str]
     repeat: int
     start_at: float
+    is_rated: bool
+    """Whether a rate gave it this start: late, it would be one too many."""
     expected_tests: int | None
     reserved: int | None
     """Tests that are held for it; None where no quota of tests applies."""

@@ -45,6 +45,8 @@ class RunRow:
     """From when on answers and replies count, where everything was asked again."""
     fresh_generation: int | None = None
     """The generation that asked everything again: answers to jobs of earlier ones do not count."""
+    account: str | None = None
+    """Whose rates and quota it used last; None where it never was executed."""
 
     @property
     def is_expanded(self) -> bool:
@@ -215,13 +217,13 @@ def _written(provenance: Mapping[str, str]) -> str:
     return json.dumps(provenance, ensure_ascii=False, sort_keys=True)
 
 
-def take_up(connection: Connection, run_id: int, *, now: float) -> None:
+def take_up(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
     """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
     row = (connection.execute(select(run).where(run.c.id == run_id))).mappings().first()
     if row is None:
         raise UsageError("the run was deleted")
     found = run_row(row)
-    values: dict[str, Any] = {"updated_at": now}
+    values: dict[str, Any] = {"updated_at": now, "account": account or found.account}
     ended = found.state in (RunState.FINISHED, RunState.CANCELLED) and found.is_expanded
     if not ended or open_jobs(connection, run_id):
         values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -68,6 +68,8 @@ run = Table(
     # earlier generations are put back in line as the matrix reaches them.
     Column("fresh_at", Float),
     Column("fresh_generation", Integer),
+    # Whose rates and quota it used last: the service's address and a keyed hash of the key.
+    Column("account", Text),
     CheckConstraint(_one_of("state", RunState), name="state"),
 )
 
@@ -291,6 +293,17 @@ rate_bucket = Table(
     Column("name", Text, primary_key=True),
     Column("log", Text, nullable=False, server_default="[]"),
     Column("blocked_until", Float, nullable=False, server_default="0"),
+    # The limits that each run in a worker was given, a JSON object: the lowest hold for all.
+    Column("given", Text, nullable=False, server_default="{}"),
+)
+
+# What holds for the store as a whole: the salt of its accounts, its clock.
+store_value = Table(
+    "store_value",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 quota = Table(

@@ -11,23 +11,27 @@ from sqlalchemy import update
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
+from engine.core.accounts import Accounts
 from engine.core.errors import Interrupted, StoreError, UsageError
 from engine.core.money import Usage
-from engine.core.permits import Granted, PermitRequest, PermitStart
+from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
 from engine.core.provenance import Fact
 from engine.core.rates import RateLog
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned, RunState, StopReason
 from engine.store import (
+    accounts,
     calls,
     charges,
     claims,
     clocks,
     deletion,
+    given,
     permits,
     queue,
     quotas,
+    rates,
     runs,
     slots,
     started,
@@ -40,7 +44,7 @@ from engine.store.liveness import WorkerLock, workers_folder
 from engine.store.location import prepare
 from engine.store.member import Member
 from engine.store.migrate import migrate
-from engine.store.requests import Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
+from engine.store.requests import Bucket, Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import event, run
 from engine.store.writer import Rider, Work
@@ -131,13 +135,16 @@ class Store(Member):
 
         await self._writer.write(work)
 
-    async def take_up(self, run_id: int) -> None:
+    async def take_up(self, run_id: int, account: str | None = None) -> None:
         """Say that a run is worked on, unless it is finished and nothing of it is left to do.
 
+        `account` is whose rates and quota it uses from now on; None: as before.
         Who finds it finished leaves it so: who has just finished it still reads its state.
         """
         now = self._clock.now()
-        await self._writer.write(lambda connection: runs.take_up(connection, run_id, now=now))
+        await self._writer.write(
+            lambda connection: runs.take_up(connection, run_id, account, now=now)
+        )
 
     async def set_state(
         self,
@@ -267,6 +274,29 @@ class Store(Member):
         return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
 
     # Limits
+
+    async def accounts(self) -> Accounts:
+        """What names accounts in this store."""
+        return await self._writer.write(accounts.accounts)
+
+    async def give_limits(
+        self, run_id: int, buckets: Sequence[Bucket], limits: Sequence[PermitLimit] = ()
+    ) -> None:
+        """Let limits that a run here was given hold for all who share them, before its first request."""
+        holder = given.holder_of(self.worker_id, run_id)
+
+        def work(connection: Connection) -> None:
+            found = rates.load(connection, [bucket.name for bucket in buckets])
+            found.note(connection, buckets, holder)
+            rates.save(connection, found)
+            permits.give(connection, limits, holder)
+
+        await self._writer.write(work)
+
+    async def withdraw_limits(self, run_id: int) -> None:
+        """Let limits that a run here was given hold no longer: it has ended here."""
+        holder = given.holder_of(self.worker_id, run_id)
+        await self._writer.write(lambda connection: given.withdraw(connection, holder))
 
     async def take_permits(self, request: PermitRequest) -> Granted:
         """Grant the first calls of a request, as many as there is room for."""

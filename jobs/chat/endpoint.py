@@ -169,7 +169,8 @@ class ChatTarget:
     ) -> None:
         self.endpoint = endpoint
         self.limits = CallLimits(
-            f"target:{endpoint.base_url}:{endpoint.credential}",
+            endpoint.base_url,
+            key_name=endpoint.credential,
             rate_per_min=endpoint.rate_per_min,
             tokens_per_min=endpoint.tokens_per_min,
             max_tokens=generation.max_tokens or 0,
@@ -211,6 +212,8 @@ class ChatTarget:
             # Each question counts as a request, so CallLimits sends it again, within the limits.
             resends=False,
         )
+        if endpoint.credential:
+            self.limits.key = resolve_secret(endpoint.credential, self.folder)
         self._client = await client.__aenter__()
         return self
 

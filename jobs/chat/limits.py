@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import anyio
 from pydantic import Field
 
-from engine.job import CallLimit, JobContext, JobError, KeyRenewed, Permit, RateLimited
+from engine.job import CallLimit, JobContext, JobError, KeyRenewed, Permit, RateLimited, canonical
 from jobs.chat.pacing import Turns
 from jobs.chat.target import Question, Reply
 
@@ -33,21 +33,26 @@ class CallLimits:
     """Asks for a permit before each call, and settles it with what the call really took.
 
     The permit keeps the sweep's own limits as well. Calls to a model that has refused some wait for their
-    turn, too, whatever the limits are. Endpoints of one `name` share their limits, over all processes.
+    turn, too, whatever the limits are. Endpoints of one `address` and `key` share their limits, over all
+    processes, however the address is spelt and whatever the key is called.
     None of `rate_per_min` and `tokens_per_min` does not bind; `max_tokens` bounds each reply; at most
     `max_in_flight` are under way at once, where it is not None.
     """
 
     def __init__(
         self,
-        name: str,
+        address: str,
         *,
+        key_name: str = "",
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
         max_tokens: int = 0,
         max_in_flight: int | None = None,
     ) -> None:
-        self._name = name
+        self._address = address
+        self._key_name = key_name
+        self.key = ""
+        """The key that is charged, once the endpoint is open."""
         self._rate_per_min = rate_per_min
         self._tokens_per_min = tokens_per_min
         self._max_tokens = max_tokens
@@ -58,7 +63,7 @@ class CallLimits:
     def told(self) -> CallLimit:
         """The limits, for the plan of a sweep."""
         return CallLimit(
-            name=self._name,
+            name=f"{canonical(self._address)} {self._key_name}".strip(),
             rate_per_min=self._rate_per_min,
             tokens_per_min=self._tokens_per_min,
             tokens=self._max_tokens,
@@ -95,13 +100,16 @@ class CallLimits:
     def _slot(self, context: JobContext) -> AbstractAsyncContextManager[None]:
         if self._max_in_flight is None:
             return nullcontext()
-        return context.slot(self._name, self._max_in_flight)
+        return context.slot(self._account(context), self._max_in_flight)
+
+    def _account(self, context: JobContext) -> str:
+        return f"target:{context.account(self._address, self.key)}"
 
     async def _permitted(
         self, ask: Ask, question: Question, context: JobContext, to_model: bool
     ) -> Reply:
         permit = await context.permit(
-            self._name,
+            self._account(context),
             rate_per_min=self._rate_per_min,
             tokens_per_min=self._tokens_per_min,
             tokens=estimated_tokens(question, self._max_tokens),

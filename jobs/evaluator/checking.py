@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from engine.job import (
+    Accounts,
     Clock,
     Finding,
     JobContext,
@@ -39,6 +40,9 @@ class _Unmetered:
         return None
 
 
+_IN_MEMORY = Accounts(b"")
+
+
 @dataclass(frozen=True, slots=True)
 class OnceContext:
     """A JobContext for single questions outside a run: nothing is kept, and nothing waits for a rate."""
@@ -55,6 +59,10 @@ class OnceContext:
         to_model: bool = False,
     ) -> Permit:
         return _Unmetered()
+
+    def account(self, address: str, key: str = "") -> str:
+        # Kept in memory only: there is nobody to hide the key from.
+        return _IN_MEMORY.name(address, key)
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()

@@ -101,6 +101,11 @@ class LocalEvaluator(Service):
         return f"local:{self._target.address}"
 
     @property
+    def address(self) -> str:
+        endpoint = self.settings.endpoint
+        return self.identity if endpoint is None else f"local:{endpoint.base_url}"
+
+    @property
     def credential(self) -> str:
         if not self.settings.asks:
             # Rates and waits of the target's key are for those who ask it.
@@ -326,7 +331,7 @@ def asker_of(target: Target, role: str = TARGET, *, asks: bool = True) -> Asker:
         return Asker(target, role=role, max_in_flight=target.slots, asks=asks)
     if not isinstance(target, ChatTarget):
         # It may reach a server, so its calls count as requests.
-        limits = CallLimits(f"target:{target.address}")
+        limits = CallLimits(target.address)
         return Asker(target, role=role, max_in_flight=_CALLS_AT_ONCE, limits=limits, asks=asks)
     in_flight = target.endpoint.max_in_flight
     return Asker(target, role=role, max_in_flight=in_flight, limits=target.limits, asks=asks)

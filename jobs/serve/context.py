@@ -45,6 +45,9 @@ class EvaluationContext:
         limit = PermitLimit(name=name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min)
         return await self._ledger.permits.wait([limit], tokens=tokens)
 
+    def account(self, address: str, key: str = "") -> str:
+        return self._ledger.accounts.name(address, key)
+
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return self._ledger.slots.hold(name, max_in_flight)
 

@@ -46,6 +46,9 @@ class Context:
     async def permit(self, name: str, **_: Any) -> Permit:
         raise AssertionError("not asked for here")
 
+    def account(self, address: str, key: str = "") -> str:
+        raise NotImplementedError
+
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 

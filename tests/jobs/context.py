@@ -48,6 +48,9 @@ class MemoryContext:
         self.permits.append(Asked(name, rate_per_min, tokens_per_min, tokens))
         return self.permits[-1]
 
+    def account(self, address: str, key: str = "") -> str:
+        return f"{address} {key}".strip()
+
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
         return nullcontext()
 

@@ -1,6 +1,7 @@
 """Replies that were paid for, and the rates of the endpoints that gave them."""
 
 from collections.abc import Mapping, Sequence
+from secrets import token_bytes
 from zlib import compress, decompress
 
 from sqlalchemy import delete, select
@@ -9,8 +10,16 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.functions import count
 
 from engine.core import permits
+from engine.core.accounts import SALT_BYTES, Accounts
 from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
-from jobs.serve.ledger.schema import call, rate
+from jobs.serve.ledger.schema import call, rate, salt
+
+
+def accounts(connection: Connection) -> Accounts:
+    """What names the accounts of endpoints in this ledger."""
+    made = insert(salt).values(id=1, value=token_bytes(SALT_BYTES))
+    connection.execute(made.on_conflict_do_nothing())
+    return Accounts(connection.execute(select(salt.c.value)).scalar_one())
 
 
 def digests(connection: Connection, scope: str) -> set[str]:

@@ -116,8 +116,10 @@ class LedgerFile:
                     f" this one knows up to {VERSION}); upgrade, or name another `ledger`"
                 )
             if is_new:
-                metadata.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
+            if version < VERSION:
+                # Later versions have more tables, and the same in those that were there before.
+                metadata.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
 

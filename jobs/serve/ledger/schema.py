@@ -15,7 +15,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1
+VERSION = 2
 """Kept in PRAGMA user_version; raised with every change of what is below."""
 
 metadata = MetaData()
@@ -60,6 +60,14 @@ rate = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("log", Text, nullable=False),
+)
+
+# With which accounts of endpoints are named in `rate`: one row.
+salt = Table(
+    "salt",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 
 evaluation = Table(

@@ -11,7 +11,7 @@ import anyio.to_thread
 from sqlalchemy.engine import Connection
 
 from engine.core.permits import Granted, PermitRequest, PermitStart
-from engine.job import Clock
+from engine.job import Accounts, Clock
 from engine.permits import Permits
 from engine.slots import Slots
 from jobs.serve.ledger import calls, history, keys, usage
@@ -43,6 +43,8 @@ class Ledger:
         # The service is one process: nobody else asks its models for it.
         self.slots = Slots(clock)
         """Of all evaluations: each waits in the line of its model."""
+        self.accounts = Accounts(b"")
+        """What names accounts of endpoints, once the file is open."""
 
     async def __aenter__(self) -> Self:
         self._file = await anyio.to_thread.run_sync(self._opened)
@@ -60,6 +62,7 @@ class Ledger:
             file.claim()
             now = self._clock.now()
             with file.begin() as connection:
+                self.accounts = calls.accounts(connection)
                 usage.release_all(connection)
                 calls.forget_before(connection, now - _ABANDONED_S)
                 history.prune(connection, now - self._history_s)

@@ -154,3 +154,25 @@ async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_ar
         assert sum(tokens for at, tokens in taken if first <= at < first + WINDOW_S) <= 1000
     assert len(slots[600]) >= 3
     assert len(slots[40]) >= 30
+
+
+async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_calls_of_all(
+    path: Path, clock: FakeClock
+) -> None:
+    async with open_store(path, clock) as older, open_store(path, clock) as younger:
+
+        def ask(store: Store, rate: int, most: int) -> PermitRequest:
+            who = f"{store.worker_id} 1 0"
+            return request("target", 100, who=who, rate_per_min=rate, tokens_per_min=most)
+
+        await younger.take_permits(ask(younger, 60, 150))
+        clock._now += 2.0
+        held = await older.take_permits(ask(older, 600, 1000))
+
+    clock._now += 20.0
+    async with open_store(path, clock) as alone:
+        free = await alone.take_permits(ask(alone, 600, 1000))
+
+    assert held.slots == ()
+    assert held.next_at > NOW + WINDOW_S
+    assert len(free.slots) == 1

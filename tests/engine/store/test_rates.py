@@ -4,7 +4,7 @@ import pytest
 
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.core.status import WaitReason
-from engine.store import Bucket, Store, open_store
+from engine.store import Bucket, LaneGrant, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
@@ -129,3 +129,61 @@ async def test_two_processes_on_one_file_keep_one_rate_between_them(path: Path) 
     assert most_in_a_window(starts) <= 600
     assert sum(shares) >= 0.95 * 600 * 150 / 60
     assert min(shares) > 0
+
+
+def slots_of(found: list[LaneGrant]) -> list[float]:
+    return [job.start_at for grant in found for job in grant.jobs]
+
+
+async def test_the_lowest_rate_that_a_live_process_was_given_holds_for_all_at_once(
+    path: Path, clock: FakeClock
+) -> None:
+    high, low = Bucket(name="key", rate_per_min=600), Bucket(name="key", rate_per_min=60)
+    async with open_store(path, clock) as older:
+        run = await submit(older, *(new_job(number) for number in range(400)))
+
+        before = slots_of(await grants(older, run, buckets=[high], horizon_s=1.0))
+        async with open_store(path, clock) as younger:
+            await younger.give_limits(run.id, [low])
+            clock._now += 10.0
+            held = slots_of(
+                await grants(older, run, now=clock.now(), buckets=[high], horizon_s=10.0)
+            )
+        after = slots_of(
+            await grants(older, run, now=clock.now() + 20.0, buckets=[high], horizon_s=1.0)
+        )
+
+    # Spaced by 0.9 of the even distance each.
+    assert len(before) == 12
+    assert len(held) == 12
+    assert len(after) == 12
+    assert held[-1] - held[0] == pytest.approx(11 * 0.9)
+    assert after[-1] - after[0] == pytest.approx(11 * 0.09)
+
+
+async def test_a_process_without_a_rate_keeps_that_of_another_on_the_same_key(
+    path: Path, clock: FakeClock
+) -> None:
+    async with open_store(path, clock) as bound, open_store(path, clock) as free:
+        run = await submit(bound, *(new_job(number) for number in range(400)))
+        await bound.give_limits(run.id, [KEY])
+
+        [grant] = await grants(free, run, buckets=[Bucket(name="key")])
+
+    assert len(grant.jobs) == 1
+    assert grant.jobs[0].is_rated
+
+
+async def test_what_a_run_was_given_is_forgotten_once_it_has_ended(
+    store: Store, path: Path, clock: FakeClock
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(400)))
+    high = Bucket(name="key", rate_per_min=600)
+    await store.give_limits(run.id + 1, [Bucket(name="key", rate_per_min=1)])
+    [held] = await grants(store, run, buckets=[high], horizon_s=1.0)
+
+    await store.withdraw_limits(run.id + 1)
+
+    [free] = await grants(store, run, buckets=[high], horizon_s=1.0)
+    assert len(held.jobs) == 1
+    assert len(free.jobs) > 1

@@ -1,0 +1,89 @@
+"""Limits as the runs that share a rate row were given them: the lowest counts for all of them.
+
+Each row of a rate keeps who was given which limits. A holder is a run in a worker; what it was given
+counts for as long as that worker lives and the run goes on. So a rate that is lowered in a sweep's file holds, from
+its first claim on, for processes that began with a higher one. Every function runs inside a transaction of
+the caller's.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from sqlalchemy import bindparam, select
+from sqlalchemy.engine import Connection
+
+from engine.store.schema import rate_bucket, worker
+
+Limits: TypeAlias = tuple[int | None, int | None]
+"""Starts and tokens in any minute; None: no limit."""
+Holders: TypeAlias = dict[str, Limits]
+
+_ALIVE = select(worker.c.id).where(
+    worker.c.id.in_(bindparam("ids", expanding=True)), worker.c.ended_at.is_(None)
+)
+_GIVEN = select(rate_bucket.c.name, rate_bucket.c.given).where(rate_bucket.c.given != "{}")
+_WRITE = (
+    rate_bucket.update()
+    .where(rate_bucket.c.name == bindparam("row"))
+    .values(given=bindparam("holders"))
+)
+
+
+def decode(text: str) -> Holders:
+    """What `encode` wrote."""
+    return {holder: (rate, tokens) for holder, (rate, tokens) in json.loads(text or "{}").items()}
+
+
+def encode(holders: Mapping[str, Limits]) -> str:
+    """Who was given what, as compact JSON."""
+    return json.dumps(holders, sort_keys=True, separators=(",", ":"))
+
+
+def noted(
+    connection: Connection, before: Mapping[str, Holders], mine: Mapping[str, Limits], holder: str
+) -> dict[str, Holders]:
+    """Who has been given what from now on, by row, those left out who have gone.
+
+    `before` is what the rows say, `mine` what `holder` was given for each of them.
+    """
+    after = {}
+    others = {
+        _worker(one)
+        for row in mine
+        for one in before.get(row, {})
+        if _worker(one) != _worker(holder)
+    }
+    alive = set(connection.execute(_ALIVE, {"ids": sorted(others)}).scalars()) if others else set()
+    alive.add(_worker(holder))
+    for row, limits in mine.items():
+        held = {one: was for one, was in before.get(row, {}).items() if _worker(one) in alive}
+        held.pop(holder, None)
+        if limits != (None, None):
+            held[holder] = limits
+        after[row] = held
+    return after
+
+
+def lowest(holders: Holders) -> Limits:
+    """The limits that hold for all."""
+    rates = [rate for rate, _ in holders.values() if rate is not None]
+    tokens = [most for _, most in holders.values() if most is not None]
+    return min(rates, default=None), min(tokens, default=None)
+
+
+def withdraw(connection: Connection, holder: str) -> None:
+    """Forget what a run in a worker was given: it has ended there."""
+    for row, text in connection.execute(_GIVEN).all():
+        holders = decode(text)
+        if holders.pop(holder, None) is not None:
+            connection.execute(_WRITE, {"row": row, "holders": encode(holders)})
+
+
+def holder_of(worker_id: str, run_id: int) -> str:
+    """A run in a worker."""
+    return f"{worker_id} {run_id}"
+
+
+def _worker(holder: str) -> str:
+    return holder.partition(" ")[0]

@@ -1,0 +1,85 @@
+"""Rates and quotas of one key, which goes by several names."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import Sweep
+from engine.testing import FakeClock, ScriptedService, scripted_service
+from tests.engine.scenes import SELDOM, good, most_in_a_minute, opened, starts, sweep
+
+KEY = "sk-4f9a81c27be05d63"
+RATE = 60
+
+
+def named(service: type[ScriptedService], address: str, reference: str) -> type[ScriptedService]:
+    """The service, reached at an address with the key of a reference; what it is asked is recorded together."""
+
+    class Named(service):  # type: ignore[misc, valid-type]
+        @property
+        def identity(self) -> str:
+            return address
+
+        @property
+        def credential(self) -> str:
+            return reference
+
+    return Named
+
+
+async def work(path: Path, clock: FakeClock, service: Any, of: Sweep) -> None:
+    async with opened(path, service, clock, settings=SELDOM) as engine:
+        run = await engine.submit(of)
+        await run.execute()
+
+
+@pytest.mark.parametrize(
+    ("address", "reference"),
+    [
+        ("http://127.0.0.1:9/v1", "env:K2"),
+        ("http://LOCALHOST:9/v1/", "file:{folder}/key"),
+        ("http://localhost:9/v1", "dotenv:{folder}/.env#K"),
+    ],
+)
+async def test_one_key_has_one_rate_whatever_it_and_its_address_are_called(
+    address: str,
+    reference: str,
+    tmp_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("K", KEY)
+    monkeypatch.setenv("K2", KEY)
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    (tmp_path / ".env").write_text(f"K='{KEY}'\n")
+    shared = scripted_service(good)
+    one = named(shared, "http://localhost:9/v1", "env:K")
+    other = named(shared, address, reference.format(folder=tmp_path))
+    path = tmp_path / "store.db"
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        for service, name in ((one, "one"), (other, "other")):
+            of = sweep(service, repeats=60, name=name, limits={"rate_per_min": RATE})
+            tasks.start_soon(work, path, clock, service, of)
+
+    assert len(starts(shared)) == 120
+    assert most_in_a_minute(starts(shared)) <= RATE
+    assert KEY.encode() not in path.read_bytes()
+
+
+async def test_two_keys_at_one_address_have_a_rate_each(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K", KEY)
+    monkeypatch.setenv("K2", KEY.upper())
+    shared = scripted_service(good)
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        for reference in ("env:K", "env:K2"):
+            service = named(shared, "http://localhost:9/v1", reference)
+            of = sweep(service, repeats=60, name=reference[4:], limits={"rate_per_min": RATE})
+            tasks.start_soon(work, tmp_path / "store.db", clock, service, of)
+
+    assert RATE < most_in_a_minute(starts(shared)) <= 2 * RATE
