@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import output
-from engine.cli.opening import open_existing
+from engine.cli.opening import open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from engine.core.listing import counted
 
@@ -41,7 +41,7 @@ def backup(
     import anyio
 
     async def copy() -> "Backup":
-        async with open_existing(store) as engine:
+        async with open_for_reading(store) as engine:
             return await engine.backup(file)
 
     made = anyio.run(copy)

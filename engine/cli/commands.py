@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import exit_codes, output
-from engine.cli.opening import is_there, open_existing
+from engine.cli.opening import is_there, open_for_reading
 from engine.cli.options import (
     DEFAULT_STORE,
     JsonOption,
@@ -71,7 +71,7 @@ def show_plan(
         asked = await settle(loaded) if online else loaded
         if not is_known:
             return with_times(asked.plan(), asked.limits, SystemClock().now())
-        async with open_existing(store) as engine:
+        async with open_for_reading(store) as engine:
             return await engine.plan(asked, accept=accept, fresh=fresh)
 
     found = anyio.run(make)
@@ -137,7 +137,7 @@ def status(
     from engine.report.words import status_lines
 
     async def look() -> Status:
-        async with open_existing(store) as engine:
+        async with open_for_reading(store) as engine:
             found = await engine.run(run)
             return await (_watched(found, progress_every, as_json) if watch else found.status())
 
@@ -200,7 +200,7 @@ def results(
     written = _format(Format.JSON if as_json else form, target)
 
     async def write() -> "tuple[Tally, Status] | None":
-        async with open_existing(store) as engine:
+        async with open_for_reading(store) as engine:
             found = await engine.run(run)
             tally = await _write(found, written, target, past=with_past)
             return None if tally is None else (tally, await found.status())
@@ -266,7 +266,7 @@ def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
     from engine.report.words import runs_lines
 
     async def look() -> list[RunInfo]:
-        async with open_existing(store) as engine:
+        async with open_for_reading(store) as engine:
             return await engine.runs()
 
     found = sorted(anyio.run(look), key=lambda one: -one.updated_at)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import output
-from engine.cli.opening import open_existing
+from engine.cli.opening import open_existing, open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, StoreOption
 from engine.core.errors import UsageError
 from engine.core.states import State
@@ -70,7 +70,7 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
 
 async def _described(store: str, run: str) -> str:
     """A run in few words, for the question; raises UsageError when there is none."""
-    async with open_existing(store) as engine:
+    async with open_for_reading(store) as engine:
         found = next((one for one in await engine.runs() if one.name == run), None)
         if found is None:
             await engine.run(run)  # says which there are

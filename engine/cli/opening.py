@@ -19,6 +19,14 @@ def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
     return open_engine(store)
 
 
+def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":
+    """Open the store at a path to look at it, writing nothing; raises UsageError when there is none."""
+    check_exists(store)
+    from engine.session import open_engine
+
+    return open_engine(store, read_only=True)
+
+
 def check_exists(store: str) -> None:
     """Raise UsageError when there is no store at a path."""
     if not is_there(store):

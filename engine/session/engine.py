@@ -21,7 +21,7 @@ from engine.session.identity import identity_of
 from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
-from engine.store import NewRun, RunRow, Store, back_up, open_store
+from engine.store import NewRun, RunRow, Store, back_up, open_for_reading, open_store
 from engine.sweep import Sweep, check_name
 
 
@@ -32,14 +32,20 @@ async def open_engine(
     registry: Registry | None = None,
     clock: Clock | None = None,
     settings: Settings | None = None,
+    read_only: bool = False,
 ) -> AsyncIterator["Engine"]:
     """Open the store at a path, creating it if there is none; everything else is done through it.
+
+    With `read_only` the store must be there and nothing is written, neither in it nor beside it: it can
+    be looked at while another process holds it, on a full disk, and by a user who may only read. One of
+    an older version is read from a private copy. What would change the store raises UsageError.
 
     Raises StoreError when the store cannot be used, and UsageError for what is no path of a file.
     """
     check_store_name(str(store))
     clock = clock or SystemClock()
-    async with open_store(Path(store), clock) as opened:
+    opening = open_for_reading if read_only else open_store
+    async with opening(Path(store), clock) as opened:
         yield Engine(
             opened,
             registry or Registry.installed(),
@@ -270,7 +276,7 @@ class Engine:
         """
         check_store_name(str(target or ""))
         chosen = None if target is None else Path(target)
-        return await back_up(self.store.path, chosen, self.clock.now())
+        return await back_up(self.store.path, self.store.source, chosen, self.clock.now())
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
         return Run(self.store, self.clock, self.settings, row, sweep, self._executing)

@@ -1,6 +1,6 @@
 """The store: one SQLite file that holds runs, jobs, attempts, results, rates and quotas.
 
-The only package that speaks SQL. `open_store` opens it; `Store` is all that the rest of the engine uses.
+The only package that speaks SQL. `open_store` opens it, `open_for_reading` where it is only looked at; `Store` is all that the rest of the engine uses.
 """
 
 from engine.store.backup import back_up
@@ -20,7 +20,7 @@ from engine.store.requests import (
 )
 from engine.store.results import JobRow
 from engine.store.runs import NewRun, RunRow
-from engine.store.store import Store, open_store
+from engine.store.store import Store, open_for_reading, open_store
 from engine.store.totals import Answers, Totals
 
 __all__ = [
@@ -43,5 +43,6 @@ __all__ = [
     "Store",
     "Totals",
     "back_up",
+    "open_for_reading",
     "open_store",
 ]

@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import mkstemp
 
 from anyio import to_thread
-from anyio.from_thread import check_cancelled
 from sqlalchemy import create_engine, func, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -23,13 +22,10 @@ from sqlalchemy.pool import StaticPool
 from engine.core.errors import StoreError
 from engine.core.status import Backup
 from engine.store import outcomes, workers
-from engine.store.connection import BUSY_TIMEOUT_S
 from engine.store.location import explain
 from engine.store.queue import RUNNING
 from engine.store.schema import job, result, run, worker
-
-_PAGES_AT_ONCE = 1024
-"""After so many pages it is looked whether the copy is still wanted."""
+from engine.store.source import Source
 
 
 def _default_target(store: Path, now: float) -> Path:
@@ -38,22 +34,22 @@ def _default_target(store: Path, now: float) -> Path:
     return store.with_name(f"{store.stem}-{taken}{store.suffix}")
 
 
-async def back_up(store: Path, target: Path | None, now: float) -> Backup:
-    """Copy the store to a new file of mode 0600, which is there once it is whole and checked.
+async def back_up(store: Path, source: Source, target: Path | None, now: float) -> Backup:
+    """Copy the store, as it is read from `source`, to a new file of mode 0600, which is there once it is whole and checked.
 
     Without a name it is put beside the store. Raises StoreError when the file is there already, or
     cannot be written. Cancelled, it leaves nothing behind.
     """
     chosen = _default_target(store, now) if target is None else target
-    return await to_thread.run_sync(_copy, store, chosen, now)
+    return await to_thread.run_sync(_copy, store, source, chosen, now)
 
 
-def _copy(store: Path, target: Path, now: float) -> Backup:
+def _copy(store: Path, source: Source, target: Path, now: float) -> Backup:
     if os.path.lexists(target):
         raise _taken(target)
     try:
         with _beside(target) as part:
-            in_flight, runs, answers = _fill(store, part, now)
+            in_flight, runs, answers = _fill(store, source, part, now)
             size = part.stat().st_size
             _put(part, target)
     except (sqlite3.Error, DBAPIError) as error:
@@ -86,30 +82,18 @@ def _beside(target: Path) -> Iterator[Path]:
             part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
-def _fill(store: Path, part: Path, now: float) -> tuple[int, int, int]:
+def _fill(store: Path, source: Source, part: Path, now: float) -> tuple[int, int, int]:
     """Copy a snapshot, take back what was in flight, check it: jobs in flight, runs, answers."""
     with closing(sqlite3.connect(part, isolation_level=None, check_same_thread=False)) as copied:
         # No shared memory is needed beside it: it may be on any file system.
         copied.execute("PRAGMA locking_mode = EXCLUSIVE")
-        _copy_pages(store, copied)
+        source.copy_into(copied)
         copied.execute("PRAGMA synchronous = FULL")
         counts = _settle(copied, now)
         [found] = copied.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise StoreError(f"{store}: the database is damaged ({found}); no backup was made")
     return counts
-
-
-def _copy_pages(store: Path, copied: sqlite3.Connection) -> None:
-    with closing(
-        sqlite3.connect(store, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    ) as connection:
-        # Within a read transaction what others commit meanwhile does not make it begin anew.
-        connection.execute("BEGIN")
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        connection.backup(
-            copied, pages=_PAGES_AT_ONCE, progress=lambda _status, _left, _all: check_cancelled()
-        )
 
 
 def _settle(copied: sqlite3.Connection, now: float) -> tuple[int, int, int]:

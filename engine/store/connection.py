@@ -10,7 +10,7 @@ loop; now it is one.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,25 +18,37 @@ import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, QueuePool
+from sqlalchemy.pool import (
+    AsyncAdaptedQueuePool,
+    ConnectionPoolEntry,
+    PoolProxiedConnection,
+    QueuePool,
+)
 
+from engine.core.errors import UsageError
 from engine.store.location import explain
+from engine.store.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
 _READERS = 4
+_STATE = "state of the file"
 
 
 class Databases:
-    """The pools of one process on one store: `write()` and `read()` give a transaction each."""
+    """The pools of one process on one store: `write()` and `read()` give a transaction each.
 
-    def __init__(self, path: Path) -> None:
+    With a `source` they read from there alone, and nothing can be written.
+    """
+
+    def __init__(self, path: Path, source: Source | None = None) -> None:
         self.path = path
+        self.source = source
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
         # What a statement is given are prompts and what models say: no error or log repeats it.
         self._writer = create_engine(
@@ -58,13 +70,19 @@ class Databases:
         )
         _prepare(self._writer, begin="BEGIN IMMEDIATE", cache_kib=65_536)
         _prepare(self._reader.sync_engine, begin="BEGIN", cache_kib=16_384)
+        if source is not None:
+            _read_from(source, self._reader.sync_engine)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One write transaction: committed at the end of the block, rolled back if it raises.
 
-        Blocking: for the writer's thread.
+        Blocking: for the writer's thread. Raises UsageError where the store is only read.
         """
+        if self.source is not None:
+            raise UsageError(
+                f"{self.path}: was opened with read_only=True; open it without to change it"
+            )
         with self._writer.begin() as connection:
             yield connection
 
@@ -72,7 +90,7 @@ class Databases:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         """One consistent snapshot. Keep it short: it holds back the checkpoint of the log.
 
-        Raises StoreError when the database cannot be read.
+        Raises StoreError when the database cannot be read, ChangedMeanwhile where it has to be read again.
         """
         await checkpoint_if_cancelled()
         try:
@@ -80,11 +98,19 @@ class Databases:
             with anyio.CancelScope(shield=True):
                 async with self._reader.begin() as connection:
                     yield connection
+                    if self.source and not self.source.is_unchanged(connection.info[_STATE]):
+                        raise self.source.changed()
         except (DBAPIError, PoolTimeout) as error:
             raise explain(error, self.path) from error
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
         """The answer to one question, from one snapshot."""
+        for _ in range(TRIES - 1):
+            with suppress(ChangedMeanwhile):
+                return await self._ask_once(question)
+        return await self._ask_once(question)
+
+    async def _ask_once(self, question: Callable[[Connection], T]) -> T:
         async with self.read() as connection:
             return await connection.run_sync(question)
 
@@ -109,3 +135,21 @@ def _prepare(database: Engine, *, begin: str, cache_kib: int) -> None:
     @event.listens_for(database, "begin")
     def start(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _read_from(source: Source, database: Engine) -> None:
+    """Have each connection opened to be read only, and not used any more once it shows an old state."""
+
+    @event.listens_for(database, "do_connect")
+    def address(
+        _dialect: Dialect, entry: ConnectionPoolEntry, arguments: list[Any], options: dict[str, Any]
+    ) -> None:
+        arguments[0], entry.info[_STATE] = source.address()
+        options.update(uri=True, timeout=READ_TIMEOUT_S)
+
+    @event.listens_for(database, "checkout")
+    def check(
+        _connection: DBAPIConnection, entry: ConnectionPoolEntry, _proxy: PoolProxiedConnection
+    ) -> None:
+        if not source.is_current(entry.info[_STATE]):
+            raise DisconnectionError

@@ -7,13 +7,14 @@ stopped or hung is given up once an observer has seen the same heartbeat for the
 observer's own clock (so a laptop that slept does not lose its jobs on waking).
 """
 
+import fcntl
 import os
 import socket
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from engine.core.errors import StoreError
 
@@ -92,7 +93,7 @@ class Liveness:
     def has_gone(self, worker_id: str) -> bool:
         """Whether a worker's lock is free, or was removed since."""
         lock_file = _lock_file(self._folder, worker_id)
-        return not lock_file.exists() or _is_free(lock_file)
+        return _is_free(lock_file) or not os.path.lexists(lock_file)
 
     def forget(self, worker_id: str) -> None:
         """Remove what a dead worker left behind."""
@@ -107,13 +108,16 @@ def _lock_file(folder: Path, worker_id: str) -> Path:
 
 
 def _is_free(lock_file: Path) -> bool:
+    """Whether nobody holds a lock, as far as this user can see; writes nothing."""
     # A file that is missing proves nothing (someone may have tidied up): the heartbeat decides.
-    if not lock_file.exists():
-        return False
     try:
-        with FileLock(lock_file, timeout=0):
-            return True
-    except Timeout:
-        return False
+        descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True

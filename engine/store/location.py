@@ -52,6 +52,25 @@ def prepare(path: Path) -> None:
     _make_private(path)
 
 
+def check_readable(path: Path) -> None:
+    """Raise StoreError where there is no file at `path` that this user may read. Opens nothing.
+
+    A file that is opened past SQLite and closed again would take this process's locks from it.
+    """
+    try:
+        is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be looked up: {error.strerror}") from None
+    if is_folder:
+        raise StoreError(f"{path}: is a folder; name the file of a store")
+    if not is_there:
+        raise StoreError(f"{path}: there is no store")
+    if not is_file:
+        raise StoreError(f"{path}: is not a regular file; name the file of a store")
+    if not os.access(path, os.R_OK):
+        raise StoreError(f"{path}: cannot be read by this user; fix its permissions")
+
+
 def _check_file_system(path: Path) -> None:
     folder = path.resolve().parent
     kind = file_system(folder)

@@ -13,9 +13,10 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.errors import StoreError
 from engine.store import outcomes, spill, workers
-from engine.store.liveness import Liveness, WorkerLock
+from engine.store.liveness import Liveness, WorkerLock, workers_folder
 from engine.store.questions import Questions
 from engine.store.schema import attempt
+from engine.store.source import Source
 from engine.store.spill import Spill
 from engine.store.writer import PATIENCE_S, Work, Writer
 
@@ -28,14 +29,24 @@ FULL_BYTES = 1_048_576
 
 
 class Member(Questions):
-    """An open store as one of its workers sees it: it comes, is alive, goes, and outlives others."""
+    """An open store as one of its workers sees it: it comes, is alive, goes, and outlives others.
 
-    def __init__(self, path: Path, clock: Clock, identity: WorkerLock, folder: Path) -> None:
-        super().__init__(path, clock, identity.id)
+    Who only reads the store from a `source` is no worker, and has no `identity`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        identity: WorkerLock | None,
+        source: Source | None = None,
+    ) -> None:
+        worker_id = "" if identity is None else identity.id
+        super().__init__(path, clock, worker_id, source)
         self._identity = identity
-        self._folder = folder
-        self._liveness = Liveness(folder, identity.id)
-        self._writer = Writer(self._databases, clock, Spill(folder, identity.id), self._arrive)
+        self._folder = workers_folder(path)
+        self._liveness = Liveness(self._folder, worker_id)
+        self._writer = Writer(self._databases, clock, Spill(self._folder, worker_id), self._arrive)
         self.serve = self._writer.run
 
     @property
@@ -71,6 +82,7 @@ class Member(Questions):
         return self._writer.insisting()
 
     def _arrive(self, connection: Connection) -> None:
+        assert self._identity is not None, "only workers write"
         self._identity.is_missed = True
         workers.arrive(connection, self._identity, self._clock.now())
 
@@ -117,7 +129,8 @@ class Member(Questions):
         try:
             if self._writer.has_arrived:
                 await self._writer.write(work, patience_s=PATIENCE_S)
-            self._identity.is_missed = False
+            if self._identity is not None:
+                self._identity.is_missed = False
         except StoreError as error:
             logger.warning("could not sign off: %s", error)
         finally:

@@ -63,16 +63,20 @@ def migrate(path: Path, lock: Path) -> None:
 
 
 def _revision(path: Path) -> str | None:
-    """The store's revision, None without tables; raises StoreError for someone else's database."""
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
-        [application] = connection.execute("PRAGMA application_id").fetchone()
-        if application != APPLICATION_ID:
-            if tables or application:
-                raise StoreError(f"{path}: is a database of another program; name another file")
-            return None
-        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-        return str(row[0]) if row else None
+        return revision_of(connection, path)
+
+
+def revision_of(connection: sqlite3.Connection, path: Path) -> str | None:
+    """The store's revision, None without tables; raises StoreError for someone else's database."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        if tables or application:
+            raise StoreError(f"{path}: is a database of another program; name another file")
+        return None
+    row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return str(row[0]) if row else None
 
 
 def _create(path: Path) -> None:
@@ -93,19 +97,12 @@ def _schema() -> Sequence[str]:
 
 
 def _upgrade(path: Path, found: str) -> None:
-    # Alembic takes a tenth of a second to import: only a store that needs it pays for it.
     from alembic import command
     from alembic.config import Config
-    from alembic.script import ScriptDirectory
 
+    check_known(path, found)
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found not in known:
-        raise StoreError(
-            f"{path}: was written by a newer version of Nightsweep (schema {found}, this one knows"
-            f" up to {HEAD}); upgrade with `pip install -U nightsweep`"
-        )
     # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
     with _transaction(path) as connection:
         config.attributes["connection"] = connection
@@ -115,6 +112,19 @@ def _upgrade(path: Path, found: str) -> None:
             raise StoreError(
                 f"{path}: migration would break {len(broken)} references; nothing changed"
             )
+
+
+def check_known(path: Path, found: str) -> None:
+    """Raise StoreError for a store of a newer version."""
+    # Alembic takes a tenth of a second to import: only a store that needs it pays for it.
+    from alembic.script import ScriptDirectory
+
+    revisions = ScriptDirectory(str(migrations_folder())).walk_revisions()
+    if found not in {script.revision for script in revisions}:
+        raise StoreError(
+            f"{path}: was written by a newer version of Nightsweep (schema {found}, this one knows"
+            f" up to {HEAD}); upgrade with `pip install -U nightsweep`"
+        )
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from engine.store.requests import NewJob, QuotaKey
 from engine.store.results import JobRow
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import call, document, job, run, worker
+from engine.store.source import Source
 from engine.store.totals import Totals
 
 _LONG_S = 1.0
@@ -52,11 +53,18 @@ class RunLook:
 class Questions:
     """An open store as its readers see it: each answer comes from one snapshot of its own."""
 
-    def __init__(self, path: Path, clock: Clock, worker_id: str) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, worker_id: str, source: Source | None = None
+    ) -> None:
         self.path = path
         self.worker_id = worker_id
         self._clock = clock
-        self._databases = Databases(path)
+        self._databases = Databases(path, source)
+
+    @property
+    def source(self) -> Source:
+        """Where the store is read from."""
+        return self._databases.source or Source(self.path.resolve())
 
     # Runs
 

@@ -44,6 +44,7 @@ from engine.store.liveness import WorkerLock, workers_folder
 from engine.store.location import prepare
 from engine.store.member import Member
 from engine.store.migrate import migrate
+from engine.store.reading import open_source
 from engine.store.requests import Bucket, Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import event, run
@@ -66,10 +67,26 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
     identity = WorkerLock(folder)
     try:
         await anyio.to_thread.run_sync(migrate, path, folder / "migration.lock")
-        async with _serving(Store(path, clock, identity, folder)) as store:
+        async with _serving(Store(path, clock, identity)) as store:
+            await store.take_in()
             yield store
     finally:
         identity.release()
+
+
+@asynccontextmanager
+async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator["Store"]:
+    """Open the store at `path` to look at it: nothing is written, there or beside it.
+
+    It may be held by another process, on a full disk or a read-only medium, or not this user's to
+    write; one of an older version is read from a private copy. What would change it raises
+    UsageError. Raises StoreError, with what to do, when it cannot be read.
+    """
+    async with (
+        open_source(path) as source,
+        _serving(Store(path, clock, None, source)) as store,
+    ):
+        yield store
 
 
 @asynccontextmanager
@@ -79,7 +96,6 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
         async with anyio.create_task_group() as tasks:
             await tasks.start(store.serve, name="writer")
             try:
-                await store.take_in()
                 yield store
             except (Exception, Interrupted) as error:
                 # Raised again below, as itself and not as a group of one.

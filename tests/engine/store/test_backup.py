@@ -12,7 +12,7 @@ from anyio import from_thread
 
 from engine import Row, Run, StoreError
 from engine.job import Allotment, Answer, Job
-from engine.store import backup
+from engine.store import source
 from engine.testing import FakeClock, ScriptedService, scored, scripted_service
 from tests.engine.scenes import NOW, opened, sweep
 from tests.patience import PATIENCE_S
@@ -103,7 +103,7 @@ async def test_whoever_opens_a_backup_waits_for_no_worker_of_the_store(
 async def test_a_backup_is_of_one_moment_however_much_is_written_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backup, "_PAGES_AT_ONCE", 1)
+    monkeypatch.setattr(source, "PAGES_AT_ONCE", 1)
     here = service()
     of = sweep(here, models=["a", "b", "c"], repeats=300)
 
@@ -162,8 +162,8 @@ async def test_a_backup_that_is_broken_off_leaves_nothing_behind(
         from_thread.run_sync(scope.cancel)
         from_thread.check_cancelled()
 
-    monkeypatch.setattr(backup, "check_cancelled", check)
-    monkeypatch.setattr(backup, "_PAGES_AT_ONCE", 1)
+    monkeypatch.setattr(source, "check_cancelled", check)
+    monkeypatch.setattr(source, "PAGES_AT_ONCE", 1)
 
     async with opened(tmp_path / "store.db", service(), clock) as engine:
         await engine.submit(sweep(service()))

@@ -1,0 +1,145 @@
+"""Finding out how a store can be read without writing to it.
+
+A log whose shared memory can be neither found nor made, such as on a medium that a store was copied to
+without it, is read from a private copy in the folder for temporary files. So is a store of an older
+version: the copy is migrated, the store itself stays as it is.
+"""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from anyio import to_thread
+from anyio.from_thread import check_cancelled
+
+from engine.core.errors import StoreError
+from engine.store.location import check_readable, explain
+from engine.store.migrate import check_known, migrate, revision_of
+from engine.store.readers import log_bytes
+from engine.store.schema import HEAD
+from engine.store.source import TRIES, Source, connect, state_of
+
+logger = logging.getLogger(__name__)
+
+_CHUNK_BYTES = 16 * 1024 * 1024
+_SMALLEST_PAGE_BYTES = 512
+"""SQLite takes a file that is shorter for an empty database, whatever is in it."""
+# What SQLite says where the shared memory cannot be used.
+_UNSHARED = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+)
+
+
+@asynccontextmanager
+async def open_source(store: Path) -> AsyncIterator[Source]:
+    """Find out how a store can be read, without writing to it; a copy is removed afterwards.
+
+    Raises StoreError where it cannot be, and for a store of a newer version.
+    """
+    async with AsyncExitStack() as stack:
+
+        def scratch() -> Path:
+            folder = TemporaryDirectory(prefix="nightsweep-")
+            stack.callback(folder.cleanup)
+            return Path(folder.name)
+
+        yield await to_thread.run_sync(_find, store, scratch)
+
+
+def _find(store: Path, scratch: Callable[[], Path]) -> Source:
+    check_readable(store)
+    try:
+        source, is_copy = Source(store.resolve()), False
+        found = _shared_revision(source, store)
+        if isinstance(found, _Unshared):
+            logger.warning("%s: its log cannot be shared, so a private copy is read", store)
+            source, is_copy = _copied(source, _copy_files, scratch), True
+            found = _revision(source, store)
+        if found == HEAD:
+            return source
+        if found is None and 0 < source.path.stat().st_size < _SMALLEST_PAGE_BYTES:
+            raise StoreError(f"{store}: is not a Nightsweep store; name another file")
+        if found is not None:
+            check_known(store, found)
+            logger.warning(
+                "%s: is of an older version (schema %s), so a private copy is read, as it is now",
+                store,
+                found,
+            )
+        copy = source if is_copy else _copied(source, _copy_pages, scratch)
+        migrate(copy.path, copy.path.with_name("migration.lock"))
+    except sqlite3.Error as error:
+        raise explain(error, store) from error
+    return copy
+
+
+class _Unshared:
+    """The log cannot be read in place."""
+
+
+def _shared_revision(source: Source, store: Path) -> str | _Unshared | None:
+    has_log = log_bytes(source.path) > 0
+    if has_log and not Path(f"{source.path}-shm").exists():
+        # SQLite would make the file: it would be there afterwards, and perhaps not be its owner's.
+        return _Unshared()
+    try:
+        return _revision(source, store)
+    except sqlite3.OperationalError as error:
+        if has_log and error.sqlite_errorcode & 0xFF in _UNSHARED:
+            return _Unshared()
+        raise
+
+
+def _revision(source: Source, store: Path) -> str | None:
+    with closing(connect(source.address()[0])) as connection:
+        return revision_of(connection, store)
+
+
+def _copied(
+    source: Source, copy: Callable[[Source, Path], None], scratch: Callable[[], Path]
+) -> Source:
+    try:
+        target = scratch() / "store.db"
+        copy(source, target)
+    except OSError as error:
+        raise _no_room(source.path, error.strerror or str(error)) from error
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+            raise
+        raise _no_room(source.path, str(error)) from error
+    return Source(target)
+
+
+def _no_room(store: Path, why: str) -> StoreError:
+    return StoreError(
+        f"{store}: can only be read from a private copy, and none can be written ({why}); set TMPDIR to"
+        " a folder with as much room as the store takes"
+    )
+
+
+def _copy_pages(source: Source, target: Path) -> None:
+    with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        source.copy_into(copy)
+
+
+def _copy_files(source: Source, target: Path) -> None:
+    """Copy a database and its log as they lie there."""
+    store, log = source.path, Path(f"{source.path}-wal")
+    for _ in range(TRIES):
+        before = state_of(store), state_of(log)
+        for file, suffix in ((store, ""), (log, "-wal")):
+            with file.open("rb") as read, Path(f"{target}{suffix}").open("wb") as written:
+                while chunk := read.read(_CHUNK_BYTES):
+                    check_cancelled()
+                    written.write(chunk)
+        if (state_of(store), state_of(log)) == before:
+            return
+    raise source.changed()
