@@ -70,6 +70,8 @@ class Lane:
     """How often the service has answered here, also with an error that only it can send."""
     answered_at: float | None = None
     """When it last did, in this run; None if it never has."""
+    worked_at: float = -inf
+    """When a job last had an answer: a request that began before and fails says nothing of the time since."""
     probe: tuple[int, int] | None = None
     """Job and fence of the request that was sent to see whether the service is there."""
     suspects: dict[int, int] = field(default_factory=dict)
@@ -106,6 +108,12 @@ class Lane:
         if _shared(self.concurrency.allowed(now), share) <= taken:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
+
+    def lets_go(self, now: float, job_id: int, fence: int) -> bool:
+        """Whether a job that was claimed may still be sent: something may have come between."""
+        if self.breaker.state is not BreakerState.CLOSED and self.probe != (job_id, fence):
+            return False
+        return self.block is None and now >= self.throttled_until
 
     def waits(self, now: float, *, share: int) -> tuple[WaitReason, float | None]:
         """What its jobs wait for, and until when where time decides."""

@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil, inf, log2
 
 THRESHOLD = 25
 """So many failures of one fingerprint in a row, without any success between, open a breaker."""
-MISSES = 3
-"""So many lost connections or gateways' errors in a row, without any success between, are an outage."""
+OBSERVATIONS = 3
+"""A breaker opens after failures at so many different moments: what fails at once was seen failing once."""
+APART_S = 1.0
+"""Failures further apart than this are different moments, whenever their requests were started."""
 PROBE_EVERY_S = 60.0
 """The longest distance of the probes in an outage."""
 
@@ -17,7 +20,10 @@ class BreakerState(StrEnum):
     CLOSED = "closed"
     """Everything."""
     OPEN = "open"
-    """Nothing until the cooldown is over, then one job at a time, as a probe."""
+    """Nothing until the cooldown is over, then one job at a time, as a probe.
+
+    What was started before it opened is no probe, however late it ends.
+    """
     PARKED = "parked"
     """Nothing more in this session: every probe failed, or the service was away for too long."""
 
@@ -26,9 +32,10 @@ class BreakerState(StrEnum):
 class Breaker:
     """The breaker of one lane; every change gives a new one. Times in seconds since the epoch.
 
-    `attempts` probes in a row may fail before the lane is parked; the cooldowns before them grow from
-    an eighth of `max_delay_s` (but no less than `base_delay_s`) to `max_delay_s`, doubling. While the service
-    is away, probes are sent at distances from `base_delay_s` to a minute for as long as it is waited for.
+    Cooldowns grow from `base_delay_s` to `max_delay_s`, doubling: what breaks for seconds stops nothing for
+    longer. The lane is parked once `attempts` probes in a row have failed after one of at least an eighth
+    of `max_delay_s`. While the service is away, probes are sent at distances from `base_delay_s` to a
+    minute for as long as it is waited for.
     """
 
     attempts: int
@@ -40,6 +47,10 @@ class Breaker:
     """What fails."""
     failures: int = 0
     """How often in a row, probes included."""
+    observations: int = 0
+    """At how many different moments since the last success."""
+    observed_at: float = -inf
+    """The last of them."""
     probes: int = 0
     """How many probes have failed since the breaker opened."""
     probing: bool = False
@@ -72,35 +83,42 @@ class Breaker:
         fingerprint: str,
         now: float,
         *,
+        started: float,
         surely: bool,
         patience_s: float,
-        probed_at: float | None = None,
+        is_probe: bool = False,
+        asked_s: float = 0.0,
     ) -> "Breaker":
-        """After a request found the service away: `surely`, or as far as one request can tell.
+        """After a request that began at `started` found the service away: `surely`, or as far as one can tell.
 
         The lane is parked once the outage has lasted for `patience_s`; with 0, after `attempts` probes.
-        `probed_at` is when the request was started, if it was a probe.
+        The next probe is sent no sooner than after `asked_s`, which the answer asked to wait.
         """
         if self.state is BreakerState.PARKED:
             return self
         if self.state is BreakerState.OPEN and self.away_since is not None:
-            if probed_at is None:
+            if not is_probe:
                 return self
             probed = replace(
                 self,
                 fingerprint=fingerprint,
                 failures=self.failures + 1,
                 probes=self.probes + 1,
-                unasked_s=self.unasked_s + max(0.0, probed_at - self.open_until),
+                unasked_s=self.unasked_s + max(0.0, started - self.open_until),
             )
-            return _waiting(probed, self.away_since, now, patience_s)
+            return _waiting(probed, self.away_since, now, patience_s, asked_s)
         misses = self.misses + 1
         since = now if self.misses == 0 or self.since is None else self.since
-        counted = replace(self, fingerprint=fingerprint, misses=misses, since=since)
-        if not surely and misses < MISSES:
-            return replace(counted, probing=False)
+        counted = replace(
+            self._observed(now, started, anew=self.misses == 0),
+            fingerprint=fingerprint,
+            misses=misses,
+            since=since,
+        )
+        if not surely and counted.observations < OBSERVATIONS:
+            return counted.unanswered() if is_probe else counted
         away = replace(counted, away_since=since, probes=0, failures=misses)
-        return _waiting(away, since, now, patience_s)
+        return _waiting(away, since, now, patience_s, asked_s)
 
     def succeeded(self) -> "Breaker":
         """After an answer, wherever it came from: the lane works."""
@@ -113,18 +131,25 @@ class Breaker:
             threshold=self.threshold,
         )
 
-    def failed(self, fingerprint: str, now: float) -> "Breaker":
-        """After a failure. Those of jobs that were in flight when it opened do not count as probes."""
-        if self.misses and (self.probing or self.state is BreakerState.CLOSED):
+    def failed(
+        self, fingerprint: str, now: float, *, started: float, is_probe: bool = False
+    ) -> "Breaker":
+        """After a request that began at `started` failed; those in flight when it opened do not count."""
+        if self.misses and (is_probe or self.state is BreakerState.CLOSED):
             # What fails like this is there.
-            return self.succeeded().failed(fingerprint, now)
+            return self.succeeded().failed(fingerprint, now, started=started)
         match self.state:
             case BreakerState.CLOSED:
                 alike = fingerprint == self.fingerprint
                 failures = self.failures + 1 if alike else 1
-                counted = replace(self, fingerprint=fingerprint, failures=failures)
-                return _opened(counted, now) if failures >= self.threshold else counted
-            case BreakerState.OPEN if self.probing:
+                counted = replace(
+                    self._observed(now, started, anew=not alike),
+                    fingerprint=fingerprint,
+                    failures=failures,
+                )
+                is_enough = failures >= self.threshold and counted.observations >= OBSERVATIONS
+                return _opened(counted, now) if is_enough else counted
+            case BreakerState.OPEN if is_probe:
                 probed = replace(
                     self,
                     fingerprint=fingerprint,
@@ -135,28 +160,43 @@ class Breaker:
             case _:
                 return self
 
+    def _observed(self, now: float, started: float, *, anew: bool) -> "Breaker":
+        """After a failure; of a request that was in flight at the last one, soon after, it is the same again."""
+        if anew:
+            return replace(self, observations=1, observed_at=now)
+        if started < self.observed_at and now < self.observed_at + APART_S:
+            return self
+        return replace(self, observations=self.observations + 1, observed_at=now)
+
     def unanswered(self) -> "Breaker":
         """After a probe that says nothing of the lane (throttled, interrupted): probe again."""
         return replace(self, probing=False)
 
-    def reached(self) -> "Breaker":
+    def reached(self, *, is_probe: bool) -> "Breaker":
         """After a refusal, which only a service that is there can send."""
-        return self.succeeded() if self.misses else self.unanswered()
+        if self.misses:
+            return self.succeeded()
+        return self.unanswered() if is_probe else self
 
 
 def _opened(breaker: Breaker, now: float) -> Breaker:
-    if breaker.probes >= breaker.attempts:
+    # The short cooldowns at first are for what passes in seconds: they use up none of the attempts.
+    longest_s = breaker.max_delay_s
+    short = max(0, ceil(log2(longest_s / 8 / breaker.base_delay_s)))
+    if breaker.probes >= short + breaker.attempts:
         return replace(breaker, state=BreakerState.PARKED, probing=False)
-    shortest_s = max(breaker.base_delay_s, breaker.max_delay_s / 8)
-    cooldown_s = min(breaker.max_delay_s, shortest_s * 2.0**breaker.probes)
+    cooldown_s = min(longest_s, breaker.base_delay_s * 2.0 ** min(breaker.probes, 32))
     return replace(breaker, state=BreakerState.OPEN, probing=False, open_until=now + cooldown_s)
 
 
-def _waiting(breaker: Breaker, since: float, now: float, patience_s: float) -> Breaker:
+def _waiting(
+    breaker: Breaker, since: float, now: float, patience_s: float, asked_s: float
+) -> Breaker:
     waited_s = now - since - breaker.unasked_s
     is_over = waited_s >= patience_s if patience_s else breaker.probes >= breaker.attempts
     if is_over:
         return replace(breaker, state=BreakerState.PARKED, probing=False)
     longest_s = min(PROBE_EVERY_S, breaker.max_delay_s)
     cooldown_s = min(longest_s, breaker.base_delay_s * 2.0 ** min(breaker.probes, 32))
-    return replace(breaker, state=BreakerState.OPEN, probing=False, open_until=now + cooldown_s)
+    open_until = now + max(cooldown_s, asked_s)
+    return replace(breaker, state=BreakerState.OPEN, probing=False, open_until=open_until)

@@ -88,6 +88,8 @@ class RetryLater:
     sent: bool
     is_away: bool = False
     service_answers: bool = False
+    asked_s: float = 0.0
+    """How long the service asked to wait; that holds the lane, not the job alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +106,8 @@ class GiveBack:
     fingerprint: str = ""
     is_told_when: bool = False
     """Whether the service said when to ask again."""
+    asked_s: float = 0.0
+    """How long it asked to wait, where the hold is for another reason than its rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +162,10 @@ def judge(
         case JobError() if (hold := _hold(end, blame, is_last=attempt >= attempts)) is not None:
             lost = hold is Hold.OUTAGE
             delay_s = 0.0 if hold is Hold.KEY else delay_s
-            return _give_back(end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED)
+            given_back = _give_back(
+                end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED
+            )
+            return replace(given_back, asked_s=_asked_s(end))
         case Transient() if attempt < attempts:
             if end.retry_after_s is not None:
                 delay_s = max(delay_s, _clamped(end.retry_after_s, delay_s))
@@ -171,6 +178,7 @@ def judge(
                 sent=end.sent,
                 is_away=is_away(end) and blame is not Blame.JOB,
                 service_answers=end.service_answers,
+                asked_s=_asked_s(end),
             )
         case Transient():
             return _fail(end, f"{describe(end)} (gave up after {attempt} attempts)")
@@ -271,6 +279,12 @@ def _bug(error: Exception) -> Fail:
 
 def _outcome(error: JobError) -> AttemptOutcome:
     return AttemptOutcome.TIMED_OUT if isinstance(error, TimedOut) else AttemptOutcome.FAILED
+
+
+def _asked_s(error: JobError) -> float:
+    """How long an answer asked to wait that is no refusal for its rate; 0 where it did not."""
+    asked_s = getattr(error, "retry_after_s", None)
+    return 0.0 if asked_s is None else _clamped(asked_s, 0.0)
 
 
 def _clamped(retry_after_s: float, otherwise_s: float) -> float:

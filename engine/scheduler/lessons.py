@@ -22,6 +22,7 @@ class Sent:
 
     job_id: int
     started_at: float
+    """When it left, or would have."""
     is_probe: bool = False
 
 
@@ -53,12 +54,11 @@ def learn(
         )
     if isinstance(verdict, Succeed | Fail):
         lane.suspects.pop(of.job_id, None)
-    if sends_jobs and isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
-        lane.pace = lane.pace.refused(now, started=of.started_at)
-    elif _is_answer(verdict):
-        lane.pace = lane.pace.answered(now, started=of.started_at)
+    _keep_pace(lane, verdict, now, started=of.started_at, sends_jobs=sends_jobs)
     if _is_answer(verdict):
         lane.answered(now)
+    if isinstance(verdict, Succeed) or (before.misses and not lane.breaker.misses):
+        lane.worked_at = now
     if before.away_since is not None and lane.breaker.away_since is None:
         lane.block = None if lane.block is Block.PARKED else lane.block
         if before.probes:
@@ -68,23 +68,43 @@ def learn(
     return notes
 
 
+def _keep_pace(
+    lane: Lane, verdict: Verdict, now: float, *, started: float, sends_jobs: bool
+) -> None:
+    """Let the lane wait where the service asked for it, and learn how fast it takes requests."""
+    held_s = asked_wait_s(verdict)
+    if held_s:
+        lane.throttle(now, now + held_s, is_told_when=_is_told_when(verdict))
+    if sends_jobs and held_s:
+        lane.pace = lane.pace.refused(now, started=started)
+    elif _is_answer(verdict):
+        lane.pace = lane.pace.answered(now, started=started)
+
+
 def _take(
     lane: Lane, verdict: Verdict, now: float, *, of: Sent, patience_s: float, is_gated: bool
 ) -> list[Noted]:
     """Let the lane's breaker see an outcome; what is to be noted."""
     before = lane.breaker
+    is_stale = of.started_at < lane.worked_at and not of.is_probe
     match verdict:
         case Succeed() | RetryLater(service_answers=True) | Fail(service_answers=True):
             lane.breaker = before.succeeded()
         case GiveBack(hold=Hold.UNREACHABLE | Hold.OUTAGE) | RetryLater(is_away=True):
-            return _miss(lane, verdict, now, of=of, patience_s=patience_s)
+            # The first time counts: a job that fails so again after others were answered is itself to blame.
+            lane.suspects.setdefault(of.job_id, lane.answers)
+            if not is_stale:
+                return _miss(lane, verdict, now, of=of, patience_s=patience_s)
         case GiveBack(hold=Hold.JOB | Hold.MACHINE):
-            lane.breaker = before.unanswered()
+            if of.is_probe:
+                lane.breaker = before.unanswered()
         case GiveBack():
-            lane.breaker = before.reached()
+            lane.breaker = before.reached(is_probe=of.is_probe)
             return _hold(lane, verdict, now, is_gated=is_gated)
-        case RetryLater() | Fail():
-            lane.breaker = before.failed(verdict.fingerprint, now)
+        case RetryLater() | Fail() if not is_stale:
+            lane.breaker = before.failed(
+                verdict.fingerprint, now, started=of.started_at, is_probe=of.is_probe
+            )
             if lane.breaker is not before:
                 return _break(lane, verdict.error, is_gated=is_gated)
     return []
@@ -108,15 +128,15 @@ def _miss(
 ) -> list[Noted]:
     """A request found the service away."""
     before = lane.breaker
-    # The first time counts: a job that fails so again after others were answered is itself to blame.
-    lane.suspects.setdefault(of.job_id, lane.answers)
     surely = isinstance(verdict, GiveBack) and verdict.hold is Hold.UNREACHABLE
     after = lane.breaker = before.missed(
         verdict.fingerprint,
         now,
+        started=of.started_at,
         surely=surely,
         patience_s=patience_s,
-        probed_at=of.started_at if of.is_probe else None,
+        is_probe=of.is_probe,
+        asked_s=verdict.asked_s,
     )
     if after.away_since is None:
         return []
@@ -158,8 +178,6 @@ def _from_to(first: float, last: float) -> tuple[str, str]:
 
 def _hold(lane: Lane, verdict: GiveBack, now: float, *, is_gated: bool) -> list[Noted]:
     match verdict.hold:
-        case Hold.RATE:
-            lane.throttle(now, now + verdict.delay_s, is_told_when=verdict.is_told_when)
         case Hold.QUOTA if lane.block is None:
             lane.block, lane.why = Block.QUOTA, verdict.error
             return [("quota", verdict.error)]
@@ -185,6 +203,18 @@ def _break(lane: Lane, error: str, *, is_gated: bool) -> list[Noted]:
             return [("breaker", f"{error}; {lane.breaker.failures} times in a row")]
         case BreakerState.CLOSED:
             return []
+
+
+def _is_told_when(verdict: Verdict) -> bool:
+    """Whether the service said itself for how long a lane is held."""
+    return not (isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE) or verdict.is_told_when
+
+
+def asked_wait_s(verdict: Verdict) -> float:
+    """For how long an outcome holds its lane, for all processes: a refusal for its rate, or a Retry-After."""
+    if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
+        return verdict.delay_s
+    return verdict.asked_s if isinstance(verdict, GiveBack | RetryLater) else 0.0
 
 
 def may_have_cost(verdict: Succeed | RetryLater | GiveBack | Fail) -> bool:

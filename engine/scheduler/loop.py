@@ -17,7 +17,6 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.clock import Clock
-from engine.core.breaker import BreakerState
 from engine.core.errors import StoreError
 from engine.core.listing import listed
 from engine.core.model import Job, Sends
@@ -31,7 +30,7 @@ from engine.permits import Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
-from engine.scheduler.lessons import Noted, Sent, learn, may_have_cost
+from engine.scheduler.lessons import Noted, Sent, asked_wait_s, learn, may_have_cost
 from engine.scheduler.quota import QuotaDesk, is_short
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
@@ -208,10 +207,13 @@ class Scheduler:
                     self._lead.adapt(grant.jobs[0].start_at - self._clock.now())
             for claimed in grant.jobs:
                 lane.in_flight += 1
-                if lane.breaker.state is not BreakerState.CLOSED:
+                now = self._clock.now()
+                # What was claimed just before a breaker opened is no probe of it, and will be given back.
+                if lane.breaker.admits(now) == 1:
                     lane.probe = claimed.id, claimed.fence
-                lane.pace = lane.pace.started(self._clock.now(), 1)
-                lane.breaker = lane.breaker.started()
+                    lane.breaker = lane.breaker.started()
+                if lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence):
+                    lane.pace = lane.pace.started(now, 1)
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
@@ -307,7 +309,9 @@ class Scheduler:
             # A slot that is late is let go: used now, it could be one too many in its minute.
             now = self._clock.now()
             is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
-            if self._stop is None and not is_late and self._is_open(now):
+            may_go = lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence)
+            if self._stop is None and may_go and not is_late and self._is_open(now):
+                began = now
                 ended = Ended(interrupted(sent=True))
                 self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
                 context = self._run.context_of(claimed)
@@ -372,8 +376,8 @@ class Scheduler:
         if isinstance(verdict, GiveBack) and verdict.hold is Hold.UNAUTHORIZED:
             self.stop(StopReason.UNAUTHORIZED, verdict.error)
         blocked: dict[str, float] = {}
-        if isinstance(verdict, GiveBack) and verdict.hold is Hold.RATE:
-            blocked = {self._buckets(lane.name)[-1].name: now + delay_s}
+        if held_s := asked_wait_s(verdict):
+            blocked = {self._buckets(lane.name)[-1].name: now + held_s}
         charged = may_have_cost(verdict)
         try:
             with self._leaving_full_store():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.breaker import THRESHOLD
+from engine.core.breaker import THRESHOLD, BreakerState
 from engine.core.policy import LaneLimits, Limits, Retry, Window
 from engine.limits import Block, Lanes, closes_at, finishes_at, month, next_month, opens_at
 
@@ -62,7 +62,7 @@ def test_a_lane_whose_request_tries_after_a_refusal_waits_for_it_whatever_else_i
     assert lane.wakes_at(NOW, share=1) == lane.pace.admits_at == NOW + 1
 
     for _ in range(THRESHOLD):
-        lane.breaker = lane.breaker.failed("broken", NOW - 1000)
+        lane.breaker = lane.breaker.failed("broken", NOW - 1000, started=NOW - 1000)
 
     assert lane.breaker.open_until < NOW
     assert lane.wakes_at(NOW, share=1) == NOW + 1
@@ -159,7 +159,7 @@ def test_an_open_breaker_lets_one_probe_through_after_its_cooldown() -> None:
     lane = made.lane("a")
     made.lane("b").block = Block.PARKED
     for _ in range(THRESHOLD):
-        lane.breaker = lane.breaker.failed("HTTP 500", NOW)
+        lane.breaker = lane.breaker.failed("HTTP 500", NOW, started=NOW)
 
     wakes_at = made.wakes_at(NOW)
     probe = made.wants(wakes_at)
@@ -176,9 +176,9 @@ def test_a_parked_breaker_wakes_nobody() -> None:
     made.lane("b").block = Block.PARKED
     lane = made.lane("a")
     now = NOW
-    for _ in range(THRESHOLD + lane.breaker.attempts):
+    while lane.breaker.state is not BreakerState.PARKED:
         now = max(now, lane.breaker.open_until)
-        lane.breaker = lane.breaker.started().failed("HTTP 500", now)
+        lane.breaker = lane.breaker.started().failed("HTTP 500", now, started=now, is_probe=True)
 
     assert made.wants(now + 1e6) == {}
     assert made.wakes_at(now + 1e6) == inf

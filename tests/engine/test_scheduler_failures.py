@@ -288,8 +288,8 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
     assert "poisoned" in status.message
     assert "HTTP 422" in status.message
     assert status.jobs["succeeded"] == 500
-    # 25 in a row, what was in flight beside them, and four probes.
-    assert 25 + 4 <= len(starts(service, "poisoned")) <= 25 + 8 + 4
+    # 25 in a row, what was in flight beside them, six probes after short waits, and four after long ones.
+    assert 25 + 6 + 4 <= len(starts(service, "poisoned")) <= 25 + 8 + 6 + 4
     assert [(kind, lane) for kind, lane, _ in told if kind == "parked"] == [("parked", "poisoned")]
     assert any(kind == "breaker" and "25 times in a row" in message for kind, _, message in told)
 

@@ -15,6 +15,8 @@ from engine.job import (
     JobError,
     MachineFault,
     Permanent,
+    RateLimited,
+    TimedOut,
     Transient,
     Unreachable,
 )
@@ -409,3 +411,95 @@ async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_s
 
     assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 8)
     assert waits == [True, False]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UNREACHABLE,
+        LOST,
+        BAD_GATEWAY,
+        Transient("answered 503 Service Unavailable", status=503, retry_after_s=1.0),
+        Transient("answered 500 Internal Server Error", status=500),
+    ],
+    ids=str,
+)
+async def test_an_outage_of_seconds_costs_seconds(
+    error: JobError, tmp_path: Path, clock: FakeClock
+) -> None:
+    begins, ends = NOW + 1.0, NOW + 4.0
+    service = scripted_service(
+        lambda job: error if begins <= clock.now() < ends else good(job), takes_s=0.25
+    )
+    of = sweep(service, repeats=300, limits={"max_in_flight": 32})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 300)
+    back = min(at for at in starts(service) if at >= ends)
+    assert back - ends <= 4.0
+    assert clock.now() - back <= 12.0
+
+
+async def test_a_batch_that_fails_together_opens_no_breaker(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(
+        lambda job: LOST if job.attempt == 1 and job.repeat <= 64 else good(job), takes_s=0.25
+    )
+    of = sweep(service, repeats=128, limits={"max_in_flight": 64})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        run, status = await finished(engine, of)
+        told = await events(run)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 128)
+    assert [kind for kind, _, _ in told if kind in ("outage", "breaker")] == []
+
+
+async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_probe(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    begins, ends = NOW + 2.0, NOW + 4.0
+    service = scripted_service(
+        lambda job: UNREACHABLE if begins <= clock.now() < ends else good(job), takes_s=0.004
+    )
+    # Slots are claimed for some time ahead: dozens of jobs wait for theirs when the service goes.
+    of = sweep(service, repeats=400, limits={"rate_per_min": 6000, "max_in_flight": 64})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 400)
+    in_vain = [at - begins for at in starts(service) if begins - 0.004 <= at < ends]
+    # What was in flight, then a probe after a second, and one two seconds later that is answered.
+    assert len(in_vain) <= 1 + 1
+    assert in_vain[-1] >= 1.0
+    assert 3.0 <= min(at for at in starts(service) if at >= ends) - begins <= 3.2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimited("answered 429 Too Many Requests", status=429, retry_after_s=2.0),
+        Transient("answered 503 Service Unavailable", status=503, retry_after_s=2.0),
+        Transient("answered 500 Internal Server Error", status=500, retry_after_s=2.0),
+        TimedOut("answered 408 Request Timeout", status=408, retry_after_s=2.0),
+    ],
+    ids=str,
+)
+async def test_a_retry_after_holds_the_lane_whatever_answer_it_comes_with(
+    error: JobError, tmp_path: Path, clock: FakeClock
+) -> None:
+    ends = NOW + 10.0
+    service = scripted_service(lambda job: error if clock.now() < ends else good(job), takes_s=0.05)
+    of = sweep(service, repeats=200, limits={"max_in_flight": 16})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 200)
+    refused = [at for at in starts(service) if at < ends - 0.05]
+    # The first ones together, then one try after each wait that was asked for.
+    assert len(refused) <= 16 + 5

@@ -1,4 +1,4 @@
-from engine.core.breaker import MISSES, THRESHOLD, Breaker, BreakerState
+from engine.core.breaker import APART_S, OBSERVATIONS, THRESHOLD, Breaker, BreakerState
 
 
 def closed(attempts: int = 3) -> Breaker:
@@ -8,26 +8,35 @@ def closed(attempts: int = 3) -> Breaker:
 def opened(attempts: int = 3) -> Breaker:
     breaker = closed(attempts)
     for _ in range(THRESHOLD):
-        breaker = breaker.failed("boom", 0.0)
+        breaker = failed(breaker)
     return breaker
+
+
+def failed(breaker: Breaker, fingerprint: str = "boom", now: float = 0.0) -> Breaker:
+    """After a failure of a request that was started and failed at the same moment."""
+    return breaker.failed(fingerprint, now, started=now)
+
+
+def probe_failed(breaker: Breaker, now: float) -> Breaker:
+    return breaker.started().failed("boom", now, started=now, is_probe=True)
 
 
 def test_a_breaker_opens_after_so_many_failures_alike() -> None:
     breaker = closed()
 
     for _ in range(THRESHOLD - 1):
-        breaker = breaker.failed("boom", 0.0)
+        breaker = failed(breaker)
     assert breaker.admits(0.0) is None
 
-    assert breaker.failed("boom", 0.0).admits(0.0) == 0
+    assert failed(breaker).admits(0.0) == 0
 
 
 def test_another_error_or_a_success_between_starts_the_count_anew() -> None:
     one_other, one_success = closed(), closed()
 
     for count in range(THRESHOLD * 2):
-        one_other = one_other.failed("boom" if count % 10 else "bang", 0.0)
-        one_success = one_success.failed("boom", 0.0)
+        one_other = failed(one_other, "boom" if count % 10 else "bang")
+        one_success = failed(one_success)
         if count % 10 == 0:
             one_success = one_success.succeeded()
 
@@ -55,40 +64,78 @@ def test_a_probe_that_says_nothing_is_repeated() -> None:
     assert breaker.unanswered().admits(breaker.open_until) == 1
 
 
-def test_cooldowns_double_from_an_eighth_of_the_longest_delay_to_the_longest() -> None:
+def test_cooldowns_double_from_the_shortest_delay_to_the_longest() -> None:
     breaker, cooldowns = opened(attempts=6), []
 
     while breaker.state is not BreakerState.PARKED:
         now = breaker.open_until
-        breaker = breaker.started().failed("boom", now)
+        breaker = probe_failed(breaker, now)
         cooldowns.append(breaker.open_until - now)
 
-    assert opened().open_until == 37.5
-    assert cooldowns == [75.0, 150.0, 300.0, 300.0, 300.0, 0.0]
+    assert opened().open_until == 1.0
+    # The first six are shorter than an eighth of the longest: they use up none of the attempts.
+    assert cooldowns == [2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0, 300.0, 0.0]
 
 
 def test_a_lane_is_parked_after_its_probes_and_says_what_failed() -> None:
-    breaker = opened(attempts=3)
+    breaker, probes = opened(attempts=3), 0
 
-    for _ in range(3):
-        breaker = breaker.started().failed("boom", breaker.open_until)
+    while breaker.state is not BreakerState.PARKED:
+        breaker, probes = probe_failed(breaker, breaker.open_until), probes + 1
 
-    assert breaker.state is BreakerState.PARKED
+    assert probes == 6 + 3
     assert breaker.admits(1e12) == 0
     assert breaker.fingerprint == "boom"
-    assert breaker.failures == THRESHOLD + 3
+    assert breaker.failures == THRESHOLD + probes
+
+
+def test_the_failures_of_one_batch_are_one_observation_however_many() -> None:
+    broken, lost = closed(), closed()
+
+    for number in range(4 * THRESHOLD):
+        at = 10.0 + number * APART_S / (4 * THRESHOLD)
+        broken = broken.failed("boom", at, started=9.0)
+        lost = lost.missed("lost", at, started=9.0, surely=False, patience_s=DAY_S)
+
+    assert broken.admits(11.0) is None
+    assert lost.admits(11.0) is None
+
+
+def test_requests_that_fail_at_several_moments_open_it_whenever_they_were_started() -> None:
+    broken, lost = closed(), closed()
+
+    for number in range(THRESHOLD):
+        at = 10.0 + number * APART_S
+        broken = broken.failed("boom", at, started=9.0)
+        if number < OBSERVATIONS:
+            lost = lost.missed("lost", at, started=9.0, surely=False, patience_s=DAY_S)
+
+    assert broken.state is BreakerState.OPEN
+    assert lost.state is BreakerState.OPEN
+
+
+def test_a_probe_is_sent_no_sooner_than_the_service_asked_for() -> None:
+    breaker = closed()
+
+    for at in range(OBSERVATIONS):
+        breaker = breaker.missed(
+            "away", at, started=at, surely=False, patience_s=DAY_S, asked_s=30.0
+        )
+
+    assert breaker.open_until == OBSERVATIONS - 1 + 30.0
 
 
 def test_failures_that_were_in_flight_when_it_opened_are_no_probes() -> None:
     breaker = opened()
 
     for _ in range(50):
-        assert breaker.failed("boom", 1.0) == breaker
+        assert breaker.started().failed("boom", 1.0, started=0.0) == breaker.started()
 
 
 def test_a_late_answer_reopens_even_a_parked_lane() -> None:
     breaker = opened(attempts=1)
-    breaker = breaker.started().failed("boom", breaker.open_until)
+    while breaker.state is BreakerState.OPEN:
+        breaker = probe_failed(breaker, breaker.open_until)
 
     assert breaker.state is BreakerState.PARKED
     assert breaker.succeeded().admits(0.0) is None
@@ -102,11 +149,13 @@ DAY_S = 24 * 3600.0
 
 
 def away(now: float = 0.0, *, patience_s: float = DAY_S) -> Breaker:
-    return closed().missed("away", now, surely=True, patience_s=patience_s)
+    return closed().missed("away", now, started=now, surely=True, patience_s=patience_s)
 
 
 def probed(breaker: Breaker, at: float, *, patience_s: float = DAY_S) -> Breaker:
-    return breaker.started().missed("away", at, surely=True, patience_s=patience_s, probed_at=at)
+    return breaker.started().missed(
+        "away", at, started=at, surely=True, patience_s=patience_s, is_probe=True
+    )
 
 
 def test_a_service_that_surely_was_not_reached_opens_the_breaker_at_once() -> None:
@@ -117,9 +166,10 @@ def test_a_service_that_surely_was_not_reached_opens_the_breaker_at_once() -> No
 def test_lost_connections_open_it_when_several_come_in_a_row() -> None:
     breaker = closed()
 
-    for count in range(MISSES):
+    for count in range(OBSERVATIONS):
         assert breaker.admits(0.0) is None
-        breaker = breaker.missed("lost", 10.0 + count, surely=False, patience_s=DAY_S)
+        at = 10.0 + count
+        breaker = breaker.missed("lost", at, started=at, surely=False, patience_s=DAY_S)
 
     assert breaker.state is BreakerState.OPEN
     assert breaker.away_since == 10.0
@@ -128,8 +178,9 @@ def test_lost_connections_open_it_when_several_come_in_a_row() -> None:
 def test_an_answer_between_lost_connections_starts_the_count_anew() -> None:
     breaker = closed()
 
-    for _ in range(10 * MISSES):
-        breaker = breaker.missed("lost", 0.0, surely=False, patience_s=DAY_S).succeeded()
+    for at in range(10 * OBSERVATIONS):
+        missed = breaker.missed("lost", at, started=at, surely=False, patience_s=DAY_S)
+        breaker = missed.succeeded()
 
     assert breaker == closed()
 
@@ -148,7 +199,7 @@ def test_an_outage_is_probed_at_distances_that_grow_to_a_minute() -> None:
 def test_what_was_in_flight_when_the_service_went_is_no_probe() -> None:
     breaker = away().started()
 
-    assert breaker.missed("away", 9.0, surely=True, patience_s=DAY_S) == breaker
+    assert breaker.missed("away", 9.0, started=0.0, surely=True, patience_s=DAY_S) == breaker
 
 
 def test_a_lane_is_parked_when_its_service_was_away_for_as_long_as_it_is_waited_for() -> None:
@@ -174,5 +225,5 @@ def test_the_time_in_which_nothing_could_be_asked_is_not_waited_for() -> None:
 def test_a_refusal_or_another_failure_ends_an_outage() -> None:
     breaker = away().started()
 
-    assert breaker.reached().admits(0.0) is None
-    assert breaker.failed("HTTP 404", 0.0).admits(0.0) is None
+    assert breaker.reached(is_probe=True).admits(0.0) is None
+    assert breaker.failed("HTTP 404", 0.0, started=0.0, is_probe=True).admits(0.0) is None
