@@ -15,7 +15,7 @@ from jobs.http.text import (
     redaction_told,
 )
 from jobs.http.unanswered import Unanswered
-from jobs.http.urls import parse_base_url
+from jobs.http.urls import check_authority, check_host, parse_base_url
 
 __all__ = [
     "HttpClient",
@@ -28,6 +28,8 @@ __all__ = [
     "Reply",
     "Sent",
     "Unanswered",
+    "check_authority",
+    "check_host",
     "keeping_unread",
     "note_redacted",
     "parse_base_url",

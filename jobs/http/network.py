@@ -17,6 +17,7 @@ import httpx
 from pydantic import BaseModel, Field
 
 from engine.job import JobError, Permanent, Unauthorized, Unreachable, UsageError
+from jobs.http.urls import check_authority
 
 _HTTP = frozenset({"http", "https"})
 _SOCKS = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
@@ -222,6 +223,7 @@ def _parsed(address: str, variable: str) -> httpx.URL:
     try:
         url = httpx.URL(address if "://" in address else f"http://{address}")
         if url.host and url.scheme in _HTTP | _SOCKS:
+            check_authority(url)
             return url
     except (httpx.InvalidURL, ValueError):
         pass

@@ -1,6 +1,14 @@
-"""What a base URL may be."""
+"""What a base URL may be, and the host in it."""
+
+import re
+from ipaddress import ip_address
 
 import httpx
+
+_NAME_MAX = 253
+_LABEL_MAX = 63
+_NAME = re.compile(rb"[A-Za-z0-9._-]+\Z")
+_NUMBER = re.compile(rb"[0-9]+\Z|0[xX][0-9A-Fa-f]*\Z")
 
 
 def parse_base_url(text: str) -> httpx.URL:
@@ -13,13 +21,52 @@ def parse_base_url(text: str) -> httpx.URL:
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("write a whole http or https URL, such as https://api.example.com/v1")
-    labels = url.raw_host.removesuffix(b".").split(b".")
-    if len(url.raw_host) > 253 or not all(0 < len(label) < 64 for label in labels):
-        raise ValueError("the host of a URL has parts of 1 to 63 characters, 253 in all")
+    check_authority(url)
     if url.userinfo:
         raise ValueError("a URL here holds no user name or password; use a key reference")
-    if url.port is not None and not 0 < url.port < 65536:
-        raise ValueError("the port of a URL is between 1 and 65535")
     if url.query or url.fragment:
         raise ValueError("a base URL has no query and no fragment")
     return url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
+
+
+def check_authority(url: httpx.URL) -> None:
+    """Raise ValueError, with what to write, for a host or a port that no connection can be made to.
+
+    Whoever resolves such a name raises UnicodeError, or asks the network for it in vain.
+    """
+    _check_host(url.raw_host)
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise ValueError("the port of a URL is between 1 and 65535")
+
+
+def check_host(host: str) -> None:
+    """Raise ValueError, with what to write, for what is no host's name and no address of one."""
+    try:
+        raw_host = httpx.URL(scheme="http", host=host).raw_host
+    except (httpx.InvalidURL, ValueError):
+        raise ValueError("this is no host's name or address") from None
+    if host.startswith("["):
+        raise ValueError("write an IPv6 address without brackets here")
+    _check_host(raw_host)
+
+
+def _check_host(raw_host: bytes) -> None:
+    if b":" in raw_host:
+        if b"%25" in raw_host:
+            raise ValueError("write an IPv6 address with its zone as fe80::1%eth0, with one %")
+        return
+    labels = raw_host.removesuffix(b".").split(b".")
+    if len(raw_host) > _NAME_MAX or not all(0 < len(label) <= _LABEL_MAX for label in labels):
+        raise ValueError(
+            f"the name of a host has parts of 1 to {_LABEL_MAX} characters between its dots,"
+            f" {_NAME_MAX} characters in all"
+        )
+    if not _NAME.match(raw_host):
+        raise ValueError("the name of a host has letters, digits, hyphens and dots alone")
+    if _NUMBER.match(labels[-1]):
+        try:
+            ip_address(raw_host.decode("ascii"))
+        except ValueError:
+            raise ValueError(
+                "an IPv4 address has four numbers from 0 to 255, such as 192.0.2.1"
+            ) from None

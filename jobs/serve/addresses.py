@@ -23,7 +23,7 @@ import httpx
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from jobs.http import parse_base_url
+from jobs.http import check_authority, parse_base_url
 
 Network = IPv4Network | IPv6Network
 
@@ -188,6 +188,7 @@ def canonical(host: str) -> str:
         url = httpx.URL(scheme="https", host=host)
     except httpx.InvalidURL as error:
         raise ValueError(str(error)) from None
+    check_authority(url)
     return url.raw_host.decode("ascii").lower().rstrip(".")
 
 

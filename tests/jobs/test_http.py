@@ -204,24 +204,38 @@ def test_a_base_url_has_one_form(text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "told"),
     [
-        "",
-        "api.example.com",
-        "ftp://example.com",
-        "file:///etc",
-        "https://",
-        "http://u:p@h/",
-        "http://h/?a=b",
-        "http://h:99999999/",
-        f"http://{'a' * 64}.example",
-        f"http://{'a.' * 130}example",
-        "http://a..example",
-        "http://.",
+        ("", "URL"),
+        ("api.example.com", "URL"),
+        ("ftp://example.com", "URL"),
+        ("file:///etc", "URL"),
+        ("https://", "URL"),
+        ("http://u:p@h/", "URL"),
+        ("http://h/?a=b", "URL"),
+        ("http://h:99999999/", "URL"),
+        ("http://h:65536", "between 1 and 65535"),
+        ("http://h:0", "between 1 and 65535"),
+        ("http://[::1", "URL"),
+        ("http://[::zz]/", "URL"),
+        (f"http://{'a' * 253}", "parts of 1 to 63 characters"),
+        (f"http://{'a' * 64}.example", "parts of 1 to 63 characters"),
+        (f"http://{'a.' * 130}example", "253 characters in all"),
+        ("http://a..example", "parts of 1 to 63 characters"),
+        ("http://.", "parts of 1 to 63 characters"),
+        ("http://b\u00fccher..example", "URL"),
+        ("http://a b.example", "letters, digits, hyphens and dots"),
+        ("http://a%00b.example", "letters, digits, hyphens and dots"),
+        ("http://*", "letters, digits, hyphens and dots"),
+        ("http://127.1", "four numbers from 0 to 255"),
+        ("http://2130706433", "four numbers from 0 to 255"),
+        ("http://0x7f.1", "four numbers from 0 to 255"),
+        ("http://1.2.3.4.5", "four numbers from 0 to 255"),
+        ("http://[fe80::1%25eth0]", "with one %"),
     ],
 )
-def test_what_is_no_base_url_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="URL"):
+def test_what_is_no_base_url_is_refused_with_what_to_write(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
         parse_base_url(text)
 
 

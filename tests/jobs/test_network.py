@@ -109,7 +109,19 @@ def test_the_proxy_of_an_address_is_what_other_tools_take(
     assert PASSWORD not in repr(found)
 
 
-@pytest.mark.parametrize("address", ["ftp://p:1", "http://", f"http://u:{PASSWORD}@p:x", "//"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://p:1",
+        "http://",
+        f"http://u:{PASSWORD}@p:x",
+        "//",
+        f"http://u:{PASSWORD}@{'a' * 253}:1",
+        "a..b:3128",
+        "http://p:99999",
+        "socks5://1.2.3:1080",
+    ],
+)
 def test_an_address_that_is_no_proxy_is_told_by_its_variable(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

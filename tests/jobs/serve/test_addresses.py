@@ -85,8 +85,6 @@ async def test_a_listed_place_is_admitted_however_it_is_spelt(entry: str, url: s
         ("https://api.example.com/v1", "https://api.example.com/v1/..%20/admin"),
         ("bücher.example", "https://bucher.example/v1"),
         ("127.0.0.1:8000", "http://127.0.0.1:8001/v1"),
-        ("127.0.0.1:8000", "http://127.1:8000/v1"),
-        ("127.0.0.1:8000", "http://2130706433:8000/v1"),
         ("127.0.0.1:8000", "http://localhost:8000/v1"),
         ("10.0.0.0/8", "http://169.254.169.254/latest"),
     ],
@@ -106,7 +104,19 @@ async def test_an_empty_list_admits_the_endpoints_that_are_asked_anyhow_and_noth
 
 @pytest.mark.parametrize(
     "entry",
-    ["", "a b:c", "host:99999", "host:port", "10.0.0.1/8", "u:p@host", "a b", "\uff11.example"],
+    [
+        "",
+        "a b:c",
+        "host:99999",
+        "host:port",
+        "10.0.0.1/8",
+        "u:p@host",
+        "a b",
+        "\uff11.example",
+        "a" * 253,
+        "a..b:1",
+        "1.2.3",
+    ],
 )
 def test_an_entry_that_is_no_place_is_refused_with_what_can_be_written(entry: str) -> None:
     with pytest.raises(ValueError, match=r"write a host|this is not a URL"):
