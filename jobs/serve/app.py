@@ -5,6 +5,7 @@ from fastapi import APIRouter, FastAPI
 from engine.job import Clock
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
+from jobs.serve.connections import Connections
 from jobs.serve.document import DESCRIPTION, TAGS, describe, operation_of
 from jobs.serve.edge import Edge
 from jobs.serve.evaluation_calls import EvaluationCalls
@@ -23,10 +24,11 @@ def create_app(
     offers: Offers,
     evaluations: Evaluations,
     closing: Closing,
+    connections: Connections,
     clock: Clock,
 ) -> FastAPI:
     """The application over an open ledger and open models."""
-    metrics = Metrics(evaluations)
+    metrics = Metrics(evaluations, connections)
     app = FastAPI(
         title="Nightsweep",
         version=config.api_version,

@@ -32,7 +32,7 @@ from jobs.evaluator.settings import (
     MaxTokens,
     read_by,
 )
-from jobs.http import NetworkSettings
+from jobs.http import NetworkSettings, check_host
 from jobs.serve.addresses import read_entry
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -57,6 +57,11 @@ def _listed(entry: str) -> str:
     return entry
 
 
+def _host(text: str) -> str:
+    check_host(text)
+    return text
+
+
 class ConfigError(SweepError):
     """A configuration that cannot be used; `problems` holds every mistake that was found."""
 
@@ -71,7 +76,7 @@ class _Part(BaseModel):
 class Listen(_Part):
     """Where the service listens. `allow_remote` says that other machines may reach it."""
 
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1), AfterValidator(_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8500
     allow_remote: bool = False
 
@@ -132,6 +137,10 @@ class Limits(_Part):
     """What the service takes on. `attempts` is how often an evaluation meets a passing error.
 
     `max_unanswered` is the largest share of an evaluation's questions that may have no answer.
+
+    `head_s` and `head_bytes` bound a request up to its body, `request_s` the body; it may take longer while
+    `bytes_per_s` come, and an answer has to be read at that pace, too. `idle_s` is how long a connection may
+    wait for its next request. `connections` may be open, `connections_per_peer` from one address.
     """
 
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -143,6 +152,12 @@ class Limits(_Part):
     max_unanswered: Annotated[float, Field(ge=0, le=1)] = 0.2
     request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
     request_s: Seconds = 30.0
+    bytes_per_s: Annotated[int, Field(ge=1, le=1024 * 1024 * 1024)] = 1024
+    head_s: Seconds = 20.0
+    head_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 16 * 1024
+    idle_s: Annotated[int, Field(ge=1, le=86_400)] = 30
+    connections: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    connections_per_peer: Annotated[int, Field(ge=1, le=100_000)] = 256
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
 
 

@@ -84,17 +84,23 @@ class Edge:
             if name == b"content-length" and value.isdigit() and int(value[:20]) > most:
                 raise too_large
         content = bytearray()
-        with anyio.move_on_after(self._limits.request_s):
+        with anyio.move_on_after(self._limits.request_s) as time_left:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
-                content += message.get("body", b"")
+                part = message.get("body", b"")
+                content += part
                 if len(content) > most:
                     raise too_large
                 if not message.get("more_body", False):
                     return bytes(content)
-        raise Refused(408, f"the request was not whole within {self._limits.request_s:g} s")
+                time_left.deadline += len(part) / self._limits.bytes_per_s
+        raise Refused(
+            408,
+            f"the request was not whole within {self._limits.request_s:g} s, and came at less than"
+            f" {self._limits.bytes_per_s} bytes a second",
+        )
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _UNKNOWN

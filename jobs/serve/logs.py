@@ -4,7 +4,7 @@ import json
 import logging
 from datetime import UTC, datetime
 
-_OURS = ("method", "path", "status", "duration_ms", "key", "model", "cause", "error")
+_OURS = ("method", "path", "status", "duration_ms", "key", "model", "cause", "error", "closed")
 
 
 class JsonLines(logging.Formatter):

@@ -15,6 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from jobs.serve.connections import Closed, Connections
 from jobs.serve.evaluations import Evaluations
 
 _BUCKETS_S = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 900, 3600)
@@ -30,10 +31,25 @@ class _Tests(Collector):
         )
 
 
+class _ClosedConnections(Collector):
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "nightsweep_connections_closed",
+            "Connections that the service closed because they took too long or were too many.",
+            labels=("reason",),
+        )
+        for reason in Closed:
+            family.add_metric((reason,), self._connections.closed[reason])
+        yield family
+
+
 class Metrics:
     """What one service has done; each has a registry of its own."""
 
-    def __init__(self, evaluations: Evaluations) -> None:
+    def __init__(self, evaluations: Evaluations, connections: Connections) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "nightsweep_requests",
@@ -59,6 +75,11 @@ class Metrics:
         )
         waiting.set_function(lambda: evaluations.admission.waiting)
         self.registry.register(_Tests(evaluations))
+        open_now = Gauge(
+            "nightsweep_connections_open", "Connections that are open.", registry=self.registry
+        )
+        open_now.set_function(lambda: len(connections))
+        self.registry.register(_ClosedConnections(connections))
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one request."""

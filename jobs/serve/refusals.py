@@ -14,6 +14,7 @@ from jobs.serve.ledger.file import LedgerError
 logger = logging.getLogger(__name__)
 
 _NAMES = {
+    400: "bad_request",
     401: "unauthorized",
     403: "quota_exceeded",
     404: "not_found",
@@ -21,6 +22,7 @@ _NAMES = {
     408: "request_timeout",
     413: "request_too_large",
     429: "too_many_requests",
+    431: "request_head_too_large",
     500: "internal_server_error",
     503: "service_unavailable",
 }

@@ -8,14 +8,17 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, Signals, getsignal
+from typing import cast
 
 import anyio
 import uvicorn
 
 from engine.job import Clock, UsageError
+from engine.machine import connections_allowed
 from jobs.serve.app import create_app
 from jobs.serve.closing import Closing
 from jobs.serve.config import Listen, ServeConfig
+from jobs.serve.connections import Connections
 from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
 from jobs.serve.offers import Offers
@@ -23,6 +26,9 @@ from jobs.serve.offers import Offers
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+"""Connections that wait in the kernel until the event loop takes them in."""
+_ACCEPTED_AT_ONCE = 64
+"""Connections that the event loop takes in before it looks at any of them, of each eight allowed one at most."""
 _CLOSING_S = 5
 
 
@@ -51,24 +57,31 @@ async def running(
         async with ledger, offers:
             closing = Closing(clock, retry_after_s=config.limits.retry_after_s)
             evaluations = Evaluations(config, ledger, offers, closing, clock)
-            app = create_app(config, ledger, offers, evaluations, closing, clock)
+            most, notices = _connections_allowed(config.limits.connections)
+            connections = Connections(config.limits, most=most)
+            app = create_app(config, ledger, offers, evaluations, closing, connections, clock)
             server = _Server(
                 uvicorn.Config(
                     app,
                     lifespan="off",
                     ws="none",
-                    http="h11",
+                    http=connections.protocol(),
                     loop="asyncio",
                     access_log=False,
                     log_config=None,
                     server_header=False,
+                    backlog=max(1, min(_ACCEPTED_AT_ONCE, most // 8)),
+                    h11_max_incomplete_event_size=config.limits.head_bytes,
+                    timeout_keep_alive=config.limits.idle_s,
                     timeout_graceful_shutdown=_CLOSING_S,
                 )
             )
             async with anyio.create_task_group() as group:
                 group.start_soon(server.serve, [listener], name="server")
                 try:
-                    yield Started(url=_url(listener), notices=offers.notices(), closing=closing)
+                    yield Started(
+                        url=_url(listener), notices=[*offers.notices(), *notices], closing=closing
+                    )
                 finally:
                     closing.stop()
                     server.should_exit = True
@@ -102,7 +115,29 @@ async def _cut_short(signals: AsyncIterator[Signals], scope: anyio.CancelScope) 
             scope.cancel()
 
 
+def _connections_allowed(wanted: int) -> tuple[int, list[str]]:
+    """How many connections may be open, and what the log says where this is less than was `wanted`.
+
+    Half of the files that the process may open stay free, for its ledger and for the models.
+    """
+    allowed = connections_allowed()
+    if allowed is None or wanted <= allowed // 2:
+        return wanted, []
+    most = max(1, allowed // 2)
+    notice = (
+        f"only {most} of limits.connections: {wanted} may be open, half of the files that this process may"
+        " open; raise `ulimit -n`, or lower limits.connections"
+    )
+    return most, [notice]
+
+
 class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            # asyncio has one figure for both, how many it takes in at once and how many may wait.
+            listener.listen(_BACKLOG)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         # Ours to handle: what runs is given its time before the server ends.
@@ -113,12 +148,16 @@ class _Server(uvicorn.Server):
 def _listening(listen: Listen) -> Iterator[socket.socket]:
     try:
         [found, *_] = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM)
-        listener = socket.create_server(found[4][:2], family=found[0], backlog=_BACKLOG)
-    except OSError as error:
+        # With its zone, which a link-local address of version 6 needs.
+        listener = socket.create_server(
+            cast("tuple[str, int]", found[4]), family=found[0], backlog=_BACKLOG
+        )
+    except (OSError, UnicodeError) as error:
         # Of what is said of an address, the first words; the others repeat it.
-        why = str(error.strerror).partition(" (")[0]
+        why = str(getattr(error, "strerror", "no such name can be")).partition(" (")[0]
+        host = f"[{listen.host}]" if ":" in listen.host else listen.host
         raise UsageError(
-            f"cannot listen on {listen.host}:{listen.port}: {why}; {_advice(error)}"
+            f"cannot listen on {host}:{listen.port}: {why}; {_advice(error)}"
         ) from None
     with listener:
         # Connections inherit it. Without it the end of each answer waits for the other side's
@@ -127,10 +166,11 @@ def _listening(listen: Listen) -> Iterator[socket.socket]:
         yield listener
 
 
-def _advice(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
+def _advice(error: OSError | UnicodeError) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
         return "choose another listen.port, or stop what is there"
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return "choose a listen.port above 1023"
     return "listen.host is an address of this machine, such as 127.0.0.1 or ::1, or a name of one"
 

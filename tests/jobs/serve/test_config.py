@@ -84,6 +84,28 @@ def test_other_machines_are_let_in_only_where_that_is_said(tmp_path: Path, host:
     assert said.listen.host == host
 
 
+@pytest.mark.parametrize(
+    ("host", "told"),
+    [
+        ("a" * 253, "parts of 1 to 63 characters"),
+        ("a..b", "parts of 1 to 63 characters"),
+        ("\u00e4..b", "no host's name or address"),
+        ("a\0b", "no host's name or address"),
+        ("a b", "letters, digits, hyphens and dots"),
+        ("1.2.3.4.5", "four numbers from 0 to 255"),
+        ("[::1]", "without brackets"),
+        ("::1%25lo", "with one %"),
+    ],
+)
+def test_a_host_that_can_be_none_is_told_with_its_place(
+    tmp_path: Path, host: str, told: str
+) -> None:
+    file = written(tmp_path, listen={"host": host, "allow_remote": True})
+
+    with pytest.raises(ConfigError, match=rf"serve\.yaml:\d+:\d+: listen\.host: .*{told}"):
+        read_config(file)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost"])
 def test_this_machine_needs_no_word(tmp_path: Path, host: str) -> None:
     assert read_config(written(tmp_path, listen={"host": host})).listen.host == host

@@ -103,6 +103,8 @@ def test_metrics_are_what_prometheus_reads(shared_service: Running) -> None:
         "nightsweep_evaluations_running": "gauge",
         "nightsweep_evaluations_waiting": "gauge",
         "nightsweep_tests_answered": "counter",
+        "nightsweep_connections_open": "gauge",
+        "nightsweep_connections_closed": "counter",
     }
     assert all(family.documentation for family in families.values())
     [tests] = families["nightsweep_tests_answered"].samples

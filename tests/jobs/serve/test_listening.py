@@ -25,6 +25,9 @@ def test_an_address_that_cannot_be_listened_on_is_told_with_what_to_do() -> None
         port = listener.getsockname()[1]
         with pytest.raises(UsageError) as in_use, _listening(Listen(port=port)):
             pass
+    nowhere = Listen(host="nowhere.invalid", port=0, allow_remote=True)
+    with pytest.raises(UsageError) as unknown, _listening(nowhere):
+        pass
     elsewhere = Listen(host="192.0.2.1", port=0, allow_remote=True)
     with pytest.raises(UsageError) as not_here, _listening(elsewhere):
         pass
@@ -33,6 +36,7 @@ def test_an_address_that_cannot_be_listened_on_is_told_with_what_to_do() -> None
         f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another listen.port, or"
         " stop what is there"
     )
+    assert str(unknown.value).startswith("cannot listen on nowhere.invalid:0: ")
     assert "192.0.2.1:0: Cannot assign requested address; listen.host is" in str(not_here.value)
 
 

@@ -115,14 +115,16 @@ def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(
             address = (url.host, url.port or 0)
             with (
                 socket.create_connection(address, timeout=PATIENCE_S) as silent,
+                socket.create_connection(address, timeout=PATIENCE_S) as half_head,
                 socket.create_connection(address, timeout=PATIENCE_S) as half,
                 client(running.base_url) as idle,
             ):
+                half_head.sendall(b"POST /ping HTTP/1.1\r\nhost: x\r\nx-half: ")
                 half.sendall(b"POST /ping HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{")
                 assert idle.get("/ping").status_code == 200
                 running.process.send_signal(number)
                 code, log = running.end()
-                assert silent.recv(1) == b""
+                assert silent.recv(1) == half_head.recv(1) == b""
                 assert half.recv(12) == b"HTTP/1.1 503"
 
     assert code == 0
