@@ -27,14 +27,35 @@ def digest_column(axis: str) -> str:
     return f"{axis}_digest"
 
 
+_MEASURED = tuple(
+    known.name
+    for known in fields(Row)
+    if known.name not in ("labels", "digests", "state", "source", "asked", "error")
+)
+
+
 def row_document(row: Row) -> dict[str, Any]:
-    """A row as one flat object: its axes, then what is known of the cell; None is not known."""
-    known = document(row)
-    labels = known.pop("labels")
-    digests = {digest_column(name): digest for name, digest in known.pop("digests").items()}
-    source = known.pop("source")
-    error = known.pop("error")
-    return {**labels, **digests, **known, "source": source, "error": error}
+    """A row as one flat object: its axes, then what is known of the cell; None is not known.
+
+    Its values are what JSON takes: a run has a million of them, and nothing looks into each again.
+    """
+    found = dict(row.labels)
+    for name, digest in row.digests.items():
+        found[digest_column(name)] = digest
+    found["asked"] = row.asked
+    found["state"] = str(row.state)
+    for name in _MEASURED:
+        found[name] = getattr(row, name)
+    if row.unanswered_reasons is not None:
+        found["unanswered_reasons"] = dict(row.unanswered_reasons)
+    found["source"] = row.source.value
+    found["error"] = row.error
+    return found
+
+
+def row_json(row: Row) -> str:
+    """A row as one line of JSON, in ASCII as with `to_json`."""
+    return json.dumps(row_document(row), allow_nan=False)
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TextIO
 
 from engine.core.errors import UsageError
 from engine.core.model import listed_reasons
-from engine.report.document import row_document, to_json
+from engine.report.document import row_document, row_json
 from engine.report.parquet import AxisType, write_parquet
 from engine.report.table import Rows, write_table
 from engine.report.tally import Tally
@@ -18,6 +18,7 @@ from engine.report.terminal import plain
 # Where a spreadsheet may take a cell for a formula, also in full-width forms, and after what some of them
 # take for the start of a cell: where a comma is a decimal point, lists are separated by semicolons.
 _FORMULA = re.compile(r"""(^|[;|])(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+_NUMERIC = (int, float)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
@@ -97,14 +98,14 @@ async def _write_json(rows: Rows, stream: TextIO, tally: Tally) -> None:
     stream.write("[")
     async for row in rows():
         stream.write(",\n" if tally.rows else "\n")
-        stream.write(to_json(row_document(row), indent=None))
+        stream.write(row_json(row))
         tally.add(row)
     stream.write("\n]\n" if tally.rows else "]\n")
 
 
 async def _write_jsonl(rows: Rows, stream: TextIO, tally: Tally) -> None:
     async for row in rows():
-        stream.write(to_json(row_document(row), indent=None) + "\n")
+        stream.write(row_json(row) + "\n")
         tally.add(row)
 
 
@@ -116,12 +117,12 @@ _PLAIN: Mapping[Format, _Writer] = {
 
 
 def _flat(value: Any) -> Any:
-    return listed_reasons(value) if isinstance(value, Mapping) else value
+    return listed_reasons(value) if isinstance(value, dict) else value
 
 
 def csv_cell(value: Any) -> Any:
     """A value that no spreadsheet runs: what looks like a formula gets an apostrophe in front."""
-    if value is None or isinstance(value, int | float):
+    if value is None or isinstance(value, _NUMERIC):
         return value
     text = plain(str(value))
     return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)

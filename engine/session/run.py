@@ -118,7 +118,7 @@ class Run:
             await self._store.keep_to(self.name, identity.facts)
             accounts = await self._store.accounts()
             account = accounts.name(service.address, service.key)
-            await self._store.take_up(self._row.id, account)
+            await self._take_up(account)
             counts = await self._begin()
             requests = None
             if kind.sends is Sends.CALLS:
@@ -288,7 +288,7 @@ class Run:
                 unless=(RunState.CANCELLED,),
             )
         elif stop.reason is StopReason.CANCELLED:
-            await self._store.cancel(self._row.id)
+            await self._cancel_open()
         else:
             await self._store.set_state(
                 self._row.id,
@@ -391,27 +391,46 @@ class Run:
 
     async def unpause(self) -> None:
         """Let the run be worked on again."""
-        await self._store.take_up(self._row.id)
+        await self._take_up()
+
+    async def _take_up(self, account: str | None = None) -> None:
+        """Say that the run is worked on; where cancelling it was cut short, that is completed first."""
+        if (await self._found()).state is RunState.CANCELLED:
+            await self._cancel_open()
+        await self._store.take_up(self._row.id, account)
 
     async def cancel(self) -> int:
         """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled.
 
-        A run that is finished stays so.
+        A run that is finished stays so. Of many jobs a few thousand are cancelled at a time; cut short, the
+        run is cancelled and says that not all of its jobs are: this, or executing it, goes on with them.
         """
         await self._store.set_state(
             self._row.id,
             RunState.CANCELLED,
             reason=StopReason.CANCELLED,
-            message="cancelled; `nightsweep retry --cancelled` puts its jobs back in line",
+            message="not all of its jobs are cancelled yet; `nightsweep cancel` again cancels the rest",
             unless=(RunState.FINISHED,),
         )
-        return await self._store.cancel(self._row.id)
+        return await self._cancel_open()
+
+    async def _cancel_open(self) -> int:
+        count = await self._store.cancel(self._row.id)
+        await self._store.set_state(
+            self._row.id,
+            RunState.CANCELLED,
+            reason=StopReason.CANCELLED,
+            message="cancelled; `nightsweep retry --cancelled` puts its jobs back in line",
+            unless=[state for state in RunState if state is not RunState.CANCELLED],
+        )
+        return count
 
     async def retry(
         self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False
     ) -> int:
         """Put jobs back in line with fresh attempts; returns how many.
 
+        Of many a few thousand are put back at a time; cut short, the run is active and says that there are more.
         `unanswered` means those with an answer that lacks questions: it stays until there is another.
         """
         states = [
@@ -419,10 +438,7 @@ class Run:
             *[State.CANCELLED] * cancelled,
             *[State.SUCCEEDED] * unanswered,
         ]
-        count = await self._store.requeue(self._row.id, states)
-        if count:
-            await self._store.take_up(self._row.id)
-        return count
+        return await self._store.requeue(self._row.id, states)
 
 
 def costs_of(identity: str, evaluation: str, target: str) -> str:

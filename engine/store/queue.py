@@ -4,13 +4,27 @@ Every function runs inside a write transaction of the caller's and leaves commit
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    case,
+    exists,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from engine.core.states import Event, State, sources, target
 from engine.store.dialect import insert
+from engine.store.parts import ONE_OF_PART, each
 from engine.store.schema import answer, job, result
 
 # Written out, not bound: only so does the planner see that the partial index fits.
@@ -32,40 +46,42 @@ def open_jobs(connection: Connection, run_id: int) -> bool:
     return False
 
 
-def cancel(connection: Connection, run_id: int) -> int:
-    """Cancel what is not yet sent; returns how many jobs. What is in flight ends with its worker.
+def open_ids(run_id: int) -> Select[Any]:
+    """The jobs of a run that are not yet sent."""
+    return select(job.c.id).where(job.c.run_id == run_id, CLAIMABLE)
+
+
+def cancel(connection: Connection, ids: Sequence[int]) -> int:
+    """Cancel those of these jobs that are not yet sent; returns how many. What is in flight ends with its worker.
 
     What has an answer and was to be asked again keeps it.
     """
-    has_answer = exists().where(result.c.job_id == job.c.id)
-    done = connection.execute(
-        update(job)
-        .where(job.c.run_id == run_id, CLAIMABLE)
-        .values(
-            state=case((has_answer, target(Event.SUCCEED)), else_=target(Event.CANCEL)),
-            error=case((has_answer, None), else_="cancelled"),
-            due_at=0.0,
-        )
+    return connection.execute(_CANCEL, each(ids)).rowcount
+
+
+_HAS_ANSWER = exists().where(result.c.job_id == job.c.id)
+_CANCEL = (
+    update(job)
+    .where(ONE_OF_PART, CLAIMABLE)
+    .values(
+        state=case((_HAS_ANSWER, target(Event.SUCCEED)), else_=target(Event.CANCEL)),
+        error=case((_HAS_ANSWER, None), else_="cancelled"),
+        due_at=0.0,
     )
-    return done.rowcount
+)
 
 
-def requeue(connection: Connection, run_id: int, states: Iterable[State]) -> int:
-    """Put jobs of the sweep back in line with fresh attempts; returns how many.
+def ended_ids(run_id: int, states: Iterable[State]) -> Select[Any]:
+    """The jobs of the sweep that can be put back in line; of those that have succeeded: where questions are unanswered."""
+    return select(job.c.id).where(job.c.run_id == run_id, _is_ended(states))
 
-    Of those that have succeeded: where questions are unanswered.
-    """
-    allowed = [state for state in states if state in sources(Event.REQUEUE)]
-    theirs = result.alias("theirs")
-    is_partial = exists().where(theirs.c.job_id == job.c.id, theirs.c.unanswered.is_not(None))
-    wanted = and_(
-        job.c.run_id == run_id,
-        job.c.state.in_(allowed),
-        job.c.cell_count > 0,
-        or_(job.c.state != State.SUCCEEDED, is_partial),
-    )
-    if State.SUCCEEDED in allowed:
-        keep_for_others(connection, wanted)
+
+def requeue(connection: Connection, ids: Sequence[int], states: Collection[State]) -> int:
+    """Put those of these jobs that are in one of the states back in line with fresh attempts; returns how many."""
+    wanted = and_(ONE_OF_PART, _is_ended(states))
+    part = each(ids)
+    if State.SUCCEEDED in states:
+        keep_for_others(connection, wanted, part)
     done = connection.execute(
         update(job)
         .where(wanted)
@@ -75,12 +91,29 @@ def requeue(connection: Connection, run_id: int, states: Iterable[State]) -> int
             due_at=0.0,
             error=None,
             detail=None,
-        )
+        ),
+        part,
     )
     return done.rowcount
 
 
-def keep_for_others(connection: Connection, wanted: ColumnElement[bool]) -> None:
+def _is_ended(states: Iterable[State]) -> ColumnElement[bool]:
+    allowed = [state for state in states if state in sources(Event.REQUEUE)]
+    theirs = result.alias("theirs")
+    is_partial = exists().where(theirs.c.job_id == job.c.id, theirs.c.unanswered.is_not(None))
+    return and_(
+        # Written out: a statement that is run for each job takes no list.
+        or_(false(), *(job.c.state == state for state in allowed)),
+        job.c.cell_count > 0,
+        or_(job.c.state != State.SUCCEEDED, is_partial),
+    )
+
+
+def keep_for_others(
+    connection: Connection,
+    wanted: ColumnElement[bool],
+    parameters: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Copy the answers of these jobs for the results of other runs that were taken over from them.
 
     The jobs will get another answer, from which those numbers were not read.
@@ -93,7 +126,8 @@ def keep_for_others(connection: Connection, wanted: ColumnElement[bool]) -> None
             .join(answer, answer.c.job_id == result.c.reused_from)
             .join(job, and_(job.c.id == answer.c.job_id, wanted)),
         )
-        .on_conflict_do_nothing()
+        .on_conflict_do_nothing(),
+        parameters or None,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import and_, bindparam, case, func, select, tuple_
@@ -130,8 +131,8 @@ async def job_rows(
                 documents=json.loads(row.documents),
                 state=State(row.state),
                 threshold=row.threshold,
-                cells=tuple(json.loads(row.cells)),
-                past_cells=tuple(json.loads(row.past_cells)),
+                cells=_thresholds(row.cells),
+                past_cells=_thresholds(row.past_cells),
                 is_asked=_is_asked(of, row),
                 error=row.error,
                 passed=row.passed,
@@ -146,6 +147,12 @@ async def job_rows(
             return
         last = page[-1]
         after = {"place": last.place, "repeat": last.repeat, "id": last.id}
+
+
+@lru_cache
+def _thresholds(listed: str) -> tuple[float, ...]:
+    """A JSON list of thresholds; a run has few that differ."""
+    return tuple(json.loads(listed))
 
 
 def _is_asked(of: RunRow, row: Any) -> bool | None:

@@ -10,12 +10,15 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import IdentityChanged, UsageError
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
-from engine.core.status import RunState
+from engine.core.status import RunState, StopReason
 from engine.store.queue import RUNNING, open_jobs
 from engine.store.schema import event, job, quota, result, run
 
 ACCEPTED = "accepted"
 """The kind of event that keeps what was accepted of a change."""
+_RETRY_CUT_SHORT = (
+    "not all jobs are put back in line yet; `nightsweep retry` again puts back the rest"
+)
 RENAMED = "renamed"
 """The kind of event that keeps what a run was called before."""
 
@@ -228,6 +231,21 @@ def take_up(connection: Connection, run_id: int, account: str | None, *, now: fl
     if not ended or open_jobs(connection, run_id):
         values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}
     connection.execute(update(run).where(run.c.id == run_id).values(**values))
+
+
+def reopen(connection: Connection, run_id: int, *, is_cut_short: bool, now: float) -> None:
+    """Make a run active because jobs of it were put back in line; `is_cut_short` unless these were the last."""
+    connection.execute(
+        update(run)
+        .where(run.c.id == run_id)
+        .values(
+            state=RunState.ACTIVE,
+            reason=StopReason.INTERRUPTED if is_cut_short else None,
+            message=_RETRY_CUT_SHORT if is_cut_short else "",
+            resume_at=None,
+            updated_at=now,
+        )
+    )
 
 
 def rename(

@@ -1,5 +1,6 @@
 """The store itself: what changes it, and how it is opened and closed."""
 
+from array import array
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-from sqlalchemy import update
+from sqlalchemy import Select, update
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
@@ -28,6 +29,7 @@ from engine.store import (
     clocks,
     deletion,
     given,
+    parts,
     permits,
     queue,
     quotas,
@@ -127,6 +129,12 @@ class _Claiming:
             return grants
 
         return work
+
+
+def _on_part(
+    work: Callable[[Connection, Sequence[int], bool], int], part: Sequence[int], *, is_last: bool
+) -> Work[int]:
+    return lambda connection: work(connection, part, is_last)
 
 
 class Store(Member):
@@ -255,17 +263,43 @@ class Store(Member):
     async def cancel(self, run_id: int) -> int:
         """Cancel what is not yet sent; returns how many jobs.
 
-        What dead workers held is among them.
+        What dead workers held is among them. Many are cancelled in parts: cut short, it is to be done again.
         """
         await self.reclaim_from_dead()
-        return await self._writer.write(lambda connection: queue.cancel(connection, run_id))
+        ids = await self._ids(queue.open_ids(run_id))
+        return await self._in_parts(ids, lambda connection, part, _: queue.cancel(connection, part))
 
     async def requeue(self, run_id: int, states: Iterable[State]) -> int:
-        """Put jobs back in line; returns how many. Of those that succeeded: with unanswered questions."""
+        """Put jobs back in line; returns how many. Of those that succeeded: with unanswered questions.
+
+        The run is active with the first of them. Many are put back in parts: cut short, the run says so.
+        """
         wanted = tuple(states)
-        return await self._writer.write(
-            lambda connection: queue.requeue(connection, run_id, wanted)
-        )
+        ids = await self._ids(queue.ended_ids(run_id, wanted))
+
+        def work(connection: Connection, part: Sequence[int], is_last: bool) -> int:
+            count = queue.requeue(connection, part, wanted)
+            if count or is_last:
+                now = self._clock.now()
+                runs.reopen(connection, run_id, is_cut_short=not is_last, now=now)
+            return count
+
+        return await self._in_parts(ids, work)
+
+    async def _ids(self, query: Select[Any]) -> "array[int]":
+        return await self._databases.ask(lambda connection: parts.ids_of(connection, query))
+
+    async def _in_parts(
+        self, ids: "array[int]", work: Callable[[Connection, Sequence[int], bool], int]
+    ) -> int:
+        """Do `work` for each part of some jobs, told whether it is the last one; the sum of what it returns."""
+        left, total = len(ids), 0
+        for part in parts.parts(ids):
+            left -= len(part)
+            total += await self._writer.write(_on_part(work, part, is_last=not left))
+            if left:
+                await self._clock.sleep(parts.PAUSE_S)
+        return total
 
     async def follow_clock(self) -> float:
         """Bring waits nearer that a clock which was set back has moved away; by how many seconds."""

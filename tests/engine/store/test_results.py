@@ -1,4 +1,6 @@
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +354,51 @@ async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
     assert any("USING INDEX ix_job_running" in line or "ix_job_running" in line for line in found)
     assert any("COVERING INDEX ix_job_state (run_id=?" in line for line in found), found
     assert any("INDEX ix_attempt_sent (run_id=? AND sent_at>?" in line for line in found), found
+
+
+_LARGE = (
+    ("job", "ix_job_state", "1000000 1000000 500000 50000 50000"),
+    ("job", "ix_job_place", "1000000 1000000 1 1"),
+    ("job", "ix_job_claimable", "500000 500000 50000 5000 5000 1 1"),
+    ("job", "sqlite_autoindex_job_1", "1000000 1 1"),
+    ("result", "ix_result_totals", "1000000 1000000 1000 100 100"),
+    ("event", "ix_event_run", "100000 100000 1"),
+)
+"""What ANALYZE says of one run of a million jobs."""
+
+
+@pytest.mark.parametrize("statistics", ["none", "those of a small store", "those of a large run"])
+async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_for_each_part(
+    store: Store, plans: Callable[[], list[str]], statistics: str
+) -> None:
+    run_id = await scene(store)
+    run = await store.find_run(None)
+    assert run is not None
+    if statistics != "none":
+        with closing(sqlite3.connect(store.path)) as connection, connection:
+            connection.execute("ANALYZE")
+            if statistics == "those of a large run":
+                connection.execute("DELETE FROM sqlite_stat1")
+                connection.executemany("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", _LARGE)
+
+    before = len(plans())
+
+    assert [row async for row in store.job_rows(run)]
+    assert [row async for row in store.job_rows(run, past=True)]
+    pages = plans()[before:]
+    await store.events(run_id)
+    await store.cancel(run_id)
+    await store.requeue(run_id, State)
+    found = plans()[before:]
+
+    paged = "SEARCH job USING INDEX ix_job_place (run_id=? AND (place,repeat)>(?,?))"
+    assert [line for line in pages if " job " in line][-2:] == [paged, paged]
+    assert not [line for line in found if line.startswith("SCAN job")], found
+    assert not [line for line in found if "TEMP B-TREE FOR ORDER BY" in line], found
+    # Parts are looked up by their ids.
+    changed = [line for line in found if " job USING " in line and "ix_job" not in line]
+    assert {line.split(" USING ")[1] for line in changed} == {"INTEGER PRIMARY KEY (rowid=?)"}
+    assert "SEARCH event USING INDEX ix_event_run (run_id=?)" in found
 
 
 async def test_changing_a_sweep_looks_families_up_by_their_index(

@@ -1,0 +1,121 @@
+"""What is changed of many jobs at once: in parts, each a transaction, which others can come between."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from sqlalchemy import event
+
+from engine.core.states import State
+from engine.core.status import RunState, StopReason
+from engine.store import RunRow, Store
+from engine.store.parts import PART
+from engine.testing import FakeClock, scripted_service
+from tests.engine.scenes import good, opened, sweep
+from tests.engine.store.scenes import new_job, states, submit
+
+MANY = PART + 5
+
+
+@pytest.fixture
+def written(store: Store) -> Iterator[list[int]]:
+    """How many rows each transaction has written since."""
+    counts: list[int] = []
+    before = 0
+
+    def began(connection: Any) -> None:
+        nonlocal before
+        before = connection.connection.driver_connection.total_changes
+
+    def committed(connection: Any) -> None:
+        counts.append(connection.connection.driver_connection.total_changes - before)
+
+    database = store._databases._writer
+    event.listen(database, "begin", began)
+    event.listen(database, "commit", committed)
+    yield counts
+    event.remove(database, "begin", began)
+    event.remove(database, "commit", committed)
+
+
+async def test_many_jobs_are_cancelled_and_put_back_in_parts(
+    store: Store, clock: FakeClock, written: list[int]
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(MANY)))
+    await store.set_state(run.id, RunState.CANCELLED)
+    written.clear()
+
+    async with clock.jumping():
+        cancelled = await store.cancel(run.id)
+        by_cancel = list(written)
+        back = await store.requeue(run.id, [State.CANCELLED])
+
+    assert (cancelled, back) == (MANY, MANY)
+    assert by_cancel == [PART, 5]
+    # With each part the run itself.
+    assert written[2:] == [PART + 1, 6]
+
+
+async def cut_short(clock: FakeClock, change: Callable[[], Coroutine[Any, Any, int]]) -> None:
+    """Begin a change, and stop it as Ctrl-C does while it makes room after its first part."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(change)
+        await clock.advance(0.001)
+        tasks.cancel_scope.cancel()
+
+
+async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_again(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(MANY)))
+
+    await cut_short(clock, partial(store.cancel, run.id))
+    half = states(store.path)
+    async with clock.jumping():
+        cancelled = await store.cancel(run.id)
+    await cut_short(clock, partial(store.requeue, run.id, [State.CANCELLED]))
+    told = await store.find_run(run.name)
+    async with clock.jumping():
+        back = await store.requeue(run.id, [State.CANCELLED])
+    whole = await store.find_run(run.name)
+
+    assert half == {"cancelled": PART, "pending": 5}
+    assert (cancelled, back) == (5, 5)
+    assert told is not None
+    assert whole is not None
+    assert (told.state, told.reason) == (RunState.ACTIVE, StopReason.INTERRUPTED)
+    assert "not all jobs are put back in line yet" in told.message
+    assert (whole.state, whole.reason, whole.message) == (RunState.ACTIVE, None, "")
+
+
+@pytest.mark.parametrize("is_executed", [True, False])
+async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_more(
+    path: Path, clock: FakeClock, is_executed: bool
+) -> None:
+    service = scripted_service(good)
+    async with opened(path, service, clock) as engine:
+        submitted = await engine.submit(sweep(service))
+        found = await engine.store.find_run(submitted.name)
+        assert found is not None
+        await submit_to(engine.store, found, MANY)
+        run = await engine.run()
+
+        await cut_short(clock, run.cancel)
+        half = await run.status()
+        async with clock.jumping():
+            await (run.execute() if is_executed else run.unpause())
+        whole = await run.status()
+
+    assert (half.state, half.jobs["pending"]) == (RunState.CANCELLED, 5)
+    assert "not all of its jobs are cancelled yet" in half.message
+    assert (whole.state, whole.jobs["pending"]) == (RunState.CANCELLED, 0)
+    assert whole.message.startswith("cancelled;")
+    assert not service.recording.started
+
+
+async def submit_to(store: Store, run: RunRow, count: int) -> None:
+    await store.add_jobs(run, [new_job(number) for number in range(count)], reuse=False)
+    await store.finish_expansion(run)
