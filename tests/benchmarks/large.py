@@ -21,6 +21,7 @@ import anyio
 
 from engine import Sweep, open_engine
 from engine.clock import SystemClock
+from engine.core.status import RunState
 from engine.session.holdings import BATCH, new_job
 from engine.session.identity import identity_of
 from tests.contracts.process import ContractServerProcess
@@ -64,7 +65,7 @@ async def fill(store: Path, document: dict[str, Any]) -> None:
         while batch := list(islice(jobs, BATCH)):
             await engine.store.add_jobs(row, batch, reuse=False)
         await engine.store.finish_expansion(row)
-        await engine.store.set_state(row.id, "active")
+        await engine.store.set_state(row.id, RunState.ACTIVE)
 
 
 def answer(store: Path) -> None:
