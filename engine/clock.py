@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Awaitable
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import anyio
 
@@ -23,6 +24,29 @@ class Clock(Protocol):
         ...
 
 
+@runtime_checkable
+class Anchored(Clock, Protocol):
+    """A clock that is a count of seconds and a moment from which they are counted.
+
+    Processes that count from the same moment have the same time, whatever the machine's clock said when
+    each of them began.
+    """
+
+    @property
+    def boot(self) -> str:
+        """What tells the count from others: it goes on until the machine is booted again; empty if unknown."""
+        ...
+
+    @property
+    def offset_s(self) -> float:
+        """The time at which the count was 0."""
+        ...
+
+    def follow(self, offset_s: float) -> None:
+        """Count from another moment from now on, such as that of a process that was here before."""
+        ...
+
+
 class SystemClock:
     """The machine's clock, read once and then carried by a clock that only goes on.
 
@@ -33,6 +57,18 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._offset_s = time.time() - _elapsed()
+        self._boot = _boot()
+
+    @property
+    def boot(self) -> str:
+        return self._boot
+
+    @property
+    def offset_s(self) -> float:
+        return self._offset_s
+
+    def follow(self, offset_s: float) -> None:
+        self._offset_s = offset_s
 
     def now(self) -> float:
         return self._offset_s + _elapsed()
@@ -52,5 +88,30 @@ _GOES_ON = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None
 
 
 def _elapsed() -> float:
-    """Seconds since some moment; it never runs backwards."""
-    return time.monotonic() if _GOES_ON is None else time.clock_gettime(_GOES_ON)
+    """Seconds since some moment, the same in all processes of a machine; it never runs backwards."""
+    if _GOES_ON is None:
+        return time.monotonic()
+    return time.clock_gettime(_GOES_ON) - _NAMESPACE_S
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _namespace_s() -> float:
+    """By how much this process's time namespace has moved the count: a container may have its own."""
+    try:
+        offsets = Path("/proc/self/timens_offsets").read_text(encoding="ascii")
+    except OSError:
+        return 0.0
+    for line in offsets.splitlines():
+        match line.split():
+            case ["boottime", seconds, nanoseconds]:
+                return int(seconds) + int(nanoseconds) / 1e9
+    return 0.0
+
+
+_NAMESPACE_S = _namespace_s()

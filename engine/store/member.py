@@ -10,9 +10,10 @@ import anyio
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from engine.clock import Clock
+from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
-from engine.store import outcomes, spill, workers
+from engine.store import clocks, outcomes, spill, workers
+from engine.store.clocks import StoreClock
 from engine.store.liveness import Liveness, WorkerLock, workers_folder
 from engine.store.questions import Questions
 from engine.store.schema import attempt
@@ -22,6 +23,8 @@ from engine.store.writer import PATIENCE_S, Work, Writer
 
 logger = logging.getLogger(__name__)
 
+_CLOCKS_DIFFER_S = 5.0
+"""A heartbeat further ahead than this was not given by this clock."""
 STUCK_S = 30.0
 """A heartbeat this old, of a process that is there, says that it cannot commit."""
 FULL_BYTES = 1_048_576
@@ -81,10 +84,50 @@ class Member(Questions):
         """
         return self._writer.insisting()
 
+    async def keep_time(self) -> None:
+        """Count on the clock of those who work on the store, if anybody does."""
+        clock = self._clock
+        if isinstance(clock, Anchored):
+            kept = await self._databases.ask(self._kept_by_others)
+            if kept is not None and kept.boot == clock.boot:
+                clock.follow(kept.offset_s)
+
+    def _kept_by_others(self, connection: Connection) -> StoreClock | None:
+        return clocks.store_clock(connection) if self._others_alive(connection) else None
+
+    def _others_alive(self, connection: Connection) -> list[workers.Colleague]:
+        found = workers.others(connection, self.worker_id)
+        return [one for one in found if not self._liveness.has_gone(one.id)]
+
     def _arrive(self, connection: Connection) -> None:
         assert self._identity is not None, "only workers write"
+        if isinstance(self._clock, Anchored):
+            self._agree_on_time(connection, self._clock)
         self._identity.is_missed = True
         workers.arrive(connection, self._identity, self._clock.now())
+
+    def _agree_on_time(self, connection: Connection, clock: Anchored) -> None:
+        """Have the clock of those who are here; raises StoreError where it cannot be had."""
+        others = self._others_alive(connection)
+        kept = clocks.store_clock(connection)
+        if others and kept is not None and kept.boot != clock.boot:
+            raise StoreError(
+                f"{self.path}: process {others[0].pid} on {others[0].host} works on it under another"
+                " kernel, such as that of a virtual machine, whose clock cannot be compared with this"
+                " one's; stop it first, or use a store of its own here"
+            )
+        by_s = clocks.anchor(connection, clock, is_alone=not others)
+        if by_s:
+            way = "ahead" if by_s > 0 else "back"
+            logger.warning("the clock was set %s by %s s", way, f"{abs(by_s):,.0f}")
+        latest_s = self._clock.now() + _CLOCKS_DIFFER_S
+        ahead = [one for one in others if kept is not None and one.heartbeat_at > latest_s]
+        if ahead:
+            raise StoreError(
+                f"{self.path}: the clock of process {ahead[0].pid}, which works on it, is"
+                f" {ahead[0].heartbeat_at - self._clock.now():,.0f} s ahead of this process's; rates hold only"
+                " where both have the machine's own clock"
+            )
 
     async def take_in(self) -> None:
         """Take in what workers that are gone could not commit, as far as anything can be committed now."""

@@ -98,6 +98,7 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
         async with anyio.create_task_group() as tasks:
             await tasks.start(store.serve, name="writer")
             try:
+                await store.keep_time()
                 yield store
             except (Exception, Interrupted) as error:
                 # Raised again below, as itself and not as a group of one.

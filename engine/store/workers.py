@@ -3,6 +3,8 @@
 Every function runs inside a write transaction of the caller's and leaves committing to it.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy import bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 
@@ -25,6 +27,23 @@ _CLAIMED = (
     )
     .values(heartbeat_at=bindparam("now"), ended_at=None)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Colleague:
+    """Another worker that has not signed off."""
+
+    id: str
+    host: str
+    pid: int
+    heartbeat_at: float
+
+
+def others(connection: Connection, worker_id: str) -> list[Colleague]:
+    """The other workers that have not signed off."""
+    columns = worker.c.id, worker.c.host, worker.c.pid, worker.c.heartbeat_at
+    query = select(*columns).where(worker.c.id != worker_id, worker.c.ended_at.is_(None))
+    return [Colleague(*row) for row in connection.execute(query)]
 
 
 def arrive(connection: Connection, identity: WorkerLock, now: float) -> None:

@@ -12,6 +12,7 @@ from tests.engine.scenes import SELDOM, good, most_in_a_minute, opened, starts, 
 
 KEY = "sk-4f9a81c27be05d63"
 RATE = 60
+LIMITS = {"rate_per_min": RATE}
 
 
 def named(service: type[ScriptedService], address: str, reference: str) -> type[ScriptedService]:
@@ -61,7 +62,7 @@ async def test_one_key_has_one_rate_whatever_it_and_its_address_are_called(
 
     async with clock.jumping(), anyio.create_task_group() as tasks:
         for service, name in ((one, "one"), (other, "other")):
-            of = sweep(service, repeats=60, name=name, limits={"rate_per_min": RATE})
+            of = sweep(service, repeats=60, name=name, limits=LIMITS, reuse=False)
             tasks.start_soon(work, path, clock, service, of)
 
     assert len(starts(shared)) == 120
@@ -79,7 +80,7 @@ async def test_two_keys_at_one_address_have_a_rate_each(
     async with clock.jumping(), anyio.create_task_group() as tasks:
         for reference in ("env:K", "env:K2"):
             service = named(shared, "http://localhost:9/v1", reference)
-            of = sweep(service, repeats=60, name=reference[4:], limits={"rate_per_min": RATE})
+            of = sweep(service, repeats=60, name=reference[4:], limits=LIMITS, reuse=False)
             tasks.start_soon(work, tmp_path / "store.db", clock, service, of)
 
     assert RATE < most_in_a_minute(starts(shared)) <= 2 * RATE

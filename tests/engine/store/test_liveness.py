@@ -23,9 +23,9 @@ from tests.engine.store.scenes import (
 
 CLAIM_AND_HANG = """
 async def main():
-    async with open_store(PATH, SystemClock()) as store:
+    async with open_store(PATH, FakeClock(NOW)) as store:
         run = await store.find_run("run")
-        jobs = await claim(store, run, 2, now=SystemClock().now())
+        jobs = await claim(store, run, 2, now=NOW)
         say("claimed", *(job.id for job in jobs))
         await anyio.to_thread.run_sync(sys.stdin.readline)
         for job in jobs:

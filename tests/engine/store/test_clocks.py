@@ -1,0 +1,157 @@
+"""One clock for all processes on a store, whatever the machine's clock said when each of them began."""
+
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine.core.errors import StoreError
+from engine.core.permits import PermitLimit, PermitRequest
+from engine.store import Bucket, Store, open_store
+from engine.testing import FakeClock
+from tests.engine.store.scenes import NOW, grants, new_job, rows, submit
+
+KEY = Bucket(name="key", rate_per_min=60)
+
+
+class Machine:
+    """The seconds since a machine was booted, which all its processes count."""
+
+    def __init__(self, boot: str = "a boot") -> None:
+        self.boot = boot
+        self.seconds = 1_000.0
+
+
+class ProcessClock(FakeClock):
+    """A process's clock: that of the machine as it was set when the process began."""
+
+    def __init__(self, machine: Machine, set_to: float) -> None:
+        super().__init__(set_to)
+        self._machine = machine
+        self._offset_s = set_to - machine.seconds
+
+    @property
+    def boot(self) -> str:
+        return self._machine.boot
+
+    @property
+    def offset_s(self) -> float:
+        return self._offset_s
+
+    def follow(self, offset_s: float) -> None:
+        self._offset_s = offset_s
+
+    def now(self) -> float:
+        return self._offset_s + self._machine.seconds
+
+
+async def starts_of(store: Store, run_id: int, machine: Machine, seconds: float) -> list[float]:
+    """When a store lets requests start in so many seconds, by the machine's own count."""
+    found = []
+    run = await store.find_run(None)
+    assert run is not None
+    assert run.id == run_id
+    for _ in range(round(seconds)):
+        now = store._clock.now()
+        for grant in await grants(store, run, now=now, buckets=[KEY], horizon_s=0.99):
+            found += [job.start_at - now + machine.seconds for job in grant.jobs]
+        machine.seconds += 1.0
+    return found
+
+
+def most_in_a_minute(times: list[float]) -> int:
+    return max(sum(first <= other < first + 60.0 for other in times) for first in times)
+
+
+@pytest.mark.parametrize("set_by_s", [-100.0, 100.0])
+async def test_two_live_processes_whose_clocks_differ_keep_one_rate(
+    path: Path, set_by_s: float
+) -> None:
+    machine = Machine()
+    found = []
+
+    async with open_store(path, ProcessClock(machine, NOW)) as older:
+        run = await submit(older, *(new_job(number) for number in range(400)))
+        found += await starts_of(older, run.id, machine, 40.0)
+        later = NOW + 40.0 + set_by_s
+        async with open_store(path, ProcessClock(machine, later)) as younger:
+            for _ in range(60):
+                found += await starts_of(younger, run.id, machine, 1.0)
+                found += await starts_of(older, run.id, machine, 1.0)
+            beats = rows(path, "SELECT heartbeat_at FROM worker")
+
+    assert most_in_a_minute(found) <= 60
+    assert len(found) >= 0.95 * 160
+    assert abs(beats[0][0] - beats[1][0]) <= 5.0
+
+
+@pytest.mark.parametrize("set_by_s", [-100.0, 100.0, 0.5])
+async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
+    path: Path, set_by_s: float
+) -> None:
+    machine = Machine()
+    async with open_store(path, ProcessClock(machine, NOW)) as store:
+        run = await submit(store, *(new_job(number) for number in range(400)))
+        found = await starts_of(store, run.id, machine, 50.0)
+
+    machine.seconds += 1.0
+    async with open_store(path, ProcessClock(machine, NOW + 51.0 + set_by_s)) as store:
+        await store.beat()
+        found += await starts_of(store, run.id, machine, 90.0)
+
+    assert most_in_a_minute(found) <= 60
+    assert len(found) >= 0.95 * 140
+
+
+async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(path: Path) -> None:
+    machine = Machine()
+    ask = PermitRequest(
+        who="tester", calls=(600,), limits=(PermitLimit(name="target", tokens_per_min=1000),)
+    )
+    async with open_store(path, ProcessClock(machine, NOW)) as store:
+        await store.take_permits(ask)
+        refused = await store.take_permits(ask)
+
+    async with open_store(path, ProcessClock(machine, NOW + 7200.0)) as store:
+        await store.beat()
+        again = await store.take_permits(ask)
+
+    assert again.slots == ()
+    assert again.next_at - (NOW + 7200.0) == pytest.approx(refused.next_at - NOW, abs=0.01)
+
+
+async def test_a_process_under_another_kernel_is_refused_while_one_works(path: Path) -> None:
+    machine, other = Machine(), Machine("another boot")
+    async with open_store(path, ProcessClock(machine, NOW)) as store:
+        await store.beat()
+        async with open_store(path, ProcessClock(other, NOW)) as foreign:
+            with pytest.raises(StoreError, match="works on it under another kernel"):
+                await foreign.beat()
+
+    async with open_store(path, ProcessClock(other, NOW)) as alone:
+        await alone.beat()
+    kept = json.loads(rows(path, "SELECT value FROM store_value WHERE name = 'clock'")[0][0])
+    assert kept["boot"] == "another boot"
+
+
+async def test_a_clock_that_only_pretends_to_count_the_same_seconds_is_refused(path: Path) -> None:
+    machine, faked = Machine(), Machine()
+    faked.seconds -= 100.0
+    async with open_store(path, ProcessClock(machine, NOW)) as store:
+        await store.beat()
+        async with open_store(path, ProcessClock(faked, NOW - 100.0)) as behind:
+            with pytest.raises(StoreError, match="is 100 s ahead of this process's"):
+                await behind.beat()
+
+
+async def test_who_only_looks_has_the_time_of_those_who_work(path: Path) -> None:
+    machine = Machine()
+    looking = ProcessClock(machine, NOW + 100.0)
+    async with open_store(path, ProcessClock(machine, NOW)) as store:
+        await store.beat()
+        async with open_store(path, looking):
+            told = looking.now()
+    await anyio.lowlevel.checkpoint()
+
+    assert told == NOW
