@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Place,
         Problem,
         StoreError,
+        StoreLost,
         SweepError,
         UsageError,
     )
@@ -59,6 +60,7 @@ __all__ = [
     "Status",
     "StopReason",
     "StoreError",
+    "StoreLost",
     "Sweep",
     "SweepError",
     "UsageError",
@@ -76,6 +78,7 @@ _HOMES = {
             "Place",
             "Problem",
             "StoreError",
+            "StoreLost",
             "SweepError",
             "UsageError",
         ),

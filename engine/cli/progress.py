@@ -14,6 +14,7 @@ from rich.text import Text
 
 from engine.cli import output
 from engine.clock import SystemClock
+from engine.core.errors import StoreLost
 from engine.core.states import State
 from engine.core.status import RunState, Status
 from engine.report import waiting, words
@@ -52,7 +53,10 @@ async def follow(run: "Run", display: Display) -> None:
     while display.every_s > 0:
         await clock.sleep(pause_s(display.every_s, took_s))
         began = clock.now()
-        status = await run.status()
+        try:
+            status = await run.status()
+        except StoreLost:
+            return  # The run says so itself, once what is in flight has come to its end.
         took_s = clock.now() - began
         display.show(status)
 

@@ -2,6 +2,7 @@
 
 NightsweepError                  what a user may meet; the message says what, where and what to do
 ├── StoreError                   the store cannot be used
+│   └── StoreLost                it was removed, moved or replaced while a process worked on it
 ├── UsageError                   the command or call makes no sense here
 │   ├── SweepError               a sweep or another file of settings is wrong: every mistake at once
 │   └── IdentityChanged          a run would go on with other cases, another judge, ...
@@ -78,6 +79,13 @@ class Problem:
 
 class StoreError(NightsweepError):
     """The store cannot be opened, read or written; what is in it is untouched."""
+
+
+class StoreLost(StoreError):
+    """The store's file was removed, moved, replaced or overwritten while this process had it open.
+
+    Nothing more is sent. The message says what became of it, and where the answers in hand were kept.
+    """
 
 
 class UsageError(NightsweepError):

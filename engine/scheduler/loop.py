@@ -87,6 +87,10 @@ class Scheduler:
             self._stop = Stop(reason=reason, message=message, resume_at=resume_at)
         self.wake()
 
+    def stop_for_lost_store(self) -> None:
+        """Start nothing more, since the store has vanished: what is in flight has its grace."""
+        self.stop(StopReason.INTERRUPTED, "the store has vanished")
+
     def wake(self) -> None:
         """Look again at what may be started."""
         self._wake.set()
@@ -125,7 +129,8 @@ class Scheduler:
         await self._give_limits()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
-            helpers.start_soon(self._quota.settle_doubts, self.lanes, self.wake, name="quota")
+            doubts = partial(self._quota.settle_doubts, self.lanes, self.wake)
+            helpers.start_soon(self._store.while_there, doubts, name="quota")
             async with (
                 anyio.create_task_group() as jobs,
                 self._store.claiming_along(self._decide, partial(self._start, jobs)),
@@ -141,10 +146,16 @@ class Scheduler:
 
     @contextmanager
     def _leaving_full_store(self) -> Iterator[None]:
-        """Do not fail on the way out because the store is full: the next process to open it reclaims the rest."""
+        """Do not fail on the way out because the store is full: the next process to open it reclaims the rest.
+
+        Where it has vanished, what is in flight still comes to its end.
+        """
         try:
             yield
         except StoreError:
+            if self._store.is_lost:
+                self.stop_for_lost_store()
+                return
             is_leaving = self._stop is not None or anyio.current_effective_deadline() == -inf
             if self._store.trouble is None or not is_leaving:
                 raise

@@ -28,6 +28,8 @@ class Watched(Protocol):
 
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None: ...
 
+    def stop_for_lost_store(self) -> None: ...
+
     def wake(self) -> None: ...
 
     async def refresh(self) -> None: ...
@@ -58,6 +60,11 @@ class Watch:
             if self._clock.now() - slept_at > self._settings.poll_s + _LATE_S:
                 # The machine was asleep, and the timers of who waits here with it.
                 watched.wake()
+            if self._store.is_lost:
+                watched.stop_for_lost_store()
+                # The first write that fails has the store's contents kept, and a place for the answers to come.
+                await self._store.while_there(self._store.beat)
+                return
             try:
                 if self._clock.now() >= beat_at:
                     await self._store.beat()

@@ -230,14 +230,14 @@ class Run:
         kind: JobKind,
     ) -> Stop | None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(slots.share, name="share slots")
+            tasks.start_soon(self._store.while_there, slots.share, name="share slots")
             if requests is not None:
-                tasks.start_soon(
-                    requests.tell, lambda: scheduler.jobs_in_flight, name="tell requests"
-                )
+                tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)
+                tasks.start_soon(self._store.while_there, tell, name="tell requests")
             if not self._row.is_expanded:
                 scheduler.expanding = True
-                tasks.start_soon(self._expand, scheduler, identity, kind, name="expand")
+                expand = partial(self._expand, scheduler, identity, kind)
+                tasks.start_soon(self._store.while_there, expand, name="expand")
             stop = await scheduler.run()
             tasks.cancel_scope.cancel()
         return stop

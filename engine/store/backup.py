@@ -7,7 +7,7 @@ that whoever opens the copy waits for no heartbeat.
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +30,11 @@ from engine.store.source import Source
 
 def _default_target(store: Path, now: float) -> Path:
     """Beside the store, with the time (UTC) in its name: `nightsweep-20270115T080000Z.db`."""
-    taken = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    return store.with_name(f"{store.stem}-{taken}{store.suffix}")
+    return store.with_name(f"{store.stem}-{_stamp(now)}{store.suffix}")
+
+
+def _stamp(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 async def back_up(store: Path, source: Source, target: Path | None, now: float) -> Backup:
@@ -44,20 +47,23 @@ async def back_up(store: Path, source: Source, target: Path | None, now: float) 
     return await to_thread.run_sync(_copy, store, source, chosen, now)
 
 
-def _copy(store: Path, source: Source, target: Path, now: float) -> Backup:
-    if os.path.lexists(target):
-        raise _taken(target)
+def save_lost(connection: sqlite3.Connection, store: Path, folder: Path, at: float) -> Path:
+    """Copy a store whose file lost its last name at a time, out of a connection to it; where. Blocking.
+
+    Raises StoreError when it cannot be written.
+    """
+    target = folder / f"{store.stem}-rescued-{_stamp(at)}{store.suffix}"
     try:
-        with _beside(target) as part:
-            in_flight, runs, answers = _fill(store, source, part, now)
-            size = part.stat().st_size
-            _put(part, target)
-    except (sqlite3.Error, DBAPIError) as error:
-        raise explain(error, target) from error
-    except OSError as error:
-        raise StoreError(
-            f"{target}: cannot be written: {error.strerror or error}; name another file"
-        ) from error
+        _make(target, connection.backup, at)
+    except StoreError:
+        # Unless another process that had it open was faster.
+        if not target.exists():
+            raise
+    return target
+
+
+def _copy(store: Path, source: Source, target: Path, now: float) -> Backup:
+    (in_flight, runs, answers), size = _make(target, source.copy_into, now)
     return Backup(
         store=str(store),
         path=str(target),
@@ -67,6 +73,26 @@ def _copy(store: Path, source: Source, target: Path, now: float) -> Backup:
         answers=answers,
         in_flight=in_flight,
     )
+
+
+def _make(
+    target: Path, copy_pages: Callable[[sqlite3.Connection], None], now: float
+) -> tuple[tuple[int, int, int], int]:
+    """Make a copy whole before it has its name: jobs in flight, runs and answers in it, and its size."""
+    if os.path.lexists(target):
+        raise _taken(target)
+    try:
+        with _beside(target) as part:
+            counts = _fill(copy_pages, part, target, now)
+            size = part.stat().st_size
+            _put(part, target)
+    except (sqlite3.Error, DBAPIError) as error:
+        raise explain(error, target) from error
+    except OSError as error:
+        raise StoreError(
+            f"{target}: cannot be written: {error.strerror or error}; name another file"
+        ) from error
+    return counts, size
 
 
 @contextmanager
@@ -82,17 +108,19 @@ def _beside(target: Path) -> Iterator[Path]:
             part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
-def _fill(store: Path, source: Source, part: Path, now: float) -> tuple[int, int, int]:
+def _fill(
+    copy_pages: Callable[[sqlite3.Connection], None], part: Path, target: Path, now: float
+) -> tuple[int, int, int]:
     """Copy a snapshot, take back what was in flight, check it: jobs in flight, runs, answers."""
     with closing(sqlite3.connect(part, isolation_level=None, check_same_thread=False)) as copied:
         # No shared memory is needed beside it: it may be on any file system.
         copied.execute("PRAGMA locking_mode = EXCLUSIVE")
-        source.copy_into(copied)
+        copy_pages(copied)
         copied.execute("PRAGMA synchronous = FULL")
         counts = _settle(copied, now)
         [found] = copied.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise StoreError(f"{store}: the database is damaged ({found}); no backup was made")
+            raise StoreError(f"{target}: not made, since the database is damaged ({found})")
     return counts
 
 

@@ -9,10 +9,11 @@ about fifty hops between the event loop and aiosqlite's thread, each waiting for
 loop; now it is one.
 """
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -29,7 +30,8 @@ from sqlalchemy.pool import (
     QueuePool,
 )
 
-from engine.core.errors import UsageError
+from engine.core.errors import StoreLost, UsageError
+from engine.database_file import DatabaseFile
 from engine.store.location import explain
 from engine.store.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
 
@@ -49,6 +51,7 @@ class Databases:
     def __init__(self, path: Path, source: Source | None = None) -> None:
         self.path = path
         self.source = source
+        self.file = DatabaseFile(path)
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
         # What a statement is given are prompts and what models say: no error or log repeats it.
         self._writer = create_engine(
@@ -70,7 +73,10 @@ class Databases:
         )
         _prepare(self._writer, begin="BEGIN IMMEDIATE", cache_kib=65_536)
         _prepare(self._reader.sync_engine, begin="BEGIN", cache_kib=16_384)
-        if source is not None:
+        if source is None:
+            _refuse_others(self.file, self._writer)
+            _refuse_others(self.file, self._reader.sync_engine)
+        else:
             _read_from(source, self._reader.sync_engine)
 
     @contextmanager
@@ -85,6 +91,15 @@ class Databases:
             )
         with self._writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def lost(self) -> Iterator[sqlite3.Connection]:
+        """The connection for writing as it is, to a store that is no longer at its path. Blocking."""
+        connection = self._writer.raw_connection()
+        try:
+            yield cast(sqlite3.Connection, connection.driver_connection)
+        finally:
+            connection.close()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -101,6 +116,8 @@ class Databases:
                     if self.source and not self.source.is_unchanged(connection.info[_STATE]):
                         raise self.source.changed()
         except (DBAPIError, PoolTimeout) as error:
+            if self.source is None:
+                refuse_if_lost(self.file)
             raise explain(error, self.path) from error
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
@@ -118,6 +135,22 @@ class Databases:
         """Close every connection."""
         await self._reader.dispose()
         self._writer.dispose()
+
+
+def refuse_if_lost(file: DatabaseFile) -> None:
+    """Raise StoreLost where a store is no longer the file that was opened."""
+    if (loss := file.loss()) is not None:
+        raise StoreLost(f"{file.path}: {loss.what} while this process worked on it")
+
+
+def _refuse_others(file: DatabaseFile, database: Engine) -> None:
+    """Have no connection opened to what has taken the place of a store."""
+
+    @event.listens_for(database, "connect")
+    def check(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        if file.loss() is not None:
+            connection.close()
+            refuse_if_lost(file)
 
 
 def _prepare(database: Engine, *, begin: str, cache_kib: int) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import stat
 from contextlib import suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 from engine.core.errors import StoreError
 from engine.store.file_systems import Trust, file_system, trust, try_out
@@ -69,6 +70,14 @@ def check_readable(path: Path) -> None:
         raise StoreError(f"{path}: is not a regular file; name the file of a store")
     if not os.access(path, os.R_OK):
         raise StoreError(f"{path}: cannot be read by this user; fix its permissions")
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder of `path`, or where that is gone or cannot be written the nearest above it that can."""
+    for folder in path.parents:
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            return folder
+    return Path(gettempdir())
 
 
 def _check_file_system(path: Path) -> None:

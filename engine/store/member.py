@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
+from engine.core.listing import counted
 from engine.store import clocks, outcomes, spill, workers
 from engine.store.clocks import StoreClock
 from engine.store.liveness import Liveness, WorkerLock, workers_folder
@@ -56,6 +57,22 @@ class Member(Questions):
     def trouble(self) -> StoreError | None:
         """Why nothing can be committed at present, such as a full disk."""
         return self._writer.trouble
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the store's file was removed, moved, replaced or overwritten: nothing may be sent any more.
+
+        Every change then raises StoreLost; answers go to a side file, and count as recorded.
+        """
+        return self._writer.is_lost
+
+    async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what is done beside the jobs of a run, until the store vanishes: who works on the run says so."""
+        try:
+            await work()
+        except StoreError:
+            if not self.is_lost:
+                raise
 
     async def stuck(self, run_id: int) -> tuple[float, str] | None:
         """Since when nothing is committed of a run that is worked on, and why; None where all is well.
@@ -141,7 +158,7 @@ class Member(Questions):
     async def _take_in(self, worker_id: str, path: Path) -> None:
         left = await anyio.to_thread.run_sync(spill.read, path)
 
-        def work(connection: Connection) -> int:
+        def work(connection: Connection) -> int | None:
             # Only what this very store knows to have been sent: a store made anew has other jobs.
             rows = connection.execute(
                 select(attempt.c.job_id, attempt.c.fence).where(
@@ -151,9 +168,18 @@ class Member(Questions):
             )
             sent = {(row.job_id, row.fence) for row in rows}
             known = [one for one in left if (one.job_id, one.fence) in sent]
-            return sum(outcomes.settle(connection, known)) if known else 0
+            return sum(outcomes.settle(connection, known)) if known else None
 
-        if left and (count := await self._writer.write(work, patience_s=0.0)):
+        count = await self._writer.write(work, patience_s=0.0) if left else 0
+        if count is None:
+            logger.warning(
+                "%s holds %s of another store: put that store back in its place, or move the file into"
+                " the folder beside it; left as it is",
+                path,
+                counted(len(left), "answer"),
+            )
+            return
+        if count:
             logger.info("took in %d answers that could not be committed before", count)
         await anyio.to_thread.run_sync(spill.remove, path)
 
@@ -175,7 +201,9 @@ class Member(Questions):
             if self._identity is not None:
                 self._identity.is_missed = False
         except StoreError as error:
-            logger.warning("could not sign off: %s", error)
+            # Who works on the store has heard of its loss already.
+            if not self.is_lost:
+                logger.warning("could not sign off: %s", error)
         finally:
             self._writer.close()
 

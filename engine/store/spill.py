@@ -10,6 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,43 @@ class Spill:
     def holds(self, one: Outcome) -> bool:
         """Whether an answer is safe in the file."""
         return _name(one) in self._kept
+
+    @property
+    def count(self) -> int:
+        """How many answers are in the file."""
+        return len(self._kept)
+
+    @property
+    def place(self) -> Path:
+        """Where the file is, also after its folder was moved."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                found = Path(f"/proc/self/fd/{self._descriptor}").readlink()
+                return found if found.exists() else self._path
+        return self._path
+
+    def find_place(self, folder: Path, *, moves: bool) -> None:
+        """Have a file that can be found: the one there is, moved to `folder` if it `moves`, or a new one there."""
+        if self._has_name() and not moves:
+            return
+        target = folder / self._path.name
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if self._has_name():
+                self.place.rename(target)
+                self._path = target
+                return
+        except OSError as error:
+            logger.warning("%s: answers in hand cannot be kept there: %s", folder, error.strerror)
+            return
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._path, self._descriptor, self._end = target, None, 0
+        self._kept.clear()
+        self.reserve()
+
+    def _has_name(self) -> bool:
+        return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
 
     @property
     def is_used(self) -> bool:

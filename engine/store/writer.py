@@ -25,10 +25,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from engine.clock import Clock
-from engine.core.errors import StoreError
+from engine.core.errors import StoreError, StoreLost
 from engine.store import outcomes
-from engine.store.connection import Databases
+from engine.store.connection import Databases, refuse_if_lost
 from engine.store.location import explain, is_passing
+from engine.store.lost import LostStore, rescue
 from engine.store.requests import Outcome
 from engine.store.spill import Spill
 
@@ -97,6 +98,7 @@ class Writer:
         self.riders: list[Rider[Any]] = []
         self.trouble: StoreError | None = None
         """Why commits do not go through at present."""
+        self._lost: LostStore | None = None
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Commit what comes in, until closed.
@@ -130,6 +132,11 @@ class Writer:
                 if not change.done.is_set():
                     change.finish(error)
             raise
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the store is no longer the one that was opened."""
+        return self._databases.file.loss() is not None
 
     def close(self) -> None:
         """Take nothing more; what was taken is still committed."""
@@ -244,14 +251,15 @@ class Writer:
             try:
                 transaction = _prepare(batch)
                 await to_thread.run_sync(self._transact, transaction, limiter=self._thread)
-            except OperationalError as error:
+            except (DatabaseError, StoreLost) as error:
+                if self.is_lost:
+                    await self._lose(batch)
+                    return self._recovered(None)
                 trouble = explain(error, self._databases.path)
-                if not is_passing(error):
+                if not (isinstance(error, OperationalError) and is_passing(error)):
                     return self._recovered(trouble)
                 self._report(trouble)
                 await self._wait(batch, trouble)
-            except DatabaseError as error:
-                return self._recovered(explain(error, self._databases.path))
             except Exception as error:
                 return self._recovered(error)
             else:
@@ -259,13 +267,38 @@ class Writer:
         return None
 
     def _transact(self, transaction: "_Transaction") -> None:
-        if transaction.settled:
+        refuse_if_lost(self._databases.file)
+        if transaction.settled or self._insisting:
             self._spill.reserve()
         with self._databases.write() as connection:
             if not self.has_arrived:
                 self._arrive(connection)
             transaction.run(connection)
         self.has_arrived = True
+        self._databases.file.remember()
+        # What is told to be committed is in the file that is found at its path.
+        refuse_if_lost(self._databases.file)
+
+    async def _lose(self, batch: list[_Change[Any]]) -> None:
+        """Keep the answers of a batch in the side file, and fail all else: the store has vanished."""
+        if self._lost is None:
+            self._lost = await to_thread.run_sync(self._rescue, limiter=self._thread)
+        answers = [change.work for change in batch if isinstance(change.work, Outcome)]
+        await to_thread.run_sync(self._spill.keep, answers, limiter=self._thread)
+        for change in batch:
+            change.value = self._is_safe(change)
+            # Bad news that is not kept costs nothing: its job is found to have been in flight.
+            is_news = isinstance(change.work, Outcome) and change.work.answer is None
+            change.finish(None if change.value or is_news else self._lost.error(self._spill))
+        batch.clear()
+
+    def _rescue(self) -> LostStore:
+        loss = self._databases.file.loss()
+        assert loss is not None, "nothing else is rescued"
+        if not self.has_arrived:
+            return rescue(self._databases.file, loss, None, self._spill)
+        with self._databases.lost() as connection:
+            return rescue(self._databases.file, loss, connection, self._spill)
 
     def _report(self, trouble: StoreError) -> None:
         if self.trouble is None:

@@ -348,7 +348,9 @@ async def main():
     assert spill_files(path) == []
 
 
-async def test_a_side_file_of_another_store_changes_nothing(path: Path, clock: FakeClock) -> None:
+async def test_a_side_file_of_another_store_changes_nothing_and_is_left_for_that_store(
+    path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
     async with open_store(path, clock) as store:
         run = await submit(store, new_job("one"))
         [job] = await claim(store, run)
@@ -361,7 +363,8 @@ async def test_a_side_file_of_another_store_changes_nothing(path: Path, clock: F
         pass
 
     assert states(path) == {"waiting": 1}
-    assert spill_files(path) == []
+    [left] = spill_files(path)
+    assert f"{left} holds 1 answer of another store" in caplog.text
 
 
 async def test_answers_that_were_committed_after_all_are_not_taken_in_twice(

@@ -1,0 +1,270 @@
+"""The file of a database that a process has open, told from whatever else comes to lie at its path.
+
+SQLite finds its files by name when it opens them, and never looks again: where the file is removed, renamed,
+or replaced, it goes on with what nobody can find any more, and says nothing. So the file is looked at again
+and again: by device and inode, which stay the same whatever its name, and by what only checkpoints may change.
+
+Looking opens no file: closing one would set free the locks that SQLite holds on it for this process. The
+descriptors that SQLite has open are looked at instead.
+"""
+
+import os
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+_COMPANIONS = {"-wal": "log", "-shm": "index of the log"}
+"""The files beside a database in use, which have to be the ones that its processes share."""
+_MAGIC = b"SQLite format 3\x00"
+_HEAD_BYTES = 4096
+_INDEX_BYTES = 136
+"""Of the file `-shm`: https://www.sqlite.org/walformat.html#the_wal_index_file_format."""
+_MOST_DESCRIPTORS = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """What became of a file that is no longer the one at its path.
+
+    `now_at` is where it was found, if it has a name and the system tells it; `is_gone` says that it has no
+    name left, so that it lives only for as long as a process has it open; `is_spoilt` that its content was
+    changed by something other than SQLite; `is_exchanged` that it is there, but its log is another one;
+    `has_successor` that another file is in its place.
+    """
+
+    what: str
+    now_at: Path | None = None
+    is_gone: bool = False
+    at: float = 0.0
+    """When it lost its last name, the same for every process that has it open."""
+    is_spoilt: bool = False
+    is_exchanged: bool = False
+    has_successor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Checkpoints:
+    """How far the log was copied into the database, which is all that ever writes to its file."""
+
+    salts: bytes
+    attempted: int
+    done: int
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether one is at work, or was broken off."""
+        return self.attempted != self.done
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What is seen of the database's own file without its pages."""
+
+    size: int
+    changed_ns: int
+    head: bytes
+    checkpoints: _Checkpoints
+
+
+_Identity = tuple[int, int]
+
+
+class DatabaseFile:
+    """A database's file as it was when it was opened; usable from any thread.
+
+    Raises OSError when there is no file at `path`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # A link that is pointed elsewhere later does not move the database.
+        self.path = path.resolve()
+        self._named = path
+        self._paths = {suffix: Path(f"{self.path}{suffix}") for suffix in _COMPANIONS}
+        self._identity = _identity(path.stat())
+        self._descriptors: dict[str, int] = {}
+        self._identities: dict[str, _Identity] = {"": self._identity}
+        self._content: _Content | None = None
+        self._loss: Loss | None = None
+        self._lock = Lock()
+
+    def remember(self) -> None:
+        """Note which files SQLite has open; to be called once a write transaction of this process has begun."""
+        with self._lock:
+            if self._descriptors or self._loss is not None:
+                return
+            for suffix in _COMPANIONS:
+                with suppress(OSError):
+                    self._identities[suffix] = _identity(self._paths[suffix].stat())
+            self._descriptors = _descriptors_of(self._identities)
+            self._content = self._look()
+
+    def loss(self) -> Loss | None:
+        """What became of the file, None while all is well. A loss is never taken back."""
+        with self._lock:
+            if self._loss is None:
+                self._loss = self._find_loss()
+            return self._loss
+
+    def is_alone_at(self, name: Path) -> bool:
+        """Whether nobody has opened the file by another name: beside it, its log is this one or none."""
+        for suffix in _COMPANIONS:
+            with suppress(FileNotFoundError):
+                if _identity(Path(f"{name}{suffix}").stat()) != self._identities.get(suffix):
+                    return False
+        return True
+
+    def clear_log(self) -> None:
+        """Empty the log that is left behind: what comes to lie at the path is no database that it is of."""
+        with suppress(OSError):
+            if not self._is_exchanged("-wal"):
+                os.truncate(self._paths["-wal"], 0)
+
+    def _find_loss(self) -> Loss | None:
+        try:
+            found = _identity(self._named.stat())
+        except (FileNotFoundError, NotADirectoryError):
+            return self._gone("")
+        except OSError:
+            return None  # Nothing can be told: SQLite says what is wrong when it is asked.
+        if found != self._identity:
+            return self._gone("another file is in its place")
+        for suffix, name in _COMPANIONS.items():
+            if suffix in self._identities and self._is_exchanged(suffix):
+                what = f"its {name}, {self._paths[suffix]}, was removed or replaced"
+                return Loss(what=what, is_exchanged=True)
+        return self._spoilt()
+
+    def _is_exchanged(self, suffix: str) -> bool:
+        try:
+            return _identity(self._paths[suffix].stat()) != self._identities.get(suffix)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+
+    def _gone(self, instead: str) -> Loss:
+        descriptor = self._descriptor("")
+        stat = None if descriptor is None else os.fstat(descriptor)
+        if descriptor is not None and stat is not None and stat.st_nlink == 0:
+            what = "it was replaced by another file" if instead else "it was removed"
+            return Loss(what=what, is_gone=True, at=stat.st_ctime, has_successor=bool(instead))
+        what = "it was moved or renamed" if stat is not None else "it was removed or renamed"
+        if not self._named.parent.is_dir():
+            what = "its folder was moved or removed"
+        elif instead:
+            what += f", and {instead}"
+        return Loss(
+            what=what,
+            now_at=None if descriptor is None else _name_of(descriptor),
+            has_successor=bool(instead),
+        )
+
+    def _spoilt(self) -> Loss | None:
+        seen = self._content
+        now = None if seen is None else self._look()
+        if seen is None or now is None:
+            return None
+        if now.size == 0:
+            return Loss(what="it was emptied", is_spoilt=True)
+        if not now.head.startswith(_MAGIC):
+            return Loss(what="it was overwritten", is_spoilt=True)
+        is_touched = (now.size, now.head) == (seen.size, seen.head)
+        is_ours = seen.checkpoints != now.checkpoints or seen.checkpoints.is_under_way
+        if not is_touched and not is_ours:
+            return Loss(what="it was overwritten", is_spoilt=True)
+        self._content = now
+        return None
+
+    def _look(self) -> _Content | None:
+        """What is in the file; what was seen last where nothing has changed, None where nothing can be told."""
+        descriptor, index = self._descriptor(""), self._descriptor("-shm")
+        if descriptor is None or index is None:
+            return None
+        try:
+            stat = os.fstat(descriptor)
+            seen = self._content
+            if seen is not None and _version(stat) == (seen.size, seen.changed_ns):
+                return seen
+            head = os.pread(descriptor, _HEAD_BYTES, 0)
+            # After the file: a checkpoint says that it is about to write before it does.
+            checkpoints = _checkpoints(os.pread(index, _INDEX_BYTES, 0))
+            is_settled = _version(os.fstat(descriptor)) == _version(stat)
+        except (OSError, struct.error):
+            return None
+        is_same = self._descriptor("") == descriptor and self._descriptor("-shm") == index
+        return _Content(*_version(stat), head, checkpoints) if is_settled and is_same else None
+
+    def _descriptor(self, suffix: str) -> int | None:
+        """A descriptor by which SQLite has a file open at present."""
+        wanted = self._identities.get(suffix)
+        descriptor = self._descriptors.get(suffix)
+        if wanted is None or descriptor is None:
+            return None
+        if _is_open(descriptor, wanted):
+            return descriptor
+        self._descriptors |= _descriptors_of({suffix: wanted})
+        descriptor = self._descriptors[suffix]
+        return descriptor if _is_open(descriptor, wanted) else None
+
+
+def other_names(path: Path) -> list[Path]:
+    """The names in the same folder that a file has besides `path`."""
+    wanted = _identity(path.stat())
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        return sorted(
+            Path(entry.path)
+            for entry in entries
+            if entry.name != path.name and _identity(entry.stat(follow_symlinks=False)) == wanted
+        )
+    return []
+
+
+def _identity(stat: os.stat_result) -> _Identity:
+    return stat.st_dev, stat.st_ino
+
+
+def _version(stat: os.stat_result) -> tuple[int, int]:
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _checkpoints(index: bytes) -> _Checkpoints:
+    [done] = struct.unpack_from("=I", index, 96)
+    [attempted] = struct.unpack_from("=I", index, 128)
+    return _Checkpoints(salts=index[32:40], attempted=attempted, done=done)
+
+
+def _descriptors_of(wanted: dict[str, _Identity]) -> dict[str, int]:
+    """By which descriptors this process has files open."""
+    suffixes = {identity: suffix for suffix, identity in wanted.items()}
+    found: dict[str, int] = {}
+    for descriptor in _open_descriptors():
+        with suppress(OSError):
+            suffix = suffixes.get(_identity(os.fstat(descriptor)))
+            if suffix is not None:
+                found.setdefault(suffix, descriptor)
+    return found
+
+
+def _open_descriptors() -> list[int]:
+    try:
+        return sorted(map(int, os.listdir("/dev/fd")))  # noqa: PTH208
+    except (OSError, ValueError):
+        return list(range(min(os.sysconf("SC_OPEN_MAX"), _MOST_DESCRIPTORS)))
+
+
+def _is_open(descriptor: int, wanted: _Identity) -> bool:
+    try:
+        return _identity(os.fstat(descriptor)) == wanted
+    except OSError:
+        return False
+
+
+def _name_of(descriptor: int) -> Path | None:
+    """Under which name the system knows an open file now; Linux tells it."""
+    try:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink()
+        return name if _identity(name.stat()) == _identity(os.fstat(descriptor)) else None
+    except OSError:
+        return None
