@@ -296,6 +296,14 @@ class JobKind(ABC):
         """The most that a job may cost in quota; None where only an answer can tell."""
         return None
 
+    def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
+        """The most that any job of the class of these labels may cost, as one answer tells; None if it does not.
+
+        Asked where `expected_tests` is None. With a bound as many are in flight as fit into the quota at their
+        bounds, which is then never exceeded. Without one a margin is held, and the last go one at a time.
+        """
+        return None
+
     @property
     def sends(self) -> Sends:
         """What a job sends: itself, calls each of which waits for a `permit`, or nothing that leaves."""

@@ -11,6 +11,7 @@ from engine.core.axes import Scalar
 from engine.core.canonical import canonical, digest
 from engine.core.combinations import Block, Combination, MatrixAxis, blocks, combinations
 from engine.core.money import CallSize
+from engine.core.quota import Cost
 
 __all__ = ["Block", "Fold", "JobCount", "JobRules", "JobSpec", "Matrix", "MatrixAxis"]
 
@@ -75,6 +76,8 @@ class JobCount(NamedTuple):
     calls: Mapping[str, int] = MappingProxyType({})
     questions: int = 0
     """Asked of a model in this process: no requests."""
+    most_tests: int | None = None
+    """The most that each may cost; None where nobody can tell."""
 
 
 class _Job(NamedTuple):
@@ -193,7 +196,7 @@ class Matrix:
                     place += 1
 
     def counts(
-        self, rules: JobRules, *, fold: Fold, costs: Mapping[str, int] | None = None
+        self, rules: JobRules, *, fold: Fold, costs: Mapping[str, Cost] | None = None
     ) -> Iterator[JobCount]:
         """What `jobs` would make, counted without keys.
 
@@ -206,7 +209,7 @@ class Matrix:
                 yield _count(rules, labels, cells=count, repeats=repeats, costs=costs)
 
     def count(
-        self, rules: JobRules, spec: JobSpec, cells: int, *, costs: Mapping[str, int] | None = None
+        self, rules: JobRules, spec: JobSpec, cells: int, *, costs: Mapping[str, Cost] | None = None
     ) -> JobCount:
         """One job that is asked for some of its `cells`, as `counts` counts it."""
         labels = {field: value for field, value in spec.labels.items() if field != "repeat"}
@@ -244,7 +247,7 @@ def _count(
     *,
     cells: int,
     repeats: int,
-    costs: Mapping[str, int] | None,
+    costs: Mapping[str, Cost] | None,
 ) -> JobCount:
     expected = rules.expected_tests(labels)
     learnt = costs.get(rules.cost_class(labels)) if costs and expected is None else None
@@ -253,10 +256,11 @@ def _count(
         repeats,
         repeats * cells,
         repeats * rules.requests(labels),
-        expected if learnt is None else learnt,
+        expected if learnt is None else learnt.tests,
         learnt is not None,
         rules.calls(labels),
         repeats * rules.questions(labels),
+        learnt.most if learnt is not None and learnt.is_bounded else expected,
     )
 
 

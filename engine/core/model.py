@@ -45,7 +45,8 @@ class Measurement:
     `passed + failed` is what was measured at the job's own threshold. `scores` are the safety scores
     in 0..1 of everything below that threshold at least, ascending; None where the evaluation has no
     scores. `tests` is what the answer cost in quota where a job is charged as a whole. `unanswered` counts the questions that have no
-    answer, by reason; they are in none of the other numbers.
+    answer, by reason; they are in none of the other numbers. `cases` is how many the evaluation began with, where
+    it went on to further layers and the answer tells: see `JobKind.most_tests`.
     """
 
     passed: int
@@ -54,11 +55,17 @@ class Measurement:
     scores: tuple[float, ...] | None = None
     note: str | None = None
     unanswered: Mapping[str, int] = field(default_factory=dict)
+    cases: int | None = None
 
     @property
     def total(self) -> int:
         """All that was measured, passed or failed."""
         return self.passed + self.failed
+
+    @property
+    def questions(self) -> int:
+        """All that was asked, answered or not."""
+        return self.total + sum(self.unanswered.values())
 
     def failed_at(self, threshold: float) -> int:
         """How many fail at a threshold no higher than the measured one: score < threshold."""

@@ -31,8 +31,8 @@ def make_plan(
     """
     loads: dict[str, Load] = {}
     calls: Counter[str] = Counter()
-    cells = requests = questions = tests = 0
-    tests_known, tests_learnt = True, False
+    cells = requests = questions = tests = most_tests = largest = 0
+    tests_known, tests_learnt, most_known = True, False, True
     for count in counts:
         add(loads, count, sends)
         calls.update({whom: each * count.jobs for whom, each in count.calls.items()})
@@ -44,6 +44,11 @@ def make_plan(
         else:
             tests += count.expected_tests * count.jobs
             tests_learnt |= count.learnt
+        if count.most_tests is None:
+            most_known = False
+        else:
+            most_tests += count.most_tests * count.jobs
+            largest = max(largest, count.most_tests)
     lanes = {lane: round(load.jobs) for lane, load in loads.items()}
     expected_tests = tests if tests_known else None
     bound = slowest(loads, limits, call_limits)
@@ -60,6 +65,8 @@ def make_plan(
         calls=dict(calls),
         expected_tests=expected_tests,
         tests_learnt=tests_known and tests_learnt,
+        most_tests=most_tests if most_known else None,
+        most_tests_of_one=largest or None,
         hours=_hours(bound, loads),
         binding=exhausted or ("" if bound is None else bound.written),
         is_cut_short=bool(exhausted),

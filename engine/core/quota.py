@@ -5,6 +5,34 @@ answers cost beyond that is kept in `overrun`, and moves into `used` as soon as 
 """
 
 from dataclasses import dataclass, replace
+from math import ceil, sqrt
+
+_SURPRISE = 16
+"""How many times what it cost at most an answer may cost after a first one; less, the more there were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What answers of one class of jobs have cost: `tests` at most, over so many `answers`.
+
+    `bound` is the most that any may come to, as far as its kind can tell from an answer.
+    """
+
+    tests: int
+    answers: int = 1
+    bound: int | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is a true bound: one that an answer went beyond is none."""
+        return self.bound is not None and self.tests <= self.bound
+
+    @property
+    def most(self) -> int:
+        """What is held for a job: its bound, or what answers cost with a margin that shrinks as they come."""
+        if self.bound is not None and self.is_bounded:
+            return self.bound
+        return ceil(self.tests * (1 + _SURPRISE / sqrt(self.answers)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -386,5 +386,9 @@ class Plan:
     """After which nothing starts; None without one."""
     tests_learnt: bool = False
     """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""
+    most_tests: int | None = None
+    """The most that the sweep may cost in quota; None where nobody can tell."""
+    most_tests_of_one: int | None = None
+    """The most that one of its jobs may cost, which is held for each that is in flight; None where nobody can tell."""
     held: Held | None = None
     """What the store holds of it, and what is left; None without a store, or where that cannot be known."""

@@ -97,9 +97,12 @@ def _expected(plan: Plan) -> str:
         return "only the service knows"
     if plan.expected_tests == 0:
         return "none"
-    if plan.tests_learnt:
-        return f"about {plan.expected_tests:,} tests, by what earlier answers cost"
-    return f"at most {plan.expected_tests:,} tests"
+    if not plan.tests_learnt:
+        return f"at most {plan.expected_tests:,} tests"
+    about = f"about {plan.expected_tests:,} tests, by what earlier answers cost"
+    if plan.most_tests is None or plan.most_tests <= plan.expected_tests:
+        return about
+    return f"{about}; at most {plan.most_tests:,}"
 
 
 def _hours(hours: float | None) -> str:

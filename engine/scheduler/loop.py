@@ -195,6 +195,7 @@ class Scheduler:
                 )
                 continue
             await self._quota.turn_month(now, self.lanes)
+            await self._quota.tell_end()
             self._health.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
                 self._start(jobs, await self._store.claim(self._decide))
@@ -216,6 +217,7 @@ class Scheduler:
                 self.lanes.serve(lane)
                 if grant.jobs[0].is_rated:
                     self._lead.adapt(grant.jobs[0].start_at - self._clock.now())
+            self._quota.started(grant.jobs)
             for claimed in grant.jobs:
                 lane.in_flight += 1
                 now = self._clock.now()
@@ -291,7 +293,7 @@ class Scheduler:
         if short:
             now = self._clock.now()
             message = await self._quota.describe(short, now)
-            self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(now))
+            self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(short, now))
             return
         self.stop(StopReason.UNHEALTHY, _given_up(waiting))
 
@@ -404,6 +406,11 @@ class Scheduler:
                         cost_class=claimed.cost_class,
                         reserved=self._reserves,
                         answer=verdict.answer if isinstance(verdict, Succeed) else None,
+                        most_tests=self._run.kind.most_tests(
+                            claimed.labels, verdict.answer.measurement
+                        )
+                        if isinstance(verdict, Succeed)
+                        else None,
                         provenance=self._run.provenance(claimed.labels)
                         if isinstance(verdict, Succeed)
                         else None,

@@ -13,7 +13,7 @@ from engine.core.quota import QuotaState
 from engine.job import JobKind
 from engine.limits import Block, Lane, Lanes, month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
-from engine.store import QuotaKey, Store
+from engine.store import Claimed, QuotaKey, Store
 
 _ZONES_S = 12 * 3600.0
 """How much later than in UTC a month begins anywhere."""
@@ -37,6 +37,7 @@ class QuotaDesk:
         self._doubted = anyio.Event()
         self._is_in_doubt = False
         self._is_unreached = False
+        self._is_end_told = self._is_end_near = False
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
         """The rows that apply at a time; those that the store does not have are not finite.
@@ -98,6 +99,20 @@ class QuotaDesk:
             caps=(_tests_cap(self._run.run, now),),
         )
         return True
+
+    def started(self, claimed: Iterable[Claimed]) -> None:
+        """Take note of jobs that hold all that is left."""
+        self._is_end_near |= any(job.is_alone for job in claimed)
+
+    async def tell_end(self) -> None:
+        """Say once that the end of the quota is near."""
+        if self._is_end_near and not self._is_end_told:
+            self._is_end_told = True
+            await self._note(
+                "quota",
+                "what is left of the quota may be less than an evaluation costs that went badly:"
+                " one evaluation at a time from here on",
+            )
 
     async def take_request(self) -> None:
         """Count a request beside those of jobs that is about to leave; raises LimitReached where none may."""
@@ -180,8 +195,8 @@ class QuotaDesk:
             after[name].room > before[name].room for name in after if name in before
         ) or bool(set(after) - set(before))
 
-    async def resumes_at(self, now: float) -> float | None:
-        """When there will be quota again; None where only a higher cap can help.
+    async def resumes_at(self, short: list[Lane], now: float) -> float | None:
+        """When there will be quota again for lanes that have none; None where only a higher cap can help.
 
         The service's month may begin up to half a day after that of UTC.
         """
@@ -190,10 +205,30 @@ class QuotaDesk:
         if room.get(_requests_cap(self._run.run).name) == 0:
             return None
         least = min(room, key=room.__getitem__, default=self._run.account)
+        if least == _tests_cap(self._run.run, now).name and await self._is_cap_too_small(
+            short, now
+        ):
+            return None
         lags_until = month_began(now) + _ZONES_S
         if least != _tests_cap(self._run.run, now).name and now < lags_until:
             return lags_until
         return next_month(now)
+
+    async def _is_cap_too_small(self, short: list[Lane], now: float) -> bool:
+        """Whether not even a new month of the sweep's own cap has room for one job."""
+        key, needed = _tests_cap(self._run.run, now), await self._needed(short)
+        rows = await self._store.quotas([key])
+        allotted = rows[key.name, key.period].allotted if rows else None
+        return needed is not None and allotted is not None and needed > allotted
+
+    async def _needed(self, short: list[Lane]) -> int | None:
+        """What the next job may come to at least; None where its kind tells that itself, or nobody can."""
+        if self._run.kind.charged_by_reply:
+            return None
+        costs = await self._store.costs(self._run.costs_of)
+        found = [costs.get(name) for lane in short for name in lane.classes]
+        bounds = [one.most if one.is_bounded else one.tests for one in found if one is not None]
+        return min(bounds) if bounds and len(bounds) == len(found) else None
 
     async def describe(self, short: list[Lane], now: float) -> str:
         """What is used up, in words, with what the service said of it or what the user can do."""
@@ -206,13 +241,16 @@ class QuotaDesk:
             _requests_cap(self._run.run).name: ("requests", "requests"),
         }
         (least, _), state = rows[0] if rows else (("", ""), QuotaState(allotted=0))
+        needed = await self._needed(short)
+        is_left = state.room > 0 and needed is not None and needed > state.room
+        costs = f"one more evaluation may come to {needed:,}" if is_left else ""
         if least in own and (not told or not state.room):
             what, key = own[least]
             used = state.used + state.overrun
-            # What is left is less than the next job may need.
             left = f", with {used:,} used" if used < state.allotted else ""
             return (
-                f"the sweep's own limit of {state.allotted:,} {what} is reached{left}; raise"
+                f"the sweep's own limit of {state.allotted:,} {what} is reached"
+                f"{left}{', and ' if costs else ''}{costs}; raise"
                 f" limits.{key} in the sweep file and run it again to go on at once"
             )
         told_name = {self._run.account: self._run.told_account}
@@ -220,7 +258,8 @@ class QuotaDesk:
             f"{told_name.get(name, name)}: {one.used + one.overrun} of {one.allotted} used"
             for (name, _), one in rows
         ]
-        return "the quota is used up" + "".join(f"; {part}" for part in [*parts, *told[:1]])
+        cause = f"too little is left of the quota: {costs}" if costs else "the quota is used up"
+        return cause + "".join(f"; {part}" for part in [*parts, *told[:1]])
 
 
 def is_short(lane: Lane) -> bool:
@@ -256,8 +295,8 @@ def cap_names(run: str) -> tuple[str, str]:
 
 
 def _tests_cap(run: str, now: float) -> QuotaKey:
-    return QuotaKey(name=cap_names(run)[0], period=month(now))
+    return QuotaKey(name=cap_names(run)[0], period=month(now), is_own=True)
 
 
 def _requests_cap(run: str) -> QuotaKey:
-    return QuotaKey(name=cap_names(run)[1], period="run", counts_requests=True)
+    return QuotaKey(name=cap_names(run)[1], period="run", counts_requests=True, is_own=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from engine.core.matrix import JobCount, JobSpec
+from engine.core.quota import Cost
 from engine.core.status import Held, TakenOver
 from engine.session.identity import Identity
 from engine.session.planning import with_times
@@ -78,7 +79,7 @@ async def holdings(
     sweep: Sweep,
     of: RunRow,
     identity: Identity,
-    costs: Mapping[str, int],
+    costs: Mapping[str, Cost],
     now: float,
 ) -> Held:
     """What the store holds of a sweep whose run would be `of`; `costs` are what answers cost so far."""

@@ -178,7 +178,14 @@ def _claim_lane(
     return LaneGrant(
         lane=lane.lane,
         jobs=tuple(
-            _claimed(lane.lane, row, held if admission.counts_tests else None, slot, is_rated)
+            _claimed(
+                lane.lane,
+                row,
+                held if admission.counts_tests else None,
+                slot,
+                is_rated=is_rated,
+                is_alone=row["cost_class"] in admission.alone,
+            )
             for (row, held), slot in zip(found.rows, slots, strict=False)
         ),
         next_at=None if soonest is None else soonest[0],
@@ -283,7 +290,9 @@ def _look_ahead(
             found.later.append((row.due_at, WaitReason.RETRY))
 
 
-def _claimed(lane: str, row: RowMapping, held: int | None, slot: float, is_rated: bool) -> Claimed:
+def _claimed(
+    lane: str, row: RowMapping, held: int | None, slot: float, *, is_rated: bool, is_alone: bool
+) -> Claimed:
     return Claimed(
         id=row["id"],
         fence=row["fence"] + 1,
@@ -297,6 +306,7 @@ def _claimed(lane: str, row: RowMapping, held: int | None, slot: float, is_rated
         start_at=slot,
         is_rated=is_rated,
         reserved=held,
+        is_alone=is_alone,
         expected_tests=row["expected_tests"],
     )
 

@@ -8,9 +8,21 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Float, Integer, Text, bindparam, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Float,
+    Integer,
+    Text,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.engine import Connection
 
+from engine.core.quota import Cost
 from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store import quotas, rates
 from engine.store.dialect import Bulk, BulkUpsert, Upsert
@@ -117,12 +129,24 @@ _KEEP_ANSWER = Upsert(
     ),
 )
 _ANSWERED = select(result.c.job_id).where(result.c.job_id.in_(bindparam("ids", expanding=True)))
+
+
+def _greater(one: ColumnElement[int], other: ColumnElement[int]) -> ColumnElement[int]:
+    return case((one > other, one), else_=other)
+
+
 _KEEP_COST = Upsert(
     cost,
     lambda statement: statement.on_conflict_do_update(
         index_elements=["service", "cost_class"],
-        set_={"tests": statement.excluded.tests},
-        where=statement.excluded.tests > cost.c.tests,
+        set_={
+            "tests": _greater(statement.excluded.tests, cost.c.tests),
+            "answers": cost.c.answers + statement.excluded.answers,
+            "bound": _greater(
+                func.coalesce(statement.excluded.bound, cost.c.bound),
+                func.coalesce(cost.c.bound, statement.excluded.bound),
+            ),
+        },
     ),
 )
 
@@ -244,7 +268,7 @@ def _closed(one: Outcome) -> tuple[object, ...]:
 
 def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
     results, answers = [], []
-    costs: dict[tuple[str, str], int] = {}
+    costs: dict[tuple[str, str], Cost] = {}
     for one in answered:
         assert one.answer is not None
         measured = one.answer.measurement
@@ -264,14 +288,26 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
         )
         answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})
         known = (one.service, one.cost_class)
-        costs[known] = max(measured.tests, costs.get(known, 0))
+        before = costs.get(known, Cost(tests=0, answers=0))
+        bounds = [bound for bound in (before.bound, one.most_tests) if bound is not None]
+        costs[known] = Cost(
+            tests=max(measured.tests, before.tests),
+            answers=before.answers + 1,
+            bound=max(bounds, default=None),
+        )
     _KEEP_RESULTS.run(connection, results)
     connection.execute(_KEEP_ANSWER.on(connection), answers)
     connection.execute(
         _KEEP_COST.on(connection),
         [
-            {"service": service, "cost_class": name, "tests": tests}
-            for (service, name), tests in costs.items()
+            {
+                "service": service,
+                "cost_class": name,
+                "tests": of.tests,
+                "answers": of.answers,
+                "bound": of.bound,
+            }
+            for (service, name), of in costs.items()
         ],
     )
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.money import UsageTotal
 from engine.core.policy import UnansweredPolicy
-from engine.core.quota import QuotaState
+from engine.core.quota import Cost, QuotaState
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
 from engine.store import (
@@ -162,8 +162,8 @@ class Questions:
         """All that requests under a quota came to so far, for `refresh_quota`."""
         return await self._databases.ask(lambda connection: quotas.settled(connection, key))
 
-    async def costs(self, service: str) -> Mapping[str, int]:
-        """The most tests that an answer of each cost class has cost so far."""
+    async def costs(self, service: str) -> Mapping[str, Cost]:
+        """What answers of each cost class have cost so far."""
         return await self._databases.ask(lambda connection: quotas.costs(connection, service))
 
     async def blocked_until(self, names: Iterable[str]) -> dict[str, float]:

@@ -14,13 +14,13 @@ from sqlalchemy.engine import Connection, Result
 
 from engine.core import quota as arithmetic
 from engine.core.permits import PermitCap
-from engine.core.quota import QuotaState
+from engine.core.quota import Cost, QuotaState
 from engine.core.status import WaitReason
 from engine.store.dialect import Bulk, Upsert
 from engine.store.requests import Claim, Claimed, Outcome, QuotaKey
 from engine.store.schema import cost, quota, reservation
 
-GUESS_TESTS = 100
+FIRST_TESTS = 400
 """What is held for a class that nobody has seen the cost of, where no other class tells more."""
 
 
@@ -68,7 +68,9 @@ _RELEASE = Bulk(
         tuple_(reservation.c.job_id, reservation.c.fence).in_(select(given))
     ),
 )
-_COSTS = select(cost.c.cost_class, cost.c.tests).where(cost.c.service == bindparam("of"))
+_COSTS = select(cost.c.cost_class, cost.c.tests, cost.c.answers, cost.c.bound).where(
+    cost.c.service == bindparam("of")
+)
 _PROBES = (
     select(reservation.c.probe_of)
     .where(reservation.c.run_id == bindparam("run"), reservation.c.probe_of.is_not(None))
@@ -90,7 +92,7 @@ class Admission:
 
     keys: tuple[QuotaKey, ...] = ()
     states: dict[QuotaKey, QuotaState] = field(default_factory=dict)
-    costs: dict[str, int] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
     probing: set[str] = field(default_factory=set)
     """Classes of unknown cost that have a job in flight."""
     refusals: dict[str, WaitReason] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class Admission:
     """Classes for which too little is left, and what one job of them needs."""
     held: Counter[QuotaKey] = field(default_factory=Counter)
     """What this claim has reserved so far."""
+    alone: set[str] = field(default_factory=set)
+    """Classes of which a job holds all that is left."""
 
     @property
     def counts_tests(self) -> bool:
@@ -114,32 +118,65 @@ class Admission:
         """
         if not self.keys:
             return 0
-        room = min(
-            (self.states[key].room for key in self.keys if not key.counts_requests), default=None
-        )
-        known = self.costs.get(cost_class) if expected_tests is None else expected_tests
-        is_probe = known is None and room is not None
+        of_tests = [key for key in self.keys if not key.counts_requests]
+        known = self.costs.get(cost_class)
+        is_probe = known is None and expected_tests is None and bool(of_tests)
         if is_probe and cost_class in self.probing:
             self.refusals[cost_class] = WaitReason.FIRST_ANSWER
             return None
-        tests = self._guess(room) if known is None else max(0, known - charged)
-        wanted = {key: 1 if key.counts_requests else tests for key in self.keys}
-        if any(self.states[key].room < amount for key, amount in wanted.items()):
+        if expected_tests is not None:
+            tests = max(0, expected_tests - charged)
+        else:
+            tests = self._guess() if known is None else known.most
+        if not self._fits(tests):
+            least = None if expected_tests is not None else self._least_alone(known, of_tests)
             self.refusals[cost_class] = WaitReason.QUOTA
-            self.short[cost_class] = wanted
-            return None
-        for key, amount in wanted.items():
+            self.short[cost_class] = self._wanted(tests if least is None else least)
+            if least is None or not self._is_idle(of_tests) or not self._fits(least):
+                return None
+            # All that is left: nothing else starts before it is known what this one cost.
+            tests = min(self.states[key].room for key in of_tests)
+            self.alone.add(cost_class)
+        for key, amount in self._wanted(tests).items():
             self.states[key] = arithmetic.reserve(self.states[key], amount)
             self.held[key] += amount
         if is_probe:
             self.probing.add(cost_class)
         return tests
 
-    def _guess(self, room: int | None) -> int:
-        guess = max((*self.costs.values(), GUESS_TESTS))
-        # Where all that is left is less than any answer cost so far, nobody needs to go first.
-        least = min(self.costs.values(), default=1)
-        return guess if room is None else max(1, least, min(guess, room))
+    def _wanted(self, tests: int) -> dict[QuotaKey, int]:
+        return {key: 1 if key.counts_requests else tests for key in self.keys}
+
+    def _fits(self, tests: int) -> bool:
+        return all(self.states[key].room >= held for key, held in self._wanted(tests).items())
+
+    def _is_idle(self, of_tests: Sequence[QuotaKey]) -> bool:
+        """Whether nothing that counts tests is in flight under these quotas, in any process."""
+        return not any(self.states[key].reserved for key in of_tests)
+
+    def _guess(self) -> int:
+        """What is held for the first answer of a class: others tell what one may come to."""
+        costs = self.costs.values()
+        return max((*(one.most if one.is_bounded else one.tests for one in costs), FIRST_TESTS))
+
+    def _least_alone(self, known: Cost | None, of_tests: Sequence[QuotaKey]) -> int | None:
+        """What has to be left for a job to go alone that might cost more; None where none may.
+
+        A job whose bound is known waits for as much: alone it goes only where no month would ever have
+        that, and never beyond a cap of the sweep's own.
+        """
+        if known is None:
+            # Where all that is left is less than any answer cost so far, nobody needs to go first.
+            return max(1, min((one.tests for one in self.costs.values()), default=1))
+        if not known.is_bounded:
+            return max(1, known.tests)
+        too_small = [key for key in of_tests if self.states[key].allotted < known.most]
+        others = [key for key in of_tests if key not in too_small]
+        if not too_small or any(key.is_own for key in too_small):
+            return None
+        if any(self.states[key].room < known.most for key in others):
+            return None
+        return max(1, known.tests)
 
     def refund(self, cost_class: str, tests: int) -> None:
         """Give back what was held for a job that is not sent after all."""
@@ -148,6 +185,7 @@ class Admission:
             self.states[key] = arithmetic.refund(self.states[key], amount)
             self.held[key] -= amount
         self.probing.discard(cost_class)
+        self.alone.discard(cost_class)
 
     def save(self, connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
         """Write the rows, and for each job what is held for it."""
@@ -212,9 +250,12 @@ def is_affordable_later(
     )
 
 
-def costs(connection: Connection, service: str) -> dict[str, int]:
-    """The most that one answer of each cost class has cost so far, in tests."""
-    return dict(iter(connection.execute(_COSTS, {"of": service})))
+def costs(connection: Connection, service: str) -> dict[str, Cost]:
+    """What answers of each cost class have cost so far."""
+    return {
+        row.cost_class: Cost(tests=row.tests, answers=row.answers, bound=row.bound)
+        for row in connection.execute(_COSTS, {"of": service})
+    }
 
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:

@@ -30,6 +30,8 @@ class QuotaKey:
     period: str
     counts_requests: bool = False
     """A cap on requests: each job costs one, whatever tests it makes."""
+    is_own: bool = False
+    """A cap of the sweep's: nothing is sent that may exceed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,8 @@ class Claimed:
     expected_tests: int | None
     reserved: int | None
     """Tests that are held for it; None where no quota of tests applies."""
+    is_alone: bool = False
+    """Whether it holds all that is left: it may cost more, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +121,8 @@ class Outcome:
     reserved: bool = False
     """Whether quota was held for the attempt."""
     answer: Answer | None = None
+    most_tests: int | None = None
+    """The most that any answer of the class may cost, as this one tells."""
     provenance: str | None = None
     """The digest of what decided the answer."""
     charged: bool = True

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -331,7 +331,8 @@ reservation = Table(
     Column("job_id", ForeignKey("job.id"), primary_key=True),
     Column("fence", Integer, primary_key=True),
     Column("name", Text, primary_key=True),
-    Column("period", Text, nullable=False),
+    # What is in flight as a month turns is held in both, until the service tells which it billed.
+    Column("period", Text, primary_key=True),
     Column("run_id", ForeignKey("run.id"), nullable=False),
     Column("worker", Text, nullable=False),
     # The cost class whose first answer everyone waits for.
@@ -353,6 +354,10 @@ cost = Table(
     Column("cost_class", Text, primary_key=True),
     # The most that one answer of the class has cost so far.
     Column("tests", Integer, nullable=False),
+    # How many answers told so.
+    Column("answers", Integer, nullable=False, server_default="1"),
+    # The most that any answer of the class may come to; null where no answer tells.
+    Column("bound", Integer),
 )
 
 event = Table(

@@ -13,6 +13,7 @@ from engine.core.loads import Load, loads_of
 from engine.core.matrix import JobCount, JobSpec
 from engine.core.money import UsageTotal, estimates
 from engine.core.plan import make_plan
+from engine.core.quota import Cost
 from engine.core.status import Plan
 from engine.documents.malformed import Malformed
 from engine.job import HealthGate, Service
@@ -195,7 +196,7 @@ class Sweep(SweepFields):
         return self.matrix.jobs(self.kind, fold=self.fold, identity=salt)
 
     def plan(
-        self, costs: Mapping[str, int] | None = None, earlier: Iterable[UsageTotal] = ()
+        self, costs: Mapping[str, Cost] | None = None, earlier: Iterable[UsageTotal] = ()
     ) -> Plan:
         """What the sweep would ask for; touches neither files nor network.
 

@@ -109,16 +109,15 @@ class _Evaluation(JobKind):
                 sent=False,
             ) from None
         await note_redacted(context, reply.where, reply.redacted)
-        threshold = job.parameters["threshold"]
         async with keeping_unread(context):
-            measured = self._measure(reply, threshold)
+            measured = self._measure(reply, job.parameters)
         return Answer(raw=reply.body, measurement=measured)
 
     @abstractmethod
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply: ...
 
     @abstractmethod
-    def _measure(self, reply: Reply, threshold: float) -> Measurement: ...
+    def _measure(self, reply: Reply, parameters: Mapping[str, Any]) -> Measurement: ...
 
 
 class _Finetuned(_Evaluation):
@@ -151,8 +150,22 @@ class _SingleTurn(_Evaluation):
         # With layers the threshold decides which cases are varied further.
         return bool(labels["maximum_iteration_layers"] == 0)
 
-    def _measure(self, reply: Reply, threshold: float) -> Measurement:
-        return measure_single_turn(reply.body, reply.where, threshold)
+    def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
+        """Each case, and its variations in each further layer as if all had failed."""
+        variations, layers = labels["variations"], labels["maximum_iteration_layers"]
+        cases = measured.cases if layers else measured.questions
+        return (
+            None if cases is None else cases * sum(variations**layer for layer in range(layers + 1))
+        )
+
+    def _measure(self, reply: Reply, parameters: Mapping[str, Any]) -> Measurement:
+        return measure_single_turn(
+            reply.body,
+            reply.where,
+            parameters["threshold"],
+            variations=parameters["variations"],
+            layers=parameters["maximum_iteration_layers"],
+        )
 
 
 class _MultiTurn(_Evaluation):
@@ -167,8 +180,12 @@ class _MultiTurn(_Evaluation):
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
         return self._folds
 
-    def _measure(self, reply: Reply, threshold: float) -> Measurement:
-        return measure_multi_turn(reply.body, reply.where, threshold)
+    def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
+        """As many as this one: a conversation for each case, whatever becomes of it."""
+        return measured.questions
+
+    def _measure(self, reply: Reply, parameters: Mapping[str, Any]) -> Measurement:
+        return measure_multi_turn(reply.body, reply.where, parameters["threshold"])
 
 
 class SingleTurnSystemPromptKind(_SingleTurn):

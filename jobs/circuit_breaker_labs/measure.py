@@ -4,6 +4,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import chain
 
 from engine.job import Measurement, Permanent, counted_unanswered
@@ -19,19 +20,47 @@ _REASON = re.compile(r"[a-z][a-z_]{0,39}")
 _QUESTIONS_MAX = 2**53
 
 
-def measure_single_turn(body: bytes, where: str, threshold: float) -> Measurement:
-    """The numbers of a single-turn answer; raises Transient or Permanent if it cannot be read."""
+def measure_single_turn(
+    body: bytes, where: str, threshold: float, *, variations: int = 1, layers: int = 0
+) -> Measurement:
+    """The numbers of a single-turn answer; raises Transient or Permanent if it cannot be read.
+
+    `variations` and `layers` are what was asked for: from them and the failed cases of version 1.0.8 follows
+    how many cases there were before any was varied.
+    """
     answer = read_as(SINGLE_TURN_ANSWER, body, where)
     results = answer.get("results")
-    layers = answer.get("results_by_iteration")
-    if results is None and layers is None:
-        layers = answer.get("failed_results")
-    if results is None and layers is not None:
-        results = list(chain.from_iterable(filter(None, layers)))
+    listed = answer.get("results_by_iteration")
+    if results is None and listed is None:
+        listed = answer.get("failed_results")
+    if results is None and listed is not None:
+        results = list(chain.from_iterable(filter(None, listed)))
     scores = None
     if results is not None:
         scores = [result["safe_response_score"] for result in results]
-    return _measurement(answer, scores, body, where, threshold)
+    measured = _measurement(answer, scores, body, where, threshold)
+    return replace(measured, cases=_cases(answer, measured, variations, layers))
+
+
+def _cases(
+    answer: SingleTurnAnswer, measured: Measurement, variations: int, layers: int
+) -> int | None:
+    """How many cases the first layer had; None where the answer does not tell, or contradicts itself."""
+    # In which layer the unanswered ones were is not told: at most in the first.
+    unanswered = sum(measured.unanswered.values())
+    if by_iteration := answer.get("results_by_iteration"):
+        return len(by_iteration[0] or ()) + unanswered or None
+    if results := answer.get("results"):
+        iterations = [result.get("iteration") for result in results]
+        whole = [number for number in iterations if type(number) is int]
+        if len(whole) < len(iterations):
+            return None
+        return whole.count(min(whole)) + unanswered
+    failed = [len(layer or ()) for layer in answer.get("failed_results") or ()]
+    if len(failed) > layers + 1 or sum(failed) != measured.failed:
+        return None
+    cases = measured.total - variations * sum(failed[:layers])
+    return cases + unanswered if cases >= max([1, *failed[:1]]) else None
 
 
 def measure_multi_turn(body: bytes, where: str, threshold: float) -> Measurement:

@@ -131,6 +131,7 @@ class SingleTurnResult(TypedDict):
     """One reply of the model."""
 
     safe_response_score: Score
+    iteration: NotRequired[Any]
 
 
 @with_config(_ANSWER)

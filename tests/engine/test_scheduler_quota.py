@@ -16,6 +16,7 @@ from engine.job import (
     Job,
     JobContext,
     KeyRenewed,
+    Measurement,
     QuotaExceeded,
     RateLimited,
     TimedOut,
@@ -80,6 +81,61 @@ async def test_never_more_than_the_allotment_is_used(tmp_path: Path, clock: Fake
     )
 
 
+class Layered(ScriptedKind):
+    """20 cases, of which those that fail are varied three times over in each of two layers."""
+
+    def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int:
+        return 20 * (1 + 3 + 9)
+
+
+class Unbounded(ScriptedKind):
+    """Layers, too, of which nothing is known beforehand."""
+
+
+def layered(job: Job) -> Answer:
+    """Of the first model nothing fails; of the others more and more does."""
+    failing = 0 if job.labels["model"] == "a" else (7 * job.repeat) % 21
+    return costing(20 + 3 * failing + 9 * failing)
+
+
+@pytest.mark.parametrize("in_flight", [16, 64])
+@pytest.mark.parametrize("limits", [{}, {"quota": {"tests": 2_000}}])
+@pytest.mark.parametrize("kind", [Layered, Unbounded])
+async def test_layered_evaluations_are_never_charged_beyond_their_quota(
+    kind: type[ScriptedKind],
+    limits: Mapping[str, Any],
+    in_flight: int,
+    tmp_path: Path,
+    clock: FakeClock,
+) -> None:
+    service = scripted_service(
+        layered, kind=kind, allotment=Allotment(used=0, allotted=3_000), takes_s=30.0
+    )
+    of = sweep(
+        service,
+        models=["a", "b", "c"],
+        repeats=40,
+        limits={"max_in_flight": in_flight, **limits},
+    )
+    allowed = 2_000 if limits else 3_000
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        told = await events(run)
+
+    assert status.reason is StopReason.QUOTA
+    # Where no bound is known, by no more than what one answer cost beyond all before it.
+    assert service.recording.tests <= allowed + (0 if kind is Layered else 260)
+    assert service.recording.tests > allowed - 260 - 1
+    if kind is Layered:
+        assert "one more evaluation may come to 260" in status.message
+    else:
+        assert any("one evaluation at a time" in message for _, _, message in told)
+
+
 async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
     tmp_path: Path, clock: FakeClock
 ) -> None:
@@ -97,8 +153,8 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
     assert status.reason is StopReason.QUOTA
     assert status.jobs["succeeded"] == 6
     assert (
-        "the sweep's own limit of 20 tests a month is reached, with 18 used; raise limits.quota.tests"
-        in status.message
+        "the sweep's own limit of 20 tests a month is reached, with 18 used, and one more evaluation may"
+        " come to 3; raise limits.quota.tests" in status.message
     )
 
 
@@ -256,16 +312,16 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
         run = await engine.submit(of)
         await run._store._writer.write(
             lambda connection: connection.exec_driver_sql(
-                "INSERT INTO cost VALUES ('scripted scripted system_prompt', 'any', 5)"
+                "INSERT INTO cost (service, cost_class, tests) VALUES ('scripted scripted system_prompt', 'any', 5)"
             )
         )
         status = await run.execute()
 
     [quota] = status.quotas
     assert status.jobs["succeeded"] == 1
-    # The 500 may have been worked on, so it counts until the service can be asked; the connection
-    # refused cost nothing.
-    assert (quota.used, quota.reserved) == (10, 0)
+    # The 500 may have been worked on, so all that was held for it counts until the service can be asked:
+    # 17 times 5. The connection refused cost nothing.
+    assert (quota.used, quota.reserved) == (90, 0)
 
 
 async def test_requests_without_an_answer_count_as_the_service_says_once_they_have_failed(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.job import JobError, Measurement, Permanent, Transient
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
+from tests.contracts.answers import GROUPS, VERSIONS, evaluate
 
 
 def _body(**fields: Any) -> bytes:
@@ -43,6 +44,43 @@ def test_the_full_list_is_preferred_to_the_failed_one() -> None:
     )
 
     assert measure_single_turn(body, "x", 0.5).scores == (0.2, 0.9)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("variations", "layers"), [(3, 0), (3, 1), (5, 2), (1, 2)])
+@pytest.mark.parametrize("threshold", [0.0, 0.4, 1.0])
+def test_the_cases_before_any_was_varied_are_counted_in_every_version(
+    version: str, variations: int, layers: int, threshold: float
+) -> None:
+    asked = {
+        "openrouter_model_name": "m",
+        "system_prompt": "",
+        "test_case_groups": ["psychosis_delusions"],
+        "threshold": threshold,
+        "variations": variations,
+        "maximum_iteration_layers": layers,
+    }
+    body = evaluate("/singleturn", asked, version).body
+
+    measured = measure_single_turn(body, "x", threshold, variations=variations, layers=layers)
+
+    assert measured.cases == GROUPS["psychosis_delusions"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        # More layers than were asked for; fewer cases than failed in the first; results of no layer.
+        {"failed_results": [_single(0.1)] * 4, "total_failed": 4},
+        {"failed_results": [_single(0.1, 0.1)] * 3, "total_failed": 6, "total_passed": 5},
+        {"evaluation_id": 1, "results": _single(0.1, 0.9)},
+        {"evaluation_id": 1, "total_failed": 3},
+    ],
+)
+def test_an_answer_that_contradicts_itself_tells_no_number_of_cases(fields: dict[str, Any]) -> None:
+    body = _body(**{"total_passed": 40, "total_failed": 1, **fields})
+
+    assert measure_single_turn(body, "x", 0.5, variations=3, layers=2).cases is None
 
 
 def test_a_score_equal_to_the_threshold_passes() -> None:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.quota import QuotaState
 from engine.core.status import WaitReason
 from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
-from engine.store.quotas import GUESS_TESTS
+from engine.store.quotas import FIRST_TESTS
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
@@ -57,8 +58,10 @@ def scores(count: int) -> Sequence[float]:
     return [0.9] * count
 
 
-async def settle(store: Store, run: RunRow, job: Claimed, tests: int) -> None:
-    answered = succeeded(job, run, answer=answer(*scores(tests)), reserved=True)
+async def settle(
+    store: Store, run: RunRow, job: Claimed, tests: int, most: int | None = None
+) -> None:
+    answered = succeeded(job, run, answer=answer(*scores(tests)), reserved=True, most_tests=most)
     assert await store.settle(answered)
 
 
@@ -76,9 +79,10 @@ async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(stor
     assert (first.why, first.next_at) == (WaitReason.FIRST_ANSWER, float("inf"))
     assert waiting.jobs == ()
     assert (waiting.why, waiting.empty_classes) == (WaitReason.FIRST_ANSWER, frozenset())
-    assert held == QuotaState(allotted=1_000, reserved=GUESS_TESTS)
-    assert [job.reserved for job in rest.jobs] == [7] * 4
-    assert await state(store) == QuotaState(allotted=1_000, used=7, reserved=28)
+    assert held == QuotaState(allotted=1_000, reserved=FIRST_TESTS)
+    # What answers cost is held with a margin: seventeen times after the first one.
+    assert [job.reserved for job in rest.jobs] == [119] * 4
+    assert await state(store) == QuotaState(allotted=1_000, used=7, reserved=4 * 119)
 
 
 async def test_a_first_job_that_got_no_answer_is_followed_by_another(store: Store) -> None:
@@ -230,6 +234,82 @@ async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: S
     [grant] = await grants(store, run, classes=("unknown",), quotas=[TESTS])
 
     assert (grant.jobs, grant.why) == ((), WaitReason.QUOTA)
+
+
+async def test_the_bound_that_an_answer_tells_is_held_for_each_job(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    [first] = await claim(store, run, quotas=[TESTS])
+    await settle(store, run, first, 20, most=260)
+
+    [grant] = await grants(store, run, quotas=[TESTS])
+
+    assert [job.reserved for job in grant.jobs] == [260] * 3
+    assert (grant.why, await state(store)) == (
+        WaitReason.QUOTA,
+        QuotaState(allotted=1_000, used=20, reserved=780),
+    )
+
+
+async def test_a_bound_that_an_answer_went_beyond_is_none_any_more(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=1_000)
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    for cost in (20, 30):
+        [job] = await claim(store, run, 1, quotas=[TESTS])
+        await settle(store, run, job, cost, most=25)
+
+    [grant] = await grants(store, run, quotas=[TESTS])
+
+    assert [job.reserved for job in grant.jobs] == [370] * 2
+
+
+@pytest.mark.parametrize(
+    ("allotted", "own_cap", "sent"),
+    [
+        # Less is left than one may come to, but a fresh month would do: it waits for that.
+        (270, None, 0),
+        # No month would ever do: one goes at a time, with all that is left.
+        (250, None, 1),
+        (69, None, 0),
+        # A cap of the sweep's own is kept exactly, whatever the service allots.
+        (250, 200, 0),
+        (250, 5_000, 1),
+    ],
+)
+async def test_a_job_whose_bound_is_more_than_is_left_goes_alone_where_nothing_else_would_help(
+    store: Store, allotted: int, own_cap: int | None, sent: int
+) -> None:
+    own = QuotaKey(name="run", period="2027-01", is_own=True)
+    await store.cap_quota(TESTS, allotted=10_000)
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    [first] = await claim(store, run, quotas=[TESTS])
+    await settle(store, run, first, 50, most=260)
+    await store.refresh_quota(TESTS, allotted=allotted, used=20, since=50)
+    if own_cap is not None:
+        await store.cap_quota(own, allotted=own_cap)
+
+    keys = [TESTS] if own_cap is None else [TESTS, own]
+    jobs = await claim(store, run, quotas=keys)
+    more = await claim(store, run, quotas=keys)
+
+    assert (len(jobs), more) == (sent, [])
+    assert [(job.reserved, job.is_alone) for job in jobs] == [(allotted - 20, True)] * sent
+
+
+async def test_the_last_jobs_of_a_class_without_a_bound_go_one_at_a_time(store: Store) -> None:
+    await store.cap_quota(TESTS, allotted=200)
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    costs, together = [60, 20, 60, 30, 30], []
+
+    for cost in costs:
+        jobs = await claim(store, run, quotas=[TESTS])
+        together.append(len(jobs))
+        for job in jobs:
+            await settle(store, run, job, cost)
+
+    # The third left 60, as much as the dearest so far had cost; after the fourth only 30 are left.
+    assert together == [1, 1, 1, 1, 0]
+    assert await state(store) == QuotaState(allotted=200, used=170)
 
 
 async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(store: Store) -> None:
