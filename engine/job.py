@@ -66,6 +66,7 @@ from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import Fact, hashed
 from engine.core.retry import is_away
 from engine.documents.validation import rule_broken
+from engine.in_flight import hold_bytes
 from engine.machine import connections_allowed, machine_fault
 from engine.permits import Permit
 from engine.secrets import (
@@ -139,6 +140,7 @@ __all__ = [
     "connections_allowed",
     "counted_unanswered",
     "hashed",
+    "hold_bytes",
     "is_away",
     "is_reference",
     "key_spellings",

@@ -7,11 +7,16 @@ from dataclasses import dataclass, fields
 from engine.core.errors import UsageError
 
 _PREFIX = "NIGHTSWEEP_"
+_BELOW = 86_400
+
+
+def _unit(field: str) -> str:
+    return "megabytes" if field.endswith("_mb") else "seconds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times in seconds. Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S."""
+    """Times in seconds, sizes in megabytes. Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S."""
 
     grace_s: float = 10.0
     """How long requests in flight may still take after a first Ctrl-C."""
@@ -19,6 +24,8 @@ class Settings:
     """How often a run looks for a pause, a cancel and new jobs from other processes."""
     heartbeat_s: float = 5.0
     """How often a worker says that it is alive."""
+    answers_mb: float = 256.0
+    """Megabytes that answers in flight may take in all: beyond that large ones are read one after the other."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
@@ -31,7 +38,11 @@ class Settings:
             try:
                 values[field.name] = float(text)
             except ValueError:
-                raise UsageError(f"{name}: {text!r} is not a number of seconds") from None
-            if not 0 < values[field.name] < 86_400:
-                raise UsageError(f"{name}: {text} is not between 0 and 86400 seconds")
+                raise UsageError(
+                    f"{name}: {text!r} is not a number of {_unit(field.name)}"
+                ) from None
+            if not 0 < values[field.name] < _BELOW:
+                raise UsageError(
+                    f"{name}: {text} is not between 0 and {_BELOW} {_unit(field.name)}"
+                )
         return cls(**values)

@@ -24,6 +24,7 @@ from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
 from engine.core.status import EventKind, StopReason
+from engine.in_flight import ByteBudget
 from engine.limits import UNMET_S, Block, Lane, Lanes, bucket_of, next_month, opens_at
 from engine.machine import connections_allowed
 from engine.permits import Lead
@@ -62,6 +63,8 @@ class Scheduler:
         self._run = assignment
         self._runner = Runner(assignment.kind, assignment.retry)
         self._documents = dict(assignment.documents)
+        self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
+        """What answers take in this process, from their first bytes until they are in the store."""
         self.lanes = Lanes(assignment.limits, assignment.retry)
         self.expanding = False
         """True while the matrix is still being written: an empty queue is then not the end."""
@@ -313,6 +316,11 @@ class Scheduler:
     # One job
 
     async def _work(self, claimed: Claimed, lane: Lane) -> None:
+        # An answer takes memory until it is in the store.
+        with self.bytes.job():
+            await self._attempt(claimed, lane)
+
+    async def _attempt(self, claimed: Claimed, lane: Lane) -> None:
         began = self._clock.now()
         ended = Ended(interrupted(sent=False))
         try:

@@ -8,21 +8,30 @@ from typing import cast
 import anyio
 import httpx
 
-from engine.job import Permanent, Transient
+from engine.job import Permanent, Transient, hold_bytes
 from jobs.http.text import Redactor
 
 ERROR_BODY_BYTES = 65_536
 ERROR_BODY_S = 5.0
+SMALL_BYTES = 65_536
+"""No answer waits before it is larger than this."""
+STEP_BYTES = 1_048_576
+COPIES = 2
+"""Of an answer in memory: the pieces that were read and the whole, later what is written of it."""
 
 
 async def read_body(response: httpx.Response, cap: int, where: str, chunks: list[bytes]) -> None:
     """Append the unpacked body to `chunks`.
 
+    Beyond SMALL_BYTES it is read as fast as there is room for it beside other answers, see `hold_bytes`: at once
+    for as many bytes as its head tells, else step by step.
     Raises Permanent if it is larger than `cap` bytes, Transient if it cannot be unpacked, and what
     the transport raises.
     """
     unpack = _unpacker(response.headers.get("content-encoding", ""), where)
-    left = cap
+    left, room = cap, SMALL_BYTES
+    length = response.headers.get("content-length", "") if unpack is None else ""
+    told = min(int(length), cap) if length.isascii() and length.isdigit() else 0
     async with aclosing(cast(AsyncGenerator[bytes], aiter(stream_of(response)))) as packed:
         async for chunk in packed:
             # Never more than the cap is unpacked, however small the packed bytes are.
@@ -31,6 +40,10 @@ async def read_body(response: httpx.Response, cap: int, where: str, chunks: list
             if left < 0:
                 raise Permanent(f"the answer is larger than {cap} bytes ({where})")
             chunks.append(content)
+            if cap - left > room:
+                more = max(told, cap - left, room + STEP_BYTES) - room
+                room += more
+                await hold_bytes(COPIES * more)
     if unpack is not None and not unpack.eof:
         raise Transient(f"the compressed answer ended too early ({where})")
 
