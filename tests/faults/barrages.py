@@ -42,6 +42,8 @@ class Toll:
     sent_again: int = 0
     lost: int = 0
     """Results that were there, or were to be there, and are not."""
+    figures: list[str] = field(default_factory=list)
+    """What was measured, in words."""
 
 
 class Disk:

@@ -13,6 +13,7 @@ Installed in child processes of the tests alone, from outside: the product has n
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Faults:
     """What befalls a process: `signal` reaches it at step `at`, counted among the steps `of`.
 
     `trace` is a file that gets a line for each of these steps, with its time. `poison` is a text: whoever is about to
-    send it dies. `lease_s` replaces the engine's lease.
+    send it dies. `lease_s` replaces the engine's lease. `clock_s` is how far its wall clock is ahead of the machine's.
     """
 
     at: int | None = None
@@ -48,6 +49,7 @@ class Faults:
     trace: str | None = None
     poison: str | None = None
     lease_s: float | None = None
+    clock_s: float = 0.0
 
     @classmethod
     def read(cls, written: Mapping[str, Any]) -> "Faults":
@@ -56,12 +58,20 @@ class Faults:
 
 def install(faults: Faults) -> None:
     """Let this process meet its faults."""
+    if faults.clock_s:
+        _set_wall_clock(faults.clock_s)
     if faults.lease_s is not None:
         liveness.LEASE_S = faults.lease_s
     if faults.at is not None or faults.trace is not None or faults.poison is not None:
         passed = _Counter(faults)
         _watch_database(passed)
         _watch_network(passed, faults.poison)
+
+
+def _set_wall_clock(ahead_s: float) -> None:
+    clock: Any = time
+    true_time = time.time
+    clock.time = lambda: true_time() + ahead_s
 
 
 def steps_in(trace: Path) -> Counter[str]:

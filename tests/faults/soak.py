@@ -1,4 +1,5 @@
-"""The long versions of the crash tests: all failpoints, hundreds of random deaths, a full disk, fuzzing.
+"""The long versions of the crash tests: all failpoints, hundreds of random deaths, a full disk, fuzzing, clocks
+that differ, stores that vanish, quotas, months and outages.
 
 By hand: `python -m tests.faults.soak [--minutes 12] [--seed 1] [--only SECTION ...] [--examples 10000]`. Every section is
 gone through once, two at a time; then again, with the next seed each time, until the minutes have passed. One table
@@ -28,6 +29,7 @@ from tests.faults.barrages import (
     Toll,
     small_disk,
 )
+from tests.faults.pressures import LONG_OUTAGE_S, SHORT_OUTAGE_S, Pressures
 from tests.faults.scenarios import SCENARIOS, ExpansionTrial, Trial
 from tests.faults.sweeps import Scenes
 from tests.launcher.processes import Launcher
@@ -42,7 +44,28 @@ KILLS_AT_RANDOM = "killed at random"
 BESIDE = "several processes, killed and stopped"
 HOSTILE = "hostile server, killed"
 FULL = "disk full, killed"
-SECTIONS = (STEPS, FUZZING, BESIDE, KILLS_AT_RANDOM, FULL, HOSTILE)
+CLOCKS = "several processes with unequal clocks"
+VANISHED = "store removed, moved and replaced"
+LAYERS = "layered quotas"
+MONTHS = "a month that turns, in virtual time"
+SECONDS = "outages of 3 s"
+MINUTES = "outage of 90 s"
+HOURS = "outages of hours, in virtual time"
+SECTIONS = (
+    STEPS,
+    FUZZING,
+    MINUTES,
+    BESIDE,
+    CLOCKS,
+    LAYERS,
+    SECONDS,
+    VANISHED,
+    MONTHS,
+    HOURS,
+    KILLS_AT_RANDOM,
+    FULL,
+    HOSTILE,
+)
 """The longest first."""
 FUZZ_TESTS = ROOT / "tests/faults/test_fuzzing.py"
 
@@ -67,6 +90,13 @@ class Soak:
             HOSTILE: self._hostile,
             FULL: self._storage,
             FUZZING: self._fuzzing,
+            CLOCKS: lambda *at: self._pressures(*at).unequal_clocks(kills=6),
+            VANISHED: lambda *at: self._pressures(*at).vanishing_store(rounds=8),
+            LAYERS: lambda *at: self._pressures(*at).layered_quotas(rounds=5),
+            MONTHS: lambda *at: self._pressures(*at).turning_months(rounds=10),
+            SECONDS: lambda *at: self._pressures(*at).outages(SHORT_OUTAGE_S, times=8),
+            MINUTES: lambda *at: self._pressures(*at).outages(LONG_OUTAGE_S, times=2),
+            HOURS: lambda *at: self._pressures(*at).long_outages(rounds=10),
         }
 
     def _scenes(self, folder: Path) -> Scenes:
@@ -77,6 +107,9 @@ class Soak:
 
     def _barrage(self, folder: Path, toll: Toll) -> Barrage:
         return Barrage(self._scenes(folder), self._server, Random(self._seed), toll)
+
+    def _pressures(self, folder: Path, toll: Toll) -> Pressures:
+        return Pressures(self._scenes(folder), self._server, Random(self._seed), toll)
 
     def _failpoints(self, folder: Path, toll: Toll) -> None:
         for scenario in SCENARIOS:
