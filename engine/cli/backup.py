@@ -38,13 +38,13 @@ def backup(
 
     The copy is whole, has mode 0600, and can be resumed from. No file is overwritten.
     """
-    import anyio
+    from engine.cli.running import run_command
 
     async def copy() -> "Backup":
         async with open_for_reading(store) as engine:
             return await engine.backup(file)
 
-    made = anyio.run(copy)
+    made = run_command(copy)
     if as_json:
         output.json_data(made)
     else:

@@ -56,8 +56,7 @@ def show_plan(
     fresh: bool = False,
 ) -> None:
     """Print the plan of a sweep over a store."""
-    import anyio
-
+    from engine.cli.running import run_command
     from engine.clock import SystemClock
     from engine.report.plans import plan_lines
     from engine.session import settle, with_times
@@ -74,7 +73,7 @@ def show_plan(
         async with open_for_reading(store) as engine:
             return await engine.plan(asked, accept=accept, fresh=fresh)
 
-    found = anyio.run(make)
+    found = run_command(make)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
     if as_json:
         output.json_data(found)
@@ -96,15 +95,14 @@ def check(
 
     Exits with 1 when something is not right.
     """
-    import anyio
-
+    from engine.cli.running import run_command
     from engine.clock import SystemClock
     from engine.report.words import finding_lines
     from engine.session import check as check_sweep
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
-    findings = anyio.run(partial(check_sweep, loaded, SystemClock(), ask=ask))
+    findings = run_command(partial(check_sweep, loaded, SystemClock(), ask=ask))
     if as_json:
         output.json_data(findings)
     else:
@@ -131,8 +129,7 @@ def status(
 
     Cells answered of all, jobs by state, what is waited for, quota, and the time left.
     """
-    import anyio
-
+    from engine.cli.running import run_command, run_quietly
     from engine.core.status import Status
     from engine.report.words import status_lines
 
@@ -142,10 +139,12 @@ def status(
             return await (_watched(found, progress_every, as_json) if watch else found.status())
 
     try:
-        found = anyio.run(look)
-    except (KeyboardInterrupt, BrokenPipeError):
+        found = (run_quietly if watch else run_command)(look)
+    except BrokenPipeError:
         if not watch:
             raise
+        return
+    if found is None:
         return
     if as_json:
         output.json_data(found, indent=None if watch else 2)
@@ -195,7 +194,7 @@ def results(
 
     Its numbers where there is an answer, else what became of it. `--json` is `--format json`.
     """
-    import anyio
+    from engine.cli.running import run_command
 
     written = _format(Format.JSON if as_json else form, target)
 
@@ -205,7 +204,7 @@ def results(
             tally = await _write(found, written, target, past=with_past)
             return None if tally is None else (tally, await found.status())
 
-    if ended := anyio.run(write):
+    if ended := run_command(write):
         tally, status = ended
         output.say(*tally.lines(status))
 
@@ -260,8 +259,7 @@ def _table_width(target: Path | None) -> int:
 
 def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the runs of a store, the latest first."""
-    import anyio
-
+    from engine.cli.running import run_command
     from engine.core.status import RunInfo
     from engine.report.words import runs_lines
 
@@ -269,7 +267,7 @@ def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
         async with open_for_reading(store) as engine:
             return await engine.runs()
 
-    found = sorted(anyio.run(look), key=lambda one: -one.updated_at)
+    found = sorted(run_command(look), key=lambda one: -one.updated_at)
     if as_json:
         output.json_data(found)
     else:

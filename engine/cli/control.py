@@ -77,7 +77,7 @@ def retry(
 
     Without an option, those that failed or lack answers. `resume` then sends them, or `--run` at once.
     """
-    import anyio
+    from engine.cli.running import run_command
 
     is_default = not (failed or cancelled or unanswered)
 
@@ -106,7 +106,7 @@ def retry(
     if run_now:
         check_exists(store)
         finish(requeued, store, progress_every, as_json)
-    name, count = anyio.run(requeue)
+    name, count = run_command(requeue)
     if as_json:
         output.json_data({"run": name, "requeued": count})
     if count:
@@ -123,8 +123,7 @@ def rename(
 
     Its answers and what it has used of its limits stay with it. Change the name in its sweep file, too.
     """
-    import anyio
-
+    from engine.cli.running import run_command
     from engine.core.status import RunState
     from engine.documents.yaml import as_yaml
 
@@ -132,7 +131,7 @@ def rename(
         async with open_existing(store) as engine:
             return await (await engine.rename(run, name)).status()
 
-    status = anyio.run(apply)
+    status = run_command(apply)
     if as_json:
         output.json_data(status)
     output.say(
@@ -144,7 +143,7 @@ def rename(
 
 
 def _change(change: Literal["pause", "cancel"], name: str | None, store: str) -> "Status":
-    import anyio
+    from engine.cli.running import run_command
 
     async def apply() -> "Status":
         async with open_existing(store) as engine:
@@ -152,4 +151,4 @@ def _change(change: Literal["pause", "cancel"], name: str | None, store: str) ->
             await (run.pause() if change == "pause" else run.cancel())
             return await run.status()
 
-    return anyio.run(apply)
+    return run_command(apply)

@@ -1,5 +1,6 @@
 """`delete` and `prune`: runs that nobody needs any more, and the space that they took."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,16 +26,16 @@ def delete(
 
     Answers that other runs reuse stay. Refused while a process works on the run.
     """
-    import anyio
+    from engine.cli.running import run_command
 
     if not yes:
-        _confirm(run, anyio.run(_described, store, run))
+        _confirm(run, run_command(partial(_described, store, run)))
 
     async def apply() -> "Deleted":
         async with open_existing(store) as engine:
             return await engine.delete(run)
 
-    done = anyio.run(apply)
+    done = run_command(apply)
     if as_json:
         output.json_data(done)
     output.say(
@@ -51,13 +52,13 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
 
     While another process works on the store, the file keeps its size.
     """
-    import anyio
+    from engine.cli.running import run_command
 
     async def apply() -> "Pruned":
         async with open_existing(store) as engine:
             return await engine.prune()
 
-    done = anyio.run(apply)
+    done = run_command(apply)
     if as_json:
         output.json_data(done)
     output.say(

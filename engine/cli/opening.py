@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
-    """Open the store at a path; raises UsageError when there is none."""
+    """Open the store at a path to change it; raises UsageError when there is none."""
     check_exists(store)
+    from engine.cli.running import stopped_between_commits
     from engine.session import open_engine
 
-    return open_engine(store)
+    return stopped_between_commits(open_engine(store))
 
 
 def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":

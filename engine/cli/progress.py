@@ -45,6 +45,14 @@ class Display(Protocol):
         """Say one line beside the progress."""
         ...
 
+    def suspend(self) -> None:
+        """Leave the terminal as it was found, until `go_on`."""
+        ...
+
+    def go_on(self) -> None:
+        """Show progress again."""
+        ...
+
 
 async def follow(run: "Run", display: Display) -> None:
     """Show the run's status again and again, until cancelled."""
@@ -109,6 +117,12 @@ class Lines:
     def say(self, text: str) -> None:
         output.say(text)
 
+    def suspend(self) -> None:
+        return None
+
+    def go_on(self) -> None:
+        return None
+
 
 class DataLines(Lines):
     """The same on stdout, or each status as a line of JSON, for `status --watch`."""
@@ -149,6 +163,12 @@ class Panel:
 
     def say(self, text: str) -> None:
         self._draw(lambda: self._console.print(Text(text)))
+
+    def suspend(self) -> None:
+        self._draw(self._live.stop)
+
+    def go_on(self) -> None:
+        self._draw(self._live.start)
 
     def _draw(self, draw: Callable[[], None]) -> None:
         """Draw, or if the terminal has gone away, go on without it."""

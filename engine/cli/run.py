@@ -2,9 +2,11 @@
 
 import gc
 import os
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
@@ -22,12 +24,10 @@ from engine.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from signal import Signals
-
     from anyio import CancelScope
-    from anyio.abc import TaskStatus
 
     from engine.cli.progress import Display
+    from engine.cli.running import Signals
     from engine.core.status import Status
     from engine.session import Engine, Run
 
@@ -64,14 +64,13 @@ def run(
 
         show_plan(sweep, store, as_json, accept=accept, fresh=fresh)
         return
-    import anyio
-
+    from engine.cli.running import run_command
     from engine.session import try_opening
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
-    anyio.run(try_opening, loaded)
+    run_command(partial(try_opening, loaded))
     finish(
         lambda engine: engine.submit(loaded, accept=accept, fresh=fresh),
         store,
@@ -173,14 +172,13 @@ def rejudge(
 
 def finish(opened: Opened, store: str, every_s: int, as_json: bool) -> NoReturn:
     """Work on the run that is opened in the foreground, say how it ended, and exit with its code."""
-    import anyio
-
+    from engine.cli.running import run_with_signals
     from engine.machine import raise_file_limit
     from engine.report.words import summary_lines
 
     tune_interpreter()
     raise_file_limit()
-    status, code = anyio.run(_in_foreground, opened, store, every_s)
+    status, code = run_with_signals(partial(_in_foreground, opened, store, every_s))
     if as_json:
         output.json_data(status)
     ended = output.fitted(summary_lines(status), sys.stderr)
@@ -220,25 +218,31 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     return lines
 
 
-async def _in_foreground(opened: Opened, store: str, every_s: int) -> tuple["Status", int]:
+async def _in_foreground(
+    opened: Opened, store: str, every_s: int, signals: "Signals"
+) -> tuple["Status", int]:
     """Work on a run until it is done or stopped; its last status and the exit code."""
     from engine.cli.progress import displaying
+    from engine.cli.running import Stops, stopped_between_commits
     from engine.session import open_engine
 
-    async with open_engine(store) as engine:
+    stops = Stops()
+    async with stopped_between_commits(open_engine(store), stops) as engine:
         run = await opened(engine)
         output.say(*run.sweep.notices())
         if run.was_paused:
             output.say(f"{run.name} was paused: it goes on")
         with displaying(every_s) as display:
-            status = await _execute(run, display)
+            stops.suspend, stops.go_on = display.suspend, display.go_on
+            status = await _execute(run, display, signals)
+            stops.suspend, stops.go_on = Stops().suspend, Stops().go_on
         stopped_at_once = status is None
         if status is None:
             status = await run.status()
     return status, exit_codes.INTERRUPTED if stopped_at_once else exit_codes.exit_code(status)
 
 
-async def _execute(run: "Run", display: "Display") -> "Status | None":
+async def _execute(run: "Run", display: "Display", signals: "Signals") -> "Status | None":
     """Let the run work, beside its display and the signals; where it stands, None if stopped at once."""
     import anyio
 
@@ -247,48 +251,43 @@ async def _execute(run: "Run", display: "Display") -> "Status | None":
     status: Status | None = None
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as execution:
-            await tasks.start(_obey_signals, run, display, execution)
-            tasks.start_soon(follow, run, display, name="progress")
-            status = await run.execute()
+            signals.taker = _Obeying(run, display, execution)
+            try:
+                tasks.start_soon(follow, run, display, name="progress")
+                status = await run.execute()
+            finally:
+                signals.taker = None
         tasks.cancel_scope.cancel()
     return status
 
 
-async def _obey_signals(
-    run: "Run", display: "Display", execution: "CancelScope", *, task_status: "TaskStatus[None]"
-) -> None:
+class _Obeying:
     """First signal: a graceful stop. Second: at once. Third, or no end in sight: the process ends.
 
     A terminal that is closed says so once or several times, and only ever asks for the graceful stop.
     """
-    import signal
 
-    import anyio
+    def __init__(self, run: "Run", display: "Display", execution: "CancelScope") -> None:
+        self._run = run
+        self._display = display
+        self._execution = execution
+        self._received = 0
 
-    with anyio.open_signal_receiver(*_signals()) as signals:
-        task_status.started()
-        received = 0
-        async for number in signals:
-            if received and number == signal.SIGHUP:
-                continue
-            received += 1
-            if received == 1:
-                display.say("stopping after the requests in flight; press Ctrl-C again to stop now")
-                run.stop()
-            elif received == 2:
-                display.say("stopping at once; nothing that was answered is lost")
-                # A thread, because whatever keeps the loop busy would keep a task waiting as well.
-                last_word = threading.Timer(LAST_WORD_S, os._exit, (exit_codes.INTERRUPTED,))
-                last_word.daemon = True
-                last_word.start()
-                execution.cancel()
-            else:
-                os._exit(exit_codes.INTERRUPTED)
-
-
-def _signals() -> "list[Signals]":
-    """The signals that stop a run; a hangup is left alone where `nohup` has it ignored."""
-    import signal
-
-    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGINT, signal.SIGTERM, *hangup]
+    def __call__(self, number: int) -> None:
+        if self._received and number == signal.SIGHUP:
+            return
+        self._received += 1
+        if self._received == 1:
+            self._display.say(
+                "stopping after the requests in flight; press Ctrl-C again to stop now"
+            )
+            self._run.stop()
+        elif self._received == 2:
+            self._display.say("stopping at once; nothing that was answered is lost")
+            # A thread, because whatever keeps the loop busy would keep a task waiting as well.
+            last_word = threading.Timer(LAST_WORD_S, os._exit, (exit_codes.INTERRUPTED,))
+            last_word.daemon = True
+            last_word.start()
+            self._execution.cancel()
+        else:
+            os._exit(exit_codes.INTERRUPTED)

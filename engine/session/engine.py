@@ -1,7 +1,7 @@
 """An open store and the sweeps submitted to it."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -267,6 +267,10 @@ class Engine:
         """
         await self.store.reclaim_from_dead()
         return await self.store.prune()
+
+    def between_commits(self) -> AbstractAsyncContextManager[None]:
+        """Within the block nothing is committed: a process that is stopped there holds no lock of the store."""
+        return self.store.between_commits()
 
     async def backup(self, target: str | Path | None = None) -> Backup:
         """Copy the store to a new file, also while others work on it; without a name, beside the store.

@@ -22,10 +22,11 @@ from sqlalchemy.pool import StaticPool
 from engine.core.errors import StoreError
 from engine.core.status import Backup
 from engine.store import outcomes, workers
+from engine.store.connection import LOOK_EVERY
 from engine.store.location import explain
 from engine.store.queue import RUNNING
 from engine.store.schema import job, result, run, worker
-from engine.store.source import Source
+from engine.store.source import Source, is_cancelled
 
 
 def _default_target(store: Path, now: float) -> Path:
@@ -116,6 +117,7 @@ def _fill(
         # No shared memory is needed beside it: it may be on any file system.
         copied.execute("PRAGMA locking_mode = EXCLUSIVE")
         copy_pages(copied)
+        copied.set_progress_handler(is_cancelled, LOOK_EVERY)
         copied.execute("PRAGMA synchronous = FULL")
         counts = _settle(copied, now)
         [found] = copied.execute("PRAGMA quick_check(1)").fetchone()

@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import (
@@ -32,13 +32,19 @@ from sqlalchemy.pool import (
 
 from engine.core.errors import StoreLost, UsageError
 from engine.database_file import DatabaseFile
-from engine.store.location import explain
+from engine.store.location import explain, is_busy
 from engine.store.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
 
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 30.0
+WRITE_TIMEOUT_S = 5.0
+"""How long a transaction waits for the write lock before it is said who holds it."""
+WAIT_S = 0.25
+"""After so long it is looked whether the lock is still wanted."""
 _READERS = 4
+LOOK_EVERY = 1_000_000
+"""After so many of SQLite's instructions, some hundredths of a second."""
 _STATE = "state of the file"
 
 
@@ -52,6 +58,9 @@ class Databases:
         self.path = path
         self.source = source
         self.file = DatabaseFile(path)
+        self._is_broken_off = False
+        self.is_hurried = False
+        """Whether a lock that somebody else holds is not waited for any more."""
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
         # What a statement is given are prompts and what models say: no error or log repeats it.
         self._writer = create_engine(
@@ -59,7 +68,7 @@ class Databases:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            connect_args={**options, "check_same_thread": False},
+            connect_args={**options, "timeout": WAIT_S, "check_same_thread": False},
             hide_parameters=True,
         )
         self._reader = create_async_engine(
@@ -71,8 +80,12 @@ class Databases:
             connect_args=options,
             hide_parameters=True,
         )
-        _prepare(self._writer, begin="BEGIN IMMEDIATE", cache_kib=65_536)
-        _prepare(self._reader.sync_engine, begin="BEGIN", cache_kib=16_384)
+        for database in (self._writer, self._reader.sync_engine):
+            break_off_when(database, lambda: self._is_broken_off)
+        begin_when_free(self._writer, WRITE_TIMEOUT_S, lambda: self.is_hurried)
+        event.listen(self._reader.sync_engine, "begin", _begin)
+        _prepare(self._writer, cache_kib=65_536)
+        _prepare(self._reader.sync_engine, cache_kib=16_384)
         if source is None:
             _refuse_others(self.file, self._writer)
             _refuse_others(self.file, self._reader.sync_engine)
@@ -131,6 +144,14 @@ class Databases:
         async with self.read() as connection:
             return await connection.run_sync(question)
 
+    def break_off(self) -> None:
+        """End the statements that are being executed, and those to come, until `go_on`."""
+        self._is_broken_off = True
+
+    def go_on(self) -> None:
+        """Let statements be executed again."""
+        self._is_broken_off = False
+
     async def close(self) -> None:
         """Close every connection."""
         await self._reader.dispose()
@@ -153,7 +174,41 @@ def _refuse_others(file: DatabaseFile, database: Engine) -> None:
             refuse_if_lost(file)
 
 
-def _prepare(database: Engine, *, begin: str, cache_kib: int) -> None:
+def break_off_when(database: Engine, is_over: Callable[[], bool]) -> None:
+    """Have each statement look now and then whether it is still wanted."""
+
+    @event.listens_for(database, "connect")
+    def watch(connection: Any, _entry: ConnectionPoolEntry) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_progress_handler(is_over, LOOK_EVERY)
+        else:
+            connection.run_async(lambda driver: driver.set_progress_handler(is_over, LOOK_EVERY))
+
+
+def begin_when_free(database: Engine, timeout_s: float, is_over: Callable[[], bool]) -> None:
+    """Have each transaction take the write lock as it begins, and wait for it as long as it is wanted.
+
+    SQLite itself waits for as long as the connection says, whatever happens meanwhile.
+    """
+
+    @event.listens_for(database, "begin")
+    def begin(connection: Connection) -> None:
+        for _ in range(int(timeout_s / WAIT_S) - 1):
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                if is_over() or not is_busy(error):
+                    raise
+            else:
+                return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _prepare(database: Engine, *, cache_kib: int) -> None:
     @event.listens_for(database, "connect")
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor: Any = connection.cursor()
@@ -164,10 +219,6 @@ def _prepare(database: Engine, *, begin: str, cache_kib: int) -> None:
         cursor.execute("PRAGMA temp_store = MEMORY")
         cursor.execute("PRAGMA journal_size_limit = 67108864")
         cursor.close()
-
-    @event.listens_for(database, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
 
 
 def _read_from(source: Source, database: Engine) -> None:

@@ -131,6 +131,12 @@ def explain(error: BaseException, path: Path) -> StoreError:
             return StoreError(f"{path}: {text}")
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether a database error says that somebody else holds a lock."""
+    code = getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def is_passing(error: BaseException) -> bool:
     """Whether a database error may go away by itself: a full disk, a store that is held."""
     code = getattr(getattr(error, "orig", None) or error, "sqlite_errorcode", None)

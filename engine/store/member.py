@@ -2,8 +2,8 @@
 
 import logging
 import shutil
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -116,6 +116,12 @@ class Member(Questions):
         found = workers.others(connection, self.worker_id)
         return [one for one in found if not self._liveness.has_gone(one.id)]
 
+    @asynccontextmanager
+    async def between_commits(self) -> AsyncIterator[None]:
+        """Within the block no transaction of this worker's is under way."""
+        async with self._writer.turn:
+            yield
+
     def _arrive(self, connection: Connection) -> None:
         assert self._identity is not None, "only workers write"
         if isinstance(self._clock, Anchored):
@@ -183,6 +189,19 @@ class Member(Questions):
             logger.info("took in %d answers that could not be committed before", count)
         await anyio.to_thread.run_sync(spill.remove, path)
 
+    async def break_off_when_cancelled(self) -> None:
+        """Wait to be cancelled, and then keep nobody waiting for the database.
+
+        What is being read or changed is broken off; what has to be said in the end is said at once or
+        not. While a run is executed its answers are kept, however long that takes.
+        """
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if not self._writer.is_insisting:
+                self._databases.break_off()
+                self._writer.hurry()
+
     async def sign_off(self) -> None:
         """Commit what is left, give back what is still held, tell others that this worker is gone.
 
@@ -195,6 +214,7 @@ class Member(Questions):
             outcomes.give_back(connection, self.worker_id, now=now)
             workers.leave(connection, self.worker_id, now)
 
+        self._databases.go_on()
         try:
             if self._writer.has_arrived:
                 await self._writer.write(work, patience_s=PATIENCE_S)

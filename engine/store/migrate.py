@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, create_engine, event
+from sqlalchemy import URL, create_engine
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -20,9 +20,15 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
-from engine.store.connection import BUSY_TIMEOUT_S
+from engine.store.connection import (
+    BUSY_TIMEOUT_S,
+    WAIT_S,
+    begin_when_free,
+    break_off_when,
+)
 from engine.store.location import explain
 from engine.store.schema import HEAD, metadata
+from engine.store.source import is_cancelled
 
 APPLICATION_ID = 0x4E_53_57_50
 """In the header of each store: other programs keep a table `alembic_version`, too."""
@@ -50,7 +56,8 @@ def migrate(path: Path, lock: Path) -> None:
     try:
         if _revision(path) == HEAD:
             return
-        with FileLock(lock, timeout=BUSY_TIMEOUT_S, mode=0o600):
+        waiting = FileLock(lock, mode=0o600)
+        with waiting.acquire(timeout=BUSY_TIMEOUT_S, cancel_check=is_cancelled):
             found = _revision(path)
             if found is None:
                 _create(path)
@@ -135,14 +142,11 @@ def _transaction(path: Path) -> Iterator[Connection]:
     database = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+        connect_args={"timeout": WAIT_S, "isolation_level": None},
         hide_parameters=True,
     )
-
-    @event.listens_for(database, "begin")
-    def start(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
+    begin_when_free(database, BUSY_TIMEOUT_S, is_cancelled)
+    break_off_when(database, is_cancelled)
     with database.begin() as connection:
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
         yield connection

@@ -1,4 +1,4 @@
-"""Who keeps the store's log from starting anew: somebody who has been reading from it for long.
+"""Who holds SQLite's locks of a store, as far as the system tells.
 
 SQLite's log (`-wal`) starts anew once all of it is in the database and nobody reads from it. A single
 reader whose transaction stays open makes it grow with every commit, for as long as that takes.
@@ -13,6 +13,8 @@ LOG_MAX_BYTES = 256 * 1024 * 1024
 
 # In the file `-shm`, each reader holds a shared lock on one of these bytes (SQLite's WAL_READ_LOCK).
 _READ_LOCKS = range(123, 128)
+# The writer holds this one alone (WAL_WRITE_LOCK).
+_WRITE_LOCKS = range(120, 121)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,7 +28,7 @@ class Reader:
 def log_bytes(store: Path) -> int:
     """How large the log is; 0 where there is none."""
     try:
-        return Path(f"{store}-wal").stat().st_size
+        return Path(f"{store.resolve()}-wal").stat().st_size
     except FileNotFoundError:
         return 0
 
@@ -36,15 +38,27 @@ def readers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader]
 
     None where the system does not tell (any but Linux).
     """
+    return _holders(store, locks, "READ", _READ_LOCKS)
+
+
+def writers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
+    """The process that holds the write lock right now; none if it runs in another container.
+
+    None where the system does not tell (any but Linux).
+    """
+    return _holders(store, locks, "WRITE", _WRITE_LOCKS)
+
+
+def _holders(store: Path, locks: Path, kind: str, held: range) -> frozenset[Reader] | None:
     try:
-        inode = Path(f"{store}-shm").stat().st_ino
-        held = locks.read_text(encoding="ascii")
+        inode = Path(f"{store.resolve()}-shm").stat().st_ino
+        lines = locks.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     return frozenset(
         Reader(pid, _name(pid))
-        for pid, node, first, last in map(_lock, held.splitlines())
-        if node == inode and first <= _READ_LOCKS[-1] and last >= _READ_LOCKS[0]
+        for pid, node, first, last in (_lock(line, kind) for line in lines)
+        if node == inode and first <= held[-1] and last >= held[0]
     )
 
 
@@ -64,10 +78,19 @@ def told(store: Path, size: int, found: frozenset[Reader] | None) -> str:
     )
 
 
-def _lock(line: str) -> tuple[int, int, int, int]:
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, such as by Ctrl-Z or by a debugger."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _lock(line: str, kind: str) -> tuple[int, int, int, int]:
     """Process, inode, first and last byte of a line of /proc/locks; of a waiting lock, nothing."""
     match line.split():
-        case [_, "POSIX" | "OFDLCK", _, "READ", pid, file, first, last]:
+        case [_, "POSIX" | "OFDLCK", _, found, pid, file, first, last] if found == kind:
             node = int(file.rpartition(":")[2])
             return int(pid), node, int(first), 2**63 if last == "EOF" else int(last)
         case _:

@@ -81,6 +81,17 @@ class Source:
         raise self.changed()
 
 
+def is_cancelled() -> bool:
+    """Whether whoever waits for this thread was cancelled; False in a thread that is not anyio's."""
+    try:
+        check_cancelled()
+    except RuntimeError:
+        return False
+    except BaseException:  # whatever the event loop's cancellation is
+        return True
+    return False
+
+
 def connect(address: str) -> sqlite3.Connection:
     """A connection to such an address. Blocking."""
     return sqlite3.connect(address, uri=True, timeout=READ_TIMEOUT_S, isolation_level=None)

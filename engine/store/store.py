@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import Select, update
 from sqlalchemy.engine import Connection
 
@@ -68,7 +69,12 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
     folder = workers_folder(path)
     identity = WorkerLock(folder)
     try:
-        await anyio.to_thread.run_sync(migrate, path, folder / "migration.lock")
+        try:
+            await anyio.to_thread.run_sync(migrate, path, folder / "migration.lock")
+        except StoreError:
+            # A migration that was broken off is nothing to tell of.
+            await checkpoint_if_cancelled()
+            raise
         async with _serving(Store(path, clock, identity)) as store:
             await store.take_in()
             yield store
@@ -97,6 +103,7 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(store.serve, name="writer")
+            tasks.start_soon(store.break_off_when_cancelled, name="break off")
             try:
                 await store.keep_time()
                 yield store
@@ -106,6 +113,7 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
             finally:
                 with anyio.CancelScope(shield=True):
                     await store.sign_off()
+                tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
@@ -321,7 +329,10 @@ class Store(Member):
         """Remove what no run refers to and, if nobody else works on the store, give its space back."""
         documents, gone = await self._writer.write(deletion.prune)
         alone = await self.is_alone()
-        freed = await anyio.to_thread.run_sync(deletion.give_back_space, self.path) if alone else 0
+        freed = 0
+        if alone:
+            async with self.between_commits():
+                freed = await anyio.to_thread.run_sync(deletion.give_back_space, self.path)
         return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
 
     # Limits

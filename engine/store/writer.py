@@ -26,9 +26,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from engine.clock import Clock
 from engine.core.errors import StoreError, StoreLost
-from engine.store import outcomes
+from engine.store import holder, outcomes
 from engine.store.connection import Databases, refuse_if_lost
-from engine.store.location import explain, is_passing
+from engine.store.location import explain, is_busy, is_passing
 from engine.store.lost import LostStore, rescue
 from engine.store.requests import Outcome
 from engine.store.spill import Spill
@@ -47,6 +47,8 @@ PATIENCE_S = 10.0
 """How long a change waits for a commit that fails, when no run is executed or the process is ending."""
 _MOST_PER_COMMIT = 400
 _RETRY_INTERVAL_S = 1.0
+_LOOKS = 5
+"""How often it is looked meanwhile whether a commit is still waited for."""
 
 
 @dataclass(slots=True)
@@ -92,6 +94,8 @@ class Writer:
         )
         self._pace = AsyncLimiter(1, COMMIT_INTERVAL_S)
         self._thread = anyio.CapacityLimiter(1)
+        self.turn = anyio.Lock()
+        """Held during each transaction."""
         self._owed: list[_Change[Any]] = []
         self.troubled_since = inf
         self._insisting: set[object] = set()
@@ -154,6 +158,15 @@ class Writer:
             yield lambda: self._insisting.discard(who)
         finally:
             self._insisting.discard(who)
+
+    def hurry(self) -> None:
+        """Wait neither for a lock nor for a disk any more: what cannot be committed now is given up."""
+        self._databases.is_hurried = True
+
+    @property
+    def is_insisting(self) -> bool:
+        """Whether changes wait for as long as it takes."""
+        return bool(self._insisting)
 
     async def write(self, work: Work[T], *, patience_s: float | None = None) -> T:
         """Run `work` in a write transaction, together with others; its value, after COMMIT.
@@ -250,12 +263,13 @@ class Writer:
         while batch:
             try:
                 transaction = _prepare(batch)
-                await to_thread.run_sync(self._transact, transaction, limiter=self._thread)
+                async with self.turn:
+                    await to_thread.run_sync(self._transact, transaction, limiter=self._thread)
             except (DatabaseError, StoreLost) as error:
                 if self.is_lost:
                     await self._lose(batch)
                     return self._recovered(None)
-                trouble = explain(error, self._databases.path)
+                trouble = await self._explained(error)
                 if not (isinstance(error, OperationalError) and is_passing(error)):
                     return self._recovered(trouble)
                 self._report(trouble)
@@ -265,6 +279,11 @@ class Writer:
             else:
                 return self._recovered(None)
         return None
+
+    async def _explained(self, error: Exception) -> StoreError:
+        if not is_busy(error):
+            return explain(error, self._databases.path)
+        return StoreError(f"{self._databases.path}: {await holder.told(self._databases)}")
 
     def _transact(self, transaction: "_Transaction") -> None:
         refuse_if_lost(self._databases.file)
@@ -323,10 +342,13 @@ class Writer:
             else:
                 self._give_up(change, trouble)
         batch[:] = stay
-        if batch:
-            await self._clock.sleep(_RETRY_INTERVAL_S)
+        for _ in range(_LOOKS):
+            if batch and not self._databases.is_hurried:
+                await self._clock.sleep(_RETRY_INTERVAL_S / _LOOKS)
 
     def _patience_s(self, change: _Change[Any]) -> float:
+        if self._databases.is_hurried:
+            return 0.0
         if change.patience_s is not None:
             return change.patience_s
         return inf if self._insisting else PATIENCE_S

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from engine import Engine, NightsweepError, StoreError, UsageError, open_engine
 from engine.store.connection import Databases
-from engine.store.migrate import migrations_folder
 from engine.store.source import ChangedMeanwhile, Source
 from engine.testing import ScriptedService, scripted_service
 from tests.engine.scenes import finished, good, opened, registry, sweep
+from tests.engine.store.scenes import downgrade
 from tests.paths import ROOT
 from tests.patience import PATIENCE_S, next_line
 
@@ -54,8 +52,13 @@ for store in stores:
 """
 
 HOLD = """
-import os, signal, sqlite3, sys
+import os, signal, socket, sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute(
+    "INSERT INTO worker (id, host, pid, started_at, heartbeat_at) VALUES ('holder', ?, ?, 0, 0)",
+    (socket.gethostname(), os.getpid()),
+)
+connection.execute("UPDATE job SET state = 'running', owner = 'holder', fence = 2 WHERE id = 1")
 connection.execute("BEGIN IMMEDIATE")
 connection.execute("UPDATE run SET message = 'not committed'")
 print("held", flush=True)
@@ -101,17 +104,6 @@ FINISHED = {
     "events": [],
     "runs": ["scripted"],
 }
-
-
-def downgrade(store: Path, revision: str) -> None:
-    """Make a store one of an older version."""
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()))
-    database = create_engine(f"sqlite:///{store}")
-    with database.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
-    database.dispose()
 
 
 def files(folder: Path) -> dict[str, tuple[int, int]]:
@@ -236,6 +228,31 @@ async def test_a_process_that_was_stopped_in_a_transaction_keeps_nobody_from_loo
     assert copy.answers == 3
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a lock")
+async def test_who_cannot_write_is_told_who_holds_the_store_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.connection.WRITE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("engine.store.writer.PATIENCE_S", 0.0)
+    store = tmp_path / "store.db"
+    await fill(store)
+
+    with held(store) as holder:
+        async with opened(store, service()) as engine:
+            run = await engine.run()
+            with pytest.raises(StoreError) as stopped:
+                await run.unpause()
+            holder.send_signal(signal.SIGCONT)
+            await run.unpause()
+
+    pid = holder.pid
+    assert f"process {pid} (python" in str(stopped.value)
+    assert "which works on scripted, was stopped while it holds the write lock" in str(
+        stopped.value
+    )
+    assert f"let it go on (`kill -CONT {pid}`" in str(stopped.value)
+
+
 async def test_commits_that_come_while_somebody_looks_are_seen(tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     await fill(store)
@@ -291,7 +308,7 @@ async def test_what_would_change_a_store_that_is_only_read_is_refused(tmp_path: 
         for change in (
             run.pause,
             run.cancel,
-            run.retry,
+            run.unpause,
             run.execute,
             engine.prune,
             lambda: engine.submit(sweep(service())),

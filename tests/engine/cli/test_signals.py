@@ -2,9 +2,10 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,56 @@ def test_a_run_under_nohup_outlives_its_terminal(
         process.communicate()
 
     assert err.count("stopping after") == 1
+
+
+def is_stopped(process: "subprocess.Popen[str]") -> bool:
+    """Wait until a process was stopped or has ended; whether it was stopped."""
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    return os.WIFSTOPPED(status)
+
+
+def test_ctrl_z_lets_the_transaction_end_so_that_nobody_waits_for_a_stopped_process(
+    sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    store = tmp_path / "nightsweep.db"
+    process = subprocess.Popen(  # noqa: S603
+        [*MAIN, "run", sweep("a", "b", more="  repeats: 10000\n"), "--progress-every", "1"],
+        cwd=tmp_path,
+        env=with_stacks(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Of its own, as a shell starts it: the system stops no group that nobody could continue.
+        process_group=0,
+    )
+    locked = []
+    try:
+        wait_said(process, " answered")
+        with closing(sqlite3.connect(store, timeout=0, isolation_level=None)) as other:
+            for _ in range(20):
+                process.send_signal(signal.SIGTSTP)
+                with awaiting("SIGTSTP", process):
+                    assert is_stopped(process)
+                try:
+                    other.execute("BEGIN IMMEDIATE")
+                    other.execute("ROLLBACK")
+                except sqlite3.OperationalError as error:
+                    locked.append(str(error))
+                process.send_signal(signal.SIGCONT)
+        [answered] = other_count(store)
+    finally:
+        process.kill()
+        process.communicate()
+
+    assert locked == []
+    assert 0 < answered < 20_000
+
+
+def other_count(store: Path) -> tuple[int]:
+    """How many answers there are in a store."""
+    with closing(sqlite3.connect(store)) as connection:
+        count: tuple[int] = connection.execute("SELECT count(*) FROM result").fetchone()
+        return count
 
 
 def test_a_terminal_gets_one_live_display_and_a_pipe_gets_the_data(

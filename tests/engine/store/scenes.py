@@ -8,6 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
 from engine.core.model import Answer, Measurement
 from engine.core.provenance import Fact
 from engine.core.states import AttemptOutcome, Event
@@ -25,6 +29,7 @@ from engine.store import (
     Store,
     Totals,
 )
+from engine.store.migrate import migrations_folder
 
 NOW = 1_800_000_000.0
 LANE = "model"
@@ -201,3 +206,14 @@ def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
 
 def states(path: Path) -> dict[str, int]:
     return dict(rows(path, "SELECT state, count(*) FROM job GROUP BY state"))
+
+
+def downgrade(store: Path, revision: str) -> None:
+    """Make a store one of an older version."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    database = create_engine(f"sqlite:///{store}")
+    with database.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    database.dispose()

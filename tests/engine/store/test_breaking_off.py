@@ -1,0 +1,92 @@
+"""Whoever is cancelled waits for nothing: neither a long statement nor somebody else's lock."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import Connection
+
+from engine.clock import SystemClock
+from engine.core.states import State
+from engine.store import open_for_reading, open_store
+from engine.store.schema import HEAD
+from tests.engine.store.scenes import downgrade, new_job, rows, submit
+from tests.patience import PATIENCE_S
+
+MOMENT_S = 0.1
+ENDLESS = text(
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+)
+
+
+def never_ends(connection: Connection) -> None:
+    connection.execute(ENDLESS)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Somebody else holds the write lock."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """A store with one job."""
+    found = tmp_path / "store.db"
+    async with open_store(found, SystemClock()) as store:
+        await submit(store, new_job("one"))
+    return found
+
+
+async def test_a_long_look_is_broken_off(path: Path) -> None:
+    with anyio.fail_after(PATIENCE_S), anyio.move_on_after(MOMENT_S) as scope:
+        async with open_for_reading(path, SystemClock()) as store:
+            await store._databases.ask(never_ends)
+
+    assert scope.cancelled_caught
+
+
+async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
+    def change(connection: Connection) -> None:
+        connection.execute(text("UPDATE job SET state = 'cancelled'"))
+        never_ends(connection)
+
+    with anyio.fail_after(PATIENCE_S), anyio.move_on_after(MOMENT_S) as scope:
+        async with open_store(path, SystemClock()) as store:
+            await store._writer.write(change)
+
+    assert scope.cancelled_caught
+    assert rows(path, "SELECT state FROM job") == [(State.PENDING,)]
+
+
+async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(path: Path) -> None:
+    with locked(path), anyio.fail_after(PATIENCE_S):
+        with anyio.move_on_after(MOMENT_S) as scope:
+            async with open_store(path, SystemClock()) as store:
+                await store.cancel(1)
+        # The lock is still held.
+
+    assert scope.cancelled_caught
+    assert rows(path, "SELECT state FROM job") == [(State.PENDING,)]
+    assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NULL") == [(0,)]
+
+
+async def test_a_migration_that_waits_for_somebody_elses_lock_is_given_up(path: Path) -> None:
+    downgrade(path, "0012")
+
+    with locked(path), anyio.fail_after(PATIENCE_S):
+        with anyio.move_on_after(MOMENT_S) as scope:
+            async with open_store(path, SystemClock()):
+                pytest.fail("it was migrated while somebody else held the store")
+
+    assert scope.cancelled_caught
+    assert rows(path, "SELECT version_num FROM alembic_version") == [("0012",)]
+    async with open_store(path, SystemClock()):
+        assert rows(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
