@@ -30,9 +30,11 @@ class Registry:
         """All that the installed packages offer; nothing of theirs is imported yet."""
         from importlib.metadata import entry_points  # slow to import, and not always needed
 
+        # Each call reads a file of every package that is installed.
+        found = entry_points()
         return cls(
-            services={entry.name: entry for entry in entry_points(group=SERVICES_GROUP)},
-            health={entry.name: entry for entry in entry_points(group=HEALTH_GROUP)},
+            services={entry.name: entry for entry in found.select(group=SERVICES_GROUP)},
+            health={entry.name: entry for entry in found.select(group=HEALTH_GROUP)},
         )
 
     def service(self, kind: str) -> type[Service]:
