@@ -209,6 +209,11 @@ class DatabaseFile:
         return descriptor if _is_open(descriptor, wanted) else None
 
 
+def is_open_here(path: Path) -> bool:
+    """Whether this process has a file open: then it must not be opened and closed past SQLite."""
+    return bool(_descriptors_of({"": _identity(path.stat())}))
+
+
 def other_names(path: Path) -> list[Path]:
     """The names in the same folder that a file has besides `path`."""
     wanted = _identity(path.stat())

@@ -51,20 +51,32 @@ def file_system(folder: Path, mountinfo: str | None = None) -> str:
 
     `mountinfo` is the text of Linux's /proc/self/mountinfo, read when it is not given.
     """
+    best, kind = -1, ""
+    where = folder.resolve()
+    for mount, its_kind in _mounts(mountinfo):
+        # Of two at the same place the later one covers the earlier.
+        if len(mount.parts) >= best and where.is_relative_to(mount):
+            best, kind = len(mount.parts), its_kind
+    return kind
+
+
+def is_mounted(file: Path, mountinfo: str | None = None) -> bool:
+    """Whether a file is mounted by itself, as containers do it with `-v FILE:FILE`, and not with its folder."""
+    where = file.resolve()
+    return any(mount == where for mount, _ in _mounts(mountinfo))
+
+
+def _mounts(mountinfo: str | None) -> Iterator[tuple[Path, str]]:
+    """Where something is mounted, and the type of its file system."""
     if mountinfo is None:
         try:
             mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return ""
-    best, kind = -1, ""
-    where = folder.resolve()
+            return
     for line in mountinfo.splitlines():
         left, _, right = line.partition(" - ")
-        mount = Path(_OCTAL_ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4]))
-        # Of two at the same place the later one covers the earlier.
-        if len(mount.parts) >= best and where.is_relative_to(mount):
-            best, kind = len(mount.parts), right.split(" ")[0]
-    return kind
+        mount = _OCTAL_ESCAPE.sub(lambda code: chr(int(code[1], 8)), left.split(" ")[4])
+        yield Path(mount), right.split(" ")[0]
 
 
 def try_out(folder: Path) -> str | None:

@@ -1,6 +1,8 @@
 """Whether a path can hold a store, said before SQLite is asked."""
 
+import logging
 import os
+import shlex
 import sqlite3
 import stat
 from contextlib import suppress
@@ -8,7 +10,11 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from engine.core.errors import StoreError
-from engine.store.file_systems import Trust, file_system, trust, try_out
+from engine.core.listing import listed
+from engine.database_file import is_open_here, other_names
+from engine.store.file_systems import Trust, file_system, is_mounted, trust, try_out
+
+logger = logging.getLogger(__name__)
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
@@ -22,6 +28,19 @@ def prepare(path: Path) -> None:
     file, a file that is no database, a file system whose locks or shared memory do not work. Blocking:
     a file system that is not known is tried out with a second process.
     """
+    _check_place(path)
+    _check_file_system(path)
+    if path.exists():
+        if (fault := _other_name(path)) is not None:
+            raise StoreError(f"{path}: {fault}")
+        if is_open_here(path):
+            # Opened and closed here it would lose the locks that SQLite holds on it for this process.
+            return
+    _check_content(path)
+    _make_private(path)
+
+
+def _check_place(path: Path) -> None:
     folder = path.parent
     try:
         is_folder = path.is_dir()
@@ -37,7 +56,10 @@ def prepare(path: Path) -> None:
         raise StoreError(
             f"{path}: the folder {folder} is not writable; choose another with --store"
         )
-    _check_file_system(path)
+
+
+def _check_content(path: Path) -> None:
+    """Make an empty file where there is none, and raise StoreError for one that is no database."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with path.open("rb") as file:
@@ -50,7 +72,6 @@ def prepare(path: Path) -> None:
         raise StoreError(
             f"{path}: is not a Nightsweep store (not a SQLite database); name another file"
         )
-    _make_private(path)
 
 
 def check_readable(path: Path) -> None:
@@ -70,6 +91,30 @@ def check_readable(path: Path) -> None:
         raise StoreError(f"{path}: is not a regular file; name the file of a store")
     if not os.access(path, os.R_OK):
         raise StoreError(f"{path}: cannot be read by this user; fix its permissions")
+    if (fault := _other_name(path)) is not None:
+        logger.warning("%s: may show an old state, since it %s", path, fault)
+
+
+def _other_name(path: Path) -> str | None:
+    """By which other name a store can be reached, why that is dangerous, and what to do; None where by none.
+
+    SQLite's log and locks go by name: two processes that come by two names know nothing of each other.
+    """
+    real = path.resolve()
+    if is_mounted(real):
+        return (
+            "is mounted as a single file: its log would be beside it in here alone, and would be lost with"
+            " the container; mount the folder that it is in"
+        )
+    links = real.stat().st_nlink
+    if links == 1:
+        return None
+    others = listed([str(name) for name in other_names(real)])
+    return (
+        f"has {links} names (hard links){', also ' + others if others else ''}, and work by two names damages a"
+        f" store; remove all but one (`find FOLDER -xdev -samefile {shlex.quote(str(real))}` finds them), or"
+        " replace this one by a copy while nobody works on the store"
+    )
 
 
 def nearest_folder(path: Path) -> Path:

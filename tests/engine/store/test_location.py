@@ -7,14 +7,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import anyio
 import pytest
 
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
-from engine.store import open_store
+from engine.store import open_for_reading, open_store
 from engine.store.file_systems import Trust, fault_in, file_system, trust, try_out
 from engine.store.schema import HEAD
 from tests.engine.store.scenes import new_job, rows, submit
+from tests.paths import ROOT
 
 MOUNTS = """\
 22 1 252:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
@@ -303,6 +305,111 @@ async def test_a_link_leads_to_the_same_store_and_the_same_workers(tmp_path: Pat
     assert (tmp_path / "real" / "store.db.workers").is_dir()
     assert not (tmp_path / "link.db.workers").exists()
 
+
+async def test_a_store_with_two_names_is_refused_by_both_and_both_are_said(tmp_path: Path) -> None:
+    path, second = tmp_path / "store.db", tmp_path / "second name.db"
+    async with open_store(path, SystemClock()) as store:
+        await submit(store, new_job("one"))
+    second.hardlink_to(path)
+
+    told = [await refusal(path), await refusal(second)]
+
+    assert told[0].startswith(f"{path}: has 2 names (hard links), also {second}, and work by two")
+    assert told[1].startswith(f"{second}: has 2 names (hard links), also {path}, and work by two")
+    assert f"`find FOLDER -xdev -samefile '{second}'` finds them" in told[1]
+    assert set(modes_in(tmp_path)) == {"store.db", "store.db.workers", "second name.db"}
+
+    second.unlink()
+    async with open_store(path, SystemClock()):
+        pass
+
+
+async def test_a_store_with_two_names_can_be_looked_at_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path, SystemClock()) as store:
+        await submit(store, new_job("one"))
+    (tmp_path / "second.db").hardlink_to(path)
+
+    async with open_for_reading(path, SystemClock()) as store:
+        found = await store.find_run("run")
+
+    assert found is not None
+    assert "may show an old state, since it has 2 names" in caplog.text
+
+
+MOUNTING = """
+mount --bind "$1/store.db" "$1/mounted.db" || exit 77
+exec "$2" -c "$3" "$1/mounted.db"
+"""
+
+
+def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.db").touch()
+    (tmp_path / "mounted.db").touch()
+    command = [
+        "unshare",
+        "-Urm",
+        "sh",
+        "-c",
+        MOUNTING,
+        "sh",
+        str(tmp_path),
+        sys.executable,
+        OPENING,
+    ]
+
+    told = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    if "unshare" in told.stderr or told.returncode == 77:
+        pytest.skip(f"no mounts can be made here: {told.stderr}")
+
+    assert told.stdout.startswith(f"{tmp_path / 'mounted.db'}: is mounted as a single file")
+    assert (tmp_path / "store.db").read_bytes() == b""
+
+
+async def test_a_store_that_is_opened_twice_in_a_process_keeps_its_locks(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path, SystemClock()) as first:
+        await submit(first, new_job("one"))
+        async with open_store(path, SystemClock()):
+            pass
+
+        # Another program that comes and goes: it would take itself for the last, and remove the log.
+        await anyio.run_process([sys.executable, "-c", READING, str(path)])
+
+        await submit(first, new_job("other"), name="second")
+        assert not first.is_lost
+
+    assert rows(path, "SELECT count(*) FROM job") == [(2,)]
+
+
+READING = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("SELECT count(*) FROM job").fetchone()
+database.close()
+"""
+
+OPENING = """
+import sys
+from pathlib import Path
+import anyio
+from engine.clock import SystemClock
+from engine.core.errors import StoreError
+from engine.store import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1]), SystemClock()):
+        pass
+
+try:
+    anyio.run(main)
+except StoreError as error:
+    print(error)
+"""
 
 OPENER = """
 import sys
