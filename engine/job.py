@@ -79,6 +79,7 @@ from engine.secrets import (
     spellings,
     without_secrets,
 )
+from engine.starts import start_request, starting_with
 
 __all__ = [
     "REDACTED",
@@ -150,6 +151,8 @@ __all__ = [
     "resolve_secret",
     "rule_broken",
     "spellings",
+    "start_request",
+    "starting_with",
     "suggestion",
     "without_secrets",
 ]

@@ -22,14 +22,19 @@ from engine.core.permits import (
     PermitStart,
 )
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S
+from engine.starts import OPEN_MAX_S
 
 logger = logging.getLogger(__name__)
 
 _MOST_AT_ONCE = 64
 _POLL_S = 2.0
 """How long to wait at most before asking again for tokens: other processes' answers make room, too."""
-_LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
+LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
 """How slow a commit may be before what was granted in it is too late to be used."""
+AHEAD_MEMORY = 100
+"""Most connections are kept alive: the few that are opened decide how long before its moment that begins."""
+_AHEAD_MAX_S = 4.0
+"""How long before their moment connections are opened at most."""
 _CLOSED = "the sweep lets no request start now"
 
 
@@ -48,6 +53,13 @@ class PermitBook(Protocol):
 class Permit(Protocol):
     """One start that was granted."""
 
+    async def start(self) -> None:
+        """Return when the call may be written, where connecting may have taken its moment from it.
+
+        Raises NotNow where there is none soon.
+        """
+        ...
+
     async def settle(self, tokens: int) -> None:
         """Say what the call really took, once that is known; 0: it was never made.
 
@@ -62,20 +74,22 @@ class Lead:
     Otherwise a slow disk would make all of them late.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, memory: int = 10) -> None:
+        """`memory`: over how many starts that come early a longer lead is forgotten."""
         self.seconds = 0.0
+        self._memory = memory
 
     def adapt(self, early_s: float) -> None:
         """Learn how long before its time a start could be used; less than 0: it was late."""
-        late_s = -early_s if early_s < 0 else -early_s / 10
+        late_s = -early_s if early_s < 0 else -early_s / self._memory
         seconds = max(0.0, self.seconds + late_s)
-        if seconds > _LEAD_MAX_S > self.seconds:
+        if seconds > LEAD_MAX_S > self.seconds:
             logger.warning(
                 "the store takes more than %.0f s to commit, and requests within a rate come too"
                 " late for their turn; put the store on a faster disk",
-                _LEAD_MAX_S,
+                LEAD_MAX_S,
             )
-        self.seconds = min(seconds, _LEAD_MAX_S)
+        self.seconds = min(seconds, LEAD_MAX_S)
 
 
 class MemoryBook:
@@ -132,13 +146,13 @@ class Permits:
         line = self._lines[key]
         while True:
             at = await line.slot(tokens, until)
-            permit = _Start(line, at, tokens)
+            permit = _Start(line, self._clock, at, tokens, until)
             if not binding:
                 return permit
             if at >= until:
                 await permit.settle(0)
                 raise NotNow(_CLOSED)
-            await self._clock.sleep(at - self._clock.now())
+            await self._clock.sleep(at - line.ahead_s - self._clock.now())
             if self._clock.now() - at <= GUARD_S:
                 return permit
             # Late starts could bunch up: this one is let go.
@@ -209,16 +223,33 @@ class _Line:
         self._has_room = has_room
         self._turn = turn
         self._lead = Lead()
+        self._ahead = Lead(memory=AHEAD_MEMORY)
         self._waiting: deque[_Waiting] = deque()
+
+    @property
+    def ahead_s(self) -> float:
+        """How long before its moment a call begins to connect, as learnt from those that say when they write."""
+        return min(self._ahead.seconds, _AHEAD_MAX_S)
+
+    def connected(self, early_s: float) -> None:
+        """Learn how long before its moment a call could have been written; less than 0: it was late."""
+        self._ahead.adapt(early_s)
 
     @property
     def _of_tokens(self) -> tuple[str, ...]:
         return tuple(limit.name for limit in self.limits if limit.tokens_per_min is not None)
 
-    async def slot(self, tokens: int, until: float) -> float:
-        """The time at which a call of `tokens` may start: about now."""
+    async def slot(self, tokens: int, until: float, *, is_connected: bool = False) -> float:
+        """The time at which a call of `tokens` may start: about now.
+
+        One that is connected goes first: its server waits.
+        """
         me = _Waiting(tokens)
-        self._waiting.append(me)
+        if is_connected:
+            # Behind the head, which may be asking just now.
+            self._waiting.insert(1, me)
+        else:
+            self._waiting.append(me)
         try:
             while me.slot is None:
                 if self._waiting[0] is me:
@@ -247,7 +278,7 @@ class _Line:
                 calls=tuple(one.tokens for one in asking),
                 limits=self.limits,
                 cap=self.cap,
-                lead_s=self._lead.seconds,
+                lead_s=min(self._lead.seconds + self.ahead_s, LEAD_MAX_S),
             )
         )
         for one, slot in zip(asking, granted.slots, strict=False):
@@ -260,7 +291,7 @@ class _Line:
         if granted.slots:
             self._end_of_wait()
             if self.limits:
-                self._lead.adapt(granted.slots[0] - now)
+                self._lead.adapt(granted.slots[0] - self.ahead_s - now)
         elif granted.is_used_up:
             assert self.cap is not None, "only a cap is ever used up"
             raise LimitReached(
@@ -294,11 +325,24 @@ class _Line:
         self._has_room(names)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Start:
     line: _Line
+    clock: Clock
     at: float
     estimate: int
+    until: float
+
+    async def start(self) -> None:
+        if not self.line.limits:
+            return
+        self.line.connected(self.at - self.clock.now())
+        until = min(self.until, self.clock.now() + OPEN_MAX_S)
+        await self.clock.sleep(self.at - self.clock.now())
+        while self.clock.now() - self.at > GUARD_S:
+            await self.settle(0)
+            self.at = await self.line.slot(self.estimate, until, is_connected=True)
+            await self.clock.sleep(self.at - self.clock.now())
 
     async def settle(self, tokens: int) -> None:
         await self.line.settle(self.at, self.estimate, tokens)
@@ -306,6 +350,9 @@ class _Start:
 
 class _Unbound:
     """A permit that nothing waits for."""
+
+    async def start(self) -> None:
+        return None
 
     async def settle(self, tokens: int) -> None:
         return None

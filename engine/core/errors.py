@@ -278,7 +278,8 @@ class LimitReached(QuotaExceeded):
 
 
 class NotNow(JobError):
-    """Outside the sweep's window, or after its deadline, no request of a job starts.
+    """Outside the sweep's window, or after its deadline, no request of a job starts, nor does one
+    whose slot did not come soon once it was connected.
 
     The attempt is given back, with what was answered kept.
     """

@@ -27,14 +27,16 @@ from engine.core.status import EventKind, StopReason
 from engine.in_flight import ByteBudget
 from engine.limits import UNMET_S, Block, Lane, Lanes, bucket_of, next_month, opens_at
 from engine.machine import connections_allowed
-from engine.permits import Lead
+from engine.permits import LEAD_MAX_S, Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
 from engine.scheduler.lessons import Noted, Sent, asked_wait_s, learn, may_have_cost
 from engine.scheduler.quota import QuotaDesk, is_short
+from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
+from engine.starts import starting_with
 from engine.store import (
     Bucket,
     Claim,
@@ -71,7 +73,8 @@ class Scheduler:
         self._stop: Stop | None = None
         self._wake = anyio.Event()
         self._idle = anyio.Event()
-        self._quota = QuotaDesk(store, clock, assignment, self._note)
+        self._turns = Turns(store, clock, assignment.run_id, self._may_start)
+        self._quota = QuotaDesk(store, clock, self._counting_questions(assignment), self._note)
         self._health = HealthDesk(clock, assignment, self._runner, self._quota, self._note)
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.claimed(clock.now()))
@@ -181,6 +184,15 @@ class Scheduler:
         for name in await self._store.lanes_away(self._run.run_id):
             await self._note(EventKind.BACK, "asked again in a new session", self.lanes.lane(name))
 
+    def _counting_questions(self, assignment: Assignment) -> Assignment:
+        """The assignment, whose questions to the service are counted by the key's rate as its jobs are."""
+        ask = assignment.ask_quota
+        if ask is None or assignment.kind.sends is not Sends.JOB:
+            return assignment
+        rate = assignment.limits.rate_per_min
+        account = (Bucket(name=assignment.account, rate_per_min=rate),)
+        return replace(assignment, ask_quota=lambda: self._turns.asking(ask, account))
+
     async def _give_limits(self) -> None:
         """Let the sweep's rates hold for processes that began with higher ones, before any request."""
         if self._sends_jobs:
@@ -219,7 +231,8 @@ class Scheduler:
             if grant.jobs:
                 self.lanes.serve(lane)
                 if grant.jobs[0].is_rated:
-                    self._lead.adapt(grant.jobs[0].start_at - self._clock.now())
+                    early_s = grant.jobs[0].start_at - self._clock.now()
+                    self._lead.adapt(early_s - self._turns.ahead_s)
             self._quota.started(grant.jobs)
             for claimed in grant.jobs:
                 lane.in_flight += 1
@@ -245,7 +258,7 @@ class Scheduler:
             worker_id=self._store.worker_id,
             service=self._run.costs_of,
             now=now,
-            lead_s=self._lead.seconds,
+            lead_s=min(self._lead.seconds + self._turns.ahead_s, LEAD_MAX_S),
             # Whose commits are slow claims seldom: all that starts until the next one, in one go.
             horizon_s=max(_HORIZON_S, self._lead.seconds),
             lanes=tuple(
@@ -325,8 +338,8 @@ class Scheduler:
         ended = Ended(interrupted(sent=False))
         try:
             job = await self._job(claimed, lane)
-            if claimed.start_at > began:
-                await self._clock.sleep(claimed.start_at - began)
+            if claimed.start_at - self._turns.ahead_s > began:
+                await self._clock.sleep(claimed.start_at - self._turns.ahead_s - began)
             # A slot that is late is let go: used now, it could be one too many in its minute.
             now = self._clock.now()
             is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
@@ -337,7 +350,11 @@ class Scheduler:
                 self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
                 context = self._run.context_of(claimed)
                 blame = partial(lane.blame, claimed.id)
-                ended = await self._runner.attempt(job, context, lane.throttled, blame)
+                start = None
+                if self._sends_jobs:
+                    start = self._turns.of(claimed, partial(self._buckets, lane.name))
+                with starting_with(start):
+                    ended = await self._runner.attempt(job, context, lane.throttled, blame)
         finally:
             # The store shields what it is given: an outcome is recorded even of a cancelled attempt.
             await self._settle(claimed, lane, ended, began)
@@ -467,6 +484,10 @@ class Scheduler:
             return (model,)
         # Also without a rate of its own: another process may have been given one for the key.
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
+
+    def _may_start(self, now: float) -> bool:
+        """Whether a request may be written that was claimed in time."""
+        return self._stop is None and self._is_open(now)
 
     def _is_open(self, now: float) -> bool:
         """Whether requests may start, window and deadline permitting: a slot may lie behind their end."""

@@ -115,6 +115,9 @@ class _Counted:
         self._job_id = job_id
         self._at = at
 
+    async def start(self) -> None:
+        await self._permit.start()
+
     async def settle(self, tokens: int) -> None:
         if not tokens:
             self._requests.take_back(self._job_id, self._at)

@@ -124,6 +124,13 @@ class Buckets:
             slots.append(at)
         return tuple(slots)
 
+    def refund(self, buckets: Iterable[Bucket], slot: float) -> None:
+        """Give back a slot in which nothing was started."""
+        for bucket in buckets:
+            row = self.rows[bucket.name]
+            row.log = rates.refund(row.log, [slot])
+            self.changed.add(bucket.name)
+
 
 def load(connection: Connection, names: Iterable[str]) -> Buckets:
     """The rows of `names`, new ones where there are none."""

@@ -54,6 +54,8 @@ from engine.store.schema import event, run
 from engine.store.writer import Rider, Work
 
 _UNANSWERED = UnansweredPolicy()
+START_HORIZON_S = 1.0
+"""How far ahead a slot is taken for a request that is about to be written."""
 
 Decide = Callable[[Sequence[Outcome]], Claim]
 """What to claim, told the outcomes that the same transaction settles."""
@@ -359,6 +361,28 @@ class Store(Member):
         """Let limits that a run here was given hold no longer: it has ended here."""
         holder = given.holder_of(self.worker_id, run_id)
         await self._writer.write(lambda connection: given.withdraw(connection, holder))
+
+    async def take_start(
+        self, run_id: int, buckets: Sequence[Bucket], *, instead_of: float | None, lead_s: float
+    ) -> tuple[float | None, float]:
+        """A slot for a request beside those of claims, or None; and when to ask again.
+
+        `instead_of` is a slot that is given back: nothing was started in it.
+        """
+        holder = given.holder_of(self.worker_id, run_id)
+
+        def work(connection: Connection) -> tuple[float | None, float]:
+            now = self._clock.now()
+            found = rates.load(connection, [bucket.name for bucket in buckets])
+            found.note(connection, buckets, holder)
+            if instead_of is not None:
+                found.refund(buckets, instead_of)
+            slots = found.take(buckets, want=1, now=now, horizon_s=START_HORIZON_S, lead_s=lead_s)
+            next_at, _ = found.next_at(buckets, now, lead_s)
+            rates.save(connection, found)
+            return next(iter(slots), None), next_at - lead_s
+
+        return await self._writer.write(work)
 
     async def take_permits(self, request: PermitRequest) -> Granted:
         """Grant the first calls of a request, as many as there is room for."""

@@ -8,7 +8,16 @@ from typing import Annotated, TypeAlias
 import anyio
 from pydantic import Field
 
-from engine.job import CallLimit, JobContext, JobError, KeyRenewed, Permit, RateLimited, canonical
+from engine.job import (
+    CallLimit,
+    JobContext,
+    JobError,
+    KeyRenewed,
+    Permit,
+    RateLimited,
+    canonical,
+    starting_with,
+)
 from jobs.chat.pacing import Turns
 from jobs.chat.target import Question, Reply
 
@@ -116,7 +125,8 @@ class CallLimits:
             to_model=to_model,
         )
         try:
-            reply = await ask(question)
+            with starting_with(permit.start):
+                reply = await ask(question)
         except JobError as error:
             if not error.sent:
                 await _settle(permit, 0)

@@ -178,7 +178,10 @@ class Client:
             return frozenset()
 
     async def _ask(self, path: str, headers: Mapping[str, Sent]) -> tuple[bytes, str]:
-        reply = await self._http.get(path, headers=headers, deadline_s=QUESTION_DEADLINE_S)
+        # A rate is that of a key.
+        reply = await self._http.get(
+            path, headers=headers, deadline_s=QUESTION_DEADLINE_S, counts=bool(headers)
+        )
         return reply.body, reply.where
 
     async def _evaluate(

@@ -36,6 +36,9 @@ _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or ta
 class _Unmetered:
     """A permit that was never asked for."""
 
+    async def start(self) -> None:
+        return None
+
     async def settle(self, tokens: int) -> None:
         return None
 

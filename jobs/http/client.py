@@ -9,8 +9,10 @@ import errno
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from math import inf
@@ -20,6 +22,7 @@ from urllib.parse import urlencode
 import aiohttp
 import anyio
 import httpx
+from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
@@ -37,6 +40,7 @@ from engine.job import (
     UsageError,
     connections_allowed,
     machine_fault,
+    start_request,
 )
 from jobs.http.bodies import read_beginning, read_body, stream_of
 from jobs.http.keys import Key, Sent, is_sendable, keys_of, value_of
@@ -60,6 +64,8 @@ _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _CUT_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError)
 _CLIENTS = 3
 """How many clients a run has at most that are busy at the same time: of a target, a judge, an attacker."""
+_CONNECTIONS_MAX = 5
+"""How many connections one request may wait on that the server closes before its turn."""
 _NO_URL = (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
 
 
@@ -178,6 +184,7 @@ class HttpClient:
             return aiohttp.ClientSession(
                 connector=self._connector(context),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=_Request,
                 response_class=_Answer,
                 trust_env=False,
             )
@@ -231,9 +238,13 @@ class HttpClient:
         *,
         headers: Mapping[str, Sent] | None = None,
         deadline_s: float | None = None,
+        counts: bool = True,
     ) -> Reply:
-        """The answer to GET `path` (relative to the base URL); raises JobError, nothing else."""
-        return await self._exchange("GET", path, None, headers or {}, deadline_s)
+        """The answer to GET `path` (relative to the base URL); raises JobError, nothing else.
+
+        Unless it `counts`, no rate does: such as of a question that goes without a key.
+        """
+        return await self._exchange("GET", path, None, headers or {}, deadline_s, counts=counts)
 
     async def post(
         self,
@@ -256,13 +267,15 @@ class HttpClient:
         body: bytes | None,
         headers: Mapping[str, Sent],
         deadline_s: float | None,
+        *,
+        counts: bool = True,
     ) -> Reply:
         assert self._transport is not None, "the client is used inside `async with`"
         where = f"{verb} {path} at {self._place}"
         within_s = self.limits.deadline_s if deadline_s is None else deadline_s
         # Waiting for a connection is no part of the exchange.
         async with self._connections:
-            return await self._within(within_s, verb, path, body, headers, where)
+            return await self._within(within_s, verb, path, body, headers, where, counts)
 
     async def _within(
         self,
@@ -272,19 +285,37 @@ class HttpClient:
         body: bytes | None,
         headers: Mapping[str, Sent],
         where: str,
+        counts: bool,
     ) -> Reply:
-        with anyio.move_on_after(within_s):
+        with anyio.move_on_after(within_s) as scope:
+            token = _gate.set(partial(_start_within, scope) if counts else None)
             try:
-                return await self._exchanged(verb, path, body, headers, where)
+                return await self._connected(verb, path, body, headers, where)
             except JobError:
                 raise
             except Exception as error:
                 # Whatever a server can provoke in the libraries below ends here. The chain is cut:
                 # what it holds of requests and headers must reach no log.
                 failure = self._failure(where, error)
+            finally:
+                _gate.reset(token)
             raise failure
         raise TimedOut(
             f"no whole answer within {within_s:g} s ({where})", reason=Unanswered.TIMED_OUT
+        )
+
+    async def _connected(
+        self, verb: str, path: str, body: bytes | None, headers: Mapping[str, Sent], where: str
+    ) -> Reply:
+        for _ in range(_CONNECTIONS_MAX):
+            try:
+                return await self._exchanged(verb, path, body, headers, where)
+            except _ConnectionGone:
+                # Nothing was written: the next connection takes its place.
+                continue
+        raise Transient(
+            f"the server closed {_CONNECTIONS_MAX} connections before it was asked ({where})",
+            sent=False,
         )
 
     async def _exchanged(
@@ -405,6 +436,16 @@ class HttpClient:
         return kind(f"the connection failed ({where})", detail=detail)
 
 
+async def _start_within(scope: anyio.CancelScope) -> None:
+    """Wait for the request's start, which is no part of the exchange."""
+    left_s = scope.deadline - anyio.current_time()
+    scope.deadline = inf
+    try:
+        await start_request()
+    finally:
+        scope.deadline = anyio.current_time() + left_s
+
+
 def _why_not_connected(cause: Exception) -> str:
     if _is_untrusted(cause):
         return (
@@ -449,6 +490,26 @@ def _said_of_connecting(cause: Exception, redact: Redactor) -> str:
     if _number_of(cause) in _NO_CONNECTION:
         return ""
     return plain(f"{type(cause).__name__}: {cause}", redact)
+
+
+class _ConnectionGone(Exception):
+    """The server closed a connection before its request was written."""
+
+
+_gate: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("gate", default=None)
+"""What the request of an exchange waits for once its connection is open."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request that is counted when it is written, and not when it begins to connect."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        # A proxy's tunnel is no request to the service.
+        if self.method != hdrs.METH_CONNECT and (gate := _gate.get()) is not None:
+            await gate()
+            if conn.protocol is None or not conn.protocol.is_connected():
+                raise _ConnectionGone
+        return await super().send(conn)
 
 
 class _Answer(aiohttp.ClientResponse):

@@ -20,6 +20,9 @@ class Asked:
     tokens: int
     taken: int | None = None
 
+    async def start(self) -> None:
+        return None
+
     async def settle(self, tokens: int) -> None:
         self.taken = tokens
 

@@ -124,6 +124,9 @@ async def test_a_call_that_is_sent_again_with_a_new_key_is_a_request_of_its_own(
 
 async def test_a_reply_that_was_paid_for_is_handed_on_while_its_evaluation_is_cancelled() -> None:
     class Cancelling(Asked):
+        async def start(self) -> None:
+            return None
+
         async def settle(self, tokens: int) -> None:
             scope.cancel()
             await lowlevel.checkpoint()

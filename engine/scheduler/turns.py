@@ -1,0 +1,88 @@
+"""When the requests of a run start: in a slot of its rates each, at the moment at which they are written."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from engine.clock import Clock
+from engine.core.errors import NotNow
+from engine.core.rates import GUARD_S
+from engine.permits import AHEAD_MEMORY, Lead
+from engine.starts import OPEN_MAX_S, Start, starting_with
+from engine.store import Bucket, Claimed, Store
+
+T = TypeVar("T")
+
+_QUESTION_MAX_S = 65.0
+"""How long a question waits for its slot: longer than a window."""
+_AHEAD_MAX_S = 4.0
+"""How long before their slots connections are opened at most."""
+
+
+class Turns:
+    """Slots for requests that are about to be written: a claim's own, or another where that has passed.
+
+    `ahead_s` is how long before its slot an attempt begins, so that its connection is open by then; it is learnt from
+    those that say when they write. What an attempt writes beside its first request has a slot of its own.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, run_id: int, may_start: Callable[[float], bool]
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._run_id = run_id
+        self._may_start = may_start
+        self._ahead = Lead(memory=AHEAD_MEMORY)
+        self._commit = Lead()
+
+    @property
+    def ahead_s(self) -> float:
+        return min(self._ahead.seconds, _AHEAD_MAX_S)
+
+    def of(self, claimed: Claimed, buckets: Callable[[], Sequence[Bucket]]) -> Start:
+        """How the requests of an attempt start, whose rates are `buckets`."""
+        at: float | None = claimed.start_at
+
+        async def start() -> None:
+            nonlocal at
+            slot, at = at, None
+            if slot is not None and claimed.is_rated:
+                self._ahead.adapt(slot - self._clock.now())
+                await self._clock.sleep(slot - self._clock.now())
+            is_late = slot is not None and self._clock.now() > slot + GUARD_S
+            if slot is None or (claimed.is_rated and is_late):
+                await self._take(buckets(), instead_of=slot)
+            if not self._may_start(self._clock.now()):
+                raise NotNow("the sweep lets no request start now")
+
+        return start
+
+    async def asking(self, question: Callable[[], Awaitable[T]], buckets: Sequence[Bucket]) -> T:
+        """The answer to a question whose requests the rates in `buckets` count, too."""
+        with starting_with(lambda: self._take(buckets, patience_s=_QUESTION_MAX_S)):
+            return await question()
+
+    async def _take(
+        self,
+        buckets: Sequence[Bucket],
+        instead_of: float | None = None,
+        *,
+        patience_s: float = OPEN_MAX_S,
+    ) -> None:
+        """Return in a slot of its own, which is not `instead_of`: that has passed unused."""
+        until = self._clock.now() + patience_s
+        while True:
+            at, next_at = await self._store.take_start(
+                self._run_id, buckets, instead_of=instead_of, lead_s=self._commit.seconds
+            )
+            instead_of = None
+            if at is not None:
+                self._commit.adapt(at - self._clock.now())
+                await self._clock.sleep(at - self._clock.now())
+                if self._clock.now() <= at + GUARD_S:
+                    return
+                instead_of = at
+            elif next_at > until:
+                raise NotNow("no slot of the rate is free soon")
+            else:
+                await self._clock.sleep(next_at - self._clock.now())

@@ -1,0 +1,143 @@
+"""Requests are counted when they are written, however long it took to connect."""
+
+from collections.abc import Iterator
+from itertools import cycle, repeat
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from engine.core.errors import NotNow
+from engine.core.permits import PermitLimit
+from engine.job import Allotment, Answer, Job, JobContext, start_request, starting_with
+from engine.permits import MemoryBook, Permits
+from engine.testing import FakeClock, ScriptedKind, scripted_service
+from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep
+
+SOMETIMES = (0.0, 1.5, 0.0, 0.0, 0.7)
+"""Handshakes as they are when connections are kept alive for a while."""
+ALWAYS = (1.5, 1.1)
+LIMITS = {"rate_per_min": 20}
+
+
+def connecting(handshakes: Iterator[float]) -> type[ScriptedKind]:
+    """A kind that connects before it writes."""
+
+    class Connecting(ScriptedKind):
+        async def run(self, job: Job, context: JobContext) -> Answer:
+            await context.clock.sleep(next(handshakes))
+            await start_request()
+            return await super().run(job, context)
+
+    return Connecting
+
+
+@pytest.mark.parametrize("handshakes_s", [SOMETIMES, ALWAYS])
+async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_slow(
+    tmp_path: Path, clock: FakeClock, handshakes_s: tuple[float, ...]
+) -> None:
+    service = scripted_service(good, kind=connecting(cycle(handshakes_s)))
+    of = sweep(service, repeats=240, limits={"rate_per_min": 60})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.jobs["succeeded"] == 240
+    assert most_in_a_minute(starts(service)) <= 60
+    # The first minutes are full after 54 s, the last one begins after three.
+    assert starts(service)[-1] - NOW <= 240 / 60 * 60 / 0.95
+
+
+async def test_each_request_of_an_attempt_has_a_slot_of_its_own(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    class Twice(ScriptedKind):
+        async def run(self, job: Job, context: JobContext) -> Answer:
+            for _ in range(2):
+                await start_request()
+                written.append(context.clock.now())
+            return await super().run(job, context)
+
+    written: list[float] = []
+    service = scripted_service(good, kind=Twice)
+    of = sweep(service, repeats=50, limits={"rate_per_min": 60})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        await finished(engine, of)
+
+    assert len(written) == 100
+    assert most_in_a_minute(written) <= 60
+
+
+async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    kind = connecting(repeat(0.0))
+    of_service: Any = scripted_service(good, kind=kind, allotment=Allotment(used=0, allotted=10**6))
+
+    class Asked(of_service):  # type: ignore[misc]
+        async def quota(self) -> Allotment | None:
+            await start_request()
+            asked.append(clock.now())
+            told: Allotment | None = await super().quota()
+            return told
+
+    asked: list[float] = []
+
+    async with (
+        opened(tmp_path / "store.db", Asked, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        for name in ("first", "second", "third"):
+            await finished(engine, sweep(Asked, repeats=20, name=name, reuse=False, limits=LIMITS))
+
+    assert len(asked) >= 3
+    assert most_in_a_minute(sorted([*asked, *starts(of_service)])) <= 20
+
+
+@pytest.mark.parametrize("handshakes_s", [SOMETIMES, ALWAYS])
+async def test_calls_within_an_evaluation_are_counted_when_they_are_written(
+    clock: FakeClock, handshakes_s: tuple[float, ...]
+) -> None:
+    permits = Permits(MemoryBook(clock), clock, "worker 1")
+    handshakes = cycle(handshakes_s)
+    written: list[float] = []
+
+    async def call() -> None:
+        permit = await permits.wait([PermitLimit(name="endpoint", rate_per_min=60)])
+        with starting_with(permit.start):
+            await clock.sleep(next(handshakes))
+            await start_request()
+        written.append(clock.now())
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        for _ in range(240):
+            tasks.start_soon(call)
+
+    assert len(written) == 240
+    assert most_in_a_minute(sorted(written)) <= 60
+    assert max(written) - min(written) <= 240 / 60 * 60 / 0.95
+
+
+async def test_a_call_that_connects_for_longer_than_its_window_is_open_is_not_written(
+    clock: FakeClock,
+) -> None:
+    permits = Permits(MemoryBook(clock), clock, "worker 1")
+    limit = PermitLimit(name="endpoint", rate_per_min=60)
+
+    async with clock.jumping():
+        permit = await permits.wait([limit], until=NOW + 5.0)
+        await clock.sleep(10.0)
+        with pytest.raises(NotNow):
+            await permit.start()
+
+
+async def test_without_anybody_who_counts_a_request_starts_at_once() -> None:
+    await start_request()
