@@ -191,6 +191,8 @@ class Lanes:
     The slots are shared evenly between them and this one, each having one at least: nobody starves, and
     nobody waits for what a stopped process holds. For the second until all have looked, there may be more.
     """
+    still: int = 0
+    """Those of them that stand still, such as one that was stopped: their slots are used by the others."""
     turn: int = 0
     paused_until: float = 0.0
     """Until when nothing is started because this machine ran short of something."""
@@ -291,7 +293,7 @@ class Lanes:
     @property
     def share(self) -> int:
         """Between how many processes the slots are shared."""
-        return 1 + self.peers
+        return 1 + self.peers - self.still
 
     def _free(self) -> int:
         slots = _shared(self.limits.max_in_flight, self.share)

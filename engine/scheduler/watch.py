@@ -17,6 +17,8 @@ from engine.store import LOG_MAX_BYTES, RunLook, Store
 logger = logging.getLogger(__name__)
 
 
+_STILL_S = 1.5
+"""A process whose heartbeat is this late, after two looks, stands still: it was stopped, say."""
 _LATE_S = 5.0
 """A busy machine wakes somebody this late at most; one that was asleep, later."""
 
@@ -70,6 +72,9 @@ class Watch:
                     await self._store.beat()
                     beat_at = self._clock.now() + self._settings.heartbeat_s
                     await self._look_at_log()
+                elif self._had_company:
+                    # Others take over the slots of one that stands still: they have to know soon.
+                    await self._store.beat()
                 seen = await self._look(watched, seen)
             except NightsweepError as error:
                 # A store that is held or full for a moment: the writer says so where it matters.
@@ -84,7 +89,9 @@ class Watch:
         others = await self._store.other_workers()
         if others:
             await self.reclaim()
-        watched.lanes.peers = await self._store.peers(self._run.run_id) if others else 0
+        beats = [at for _, at in await self._store.workers_on(self._run.run_id)] if others else []
+        since = self._clock.now() - _STILL_S - 2 * self._settings.poll_s
+        watched.lanes.peers, watched.lanes.still = len(beats), sum(at < since for at in beats)
         if self._had_company and not others:
             await self.follow_clock()
         if others or self._had_company or run != seen:

@@ -436,3 +436,55 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
     # Of the last pair the first alone lies before the end.
     assert len(starts(service)) == 55
     assert starts(service)[-1] < end
+
+
+async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_soon(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    of = sweep(service, repeats=40, limits={"max_in_flight": 8})
+    # Time stands still for the one that was stopped: it looks no more, and its heart does not beat.
+    stopped, alive = FakeClock(NOW), FakeClock(NOW)
+    path = tmp_path / "store.db"
+
+    async with (
+        opened(path, service, stopped) as first,
+        opened(path, service, alive) as second,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon((await first.submit(of)).execute)
+        await service.recording.until_in_flight(8)
+        tasks.start_soon((await second.run()).execute)
+        await service.recording.until_in_flight(12)
+        shared = service.recording.in_flight
+        await alive.advance(10.0)
+        taken_over = service.recording.in_flight
+        tasks.cancel_scope.cancel()
+
+    assert (shared, taken_over) == (12, 16)
+
+
+async def test_processes_that_are_alive_share_the_slots_however_long_their_jobs_take(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    of = sweep(service, repeats=40, limits={"max_in_flight": 8})
+    clock = FakeClock(NOW)
+    path = tmp_path / "store.db"
+
+    async with (
+        opened(path, service, clock) as first,
+        opened(path, service, clock) as second,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon((await first.submit(of)).execute)
+        await service.recording.until_in_flight(8)
+        tasks.start_soon((await second.run()).execute)
+        await service.recording.until_in_flight(12)
+        await clock.advance(30.0)
+        shared = service.recording.in_flight
+        tasks.cancel_scope.cancel()
+
+    assert shared == 12
