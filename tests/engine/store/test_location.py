@@ -17,6 +17,7 @@ from engine.store.file_systems import Trust, fault_in, file_system, trust, try_o
 from engine.store.schema import HEAD
 from tests.engine.store.scenes import new_job, rows, submit
 from tests.paths import ROOT
+from tests.patience import PATIENCE_S
 
 MOUNTS = """\
 22 1 252:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
@@ -411,44 +412,45 @@ except StoreError as error:
     print(error)
 """
 
-OPENER = """
+OPENERS = """
+import multiprocessing
 import sys
 from pathlib import Path
+
 import anyio
+
 from engine.clock import SystemClock
 from engine.store import open_store
 
-async def main():
-    sys.stdin.readline()
-    async with open_store(Path(sys.argv[1]), SystemClock()):
-        print("open", flush=True)
-        sys.stdin.readline()
+processes = multiprocessing.get_context("fork")
+together = processes.Barrier(8, timeout=float(sys.argv[2]))
 
-anyio.run(main)
+async def main():
+    together.wait()
+    async with open_store(Path(sys.argv[1]), SystemClock()):
+        sys.stdout.write("open\\n")
+        sys.stdout.flush()
+        together.wait()
+
+openers = [processes.Process(target=anyio.run, args=(main,)) for _ in range(8)]
+for opener in openers:
+    opener.start()
+for opener in openers:
+    opener.join()
+print([opener.exitcode for opener in openers])
 """
 
 
 def test_eight_processes_at_once_migrate_a_new_store_exactly_once(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    openers = [
-        subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", OPENER, str(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(8)
-    ]
 
-    for opener in openers:
-        assert opener.stdin is not None
-        opener.stdin.write("go\n")
-        opener.stdin.flush()
-    said = [opener.stdout.readline() for opener in openers if opener.stdout is not None]
-    for opener in openers:
-        opener.communicate("done\n")
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", OPENERS, str(path), str(PATIENCE_S)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert said == ["open\n"] * 8
-    assert [opener.returncode for opener in openers] == [0] * 8
+    assert ended.stdout.splitlines() == ["open"] * 8 + [str([0] * 8)], ended.stderr
     assert rows(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
