@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from engine.cli import exit_codes, output
 from engine.cli.app import app
+from engine.cli.signals import end_as_interrupts
 from engine.core.errors import NightsweepError, SweepError, leaves
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with one of the codes in engine.cli.exit_codes."""
     output.open_streams()
+    end_as_interrupts()
     try:
         app(args, prog_name="nightsweep")
     except Exception as error:

@@ -14,6 +14,7 @@ import anyio
 
 from engine.cli import exit_codes, output
 from engine.core.errors import Interrupted
+from engine.part_files import remove_parts
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -57,6 +58,7 @@ class Signals:
 
 def end_at_once() -> None:
     """End the process, whatever it is doing: SQLite takes back what was not committed."""
+    remove_parts()
     with suppress(OSError):
         os.write(2, b"nightsweep: interrupted\n")
     os._exit(exit_codes.INTERRUPTED)

@@ -7,11 +7,10 @@ that whoever opens the copy waits for no heartbeat.
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import mkstemp
 
 from anyio import to_thread
 from sqlalchemy import create_engine, func, or_, select
@@ -21,6 +20,7 @@ from sqlalchemy.pool import StaticPool
 
 from engine.core.errors import StoreError
 from engine.core.status import Backup
+from engine.part_files import part_of
 from engine.store import outcomes, workers
 from engine.store.connection import LOOK_EVERY
 from engine.store.location import explain
@@ -83,7 +83,8 @@ def _make(
     if os.path.lexists(target):
         raise _taken(target)
     try:
-        with _beside(target) as part:
+        with part_of(target) as (descriptor, part):
+            os.close(descriptor)
             counts = _fill(copy_pages, part, target, now)
             size = part.stat().st_size
             _put(part, target)
@@ -94,19 +95,6 @@ def _make(
             f"{target}: cannot be written: {error.strerror or error}; name another file"
         ) from error
     return counts, size
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """An empty file in the same folder, gone with what SQLite puts beside it once the block ends."""
-    descriptor, name = mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(descriptor)
-    part = Path(name)
-    try:
-        yield part
-    finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            part.with_name(part.name + suffix).unlink(missing_ok=True)
 
 
 def _fill(

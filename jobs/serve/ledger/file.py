@@ -13,6 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
+from engine.database_file import DatabaseFile
 from engine.job import UsageError
 from jobs.serve.ledger.schema import VERSION, metadata
 
@@ -45,6 +46,7 @@ class LedgerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         _prepare(path)
+        self._file = DatabaseFile(path)
         self._lock = FileLock(f"{path}.lock", mode=0o600)
         self._database = create_engine(
             URL.create("sqlite", database=str(path)),
@@ -94,11 +96,23 @@ class LedgerFile:
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         """One transaction: committed at the end of the block, rolled back if it raises."""
+        self._refuse_if_lost()
         try:
             with self._database.begin() as connection:
                 yield connection
         except DBAPIError as error:
+            self._refuse_if_lost()
             raise LedgerError(f"{self.path}: {_advised(str(error.orig))}") from error
+        self._file.remember()
+        self._refuse_if_lost()
+
+    def _refuse_if_lost(self) -> None:
+        """Raise LedgerError where the file is another one by now: what is written would be lost with it."""
+        if (loss := self._file.loss()) is not None:
+            raise LedgerError(
+                f"{self.path}: {loss.what} while the service had it open; put it back"
+                f"{f' from {loss.now_at}' if loss.now_at else ''}, and start the service again"
+            )
 
     def _migrate(self) -> None:
         with self.begin() as connection:

@@ -60,6 +60,25 @@ def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         LedgerFile(path)
 
 
+def test_a_ledger_that_is_moved_away_under_a_service_takes_no_more_charges(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    key_in(path)
+
+    with LedgerFile(path) as file:
+        with file.begin() as connection:
+            assert len(keys.all_of(connection)) == 1
+        path.rename(tmp_path / "moved.db")
+
+        with pytest.raises(LedgerError) as caught, file.begin() as connection:
+            keys.all_of(connection)
+
+    assert str(caught.value) == (
+        f"{path}: it was moved or renamed while the service had it open; put it back from"
+        f" {tmp_path / 'moved.db'}, and start the service again"
+    )
+    assert not path.exists()
+
+
 def test_another_database_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
