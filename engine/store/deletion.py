@@ -54,7 +54,7 @@ def delete_run(connection: Connection, of: RunRow, caps: Iterable[str]) -> Delet
 
 
 def prune(connection: Connection) -> tuple[int, int]:
-    """Remove documents that no job sends and workers that have gone and sent nothing: how many of each."""
+    """Remove documents that no job sends and workers that have gone and no attempt tells of: how many of each."""
     idle = and_(
         worker.c.ended_at.is_not(None),
         worker.c.id.not_in(select(attempt.c.worker)),

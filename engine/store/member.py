@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -28,6 +28,8 @@ _CLOCKS_DIFFER_S = 5.0
 """A heartbeat further ahead than this was not given by this clock."""
 STUCK_S = 30.0
 """A heartbeat this old, of a process that is there, says that it cannot commit."""
+_MOST_FORGOTTEN = 2_000
+"""Rows of workers that are removed in one transaction, in some hundredths of a second."""
 FULL_BYTES = 1_048_576
 """A disk with less room is as good as full: the store's log grows by pages."""
 
@@ -237,10 +239,25 @@ class Member(Questions):
         return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
 
     async def beat(self) -> None:
-        """Say that this worker is alive, even if somebody has given it up."""
-        await self._writer.write(
-            lambda connection: workers.beat(connection, self.worker_id, self._clock.now())
+        """Say that this worker is alive, even if somebody has given it up.
+
+        Some of those that have gone and sent nothing are forgotten along with it: there may be very many.
+        """
+        idle = await self._databases.ask(
+            lambda connection: workers.idle(connection, _MOST_FORGOTTEN)
         )
+        gone = await anyio.to_thread.run_sync(self._gone, idle)
+
+        def work(connection: Connection) -> None:
+            workers.beat(connection, self.worker_id, self._clock.now())
+            if gone:
+                workers.remove_idle(connection, gone)
+
+        await self._writer.write(work)
+
+    def _gone(self, worker_ids: Sequence[str]) -> list[str]:
+        # One that was stopped for long was given up, and still comes back.
+        return [worker_id for worker_id in worker_ids if self._liveness.has_gone(worker_id)]
 
     async def reclaim_from_dead(
         self, *, attempts: int | None = None, run_id: int | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
-from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy import bindparam, func, select, union
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
@@ -47,7 +47,8 @@ class RunLook:
     state: RunState
     generation: int
     updated_at: float
-    workers: int
+    arrived_at: float
+    """When the last of the workers came that there are rows of."""
 
 
 class Questions:
@@ -78,13 +79,16 @@ class Questions:
 
     async def look(self, run_id: int) -> RunLook:
         """A glance at a run, cheap enough to be taken every second."""
-        workers = select(func.count()).select_from(worker).scalar_subquery()
-        columns = run.c.state, run.c.generation, run.c.updated_at, workers
+        arrived = select(func.max(worker.c.started_at)).scalar_subquery()
+        columns = run.c.state, run.c.generation, run.c.updated_at, arrived
         query = select(*columns).where(run.c.id == run_id)
         async with self._databases.read() as connection:
-            state, generation, updated_at, count = (await connection.execute(query)).one()
+            state, generation, updated_at, arrived_at = (await connection.execute(query)).one()
         return RunLook(
-            state=RunState(state), generation=generation, updated_at=updated_at, workers=count
+            state=RunState(state),
+            generation=generation,
+            updated_at=updated_at,
+            arrived_at=arrived_at or 0.0,
         )
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
@@ -265,19 +269,19 @@ class Questions:
 
         One that was given up and came back to life is among them as long as it holds jobs.
         """
-        holding = exists().where(queue.RUNNING, job.c.owner == worker.c.id)
-        query = select(worker.c.id, worker.c.heartbeat_at).where(
-            worker.c.id != self.worker_id, or_(worker.c.ended_at.is_(None), holding)
-        )
+        # Each of the two by its index: those that have gone may be very many.
+        found = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != self.worker_id)
+        holding = found.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING)))
+        query = union(found.where(worker.c.ended_at.is_(None)), holding)
         async with self._databases.read() as connection:
             rows = await connection.execute(query)
             return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
 
     async def workers_on(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that hold jobs of a run: (id, time of the last heartbeat)."""
-        holding = exists().where(queue.RUNNING, job.c.run_id == run_id, job.c.owner == worker.c.id)
+        holding = select(job.c.owner).where(queue.RUNNING, job.c.run_id == run_id)
         query = select(worker.c.id, worker.c.heartbeat_at).where(
-            worker.c.id != self.worker_id, holding
+            worker.c.id != self.worker_id, worker.c.id.in_(holding)
         )
         async with self._databases.read() as connection:
             rows = await connection.execute(query)

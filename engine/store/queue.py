@@ -31,7 +31,9 @@ from engine.store.schema import answer, job, result
 CLAIMABLE: ColumnElement[bool] = literal_column(
     "job.state IN ({})".format(", ".join(f"'{state}'" for state in sources(Event.CLAIM)))
 )
-RUNNING: ColumnElement[bool] = literal_column(f"job.state = '{State.RUNNING}'")
+RUNNING: ColumnElement[bool] = literal_column(
+    f"(job.state = '{State.RUNNING}' AND job.owner IS NOT NULL)"
+)
 
 REMOVED = "removed from the sweep"
 """The error of a job that was cancelled because its sweep asks for it no more."""

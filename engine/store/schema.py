@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0014"
+HEAD = "0015"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -90,7 +90,23 @@ worker = Table(
     Column("started_at", Float, nullable=False),
     Column("heartbeat_at", Float, nullable=False),
     Column("ended_at", Float),
+    # Whether attempts tell of it: then its row stays after it has gone.
+    Column("has_sent", Boolean, nullable=False, server_default="0"),
 )
+# There may be half a million that have gone: none of what is asked every second looks at those.
+Index(
+    "ix_worker_here",
+    worker.c.id,
+    sqlite_where=text("ended_at IS NULL"),
+    postgresql_where=text("ended_at IS NULL"),
+)
+Index(
+    "ix_worker_idle",
+    worker.c.ended_at,
+    sqlite_where=text("ended_at IS NOT NULL AND NOT has_sent"),
+    postgresql_where=text("ended_at IS NOT NULL AND NOT has_sent"),
+)
+Index("ix_worker_started", worker.c.started_at)
 
 job = Table(
     "job",
@@ -148,8 +164,9 @@ Index(
     "ix_job_running",
     job.c.owner,
     job.c.run_id,
-    sqlite_where=text("state = 'running'"),
-    postgresql_where=text("state = 'running'"),
+    # By this one, the foreign key is checked as well when a worker is removed.
+    sqlite_where=text("owner IS NOT NULL"),
+    postgresql_where=text("owner IS NOT NULL"),
 )
 # Rows are read along this index: in the order of the file, the repeats of a cell beside each other.
 Index("ix_job_place", job.c.run_id, job.c.place, job.c.repeat)

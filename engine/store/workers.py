@@ -3,9 +3,10 @@
 Every function runs inside a write transaction of the caller's and leaves committing to it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, literal_column, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.store.liveness import WorkerLock
@@ -23,10 +24,15 @@ _CLAIMED = (
             worker.c.heartbeat_at < bindparam("fresh_since"),
             worker.c.heartbeat_at > bindparam("now"),
             worker.c.ended_at.is_not(None),
+            ~worker.c.has_sent,
         ),
     )
-    .values(heartbeat_at=bindparam("now"), ended_at=None)
+    .values(heartbeat_at=bindparam("now"), ended_at=None, has_sent=True)
 )
+
+
+# In the words of the index.
+_IDLE: ColumnElement[bool] = literal_column("(worker.ended_at IS NOT NULL AND NOT worker.has_sent)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,21 @@ def claimed(connection: Connection, worker_id: str, now: float) -> None:
 def has_beaten_since(connection: Connection, worker_id: str, heartbeat_at: float) -> bool:
     """Whether a worker's heartbeat is another than the one that was seen."""
     found = select(worker.c.heartbeat_at).where(worker.c.id == worker_id)
-    return bool(connection.execute(found).scalar_one() != heartbeat_at)
+    # One that is not there any more has signed off, and was removed.
+    return bool(connection.execute(found).scalar() != heartbeat_at)
 
 
 def leave(connection: Connection, worker_id: str, now: float) -> None:
     """A worker has gone, or was given up."""
     connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))
+
+
+def idle(connection: Connection, at_most: int) -> list[str]:
+    """Workers that have gone, or were given up, and sent nothing: those that ended first."""
+    found = select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(at_most)
+    return list(connection.execute(found).scalars())
+
+
+def remove_idle(connection: Connection, ids: Sequence[str]) -> None:
+    """Remove those of these workers that are still idle."""
+    connection.execute(delete(worker).where(_IDLE, worker.c.id.in_(ids)))

@@ -1,0 +1,128 @@
+"""The rows of workers that have gone: none of what is asked again and again looks at them, and they go."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Connection
+
+from engine.clock import SystemClock
+from engine.store import Store, member, open_store
+from engine.store.liveness import WorkerLock, workers_folder
+from engine.store.schema import worker
+from tests.engine.store.scenes import begin, claim, new_job, rows, submit
+
+MANY = 300
+
+
+def gone(count: int, **more: object) -> Callable[[Connection], Any]:
+    """Rows of workers that were here one after the other."""
+    return lambda connection: connection.execute(
+        worker.insert(),
+        [
+            {
+                "id": f"gone {number}",
+                "host": "here",
+                "pid": 1,
+                "started_at": number,
+                "heartbeat_at": number,
+                "ended_at": number,
+                **more,
+            }
+            for number in range(count)
+        ],
+    )
+
+
+def ids(path: Path) -> set[str]:
+    return {name for (name,) in rows(path, "SELECT id FROM worker WHERE ended_at IS NOT NULL")}
+
+
+async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member, "_MOST_FORGOTTEN", MANY // 2)
+    path = tmp_path / "store.db"
+    left = []
+
+    async with open_store(path, SystemClock()) as store:
+        await store._writer.write(gone(MANY))
+        for _ in range(3):
+            await store.beat()
+            left.append(len(ids(path)))
+
+    assert left == [MANY // 2, 0, 0]
+
+
+async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_back(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path, SystemClock()) as store:
+        run = await submit(store, new_job("one"))
+        await claim(store, run)
+        sender = store.worker_id
+
+    stopped = WorkerLock(workers_folder(path))
+    try:
+        async with open_store(path, SystemClock()) as store:
+            await store._writer.write(gone(1, id=stopped.id))
+            await store._writer.write(gone(3))
+            await store.beat()
+            found = ids(path)
+            await begin(store)
+    finally:
+        stopped.release()
+
+    assert found == {sender, stopped.id}
+
+
+async def statements_of(store: Store, ask: Callable[[], Any]) -> list[tuple[str, Any]]:
+    """The statements that readers execute for a question, with their parameters."""
+    said: list[tuple[str, Any]] = []
+    database = store._databases._reader.sync_engine
+
+    def keep(_c: Any, _u: Any, statement: str, parameters: Any, *_more: Any) -> None:
+        said.append((statement, parameters))
+
+    event.listen(database, "before_cursor_execute", keep)
+    await ask()
+    event.remove(database, "before_cursor_execute", keep)
+    return [one for one in said if "worker" in one[0]]
+
+
+async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path, SystemClock()) as store:
+        run = await submit(store, new_job("one"))
+        questions = (
+            lambda: store.look(run.id),
+            store.other_workers,
+            lambda: store.workers_on(run.id),
+            lambda: store.peers(run.id),
+        )
+        plans = []
+        for ask in questions:
+            for statement, parameters in await statements_of(store, ask):
+                explained = rows(path, f"EXPLAIN QUERY PLAN {statement}", *parameters)
+                plans += [str(line[3]) for line in explained]
+
+    walks = [
+        line for line in plans if re.match(r"SCAN worker(?! USING INDEX ix_worker_here)", line)
+    ]
+    assert plans
+    assert walks == []
+
+
+async def test_a_worker_is_removed_without_a_walk_through_all_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    async with open_store(path, SystemClock()):
+        pass
+
+    # What the foreign key asks for each worker that is removed.
+    [plan] = rows(path, "EXPLAIN QUERY PLAN SELECT 1 FROM job WHERE owner = ?", "gone")
+
+    assert "USING COVERING INDEX ix_job_running (owner=?)" in plan[3]
