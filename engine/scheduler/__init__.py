@@ -3,5 +3,6 @@
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.loop import Scheduler
 from engine.scheduler.quota import cap_names, quota_keys
+from engine.scheduler.turns import ask_counted
 
-__all__ = ["Assignment", "Scheduler", "Stop", "cap_names", "quota_keys"]
+__all__ = ["Assignment", "Scheduler", "Stop", "ask_counted", "cap_names", "quota_keys"]

@@ -18,6 +18,25 @@ _AHEAD_MAX_S = 4.0
 """How long before their slots connections are opened at most."""
 
 
+_NO_RUN = 0
+"""Where no run has been made yet."""
+
+
+async def ask_counted(
+    store: Store,
+    clock: Clock,
+    question: Callable[[], Awaitable[T]],
+    account: str,
+    rate_per_min: int | None,
+) -> T:
+    """The answer to a question to a service before there is a run, whose requests its account's rate counts."""
+    turns = Turns(store, clock, _NO_RUN, lambda _: True)
+    try:
+        return await turns.asking(question, (Bucket(name=account, rate_per_min=rate_per_min),))
+    finally:
+        await store.withdraw_limits(_NO_RUN)
+
+
 class Turns:
     """Slots for requests that are about to be written: a claim's own, or another where that has passed.
 

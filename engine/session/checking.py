@@ -9,16 +9,30 @@ from engine.core.errors import JobError, UsageError
 from engine.core.model import Finding
 from engine.core.nearest import suggestion
 from engine.job import Service
+from engine.scheduler import ask_counted
 from engine.session.identity import kind_of
+from engine.store import Store
 from engine.sweep import Sweep
 
 
-async def settle_groups(sweep: Sweep, clock: Clock | None = None) -> Sweep:
-    """The sweep with `groups: all` pinned to what its service offers; itself if it names its groups."""
+async def settle_groups(
+    sweep: Sweep, clock: Clock | None = None, store: Store | None = None
+) -> Sweep:
+    """The sweep with `groups: all` pinned to what its service offers; itself if it names its groups.
+
+    With a `store` the question counts within the rate of the key, as those of its runs do.
+    """
     if not sweep.groups_pending:
         return sweep
     async with sweep.service(clock or SystemClock()) as service:
-        return sweep.with_groups([group.name for group in await service.groups()])
+        if store is None:
+            offered = await service.groups()
+        else:
+            account = (await store.accounts()).name(service.address, service.key)
+            offered = await ask_counted(
+                store, service.clock, service.groups, account, sweep.limits.rate_per_min
+            )
+        return sweep.with_groups([group.name for group in offered])
 
 
 async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:

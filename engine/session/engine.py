@@ -82,7 +82,11 @@ class Engine:
         pinned: Sequence[str] | None = None
         if sweep.groups_pending:
             pinned = await self._pinned(sweep.name)
-            sweep = sweep.with_groups(pinned) if pinned else await settle_groups(sweep, self.clock)
+            sweep = (
+                sweep.with_groups(pinned)
+                if pinned
+                else await settle_groups(sweep, self.clock, self.store)
+            )
             pinned = sweep.groups()
         new = self._new_run(sweep, pinned, accept=accept, fresh=fresh)
         return self._run(await self.store.begin(new), sweep)

@@ -1,6 +1,6 @@
 """Requests are counted when they are written, however long it took to connect."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.errors import NotNow
 from engine.core.permits import PermitLimit
-from engine.job import Allotment, Answer, Job, JobContext, start_request, starting_with
+from engine.job import Allotment, Answer, Group, Job, JobContext, start_request, starting_with
 from engine.permits import MemoryBook, Permits
 from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep
@@ -80,9 +80,17 @@ async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     kind = connecting(repeat(0.0))
-    of_service: Any = scripted_service(good, kind=kind, allotment=Allotment(used=0, allotted=10**6))
+    of_service: Any = scripted_service(
+        good, kind=kind, allotment=Allotment(used=0, allotted=10**6), groups=("mania",)
+    )
 
     class Asked(of_service):  # type: ignore[misc]
+        async def groups(self) -> Sequence[Group]:
+            await start_request()
+            asked.append(clock.now())
+            offered: Sequence[Group] = await super().groups()
+            return offered
+
         async def quota(self) -> Allotment | None:
             await start_request()
             asked.append(clock.now())
@@ -96,9 +104,17 @@ async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
         clock.jumping(),
     ):
         for name in ("first", "second", "third"):
-            await finished(engine, sweep(Asked, repeats=20, name=name, reuse=False, limits=LIMITS))
+            of = sweep(
+                Asked,
+                repeats=20,
+                name=name,
+                reuse=False,
+                limits=LIMITS,
+                matrix={"groups": "all"},
+            )
+            await finished(engine, of)
 
-    assert len(asked) >= 3
+    assert len(asked) >= 6
     assert most_in_a_minute(sorted([*asked, *starts(of_service)])) <= 20
 
 

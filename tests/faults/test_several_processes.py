@@ -109,7 +109,7 @@ def test_eight_processes_that_open_a_new_store_at_once_migrate_it_once(
     assert (server.state()["received"], scene.succeeded_twice()) == (6, 0)
 
 
-def test_processes_keep_one_rate_between_them_also_when_one_is_killed(
+def test_processes_whose_clocks_differ_keep_one_rate_between_them_also_when_one_is_killed(
     server: ContractServerProcess, scenes: Scenes
 ) -> None:
     rate_per_min = 1_200
@@ -118,13 +118,18 @@ def test_processes_keep_one_rate_between_them_also_when_one_is_killed(
     scene = scenes.make(sweep)
 
     trace = scene.folder / "trace"
-    told = Faults(trace=str(trace), of=("request",))
-    first, second = (scene.start("run", "sweep.json", faults=told) for _ in range(2))
+
+    def told(clock_s: float) -> Faults:
+        return Faults(trace=str(trace), of=("request",), clock_s=clock_s)
+
+    first, second = (scene.start("run", "sweep.json", faults=told(at)) for at in (0.0, 100.0))
     server.wait_received(40)
     first.kill()
-    third = scene.start("resume", faults=told)
+    third = scene.start("resume", faults=told(-100.0))
 
     assert (second.wait(), third.wait()) == (0, 0)
+    began = [at for (at,) in scene.ask("SELECT started_at FROM worker")]
+    assert max(began) - min(began) < 90
     state = server.state()
     # Starts at even distances, each late by the guard at most, and some that ask for something else.
     spacing_s = PACE * 60 / rate_per_min
