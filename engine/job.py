@@ -472,6 +472,13 @@ class Service(_Remote, ABC):
         """The monthly quota of the key, where the service offers it."""
         return None
 
+    async def accepts_key(self) -> bool | None:
+        """Whether the service says that the key is valid; None where it has no such question.
+
+        Asked before a run is stopped for a key that was refused; nothing that costs.
+        """
+        return None
+
     def price(self, role: str, endpoint: str, model: str) -> Price | None:
         """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
         return None

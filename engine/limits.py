@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from engine.core.breaker import Breaker, BreakerState
 from engine.core.concurrency import Concurrency, LaneDemand, allot
+from engine.core.doubt import Doubt
 from engine.core.errors import JobError
 from engine.core.pace import Pace
 from engine.core.policy import Limits, Retry, Window
@@ -49,6 +50,8 @@ class Lane:
     name: str
     concurrency: Concurrency
     breaker: Breaker
+    doubt: Doubt | None = None
+    """A refusal that is being confirmed."""
     classes: tuple[str, ...] = ()
     """The cost classes that may hold jobs to be claimed."""
     in_flight: int = 0
@@ -73,7 +76,7 @@ class Lane:
     worked_at: float = -inf
     """When a job last had an answer: a request that began before and fails says nothing of the time since."""
     probe: tuple[int, int] | None = None
-    """Job and fence of the request that was sent to see whether the service is there."""
+    """Job and fence of the request that was sent to see whether the service is there, or still refuses."""
     suspects: dict[int, int] = field(default_factory=dict)
     """Jobs that found the service away, with `answers` at the first time, until they have come to an end."""
     pace: Pace = field(default_factory=Pace)
@@ -87,7 +90,8 @@ class Lane:
         if self.block is not None:
             return 0
         allowed = _shared(self.concurrency.allowed(now), share) - self.in_flight + freed
-        for admitted in (self.breaker.admits(now), self.pace.admits()):
+        doubted = None if self.doubt is None else self.doubt.admits(now)
+        for admitted in (self.breaker.admits(now), self.pace.admits(), doubted):
             allowed = allowed if admitted is None else min(admitted, allowed)
         return max(0, allowed)
 
@@ -98,6 +102,10 @@ class Lane:
         soonest = self.next_at
         if self.pace.admits() == 0:
             soonest = max(soonest, self.pace.admits_at)
+        if self.doubt is not None:
+            if self.doubt.is_asking or self.doubt.is_trying:
+                return inf
+            soonest = max(soonest, self.doubt.until)
         if self.breaker.state is BreakerState.OPEN:
             if self.breaker.probing:
                 return inf
@@ -109,9 +117,23 @@ class Lane:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
 
+    def starts(self, now: float, job_id: int, fence: int, *, is_alone: bool) -> None:
+        """A job was claimed: where only one may be sent, to see how things stand, it is that one.
+
+        What was claimed just before its lane was closed is not, and will be given back.
+        """
+        admitted = {self.breaker.admits(now)}
+        admitted |= {None if self.doubt is None else self.doubt.admits(now)}
+        if 1 in admitted and 0 not in admitted:
+            self.probe = job_id, fence
+            self.breaker = self.breaker.started()
+            if self.doubt is not None:
+                self.doubt = self.doubt.tried(now, is_alone=is_alone)
+
     def lets_go(self, now: float, job_id: int, fence: int) -> bool:
         """Whether a job that was claimed may still be sent: something may have come between."""
-        if self.breaker.state is not BreakerState.CLOSED and self.probe != (job_id, fence):
+        is_closed = self.breaker.state is not BreakerState.CLOSED or self.doubt is not None
+        if is_closed and self.probe != (job_id, fence):
             return False
         return self.block is None and now >= self.throttled_until
 
@@ -122,6 +144,8 @@ class Lane:
         if self.block is not None:
             is_unasked = self.block is Block.HEALTH and not self.why
             return WaitReason.HEALTH if is_unasked else _BLOCKED_FOR[self.block], ends_at
+        if self.doubt is not None:
+            return WaitReason.REFUSED, ends_at
         if self.breaker.state is BreakerState.OPEN:
             is_away = self.breaker.away_since is not None
             return WaitReason.OUTAGE if is_away else WaitReason.ERRORS, ends_at
@@ -277,6 +301,20 @@ class Lanes:
         answered = [one.answered_at for one in self.lanes.values() if one.answered_at is not None]
         was_there = bool(answered) and since is not None and max(answered) < since
         return outage_s if was_there else min(outage_s, UNMET_S)
+
+    def is_alone(self, lane: Lane) -> bool:
+        """Whether nothing is in flight, here or elsewhere, that may hold quota beside a lane's own request.
+
+        What other lanes try that were refused as well holds nothing, unless it is let through.
+        """
+        others = (one for one in self.lanes.values() if one is not lane)
+        return (
+            not self.peers
+            and lane.in_flight <= 1
+            and not any(
+                one.in_flight and (one.doubt is None or one.in_flight > 1) for one in others
+            )
+        )
 
     def pause(self, now: float, why: str) -> bool:
         """Start nothing for a while, because this machine ran short; whether that is new."""

@@ -263,7 +263,12 @@ class RateLimited(_Delayed):
 
 
 class QuotaExceeded(JobError):
-    """The allotment is used up (403 quota_exceeded). The attempt is given back, no job fails."""
+    """The allotment is used up (403 quota_exceeded). The attempt is given back, no job fails.
+
+    `needs` is how many tests the request may come to, where the service says so.
+    """
+
+    needs: int = 0
 
 
 class OutOfCredit(QuotaExceeded):
@@ -289,7 +294,7 @@ class NotNow(JobError):
 
 
 class Unauthorized(JobError):
-    """The key is refused (401). The service's lanes stop; the attempt is given back."""
+    """The key is refused (401). The service's lanes stop once that is confirmed; the attempt is given back."""
 
 
 class KeyRenewed(Unauthorized):

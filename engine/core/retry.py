@@ -108,6 +108,8 @@ class GiveBack:
     """Whether the service said when to ask again."""
     asked_s: float = 0.0
     """How long it asked to wait, where the hold is for another reason than its rate."""
+    needs: int = 0
+    """How many tests a request may come to that was refused for its quota; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,8 @@ def judge(
             given_back = _give_back(
                 end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED
             )
-            return replace(given_back, asked_s=_asked_s(end))
+            needs = end.needs if isinstance(end, QuotaExceeded) else 0
+            return replace(given_back, asked_s=_asked_s(end), needs=needs)
         case Transient() if attempt < attempts:
             if end.retry_after_s is not None:
                 delay_s = max(delay_s, _clamped(end.retry_after_s, delay_s))

@@ -89,6 +89,8 @@ class WaitReason(StrEnum):
     """The same error came over and over; one request at a time finds out whether it still does."""
     OUTAGE = "outage"
     """The service is away."""
+    REFUSED = "refused"
+    """A key, quota or account was refused, which is asked again before it is believed."""
     GIVEN_UP = "given_up"
     """Nothing more is sent in this session."""
     MACHINE = "machine"

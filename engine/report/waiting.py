@@ -111,6 +111,8 @@ def _cause(group: Sequence[Waiting], status: Status) -> str:
         case WaitReason.UNHEALTHY:
             lanes = sorted({plain(one.lane) for one in group})
             return f"{listed(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {detail}"
+        case WaitReason.REFUSED:
+            return f"{detail}; asked again before that is believed"
         case WaitReason.ERRORS | WaitReason.MACHINE:
             return f"{detail}{_again(until, now)}"
         case _:

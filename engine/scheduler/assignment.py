@@ -35,6 +35,7 @@ class Assignment:
     """What a claimed job is lent."""
     gate: HealthGate | None = None
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
+    ask_key: Callable[[], Awaitable[bool | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

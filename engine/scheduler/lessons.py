@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from engine.core.breaker import Breaker, BreakerState
+from engine.core.doubt import DOUBTED, Doubt
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
 from engine.core.states import AttemptOutcome
 from engine.core.status import EventKind
@@ -24,6 +25,8 @@ class Sent:
     started_at: float
     """When it left, or would have."""
     is_probe: bool = False
+    reserved: int = 0
+    """The tests that were held for it."""
 
 
 def learn(
@@ -44,6 +47,7 @@ def learn(
     nothing of the pace of the many calls inside them.
     """
     before = lane.breaker
+    _doubt(lane, verdict, now, of=of)
     notes = _take(lane, verdict, now, of=of, patience_s=patience_s, is_gated=is_gated)
     if isinstance(verdict, Succeed):
         lane.throttled = 0
@@ -66,6 +70,36 @@ def learn(
                 (EventKind.BACK, f"answered again, after {now - before.away_since:,.0f} s")
             )
     return notes
+
+
+def _doubt(lane: Lane, verdict: Verdict, now: float, *, of: Sent) -> None:
+    """Let the lane doubt what its service refused, or stop doubting it."""
+    doubt = lane.doubt
+    if is_doubtful(verdict):
+        assert isinstance(verdict, GiveBack), "only what is given back was refused so"
+        needs = max(verdict.needs, of.reserved)
+        if doubt is not None and doubt.hold is verdict.hold:
+            lane.doubt = doubt.refused(verdict.error, needs) if of.is_probe else doubt
+        elif of.is_probe or (
+            doubt is None and lane.block is None and of.started_at >= lane.worked_at
+        ):
+            lane.why = verdict.error
+            lane.doubt = Doubt(hold=verdict.hold, why=verdict.error, since=now, needs=needs)
+        if verdict.hold is Hold.QUOTA:
+            # What is in flight may hold what was refused: fewer at once need less.
+            lane.concurrency = lane.concurrency.on_overload(
+                now, in_flight=lane.in_flight, latency_s=now - of.started_at
+            )
+    elif doubt is not None and of.is_probe:
+        is_over = isinstance(verdict, Succeed) or (
+            doubt.hold is Hold.UNAUTHORIZED and isinstance(verdict, Fail) and verdict.sent
+        )
+        lane.doubt = None if is_over else doubt.unanswered()
+
+
+def is_doubtful(verdict: Verdict) -> bool:
+    """Whether an outcome is a refusal of the service's own that may be a mistake."""
+    return isinstance(verdict, GiveBack) and verdict.hold in DOUBTED and verdict.sent
 
 
 def _keep_pace(
@@ -178,12 +212,9 @@ def _from_to(first: float, last: float) -> tuple[str, str]:
 
 def _hold(lane: Lane, verdict: GiveBack, now: float, *, is_gated: bool) -> list[Noted]:
     match verdict.hold:
-        case Hold.QUOTA if lane.block is None:
+        case Hold.QUOTA if lane.block is None and not is_doubtful(verdict):
             lane.block, lane.why = Block.QUOTA, verdict.error
             return [("quota", verdict.error)]
-        case Hold.CREDIT if lane.block is not Block.CREDIT:
-            lane.block, lane.why = Block.CREDIT, verdict.error
-            return [("credit", verdict.error)]
         case Hold.HEALTH if is_gated:
             lane.block, lane.why = Block.HEALTH, verdict.error
         case _:

@@ -7,11 +7,12 @@ start, and is woken by answers; it never polls the queue.
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from math import inf, isinf
+from typing import TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -31,8 +32,16 @@ from engine.permits import LEAD_MAX_S, Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.health import HealthDesk
-from engine.scheduler.lessons import Noted, Sent, asked_wait_s, learn, may_have_cost
+from engine.scheduler.lessons import (
+    Noted,
+    Sent,
+    asked_wait_s,
+    is_doubtful,
+    learn,
+    may_have_cost,
+)
 from engine.scheduler.quota import QuotaDesk, is_short
+from engine.scheduler.refusals import RefusalDesk
 from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
@@ -48,6 +57,8 @@ from engine.store import (
 )
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _HORIZON_S = 0.2
 """How far ahead slots are taken: a fast lane is claimed a handful at a time, not one by one."""
@@ -73,9 +84,13 @@ class Scheduler:
         self._stop: Stop | None = None
         self._wake = anyio.Event()
         self._idle = anyio.Event()
-        self._turns = Turns(store, clock, assignment.run_id, self._may_start)
-        self._quota = QuotaDesk(store, clock, self._counting_questions(assignment), self._note)
+        self._turns = Turns(store, clock, assignment.run_id)
+        asking = self._counting_questions(assignment)
+        self._quota = QuotaDesk(store, clock, asking, self._note)
         self._health = HealthDesk(clock, assignment, self._runner, self._quota, self._note)
+        self._refusals = RefusalDesk(
+            store, clock, asking, self._runner, self._quota, self._note, self.stop
+        )
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.claimed(clock.now()))
         self._sends_jobs = assignment.kind.sends is Sends.JOB
@@ -186,12 +201,20 @@ class Scheduler:
 
     def _counting_questions(self, assignment: Assignment) -> Assignment:
         """The assignment, whose questions to the service are counted by the key's rate as its jobs are."""
-        ask = assignment.ask_quota
-        if ask is None or assignment.kind.sends is not Sends.JOB:
+        if assignment.kind.sends is not Sends.JOB:
             return assignment
         rate = assignment.limits.rate_per_min
         account = (Bucket(name=assignment.account, rate_per_min=rate),)
-        return replace(assignment, ask_quota=lambda: self._turns.asking(ask, account))
+        return replace(
+            assignment,
+            ask_quota=self._counted(assignment.ask_quota, account),
+            ask_key=self._counted(assignment.ask_key, account),
+        )
+
+    def _counted(
+        self, ask: Callable[[], Awaitable[T]] | None, account: Sequence[Bucket]
+    ) -> Callable[[], Awaitable[T]] | None:
+        return None if ask is None else lambda: self._turns.asking(ask, account)
 
     async def _give_limits(self) -> None:
         """Let the sweep's rates hold for processes that began with higher ones, before any request."""
@@ -212,6 +235,7 @@ class Scheduler:
             await self._quota.turn_month(now, self.lanes)
             await self._quota.tell_end()
             self._health.ask(self.lanes, helpers, self.wake)
+            self._refusals.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
                 self._start(jobs, await self._store.claim(self._decide))
                 continue
@@ -237,10 +261,7 @@ class Scheduler:
             for claimed in grant.jobs:
                 lane.in_flight += 1
                 now = self._clock.now()
-                # What was claimed just before a breaker opened is no probe of it, and will be given back.
-                if lane.breaker.admits(now) == 1:
-                    lane.probe = claimed.id, claimed.fence
-                    lane.breaker = lane.breaker.started()
+                lane.starts(now, claimed.id, claimed.fence, is_alone=self.lanes.is_alone(lane))
                 if lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence):
                     lane.pace = lane.pace.started(now, 1)
                 self._flying[claimed.id, claimed.fence] = lane
@@ -343,8 +364,7 @@ class Scheduler:
             # A slot that is late is let go: used now, it could be one too many in its minute.
             now = self._clock.now()
             is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
-            may_go = lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence)
-            if self._stop is None and may_go and not is_late and self._is_open(now):
+            if not is_late and self._may_start(claimed, lane, now):
                 began = now
                 ended = Ended(interrupted(sent=True))
                 self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
@@ -352,7 +372,11 @@ class Scheduler:
                 blame = partial(lane.blame, claimed.id)
                 start = None
                 if self._sends_jobs:
-                    start = self._turns.of(claimed, partial(self._buckets, lane.name))
+                    start = self._turns.of(
+                        claimed,
+                        partial(self._buckets, lane.name),
+                        partial(self._may_start, claimed, lane),
+                    )
                 with starting_with(start):
                     ended = await self._runner.attempt(job, context, lane.throttled, blame)
         finally:
@@ -402,6 +426,7 @@ class Scheduler:
                 job_id=claimed.id,
                 started_at=began,
                 is_probe=lane.probe == (claimed.id, claimed.fence),
+                reserved=claimed.reserved or 0,
             ),
             patience_s=self.lanes.patience_s(lane),
             is_gated=self._run.gate is not None,
@@ -411,8 +436,10 @@ class Scheduler:
             notes += self._fault(verdict.error, now)
         elif isinstance(verdict, Succeed):
             self.lanes.faults = 0
-        if isinstance(verdict, GiveBack) and verdict.hold is Hold.UNAUTHORIZED:
-            self.stop(StopReason.UNAUTHORIZED, verdict.error)
+        match verdict:
+            case GiveBack(hold=Hold.UNAUTHORIZED) if not is_doubtful(verdict):
+                # Not refused by the service: a key that is not set needs no confirming.
+                self.stop(StopReason.UNAUTHORIZED, verdict.error)
         blocked: dict[str, float] = {}
         if held_s := asked_wait_s(verdict):
             blocked = {self._buckets(lane.name)[-1].name: now + held_s}
@@ -463,6 +490,7 @@ class Scheduler:
         self.lanes.retry_refused()
         if not self.lanes.in_flight:
             self._idle.set()
+            self._refusals.hasten(self.lanes)
         self.wake()
         for kind, message in notes:
             await self._note(kind, message, lane)
@@ -485,9 +513,10 @@ class Scheduler:
         # Also without a rate of its own: another process may have been given one for the key.
         return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
 
-    def _may_start(self, now: float) -> bool:
+    def _may_start(self, claimed: Claimed, lane: Lane, now: float) -> bool:
         """Whether a request may be written that was claimed in time."""
-        return self._stop is None and self._is_open(now)
+        lets_go = lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence)
+        return lets_go and self._stop is None and self._is_open(now)
 
     def _is_open(self, now: float) -> bool:
         """Whether requests may start, window and deadline permitting: a slot may lie behind their end."""

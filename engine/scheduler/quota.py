@@ -7,7 +7,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.errors import JobError, LimitReached
-from engine.core.model import Sends
+from engine.core.model import Allotment, Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
 from engine.job import JobKind
@@ -78,9 +78,16 @@ class QuotaDesk:
             return False
 
     async def _ask(self, now: float) -> bool:
-        """Take over the service's own figures, where it has some; raises JobError if it cannot tell."""
+        """Take over the service's own figures; whether it has some. Raises JobError if it cannot tell."""
+        return await self._figure(now) is not None
+
+    async def figure(self) -> Allotment | None:
+        """The service's own figures, taken over; None where it has none. Raises JobError if it cannot tell."""
+        return await self._figure(self._clock.now())
+
+    async def _figure(self, now: float) -> Allotment | None:
         if self._run.ask_quota is None or not self._run.kind.uses_quota:
-            return False
+            return None
         key = QuotaKey(name=self._run.account, period=month(now))
         since = await self._store.quota_settled(key)
         self._is_in_doubt = False
@@ -90,7 +97,7 @@ class QuotaDesk:
             self._is_in_doubt = True
             raise
         if offered is None:
-            return False
+            return None
         await self._store.refresh_quota(
             key,
             allotted=offered.allotted,
@@ -98,7 +105,7 @@ class QuotaDesk:
             since=since,
             caps=(_tests_cap(self._run.run, now),),
         )
-        return True
+        return offered
 
     def started(self, claimed: Iterable[Claimed]) -> None:
         """Take note of jobs that hold all that is left."""

@@ -44,13 +44,10 @@ class Turns:
     those that say when they write. What an attempt writes beside its first request has a slot of its own.
     """
 
-    def __init__(
-        self, store: Store, clock: Clock, run_id: int, may_start: Callable[[float], bool]
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock, run_id: int) -> None:
         self._store = store
         self._clock = clock
         self._run_id = run_id
-        self._may_start = may_start
         self._ahead = Lead(memory=AHEAD_MEMORY)
         self._commit = Lead()
 
@@ -58,8 +55,13 @@ class Turns:
     def ahead_s(self) -> float:
         return min(self._ahead.seconds, _AHEAD_MAX_S)
 
-    def of(self, claimed: Claimed, buckets: Callable[[], Sequence[Bucket]]) -> Start:
-        """How the requests of an attempt start, whose rates are `buckets`."""
+    def of(
+        self,
+        claimed: Claimed,
+        buckets: Callable[[], Sequence[Bucket]],
+        may_start: Callable[[float], bool],
+    ) -> Start:
+        """How the requests of an attempt start, whose rates are `buckets`, while they may."""
         at: float | None = claimed.start_at
 
         async def start() -> None:
@@ -71,8 +73,8 @@ class Turns:
             is_late = slot is not None and self._clock.now() > slot + GUARD_S
             if slot is None or (claimed.is_rated and is_late):
                 await self._take(buckets(), instead_of=slot)
-            if not self._may_start(self._clock.now()):
-                raise NotNow("the sweep lets no request start now")
+            if not may_start(self._clock.now()):
+                raise NotNow("the request may not start now")
 
         return start
 

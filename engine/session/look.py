@@ -40,6 +40,7 @@ _STANDS_STILL = (
     WaitReason.UNHEALTHY,
     WaitReason.ERRORS,
     WaitReason.OUTAGE,
+    WaitReason.REFUSED,
     WaitReason.GIVEN_UP,
 )
 """Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""

@@ -157,6 +157,7 @@ class Run:
                     ),
                     gate=gate,
                     ask_quota=service.quota,
+                    ask_key=service.accepts_key,
                 ),
             )
             counts.progress = scheduler.progress

@@ -135,6 +135,9 @@ class CircuitBreakerLabs(Service):
         quota = await self.client.monthly_quota()
         return Allotment(used=quota["generated_tests"], allotted=quota["alloted_test_generations"])
 
+    async def accepts_key(self) -> bool:
+        return bool((await self.client.validate_api_key())["valid"])
+
     async def check(self) -> Sequence[Finding]:
         questions: tuple[tuple[str, Callable[[], Awaitable[Finding]]], ...] = (
             ("ping", self._check_ping),
@@ -176,7 +179,7 @@ class CircuitBreakerLabs(Service):
         )
 
     async def _check_key(self) -> Finding:
-        valid = (await self.client.validate_api_key())["valid"]
+        valid = await self.accepts_key()
         message = "is valid" if valid else "is not valid: set another one, or ask the vendor"
         return Finding(name="key", ok=valid, message=f"the key of {self.credential} {message}")
 

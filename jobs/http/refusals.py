@@ -97,7 +97,9 @@ def _error(
             return OutOfCredit(message, detail=detail, status=status)
         case Meaning.ALLOTMENT:
             message = f"the monthly allotment of tests is used up ({place})"
-            return QuotaExceeded(message, detail=detail, status=status)
+            exceeded = QuotaExceeded(message, detail=detail, status=status)
+            exceeded.needs = _needed(said.document)
+            return exceeded
         case Meaning.KEY_REFUSED:
             message = f"the key was refused ({place}); set a valid one and resume"
             return Unauthorized(message, detail=detail, status=status)
@@ -110,6 +112,14 @@ def _error(
             return Permanent(message, detail=detail, status=status)
         case Meaning.REFUSED:
             return Permanent(answered, detail=detail, status=status)
+
+
+def _needed(document: Any) -> int:
+    """How many tests a request may come to, where its refusal says so; else 0."""
+    match document:
+        case {"detail": {"needed": int() as needed}} if needed > 0:
+            return needed
+    return 0
 
 
 def _redirected(where: str, status: int, headers: Mapping[str, str], redact: Redactor) -> JobError:

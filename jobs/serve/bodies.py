@@ -350,10 +350,14 @@ class ValidateApiKeyResponse(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why there is no answer: `error` is its name, `message` for people."""
+    """Why there is no answer: `error` is its name, `message` for people.
+
+    `needed` is told where the allotment does not cover an evaluation: how many test cases that may come to.
+    """
 
     error: Annotated[str, Field(examples=["quota_exceeded"])]
     message: str
+    needed: int | None = None
 
 
 class RefusalResponse(BaseModel):

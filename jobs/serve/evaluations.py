@@ -149,15 +149,28 @@ class Evaluations:
         tests -= await self._ledger.kept_tests(scope)
         reservation = await self._ledger.reserve(key, tests)
         if reservation is None:
-            raise Refused(
-                403,
-                f"this evaluation may come to {tests} test cases, more than is left of the monthly"
-                f" allotment of {key.allotment}",
-            )
+            raise await self._short(key, tests)
         try:
             yield reservation
         finally:
             await reservation.release()
+
+    async def _short(self, key: Key, tests: int) -> Refused:
+        """Why an evaluation does not fit: so much is used, or held for others that may not use it all."""
+        left = key.allotment - await self._ledger.used(key)
+        may_come_to = f"this evaluation may come to {tests} test cases"
+        if tests > left:
+            message = (
+                f"{may_come_to}, more than is left of the monthly allotment of {key.allotment}"
+            )
+            return Refused(403, message, needed=tests)
+        return Refused(
+            429,
+            f"{may_come_to}; {left} of the monthly allotment of {key.allotment} are left, but evaluations"
+            " that are running hold too many of them: come back when they have ended",
+            retry_after_s=self._config.limits.retry_after_s,
+            name="quota_held",
+        )
 
     @asynccontextmanager
     async def _place(self, key: Key) -> AsyncIterator[None]:

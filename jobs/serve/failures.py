@@ -14,6 +14,7 @@ from jobs.serve.refusals import Refused
 
 KEY_REFUSED = "model_key_refused"
 OUT_OF_CREDIT = "model_out_of_credit"
+CALLERS_OUT_OF_CREDIT = "insufficient_credits"
 REFUSED = "model_refused"
 FAILED = "model_failed"
 TOOK_TOO_LONG = "evaluation_took_too_long"
@@ -66,7 +67,9 @@ class Failed:
                 message = f"OpenAI refuses the key in the header openai-api-key{why}"
                 return Refused(401, message)
             case QuotaExceeded() if theirs:
-                return Refused(403, f"the account at OpenAI has no credit left{why}")
+                message = f"the account at OpenAI has no credit left{why}"
+                # Not the name of the key's own allotment: that may have room.
+                return Refused(403, message, name=CALLERS_OUT_OF_CREDIT)
             case Unauthorized():
                 message = f"the key that this service has for {who} is refused; {_ASK_THE_OPERATOR}"
             case QuotaExceeded():

@@ -34,7 +34,8 @@ _MEANINGS = {
     404: "There is no such model, group or earlier result, or none that the key may use.",
     413: "The request is larger than this service reads.",
     422: "A header or a field is missing or out of bounds.",
-    429: "Too much is going on; `Retry-After` says when to come back.",
+    429: "Too much is going on, or evaluations that are running hold what the allotment has left"
+    " (`quota_held`); `Retry-After` says when to come back.",
     500: "A model could not be asked or judged; `error` says how.",
     503: "The service is being stopped, or cannot write; `Retry-After` says when to come back.",
 }
@@ -43,7 +44,8 @@ _MEANINGS = {
 class Refused(Exception):
     """A request that gets no answer; `message` goes to the caller, so it holds nothing of others.
 
-    `name` says what happened more closely than the name of its status.
+    `name` says what happened more closely than the name of its status, `needed` how many test cases the
+    evaluation may come to that the key's allotment does not cover.
     """
 
     def __init__(
@@ -53,20 +55,29 @@ class Refused(Exception):
         *,
         retry_after_s: int | None = None,
         name: str | None = None,
+        needed: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.retry_after_s = retry_after_s
         self.name = name
+        self.needed = needed
 
 
 def refusal(
-    status: int, message: str, *, retry_after_s: int | None = None, name: str | None = None
+    status: int,
+    message: str,
+    *,
+    retry_after_s: int | None = None,
+    name: str | None = None,
+    needed: int | None = None,
 ) -> Response:
     """The response that tells why there is no answer."""
     headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
-    detail = {"error": name or _NAMES.get(status, "error"), "message": message}
+    detail: dict[str, Any] = {"error": name or _NAMES.get(status, "error"), "message": message}
+    if needed is not None:
+        detail["needed"] = needed
     return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
@@ -87,7 +98,11 @@ def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> Response:
         return refusal(
-            error.status, error.message, retry_after_s=error.retry_after_s, name=error.name
+            error.status,
+            error.message,
+            retry_after_s=error.retry_after_s,
+            name=error.name,
+            needed=error.needed,
         )
 
     @app.exception_handler(LedgerError)

@@ -294,21 +294,24 @@ def test_tests_are_counted_as_generated_and_an_evaluation_that_does_not_fit_is_n
 
     assert (first.status_code, second.status_code, third.status_code) == (200, 403, 200)
     assert second.json()["detail"]["error"] == "quota_exceeded"
+    assert second.json()["detail"]["needed"] == 6
     assert contract().answer_problems("POST", SINGLE, 403, second.json()) == []
     assert asked == 3
     assert quota == {"generated_tests": 6, "alloted_test_generations": 7}
 
 
-def test_evaluations_at_the_same_time_never_exceed_the_allotment(tmp_path: Path) -> None:
+def test_evaluations_at_the_same_time_never_exceed_the_allotment_and_what_is_held_is_no_end(
+    tmp_path: Path,
+) -> None:
     with service(tmp_path, limits={"evaluations_per_key": 8}) as running:
         poor = running.another_key("poor", allotment=7)
         barrier = Barrier(6, timeout=PATIENCE_S)
-        statuses: list[int] = []
+        answers: list[httpx.Response] = []
 
         def ask() -> None:
             with running.client(**{"cbl-api-key": poor}) as client:
                 barrier.wait()
-                statuses.append(client.post(SINGLE, json=evaluation()).status_code)
+                answers.append(client.post(SINGLE, json=evaluation()))
 
         threads = [Thread(target=ask, daemon=True) for _ in range(6)]
         for thread in threads:
@@ -318,7 +321,13 @@ def test_evaluations_at_the_same_time_never_exceed_the_allotment(tmp_path: Path)
         with running.client(**{"cbl-api-key": poor}) as client:
             quota = client.get("/monthly_quota").json()
 
-    assert sorted(statuses) == [200, 200, 403, 403, 403, 403]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    held = [answer for answer in refused if answer.status_code == 429]
+    assert len(refused) == 4
+    # Those that came while the two were running; who came after them was told that no more is left.
+    assert {answer.status_code for answer in refused} <= {403, 429}
+    assert all(answer.json()["detail"]["error"] == "quota_held" for answer in held)
+    assert all("retry-after" in answer.headers for answer in held)
     assert quota["generated_tests"] == 6
 
 

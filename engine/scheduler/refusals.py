@@ -1,0 +1,170 @@
+"""Whether a refusal is to be believed: asked of the service, and of one more request, before a lane stops."""
+
+from collections.abc import Callable
+from functools import partial
+
+from anyio.abc import TaskGroup
+
+from engine.clock import Clock
+from engine.core.breaker import PROBE_EVERY_S
+from engine.core.doubt import Doubt
+from engine.core.errors import JobError, Unauthorized
+from engine.core.listing import counted
+from engine.core.model import Allotment
+from engine.core.retry import Hold
+from engine.core.status import EventKind, StopReason
+from engine.limits import Block, Lane, Lanes
+from engine.runner import Runner
+from engine.scheduler.assignment import Assignment, Note
+from engine.scheduler.quota import QuotaDesk
+from engine.store import Store
+
+_BELIEVED_AFTER = 2
+"""So many requests that were refused one after the other settle it where the service cannot be asked."""
+
+
+class RefusalDesk:
+    """Asks about lanes whose key, quota or account was refused, each until it is confirmed or answered."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        assignment: Assignment,
+        runner: Runner,
+        quota: QuotaDesk,
+        note: Note,
+        stop: Callable[[StopReason, str], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._run = assignment
+        self._runner = runner
+        self._quota = quota
+        self._note = note
+        self._stop = stop
+        self._asking: set[str] = set()
+
+    def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
+        """Have the service asked about lanes that were refused; `wake` is called with each end."""
+        for lane in lanes.lanes.values():
+            doubt = lane.doubt
+            if doubt is None or not doubt.is_asking or lane.name in self._asking:
+                continue
+            self._asking.add(lane.name)
+            ask = partial(self._ask, lane, lanes, wake)
+            helpers.start_soon(self._store.while_there, ask, name=f"refusal {lane.name}")
+
+    def hasten(self, lanes: Lanes) -> None:
+        """Nothing is in flight here any more: whatever was held for it is free."""
+        now = self._clock.now()
+        for lane in lanes.lanes.values():
+            if lane.doubt is not None and not lanes.peers:
+                lane.doubt = lane.doubt.hastened(now)
+
+    async def _ask(self, lane: Lane, lanes: Lanes, wake: Callable[[], None]) -> None:
+        try:
+            doubt = lane.doubt
+            assert doubt is not None, "only a lane that was refused is asked about"
+            match doubt.hold:
+                case Hold.UNAUTHORIZED:
+                    await self._ask_key(lane, doubt)
+                case Hold.QUOTA:
+                    await self._ask_quota(lane, doubt, lanes)
+                case _:
+                    if doubt.refusals >= _BELIEVED_AFTER:
+                        await self._block(lane, doubt, Block.CREDIT, "credit")
+                    else:
+                        self._try_again(lane, doubt)
+        finally:
+            self._asking.discard(lane.name)
+            wake()
+
+    async def _ask_key(self, lane: Lane, doubt: Doubt) -> None:
+        is_valid = await self._is_key_valid()
+        if is_valid is False or (is_valid is None and doubt.refusals >= _BELIEVED_AFTER):
+            self._stop(StopReason.UNAUTHORIZED, doubt.why)
+        elif is_valid and doubt.refusals > self._run.retry.attempts:
+            self._stop(
+                StopReason.UNAUTHORIZED,
+                f"{doubt.why}; it was refused {counted(doubt.refusals, 'time')} in a row, although the"
+                " service, asked about it, says that it is valid",
+            )
+        elif is_valid and doubt.refusals == 1:
+            self._replace(lane, doubt, doubt.again(self._clock.now()))
+        else:
+            self._try_again(lane, doubt)
+
+    async def _is_key_valid(self) -> bool | None:
+        """What the service says of the key; None where it has no such question, or does not answer it."""
+        if self._run.ask_key is None:
+            return None
+        try:
+            return await self._run.ask_key()
+        except Unauthorized:
+            return False
+        except JobError:
+            return None
+
+    async def _ask_quota(self, lane: Lane, doubt: Doubt, lanes: Lanes) -> None:
+        try:
+            told = await self._quota.figure()
+        except JobError:
+            has_question, told = True, None
+        else:
+            has_question = told is not None
+        is_let_through = any(one.doubt and one.doubt.is_trying for one in lanes.lanes.values())
+        is_repeated = doubt.is_alone and doubt.refusals >= _BELIEVED_AFTER and not is_let_through
+        if _is_spent(told, doubt, is_repeated=is_repeated) or (not has_question and is_repeated):
+            await self._block(lane, doubt, Block.QUOTA, "quota")
+        elif self._is_out_of_patience(doubt, lanes):
+            await self._block(
+                lane, doubt, Block.PARKED, EventKind.PARKED, _contradicted(told, doubt)
+            )
+        else:
+            self._try_again(lane, doubt)
+
+    def _is_out_of_patience(self, doubt: Doubt, lanes: Lanes) -> bool:
+        """Whether nothing was answered for as long as an outage may last, and all that was tried refused."""
+        retry = self._run.retry
+        if not retry.outage_s:
+            return doubt.refusals > retry.attempts
+        worked_at = max(lane.worked_at for lane in lanes.lanes.values())
+        waited_s = self._clock.now() - max(doubt.since, worked_at) - doubt.unasked_s
+        return waited_s >= retry.outage_s
+
+    def _try_again(self, lane: Lane, doubt: Doubt) -> None:
+        wait_s = min(PROBE_EVERY_S, self._runner.delay_s(doubt.refusals))
+        self._replace(lane, doubt, doubt.again(self._clock.now() + wait_s))
+
+    async def _block(
+        self, lane: Lane, doubt: Doubt, block: Block, kind: str, why: str | None = None
+    ) -> None:
+        if lane.doubt is doubt:
+            lane.doubt, lane.block, lane.why = None, block, why or doubt.why
+            await self._note(kind, lane.why, lane)
+
+    def _replace(self, lane: Lane, doubt: Doubt, by: Doubt) -> None:
+        # A late answer may have ended it meanwhile.
+        if lane.doubt is doubt:
+            lane.doubt = by
+
+
+def _is_spent(told: Allotment | None, doubt: Doubt, *, is_repeated: bool) -> bool:
+    """Whether the service's own figure confirms that there is no room for what was refused."""
+    if told is None:
+        return False
+    room = told.allotted - told.used
+    # All that is left was held for the one job, whose cost is not known: it needs more.
+    return room < max(1, doubt.needs) or (is_repeated and room <= doubt.needs)
+
+
+def _contradicted(told: Allotment | None, doubt: Doubt) -> str:
+    """Why a lane is given up whose refusals were not confirmed."""
+    refused = f"{counted(doubt.refusals, 'request')} in a row refused"
+    if told is None:
+        return f"{doubt.why}; {refused}, and the service does not say how much is left"
+    return (
+        f"{doubt.why}; {refused}, although the service's own figure says that only {told.used:,} of"
+        f" {told.allotted:,} tests are used: ask whoever runs it which is right, then resume"
+    )

@@ -1,0 +1,173 @@
+"""Refusals of a key, a quota or an account: what is asked before a run stops for one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import RunState, StopReason
+from engine.job import (
+    Allotment,
+    Answer,
+    Job,
+    JobError,
+    OutOfCredit,
+    QuotaExceeded,
+    Transient,
+    Unauthorized,
+)
+from engine.testing import FakeClock, ScriptedService, scripted_service
+from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
+
+REFUSED = Unauthorized("the key was refused (401)", status=401)
+EXCEEDED = QuotaExceeded("the monthly allotment of tests is used up (403)", status=403)
+EMPTY = OutOfCredit("the account has no credit left (402)", status=402)
+HOUR_S = 3600.0
+
+
+def asked_for_its_key(base: type[ScriptedService], says: bool | JobError) -> Any:
+    """The service with a question about the key; `keys_asked` counts how often it was put."""
+
+    class Asked(ScriptedService):
+        keys_asked = 0
+
+        async def accepts_key(self) -> bool | None:
+            type(self).keys_asked += 1
+            if isinstance(says, JobError):
+                raise says
+            return says
+
+    return type("Service", (Asked, base), {})
+
+
+@pytest.mark.parametrize("error", [REFUSED, EXCEEDED, EMPTY], ids=str)
+@pytest.mark.parametrize("is_asked", [True, False], ids=["the service is asked", "it cannot be"])
+async def test_one_odd_refusal_ends_no_run(
+    error: JobError, is_asked: bool, tmp_path: Path, clock: FakeClock
+) -> None:
+    def script(job: Job) -> Answer | Exception:
+        return error if len(service.recording.started) == 40 else good(job)
+
+    allotment = Allotment(used=0, allotted=10_000) if is_asked else None
+    service: Any = scripted_service(script, takes_s=0.1, allotment=allotment)
+    if is_asked:
+        service = asked_for_its_key(service, says=True)
+    of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 4})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.state is RunState.FINISHED
+    assert status.jobs["succeeded"] == 120
+    assert {start.job.attempt for start in service.recording.started} == {1}
+    # Without it, 3 s; then at most a second's wait, and one request alone.
+    assert clock.now() - NOW <= 3.0 + 5.0
+
+
+@pytest.mark.parametrize(
+    ("says", "more"),
+    [(False, 0), (REFUSED, 0), (Transient("HTTP 500", status=500), 1), (None, 1)],
+    ids=["it says no", "it refuses that as well", "it does not say", "it has no such question"],
+)
+async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
+    says: Any, more: int, tmp_path: Path, clock: FakeClock
+) -> None:
+    service: Any = scripted_service(
+        lambda job: REFUSED if clock.now() > NOW + 1.0 else good(job), takes_s=0.1
+    )
+    if says is not None:
+        service = asked_for_its_key(service, says=says)
+    of = sweep(service, repeats=400, limits={"max_in_flight": 8})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    refused = [at for at in starts(service) if at > NOW + 0.9]
+    assert status.reason is StopReason.UNAUTHORIZED
+    assert status.jobs["failed"] == 0
+    # What was in flight, and one more where only that can tell.
+    assert len(refused) <= 8 + more
+    assert clock.now() - NOW <= 1.2 + 3.0
+
+
+async def test_a_key_that_is_refused_although_it_is_called_valid_ends_with_words_that_say_so(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = asked_for_its_key(scripted_service(lambda _: REFUSED), says=True)
+    of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"attempts": 4})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.UNAUTHORIZED
+    assert "5 times in a row, although the service, asked about it, says that it is valid" in (
+        status.message
+    )
+    assert len(service.recording.started) <= 4 + 4
+    assert clock.now() - NOW <= 60.0
+
+
+async def test_a_quota_that_is_held_but_not_spent_is_waited_for(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    # As a service that holds the most an evaluation may come to: three of them at once are too many.
+    def script(job: Job) -> Answer | Exception:
+        return EXCEEDED if service.recording.in_flight > 3 else good(job)
+
+    service = scripted_service(script, takes_s=5.0, allotment=Allotment(used=0, allotted=1_000))
+    of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 40)
+    refused = len(service.recording.started) - 40
+    assert refused <= 60
+    assert clock.now() - NOW <= 3 * 40 * 5.0
+
+
+@pytest.mark.parametrize(("used", "needs"), [(1_000, 0), (990, 20)], ids=["spent", "too little"])
+async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figure_says_so(
+    used: int, needs: int, tmp_path: Path, clock: FakeClock
+) -> None:
+    class Spent(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            return Allotment(used=used if self.recording.started else 0, allotted=1_000)
+
+    error = QuotaExceeded("the monthly allotment of tests is used up (403)", status=403)
+    error.needs = needs
+
+    base = scripted_service(lambda _: error, takes_s=0.1, allotment=Allotment(used=0, allotted=0))
+    service: Any = type("Service", (Spent, base), {})
+    of = sweep(service, repeats=50, limits={"max_in_flight": 4})
+
+    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.QUOTA
+    assert status.resume_at is not None
+    assert len(service.recording.started) <= 4
+    assert clock.now() - NOW <= 1.0
+
+
+async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with_words_that_say_so(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
+    of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"outage_h": 1})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.reason is StopReason.UNHEALTHY
+    assert status.jobs["failed"] == 0
+    assert (
+        "although the service's own figure says that only 7 of 1,000 tests are used"
+        in status.message
+    )
+    assert HOUR_S <= clock.now() - NOW <= HOUR_S + 120.0
+    # At growing distances, up to a minute.
+    assert len(service.recording.started) <= 4 + 8 + 60
