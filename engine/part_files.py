@@ -4,10 +4,11 @@ However the writing ends, nothing is left of them. Only a process that is killed
 is removed by the next one that writes a file into the same folder.
 """
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import TemporaryDirectory, mkstemp
 
 _ENDING = ".nightsweep.part"
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
@@ -16,6 +17,7 @@ _ABANDONED_S = 3600.0
 """A file that nobody has written to for so long is not being written any more."""
 
 _parts: set[Path] = set()
+_folders: set[Path] = set()
 
 
 @contextmanager
@@ -35,8 +37,25 @@ def part_of(target: Path) -> Iterator[tuple[int, Path]]:
         _parts.discard(part)
 
 
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A new folder among the temporary files, of mode 0700; removed after the block with all that is in it.
+
+    Raises OSError when it cannot be made.
+    """
+    with TemporaryDirectory(prefix="nightsweep-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        _folders.add(folder)
+        try:
+            yield folder
+        finally:
+            _folders.discard(folder)
+
+
 def remove_parts() -> None:
     """Remove what this process is writing, since it is about to end without coming to that."""
+    for folder in list(_folders):
+        shutil.rmtree(folder, ignore_errors=True)
     for part in list(_parts):
         with suppress(OSError):
             _remove(part)

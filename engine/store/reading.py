@@ -10,12 +10,12 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from anyio import to_thread
 from anyio.from_thread import check_cancelled
 
 from engine.core.errors import StoreError
+from engine.part_files import private_folder
 from engine.store.location import check_readable, explain
 from engine.store.migrate import check_known, migrate, revision_of
 from engine.store.readers import log_bytes
@@ -47,9 +47,7 @@ async def open_source(store: Path) -> AsyncIterator[Source]:
     async with AsyncExitStack() as stack:
 
         def scratch() -> Path:
-            folder = TemporaryDirectory(prefix="nightsweep-")
-            stack.callback(folder.cleanup)
-            return Path(folder.name)
+            return stack.enter_context(private_folder())
 
         yield await to_thread.run_sync(_find, store, scratch)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.part_files import part_of, remove_parts
+from engine.part_files import part_of, private_folder, remove_parts
 from engine.report.files import new_file
 from tests.paths import ROOT
 from tests.patience import next_line, wait_ended, with_stacks
@@ -115,3 +115,11 @@ def test_a_signal_leaves_nothing_of_a_file_that_was_being_written(
 
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_ends_at_once_leaves_no_private_folder() -> None:
+    with private_folder() as folder:
+        (folder / "copy.db").touch()
+        remove_parts()
+
+        assert not folder.exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.cli.conftest import MAIN, Nightsweep
-from tests.patience import awaiting, wait_ended, with_stacks
+from tests.patience import awaiting, until, wait_ended, with_stacks
 
 Sweep = Callable[..., str]
 
@@ -124,6 +124,32 @@ def test_a_run_under_nohup_outlives_its_terminal(
         process.communicate()
 
     assert err.count("stopping after") == 1
+
+
+def test_ctrl_c_ends_a_command_that_waits_for_somebody_elses_lock(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    assert nightsweep("run", sweep("a")).returncode == 0
+    store, workers = tmp_path / "nightsweep.db", tmp_path / "nightsweep.db.workers"
+    with closing(sqlite3.connect(store, isolation_level=None)) as other:
+        other.execute("UPDATE run SET state = 'active'")
+        other.execute("BEGIN IMMEDIATE")
+        process = subprocess.Popen(  # noqa: S603
+            [*MAIN, "pause"],
+            cwd=tmp_path,
+            env=with_stacks(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # Its worker's lock: it has begun to open the store.
+        until(lambda: bool(list(workers.glob("*-*.lock"))), "the opening of the store")
+        process.send_signal(signal.SIGINT)
+        _, err = wait_ended(process)
+        state = other.execute("SELECT state FROM run").fetchone()
+
+    assert (process.returncode, err) == (130, "nightsweep: interrupted\n")
+    assert state == ("active",)
 
 
 def is_stopped(process: "subprocess.Popen[str]") -> bool:

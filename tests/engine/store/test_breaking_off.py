@@ -18,6 +18,7 @@ from tests.engine.store.scenes import downgrade, new_job, rows, submit
 from tests.patience import PATIENCE_S
 
 MOMENT_S = 0.1
+AGES_S = 3600.0
 ENDLESS = text(
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 )
@@ -66,7 +67,12 @@ async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
     assert rows(path, "SELECT state FROM job") == [(State.PENDING,)]
 
 
-async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(path: Path) -> None:
+async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.connection.WRITE_TIMEOUT_S", AGES_S)
+    monkeypatch.setattr("engine.store.writer.PATIENCE_S", AGES_S)
+
     with locked(path), anyio.fail_after(PATIENCE_S):
         with anyio.move_on_after(MOMENT_S) as scope:
             async with open_store(path, SystemClock()) as store:
@@ -78,7 +84,10 @@ async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(path: Pat
     assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NULL") == [(0,)]
 
 
-async def test_a_migration_that_waits_for_somebody_elses_lock_is_given_up(path: Path) -> None:
+async def test_a_migration_that_waits_for_somebody_elses_lock_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.store.migrate.BUSY_TIMEOUT_S", AGES_S)
     downgrade(path, "0012")
 
     with locked(path), anyio.fail_after(PATIENCE_S):
