@@ -30,7 +30,7 @@ async def ask_counted(
     rate_per_min: int | None,
 ) -> T:
     """The answer to a question to a service before there is a run, whose requests its account's rate counts."""
-    turns = Turns(store, clock, _NO_RUN, lambda _: True)
+    turns = Turns(store, clock, _NO_RUN)
     try:
         return await turns.asking(question, (Bucket(name=account, rate_per_min=rate_per_min),))
     finally:
