@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ from jobs.serve.server import _connections_allowed
 from tests.http_client import get, post
 from tests.jobs.serve.process import Held, asking
 from tests.jobs.serve.running import Running, evaluation, service
-from tests.patience import PATIENCE_S, until
+from tests.patience import PATIENCE_S, in_vain, until
 
 SINGLE = "/singleturn_evaluate_system_prompt"
 HALF_HEAD = b"GET /ping HTTP/1.1\r\nhost: x\r\nx-half: "
@@ -101,8 +102,9 @@ def test_the_time_of_a_head_does_not_begin_again_with_each_byte(tmp_path: Path) 
         connected(running, HALF_HEAD) as half,
     ):
         half.settimeout(0.02)
-        answer = b""
+        answer, end = b"", monotonic() + PATIENCE_S
         while not answer:
+            assert monotonic() < end, in_vain("the end of the connection")
             half.sendall(b"x")
             try:
                 answer = half.recv(65_536)
