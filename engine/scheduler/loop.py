@@ -364,6 +364,7 @@ class Scheduler:
             # A slot that is late is let go: used now, it could be one too many in its minute.
             now = self._clock.now()
             is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
+            is_late = is_late and not self._turns.is_used
             if not is_late and self._may_start(claimed, lane, now):
                 began = now
                 ended = Ended(interrupted(sent=True))

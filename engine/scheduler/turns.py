@@ -49,6 +49,8 @@ class Turns:
         self._clock = clock
         self._run_id = run_id
         self._ahead = Lead(memory=AHEAD_MEMORY)
+        self.is_used = False
+        """Whether attempts say when they write: then one that is late gets another slot by then."""
         self._commit = Lead()
 
     @property
@@ -66,6 +68,7 @@ class Turns:
 
         async def start() -> None:
             nonlocal at
+            self.is_used = True
             slot, at = at, None
             if slot is not None and claimed.is_rated:
                 self._ahead.adapt(slot - self._clock.now())

@@ -1,7 +1,7 @@
 """Requests are counted when they are written, however long it took to connect."""
 
 from collections.abc import Iterator, Sequence
-from itertools import cycle, repeat
+from itertools import chain, cycle, repeat
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,35 @@ async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_sl
     assert most_in_a_minute(starts(service)) <= 60
     # The first minutes are full after 54 s, the last one begins after three.
     assert starts(service)[-1] - NOW <= 240 / 60 * 60 / 0.95
+
+
+async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scripted_service(good, kind=connecting(repeat(0.0)))
+    sleep = clock.sleep
+    stalls = chain([0.0] * 9, [0.4, 0.7, 0.4], repeat(0.0))
+
+    async def stalling(seconds: float) -> None:
+        # What a busy machine does to a task that was to wake at its slot.
+        await sleep(seconds + (next(stalls) if 0 < seconds < 1 else 0.0))
+
+    monkeypatch.setattr(clock, "sleep", stalling)
+    of = sweep(service, repeats=90, limits={"rate_per_min": 60})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        attempts = await run._store._databases.ask(
+            lambda connection: connection.exec_driver_sql("SELECT count(*) FROM attempt").scalar()
+        )
+
+    assert status.jobs["succeeded"] == attempts == 90
+    assert most_in_a_minute(starts(service)) <= 60
+    # The slots that passed unused are given back: none is missing in the first minute.
+    assert sum(at < NOW + 60.0 for at in starts(service)) >= 59
 
 
 async def test_each_request_of_an_attempt_has_a_slot_of_its_own(
