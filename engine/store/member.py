@@ -54,6 +54,7 @@ class Member(Questions):
         self._liveness = Liveness(self._folder, worker_id)
         self._writer = Writer(self._databases, clock, Spill(self._folder, worker_id), self._arrive)
         self.serve = self._writer.run
+        self._signed_off = anyio.Event()
 
     @property
     def trouble(self) -> StoreError | None:
@@ -192,17 +193,18 @@ class Member(Questions):
         await anyio.to_thread.run_sync(spill.remove, path)
 
     async def break_off_when_cancelled(self) -> None:
-        """Wait to be cancelled, and then keep nobody waiting for the database.
+        """Wait for the end, and if cancelled before it keep nobody waiting for the database.
 
         What is being read or changed is broken off; what has to be said in the end is said at once or
         not. While a run is executed its answers are kept, however long that takes.
         """
         try:
-            await anyio.sleep_forever()
-        finally:
+            await self._signed_off.wait()
+        except anyio.get_cancelled_exc_class():
             if not self._writer.is_insisting:
                 self._databases.break_off()
                 self._writer.hurry()
+            raise
 
     async def sign_off(self) -> None:
         """Commit what is left, give back what is still held, tell others that this worker is gone.
@@ -227,6 +229,7 @@ class Member(Questions):
             if not self.is_lost:
                 logger.warning("could not sign off: %s", error)
         finally:
+            self._signed_off.set()
             self._writer.close()
 
     async def close(self) -> None:

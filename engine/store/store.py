@@ -115,7 +115,6 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
             finally:
                 with anyio.CancelScope(shield=True):
                     await store.sign_off()
-                tasks.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True):
             await store.close()
