@@ -66,6 +66,8 @@ _AGAIN = and_(
     ~_SINCE,
 )
 _RETURNING = or_(and_(job.c.state == State.CANCELLED, job.c.error == REMOVED), _AGAIN)
+_RESTATED = ("generation", "labels", "documents", "place", "cells", "cell_count", "past_cells")
+"""What a sweep may say otherwise of a job that is there."""
 _ASK = BulkUpsert(
     (
         job.c.run_id,
@@ -88,14 +90,8 @@ _ASK = BulkUpsert(
     lambda statement: statement.on_conflict_do_update(
         index_elements=["key", "run_id"],
         set_={
-            "generation": statement.excluded.generation,
+            **{name: statement.excluded[name] for name in _RESTATED},
             "family": func.coalesce(statement.excluded.family, job.c.family),
-            "labels": statement.excluded.labels,
-            "documents": statement.excluded.documents,
-            "place": statement.excluded.place,
-            "cells": statement.excluded.cells,
-            "cell_count": statement.excluded.cell_count,
-            "past_cells": statement.excluded.past_cells,
             "state": case((_RETURNING, target(Event.REQUEUE)), else_=job.c.state),
             "attempts": case((_RETURNING, 0), else_=job.c.attempts),
             "error": case((_RETURNING, None), else_=job.c.error),
@@ -103,6 +99,12 @@ _ASK = BulkUpsert(
             # The replies that were paid for do not count any more.
             "charged": case((job.c.generation < bindparam("fresh"), 0), else_=job.c.charged),
         },
+        # What is as it was is not written: an expansion that is done again costs no more than to read it.
+        where=or_(
+            *(job.c[name] != statement.excluded[name] for name in _RESTATED),
+            and_(job.c.family.is_(None), statement.excluded.family.is_not(None)),
+            _RETURNING,
+        ),
     ),
 )
 

@@ -15,7 +15,7 @@ from engine.store import RunRow, Store
 from engine.store.parts import PART
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import good, opened, sweep
-from tests.engine.store.scenes import new_job, states, submit
+from tests.engine.store.scenes import begin, new_job, states, submit
 
 MANY = PART + 5
 
@@ -57,6 +57,21 @@ async def test_many_jobs_are_cancelled_and_put_back_in_parts(
     assert by_cancel == [PART, 5]
     # With each part the run itself.
     assert written[2:] == [PART + 1, 6]
+
+
+async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
+    store: Store, written: list[int]
+) -> None:
+    jobs = [new_job(number, place=number) for number in range(50)]
+    run = await submit(store, *jobs)
+    edited = await begin(store, run.name, "edited")
+    await store.add_jobs(edited, jobs[:30], reuse=False)
+    written.clear()
+
+    await store.add_jobs(edited, jobs[:30], reuse=False)
+    await store.add_jobs(edited, [*jobs[:30], new_job("new", place=99)], reuse=False)
+
+    assert written == [0, 1]
 
 
 async def cut_short(clock: FakeClock, change: Callable[[], Coroutine[Any, Any, int]]) -> None:
