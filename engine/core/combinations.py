@@ -18,6 +18,8 @@ from engine.core.canonical import canonical, digest
 Block: TypeAlias = Mapping[str, frozenset[int]]
 """Part of a matrix: the places of some values on some axes, which are named by their field."""
 
+_PLACE_BITS = 60
+"""Of a combination's place."""
 # Combinations that the same rules concern have the same thresholds; this many sets are remembered.
 _REMEMBERED = 4096
 
@@ -50,6 +52,8 @@ class Threshold(NamedTuple):
 
     value: float
     fragment: bytes
+    place: int
+    """Where the axis has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,13 @@ class Thresholds:
 
 
 class Combination(NamedTuple):
-    """One point of all axes but the folded one; `labels` holds None in the place of that."""
+    """One point of all axes but the folded one; `labels` holds None in the place of that.
 
+    `place` grows in the order of the file. It is made of the places of the values on their axes, with room: of
+    a value that is added at the end of an axis no other combination gets another place.
+    """
+
+    place: int
     labels: Mapping[str, Any]
     fragments: bytes
     documents: Mapping[str, str]
@@ -119,11 +128,13 @@ def combinations(
         columns[at] = _FOLDED
         for places in covering:
             places[at] = range(1) if places[at] else ()
+    orders, above = _orders(axes, covering, folded_field)
     large = [at for at, axis in enumerate(axes) if axis.is_large] if with_keys else []
     for number, places in enumerate(covering):
         earlier = (1 << number) - 1
-        for labels, fragments, documents, exclusions, covers in zip(
+        for labels, order, fragments, documents, exclusions, covers in zip(
             _points([column.labels for column in columns], places),
+            map(sum, _points(orders, places)) if with_keys else repeat(0),
             _fragments(fields, columns, places) if with_keys else repeat(b""),
             _documents(fields, columns, places, large) if large else repeat({}),
             _masks([column.excluded for column in columns], places) if excluded else repeat(0),
@@ -135,8 +146,41 @@ def combinations(
             found, thresholds = cells(exclusions, covers)
             if found:
                 yield Combination(
-                    dict(zip(fields, labels, strict=True)), fragments, documents, thresholds
+                    (number << above) + order,
+                    dict(zip(fields, labels, strict=True)),
+                    fragments,
+                    documents,
+                    thresholds,
                 )
+
+
+def _orders(
+    axes: Sequence[MatrixAxis], covering: Sequence[object], folded_field: str | None
+) -> tuple[list[Sequence[int]], int]:
+    """What each value of each axis adds to a combination's place, and the bits below the block's number.
+
+    The lowest bits are for the folded axis, whose values are beside each other.
+    """
+    counts = [len(axis.values) for axis in axes]
+    widths = [_bits_with_room(count) for count in counts]
+    if sum(widths) + _bits_with_room(len(covering)) > _PLACE_BITS:
+        widths = [(count - 1).bit_length() for count in counts]
+    below = sum(
+        width for width, axis in zip(widths, axes, strict=True) if axis.field == folded_field
+    )
+    orders: list[Sequence[int]] = []
+    for count, width, axis in reversed(list(zip(counts, widths, axes, strict=True))):
+        if axis.field == folded_field:
+            orders.append([0])
+            continue
+        orders.append([place << below for place in range(count)])
+        below += width
+    return orders[::-1], below
+
+
+def _bits_with_room(count: int) -> int:
+    """Bits for at least twice as many, which few changes of the number change."""
+    return -(-(count.bit_length() + 1) // 4) * 4
 
 
 def _column(
@@ -212,8 +256,8 @@ def _whole(exclusions: int, covers: int) -> tuple[bool, None]:
 def _folding(column: _Column, own: int) -> _Cells:
     """What tells the thresholds of a combination from the rules that concern its other values."""
     every = [
-        Threshold(float(label), fragment)
-        for label, fragment in zip(column.labels, column.fragments, strict=True)
+        Threshold(float(label), fragment, place)
+        for place, (label, fragment) in enumerate(zip(column.labels, column.fragments, strict=True))
     ]
 
     @lru_cache(maxsize=_REMEMBERED)

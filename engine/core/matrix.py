@@ -44,7 +44,7 @@ class JobSpec:
 
     `key` (32 bytes) says what is asked, by content; `family` is the same but for the threshold, and
     None where the evaluation has none. `labels` is what rows show, `documents` the digests of what
-    is too large for it. `place` counts the jobs of one repeat. `cells` are the thresholds that the job
+    is too large for it. `place` grows in the order of the file. `cells` are the thresholds that the job
     answers, ascending, its own last.
     """
 
@@ -84,6 +84,7 @@ class _Job(NamedTuple):
     labels: Mapping[str, Any]
     fragment: bytes
     cells: tuple[float, ...]
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,11 +177,12 @@ class Matrix:
         family_start = sha256(canonical(["family", identity])).digest()
         for number in range(1, self.repeats + 1):
             suffix = number.to_bytes(4, "big")
-            place = 0
             for combination in self._combinations(with_keys=True):
                 family_base = family_start + combination.fragments
                 job_base = job_start + combination.fragments
-                for labels, fragment, cells in _jobs(combination, self.folded_field, rules, fold):
+                for labels, fragment, cells, place in _jobs(
+                    combination, self.folded_field, rules, fold
+                ):
                     yield JobSpec(
                         key=sha256(job_base + fragment + suffix).digest(),
                         family=sha256(family_base + suffix).digest() if cells else None,
@@ -189,11 +191,10 @@ class Matrix:
                         labels={**labels, "repeat": number},
                         documents=combination.documents,
                         repeat=number,
-                        place=place,
+                        place=combination.place + place,
                         cells=cells,
                         expected_tests=rules.expected_tests(labels),
                     )
-                    place += 1
 
     def counts(
         self, rules: JobRules, *, fold: Fold, costs: Mapping[str, Cost] | None = None
@@ -204,7 +205,7 @@ class Matrix:
         """
         repeats = self.repeats
         for combination in self._combinations(with_keys=False):
-            for labels, _, cells in _jobs(combination, self.folded_field, rules, fold):
+            for labels, _, cells, _ in _jobs(combination, self.folded_field, rules, fold):
                 count = len(cells) or 1
                 yield _count(rules, labels, cells=count, repeats=repeats, costs=costs)
 
@@ -223,7 +224,7 @@ class Matrix:
             if axis.is_large
         }
         for combination in self._combinations(with_keys=False):
-            for labels, _, _ in _jobs(combination, self.folded_field, rules, fold):
+            for labels, _, _, _ in _jobs(combination, self.folded_field, rules, fold):
                 texts = {field: values[labels[field]] for field, values in contents.items()}
                 sizes = rules.call_sizes({**labels, **texts})
                 if not sizes:
@@ -268,18 +269,18 @@ def _jobs(
     combination: Combination, folded_field: str | None, rules: JobRules, fold: Fold
 ) -> Iterable[_Job]:
     """The jobs of a combination: one at the highest threshold where it answers all, or one each."""
-    labels, _, _, thresholds = combination
+    labels, thresholds = combination.labels, combination.thresholds
     if thresholds is None:
         return (_Job(labels, b"", ()),)
     assert folded_field is not None, "there are thresholds"
     if fold != "never" and len(thresholds.each) > 1:
-        value, fragment = thresholds.highest
+        value, fragment, _ = thresholds.highest
         at_highest = {**labels, folded_field: value}
         if fold == "always" or rules.folds_exactly(at_highest):
             return (_Job(at_highest, fragment, thresholds.ascending),)
     return [
-        _Job({**labels, folded_field: value}, fragment, (value,))
-        for value, fragment in thresholds.each
+        _Job({**labels, folded_field: value}, fragment, (value,), place)
+        for value, fragment, place in thresholds.each
     ]
 
 

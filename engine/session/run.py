@@ -248,6 +248,7 @@ class Run:
         sweep = await self._prepared(kind)
         await self._store.add_documents(self.sweep.documents())
         reuse = self.sweep.reuse and await self._store.has_other_runs(self._row)
+        self._store.begin_expansion(self._row)
         specs = sweep.jobs(self._row.identity)
         jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, BATCH)):

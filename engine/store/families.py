@@ -28,6 +28,8 @@ class Member:
     is_changed: bool = False
     place: int | None = None
     """Where the file has the first of the cells that it answers, as far as this batch tells."""
+    before: tuple[list[float], list[float], int] | None = None
+    """Its cells, past cells and place as they are in the store."""
 
     def serve(self, cell: float, place: int) -> None:
         """Answer a cell of the new matrix, which the file has at a place."""

@@ -13,7 +13,7 @@ from engine.store.queue import REMOVED
 from engine.store.requests import NewJob
 from engine.store.runs import RunRow
 from engine.store.schema import job, result, run
-from engine.store.submission import answers_of_others, is_before, is_enough, members_of
+from engine.store.submission import Asked, answers_of_others, is_before, is_enough, members_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def survey(
     """What `add_jobs` would find for each job of a batch; writes nothing."""
     placed: Sequence[NewJob] = jobs
     if of.generation > 1:
-        placed = place(jobs, members_of(connection, of, jobs))
+        placed = place(jobs, members_of(connection, of, jobs, Asked()))
     wanted = {one.key: one for one in placed}
     kept = _kept(connection, of, list(wanted), unanswered)
     others: Mapping[bytes, RowMapping] = {}

@@ -20,6 +20,7 @@ from engine.store.questions import Questions
 from engine.store.schema import attempt
 from engine.store.source import Source
 from engine.store.spill import Spill
+from engine.store.submission import Asked
 from engine.store.writer import PATIENCE_S, Work, Writer
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Member(Questions):
         self._folder = workers_folder(path)
         self._liveness = Liveness(self._folder, worker_id)
         self._writer = Writer(self._databases, clock, Spill(self._folder, worker_id), self._arrive)
+        self._asked: dict[tuple[int, int], Asked] = {}
         self.serve = self._writer.run
         self._signed_off = anyio.Event()
 

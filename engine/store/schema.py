@@ -123,7 +123,7 @@ job = Table(
     Column("labels", Text, nullable=False),
     Column("documents", Text, nullable=False),
     Column("repeat", Integer, nullable=False),
-    # Where the file has it among the jobs of one repeat; smaller the later the sweep was submitted.
+    # Where the file has it among the jobs of one repeat; with 2**61 more once the sweep does not ask for it.
     Column("place", Integer, nullable=False, server_default="0"),
     # The threshold that is sent; null where the kind has none.
     Column("threshold", Float),

@@ -227,18 +227,33 @@ class Store(Member):
         unanswered: UnansweredPolicy = _UNANSWERED,
     ) -> None:
         """Put a batch of the matrix into the queue; see `submission.add_jobs`."""
+        asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
         await self._writer.write(
             lambda connection: submission.add_jobs(
-                connection, of, jobs, reuse=reuse, unanswered=unanswered
+                connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
             )
         )
 
+    def begin_expansion(self, of: RunRow) -> None:
+        """Forget what an earlier expansion of a run by this worker has asked for."""
+        self._asked.pop((of.id, of.generation), None)
+
     async def finish_expansion(self, of: RunRow) -> int:
-        """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for."""
+        """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for.
+
+        All that it asks for was added by this worker; what was not is removed, many jobs in parts.
+        """
+        asked = self._asked.pop((of.id, of.generation), submission.Asked())
+        removed = 0
+        if of.generation > 1:
+            ids = await self._ids(submission.asked_before(of))
+            gone = array("q", (job_id for job_id in ids if job_id not in asked))
+            removed = await self._in_parts(
+                gone, lambda connection, part, _: submission.remove(connection, of, part)
+            )
         now = self._clock.now()
-        return await self._writer.write(
-            lambda connection: submission.finish(connection, of, now=now)
-        )
+        await self._writer.write(lambda connection: submission.finish(connection, of, now=now))
+        return removed
 
     # The queue
 

@@ -1,8 +1,8 @@
 """Writing a sweep's matrix into the queue, batch by batch, and changing it later.
 
-Each expansion has a generation. A job that the new matrix asks for carries its number, whether it was
-there before or not; what is left with an older one was removed from the sweep. So an expansion that
-was cut short is simply done again.
+Each expansion has a generation. It goes through the whole matrix and writes only what is new or otherwise
+than it was; which jobs the matrix asks for is noted beside it, a bit each, and what it has not asked for in
+the end was removed from the sweep. So an expansion that was cut short is simply done again.
 """
 
 import json
@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     RowMapping,
+    Select,
     and_,
     bindparam,
     case,
@@ -32,19 +33,41 @@ from engine.core.states import Event, State, sources, target
 from engine.store import queue
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, merged, place
+from engine.store.parts import ONE_OF_PART, each
 from engine.store.queue import CLAIMABLE, REMOVED
 from engine.store.requests import NewJob
 from engine.store.runs import RunRow
 from engine.store.schema import document, job, result, run
 
-_PLACES = 2**40
-"""More than the jobs of one repeat."""
+_PAST = 2**61
+"""Added to the place of a job that is not asked for any more: behind all that is."""
+
+
+class Asked:
+    """The jobs that an expansion has asked for so far, by id: a bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, ids: Iterable[int]) -> None:
+        """Note jobs."""
+        for job_id in ids:
+            at, bit = divmod(job_id, 8)
+            if at >= len(self._bits):
+                self._bits.extend(bytes(at + 4096 - len(self._bits)))
+            self._bits[at] |= 1 << bit
+
+    def __contains__(self, job_id: int) -> bool:
+        at, bit = divmod(job_id, 8)
+        return at < len(self._bits) and bool(self._bits[at] >> bit & 1)
+
 
 _MEMBERS = select(
     job.c.id,
     job.c.key,
     job.c.family,
     job.c.generation,
+    job.c.place,
     job.c.threshold,
     job.c.cells,
     job.c.past_cells,
@@ -66,7 +89,7 @@ _AGAIN = and_(
     ~_SINCE,
 )
 _RETURNING = or_(and_(job.c.state == State.CANCELLED, job.c.error == REMOVED), _AGAIN)
-_RESTATED = ("generation", "labels", "documents", "place", "cells", "cell_count", "past_cells")
+_RESTATED = ("labels", "documents", "place", "cells", "cell_count", "past_cells")
 """What a sweep may say otherwise of a job that is there."""
 _ASK = BulkUpsert(
     (
@@ -91,6 +114,7 @@ _ASK = BulkUpsert(
         index_elements=["key", "run_id"],
         set_={
             **{name: statement.excluded[name] for name in _RESTATED},
+            "generation": statement.excluded.generation,
             "family": func.coalesce(statement.excluded.family, job.c.family),
             "state": case((_RETURNING, target(Event.REQUEUE)), else_=job.c.state),
             "attempts": case((_RETURNING, 0), else_=job.c.attempts),
@@ -99,8 +123,9 @@ _ASK = BulkUpsert(
             # The replies that were paid for do not count any more.
             "charged": case((job.c.generation < bindparam("fresh"), 0), else_=job.c.charged),
         },
-        # What is as it was is not written: an expansion that is done again costs no more than to read it.
+        # What is as it was is not written: an edit costs what is new, and its expansion, done again, nothing.
         where=or_(
+            job.c.generation < bindparam("fresh"),
             *(job.c[name] != statement.excluded[name] for name in _RESTATED),
             and_(job.c.family.is_(None), statement.excluded.family.is_not(None)),
             _RETURNING,
@@ -128,8 +153,9 @@ def add_jobs(
     *,
     reuse: bool,
     unanswered: UnansweredPolicy,
+    asked: Asked,
 ) -> None:
-    """Ask for a batch of jobs: new ones become pending, those that are there already stay.
+    """Ask for a batch of jobs, noted in `asked`: new ones become pending, those that are there already stay.
 
     `reuse`: answers of other runs serve, unless more of their questions are unanswered than the run
     allows. Does nothing if the run has meanwhile got another sweep.
@@ -139,7 +165,7 @@ def add_jobs(
     families: Mapping[bytes, list[Member]] = {}
     wanted: Sequence[NewJob] = jobs
     if of.generation > 1:
-        families = members_of(connection, of, jobs)
+        families = members_of(connection, of, jobs, asked)
         wanted = place(jobs, families)
     if wanted:
         fresh = of.fresh_generation or 0
@@ -151,7 +177,13 @@ def add_jobs(
             fresh=fresh,
             fresh_at=of.fresh_at or 0.0,
         )
-    _save_members(connection, of, list(chain.from_iterable(families.values())))
+    members = list(chain.from_iterable(families.values()))
+    _save_members(connection, of, members)
+    if of.generation > 1:
+        keys = [one.key for one in wanted]
+        ids = select(job.c.id).where(job.c.key.in_(keys), job.c.run_id == of.id)
+        asked.add(connection.execute(ids).scalars())
+        asked.add(member.id for member in members if member.is_asked)
     if reuse and wanted:
         _reuse(connection, of, wanted, unanswered)
 
@@ -190,7 +222,7 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
         json.dumps(one.labels, ensure_ascii=False),
         json.dumps(one.documents),
         one.repeat,
-        _place(of, one.place),
+        one.place,
         one.threshold,
         json.dumps(one.cells),
         max(1, len(one.cells)),
@@ -199,15 +231,10 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
     )
 
 
-def _place(of: RunRow, place: int) -> int:
-    """Where a job stands in its run: before all that the sweep's earlier versions asked for."""
-    return place - (of.generation - 1) * _PLACES
-
-
 def members_of(
-    connection: Connection, of: RunRow, jobs: Iterable[NewJob]
+    connection: Connection, of: RunRow, jobs: Iterable[NewJob], asked: Asked
 ) -> dict[bytes, list[Member]]:
-    """What the run has of the families of these jobs."""
+    """What the run has of the families of these jobs, of which some were asked for already."""
     wanted = {one.family for one in jobs if one.family is not None}
     found: dict[bytes, list[Member]] = defaultdict(list)
     for row in connection.execute(_MEMBERS, {"families": list(wanted), "run": of.id}):
@@ -219,7 +246,8 @@ def members_of(
             json.loads(row.past_cells),
             is_answered=row.state == State.SUCCEEDED
             and not is_before(of, row.generation, row.recorded_at),
-            is_asked=row.generation == of.generation,
+            is_asked=row.id in asked,
+            before=(json.loads(row.cells), json.loads(row.past_cells), row.place),
         )
         found[row.family].append(member)
     return found
@@ -233,11 +261,11 @@ def is_before(of: RunRow, generation: int, recorded_at: float | None) -> bool:
 
 
 def _save_members(connection: Connection, of: RunRow, members: Iterable[Member]) -> None:
-    for asked, values in (
+    for is_asked, values in (
         (True, {"generation": of.generation}),
         (False, {}),
     ):
-        changed = [one for one in members if one.is_changed and one.is_asked is asked]
+        changed = [one for one in members if one.is_asked is is_asked and _is_otherwise(one)]
         if changed:
             connection.execute(
                 update(job)
@@ -255,11 +283,19 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
                         "asked": json.dumps(one.cells),
                         "count": len(one.cells),
                         "past": json.dumps(one.past_cells),
-                        "at": None if one.place is None else _place(of, one.place),
+                        "at": one.place,
                     }
                     for one in changed
                 ],
             )
+
+
+def _is_otherwise(one: Member) -> bool:
+    """Whether a member is to be written: it may have been changed and be as it was."""
+    if not one.is_changed or one.before is None:
+        return one.is_changed
+    cells, past_cells, at = one.before
+    return (one.cells, one.past_cells) != (cells, past_cells) or one.place not in (None, at)
 
 
 def _reuse(
@@ -363,48 +399,62 @@ def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
 
 
-def finish(connection: Connection, of: RunRow, *, now: float) -> int:
-    """Say that the matrix is wholly in the queue; cancel what it no longer asks for.
+def asked_before(of: RunRow) -> Select[Any]:
+    """The jobs of a run that are asked for, or would be sent, as the store has it."""
+    return select(job.c.id).where(job.c.run_id == of.id, or_(job.c.cell_count > 0, CLAIMABLE))
 
-    Answers of removed cells are kept, and past from now on. Returns how many jobs were removed.
+
+def remove(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
+    """Cancel jobs that the matrix does not ask for any more, and make their cells past; how many were cancelled.
+
+    Answers of removed cells are kept. Does nothing if the run has meanwhile got another sweep.
     """
-    stale = and_(job.c.run_id == of.id, job.c.generation < of.generation)
-    removed = 0
-    if of.generation > 1:
-        _make_past(connection, and_(stale, job.c.cell_count > 0))
-        done = connection.execute(
-            update(job)
-            .where(stale, CLAIMABLE)
-            .values(
-                # What has an answer and was to be asked again keeps it.
-                state=case((_has_answer(), target(Event.SUCCEED)), else_=target(Event.CANCEL)),
-                error=case((_has_answer(), None), else_=REMOVED),
-                due_at=0.0,
-            )
+    if _is_superseded(connection, of):
+        return 0
+    removed = connection.execute(_REMOVE, each(ids)).rowcount
+    rows = connection.execute(
+        select(job.c.id, job.c.cells, job.c.past_cells).where(
+            job.c.id.in_(list(ids)), job.c.cell_count > 0
         )
-        removed = done.rowcount
-    # Only if nobody has submitted yet another sweep meanwhile.
+    )
+    past = [
+        {
+            "job_id": row.id,
+            "past": json.dumps(merged(json.loads(row.cells), json.loads(row.past_cells))),
+        }
+        for row in rows
+    ]
+    if past:
+        connection.execute(_MAKE_PAST, past)
+    return removed
+
+
+_REMOVE = (
+    update(job)
+    .where(ONE_OF_PART, CLAIMABLE)
+    .values(
+        # What has an answer and was to be asked again keeps it.
+        state=case((_has_answer(), target(Event.SUCCEED)), else_=target(Event.CANCEL)),
+        error=case((_has_answer(), None), else_=REMOVED),
+        due_at=0.0,
+    )
+)
+_MAKE_PAST = (
+    update(job)
+    .where(ONE_OF_PART)
+    .values(
+        cells="[]",
+        cell_count=0,
+        past_cells=bindparam("past"),
+        place=case((job.c.place < _PAST, job.c.place + _PAST), else_=job.c.place),
+    )
+)
+
+
+def finish(connection: Connection, of: RunRow, *, now: float) -> None:
+    """Say that the matrix is wholly in the queue, unless somebody has submitted yet another sweep meanwhile."""
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)
         .values(expanded=of.digest, updated_at=now)
     )
-    return removed
-
-
-def _make_past(connection: Connection, removed: ColumnElement[bool]) -> None:
-    """Count the cells of these jobs among those that were asked for once."""
-    found = connection.execute(
-        select(job.c.cells, job.c.past_cells).where(removed).distinct()
-    ).all()
-    # However many jobs there are, they were asked for a few lists of thresholds.
-    for cells, past in found:
-        connection.execute(
-            update(job)
-            .where(removed, job.c.cells == cells, job.c.past_cells == past)
-            .values(
-                cells="[]",
-                cell_count=0,
-                past_cells=json.dumps(merged(json.loads(cells), json.loads(past))),
-            )
-        )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.core.axes import Axis, AxisValue, NumberAxis, PromptAxis, TextAxis
-from engine.core.matrix import JobCount, JobSpec, Matrix, MatrixAxis
+from engine.core.matrix import Fold, JobCount, JobSpec, Matrix, MatrixAxis
 from engine.core.money import CallSize
 
 
@@ -202,11 +202,56 @@ def test_the_first_repeat_of_every_cell_comes_before_the_second_of_any() -> None
         for job in jobs(matrix)
     ]
 
-    assert found == [
-        (repeat, place, model, threshold)
+    assert [(repeat, model, threshold) for repeat, _, model, threshold in found] == [
+        (repeat, model, threshold)
         for repeat in (1, 2, 3)
-        for place, (model, threshold) in enumerate([("b", 0.7), ("b", 0.5), ("a", 0.7), ("a", 0.5)])
+        for model, threshold in [("b", 0.7), ("b", 0.5), ("a", 0.7), ("a", 0.5)]
     ]
+    assert found == sorted(found, key=lambda job: job[:2])
+    assert len({place for _, place, _, _ in found}) == 4
+
+
+@pytest.mark.parametrize("fold", ["never", "always"])
+@pytest.mark.parametrize("changed", range(3))
+def test_a_value_at_the_end_of_an_axis_leaves_every_other_job_its_place(
+    changed: int, fold: Fold
+) -> None:
+    values: list[list[Any]] = [["b", "a"], ["one", "two"], [0.7, 0.5]]
+    more: list[Any] = ["c", "three", 0.3]
+
+    def places() -> dict[tuple[Any, ...], int]:
+        axes = [
+            axis(of, *some) for of, some in zip((MODEL, PROMPT, THRESHOLD), values, strict=True)
+        ]
+        matrix = Matrix(
+            axes=tuple(axes),
+            folded_field="threshold",
+            excluded=({"model": frozenset({0}), "prompt": frozenset({1})},),
+        )
+        return {
+            tuple(job.labels.values()): job.place
+            for job in matrix.jobs(Rules(), fold=fold, identity="")
+        }
+
+    before = places()
+    values[changed].append(more[changed])
+    after = places()
+
+    assert list(after.values()) == sorted(set(after.values()))
+    assert {labels: after[labels] for labels in before} == before
+    assert len(after) > len(before) or (fold, changed) == ("always", 2)
+
+
+def test_places_fit_a_store_however_many_values_there_are() -> None:
+    axes = [axis(of, *map(str, range(33_000))) for of in (MODEL, PROMPT)]
+    numbers = axis(THRESHOLD, *(number / 40_000 for number in range(33_000)))
+    matrix = Matrix(axes=(*axes, numbers), folded_field="threshold")
+    source = matrix.jobs(Rules(), fold="never", identity="")
+
+    places = [job.place for job in islice(source, 66_001)]
+
+    assert places == sorted(set(places))
+    assert places[-1] < 2**61
 
 
 @pytest.mark.parametrize("rules", [(), ({"model": frozenset({1})},)])

@@ -99,14 +99,14 @@ async def test_an_edited_file_has_the_order_that_it_has_now(store: Store) -> Non
     assert names(found) == ["model c 1", "model b 1", "model c 2", "model b 2", "model a 2"]
 
 
-async def test_what_an_edit_has_not_reached_yet_comes_after_what_it_has(store: Store) -> None:
+async def test_what_an_edit_has_not_reached_yet_keeps_the_turn_that_it_had(store: Store) -> None:
     run = await ask(store, matrix(["a", "b"], repeats=2))
 
     half = await begin(store, sweep="reordered")
     await store.add_jobs(half, matrix(["b", "a"], repeats=2)[:1], reuse=False)
 
     found = await claim(store, run, classes=("a", "b"))
-    assert names(found) == ["model b 1", "model a 1", "model a 2", "model b 2"]
+    assert names(found) == ["model a 1", "model b 1", "model a 2", "model b 2"]
 
 
 async def test_an_answer_that_serves_another_threshold_stands_where_the_file_has_that(

@@ -74,6 +74,49 @@ async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
     assert written == [0, 1]
 
 
+async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
+    store: Store, written: list[int]
+) -> None:
+    jobs = [new_job(number, place=number) for number in range(50)]
+    run = await submit(store, *jobs)
+    longer = await begin(store, run.name, "longer")
+    written.clear()
+
+    await store.add_jobs(longer, [*jobs, new_job("new", place=99)], reuse=False)
+    await store.finish_expansion(longer)
+    shorter = await begin(store, run.name, "shorter")
+    await store.add_jobs(shorter, jobs[:49], reuse=False)
+    removed = await store.finish_expansion(shorter)
+
+    # One new job, the run; the run, nothing, two jobs cancelled and past, the run.
+    assert written == [1, 1, 1, 0, 4, 1]
+    assert removed == 2
+    assert states(store.path) == {"pending": 49, "cancelled": 2}
+
+
+async def test_an_edit_that_removes_many_jobs_does_so_in_parts_and_is_whole_only_then(
+    store: Store, clock: FakeClock
+) -> None:
+    jobs = [new_job(number, place=number) for number in range(MANY)]
+    run = await submit(store, *jobs)
+    edited = await begin(store, run.name, "edited")
+    await store.add_jobs(edited, jobs[-1:], reuse=False)
+
+    await cut_short(clock, partial(store.finish_expansion, edited))
+    half, row = states(store.path), await store.find_run(run.name)
+    store.begin_expansion(edited)
+    await store.add_jobs(edited, jobs[-1:], reuse=False)
+    removed = await store.finish_expansion(edited)
+    whole = await store.find_run(run.name)
+
+    assert half == {"pending": 5, "cancelled": PART}
+    assert removed == 4
+    assert row is not None
+    assert whole is not None
+    assert (row.is_expanded, whole.is_expanded) == (False, True)
+    assert states(store.path) == {"pending": 1, "cancelled": MANY - 1}
+
+
 async def cut_short(clock: FakeClock, change: Callable[[], Coroutine[Any, Any, int]]) -> None:
     """Begin a change, and stop it as Ctrl-C does while it makes room after its first part."""
     async with anyio.create_task_group() as tasks:
