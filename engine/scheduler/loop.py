@@ -480,8 +480,8 @@ class Scheduler:
         finally:
             lane.in_flight -= 1
             del self._flying[claimed.id, claimed.fence]
-        if charged and not isinstance(verdict, Succeed):
-            self._quota.doubt()
+        if charged:
+            self._quota.ended(began, has_answer=isinstance(verdict, Succeed))
         has_outcome = isinstance(verdict, Succeed | Fail)
         if has_outcome or self.lanes.peers:
             # What is given back, others may take.

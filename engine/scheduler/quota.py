@@ -1,7 +1,7 @@
 """The quota of one run: which rows apply, what the service says of them, what is short."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from math import isinf
+from math import inf, isinf
 
 import anyio
 
@@ -34,6 +34,9 @@ class QuotaDesk:
         self._run = assignment
         self._note = note
         self._observed_at: float | None = None
+        self._turns_at: float | None = None
+        """The time of a new month while the service is being asked for its quota."""
+        self._turned_at = -inf
         self._doubted = anyio.Event()
         self._is_in_doubt = False
         self._is_unreached = False
@@ -45,6 +48,12 @@ class QuotaDesk:
         A new month's apply once they are written: claims go on while the service is being asked.
         """
         at = now if self._observed_at is None else self._observed_at
+        keys = self._keys_of(at)
+        if self._turns_at is not None and not self._run.kind.charged_by_reply:
+            keys += tuple(key for key in self._keys_of(self._turns_at) if key not in keys)
+        return keys
+
+    def _keys_of(self, at: float) -> tuple[QuotaKey, ...]:
         return quota_keys(self._run.kind, self._run.limits, self._run.run, self._run.account, at)
 
     def claimed(self, now: float) -> tuple[QuotaKey, ...]:
@@ -63,13 +72,19 @@ class QuotaDesk:
             self._observed_at = now
 
     async def _observe(self, now: float) -> bool:
-        limits = self._run.limits
-        for key, allotted in (
-            (_tests_cap(self._run.run, now), limits.quota_tests),
-            (_requests_cap(self._run.run), limits.requests),
-        ):
-            if allotted is not None:
-                await self._store.cap_quota(key, allotted=allotted)
+        limits, cap = self._run.limits, _tests_cap(self._run.run, now)
+        if self._run.kind.uses_quota:
+            await self._store.begin_period(
+                (self._run.account, cap.name), before=month(month_began(now) - 1), begun=month(now)
+            )
+        if self._observed_at is None:
+            # Once: a process that works on with an older file does not set its caps again.
+            for key, allotted in (
+                (cap, limits.quota_tests),
+                (_requests_cap(self._run.run), limits.requests),
+            ):
+                if allotted is not None:
+                    await self._store.cap_quota(key, allotted=allotted)
         try:
             return await self._ask(now)
         except JobError as error:
@@ -134,12 +149,18 @@ class QuotaDesk:
         if self._run.limits.requests is not None:
             await self._store.give_request_back(_requests_cap(self._run.run))
 
-    def doubt(self) -> None:
-        """A request ended without an answer: what was held for it counts until the service is asked."""
+    def ended(self, began: float, *, has_answer: bool) -> None:
+        """A request that began then has ended and may have cost something.
+
+        Without an answer what was held for it counts until the service is asked; with one, too, where a month has
+        turned meanwhile: in which of the two it was billed, the service has to tell.
+        """
         kind = self._run.kind
-        if self._run.ask_quota is not None and kind.uses_quota and not kind.charged_by_reply:
-            self._is_in_doubt = True
-            self._doubted.set()
+        is_told = has_answer and began > self._turned_at
+        if is_told or self._run.ask_quota is None or not kind.uses_quota or kind.charged_by_reply:
+            return
+        self._is_in_doubt = True
+        self._doubted.set()
 
     async def settle_doubts(self, lanes: Lanes, wake: Callable[[], None]) -> None:
         """Ask the service after requests without an answer: at once, and then at most so often."""
@@ -170,17 +191,18 @@ class QuotaDesk:
         return answered
 
     async def turn_month(self, now: float, lanes: Lanes) -> None:
-        """Write the rows of a month that has begun while the run goes on; lanes may ask again."""
+        """Write the rows of a month that has begun while the run goes on; lanes may ask again.
+
+        Until the service has told its figure, what is claimed is held in both months.
+        """
         if self._observed_at is None or month(now) == month(self._observed_at):
             return
-        before, begun = (
-            QuotaKey(name=self._run.account, period=month(at)) for at in (self._observed_at, now)
-        )
-        rows = await self._store.quotas([before, begun])
-        if (told := rows.get((before.name, before.period))) is not None and len(rows) == 1:
-            # As much as last month, until the service says otherwise: it may not be reached just now.
-            await self._store.refresh_quota(begun, allotted=told.allotted, used=0, since=0)
-        await self.observe()
+        self._turns_at = now
+        try:
+            await self.observe()
+        finally:
+            self._turns_at = None
+            self._turned_at = self._clock.now()
         await self._note("quota", f"the month {month(now)} has begun (UTC)")
         _reopen(lanes.waiting)
 

@@ -7,10 +7,9 @@ first and its siblings wait for the answer, which tells what they will cost.
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from sqlalchemy import Integer, RowMapping, bindparam, delete, func, select, tuple_, update
-from sqlalchemy.engine import Connection, Result
+from sqlalchemy.engine import Connection
 
 from engine.core import quota as arithmetic
 from engine.core.permits import PermitCap
@@ -55,6 +54,21 @@ _HOLD = Bulk(
     {column.name: column.type for column in reservation.c},
     lambda given: reservation.insert().from_select(list(reservation.c), select(given)),
 )
+_later = reservation.alias("later")
+_CARRIED = select(reservation).where(
+    reservation.c.name == bindparam("of"),
+    reservation.c.period == bindparam("before"),
+    ~reservation.c.counts_requests,
+    ~reservation.c.by_reply,
+    ~select(_later.c.job_id)
+    .where(
+        _later.c.job_id == reservation.c.job_id,
+        _later.c.fence == reservation.c.fence,
+        _later.c.name == reservation.c.name,
+        _later.c.period == bindparam("begun"),
+    )
+    .exists(),
+)
 _HELD_FOR = select(reservation).where(reservation.c.job_id.in_(bindparam("jobs", expanding=True)))
 _HELD_BY = select(reservation).where(reservation.c.worker == bindparam("worker_id"))
 _HELD_BY_RUN = (
@@ -80,7 +94,10 @@ _PROBES = (
 
 @dataclass(frozen=True, slots=True)
 class _Spent:
-    """What a request came to. `is_guess`: it got no answer, and this much was held for it."""
+    """What a request came to. `is_guess`: only the service can tell whether it was billed so.
+
+    It got no answer, and this much was held for it; or it is not known in which period it was billed.
+    """
 
     tests: int
     is_guess: bool = False
@@ -258,26 +275,60 @@ def costs(connection: Connection, service: str) -> dict[str, Cost]:
     }
 
 
+def begin(connection: Connection, names: Iterable[str], *, before: str, begun: str) -> None:
+    """Write the rows of a period that has begun, as they were allotted in the one before, unless they are there.
+
+    Which of the two is billed for what is in flight nobody knows before the service tells: that is held in both.
+    """
+    for name in names:
+        found = read(connection, [(name, before), (name, begun)])
+        if (name, before) not in found:
+            continue
+        given = {"of": name, "before": before, "begun": begun}
+        carried = connection.execute(_CARRIED, given).mappings().all()
+        state = found.get((name, begun), QuotaState(allotted=found[name, before].allotted))
+        if (name, begun) in found and not carried:
+            continue
+        state = arithmetic.refreshed(
+            allotted=state.allotted,
+            used=state.used + state.overrun,
+            reserved=state.reserved + sum(row["held"] for row in carried),
+        )
+        write(connection, {(name, begun): state})
+        _HOLD.run(
+            connection,
+            [
+                tuple(begun if column == "period" else value for column, value in row.items())
+                for row in carried
+            ],
+        )
+
+
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Replace what was held for these attempts by what they cost."""
+    """Replace what was held for these attempts by what they cost.
+
+    What was held in two periods counts in both, in the later one until the service tells its figure.
+    """
     by_attempt = {(one.job_id, one.fence): one for one in outcomes}
+    held = connection.execute(_HELD_FOR, {"jobs": [one.job_id for one in outcomes]}).mappings()
+    rows = [row for row in held.all() if (row["job_id"], row["fence"]) in by_attempt]
+    earliest: dict[tuple[int, int, str], str] = {}
+    for row in rows:
+        of = (row["job_id"], row["fence"], row["name"])
+        earliest[of] = min(row["period"], earliest.get(of, row["period"]))
 
     def spent(row: RowMapping) -> _Spent | None:
         one = by_attempt[row["job_id"], row["fence"]]
+        is_carried = row["period"] > earliest[row["job_id"], row["fence"], row["name"]]
         if row["counts_requests"]:
             return _Spent(row["held"]) if one.sent else None
         if row["by_reply"]:
             return None
         if one.answer is not None:
-            return _Spent(one.answer.measurement.tests)
+            return _Spent(one.answer.measurement.tests, is_guess=is_carried)
         return _Spent(row["held"], is_guess=True) if one.charged else None
 
-    _settle(
-        connection,
-        connection.execute(_HELD_FOR, {"jobs": [one.job_id for one in outcomes]}),
-        lambda row: (row["job_id"], row["fence"]) in by_attempt,
-        spent,
-    )
+    _settle(connection, rows, spent)
 
 
 def charge_lost(connection: Connection, worker_id: str) -> None:
@@ -288,8 +339,7 @@ def charge_lost(connection: Connection, worker_id: str) -> None:
     held = connection.execute(_HELD_BY, {"worker_id": worker_id})
     _settle(
         connection,
-        held,
-        lambda _: True,
+        held.mappings().all(),
         lambda row: (
             None
             if row["by_reply"] and not row["counts_requests"]
@@ -397,11 +447,9 @@ def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, 
 
 def _settle(
     connection: Connection,
-    rows: Result[Any],
-    chosen: Callable[[RowMapping], bool],
+    held: Sequence[RowMapping],
     spent: Callable[[RowMapping], _Spent | None],
 ) -> None:
-    held = [row for row in rows.mappings().all() if chosen(row)]
     if not held:
         return
     states = read(connection, {(row["name"], row["period"]) for row in held})

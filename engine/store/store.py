@@ -443,6 +443,13 @@ class Store(Member):
             )
         )
 
+    async def begin_period(self, names: Iterable[str], *, before: str, begun: str) -> None:
+        """Write the quota rows of a month that has begun, unless they are there; see `quotas.begin`."""
+        wanted = tuple(names)
+        await self._writer.write(
+            lambda connection: quotas.begin(connection, wanted, before=before, begun=begun)
+        )
+
     async def take_request(self, key: QuotaKey) -> bool:
         """Count a request that is no job's under a cap; False, and nothing counted, where it is used up."""
         return await self._writer.write(lambda connection: quotas.take_request(connection, key))

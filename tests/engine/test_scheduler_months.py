@@ -1,6 +1,7 @@
 """The month's end: whose month it is, and what a run does that waits for it."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,13 @@ import anyio
 import pytest
 
 from engine import RunState, StopReason
-from engine.job import Allotment, Transient
+from engine.job import Allotment, Answer, Job, Measurement, Transient
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, Start, scored, scripted_service
 from tests.engine.scenes import SELDOM, events, opened, sweep
 
 EVE = datetime(2027, 1, 31, 23, 30, tzinfo=UTC).timestamp()
 MIDNIGHT = datetime(2027, 2, 1, tzinfo=UTC).timestamp()
+TAKES_S = 2400.0
 ZONES = ["UTC", "Asia/Tokyo", "America/Los_Angeles"]
 
 
@@ -42,7 +44,7 @@ def allotting(clock: FakeClock, zone: str) -> Any:
         lambda _: scored(0.2, 0.9),
         kind=KnownCost,
         allotment=Allotment(used=0, allotted=10),
-        takes_s=2400.0,
+        takes_s=TAKES_S,
     )
     return type("Service", (Monthly, base), {})
 
@@ -77,7 +79,9 @@ async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_t
         told = await events(run)
 
     assert status.state is RunState.FINISHED
-    assert [one.at for one in service.recording.started] == [EVE] * 5 + [MIDNIGHT] * 5
+    # What was in flight at midnight is held in the new month, too, until the service tells that it was billed
+    # in the old one.
+    assert [one.at for one in service.recording.started] == [EVE] * 5 + [EVE + TAKES_S] * 5
     assert "the month 2027-02 has begun (UTC)" in [message for _, _, message in told]
 
 
@@ -124,11 +128,61 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
         opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
-        run = await engine.submit(sweep(service, repeats=30))
+        run = await engine.submit(sweep(service, repeats=30, limits={"max_in_flight": 3}))
         status = await run.execute()
 
     assert status.reason is StopReason.QUOTA
-    assert by_month(service.recording.started, "UTC") == [5, 5]
+    # Nobody tells in which month the first three were billed, so they count in both.
+    assert by_month(service.recording.started, "UTC") == [3, 2]
+
+
+@pytest.mark.parametrize("billed_at", ["start", "end"])
+@pytest.mark.parametrize("capped", [False, True])
+async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
+    billed_at: str, capped: bool, tmp_path: Path, clock: FakeClock
+) -> None:
+    clock._now = EVE
+    billed: Counter[str] = Counter()
+
+    class Costly(ScriptedKind):
+        def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int:
+            return 50
+
+    def script(job: Job) -> Answer:
+        began = next(one.at for one in service.recording.started if one.job is job)
+        at = began if billed_at == "start" else clock.now()
+        billed[month_in("UTC", at)] += 50
+        return scored(*[0.9] * 50)
+
+    class Monthly(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            this = month_in("UTC", clock.now())
+            return Allotment(used=billed[this], allotted=10_000 if capped else 600)
+
+    base = scripted_service(
+        script, kind=Costly, allotment=Allotment(used=0, allotted=600), takes_s=700.0
+    )
+    service: Any = type("Service", (Monthly, base), {})
+    limits = {"max_in_flight": 8, **({"quota": {"tests": 600}} if capped else {})}
+
+    async with (
+        opened(tmp_path / "one.db", service, clock, settings=SELDOM) as one,
+        opened(tmp_path / "one.db", service, clock, settings=SELDOM) as other,
+        clock.jumping(),
+    ):
+        runs = [
+            await engine.submit(sweep(service, repeats=60, limits=limits))
+            for engine in (one, other)
+        ]
+        async with anyio.create_task_group() as tasks:
+            for run in runs:
+                tasks.start_soon(run.execute)
+        status = await runs[0].status()
+
+    assert status.reason is StopReason.QUOTA
+    assert billed["2027-01"] <= 600
+    # None is lost either: once the service has told, what it did not bill in the new month is there to use.
+    assert billed["2027-02"] == 600
 
 
 async def test_nothing_is_claimed_past_the_quota_while_a_new_month_is_being_asked_for(

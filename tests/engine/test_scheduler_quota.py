@@ -424,6 +424,30 @@ async def test_a_figure_that_was_told_before_another_process_spent_is_not_believ
     assert [(quota.used, quota.allotted) for quota in status.quotas] == [(20, 20)]
 
 
+async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(
+        lambda _: costing(2), allotment=Allotment(used=0, allotted=1_000), takes_s=10.0
+    )
+    older, newer = (
+        sweep(service, repeats=60, limits={"max_in_flight": 2, "quota": {"tests": tests}})
+        for tests in (100, 20)
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as one,
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as other,
+        clock.jumping(),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon((await one.submit(older)).execute)
+        await service.recording.until_started(2)
+        tasks.start_soon((await other.submit(newer)).execute)
+
+    assert service.recording.tests == 20
+
+
 async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=100), takes_s=2.0

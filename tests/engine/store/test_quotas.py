@@ -407,6 +407,41 @@ async def main():
     assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
 
 
+async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirmed_by_the_service(
+    store: Store,
+) -> None:
+    begun = QuotaKey(name="key", period="2027-02")
+    await store.cap_quota(TESTS, allotted=50)
+    run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
+    answered, refused = await claim(store, run, quotas=[TESTS])
+
+    for _ in range(2):
+        await store.begin_period(["key", "no such"], before="2027-01", begun="2027-02")
+    held = await state(store, begun)
+    await settle(store, run, answered, 15)
+    await store.settle(given_back(refused, run, reserved=True))
+    counted = await state(store), await state(store, begun)
+    since = await store.quota_settled(begun)
+    await store.refresh_quota(begun, allotted=60, used=3, since=since)
+
+    assert held == QuotaState(allotted=50, reserved=40)
+    assert counted == (QuotaState(allotted=50, used=15), QuotaState(allotted=50, used=15))
+    assert await state(store, begun) == QuotaState(allotted=60, used=3)
+    assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
+
+
+async def test_a_period_that_another_process_has_begun_keeps_what_the_service_said_of_it(
+    store: Store,
+) -> None:
+    begun = QuotaKey(name="key", period="2027-02")
+    await store.cap_quota(TESTS, allotted=50)
+    await store.refresh_quota(begun, allotted=60, used=33, since=0)
+
+    await store.begin_period(["key"], before="2027-01", begun="2027-02")
+
+    assert await state(store, begun) == QuotaState(allotted=60, used=33)
+
+
 async def test_a_lower_cap_keeps_what_is_held_and_used(store: Store) -> None:
     await store.cap_quota(TESTS, allotted=50)
     run = await submit(store, new_job("one", expected_tests=20))
