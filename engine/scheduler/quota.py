@@ -1,6 +1,6 @@
 """The quota of one run: which rows apply, what the service says of them, what is short."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from math import inf, isinf
 
 import anyio
@@ -10,6 +10,7 @@ from engine.core.errors import JobError, LimitReached
 from engine.core.model import Allotment, Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
+from engine.core.status import WaitReason
 from engine.job import JobKind
 from engine.limits import Block, Lane, Lanes, month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
@@ -21,6 +22,8 @@ _DOUBT_S = 10.0
 """How long the service is spared the question after requests without an answer."""
 _UNREACHED_S = 60.0
 """How long a service is spared the question that did not answer it."""
+_HELD_S = 5.0
+"""How long until what other runs hold is looked at again."""
 _LAST_S = 5.0
 """How long the end of a run waits for the service's own figures."""
 
@@ -38,6 +41,10 @@ class QuotaDesk:
         """The time of a new month while the service is being asked for its quota."""
         self._turned_at = -inf
         self._doubted = anyio.Event()
+        self._asking = anyio.Lock()
+        """Held until what the service told was made use of."""
+        self._room: Mapping[tuple[str, str], QuotaState] = {}
+        """With what room lanes had none last."""
         self._is_in_doubt = False
         self._is_unreached = False
         self._is_end_told = self._is_end_near = False
@@ -167,9 +174,10 @@ class QuotaDesk:
         while True:
             await self._doubted.wait()
             self._doubted = anyio.Event()
-            if await self._gains(self._ask_quietly):
-                _reopen(lane for lane in lanes.waiting if is_short(lane))
-                wake()
+            async with self._asking:
+                if await self._gains(self._ask_quietly):
+                    _reopen(lane for lane in lanes.waiting if is_short(lane))
+                    wake()
             await self._clock.sleep(_UNREACHED_S if self._is_unreached else _DOUBT_S)
             if self._is_in_doubt:
                 self._doubted.set()
@@ -207,11 +215,41 @@ class QuotaDesk:
         _reopen(lanes.waiting)
 
     async def has_more(self, short: list[Lane]) -> bool:
-        """Whether the service, asked again, has quota for lanes that had none."""
-        gained = await self._gains(self.observe)
-        if gained:
-            _reopen(short)
+        """Whether the service, asked again, has quota for lanes that had none, or another run may leave some."""
+        async with self._asking:
+            if not all(map(is_short, short)):
+                # It was asked meanwhile, after a request without an answer.
+                return True
+            if await self._waits_for_others(short) or await self._has_changed(short):
+                return True
+            gained = await self._gains(self.observe)
+            if gained:
+                _reopen(short)
         return gained
+
+    async def _has_changed(self, short: list[Lane]) -> bool:
+        """Whether there may be other room than when lanes were refused: then they look once more.
+
+        What another run gives back between a claim and this is noticed in no other way.
+        """
+        unrefused = [lane for lane in short if lane.block is None]
+        room = await self._store.quotas(self.keys(self._clock.now()))
+        if not unrefused or room == self._room:
+            return False
+        self._room = room
+        _reopen(unrefused)
+        return True
+
+    async def _waits_for_others(self, short: list[Lane]) -> bool:
+        """Whether lanes wait for what other runs hold for their jobs in flight: they look again and again."""
+        unrefused = [lane for lane in short if lane.block is None]
+        now = self._clock.now()
+        keys = [key for key in self.keys(now) if not key.counts_requests]
+        if not unrefused or not await self._store.is_quota_held(keys, besides=self._run.run_id):
+            return False
+        for lane in unrefused:
+            lane.next_at, lane.waits_for = now + _HELD_S, WaitReason.QUOTA
+        return True
 
     async def _gains(self, ask: Callable[[], Awaitable[bool]]) -> bool:
         """Whether there is more room once the service was asked."""

@@ -162,6 +162,12 @@ class Questions:
         """The quota rows of `keys` that there are."""
         return await self._databases.ask(lambda connection: quotas.status(connection, keys))
 
+    async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
+        """Whether something is held under one of these quotas for jobs in flight of other runs."""
+        return await self._databases.ask(
+            lambda connection: quotas.is_held(connection, keys, besides=besides)
+        )
+
     async def quota_settled(self, key: QuotaKey) -> int:
         """All that requests under a quota came to so far, for `refresh_quota`."""
         return await self._databases.ask(lambda connection: quotas.settled(connection, key))

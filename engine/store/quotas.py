@@ -348,6 +348,17 @@ def charge_lost(connection: Connection, worker_id: str) -> None:
     )
 
 
+def is_held(connection: Connection, keys: Iterable[QuotaKey], *, besides: int) -> bool:
+    """Whether something is held under one of these quotas for jobs in flight of other runs."""
+    wanted = [(key.name, key.period) for key in keys]
+    found = select(reservation.c.job_id).where(
+        tuple_(reservation.c.name, reservation.c.period).in_(wanted),
+        reservation.c.held > 0,
+        reservation.c.run_id != besides,
+    )
+    return connection.execute(found.limit(1)).first() is not None
+
+
 def settled(connection: Connection, key: QuotaKey) -> int:
     """All that requests under this quota came to so far: to be read before the service is asked."""
     counted, _ = _counted(connection, key)

@@ -448,6 +448,37 @@ async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(
     assert service.recording.tests == 20
 
 
+async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    class Known(ScriptedKind):
+        def expected_tests(self, labels: Mapping[str, Any]) -> int:
+            return 60
+
+    service = scripted_service(
+        lambda _: costing(10), kind=Known, allotment=Allotment(used=0, allotted=100), takes_s=900.0
+    )
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as one,
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as other,
+        clock.jumping(),
+    ):
+        first, second = [
+            await engine.submit(sweep(service, name=name, repeats=repeats, reuse=False))
+            for engine, name, repeats in ((one, "first", 2), (other, "second", 3))
+        ]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first.execute)
+            await service.recording.until_started(1)
+            tasks.start_soon(second.execute)
+        states = [(await run.status()).state for run in (first, second)]
+
+    # 60 are held for one job, although it costs 10: what is left pays for no other meanwhile.
+    assert states == [RunState.FINISHED, RunState.FINISHED]
+    assert service.recording.most_in_flight == 1
+
+
 async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: FakeClock) -> None:
     service = scripted_service(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=100), takes_s=2.0
