@@ -13,7 +13,7 @@ import pytest
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_for_reading, open_store
-from engine.store.file_systems import Trust, fault_in, file_system, trust, try_out
+from engine.store.file_systems import Trust, fault_in, file_system, is_mounted, trust, try_out
 from engine.store.schema import HEAD
 from tests.engine.store.scenes import new_job, rows, submit
 from tests.paths import ROOT
@@ -340,35 +340,58 @@ async def test_a_store_with_two_names_can_be_looked_at_with_a_warning(
     assert "may show an old state, since it has 2 names" in caplog.text
 
 
-MOUNTING = """
-mount --bind "$1/store.db" "$1/mounted.db" || exit 77
-exec "$2" -c "$3" "$1/mounted.db"
-"""
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/data/store.db", True),
+        ("/mnt/two words/store.db", True),
+        ("/data/store.db-wal", False),
+        ("/data/other.db", False),
+        ("/srv/store.db", False),
+    ],
+)
+def test_a_file_is_mounted_by_itself_where_a_mount_has_its_name(file: str, expected: bool) -> None:
+    mounts = (
+        MOUNTS
+        + "35 22 252:1 /host/a.db /data/store.db rw,relatime - ext4 /dev/vda1 rw\n"
+        + "36 22 252:1 /host/b.db /mnt/two\\040words/store.db rw,relatime - ext4 /dev/vda1 rw\n"
+    )
+
+    assert is_mounted(Path(file), mounts) is expected
 
 
 def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "store.db").touch()
-    (tmp_path / "mounted.db").touch()
-    command = [
-        "unshare",
-        "-Urm",
-        "sh",
-        "-c",
-        MOUNTING,
-        "sh",
-        str(tmp_path),
-        sys.executable,
-        OPENING,
-    ]
+    path, mounted = tmp_path / "store.db", tmp_path / "mounted.db"
+    path.touch()
+    mounted.touch()
+    mounting, mountinfo = mount(path, mounted)
 
     told = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, check=False, cwd=ROOT
+        [*mounting, sys.executable, "-c", OPENING, str(mounted), mountinfo],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
     )
-    if "unshare" in told.stderr or told.returncode == 77:
-        pytest.skip(f"no mounts can be made here: {told.stderr}")
 
-    assert told.stdout.startswith(f"{tmp_path / 'mounted.db'}: is mounted as a single file")
-    assert (tmp_path / "store.db").read_bytes() == b""
+    assert told.stdout.startswith(f"{mounted}: is mounted as a single file")
+    assert "mount the folder that it is in" in told.stdout
+    assert path.read_bytes() == mounted.read_bytes() == b""
+    assert set(modes_in(tmp_path)) == {"store.db", "mounted.db"}
+
+
+def mount(file: Path, target: Path) -> tuple[list[str], str]:
+    """What starts a command in which `file` is mounted at `target`, and nothing.
+
+    Where this user may not mount: nothing, and the words in which Linux would tell of the mount.
+    """
+    script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
+    mounting = ["unshare", "-Urm", "sh", "-c", script, "sh", str(file), str(target)]
+    try:
+        subprocess.run([*mounting, "true"], capture_output=True, check=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return [], f"35 22 252:1 {file} {target} rw,relatime - ext4 /dev/vda1 rw\n"
+    return mounting, ""
 
 
 async def test_a_store_that_is_opened_twice_in_a_process_keeps_its_locks(tmp_path: Path) -> None:
@@ -396,8 +419,10 @@ database.close()
 
 OPENING = """
 import sys
+from functools import partial
 from pathlib import Path
 import anyio
+import engine.store.location as location
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_store
@@ -406,6 +431,8 @@ async def main():
     async with open_store(Path(sys.argv[1]), SystemClock()):
         pass
 
+if mountinfo := sys.argv[2]:
+    location.is_mounted = partial(location.is_mounted, mountinfo=mountinfo)
 try:
     anyio.run(main)
 except StoreError as error:
