@@ -1,6 +1,7 @@
 """The nine calls of the API."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Self
 
 import anyio
@@ -39,6 +40,8 @@ from jobs.http import (
 
 VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
 QUESTION_DEADLINE_S = 30.0
+_VERSION_ASKED = 3
+"""How often a service is asked for its version that does not tell it."""
 
 
 def base_url(text: str, *, append_v1: bool = True) -> str:
@@ -167,15 +170,16 @@ class Client:
         return extension in self._extensions
 
     async def _listed_extensions(self) -> frozenset[str]:
-        try:
-            body, where = await self._ask("version", {})
-        except (Permanent, Unauthorized, QuotaExceeded):
-            # It will not say: then it gets what the contract knows, and nothing else.
-            return frozenset()
-        try:
-            return frozenset(read_as(VERSION, body, where).get("extensions") or ())
-        except JobError:
-            return frozenset()
+        # What is refused or cannot be read once may be a mistake: repeats would all draw the same.
+        for _ in range(_VERSION_ASKED):
+            try:
+                body, where = await self._ask("version", {})
+            except (Permanent, Unauthorized, QuotaExceeded):
+                continue
+            with suppress(JobError):
+                return frozenset(read_as(VERSION, body, where).get("extensions") or ())
+        # It will not say: then it gets what the contract knows, and nothing else.
+        return frozenset()
 
     async def _ask(self, path: str, headers: Mapping[str, Sent]) -> tuple[bytes, str]:
         # A rate is that of a key.
