@@ -118,7 +118,8 @@ class Run:
             await self._store.keep_to(self.name, identity.facts)
             accounts = await self._store.accounts()
             account = accounts.name(service.address, service.key)
-            await self._take_up(account)
+            told = told_account(service)
+            await self._take_up(account, told)
             counts = await self._begin()
             requests = None
             if kind.sends is Sends.CALLS:
@@ -137,7 +138,7 @@ class Run:
                     unanswered=self.sweep.unanswered,
                     costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
                     account=account,
-                    told_account=told_account(service),
+                    told_account=told,
                     documents=self.sweep.documents(),
                     provenance=identity.of,
                     context_of=Context.of_run(
@@ -395,11 +396,11 @@ class Run:
         """Let the run be worked on again."""
         await self._take_up()
 
-    async def _take_up(self, account: str | None = None) -> None:
+    async def _take_up(self, account: str | None = None, told: str = "") -> None:
         """Say that the run is worked on; where cancelling it was cut short, that is completed first."""
         if (await self._found()).state is RunState.CANCELLED:
             await self._cancel_open()
-        await self._store.take_up(self._row.id, account)
+        await self._store.take_up(self._row.id, account, told)
 
     async def cancel(self) -> int:
         """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled.

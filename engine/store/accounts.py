@@ -1,6 +1,6 @@
-"""The salt with which a store names accounts: made once, kept in the store, and unlike any other's.
+"""The names of accounts in a store: the salt of them, unlike any other store's, and what goes on under a new name.
 
-Runs inside a write transaction of the caller's.
+Every function runs inside a write transaction of the caller's.
 """
 
 import secrets
@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from engine.core.accounts import SALT_BYTES, Accounts
+from engine.store import quotas, rates
 from engine.store.dialect import insert
 from engine.store.schema import store_value
 
@@ -21,3 +22,13 @@ def accounts(connection: Connection) -> Accounts:
     connection.execute(insert(connection, store_value).values(**made).on_conflict_do_nothing())
     kept = connection.execute(select(store_value.c.value).where(store_value.c.name == _NAME))
     return Accounts(bytes.fromhex(kept.scalar_one()))
+
+
+def carry_over(connection: Connection, told: str, account: str) -> None:
+    """Let what older versions kept of an account hold on: they named it as it is told to people.
+
+    That is what was started in the last minute, until when it was asked to wait, and what is used and held.
+    """
+    if told != account:
+        quotas.rename(connection, told, account)
+        rates.rename(connection, told, account)

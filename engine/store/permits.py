@@ -12,6 +12,7 @@ from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, Permi
 from engine.store import given, quotas
 from engine.store.dialect import Upsert
 from engine.store.given import Limits
+from engine.store.rates import RATE_PREFIX
 from engine.store.schema import rate_bucket
 
 _TOKENS_PREFIX = "tokens "
@@ -105,7 +106,7 @@ def _shared(connection: Connection, request: PermitRequest) -> tuple[PermitLimit
 
 def _rows(name: str) -> tuple[str, str]:
     """The rows of the rate and of the tokens."""
-    return f"permit {name}", f"{_TOKENS_PREFIX}{name}"
+    return f"{RATE_PREFIX}{name}", f"{_TOKENS_PREFIX}{name}"
 
 
 def _load(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:

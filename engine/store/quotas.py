@@ -6,7 +6,7 @@ first and its siblings wait for the answer, which tells what they will cost.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Integer, RowMapping, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.engine import Connection
@@ -329,6 +329,29 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         return _Spent(row["held"], is_guess=True) if one.charged else None
 
     _settle(connection, rows, spent)
+
+
+def rename(connection: Connection, before: str, after: str) -> None:
+    """Let quotas go on under another name, with what is used of them and held.
+
+    Where there is a row of that name, too, both were told by one service: the later figure holds.
+    """
+    rows = connection.execute(select(quota).where(quota.c.name == before)).mappings().all()
+    for row in rows:
+        names = [(before, row["period"]), (after, row["period"])]
+        found = read(connection, names)
+        old, new = found[names[0]], found.get(names[1])
+        if new is None:
+            connection.execute(quota.insert().values({**row, "name": after, "reserved": 0}))
+            new = replace(old, reserved=0)
+        used = max(one.used + one.overrun for one in (old, new))
+        state = arithmetic.refreshed(
+            allotted=new.allotted, used=used, reserved=old.reserved + new.reserved
+        )
+        write(connection, {names[1]: state})
+    # What is held refers to the rows: first there are both.
+    connection.execute(update(reservation).where(reservation.c.name == before).values(name=after))
+    connection.execute(delete(quota).where(quota.c.name == before))
 
 
 def charge_lost(connection: Connection, worker_id: str) -> None:

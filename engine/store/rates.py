@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.engine import Connection
 
 from engine.core import rates
@@ -12,6 +12,9 @@ from engine.store import given
 from engine.store.dialect import Upsert
 from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
+
+RATE_PREFIX = "permit "
+"""Of the rows of those who ask for permits."""
 
 _READ = select(rate_bucket).where(rate_bucket.c.name.in_(bindparam("names", expanding=True)))
 _WRITE = Upsert(
@@ -168,3 +171,21 @@ def block(connection: Connection, until: Mapping[str, float]) -> None:
             buckets.rows[name].blocked_until = time
             buckets.changed.add(name)
     save(connection, buckets)
+
+
+def rename(connection: Connection, before: str, after: str) -> None:
+    """Let an account's rows of rates, with its lanes' and its permits', go on under another name."""
+    for prefix in ("", RATE_PREFIX):
+        old = f"{prefix}{before}"
+        # Its lanes' are sorted right behind it: a "!" follows a blank.
+        is_of_it = (rate_bucket.c.name == old) | rate_bucket.c.name.between(f"{old} ", f"{old}!")
+        names = connection.execute(select(rate_bucket.c.name).where(is_of_it)).scalars().all()
+        renamed = {name: f"{prefix}{after}{name.removeprefix(old)}" for name in names}
+        buckets = load(connection, [*renamed, *renamed.values()])
+        for name, new in renamed.items():
+            row, gone = buckets.rows[new], buckets.rows[name]
+            row.log = tuple(sorted((*row.log, *gone.log)))
+            row.blocked_until = max(row.blocked_until, gone.blocked_until)
+            buckets.changed.add(new)
+        save(connection, buckets)
+        connection.execute(delete(rate_bucket).where(rate_bucket.c.name.in_(names)))

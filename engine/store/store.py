@@ -169,16 +169,20 @@ class Store(Member):
 
         await self._writer.write(work)
 
-    async def take_up(self, run_id: int, account: str | None = None) -> None:
+    async def take_up(self, run_id: int, account: str | None = None, told: str = "") -> None:
         """Say that a run is worked on, unless it is finished and nothing of it is left to do.
 
-        `account` is whose rates and quota it uses from now on; None: as before.
+        `account` is whose rates and quota it uses from now on, which is `told` to people so; None: as before.
         Who finds it finished leaves it so: who has just finished it still reads its state.
         """
         now = self._clock.now()
-        await self._writer.write(
-            lambda connection: runs.take_up(connection, run_id, account, now=now)
-        )
+
+        def work(connection: Connection) -> None:
+            runs.take_up(connection, run_id, account, now=now)
+            if account is not None and told:
+                accounts.carry_over(connection, told, account)
+
+        await self._writer.write(work)
 
     async def set_state(
         self,

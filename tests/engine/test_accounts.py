@@ -1,5 +1,7 @@
 """Rates and quotas of one key, which goes by several names."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,10 @@ import anyio
 import pytest
 
 from engine import Sweep
+from engine.job import Allotment
 from engine.testing import FakeClock, ScriptedService, scripted_service
-from tests.engine.scenes import SELDOM, good, most_in_a_minute, opened, starts, sweep
+from tests.engine.scenes import NOW, SELDOM, good, most_in_a_minute, opened, starts, sweep
+from tests.engine.store.scenes import rows
 
 KEY = "sk-4f9a81c27be05d63"
 RATE = 60
@@ -84,3 +88,42 @@ async def test_two_keys_at_one_address_have_a_rate_each(
             tasks.start_soon(work, tmp_path / "store.db", clock, service, of)
 
     assert RATE < most_in_a_minute(starts(shared)) <= 2 * RATE
+
+
+@pytest.mark.parametrize(("held_s", "earliest_s"), [(0, 60), (90, 90)])
+async def test_what_an_older_version_kept_of_an_account_holds_after_an_upgrade(
+    held_s: float,
+    earliest_s: float,
+    tmp_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("K", KEY)
+    # Each answer costs two tests: what is left is enough for one more.
+    shared = scripted_service(good, allotment=Allotment(used=0, allotted=202))
+    service = named(shared, "http://127.0.0.1:9/v1", "env:K")
+    path = tmp_path / "store.db"
+
+    async with clock.jumping():
+        first = sweep(service, repeats=100, name="first", limits={"rate_per_min": 10 * RATE})
+        await work(path, clock, service, first)
+        name_as_before(path, "http://127.0.0.1:9/v1 env:K", held_until=NOW + held_s)
+        # It tells no figure from now on.
+        monkeypatch.setattr(shared, "allotment", None)
+        second = sweep(service, repeats=5, name="second", limits=LIMITS, reuse=False)
+        await work(path, clock, service, second)
+
+    [only] = starts(shared)[100:]
+    assert only >= NOW + earliest_s
+    assert rows(path, "SELECT used FROM quota") == [(202,)]
+
+
+def name_as_before(path: Path, told: str, *, held_until: float) -> None:
+    """Name an account in a store as versions did that told keys by their references."""
+    with closing(sqlite3.connect(path)) as store, store:
+        for (name,) in store.execute("SELECT name FROM quota").fetchall():
+            store.execute("UPDATE quota SET name = ? WHERE name = ?", (told, name))
+            store.execute(
+                "UPDATE rate_bucket SET name = replace(name, ?, ?), blocked_until = ?",
+                (name, told, held_until),
+            )
