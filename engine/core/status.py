@@ -49,6 +49,10 @@ class EventKind(StrEnum):
     """Its target was found sick."""
     WELL = "well"
     """Its target is healthy again."""
+    REFUSED = "refused"
+    """Its key, quota or account was refused more than once, which is not confirmed yet."""
+    ANSWERED = "answered"
+    """A request was let through after that."""
     MACHINE = "machine"
     """This machine ran short of something."""
 
@@ -292,7 +296,7 @@ class Event:
 
     at: float
     kind: str
-    """One of EventKind, accepted, rejudged, quota, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
+    """One of EventKind, accepted, rejudged, quota, credit, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
     lane: str | None
     message: str
 

@@ -47,8 +47,8 @@ def learn(
     nothing of the pace of the many calls inside them.
     """
     before = lane.breaker
-    _doubt(lane, verdict, now, of=of)
-    notes = _take(lane, verdict, now, of=of, patience_s=patience_s, is_gated=is_gated)
+    notes = _doubt(lane, verdict, now, of=of)
+    notes += _take(lane, verdict, now, of=of, patience_s=patience_s, is_gated=is_gated)
     if isinstance(verdict, Succeed):
         lane.throttled = 0
         lane.concurrency = lane.concurrency.on_success(now)
@@ -72,8 +72,22 @@ def learn(
     return notes
 
 
-def _doubt(lane: Lane, verdict: Verdict, now: float, *, of: Sent) -> None:
-    """Let the lane doubt what its service refused, or stop doubting it."""
+def _doubt(lane: Lane, verdict: Verdict, now: float, *, of: Sent) -> list[Noted]:
+    """Let the lane doubt what its service refused, or stop doubting it; what is to be noted of it.
+
+    Not of a first refusal: many are odd ones.
+    """
+    was = lane.doubt is not None and lane.doubt.refusals > 1
+    _take_refusal(lane, verdict, now, of=of)
+    is_refused = lane.doubt is not None and lane.doubt.refusals > 1
+    if is_refused and not was:
+        return [(EventKind.REFUSED, lane.why)]
+    if was and lane.doubt is None:
+        return [(EventKind.ANSWERED, "let through again")]
+    return []
+
+
+def _take_refusal(lane: Lane, verdict: Verdict, now: float, *, of: Sent) -> None:
     doubt = lane.doubt
     if is_doubtful(verdict):
         assert isinstance(verdict, GiveBack), "only what is given back was refused so"

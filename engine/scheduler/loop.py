@@ -196,8 +196,12 @@ class Scheduler:
         """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
         for name in await self._store.answered_lanes(self._run.run_id):
             self.lanes.lane(name).answered_at = 0.0
-        for name in await self._store.lanes_away(self._run.run_id):
-            await self._note(EventKind.BACK, "asked again in a new session", self.lanes.lane(name))
+        again = dict.fromkeys(await self._store.lanes_away(self._run.run_id), EventKind.BACK)
+        for name, (kind, _) in (await self._store.lanes_stopped(self._run.run_id)).items():
+            if kind is EventKind.REFUSED:
+                again[name] = EventKind.ANSWERED
+        for name, kind in again.items():
+            await self._note(kind, "asked again in a new session", self.lanes.lane(name))
 
     def _counting_questions(self, assignment: Assignment) -> Assignment:
         """The assignment, whose questions to the service are counted by the key's rate as its jobs are."""

@@ -44,6 +44,10 @@ _STANDS_STILL = (
     WaitReason.GIVEN_UP,
 )
 """Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""
+_STOPPED_FOR = {
+    EventKind.HEALTH: WaitReason.UNHEALTHY,
+    EventKind.REFUSED: WaitReason.REFUSED,
+}
 
 
 def told_account(service: Service) -> str:
@@ -65,7 +69,7 @@ class _Elsewhere:
             return Waiting(lane=name, why=WaitReason.OUTAGE, jobs=0, detail=self.away[name])
         if name in self.stopped:
             kind, said = self.stopped[name]
-            why = WaitReason.UNHEALTHY if kind is EventKind.HEALTH else WaitReason.GIVEN_UP
+            why = _STOPPED_FOR.get(kind, WaitReason.GIVEN_UP)
             return Waiting(lane=name, why=why, jobs=0, detail=said.removeprefix("unhealthy: "))
         if name in self.held:
             until = self.held[name]

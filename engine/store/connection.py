@@ -98,12 +98,16 @@ class Databases:
 
         Blocking: for the writer's thread. Raises UsageError where the store is only read.
         """
+        self.check_writable()
+        with self._writer.begin() as connection:
+            yield connection
+
+    def check_writable(self) -> None:
+        """Raise UsageError where the store is only read."""
         if self.source is not None:
             raise UsageError(
                 f"{self.path}: was opened with read_only=True; open it without to change it"
             )
-        with self._writer.begin() as connection:
-            yield connection
 
     @contextmanager
     def lost(self) -> Iterator[sqlite3.Connection]:

@@ -10,7 +10,7 @@ from sqlalchemy import and_, bindparam, case, func, select, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.states import State
-from engine.core.status import EventKind
+from engine.core.status import EventKind, StopReason
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
 from engine.store.runs import ACCEPTED, RunRow, run_row
@@ -225,19 +225,21 @@ def lanes_stopped(
 ) -> dict[str, tuple[EventKind, str]]:
     """The lanes in which nothing is sent, as workers other than `but` have said since they began.
 
-    Each with HEALTH or PARKED, and with what was said of it.
+    Each with HEALTH, PARKED or REFUSED, and with what was said of it.
     """
     began = (
         select(func.coalesce(func.min(worker.c.started_at), 0.0))
         .where(worker.c.id != but, worker.c.ended_at.is_(None))
         .scalar_subquery()
     )
-    stops = (EventKind.HEALTH, EventKind.PARKED)
+    stops = (EventKind.HEALTH, EventKind.PARKED, EventKind.REFUSED)
+    # A refusal ends as well where it is confirmed, with why the lane has stopped.
+    ends = (EventKind.WELL, EventKind.BACK, EventKind.ANSWERED, StopReason.QUOTA, StopReason.CREDIT)
     latest = (
         select(func.max(event.c.id))
         .where(
             event.c.run_id == run_id,
-            event.c.kind.in_([*stops, EventKind.WELL, EventKind.BACK]),
+            event.c.kind.in_([*stops, *ends]),
             event.c.lane.is_not(None),
             event.c.at >= began,
         )

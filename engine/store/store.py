@@ -322,6 +322,7 @@ class Store(Member):
         self, ids: "array[int]", work: Callable[[Connection, Sequence[int], bool], int]
     ) -> int:
         """Do `work` for each part of some jobs, told whether it is the last one; the sum of what it returns."""
+        self._databases.check_writable()
         left, total = len(ids), 0
         for part in parts.parts(ids):
             left -= len(part)

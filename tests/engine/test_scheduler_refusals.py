@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine import RunState, StopReason
+from engine.core.status import WaitReason
 from engine.job import (
     Allotment,
     Answer,
@@ -171,3 +173,29 @@ async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with
     assert HOUR_S <= clock.now() - NOW <= HOUR_S + 120.0
     # At growing distances, up to a minute.
     assert len(service.recording.started) <= 4 + 8 + 60
+
+
+async def test_a_process_that_only_looks_says_that_a_refusal_is_being_confirmed_until_it_is_over(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
+    of = sweep(service, repeats=3, retry={"base_delay_s": 0.01, "max_delay_s": 0.02})
+    store = tmp_path / "store.db"
+
+    async with opened(store, service) as engine, anyio.create_task_group() as tasks:
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        while "refused" not in {event.kind for event in await run.events()}:
+            await anyio.lowlevel.checkpoint()
+        async with opened(store, service) as other:
+            seen = await (await other.run("scripted")).status()
+            service.recording.script = good
+            while (await run.status()).cells_done < 3:
+                await anyio.lowlevel.checkpoint()
+            stopped = await other.store.lanes_stopped(run._row.id)
+
+    [waiting] = seen.waiting
+    assert (waiting.lane, waiting.why) == ("a", WaitReason.REFUSED)
+    assert waiting.detail == EXCEEDED.message
+    assert seen.seconds_left is None
+    assert stopped == {}

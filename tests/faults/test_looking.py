@@ -309,6 +309,7 @@ async def test_what_would_change_a_store_that_is_only_read_is_refused(tmp_path: 
             run.pause,
             run.cancel,
             run.unpause,
+            run.retry,
             run.execute,
             engine.prune,
             lambda: engine.submit(sweep(service())),
