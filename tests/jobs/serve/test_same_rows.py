@@ -1,6 +1,6 @@
 """One sweep gives the same rows in this process and over the service, in every shape of its answers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tests.jobs.serve.running import (
 )
 
 _HEALTH_QUESTION = "France"
+_SHAPES = {"1.0.8": [GROUP], "1.0.10": [GROUP], "1.0.11": [GROUP, OTHER_GROUP]}
+"""The groups of the sweep in each shape of answers."""
 _MATRICES: dict[str, dict[str, Any]] = {
     "single_turn": {
         "thresholds": [0.3, 0.7],
@@ -39,7 +41,7 @@ def by_rule_or_healthy(asked: Asked) -> tuple[int, Any]:
     return by_rule(asked)
 
 
-@pytest.fixture(scope="module", params=["1.0.8", "1.0.10", "1.0.11"])
+@pytest.fixture(scope="module", params=list(_SHAPES))
 def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
@@ -48,8 +50,10 @@ def running(
         yield started
 
 
-def sweep(evaluation: str, served: Mapping[str, Any], **changes: Any) -> Sweep:
-    """A sweep over both models and both groups."""
+def sweep(
+    evaluation: str, served: Mapping[str, Any], groups: Sequence[str] = (GROUP,), **changes: Any
+) -> Sweep:
+    """A sweep over both models and some groups."""
     return Sweep.parse(
         {
             "name": "same",
@@ -58,7 +62,7 @@ def sweep(evaluation: str, served: Mapping[str, Any], **changes: Any) -> Sweep:
             "matrix": {
                 "models": [MODEL, COLD_MODEL],
                 "prompts": [{"name": "bare", "text": PROMPT}],
-                "groups": [GROUP, OTHER_GROUP],
+                "groups": list(groups),
                 **_MATRICES[evaluation],
             },
             # Whether thresholds fold is each service's own to say, and rows tell it.
@@ -121,13 +125,14 @@ async def test_a_sweep_gives_the_same_rows_in_process_and_over_the_service(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: str
 ) -> None:
     monkeypatch.setenv("OWN_SERVICE_KEY", running.key)
+    groups = _SHAPES[running.config.answers]
 
-    local, here = await run(tmp_path / "here.db", sweep(evaluation, in_process(running)))
-    served, there = await run(tmp_path / "there.db", sweep(evaluation, over_http(running)))
+    local, here = await run(tmp_path / "here.db", sweep(evaluation, in_process(running), groups))
+    served, there = await run(tmp_path / "there.db", sweep(evaluation, over_http(running), groups))
 
     assert local.state is served.state is RunState.FINISHED
     assert there == here
-    assert served.cells_done == len(there) == 16
+    assert served.cells_done == len(there) == 8 * len(groups)
     assert 0 < sum(row["failed"] for row in there) < sum(row["total"] for row in there)
 
 

@@ -1,6 +1,8 @@
 """The vendors' own packages find in the service what they find at the vendors."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import httpx
@@ -19,7 +21,7 @@ from tests.jobs.serve.running import (
     evaluation,
     service,
 )
-from tests.jobs.serve.vendors.installed import run
+from tests.jobs.serve.vendors.installed import asking
 
 LEGACY = "RedTeamLegacyClient"
 CURRENT = "RedTeamClient"
@@ -46,19 +48,34 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield started
 
 
-def call(running: Running, version: str, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the package of a version makes of the service's answers."""
-    told = run(
-        f"circuit-breaker-labs-{version}",
-        "circuit_breaker_labs.py",
-        running.base_url,
-        given=[
-            {**each, "arguments": {**_key(running, each["call"]), **each.get("arguments", {})}}
-            for each in calls
-        ],
-    )
-    assert isinstance(told, list)
-    return told
+Calling = Callable[..., list[dict[str, Any]]]
+"""What the package of a version makes of the service's answers to calls."""
+
+
+@pytest.fixture(scope="module")
+def call(running: Running) -> Iterator[Calling]:
+    """Makes calls with the package of each version, in one process for each."""
+    with ExitStack() as packages:
+
+        @cache
+        def package(version: str) -> Callable[[Any], Any]:
+            name = f"circuit-breaker-labs-{version}"
+            return packages.enter_context(asking(name, "circuit_breaker_labs.py", running.base_url))
+
+        def make(version: str, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+            told = package(version)(
+                [
+                    {
+                        **each,
+                        "arguments": {**_key(running, each["call"]), **each.get("arguments", {})},
+                    }
+                    for each in calls
+                ]
+            )
+            assert isinstance(told, list)
+            return told
+
+        yield make
 
 
 def _key(running: Running, name: str) -> dict[str, str]:
@@ -106,8 +123,8 @@ EVERY_EVALUATION = [
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_package_reads_what_evaluates_nothing(running: Running, version: str) -> None:
-    told = call(running, version, *({"call": name} for name in QUESTIONS))
+def test_the_package_reads_what_evaluates_nothing(call: Calling, version: str) -> None:
+    told = call(version, *({"call": name} for name in QUESTIONS))
 
     assert [each["status"] for each in told] == [200] * 5
     assert [each["type"] for each in told] == list(QUESTIONS.values())
@@ -120,8 +137,8 @@ def test_the_package_reads_what_evaluates_nothing(running: Running, version: str
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_package_reads_every_evaluation(running: Running, version: str) -> None:
-    told = call(running, version, *(evaluate(*each) for each in EVERY_EVALUATION))
+def test_the_package_reads_every_evaluation(call: Calling, version: str) -> None:
+    told = call(version, *(evaluate(*each) for each in EVERY_EVALUATION))
 
     assert [each["status"] for each in told] == [200] * 4
     assert [each["type"] for each in told] == ["SingleTurnResponse"] * 2 + ["MultiTurnResponse"] * 2
@@ -130,9 +147,8 @@ def test_the_package_reads_every_evaluation(running: Running, version: str) -> N
 
 
 @pytest.mark.parametrize("version", VERSIONS[:3])
-def test_the_package_reads_what_failed(running: Running, version: str) -> None:
+def test_the_package_reads_what_failed(call: Calling, version: str) -> None:
     single, multi = call(
-        running,
         version,
         evaluate("single_turn", "system_prompt", openrouter_model_name=COLD_MODEL),
         evaluate("multi_turn", "system_prompt", openrouter_model_name=COLD_MODEL),
@@ -147,9 +163,8 @@ def test_the_package_reads_what_failed(running: Running, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", WITH_HISTORY)
-def test_the_package_reads_every_result_of_its_version(running: Running, version: str) -> None:
+def test_the_package_reads_every_result_of_its_version(call: Calling, version: str) -> None:
     single, multi = call(
-        running,
         version,
         evaluate("single_turn", "system_prompt", maximum_iteration_layers=1, threshold=1.0),
         evaluate("multi_turn", "system_prompt"),
@@ -171,12 +186,11 @@ def test_the_package_reads_every_result_of_its_version(running: Running, version
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_package_reads_every_refusal(running: Running, version: str) -> None:
+def test_the_package_reads_every_refusal(running: Running, call: Calling, version: str) -> None:
     asked = evaluate("single_turn", "system_prompt")
     poor = running.another_key(f"poor-{version}", allotment=1)
 
     told = call(
-        running,
         version,
         {**asked, "arguments": {"cbl_api_key": "wrong"}},
         {**asked, "arguments": {"cbl_api_key": poor}},
@@ -197,17 +211,16 @@ def test_the_package_reads_every_refusal(running: Running, version: str) -> None
 @pytest.mark.parametrize("kind", ["single_turn", "multi_turn"])
 @pytest.mark.parametrize("version", VERSIONS[2:])
 def test_the_package_lists_what_was_evaluated_and_runs_it_again(
-    running: Running, version: str, kind: str
+    call: Calling, version: str, kind: str
 ) -> None:
     history = f"evaluation_history.get_{kind.replace('_', '')}_evaluations_get"
 
-    [first] = call(running, version, evaluate(kind, "system_prompt"))
+    [first] = call(version, evaluate(kind, "system_prompt"))
     evaluation_id = first["parsed"]["evaluation_id"]
-    [listed] = call(running, version, {"call": history, "arguments": {"limit": 100}})
+    [listed] = call(version, {"call": history, "arguments": {"limit": 100}})
     mine = [each for each in listed["parsed"] if each["evaluation_id"] == evaluation_id]
     chosen = [each["test_result_id"] for each in mine][:2]
     again = call(
-        running,
         version,
         rerun(kind, "system_prompt", evaluation_id=evaluation_id),
         rerun(kind, "system_prompt", test_result_ids=chosen),
@@ -223,23 +236,25 @@ def test_the_package_lists_what_was_evaluated_and_runs_it_again(
 
 @pytest.mark.parametrize(("kind", "target"), EVERY_EVALUATION)
 def test_the_package_of_1_0_9_lists_what_was_evaluated_and_runs_one_result_again(
-    running: Running, kind: str, target: str
+    call: Calling, kind: str, target: str
 ) -> None:
     history = f"evaluation_history.get_{kind.replace('_', '')}_evaluations_get"
-    call(running, "1.0.9", evaluate(kind, target))
-    [listed] = call(running, "1.0.9", {"call": history})
+    call("1.0.9", evaluate(kind, target))
+    [listed] = call("1.0.9", {"call": history})
     chosen = listed["parsed"][0]
 
-    [again] = call(running, "1.0.9", rerun(kind, target, test_result_id=chosen["test_result_id"]))
+    [again] = call("1.0.9", rerun(kind, target, test_result_id=chosen["test_result_id"]))
 
     assert again["status"] == 200
     assert again["parsed"]["total_passed"] + again["parsed"]["total_failed"] == 1
 
 
-def test_the_callers_openai_key_reaches_the_configured_endpoint_alone(running: Running) -> None:
+def test_the_callers_openai_key_reaches_the_configured_endpoint_alone(
+    running: Running, call: Calling
+) -> None:
     before = len(running.models.asked)
 
-    call(running, "1.0.11", evaluate("single_turn", "finetune"))
+    call("1.0.11", evaluate("single_turn", "finetune"))
 
     asked = running.models.asked[before:]
     assert {each.headers["authorization"] for each in asked} == {f"Bearer {OPENAI_KEY}"}
@@ -256,6 +271,14 @@ def answers(asked: Asked) -> tuple[int, Any]:
 def healthy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with service(tmp_path_factory.mktemp("healthy"), answers) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def enkrypt(healthy: Running) -> Iterator[Callable[[Any], Any]]:
+    """What Enkrypt's package makes of the service's answers to calls, in one process."""
+    name = "enkryptai-sdk-1.0.47"
+    with asking(name, "enkryptai.py", healthy.base_url, healthy.key) as ask:
+        yield ask
 
 
 def endpoint_configuration(running: Running, model: str) -> dict[str, Any]:
@@ -291,19 +314,17 @@ def rt_target(running: Running, model: str) -> dict[str, Any]:
     }
 
 
-def test_enkrypts_package_learns_that_a_model_is_healthy(healthy: Running) -> None:
+def test_enkrypts_package_learns_that_a_model_is_healthy(
+    healthy: Running, enkrypt: Callable[[Any], Any]
+) -> None:
     target = {
         "model_name": MODEL,
         "model_endpoint_url": f"{healthy.models.base_url}/chat/completions",
         "model_api_key": OPENAI_KEY,
     }
 
-    told = run(
-        "enkryptai-sdk-1.0.47",
-        "enkryptai.py",
-        healthy.base_url,
-        healthy.key,
-        given=[
+    told = enkrypt(
+        [
             (LEGACY, "check_model_health_v3", endpoint_configuration(healthy, MODEL)),
             (LEGACY, "check_model_health", {"target_model_configuration": target}),
             (CURRENT, "check_model_health", {"target": rt_target(healthy, MODEL)}),
@@ -320,17 +341,15 @@ def test_enkrypts_package_learns_that_a_model_is_healthy(healthy: Running) -> No
     assert [asked.body["model"] for asked in healthy.models.asked[-3:]] == [MODEL] * 3
 
 
-def test_enkrypts_package_learns_why_a_model_is_not(healthy: Running) -> None:
+def test_enkrypts_package_learns_why_a_model_is_not(
+    healthy: Running, enkrypt: Callable[[Any], Any]
+) -> None:
     down = endpoint_configuration(healthy, "acme/down")
     elsewhere = endpoint_configuration(healthy, MODEL)
     elsewhere["endpoint_configuration"]["model_config"]["endpoint"]["host"] = "169.254.169.254"
 
-    told = run(
-        "enkryptai-sdk-1.0.47",
-        "enkryptai.py",
-        healthy.base_url,
-        healthy.key,
-        given=[
+    told = enkrypt(
+        [
             (LEGACY, "check_model_health_v3", down),
             (LEGACY, "check_model_health_v3", elsewhere),
             (CURRENT, "check_model_health", {"target": rt_target(healthy, "acme/down")}),

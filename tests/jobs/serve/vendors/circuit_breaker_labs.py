@@ -1,7 +1,7 @@
 """Makes calls with the package circuit-breaker-labs; run in a process of its own, never imported.
 
-Takes the base URL, and on stdin a JSON list of calls: `call` is the module, `model` and `body` its
-request, `arguments` the rest. Prints what the package made of each answer.
+Takes the base URL, and on stdin a JSON list of calls a line: `call` is the module, `model` and `body` its
+request, `arguments` the rest. Answers each line with what the package made of each answer.
 """
 
 import json
@@ -12,23 +12,26 @@ from typing import Any
 
 def main(base_url: str) -> None:
     package: Any = import_module("circuit_breaker_labs")
+    for line in sys.stdin:
+        client = package.Client(base_url=base_url, timeout=None, raise_on_unexpected_status=True)
+        with client:
+            told = [make(call, client) for call in json.loads(line)]
+        sys.stdout.write(f"{json.dumps(told)}\n")
+        sys.stdout.flush()
+
+
+def make(each: dict[str, Any], client: Any) -> dict[str, Any]:
     models = import_module("circuit_breaker_labs.models")
-    client = package.Client(base_url=base_url, timeout=None, raise_on_unexpected_status=True)
-    told = []
-    for each in json.load(sys.stdin):
-        call: Any = import_module(f"circuit_breaker_labs.api.{each['call']}")
-        arguments = dict(each.get("arguments", {}))
-        if "model" in each:
-            arguments["body"] = getattr(models, each["model"]).from_dict(each["body"])
-        answer = call.sync_detailed(client=client, **arguments)
-        told.append(
-            {
-                "status": answer.status_code,
-                "type": type(answer.parsed).__name__,
-                "parsed": as_json(answer.parsed),
-            }
-        )
-    json.dump(told, sys.stdout)
+    call: Any = import_module(f"circuit_breaker_labs.api.{each['call']}")
+    arguments = dict(each.get("arguments", {}))
+    if "model" in each:
+        arguments["body"] = getattr(models, each["model"]).from_dict(each["body"])
+    answer = call.sync_detailed(client=client, **arguments)
+    return {
+        "status": answer.status_code,
+        "type": type(answer.parsed).__name__,
+        "parsed": as_json(answer.parsed),
+    }
 
 
 def as_json(parsed: Any) -> Any:

@@ -1,7 +1,7 @@
 """Makes calls with the package enkryptai-sdk; run in a process of its own, never imported.
 
-Takes the base URL and a key, and on stdin a JSON list of calls: a client of the package, its method and
-the arguments. Prints what the package made of each answer, or the error that it raised.
+Takes the base URL and a key, and on stdin a JSON list of calls a line: a client of the package, its method
+and the arguments. Answers each line with what the package made of each answer, or the error that it raised.
 """
 
 import json
@@ -12,16 +12,18 @@ from typing import Any
 
 def main(base_url: str, key: str) -> None:
     package: Any = import_module("enkryptai_sdk")
-    told = []
-    for name, method, *arguments in json.load(sys.stdin):
-        client = getattr(package, name)(api_key=key, base_url=base_url)
-        try:
-            answer = getattr(client, method)(*arguments)
-        except (package.RedTeamClientError, package.RedTeamLegacyClientError) as error:
-            told.append({"raised": str(error)})
-        else:
-            told.append(answer if isinstance(answer, dict) else answer.to_dict())
-    json.dump(told, sys.stdout)
+    for line in sys.stdin:
+        told = []
+        for name, method, *arguments in json.loads(line):
+            client = getattr(package, name)(api_key=key, base_url=base_url)
+            try:
+                answer = getattr(client, method)(*arguments)
+            except (package.RedTeamClientError, package.RedTeamLegacyClientError) as error:
+                told.append({"raised": str(error)})
+            else:
+                told.append(answer if isinstance(answer, dict) else answer.to_dict())
+        sys.stdout.write(f"{json.dumps(told)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
 from tempfile import mkdtemp
@@ -20,6 +22,7 @@ from typing import Any
 from filelock import FileLock
 
 from jobs.chat.model_file import cache_folder
+from tests.patience import next_line, with_stacks
 
 PACKAGES = tuple(sorted(Path(__file__).parent.glob("*.txt")))
 """The list of each package."""
@@ -98,16 +101,44 @@ def run(package: str, script: str, *arguments: str, given: Any, beside: Path | N
 
 def run_python(package: str, *arguments: str, given: str = "", beside: Path | None = None) -> str:
     """What Python prints with one of the packages on its path; fails if it fails."""
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    packages = installed(Path(__file__).with_name(f"{package}.txt"))
-    folders = [packages] if beside is None else [packages, beside]
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-P", *arguments],
         input=given,
-        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, folders))},
+        env=_environment(package, beside),
         capture_output=True,
         text=True,
         timeout=_CALLING_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@contextmanager
+def asking(package: str, script: str, *arguments: str) -> Iterator[Callable[[Any], Any]]:
+    """A script of this folder that answers each line of JSON with a line, started once for many questions."""
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", str(Path(__file__).with_name(script)), *arguments],
+        env=with_stacks(_environment(package)),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ask(question: Any) -> Any:
+        assert process.stdin is not None
+        process.stdin.write(f"{json.dumps(question)}\n")
+        process.stdin.flush()
+        answer = next_line(process)
+        assert answer, f"{script} has ended with {process.wait()}"
+        return json.loads(answer)
+
+    with process:
+        yield ask
+
+
+def _environment(package: str, beside: Path | None = None) -> dict[str, str]:
+    """An environment with one of the packages on the path, and with what is in the folder `beside`."""
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    packages = installed(Path(__file__).with_name(f"{package}.txt"))
+    folders = [packages] if beside is None else [packages, beside]
+    return {**environment, "PYTHONPATH": os.pathsep.join(map(str, folders))}
