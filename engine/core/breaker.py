@@ -172,9 +172,9 @@ class Breaker:
         """After a probe that says nothing of the lane (throttled, interrupted): probe again."""
         return replace(self, probing=False)
 
-    def reached(self, *, is_probe: bool) -> "Breaker":
-        """After a refusal, which only a service that is there can send."""
-        if self.misses:
+    def reached(self, *, is_probe: bool, sent: bool = True) -> "Breaker":
+        """After a refusal, which only a service that is there can send; not `sent`, it is one of our own."""
+        if self.misses and sent:
             return self.succeeded()
         return self.unanswered() if is_probe else self
 

@@ -12,6 +12,7 @@ from engine.limits import Block, Lane
 from engine.report.times import time_of_day
 
 _MAY_HAVE_COST = (Hold.JOB, Hold.UNREACHABLE, Hold.OUTAGE, Hold.MACHINE)
+_ANSWERED = (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED, Hold.KEY)
 
 Noted: TypeAlias = tuple[str, str]
 """A line of the event log: its kind and what it says."""
@@ -147,7 +148,7 @@ def _take(
             if of.is_probe:
                 lane.breaker = before.unanswered()
         case GiveBack():
-            lane.breaker = before.reached(is_probe=of.is_probe)
+            lane.breaker = before.reached(is_probe=of.is_probe, sent=verdict.sent)
             return _hold(lane, verdict, now, is_gated=is_gated)
         case RetryLater() | Fail() if not is_stale:
             lane.breaker = before.failed(
@@ -164,7 +165,7 @@ def _is_answer(verdict: Verdict) -> bool:
         case Succeed():
             return True
         case GiveBack():
-            return verdict.hold in (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED, Hold.KEY)
+            return verdict.sent and verdict.hold in _ANSWERED
         case RetryLater():
             return not verdict.is_away and verdict.outcome is not AttemptOutcome.TIMED_OUT
         case Fail():

@@ -15,6 +15,7 @@ from engine.job import (
     KeyRenewed,
     Permit,
     RateLimited,
+    Transient,
     canonical,
     starting_with,
 )
@@ -102,6 +103,9 @@ class CallLimits:
             except RateLimited as error:
                 if error.sent:
                     turns.refused(clock, error, started=started)
+                raise
+            except Transient as error:
+                turns.hold(clock, error)
                 raise
         turns.answered(clock, started=started)
         return reply

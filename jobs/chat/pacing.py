@@ -2,7 +2,7 @@
 
 import anyio
 
-from engine.job import Clock, Pace, RateLimited
+from engine.job import Clock, Pace, RateLimited, Transient
 
 
 class Turns:
@@ -13,7 +13,7 @@ class Turns:
         self._next_at = 0.0
         self._changed: anyio.Event | None = None
         self._held_until = 0.0
-        self._refusal: RateLimited | None = None
+        self._refusal: RateLimited | Transient | None = None
 
     async def wait(self, clock: Clock) -> None:
         """Return when a call may start, right now.
@@ -26,12 +26,15 @@ class Turns:
 
     def refused(self, clock: Clock, error: RateLimited, *, started: float) -> None:
         """The service asked for patience instead of answering the call that started then."""
-        now = clock.now()
-        if error.retry_after_s is not None and now + error.retry_after_s > self._held_until:
-            self._held_until = now + error.retry_after_s
-            self._refusal = error
+        self.hold(clock, error)
         self._next_at = 0.0
-        self._become(self._pace.refused(now, started=started))
+        self._become(self._pace.refused(clock.now(), started=started))
+
+    def hold(self, clock: Clock, error: RateLimited | Transient) -> None:
+        """Let no call start for as long as the service asked to wait, if it did: with a 503, say."""
+        until = clock.now() + (error.retry_after_s or 0.0)
+        if until > self._held_until:
+            self._held_until, self._refusal = until, error
 
     def answered(self, clock: Clock, *, started: float) -> None:
         """The service took the call that started then."""

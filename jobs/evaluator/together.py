@@ -95,6 +95,10 @@ class Tolerance:
         others = [one for one in lacking if not self._is_final(one.error)]
         of_all = [one for one in others if not isinstance(one.error, Permanent | Transient)]
         is_enough = self.policy.allows(asked - len(final), len(final))
+        away = [one for one in lacking if one.error.sent and is_away(one.error)]
+        if of_all and away and all(_is_held(one.error) for one in of_all):
+            # They were not asked because of what others were told.
+            raise _told(away, lacking, asked)
         if of_all:
             # It says nothing of the questions: their answers are yet to come.
             raise _charged(_gravest(of_all).error, lacking, asked)
@@ -114,6 +118,11 @@ class Tolerance:
         return isinstance(error, Permanent) or (
             isinstance(error, Transient) and self.is_last_attempt
         )
+
+
+def _is_held(error: JobError) -> bool:
+    """Whether a question was not asked because the service had asked to wait."""
+    return isinstance(error, RateLimited) and not error.sent
 
 
 @contextmanager

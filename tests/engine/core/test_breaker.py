@@ -226,4 +226,7 @@ def test_a_refusal_or_another_failure_ends_an_outage() -> None:
     breaker = away().started()
 
     assert breaker.reached(is_probe=True).admits(0.0) is None
+    # What was never sent met nobody.
+    unsent = breaker.reached(is_probe=True, sent=False)
+    assert (unsent.away_since, unsent.probing) == (breaker.away_since, False)
     assert breaker.failed("HTTP 404", 0.0, started=0.0, is_probe=True).admits(0.0) is None

@@ -6,7 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from engine.job import RateLimited
+from engine.job import RateLimited, Transient
 from engine.testing import FakeClock
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import CallableTarget, Message, Question, Role
@@ -102,3 +102,29 @@ async def test_until_the_wait_is_over_nothing_is_sent_and_the_rest_of_it_is_told
     assert not second.sent
     assert second.retry_after_s == pytest.approx(first.retry_after_s)
     assert third.message == "slow down"
+
+
+async def test_a_service_that_is_away_for_a_time_is_asked_by_no_call_before_that(
+    clock: FakeClock,
+) -> None:
+    asked: list[float] = []
+
+    async def away(_: Question) -> str:
+        asked.append(clock.now())
+        if len(asked) == 1:
+            raise Transient("answered 503", status=503, retry_after_s=4.0)
+        return "Hi."
+
+    shared, context, target = limits(), MemoryContext(clock=clock), CallableTarget("away", away)
+
+    async with clock.jumping():
+        with pytest.raises(Transient):
+            await shared.reply(target.reply, question(), context)
+        with pytest.raises(RateLimited) as caught:
+            await shared.reply(target.reply, question(), context)
+        await clock.sleep(caught.value.retry_after_s or 0.0)
+        await shared.reply(target.reply, question(), context)
+
+    assert not caught.value.sent
+    assert (caught.value.status, caught.value.message) == (503, "answered 503")
+    assert asked == [NOW, NOW + 4.0]

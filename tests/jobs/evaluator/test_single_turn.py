@@ -403,3 +403,19 @@ def test_a_service_that_is_away_leaves_questions_unanswered_only_where_nobody_wa
     A_FIFTH.check(lacking, 9)
     with pytest.raises(Disconnected):
         waiting.check(lacking, 9)
+
+
+@pytest.mark.parametrize("tolerance", [NONE, A_FIFTH, TO_BE_TRIED_AGAIN])
+def test_what_was_not_asked_because_the_service_asked_to_wait_hides_no_outage(
+    tolerance: Tolerance,
+) -> None:
+    away = Transient("answered 503", status=503, retry_after_s=4.0)
+    held = RateLimited("answered 503", status=503, retry_after_s=4.0, sent=False)
+    throttled = RateLimited("answered 429", status=429)
+
+    with pytest.raises(Transient) as caught:
+        tolerance.check([Lacking("one", away), Lacking("two", held)], 18)
+    assert caught.value is away
+    for lacking in ([held], [away, throttled]):
+        with pytest.raises(RateLimited):
+            tolerance.check([Lacking("one", error) for error in lacking], 18)
