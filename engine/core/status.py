@@ -186,7 +186,7 @@ class Status:
     requests_per_min: float | None
     """Requests started in the last 60 s; None where none leaves this process."""
     rate_per_min: int | None
-    """The service key's limit."""
+    """The service key's limit: the lowest that any process at work was given for it."""
     seconds_left: float | None
     """Estimate from whichever limit binds; None while nothing is known."""
     binding: str
@@ -222,6 +222,8 @@ class Status:
     """Cells that only an earlier version of the sweep asked for: in none of the other counts."""
     unattended: bool = False
     """True if no process is working on the run: what was in flight waits for `resume`."""
+    is_rate_of_others: bool = False
+    """True if `rate_per_min` was given to another process, which works with the same key, and not by the sweep."""
     trouble: str = ""
     """Why nothing can be saved at present, such as a full disk; empty while all is well."""
     trouble_since: float | None = None

@@ -74,8 +74,11 @@ def requests_line(status: Status) -> str:
     """Requests of the last minute against the limit; empty where none leaves this process."""
     if status.requests_per_min is None:
         return ""
+    sent = f"requests: {status.requests_per_min:,.0f}"
+    if status.is_rate_of_others:
+        return f"{sent} per minute; another process keeps this key to {status.rate_per_min:,}"
     limit = f" of {status.rate_per_min:,}" if status.rate_per_min is not None else ""
-    return f"requests: {status.requests_per_min:,.0f}{limit} per minute"
+    return f"{sent}{limit} per minute"
 
 
 def questions_line(status: Status) -> str:

@@ -8,6 +8,7 @@ from engine.core.forecast import QuestionLoad, seconds_left
 from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.money import Spending, spendings
+from engine.core.policy import Limits
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
 from engine.core.states import State
@@ -104,10 +105,11 @@ class Look:
             to_come=totals.questions_to_come,
             progress=self.scheduler.progress if self.scheduler else Progress(),
         )
+        limits = await self._limits()
         elsewhere = _Elsewhere()
         if not (self.scheduler or unattended):
             elsewhere = await self._elsewhere(totals.lanes)
-        left, binding = self._left(totals, questions, elsewhere)
+        left, binding = self._left(totals, questions, elsewhere, limits)
         since, trouble = await self.store.stuck(row.id) or (None, "")
         return Status(
             run=row.name,
@@ -126,7 +128,8 @@ class Look:
             threshold=threshold,
             cells_past=await self.store.past_cells(row),
             requests_per_min=await self._last_minute(totals),
-            rate_per_min=self.sweep.limits.rate_per_min,
+            rate_per_min=limits.rate_per_min,
+            is_rate_of_others=limits != self.sweep.limits,
             seconds_left=left,
             binding=binding,
             waiting=self._waiting(totals, elsewhere),
@@ -157,6 +160,14 @@ class Look:
             stopped=await self.store.lanes_stopped(self.row.id),
             held={buckets[name]: until for name, until in held.items() if until > self.now},
         )
+
+    async def _limits(self) -> Limits:
+        """The sweep's limits, with the rate that another process was given for the key where that is lower."""
+        limits, account = self.sweep.limits, self.row.account
+        lowest = await self.store.lowest_rate(account) if account else None
+        if lowest is None or (limits.rate_per_min is not None and limits.rate_per_min <= lowest):
+            return limits
+        return replace(limits, rate_per_min=lowest)
 
     async def _last_minute(self, totals: Totals) -> float | None:
         """The requests that were started in the last minute, by all processes."""
@@ -190,10 +201,9 @@ class Look:
         return {lane: load.sending(share) for lane, load in loads.items()}
 
     def _left(
-        self, totals: Totals, questions: Questions, elsewhere: _Elsewhere
+        self, totals: Totals, questions: Questions, elsewhere: _Elsewhere, limits: Limits
     ) -> tuple[float | None, str]:
         """How long what goes on will take, and what decides that; None where nothing goes on."""
-        limits = self.sweep.limits
         loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
         waits = {lane: self._waits(lane, elsewhere) for lane in loads}
         moving = {

@@ -7,7 +7,7 @@ the caller's.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 from sqlalchemy import bindparam, select
@@ -63,6 +63,15 @@ def noted(
             held[holder] = limits
         after[row] = held
     return after
+
+
+def lowest_rate(connection: Connection, rows: Iterable[str]) -> int | None:
+    """The lowest rate that those who are alive were given in any of these rows."""
+    found = connection.execute(_GIVEN.where(rate_bucket.c.name.in_(list(rows))))
+    holders = [one for _, text in found for one in decode(text).items()]
+    ids = sorted({_worker(holder) for holder, _ in holders})
+    alive = set(connection.execute(_ALIVE, {"ids": ids}).scalars()) if ids else set()
+    return lowest({holder: limits for holder, limits in holders if _worker(holder) in alive})[0]
 
 
 def lowest(holders: Holders) -> Limits:

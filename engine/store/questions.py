@@ -18,9 +18,11 @@ from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
 from engine.store import (
     calls,
+    given,
     holdings,
     queue,
     quotas,
+    rates,
     readers,
     results,
     runs,
@@ -181,6 +183,11 @@ class Questions:
         return await self._databases.ask(
             lambda connection: results.blocked_until(connection, names)
         )
+
+    async def lowest_rate(self, account: str) -> int | None:
+        """The lowest rate that any live process was given for an account: it holds for all of them."""
+        rows = (account, f"{rates.RATE_PREFIX}{account}")
+        return await self._databases.ask(lambda connection: given.lowest_rate(connection, rows))
 
     # Results
 

@@ -68,7 +68,7 @@ def _find(store: Path, scratch: Callable[[], Path]) -> Source:
         if found is not None:
             check_known(store, found)
             logger.warning(
-                "%s: is of an older version (schema %s), so a private copy is read, as it is now",
+                "%s: is of an older version (schema %s), so a private copy of it as it is now is read",
                 store,
                 found,
             )

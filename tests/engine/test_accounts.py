@@ -10,6 +10,8 @@ import pytest
 
 from engine import Sweep
 from engine.job import Allotment
+from engine.report.words import requests_line
+from engine.store import Bucket
 from engine.testing import FakeClock, ScriptedService, scripted_service
 from tests.engine.scenes import NOW, SELDOM, good, most_in_a_minute, opened, starts, sweep
 from tests.engine.store.scenes import rows
@@ -127,3 +129,29 @@ def name_as_before(path: Path, told: str, *, held_until: float) -> None:
                 "UPDATE rate_bucket SET name = replace(name, ?, ?), blocked_until = ?",
                 (name, told, held_until),
             )
+
+
+async def test_a_rate_that_another_process_was_given_is_told_and_counts_in_the_time_left(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service, path = scripted_service(good), tmp_path / "store.db"
+    limits = {"rate_per_min": 10 * RATE}
+
+    async with opened(path, service, clock) as engine:
+        async with clock.jumping():
+            await (await engine.submit(sweep(service, repeats=1, limits=limits))).execute()
+        run = await engine.submit(sweep(service, repeats=1 + 10 * RATE, limits=limits))
+        alone = await run.status()
+        async with opened(path, service, clock) as other:
+            shared = Bucket(name=str(run._row.account), rate_per_min=RATE)
+            await other.store.take_start(0, [shared], instead_of=None, lead_s=0.0)
+            beside = await run.status()
+        after = await run.status()
+
+    assert requests_line(alone) == requests_line(after) == f"requests: 1 of {10 * RATE} per minute"
+    assert (
+        requests_line(beside) == f"requests: 1 per minute; another process keeps this key to {RATE}"
+    )
+    assert beside.seconds_left is not None
+    assert alone.seconds_left is not None
+    assert beside.seconds_left == pytest.approx(10 * alone.seconds_left, rel=0.1)
