@@ -12,7 +12,7 @@ from engine.core.errors import StoreError
 from engine.core.money import Usage
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, StopReason
-from engine.store import NewJob, Store, open_store
+from engine.store import Bucket, NewJob, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (
     NOW,
@@ -79,6 +79,19 @@ async def test_requests_of_the_last_minute_are_forgotten_after_it(
     await clock.advance(61.0)
 
     assert (await store.totals(run_id)).sent_last_minute == 0
+
+
+async def test_of_what_is_claimed_ahead_only_what_is_due_counts_as_sent(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(9)))
+    ahead = {"buckets": [Bucket(name="key", rate_per_min=60)], "horizon_s": 4.0}
+    claimed = await claim(store, run, 9, **ahead)
+
+    await clock.advance(claimed[2].start_at - clock.now())
+
+    assert len(claimed) > 3
+    assert (await store.totals(run.id)).sent_last_minute == 3
 
 
 async def test_the_speed_of_a_resumed_run_starts_at_the_resume(
