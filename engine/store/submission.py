@@ -1,8 +1,8 @@
 """Writing a sweep's matrix into the queue, batch by batch, and changing it later.
 
-Each expansion has a generation. It goes through the whole matrix and writes only what is new or otherwise
-than it was; which jobs the matrix asks for is noted beside it, a bit each, and what it has not asked for in
-the end was removed from the sweep. So an expansion that was cut short is simply done again.
+Each expansion has a generation. It goes through the whole matrix and writes only jobs that are new or
+changed. It notes in memory which jobs the matrix asks for, one bit each; those that it has not asked for at
+the end were removed from the sweep. So an expansion that was cut short is simply done again.
 """
 
 import json
