@@ -43,9 +43,11 @@ def _run_names(store: Path) -> list[str]:
     with store.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return []
-    # Without a log no process has it open, so SQLite need not create the files that readers share.
-    is_quiet = not store.with_name(f"{store.name}-wal").exists()
-    address = f"{store.as_uri()}?{'immutable=1' if is_quiet else 'mode=ro'}"
+    # Who reads a log does so through what all readers share, which SQLite would make where it is not there:
+    # without a log, or with one that nobody has open, the file is read as it is.
+    store = store.resolve()
+    is_shared = all(Path(f"{store}{suffix}").exists() for suffix in ("-wal", "-shm"))
+    address = f"{store.as_uri()}?{'mode=ro' if is_shared else 'immutable=1'}"
     query = "SELECT name FROM run ORDER BY updated_at DESC LIMIT ?"
     with closing(sqlite3.connect(address, uri=True, timeout=_WAIT_S)) as connection:
         return [name for (name,) in connection.execute(query, (_MOST,))]

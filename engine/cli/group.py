@@ -9,9 +9,11 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from engine.cli import exit_codes, output
 from engine.core.errors import UsageError
 
 ENTRY_POINTS = "nightsweep.commands"
+_INTERRUPTED = "nightsweep: interrupted"
 _OUR_WORDS = (
     (re.compile(r"Input should be a valid integer.*", re.DOTALL), "must be a whole number"),
     (re.compile(r"Input should be a valid number.*", re.DOTALL), "must be a number"),
@@ -48,6 +50,13 @@ class ExtensibleGroup(TyperGroup):
         except typer.BadParameter as error:
             error.message = _in_our_words(error.message)
             raise
+        except typer.Abort:
+            # Ctrl-C, or the end of the input, where something was asked: the cursor is behind the question.
+            output.say("", _INTERRUPTED)
+            raise typer.Exit(exit_codes.INTERRUPTED) from None
+        except KeyboardInterrupt:
+            output.say(_INTERRUPTED)
+            raise typer.Exit(exit_codes.INTERRUPTED) from None
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         found = list(super().shell_complete(ctx, incomplete))

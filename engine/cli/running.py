@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from engine.cli import exit_codes, output
+from engine.cli import exit_codes
 from engine.core.errors import Interrupted
 from engine.part_files import remove_parts
 
@@ -82,11 +82,7 @@ def run_quietly(work: Callable[[], Awaitable[T]]) -> T | None:
 
 def run_with_signals(work: Callable[[Signals], Awaitable[T]]) -> T:
     """The same for a command that takes signals itself."""
-    try:
-        return anyio.run(_until_ended, work)
-    except Interrupted:
-        output.say("nightsweep: interrupted")
-        raise
+    return anyio.run(_until_ended, work)
 
 
 async def _until_ended(work: Callable[[Signals], Awaitable[T]]) -> T:

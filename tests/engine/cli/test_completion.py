@@ -89,6 +89,19 @@ def test_reading_names_leaves_nothing_behind_and_nobody_is_waited_for(
         assert complete("status", "") == ["night"]
 
 
+def test_a_log_that_nobody_has_open_is_left_as_it_is(complete: Complete, tmp_path: Path) -> None:
+    store_with(tmp_path / "other.db", "night")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as busy:
+        busy.execute("UPDATE run SET updated_at = 1")
+        busy.commit()
+        for suffix in ("", "-wal"):
+            shutil.copy(tmp_path / f"other.db{suffix}", tmp_path / f"nightsweep.db{suffix}")
+    before = sorted(tmp_path.iterdir())
+
+    assert complete("status", "") == ["night"]
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_no_name_is_told_that_a_shell_would_read_as_something_else(
     complete: Complete, tmp_path: Path
 ) -> None:

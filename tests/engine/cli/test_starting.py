@@ -116,6 +116,24 @@ def test_on_a_terminal_it_is_asked_what_the_sweep_is_for(
     assert (tmp_path / "ollama.yaml").exists()
 
 
+def test_a_question_that_is_broken_off_ends_the_command_as_interrupted(
+    nightsweep: Nightsweep, tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        # The end of the input; Ctrl-C takes the same way.
+        os.write(ours, b"\x04")
+        ended = nightsweep("init", streams={0: theirs, 2: theirs})
+        told = os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert ended.returncode == 130, told
+    assert told.endswith("\r\nnightsweep: interrupted\r\n")
+    assert not list(tmp_path.glob("*.yaml"))
+
+
 def test_a_schema_is_printed_for_a_service_or_for_all(nightsweep: Nightsweep) -> None:
     one, every = nightsweep("schema", "scripted"), nightsweep("schema")
 
