@@ -17,7 +17,7 @@ from engine.store.schema import event, job, quota, result, run
 ACCEPTED = "accepted"
 """The kind of event that keeps what was accepted of a change."""
 _RETRY_CUT_SHORT = (
-    "not all jobs are put back in line yet; `nightsweep retry` again puts back the rest"
+    "not all jobs are put back in line yet; the same `nightsweep retry` again puts back the rest"
 )
 RENAMED = "renamed"
 """The kind of event that keeps what a run was called before."""

@@ -202,6 +202,24 @@ async def test_who_may_only_read_sees_what_is_committed_and_is_told_what_may_not
     assert files(shared) == before
 
 
+async def test_a_copy_with_its_log_alone_gets_no_file_from_its_owner_who_looks_at_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, copied = tmp_path / "store.db", tmp_path / "copied"
+    copied.mkdir()
+    async with opened(store, service()) as engine:
+        await finished(engine, sweep(service(), repeats=3))
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{store}{suffix}", copied)
+    before = files(copied)
+
+    seen = await look(copied / "store.db")
+
+    assert seen == FINISHED
+    assert files(copied) == before
+    assert "its log cannot be shared, so a private copy is read" in caplog.text
+
+
 async def test_a_full_disk_is_no_reason_not_to_look(tmp_path: Path) -> None:
     quiet, busy = tmp_path / "quiet.db", tmp_path / "busy.db"
     await fill(quiet)
