@@ -469,7 +469,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(moves, st.booleans())
 def test_quota_is_never_over_committed_whatever_is_interleaved(
     script: list[tuple[str, int, int]], known: bool

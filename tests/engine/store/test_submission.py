@@ -415,7 +415,7 @@ def asked_of(sweep: dict[str, set[float]], separate: bool) -> list[NewJob]:
     return [folded(*levels, name=name) for name, levels in sorted(sweep.items())]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(steps)
 def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly_once(
     script: list[tuple[dict[str, set[float]], bool, int, int, int, bool, bool]],

@@ -139,7 +139,7 @@ def answered(sweep: Sweep) -> Counter[tuple[Any, ...]]:
 
 
 @given(files())
-@settings(max_examples=150)
+@settings(max_examples=100)
 def test_each_cell_is_answered_by_exactly_one_job(file: dict[str, Any]) -> None:
     sweep = parse(file)
 
@@ -150,7 +150,7 @@ def test_each_cell_is_answered_by_exactly_one_job(file: dict[str, Any]) -> None:
 
 
 @given(files())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_keys_are_unique_and_a_job_answers_up_to_its_own_threshold(file: dict[str, Any]) -> None:
     jobs = list(parse(file).jobs())
 
@@ -161,7 +161,7 @@ def test_keys_are_unique_and_a_job_answers_up_to_its_own_threshold(file: dict[st
 
 
 @given(files())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_the_plan_agrees_with_the_jobs(file: dict[str, Any]) -> None:
     sweep = parse(file)
 
@@ -174,7 +174,7 @@ def test_the_plan_agrees_with_the_jobs(file: dict[str, Any]) -> None:
 
 
 @given(files(), st.randoms(use_true_random=False))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_order_formatting_and_defaults_change_no_key(file: dict[str, Any], random: Random) -> None:
     sweep = parse(file)
     spelt_out = {**file, "target": "system_prompt", "reuse": True, "retry": {"attempts": 6}}
@@ -206,7 +206,7 @@ def shuffled(value: Any, random: Random) -> Any:
 
 
 @given(files())
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_dump_restores_the_same_jobs_in_the_same_order(file: dict[str, Any]) -> None:
     sweep = parse(file)
 
