@@ -3,7 +3,7 @@
 import logging
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
@@ -231,17 +231,19 @@ class Run:
         identity: Identity,
         kind: JobKind,
     ) -> Stop | None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._store.while_there, slots.share, name="share slots")
-            if requests is not None:
-                tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)
-                tasks.start_soon(self._store.while_there, tell, name="tell requests")
-            if not self._row.is_expanded:
-                scheduler.expanding = True
-                expand = partial(self._expand, scheduler, identity, kind)
-                tasks.start_soon(self._store.while_there, expand, name="expand")
-            stop = await scheduler.run()
-            tasks.cancel_scope.cancel()
+        expanding = nullcontext() if self._row.is_expanded else self._store.expanding(self._row)
+        with expanding:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._store.while_there, slots.share, name="share slots")
+                if requests is not None:
+                    tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)
+                    tasks.start_soon(self._store.while_there, tell, name="tell requests")
+                if not self._row.is_expanded:
+                    scheduler.expanding = True
+                    expand = partial(self._expand, scheduler, identity, kind)
+                    tasks.start_soon(self._store.while_there, expand, name="expand")
+                stop = await scheduler.run()
+                tasks.cancel_scope.cancel()
         return stop
 
     async def _expand(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> None:
@@ -249,7 +251,6 @@ class Run:
         sweep = await self._prepared(kind)
         await self._store.add_documents(self.sweep.documents())
         reuse = self.sweep.reuse and await self._store.has_other_runs(self._row)
-        self._store.begin_expansion(self._row)
         specs = sweep.jobs(self._row.identity)
         jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, BATCH)):

@@ -31,7 +31,7 @@ from engine.core.states import AttemptOutcome, Event, target
 from engine.core.status import WaitReason
 from engine.store import given, quotas, rates
 from engine.store.dialect import Bulk
-from engine.store.queue import CLAIMABLE
+from engine.store.queue import CLAIMABLE, PAST
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
 from engine.store.schema import attempt, job
 
@@ -41,6 +41,7 @@ _OF_CLASS = (
     CLAIMABLE,
 )
 _PLACE = (job.c.repeat, job.c.place)
+_LAST = (2**62, 2**62)
 
 
 def _first_of_class(given: Subquery, *due: ColumnElement[bool]) -> Select[tuple[int]]:
@@ -52,6 +53,8 @@ def _first_of_class(given: Subquery, *due: ColumnElement[bool]) -> Select[tuple[
             job.c.cost_class == given.c.cost_class,
             *due,
             tuple_(*_PLACE) > tuple_(bindparam("repeat"), bindparam("place")),
+            tuple_(*_PLACE) <= tuple_(bindparam("last_repeat"), bindparam("last_place")),
+            job.c.place < bindparam("behind"),
         )
         .order_by(*_PLACE)
         .limit(bindparam("count"))
@@ -132,8 +135,13 @@ _SEND = Bulk(
 )
 
 
-def claim(connection: Connection, request: Claim) -> list[LaneGrant]:
-    """Make jobs ours, within rates and quota; one grant per lane that was asked for."""
+def claim(
+    connection: Connection, request: Claim, *, until: tuple[int, int] | None = None
+) -> list[LaneGrant]:
+    """Make jobs ours, within rates and quota; one grant per lane that was asked for.
+
+    `until`: the repeat and place of the last job that may be claimed, of a sweep that is being gone through.
+    """
     if not request.lanes:
         return []
     asked = {bucket.name: bucket for lane in request.lanes for bucket in lane.buckets}
@@ -141,7 +149,10 @@ def claim(connection: Connection, request: Claim) -> list[LaneGrant]:
     holder = given.holder_of(request.worker_id, request.run_id)
     buckets.note(connection, asked.values(), holder)
     admission = quotas.load(connection, request)
-    grants = [_claim_lane(connection, request, lane, buckets, admission) for lane in request.lanes]
+    grants = [
+        _claim_lane(connection, request, lane, buckets, admission, until or _LAST)
+        for lane in request.lanes
+    ]
     claimed = [granted for grant in grants for granted in grant.jobs]
     if claimed:
         _start(connection, request, claimed)
@@ -156,11 +167,12 @@ def _claim_lane(
     lane: LaneClaim,
     buckets: rates.Buckets,
     admission: quotas.Admission,
+    until: tuple[int, int],
 ) -> LaneGrant:
     next_at, why = _next_slot(request, lane, buckets)
     if next_at > request.now + request.horizon_s:
         return LaneGrant(lane=lane.lane, next_at=next_at, why=why)
-    found = _candidates(connection, request, lane, admission)
+    found = _candidates(connection, request, lane, admission, until)
     slots = buckets.take(
         lane.buckets,
         want=len(found.rows),
@@ -210,7 +222,11 @@ class _Candidates:
 
 
 def _candidates(
-    connection: Connection, request: Claim, lane: LaneClaim, admission: quotas.Admission
+    connection: Connection,
+    request: Claim,
+    lane: LaneClaim,
+    admission: quotas.Admission,
+    until: tuple[int, int],
 ) -> _Candidates:
     """The first jobs of a lane in the order of the file, whatever their class, that quota allows.
 
@@ -221,7 +237,7 @@ def _candidates(
     classes = set(lane.classes)
     after = (0, 0)
     while classes and (missing := lane.count - len(found.rows)):
-        rows = _next_rows(connection, request, lane, classes, after, missing)
+        rows = _next_rows(connection, request, lane, classes, (after, until), missing)
         for row in rows:
             if row["cost_class"] not in classes:
                 continue
@@ -247,11 +263,11 @@ def _next_rows(
     request: Claim,
     lane: LaneClaim,
     classes: Iterable[str],
-    after: tuple[int, int],
+    between: tuple[tuple[int, int], tuple[int, int]],
     count: int,
 ) -> Sequence[RowMapping]:
-    """The first due jobs of these classes behind a repeat and a place."""
-    repeat, place = after
+    """The first due jobs of these classes behind a repeat and a place, as far as another one."""
+    (repeat, place), (last_repeat, last_place) = between
     return (
         _CANDIDATES.run(
             connection,
@@ -262,6 +278,10 @@ def _next_rows(
             count=count,
             repeat=repeat,
             place=place,
+            last_repeat=last_repeat,
+            last_place=last_place,
+            # What was put behind is not yet known to be in the sweep, in whichever repeat.
+            behind=_LAST[1] if between[1] == _LAST else PAST,
         )
         .mappings()
         .all()

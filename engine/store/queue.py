@@ -37,6 +37,8 @@ RUNNING: ColumnElement[bool] = literal_column(
 
 REMOVED = "removed from the sweep"
 """The error of a job that was cancelled because its sweep asks for it no more."""
+PAST = 2**61
+"""Added to the place of a job that is not asked for any more: behind all that is."""
 
 
 def open_jobs(connection: Connection, run_id: int) -> bool:

@@ -1,8 +1,8 @@
 """The store itself: what changes it, and how it is opened and closed."""
 
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,12 +128,13 @@ class _Claiming:
 
     decide: Decide
     clock: Clock
+    reached: Callable[[int], submission.Position | None]
 
     def __call__(self, settled: Sequence[Outcome]) -> Work[list[LaneGrant]]:
         request = self.decide(settled)
 
         def work(connection: Connection) -> list[LaneGrant]:
-            grants = claims.claim(connection, request)
+            grants = claims.claim(connection, request, until=self.reached(request.run_id))
             if any(grant.jobs for grant in grants):
                 workers.claimed(connection, request.worker_id, self.clock.now())
             return grants
@@ -230,24 +231,48 @@ class Store(Member):
         reuse: bool,
         unanswered: UnansweredPolicy = _UNANSWERED,
     ) -> None:
-        """Put a batch of the matrix into the queue; see `submission.add_jobs`."""
+        """Put the next batch of the matrix into the queue; see `submission.add_jobs`.
+
+        Of an edited sweep, what is in line is claimed by this worker as far as the batches have come.
+        """
         asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
         await self._writer.write(
             lambda connection: submission.add_jobs(
                 connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
             )
         )
+        if of.generation > 1 and jobs:
+            reached = (jobs[-1].repeat, jobs[-1].place)
+            ids = await self._databases.ask(
+                lambda connection: submission.passed_over(connection, of, asked, reached)
+            )
+            await self._in_parts(
+                array("q", ids),
+                lambda connection, part, _: submission.put_behind(connection, of, part),
+            )
+            asked.reached = reached
 
-    def begin_expansion(self, of: RunRow) -> None:
-        """Forget what an earlier expansion of a run by this worker has asked for."""
-        self._asked.pop((of.id, of.generation), None)
+    @contextmanager
+    def expanding(self, of: RunRow) -> Iterator[None]:
+        """Within the block a run's matrix is gone through from its first batch."""
+        self._asked[of.id, of.generation] = submission.Asked()
+        try:
+            yield
+        finally:
+            self._asked.pop((of.id, of.generation), None)
+
+    def _reached(self, run_id: int) -> submission.Position | None:
+        """How far this worker has come with the edited sweep of a run; None where it goes through none."""
+        generations = [generation for of, generation in self._asked if of == run_id]
+        newest = max(generations, default=1)
+        return self._asked[run_id, newest].reached if newest > 1 else None
 
     async def finish_expansion(self, of: RunRow) -> int:
         """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for.
 
         All that it asks for was added by this worker; what was not is removed, many jobs in parts.
         """
-        asked = self._asked.pop((of.id, of.generation), submission.Asked())
+        asked = self._asked.get((of.id, of.generation), submission.Asked())
         removed = 0
         if of.generation > 1:
             ids = await self._ids(submission.asked_before(of))
@@ -257,13 +282,14 @@ class Store(Member):
             )
         now = self._clock.now()
         await self._writer.write(lambda connection: submission.finish(connection, of, now=now))
+        self._asked.pop((of.id, of.generation), None)
         return removed
 
     # The queue
 
     async def claim(self, decide: Decide) -> list[LaneGrant]:
         """Make jobs ours, within rates and quota; what to claim is decided when the transaction runs."""
-        return await self._writer.write_prepared(_Claiming(decide, self._clock))
+        return await self._writer.write_prepared(_Claiming(decide, self._clock, self._reached))
 
     @asynccontextmanager
     async def claiming_along(
@@ -274,7 +300,7 @@ class Store(Member):
         `deliver` is called in the event loop with what was granted, right after COMMIT; never again
         once the block has ended.
         """
-        rider = Rider(_Claiming(decide, self._clock), deliver)
+        rider = Rider(_Claiming(decide, self._clock, self._reached), deliver)
         self._writer.riders.append(rider)
         try:
             yield

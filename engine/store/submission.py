@@ -9,7 +9,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import (
     ColumnElement,
@@ -34,20 +34,22 @@ from engine.store import queue
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, merged, place
 from engine.store.parts import ONE_OF_PART, each
-from engine.store.queue import CLAIMABLE, REMOVED
+from engine.store.queue import CLAIMABLE, PAST, REMOVED
 from engine.store.requests import NewJob
 from engine.store.runs import RunRow
 from engine.store.schema import document, job, result, run
 
-_PAST = 2**61
-"""Added to the place of a job that is not asked for any more: behind all that is."""
+Position: TypeAlias = tuple[int, int]
+"""A repeat and a place: where a job stands in the order of the file."""
 
 
 class Asked:
-    """The jobs that an expansion has asked for so far, by id: a bit each."""
+    """How far an expansion has come, and the jobs that it has asked for so far, by id: a bit each."""
 
     def __init__(self) -> None:
         self._bits = bytearray()
+        self.reached: Position = (0, 0)
+        """The last job that it has asked for: whether a job behind it is still in the sweep is not known."""
 
     def add(self, ids: Iterable[int]) -> None:
         """Note jobs."""
@@ -399,6 +401,41 @@ def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
 
 
+def passed_over(
+    connection: Connection, of: RunRow, asked: Asked, reached: Position
+) -> Sequence[int]:
+    """The jobs in line between what an expansion had reached and what it has reached now that it has not asked for.
+
+    They are removed from the sweep, or stand further back in it than they did.
+    """
+    since, until = asked.reached, reached
+    found: list[int] = []
+    for repeat in range(max(1, since[0]), until[0] + 1):
+        query = select(job.c.id, job.c.state).where(
+            job.c.run_id == of.id, job.c.repeat == repeat, job.c.place < PAST
+        )
+        if repeat == since[0]:
+            query = query.where(job.c.place > since[1])
+        if repeat == until[0]:
+            query = query.where(job.c.place <= until[1])
+        # By place, whatever there is: as claimable ones they would be looked for among all that are in line.
+        found += [row.id for row in connection.execute(query) if row.state in _IN_LINE]
+    return [job_id for job_id in found if job_id not in asked]
+
+
+def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
+    """Let jobs wait behind all others until the expansion has come to them, or removes them in the end."""
+    if _is_superseded(connection, of):
+        return 0
+    return connection.execute(_PUT_BEHIND, each(ids)).rowcount
+
+
+_IN_LINE = frozenset(sources(Event.CLAIM))
+_PUT_BEHIND = (
+    update(job).where(ONE_OF_PART, CLAIMABLE, job.c.place < PAST).values(place=job.c.place + PAST)
+)
+
+
 def asked_before(of: RunRow) -> Select[Any]:
     """The jobs of a run that are asked for, or would be sent, as the store has it."""
     return select(job.c.id).where(job.c.run_id == of.id, or_(job.c.cell_count > 0, CLAIMABLE))
@@ -446,7 +483,7 @@ _MAKE_PAST = (
         cells="[]",
         cell_count=0,
         past_cells=bindparam("past"),
-        place=case((job.c.place < _PAST, job.c.place + _PAST), else_=job.c.place),
+        place=case((job.c.place < PAST, job.c.place + PAST), else_=job.c.place),
     )
 )
 

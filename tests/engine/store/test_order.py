@@ -99,14 +99,43 @@ async def test_an_edited_file_has_the_order_that_it_has_now(store: Store) -> Non
     assert names(found) == ["model c 1", "model b 1", "model c 2", "model b 2", "model a 2"]
 
 
-async def test_what_an_edit_has_not_reached_yet_keeps_the_turn_that_it_had(store: Store) -> None:
-    run = await ask(store, matrix(["a", "b"], repeats=2))
+async def test_what_an_edit_has_not_reached_yet_is_not_sent(store: Store) -> None:
+    run = await ask(store, matrix(["a", "b", "c"], repeats=2))
+    edited = matrix(["c", "a"], repeats=2)
+    found = []
 
+    half = await begin(store, sweep="reordered, without b")
+    with store.expanding(half):
+        found.append(await claim(store, run, classes=("a", "b", "c")))
+        for job in edited[:3]:
+            await store.add_jobs(half, [job], reuse=False)
+            found.append(await claim(store, run, classes=("a", "b", "c")))
+        await store.add_jobs(half, edited[3:], reuse=False)
+        await store.finish_expansion(half)
+    found.append(await claim(store, run, classes=("a", "b", "c")))
+
+    assert list(map(names, found)) == [
+        [],
+        ["model c 1"],
+        ["model a 1"],
+        ["model c 2"],
+        ["model a 2"],
+    ]
+
+
+async def test_an_edit_that_was_cut_short_is_no_obstacle_once_another_process_has_finished_it(
+    store: Store,
+) -> None:
+    run = await ask(store, matrix(["a", "b"]))
     half = await begin(store, sweep="reordered")
-    await store.add_jobs(half, matrix(["b", "a"], repeats=2)[:1], reuse=False)
+    with store.expanding(half):
+        await store.add_jobs(half, matrix(["b", "a"])[:1], reuse=False)
 
-    found = await claim(store, run, classes=("a", "b"))
-    assert names(found) == ["model a 1", "model b 1", "model a 2", "model b 2"]
+    async with open_store(store.path, FakeClock(NOW)) as other:
+        await other.add_jobs(half, matrix(["b", "a"]), reuse=False)
+        await other.finish_expansion(half)
+
+    assert names(await claim(store, run, classes=("a", "b"))) == ["model b 1", "model a 1"]
 
 
 async def test_an_answer_that_serves_another_threshold_stands_where_the_file_has_that(

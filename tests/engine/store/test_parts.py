@@ -69,7 +69,7 @@ async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
     written.clear()
 
     await store.add_jobs(edited, jobs[:30], reuse=False)
-    await store.add_jobs(edited, [*jobs[:30], new_job("new", place=99)], reuse=False)
+    await store.add_jobs(edited, [*jobs[:30], new_job("new", place=29)], reuse=False)
 
     assert written == [0, 1]
 
@@ -100,13 +100,13 @@ async def test_an_edit_that_removes_many_jobs_does_so_in_parts_and_is_whole_only
     jobs = [new_job(number, place=number) for number in range(MANY)]
     run = await submit(store, *jobs)
     edited = await begin(store, run.name, "edited")
-    await store.add_jobs(edited, jobs[-1:], reuse=False)
+    await store.add_jobs(edited, jobs[:1], reuse=False)
 
     await cut_short(clock, partial(store.finish_expansion, edited))
     half, row = states(store.path), await store.find_run(run.name)
-    store.begin_expansion(edited)
-    await store.add_jobs(edited, jobs[-1:], reuse=False)
-    removed = await store.finish_expansion(edited)
+    with store.expanding(edited):
+        await store.add_jobs(edited, jobs[:1], reuse=False)
+        removed = await store.finish_expansion(edited)
     whole = await store.find_run(run.name)
 
     assert half == {"pending": 5, "cancelled": PART}
