@@ -88,11 +88,12 @@ def run_with_signals(work: Callable[[Signals], Awaitable[T]]) -> T:
 async def _until_ended(work: Callable[[Signals], Awaitable[T]]) -> T:
     with anyio.CancelScope() as scope:
         signals = Signals(scope)
-        # One that is ignored, such as by `nohup`, stays so.
+        # One that is ignored, such as by `nohup`, stays so; another thread than the main one has none.
         taken = [
             number
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             if signal.getsignal(number) is not signal.SIG_IGN
+            and threading.current_thread() is threading.main_thread()
         ]
         before = {number: signal.signal(number, signals.receive) for number in taken}
         try:

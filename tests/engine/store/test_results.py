@@ -333,7 +333,7 @@ async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
     # What was never sent comes from the index in its order; what is due again is sorted, and so are the
     # first few of all classes.
     for conditions in (
-        "due_at=? AND (repeat,place)>(?,?)",
+        "due_at=? AND (repeat,place)>(?,?) AND (repeat,place)<(?,?)",
         "due_at>? AND due_at<?",
         "due_at>?",
     ):

@@ -7,6 +7,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from engine.clock import SystemClock
+from engine.core.accounts import canonical
 from engine.core.permits import PermitLimit, PermitRequest
 from jobs.serve.ledger import Ledger
 from tests.jobs.chat.server import Asked, chat_server
@@ -49,7 +50,7 @@ async def test_what_the_calls_of_a_service_took_counts_for_the_next_one(
     tmp_path: Path, took: int, tokens: int, is_granted: bool
 ) -> None:
     path, base_url = evaluated(tmp_path, took)
-    limit = PermitLimit(name=f"target:{base_url}:", tokens_per_min=BUDGET)
+    limit = PermitLimit(name=f"target:{canonical(base_url)}", tokens_per_min=BUDGET)
     request = PermitRequest(who="next", calls=(tokens,), limits=(limit,))
 
     async with Ledger(path, SystemClock(), history_days=1) as ledger:
