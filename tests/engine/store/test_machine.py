@@ -310,6 +310,7 @@ class Host:
         """What is left of a process after SIGKILL: a free lock and no word of goodbye."""
 
         async def say_nothing() -> None:
+            self.store._signed_off.set()
             self.store._writer.close()
 
         self.store.sign_off = say_nothing  # type: ignore[method-assign]
