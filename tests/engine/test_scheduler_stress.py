@@ -94,7 +94,11 @@ async def test_two_engines_with_64_in_flight_each_meet_few_refusals_when_others_
         served += 2
         return good(job)
 
+    async def told(_: object) -> Allotment:
+        return Allotment(used=0 if served < 300 else 10_000, allotted=10_000)
+
     service = scripted_service(script, allotment=Allotment(used=0, allotted=10_000), takes_s=1.0)
+    service.quota = told  # type: ignore[method-assign, assignment]
     of = sweep(service, repeats=1_000, limits={"max_in_flight": 128})
     path = tmp_path / "store.db"
 

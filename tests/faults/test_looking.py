@@ -356,7 +356,10 @@ async def test_a_store_of_an_older_version_is_read_and_stays_as_it_is(
 
     assert seen == copied == FINISHED
     assert unchanged == before
-    assert "is of an older version (schema 0011), so a private copy is read" in caplog.text
+    assert (
+        "is of an older version (schema 0011), so a private copy of it as it is now is read"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
