@@ -345,7 +345,7 @@ class Lanes:
     def retry_refused(self) -> None:
         """An answer came in: lanes that waited for quota, or for a class's cost, may ask again."""
         for lane in self.lanes.values():
-            if lane.next_at == inf:
+            if lane.next_at == inf or lane.waits_for is WaitReason.UNTOLD:
                 lane.next_at = 0.0
 
     @property

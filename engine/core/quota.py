@@ -11,6 +11,10 @@ _SURPRISE = 16
 """How many times what it cost at most an answer may cost after a first one; less, the more there were."""
 
 
+UNTOLD = 2**62
+"""Stands for the allotment until the service has told it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What answers of one class of jobs have cost: `tests` at most, over so many `answers`.
@@ -47,6 +51,11 @@ class QuotaState:
     def __post_init__(self) -> None:
         assert min(self.allotted, self.used, self.reserved, self.overrun) >= 0, self
         assert self.used + self.reserved <= self.allotted, self
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is known how much is allotted."""
+        return self.allotted < UNTOLD
 
     @property
     def room(self) -> int:

@@ -83,6 +83,8 @@ class WaitReason(StrEnum):
     """The service refuses requests as too many, and does not say for how long."""
     FIRST_ANSWER = "first_answer"
     """An answer that tells what one of them costs."""
+    UNTOLD = "untold"
+    """The service has not told its quota yet: until it does, one evaluation at a time."""
     QUOTA = "quota"
     CREDIT = "credit"
     """The account is empty."""

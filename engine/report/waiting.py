@@ -19,6 +19,7 @@ _IN_LINE = {
     WaitReason.RATE: "queued at the rate limit",
     WaitReason.PACE: "queued at the pace that the service allows",
     WaitReason.FIRST_ANSWER: "queued for the first answer, which tells their cost",
+    WaitReason.UNTOLD: "queued one at a time until the service tells its quota",
     WaitReason.RETRY: "backing off",
     WaitReason.WINDOW: "until the window opens",
 }

@@ -26,6 +26,8 @@ _HELD_S = 5.0
 """How long until what other runs hold is looked at again."""
 _LAST_S = 5.0
 """How long the end of a run waits for the service's own figures."""
+_NO_QUESTION = (404, 405, 501)
+"""What a service answers that has no such question."""
 
 
 class QuotaDesk:
@@ -46,7 +48,10 @@ class QuotaDesk:
         self._room: Mapping[tuple[str, str], QuotaState] = {}
         """With what room lanes had none last."""
         self._is_in_doubt = False
-        self._is_unreached = False
+        self._unreached = 0
+        """How often in a row the service did not answer."""
+        self._is_untold = False
+        """Whether the service has yet to tell its quota for the first time."""
         self._is_end_told = self._is_end_near = False
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
@@ -96,8 +101,22 @@ class QuotaDesk:
             return await self._ask(now)
         except JobError as error:
             # Not to know the quota is no reason not to start: the service itself refuses what is over.
-            await self._note("quota", f"the service did not say how much quota is left: {error}")
+            slowly = "; one evaluation at a time until it does" if self._is_untold else ""
+            await self._note(
+                "quota", f"the service did not say how much quota is left: {error}{slowly}"
+            )
             return False
+
+    async def _untold(self, key: QuotaKey, error: JobError) -> None:
+        """Until the service has told its quota for the first time, what is sent is held for that, and it is asked again."""
+        self._is_in_doubt = True
+        if error.status in _NO_QUESTION:
+            await self._store.forget_quota(key)
+            self._is_untold = False
+            return
+        self._is_untold = await self._store.expect_quota(key)
+        if self._is_untold:
+            self._doubted.set()
 
     async def _ask(self, now: float) -> bool:
         """Take over the service's own figures; whether it has some. Raises JobError if it cannot tell."""
@@ -115,10 +134,12 @@ class QuotaDesk:
         self._is_in_doubt = False
         try:
             offered = await self._run.ask_quota()
-        except JobError:
-            self._is_in_doubt = True
+        except JobError as error:
+            await self._untold(key, error)
             raise
         if offered is None:
+            await self._store.forget_quota(key)
+            self._is_untold = False
             return None
         await self._store.refresh_quota(
             key,
@@ -127,6 +148,9 @@ class QuotaDesk:
             since=since,
             caps=(_tests_cap(self._run.run, now),),
         )
+        if self._is_untold:
+            self._is_untold = False
+            await self._note("quota", "the service has said how much quota is left")
         return offered
 
     def started(self, claimed: Iterable[Claimed]) -> None:
@@ -170,7 +194,7 @@ class QuotaDesk:
         self._doubted.set()
 
     async def settle_doubts(self, lanes: Lanes, wake: Callable[[], None]) -> None:
-        """Ask the service after requests without an answer: at once, and then at most so often."""
+        """Ask the service after requests without an answer, or for its first figure: at once, then at most so often."""
         while True:
             await self._doubted.wait()
             self._doubted = anyio.Event()
@@ -178,9 +202,16 @@ class QuotaDesk:
                 if await self._gains(self._ask_quietly):
                     _reopen(lane for lane in lanes.waiting if is_short(lane))
                     wake()
-            await self._clock.sleep(_UNREACHED_S if self._is_unreached else _DOUBT_S)
+            await self._clock.sleep(self._spared_s)
             if self._is_in_doubt:
                 self._doubted.set()
+
+    @property
+    def _spared_s(self) -> float:
+        """How long the service is not asked again."""
+        if self._is_untold:
+            return min(_UNREACHED_S, 2.0**self._unreached)
+        return _UNREACHED_S if self._unreached else _DOUBT_S
 
     async def settle_last_doubts(self) -> None:
         """Ask once more at the end, so that the figures that stay are the service's."""
@@ -193,9 +224,9 @@ class QuotaDesk:
             answered = await self._ask(self._clock.now())
         except JobError:
             # No line in the log each time: a service that fails its requests may fail this one, too.
-            self._is_unreached = True
+            self._unreached += 1
             return False
-        self._is_unreached = False
+        self._unreached = 0
         return answered
 
     async def turn_month(self, now: float, lanes: Lanes) -> None:

@@ -42,6 +42,8 @@ _OF_CLASS = (
 )
 _PLACE = (job.c.repeat, job.c.place)
 _LAST = (2**62, 2**62)
+_UNTOLD_S = 1.0
+"""How long until it is looked again whether another process has learnt what the quota is."""
 
 
 def _first_of_class(given: Subquery, *due: ColumnElement[bool]) -> Select[tuple[int]]:
@@ -248,7 +250,8 @@ def _candidates(
                 found.rows.append((row, held))
                 continue
             classes.discard(row["cost_class"])
-            found.later.append((inf, admission.refusals[row["cost_class"]]))
+            why = admission.refusals[row["cost_class"]]
+            found.later.append((request.now + _UNTOLD_S if why is WaitReason.UNTOLD else inf, why))
             if quotas.is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
                 return found
         if len(rows) < missing:

@@ -137,6 +137,9 @@ class Admission:
             return 0
         of_tests = [key for key in self.keys if not key.counts_requests]
         known = self.costs.get(cost_class)
+        if any(not self.states[key].is_told and self.states[key].reserved for key in of_tests):
+            self.refusals[cost_class] = WaitReason.UNTOLD
+            return None
         is_probe = known is None and expected_tests is None and bool(of_tests)
         if is_probe and cost_class in self.probing:
             self.refusals[cost_class] = WaitReason.FIRST_ANSWER
@@ -334,7 +337,8 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 def rename(connection: Connection, before: str, after: str) -> None:
     """Let quotas go on under another name, with what is used of them and held.
 
-    Where there is a row of that name, too, both were told by one service: the later figure holds.
+    Where there is a row of that name, too, both were told by one service: the later figure holds, if
+    there is one.
     """
     rows = connection.execute(select(quota).where(quota.c.name == before)).mappings().all()
     for row in rows:
@@ -346,7 +350,9 @@ def rename(connection: Connection, before: str, after: str) -> None:
             new = replace(old, reserved=0)
         used = max(one.used + one.overrun for one in (old, new))
         state = arithmetic.refreshed(
-            allotted=new.allotted, used=used, reserved=old.reserved + new.reserved
+            allotted=new.allotted if new.is_told else old.allotted,
+            used=used,
+            reserved=old.reserved + new.reserved,
         )
         write(connection, {names[1]: state})
     # What is held refers to the rows: first there are both.
@@ -386,6 +392,26 @@ def settled(connection: Connection, key: QuotaKey) -> int:
     """All that requests under this quota came to so far: to be read before the service is asked."""
     counted, _ = _counted(connection, key)
     return counted
+
+
+def expect(connection: Connection, key: QuotaKey) -> bool:
+    """Hold what is sent before the service tells its quota; whether that is still to come."""
+    name = key.name, key.period
+    state = read(connection, [name]).get(name)
+    if state is None:
+        state = QuotaState(allotted=arithmetic.UNTOLD)
+        write(connection, {name: state})
+    return not state.is_told
+
+
+def forget(connection: Connection, key: QuotaKey) -> None:
+    """The service has no quota to tell: nothing is held any more for one that was expected."""
+    name = key.name, key.period
+    state = read(connection, [name]).get(name)
+    if state is not None and not state.is_told:
+        for table in (reservation, quota):
+            of_key = (table.c.name == key.name) & (table.c.period == key.period)
+            connection.execute(delete(table).where(of_key))
 
 
 def refresh(
@@ -475,8 +501,9 @@ def spend(connection: Connection, cap: PermitCap | QuotaKey, requests: int) -> N
 
 
 def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
-    """The rows of `keys` that there are, by name and period."""
-    return read(connection, [(key.name, key.period) for key in keys])
+    """The rows of `keys` whose allotment is known, by name and period."""
+    found = read(connection, [(key.name, key.period) for key in keys])
+    return {name: state for name, state in found.items() if state.is_told}
 
 
 def _settle(

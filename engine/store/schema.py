@@ -328,6 +328,7 @@ quota = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("period", Text, primary_key=True),
+    # 2**62 until the service has told it.
     Column("allotted", Integer, nullable=False),
     Column("used", Integer, nullable=False),
     Column("reserved", Integer, nullable=False),

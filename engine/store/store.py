@@ -474,6 +474,14 @@ class Store(Member):
             )
         )
 
+    async def expect_quota(self, key: QuotaKey) -> bool:
+        """Let one job be in flight at a time until the service tells its quota; whether it has not yet."""
+        return await self._writer.write(lambda connection: quotas.expect(connection, key))
+
+    async def forget_quota(self, key: QuotaKey) -> None:
+        """Expect no figure of a quota any more: the service has none."""
+        await self._writer.write(lambda connection: quotas.forget(connection, key))
+
     async def begin_period(self, names: Iterable[str], *, before: str, begun: str) -> None:
         """Write the quota rows of a month that has begun, unless they are there; see `quotas.begin`."""
         wanted = tuple(names)

@@ -1,6 +1,7 @@
 """Quota: reserved before sending, known from answers, asked for again before giving up."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from engine.job import (
     JobContext,
     KeyRenewed,
     Measurement,
+    Permanent,
     QuotaExceeded,
     RateLimited,
     TimedOut,
@@ -24,7 +26,7 @@ from engine.job import (
     Unreachable,
 )
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
-from tests.engine.scenes import SELDOM, events, finished, good, opened, sweep
+from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, sweep
 
 
 def costing(tests: int) -> Answer:
@@ -277,15 +279,85 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
         async def quota(self) -> Allotment | None:
             raise Transient("HTTP 500", status=500)
 
-    base = scripted_service(good, allotment=Allotment(used=0, allotted=0))
+    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
     service = type("Service", (Silent, base), {})
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
-        run, status = await finished(engine, sweep(service, repeats=5))
-        told = await events(run)
+        run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
+        told = [message for kind, _, message in await events(run) if kind == "quota"]
 
     assert status.state is RunState.FINISHED
-    assert ("quota", None, "the service did not say how much quota is left: HTTP 500") in told
+    assert status.quotas == ()
+    assert service.recording.most_in_flight == 1
+    assert told == [
+        "the service did not say how much quota is left: HTTP 500; one evaluation at a time until it does"
+    ]
+
+
+@pytest.mark.parametrize(("kind", "processes"), [(Layered, 2), (Unbounded, 1)])
+async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_for_it(
+    kind: type[ScriptedKind], processes: int, tmp_path: Path, clock: FakeClock
+) -> None:
+    class Late(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            if clock.now() < NOW + 40:
+                raise Transient("HTTP 503", status=503)
+            return Allotment(used=self.recording.tests, allotted=3_000)
+
+    def script(job: Job) -> Answer | Exception:
+        if service.recording.tests >= 3_000:
+            return QuotaExceeded("HTTP 403", status=403)
+        return layered(job)
+
+    base = scripted_service(script, kind=kind, allotment=Allotment(used=0, allotted=0), takes_s=5.0)
+    service: Any = type("Service", (Late, base), {})
+    of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 64})
+
+    async with AsyncExitStack() as stack:
+        engines = [
+            await stack.enter_async_context(
+                opened(tmp_path / "store.db", service, clock, settings=SELDOM)
+            )
+            for _ in range(processes)
+        ]
+        await stack.enter_async_context(clock.jumping())
+        async with anyio.create_task_group() as tasks:
+            for engine in engines:
+                tasks.start_soon((await engine.submit(of)).execute)
+        run = await engines[0].run()
+        told = [message for kind, _, message in await events(run) if kind == "quota"]
+
+    assert service.recording.tests <= 3_000 + (0 if kind is Layered else 260)
+    assert service.recording.tests > 3_000 - 260 - 1
+    assert service.recording.most_in_flight > 1
+    assert "the service has said how much quota is left" in told
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
+    is_told_first: bool, tmp_path: Path, clock: FakeClock
+) -> None:
+    class Without(ScriptedService):
+        asked = 0
+
+        async def quota(self) -> Allotment | None:
+            type(self).asked += 1
+            if self.asked > 1 or is_told_first:
+                raise Permanent("no such path", status=404)
+            raise Transient("HTTP 503", status=503)
+
+    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
+    service = type("Service", (Without, base), {})
+    of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        _, status = await finished(engine, of)
+
+    assert status.state is RunState.FINISHED
+    assert service.recording.most_in_flight == 8
 
 
 async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(

@@ -386,6 +386,38 @@ async def test_a_quota_that_nobody_tells_of_is_not_finite(store: Store) -> None:
     assert len(await claim(store, run, quotas=[TESTS])) == 5
 
 
+async def test_until_the_service_has_told_its_quota_one_job_is_in_flight_and_held(
+    store: Store,
+) -> None:
+    run = await submit(store, *(new_job(n, expected_tests=10) for n in range(4)))
+
+    is_awaited = await store.expect_quota(TESTS)
+    [only] = await claim(store, run, quotas=[TESTS])
+    [waiting] = await grants(store, run, quotas=[TESTS])
+    shown = await store.quotas([TESTS])
+    await store.refresh_quota(TESTS, allotted=25, used=3, since=0)
+    rest = await claim(store, run, quotas=[TESTS])
+
+    assert is_awaited
+    assert (only.reserved, shown) == (10, {})
+    assert (waiting.jobs, waiting.why) == ((), WaitReason.UNTOLD)
+    # It counts in the figure, beside what the service has used.
+    assert len(rest) == 1
+    assert await state(store) == QuotaState(allotted=25, used=3, reserved=20)
+    assert not await store.expect_quota(TESTS)
+
+
+async def test_a_quota_that_the_service_turns_out_not_to_have_bounds_nothing(store: Store) -> None:
+    run = await submit(store, *(new_job(n, expected_tests=10) for n in range(4)))
+    await store.expect_quota(TESTS)
+    await claim(store, run, quotas=[TESTS])
+
+    await store.forget_quota(TESTS)
+    rest = await claim(store, run, quotas=[TESTS])
+
+    assert len(rest) == 3
+
+
 async def test_what_a_dead_process_held_counts_as_spent(store: Store) -> None:
     await store.cap_quota(TESTS, allotted=50)
     await submit(store, new_job("one", expected_tests=20))
