@@ -280,7 +280,7 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
             raise Transient("HTTP 500", status=500)
 
     base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
-    service = type("Service", (Silent, base), {})
+    service: Any = type("Service", (Silent, base), {})
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
@@ -347,7 +347,7 @@ async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
             raise Transient("HTTP 503", status=503)
 
     base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
-    service = type("Service", (Without, base), {})
+    service: Any = type("Service", (Without, base), {})
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
