@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 SALT_BYTES = 32
 _HASH_BYTES = 10
+_KEY = " key "
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _PORTS = {"http": 80, "https": 443}
 _SLASHES = re.compile(r"/{2,}")
@@ -35,7 +36,12 @@ class Accounts:
             key=self.salt,
             digest_size=_HASH_BYTES,
         )
-        return f"{place} key {hashed.hexdigest()}"
+        return f"{place}{_KEY}{hashed.hexdigest()}"
+
+
+def place_of(account: str) -> str:
+    """The address, in its one spelling, at which an account is somebody's."""
+    return account.rpartition(_KEY)[0] or account
 
 
 def canonical(address: str) -> str:

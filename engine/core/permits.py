@@ -6,7 +6,7 @@ room for the first call that it waits with. A place is lost to somebody who does
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -165,6 +165,14 @@ def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
     log = tokens.settled(book.log, at=at, estimate=estimate, tokens=taken)
     starts = book.starts if taken else rates.refund(book.starts, [at])
     return _closed(replace(book, starts=starts, log=log), kept)
+
+
+def joined(kept: Iterable[Kept]) -> Kept:
+    """What was started under several names, under one; nobody waits in its line."""
+    books = [_opened(one) for one in kept]
+    starts = sorted(start for book in books for start in book.starts)
+    log = sorted(entry for book in books for entry in book.log)
+    return _closed(_Book(tuple(starts), tuple(log), ()), Kept())
 
 
 def moved(kept: Kept, back_s: float) -> Kept:

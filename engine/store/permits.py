@@ -8,7 +8,9 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
 from engine.core import permits
+from engine.core.accounts import canonical, place_of
 from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, PermitStart
+from engine.secrets import is_reference
 from engine.store import given, quotas
 from engine.store.dialect import Upsert
 from engine.store.given import Limits
@@ -39,6 +41,9 @@ _WRITE = Upsert(
 )
 
 
+_OLDER = select(rate_bucket.c.name).where(rate_bucket.c.name.startswith(bindparam("beginning")))
+
+
 def take(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
     """Grant the first calls of a request, as many as there is room for."""
     calls = request.calls
@@ -48,10 +53,14 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
         calls = calls if room is None else calls[:room]
         if not calls:
             return Granted((), inf, is_used_up=True)
-    before = _load(connection, [limit.name for limit in request.limits])
+    stored = _load(connection, [limit.name for limit in request.limits])
+    before = {
+        name: _carried(connection, name) if kept == Kept() else kept
+        for name, kept in stored.items()
+    }
     limits = _shared(connection, request)
     granted, after = permits.take(before, replace(request, calls=calls, limits=limits), now=now)
-    _save(connection, before, after)
+    _save(connection, stored, after)
     if cap is not None:
         quotas.spend(connection, cap, len(granted.slots))
     return granted
@@ -101,6 +110,29 @@ def _shared(connection: Connection, request: PermitRequest) -> tuple[PermitLimit
     return tuple(
         replace(one, rate_per_min=lowest[one.name][0], tokens_per_min=lowest[one.name][1])
         for one in request.limits
+    )
+
+
+def _carried(connection: Connection, name: str) -> Kept:
+    """What older versions kept of the calls to an address: they named its key by the reference, behind a colon.
+
+    Which of several keys a reference gave is not known any more, so that it counts for each of them.
+    """
+    place = place_of(name)
+    sort, colon, _ = place.partition(":")
+    older: dict[str, None] = {}
+    for prefix in (RATE_PREFIX, _TOKENS_PREFIX):
+        found = connection.execute(_OLDER, {"beginning": f"{prefix}{sort}{colon}"})
+        older |= {one.removeprefix(prefix): None for one in found.scalars()}
+    names = [one for one in older if _was_named(one, place)]
+    return permits.joined(_load(connection, names).values())
+
+
+def _was_named(older: str, place: str) -> bool:
+    return any(
+        canonical(older[:at]) == place
+        for at, letter in enumerate(older)
+        if letter == ":" and (at + 1 == len(older) or is_reference(older[at + 1 :]))
     )
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.core.permits import PermitCap, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.store import QuotaKey, Store, open_store
@@ -87,6 +89,35 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
 
     assert early.slots == ()
     assert len(late.slots) == 1
+
+
+@pytest.mark.parametrize(
+    ("older", "name", "is_same"),
+    [
+        ("target:http://127.0.0.1:80/v1:env:K", "target:http://localhost/v1 key 0f", True),
+        ("target:http://127.0.0.1:8000:file:/k", "target:http://localhost:8000 key 0f", True),
+        ("target:http://localhost:8000/v1:", "target:http://localhost:8000/v1", True),
+        ("target:http://localhost:8000/v1:env:K", "target:http://localhost key 0f", False),
+        ("target:http://localhost/v1:env:K", "target:http://localhost/v2 key 0f", False),
+        ("target:http://localhost:8000/v1 key 1e", "target:http://localhost key 0f", False),
+    ],
+)
+@pytest.mark.parametrize("limits", [{"rate_per_min": 1}, {"tokens_per_min": 1000}])
+async def test_what_an_older_version_kept_of_an_endpoint_holds_under_its_new_name(
+    limits: dict[str, Any], older: str, name: str, is_same: bool, path: Path
+) -> None:
+    clock = FakeClock(NOW)
+    async with open_store(path, clock) as store:
+        await store.take_permits(request(older, 600, **limits))
+        clock._now += 30
+        early = await store.take_permits(request(name, 600, **limits))
+        clock._now += 29
+        again = await store.take_permits(request(name, 600, **limits))
+        clock._now += 2
+        late = await store.take_permits(request(name, 600, **limits))
+
+    started = [len(one.slots) for one in (early, again, late)]
+    assert started == ([0, 0, 1] if is_same else [1, 0, 0])
 
 
 CAP = PermitCap(name="requests of night", period="run", allotted=3)
