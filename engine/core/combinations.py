@@ -18,7 +18,10 @@ from engine.core.canonical import canonical, digest
 Block: TypeAlias = Mapping[str, frozenset[int]]
 """Part of a matrix: the places of some values on some axes, which are named by their field."""
 
-_PLACE_BITS = 60
+Changed: TypeAlias = Mapping[str, frozenset[int]]
+"""The numbers of some values on some axes, by their fields: any of them."""
+
+PLACE_BITS = 60
 """Of a combination's place."""
 # Combinations that the same rules concern have the same thresholds; this many sets are remembered.
 _REMEMBERED = 4096
@@ -31,6 +34,10 @@ class MatrixAxis:
     axis: Axis
     values: tuple[AxisValue, ...]
     own: int
+    ranks: tuple[int, ...] | None = None
+    """What stands for each value in the places of jobs, in the order of the file; None: its number on the axis."""
+    rank_bits: int | None = None
+    """For the highest rank that there may be; None: as the number of values needs them."""
 
     @property
     def field(self) -> str:
@@ -113,10 +120,12 @@ def combinations(
     excluded: Sequence[Block],
     included: Sequence[Block],
     with_keys: bool,
+    changed: Changed | None = None,
 ) -> Iterator[Combination]:
     """Every combination with at least one cell, once: in the first block that covers it.
 
-    Without keys, `fragments` and `documents` are empty.
+    Without keys, `fragments` and `documents` are empty. With `changed`, those alone that have at least one
+    of these values, by their axes' fields.
     """
     covering = blocks(axes, included)
     columns = [_column(axis, excluded, included, with_keys=with_keys) for axis in axes]
@@ -130,7 +139,12 @@ def combinations(
             places[at] = range(1) if places[at] else ()
     orders, above = _orders(axes, covering, folded_field)
     large = [at for at, axis in enumerate(axes) if axis.is_large] if with_keys else []
-    for number, places in enumerate(covering):
+    parts = (
+        (number, part)
+        for number, whole in enumerate(covering)
+        for part in ([whole] if changed is None else _with_one_of(fields, whole, changed))
+    )
+    for number, places in parts:
         earlier = (1 << number) - 1
         for labels, order, fragments, documents, exclusions, covers in zip(
             _points([column.labels for column in columns], places),
@@ -154,6 +168,20 @@ def combinations(
                 )
 
 
+def _with_one_of(
+    fields: Sequence[str], places: Sequence[Sequence[int]], changed: Changed
+) -> Iterator[list[Sequence[int]]]:
+    """The part of a product that has at least one of the changed values, as products that do not overlap."""
+    unchanged = [
+        [place for place in chosen if place not in changed.get(field, ())]
+        for field, chosen in zip(fields, places, strict=True)
+    ]
+    for at, field in enumerate(fields):
+        if field in changed:
+            first_changed = [place for place in places[at] if place in changed[field]]
+            yield [*unchanged[:at], first_changed, *places[at + 1 :]]
+
+
 def _orders(
     axes: Sequence[MatrixAxis], covering: Sequence[object], folded_field: str | None
 ) -> tuple[list[Sequence[int]], int]:
@@ -161,24 +189,35 @@ def _orders(
 
     The lowest bits are for the folded axis, whose values are beside each other.
     """
-    counts = [len(axis.values) for axis in axes]
-    widths = [_bits_with_room(count) for count in counts]
-    if sum(widths) + _bits_with_room(len(covering)) > _PLACE_BITS:
-        widths = [(count - 1).bit_length() for count in counts]
+    shifts, above = rank_shifts(axes, blocks=len(covering), folded_field=folded_field)
+    orders: list[Sequence[int]] = [
+        [0]
+        if axis.field == folded_field
+        else [rank << shifts[axis.field] for rank in axis.ranks or range(len(axis.values))]
+        for axis in axes
+    ]
+    return orders, above
+
+
+def rank_shifts(
+    axes: Sequence[MatrixAxis], *, blocks: int, folded_field: str | None
+) -> tuple[dict[str, int], int]:
+    """The bits of a place below the rank of each axis' value, by field, and those below the block's number."""
+    widths = [axis.rank_bits or bits_with_room(len(axis.values)) for axis in axes]
+    if sum(widths) + bits_with_room(blocks) > PLACE_BITS:
+        widths = [(len(axis.values) - 1).bit_length() for axis in axes]
     below = sum(
         width for width, axis in zip(widths, axes, strict=True) if axis.field == folded_field
     )
-    orders: list[Sequence[int]] = []
-    for count, width, axis in reversed(list(zip(counts, widths, axes, strict=True))):
-        if axis.field == folded_field:
-            orders.append([0])
-            continue
-        orders.append([place << below for place in range(count)])
-        below += width
-    return orders[::-1], below
+    shifts = {}
+    for width, axis in reversed(list(zip(widths, axes, strict=True))):
+        if axis.field != folded_field:
+            shifts[axis.field] = below
+            below += width
+    return shifts, below
 
 
-def _bits_with_room(count: int) -> int:
+def bits_with_room(count: int) -> int:
     """Bits for at least twice as many, which few changes of the number change."""
     return -(-(count.bit_length() + 1) // 4) * 4
 

@@ -9,7 +9,14 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from engine.core.axes import Scalar
 from engine.core.canonical import canonical, digest
-from engine.core.combinations import Block, Combination, MatrixAxis, blocks, combinations
+from engine.core.combinations import (
+    Block,
+    Changed,
+    Combination,
+    MatrixAxis,
+    blocks,
+    combinations,
+)
 from engine.core.money import CallSize
 from engine.core.quota import Cost
 
@@ -130,6 +137,13 @@ class Matrix:
             if axis.is_large
         }
 
+    def samples(self) -> Iterator[dict[str, Any]]:
+        """Labels of combinations that differ from the first one in one value, each value once."""
+        first = {axis.field: axis.values[0].label for axis in self.axes}
+        for axis in self.axes:
+            for value in axis.values:
+                yield {**first, axis.field: value.label}
+
     @property
     def highest_threshold(self) -> float | None:
         """The highest of the folded axis' own values that is not excluded everywhere; None without any."""
@@ -168,16 +182,26 @@ class Matrix:
             _spell(self.included, spelt),
         ]
 
-    def jobs(self, rules: JobRules, *, fold: Fold, identity: Any) -> Iterator[JobSpec]:
+    def jobs(
+        self,
+        rules: JobRules,
+        *,
+        fold: Fold,
+        identity: Any,
+        changed: Changed | None = None,
+        repeats: int = 0,
+    ) -> Iterator[JobSpec]:
         """The jobs, made one by one in the order of the file, the first repeat of all before the second.
 
-        `identity` (a JSON value) is whatever else decides an answer.
+        `identity` (a JSON value) is whatever else decides an answer. With `changed`, of the first `repeats`
+        those alone that have one of these values, in whichever order.
         """
         job_start = sha256(canonical(["job", identity])).digest()
         family_start = sha256(canonical(["family", identity])).digest()
         for number in range(1, self.repeats + 1):
             suffix = number.to_bytes(4, "big")
-            for combination in self._combinations(with_keys=True):
+            only = changed if number <= repeats else None
+            for combination in self._combinations(with_keys=True, changed=only):
                 family_base = family_start + combination.fragments
                 job_base = job_start + combination.fragments
                 for labels, fragment, cells, place in _jobs(
@@ -232,13 +256,16 @@ class Matrix:
                 for _ in range(self.repeats):
                     yield from sizes
 
-    def _combinations(self, *, with_keys: bool) -> Iterator[Combination]:
+    def _combinations(
+        self, *, with_keys: bool, changed: Changed | None = None
+    ) -> Iterator[Combination]:
         return combinations(
             self.axes,
             folded_field=self.folded_field,
             excluded=self.excluded,
             included=self.included,
             with_keys=with_keys,
+            changed=changed,
         )
 
 

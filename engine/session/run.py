@@ -14,6 +14,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.errors import Interrupted, JobError, StoreError, UsageError, is_of_store
+from engine.core.layout import Edit, Layout, edit_of
 from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.retry import describe
@@ -30,7 +31,7 @@ from engine.session.look import Look, told_account
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
-from engine.store import RunRow, Store
+from engine.store import KeptLayout, RunRow, Store
 from engine.sweep import Sweep
 
 logger = logging.getLogger(__name__)
@@ -248,19 +249,42 @@ class Run:
 
     async def _expand(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> None:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
-        sweep = await self._prepared(kind)
+        row = self._row
+        kept = await self._store.layout(row) if row.generation > 1 else None
+        sweep, layout = (await self._prepared(kind)).laid_out(
+            None if kept is None else kept.layout, is_new=row.generation == 1
+        )
+        edit = await self._edit(sweep, kept, layout)
+        if edit is not None:
+            await self._store.begin_edit(row, edit)
+            await scheduler.refresh()
         await self._store.add_documents(self.sweep.documents())
-        reuse = self.sweep.reuse and await self._store.has_other_runs(self._row)
-        specs = sweep.jobs(self._row.identity)
+        reuse = self.sweep.reuse and await self._store.has_other_runs(row)
+        specs = sweep.jobs(row.identity, edit)
         jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, BATCH)):
-            await self._store.add_jobs(
-                self._row, batch, reuse=reuse, unanswered=self.sweep.unanswered
-            )
+            await self._store.add_jobs(row, batch, reuse=reuse, unanswered=self.sweep.unanswered)
             await scheduler.refresh()
-        await self._store.finish_expansion(self._row)
+        await self._store.finish_expansion(row, layout)
         scheduler.expanding = False
         await scheduler.refresh()
+
+    async def _edit(
+        self, sweep: Sweep, kept: KeptLayout | None, layout: Layout | None
+    ) -> Edit | None:
+        """What the sweep changes of the one that was wholly written out last; None: all is to be compared.
+
+        So it is after another edit that was cut short, where everything is asked again, and where other runs
+        may have had answers since that serve here.
+        """
+        row = self._row
+        if kept is None or layout is None or kept.generation != row.generation - 1:
+            return None
+        if (row.fresh_generation or 0) > kept.generation:
+            return None
+        if sweep.reuse and await self._store.has_other_runs(row, since=kept.at):
+            return None
+        return edit_of(sweep.matrix, kept.layout, layout)
 
     async def _prepared(self, kind: JobKind) -> Sweep:
         """The sweep over the opened service's kind, once that knows how its cells fold.

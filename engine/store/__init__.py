@@ -19,7 +19,7 @@ from engine.store.requests import (
     QuotaKey,
 )
 from engine.store.results import JobRow
-from engine.store.runs import NewRun, RunRow
+from engine.store.runs import KeptLayout, NewRun, RunRow
 from engine.store.store import Store, open_for_reading, open_store
 from engine.store.totals import Answers, Totals
 
@@ -32,6 +32,7 @@ __all__ = [
     "Claimed",
     "Holding",
     "JobRow",
+    "KeptLayout",
     "LaneClaim",
     "LaneGrant",
     "NewJob",

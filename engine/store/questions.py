@@ -34,7 +34,7 @@ from engine.store.connection import Databases
 from engine.store.holdings import Holding
 from engine.store.requests import NewJob, QuotaKey
 from engine.store.results import JobRow
-from engine.store.runs import NewRun, RunRow
+from engine.store.runs import KeptLayout, NewRun, RunRow
 from engine.store.schema import call, document, job, run, worker
 from engine.store.source import Source
 from engine.store.totals import Totals
@@ -128,9 +128,15 @@ class Questions:
         async with self._databases.read() as connection:
             return (await connection.execute(query)).first() is not None
 
-    async def has_other_runs(self, of: RunRow) -> bool:
+    async def layout(self, of: RunRow) -> KeptLayout | None:
+        """The matrix of a run that was wholly in the queue last, where it was kept."""
+        return await self._databases.ask(lambda connection: runs.layout(connection, of))
+
+    async def has_other_runs(self, of: RunRow, *, since: float | None = None) -> bool:
         """Whether there are other runs that answers could be reused from."""
-        return await self._databases.ask(lambda connection: runs.has_other_runs(connection, of))
+        return await self._databases.ask(
+            lambda connection: runs.has_other_runs(connection, of, since=since)
+        )
 
     # The queue
 

@@ -13,7 +13,7 @@ from engine.core.states import State
 from engine.core.status import EventKind, StopReason
 from engine.store.connection import Databases
 from engine.store.queue import CLAIMABLE, decompress
-from engine.store.runs import ACCEPTED, RunRow, run_row
+from engine.store.runs import ACCEPTED, COLUMNS, RunRow, run_row
 from engine.store.schema import answer, event, job, rate_bucket, result, run, worker
 
 _PAGE = 1_000
@@ -67,7 +67,7 @@ def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
 
 def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     """All runs, the latest first, with their jobs by state."""
-    rows = connection.execute(select(run).order_by(run.c.updated_at.desc(), run.c.id.desc()))
+    rows = connection.execute(select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()))
     found = [run_row(row) for row in rows.mappings()]
     counts = connection.execute(
         select(job.c.run_id, job.c.state, func.count())

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import RowMapping, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import IdentityChanged, UsageError
+from engine.core.layout import Layout
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
 from engine.core.status import RunState, StopReason
 from engine.store.queue import RUNNING, open_jobs
@@ -21,6 +22,10 @@ _RETRY_CUT_SHORT = (
 )
 RENAMED = "renamed"
 """The kind of event that keeps what a run was called before."""
+
+
+COLUMNS = [column for column in run.c if column is not run.c.layout]
+"""All but what is as large as the sweep, and only asked for when that is written out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,15 @@ class RunRow:
     def is_expanded(self) -> bool:
         """Whether every cell of the sweep is in the queue."""
         return self.expanded == self.digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptLayout:
+    """The matrix that was wholly in the queue last, of which generation, and when that was."""
+
+    generation: int
+    at: float
+    layout: Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +236,7 @@ def _written(provenance: Mapping[str, str]) -> str:
 
 def take_up(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
     """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
-    row = (connection.execute(select(run).where(run.c.id == run_id))).mappings().first()
+    row = (connection.execute(select(*COLUMNS).where(run.c.id == run_id))).mappings().first()
     if row is None:
         raise UsageError("the run was deleted")
     found = run_row(row)
@@ -290,7 +304,7 @@ def refuse_if_touched(connection: Connection, of: RunRow) -> None:
 
 def find(connection: Connection, name: str | None) -> RunRow | None:
     """The run of a name, or the one that was used last."""
-    query = select(run).order_by(run.c.updated_at.desc(), run.c.id.desc()).limit(1)
+    query = select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()).limit(1)
     if name is not None:
         query = query.where(run.c.name == name)
     row = (connection.execute(query)).mappings().first()
@@ -310,9 +324,30 @@ def run_row(row: RowMapping) -> RunRow:
     )
 
 
-def has_other_runs(connection: Connection, of: RunRow) -> bool:
-    """Whether the store holds other runs that answers could be reused from."""
+def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = None) -> bool:
+    """Whether the store holds other runs that answers could be reused from, or has had any `since` a time."""
     query = select(run.c.id).where(
         run.c.id != of.id, run.c.service == of.service, run.c.identity == of.identity
     )
+    if since is not None:
+        query = query.where(or_(run.c.updated_at >= since, run.c.state == RunState.ACTIVE))
     return (connection.execute(query.limit(1))).first() is not None
+
+
+def layout(connection: Connection, of: RunRow) -> KeptLayout | None:
+    """The matrix that was wholly in the queue last, where it was kept."""
+    kept = connection.execute(select(run.c.layout).where(run.c.id == of.id)).scalar_one_or_none()
+    if kept is None:
+        return None
+    dump = json.loads(kept)
+    return KeptLayout(
+        generation=dump["generation"], at=dump["at"], layout=Layout.restore(dump["layout"])
+    )
+
+
+def laid_out(layout: Layout | None, generation: int, now: float) -> str | None:
+    """What `layout` reads."""
+    if layout is None:
+        return None
+    dump = {"generation": generation, "at": now, "layout": layout.dump()}
+    return json.dumps(dump, ensure_ascii=False)

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0015"
+HEAD = "0016"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -70,6 +70,8 @@ run = Table(
     Column("fresh_generation", Integer),
     # Whose rates and quota it used last: the service's address and a keyed hash of the key.
     Column("account", Text),
+    # Of the matrix that was wholly in `job` last: its values, where they stand, and the generation; JSON.
+    Column("layout", Text),
     CheckConstraint(_one_of("state", RunState), name="state"),
 )
 

@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.accounts import Accounts
 from engine.core.errors import Interrupted, StoreError, UsageError
+from engine.core.layout import Edit, Layout
 from engine.core.money import Usage
 from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
@@ -241,7 +242,7 @@ class Store(Member):
                 connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
             )
         )
-        if of.generation > 1 and jobs:
+        if of.generation > 1 and jobs and asked.edit is None:
             reached = (jobs[-1].repeat, jobs[-1].place)
             ids = await self._databases.ask(
                 lambda connection: submission.passed_over(connection, of, asked, reached)
@@ -251,6 +252,25 @@ class Store(Member):
                 lambda connection, part, _: submission.put_behind(connection, of, part),
             )
             asked.reached = reached
+
+    async def begin_edit(self, of: RunRow, edit: Edit) -> None:
+        """Let only that be added, changed and removed of a run's jobs which an edit concerns.
+
+        All others are claimed from now on, as they are; what is changed, once it was added.
+        """
+        asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
+        left, behind = await self._databases.ask(
+            lambda connection: submission.displaced(connection, of, edit)
+        )
+        await self._in_parts(
+            array("q", left),
+            lambda connection, part, _: submission.put_behind(connection, of, part),
+        )
+        await self._in_parts(
+            array("q", behind),
+            lambda connection, part, _: submission.put_back(connection, of, part),
+        )
+        asked.edit, asked.reached = edit, submission.ALL_IN_TURN
 
     @contextmanager
     def expanding(self, of: RunRow) -> Iterator[None]:
@@ -267,21 +287,27 @@ class Store(Member):
         newest = max(generations, default=1)
         return self._asked[run_id, newest].reached if newest > 1 else None
 
-    async def finish_expansion(self, of: RunRow) -> int:
+    async def finish_expansion(self, of: RunRow, layout: Layout | None = None) -> int:
         """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for.
 
-        All that it asks for was added by this worker; what was not is removed, many jobs in parts.
+        All that it asks for was added by this worker, or is not concerned by its edit; what else there is
+        is removed, many jobs in parts. The `layout` is kept for the next edit.
         """
         asked = self._asked.get((of.id, of.generation), submission.Asked())
         removed = 0
         if of.generation > 1:
-            ids = await self._ids(submission.asked_before(of))
+            asked_for = submission.asked_before(of)
+            if asked.edit is not None:
+                asked_for = submission.left_by(of, asked.edit)
+            ids = await self._ids(asked_for)
             gone = array("q", (job_id for job_id in ids if job_id not in asked))
             removed = await self._in_parts(
                 gone, lambda connection, part, _: submission.remove(connection, of, part)
             )
         now = self._clock.now()
-        await self._writer.write(lambda connection: submission.finish(connection, of, now=now))
+        await self._writer.write(
+            lambda connection: submission.finish(connection, of, layout, now=now)
+        )
         self._asked.pop((of.id, of.generation), None)
         return removed
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     bindparam,
     case,
     exists,
+    false,
     func,
     literal_column,
     or_,
@@ -28,9 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from engine.core.layout import Edit, Layout
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, sources, target
-from engine.store import queue
+from engine.store import queue, runs
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, merged, place
 from engine.store.parts import ONE_OF_PART, each
@@ -41,6 +43,8 @@ from engine.store.schema import document, job, result, run
 
 Position: TypeAlias = tuple[int, int]
 """A repeat and a place: where a job stands in the order of the file."""
+ALL_IN_TURN: Position = (2**62, PAST)
+"""Behind every job but those that were put behind."""
 
 
 class Asked:
@@ -50,6 +54,8 @@ class Asked:
         self._bits = bytearray()
         self.reached: Position = (0, 0)
         """The last job that it has asked for: whether a job behind it is still in the sweep is not known."""
+        self.edit: Edit | None = None
+        """What alone it asks for, and what it removes, where that is known: then no other job is looked at."""
 
     def add(self, ids: Iterable[int]) -> None:
         """Note jobs."""
@@ -430,9 +436,55 @@ def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
     return connection.execute(_PUT_BEHIND, each(ids)).rowcount
 
 
+def displaced(
+    connection: Connection, of: RunRow, edit: Edit
+) -> tuple[Sequence[int], Sequence[int]]:
+    """The jobs in line that an edit removes or changes, and those that another expansion has put behind."""
+    # Of the jobs in line alone, which the index has: all jobs of a run are many more.
+    in_line = (
+        select(job.c.id, (job.c.place < PAST).label("is_in_turn"), _is_left(edit).label("is_left"))
+        .with_hint(job, "INDEXED BY ix_job_claimable", "sqlite")
+        .where(job.c.run_id == of.id, CLAIMABLE)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(in_line).where(in_line.c.is_in_turn == in_line.c.is_left)
+    ).all()
+    return (
+        [row.id for row in rows if row.is_in_turn],
+        [row.id for row in rows if not row.is_in_turn],
+    )
+
+
+def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
+    """Give jobs that wait behind all others their turn again."""
+    if _is_superseded(connection, of):
+        return 0
+    return connection.execute(_PUT_BACK, each(ids)).rowcount
+
+
+def left_by(of: RunRow, edit: Edit) -> Select[Any]:
+    """The jobs of a run that are asked for, or would be sent, as the store has it, and that an edit left behind."""
+    return asked_before(of).where(_is_left(edit))
+
+
+def _is_left(edit: Edit) -> ColumnElement[bool]:
+    """Whether a job has a value, or is of a repeat, that an edit removes or changes."""
+    left: list[ColumnElement[bool]] = [
+        job.c.place.op("%")(PAST).op(">>")(bit).op("&")((1 << bits) - 1).in_(sorted(ranks))
+        for bit, bits, ranks in edit.left
+    ]
+    if edit.repeats_left is not None:
+        left.append(job.c.repeat > edit.repeats_left)
+    return or_(false(), *left)
+
+
 _IN_LINE = frozenset(sources(Event.CLAIM))
 _PUT_BEHIND = (
     update(job).where(ONE_OF_PART, CLAIMABLE, job.c.place < PAST).values(place=job.c.place + PAST)
+)
+_PUT_BACK = (
+    update(job).where(ONE_OF_PART, CLAIMABLE, job.c.place >= PAST).values(place=job.c.place - PAST)
 )
 
 
@@ -488,10 +540,11 @@ _MAKE_PAST = (
 )
 
 
-def finish(connection: Connection, of: RunRow, *, now: float) -> None:
+def finish(connection: Connection, of: RunRow, layout: Layout | None, *, now: float) -> None:
     """Say that the matrix is wholly in the queue, unless somebody has submitted yet another sweep meanwhile."""
+    kept = runs.laid_out(layout, of.generation, now)
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)
-        .values(expanded=of.digest, updated_at=now)
+        .values(expanded=of.digest, layout=kept, updated_at=now)
     )

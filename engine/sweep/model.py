@@ -9,6 +9,7 @@ from engine.clock import Clock, SystemClock
 from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
 from engine.core.errors import Problem, SweepError, UsageError
+from engine.core.layout import Edit, Layout, laid_out, layout_of
 from engine.core.loads import Load, loads_of
 from engine.core.matrix import JobCount, JobSpec
 from engine.core.money import UsageTotal, estimates
@@ -181,11 +182,11 @@ class Sweep(SweepFields):
         """The contents of prompts and documents by digest, as the jobs refer to them."""
         return self.matrix.documents()
 
-    def jobs(self, identity: str | None = None) -> Iterator[JobSpec]:
+    def jobs(self, identity: str | None = None, edit: Edit | None = None) -> Iterator[JobSpec]:
         """The jobs one by one, in the order of the file, repeat by repeat; a million cost no memory.
 
-        Their keys begin with the service's identity, or with that under which a run began. Raises
-        UsageError while groups are pending.
+        Their keys begin with the service's identity, or with that under which a run began. With an `edit`,
+        only those that it adds or changes, in whichever order. Raises UsageError while groups are pending.
         """
         if self.groups_pending:
             raise UsageError(
@@ -193,7 +194,20 @@ class Sweep(SweepFields):
             )
         *kind, current = self.identity
         salt = (*kind, current if identity is None else identity)
-        return self.matrix.jobs(self.kind, fold=self.fold, identity=salt)
+        changed, repeats = (None, 0) if edit is None else (edit.changed, edit.repeats)
+        return self.matrix.jobs(
+            self.kind, fold=self.fold, identity=salt, changed=changed, repeats=repeats
+        )
+
+    def laid_out(self, before: Layout | None, *, is_new: bool) -> tuple[Self, Layout | None]:
+        """The sweep whose jobs stand where they stood `before`, and what to keep of it; see `layout`.
+
+        `is_new`: it has no jobs yet.
+        """
+        matrix = laid_out(self.matrix, before, is_new=is_new)
+        folds = {self.kind.folds_exactly(labels) for labels in matrix.samples()}
+        rules = [self.fold, self.reuse, sorted(folds)]
+        return replace(self, matrix=matrix), layout_of(matrix, rules)
 
     def plan(
         self, costs: Mapping[str, Cost] | None = None, earlier: Iterable[UsageTotal] = ()

@@ -1,0 +1,194 @@
+"""Sweeps that are edited between executions: what is sent, what is written, and in which order it stands."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from engine import Engine, Sweep
+from engine.store import Store
+from engine.testing import ScriptedService, scripted_service
+from tests.engine.scenes import finished, good, opened, sweep
+from tests.engine.store.scenes import rows
+
+JOBS = "SELECT id, generation, place, labels, cells, attempts FROM job WHERE state = 'succeeded'"
+
+
+@contextmanager
+def asked_for(store: Store) -> Iterator[list[int]]:
+    """How many jobs each statement has asked for within the block."""
+    counts: list[int] = []
+
+    def executed(_c: Any, _cursor: Any, statement: str, given: Any, *_: Any) -> None:
+        if statement.startswith("INSERT INTO job"):
+            counts.append(len(json.loads(next(one for one in given if str(one).startswith("[")))))
+
+    database = store._databases._writer
+    event.listen(database, "before_cursor_execute", executed)
+    yield counts
+    event.remove(database, "before_cursor_execute", executed)
+
+
+def sent(service: type[ScriptedService]) -> list[str]:
+    return [start.job.labels["model"] for start in service.recording.started]
+
+
+async def models_of(engine: Engine) -> list[str]:
+    run = await engine.run()
+    return [row.labels["model"] async for row in run.rows()]
+
+
+@pytest.mark.parametrize(
+    ("models", "new"),
+    [("abcx", "x"), ("xabc", "x"), ("axbyc", "xy"), ("ac", ""), ("xb", "x"), ("abc", "")],
+)
+async def test_an_edit_asks_for_what_is_new_and_writes_no_answered_job(
+    tmp_path: Path, models: str, new: str
+) -> None:
+    service = scripted_service(good)
+    path = tmp_path / "store.db"
+    async with opened(path, service) as engine:
+        await finished(engine, sweep(service, models="abc", repeats=3))
+        before = rows(path, JOBS)
+        service.recording.started.clear()
+
+        with asked_for(engine.store) as counts:
+            _, status = await finished(engine, sweep(service, models=models, repeats=3))
+
+        found = await models_of(engine)
+    kept = [row for row in before if json.loads(row[3])["model"] in models]
+    assert set(kept) <= set(rows(path, JOBS))
+    assert Counter(sent(service)) == Counter(3 * new)
+    assert sum(counts) == 3 * len(new)
+    assert found == [model for model in models for _ in range(3)]
+    assert status.cells_done == 3 * len(models)
+
+
+async def test_what_stays_in_a_sweep_is_sent_while_what_an_edit_adds_is_not_yet_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    limits = {"max_in_flight": 2}
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(sweep(service, models="ab", repeats=4, limits=limits))
+        await cut_short(engine, service, run_to=1)
+        service.recording.started.clear()
+        edited = sweep(service, models="bc", repeats=4, limits=limits)
+        monkeypatch.setattr("engine.store.Store.add_jobs", _never)
+
+        await engine.submit(edited)
+        await cut_short(engine, service, run_to=2)
+        half = sent(service)
+        monkeypatch.undo()
+        service.recording.release()
+        status = await (await engine.run()).execute()
+
+    assert half == ["b", "b"]
+    assert "a" not in sent(service)
+    assert (run.name, status.cells_done, status.cells) == (edited.name, 8, 8)
+
+
+async def _never(*_: object, **__: object) -> None:
+    await anyio.sleep_forever()
+
+
+async def cut_short(engine: Engine, service: type[ScriptedService], *, run_to: int) -> None:
+    """Execute the run until so many attempts are in flight, then end it at once."""
+    run = await engine.run()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.execute)
+        await service.recording.until_in_flight(run_to)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_job_whose_repeat_is_removed_is_not_sent(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    async with opened(tmp_path / "store.db", service) as engine:
+        await engine.submit(sweep(service, models="ab", repeats=3))
+        run = await engine.run()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await service.recording.until_in_flight(6)
+            tasks.cancel_scope.cancel()
+        service.recording.started.clear()
+        service.recording.release()
+
+        _, status = await finished(engine, sweep(service, models="ab", repeats=1))
+
+    assert sorted(sent(service)) == ["a", "b"]
+    assert status.cells == 2
+
+
+async def test_answers_that_another_run_has_had_since_are_taken_over_by_an_edit(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    async with opened(tmp_path / "store.db", service) as engine:
+        service.recording.hold()
+        await engine.submit(sweep(service, models="ab", repeats=2))
+        await cut_short(engine, service, run_to=1)
+        service.recording.release()
+        await finished(engine, sweep(service, models="ab", repeats=2, name="other"))
+        service.recording.started.clear()
+
+        _, status = await finished(engine, sweep(service, models="abc", repeats=2))
+
+    assert sent(service) == ["c", "c"]
+    assert status.cells_done == 6
+
+
+scripts = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from("abcde"), min_size=1, max_size=4, unique=True),
+        st.integers(1, 2),
+        st.sampled_from([(0.5,), (0.3, 0.5)]),
+        st.booleans(),
+    ),
+    min_size=2,
+    max_size=5,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(scripts)
+def test_whatever_is_edited_and_cut_short_no_cell_is_sent_that_the_sweep_does_not_ask_for(
+    script: Sequence[tuple[Sequence[str], int, Sequence[float], bool]],
+) -> None:
+    service = scripted_service(good)
+
+    async def play(path: Path) -> None:
+        async with opened(path, service) as engine:
+            for models, repeats, thresholds, is_cut_short in script:
+                service.recording.started.clear()
+                of = sweep(
+                    service, models=models, repeats=repeats, matrix={"thresholds": thresholds}
+                )
+                await engine.submit(of)
+                if is_cut_short:
+                    with anyio.move_on_after(0.02):
+                        await (await engine.run()).execute()
+                else:
+                    status = await (await engine.run()).execute()
+                    assert status.cells_done == len(models) * repeats * len(thresholds)
+                    assert await models_of(engine) == [
+                        model for model in models for _ in range(repeats * len(thresholds))
+                    ]
+                assert_within(of)
+
+    def assert_within(of: Sweep) -> None:
+        asked = {job.key.hex() for job in of.jobs()}
+        assert {start.job.key for start in service.recording.started} <= asked
+
+    with TemporaryDirectory() as folder:
+        anyio.run(play, Path(folder) / "store.db")
