@@ -1,13 +1,16 @@
 """Bringing a store to the schema that this version of the code speaks.
 
 All or nothing, and safe with several processes opening one store: a lock file lets one of them
-migrate while the others wait, and the whole migration is one transaction. A new store is made as
-the code declares it, without the way through all revisions.
+migrate while the others wait, and the whole migration is one transaction. It is refused while a process of an earlier version works on
+the store, which would go on as if nothing had changed. A new store is made as the code declares it,
+without the way through all revisions.
 """
 
+import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -20,18 +23,21 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
+from engine.core.listing import listed
 from engine.store.connection import (
     BUSY_TIMEOUT_S,
     WAIT_S,
     begin_when_free,
     break_off_when,
 )
+from engine.store.liveness import Liveness
 from engine.store.location import explain
 from engine.store.schema import HEAD, metadata
 from engine.store.source import is_cancelled
 
 APPLICATION_ID = 0x4E_53_57_50
 """In the header of each store: other programs keep a table `alembic_version`, too."""
+_WORKERS = "SELECT id, host, pid, started_at FROM worker WHERE ended_at IS NULL ORDER BY started_at"
 # As Alembic makes it; it is there, and empty, in a store whose migrations were all taken back by hand.
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS alembic_version (
@@ -50,8 +56,9 @@ def migrations_folder() -> Path:
 def migrate(path: Path, lock: Path) -> None:
     """Create the tables in an empty store or bring an older one up to date.
 
-    Raises StoreError for a store of a newer version, and whenever the store cannot be migrated; it is
-    then as it was. Blocking: call it in a thread.
+    The `lock` is beside those of the store's workers. Raises StoreError for a store of a newer version, for an
+    older one that a process is working on, and whenever the store cannot be migrated; it is then as it was.
+    Blocking: call it in a thread.
     """
     try:
         if _revision(path) == HEAD:
@@ -62,7 +69,7 @@ def migrate(path: Path, lock: Path) -> None:
             if found is None:
                 _create(path)
             elif found != HEAD:
-                _upgrade(path, found)
+                _upgrade(path, found, lock.parent)
     except (sqlite3.Error, DBAPIError) as error:
         raise explain(error, path) from error
     except Timeout:
@@ -103,7 +110,7 @@ def _schema() -> Sequence[str]:
     return (_VERSION_TABLE, *(str(statement.compile(dialect=dialect)) for statement in made))
 
 
-def _upgrade(path: Path, found: str) -> None:
+def _upgrade(path: Path, found: str, workers: Path) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -112,6 +119,7 @@ def _upgrade(path: Path, found: str) -> None:
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     # Foreign keys are off on this connection (SQLite's default): a table may be rebuilt.
     with _transaction(path) as connection:
+        _check_unused(connection, path, workers)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
@@ -119,6 +127,25 @@ def _upgrade(path: Path, found: str) -> None:
             raise StoreError(
                 f"{path}: migration would break {len(broken)} references; nothing changed"
             )
+
+
+def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
+    """Raise StoreError where a process of an earlier version is working on a store."""
+    liveness = Liveness(workers, own_id="")
+    found = connection.exec_driver_sql(_WORKERS).all()
+    alive = [row for row in found if not liveness.has_gone(row.id)]
+    if not alive:
+        return
+    told = [
+        f"process {row.pid} on {row.host} (since {datetime.fromtimestamp(row.started_at, UTC):%Y-%m-%d %H:%M} UTC)"
+        for row in alive
+    ]
+    kill = shlex.join(["kill", "-INT", *(str(row.pid) for row in alive)])
+    raise StoreError(
+        f"{path}: an earlier version of Nightsweep is working on it, which this one cannot work beside:"
+        f" {listed(told)}; wait for its end, or stop it with `{kill}` (what is answered stays), then"
+        " run this again"
+    )
 
 
 def check_known(path: Path, found: str) -> None:

@@ -11,10 +11,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from engine.core.errors import StoreError
+from engine.store.liveness import WorkerLock
 from engine.store.migrate import migrate, migrations_folder
 from engine.store.schema import HEAD, metadata
 from tests.engine.store import revisions
-from tests.engine.store.scenes import rows
+from tests.engine.store.scenes import NOW, rows
 from tests.paths import ROOT
 
 
@@ -207,17 +208,48 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
         ]
 
 
-def test_an_older_store_is_brought_up_to_date(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of a version that comes before this one."""
     path = opened(tmp_path)
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement="SELECT 1"))
     monkeypatch.setattr("engine.store.migrate.migrations_folder", lambda: folder)
     monkeypatch.setattr("engine.store.migrate.HEAD", "next")
+    return path
 
-    migrate(path, tmp_path / "lock")
-    migrate(path, tmp_path / "lock")
 
-    assert "half" in schema_of(path)
+def test_a_store_that_an_earlier_version_works_on_is_brought_up_to_date_once_that_has_ended(
+    tmp_path: Path, older: Path
+) -> None:
+    working, killed = WorkerLock(tmp_path / "workers"), WorkerLock(tmp_path / "workers")
+    for one in (working, killed):
+        with closing(sqlite3.connect(older)) as connection, connection:
+            connection.execute(
+                "INSERT INTO worker (id, host, pid, started_at, heartbeat_at) VALUES (?, 'lab', 42, ?, ?)",
+                (one.id, NOW, NOW),
+            )
+    killed._lock.release()
+    lock = tmp_path / "workers" / "migration.lock"
+
+    with pytest.raises(StoreError) as refused:
+        migrate(older, lock)
+    before = schema_of(older)
+    working._lock.release()
+    migrate(older, lock)
+
+    assert str(refused.value) == (
+        f"{older}: an earlier version of Nightsweep is working on it, which this one cannot work beside:"
+        " process 42 on lab (since 2027-01-15 08:00 UTC); wait for its end, or stop it with"
+        " `kill -INT 42` (what is answered stays), then run this again"
+    )
+    assert "half" not in before
+    assert "half" in schema_of(older)
+
+
+def test_an_older_store_is_brought_up_to_date(tmp_path: Path, older: Path) -> None:
+    migrate(older, tmp_path / "lock")
+    migrate(older, tmp_path / "lock")
+
+    assert "half" in schema_of(older)
