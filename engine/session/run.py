@@ -24,6 +24,7 @@ from engine.job import JobKind
 from engine.report.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts
+from engine.session.counts import count_answers
 from engine.session.holdings import BATCH, new_job
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.interrupts import noticed_interrupts
@@ -121,7 +122,7 @@ class Run:
             account = accounts.name(service.address, service.key)
             told = told_account(service)
             await self._take_up(account, told)
-            counts = await self._begin()
+            self._began, counts = None, Counts(began_at=self._clock.now())
             requests = None
             if kind.sends is Sends.CALLS:
                 requests = Requests(self._store, self._clock, self._row, account, self.sweep.limits)
@@ -170,7 +171,7 @@ class Run:
             try:
                 with self._store.insisting() as self._relent:
                     stop = await _outside_group(
-                        lambda: self._work(scheduler, slots, requests, identity, kind)
+                        lambda: self._work(scheduler, slots, requests, identity, kind, counts)
                     )
             except Exception as error:
                 if not (self._stopping and self._store.trouble and is_of_store(error)):
@@ -194,14 +195,22 @@ class Run:
         with anyio.CancelScope(shield=True), suppress(StoreError):
             await self._store.withdraw_limits(self._row.id)
 
-    async def _begin(self) -> Counts:
-        """Note where the run stands, for what is said of this execution in the end."""
-        self._began = None
-        before = await self.status()
-        own = before.cells_done - sum(one.cells for one in before.taken_over)
-        counts = Counts(began_at=self._clock.now())
-        self._began = max(0, own), counts
-        return counts
+    async def _count_before(self, counts: Counts, begun: anyio.Event) -> None:
+        """Note how many cells have an answer of the run's own, for what is said of this execution in the end.
+
+        What is counted is as of the moment at which `begun` is set: beside the first requests, since a million jobs
+        take seconds. It is done before the execution ends.
+        """
+        threshold = self.sweep.matrix.highest_threshold
+        try:
+            with anyio.CancelScope(shield=True):
+                totals, taken_over = await self._store.totals_before(
+                    self._row.id, threshold, begun.set
+                )
+        finally:
+            begun.set()
+        done = count_answers(totals, threshold, self.sweep.unanswered).cells[State.SUCCEEDED]
+        self._began = max(0, done - sum(one.cells for one in taken_over)), counts
 
     def _session(self) -> Session | None:
         if self._began is None:
@@ -231,10 +240,15 @@ class Run:
         requests: Requests | None,
         identity: Identity,
         kind: JobKind,
+        counts: Counts,
     ) -> Stop | None:
         expanding = nullcontext() if self._row.is_expanded else self._store.expanding(self._row)
         with expanding:
             async with anyio.create_task_group() as tasks:
+                begun = anyio.Event()
+                count = partial(self._count_before, counts, begun)
+                tasks.start_soon(self._store.while_there, count, name="count what is answered")
+                await begun.wait()
                 tasks.start_soon(self._store.while_there, slots.share, name="share slots")
                 if requests is not None:
                     tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)

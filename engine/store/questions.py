@@ -1,7 +1,7 @@
 """What can be asked of a store; nothing here changes it."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,20 @@ class Questions:
                 connection, run_id, now=self._clock.now(), threshold=threshold
             )
         )
+
+    async def totals_before(
+        self, run_id: int, threshold: float | None, begun: Callable[[], None]
+    ) -> tuple[Totals, tuple[TakenOver, ...]]:
+        """The totals of a run and what it has taken over, both as of the moment at which `begun` is called."""
+
+        def count(connection: Connection) -> tuple[Totals, tuple[TakenOver, ...]]:
+            # With its first row the snapshot is there, whatever is written while the rest is counted.
+            connection.execute(select(run.c.id).where(run.c.id == run_id)).first()
+            begun()
+            found = totals.totals(connection, run_id, now=self._clock.now(), threshold=threshold)
+            return found, totals.taken_over(connection, run_id)
+
+        return await self._databases.ask(count)
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
         """What the calls of a run took, or without one those of all runs."""
