@@ -35,6 +35,8 @@ AHEAD_MEMORY = 100
 """Most connections are kept alive: the few that are opened decide how long before its moment that begins."""
 _AHEAD_MAX_S = 4.0
 """How long before their moment connections are opened at most."""
+_CHANCE = 2
+"""How many of the starts that took longest say nothing of the next one."""
 _CLOSED = "the sweep lets no request start now"
 
 
@@ -69,20 +71,21 @@ class Permit(Protocol):
 
 
 class Lead:
-    """How far ahead starts are taken: as far as it takes to commit them.
+    """How far ahead starts are taken: as far as it has lately taken to commit them.
 
-    Otherwise a slow disk would make all of them late.
+    Otherwise a slow disk would make all of them late. But what is taken far ahead is in flight until its time comes:
+    so the few that took longest, as they do in a process that was stopped, are put down to chance.
     """
 
     def __init__(self, *, memory: int = 10) -> None:
-        """`memory`: over how many starts that come early a longer lead is forgotten."""
+        """`memory`: of how many starts it is known how long they took."""
         self.seconds = 0.0
-        self._memory = memory
+        self._took: deque[float] = deque(maxlen=memory)
 
-    def adapt(self, early_s: float) -> None:
-        """Learn how long before its time a start could be used; less than 0: it was late."""
-        late_s = -early_s if early_s < 0 else -early_s / self._memory
-        seconds = max(0.0, self.seconds + late_s)
+    def adapt(self, took_s: float) -> None:
+        """Learn how long it took until a start could be used that was asked for."""
+        self._took.append(took_s)
+        seconds = sorted(self._took, reverse=True)[: _CHANCE + 1][-1]
         if seconds > LEAD_MAX_S > self.seconds:
             logger.warning(
                 "the store takes more than %.0f s to commit, and requests within a rate come too"
@@ -153,7 +156,8 @@ class Permits:
                 await permit.settle(0)
                 raise NotNow(_CLOSED)
             await self._clock.sleep(at - line.ahead_s - self._clock.now())
-            if self._clock.now() - at <= GUARD_S:
+            permit.began = self._clock.now()
+            if permit.began - at <= GUARD_S:
                 return permit
             # Late starts could bunch up: this one is let go.
             await permit.settle(0)
@@ -231,9 +235,9 @@ class _Line:
         """How long before its moment a call begins to connect, as learnt from those that say when they write."""
         return min(self._ahead.seconds, _AHEAD_MAX_S)
 
-    def connected(self, early_s: float) -> None:
-        """Learn how long before its moment a call could have been written; less than 0: it was late."""
-        self._ahead.adapt(early_s)
+    def connected(self, took_s: float) -> None:
+        """Learn how long it took until a call could be written that was let begin."""
+        self._ahead.adapt(took_s)
 
     @property
     def _of_tokens(self) -> tuple[str, ...]:
@@ -291,7 +295,7 @@ class _Line:
         if granted.slots:
             self._end_of_wait()
             if self.limits:
-                self._lead.adapt(granted.slots[0] - self.ahead_s - now)
+                self._lead.adapt(now - granted.asked_at)
         elif granted.is_used_up:
             assert self.cap is not None, "only a cap is ever used up"
             raise LimitReached(
@@ -332,11 +336,13 @@ class _Start:
     at: float
     estimate: int
     until: float
+    began: float = inf
+    """When it was let begin to connect."""
 
     async def start(self) -> None:
         if not self.line.limits:
             return
-        self.line.connected(self.at - self.clock.now())
+        self.line.connected(self.clock.now() - self.began)
         until = min(self.until, self.clock.now() + OPEN_MAX_S)
         await self.clock.sleep(self.at - self.clock.now())
         while self.clock.now() - self.at > GUARD_S:

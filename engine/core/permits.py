@@ -74,11 +74,12 @@ class PermitRequest:
 class Granted:
     """When the first calls of a request may start, in order; and when to ask for the next one.
 
-    `is_used_up`: nothing is left under the cap, and no time will change that.
+    `asked_at` is the time from which they were looked for. `is_used_up`: nothing is left under the cap, and no time will change that.
     """
 
     slots: tuple[float, ...]
     next_at: float
+    asked_at: float
     is_used_up: bool = False
 
 
@@ -136,7 +137,7 @@ def take(
     for limit in request.limits:
         books[limit.name] = _lined_up(books[limit.name], limit, request, len(slots), now)
     after = {name: _closed(book, before[name]) for name, book in books.items()}
-    return Granted(tuple(slots), at - request.lead_s), after
+    return Granted(tuple(slots), at - request.lead_s, now), after
 
 
 def _current(book: _Book, now: float) -> _Book:

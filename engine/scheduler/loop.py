@@ -250,6 +250,8 @@ class Scheduler:
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
         """Start what was claimed; nothing is awaited between the claim's commit and this."""
+        if any(job.is_rated for grant in grants for job in grant.jobs):
+            self._lead.adapt(self._clock.now() - grants[0].asked_at)
         # Those that got less come first the next time.
         for grant in sorted(grants, key=lambda one: len(one.jobs)):
             lane = self.lanes.lane(grant.lane)
@@ -258,9 +260,6 @@ class Scheduler:
             lane.waits_for = grant.why
             if grant.jobs:
                 self.lanes.serve(lane)
-                if grant.jobs[0].is_rated:
-                    early_s = grant.jobs[0].start_at - self._clock.now()
-                    self._lead.adapt(early_s - self._turns.ahead_s)
             self._quota.started(grant.jobs)
             for claimed in grant.jobs:
                 lane.in_flight += 1

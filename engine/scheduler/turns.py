@@ -65,13 +65,14 @@ class Turns:
     ) -> Start:
         """How the requests of an attempt start, whose rates are `buckets`, while they may."""
         at: float | None = claimed.start_at
+        began = self._clock.now()
 
         async def start() -> None:
             nonlocal at
             self.is_used = True
             slot, at = at, None
             if slot is not None and claimed.is_rated:
-                self._ahead.adapt(slot - self._clock.now())
+                self._ahead.adapt(self._clock.now() - began)
                 await self._clock.sleep(slot - self._clock.now())
             is_late = slot is not None and self._clock.now() > slot + GUARD_S
             if slot is None or (claimed.is_rated and is_late):
@@ -96,17 +97,18 @@ class Turns:
         """Return in a slot of its own, which is not `instead_of`: that has passed unused."""
         until = self._clock.now() + patience_s
         while True:
-            at, next_at = await self._store.take_start(
+            granted = await self._store.take_start(
                 self._run_id, buckets, instead_of=instead_of, lead_s=self._commit.seconds
             )
             instead_of = None
-            if at is not None:
-                self._commit.adapt(at - self._clock.now())
+            if granted.slots:
+                [at] = granted.slots
+                self._commit.adapt(self._clock.now() - granted.asked_at)
                 await self._clock.sleep(at - self._clock.now())
                 if self._clock.now() <= at + GUARD_S:
                     return
                 instead_of = at
-            elif next_at > until:
+            elif granted.next_at > until:
                 raise NotNow("no slot of the rate is free soon")
             else:
-                await self._clock.sleep(next_at - self._clock.now())
+                await self._clock.sleep(granted.next_at - self._clock.now())

@@ -173,7 +173,7 @@ def _claim_lane(
 ) -> LaneGrant:
     next_at, why = _next_slot(request, lane, buckets)
     if next_at > request.now + request.horizon_s:
-        return LaneGrant(lane=lane.lane, next_at=next_at, why=why)
+        return LaneGrant(lane=lane.lane, asked_at=request.now, next_at=next_at, why=why)
     found = _candidates(connection, request, lane, admission, until)
     slots = buckets.take(
         lane.buckets,
@@ -191,6 +191,7 @@ def _claim_lane(
     is_rated = buckets.has_rate(lane.buckets)
     return LaneGrant(
         lane=lane.lane,
+        asked_at=request.now,
         jobs=tuple(
             _claimed(
                 lane.lane,

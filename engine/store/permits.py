@@ -52,7 +52,7 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
         room = quotas.room(connection, cap)
         calls = calls if room is None else calls[:room]
         if not calls:
-            return Granted((), inf, is_used_up=True)
+            return Granted((), inf, now, is_used_up=True)
     stored = _load(connection, [limit.name for limit in request.limits])
     before = {
         name: _carried(connection, name) if kept == Kept() else kept

@@ -97,9 +97,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneGrant:
-    """What a lane got; `next_at` and `why` say when asking again makes sense, and what it waits for."""
+    """What a lane got at `asked_at`; `next_at` and `why` say when asking again makes sense, and what it waits for."""
 
     lane: str
+    asked_at: float
     jobs: tuple[Claimed, ...] = ()
     next_at: float | None = None
     why: WaitReason = WaitReason.QUEUED

@@ -435,14 +435,14 @@ class Store(Member):
 
     async def take_start(
         self, run_id: int, buckets: Sequence[Bucket], *, instead_of: float | None, lead_s: float
-    ) -> tuple[float | None, float]:
-        """A slot for a request beside those of claims, or None; and when to ask again.
+    ) -> Granted:
+        """A slot for a request beside those of claims, or none; and when to ask again.
 
         `instead_of` is a slot that is given back: nothing was started in it.
         """
         holder = given.holder_of(self.worker_id, run_id)
 
-        def work(connection: Connection) -> tuple[float | None, float]:
+        def work(connection: Connection) -> Granted:
             now = self._clock.now()
             found = rates.load(connection, [bucket.name for bucket in buckets])
             found.note(connection, buckets, holder)
@@ -451,7 +451,7 @@ class Store(Member):
             slots = found.take(buckets, want=1, now=now, horizon_s=START_HORIZON_S, lead_s=lead_s)
             next_at, _ = found.next_at(buckets, now, lead_s)
             rates.save(connection, found)
-            return next(iter(slots), None), next_at - lead_s
+            return Granted(slots, next_at - lead_s, now)
 
         return await self._writer.write(work)
 

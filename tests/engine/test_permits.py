@@ -142,11 +142,29 @@ def test_a_disk_that_no_lead_makes_up_for_is_told_once(caplog: pytest.LogCapture
     lead = Lead()
 
     for _ in range(5):
-        lead.adapt(-CLOCK_TOLERANCE_S)
+        lead.adapt(CLOCK_TOLERANCE_S)
 
     assert lead.seconds == CLOCK_TOLERANCE_S / 2
     [record] = caplog.records
     assert "put the store on a faster disk" in record.getMessage()
+
+
+def test_a_start_that_took_long_by_chance_lets_no_other_wait_that_long() -> None:
+    lead = Lead()
+
+    for took_s in [0.01] * 5 + [4.0, 0.01, 3600.0, 0.01]:
+        lead.adapt(took_s)
+
+    assert lead.seconds == 0.01
+
+
+def test_starts_that_are_late_together_are_late_once() -> None:
+    lead = Lead()
+
+    for _ in range(64):
+        lead.adapt(1.0)
+
+    assert lead.seconds == 1.0
 
 
 async def test_a_call_that_was_never_made_gives_its_start_back() -> None:

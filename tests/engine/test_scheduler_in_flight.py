@@ -465,6 +465,30 @@ async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_s
     assert (shared, taken_over) == (12, 16)
 
 
+async def test_a_process_that_stands_still_keeps_hardly_any_of_a_high_rate_from_the_others(
+    tmp_path: Path,
+) -> None:
+    service = scripted_service(good)
+    of = sweep(service, repeats=300, limits={"rate_per_min": 1200, "max_in_flight": 64})
+    stopped, alive = FakeClock(NOW), FakeClock(NOW)
+    path = tmp_path / "store.db"
+
+    async with (
+        opened(path, service, stopped) as first,
+        opened(path, service, alive) as second,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon((await first.submit(of)).execute)
+        # It has taken all that it takes ahead, and is never to use any but the first.
+        await service.recording.until_started(1)
+        tasks.start_soon((await second.run()).execute)
+        await alive.advance(8.0)
+        tasks.cancel_scope.cancel()
+
+    # A handful of slots is lost with it, and of those at most as many as are taken ahead.
+    assert len(starts(service)) >= 20 * 8 - 5
+
+
 async def test_processes_that_are_alive_share_the_slots_however_long_their_jobs_take(
     tmp_path: Path,
 ) -> None:

@@ -209,6 +209,35 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
     assert most_in_a_minute(starts(service)) <= 30
 
 
+async def test_a_commit_that_takes_long_by_chance_costs_a_high_rate_no_more_than_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(NOW)
+    transact, claims = Writer._transact, count()
+
+    def slowly_once(writer: Writer, transaction: Any) -> None:
+        transact(writer, transaction)
+        values = [change.value for change, _ in transaction.works]
+        grants = [grant for value in values if isinstance(value, list) for grant in value]
+        if any(grant.jobs for grant in grants) and next(claims) == 12:
+            stalled.append(clock.now())
+            clock.sleep_in_thread(5.0)
+
+    stalled: list[float] = []
+    monkeypatch.setattr(Writer, "_transact", slowly_once)
+    service = scripted_service(good)
+    limits = {"rate_per_min": 600, "max_in_flight": 8}
+    of = sweep(service, repeats=200, limits=limits)
+
+    await work_for(tmp_path / "store.db", clock, service, of, 14.0)
+
+    [began] = stalled
+    then = [at for at in starts(service) if began + 5.0 <= at < began + 11.0]
+    # A place in flight is not held for five seconds by each job that comes.
+    assert len(then) >= 0.9 * 10 * 6
+    assert most_in_a_minute(starts(service)) <= 600
+
+
 async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
     tmp_path: Path, clock: FakeClock
 ) -> None:
