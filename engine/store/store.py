@@ -105,7 +105,9 @@ async def _serving(store: "Store") -> AsyncIterator["Store"]:
     raised: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            await tasks.start(store.serve, name="writer")
+            # Cancelled while it starts, the writer would be waited for: only `sign_off` lets it end.
+            with anyio.CancelScope(shield=True):
+                await tasks.start(store.serve, name="writer")
             tasks.start_soon(store.break_off_when_cancelled, name="break off")
             try:
                 await store.keep_time()

@@ -1,18 +1,19 @@
 """Whoever is cancelled waits for nothing: neither a long statement nor somebody else's lock."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from pathlib import Path
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from engine.clock import SystemClock
+from engine.clock import Clock, SystemClock
 from engine.core.states import State
-from engine.store import open_for_reading, open_store
+from engine.store import Store, open_for_reading, open_store
 from engine.store.schema import HEAD
 from tests.engine.store.scenes import downgrade, new_job, rows, submit
 from tests.patience import PATIENCE_S
@@ -52,6 +53,28 @@ async def test_a_long_look_is_broken_off(path: Path) -> None:
             await store._databases.ask(never_ends)
 
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("opening", [open_store, open_for_reading])
+async def test_an_opening_that_is_cancelled_while_a_thread_works_for_it_ends(
+    path: Path, opening: Callable[[Path, Clock], AbstractAsyncContextManager[Store]]
+) -> None:
+    async def open_in(scope: anyio.CancelScope) -> None:
+        with scope:
+            async with opening(path, SystemClock()):
+                pass
+
+    with anyio.fail_after(PATIENCE_S):
+        # For each pass of the event loop in which it may come.
+        for passes in range(8):
+            async with anyio.create_task_group() as tasks:
+                scope = anyio.CancelScope()
+                tasks.start_soon(open_in, scope)
+                for _ in range(passes):
+                    await checkpoint()
+                scope.cancel()
+
+    assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NULL") == [(0,)]
 
 
 async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
