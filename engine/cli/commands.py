@@ -242,10 +242,12 @@ async def _write(run: "Run", form: Format, target: Path | None, *, past: bool) -
     # A table is for this terminal; what programs read is UTF-8 in every locale, as in files.
     encoding = sys.stdout.encoding if form is Format.TABLE else "utf-8"
     sys.stdout.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
-    with output.to_stdout():
-        await write(sys.stdout)
-        return tally
-    return None
+    try:
+        with output.to_reader():
+            await write(sys.stdout)
+    except BrokenPipeError:
+        return None
+    return tally
 
 
 def _table_width(target: Path | None) -> int:

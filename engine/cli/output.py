@@ -38,13 +38,13 @@ def to_stdout() -> Iterator[None]:
 
     Raises UsageError when it cannot be written.
     """
-    with suppress(BrokenPipeError), _to_reader():
+    with suppress(BrokenPipeError), to_reader():
         yield
 
 
 @contextmanager
-def _to_reader() -> Iterator[None]:
-    """The same; raises BrokenPipeError once the reader has gone."""
+def to_reader() -> Iterator[None]:
+    """The same; raises BrokenPipeError once the reader has gone, at the end of the block at the latest."""
     try:
         yield
         sys.stdout.flush()
@@ -65,7 +65,7 @@ def data(lines: Iterable[str]) -> None:
 
 def data_line(line: str) -> None:
     """Write one line of an endless number to stdout; raises BrokenPipeError once the reader has gone."""
-    with _to_reader():
+    with to_reader():
         typer.echo(_harmless(line, sys.stdout.encoding))
 
 

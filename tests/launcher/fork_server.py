@@ -54,7 +54,8 @@ def _child(request: Mapping[str, Any]) -> None:
         os.close(descriptor)
     # A test that waits for it in vain aborts it, to be told what it was doing.
     faulthandler.enable()
-    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]  # it is no other
+    # As in an interpreter of its own, whether or not PYTHONUNBUFFERED is set for the tests.
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty(), write_through=False)  # type: ignore[union-attr]  # it is no other
     _enter(request["environment"])
     install(Faults.read(request["faults"]))
     main(request["arguments"])
