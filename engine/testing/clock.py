@@ -25,7 +25,10 @@ _SOON_S = 0.05
 _TIMERS_S = 1.0
 """Real seconds for which such timers hold the clock: some go off again and again."""
 _MOMENT_S = 0.0005
-"""Real seconds between two looks at a thread that works or a timer that is due."""
+"""Real seconds until the second look at a thread that works or a timer that is due."""
+_MOMENT_MAX_S = 0.008
+_MOMENT_GROWTH = 1.5
+"""Each further look comes later: what takes long on a busy machine is not made longer by being watched."""
 _PASSES = 3
 """Passes of the event loop in a row with nothing to do before it counts as idle."""
 
@@ -158,14 +161,15 @@ class FakeClock:
     async def _become_idle(self) -> None:
         asked, began = self._asked, loop_time()
         due = began + _SOON_S
-        passes = 0
+        passes, moment_s = 0, _MOMENT_S
         while passes < _PASSES:
             if self._is_working() or is_timer_due(due):
                 passes = 0
-                await anyio.sleep(_MOMENT_S)
+                await anyio.sleep(moment_s)
+                moment_s = min(moment_s * _MOMENT_GROWTH, _MOMENT_MAX_S)
             else:
                 # A pass of the event loop takes in what has come from its threads and sockets.
-                passes += 1
+                passes, moment_s = passes + 1, _MOMENT_S
                 await lowlevel.checkpoint()
             if asked != self._asked:
                 asked, passes = self._asked, 0
