@@ -4,6 +4,7 @@ from array import array
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,16 @@ class _Claiming:
         return work
 
 
+def _changing(
+    change: Callable[[Connection, RunRow, Sequence[int]], int],
+    of: RunRow,
+    connection: Connection,
+    part: Sequence[int],
+    _is_last: bool,
+) -> int:
+    return change(connection, of, part)
+
+
 def _on_part(
     work: Callable[[Connection, Sequence[int], bool], int], part: Sequence[int], *, is_last: bool
 ) -> Work[int]:
@@ -261,17 +272,12 @@ class Store(Member):
         All others are claimed from now on, as they are; what is changed, once it was added.
         """
         asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
-        left, behind = await self._databases.ask(
-            lambda connection: submission.displaced(connection, of, edit)
-        )
-        await self._in_parts(
-            array("q", left),
-            lambda connection, part, _: submission.put_behind(connection, of, part),
-        )
-        await self._in_parts(
-            array("q", behind),
-            lambda connection, part, _: submission.put_back(connection, of, part),
-        )
+        for find, change in (
+            (submission.displaced, submission.put_behind),
+            (submission.behind, submission.put_back),
+        ):
+            ids = await self._databases.ask(partial(find, of=of, edit=edit))
+            await self._in_parts(array("q", ids), partial(_changing, change, of))
         asked.edit, asked.reached = edit, submission.ALL_IN_TURN
 
     @contextmanager

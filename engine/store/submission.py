@@ -436,24 +436,20 @@ def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
     return connection.execute(_PUT_BEHIND, each(ids)).rowcount
 
 
-def displaced(
-    connection: Connection, of: RunRow, edit: Edit
-) -> tuple[Sequence[int], Sequence[int]]:
-    """The jobs in line that an edit removes or changes, and those that another expansion has put behind."""
-    # Of the jobs in line alone, which the index has: all jobs of a run are many more.
-    in_line = (
-        select(job.c.id, (job.c.place < PAST).label("is_in_turn"), _is_left(edit).label("is_left"))
-        .with_hint(job, "INDEXED BY ix_job_claimable", "sqlite")
-        .where(job.c.run_id == of.id, CLAIMABLE)
-        .subquery()
-    )
-    rows = connection.execute(
-        select(in_line).where(in_line.c.is_in_turn == in_line.c.is_left)
-    ).all()
-    return (
-        [row.id for row in rows if row.is_in_turn],
-        [row.id for row in rows if not row.is_in_turn],
-    )
+def displaced(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
+    """The jobs in line, and in their turn, that an edit removes or changes."""
+    query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place < PAST, _is_left(edit), CLAIMABLE)
+    return connection.execute(query).scalars().all() if _has_left(edit) else ()
+
+
+def behind(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
+    """The jobs that another expansion has put behind all others, and that an edit neither removes nor changes."""
+    query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place >= PAST, ~_is_left(edit), CLAIMABLE)
+    return connection.execute(query).scalars().all()
+
+
+# Along this index places are told without a look at the rows, of which a run may have a million.
+_BY_PLACE = select(job.c.id).with_hint(job, "INDEXED BY ix_job_place", "sqlite")
 
 
 def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
@@ -465,7 +461,13 @@ def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
 
 def left_by(of: RunRow, edit: Edit) -> Select[Any]:
     """The jobs of a run that are asked for, or would be sent, as the store has it, and that an edit left behind."""
-    return asked_before(of).where(_is_left(edit))
+    return _BY_PLACE.where(
+        job.c.run_id == of.id, _is_left(edit), or_(job.c.cell_count > 0, CLAIMABLE)
+    )
+
+
+def _has_left(edit: Edit) -> bool:
+    return bool(edit.left) or edit.repeats_left is not None
 
 
 def _is_left(edit: Edit) -> ColumnElement[bool]:
