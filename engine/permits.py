@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 _MOST_AT_ONCE = 64
 _POLL_S = 2.0
 """How long to wait at most before asking again for tokens: other processes' answers make room, too."""
+_LOOK_S = 1.0
+"""How long it takes at most to notice that another process was given a limit, where none was given here."""
 LEAD_MAX_S = CLOCK_TOLERANCE_S / 2
 """How slow a commit may be before what was granted in it is too late to be used."""
 AHEAD_MEMORY = 100
@@ -49,6 +51,10 @@ class PermitBook(Protocol):
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
         """Keep what a call really took; 0: it was never made."""
+        ...
+
+    async def limited(self, names: Collection[str]) -> Collection[str]:
+        """Under which of these names anybody was given a limit: it holds for all."""
         ...
 
 
@@ -114,6 +120,10 @@ class MemoryBook:
                 self._kept[name], at=start.at, estimate=start.estimate, taken=taken
             )
 
+    async def limited(self, names: Collection[str]) -> Collection[str]:
+        # Whoever asks for a permit here brings its limits along.
+        return ()
+
 
 class Permits:
     """Permits out of a book, for one who asks under the name `who`, which nobody else ever has."""
@@ -123,6 +133,12 @@ class Permits:
         self._clock = clock
         self._who = who
         self._lines: dict[tuple[tuple[PermitLimit, ...], PermitCap | None], _Line] = {}
+        self._unlimited: set[str] = set()
+        """Names under which no limit was given here."""
+        self._limited: Collection[str] = ()
+        """Those of them under which another process was given one, as of the last look."""
+        self._look_at = -inf
+        self._looking = anyio.Lock()
 
     async def wait(
         self,
@@ -137,7 +153,10 @@ class Permits:
         First come, first served among those with the same limits. Raises LimitReached where nothing is
         left under the `cap`, and NotNow where the start would lie behind `until`.
         """
-        binding = tuple(limit for limit in limits if limit.binds)
+        limits = tuple(limits)
+        unlimited = {limit.name for limit in limits if not limit.binds}
+        limited = await self._limited_elsewhere(unlimited) if unlimited else ()
+        binding = tuple(limit for limit in limits if limit.binds or limit.name in limited)
         if not binding and cap is None:
             return _UNBOUND
         key = binding, cap
@@ -161,6 +180,18 @@ class Permits:
                 return permit
             # Late starts could bunch up: this one is let go.
             await permit.settle(0)
+
+    async def _limited_elsewhere(self, names: Collection[str]) -> Collection[str]:
+        """Under which names other processes were given a limit, as far as known a second ago."""
+        if self._clock.now() < self._look_at and self._unlimited.issuperset(names):
+            return self._limited
+        async with self._looking:
+            now = self._clock.now()
+            if now >= self._look_at or not self._unlimited.issuperset(names):
+                self._unlimited.update(names)
+                self._limited = await self._book.limited(self._unlimited)
+                self._look_at = now + _LOOK_S
+            return self._limited
 
     async def _turn(self, line: "_Line") -> None:
         """Let lines ask first that have waited longer for something that this one would take.
@@ -241,7 +272,12 @@ class _Line:
 
     @property
     def _of_tokens(self) -> tuple[str, ...]:
-        return tuple(limit.name for limit in self.limits if limit.tokens_per_min is not None)
+        # One that was given elsewhere may be of tokens, too.
+        return tuple(
+            limit.name
+            for limit in self.limits
+            if limit.tokens_per_min is not None or not limit.binds
+        )
 
     async def slot(self, tokens: int, until: float, *, is_connected: bool = False) -> float:
         """The time at which a call of `tokens` may start: about now.

@@ -65,13 +65,13 @@ def noted(
     return after
 
 
-def lowest_rate(connection: Connection, rows: Iterable[str]) -> int | None:
-    """The lowest rate that those who are alive were given in any of these rows."""
+def lowest_given(connection: Connection, rows: Iterable[str]) -> Limits:
+    """The lowest limits that those who are alive were given in any of these rows."""
     found = connection.execute(_GIVEN.where(rate_bucket.c.name.in_(list(rows))))
     holders = [one for _, text in found for one in decode(text).items()]
     ids = sorted({_worker(holder) for holder, _ in holders})
     alive = set(connection.execute(_ALIVE, {"ids": ids}).scalars()) if ids else set()
-    return lowest({holder: limits for holder, limits in holders if _worker(holder) in alive})[0]
+    return lowest({holder: limits for holder, limits in holders if _worker(holder) in alive})
 
 
 def lowest(holders: Holders) -> Limits:

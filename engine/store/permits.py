@@ -82,6 +82,13 @@ def give(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> 
     return {limit.name: given.lowest(after[_rows(limit.name)[0]]) for limit in limits}
 
 
+def limited(connection: Connection, names: Iterable[str]) -> set[str]:
+    """Under which of these names a live holder was given a limit."""
+    return {
+        name for name in names if given.lowest_given(connection, _rows(name)[:1]) != (None, None)
+    }
+
+
 def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
     """Keep what a call really took; 0: it was never made."""
     before = _load(connection, start.names)

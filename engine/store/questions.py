@@ -193,7 +193,10 @@ class Questions:
     async def lowest_rate(self, account: str) -> int | None:
         """The lowest rate that any live process was given for an account: it holds for all of them."""
         rows = (account, f"{rates.RATE_PREFIX}{account}")
-        return await self._databases.ask(lambda connection: given.lowest_rate(connection, rows))
+        lowest, _ = await self._databases.ask(
+            lambda connection: given.lowest_given(connection, rows)
+        )
+        return lowest
 
     # Results
 

@@ -1,7 +1,15 @@
 """The store itself: what changes it, and how it is opened and closed."""
 
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -468,6 +476,10 @@ class Store(Member):
         return await self._writer.write(
             lambda connection: permits.take(connection, request, now=self._clock.now())
         )
+
+    async def limited(self, names: Collection[str]) -> Collection[str]:
+        """Under which of these names of permits a live process was given a limit: it holds for all."""
+        return await self._databases.ask(lambda connection: permits.limited(connection, names))
 
     async def tell_requests(self, run_id: int, log: RateLog) -> None:
         """Tell other processes which requests of a run this one started in the last minute."""

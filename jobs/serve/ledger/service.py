@@ -1,6 +1,6 @@
 """The ledger as the running service uses it: one question or change at a time, in a thread."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -155,6 +155,10 @@ class Ledger:
         return await self._do(
             lambda connection: calls.take_permits(connection, request, now=self._clock.now())
         )
+
+    async def limited(self, names: Collection[str]) -> Collection[str]:
+        """None: its endpoints have the limits that this service was given."""
+        return ()
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
         """Keep what a call really took; 0: it was never made."""

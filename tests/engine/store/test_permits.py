@@ -7,8 +7,10 @@ import pytest
 
 from engine.core.permits import PermitCap, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import GUARD_S, WINDOW_S
+from engine.permits import Permits
 from engine.store import QuotaKey, Store, open_store
 from engine.testing import FakeClock
+from tests.engine.scenes import most_in_a_minute
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import NOW
 
@@ -207,3 +209,44 @@ async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_call
     assert held.slots == ()
     assert held.next_at > NOW + WINDOW_S
     assert len(free.slots) == 1
+
+
+@pytest.mark.parametrize("limits", [{"rate_per_min": 3}, {"tokens_per_min": 300}])
+async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_given(
+    limits: dict[str, Any], path: Path, clock: FakeClock
+) -> None:
+    starts: list[float] = []
+
+    async def call(permits: Permits, **given: int) -> None:
+        permit = await permits.wait([PermitLimit(name="target", **given)], tokens=100)
+        starts.append(clock.now())
+        await permit.settle(100)
+
+    async with (
+        open_store(path, clock) as one,
+        open_store(path, clock) as other,
+        clock.jumping(),
+    ):
+        free, bound = (
+            Permits(one, clock, f"{one.worker_id} 1"),
+            Permits(other, clock, f"{other.worker_id} 2"),
+        )
+        for _ in range(10):
+            await call(free)
+        at_once = starts.copy()
+        starts.clear()
+        await call(bound, **limits)
+        await clock.sleep(1.0)
+        for _ in range(6):
+            await call(free)
+        within = starts.copy()
+        starts.clear()
+        await other.withdraw_limits(2)
+        await clock.sleep(1.0)
+        for _ in range(10):
+            await call(free)
+
+    assert set(at_once) == {NOW}
+    assert most_in_a_minute(within) <= 3
+    assert within[-1] - within[0] < 3 * WINDOW_S
+    assert len(set(starts)) == 1
