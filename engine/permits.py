@@ -12,7 +12,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core import permits
-from engine.core.errors import LimitReached, NotNow
+from engine.core.errors import LimitReached, NotNow, StoreError
 from engine.core.permits import (
     Granted,
     Kept,
@@ -361,7 +361,11 @@ class _Line:
             return
         names = of_tokens if taken else tuple(limit.name for limit in self.limits)
         start = PermitStart(at=at, estimate=estimate, names=names, cap=None if taken else self.cap)
-        await self.book.settle_permit(start, taken=taken)
+        try:
+            await self.book.settle_permit(start, taken=taken)
+        except StoreError:
+            # Whoever settles has a reply in hand. The estimate stays, which is the safe side.
+            return
         self._has_room(names)
 
 

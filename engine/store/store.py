@@ -497,8 +497,10 @@ class Store(Member):
         )
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        """Keep what a call really took; 0: it was never made."""
-        await self._writer.write(lambda connection: permits.settle(connection, start, taken=taken))
+        """Keep what a call really took; 0: it was never made. Waits for no disk and no lock."""
+        await self._writer.write(
+            lambda connection: permits.settle(connection, start, taken=taken), patience_s=0.0
+        )
 
     async def refresh_quota(
         self,
