@@ -84,7 +84,7 @@ class StoreError(NightsweepError):
 class StoreLost(StoreError):
     """The store's file was removed, moved, replaced or overwritten while this process had it open.
 
-    Nothing more is sent. The message says what became of it, and where the answers in hand were kept.
+    Nothing more is sent. The message says what became of it, and where the answers and replies in hand were kept.
     """
 
 

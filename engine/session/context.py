@@ -1,14 +1,16 @@
 """What the engine lends to a running job."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, Self, TypeAlias
 
+import anyio
+
 from engine.clock import Clock
 from engine.core.accounts import Accounts
-from engine.core.errors import JobError, QuotaExceeded
+from engine.core.errors import JobError, QuotaExceeded, StoreLost
 from engine.core.money import Usage
 from engine.core.permits import PermitLimit
 from engine.core.progress import Progress
@@ -37,6 +39,31 @@ class Reported(Protocol):
     """Takes how far a job is: questions answered of `total`, `asked_now` of them since the last report."""
 
     def __call__(self, job_id: int, answered: int, total: int, asked_now: int) -> None: ...
+
+
+class _UnderWay:
+    """Counts the calls of a job that are under way."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._none = anyio.Event()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """The block is one of them."""
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._none.set()
+                self._none = anyio.Event()
+
+    async def until_none(self) -> None:
+        """Wait until there is none."""
+        while self._count:
+            await self._none.wait()
 
 
 class Context:
@@ -81,6 +108,7 @@ class Context:
         self._fence = claimed.fence
         self._lane = claimed.lane
         self._quotas = quotas
+        self._calls = _UnderWay()
         # Of what is held for the attempt, what no call has been made for.
         self._held = None if quotas is None else claimed.reserved
 
@@ -136,6 +164,7 @@ class Context:
         tokens: int = 0,
         to_model: bool = False,
     ) -> Permit:
+        self._store.refuse_if_lost()
         limit = PermitLimit(name=name, rate_per_min=rate_per_min, tokens_per_min=tokens_per_min)
         if self._requests is None:
             return await self._permits.wait([limit], tokens=tokens)
@@ -157,6 +186,21 @@ class Context:
         tests: int = 0,
         usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
+        try:
+            with self._calls.one():
+                return await self._cached(key, call, tests, usage)
+        except StoreLost:
+            # An error here ends the job, and with it calls under way whose replies are paid for.
+            await self._calls.until_none()
+            raise
+
+    async def _cached(
+        self,
+        key: Mapping[str, Any],
+        call: Callable[[], Awaitable[bytes]],
+        tests: int,
+        usage: Callable[[], Sequence[Usage]] | None,
+    ) -> bytes:
         kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
             response, recorded_at = kept
@@ -165,6 +209,7 @@ class Context:
                 self._kept += 1
                 self._counts.progress.find(self._job_id, self._kept)
             return response
+        self._store.refuse_if_lost()
         await self._hold(tests)
         is_charged = False
         self._counts.calls += 1
@@ -174,7 +219,7 @@ class Context:
             self._heard(self._lane)
             # Paid for: it is kept even if the job is being cancelled.
             is_charged = await self._store.keep_call(
-                self._run.id,
+                self._run,
                 key,
                 response,
                 self._charge(tests),

@@ -6,17 +6,17 @@ read the run before. Runs inside a transaction of the caller's.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.engine import Connection
 
-from engine.core.money import Usage
-from engine.store import usage
+from engine.store import charges, usage
 from engine.store.dialect import Upsert
 from engine.store.queue import compress, decompress
+from engine.store.requests import CallReply
 from engine.store.schema import call, run
 
 _own = run.alias("own")
@@ -36,13 +36,14 @@ _KEPT_IN_ANY = _KEPT.join(run, run.c.id == call.c.run_id).where(
 _KEEP = Upsert(call, lambda statement: statement.on_conflict_do_nothing())
 _OF_KEY = (call.c.run_id == bindparam("of_run"), call.c.digest == bindparam("of_key"))
 _BEFORE = select(_FRESH_AT).where(exists().where(*_OF_KEY, call.c.recorded_at < _FRESH_AT))
+_RECORDED_AT = select(call.c.recorded_at).where(*_OF_KEY)
 
 
 def kept(
     connection: Connection, run_id: int, key: Mapping[str, Any], service: str | None
 ) -> tuple[bytes, float] | None:
     """The response kept under `key` in a run, with a `service` also in others of it: else the latest; when it came."""
-    wanted = {"of_run": run_id, "of_key": _digest(key)}
+    wanted = {"of_run": run_id, "of_key": digest(key)}
     if service is None:
         found = connection.execute(_KEPT_IN_RUN, wanted).first()
     else:
@@ -50,35 +51,52 @@ def kept(
     return None if found is None else (decompress(found.response), found.recorded_at)
 
 
-def keep(
-    connection: Connection,
-    run_id: int,
-    key: Mapping[str, Any],
-    response: bytes,
-    took: Sequence[Usage],
-    *,
-    now: float,
-) -> bool:
-    """Keep a response under `key`; False where one that counts is kept already.
+def keep(connection: Connection, reply: CallReply) -> bool:
+    """Keep a reply, and charge the tests that it opens; False, and nothing charged, where one that counts is kept already.
 
-    What calls `took` is kept in any case; the last of them gave the response.
+    What the call took is kept in any case.
     """
-    of_key = {"of_run": run_id, "of_key": _digest(key)}
+    of_key, took = _of_key(reply), reply.took
     values = {
-        "response": compress(response),
-        "recorded_at": now,
+        "response": compress(reply.response),
+        "recorded_at": reply.recorded_at,
         **(asdict(took[-1]) if took else dict.fromkeys(usage.COLUMNS)),
     }
-    row = {"run_id": run_id, "digest": of_key["of_key"], **values}
+    row = {"run_id": reply.run_id, "digest": reply.digest, **values}
     is_new = connection.execute(_KEEP.on(connection), row).rowcount > 0
-    if not is_new and (fresh_at := connection.execute(_BEFORE, of_key).scalar()) is not None:
-        usage.keep_replaced(connection, run_id, row["digest"], before=fresh_at)
-        connection.execute(update(call).where(*_OF_KEY).values(values), of_key)
-        is_new = True
-    usage.keep_without_reply(connection, run_id, took[:-1] if is_new else took, now=now)
+    if not is_new:
+        fresh_at = connection.execute(_BEFORE, of_key).scalar()
+        # One that is older itself is as little asked for as that which it would replace.
+        if fresh_at is not None and reply.recorded_at >= fresh_at:
+            usage.keep_replaced(connection, reply.run_id, reply.digest, before=fresh_at)
+            connection.execute(update(call).where(*_OF_KEY).values(values), of_key)
+            is_new = True
+    without_reply = took[:-1] if is_new else took
+    usage.keep_without_reply(connection, reply.run_id, without_reply, now=reply.recorded_at)
+    if is_new and reply.charge is not None:
+        charges.charge(connection, reply.charge)
     return is_new
 
 
-def _digest(key: Mapping[str, Any]) -> bytes:
+def take_in(connection: Connection, replies: Sequence[CallReply]) -> int:
+    """Keep replies of which some may have been recorded before; how many are new.
+
+    What their calls took is counted once all the same.
+    """
+    counted = usage.told_without_reply(connection, {one.run_id for one in replies})
+    count = 0
+    for one in replies:
+        if connection.execute(_RECORDED_AT, _of_key(one)).scalar() == one.recorded_at:
+            continue
+        is_counted = (one.run_id, one.recorded_at) in counted
+        count += keep(connection, replace(one, took=()) if is_counted else one)
+    return count
+
+
+def digest(key: Mapping[str, Any]) -> bytes:
     """Under what a call is kept."""
     return sha256(json.dumps(key, sort_keys=True).encode()).digest()
+
+
+def _of_key(reply: CallReply) -> dict[str, Any]:
+    return {"of_run": reply.run_id, "of_key": reply.digest}

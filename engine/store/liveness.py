@@ -33,11 +33,12 @@ def workers_folder(store: Path) -> Path:
 class WorkerLock:
     """This worker's identity: a new UUID, and the lock that proves it alive.
 
-    Raises StoreError when the lock cannot be held.
+    With a `worker_id` it is another lock, in another folder, of a worker that has one. Raises StoreError
+    when the lock cannot be held.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.id = str(uuid.uuid4())
+    def __init__(self, folder: Path, worker_id: str | None = None) -> None:
+        self.id = worker_id or str(uuid.uuid4())
         self.host = socket.gethostname()
         self.pid = os.getpid()
         self.is_missed = False

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.errors import StoreError, StoreLost
-from engine.core.listing import counted
 from engine.database_file import DatabaseFile, Loss
 from engine.store.backup import save_lost
 from engine.store.liveness import workers_folder
@@ -31,12 +30,11 @@ class LostStore:
     """What the user can do."""
 
     def error(self, spill: Spill) -> StoreLost:
-        """What is raised from now on; it says where the answers in hand are."""
-        count = spill.count
+        """What is raised from now on; it says where the answers and replies in hand are."""
         kept = (
-            f"; {counted(count, 'answer')} in hand {'is' if count == 1 else 'are'} kept in"
+            f"; {spill.contents} in hand {'is' if spill.count == 1 else 'are'} kept in"
             f" {spill.place}, for the next start on that store to take in"
-            if count
+            if spill.is_used
             else ""
         )
         return StoreLost(
@@ -48,7 +46,7 @@ class LostStore:
 def rescue(
     file: DatabaseFile, loss: Loss, connection: sqlite3.Connection | None, spill: Spill
 ) -> LostStore:
-    """Keep what a lost store holds, and have a side file for the answers in hand. Blocking.
+    """Keep what a lost store holds, and have a side file for what is in hand. Blocking.
 
     There is no connection where this process has never written to the store.
     """

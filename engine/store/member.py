@@ -7,17 +7,18 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
-from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
 from engine.core.listing import counted
-from engine.store import clocks, outcomes, spill, workers
+from engine.store import clocks, leftovers, outcomes, workers
 from engine.store.clocks import StoreClock
+from engine.store.connection import refuse_if_lost
+from engine.store.leftovers import TakenIn
 from engine.store.liveness import Liveness, WorkerLock, workers_folder
+from engine.store.paid import counted_paid
 from engine.store.questions import Questions
-from engine.store.schema import attempt
 from engine.store.source import Source
 from engine.store.spill import Spill
 from engine.store.submission import Asked
@@ -55,6 +56,8 @@ class Member(Questions):
         self._liveness = Liveness(self._folder, worker_id)
         self._writer = Writer(self._databases, clock, Spill(self._folder, worker_id), self._arrive)
         self._asked: dict[tuple[int, int], Asked] = {}
+        self._left_alone: set[str] = set()
+        """The workers whose side files cannot be taken in wholly, as was said."""
         self.serve = self._writer.run
         self._signed_off = anyio.Event()
 
@@ -67,9 +70,13 @@ class Member(Questions):
     def is_lost(self) -> bool:
         """Whether the store's file was removed, moved, replaced or overwritten: nothing may be sent any more.
 
-        Every change then raises StoreLost; answers go to a side file, and count as recorded.
+        Every change then raises StoreLost; answers and replies go to a side file, and answers count as recorded.
         """
         return self._writer.is_lost
+
+    def refuse_if_lost(self) -> None:
+        """Raise StoreLost where the store is no longer the file that was opened."""
+        refuse_if_lost(self._databases.file)
 
     async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what is done beside the jobs of a run, until the store vanishes: who works on the run says so."""
@@ -157,42 +164,52 @@ class Member(Questions):
                 " where both have the machine's own clock"
             )
 
-    async def take_in(self) -> None:
-        """Take in what workers that are gone could not commit, as far as anything can be committed now."""
-        for worker_id, path in spill.left_behind(self._folder).items():
-            if worker_id != self.worker_id and self._liveness.has_gone(worker_id):
+    async def take_in(self, *, patience_s: float | None = 0.0) -> None:
+        """Take in what workers that are gone could not commit, as far as anything can be committed now.
+
+        Or else within `patience_s`; None waits as any change does.
+        """
+        found = await anyio.to_thread.run_sync(leftovers.side_files, self._folder)
+        for worker_id, path in found.items():
+            if worker_id in (self.worker_id, *self._left_alone):
+                continue
+            if self._liveness.has_gone(worker_id):
                 try:
-                    await self._take_in(worker_id, path)
-                except StoreError as error:
-                    logger.warning("%s holds answers that are not in the store: %s", path, error)
+                    await self._take_in(worker_id, path, patience_s)
+                except FileNotFoundError:
+                    pass  # Another process was faster.
+                except (OSError, StoreError) as error:
+                    logger.warning(
+                        "%s holds answers or replies that are not in the store: %s", path, error
+                    )
 
-    async def _take_in(self, worker_id: str, path: Path) -> None:
-        left = await anyio.to_thread.run_sync(spill.read, path)
+    async def _take_in(self, worker_id: str, path: Path, patience_s: float | None) -> None:
+        left = await anyio.to_thread.run_sync(leftovers.read, path)
 
-        def work(connection: Connection) -> int | None:
-            # Only what this very store knows to have been sent: a store made anew has other jobs.
-            rows = connection.execute(
-                select(attempt.c.job_id, attempt.c.fence).where(
-                    attempt.c.job_id.in_([one.job_id for one in left]),
-                    attempt.c.worker == worker_id,
+        def work(connection: Connection) -> TakenIn:
+            return leftovers.take_in(connection, worker_id, left)
+
+        if left.answers or left.replies:
+            taken = await self._writer.write(work, patience_s=patience_s)
+            if new := counted_paid(taken.answers, taken.replies):
+                logger.info("took in %s that could not be committed before", new)
+            if foreign := counted_paid(taken.foreign_answers, taken.foreign_replies):
+                self._left_alone.add(worker_id)
+                logger.warning(
+                    "%s holds %s of another store: put that store back in its place, or move the file into"
+                    " the folder beside it; left as it is",
+                    path,
+                    foreign,
                 )
-            )
-            sent = {(row.job_id, row.fence) for row in rows}
-            known = [one for one in left if (one.job_id, one.fence) in sent]
-            return sum(outcomes.settle(connection, known)) if known else None
-
-        count = await self._writer.write(work, patience_s=0.0) if left else 0
-        if count is None:
+        if left.unreadable:
+            self._left_alone.add(worker_id)
             logger.warning(
-                "%s holds %s of another store: put that store back in its place, or move the file into"
-                " the folder beside it; left as it is",
+                "%s has %s that cannot be read; left as it is",
                 path,
-                counted(len(left), "answer"),
+                counted(left.unreadable, "line"),
             )
-            return
-        if count:
-            logger.info("took in %d answers that could not be committed before", count)
-        await anyio.to_thread.run_sync(spill.remove, path)
+        if worker_id not in self._left_alone:
+            await anyio.to_thread.run_sync(leftovers.remove, path)
 
     async def break_off_when_cancelled(self) -> None:
         """Wait for the end, and if cancelled before it keep nobody waiting for the database.
@@ -269,8 +286,10 @@ class Member(Questions):
     ) -> tuple[int, int]:
         """Take back what dead workers were doing: (jobs to be sent again, jobs out of attempts).
 
-        `attempts` is the most that jobs of the run `run_id` have, or without one those of all runs.
+        What they could not commit is taken in before. `attempts` is the most that jobs of the run `run_id`
+        have, or without one those of all runs.
         """
+        await self.take_in(patience_s=None)
         again = spent = 0
         for worker_id, heartbeat_at in await self.other_workers():
             if not self._liveness.is_dead(worker_id, heartbeat_at, self._clock.now()):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.model import Answer
+from engine.core.money import Usage
 from engine.core.states import AttemptOutcome, Event
 from engine.core.status import WaitReason
 
@@ -93,6 +94,21 @@ class Charge:
     job_id: int
     tests: int
     quotas: tuple[QuotaKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallReply:
+    """A reply to a call within a job, to be kept under the `digest` of what decides it."""
+
+    run_id: int
+    run_created_at: float
+    """With `run_id`, tells the run from those of other stores, and from later ones of the same id."""
+    digest: bytes
+    response: bytes
+    recorded_at: float
+    charge: Charge | None = None
+    took: tuple[Usage, ...] = ()
+    """What each request of the call took; the last one gave the response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

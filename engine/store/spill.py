@@ -1,37 +1,40 @@
-"""Answers that cannot be committed, in a side file until they are: nothing paid for is lost.
+"""Answers and replies that cannot be committed, in a side file until they are: nothing paid for is lost.
 
-While the disk is full, the answers in hand are written, a line of JSON each, into space that was set
-aside when there was some. Whoever opens the store after this worker is gone takes them in; an answer
-that was committed after all is found to be there already, and changes nothing.
+While the disk is full, what is in hand is written, a line of JSON each, into space that was set aside
+when there was some. Whoever opens the store after this worker is gone takes it in (`leftovers`). Whoever
+writes waits for the disk, so that no more comes into the file than is in flight.
 """
 
-import base64
-import json
 import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from engine.core.model import Answer, Measurement
-from engine.core.states import AttemptOutcome, Event
-from engine.store.requests import Outcome
+from engine.core.errors import StoreError
+from engine.store.liveness import WorkerLock
+from engine.store.paid import Name, Paid, counted_names, is_paid, name_of, to_line
 
 logger = logging.getLogger(__name__)
 
 RESERVE_BYTES = 1_048_576
-_SUFFIX = ".spill"
+SUFFIX = ".spill"
+"""What the name of a side file ends with, behind the worker's."""
 
 
 class Spill:
     """The side file of one worker. Blocking: for the writer's thread."""
 
     def __init__(self, folder: Path, worker_id: str) -> None:
-        self._path = folder / f"{worker_id}{_SUFFIX}"
+        self._worker_id = worker_id
+        self._path = folder / f"{worker_id}{SUFFIX}"
         self._descriptor: int | None = None
         self._end = 0
-        self._kept: set[tuple[int, int]] = set()
+        self._kept: set[Name] = set()
+        self._is_short = False
+        """Whether it was said that not everything fits."""
+        self._lock: WorkerLock | None = None
+        """Says that its worker is there beside a file that is in another folder now."""
 
     def reserve(self) -> None:
         """Set space aside while there is some; without it the file grows as far as the disk allows."""
@@ -43,32 +46,47 @@ class Spill:
         except OSError as error:
             logger.warning("%s: no space can be set aside: %s", self._path, error.strerror)
 
-    def keep(self, outcomes: Iterable[Outcome]) -> None:
-        """Write down the answers among these that are not in the file yet, as far as there is space."""
-        new = [one for one in outcomes if one.answer is not None and not self.holds(one)]
+    def keep(self, paid: Iterable[Paid]) -> None:
+        """Write down the answers and replies that are not in the file yet, as far as there is space."""
+        new = {name_of(one): one for one in paid if is_paid(one) and not self.holds(one)}
         if not new or self._descriptor is None:
             return
+        end, written = self._end, set[Name]()
+        for name, one in new.items():
+            line = to_line(one)
+            if _write(self._descriptor, line, end):
+                end += len(line)
+                written.add(name)
         try:
-            for one in new:
-                line = json.dumps(_plain(one), separators=(",", ":")).encode() + b"\n"
-                written = os.pwrite(self._descriptor, line, self._end)
-                if written < len(line):
-                    break
-                self._end += written
-                self._kept.add(_name(one))
             os.fsync(self._descriptor)
-        except OSError as error:
-            self._kept -= {_name(one) for one in new}
-            logger.warning("%s: not all answers in hand fit: %s", self._path, error.strerror)
+        except OSError:
+            written.clear()
+        else:
+            self._end = end
+            self._kept |= written
+        if len(written) < len(new) and not self._is_short:
+            # Once, not each second for as long as the disk is full.
+            logger.warning("%s: has no space for all that is in hand", self._path)
+        self._is_short = len(written) < len(new)
 
-    def holds(self, one: Outcome) -> bool:
-        """Whether an answer is safe in the file."""
-        return _name(one) in self._kept
+    def holds(self, one: Paid) -> bool:
+        """Whether an answer or a reply is safe in the file."""
+        return name_of(one) in self._kept
 
     @property
     def count(self) -> int:
-        """How many answers are in the file."""
+        """How many answers and replies are in the file."""
         return len(self._kept)
+
+    @property
+    def contents(self) -> str:
+        """The same in words: `2 answers and 1 reply`; empty for nothing."""
+        return counted_names(self._kept)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything is in the file."""
+        return bool(self._kept)
 
     @property
     def place(self) -> Path:
@@ -80,18 +98,23 @@ class Spill:
         return self._path
 
     def find_place(self, folder: Path, *, moves: bool) -> None:
-        """Have a file that can be found: the one there is, moved to `folder` if it `moves`, or a new one there."""
+        """Have a file that can be found: the one there is, moved to `folder` if it `moves`, or a new one there.
+
+        Nobody takes it in while this worker lives.
+        """
         if self._has_name() and not moves:
             return
         target = folder / self._path.name
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
+            with suppress(StoreError):  # where this worker holds its lock already
+                self._lock = WorkerLock(folder, self._worker_id)
             if self._has_name():
                 self.place.rename(target)
                 self._path = target
                 return
         except OSError as error:
-            logger.warning("%s: answers in hand cannot be kept there: %s", folder, error.strerror)
+            logger.warning("%s: what is in hand cannot be kept there: %s", folder, error.strerror)
             return
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -102,14 +125,9 @@ class Spill:
     def _has_name(self) -> bool:
         return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
 
-    @property
-    def is_used(self) -> bool:
-        """Whether any answer is in the file."""
-        return bool(self._kept)
-
-    def forget(self, settled: Iterable[Outcome]) -> None:
-        """Drop answers whose callers are about to be told; clear the file once it holds no other."""
-        self._kept -= {_name(one) for one in settled}
+    def forget(self, committed: Iterable[Paid]) -> None:
+        """Drop what its callers are about to be told is committed; clear the file once it holds nothing else."""
+        self._kept -= {name_of(one) for one in committed}
         if self._kept or self._descriptor is None:
             return
         try:
@@ -117,7 +135,7 @@ class Spill:
             os.pwrite(self._descriptor, bytes(self._end), 0)
             os.fsync(self._descriptor)
         except OSError as error:
-            # Harmless: answers that are already in the store are ignored when the file is read.
+            # Harmless: what is in the store already changes nothing when the file is read.
             logger.warning("%s: cannot be cleared: %s", self._path, error.strerror)
         else:
             self._end = 0
@@ -129,64 +147,13 @@ class Spill:
             self._descriptor = None
         if not self._kept:
             self._path.unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.release()
 
 
-def left_behind(folder: Path) -> dict[str, Path]:
-    """The side files in a folder, by worker."""
-    return {path.stem: path for path in sorted(folder.glob(f"*{_SUFFIX}"))}
-
-
-def read(path: Path) -> list[Outcome]:
-    """The answers in a side file; a last line that was cut short is left out."""
-    lines = path.read_bytes().partition(b"\0")[0].split(b"\n")
-    return [_outcome(json.loads(line)) for line in lines[:-1]]
-
-
-def remove(path: Path) -> None:
-    """Remove a side file that was taken in, by this process or another."""
-    path.unlink(missing_ok=True)
-
-
-def _name(one: Outcome) -> tuple[int, int]:
-    return one.job_id, one.fence
-
-
-def _plain(one: Outcome) -> dict[str, Any]:
-    assert one.answer is not None, "only answers are kept"
-    measured = one.answer.measurement
-    return {
-        "job_id": one.job_id,
-        "run_id": one.run_id,
-        "fence": one.fence,
-        "ended_at": one.ended_at,
-        "service": one.service,
-        "cost_class": one.cost_class,
-        "reserved": one.reserved,
-        "passed": measured.passed,
-        "failed": measured.failed,
-        "tests": measured.tests,
-        "scores": measured.scores,
-        "note": measured.note,
-        "provenance": one.provenance,
-        "unanswered": dict(measured.unanswered),
-        "raw": base64.b64encode(one.answer.raw).decode("ascii"),
-    }
-
-
-def _outcome(kept: dict[str, Any]) -> Outcome:
-    scores = kept.pop("scores")
-    measurement = Measurement(
-        passed=kept.pop("passed"),
-        failed=kept.pop("failed"),
-        tests=kept.pop("tests"),
-        scores=None if scores is None else tuple(scores),
-        note=kept.pop("note"),
-        # What an older version left behind does not have it.
-        unanswered=kept.pop("unanswered", {}),
-    )
-    return Outcome(
-        event=Event.SUCCEED,
-        attempt_outcome=AttemptOutcome.SUCCEEDED,
-        answer=Answer(raw=base64.b64decode(kept.pop("raw")), measurement=measurement),
-        **kept,
-    )
+def _write(descriptor: int, line: bytes, at: int) -> bool:
+    """Write a line; False where there is no space for all of it: the next one is written over its beginning."""
+    try:
+        return os.pwrite(descriptor, line, at) == len(line)
+    except OSError:
+        return False

@@ -58,7 +58,16 @@ from engine.store.location import prepare
 from engine.store.member import Member
 from engine.store.migrate import migrate
 from engine.store.reading import open_source
-from engine.store.requests import Bucket, Charge, Claim, LaneGrant, NewJob, Outcome, QuotaKey
+from engine.store.requests import (
+    Bucket,
+    CallReply,
+    Charge,
+    Claim,
+    LaneGrant,
+    NewJob,
+    Outcome,
+    QuotaKey,
+)
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import event, run
 from engine.store.writer import Rider, Work
@@ -593,24 +602,26 @@ class Store(Member):
 
     async def keep_call(
         self,
-        run_id: int,
+        of: RunRow,
         key: Mapping[str, Any],
         response: bytes,
         charge: Charge | None = None,
         took: Sequence[Usage] = (),
     ) -> bool:
-        """Keep a response under `key` in a run, and charge the tests that it opens.
+        """Keep a response under `key` in a run, and charge the tests that it opens. Durable when this returns.
 
         The first one stays, unless the run has begun to ask everything again since: False, and nothing
         charged, where there is one. What calls `took` is kept whatever becomes of their responses; the
-        last one gave this.
+        last one gave this. Where the store is lost, StoreLost is raised once the reply is in the side file.
         """
-        now = self._clock.now()
-
-        def work(connection: Connection) -> bool:
-            is_new = calls.keep(connection, run_id, key, response, took, now=now)
-            if is_new and charge is not None:
-                charges.charge(connection, charge)
-            return is_new
-
-        return await self._writer.write(work)
+        return await self._writer.keep(
+            CallReply(
+                run_id=of.id,
+                run_created_at=of.created_at,
+                digest=calls.digest(key),
+                response=response,
+                recorded_at=self._clock.now(),
+                charge=charge,
+                took=tuple(took),
+            )
+        )

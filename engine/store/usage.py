@@ -1,6 +1,6 @@
 """What calls took: kept with the reply, or in rows of their own, and added up from both."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -20,6 +20,13 @@ def keep_without_reply(
     if took:
         rows = [{"run_id": run_id, "recorded_at": now, **asdict(one)} for one in took]
         connection.execute(call_without_reply.insert(), rows)
+
+
+def told_without_reply(connection: Connection, run_ids: Collection[int]) -> set[tuple[int, float]]:
+    """Of which runs, and when, something was kept that calls took of which no reply is kept."""
+    columns = call_without_reply.c.run_id, call_without_reply.c.recorded_at
+    rows = connection.execute(select(*columns).where(columns[0].in_(run_ids)))
+    return {(run_id, at) for run_id, at in rows}
 
 
 def keep_replaced(connection: Connection, run_id: int, digest: bytes, *, before: float) -> None:

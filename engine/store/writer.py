@@ -3,9 +3,9 @@
 Whoever writes is answered only after COMMIT. Commits are paced, so that under load each carries what
 has come in meanwhile, while a lone write is committed at once. A commit that fails because the disk
 is full or another process holds the store is tried again until it goes through; meanwhile the bounded
-stream holds back everyone who wants to write, and answers in hand are written to a side file. That
-goes for runs that are executed. Other changes, and those of a process that is ending, wait for a moment
-only: with the answers safe in that file, the rest is given up.
+stream holds back everyone who wants to write, and answers and replies in hand are written to a side
+file. That goes for runs that are executed. Other changes, and those of a process that is ending, wait
+for a moment only: with what was paid for safe in that file, the rest is given up.
 
 The first transaction also registers this worker, so a process that only reads writes nothing.
 """
@@ -26,11 +26,12 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from engine.clock import Clock
 from engine.core.errors import StoreError, StoreLost
-from engine.store import holder, outcomes
+from engine.store import calls, holder, outcomes
 from engine.store.connection import Databases, refuse_if_lost
 from engine.store.location import explain, is_busy, is_passing
 from engine.store.lost import LostStore, rescue
-from engine.store.requests import Outcome
+from engine.store.paid import Paid
+from engine.store.requests import CallReply, Outcome
 from engine.store.spill import Spill
 
 logger = logging.getLogger(__name__)
@@ -53,12 +54,17 @@ _LOOKS = 5
 
 @dataclass(slots=True)
 class _Change(Generic[T]):
-    work: Preparation[T] | Outcome
+    work: Preparation[T] | Paid
     done: anyio.Event = field(default_factory=anyio.Event)
     patience_s: float | None = None
     """How long its commit may fail before it is given up; None for what goes for everybody."""
     value: T | None = None
     error: BaseException | None = None
+
+    @property
+    def paid(self) -> Paid | None:
+        """What it brings that the side file can hold."""
+        return self.work if isinstance(self.work, Outcome | CallReply) else None
 
     def finish(self, error: BaseException | None) -> None:
         self.error = error
@@ -187,6 +193,14 @@ class Writer:
         """
         return await self._submit(_Change[bool](outcome))
 
+    async def keep(self, reply: CallReply) -> bool:
+        """Keep a reply to a call within a job; whether it is the one that counts. Returns after COMMIT.
+
+        One whose commit could not be waited for is durable as well, as an answer is. Raises StoreLost once
+        it is in the side file of a store that has vanished: nothing more may be asked.
+        """
+        return await self._submit(_Change[bool](reply))
+
     async def _submit(self, change: _Change[T]) -> T:
         try:
             try:
@@ -239,8 +253,7 @@ class Writer:
             return
         if self.trouble is None and self._spill.is_used:
             # Before the callers are released: an answer reported as committed is in the store only.
-            settled = [change.work for change in batch if isinstance(change.work, Outcome)]
-            await to_thread.run_sync(self._spill.forget, settled, limiter=self._thread)
+            await to_thread.run_sync(self._spill.forget, _paid(batch), limiter=self._thread)
         for change in batch:
             change.finish(error)
 
@@ -253,7 +266,7 @@ class Writer:
             change.finish(trouble)
 
     def _is_safe(self, change: _Change[Any]) -> bool:
-        return isinstance(change.work, Outcome) and self._spill.holds(change.work)
+        return change.paid is not None and self._spill.holds(change.paid)
 
     async def _commit(self, batch: list[_Change[Any]]) -> BaseException | None:
         """Commit a batch, for as long as it takes; the error, if it cannot be.
@@ -287,7 +300,7 @@ class Writer:
 
     def _transact(self, transaction: "_Transaction") -> None:
         refuse_if_lost(self._databases.file)
-        if transaction.settled or self._insisting:
+        if transaction.settled or transaction.replies or self._insisting:
             self._spill.reserve()
         with self._databases.write() as connection:
             if not self.has_arrived:
@@ -299,16 +312,18 @@ class Writer:
         refuse_if_lost(self._databases.file)
 
     async def _lose(self, batch: list[_Change[Any]]) -> None:
-        """Keep the answers of a batch in the side file, and fail all else: the store has vanished."""
+        """Keep what was paid for in the side file, and fail all else: the store has vanished."""
         if self._lost is None:
             self._lost = await to_thread.run_sync(self._rescue, limiter=self._thread)
-        answers = [change.work for change in batch if isinstance(change.work, Outcome)]
-        await to_thread.run_sync(self._spill.keep, answers, limiter=self._thread)
+        await to_thread.run_sync(self._spill.keep, _paid(batch), limiter=self._thread)
         for change in batch:
             change.value = self._is_safe(change)
             # Bad news that is not kept costs nothing: its job is found to have been in flight.
-            is_news = isinstance(change.work, Outcome) and change.work.answer is None
-            change.finish(None if change.value or is_news else self._lost.error(self._spill))
+            is_over = isinstance(change.work, Outcome) and (
+                change.value or change.work.answer is None
+            )
+            # A reply has the same said, kept or not: its job would ask on.
+            change.finish(None if is_over else self._lost.error(self._spill))
         batch.clear()
 
     def _rescue(self) -> LostStore:
@@ -330,10 +345,9 @@ class Writer:
         return error
 
     async def _wait(self, batch: list[_Change[Any]], trouble: StoreError) -> None:
-        """Put the answers in hand into the side file, fail the changes that have waited long enough, and wait."""
+        """Put what was paid for into the side file, fail the changes that have waited long enough, and wait."""
         self._collect(batch)
-        answers = [change.work for change in batch if isinstance(change.work, Outcome)]
-        await to_thread.run_sync(self._spill.keep, answers, limiter=self._thread)
+        await to_thread.run_sync(self._spill.keep, _paid(batch), limiter=self._thread)
         waited_s = self._clock.now() - self.troubled_since
         stay: list[_Change[Any]] = []
         for change in batch:
@@ -359,6 +373,7 @@ class _Transaction:
     """A batch, ready to be run: outcomes first, so that a claim sees what they set free."""
 
     settled: list[tuple[_Change[Any], Outcome]]
+    replies: list[tuple[_Change[Any], CallReply]]
     works: list[tuple[_Change[Any], Work[Any]]]
 
     def run(self, connection: Connection) -> None:
@@ -366,14 +381,23 @@ class _Transaction:
             applied = outcomes.settle(connection, [outcome for _, outcome in self.settled])
             for (change, _), counts in zip(self.settled, applied, strict=True):
                 change.value = counts
+        for change, reply in self.replies:
+            change.value = calls.keep(connection, reply)
         for change, work in self.works:
             change.value = work(connection)
+
+
+def _paid(batch: Iterable[_Change[Any]]) -> list[Paid]:
+    return [change.paid for change in batch if change.paid is not None]
 
 
 def _prepare(batch: Iterable[_Change[Any]]) -> _Transaction:
     settled = [(change, change.work) for change in batch if isinstance(change.work, Outcome)]
     settling = [outcome for _, outcome in settled]
+    replies = [(change, change.work) for change in batch if isinstance(change.work, CallReply)]
     works = [
-        (change, change.work(settling)) for change in batch if not isinstance(change.work, Outcome)
+        (change, change.work(settling))
+        for change in batch
+        if not isinstance(change.work, Outcome | CallReply)
     ]
-    return _Transaction(settled, works)
+    return _Transaction(settled, replies, works)

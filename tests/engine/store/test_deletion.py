@@ -31,7 +31,7 @@ async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -
         await store.settle(succeeded(job, run, answer=answer(0.1, 0.9, raw=raw)))
     for job in claimed[:1]:
         await store.keep_unread(run.id, job.id, job.fence, where="x", body=b"<html>")
-    await store.keep_call(run.id, {"of": name}, b"a reply")
+    await store.keep_call(run, {"of": name}, b"a reply")
     await store.note(run.id, "lane", "something happened")
     await store.set_state(run.id, RunState.FINISHED)
     found = await store.find_run(name)

@@ -43,7 +43,7 @@ async def main():
         run = await submit(store, new_job("one", expected_tests=20))
         [job] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
         for call in (1, 2):
-            await store.keep_call(run.id, {"call": call}, b"", Charge(job_id=job.id, tests=1))
+            await store.keep_call(run, {"call": call}, b"", Charge(job_id=job.id, tests=1))
         say("kept")
         await anyio.sleep_forever()
 
@@ -119,7 +119,7 @@ async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: S
 
 async def keep(store: Store, run: RunRow, job: Claimed, call: object, tests: int = 1) -> bool:
     charge = Charge(job_id=job.id, tests=tests, quotas=(TESTS,))
-    return await store.keep_call(run.id, {"call": call}, b"a reply", charge)
+    return await store.keep_call(run, {"call": call}, b"a reply", charge)
 
 
 async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(store: Store) -> None:

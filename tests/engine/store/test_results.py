@@ -201,8 +201,8 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
     run = await begin(store)
     key = {"case": "one", "seed": 1}
 
-    await store.keep_call(run.id, key, b"the first")
-    await store.keep_call(run.id, key, b"the second")
+    await store.keep_call(run, key, b"the first")
+    await store.keep_call(run, key, b"the second")
 
     kept = await store.kept_call(run, {"seed": 1, "case": "one"}, of_others=False)
     assert kept == (b"the first", NOW)
@@ -216,7 +216,7 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
 
     async def keep(response: bytes, cost: float) -> bool:
         usage = Usage(role="target", endpoint="here", model="a", cost=cost)
-        return await store.keep_call(run.id, key, response, took=[usage])
+        return await store.keep_call(run, key, response, took=[usage])
 
     async def in_run() -> tuple[bytes, float] | None:
         # As a process asks that has read the run before it began to ask everything again.
@@ -245,17 +245,17 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(path
     clock = FakeClock(NOW)
     async with clock.jumping(), open_store(path, clock) as store:
         run = await begin(store)
-        await store.keep_call(run.id, {"of": "a"}, b"before")
-        await store.keep_call(run.id, {"of": "b"}, b"before")
+        await store.keep_call(run, {"of": "a"}, b"before")
+        await store.keep_call(run, {"of": "b"}, b"before")
         await clock.sleep(60.0)
         await begin(store, is_fresh=True)
-        await store.keep_call(run.id, {"of": "b"}, b"afresh")
+        await store.keep_call(run, {"of": "b"}, b"afresh")
         await clock.sleep(60.0)
 
     async with open_store(path, FakeClock(NOW - 3600.0)) as store:
         await store.follow_clock()
         at_first = await kept(store)
-        is_new = [await store.keep_call(run.id, {"of": "c"}, reply) for reply in (b"1", b"2")]
+        is_new = [await store.keep_call(run, {"of": "c"}, reply) for reply in (b"1", b"2")]
 
         assert at_first == [None, b"afresh", None]
         assert is_new == [True, False]

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
 from engine.core.states import State
-from engine.store import Claim, LaneGrant, Outcome, Store, open_store, spill
+from engine.store import Claim, LaneGrant, Outcome, Store, leftovers, open_store, spill
 from engine.store.writer import PATIENCE_S
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
@@ -254,11 +254,11 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
     one, other = await claim(store, run)
-    left: list[list[Outcome]] = []
+    left: list[Sequence[Outcome]] = []
 
     async def settle_and_look() -> None:
         await store.settle(succeeded(one, run, answer=answer(0.1, raw=LARGE)))
-        left.append(spill.read(*spill_files(store.path)))
+        left.append(leftovers.read(*spill_files(store.path)).answers)
 
     async with full_disk(store, clock) as tasks:
         tasks.start_soon(settle_and_look)
@@ -266,7 +266,7 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
         tasks.start_soon(store.settle, succeeded(other, run, answer=answer(0.9, raw=b"late")))
         await clock.advance(2.0)
         [path] = spill_files(store.path)
-        kept = spill.read(path)
+        kept = leftovers.read(path).answers
         mode = path.stat().st_mode & 0o777
 
     assert [outcome.answer and outcome.answer.raw for outcome in kept] == [LARGE, b"late"]
@@ -397,11 +397,11 @@ async def test_the_side_file_is_kept_while_any_answer_is_in_it_alone(
     side_file.keep([one, other])
 
     side_file.forget([one])
-    kept = spill.read(tmp_path / "worker.spill")
+    kept = leftovers.read(tmp_path / "worker.spill").answers
     side_file.forget([other])
 
     assert other in kept
-    assert spill.read(tmp_path / "worker.spill") == []
+    assert leftovers.read(tmp_path / "worker.spill").answers == []
     side_file.close()
 
 
@@ -409,7 +409,7 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "worker.spill"
     path.write_bytes(b'{"job_id": 1, "raw": "unfini')
 
-    assert spill.read(path) == []
+    assert leftovers.read(path).answers == []
 
 
 async def test_a_working_store_leaves_no_side_file(path: Path, clock: FakeClock) -> None:

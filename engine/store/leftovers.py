@@ -1,0 +1,98 @@
+"""Side files of workers that have gone: what is in them is taken into the store that they are of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from engine.store import calls, outcomes
+from engine.store.paid import Name, Paid, from_line, name_of
+from engine.store.requests import CallReply, Outcome
+from engine.store.schema import attempt, run
+from engine.store.spill import SUFFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """What is in a side file; `unreadable` is how many of its lines cannot be read."""
+
+    answers: Sequence[Outcome]
+    replies: Sequence[CallReply]
+    unreadable: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenIn:
+    """How much of a side file was new to a store, and how much of it is another store's."""
+
+    answers: int
+    replies: int
+    foreign_answers: int
+    foreign_replies: int
+
+
+def side_files(folder: Path) -> dict[str, Path]:
+    """The side files in a folder, by worker."""
+    return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
+
+
+def read(path: Path) -> Leftover:
+    """What is in a side file; a last line that was cut short is left out. Raises OSError."""
+    paid: dict[Name, Paid] = {}
+    unreadable = 0
+    for line in path.read_bytes().partition(b"\0")[0].split(b"\n")[:-1]:
+        try:
+            one = from_line(line)
+        except ValueError:
+            unreadable += 1
+        else:
+            paid[name_of(one)] = one
+    return Leftover(
+        answers=[one for one in paid.values() if isinstance(one, Outcome)],
+        replies=[one for one in paid.values() if isinstance(one, CallReply)],
+        unreadable=unreadable,
+    )
+
+
+def take_in(connection: Connection, worker_id: str, left: Leftover) -> TakenIn:
+    """Keep what a worker left behind, within a transaction, as far as it is this very store's.
+
+    What is here already changes nothing. An answer is known by its attempt; a reply by its run, whatever has
+    become of its job: it is found by what was asked.
+    """
+    answers = _known_answers(connection, worker_id, left.answers)
+    replies = _known_replies(connection, left.replies)
+    return TakenIn(
+        # Before the answers: those let go of the quota that the replies are charged to.
+        replies=calls.take_in(connection, replies) if replies else 0,
+        answers=sum(outcomes.settle(connection, answers)) if answers else 0,
+        foreign_answers=len(left.answers) - len(answers),
+        foreign_replies=len(left.replies) - len(replies),
+    )
+
+
+def _known_answers(
+    connection: Connection, worker_id: str, answers: Sequence[Outcome]
+) -> list[Outcome]:
+    # Only what this very store knows to have been sent: a store made anew has other jobs.
+    rows = connection.execute(
+        select(attempt.c.job_id, attempt.c.fence).where(
+            attempt.c.job_id.in_([one.job_id for one in answers]), attempt.c.worker == worker_id
+        )
+    )
+    sent = {(row.job_id, row.fence) for row in rows}
+    return [one for one in answers if (one.job_id, one.fence) in sent]
+
+
+def _known_replies(connection: Connection, replies: Sequence[CallReply]) -> list[CallReply]:
+    ids = {one.run_id for one in replies}
+    rows = connection.execute(select(run.c.id, run.c.created_at).where(run.c.id.in_(ids)))
+    runs = {(row.id, row.created_at) for row in rows}
+    return [one for one in replies if (one.run_id, one.run_created_at) in runs]
+
+
+def remove(path: Path) -> None:
+    """Remove a side file that was taken in, by this process or another."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""What was paid for and is to be kept: answers to jobs, and replies to calls within them; as values and as text."""
+
+import base64
+import json
+import zlib
+from collections.abc import Callable, Collection
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+from engine.core.listing import counted
+from engine.core.model import Answer, Measurement
+from engine.core.money import Usage
+from engine.core.states import AttemptOutcome, Event
+from engine.store.queue import compress, decompress
+from engine.store.requests import CallReply, Charge, Outcome, QuotaKey
+
+Paid: TypeAlias = Outcome | CallReply
+"""An outcome, which was paid for if it has an answer, or a reply to a call within a job."""
+_ANSWER, _REPLY = "answer", "reply"
+Name: TypeAlias = tuple[type[Paid], int, int] | tuple[type[Paid], int, bytes, float]
+"""Tells one from all others of a store."""
+
+
+def is_paid(one: Paid) -> bool:
+    """Whether there is anything in it that was paid for."""
+    return isinstance(one, CallReply) or one.answer is not None
+
+
+def name_of(one: Paid) -> Name:
+    """What tells it from others: the attempt that it came to, or what was asked and when it came."""
+    if isinstance(one, CallReply):
+        return CallReply, one.run_id, one.digest, one.recorded_at
+    return Outcome, one.job_id, one.fence
+
+
+def counted_names(names: Collection[Name]) -> str:
+    """How many answers and replies have these names, in words."""
+    replies = sum(kind is CallReply for kind, *_ in names)
+    return counted_paid(len(names) - replies, replies)
+
+
+def counted_paid(answers: int, replies: int) -> str:
+    """So many answers and replies, in words: `2 answers and 1 reply`; empty for none."""
+    said = [
+        *([counted(answers, "answer")] if answers else []),
+        *([counted(replies, "reply", "replies")] if replies else []),
+    ]
+    return " and ".join(said)
+
+
+def to_line(one: Paid) -> bytes:
+    """A line of JSON that `from_line` reads."""
+    plain = _plain_reply(one) if isinstance(one, CallReply) else _plain_answer(one)
+    return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Paid:
+    """What a line holds; raises ValueError where it cannot be read."""
+    try:
+        plain = json.loads(line)
+        # An older version knew answers only, and did not say so.
+        return _READERS[plain.pop("kind", _ANSWER)](plain)
+    except (AttributeError, KeyError, TypeError, zlib.error) as error:
+        raise ValueError(f"not a line of a side file: {error}") from error
+
+
+def _plain_answer(one: Outcome) -> dict[str, Any]:
+    assert one.answer is not None, "only answers are kept"
+    measured = one.answer.measurement
+    return {
+        "kind": _ANSWER,
+        "job_id": one.job_id,
+        "run_id": one.run_id,
+        "fence": one.fence,
+        "ended_at": one.ended_at,
+        "service": one.service,
+        "cost_class": one.cost_class,
+        "reserved": one.reserved,
+        "most_tests": one.most_tests,
+        "passed": measured.passed,
+        "failed": measured.failed,
+        "tests": measured.tests,
+        "scores": measured.scores,
+        "note": measured.note,
+        "provenance": one.provenance,
+        "unanswered": dict(measured.unanswered),
+        "zlib": _packed(one.answer.raw),
+    }
+
+
+def _answer(plain: dict[str, Any]) -> Outcome:
+    scores = plain.pop("scores")
+    measurement = Measurement(
+        passed=plain.pop("passed"),
+        failed=plain.pop("failed"),
+        tests=plain.pop("tests"),
+        scores=None if scores is None else tuple(scores),
+        note=plain.pop("note"),
+        # What an older version left behind does not have it.
+        unanswered=plain.pop("unanswered", {}),
+    )
+    # Nor did that compress.
+    raw = base64.b64decode(plain.pop("raw")) if "raw" in plain else _unpacked(plain.pop("zlib"))
+    return Outcome(
+        event=Event.SUCCEED,
+        attempt_outcome=AttemptOutcome.SUCCEEDED,
+        answer=Answer(raw=raw, measurement=measurement),
+        **plain,
+    )
+
+
+def _plain_reply(one: CallReply) -> dict[str, Any]:
+    return {
+        "kind": _REPLY,
+        "run_id": one.run_id,
+        "run_created_at": one.run_created_at,
+        "digest": one.digest.hex(),
+        "recorded_at": one.recorded_at,
+        "charge": None if one.charge is None else asdict(one.charge),
+        "took": [asdict(usage) for usage in one.took],
+        "zlib": _packed(one.response),
+    }
+
+
+def _reply(plain: dict[str, Any]) -> CallReply:
+    charge = plain.pop("charge")
+    return CallReply(
+        digest=bytes.fromhex(plain.pop("digest")),
+        response=_unpacked(plain.pop("zlib")),
+        charge=None if charge is None else _charge(charge),
+        took=tuple(Usage(**usage) for usage in plain.pop("took")),
+        **plain,
+    )
+
+
+def _charge(plain: dict[str, Any]) -> Charge:
+    quotas = tuple(QuotaKey(**key) for key in plain.pop("quotas"))
+    return Charge(quotas=quotas, **plain)
+
+
+def _packed(raw: bytes) -> str:
+    return base64.b64encode(compress(raw)).decode("ascii")
+
+
+def _unpacked(text: str) -> bytes:
+    return decompress(base64.b64decode(text))
+
+
+_READERS: dict[str, Callable[[dict[str, Any]], Paid]] = {_ANSWER: _answer, _REPLY: _reply}
