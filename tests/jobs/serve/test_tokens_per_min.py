@@ -37,7 +37,7 @@ def evaluated(folder: Path, took: int) -> tuple[Path, str]:
             running.client() as client,
         ):
             answered = client.post("/singleturn_evaluate_system_prompt", json=evaluation())
-        assert answered.status_code == 200
+        assert answered.status_code == 200, answered.text
         assert len(model.asked) == CALLS
         return Path(running.config.ledger), model.base_url
 
