@@ -20,7 +20,7 @@ from engine.job import (
     Unauthorized,
 )
 from engine.testing import FakeClock, ScriptedKind, scripted_service
-from tests.engine.scenes import NOW, events, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
 
 ATTEMPTS = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
 
@@ -51,7 +51,10 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
         limits={"max_in_flight": 4},
     )
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         run, status = await finished(engine, of)
         seen = await outcomes(run)
 
@@ -72,21 +75,24 @@ async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(
             if clock.now() < NOW + storm_s
             else good(job)
         ),
-        takes_s=1.0,
+        takes_s=4.0,
     )
-    of = sweep(service, repeats=800, limits={"max_in_flight": 8})
+    of = sweep(service, repeats=220, limits={"max_in_flight": 8})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     refused = [at for at in starts(service) if at < NOW + storm_s]
-    assert status.jobs["succeeded"] == 800
+    assert status.jobs["succeeded"] == 220
     # All were refused at first; the waits then grow, and fewer and fewer are sent in vain.
     assert len(refused) < 60
-    # Back at the ceiling within a minute of the last refusal: 8 in flight for 1 s each.
+    # Back at the ceiling within a minute of the last refusal: 8 in flight for 4 s each.
     back = next(at for at in starts(service) if at >= NOW + storm_s)
     a_minute_later = [at for at in starts(service) if back + 60.0 <= at < back + 80.0]
-    assert len(a_minute_later) >= 0.9 * 8 * 20
+    assert len(a_minute_later) >= 0.9 * 8 * 20 / 4
 
 
 async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_slot(
@@ -104,7 +110,10 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
         retry={"attempts": 5, "base_delay_s": 8, "max_delay_s": 300},
     )
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         run, status = await finished(engine, of)
         rows = [row async for row in run.rows()]
 
@@ -130,7 +139,10 @@ async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(
     retry = {"base_delay_s": 1e-9, "max_delay_s": 1e-9}
     of = sweep(service, repeats=3, retry=retry, limits={"max_in_flight": 2})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.jobs["succeeded"] == 3
@@ -166,7 +178,10 @@ async def test_a_refused_key_stops_everything_and_fails_nothing(
     service = scripted_service(script, takes_s=1.0)
     of = sweep(service, models=["a", "b"], repeats=200, limits={"rate_per_min": 600})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         run, status = await finished(engine, of)
         began = len(service.recording.started)
         seen = await outcomes(run)
@@ -197,7 +212,10 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
     service = scripted_service(script)
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 2})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         run, status = await finished(engine, of)
         told = await events(run)
 
@@ -226,7 +244,10 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
     service = scripted_service(script)
     of = sweep(service, models=["empty", "full"], repeats=20, limits={"max_in_flight": 2})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         run, status = await finished(engine, of)
         told = await events(run)
         asked = len(starts(service, "empty"))
@@ -257,7 +278,10 @@ async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself
     service = scripted_service(script)
     of = sweep(service, models=["empty", "short"])
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.reason is StopReason.CREDIT
@@ -277,19 +301,22 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
     of = sweep(
         service,
         models=["poisoned", "sound"],
-        repeats=500,
+        repeats=100,
         limits={"max_in_flight": 8},
         retry={"attempts": 4},
     )
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         run, status = await finished(engine, of)
         told = await events(run)
 
     assert status.reason is StopReason.UNHEALTHY
     assert "poisoned" in status.message
     assert "HTTP 422" in status.message
-    assert status.jobs["succeeded"] == 500
+    assert status.jobs["succeeded"] == 100
     # 25 in a row, what was in flight beside them, six probes after short waits, and four after long ones.
     assert 25 + 6 + 4 <= len(starts(service, "poisoned")) <= 25 + 8 + 6 + 4
     assert [(kind, lane) for kind, lane, _ in told if kind == "parked"] == [("parked", "poisoned")]
@@ -304,7 +331,10 @@ async def test_a_lane_that_works_again_is_no_longer_probed(
     )
     of = sweep(service, repeats=100, retry={"attempts": 100, "max_delay_s": 300})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.state is RunState.FINISHED

@@ -8,7 +8,7 @@ import pytest
 
 from engine.job import Answer, Job, RateLimited, Sends
 from engine.testing import FakeClock, ScriptedKind, scripted_service
-from tests.engine.scenes import NOW, finished, good, opened, starts, sweep
+from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 AT_ONCE = 32
 
@@ -39,7 +39,10 @@ async def test_a_strict_service_is_asked_hardly_more_often_than_it_answers(
     service = scripted_service(Strict(clock, says_how_long=says_how_long), takes_s=0.25)
     of = sweep(service, repeats=300, limits={"max_in_flight": AT_ONCE})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     asked = starts(service)
@@ -62,7 +65,10 @@ async def test_a_lane_that_was_refused_leaves_the_others_at_their_own_speed(
     )
     of = sweep(service, models=["strict", "free"], repeats=100, limits={"max_in_flight": AT_ONCE})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.jobs["succeeded"] == 200
@@ -82,7 +88,10 @@ async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(
     service = scripted_service(script)
     of = sweep(service, repeats=40, limits={"models": {"*": {"rate_per_min": 20}}})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     asked = starts(service)
@@ -109,7 +118,10 @@ async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(
     service = scripted_service(script, kind=Evaluation, takes_s=20.0)
     of = sweep(service, repeats=12, limits={"max_in_flight": 4})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.jobs["succeeded"] == 12

@@ -56,7 +56,10 @@ async def test_one_odd_refusal_ends_no_run(
         service = asked_for_its_key(service, says=True)
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 4})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.state is RunState.FINISHED
@@ -81,7 +84,10 @@ async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
         service = asked_for_its_key(service, says=says)
     of = sweep(service, repeats=400, limits={"max_in_flight": 8})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     refused = [at for at in starts(service) if at > NOW + 0.9]
@@ -98,7 +104,10 @@ async def test_a_key_that_is_refused_although_it_is_called_valid_ends_with_words
     service = asked_for_its_key(scripted_service(lambda _: REFUSED), says=True)
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"attempts": 4})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.reason is StopReason.UNAUTHORIZED
@@ -119,7 +128,10 @@ async def test_a_quota_that_is_held_but_not_spent_is_waited_for(
     service = scripted_service(script, takes_s=5.0, allotment=Allotment(used=0, allotted=1_000))
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert (status.state, status.jobs["succeeded"]) == (RunState.FINISHED, 40)
@@ -143,7 +155,10 @@ async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figur
     service: Any = type("Service", (Spent, base), {})
     of = sweep(service, repeats=50, limits={"max_in_flight": 4})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
         _, status = await finished(engine, of)
 
     assert status.reason is StopReason.QUOTA
