@@ -8,7 +8,8 @@ import typer
 from engine.cli import output
 from engine.cli.opening import open_existing, open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, StoreOption
-from engine.core.errors import UsageError
+from engine.core.errors import Interrupted, UsageError
+from engine.core.listing import counted
 from engine.core.states import State
 from engine.report.terminal import plain
 
@@ -30,27 +31,32 @@ def delete(
 
     if not yes:
         _confirm(run, run_command(partial(_described, store, run)))
+    gone: list[int] = []
 
     async def apply() -> "Deleted":
         async with open_existing(store) as engine:
-            return await engine.delete(run)
+            return await engine.delete(run, told=gone.append)
 
-    done = run_command(apply)
+    try:
+        done = run_command(apply)
+    except Interrupted:
+        if gone:
+            # Also where the run itself is gone, and only what it sent is left.
+            rest = output.command("prune", None, store)
+            output.say(f"{counted(gone[-1], 'job')} of {run} deleted; delete the rest: {rest}")
+        raise
     if as_json:
         output.json_data(done)
-    output.say(
-        f"{done.run} is deleted: {_counted(done.jobs, 'job')}, {_counted(done.answers, 'answer')},"
-        f" {_counted(done.documents, 'document')}; {done.bytes:,} bytes are free in the store"
-    )
-    if done.answers_kept:
-        output.say(f"{_counted(done.answers_kept, 'answer')} kept: other runs reuse them")
+    _tell_deleted(done)
+    output.say(f"{counted(done.bytes, 'byte')} free in the store")
     output.say(f"make the file smaller: {output.command('prune', None, store)}")
 
 
 def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """Remove what no run refers to, and make the store's file smaller.
 
-    While another process works on the store, the file keeps its size.
+    Completes a `delete` that was cut short. While another process works on the store, the file keeps its
+    size.
     """
     from engine.cli.running import run_command
 
@@ -61,9 +67,11 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
     done = run_command(apply)
     if as_json:
         output.json_data(done)
+    for one in done.deleted:
+        _tell_deleted(one)
     output.say(
-        f"removed {_counted(done.documents, 'document')} (prompts and the like) and"
-        f" {_counted(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
+        f"removed {counted(done.documents, 'document')} (prompts and the like) and"
+        f" {counted(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
     )
     if not done.compacted:
         output.say("another process works on the store: the file keeps its size until it has ended")
@@ -77,11 +85,16 @@ async def _described(store: str, run: str) -> str:
             await engine.run(run)  # says which there are
             raise UsageError(f"{run} has just been made; try again")
     answers = found.jobs.get(State.SUCCEEDED, 0)
-    return f"{_counted(answers, 'answer')} of {_counted(sum(found.jobs.values()), 'job')}"
+    return f"{counted(answers, 'answer')} of {counted(sum(found.jobs.values()), 'job')}"
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _tell_deleted(done: "Deleted") -> None:
+    output.say(
+        f"{done.run} is deleted: {counted(done.jobs, 'job')}, {counted(done.answers, 'answer')},"
+        f" {counted(done.documents, 'document')}"
+    )
+    if done.answers_kept:
+        output.say(f"{counted(done.answers_kept, 'answer')} kept: other runs reuse them")
 
 
 def _confirm(run: str, described: str) -> None:

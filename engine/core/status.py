@@ -16,11 +16,13 @@ class RunState(StrEnum):
     PAUSED = "paused"
     CANCELLED = "cancelled"
     FINISHED = "finished"
+    DELETING = "deleting"
+    """A part of it is gone: it can only be deleted."""
 
     @property
     def is_over(self) -> bool:
         """Whether the run has ended for good: what it has no answer to is missing, and not to go."""
-        return self in (RunState.CANCELLED, RunState.FINISHED)
+        return self in (RunState.CANCELLED, RunState.FINISHED, RunState.DELETING)
 
 
 class StopReason(StrEnum):
@@ -292,6 +294,8 @@ class Pruned:
     """By how much the store's file has become smaller."""
     compacted: bool
     """False if the file was left as large as it is: another process works on the store."""
+    deleted: tuple[Deleted, ...] = ()
+    """Runs whose deletion had been cut short, and what was left of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,15 @@ from engine.session.identity import identity_of
 from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
-from engine.store import NewRun, RunRow, Store, back_up, open_for_reading, open_store
+from engine.store import (
+    NewRun,
+    RunRow,
+    Store,
+    back_up,
+    open_for_reading,
+    open_store,
+    refuse_if_deleting,
+)
 from engine.sweep import Sweep, check_name
 
 
@@ -203,6 +211,11 @@ class Engine:
         return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
 
     async def _found(self, name: str | None) -> RunRow:
+        row = await self._known(name)
+        refuse_if_deleting(row)
+        return row
+
+    async def _known(self, name: str | None) -> RunRow:
         row = await self.store.find_run(name)
         if row is None:
             known = [one.name for one, _ in await self.store.runs()]
@@ -236,24 +249,28 @@ class Engine:
             check_name(new)
         except ValueError as error:
             raise UsageError(f"the name {new!r:.120} {error}") from None
-        row = await self._idle(name)
+        row = await self._idle(await self._found(name))
         if new == name:
             raise UsageError(f"the run is called {name!r} already")
         caps = list(zip(cap_names(name), cap_names(new), strict=True))
         renamed = await self.store.rename_run(row, new, caps)
         return self._run(renamed, Sweep.restore(renamed.sweep["sweep"], self.registry))
 
-    async def delete(self, name: str) -> Deleted:
+    async def delete(self, name: str, *, told: Callable[[int], None] = lambda _: None) -> Deleted:
         """Delete a run with its jobs, results and answers; answers that other runs reuse stay.
 
-        All of it or, after a crash, nothing. Raises UsageError when there is no such run, or when a
-        process works on it.
+        A large run goes in parts; `told` is called after each, with the number of jobs that are gone. After
+        a crash between two of them its state says that it is being deleted, and it cannot be used any more:
+        this, or `prune`, goes on with it. Raises UsageError when there is no such run, or when a process
+        works on it.
         """
-        return await self.store.delete_run(await self._idle(name), cap_names(name))
+        return await self.store.delete_run(
+            await self._idle(await self._known(name)), cap_names(name), told
+        )
 
-    async def _idle(self, name: str) -> RunRow:
-        """The run of a name; raises UsageError when there is none, or a process works on it."""
-        row = await self._found(name)
+    async def _idle(self, row: RunRow) -> RunRow:
+        """The same run; raises UsageError when a process works on it."""
+        name = row.name
         await self.store.reclaim_from_dead()
         is_open = row.state in (RunState.ACTIVE, RunState.PAUSED)
         if row.id in self._executing or (is_open and not await self.store.is_alone()):
@@ -266,11 +283,16 @@ class Engine:
     async def prune(self) -> Pruned:
         """Remove what no run refers to, such as the prompts of deleted runs, and make the file smaller.
 
-        While others work on the store the file keeps its size. Raises StoreError when there is no room
-        to write it anew.
+        Runs whose deletion was cut short go first. While others work on the store the file keeps its size.
+        Raises StoreError when there is no room to write it anew.
         """
+        deleted = [
+            await self.delete(one.name)
+            for one in await self.runs()
+            if one.state is RunState.DELETING
+        ]
         await self.store.reclaim_from_dead()
-        return await self.store.prune()
+        return replace(await self.store.prune(), deleted=tuple(deleted))
 
     def between_commits(self) -> AbstractAsyncContextManager[None]:
         """Within the block nothing is committed: a process that is stopped there holds no lock of the store."""

@@ -32,7 +32,7 @@ from engine.session.look import Look, told_account
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
-from engine.store import KeptLayout, RunRow, Store
+from engine.store import KeptLayout, RunRow, Store, refuse_if_deleting
 from engine.sweep import Sweep
 
 logger = logging.getLogger(__name__)
@@ -390,6 +390,7 @@ class Run:
         row = await self._store.find_run(self.name)
         if row is None or row.id != self._row.id:
             raise UsageError(f"the run {self.name!r} was deleted or renamed")
+        refuse_if_deleting(row)
         return row
 
     async def rows(self, *, past: bool = False) -> AsyncIterator[Row]:
@@ -423,6 +424,7 @@ class Run:
 
         A run that is finished or cancelled stays so.
         """
+        await self._found()
         await self._store.set_state(
             self._row.id,
             RunState.PAUSED,
@@ -447,6 +449,7 @@ class Run:
         A run that is finished stays so. Of many jobs a few thousand are cancelled at a time; cut short, the
         run is cancelled and says that not all of its jobs are: this, or executing it, goes on with them.
         """
+        await self._found()
         await self._store.set_state(
             self._row.id,
             RunState.CANCELLED,
@@ -480,6 +483,7 @@ class Run:
             *[State.CANCELLED] * cancelled,
             *[State.SUCCEEDED] * unanswered,
         ]
+        await self._found()
         return await self._store.requeue(self._row.id, states)
 
 

@@ -19,7 +19,7 @@ from engine.store.requests import (
     QuotaKey,
 )
 from engine.store.results import JobRow
-from engine.store.runs import KeptLayout, NewRun, RunRow
+from engine.store.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
 from engine.store.store import Store, open_for_reading, open_store
 from engine.store.totals import Answers, Totals
 
@@ -46,4 +46,5 @@ __all__ = [
     "back_up",
     "open_for_reading",
     "open_store",
+    "refuse_if_deleting",
 ]

@@ -1,111 +1,197 @@
 """Removing a run with all that is its own, removing what no run refers to, and giving the space back.
 
-`delete_run` and `prune` run inside a write transaction of the caller's: after a crash all is there, or
-all of it is gone.
+A run goes in parts, a transaction each. The first says that the run is being deleted: from then on it can
+only be deleted, and nobody takes what is left of it for the whole. A part takes jobs with all that they have, so
+that what other runs take over meanwhile is whole. The last part takes the run itself.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, true, update
+from sqlalchemy import (
+    LargeBinary,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
-from engine.core.status import Deleted
-from engine.store import started
-from engine.store.connection import BUSY_TIMEOUT_S
+from engine.core.status import RunState
+from engine.store import parts, started
+from engine.store.connection import BUSY_TIMEOUT_S, LOOK_EVERY
 from engine.store.location import explain
-from engine.store.queue import RUNNING
-from engine.store.runs import RunRow, refuse_if_touched
-from engine.store.schema import answer, attempt, document, job, metadata, quota, result, run, worker
+from engine.store.parts import ONE_OF_PART, each
+from engine.store.runs import RunRow, find, refuse_if_touched
+from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
+from engine.store.source import is_cancelled
+
+PART_BYTES = 32 * 1024 * 1024
+"""About what one transaction removes at most: a page has to be read before it is free."""
+_ATTEMPT_BYTES = 4096
+"""For how much an attempt counts: a page, the most that is read for it."""
+
+_OF_JOBS = [table for table in reversed(metadata.sorted_tables) if "job_id" in table.c]
+_OF_RUNS = [
+    table
+    for table in reversed(metadata.sorted_tables)
+    if "run_id" in table.c and "job_id" not in table.c and table is not job
+]
+
+Matrices = Sequence[tuple[Any, ...]]
+"""Which matrices the runs of a store have: while they stay the same, no job begins to send a document."""
 
 
-def delete_run(connection: Connection, of: RunRow, caps: Iterable[str]) -> Deleted:
-    """Remove a run as it was seen, with its jobs, attempts, results, answers, calls and events.
+@dataclass(slots=True)
+class Removed:
+    """What transactions have removed of a run."""
+
+    jobs: int = 0
+    answers: int = 0
+    answers_kept: int = 0
+    """Answers that stay because other runs reuse them."""
+    is_whole: bool = False
+    """Whether nothing of the run is left."""
+
+    def add(self, part: "Removed") -> None:
+        """Count what one transaction more has removed."""
+        self.jobs += part.jobs
+        self.answers += part.answers
+        self.answers_kept += part.answers_kept
+        self.is_whole = part.is_whole
+
+
+@dataclass(slots=True)
+class _Room:
+    """What one transaction may still remove."""
+
+    rows: int
+    bytes: int
+
+    @property
+    def is_left(self) -> bool:
+        return self.rows > 0 and self.bytes > 0
+
+    def take(self, connection: Connection, query: Select[Any]) -> list[Any]:
+        """The keys of the first rows that there is room for, of a query for keys and sizes; one at least."""
+        taken = []
+        for key, size in connection.execute(query.limit(self.rows)):
+            taken.append(key)
+            self.rows -= 1
+            self.bytes -= size
+            if not self.is_left:
+                break
+        return taken
+
+
+def free_bytes(connection: Connection) -> int:
+    """How much of the store's file new rows can use."""
+    pages, size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in ("freelist_count", "page_size")
+    )
+    return int(pages * size)
+
+
+def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now: float) -> Removed:
+    """Remove as much of a run, as it was seen, as one transaction may, and say that it is being deleted.
 
     `caps` are the names of the quotas that are the run's alone. Answers that other runs have taken over
-    go to one of them; documents that other runs send stay.
-    Raises UsageError when somebody has meanwhile touched the run.
+    go to one of them. Raises UsageError when somebody has meanwhile touched the run.
     """
-    refuse_if_touched(connection, of)
-    free = _free_bytes(connection)
-    kept = _hand_over_answers(connection, of.id)
-    jobs = select(job.c.id).where(job.c.run_id == of.id)
-    answers = connection.execute(delete(answer).where(answer.c.job_id.in_(jobs))).rowcount
-    job_count = connection.execute(
-        select(func.count()).select_from(job).where(job.c.run_id == of.id)
-    ).scalar_one()
-    for table in reversed(metadata.sorted_tables):
-        if "run_id" in table.c:
-            connection.execute(delete(table).where(table.c.run_id == of.id))
-    connection.execute(delete(quota).where(quota.c.name.in_(list(caps))))
-    started.forget(connection, of.id)
-    connection.execute(delete(run).where(run.c.id == of.id))
-    return Deleted(
-        run=of.name,
-        jobs=job_count,
-        answers=answers,
-        answers_kept=kept,
-        documents=_remove_documents(connection),
-        bytes=_free_bytes(connection) - free,
+    current = find(connection, of.name)
+    if current is None or current.id != of.id or current.state is not RunState.DELETING:
+        refuse_if_touched(connection, of)
+        _say(connection, of.id, now)
+    room = _Room(parts.PART, PART_BYTES)
+    removed = _remove_jobs(connection, of.id, room)
+    for table in _OF_RUNS:
+        if room.is_left:
+            _remove_rows(connection, table, of.id, room)
+    if room.is_left:
+        connection.execute(delete(quota).where(quota.c.name.in_(list(caps))))
+        started.forget(connection, of.id)
+        connection.execute(delete(run).where(run.c.id == of.id))
+        removed.is_whole = True
+    return removed
+
+
+def _say(connection: Connection, run_id: int, now: float) -> None:
+    connection.execute(
+        update(run)
+        .where(run.c.id == run_id)
+        .values(
+            state=RunState.DELETING,
+            reason=None,
+            message="not all of it is deleted yet; `nightsweep delete` again deletes the rest",
+            resume_at=None,
+            updated_at=now,
+        )
     )
 
 
-def prune(connection: Connection) -> tuple[int, int]:
-    """Remove documents that no job sends and workers that have gone and no attempt tells of: how many of each."""
-    idle = and_(
-        worker.c.ended_at.is_not(None),
-        worker.c.id.not_in(select(attempt.c.worker)),
-        worker.c.id.not_in(select(job.c.owner).where(RUNNING)),
+def _remove_jobs(connection: Connection, run_id: int, room: _Room) -> Removed:
+    unread_bytes = (
+        select(func.sum(func.length(unread.c.raw)))
+        .where(unread.c.job_id == job.c.id)
+        .correlate(job)
+        .scalar_subquery()
     )
-    documents = _remove_documents(connection)
-    return documents, connection.execute(delete(worker).where(idle)).rowcount
+    sizes = [func.length(answer.c.raw), unread_bytes, job.c.fence * _ATTEMPT_BYTES]
+    query = (
+        select(job.c.id, sum((func.coalesce(one, 0) for one in sizes), start=literal(0)))
+        .select_from(job.outerjoin(answer))
+        .where(job.c.run_id == run_id)
+    )
+    ids = room.take(connection, query)
+    if not ids:
+        return Removed()
+    kept = _hand_over_answers(connection, run_id, ids)
+    counts = {
+        table: connection.execute(
+            delete(table).where(table.c.job_id == bindparam("job_id")), each(ids)
+        ).rowcount
+        for table in _OF_JOBS
+    }
+    connection.execute(delete(job).where(ONE_OF_PART), each(ids))
+    return Removed(jobs=len(ids), answers=counts[answer], answers_kept=kept)
 
 
-def give_back_space(store: Path) -> int:
-    """Write the store's file anew without its free pages; by how many bytes it has become smaller.
-
-    Blocking, and nobody else can write meanwhile. After a crash the file is as it was.
-    """
-    try:
-        with closing(
-            sqlite3.connect(store, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        ) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            before = store.stat().st_size
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return max(0, before - store.stat().st_size)
-    except sqlite3.Error as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            raise StoreError(
-                f"{store}: no room to write it anew, beside it and in the folder for temporary files"
-                " (TMPDIR); what was removed is removed, and its space is used for new answers"
-            ) from error
-        raise explain(error, store) from error
+def _remove_rows(connection: Connection, table: Table, run_id: int, room: _Room) -> None:
+    """Remove rows that are a run's, but no job's, in the order of their keys."""
+    [key] = [column for column in table.primary_key if column.name != "run_id"]
+    sizes = [func.length(one) for one in table.c if isinstance(one.type, LargeBinary)]
+    query = select(key, sum(sizes, start=literal(0))).where(table.c.run_id == run_id).order_by(key)
+    if keys := room.take(connection, query):
+        connection.execute(delete(table).where(table.c.run_id == run_id, key <= keys[-1]))
 
 
-def _hand_over_answers(connection: Connection, run_id: int) -> int:
-    """Let one of the runs that have taken over an answer keep it; how many answers that were.
+def _hand_over_answers(connection: Connection, run_id: int, ids: Sequence[int]) -> int:
+    """Let one of the runs that have taken over an answer of these jobs keep it; how many answers that were.
 
     Its result then refers to itself: it still says that the answer was reused. So does one that has a
     copy of its own, of an answer that was asked for again.
     """
-    own = select(job.c.id).where(job.c.run_id == run_id)
+    theirs = result.c.reused_from.in_(ids), result.c.run_id != run_id
     connection.execute(
         update(result)
-        .where(
-            result.c.reused_from.in_(own),
-            result.c.run_id != run_id,
-            result.c.job_id.in_(select(answer.c.job_id)),
-        )
+        .where(*theirs, exists().where(answer.c.job_id == result.c.job_id))
         .values(reused_from=result.c.job_id)
     )
     heirs = connection.execute(
         select(result.c.reused_from.label("source"), func.min(result.c.job_id).label("heir"))
-        .where(result.c.reused_from.in_(own), result.c.run_id != run_id)
+        .where(*theirs)
         .group_by(result.c.reused_from)
     ).all()
     if not heirs:
@@ -126,19 +212,57 @@ def _hand_over_answers(connection: Connection, run_id: int) -> int:
     return len(moves)
 
 
-def _remove_documents(connection: Connection) -> int:
-    """Remove documents that no job sends; none while a run writes its matrix, which begins with them."""
-    each = func.json_each(job.c.documents).table_valued("value")
-    sent = select(each.c.value).select_from(job.join(each, true())).where(each.c.value.is_not(None))
-    unfinished = exists().where(or_(run.c.expanded.is_(None), run.c.expanded != run.c.digest))
-    return connection.execute(
-        delete(document).where(document.c.digest.not_in(sent), ~unfinished)
-    ).rowcount
+def unused_documents(connection: Connection) -> tuple[Matrices, list[str]]:
+    """The documents that no job sends, by digest, and the matrices that this goes for.
 
-
-def _free_bytes(connection: Connection) -> int:
-    pages, size = (
-        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-        for name in ("freelist_count", "page_size")
+    None while a run writes its matrix, which begins with them.
+    """
+    matrices = _matrices(connection)
+    if any(expanded != digest for _, _, digest, expanded in matrices):
+        return matrices, []
+    # Very many jobs name the same few documents.
+    named = select(job.c.documents).distinct().subquery()
+    each_of = func.json_each(named.c.documents).table_valued("value")
+    sent = select(each_of.c.value).select_from(named.join(each_of, true()))
+    unsent = select(document.c.digest).where(
+        document.c.digest.not_in(sent.where(each_of.c.value.is_not(None)))
     )
-    return int(pages * size)
+    return matrices, list(connection.execute(unsent).scalars())
+
+
+def remove_documents(connection: Connection, digests: Sequence[str], matrices: Matrices) -> int:
+    """Remove documents that no job sent when the runs had these matrices; none if they have others by now."""
+    if _matrices(connection) != matrices:
+        return 0
+    one = document.c.digest == bindparam("of")
+    return connection.execute(delete(document).where(one), [{"of": of} for of in digests]).rowcount
+
+
+def _matrices(connection: Connection) -> Matrices:
+    columns = run.c.id, run.c.generation, run.c.digest, run.c.expanded
+    return [tuple(row) for row in connection.execute(select(*columns).order_by(run.c.id))]
+
+
+def give_back_space(store: Path) -> int:
+    """Write the store's file anew without its free pages; by how many bytes it has become smaller.
+
+    Blocking, in a thread of anyio's: it ends when cancelled. Nobody else can write meanwhile. After a
+    crash the file is as it was.
+    """
+    try:
+        with closing(
+            sqlite3.connect(store, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        ) as connection:
+            connection.set_progress_handler(is_cancelled, LOOK_EVERY)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = store.stat().st_size
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return max(0, before - store.stat().st_size)
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+            raise StoreError(
+                f"{store}: no room to write it anew, beside it and in the folder for temporary files"
+                " (TMPDIR); what was removed is removed, and its space is used for new answers"
+            ) from error
+        raise explain(error, store) from error

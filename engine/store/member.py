@@ -268,6 +268,7 @@ class Member(Questions):
         idle = await self._databases.ask(
             lambda connection: workers.idle(connection, _MOST_FORGOTTEN)
         )
+        # One that was stopped for long was given up, and still comes back.
         gone = await anyio.to_thread.run_sync(self._gone, idle)
 
         def work(connection: Connection) -> None:
@@ -278,7 +279,6 @@ class Member(Questions):
         await self._writer.write(work)
 
     def _gone(self, worker_ids: Sequence[str]) -> list[str]:
-        # One that was stopped for long was given up, and still comes back.
         return [worker_id for worker_id in worker_ids if self._liveness.has_gone(worker_id)]
 
     async def reclaim_from_dead(

@@ -5,13 +5,15 @@ changes. A change that is cut short between two parts is completed by doing it a
 """
 
 from array import array
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam
 from sqlalchemy.engine import Connection
 
 from engine.store.schema import job
+
+T = TypeVar("T")
 
 PART = 2_000
 """Jobs that are changed in one transaction: it takes a tenth of a second at most."""
@@ -37,7 +39,7 @@ def ids_of(connection: Connection, query: Select[Any]) -> "array[int]":
     return found
 
 
-def parts(ids: "array[int]") -> Iterator["array[int]"]:
-    """Ids in parts, as they are changed together."""
-    for start in range(0, len(ids), PART):
-        yield ids[start : start + PART]
+def parts(things: Sequence[T]) -> Iterator[Sequence[T]]:
+    """What is to be changed in parts, as it is changed together."""
+    for start in range(0, len(things), PART):
+        yield things[start : start + PART]

@@ -157,6 +157,7 @@ def preview(connection: Connection, new: NewRun, *, now: float) -> RunRow:
             fresh_at=now if new.is_fresh else None,
             fresh_generation=1 if new.is_fresh else None,
         )
+    refuse_if_deleting(found)
     _refuse_another(found, new)
     _refuse_changes(connection, found, new.facts, accepts=new.accepts)
     wanted = replace(found, sweep=new.sweep, digest=new.digest)
@@ -190,6 +191,7 @@ def keep_to(
     Raises IdentityChanged when that differs from what it noted before, unless the change is accepted.
     A change of the judge cannot be accepted once there are answers: numbers of two judges never mix.
     """
+    refuse_if_deleting(found)
     changed = _refuse_changes(connection, found, facts, accepts=accepts)
     before = found.provenance or {}
     after = {**before, **noted(facts)}
@@ -240,6 +242,7 @@ def take_up(connection: Connection, run_id: int, account: str | None, *, now: fl
     if row is None:
         raise UsageError("the run was deleted")
     found = run_row(row)
+    refuse_if_deleting(found)
     values: dict[str, Any] = {"updated_at": now, "account": account or found.account}
     ended = found.state in (RunState.FINISHED, RunState.CANCELLED) and found.is_expanded
     if not ended or open_jobs(connection, run_id):
@@ -251,7 +254,7 @@ def reopen(connection: Connection, run_id: int, *, is_cut_short: bool, now: floa
     """Make a run active because jobs of it were put back in line; `is_cut_short` unless these were the last."""
     connection.execute(
         update(run)
-        .where(run.c.id == run_id)
+        .where(run.c.id == run_id, run.c.state != RunState.DELETING)
         .values(
             state=RunState.ACTIVE,
             reason=StopReason.INTERRUPTED if is_cut_short else None,
@@ -290,11 +293,21 @@ def rename(
     return row
 
 
+def refuse_if_deleting(of: RunRow) -> None:
+    """Raise UsageError for a run of which a part may be gone."""
+    if of.state is RunState.DELETING:
+        raise UsageError(
+            f"the run {of.name!r} is being deleted, and a part of it is gone: `nightsweep delete` again"
+            " deletes the rest"
+        )
+
+
 def refuse_if_touched(connection: Connection, of: RunRow) -> None:
     """Raise UsageError unless a run is as it was seen and none of its jobs is in flight."""
     current = find(connection, of.name)
     if current is None or current.id != of.id:
         raise UsageError(f"the run {of.name!r} was deleted or renamed meanwhile")
+    refuse_if_deleting(current)
     in_flight = select(job.c.id).where(RUNNING, job.c.run_id == of.id).limit(1)
     if current != of or connection.execute(in_flight).first() is not None:
         raise UsageError(
@@ -303,8 +316,10 @@ def refuse_if_touched(connection: Connection, of: RunRow) -> None:
 
 
 def find(connection: Connection, name: str | None) -> RunRow | None:
-    """The run of a name, or the one that was used last."""
-    query = select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()).limit(1)
+    """The run of a name, or the one that was used last; one that is being deleted only where there is no other."""
+    is_deleting = run.c.state == RunState.DELETING
+    query = select(*COLUMNS).order_by(is_deleting, run.c.updated_at.desc(), run.c.id.desc())
+    query = query.limit(1)
     if name is not None:
         query = query.where(run.c.name == name)
     row = (connection.execute(query)).mappings().first()

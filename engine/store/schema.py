@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import RunState
 
-HEAD = "0016"
+HEAD = "0017"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(

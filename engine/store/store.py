@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -71,6 +71,8 @@ from engine.store.requests import (
 from engine.store.runs import NewRun, RunRow
 from engine.store.schema import event, run
 from engine.store.writer import Rider, Work
+
+T = TypeVar("T")
 
 _UNANSWERED = UnansweredPolicy()
 START_HORIZON_S = 1.0
@@ -174,7 +176,7 @@ def _changing(
 
 
 def _on_part(
-    work: Callable[[Connection, Sequence[int], bool], int], part: Sequence[int], *, is_last: bool
+    work: Callable[[Connection, Sequence[T], bool], int], part: Sequence[T], *, is_last: bool
 ) -> Work[int]:
     return lambda connection: work(connection, part, is_last)
 
@@ -226,11 +228,11 @@ class Store(Member):
         resume_at: float | None = None,
         unless: Iterable[RunState] = (),
     ) -> None:
-        """Say where a run stands, unless somebody has meanwhile put it into one of `unless`."""
+        """Say where a run stands, unless somebody has meanwhile put it into one of `unless`, or deletes it."""
         await self._writer.write(
             lambda connection: connection.execute(
                 update(run)
-                .where(run.c.id == run_id, run.c.state.not_in(list(unless)))
+                .where(run.c.id == run_id, run.c.state.not_in([*unless, RunState.DELETING]))
                 .values(
                     state=state,
                     reason=reason,
@@ -396,12 +398,12 @@ class Store(Member):
         return await self._databases.ask(lambda connection: parts.ids_of(connection, query))
 
     async def _in_parts(
-        self, ids: "array[int]", work: Callable[[Connection, Sequence[int], bool], int]
+        self, things: Sequence[T], work: Callable[[Connection, Sequence[T], bool], int]
     ) -> int:
-        """Do `work` for each part of some jobs, told whether it is the last one; the sum of what it returns."""
+        """Do `work` for each part of `things`, told whether it is the last one; the sum of what it returns."""
         self._databases.check_writable()
-        left, total = len(ids), 0
-        for part in parts.parts(ids):
+        left, total = len(things), 0
+        for part in parts.parts(things):
             left -= len(part)
             total += await self._writer.write(_on_part(work, part, is_last=not left))
             if left:
@@ -417,21 +419,63 @@ class Store(Member):
 
     # Removing
 
-    async def delete_run(self, of: RunRow, caps: Iterable[str]) -> Deleted:
-        """Remove a run and all that is its own; see `deletion.delete_run`."""
-        return await self._writer.write(
-            lambda connection: deletion.delete_run(connection, of, caps)
+    async def delete_run(
+        self, of: RunRow, caps: Iterable[str], told: Callable[[int], None] = lambda _: None
+    ) -> Deleted:
+        """Remove a run and all that is its own, a large one in parts; see `deletion.remove_part`.
+
+        Cut short, the run says that it is being deleted, and this goes on with it. `told` is called
+        after each part, with the number of jobs that are gone so far.
+        """
+        self._databases.check_writable()
+        names, now = tuple(caps), self._clock.now()
+        free = await self._databases.ask(deletion.free_bytes)
+        removed = deletion.Removed()
+        while True:
+            removed.add(
+                await self._writer.write(
+                    lambda connection: deletion.remove_part(connection, of, names, now=now)
+                )
+            )
+            told(removed.jobs)
+            if removed.is_whole:
+                break
+            await self._clock.sleep(parts.PAUSE_S)
+        documents = await self._remove_documents()
+        return Deleted(
+            run=of.name,
+            jobs=removed.jobs,
+            answers=removed.answers,
+            answers_kept=removed.answers_kept,
+            documents=documents,
+            bytes=max(0, await self._databases.ask(deletion.free_bytes) - free),
         )
 
     async def prune(self) -> Pruned:
-        """Remove what no run refers to and, if nobody else works on the store, give its space back."""
-        documents, gone = await self._writer.write(deletion.prune)
+        """Remove what no run refers to, in parts, and give its space back if nobody else works on the store."""
+        documents = await self._remove_documents()
+        gone = await self._remove_workers()
         alone = await self.is_alone()
         freed = 0
         if alone:
             async with self.between_commits():
                 freed = await anyio.to_thread.run_sync(deletion.give_back_space, self.path)
         return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
+
+    async def _remove_documents(self) -> int:
+        matrices, digests = await self._databases.ask(deletion.unused_documents)
+        return await self._in_parts(
+            digests,
+            lambda connection, part, _: deletion.remove_documents(connection, part, matrices),
+        )
+
+    async def _remove_workers(self) -> int:
+        ids = await self._databases.ask(workers.unneeded)
+        # One that was stopped for long was given up, and still comes back.
+        gone = await anyio.to_thread.run_sync(self._gone, ids)
+        return await self._in_parts(
+            gone, lambda connection, part, _: workers.remove(connection, part)
+        )
 
     # Limits
 

@@ -6,11 +6,12 @@ Every function runs inside a write transaction of the caller's and leaves commit
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, bindparam, delete, literal_column, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, or_, select, update
 from sqlalchemy.engine import Connection
 
 from engine.store.liveness import WorkerLock
-from engine.store.schema import worker
+from engine.store.queue import RUNNING
+from engine.store.schema import attempt, job, worker
 
 _FRESH_S = 1.0
 """A heartbeat no older than this need not be told again by a claim."""
@@ -100,3 +101,21 @@ def idle(connection: Connection, at_most: int) -> list[str]:
 def remove_idle(connection: Connection, ids: Sequence[str]) -> None:
     """Remove those of these workers that are still idle."""
     connection.execute(delete(worker).where(_IDLE, worker.c.id.in_(ids)))
+
+
+def unneeded(connection: Connection) -> list[str]:
+    """Workers that have gone, or were given up, and of which no attempt tells, such as those of deleted runs."""
+    told = worker.c.id.not_in(select(attempt.c.worker))
+    return list(connection.execute(select(worker.c.id).where(_HAS_ENDED, told)).scalars())
+
+
+def remove(connection: Connection, ids: Sequence[str]) -> int:
+    """Remove those of these workers that have not come back; returns how many."""
+    found = _HAS_ENDED, worker.c.id.in_(ids)
+    return connection.execute(delete(worker).where(*found)).rowcount
+
+
+_HAS_ENDED = and_(
+    worker.c.ended_at.is_not(None),
+    worker.c.id.not_in(select(job.c.owner).where(RUNNING)),
+)

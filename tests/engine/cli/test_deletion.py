@@ -3,12 +3,17 @@
 import json
 import os
 import pty
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.engine.cli.conftest import Nightsweep
+from tests.engine.store.scenes import rows
+from tests.patience import until, wait_ended, with_stacks
 
 Sweep = Callable[..., str]
 
@@ -46,6 +51,49 @@ def test_a_run_is_deleted_and_the_store_pruned(
     assert "bytes given back" in pruned.stderr
     assert [run["name"] for run in json.loads(nightsweep("runs", "--json").stdout)] == ["other"]
     assert json.loads(nightsweep("results", "other", "--json").stdout)[0]["source"] == "reused"
+
+
+IN_PARTS = """
+from engine.store import parts
+parts.PART, parts.PAUSE_S = 1, 3600.0
+from engine.cli import main
+main(["delete", "night", "--yes"])
+"""
+
+
+def test_a_deletion_that_is_interrupted_says_what_is_gone_and_what_deletes_the_rest(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    nightsweep("run", sweep("a", "b", "c"))
+    process = subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", IN_PARTS],
+        cwd=tmp_path,
+        env=with_stacks(environment),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(
+        lambda: rows(tmp_path / "nightsweep.db", "SELECT state FROM run") == [("deleting",)],
+        "the first part was not deleted",
+    )
+    process.send_signal(signal.SIGINT)
+    _, err = wait_ended(process)
+
+    assert process.returncode == 130
+    assert err == (
+        "1 job of night deleted; delete the rest: nightsweep prune\nnightsweep: interrupted\n"
+    )
+    listed = json.loads(nightsweep("runs", "--json").stdout)
+    assert [(one["name"], one["state"], sum(one["jobs"].values())) for one in listed] == [
+        ("night", "deleting", 2)
+    ]
+    for command in ("status", "results", "resume", "cancel"):
+        refused = nightsweep(command, "night")
+        assert refused.returncode == 2
+        assert "the run 'night' is being deleted, and a part of it is gone" in refused.stderr
+    pruned = nightsweep("prune")
+    assert "night is deleted: 2 jobs, 2 answers" in pruned.stderr
+    assert json.loads(nightsweep("runs", "--json").stdout) == []
 
 
 def test_nothing_is_deleted_without_a_terminal_to_ask_and_without_yes(

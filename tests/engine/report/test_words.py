@@ -126,6 +126,7 @@ def test_what_has_no_answer_is_missing_only_once_the_run_is_over() -> None:
     assert [state for state, line in words.items() if line.endswith("3,746 missing")] == [
         RunState.CANCELLED,
         RunState.FINISHED,
+        RunState.DELETING,
     ]
 
 

@@ -2,20 +2,24 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import anyio
 import pytest
 
 from engine.clock import SystemClock
 from engine.core.errors import UsageError
 from engine.core.states import State
 from engine.core.status import RunState
-from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
+from engine.store import NewJob, QuotaKey, RunRow, Store, deletion, open_store, parts
 from engine.store.deletion import give_back_space
 from engine.store.schema import metadata
+from engine.testing import FakeClock
 from tests.engine.store.scenes import answer, begin, claim, new_job, rows, submit, succeeded
 from tests.engine.store.test_location import modes_in
 from tests.paths import ROOT
@@ -72,6 +76,110 @@ async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(store: St
     assert left_of(store.path, second.id) == before
     assert rows(store.path, "SELECT count(*) FROM answer") == [(1,)]
     assert rows(store.path, "PRAGMA foreign_key_check") == []
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three rows each, as if a run had very many."""
+    monkeypatch.setattr(parts, "PART", 3)
+
+
+async def delete_first_part(store: Store, of: RunRow) -> None:
+    """Begin to delete a run, and stop as Ctrl-C does while it makes room after its first part."""
+    with anyio.CancelScope() as scope:
+        await store.delete_run(of, [], told=lambda _: scope.cancel())
+    assert scope.cancelled_caught
+
+
+@pytest.mark.usefixtures("in_parts")
+async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they_have(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await answered(store, *map(new_job, range(7)), name="first")
+    for number in range(4):
+        await store.keep_call(run, {"number": number}, b"a reply")
+    await answered(store, new_job("kept"), name="second")
+    left: list[tuple[int, dict[str, int]]] = []
+
+    async with clock.jumping():
+        deleted = await store.delete_run(
+            run, [], told=lambda gone: left.append((gone, left_of(store.path, run.id)))
+        )
+
+    assert [(gone, had.get("job", 0)) for gone, had in left[:3]] == [(3, 4), (6, 1), (7, 0)]
+    assert all(had["attempt"] == had["result"] == had["job"] for _, had in left[:2])
+    assert all(set(had) <= {"call", "event"} for _, had in left[2:])
+    assert left[-1] == (7, {})
+    assert (deleted.jobs, deleted.answers) == (7, 7)
+    assert rows(store.path, "SELECT name FROM run") == [("second",)]
+    assert rows(store.path, "PRAGMA foreign_key_check") == []
+
+
+@pytest.mark.parametrize(("size", "of_parts"), [(1, 1), (6_000, 3), (100_000, 5)])
+async def test_a_part_is_the_smaller_the_larger_the_answers_are(
+    store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, size: int, of_parts: int
+) -> None:
+    # Each job counts with its answer and a page for its attempt.
+    monkeypatch.setattr(deletion, "PART_BYTES", 20_000)
+    run = await answered(store, *map(new_job, range(4)), name="first", raw=os.urandom(size))
+    counts: list[int] = []
+
+    async with clock.jumping():
+        await store.delete_run(run, [], told=counts.append)
+
+    assert (len(counts), counts[-1]) == (of_parts, 4)
+
+
+@pytest.mark.usefixtures("in_parts")
+async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_deleted(
+    store: Store, clock: FakeClock
+) -> None:
+    jobs = [new_job(number) for number in range(7)]
+    first = await answered(store, *jobs, name="first", raw=b"the bytes")
+    second = await answered(store, *jobs[:2], *jobs[4:], name="second")
+
+    await delete_first_part(store, first)
+    # What is left of it is whole, and is taken over as before.
+    third = await answered(store, *jobs[3:], name="third")
+    half, found = left_of(store.path, first.id)["job"], await store.find_run("first")
+    assert found is not None
+    async with clock.jumping():
+        deleted = await store.delete_run(found, [])
+
+    assert (half, deleted.jobs, deleted.answers, deleted.answers_kept) == (4, 4, 0, 4)
+    for run, count in ((second, 5), (third, 4)):
+        kept = [row async for row in store.job_rows(run)]
+        assert [(row.reused, row.passed) for row in kept] == [(True, 1)] * count
+        assert {await store.raw_answer(row.id) for row in kept} == {b"the bytes"}
+    assert rows(store.path, "PRAGMA foreign_key_check") == []
+
+
+@pytest.mark.usefixtures("in_parts")
+async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await answered(store, *map(new_job, range(7)), name="first")
+    await answered(store, new_job("one"), name="second")
+
+    await delete_first_part(store, run)
+    await store.set_state(run.id, RunState.PAUSED)
+    async with clock.jumping():
+        await store.requeue(run.id, [State.FAILED, State.SUCCEEDED])
+    found, latest = await store.find_run("first"), await store.find_run(None)
+
+    assert found is not None
+    assert latest is not None
+    assert (found.state, latest.name) == (RunState.DELETING, "second")
+    for change in (
+        store.take_up(run.id),
+        store.keep_to("first", []),
+        store.rename_run(found, "other", []),
+        begin(store, "first", "another sweep"),
+    ):
+        with pytest.raises(UsageError, match="the run 'first' is being deleted, and a part of it"):
+            await change
+    async with clock.jumping():
+        assert (await store.delete_run(run, [])).jobs == 4
 
 
 async def test_its_own_caps_go_and_the_account_s_quota_stays(store: Store) -> None:
@@ -170,6 +278,24 @@ async def test_no_document_goes_while_a_run_writes_its_matrix(store: Store) -> N
     assert set(await store.documents(["old", "new"])) == {"new"}
 
 
+async def test_no_document_goes_where_a_run_has_got_another_matrix_since_it_was_looked_for(
+    store: Store,
+) -> None:
+    await store.add_documents({"old": "Help."})
+    run = await submit(store, name="first")
+    matrices, unused = await store._databases.ask(deletion.unused_documents)
+    edited = await begin(store, "first", "another sweep")
+    await store.add_jobs(edited, [sending("one", "old")], reuse=False)
+    await store.finish_expansion(edited)
+
+    removed = await store._writer.write(
+        lambda connection: deletion.remove_documents(connection, unused, matrices)
+    )
+
+    assert (run.id, unused, removed) == (edited.id, ["old"], 0)
+    assert set(await store.documents(["old"])) == {"old"}
+
+
 async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store) -> None:
     run = await submit(store, new_job("one"), name="first")
     await claim(store, run)
@@ -235,6 +361,17 @@ async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path)
     assert rows(path, "SELECT count(*) FROM worker") == [(2,)]
 
 
+async def test_a_worker_that_was_given_up_while_it_was_stopped_stays(path: Path) -> None:
+    async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()) as stopped:
+        await stopped.beat()
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE worker SET ended_at = 1 WHERE id = ?", (stopped.worker_id,))
+
+        assert (await store.prune()).workers == 0
+
+        assert rows(path, "SELECT id FROM worker WHERE ended_at = 1") == [(stopped.worker_id,)]
+
+
 def test_a_file_that_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
     said = subprocess.run(  # noqa: S603
         [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "store.db")],
@@ -281,24 +418,48 @@ KILLED = (
     SCENE
     + """
         def die(connection):
-            deletion.delete_run(connection, run, [])
+            deletion.remove_part(connection, run, [], now=0.0)
             os.kill(os.getpid(), signal.SIGKILL)
 
-        await store._writer.write(die)
+        if sys.argv[2] == "within a part":
+            await store._writer.write(die)
+        deletion.PART_BYTES = 500_000
+        await store.delete_run(run, [], told=lambda gone: os.kill(os.getpid(), signal.SIGKILL))
 
 anyio.run(scene, Path(sys.argv[1]))
 """
 )
 
 
-def test_a_process_that_is_killed_while_it_deletes_has_deleted_nothing(tmp_path: Path) -> None:
+async def delete_again(path: Path) -> int:
+    """Delete what is left of the first run; how many answers that were."""
+    async with open_store(path, SystemClock()) as store:
+        found = await store.find_run("first")
+        assert found is not None
+        return (await store.delete_run(found, [])).answers
+
+
+@pytest.mark.parametrize(
+    ("when", "state", "some_are_gone"),
+    [
+        ("within a part", RunState.FINISHED, False),
+        ("between two parts", RunState.DELETING, True),
+    ],
+)
+def test_a_run_whose_deletion_was_killed_is_whole_or_says_that_it_is_being_deleted(
+    tmp_path: Path, when: str, state: RunState, some_are_gone: bool
+) -> None:
     path = tmp_path / "store.db"
 
     killed = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False, capture_output=True
+        [sys.executable, "-c", KILLED, str(path), when], cwd=ROOT, check=False, capture_output=True
     )
 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-    assert rows(path, "SELECT count(*) FROM answer") == [(50,)]
-    assert rows(path, "SELECT count(*) FROM run") == [(1,)]
+    assert rows(path, "SELECT state FROM run") == [(state,)]
+    [(answers,)] = rows(path, "SELECT count(*) FROM answer")
+    assert answers < 50 if some_are_gone else answers == 50
+    assert rows(path, "SELECT count(*) FROM job") == [(answers,)]
+    assert anyio.run(delete_again, path) == answers
+    assert rows(path, "SELECT count(*) FROM run") == [(0,)]
