@@ -80,8 +80,11 @@ class Watch:
                 # A store that is held or full for a moment: the writer says so where it matters.
                 logger.warning("cannot look at the store: %s", error)
 
-    async def _look(self, watched: Watched, seen: RunLook | None) -> RunLook:
+    async def _look(self, watched: Watched, seen: RunLook | None) -> RunLook | None:
         run = await self._store.look(self._run.run_id)
+        if run is None or run.state is RunState.DELETING:
+            watched.stop(StopReason.CANCELLED, "deleted")
+            return run
         if run.state is RunState.PAUSED:
             watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
         elif run.state is RunState.CANCELLED:

@@ -286,12 +286,12 @@ class Engine:
         Runs whose deletion was cut short go first. While others work on the store the file keeps its size.
         Raises StoreError when there is no room to write it anew.
         """
-        deleted = [
-            await self.delete(one.name)
-            for one in await self.runs()
-            if one.state is RunState.DELETING
-        ]
         await self.store.reclaim_from_dead()
+        deleted = [
+            await self.store.delete_run(row, cap_names(row.name))
+            for row, _ in await self.store.runs()
+            if row.state is RunState.DELETING
+        ]
         return replace(await self.store.prune(), deleted=tuple(deleted))
 
     def between_commits(self) -> AbstractAsyncContextManager[None]:

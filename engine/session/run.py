@@ -398,6 +398,7 @@ class Run:
 
         With `past` also for those that only an earlier version of the sweep asked for: their `asked` is
         False. While a sweep that has changed is not wholly written out, it is None where that is not known yet.
+        Raises UsageError in the end where the run was deleted meanwhile: then rows may be missing.
         """
         jobs = self._store.job_rows(await self._found(), past=past)
         rules = RowRules(
@@ -407,6 +408,7 @@ class Run:
         )
         async for row in rows(jobs, rules, past=past):
             yield row
+        await self._found()
 
     async def note(self, kind: str, message: str) -> None:
         """Add to the run's event log."""

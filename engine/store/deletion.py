@@ -108,10 +108,13 @@ def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now:
     """Remove as much of a run, as it was seen, as one transaction may, and say that it is being deleted.
 
     `caps` are the names of the quotas that are the run's alone. Answers that other runs have taken over
-    go to one of them. Raises UsageError when somebody has meanwhile touched the run.
+    go to one of them. One that was seen being deleted may be gone by now: another process has removed the rest.
+    Raises UsageError when somebody has meanwhile touched the run.
     """
     current = find(connection, of.name)
     if current is None or current.id != of.id or current.state is not RunState.DELETING:
+        if of.state is RunState.DELETING:
+            return Removed(is_whole=True)
         refuse_if_touched(connection, of)
         _say(connection, of.id, now)
     room = _Room(parts.PART, PART_BYTES)

@@ -79,13 +79,16 @@ class Questions:
         """All runs, the latest first, with their jobs by state."""
         return await self._databases.ask(results.runs)
 
-    async def look(self, run_id: int) -> RunLook:
-        """A glance at a run, cheap enough to be taken every second."""
+    async def look(self, run_id: int) -> RunLook | None:
+        """A glance at a run, cheap enough to be taken every second; None once it is deleted."""
         arrived = select(func.max(worker.c.started_at)).scalar_subquery()
         columns = run.c.state, run.c.generation, run.c.updated_at, arrived
         query = select(*columns).where(run.c.id == run_id)
         async with self._databases.read() as connection:
-            state, generation, updated_at, arrived_at = (await connection.execute(query)).one()
+            found = (await connection.execute(query)).first()
+        if found is None:
+            return None
+        state, generation, updated_at, arrived_at = found
         return RunLook(
             state=RunState(state),
             generation=generation,

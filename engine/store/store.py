@@ -11,7 +11,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -432,14 +432,12 @@ class Store(Member):
         free = await self._databases.ask(deletion.free_bytes)
         removed = deletion.Removed()
         while True:
-            removed.add(
-                await self._writer.write(
-                    lambda connection: deletion.remove_part(connection, of, names, now=now)
-                )
-            )
+            remove = partial(deletion.remove_part, of=of, caps=names, now=now)
+            removed.add(await self._writer.write(remove))
             told(removed.jobs)
             if removed.is_whole:
                 break
+            of = replace(of, state=RunState.DELETING)
             await self._clock.sleep(parts.PAUSE_S)
         documents = await self._remove_documents()
         return Deleted(

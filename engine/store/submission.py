@@ -32,6 +32,7 @@ from sqlalchemy.engine import Connection
 from engine.core.layout import Edit, Layout
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, sources, target
+from engine.core.status import RunState
 from engine.store import queue, runs
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, merged, place
@@ -166,7 +167,7 @@ def add_jobs(
     """Ask for a batch of jobs, noted in `asked`: new ones become pending, those that are there already stay.
 
     `reuse`: answers of other runs serve, unless more of their questions are unanswered than the run
-    allows. Does nothing if the run has meanwhile got another sweep.
+    allows. Does nothing if the run has meanwhile got another sweep, or is deleted.
     """
     if _is_superseded(connection, of):
         return
@@ -213,8 +214,8 @@ def _keep_for_others(
 
 
 def _is_superseded(connection: Connection, of: RunRow) -> bool:
-    current = connection.execute(select(run.c.generation).where(run.c.id == of.id)).scalar_one()
-    return bool(current != of.generation)
+    current = select(run.c.generation).where(run.c.id == of.id, run.c.state != RunState.DELETING)
+    return connection.execute(current).scalar_one_or_none() != of.generation
 
 
 def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:

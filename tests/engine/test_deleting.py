@@ -7,9 +7,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine import RunState, UsageError
-from engine.store import parts
-from engine.testing import scripted_service
+from engine import Engine, RunState, UsageError
+from engine.store import parts, results
+from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep
 
 
@@ -92,3 +92,89 @@ async def test_a_run_that_nobody_works_on_any_more_is_deleted_whatever_its_state
         await engine.submit(sweep(service))
     async with opened(tmp_path / "store.db", service) as engine:
         assert (await engine.delete("scripted")).answers == 0
+
+
+async def delete_half(engine: Engine) -> None:
+    """Begin to delete the run, and stop after the first part, as Ctrl-C does."""
+    with anyio.CancelScope() as scope:
+        await engine.delete("scripted", told=lambda _: scope.cancel())
+
+
+async def delete_whole(engine: Engine) -> None:
+    await engine.delete("scripted")
+
+
+@pytest.mark.parametrize("delete", [delete_half, delete_whole])
+async def test_a_process_that_works_on_a_run_ends_once_another_has_cancelled_and_deleted_it(
+    delete: Callable[[Engine], Awaitable[None]],
+    tmp_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "PART", 1)
+    service = scripted_service(good)
+    async with (
+        opened(tmp_path / "store.db", service, clock) as engine,
+        opened(tmp_path / "store.db", service, clock) as other,
+        clock.jumping(),
+    ):
+        run = await engine.submit(sweep(service, repeats=5, limits={"rate_per_min": 1}))
+
+        async def change() -> None:
+            while not service.recording.started:
+                await clock.sleep(0.1)
+            # Between two looks of the first one at the store.
+            await clock.sleep(5.3)
+            await (await other.run("scripted")).cancel()
+            await delete(other)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(change)
+            with pytest.raises(UsageError, match=r"the run 'scripted' (is being|was) deleted"):
+                await run.execute()
+    assert len(service.recording.started) == 1
+
+
+@pytest.mark.parametrize("delete", [delete_half, delete_whole])
+async def test_reading_the_rows_of_a_run_that_is_deleted_meanwhile_says_so(
+    delete: Callable[[Engine], Awaitable[None]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parts, "PART", 1)
+    monkeypatch.setattr(results, "_PAGE", 1)
+    service = scripted_service(good)
+    async with opened(tmp_path / "store.db", service) as engine:
+        run, _ = await finished(engine, sweep(service, models=["a", "b", "c"]))
+        rows = run.rows()
+        await anext(rows)
+
+        await delete(engine)
+
+        with pytest.raises(UsageError, match=r"the run 'scripted' (is being|was) deleted"):
+            [_ async for _ in rows]
+
+
+async def test_who_deletes_a_run_that_another_deletes_at_the_same_time_finds_it_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART", 1)
+    service = scripted_service(good)
+    async with (
+        opened(tmp_path / "store.db", service) as engine,
+        opened(tmp_path / "store.db", service) as other,
+    ):
+        await finished(engine, sweep(service, models=["a", "b", "c", "d"]))
+        is_begun = anyio.Event()
+
+        async def prune() -> None:
+            await is_begun.wait()
+            found.append(sum(one.jobs for one in (await other.prune()).deleted))
+
+        found: list[int] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(prune)
+            deleted = await engine.delete("scripted", told=lambda _: is_begun.set())
+
+        assert sum(found) + deleted.jobs == 4
+        assert await engine.runs() == []

@@ -182,6 +182,22 @@ async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
         assert (await store.delete_run(run, [])).jobs == 4
 
 
+@pytest.mark.usefixtures("in_parts")
+async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_deleted(
+    store: Store, clock: FakeClock
+) -> None:
+    run = await answered(store, *map(new_job, range(7)), name="first")
+
+    await delete_first_part(store, run)
+    await store.add_jobs(run, [new_job("more")], reuse=False)
+    async with clock.jumping():
+        deleted = await store.delete_run(run, [])
+    await store.add_jobs(run, [new_job("more")], reuse=False)
+
+    assert deleted.jobs == 4
+    assert rows(store.path, "SELECT count(*) FROM job") == [(0,)]
+
+
 async def test_its_own_caps_go_and_the_account_s_quota_stays(store: Store) -> None:
     run = await answered(store, new_job("one"), name="first")
     for name in ("run first", "requests of first", "the account"):

@@ -192,6 +192,8 @@ async def test_a_runs_state_is_told_to_other_processes(store: Store, path: Path)
     after = await store.look(run.id)
     found = await store.find_run("run")
     assert found is not None
+    assert before is not None
+    assert after is not None
     assert (before.state, after.state) == (RunState.ACTIVE, RunState.PAUSED)
     assert after.arrived_at == before.arrived_at + 60
     assert (found.reason, found.message, found.resume_at) == ("paused", "paused", NOW)
