@@ -3,6 +3,7 @@
 from fastapi import APIRouter, FastAPI
 
 from engine.job import Clock
+from jobs.serve.body_budget import BodyBudget
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
 from jobs.serve.connections import Connections
@@ -28,7 +29,8 @@ def create_app(
     clock: Clock,
 ) -> FastAPI:
     """The application over an open ledger and open models."""
-    metrics = Metrics(evaluations, connections)
+    budget = BodyBudget(config.limits)
+    metrics = Metrics(evaluations, connections, budget)
     app = FastAPI(
         title="Nightsweep",
         version=config.api_version,
@@ -49,5 +51,7 @@ def create_app(
     app.include_router(calls, prefix="/v1")
     app.include_router(model_health_router(config, closing, clock))
     app.include_router(metrics_router(metrics))
-    app.add_middleware(Edge, limits=config.limits, closing=closing, clock=clock, metrics=metrics)
+    app.add_middleware(
+        Edge, limits=config.limits, budget=budget, closing=closing, clock=clock, metrics=metrics
+    )
     return app

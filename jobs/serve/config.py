@@ -139,7 +139,8 @@ class Limits(_Part):
     `max_unanswered` is the largest share of an evaluation's questions that may have no answer.
 
     `head_s` and `head_bytes` bound a request up to its body, `request_s` the body; it may take longer while
-    `bytes_per_s` come, and an answer has to be read at that pace, too. `idle_s` is how long a connection may
+    `bytes_per_s` come, and an answer has to be read at that pace, too. `bodies_bytes` bounds the bodies of all
+    requests together, from their first byte until they have been handled. `idle_s` is how long a connection may
     wait for its next request. `connections` may be open, `connections_per_peer` from one address.
     """
 
@@ -151,6 +152,7 @@ class Limits(_Part):
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     max_unanswered: Annotated[float, Field(ge=0, le=1)] = 0.2
     request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
+    bodies_bytes: Annotated[int, Field(ge=1024, le=1024**4)] = 64 * 1024 * 1024
     request_s: Seconds = 30.0
     bytes_per_s: Annotated[int, Field(ge=1, le=1024 * 1024 * 1024)] = 1024
     head_s: Seconds = 20.0
@@ -159,6 +161,15 @@ class Limits(_Part):
     connections: Annotated[int, Field(ge=1, le=100_000)] = 1024
     connections_per_peer: Annotated[int, Field(ge=1, le=100_000)] = 256
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
+
+    @model_validator(mode="after")
+    def _one_request_fits(self) -> Self:
+        if self.bodies_bytes < self.request_bytes:
+            raise ValueError(
+                f"bodies_bytes: {self.bodies_bytes} is less than request_bytes, {self.request_bytes}: the"
+                " largest request would never be read; raise the one or lower the other"
+            )
+        return self
 
 
 class ModelHealth(_Part):

@@ -8,6 +8,7 @@ from typing import Any
 import anyio
 
 from engine.job import Clock
+from jobs.serve.body_budget import Body, BodyBudget
 from jobs.serve.closing import Closing
 from jobs.serve.config import Limits
 from jobs.serve.metrics import Metrics
@@ -31,10 +32,18 @@ class Edge:
     """ASGI middleware. The log has paths that there are, never another: anything may stand there."""
 
     def __init__(
-        self, app: Application, *, limits: Limits, closing: Closing, clock: Clock, metrics: Metrics
+        self,
+        app: Application,
+        *,
+        limits: Limits,
+        budget: BodyBudget,
+        closing: Closing,
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._app = app
         self._limits = limits
+        self._budget = budget
         self._closing = closing
         self._clock = clock
         self._metrics = metrics
@@ -65,18 +74,21 @@ class Edge:
             self._note(scope, status or CLIENT_CLOSED_REQUEST, self._clock.now() - began)
 
     async def _handled(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            with self._closing.reading():
-                body = await self._body(scope, receive)
-        except Refused as error:
-            response = refusal(error.status, error.message, retry_after_s=error.retry_after_s)
-            response.headers["connection"] = "close"
-            await response(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, _replayed(body, receive), send)
+        with self._budget.body() as body:
+            try:
+                with self._closing.reading():
+                    content = await self._content(scope, receive, body)
+            except Refused as error:
+                refused = refusal(error.status, error.message, retry_after_s=error.retry_after_s)
+                refused.headers["connection"] = "close"
+            else:
+                if content is not None:
+                    await self._app(scope, _replayed(content, receive), send)
+                return
+        # Here, where neither the budget nor the error's traceback holds what was read.
+        await refused(scope, receive, send)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+    async def _content(self, scope: Scope, receive: Receive, body: Body) -> bytes | None:
         """The whole body; None if the client hung up over it; raises Refused over the limits."""
         most = self._limits.request_bytes
         too_large = Refused(413, f"the request is larger than {most} bytes")
@@ -84,18 +96,22 @@ class Edge:
             if name == b"content-length" and value.isdigit() and int(value[:20]) > most:
                 raise too_large
         content = bytearray()
-        with anyio.move_on_after(self._limits.request_s) as time_left:
+        body.reading.deadline = anyio.current_time() + self._limits.request_s
+        with body.reading:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
                 part = message.get("body", b"")
+                self._budget.add(body, len(part))
                 content += part
                 if len(content) > most:
                     raise too_large
                 if not message.get("more_body", False):
+                    self._budget.complete(body)
                     return bytes(content)
-                time_left.deadline += len(part) / self._limits.bytes_per_s
+                body.reading.deadline += len(part) / self._limits.bytes_per_s
+        self._budget.check(body)
         raise Refused(
             408,
             f"the request was not whole within {self._limits.request_s:g} s, and came at less than"

@@ -15,6 +15,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from jobs.serve.body_budget import BodyBudget
 from jobs.serve.connections import Closed, Connections
 from jobs.serve.evaluations import Evaluations
 
@@ -46,10 +47,24 @@ class _ClosedConnections(Collector):
         yield family
 
 
+class _RefusedBodies(Collector):
+    def __init__(self, budget: BodyBudget) -> None:
+        self._budget = budget
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "nightsweep_bodies_refused",
+            "Requests that were refused because the bodies of all requests were too large together.",
+            value=self._budget.refused,
+        )
+
+
 class Metrics:
     """What one service has done; each has a registry of its own."""
 
-    def __init__(self, evaluations: Evaluations, connections: Connections) -> None:
+    def __init__(
+        self, evaluations: Evaluations, connections: Connections, budget: BodyBudget
+    ) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "nightsweep_requests",
@@ -80,6 +95,13 @@ class Metrics:
         )
         open_now.set_function(lambda: len(connections))
         self.registry.register(_ClosedConnections(connections))
+        held = Gauge(
+            "nightsweep_bodies_bytes",
+            "Bytes of the bodies of requests that are coming or being handled.",
+            registry=self.registry,
+        )
+        held.set_function(lambda: budget.held)
+        self.registry.register(_RefusedBodies(budget))
 
     def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one request."""

@@ -37,7 +37,8 @@ _MEANINGS = {
     429: "Too much is going on, or evaluations that are running hold what the allotment has left"
     " (`quota_held`); `Retry-After` says when to come back.",
     500: "A model could not be asked or judged; `error` says how.",
-    503: "The service is being stopped, or cannot write; `Retry-After` says when to come back.",
+    503: "The service is being stopped, cannot write, or reads as much as it may; `Retry-After` says when to"
+    " come back.",
 }
 
 

@@ -67,6 +67,30 @@ class Held:
 
 
 @contextmanager
+def connected(base_url: str, sent: bytes = b"", source: str = "") -> Iterator[socket.socket]:
+    """A connection on which `sent` was sent."""
+    url = httpx.URL(base_url)
+    with socket.create_connection(
+        (url.host, url.port or 0),
+        timeout=PATIENCE_S,
+        source_address=(source, 0) if source else None,
+    ) as connection:
+        connection.sendall(sent)
+        yield connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that comes until the service closes the connection."""
+    read = bytearray()
+    try:
+        while part := connection.recv(65_536):
+            read += part
+    except ConnectionResetError:
+        pass
+    return bytes(read)
+
+
+@contextmanager
 def hanging_up(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator[None]:
     """One request, whose client hangs up at the end of the block without having read an answer."""
     url = httpx.URL(base_url)
@@ -75,8 +99,7 @@ def hanging_up(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iter
         f"POST {path} HTTP/1.1\r\nhost: {url.host}\r\ncbl-api-key: {key}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
     )
-    with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE_S) as connection:
-        connection.sendall(head.encode() + content)
+    with connected(base_url, head.encode() + content):
         yield
 
 

@@ -75,6 +75,13 @@ def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None
     assert "sk-secret-1" not in told
 
 
+def test_the_largest_request_has_to_fit_into_what_all_may_hold(tmp_path: Path) -> None:
+    file = written(tmp_path, limits={"request_bytes": 4096, "bodies_bytes": 4095})
+
+    with pytest.raises(ConfigError, match="bodies_bytes: 4095 is less than request_bytes, 4096"):
+        read_config(file)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::"])  # noqa: S104
 def test_other_machines_are_let_in_only_where_that_is_said(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigError, match="allow_remote"):

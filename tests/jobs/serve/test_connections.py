@@ -3,19 +3,17 @@
 import json
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import httpx
 import pytest
 
 from jobs.serve.connections import _peer
 from jobs.serve.server import _connections_allowed
 from tests.http_client import get, post
-from tests.jobs.serve.process import Held, asking
+from tests.jobs.serve.process import Held, asking, connected, rest
 from tests.jobs.serve.running import Running, evaluation, service
 from tests.patience import PATIENCE_S, in_vain, until
 
@@ -25,29 +23,6 @@ LAST_HALF = b"1\r\nconnection: close\r\n\r\n"
 WHOLE = b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"
 HALF_BODY = b"POST /ping HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
 PATIENT = {"head_s": 3600, "request_s": 3600, "idle_s": 3600}
-
-
-@contextmanager
-def connected(running: Running, sent: bytes = b"", source: str = "") -> Iterator[socket.socket]:
-    url = httpx.URL(running.base_url)
-    with socket.create_connection(
-        (url.host, url.port or 0),
-        timeout=PATIENCE_S,
-        source_address=(source, 0) if source else None,
-    ) as connection:
-        connection.sendall(sent)
-        yield connection
-
-
-def rest(connection: socket.socket) -> bytes:
-    """All that comes until the service closes the connection."""
-    read = bytearray()
-    try:
-        while part := connection.recv(65_536):
-            read += part
-    except ConnectionResetError:
-        pass
-    return bytes(read)
 
 
 def is_answered(connection: socket.socket) -> bool:
@@ -84,7 +59,7 @@ def test_half_a_head_is_answered_408_in_the_contract_s_shape_and_closed(
 ) -> None:
     with (
         service(tmp_path, limits={"head_s": 0.2}) as running,
-        connected(running, before + HALF_HEAD) as half,
+        connected(running.base_url, before + HALF_HEAD) as half,
     ):
         answer = rest(half)
 
@@ -99,7 +74,7 @@ def test_half_a_head_is_answered_408_in_the_contract_s_shape_and_closed(
 def test_the_time_of_a_head_does_not_begin_again_with_each_byte(tmp_path: Path) -> None:
     with (
         service(tmp_path, limits={"head_s": 0.3}) as running,
-        connected(running, HALF_HEAD) as half,
+        connected(running.base_url, HALF_HEAD) as half,
     ):
         half.settimeout(0.02)
         answer, end = b"", monotonic() + PATIENCE_S
@@ -120,7 +95,7 @@ def test_the_time_of_a_head_does_not_begin_again_with_each_byte(tmp_path: Path) 
 def test_a_connection_that_says_nothing_is_closed_without_an_answer(
     tmp_path: Path, limits: dict[str, Any]
 ) -> None:
-    with service(tmp_path, limits=limits) as running, connected(running) as silent:
+    with service(tmp_path, limits=limits) as running, connected(running.base_url) as silent:
         if "connections" in limits:
             assert pings(running)
         assert rest(silent) == b""
@@ -134,7 +109,7 @@ def test_requests_sent_by_halves_shut_nobody_out(tmp_path: Path, half: bytes, li
         ExitStack() as stack,
     ):
         for _ in range(40):
-            stack.enter_context(connected(running, half))
+            stack.enter_context(connected(running.base_url, half))
         assert all(pings(running) for _ in range(3))
         assert closed(running, "made_room") >= 40 - 8
         # One is the reader's own.
@@ -146,11 +121,14 @@ def test_whoever_has_kept_the_service_waiting_for_the_longest_is_closed_first(
 ) -> None:
     with (
         service(tmp_path, limits={"connections": 2, **PATIENT}) as running,
-        connected(running, WHOLE) as idle,
+        connected(running.base_url, WHOLE) as idle,
     ):
         # It was there before the others, and is kept: nobody waits for it.
         assert is_answered(idle)
-        with connected(running, HALF_HEAD) as first, connected(running, HALF_HEAD) as second:
+        with (
+            connected(running.base_url, HALF_HEAD) as first,
+            connected(running.base_url, HALF_HEAD) as second,
+        ):
             assert is_turned_away(first)
             idle.sendall(WHOLE)
             assert is_answered(idle)
@@ -165,7 +143,7 @@ def test_a_request_that_is_being_answered_is_never_cut_off_to_make_room(tmp_path
         asking(running.base_url, running.key, SINGLE, evaluation()) as got,
     ):
         assert held.reached.wait(PATIENCE_S)
-        with connected(running) as one_more:
+        with connected(running.base_url) as one_more:
             refused = rest(one_more)
         held.let_go.set()
 
@@ -178,10 +156,10 @@ def test_a_request_that_is_being_answered_is_never_cut_off_to_make_room(tmp_path
 def test_one_peer_closes_its_own_connections_and_nobody_else_s(tmp_path: Path) -> None:
     with (
         service(tmp_path, limits={"connections_per_peer": 2, **PATIENT}) as running,
-        connected(running, HALF_HEAD, source="127.0.0.2") as other,
-        connected(running, HALF_HEAD) as first,
-        connected(running, HALF_HEAD),
-        connected(running, HALF_HEAD),
+        connected(running.base_url, HALF_HEAD, source="127.0.0.2") as other,
+        connected(running.base_url, HALF_HEAD) as first,
+        connected(running.base_url, HALF_HEAD),
+        connected(running.base_url, HALF_HEAD),
     ):
         assert is_turned_away(first)
         other.sendall(LAST_HALF)
@@ -203,7 +181,10 @@ def test_a_body_that_keeps_coming_may_take_longer_than_one_that_stops(tmp_path: 
             f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncbl-api-key: {running.key}\r\nconnection: close\r\n"
             f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"
         ).encode()
-        with connected(running, head + content[:-1]) as coming, connected(running, head) as stopped:
+        with (
+            connected(running.base_url, head + content[:-1]) as coming,
+            connected(running.base_url, head) as stopped,
+        ):
             assert rest(stopped).startswith(b"HTTP/1.1 408")
             coming.sendall(content[-1:])
             assert rest(coming).startswith(b"HTTP/1.1 200")
@@ -211,7 +192,7 @@ def test_a_body_that_keeps_coming_may_take_longer_than_one_that_stops(tmp_path: 
 
 def test_an_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
     with service(tmp_path, limits={**PATIENT, "request_s": 0.3}) as running:
-        with connected(running) as deaf:
+        with connected(running.base_url) as deaf:
             deaf.settimeout(0.3)
             try:
                 while True:
@@ -236,7 +217,7 @@ def test_what_is_no_request_is_refused_in_the_contract_s_shape(
 ) -> None:
     with (
         service(tmp_path, limits={"head_bytes": 2000}) as running,
-        connected(running, sent) as connection,
+        connected(running.base_url, sent) as connection,
     ):
         head, _, body = rest(connection).rpartition(b"\r\n\r\n")
 
@@ -248,7 +229,7 @@ def test_what_is_no_request_is_refused_in_the_contract_s_shape(
 def test_whatever_host_a_request_names_it_is_answered(shared_service: Running, host: str) -> None:
     for path in ("/ping", "/openapi.json", "/nowhere/"):
         sent = f"GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
-        with connected(shared_service, sent.encode()) as connection:
+        with connected(shared_service.base_url, sent.encode()) as connection:
             assert rest(connection)[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 404")
 
     headers = {"cbl-api-key": shared_service.key, "host": host.encode()}

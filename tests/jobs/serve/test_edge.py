@@ -1,18 +1,18 @@
 """The outermost layer: caps, crashes, metrics."""
 
 import json
-import socket
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.serve.ledger import Ledger
+from tests.jobs.serve.process import connected
 from tests.jobs.serve.running import Running, evaluation, service
-from tests.patience import PATIENCE_S, until
+from tests.patience import until
 
 SINGLE = "/singleturn_evaluate_system_prompt"
+HALF_BODY = f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
 
 
 def test_a_request_that_is_too_large_is_refused_declared_or_not(tmp_path: Path) -> None:
@@ -26,14 +26,11 @@ def test_a_request_that_is_too_large_is_refused_declared_or_not(tmp_path: Path) 
 
 
 def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
-    with service(tmp_path, limits={"request_s": 0.2}) as running:
-        url = httpx.URL(running.base_url)
-        assert url.port is not None
-        with socket.create_connection((url.host, url.port), timeout=PATIENCE_S) as connection:
-            connection.sendall(
-                f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
-            )
-            answer = connection.recv(65_536)
+    with (
+        service(tmp_path, limits={"request_s": 0.2}) as running,
+        connected(running.base_url, HALF_BODY) as connection,
+    ):
+        answer = connection.recv(65_536)
 
     assert answer.startswith(b"HTTP/1.1 408")
 
@@ -43,11 +40,8 @@ def test_a_client_that_hangs_up_while_it_sends_is_logged_as_such(
 ) -> None:
     caplog.set_level("INFO", logger="jobs.serve")
     with service(tmp_path) as running:
-        url = httpx.URL(running.base_url)
-        with socket.create_connection((url.host, url.port or 0), timeout=PATIENCE_S) as connection:
-            connection.sendall(
-                f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
-            )
+        with connected(running.base_url, HALF_BODY):
+            pass
         until(
             lambda: any(record.message == "request" for record in caplog.records),
             "the request's line in the log",
@@ -105,6 +99,8 @@ def test_metrics_are_what_prometheus_reads(shared_service: Running) -> None:
         "nightsweep_tests_answered": "counter",
         "nightsweep_connections_open": "gauge",
         "nightsweep_connections_closed": "counter",
+        "nightsweep_bodies_bytes": "gauge",
+        "nightsweep_bodies_refused": "counter",
     }
     assert all(family.documentation for family in families.values())
     [tests] = families["nightsweep_tests_answered"].samples

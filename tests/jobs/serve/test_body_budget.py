@@ -1,0 +1,112 @@
+"""What the bodies of all requests hold together, and which of them are refused."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.http_client import get
+from tests.jobs.serve.process import Held, asking, connected, rest
+from tests.jobs.serve.running import Running, evaluation, service
+from tests.patience import PATIENCE_S, until
+
+SINGLE = "/singleturn_evaluate_system_prompt"
+LIMITS = {"request_bytes": 4096, "bodies_bytes": 8192, "request_s": 3600}
+LENGTH = 4000
+HEAD = f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {LENGTH}\r\n\r\n"
+NEARLY_WHOLE = HEAD.encode() + b"x" * (LENGTH - 1)
+LONG_PROMPT = evaluation(system_prompt="x" * 2500)
+
+
+def metric(running: Running, name: str) -> int:
+    told = get(f"{running.base_url}/metrics").text
+    [line] = [line for line in told.splitlines() if line.startswith(f"{name} ")]
+    return int(float(line.removeprefix(name)))
+
+
+def held(running: Running) -> int:
+    return metric(running, "nightsweep_bodies_bytes")
+
+
+def refused(running: Running) -> int:
+    return metric(running, "nightsweep_bodies_refused_total")
+
+
+def expect(running: Running, *, bytes_held: int, bodies: int) -> None:
+    until(
+        lambda: (held(running), refused(running)) == (bytes_held, bodies),
+        f"{bytes_held} bytes held and {bodies} bodies refused",
+    )
+
+
+def test_bodies_that_stop_shut_nobody_out_and_hold_no_more_than_they_may(tmp_path: Path) -> None:
+    with service(tmp_path, limits=LIMITS) as running, ExitStack() as stack:
+        for number in range(1, 7):
+            stack.enter_context(connected(running.base_url, NEARLY_WHOLE))
+            expect(running, bytes_held=min(number, 2) * (LENGTH - 1), bodies=max(0, number - 2))
+        with running.client() as client:
+            answer = client.post(SINGLE, json=LONG_PROMPT)
+
+    assert answer.status_code == 200
+
+
+def test_the_body_that_has_been_coming_for_the_longest_is_refused_first(tmp_path: Path) -> None:
+    with (
+        service(tmp_path, limits=LIMITS) as running,
+        connected(running.base_url, NEARLY_WHOLE) as first,
+    ):
+        until(lambda: held(running) == LENGTH - 1, "the first body")
+        with connected(running.base_url, NEARLY_WHOLE) as second:
+            until(lambda: held(running) == 2 * (LENGTH - 1), "the second body")
+            with connected(running.base_url, NEARLY_WHOLE):
+                turned_away = rest(first)
+                second.sendall(b"x")
+                finished = rest(second)
+
+    head, _, body = turned_away.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 10" in head
+    assert json.loads(body)["detail"] == {
+        "error": "service_unavailable",
+        "message": "the bodies of all requests to this service are larger than 8192 bytes together;"
+        " ask again later",
+    }
+    assert finished.startswith(b"HTTP/1.1 422")
+
+
+def test_bodies_of_evaluations_that_run_are_kept_and_what_is_refused_costs_nothing(
+    tmp_path: Path,
+) -> None:
+    models = Held(after=1)
+    limits = {**LIMITS, "bodies_bytes": 4096}
+    with service(tmp_path, models, limits=limits) as running, running.client() as client:
+        with asking(running.base_url, running.key, SINGLE, LONG_PROMPT) as got:
+            assert models.reached.wait(PATIENCE_S)
+            client.headers["cbl-api-key"] = running.another_key("other")
+            before = client.get("/monthly_quota").json()
+            answer = client.post(SINGLE, json=LONG_PROMPT)
+            small = client.get("/ping")
+            after = client.get("/monthly_quota").json()
+            models.let_go.set()
+        again = client.post(SINGLE, json=LONG_PROMPT)
+        until(lambda: held(running) == 0, "the end of the requests")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
+    assert answer.json()["detail"]["error"] == "service_unavailable"
+    assert before == after
+    assert small.status_code == 200
+    assert [each.status_code for each in got] == [200]
+    assert again.status_code == 200
+
+
+def test_a_request_that_ends_in_any_way_gives_its_bytes_back(tmp_path: Path) -> None:
+    with service(tmp_path, limits=LIMITS) as running:
+        with connected(running.base_url, NEARLY_WHOLE):
+            until(lambda: held(running) == LENGTH - 1, "the body")
+        until(lambda: held(running) == 0, "the end of a client that hung up")
+        with running.client() as client:
+            too_large = client.post(SINGLE, content=(b"x" * 500 for _ in range(10)))
+            mistaken = client.post(SINGLE, json={"x": "x" * 2000})
+            nowhere = client.post("/nowhere", json={"x": "x" * 2000})
+        until(lambda: held(running) == 0, "the end of the requests")
+
+    assert (too_large.status_code, mistaken.status_code, nowhere.status_code) == (413, 422, 404)
