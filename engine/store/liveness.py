@@ -22,6 +22,8 @@ LEASE_S = 60.0
 """How long a heartbeat may stand still before the worker's jobs are given to others."""
 LOOK_MAX_S = 10.0
 """The most that one look adds to that: an observer that was itself stopped has not been watching."""
+_LOCK = ".lock"
+"""What the name of a worker's lock file ends with."""
 
 
 def workers_folder(store: Path) -> Path:
@@ -96,6 +98,11 @@ class Liveness:
         lock_file = _lock_file(self._folder, worker_id)
         return _is_free(lock_file) or not os.path.lexists(lock_file)
 
+    def alive(self) -> list[str]:
+        """The workers whose locks are held, whatever their hearts do."""
+        ids = [lock_file.stem for lock_file in self._folder.glob(f"*{_LOCK}")]
+        return [worker_id for worker_id in ids if not self.has_gone(worker_id)]
+
     def forget(self, worker_id: str) -> None:
         """Remove what a dead worker left behind."""
         self._seen.pop(worker_id, None)
@@ -105,7 +112,7 @@ class Liveness:
 
 
 def _lock_file(folder: Path, worker_id: str) -> Path:
-    return folder / f"{worker_id}.lock"
+    return folder / f"{worker_id}{_LOCK}"
 
 
 def _is_free(lock_file: Path) -> bool:

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, create_engine
+from sqlalchemy import URL, bindparam, create_engine, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -37,7 +37,9 @@ from engine.store.source import is_cancelled
 
 APPLICATION_ID = 0x4E_53_57_50
 """In the header of each store: other programs keep a table `alembic_version`, too."""
-_WORKERS = "SELECT id, host, pid, started_at FROM worker WHERE ended_at IS NULL ORDER BY started_at"
+_WORKERS = text(
+    "SELECT host, pid, started_at FROM worker WHERE id IN :ids ORDER BY started_at"
+).bindparams(bindparam("ids", expanding=True))
 # As Alembic makes it; it is there, and empty, in a store whose migrations were all taken back by hand.
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS alembic_version (
@@ -131,9 +133,9 @@ def _upgrade(path: Path, found: str, workers: Path) -> None:
 
 def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
     """Raise StoreError where a process of an earlier version is working on a store."""
-    liveness = Liveness(workers, own_id="")
-    found = connection.exec_driver_sql(_WORKERS).all()
-    alive = [row for row in found if not liveness.has_gone(row.id)]
+    # Also one that was stopped for long and given up: it still comes back. Whoever waits here is in no row yet.
+    ids = Liveness(workers, own_id="").alive()
+    alive = connection.execute(_WORKERS, {"ids": ids}).all()
     if not alive:
         return
     told = [

@@ -225,13 +225,19 @@ def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_store_that_an_earlier_version_works_on_is_brought_up_to_date_once_that_has_ended(
     tmp_path: Path, older: Path
 ) -> None:
-    working, killed = WorkerLock(tmp_path / "workers"), WorkerLock(tmp_path / "workers")
-    for one in (working, killed):
-        with closing(sqlite3.connect(older)) as connection, connection:
-            connection.execute(
-                "INSERT INTO worker (id, host, pid, started_at, heartbeat_at) VALUES (?, 'lab', 42, ?, ?)",
-                (one.id, NOW, NOW),
-            )
+    # The last one has only opened the store, and waits for the same.
+    working, stopped, killed, _ = [WorkerLock(tmp_path / "workers") for _ in range(4)]
+    given_up_at = NOW + 600.0
+    with closing(sqlite3.connect(older)) as connection, connection:
+        connection.executemany(
+            "INSERT INTO worker (id, host, pid, started_at, heartbeat_at, ended_at)"
+            " VALUES (?, 'lab', ?, ?, ?, ?)",
+            [
+                (working.id, 42, NOW, NOW, None),
+                (stopped.id, 43, NOW + 60.0, NOW, given_up_at),
+                (killed.id, 44, NOW, NOW, None),
+            ],
+        )
     killed._lock.release()
     lock = tmp_path / "workers" / "migration.lock"
 
@@ -239,12 +245,15 @@ def test_a_store_that_an_earlier_version_works_on_is_brought_up_to_date_once_tha
         migrate(older, lock)
     before = schema_of(older)
     working._lock.release()
+    with pytest.raises(StoreError, match="process 43 on lab"):
+        migrate(older, lock)
+    stopped._lock.release()
     migrate(older, lock)
 
     assert str(refused.value) == (
         f"{older}: an earlier version of Nightsweep is working on it, which this one cannot work beside:"
-        " process 42 on lab (since 2027-01-15 08:00 UTC); wait for its end, or stop it with"
-        " `kill -INT 42` (what is answered stays), then run this again"
+        " process 42 on lab (since 2027-01-15 08:00 UTC), process 43 on lab (since 2027-01-15 08:01 UTC);"
+        " wait for its end, or stop it with `kill -INT 42 43` (what is answered stays), then run this again"
     )
     assert "half" not in before
     assert "half" in schema_of(older)
