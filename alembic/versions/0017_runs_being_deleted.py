@@ -42,11 +42,14 @@ def _rebuild(states: tuple[str, ...]) -> None:
         sa.Column("fresh_generation", sa.Integer(), nullable=True),
         sa.Column("account", sa.Text(), nullable=True),
         sa.Column("layout", sa.Text(), nullable=True),
-        sa.CheckConstraint(is_one, name=op.f("ck_run_state")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
+    )
+    # Alembic has a table's constraints in a set: of those, the order would be another one each time.
+    ordered = (
+        sa.CheckConstraint(is_one, name=op.f("ck_run_state")),
         sa.UniqueConstraint("name", name=op.f("uq_run_name")),
     )
-    with op.batch_alter_table("run", recreate="always", copy_from=table):
+    with op.batch_alter_table("run", recreate="always", copy_from=table, table_args=ordered):
         pass
 
 

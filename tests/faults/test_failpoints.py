@@ -22,8 +22,8 @@ def test_a_kill_at_any_step_changes_no_row(
 
     survived = list(trial.kills(steps))
 
-    # A run that was quicker than the one that was counted does not have the last of its steps.
-    assert len(survived) >= len(steps) - 1
+    # A run that commits less often than the one that was counted has no last steps to be killed at.
+    assert len(survived) > len(steps) // 2
 
 
 @pytest.mark.parametrize("step", ["request", "head", "answer", "commit", "committed"])
