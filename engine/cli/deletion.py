@@ -8,7 +8,7 @@ import typer
 from engine.cli import output
 from engine.cli.opening import open_existing, open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, StoreOption
-from engine.core.errors import Interrupted, UsageError
+from engine.core.errors import Interrupted, StoreError, UsageError
 from engine.core.listing import counted
 from engine.core.states import State
 from engine.report.terminal import plain
@@ -39,7 +39,7 @@ def delete(
 
     try:
         done = run_command(apply)
-    except Interrupted:
+    except (Interrupted, StoreError):
         if gone:
             # Also where the run itself is gone, and only what it sent is left.
             rest = output.command("prune", None, store)

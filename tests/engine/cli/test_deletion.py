@@ -4,16 +4,18 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.engine.cli.conftest import Nightsweep
 from tests.engine.store.scenes import rows
-from tests.patience import until, wait_ended, with_stacks
+from tests.patience import PATIENCE_S, until, wait_ended, with_stacks
 
 Sweep = Callable[..., str]
 
@@ -55,10 +57,36 @@ def test_a_run_is_deleted_and_the_store_pruned(
 
 IN_PARTS = """
 from engine.store import parts
-parts.PART, parts.PAUSE_S = 1, 3600.0
+parts.PART, parts.PAUSE_S = 1, {pause_s}
 from engine.cli import main
 main(["delete", "night", "--yes"])
 """
+FAILING = """
+CREATE TRIGGER failing BEFORE DELETE ON job WHEN (SELECT count(*) FROM job) = 2
+BEGIN SELECT RAISE(ABORT, 'no more'); END
+"""
+
+
+def test_a_deletion_that_fails_after_its_first_part_says_what_is_gone(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    nightsweep("run", sweep("a", "b", "c"))
+    with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store:
+        store.execute(FAILING)
+
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", IN_PARTS.format(pause_s=0.0)],
+        cwd=tmp_path,
+        env=with_stacks(environment),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("1 job of night deleted; delete the rest: nightsweep prune\n")
+    assert "no more" in ended.stderr
 
 
 def test_a_deletion_that_is_interrupted_says_what_is_gone_and_what_deletes_the_rest(
@@ -66,7 +94,7 @@ def test_a_deletion_that_is_interrupted_says_what_is_gone_and_what_deletes_the_r
 ) -> None:
     nightsweep("run", sweep("a", "b", "c"))
     process = subprocess.Popen(  # noqa: S603
-        [sys.executable, "-c", IN_PARTS],
+        [sys.executable, "-c", IN_PARTS.format(pause_s=3600.0)],
         cwd=tmp_path,
         env=with_stacks(environment),
         stderr=subprocess.PIPE,
