@@ -16,7 +16,7 @@ from jobs.serve.departures import unless_gone
 from jobs.serve.document import Tag
 from jobs.serve.edge import CLIENT_CLOSED_REQUEST
 from jobs.serve.evaluations import Evaluations, Wanted
-from jobs.serve.guarded import Caller
+from jobs.serve.guarded import Caller, KeyedRoute
 from jobs.serve.ledger import Key, Ledger, Past
 from jobs.serve.refusals import Refused, documented
 
@@ -72,7 +72,7 @@ class EvaluationCalls:
         self._ledger = ledger
         self._evaluations = evaluations
         self._answers = bodies.ANSWERS[config.answers]
-        self.router = APIRouter()
+        self.router = APIRouter(route_class=KeyedRoute)
         for name, body in _SYSTEM_PROMPT.items():
             self._add(name, self._of_system_prompt(name, body))
         for name, body in _FINETUNE.items():

@@ -23,7 +23,7 @@ from jobs.serve.addresses import AllowList, NotListed, port_of
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
 from jobs.serve.document import Tag
-from jobs.serve.guarded import known_key
+from jobs.serve.guarded import KeyedRoute, known_key
 from jobs.serve.ledger import Key
 from jobs.serve.refusals import Refused, documented
 
@@ -272,9 +272,13 @@ class _Asking:
                 under_way[key] -= 1
 
 
+class _KeyedRoute(KeyedRoute):
+    key_header = "apikey"
+
+
 def model_health_router(config: ServeConfig, closing: Closing, clock: Clock) -> APIRouter:
     """The router of these calls; raises ValueError for an entry of `model_health.allow` that is none."""
-    router = APIRouter()
+    router = APIRouter(route_class=_KeyedRoute)
     asking = _Asking(config, closing, clock)
     refusals = documented(401, 422, 429, 503)
 

@@ -224,11 +224,24 @@ def test_whole_numbers_may_be_written_with_a_point(client: httpx.Client) -> None
     assert answer.status_code == 200
 
 
-def test_a_wrong_key_is_refused_before_its_body_is_looked_at(shared_service: Running) -> None:
-    with shared_service.client(**{"cbl-api-key": "wrong"}) as client:
-        answer = client.post(SINGLE, json={})
+@pytest.mark.parametrize(
+    ("path", "header"), [(SINGLE, "cbl-api-key"), ("/redteam/v3/model-health", "apikey")]
+)
+def test_a_body_is_not_parsed_without_a_key(
+    shared_service: Running, path: str, header: str
+) -> None:
+    with shared_service.client(**{"content-type": "application/json"}) as client:
+        del client.headers["cbl-api-key"]
+        wrong = client.post(path, content=b"[[[", headers={header: "wrong"})
+        missing = client.post(path, content=b"[[[")
+        right = client.post(path, content=b"[[[", headers={header: shared_service.key})
 
-    assert answer.status_code == 401
+    assert wrong.status_code == 401
+    assert missing.status_code == 422
+    [problem] = missing.json()["detail"]
+    assert (problem["loc"], problem["type"]) == (["header", header], "missing")
+    [problem] = right.json()["detail"]
+    assert problem["type"] == "json_invalid"
 
 
 def test_a_group_that_is_not_the_key_s_is_not_found(shared_service: Running) -> None:
