@@ -168,7 +168,7 @@ def judge(
                 end, hold, delay_s, _outcome(end) if lost else AttemptOutcome.REFUSED
             )
             needs = end.needs if isinstance(end, QuotaExceeded) else 0
-            return replace(given_back, asked_s=_asked_s(end), needs=needs)
+            return replace(given_back, asked_s=retry_after_of(end), needs=needs)
         case Transient() if attempt < attempts:
             if end.retry_after_s is not None:
                 delay_s = max(delay_s, _clamped(end.retry_after_s, delay_s))
@@ -181,7 +181,7 @@ def judge(
                 sent=end.sent,
                 is_away=is_away(end) and blame is not Blame.JOB,
                 service_answers=end.service_answers,
-                asked_s=_asked_s(end),
+                asked_s=retry_after_of(end),
             )
         case Transient():
             return _fail(end, f"{describe(end)} (gave up after {attempt} attempts)")
@@ -284,8 +284,8 @@ def _outcome(error: JobError) -> AttemptOutcome:
     return AttemptOutcome.TIMED_OUT if isinstance(error, TimedOut) else AttemptOutcome.FAILED
 
 
-def _asked_s(error: JobError) -> float:
-    """How long an answer asked to wait that is no refusal for its rate; 0 where it did not."""
+def retry_after_of(error: JobError) -> float:
+    """How long an answer asked to wait, within reason; 0 where it did not."""
     asked_s = getattr(error, "retry_after_s", None)
     return 0.0 if asked_s is None else _clamped(asked_s, 0.0)
 

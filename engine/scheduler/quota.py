@@ -10,6 +10,7 @@ from engine.core.errors import JobError, LimitReached
 from engine.core.model import Allotment, Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
+from engine.core.retry import retry_after_of
 from engine.core.status import WaitReason
 from engine.job import JobKind
 from engine.limits import Block, Lane, Lanes, month, month_began, next_month
@@ -50,6 +51,8 @@ class QuotaDesk:
         self._is_in_doubt = False
         self._unreached = 0
         """How often in a row the service did not answer."""
+        self._not_before = -inf
+        """Until when the service wants to be spared the question."""
         self._is_untold = False
         """Whether the service has yet to tell its quota for the first time."""
         self._is_end_told = self._is_end_near = False
@@ -135,6 +138,7 @@ class QuotaDesk:
         try:
             offered = await self._run.ask_quota()
         except JobError as error:
+            self._not_before = self._clock.now() + retry_after_of(error)
             await self._untold(key, error)
             raise
         if offered is None:
@@ -194,9 +198,13 @@ class QuotaDesk:
         self._doubted.set()
 
     async def settle_doubts(self, lanes: Lanes, wake: Callable[[], None]) -> None:
-        """Ask the service after requests without an answer, or for its first figure: at once, then at most so often."""
+        """Ask the service after requests without an answer, or for its first figure: at once, then at most so often.
+
+        Not before the time that it asked for itself.
+        """
         while True:
             await self._doubted.wait()
+            await self._clock.sleep(self._not_before - self._clock.now())
             self._doubted = anyio.Event()
             async with self._asking:
                 if await self._gains(self._ask_quietly):

@@ -333,6 +333,30 @@ async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_
     assert "the service has said how much quota is left" in told
 
 
+async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_before(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    asked: list[float] = []
+
+    class Late(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            asked.append(clock.now())
+            if clock.now() < NOW + 100:
+                raise Transient("HTTP 503", status=503, retry_after_s=90.0)
+            return Allotment(used=0, allotted=3_000)
+
+    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=50.0)
+    service: Any = type("Service", (Late, base), {})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        await finished(engine, sweep(service, repeats=8))
+
+    assert [at - NOW for at in asked] == pytest.approx([0, 90, 180], abs=0.1)
+
+
 @pytest.mark.parametrize("is_told_first", [True, False])
 async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
     is_told_first: bool, tmp_path: Path, clock: FakeClock
