@@ -37,7 +37,7 @@ from engine.store import queue, runs
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.families import Member, merged, place
 from engine.store.parts import ONE_OF_PART, each
-from engine.store.queue import CLAIMABLE, PAST, REMOVED
+from engine.store.queue import CLAIMABLE, PAST, REMOVED, RUNNING
 from engine.store.requests import NewJob
 from engine.store.runs import RunRow
 from engine.store.schema import document, job, result, run
@@ -216,6 +216,14 @@ def _keep_for_others(
 def _is_superseded(connection: Connection, of: RunRow) -> bool:
     current = select(run.c.generation).where(run.c.id == of.id, run.c.state != RunState.DELETING)
     return connection.execute(current).scalar_one_or_none() != of.generation
+
+
+def _is_over(connection: Connection, of: RunRow) -> bool:
+    """Whether the run has got another sweep, or another process has written out this one."""
+    row = connection.execute(
+        select(run.c.generation, run.c.expanded, run.c.digest).where(run.c.id == of.id)
+    ).one()
+    return bool(row.generation != of.generation or row.expanded == row.digest)
 
 
 def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
@@ -411,7 +419,7 @@ def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
 def passed_over(
     connection: Connection, of: RunRow, asked: Asked, reached: Position
 ) -> Sequence[int]:
-    """The jobs in line between what an expansion had reached and what it has reached now that it has not asked for.
+    """The open jobs between what an expansion had reached and what it has reached now that it has not asked for.
 
     They are removed from the sweep, or stand further back in it than they did.
     """
@@ -426,26 +434,32 @@ def passed_over(
         if repeat == until[0]:
             query = query.where(job.c.place <= until[1])
         # By place, whatever there is: as claimable ones they would be looked for among all that are in line.
-        found += [row.id for row in connection.execute(query) if row.state in _IN_LINE]
+        found += [row.id for row in connection.execute(query) if row.state in _OPEN]
     return [job_id for job_id in found if job_id not in asked]
 
 
 def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
-    """Let jobs wait behind all others until the expansion has come to them, or removes them in the end."""
-    if _is_superseded(connection, of):
+    """Let jobs wait behind all others until the expansion has come to them, or removes them in the end.
+
+    Those in flight as well: one that is given back meanwhile is not to be sent again. Does nothing once another
+    process has written out the matrix.
+    """
+    if _is_over(connection, of):
         return 0
     return connection.execute(_PUT_BEHIND, each(ids)).rowcount
 
 
 def displaced(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
-    """The jobs in line, and in their turn, that an edit removes or changes."""
-    query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place < PAST, _is_left(edit), CLAIMABLE)
+    """The jobs in line or in flight, and in their turn, that an edit removes or changes."""
+    query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place < PAST, _is_left(edit), _IS_OPEN)
     return connection.execute(query).scalars().all() if _has_left(edit) else ()
 
 
 def behind(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
     """The jobs that another expansion has put behind all others, and that an edit neither removes nor changes."""
-    query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place >= PAST, ~_is_left(edit), CLAIMABLE)
+    query = _BY_PLACE.where(
+        job.c.run_id == of.id, job.c.place >= PAST, ~_is_left(edit), job.c.cell_count > 0
+    )
     return connection.execute(query).scalars().all()
 
 
@@ -454,8 +468,8 @@ _BY_PLACE = select(job.c.id).with_hint(job, "INDEXED BY ix_job_place", "sqlite")
 
 
 def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
-    """Give jobs that wait behind all others their turn again."""
-    if _is_superseded(connection, of):
+    """Give jobs that were put behind all others their turn again."""
+    if _is_over(connection, of):
         return 0
     return connection.execute(_PUT_BACK, each(ids)).rowcount
 
@@ -482,12 +496,15 @@ def _is_left(edit: Edit) -> ColumnElement[bool]:
     return or_(false(), *left)
 
 
-_IN_LINE = frozenset(sources(Event.CLAIM))
+_OPEN = frozenset((*sources(Event.CLAIM), State.RUNNING))
+_IS_OPEN = or_(CLAIMABLE, RUNNING)
 _PUT_BEHIND = (
-    update(job).where(ONE_OF_PART, CLAIMABLE, job.c.place < PAST).values(place=job.c.place + PAST)
+    update(job).where(ONE_OF_PART, _IS_OPEN, job.c.place < PAST).values(place=job.c.place + PAST)
 )
 _PUT_BACK = (
-    update(job).where(ONE_OF_PART, CLAIMABLE, job.c.place >= PAST).values(place=job.c.place - PAST)
+    update(job)
+    .where(ONE_OF_PART, job.c.cell_count > 0, job.c.place >= PAST)
+    .values(place=job.c.place - PAST)
 )
 
 

@@ -2,6 +2,8 @@ import asyncio
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.errors import UsageError
+from engine.core.layout import Edit
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.states import State
 from engine.store import NewJob, NewRun, RunRow, Store, open_store
@@ -124,6 +127,101 @@ async def test_an_expansion_that_was_cut_short_is_simply_done_again(store: Store
 
     assert run.is_expanded
     assert rows(store.path, "SELECT count(*), count(DISTINCT key) FROM job") == [(6, 6)]
+
+
+PLACED = [new_job(f"{name}{repeat}", repeat=repeat) for repeat in (1, 2) for name in "abc"]
+"""Three values in places 0 to 2, twice."""
+
+
+async def placed(store: Store) -> RunRow:
+    run = await begin(store)
+    await store.add_jobs(
+        run, [replace(job, place=number % 3) for number, job in enumerate(PLACED)], reuse=False
+    )
+    await store.finish_expansion(run)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("left", "repeats_left", "kept"),
+    [
+        ([(0, 4, frozenset({0}))], None, ["b1", "c1", "b2", "c2"]),
+        ([(0, 4, frozenset({0, 2}))], None, ["b1", "b2"]),
+        ([], 1, ["a1", "b1", "c1"]),
+        ([(0, 4, frozenset({1}))], 1, ["a1", "c1"]),
+        ([], None, ["a1", "b1", "c1", "a2", "b2", "c2"]),
+    ],
+)
+async def test_what_an_edit_removes_is_not_claimed_while_the_edit_is_written_out(
+    store: Store,
+    left: Sequence[tuple[int, int, frozenset[int]]],
+    repeats_left: int | None,
+    kept: Sequence[str],
+) -> None:
+    await placed(store)
+    edited = await begin(store, sweep="second")
+
+    with store.expanding(edited):
+        none = await claim(store, edited)
+        await store.begin_edit(
+            edited, Edit(changed={}, repeats=2, left=left, repeats_left=repeats_left)
+        )
+        claimed = await claim(store, edited)
+        removed = await store.finish_expansion(edited)
+
+    assert none == []
+    assert [job.labels["name"] for job in claimed] == kept
+    assert removed == 6 - len(kept)
+    assert await claim(store, edited) == []
+
+
+@pytest.mark.parametrize("is_compared", [False, True])
+async def test_what_an_edit_removes_is_not_sent_once_another_process_gives_it_back(
+    store: Store, *, is_compared: bool
+) -> None:
+    run = await placed(store)
+    in_flight = await claim(store, run, 1)
+    edited = await begin(store, sweep="second")
+    gone = Edit(changed={}, repeats=2, left=[(0, 4, frozenset({0}))], repeats_left=None)
+
+    with store.expanding(edited):
+        if is_compared:
+            await store.add_jobs(
+                edited, [replace(PLACED[at], place=at) for at in (1, 2)], reuse=False
+            )
+        else:
+            await store.begin_edit(edited, gone)
+        for job in in_flight:
+            await store.settle(given_back(job, run))
+        claimed = await claim(store, edited)
+
+    assert [job.labels["name"] for job in in_flight] == ["a1"]
+    assert "a1" not in [job.labels["name"] for job in claimed]
+
+
+async def test_an_edit_that_another_process_has_written_out_puts_nothing_behind(
+    store: Store,
+) -> None:
+    await placed(store)
+    edited = await begin(store, sweep="second")
+    edit = Edit(
+        changed={"name": frozenset({0})},
+        repeats=2,
+        left=[(0, 4, frozenset({0}))],
+        repeats_left=None,
+    )
+    moved = [new_job(f"new{repeat}", repeat=repeat) for repeat in (1, 2)]
+    async with open_store(store.path, FakeClock(NOW)) as other:
+        with other.expanding(edited):
+            await other.begin_edit(edited, edit)
+            await other.add_jobs(edited, moved, reuse=False)
+            await other.finish_expansion(edited)
+
+    with store.expanding(edited):
+        await store.begin_edit(edited, edit)
+
+    claimed = [job.labels["name"] for job in await claim(store, edited)]
+    assert claimed == ["new1", "b1", "c1", "new2", "b2", "c2"]
 
 
 async def test_going_back_to_the_sweep_before_a_half_written_one_expands_it_again(
