@@ -263,7 +263,7 @@ class Run:
 
     async def _expand(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> None:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
-        row = self._row
+        row, since = self._row, self._clock.now()
         kept = await self._store.layout(row) if row.generation > 1 else None
         sweep, layout = (await self._prepared(kind)).laid_out(
             None if kept is None else kept.layout, is_new=row.generation == 1
@@ -279,9 +279,20 @@ class Run:
         while batch := list(islice(jobs, BATCH)):
             await self._store.add_jobs(row, batch, reuse=reuse, unanswered=self.sweep.unanswered)
             await scheduler.refresh()
-        await self._store.finish_expansion(row, layout)
+        await self._store.finish_expansion(row, self._kept(layout, since))
         scheduler.expanding = False
         await scheduler.refresh()
+
+    def _kept(self, layout: Layout | None, since: float) -> KeptLayout | None:
+        """What the next edit is told by."""
+        if layout is None:
+            return None
+        return KeptLayout(
+            generation=self._row.generation,
+            since=since,
+            unanswered=self.sweep.unanswered,
+            layout=layout,
+        )
 
     async def _edit(
         self, sweep: Sweep, kept: KeptLayout | None, layout: Layout | None
@@ -289,15 +300,17 @@ class Run:
         """What the sweep changes of the one that was wholly written out last; None: all is to be compared.
 
         So it is after another edit that was cut short, where everything is asked again, and where other runs
-        may have had answers since that serve here.
+        may have answers that serve here and were not taken over.
         """
         row = self._row
         if kept is None or layout is None or kept.generation != row.generation - 1:
             return None
         if (row.fresh_generation or 0) > kept.generation:
             return None
-        if sweep.reuse and await self._store.has_other_runs(row, since=kept.at):
-            return None
+        if sweep.reuse:
+            since = kept.since if kept.unanswered == sweep.unanswered else None
+            if await self._store.has_other_runs(row, since=since):
+                return None
         return edit_of(sweep.matrix, kept.layout, layout)
 
     async def _prepared(self, kind: JobKind) -> Sweep:

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import IdentityChanged, UsageError
 from engine.core.layout import Layout
+from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
 from engine.core.status import RunState, StopReason
 from engine.store.queue import RUNNING, open_jobs
@@ -64,10 +65,13 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLayout:
-    """The matrix that was wholly in the queue last, of which generation, and when that was."""
+    """The matrix that was wholly in the queue last, and of which generation."""
 
     generation: int
-    at: float
+    since: float
+    """When it was begun to be written out: what other runs have had since is not taken over."""
+    unanswered: UnansweredPolicy
+    """Which answers of other runs served."""
     layout: Layout
 
 
@@ -355,14 +359,23 @@ def layout(connection: Connection, of: RunRow) -> KeptLayout | None:
     if kept is None:
         return None
     dump = json.loads(kept)
+    rule, max_share = dump["unanswered"]
     return KeptLayout(
-        generation=dump["generation"], at=dump["at"], layout=Layout.restore(dump["layout"])
+        generation=dump["generation"],
+        since=dump["since"],
+        unanswered=UnansweredPolicy(rule=UnansweredRule(rule), max_share=max_share),
+        layout=Layout.restore(dump["layout"]),
     )
 
 
-def laid_out(layout: Layout | None, generation: int, now: float) -> str | None:
+def laid_out(kept: KeptLayout | None) -> str | None:
     """What `layout` reads."""
-    if layout is None:
+    if kept is None:
         return None
-    dump = {"generation": generation, "at": now, "layout": layout.dump()}
+    dump = {
+        "generation": kept.generation,
+        "since": kept.since,
+        "unanswered": [kept.unanswered.rule, kept.unanswered.max_share],
+        "layout": kept.layout.dump(),
+    }
     return json.dumps(dump, ensure_ascii=False)

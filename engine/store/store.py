@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Clock
 from engine.core.accounts import Accounts
 from engine.core.errors import Interrupted, StoreError, UsageError
-from engine.core.layout import Edit, Layout
+from engine.core.layout import Edit
 from engine.core.money import Usage
 from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
@@ -68,7 +68,7 @@ from engine.store.requests import (
     Outcome,
     QuotaKey,
 )
-from engine.store.runs import NewRun, RunRow
+from engine.store.runs import KeptLayout, NewRun, RunRow
 from engine.store.schema import event, run
 from engine.store.writer import Rider, Work
 
@@ -314,11 +314,11 @@ class Store(Member):
         newest = max(generations, default=1)
         return self._asked[run_id, newest].reached if newest > 1 else None
 
-    async def finish_expansion(self, of: RunRow, layout: Layout | None = None) -> int:
+    async def finish_expansion(self, of: RunRow, kept: KeptLayout | None = None) -> int:
         """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for.
 
         All that it asks for was added by this worker, or is not concerned by its edit; what else there is
-        is removed, many jobs in parts. The `layout` is kept for the next edit.
+        is removed, many jobs in parts. The layout is `kept` for the next edit.
         """
         asked = self._asked.get((of.id, of.generation), submission.Asked())
         removed = 0
@@ -333,7 +333,7 @@ class Store(Member):
             )
         now = self._clock.now()
         await self._writer.write(
-            lambda connection: submission.finish(connection, of, layout, now=now)
+            lambda connection: submission.finish(connection, of, kept, now=now)
         )
         self._asked.pop((of.id, of.generation), None)
         return removed

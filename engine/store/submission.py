@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from engine.core.layout import Edit, Layout
+from engine.core.layout import Edit
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, sources, target
 from engine.core.status import RunState
@@ -39,7 +39,7 @@ from engine.store.families import Member, merged, place
 from engine.store.parts import ONE_OF_PART, each
 from engine.store.queue import CLAIMABLE, PAST, REMOVED, RUNNING
 from engine.store.requests import NewJob
-from engine.store.runs import RunRow
+from engine.store.runs import KeptLayout, RunRow
 from engine.store.schema import document, job, result, run
 
 Position: TypeAlias = tuple[int, int]
@@ -560,11 +560,10 @@ _MAKE_PAST = (
 )
 
 
-def finish(connection: Connection, of: RunRow, layout: Layout | None, *, now: float) -> None:
+def finish(connection: Connection, of: RunRow, kept: KeptLayout | None, *, now: float) -> None:
     """Say that the matrix is wholly in the queue, unless somebody has submitted yet another sweep meanwhile."""
-    kept = runs.laid_out(layout, of.generation, now)
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)
-        .values(expanded=of.digest, layout=kept, updated_at=now)
+        .values(expanded=of.digest, layout=runs.laid_out(kept), updated_at=now)
     )

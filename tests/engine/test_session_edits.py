@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from engine import Engine, Sweep
-from engine.store import Store
-from engine.testing import ScriptedService, scripted_service
+from engine.job import Answer, Job
+from engine.store import KeptLayout, RunRow, Store
+from engine.testing import ScriptedService, scored, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.store.scenes import rows
 
@@ -146,6 +148,67 @@ async def test_answers_that_another_run_has_had_since_are_taken_over_by_an_edit(
 
     assert sent(service) == ["c", "c"]
     assert status.cells_done == 6
+
+
+async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_taken_over_by_an_edit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, theirs = scripted_service(good), scripted_service(good)
+    add, finish, is_written_out = Store.add_jobs, Store.finish_expansion, anyio.Event()
+
+    async def before_another_run(store: Store, of: RunRow, *batch: Any, **more: Any) -> None:
+        await add(store, of, *batch, **more)
+        if of.name == "scripted" and not is_written_out.is_set():
+            async with opened(store.path, theirs) as other:
+                await finished(other, sweep(theirs, models="ab", repeats=2, name="other"))
+
+    async def noted(store: Store, of: RunRow, kept: KeptLayout | None) -> int:
+        removed = await finish(store, of, kept)
+        if of.name == "scripted":
+            is_written_out.set()
+        return removed
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        service.recording.hold()
+        run = await engine.submit(
+            sweep(service, models="ab", repeats=2, limits={"max_in_flight": 1})
+        )
+        monkeypatch.setattr(Store, "add_jobs", before_another_run)
+        monkeypatch.setattr(Store, "finish_expansion", noted)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await is_written_out.wait()
+            tasks.cancel_scope.cancel()
+        service.recording.release()
+        service.recording.started.clear()
+
+        _, status = await finished(engine, sweep(service, models="abc", repeats=2))
+
+    assert sent(service) == ["c", "c"]
+    assert status.cells_done == 6
+
+
+async def test_answers_with_gaps_that_an_edit_allows_are_taken_over_from_another_run(
+    tmp_path: Path,
+) -> None:
+    def with_a_gap(_: Job) -> Answer:
+        found = scored(0.2, 0.9)
+        return replace(found, measurement=replace(found.measurement, unanswered={"timeout": 1}))
+
+    service, theirs = scripted_service(good), scripted_service(with_a_gap)
+    path = tmp_path / "store.db"
+    async with opened(path, theirs) as other:
+        await finished(other, sweep(theirs, models="ab", name="other", max_unanswered=0.5))
+    async with opened(path, service) as engine:
+        service.recording.hold()
+        await engine.submit(sweep(service, models="ab", max_unanswered=0))
+        await cut_short(engine, service, run_to=2)
+        service.recording.release()
+        service.recording.started.clear()
+
+        await finished(engine, sweep(service, models="abc", max_unanswered=0.5))
+
+    assert sent(service) == ["c"]
 
 
 scripts = st.lists(
