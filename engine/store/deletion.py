@@ -116,7 +116,7 @@ def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now:
         if of.state is RunState.DELETING:
             return Removed(is_whole=True)
         refuse_if_touched(connection, of)
-        _say(connection, of.id, now)
+        _mark(connection, of.id, now)
     room = _Room(parts.PART, PART_BYTES)
     removed = _remove_jobs(connection, of.id, room)
     for table in _OF_RUNS:
@@ -130,7 +130,7 @@ def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now:
     return removed
 
 
-def _say(connection: Connection, run_id: int, now: float) -> None:
+def _mark(connection: Connection, run_id: int, now: float) -> None:
     connection.execute(
         update(run)
         .where(run.c.id == run_id)

@@ -34,6 +34,9 @@ _CLAIMED = (
 
 # In the words of the index.
 _IDLE: ColumnElement[bool] = literal_column("(worker.ended_at IS NOT NULL AND NOT worker.has_sent)")
+_HAS_ENDED = and_(
+    worker.c.ended_at.is_not(None), worker.c.id.not_in(select(job.c.owner).where(RUNNING))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +116,3 @@ def remove(connection: Connection, ids: Sequence[str]) -> int:
     """Remove those of these workers that have not come back; returns how many."""
     found = _HAS_ENDED, worker.c.id.in_(ids)
     return connection.execute(delete(worker).where(*found)).rowcount
-
-
-_HAS_ENDED = and_(
-    worker.c.ended_at.is_not(None),
-    worker.c.id.not_in(select(job.c.owner).where(RUNNING)),
-)

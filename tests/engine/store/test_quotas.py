@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.quota import QuotaState
+from engine.core.quota import UNTOLD, QuotaState
 from engine.core.status import WaitReason
 from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
 from engine.store.quotas import FIRST_TESTS
@@ -418,8 +418,9 @@ async def test_a_quota_that_the_service_turns_out_not_to_have_bounds_nothing(sto
     assert len(rest) == 3
 
 
-async def test_what_a_dead_process_held_counts_as_spent(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=50)
+@pytest.mark.parametrize("allotted", [50, UNTOLD])
+async def test_what_a_dead_process_held_counts_as_spent(store: Store, allotted: int) -> None:
+    await store.cap_quota(TESTS, allotted=allotted)
     await submit(store, new_job("one", expected_tests=20))
     script = """
 async def main():
@@ -435,7 +436,8 @@ async def main():
 
     await store.reclaim_from_dead(attempts=6)
 
-    assert await state(store) == QuotaState(allotted=50, used=20)
+    kept = rows(store.path, "SELECT allotted, used, reserved FROM quota")
+    assert kept == [(allotted, 20, 0)]
     assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
 
 
