@@ -259,6 +259,7 @@ class _Line:
         self._turn = turn
         self._lead = Lead()
         self._ahead = Lead(memory=AHEAD_MEMORY)
+        self._last_at = 0.0
         self._waiting: deque[_Waiting] = deque()
 
     @property
@@ -319,8 +320,10 @@ class _Line:
                 limits=self.limits,
                 cap=self.cap,
                 lead_s=min(self._lead.seconds + self.ahead_s, LEAD_MAX_S),
+                last_at=self._last_at,
             )
         )
+        self._last_at = max((self._last_at, *granted.slots))
         for one, slot in zip(asking, granted.slots, strict=False):
             # A slot of somebody who has gone meanwhile stays counted: the safe side.
             if one in self._waiting:

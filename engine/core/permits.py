@@ -3,19 +3,26 @@
 Several processes ask for permits under one name. Left alone, small calls would fill every bit of room
 before a large one fits. So who is refused gets a place in the line of the name, and the others leave
 room for the first call that it waits with. A place is lost to somebody who does not ask again.
+
+Whoever asks furthest ahead would get every start of a rate. So all in line ask as far ahead as the
+one that asks furthest, and a place that waits for the rate has a turn: until it is over, those behind
+it take nothing. Whoever misses its turn, as a stopped process does, delays the others once.
 """
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from itertools import takewhile
+from typing import Any, NamedTuple, TypeAlias
 
 from engine.core import rates, tokens
-from engine.core.rates import CLOCK_TOLERANCE_S
+from engine.core.rates import CLOCK_TOLERANCE_S, PACE, SPAN_S, WINDOW_S
 
 _HORIZON_S = 0.2
 PLACE_S = 10.0
 """How long a place in the line is kept for somebody who does not ask again."""
+_SAME_S = 0.002
+"""Times that are nearer than this are the same, but for the rounding of a log."""
 PATIENCE_S = 0.25
 """When to ask again at the earliest where others, who go first, leave no room."""
 
@@ -52,7 +59,7 @@ class PermitRequest:
 
     Each starts within all `limits` at once, and under the `cap` if there is one. `who` is the name of the
     one that asks, unique over all processes, which begins with its worker and its run; `lead_s` how far ahead of now the first start is taken: what
-    it takes until it can be used.
+    it takes until it can be used; `last_at` the latest start that it was granted.
     """
 
     who: str
@@ -60,6 +67,7 @@ class PermitRequest:
     limits: tuple[PermitLimit, ...]
     cap: PermitCap | None = None
     lead_s: float = 0.0
+    last_at: float = 0.0
 
     @property
     def horizon_s(self) -> float:
@@ -102,8 +110,21 @@ class Kept:
     tokens: str = ""
 
 
-_Line: TypeAlias = tuple[tuple[str, int, float], ...]
-"""(who, tokens of the first call, until when the place is kept), in the order of arrival."""
+class _Place(NamedTuple):
+    """A place in the line of a name."""
+
+    who: str
+    first: int
+    """The tokens of the first call that waits."""
+    until: float
+    """Until when the place is kept."""
+    turn_until: float = 0.0
+    """Those behind it start nothing before this time; 0 where it waits for no rate."""
+    lead_s: float = 0.0
+
+
+_Line: TypeAlias = tuple[_Place, ...]
+"""In the order of arrival."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,44 +141,110 @@ def take(
 ) -> tuple[Granted, dict[str, Kept]]:
     """Grant the first calls of a request, as many as there is room for; and what to keep from now on.
 
-    `kept` is what was kept under the names of the request's limits. It has to be written again even where
+    `kept` is what was kept under the names of the request's limits. It may have to be written again even where
     nothing was granted: the places in the lines, and what the logs say of a clock that was set back.
     """
     before = {limit.name: kept.get(limit.name, Kept()) for limit in request.limits}
-    books = {name: _current(_opened(one), now) for name, one in before.items()}
-    at = earliest = now + request.lead_s
+    opened = {name: _opened(one) for name, one in before.items()}
+    books = {name: _current(book, now) for name, book in opened.items()}
+    mine_s = request.lead_s
+    request = replace(request, lead_s=_lead_s(books.values(), mine_s))
+    at, earliest = now + mine_s, now + request.lead_s
+    turn_at = max((_turn_at(book.line, request.who) for book in books.values()), default=0.0)
     slots: list[float] = []
     for call in request.calls:
         at = _next_in_all(books, request, call, now=now, not_before=at)
-        if at > earliest + request.horizon_s:
+        if turn_at > earliest or at > earliest + request.horizon_s:
             break
         for limit in request.limits:
             books[limit.name] = _started(books[limit.name], limit, call, at)
         slots.append(at)
+    if slots:
+        # Whoever was served and waits with more comes after those who were not.
+        books = {name: _left(book, request.who) for name, book in books.items()}
+        request = replace(request, last_at=slots[-1], calls=request.calls[len(slots) :])
+    at = max([at, *(_turn_at(book.line, request.who) for book in books.values())])
     for limit in request.limits:
-        books[limit.name] = _lined_up(books[limit.name], limit, request, len(slots), now)
-    after = {name: _closed(book, before[name]) for name, book in books.items()}
+        book = books[limit.name]
+        line = _line_after(book, limit, request, at, mine_s=mine_s, now=now)
+        books[limit.name] = replace(book, line=line)
+    after = {
+        name: before[name] if _is_kept(opened[name], book) else _closed(book, before[name])
+        for name, book in books.items()
+    }
     return Granted(tuple(slots), at - request.lead_s, now), after
 
 
 def _current(book: _Book, now: float) -> _Book:
     """What of a book still matters."""
-    last = now + PLACE_S + CLOCK_TOLERANCE_S
-    line = tuple(place for place in book.line if now < place[2] <= last)
+    last = now + SPAN_S + PLACE_S + CLOCK_TOLERANCE_S
+    line = tuple(place for place in book.line if now < place.until <= last)
     return _Book(rates.current(book.starts, now), tokens.current(book.log, now), line)
 
 
-def _lined_up(
-    book: _Book, limit: PermitLimit, request: PermitRequest, granted: int, now: float
-) -> _Book:
-    """The book with the place in its line of who asked, after so many calls were granted."""
-    line = book.line
-    if granted:
-        # Whoever was served and waits with more comes after those who were not.
-        line = tuple(place for place in line if place[0] != request.who)
-    if limit.tokens_per_min is not None and granted < len(request.calls):
-        line = _placed(line, request.who, request.calls[granted], now)
-    return replace(book, line=line)
+def _is_kept(before: _Book, after: _Book) -> bool:
+    """Whether all that matters of a book is written already."""
+    return (
+        before.starts[len(before.starts) - len(after.starts) :] == after.starts
+        and before.log[len(before.log) - len(after.log) :] == after.log
+        and set(before.line).issuperset(after.line)
+        and len(before.line) == len(after.line)
+    )
+
+
+def _left(book: _Book, who: str) -> _Book:
+    """The book without the place of `who`."""
+    return replace(book, line=tuple(place for place in book.line if place.who != who))
+
+
+def _lead_s(books: Iterable[_Book], mine_s: float) -> float:
+    """How far ahead starts are taken by all in line."""
+    return max([mine_s, *(place.lead_s for book in books for place in book.line)])
+
+
+def _turn_at(line: _Line, who: str) -> float:
+    """When the turns of those are over who have a place before `who`, or any place if it has none."""
+    return max((place.turn_until for place in _before(line, who)), default=0.0)
+
+
+def _line_after(
+    book: _Book, limit: PermitLimit, request: PermitRequest, at: float, *, mine_s: float, now: float
+) -> _Line:
+    """The line with a place for the calls of a request, none of which can start before `at`.
+
+    One that waits for a rate needs none as long as nobody else starts anything.
+    """
+    mine = _Place(request.who, 0, tokens.whole_ms(now + PLACE_S), lead_s=round(mine_s, 3))
+    others = _left(book, request.who).line
+    is_shared = bool(others) or bool(book.starts and book.starts[-1][0] > request.last_at + _SAME_S)
+    if request.calls and limit.tokens_per_min is not None:
+        mine = mine._replace(first=request.calls[0])
+    if request.calls and limit.rate_per_min is not None and is_shared:
+        mine = _with_turn(mine, book, limit.rate_per_min, request, at, now)
+    if mine.first or mine.turn_until or others:
+        return _placed(book.line, mine, now)
+    return ()
+
+
+def _with_turn(
+    mine: _Place, book: _Book, rate_per_min: int, request: PermitRequest, at: float, now: float
+) -> _Place:
+    """The place with a turn from `at`, if it is this rate that the calls wait for."""
+    free = rates.take(
+        book.starts,
+        now=now,
+        rate_per_min=rate_per_min,
+        want=0,
+        not_before=now + request.lead_s,
+    ).next_at
+    if max(free, _turn_at(book.line, request.who)) < at - _SAME_S:
+        return mine
+    spacing_s = PACE * WINDOW_S / rate_per_min
+    batch_s = min(len(request.calls) * spacing_s, request.horizon_s)
+    turn_until = at + min(max(spacing_s, batch_s), PLACE_S)
+    # One that waits for tokens, too, asks every few seconds; another one when it is told to.
+    until = mine.until if mine.first else max(mine.until, at - request.lead_s + PLACE_S)
+    return mine._replace(turn_until=tokens.whole_ms(turn_until), until=tokens.whole_ms(until))
 
 
 def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
@@ -181,7 +268,10 @@ def moved(kept: Kept, back_s: float) -> Kept:
     book = _opened(kept)
     starts = tuple((at - back_s, count) for at, count in book.starts)
     log = tuple((at - back_s, count, of_entry) for at, count, of_entry in book.log)
-    line = tuple((who, first, until - back_s) for who, first, until in book.line)
+    line = tuple(
+        place._replace(until=place.until - back_s, turn_until=max(0.0, place.turn_until - back_s))
+        for place in book.line
+    )
     return _closed(_Book(starts, log, line), kept)
 
 
@@ -217,7 +307,7 @@ def _next_at(
     # What a log can hold: so the start is found there again.
     at = tokens.whole_ms(at)
     if (most := limit.tokens_per_min) is not None:
-        others = _before(book.line, request.who)
+        others = sum(place.first for place in _before(book.line, request.who))
         at = tokens.next_at(book.log, tokens_per_min=most, tokens=others + call, not_before=at)
         if others and others + call > most:
             at = max(at, now + request.lead_s + request.horizon_s + PATIENCE_S)
@@ -232,22 +322,21 @@ def _started(book: _Book, limit: PermitLimit, call: int, at: float) -> _Book:
     return book
 
 
-def _before(line: _Line, who: str) -> int:
-    """The tokens that those wait for who have a place before `who`, or any place if it has none."""
-    ahead = 0
-    for other, first, _ in line:
-        if other == who:
-            break
-        ahead += first
-    return ahead
+def _before(line: _Line, who: str) -> Iterable[_Place]:
+    """Those who have a place before `who`, or any place if it has none."""
+    return takewhile(lambda place: place.who != who, line)
 
 
-def _placed(line: _Line, who: str, first: int, now: float) -> _Line:
-    """The line with a place for `who`; a place that it has is written anew only now and then."""
-    mine = (who, first, tokens.whole_ms(now + PLACE_S))
+def _placed(line: _Line, mine: _Place, now: float) -> _Line:
+    """The line with a place; one that is there is written anew only now and then."""
     for index, place in enumerate(line):
-        if place[0] == who:
-            is_fresh = place[1] == first and place[2] > now + PLACE_S / 2
+        if place.who == mine.who:
+            is_fresh = (
+                place.first == mine.first
+                and place.until > now + PLACE_S / 2
+                and abs(place.turn_until - mine.turn_until) <= PATIENCE_S
+                and abs(place.lead_s - mine.lead_s) <= max(_HORIZON_S / 4, mine.lead_s / 10)
+            )
             return line if is_fresh else (*line[:index], mine, *line[index + 1 :])
     return (*line, mine)
 
@@ -257,7 +346,7 @@ def _opened(kept: Kept) -> _Book:
     return _Book(
         rates.decode(kept.rate),
         tokens.decode(written["log"]),
-        tuple((who, first, until) for who, first, until in written["line"]),
+        tuple(_Place(*place) for place in written["line"]),
     )
 
 

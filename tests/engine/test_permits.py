@@ -257,6 +257,44 @@ async def test_who_waits_for_a_limit_of_its_own_loses_no_turn_to_those_who_do_no
     assert started["fast"][-1] <= 95 / 0.98
 
 
+class SharedBook(SlowBook):
+    """A book that another process keeps, too; it has taken its own time once it has written."""
+
+    def __init__(self, clock: FakeClock, takes_s: float, shared: MemoryBook) -> None:
+        super().__init__(clock, takes_s)
+        self._kept = shared._kept
+
+
+@pytest.mark.parametrize("takes_s", [0.01, 0.5, 3.0])
+@pytest.mark.parametrize("callers", [1, 8])
+async def test_a_process_that_comes_later_gets_its_share_however_far_ahead_the_others_ask(
+    callers: int, takes_s: float
+) -> None:
+    clock = FakeClock(NOW)
+    older = SlowBook(clock, takes_s)
+    books = {"older": older, "newcomer": SharedBook(clock, 0.01, older)}
+    started: dict[str, list[float]] = {"older": [], "newcomer": []}
+
+    async def keep_calling(who: str, permits: Permits, after_s: float) -> None:
+        await clock.sleep(after_s)
+        while clock.now() < NOW + 180:
+            await permits.wait([PermitLimit(name="a", rate_per_min=30)])
+            started[who].append(clock.now() - NOW)
+            await clock.sleep(0.3)
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        for who, book in books.items():
+            permits = Permits(book, clock, who)
+            for _ in range(callers):
+                tasks.start_soon(keep_calling, who, permits, 60 if who == "newcomer" else 0)
+
+    shares = {who: sum(90 <= at < 180 for at in times) for who, times in started.items()}
+    everybody = started["older"] + started["newcomer"]
+    assert abs(shares["newcomer"] - shares["older"]) <= 6
+    assert sum(shares.values()) >= 0.95 * 45
+    assert all(sum(first <= at < first + WINDOW_S for at in everybody) <= 30 for first in everybody)
+
+
 async def test_a_start_behind_the_end_of_a_window_is_not_waited_for() -> None:
     limit = PermitLimit(name="a", rate_per_min=2)
     ended: list[float] = []

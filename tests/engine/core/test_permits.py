@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import inf
 from random import Random
 
@@ -21,14 +22,20 @@ class Book:
 
     kept: Kept = field(default_factory=Kept)
     started: list[tuple[float, int]] = field(default_factory=list)
+    last_at: dict[str, float] = field(default_factory=dict)
+    """The latest start of each that asks."""
 
     def ask(self, now: float, *calls: int, who: str = "one", **limits: int | float) -> Granted:
         lead_s = limits.pop("lead_s", 0.0)
         limit = PermitLimit(name="a", **limits)  # type: ignore[arg-type]
-        request = PermitRequest(who=who, calls=calls, limits=(limit,), lead_s=lead_s)
+        last_at = self.last_at.get(who, 0.0)
+        request = PermitRequest(
+            who=who, calls=calls, limits=(limit,), lead_s=lead_s, last_at=last_at
+        )
         granted, after = take({"a": self.kept}, request, now=now)
         self.kept = after["a"]
         self.started += zip(granted.slots, calls, strict=False)
+        self.last_at[who] = max((last_at, *granted.slots))
         return granted
 
     def settle(self, index: int, taken: int) -> None:
@@ -285,3 +292,46 @@ def test_a_call_that_was_never_made_is_taken_back_under_each_of_its_names() -> N
 
     assert take(kept, request, now=NOW + 1)[0].slots == ()
     assert len(take(after, request, now=NOW + 1)[0].slots) == 1
+
+
+@pytest.mark.parametrize("rate", [30, 600])
+def test_whoever_is_stopped_in_line_for_a_rate_holds_the_others_up_once(rate: int) -> None:
+    book, now, end = Book(), NOW, NOW + 30
+    book.ask(NOW, *[0] * 64, rate_per_min=rate)
+    assert not book.ask(NOW, *[0] * 64, who="stopped", rate_per_min=rate).slots
+
+    while now < end:
+        granted = book.ask(now, *[0] * 64, rate_per_min=rate)
+        now = max(granted.next_at, now + 0.001)
+
+    late_s = [after - before for (before, _), (after, _) in pairwise(sorted(book.started))]
+    assert sum(one > 1.5 * 60 / rate for one in late_s) <= 1
+    assert max(late_s) < 2 * 60 / rate + 0.5
+    assert worst(book.started)[1] <= rate
+
+
+def test_whoever_waits_for_a_rate_alone_writes_nothing_while_it_waits() -> None:
+    book = Book()
+    for second in range(0, 120, 2):
+        book.ask(NOW + second, 0, rate_per_min=20)
+    kept = book.kept
+
+    refused = book.ask(book.last_at["one"] + 2.4, 0, rate_per_min=20)
+
+    assert refused.slots == ()
+    assert book.kept is kept
+
+
+def test_those_who_wait_for_a_rate_are_served_in_turn() -> None:
+    book, next_at = Book(), dict.fromkeys(("one", "two", "three"), NOW)
+    served: list[str] = []
+
+    while len(served) < 30:
+        who = min(next_at, key=lambda one: next_at[one])
+        ahead = {"one": 3.0, "two": 0.0, "three": 0.4}[who]
+        granted = book.ask(next_at[who], 0, who=who, rate_per_min=30, lead_s=ahead)
+        served += [who] * len(granted.slots)
+        next_at[who] = next_at[who] + 0.01 if granted.slots else granted.next_at
+
+    turns = [served[at : at + 3] for at in range(9, 30, 3)]
+    assert all(sorted(turn) == ["one", "three", "two"] for turn in turns)
