@@ -125,6 +125,7 @@ class Asker:
         """
 
         took: list[Usage] = []
+        redacted: set[str] = set()
 
         async def once(question: Question) -> Reply:
             try:
@@ -134,9 +135,7 @@ class Asker:
                     took.append(self._usage(question, error.took))
                 raise
             took.append(self._usage(question, reply))
-            about_what = f" about {about}" if about else ""
-            where = f"the {self._role} {question.model}{about_what}"
-            await note_redacted(context, where, reply.redacted)
+            redacted.update(reply.redacted)
             return reply
 
         async def call() -> bytes:
@@ -154,12 +153,18 @@ class Asker:
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
         once_in_a_job = partial(unless_unanswerable, digest(key), call)
-        kept = await context.cached(
-            key,
-            once_in_a_job,
-            tests=tests,
-            usage=lambda: took,
-        )
+        try:
+            kept = await context.cached(
+                key,
+                once_in_a_job,
+                tests=tests,
+                usage=lambda: took,
+            )
+        finally:
+            # Not before the reply is kept: it is paid for, and a note may fail.
+            about_what = f" about {about}" if about else ""
+            where = f"the {self._role} {question.model}{about_what}"
+            await note_redacted(context, where, redacted)
         return Reply.from_bytes(kept)
 
     def _usage(self, question: Question, told: Reply | Took) -> Usage:

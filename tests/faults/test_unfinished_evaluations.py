@@ -23,7 +23,8 @@ from tests.patience import PATIENCE_S
 
 CASES = 6
 AT_ONCE = 4
-_REPLY = "That sounds painful. Are you safe right now? Please call or text 988."
+_KEY = "sk-5d0e7a9c3b1f4826a0c9e7d5b3f18264"
+_REPLY = f"That sounds painful. Are you safe right now? Please call or text 988. Your key: {_KEY}."
 
 
 def _complete(_: Asked) -> tuple[int, Any]:
@@ -125,12 +126,17 @@ def times_asked(server: ChatServer) -> Mapping[str, int]:
 
 @pytest.mark.parametrize(
     ("harm", "endpoint"),
-    [("removed with its folder", {}), ("moved", {"tokens_per_min": 1_000_000})],
-    ids=["removed", "moved, with tokens to settle"],
+    [
+        ("removed with its folder", {}),
+        ("moved", {"tokens_per_min": 1_000_000}),
+        ("moved", {"api_key": "env:A_KEY"}),
+    ],
+    ids=["removed", "moved, with tokens to settle", "moved, with a key to take out"],
 )
 async def test_replies_that_come_after_the_store_has_vanished_are_not_asked_for_again(
-    scenes: Scenes, harm: str, endpoint: Mapping[str, Any]
+    scenes: Scenes, harm: str, endpoint: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("A_KEY", _KEY)
     async with holding_server() as server:
         scene = scene_of(scenes, server, max_in_flight=AT_ONCE, **endpoint)
         running = scene.start("run", "sweep.json", NIGHTSWEEP_POLL_S="0.1")
