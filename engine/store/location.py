@@ -172,6 +172,10 @@ def explain(error: BaseException, path: Path) -> StoreError:
             return StoreError(
                 f"{path}: cannot be read or written ({text}); see to the disk, then resume"
             )
+        case _ if code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return StoreError(
+                f"{path}: the run that this process works on was deleted meanwhile ({text})"
+            )
         case _:
             return StoreError(f"{path}: {text}")
 

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from engine.clock import SystemClock
-from engine.core.errors import UsageError
+from engine.core.errors import StoreError, UsageError
 from engine.core.states import State
 from engine.core.status import RunState
 from engine.store import NewJob, QuotaKey, RunRow, Store, deletion, open_store, parts
@@ -196,6 +196,18 @@ async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_
 
     assert deleted.jobs == 4
     assert rows(store.path, "SELECT count(*) FROM job") == [(0,)]
+
+
+async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store: Store) -> None:
+    run = await answered(store, new_job("one"), name="first")
+    await store.delete_run(run, [])
+
+    for change in (
+        store.keep_call(run, {"of": "first"}, b"a reply"),
+        store.note(run.id, "lane", "something happened"),
+    ):
+        with pytest.raises(StoreError, match="the run that this process works on was deleted"):
+            await change
 
 
 async def test_its_own_caps_go_and_the_account_s_quota_stays(store: Store) -> None:
