@@ -6,7 +6,7 @@ from math import inf, isinf
 import anyio
 
 from engine.clock import Clock
-from engine.core.errors import JobError, LimitReached
+from engine.core.errors import JobError, LimitReached, Permanent
 from engine.core.model import Allotment, Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
@@ -29,6 +29,10 @@ _LAST_S = 5.0
 """How long the end of a run waits for the service's own figures."""
 _NO_QUESTION = (404, 405, 501)
 """What a service answers that has no such question."""
+_NOT_NOW = (408, 425, 429)
+"""Of 400 to 499, those that say nothing of the next time."""
+_MOST_REFUSALS = 3
+"""How often in a row a service refuses the question before it is taken to tell this key no quota."""
 
 
 class QuotaDesk:
@@ -55,6 +59,10 @@ class QuotaDesk:
         """Until when the service wants to be spared the question."""
         self._is_untold = False
         """Whether the service has yet to tell its quota for the first time."""
+        self._refusals = 0
+        """How often in a row the service refused the question."""
+        self._has_figure = True
+        """Whether the service may have a quota to tell this key."""
         self._is_end_told = self._is_end_near = False
 
     def keys(self, now: float) -> tuple[QuotaKey, ...]:
@@ -113,11 +121,18 @@ class QuotaDesk:
     async def _untold(self, key: QuotaKey, error: JobError) -> None:
         """Until the service has told its quota for the first time, what is sent is held for that, and it is asked again."""
         self._is_in_doubt = True
-        if error.status in _NO_QUESTION:
+        self._refusals = self._refusals + 1 if _is_refusal(error) else 0
+        if error.status in _NO_QUESTION or self._refusals == _MOST_REFUSALS:
+            was_expected, self._is_untold, self._has_figure = self._is_untold, False, False
             await self._store.forget_quota(key)
-            self._is_untold = False
+            if was_expected:
+                await self._note(
+                    "quota",
+                    f"the service does not tell this key how much quota is left: {error}; only what it refuses"
+                    " holds the run back",
+                )
             return
-        self._is_untold = await self._store.expect_quota(key)
+        self._is_untold = self._has_figure and await self._store.expect_quota(key)
         if self._is_untold:
             self._doubted.set()
 
@@ -141,10 +156,12 @@ class QuotaDesk:
             self._not_before = self._clock.now() + retry_after_of(error)
             await self._untold(key, error)
             raise
+        self._refusals = 0
         if offered is None:
             await self._store.forget_quota(key)
-            self._is_untold = False
+            self._is_untold = self._has_figure = False
             return None
+        self._has_figure = True
         await self._store.refresh_quota(
             key,
             allotted=offered.allotted,
@@ -406,3 +423,9 @@ def _tests_cap(run: str, now: float) -> QuotaKey:
 
 def _requests_cap(run: str) -> QuotaKey:
     return QuotaKey(name=cap_names(run)[1], period="run", counts_requests=True, is_own=True)
+
+
+def _is_refusal(error: JobError) -> bool:
+    """Whether asking again will hardly help: a refusal (401, 403), or an answer that breaks the contract."""
+    is_of_client = error.status is not None and 400 <= error.status < 500
+    return isinstance(error, Permanent) or (is_of_client and error.status not in _NOT_NOW)

@@ -23,6 +23,7 @@ from engine.job import (
     RateLimited,
     TimedOut,
     Transient,
+    Unauthorized,
     Unreachable,
 )
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
@@ -382,6 +383,34 @@ async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
 
     assert status.state is RunState.FINISHED
     assert service.recording.most_in_flight == 8
+
+
+async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_the_limits_allow(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    class Refusing(ScriptedService):
+        async def quota(self) -> Allotment | None:
+            # A failure later on is no reason to expect a figure again.
+            if self.recording.tests > 100:
+                raise Transient("HTTP 503", status=503)
+            raise Unauthorized("HTTP 403", status=403)
+
+    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
+    service: Any = type("Service", (Refusing, base), {})
+    of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 8})
+
+    async with (
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        clock.jumping(),
+    ):
+        run, status = await finished(engine, of)
+        told = [message for kind, _, message in await events(run) if kind == "quota"]
+
+    assert status.state is RunState.FINISHED
+    assert clock.now() - NOW < 160
+    assert service.recording.most_in_flight == 8
+    assert len(told) == 2
+    assert "does not tell this key how much quota is left" in told[1]
 
 
 async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
