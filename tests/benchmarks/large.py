@@ -1,7 +1,7 @@
 """A large run: its rows, its edits and how it is resumed, cancel and retry; seconds, CPU and memory of each command.
 
-By hand: `python -m tests.benchmarks.large [--jobs 200000] [edits | commands]`. The store is filled without a
-service, and each command is a process of its own; TMPDIR needs some 3 GB for each million of jobs. Goal: what is
+By hand: `python -m tests.benchmarks.large [--jobs 200000] [edits | commands]`. Answers are put into
+the store without a service, and each command is a process of its own; TMPDIR needs some 3 GB for each million of jobs. Goal: what is
 written, and how long the first request takes, grows with what has changed, and memory not with the jobs.
 """
 
@@ -18,17 +18,9 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import anyio
-
-from engine import Sweep, open_engine
-from engine.clock import SystemClock
-from engine.core.status import RunState
-from engine.session.holdings import BATCH, new_job
-from engine.session.identity import identity_of
 from tests.contracts.answers import GROUPS as GROUPS_ON_OFFER
 from tests.contracts.process import ContractServerProcess
 
@@ -60,20 +52,13 @@ def sweep_of(prompts: Iterable[int], url: str) -> dict[str, Any]:
     }
 
 
-async def fill(store: Path, document: Mapping[str, Any]) -> None:
-    """Put the matrix into the queue, as a run does."""
-    sweep = Sweep.parse(document)
-    async with open_engine(store) as engine:
-        await engine.submit(sweep)
-        row = await engine.store.find_run(sweep.name)
-        assert row is not None
-        identity = identity_of(sweep, sweep.service(SystemClock()))
-        await engine.store.add_documents(sweep.documents())
-        jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in sweep.jobs(row.identity))
-        while batch := list(islice(jobs, BATCH)):
-            await engine.store.add_jobs(row, batch, reuse=False)
-        await engine.store.finish_expansion(row)
-        await engine.store.set_state(row.id, RunState.ACTIVE)
+def fill(folder: Path, count: int, server: ContractServerProcess) -> None:
+    """Have a run put its matrix into the queue, in which nothing can be sent for want of quota."""
+    server.configure(allotted=0)
+    (folder / "sweep.json").write_text(json.dumps(sweep_of(range(count), server.url)))
+    nightsweep(folder, "run", "sweep.json")
+    server.configure(allotted=10**9)
+    (folder / "nightsweep.db").rename(folder / "open.db")
 
 
 def answer(store: Path, *, one_in: int = 1) -> None:
@@ -99,7 +84,7 @@ def answer(store: Path, *, one_in: int = 1) -> None:
             which,
         )
         if one_in == 1:
-            connection.execute("UPDATE run SET state = 'finished'")
+            connection.execute("UPDATE run SET state = 'finished', reason = NULL, message = ''")
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -172,8 +157,11 @@ class Watched:
         return f"first request after {first_s:.1f} s, {used_s:.1f} CPU s"
 
     def wait_until_expanded(self) -> str:
-        while self._look() <= (self._generation, True):
+        is_expanded = False
+        while not is_expanded:
             time.sleep(0.02)
+            generation, is_expanded = self._look()
+            is_expanded &= generation > self._generation
         seconds, megabytes = time.time() - self._began, bytes_written(self.process) / 1e6
         return (
             f"matrix in the queue after {seconds:.1f} s, {cpu_s(self.process):.1f} CPU s,"
@@ -183,7 +171,7 @@ class Watched:
     def end(self, *, at_once: bool) -> str:
         """Interrupt it, or let it have its answers."""
         if at_once:
-            self.process.send_signal(signal.SIGINT)
+            self.process.send_signal(signal.SIGTERM)
         usage = ended(self.process)
         requests = self._server.requests()[self._before :]
         statuses = ", ".join(sorted({str(each["status"]) for each in requests}))
@@ -289,7 +277,7 @@ def main() -> None:
         ContractServerProcess("--no-validate", "--latency-s", "0.5") as server,
     ):
         folder = Path(name)
-        anyio.run(fill, folder / "open.db", sweep_of(range(prompts), server.url))
+        fill(folder, prompts, server)
         for called, one_in in (("half", 2), ("answered", 1)):
             shutil.copy(folder / "open.db", folder / f"{called}.db")
             answer(folder / f"{called}.db", one_in=one_in)
