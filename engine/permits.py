@@ -121,7 +121,7 @@ class MemoryBook:
             )
 
     async def limited(self, names: Collection[str]) -> Collection[str]:
-        # Whoever asks for a permit here brings its limits along.
+        # Each request for a permit carries its own limits.
         return ()
 
 
@@ -367,7 +367,7 @@ class _Line:
         try:
             await self.book.settle_permit(start, taken=taken)
         except StoreError:
-            # Whoever settles has a reply in hand. The estimate stays, which is the safe side.
+            # The caller holds a paid reply, so do not fail. Keeping the estimate errs on the safe side.
             return
         self._has_room(names)
 

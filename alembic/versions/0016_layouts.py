@@ -1,4 +1,4 @@
-"""A run keeps the matrix that was wholly in the queue last, so that an edit is told from it alone.
+"""Keep the last matrix that was fully queued, so that an edit can be computed from it.
 
 Revision: 0016, after 0015
 """

@@ -44,7 +44,7 @@ def _run_names(store: Path) -> list[str]:
         if file.read(len(_MAGIC)) != _MAGIC:
             return []
     # Who reads a log does so through what all readers share, which SQLite would make where it is not there:
-    # without a log, or with one that nobody has open, the file is read as it is.
+    # without a log, or with one that no process has open, the file is read as it is.
     store = store.resolve()
     is_shared = all(Path(f"{store}{suffix}").exists() for suffix in ("-wal", "-shm"))
     address = f"{store.as_uri()}?{'mode=ro' if is_shared else 'immutable=1'}"

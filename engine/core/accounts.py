@@ -40,7 +40,7 @@ class Accounts:
 
 
 def place_of(account: str) -> str:
-    """The address, in its one spelling, at which an account is somebody's."""
+    """The canonical address of an account."""
     return account.rpartition(_KEY)[0] or account
 
 

@@ -1,12 +1,13 @@
 """Permits: starts within several rates and within tokens at once, and room kept for those that wait.
 
 Several processes ask for permits under one name. Left alone, small calls would fill every bit of room
-before a large one fits. So who is refused gets a place in the line of the name, and the others leave
-room for the first call that it waits with. A place is lost to somebody who does not ask again.
+before a large one fits. So a refused caller gets a place in the line of the name, and the others leave
+room for its first waiting call. A caller that does not ask again loses its place.
 
-Whoever asks furthest ahead would get every start of a rate. So all in line ask as far ahead as the
-one that asks furthest, and a place that waits for the rate has a turn: until it is over, those behind
-it take nothing. Whoever misses its turn, as a stopped process does, delays the others once.
+The caller that asks furthest ahead would get every start of a rate. So all callers in line ask as far
+ahead as the one that asks furthest, and a place that waits for the rate has a turn: until the turn is
+over, the places behind it take nothing. A caller that misses its turn, such as a stopped process,
+delays the others once.
 """
 
 import json
@@ -160,7 +161,7 @@ def take(
             books[limit.name] = _started(books[limit.name], limit, call, at)
         slots.append(at)
     if slots:
-        # Whoever was served and waits with more comes after those who were not.
+        # A caller that was served and has more requests goes behind those that were not.
         books = {name: _left(book, request.who) for name, book in books.items()}
         request = replace(request, last_at=slots[-1], calls=request.calls[len(slots) :])
     at = max([at, *(_turn_at(book.line, request.who) for book in books.values())])
@@ -212,7 +213,7 @@ def _line_after(
 ) -> _Line:
     """The line with a place for the calls of a request, none of which can start before `at`.
 
-    One that waits for a rate needs none as long as nobody else starts anything.
+    A caller that waits for a rate needs none while no other caller starts anything.
     """
     mine = _Place(request.who, 0, tokens.whole_ms(now + PLACE_S), lead_s=round(mine_s, 3))
     others = _left(book, request.who).line
@@ -242,7 +243,7 @@ def _with_turn(
     spacing_s = PACE * WINDOW_S / rate_per_min
     batch_s = min(len(request.calls) * spacing_s, request.horizon_s)
     turn_until = at + min(max(spacing_s, batch_s), PLACE_S)
-    # One that waits for tokens, too, asks every few seconds; another one when it is told to.
+    # A place that also waits for tokens asks every few seconds; any other at the time it was given.
     until = mine.until if mine.first else max(mine.until, at - request.lead_s + PLACE_S)
     return mine._replace(turn_until=tokens.whole_ms(turn_until), until=tokens.whole_ms(until))
 
@@ -256,7 +257,7 @@ def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
 
 
 def joined(kept: Iterable[Kept]) -> Kept:
-    """What was started under several names, under one; nobody waits in its line."""
+    """The starts of several names, joined under one; its line is empty."""
     books = [_opened(one) for one in kept]
     starts = sorted(start for book in books for start in book.starts)
     log = sorted(entry for book in books for entry in book.log)
@@ -328,7 +329,7 @@ def _before(line: _Line, who: str) -> Iterable[_Place]:
 
 
 def _placed(line: _Line, mine: _Place, now: float) -> _Line:
-    """The line with a place; one that is there is written anew only now and then."""
+    """The line with a place added; an existing place is rewritten only if it has changed or will expire soon."""
     for index, place in enumerate(line):
         if place.who == mine.who:
             is_fresh = (

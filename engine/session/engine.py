@@ -284,7 +284,7 @@ class Engine:
         """Remove what no run refers to, such as the prompts of deleted runs, and make the file smaller.
 
         Runs whose deletion was cut short go first. While others work on the store the file keeps its size.
-        Raises StoreError when there is no room to write it anew.
+        Raises StoreError when there is no room to rewrite it.
         """
         await self.store.reclaim_from_dead()
         deleted = [

@@ -284,7 +284,7 @@ class Run:
         await scheduler.refresh()
 
     def _kept(self, layout: Layout | None, since: float) -> KeptLayout | None:
-        """What the next edit is told by."""
+        """What the next edit is compared with; None if the matrix has no layout."""
         if layout is None:
             return None
         return KeptLayout(

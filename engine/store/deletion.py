@@ -247,9 +247,9 @@ def _matrices(connection: Connection) -> Matrices:
 
 
 def give_back_space(store: Path) -> int:
-    """Write the store's file anew without its free pages; by how many bytes it has become smaller.
+    """Rewrite the store's file without its free pages; returns by how many bytes it has shrunk.
 
-    Blocking, in a thread of anyio's: it ends when cancelled. Nobody else can write meanwhile. After a
+    Blocking, in a thread of anyio's: it ends when cancelled. No other process can write meanwhile. After a
     crash the file is as it was.
     """
     try:

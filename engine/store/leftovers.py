@@ -76,7 +76,7 @@ def take_in(connection: Connection, worker_id: str, left: Leftover) -> TakenIn:
 def _known_answers(
     connection: Connection, worker_id: str, answers: Sequence[Outcome]
 ) -> list[Outcome]:
-    # Only what this very store knows to have been sent: a store made anew has other jobs.
+    # Only attempts that this store has recorded: a new store at the same path has other jobs.
     rows = connection.execute(
         select(attempt.c.job_id, attempt.c.fence).where(
             attempt.c.job_id.in_([one.job_id for one in answers]), attempt.c.worker == worker_id

@@ -133,7 +133,7 @@ def _upgrade(path: Path, found: str, workers: Path) -> None:
 
 def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
     """Raise StoreError where a process of an earlier version is working on a store."""
-    # Also one that was stopped for long and given up: it still comes back. Whoever waits here is in no row yet.
+    # A process that was stopped and given up still comes back. One that waits for this lock has no row yet.
     ids = Liveness(workers, own_id="").alive()
     alive = connection.execute(_WORKERS, {"ids": ids}).all()
     if not alive:

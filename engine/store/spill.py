@@ -100,7 +100,7 @@ class Spill:
     def find_place(self, folder: Path, *, moves: bool) -> None:
         """Have a file that can be found: the one there is, moved to `folder` if it `moves`, or a new one there.
 
-        Nobody takes it in while this worker lives.
+        No other process takes it in while this worker lives.
         """
         if self._has_name() and not moves:
             return

@@ -228,7 +228,7 @@ class Store(Member):
         resume_at: float | None = None,
         unless: Iterable[RunState] = (),
     ) -> None:
-        """Say where a run stands, unless somebody has meanwhile put it into one of `unless`, or deletes it."""
+        """Set a run's state, unless it is in one of `unless` by now, or is being deleted."""
         await self._writer.write(
             lambda connection: connection.execute(
                 update(run)
@@ -450,7 +450,7 @@ class Store(Member):
         )
 
     async def prune(self) -> Pruned:
-        """Remove what no run refers to, in parts, and give its space back if nobody else works on the store."""
+        """Remove what no run refers to, in parts, and free its space if no other process works on the store."""
         documents = await self._remove_documents()
         gone = await self._remove_workers()
         alone = await self.is_alone()

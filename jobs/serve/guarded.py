@@ -43,7 +43,7 @@ class KeyedRoute(APIRoute):
     """A call that looks up the key before it parses a body.
 
     FastAPI parses first, and 1 MiB of empty lists takes more than 20 MiB as objects and blocks the event loop
-    meanwhile: without a key nobody may cause that.
+    meanwhile. So a request without a valid key is refused before its body is parsed.
     """
 
     key_header: ClassVar[str] = "cbl-api-key"
