@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from engine.core.nearest import suggestion
-from engine.job import HealthGate, Service, UsageError
+from engine.kinds import HealthGate, Service, UsageError
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -82,6 +82,6 @@ def _load(entry: "EntryPoint", what: str) -> object:
 
 def _not_a(base: str, kind: str) -> UsageError:
     return UsageError(
-        f"what is installed as {kind!r} is not an engine.job.{base}; the package that offers it must be"
+        f"what is installed as {kind!r} is not an engine.kinds.{base}; the package that offers it must be"
         " repaired"
     )

@@ -30,7 +30,7 @@ from engine.core.retry import (
     interrupted,
     judge,
 )
-from engine.job import JobContext, JobKind, machine_fault, without_secrets
+from engine.kinds import JobContext, JobKind, machine_fault, without_secrets
 
 logger = logging.getLogger(__name__)
 

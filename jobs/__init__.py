@@ -1,1 +1,1 @@
-"""The work that sweeps send out, written against `engine.job` alone."""
+"""The work that sweeps send out, written against `engine.kinds` alone."""

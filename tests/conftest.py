@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.chat import model_file
 
 pytest.register_assert_rewrite("tests.launcher.processes")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.chat import model_file
 from tests.jobs.serve.vendors import installed
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from tests.jobs.serve.vendors.installed import (
     InstallationError,
     folder_of,

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from engine.core.model import Allotment
 from engine.core.policy import Limits, Retry, UnansweredPolicy
 from engine.core.status import StopReason
-from engine.job import HealthGate, JobContext, JobKind
+from engine.kinds import HealthGate, JobContext, JobKind
 from engine.limits import Lane
 from engine.store import Claimed
 

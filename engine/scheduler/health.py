@@ -10,7 +10,7 @@ from engine.core.breaker import BreakerState
 from engine.core.errors import JobError, KeyRenewed, LimitReached
 from engine.core.model import Health
 from engine.core.status import EventKind
-from engine.job import HealthGate
+from engine.kinds import HealthGate
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note

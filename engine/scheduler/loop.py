@@ -46,15 +46,7 @@ from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
 from engine.starts import starting_with
-from engine.store import (
-    Bucket,
-    Claim,
-    Claimed,
-    LaneClaim,
-    LaneGrant,
-    Outcome,
-    Store,
-)
+from engine.store import Bucket, Claim, Claimed, LaneClaim, LaneGrant, Outcome, Store
 
 logger = logging.getLogger(__name__)
 

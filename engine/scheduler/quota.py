@@ -12,7 +12,7 @@ from engine.core.policy import Limits
 from engine.core.quota import QuotaState
 from engine.core.retry import retry_after_of
 from engine.core.status import WaitReason
-from engine.job import JobKind
+from engine.kinds import JobKind
 from engine.limits import Block, Lane, Lanes, month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
 from engine.store import Claimed, QuotaKey, Store

@@ -8,7 +8,7 @@ from engine.clock import Clock, SystemClock
 from engine.core.errors import JobError, UsageError
 from engine.core.model import Finding
 from engine.core.nearest import suggestion
-from engine.job import Service
+from engine.kinds import Service
 from engine.scheduler import ask_counted
 from engine.session.identity import kind_of
 from engine.store import Store

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.provenance import SERVICE, Fact, fingerprint
-from engine.job import JobKind, Service
+from engine.kinds import JobKind, Service
 from engine.sweep import Sweep
 
 

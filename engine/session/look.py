@@ -21,7 +21,7 @@ from engine.core.status import (
     Waiting,
     WaitReason,
 )
-from engine.job import Service
+from engine.kinds import Service
 from engine.limits import bucket_of, finishes_at, opens_at
 from engine.scheduler import Scheduler, quota_keys
 from engine.session.counts import count_answers

@@ -20,7 +20,7 @@ from engine.core.model import Sends
 from engine.core.retry import describe
 from engine.core.states import State
 from engine.core.status import Event, Row, RunState, Session, Status, StopReason
-from engine.job import JobKind
+from engine.kinds import JobKind
 from engine.report.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts

@@ -3,10 +3,11 @@
 The only package that speaks SQL. `open_store` opens it, `open_for_reading` where it is only looked at; `Store` is all that the rest of the engine uses.
 """
 
-from engine.store.backup import back_up
-from engine.store.holdings import Holding
-from engine.store.questions import RunLook
-from engine.store.readers import LOG_MAX_BYTES
+from engine.store.queries.holdings import Holding
+from engine.store.queries.results import JobRow
+from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
+from engine.store.queries.totals import Answers, Totals
+from engine.store.reader import RunLook
 from engine.store.requests import (
     Bucket,
     Charge,
@@ -18,10 +19,9 @@ from engine.store.requests import (
     Outcome,
     QuotaKey,
 )
-from engine.store.results import JobRow
-from engine.store.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
+from engine.store.sqlite.backup import back_up
+from engine.store.sqlite.readers import LOG_MAX_BYTES
 from engine.store.store import Store, open_for_reading, open_store
-from engine.store.totals import Answers, Totals
 
 __all__ = [
     "LOG_MAX_BYTES",

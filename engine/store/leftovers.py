@@ -7,8 +7,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from engine.store import calls, outcomes
 from engine.store.paid import Name, Paid, from_line, name_of
+from engine.store.queries import calls, outcomes
 from engine.store.requests import CallReply, Outcome
 from engine.store.schema import attempt, run
 from engine.store.spill import SUFFIX

@@ -11,7 +11,7 @@ from engine.core.listing import counted
 from engine.core.model import Answer, Measurement
 from engine.core.money import Usage
 from engine.core.states import AttemptOutcome, Event
-from engine.store.queue import compress, decompress
+from engine.store.queries.queue import compress, decompress
 from engine.store.requests import CallReply, Charge, Outcome, QuotaKey
 
 Paid: TypeAlias = Outcome | CallReply

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from engine.core.errors import StoreError
-from engine.store.liveness import WorkerLock
 from engine.store.paid import Name, Paid, counted_names, is_paid, name_of, to_line
+from engine.store.sqlite.liveness import WorkerLock
 
 logger = logging.getLogger(__name__)
 

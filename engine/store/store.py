@@ -32,7 +32,7 @@ from engine.core.provenance import Fact
 from engine.core.rates import RateLog
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned, RunState, StopReason
-from engine.store import (
+from engine.store.queries import (
     accounts,
     calls,
     charges,
@@ -53,11 +53,7 @@ from engine.store import (
     usage,
     workers,
 )
-from engine.store.liveness import WorkerLock, workers_folder
-from engine.store.location import prepare
-from engine.store.member import Member
-from engine.store.migrate import migrate
-from engine.store.reading import open_source
+from engine.store.queries.runs import KeptLayout, NewRun, RunRow
 from engine.store.requests import (
     Bucket,
     CallReply,
@@ -68,8 +64,12 @@ from engine.store.requests import (
     Outcome,
     QuotaKey,
 )
-from engine.store.runs import KeptLayout, NewRun, RunRow
 from engine.store.schema import event, run
+from engine.store.sqlite.liveness import WorkerLock, workers_folder
+from engine.store.sqlite.location import prepare
+from engine.store.sqlite.migrate import migrate
+from engine.store.sqlite.reading import open_source
+from engine.store.worker import Member
 from engine.store.writer import Rider, Work
 
 T = TypeVar("T")

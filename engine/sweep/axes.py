@@ -7,7 +7,7 @@ from typing import Any
 from engine.core.axes import Axis, AxisValue, GroupAxis, PromptAxis, Scalar
 from engine.core.nearest import suggestion
 from engine.documents.validation import no_number
-from engine.job import JobKind
+from engine.kinds import JobKind
 from engine.sweep.rules import AxisValues
 from engine.sweep.scalars import scalar_value
 from engine.sweep.schema import LimitsPart, RetryPart

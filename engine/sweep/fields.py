@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from engine.core.errors import Problem
 from engine.core.matrix import Fold, Matrix
 from engine.core.policy import Limits, Retry, UnansweredPolicy
-from engine.job import JobKind, ServiceSettings
+from engine.kinds import JobKind, ServiceSettings
 from engine.registry import Registry
 from engine.sweep.rules import Rules
 

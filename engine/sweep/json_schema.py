@@ -20,7 +20,7 @@ from engine.core.axes import (
     PromptAxis,
     TextAxis,
 )
-from engine.job import JobKind
+from engine.kinds import JobKind
 from engine.registry import Registry
 from engine.sweep.axes import ALL_GROUPS, REPEATS, REPEATS_MAX
 from engine.sweep.kinds import kinds_without_settings

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.clock import SystemClock
-from engine.job import JobKind, Service
+from engine.kinds import JobKind, Service
 
 
 def kinds_without_settings(

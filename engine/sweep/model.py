@@ -17,7 +17,7 @@ from engine.core.plan import make_plan
 from engine.core.quota import Cost
 from engine.core.status import Plan
 from engine.documents.malformed import Malformed
-from engine.job import HealthGate, Service
+from engine.kinds import HealthGate, Service
 from engine.registry import Registry
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields

@@ -13,7 +13,7 @@ from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import read_document
 from engine.documents.validation import instead, unknown_key, validated
-from engine.job import JobKind, Service, ServiceSettings
+from engine.kinds import JobKind, Service, ServiceSettings
 from engine.registry import Registry
 from engine.sweep.axes import REPEATS, Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields

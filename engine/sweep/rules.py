@@ -21,7 +21,7 @@ from engine.core.matrix import Matrix, MatrixAxis
 from engine.core.nearest import suggestion
 from engine.core.policy import Limits
 from engine.documents.malformed import Malformed
-from engine.job import JobKind
+from engine.kinds import JobKind
 from engine.sweep.scalars import scalar_value
 from engine.sweep.values import ValueReader
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import anyio
 
-from engine.job import (
+from engine.kinds import (
     Allotment,
     Answer,
     Clock,

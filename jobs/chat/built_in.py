@@ -21,7 +21,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from engine.job import Clock, Finding, JobError, Permanent, Transient, Unreachable, UsageError
+from engine.kinds import Clock, Finding, JobError, Permanent, Transient, Unreachable, UsageError
 from jobs.chat import model_file
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Question, Reply, told_settings

@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import typer
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.chat.model_file import download, require
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from engine.job import (
+from engine.kinds import (
     Clock,
     Finding,
     JobError,

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import anyio
 from pydantic import Field
 
-from engine.job import (
+from engine.kinds import (
     CallLimit,
     JobContext,
     JobError,

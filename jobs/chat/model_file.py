@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 
 DOWNLOAD_COMMAND = "nightsweep model download"
 _CACHE_VARIABLE = "NIGHTSWEEP_CACHE_DIR"

@@ -2,7 +2,7 @@
 
 import anyio
 
-from engine.job import Clock, Pace, RateLimited, Transient
+from engine.kinds import Clock, Pace, RateLimited, Transient
 
 
 class Turns:

@@ -6,7 +6,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.job import Price
+from engine.kinds import Price
 
 _AMOUNT = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.job import JobError, Permanent, Took, Transient
+from engine.kinds import JobError, Permanent, Took, Transient
 from jobs.chat.finishes import Finish, read_finish
 from jobs.chat.messages import read_message
 from jobs.chat.streams import is_stream, read_stream

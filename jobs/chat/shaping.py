@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, JsonValue
 
-from engine.job import checked_reference, is_reference
+from engine.kinds import checked_reference, is_reference
 from jobs.chat.target import Question, Role
 
 _SECRET_NAME = re.compile(

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from engine.job import Transient
+from engine.kinds import Transient
 from jobs.http import Unanswered, read_json
 
 _LINE = re.compile(rb"\r\n|\r|\n")

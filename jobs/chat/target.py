@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 import anyio
 
-from engine.job import Finding, JobError, Permanent, Transient, hashed
+from engine.kinds import Finding, JobError, Permanent, Transient, hashed
 from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
 

@@ -7,7 +7,7 @@ from typing import Self
 import anyio
 import httpx
 
-from engine.job import Clock, JobError, Permanent, QuotaExceeded, Unauthorized
+from engine.kinds import Clock, JobError, Permanent, QuotaExceeded, Unauthorized
 from jobs.circuit_breaker_labs.schema import (
     KEY_VALIDITY,
     MONTHLY_QUOTA,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from engine.job import (
+from engine.kinds import (
     Answer,
     Axis,
     GroupAxis,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import chain
 
-from engine.job import Measurement, Permanent, counted_unanswered
+from engine.kinds import Measurement, Permanent, counted_unanswered
 from jobs.circuit_breaker_labs.schema import (
     MULTI_TURN_ANSWER,
     SINGLE_TURN_ANSWER,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
-from engine.job import (
+from engine.kinds import (
     Allotment,
     Clock,
     Finding,

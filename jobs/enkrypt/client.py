@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator
 from pydantic_core import to_json
 
-from engine.job import Clock, Measurement, Permanent, UsageError, resolve_secret
+from engine.kinds import Clock, Measurement, Permanent, UsageError, resolve_secret
 from jobs.enkrypt.schema import HEALTH_ANSWER, HealthAnswer, checked_reference, with_secrets
 from jobs.http import (
     HttpClient,

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from engine.job import SecretReference, resolve_secret, rule_broken
+from engine.kinds import SecretReference, resolve_secret, rule_broken
 
 LABEL = "name"
 """A key of ours in a configuration: what rows show it as, instead of its model_name."""

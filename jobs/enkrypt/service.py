@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field
 
-from engine.job import (
+from engine.kinds import (
     Answer,
     Axis,
     Clock,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from engine.job import Answer, Measurement, counted_unanswered
+from engine.kinds import Answer, Measurement, counted_unanswered
 from jobs.evaluator.groups import Case
 from jobs.evaluator.multi_turn import BrokenOff, Conversation, Conversed
 from jobs.evaluator.mutators import Translation

@@ -8,7 +8,7 @@ from functools import partial
 
 import anyio
 
-from engine.job import (
+from engine.kinds import (
     TARGET,
     CallLimit,
     Job,

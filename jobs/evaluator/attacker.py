@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.job import JobContext, Permanent
+from engine.kinds import JobContext, Permanent
 from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.core.errors import Problem, SweepError
 from engine.documents.validation import validated
-from engine.job import (
+from engine.kinds import (
     Accounts,
     Clock,
     JobError,

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 
 from pydantic import model_validator
 
-from engine.job import Clock, ServiceSettings
+from engine.kinds import Clock, ServiceSettings
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator.service import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings

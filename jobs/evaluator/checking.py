@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from engine.job import (
+from engine.kinds import (
     Accounts,
     Clock,
     Finding,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
 
-from engine.job import (
+from engine.kinds import (
     TARGET,
     CallLimit,
     CallSize,

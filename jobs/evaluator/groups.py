@@ -24,7 +24,7 @@ from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import decoded
 from engine.documents.validation import problems_of
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from engine.job import (
+from engine.kinds import (
     TARGET,
     Answer,
     Axis,

@@ -8,7 +8,7 @@ breaks off is one unanswered question.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from engine.job import JobError
+from engine.kinds import JobError
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.groups import Case, MultiTurn
 from jobs.evaluator.judge.items import Finding, Judgement

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.job import Fact, hashed
+from engine.kinds import Fact, hashed
 from jobs.chat.target import Target
 from jobs.evaluator import mutators
 from jobs.evaluator.attacker import Attacker

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.documents.malformed import Malformed
 from engine.documents.reading import decoded
-from engine.job import UsageError
+from engine.kinds import UsageError
 from engine.sweep.tables import Row, Table, TableFormat, read_table, table_format
 from jobs.evaluator.groups import Case, CaseSet
 

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from engine.job import (
+from engine.kinds import (
     TARGET,
     Clock,
     Finding,

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from engine.job import ServiceSettings, nearest
+from engine.kinds import ServiceSettings, nearest
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.limits import fits_a_minute

@@ -15,7 +15,7 @@ that is asked for variations gives no answer at all, the questions that it would
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from engine.job import JobError
+from engine.kinds import JobError
 from jobs.chat.target import Reply
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import anyio
 
-from engine.job import TimedOut
+from engine.kinds import TimedOut
 
 _CURRENT: ContextVar["Stopwatch | None"] = ContextVar("stopwatch", default=None)
 

@@ -7,7 +7,7 @@ from typing import TypeAlias, TypeVar
 
 import anyio
 
-from engine.job import (
+from engine.kinds import (
     Job,
     JobError,
     MachineFault,

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from engine.job import JobContext
+from engine.kinds import JobContext
 from jobs.chat.target import Message, Role
 from jobs.evaluator.attacker import LENGTH_MAX, Attacker, passes
 from jobs.evaluator.groups import Case

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 
-from engine.job import Job, JobError, Permanent, Transient
+from engine.kinds import Job, JobError, Permanent, Transient
 
 _JOBS_MAX = 1000
 """More jobs than are between two attempts at once."""

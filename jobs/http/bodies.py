@@ -8,7 +8,7 @@ from typing import cast
 import anyio
 import httpx
 
-from engine.job import Permanent, Transient, hold_bytes
+from engine.kinds import Permanent, Transient, hold_bytes
 from jobs.http.text import Redactor
 
 ERROR_BODY_BYTES = 65_536

@@ -27,7 +27,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
-from engine.job import (
+from engine.kinds import (
     Clock,
     Disconnected,
     JobError,

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from engine.job import JobError
+from engine.kinds import JobError
 from jobs.http.text import Redactor, plain, read_json
 
 _PARTS = 8

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeAlias
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 
 
 class Key:

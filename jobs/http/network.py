@@ -16,7 +16,7 @@ import aiohttp
 import httpx
 from pydantic import BaseModel, Field
 
-from engine.job import JobError, Permanent, Unauthorized, Unreachable, UsageError
+from engine.kinds import JobError, Permanent, Unauthorized, Unreachable, UsageError
 from jobs.http.urls import check_authority
 
 _HTTP = frozenset({"http", "https"})

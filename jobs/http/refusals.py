@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from engine.job import (
+from engine.kinds import (
     JobError,
     OutOfCredit,
     Permanent,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 
-from engine.job import (
+from engine.kinds import (
     REDACTED,
     JobContext,
     JobError,
@@ -80,7 +80,7 @@ class Redactor:
     def body(self, content: bytes) -> tuple[bytes, frozenset[str]]:
         """The bytes of an answer without keys, and the names of those that were in it.
 
-        What models say is in there: taken out is only what is surely a key (`engine.job.key_spellings`).
+        What models say is in there: taken out is only what is surely a key (`engine.kinds.key_spellings`).
         """
         return _without(
             content, ((secret, name) for _, secret, name in self._keys), REDACTED.encode()

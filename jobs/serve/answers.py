@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from engine.job import Answer
+from engine.kinds import Answer
 from jobs.serve.config import Answers
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, FastAPI
 
-from engine.job import Clock
+from engine.kinds import Clock
 from jobs.serve.body_budget import BodyBudget
 from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from engine.job import Clock
+from engine.kinds import Clock
 from jobs.serve.refusals import Refused
 
 

@@ -7,7 +7,7 @@ import anyio
 import typer
 
 from engine.clock import SystemClock
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.serve.keys_commands import ConfigOption, keys_app
 
 app = typer.Typer(name="serve", add_completion=False, rich_markup_mode=None)

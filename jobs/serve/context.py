@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from engine.job import Clock, JobError, Permit, PermitLimit, Usage
+from engine.kinds import Clock, JobError, Permit, PermitLimit, Usage
 from jobs.chat.target import digest
 from jobs.serve.ledger import Ledger
 from jobs.serve.ledger.service import Reservation

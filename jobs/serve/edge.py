@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from engine.job import Clock
+from engine.kinds import Clock
 from jobs.serve.body_budget import Body, BodyBudget
 from jobs.serve.closing import Closing
 from jobs.serve.config import Limits

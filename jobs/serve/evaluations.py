@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from engine.job import (
+from engine.kinds import (
     Answer,
     Clock,
     Job,

@@ -8,7 +8,7 @@ address, and whatever it says when it breaks stay here: all that is the operator
 from dataclasses import dataclass
 from math import ceil
 
-from engine.job import JobError, Permanent, QuotaExceeded, RateLimited, Unauthorized
+from engine.kinds import JobError, Permanent, QuotaExceeded, RateLimited, Unauthorized
 from jobs.http import Unanswered
 from jobs.serve.refusals import Refused
 

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from engine.job import Clock, JobError, UsageError
+from engine.kinds import Clock, JobError, UsageError
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Message, Reply, Role
 from jobs.enkrypt.schema import EndpointConfiguration, ModelConfiguration

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from engine.job import Clock, JobKind, UsageError
+from engine.kinds import Clock, JobKind, UsageError
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Target

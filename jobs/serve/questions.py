@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 
-from engine.job import Clock
+from engine.kinds import Clock
 from jobs.circuit_breaker_labs.schema import FOLDS_CONVERSATIONS, REPEAT_HEADER
 from jobs.evaluator.groups import CaseSet
 from jobs.serve.bodies import (

@@ -13,7 +13,7 @@ from typing import cast
 import anyio
 import uvicorn
 
-from engine.job import Clock, UsageError
+from engine.kinds import Clock, UsageError
 from engine.machine import connections_allowed
 from jobs.serve.app import create_app
 from jobs.serve.closing import Closing

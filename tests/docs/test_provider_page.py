@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from engine.clock import SystemClock
-from engine.job import Permanent, Unauthorized
+from engine.kinds import Permanent, Unauthorized
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.target import Message, Question, Role
 from jobs.evaluator.settings import LocalSettings

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from engine import Registry, Row, Sweep, open_engine
-from engine.job import Answer, Job, Permanent
+from engine.kinds import Answer, Job, Permanent
 from engine.store.schema import metadata
 from engine.testing import scored, scripted_service
 from tests.docs.pages import blocks

@@ -7,7 +7,7 @@ from typing import Any
 
 from engine import Engine, Run, Settings, Status, Sweep, open_engine
 from engine.clock import Clock
-from engine.job import Answer, HealthGate, Job
+from engine.kinds import Answer, HealthGate, Job
 from engine.registry import Registry
 from engine.testing import ScriptedService, scored
 

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from engine import Sweep
-from engine.job import Allotment
+from engine.kinds import Allotment
 from engine.report.words import requests_line
 from engine.store import Bucket
 from engine.testing import FakeClock, ScriptedService, scripted_service

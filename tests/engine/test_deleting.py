@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine import Engine, RunState, UsageError
-from engine.store import parts, results
+from engine.store.queries import parts, results
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine import Row, Run, RunState, Status
 from engine.core.policy import UnansweredRule
-from engine.job import Answer, Job, Measurement, Permanent
+from engine.kinds import Answer, Job, Measurement, Permanent
 from engine.testing import ScriptedService, scored, scripted_service
 from tests.engine.scenes import finished, opened, sweep
 

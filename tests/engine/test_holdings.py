@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine import Plan, Sweep
 from engine.core.status import Held, TakenOver
-from engine.job import Answer, Job, Permanent
+from engine.kinds import Answer, Job, Permanent
 from engine.report.plans import plan_lines
 from engine.testing import FakeClock, scored, scripted_service
 from tests.engine.scenes import NOW, finished, good, opened, sweep

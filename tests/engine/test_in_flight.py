@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from engine.in_flight import ByteBudget
-from engine.job import hold_bytes
+from engine.kinds import hold_bytes
 
 LIMIT = 100
 

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine import Status
-from engine.job import Answer, Job, JobContext, Measurement, Transient
+from engine.kinds import Answer, Job, JobContext, Measurement, Transient
 from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import opened, sweep
 

@@ -42,8 +42,8 @@ def test_a_name_that_is_not_there_is_answered_with_the_nearest() -> None:
     [
         ("no.such.module:Thing", "cannot be loaded from no.such.module:Thing: ModuleNotFoundError"),
         (f"{HERE}:Missing", "AttributeError"),
-        (f"{HERE}:Gate", "is not an engine.job.Service"),
-        (f"{HERE}:REGISTRY", "is not an engine.job.Service"),
+        (f"{HERE}:Gate", "is not an engine.kinds.Service"),
+        (f"{HERE}:REGISTRY", "is not an engine.kinds.Service"),
     ],
 )
 def test_a_package_that_does_not_keep_its_promise_is_named(value: str, message: str) -> None:
@@ -54,7 +54,7 @@ def test_a_package_that_does_not_keep_its_promise_is_named(value: str, message: 
 def test_a_class_of_the_wrong_sort_is_no_health_gate() -> None:
     registry = Registry(health={"x": EntryPoint("x", f"{HERE}:Labs", HEALTH_GROUP)})
 
-    with pytest.raises(UsageError, match=r"'x' is not an engine\.job\.HealthGate"):
+    with pytest.raises(UsageError, match=r"'x' is not an engine\.kinds\.HealthGate"):
         registry.health_gate("x")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine import Engine, RunState, UsageError
-from engine.job import Allotment
+from engine.kinds import Allotment
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import NOW, events, finished, good, opened, sweep
 

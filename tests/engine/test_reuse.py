@@ -7,7 +7,7 @@ import pytest
 
 from engine import Engine, Run, Source, Status, UsageError
 from engine.core.status import Session, TakenOver
-from engine.job import Answer, Job, Permanent
+from engine.kinds import Answer, Job, Permanent
 from engine.report.words import status_lines, summary_lines
 from engine.testing import FakeClock, scored, scripted_service
 from tests.engine.scenes import NOW, finished, good, opened, sweep

@@ -13,7 +13,7 @@ from engine.core.errors import StoreError
 from engine.core.policy import Retry, UnansweredPolicy, UnansweredRule
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed
 from engine.core.states import AttemptOutcome
-from engine.job import (
+from engine.kinds import (
     Answer,
     Job,
     JobContext,

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from engine import Settings
-from engine.job import Allotment, Answer, Job, RateLimited, Transient
+from engine.kinds import Allotment, Answer, Job, RateLimited, Transient
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,

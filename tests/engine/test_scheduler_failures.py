@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine import Run, RunState, StopReason
-from engine.job import (
+from engine.kinds import (
     Answer,
     Job,
     JobContext,

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from engine import Run, RunState, Status, StopReason
 from engine.core.status import WaitReason
-from engine.job import Answer, Health, HealthGate, Job, Transient, Unhealthy
+from engine.kinds import Answer, Health, HealthGate, Job, Transient, Unhealthy
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,

@@ -12,7 +12,7 @@ import pytest
 
 from engine import RunState, StopReason
 from engine.core.status import WaitReason
-from engine.job import Answer, Job, JobContext, RateLimited, Transient
+from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store import Store
 from engine.testing import FakeClock, Recording, ScriptedKind, scripted_service

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from engine import RunState, StopReason
-from engine.job import Allotment, Answer, Job, Measurement, Transient
+from engine.kinds import Allotment, Answer, Job, Measurement, Transient
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, Start, scored, scripted_service
 from tests.engine.scenes import SELDOM, events, opened, sweep
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine import Run, RunState, StopReason
 from engine.core.status import WaitReason
-from engine.job import (
+from engine.kinds import (
     Answer,
     Disconnected,
     Job,

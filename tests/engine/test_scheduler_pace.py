@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.job import Answer, Job, RateLimited, Sends
+from engine.kinds import Answer, Job, RateLimited, Sends
 from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from engine import RunState, StopReason
-from engine.job import (
+from engine.kinds import (
     Allotment,
     Answer,
     Disconnected,

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from engine import Sweep
-from engine.job import Answer, Job, JobContext
+from engine.kinds import Answer, Job, JobContext
 from engine.store.writer import Writer
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import (

@@ -8,7 +8,7 @@ import pytest
 
 from engine import RunState, StopReason
 from engine.core.status import WaitReason
-from engine.job import (
+from engine.kinds import (
     Allotment,
     Answer,
     Job,

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from engine import Run, RunState, Settings, Status, StopReason
-from engine.job import Answer, Job, JobContext, Permanent
+from engine.kinds import Answer, Job, JobContext, Permanent
 from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import finished, good, opened, starts, sweep
 

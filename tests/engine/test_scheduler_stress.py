@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 
 from engine import RunState, StopReason
-from engine.job import Allotment, Answer, Job, QuotaExceeded, RateLimited, Transient
+from engine.kinds import Allotment, Answer, Job, QuotaExceeded, RateLimited, Transient
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from engine.secrets import (
     checked_reference,
     is_key,

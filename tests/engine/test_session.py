@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from engine import Engine, IdentityChanged, Row, Run, RunState, Source, Status, UsageError, check
 from engine.clock import SystemClock
-from engine.job import (
+from engine.kinds import (
     Answer,
     Finding,
     Group,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from engine import Engine, Row, Run
-from engine.job import Answer, Job
+from engine.kinds import Answer, Job
 from engine.store import KeptLayout, RunRow, Store
 from engine.testing import ScriptedService, scored, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep

@@ -10,7 +10,7 @@ import pytest
 
 from engine.core.errors import NotNow
 from engine.core.permits import PermitLimit
-from engine.job import Allotment, Answer, Group, Job, JobContext, start_request, starting_with
+from engine.kinds import Allotment, Answer, Group, Job, JobContext, start_request, starting_with
 from engine.permits import MemoryBook, Permits
 from engine.testing import FakeClock, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep

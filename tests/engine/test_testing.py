@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 import engine.testing
 from engine import Sweep, open_engine
 from engine.clock import Clock
-from engine.job import Allotment, Job, Transient
+from engine.kinds import Allotment, Job, Transient
 from engine.registry import Registry
 from engine.testing import FakeClock, ScriptedService, scored, scripted_service
 

@@ -29,7 +29,7 @@ from httpx_aiohttp import AiohttpTransport
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
-from engine.store import liveness
+from engine.store.sqlite import liveness
 from jobs.http import HttpClient
 
 STEPS = ("statement", "migrated", "commit", "committed", "request", "head", "answer")

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-from engine.job import (
+from engine.kinds import (
     Answer,
     Finding,
     Job,

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 
 from engine import RunState, StopReason
-from engine.job import Allotment, Answer, Job, Unreachable
+from engine.kinds import Allotment, Answer, Job, Unreachable
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_service
 from tests.contracts.process import ContractServerProcess
 from tests.engine.scenes import SELDOM, finished, good, most_in_a_minute, opened

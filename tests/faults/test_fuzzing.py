@@ -25,7 +25,7 @@ from engine import Sweep
 from engine.cli import main
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, SweepError
-from engine.job import JobError
+from engine.kinds import JobError
 from engine.registry import Registry
 from engine.report.document import to_json
 from engine.report.plans import plan_lines

@@ -14,7 +14,7 @@ import pytest
 from engine import Sweep
 from engine.cli import main
 from engine.core.errors import SweepError
-from engine.job import UsageError, resolve_secret
+from engine.kinds import UsageError, resolve_secret
 from tests.paths import ROOT
 
 GIB = 1024 * 1024 * 1024

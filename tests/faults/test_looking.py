@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import text
 
 from engine import Engine, NightsweepError, StoreError, UsageError, open_engine
-from engine.store.connection import Databases
-from engine.store.source import ChangedMeanwhile, Source
+from engine.store.sqlite.connection import Databases
+from engine.store.sqlite.source import ChangedMeanwhile, Source
 from engine.testing import ScriptedService, scripted_service
 from tests.engine.scenes import finished, good, opened, registry, sweep
 from tests.engine.store.scenes import downgrade
@@ -250,7 +250,7 @@ async def test_a_process_that_was_stopped_in_a_transaction_keeps_nobody_from_loo
 async def test_who_cannot_write_is_told_who_holds_the_store_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.connection.WRITE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("engine.store.sqlite.connection.WRITE_TIMEOUT_S", 0.0)
     monkeypatch.setattr("engine.store.writer.PATIENCE_S", 0.0)
     store = tmp_path / "store.db"
     await fill(store)

@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 
 from engine import Settings
-from engine.store.readers import Reader, log_bytes, readers, told
+from engine.store.sqlite.readers import Reader, log_bytes, readers, told
 from engine.testing import scripted_service
 from tests.engine.scenes import events, good, opened, sweep
 from tests.patience import PATIENCE_S, PAUSE_S, next_line

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.clock import Clock, SystemClock
-from engine.job import Job, Permit, Usage
+from engine.kinds import Job, Permit, Usage
 
 
 @dataclass

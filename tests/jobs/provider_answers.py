@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.job import (
+from engine.kinds import (
     JobError,
     OutOfCredit,
     Permanent,

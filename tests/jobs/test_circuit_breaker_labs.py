@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from engine.clock import SystemClock
 from engine.core.axes import Axis
-from engine.job import (
+from engine.kinds import (
     Answer,
     Job,
     JobContext,

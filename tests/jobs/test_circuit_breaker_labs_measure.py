@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.job import JobError, Measurement, Permanent, Transient
+from engine.kinds import JobError, Measurement, Permanent, Transient
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from tests.contracts.answers import GROUPS, VERSIONS, evaluate
 

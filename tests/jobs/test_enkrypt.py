@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
-from engine.job import (
+from engine.kinds import (
     Answer,
     Disconnected,
     DocumentAxis,

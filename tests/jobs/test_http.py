@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import (
+from engine.kinds import (
     JobError,
     OutOfCredit,
     Permanent,

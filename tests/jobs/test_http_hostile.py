@@ -10,7 +10,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from engine.clock import SystemClock
-from engine.job import (
+from engine.kinds import (
     Disconnected,
     JobError,
     MachineFault,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from engine.job import JobError, OutOfCredit, Permanent, RateLimited, Transient
+from engine.kinds import JobError, OutOfCredit, Permanent, RateLimited, Transient
 from jobs.chat.reading import read_reply
 from jobs.http import Meaning, Redactor, refused, rule
 from jobs.http.explanations import explain

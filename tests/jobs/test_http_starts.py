@@ -8,7 +8,7 @@ import pytest
 from anyio.abc import SocketAttribute, SocketStream
 
 from engine.clock import SystemClock
-from engine.job import NotNow, starting_with
+from engine.kinds import NotNow, starting_with
 from jobs.http import HttpClient, HttpLimits
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.job import RateLimited, Transient
+from engine.kinds import RateLimited, Transient
 from jobs.http import Redactor, refused
 from jobs.http.explanations import explain
 from jobs.http.waits import asked_wait_s, seconds_of

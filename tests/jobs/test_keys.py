@@ -9,7 +9,7 @@ import pytest
 
 from engine import Sweep, open_engine
 from engine.clock import SystemClock
-from engine.job import KeyRenewed, Permanent, Unauthorized
+from engine.kinds import KeyRenewed, Permanent, Unauthorized
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Reply, Role
 from jobs.circuit_breaker_labs import Client

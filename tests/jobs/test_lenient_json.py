@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from engine.job import Permanent, Transient
+from engine.kinds import Permanent, Transient
 from jobs.http import keeping_unread, read_as, read_json
 from tests.jobs.context import MemoryContext
 

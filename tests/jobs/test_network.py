@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from engine.clock import SystemClock
-from engine.job import JobError, Permanent, Unauthorized, Unreachable, UsageError
+from engine.kinds import JobError, Permanent, Unauthorized, Unreachable, UsageError
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Role
 from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSettings

@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.job import rule_broken
+from engine.kinds import rule_broken
 from jobs.evaluator.asking import Unreadable
 from jobs.evaluator.judge.fairness import fair_sentences
 from jobs.evaluator.judge.items import Evidence, Finding, Item, RedFlag

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from engine.job import JobContext
+from engine.kinds import JobContext
 from jobs.chat.target import Message
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Finding, Judgement

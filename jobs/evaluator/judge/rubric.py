@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from engine.job import JobContext
+from engine.kinds import JobContext
 from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from engine.job import JobContext
+from engine.kinds import JobContext
 from jobs.chat.target import Message, Role
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.fairness import fair_sentences

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from engine.database_file import DatabaseFile
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.serve.ledger.schema import VERSION, metadata
 
 _ADVICE = {

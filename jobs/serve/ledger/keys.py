@@ -11,7 +11,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.serve.ledger.schema import api_key
 
 _PREFIX = "nsk_"

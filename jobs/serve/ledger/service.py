@@ -11,7 +11,7 @@ import anyio.to_thread
 from sqlalchemy.engine import Connection
 
 from engine.core.permits import Granted, PermitRequest, PermitStart
-from engine.job import Accounts, Clock
+from engine.kinds import Accounts, Clock
 from engine.permits import Permits
 from engine.slots import Slots
 from jobs.serve.ledger import calls, history, keys, usage

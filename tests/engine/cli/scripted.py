@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import typer
 
-from engine.job import (
+from engine.kinds import (
     Allotment,
     Answer,
     Fact,

@@ -56,7 +56,7 @@ def test_a_run_is_deleted_and_the_store_pruned(
 
 
 IN_PARTS = """
-from engine.store import parts
+from engine.store.queries import parts
 parts.PART, parts.PAUSE_S = 1, {pause_s}
 from engine.cli import main
 main(["delete", "night", "--yes"])

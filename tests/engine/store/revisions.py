@@ -7,7 +7,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
 
-from engine.store.migrate import migrations_folder
+from engine.store.sqlite.migrate import migrations_folder
 
 
 def config() -> Config:

@@ -29,7 +29,7 @@ from engine.store import (
     Store,
     Totals,
 )
-from engine.store.migrate import migrations_folder
+from engine.store.sqlite.migrate import migrations_folder
 
 NOW = 1_800_000_000.0
 LANE = "model"

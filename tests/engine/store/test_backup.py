@@ -11,8 +11,8 @@ import pytest
 from anyio import from_thread
 
 from engine import Row, Run, StoreError
-from engine.job import Allotment, Answer, Job
-from engine.store import source
+from engine.kinds import Allotment, Answer, Job
+from engine.store.sqlite import source
 from engine.testing import FakeClock, ScriptedService, scored, scripted_service
 from tests.engine.scenes import NOW, opened, sweep
 from tests.patience import PATIENCE_S

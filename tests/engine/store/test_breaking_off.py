@@ -93,7 +93,7 @@ async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
 async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.connection.WRITE_TIMEOUT_S", AGES_S)
+    monkeypatch.setattr("engine.store.sqlite.connection.WRITE_TIMEOUT_S", AGES_S)
     monkeypatch.setattr("engine.store.writer.PATIENCE_S", AGES_S)
 
     with locked(path), anyio.fail_after(PATIENCE_S):
@@ -110,7 +110,7 @@ async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
 async def test_a_migration_that_waits_for_somebody_elses_lock_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.migrate.BUSY_TIMEOUT_S", AGES_S)
+    monkeypatch.setattr("engine.store.sqlite.migrate.BUSY_TIMEOUT_S", AGES_S)
     downgrade(path, "0012")
 
     with locked(path), anyio.fail_after(PATIENCE_S):

@@ -16,8 +16,9 @@ from engine.clock import SystemClock
 from engine.core.errors import StoreError, UsageError
 from engine.core.states import State
 from engine.core.status import RunState
-from engine.store import NewJob, QuotaKey, RunRow, Store, deletion, open_store, parts
-from engine.store.deletion import give_back_space
+from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
+from engine.store.queries import deletion, parts
+from engine.store.queries.deletion import give_back_space
 from engine.store.schema import metadata
 from engine.testing import FakeClock
 from tests.engine.store.scenes import answer, begin, claim, new_job, rows, submit, succeeded
@@ -422,7 +423,7 @@ import anyio
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_store
-from engine.store import deletion
+from engine.store.queries import deletion
 from tests.engine.store.scenes import new_job
 from tests.engine.store.test_deletion import answered
 

@@ -13,7 +13,7 @@ from engine.core.errors import StoreLost
 from engine.core.money import Usage
 from engine.core.quota import QuotaState
 from engine.store import Charge, QuotaKey, RunRow, Store, leftovers, open_store, spill
-from engine.store.calls import digest
+from engine.store.queries.calls import digest
 from engine.store.requests import CallReply
 from engine.testing import FakeClock
 from tests.engine.store.processes import child

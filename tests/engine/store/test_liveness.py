@@ -6,7 +6,7 @@ import anyio
 
 from engine.core.states import AttemptOutcome
 from engine.store import RunRow, Store, open_store
-from engine.store.liveness import LEASE_S, LOOK_MAX_S, Liveness, WorkerLock
+from engine.store.sqlite.liveness import LEASE_S, LOOK_MAX_S, Liveness, WorkerLock
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (

@@ -12,7 +12,7 @@ from sqlalchemy import event
 from engine.core.states import State
 from engine.core.status import RunState, StopReason
 from engine.store import RunRow, Store
-from engine.store.parts import PART
+from engine.store.queries.parts import PART
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import good, opened, sweep
 from tests.engine.store.scenes import begin, new_job, states, submit

@@ -148,7 +148,7 @@ async def test_an_answer_is_kept_even_after_its_job_failed_or_was_cancelled(stor
 
 
 async def test_an_answer_in_the_same_commit_as_a_failure_is_not_lost(store: Store) -> None:
-    from engine.store import outcomes
+    from engine.store.queries import outcomes
 
     run = await submit(store, new_job("one"))
     [lost] = await claim(store, run)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.core.quota import UNTOLD, QuotaState
 from engine.core.status import WaitReason
 from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
-from engine.store.quotas import FIRST_TESTS
+from engine.store.queries.quotas import FIRST_TESTS
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (

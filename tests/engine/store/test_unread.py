@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.store import Store
-from engine.store.unread import UNREAD_MAX
+from engine.store.queries.unread import UNREAD_MAX
 from tests.engine.store.scenes import NOW, begin, claim, new_job
 
 
@@ -50,7 +50,7 @@ async def test_of_one_job_only_the_first_are_kept(store: Store, path: Path) -> N
 async def test_of_one_answer_the_beginning_is_kept_and_its_whole_size_told(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.unread.UNREAD_BYTES_MAX", 10)
+    monkeypatch.setattr("engine.store.queries.unread.UNREAD_BYTES_MAX", 10)
     run = await begin(store)
     await store.add_jobs(run, [new_job("a")], reuse=False)
     [job] = await claim(store, run)

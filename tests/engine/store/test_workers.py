@@ -10,9 +10,9 @@ from sqlalchemy import event
 from sqlalchemy.engine import Connection
 
 from engine.clock import SystemClock
-from engine.store import Store, member, open_store
-from engine.store.liveness import WorkerLock, workers_folder
+from engine.store import Store, open_store
 from engine.store.schema import worker
+from engine.store.sqlite.liveness import WorkerLock, workers_folder
 from tests.engine.store.scenes import begin, claim, new_job, rows, submit
 
 MANY = 300
@@ -44,7 +44,7 @@ def ids(path: Path) -> set[str]:
 async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(member, "_MOST_FORGOTTEN", MANY // 2)
+    monkeypatch.setattr("engine.store.worker._MOST_FORGOTTEN", MANY // 2)
     path = tmp_path / "store.db"
     left = []
 

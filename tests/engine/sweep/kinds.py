@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.job import (
+from engine.kinds import (
     Answer,
     Axis,
     Clock,

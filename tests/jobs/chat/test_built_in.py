@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Permanent, Transient, Unreachable, UsageError
+from engine.kinds import Permanent, Transient, Unreachable, UsageError
 from jobs.chat.built_in import LocalModel, choose_threads
 from jobs.chat.model_process import parameters_of
 from jobs.chat.target import Generation, Message, Question, Role

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import (
+from engine.kinds import (
     JobError,
     OutOfCredit,
     Permanent,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.job import Permanent, Transient
+from engine.kinds import Permanent, Transient
 from jobs.chat.finishes import Finish, read_finish
 from jobs.chat.reading import read_reply
 from jobs.http import Unanswered

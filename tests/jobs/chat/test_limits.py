@@ -9,7 +9,7 @@ from anyio import lowlevel
 
 from engine import Sweep, SweepError
 from engine.clock import SystemClock
-from engine.job import JobError, Permit
+from engine.kinds import JobError, Permit
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.limits import estimated_tokens
 from jobs.chat.target import Generation, Message, Question, Reply, Role

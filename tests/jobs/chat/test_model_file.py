@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.chat.commands import app
 from jobs.chat.model_file import BUILT_IN, ModelFile, download, require
 

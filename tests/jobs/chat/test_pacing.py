@@ -6,7 +6,7 @@ from itertools import pairwise
 import anyio
 import pytest
 
-from engine.job import RateLimited, Transient
+from engine.kinds import RateLimited, Transient
 from engine.testing import FakeClock
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import CallableTarget, Message, Question, Role

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Permanent
+from engine.kinds import Permanent
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Role
 from tests.jobs.chat.server import chat_server

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.job import (
+from engine.kinds import (
     JobError,
     OutOfCredit,
     Permanent,

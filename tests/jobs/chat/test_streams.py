@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engine.job import Permanent, RateLimited, Transient
+from engine.kinds import Permanent, RateLimited, Transient
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Reply
 from jobs.http import Redactor, Unanswered

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.job import Permanent, Transient
+from engine.kinds import Permanent, Transient
 from jobs.chat.reading import read_reply
 from jobs.chat.target import CallableTarget, Message, Question, Reply, Role
 from jobs.chat.thinking import split_thinking

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Transient
+from engine.kinds import Transient
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.lint import forbidden_in

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Answer, UsageError
+from engine.kinds import Answer, UsageError
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.context import MemoryContext, job

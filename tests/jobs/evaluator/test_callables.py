@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine import Registry, Status, Sweep, SweepError, open_engine
-from engine.job import Permanent
+from engine.kinds import Permanent
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import evaluator_of
 

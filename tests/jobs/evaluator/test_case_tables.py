@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.evaluator.groups import Case, CaseSet
 
 COMMON: dict[str, Any] = {

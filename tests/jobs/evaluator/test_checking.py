@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Finding
+from engine.kinds import Finding
 from jobs.chat.target import CallableTarget
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings

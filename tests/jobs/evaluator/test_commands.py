@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner, Result
 
 from engine.clock import SystemClock
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.evaluator.calibration import calibration, judged_scores
 from jobs.evaluator.commands import calibrate_app, groups_app
 from jobs.evaluator.groups import CaseSet

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from engine import Registry, Sweep, open_engine
-from engine.job import TimedOut
+from engine.kinds import TimedOut
 from jobs.chat.target import Question
 from jobs.evaluator import evaluator_of
 from jobs.evaluator.evaluation import Evaluation

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.lint import forbidden_in

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine import IdentityChanged, NightsweepError, Row, Run, Source, Sweep, open_engine
-from engine.store.migrate import APPLICATION_ID
+from engine.store.sqlite.migrate import APPLICATION_ID
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.evaluator.models import gullible, write_group_of_one
 from tests.jobs.evaluator.replies import GOOD

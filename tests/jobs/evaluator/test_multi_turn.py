@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import JobKind, Transient
+from engine.kinds import JobKind, Transient
 from jobs.chat.target import CallableTarget, Question, Role
 from jobs.circuit_breaker_labs.measure import measure_multi_turn
 from jobs.evaluator import LocalEvaluator

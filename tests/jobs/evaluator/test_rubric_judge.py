@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from engine.clock import SystemClock
-from engine.job import Permanent, Transient, Unreachable
+from engine.kinds import Permanent, Transient, Unreachable
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import CallableTarget, Message, Question, Role
 from jobs.evaluator import LocalEvaluator

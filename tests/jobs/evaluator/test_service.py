@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from engine.clock import SystemClock
 from engine.core.provenance import differences, noted
-from engine.job import Fact, Permanent, TextAxis, Transient, UsageError
+from engine.kinds import Fact, Permanent, TextAxis, Transient, UsageError
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.groups import CaseSet

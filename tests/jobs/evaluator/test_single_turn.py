@@ -6,7 +6,7 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from engine.job import (
+from engine.kinds import (
     Disconnected,
     JobError,
     MachineFault,

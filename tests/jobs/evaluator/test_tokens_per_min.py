@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 
 from engine import Registry, Run, Status, Sweep, open_engine
-from engine.job import Clock
+from engine.kinds import Clock
 from engine.testing import FakeClock
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.limits import estimated_tokens

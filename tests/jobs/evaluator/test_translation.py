@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from engine.clock import SystemClock
 from engine.core.provenance import noted
-from engine.job import Transient
+from engine.kinds import Transient
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.mutators import MUTATORS

@@ -8,7 +8,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from engine.clock import SystemClock
-from engine.job import Unreachable
+from engine.kinds import Unreachable
 from jobs.http import HttpClient
 from jobs.serve.addresses import AllowList, GuardedResolver, NotListed, is_public, read_entry
 from tests.jobs.chat.server import chat_server, completion

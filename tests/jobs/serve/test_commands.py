@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.serve.commands import app
 from tests.jobs.serve.running import write_config
 from tests.patience import PATIENCE_S

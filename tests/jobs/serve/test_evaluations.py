@@ -12,7 +12,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from engine.clock import SystemClock
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.evaluator.asking import SHORT
 from jobs.serve import server
 from jobs.serve.config import ServeConfig, read_config

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.job import RateLimited
+from engine.kinds import RateLimited
 from jobs.http import Unanswered
 from jobs.serve.failures import Failed
 from tests.contracts.contract import contract

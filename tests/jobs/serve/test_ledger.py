@@ -9,7 +9,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.core.permits import PermitLimit, PermitRequest, PermitStart
-from engine.job import UsageError
+from engine.kinds import UsageError
 from engine.testing import FakeClock
 from jobs.serve.ledger import Ledger, LedgerError, LedgerFile, LedgerTooNew, keys
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from engine.job import UsageError
+from engine.kinds import UsageError
 from jobs.serve.config import Listen
 from jobs.serve.server import _listening, _url
 

@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from engine.store.queue import compress
+from engine.store.queries.queue import compress
 from engine.store.schema import unread
 
 UNREAD_BYTES_MAX = 32 * 1024 * 1024

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import Event, State, sources, target
 from engine.store.dialect import insert
-from engine.store.parts import ONE_OF_PART, each
+from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.schema import answer, job, result
 
 # Written out, not bound: only so does the planner see that the partial index fits.

@@ -16,28 +16,28 @@ from engine.core.policy import UnansweredPolicy
 from engine.core.quota import Cost, QuotaState
 from engine.core.states import State
 from engine.core.status import EventKind, RunState, TakenOver
-from engine.store import (
+from engine.store.queries import (
     calls,
     given,
     holdings,
     queue,
     quotas,
     rates,
-    readers,
     results,
     runs,
     started,
     totals,
     usage,
 )
-from engine.store.connection import Databases
-from engine.store.holdings import Holding
+from engine.store.queries.holdings import Holding
+from engine.store.queries.results import JobRow
+from engine.store.queries.runs import KeptLayout, NewRun, RunRow
+from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
-from engine.store.results import JobRow
-from engine.store.runs import KeptLayout, NewRun, RunRow
 from engine.store.schema import call, document, job, run, worker
-from engine.store.source import Source
-from engine.store.totals import Totals
+from engine.store.sqlite import readers
+from engine.store.sqlite.connection import Databases
+from engine.store.sqlite.source import Source
 
 _LONG_S = 1.0
 

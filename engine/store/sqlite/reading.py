@@ -16,11 +16,11 @@ from anyio.from_thread import check_cancelled
 
 from engine.core.errors import StoreError
 from engine.part_files import private_folder
-from engine.store.location import check_readable, explain
-from engine.store.migrate import check_known, migrate, revision_of
-from engine.store.readers import log_bytes
 from engine.store.schema import HEAD
-from engine.store.source import TRIES, Source, connect, state_of
+from engine.store.sqlite.location import check_readable, explain
+from engine.store.sqlite.migrate import check_known, migrate, revision_of
+from engine.store.sqlite.readers import log_bytes
+from engine.store.sqlite.source import TRIES, Source, connect, state_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from sqlalchemy.engine import Connection
 
 from engine.core import rates
 from engine.core.status import WaitReason
-from engine.store import given
 from engine.store.dialect import Upsert
+from engine.store.queries import given
 from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
 

@@ -29,13 +29,13 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
 from engine.core.status import RunState
-from engine.store import parts, started
-from engine.store.connection import BUSY_TIMEOUT_S, LOOK_EVERY
-from engine.store.location import explain
-from engine.store.parts import ONE_OF_PART, each
-from engine.store.runs import RunRow, find, refuse_if_touched
+from engine.store.queries import parts, started
+from engine.store.queries.parts import ONE_OF_PART, each
+from engine.store.queries.runs import RunRow, find, refuse_if_touched
 from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
-from engine.store.source import is_cancelled
+from engine.store.sqlite.connection import BUSY_TIMEOUT_S, LOOK_EVERY
+from engine.store.sqlite.location import explain
+from engine.store.sqlite.source import is_cancelled
 
 PART_BYTES = 32 * 1024 * 1024
 """About what one transaction removes at most: a page has to be read before it is free."""

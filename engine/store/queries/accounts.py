@@ -9,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from engine.core.accounts import SALT_BYTES, Accounts
-from engine.store import quotas, rates
 from engine.store.dialect import insert
+from engine.store.queries import quotas, rates
 from engine.store.schema import store_value
 
 _NAME = "salt of accounts"

@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Anchored
 from engine.core import rates
-from engine.store import permits, slots
 from engine.store.dialect import Upsert
-from engine.store.queue import CLAIMABLE
+from engine.store.queries import permits, slots
+from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import call, job, rate_bucket, result, run, store_value, worker
 
 _CLOCKS_DIFFER_S = 5.0

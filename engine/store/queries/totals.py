@@ -12,7 +12,7 @@ from engine.core.error_kinds import ErrorKind, by_kind
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import TakenOver
-from engine.store.queue import CLAIMABLE
+from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import attempt, job, result, run
 
 _ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)

@@ -15,7 +15,7 @@ from pathlib import Path
 from anyio.from_thread import check_cancelled
 
 from engine.core.errors import StoreError
-from engine.store.readers import log_bytes
+from engine.store.sqlite.readers import log_bytes
 
 READ_TIMEOUT_S = 5.0
 """How long a reader waits for another process that puts a log in order."""

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.engine import Connection
 
-from engine.store import charges, usage
 from engine.store.dialect import Upsert
-from engine.store.queue import compress, decompress
+from engine.store.queries import charges, usage
+from engine.store.queries.queue import compress, decompress
 from engine.store.requests import CallReply
 from engine.store.schema import call, run
 

@@ -33,13 +33,13 @@ from engine.core.layout import Edit
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, sources, target
 from engine.core.status import RunState
-from engine.store import queue, runs
 from engine.store.dialect import BulkUpsert, insert
-from engine.store.families import Member, merged, place
-from engine.store.parts import ONE_OF_PART, each
-from engine.store.queue import CLAIMABLE, PAST, REMOVED, RUNNING
+from engine.store.queries import queue, runs
+from engine.store.queries.families import Member, merged, place
+from engine.store.queries.parts import ONE_OF_PART, each
+from engine.store.queries.queue import CLAIMABLE, PAST, REMOVED, RUNNING
+from engine.store.queries.runs import KeptLayout, RunRow
 from engine.store.requests import NewJob
-from engine.store.runs import KeptLayout, RunRow
 from engine.store.schema import document, job, result, run
 
 Position: TypeAlias = tuple[int, int]

@@ -8,12 +8,18 @@ from sqlalchemy.engine import Connection
 
 from engine.core.policy import UnansweredPolicy
 from engine.core.states import Event, State, sources
-from engine.store.families import place
-from engine.store.queue import REMOVED
+from engine.store.queries.families import place
+from engine.store.queries.queue import REMOVED
+from engine.store.queries.runs import RunRow
+from engine.store.queries.submission import (
+    Asked,
+    answers_of_others,
+    is_before,
+    is_enough,
+    members_of,
+)
 from engine.store.requests import NewJob
-from engine.store.runs import RunRow
 from engine.store.schema import job, result, run
-from engine.store.submission import Asked, answers_of_others, is_before, is_enough, members_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,16 +12,17 @@ from sqlalchemy.engine import Connection
 from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
 from engine.core.listing import counted
-from engine.store import clocks, leftovers, outcomes, workers
-from engine.store.clocks import StoreClock
-from engine.store.connection import refuse_if_lost
+from engine.store import leftovers
 from engine.store.leftovers import TakenIn
-from engine.store.liveness import Liveness, WorkerLock, workers_folder
 from engine.store.paid import counted_paid
-from engine.store.questions import Questions
-from engine.store.source import Source
+from engine.store.queries import clocks, outcomes, workers
+from engine.store.queries.clocks import StoreClock
+from engine.store.queries.submission import Asked
+from engine.store.reader import Questions
 from engine.store.spill import Spill
-from engine.store.submission import Asked
+from engine.store.sqlite.connection import refuse_if_lost
+from engine.store.sqlite.liveness import Liveness, WorkerLock, workers_folder
+from engine.store.sqlite.source import Source
 from engine.store.writer import PATIENCE_S, Work, Writer
 
 logger = logging.getLogger(__name__)

@@ -29,9 +29,9 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import AttemptOutcome, Event, target
 from engine.core.status import WaitReason
-from engine.store import given, quotas, rates
 from engine.store.dialect import Bulk
-from engine.store.queue import CLAIMABLE, PAST
+from engine.store.queries import given, quotas, rates
+from engine.store.queries.queue import CLAIMABLE, PAST
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
 from engine.store.schema import attempt, job
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, or_, select, update
 from sqlalchemy.engine import Connection
 
-from engine.store.liveness import WorkerLock
-from engine.store.queue import RUNNING
+from engine.store.queries.queue import RUNNING
 from engine.store.schema import attempt, job, worker
+from engine.store.sqlite.liveness import WorkerLock
 
 _FRESH_S = 1.0
 """A heartbeat no older than this need not be told again by a claim."""

@@ -11,10 +11,10 @@ from engine.core import permits
 from engine.core.accounts import canonical, place_of
 from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, PermitStart
 from engine.secrets import is_reference
-from engine.store import given, quotas
 from engine.store.dialect import Upsert
-from engine.store.given import Limits
-from engine.store.rates import RATE_PREFIX
+from engine.store.queries import given, quotas
+from engine.store.queries.given import Limits
+from engine.store.queries.rates import RATE_PREFIX
 from engine.store.schema import rate_bucket
 
 _TOKENS_PREFIX = "tokens "

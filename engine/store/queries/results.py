@@ -11,10 +11,10 @@ from sqlalchemy.engine import Connection
 
 from engine.core.states import State
 from engine.core.status import EventKind, StopReason
-from engine.store.connection import Databases
-from engine.store.queue import CLAIMABLE, decompress
-from engine.store.runs import ACCEPTED, COLUMNS, RunRow, run_row
+from engine.store.queries.queue import CLAIMABLE, decompress
+from engine.store.queries.runs import ACCEPTED, COLUMNS, RunRow, run_row
 from engine.store.schema import answer, event, job, rate_bucket, result, run, worker
+from engine.store.sqlite.connection import Databases
 
 _PAGE = 1_000
 

@@ -9,10 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
-from engine.store import readers
-from engine.store.connection import Databases
-from engine.store.queue import RUNNING
+from engine.store.queries.queue import RUNNING
 from engine.store.schema import job, run, worker
+from engine.store.sqlite import readers
+from engine.store.sqlite.connection import Databases
 
 
 async def told(databases: Databases) -> str:

@@ -32,8 +32,8 @@ from sqlalchemy.pool import (
 
 from engine.core.errors import StoreLost, UsageError
 from engine.database_file import DatabaseFile
-from engine.store.location import explain, is_busy
-from engine.store.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
+from engine.store.sqlite.location import explain, is_busy
+from engine.store.sqlite.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
 
 T = TypeVar("T")
 

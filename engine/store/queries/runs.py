@@ -13,7 +13,7 @@ from engine.core.layout import Layout
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
 from engine.core.status import RunState, StopReason
-from engine.store.queue import RUNNING, open_jobs
+from engine.store.queries.queue import RUNNING, open_jobs
 from engine.store.schema import event, job, quota, result, run
 
 ACCEPTED = "accepted"

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.engine import Connection
 
 from engine.core import quota as arithmetic
-from engine.store import quotas
+from engine.store.queries import quotas
 from engine.store.requests import Charge
 from engine.store.schema import job, reservation
 

@@ -24,16 +24,16 @@ from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
 from engine.core.listing import listed
-from engine.store.connection import (
+from engine.store.schema import HEAD, metadata
+from engine.store.sqlite.connection import (
     BUSY_TIMEOUT_S,
     WAIT_S,
     begin_when_free,
     break_off_when,
 )
-from engine.store.liveness import Liveness
-from engine.store.location import explain
-from engine.store.schema import HEAD, metadata
-from engine.store.source import is_cancelled
+from engine.store.sqlite.liveness import Liveness
+from engine.store.sqlite.location import explain
+from engine.store.sqlite.source import is_cancelled
 
 APPLICATION_ID = 0x4E_53_57_50
 """In the header of each store: other programs keep a table `alembic_version`, too."""
@@ -51,8 +51,8 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 
 def migrations_folder() -> Path:
     """Where the revisions are: beside this module in a wheel, in alembic/ in a checkout."""
-    installed = Path(__file__).parent / "migrations"
-    return installed if installed.is_dir() else Path(__file__).parents[2] / "alembic"
+    installed = Path(__file__).parents[1] / "migrations"
+    return installed if installed.is_dir() else Path(__file__).parents[3] / "alembic"
 
 
 def migrate(path: Path, lock: Path) -> None:

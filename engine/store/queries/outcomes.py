@@ -24,9 +24,9 @@ from sqlalchemy.engine import Connection
 
 from engine.core.quota import Cost
 from engine.core.states import AttemptOutcome, Event, State, sources, target
-from engine.store import quotas, rates
 from engine.store.dialect import Bulk, BulkUpsert, Upsert
-from engine.store.queue import REMOVED, RUNNING, compress
+from engine.store.queries import quotas, rates
+from engine.store.queries.queue import REMOVED, RUNNING, compress
 from engine.store.requests import Outcome
 from engine.store.schema import answer, attempt, cost, job, result
 

@@ -1,0 +1,1 @@
+"""What only SQLite needs: its files, locks and signs of life, its migrations, backups and readers."""
