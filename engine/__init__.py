@@ -19,16 +19,15 @@ if TYPE_CHECKING:
         UsageError,
     )
     from engine.core.provenance import Difference
+    from engine.core.rows import Row, Source
     from engine.core.status import (
         Backup,
         Deleted,
         Event,
         Plan,
         Pruned,
-        Row,
         RunInfo,
         RunState,
-        Source,
         Status,
         StopReason,
     )
@@ -91,16 +90,15 @@ _HOMES = {
             "Event",
             "Plan",
             "Pruned",
-            "Row",
             "RunInfo",
             "RunState",
-            "Source",
             "Status",
             "StopReason",
         ),
         "engine.core.status",
     ),
     "Difference": "engine.core.provenance",
+    **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
     "Registry": "engine.registry",
     "Settings": "engine.settings",

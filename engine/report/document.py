@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from engine.core.status import Row
+from engine.core.rows import Row
 
 
 def document(value: Any) -> Any:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 from engine.core.axes import IntegerAxis, NumberAxis
 from engine.core.errors import UsageError
-from engine.core.status import Row
+from engine.core.rows import Row
 from engine.report.document import digest_column, row_document, to_json
 from engine.report.table import Rows
 from engine.report.tally import Tally

@@ -6,7 +6,7 @@ from typing import Any, TextIO, TypeAlias
 
 from rich.cells import cell_len, set_cell_size
 
-from engine.core.status import Row, Source
+from engine.core.rows import Row, Source
 from engine.report.document import digest_column
 from engine.report.tally import Tally
 from engine.report.terminal import plain, wrapped

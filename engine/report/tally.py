@@ -4,8 +4,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from engine.core.model import listed_reasons
+from engine.core.rows import Row
 from engine.core.states import State
-from engine.core.status import Row, Status
+from engine.core.status import Status
 from engine.report.terminal import plain
 from engine.report.words import accepted_lines, at_threshold, judged_by
 

@@ -23,8 +23,8 @@ from engine.core.status import (
 )
 from engine.kinds import Service
 from engine.limits import bucket_of, finishes_at, opens_at
+from engine.results.coverage import count_answers
 from engine.scheduler import Scheduler, quota_keys
-from engine.session.counts import count_answers
 from engine.session.requests import Requests
 from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep

@@ -18,13 +18,14 @@ from engine.core.layout import Edit, Layout, edit_of
 from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.retry import describe
+from engine.core.rows import Row
 from engine.core.states import State
-from engine.core.status import Event, Row, RunState, Session, Status, StopReason
+from engine.core.status import Event, RunState, Session, Status, StopReason
 from engine.kinds import JobKind
-from engine.report.rows import RowRules, rows
+from engine.results.coverage import count_answers
+from engine.results.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session.context import Context, Counts
-from engine.session.counts import count_answers
 from engine.session.holdings import BATCH, new_job
 from engine.session.identity import Identity, identity_of, kind_of
 from engine.session.interrupts import noticed_interrupts

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from engine.core.error_kinds import ErrorKind
+from engine.core.rows import Row, Source
 from engine.core.statistics import failure_rate, rate_bounds, wilson
-from engine.core.status import QuotaStatus, Row, RunState, Source, Status, Waiting, WaitReason
+from engine.core.status import QuotaStatus, RunState, Status, Waiting, WaitReason
 
 
 def answered(

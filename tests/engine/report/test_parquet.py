@@ -19,7 +19,7 @@ from engine.core.axes import (
 )
 from engine.core.errors import UsageError
 from engine.core.matrix import MatrixAxis
-from engine.core.status import Row
+from engine.core.rows import Row
 from engine.report import parquet
 from engine.report.document import row_document
 from engine.report.files import new_file

@@ -8,9 +8,9 @@ from engine.core.axes import Scalar
 from engine.core.canonical import digest
 from engine.core.model import Measurement, counted_unanswered
 from engine.core.policy import UnansweredPolicy, UnansweredRule
+from engine.core.rows import Row, Source
 from engine.core.states import State
 from engine.core.statistics import failure_rate, rate_bounds, wilson
-from engine.core.status import Row, Source
 from engine.store import JobRow
 
 UNREADABLE = "the answer lists no scores to read at another threshold"

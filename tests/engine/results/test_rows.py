@@ -8,9 +8,9 @@ import pytest
 from engine.core.axes import Scalar
 from engine.core.canonical import digest
 from engine.core.policy import UnansweredPolicy, UnansweredRule
+from engine.core.rows import Row, Source
 from engine.core.states import State
-from engine.core.status import Row, Source
-from engine.report.rows import RowRules, rows
+from engine.results.rows import RowRules, rows
 from engine.store import JobRow
 
 APART = UnansweredPolicy()

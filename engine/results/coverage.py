@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from engine.core.error_kinds import ErrorKind
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.states import State
-from engine.report.rows import UNREADABLE
+from engine.results.rows import UNREADABLE
 from engine.store import Answers, Totals
 
 _LACKING = "more questions of the answer are unanswered than the sweep allows"
