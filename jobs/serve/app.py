@@ -3,28 +3,28 @@
 from fastapi import APIRouter, FastAPI
 
 from engine.kinds import Clock
+from jobs.serve.api_errors import install_handlers
 from jobs.serve.body_budget import BodyBudget
-from jobs.serve.closing import Closing
 from jobs.serve.config import ServeConfig
 from jobs.serve.connections import Connections
 from jobs.serve.document import DESCRIPTION, TAGS, describe, operation_of
-from jobs.serve.edge import Edge
 from jobs.serve.evaluation_calls import EvaluationCalls
 from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
 from jobs.serve.metrics import Metrics, metrics_router
+from jobs.serve.middleware import RequestMiddleware
+from jobs.serve.model_catalog import ModelCatalog
 from jobs.serve.model_health import model_health_router
-from jobs.serve.offers import Offers
 from jobs.serve.questions import questions_router
-from jobs.serve.refusals import install_handlers
+from jobs.serve.shutdown import Shutdown
 
 
 def create_app(
     config: ServeConfig,
     ledger: Ledger,
-    offers: Offers,
+    catalog: ModelCatalog,
     evaluations: Evaluations,
-    closing: Closing,
+    shutdown: Shutdown,
     connections: Connections,
     clock: Clock,
 ) -> FastAPI:
@@ -45,13 +45,18 @@ def create_app(
     app.state.ledger = ledger
     install_handlers(app, retry_after_s=config.limits.retry_after_s)
     calls = APIRouter()
-    calls.include_router(questions_router(config, offers.cases, clock))
-    calls.include_router(EvaluationCalls(config, offers.cases, ledger, evaluations).router)
+    calls.include_router(questions_router(config, catalog.cases, clock))
+    calls.include_router(EvaluationCalls(config, catalog.cases, ledger, evaluations).router)
     app.include_router(calls, include_in_schema=False)
     app.include_router(calls, prefix="/v1")
-    app.include_router(model_health_router(config, closing, clock))
+    app.include_router(model_health_router(config, shutdown, clock))
     app.include_router(metrics_router(metrics))
     app.add_middleware(
-        Edge, limits=config.limits, budget=budget, closing=closing, clock=clock, metrics=metrics
+        RequestMiddleware,
+        limits=config.limits,
+        budget=budget,
+        shutdown=shutdown,
+        clock=clock,
+        metrics=metrics,
     )
     return app

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import anyio
 
+from jobs.serve.api_errors import ApiError
 from jobs.serve.config import Limits
-from jobs.serve.refusals import Refused
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +46,7 @@ class BodyBudget:
             self.drop(body)
 
     def add(self, body: Body, size: int) -> None:
-        """Count a part of a body that is coming; raises Refused (503) if there is no room for it."""
+        """Count a part of a body that is coming; raises ApiError (503) if there is no room for it."""
         if size and not body.is_refused:
             self._coming.setdefault(body)
             body.size += size
@@ -56,9 +56,9 @@ class BodyBudget:
         self.check(body)
 
     def check(self, body: Body) -> None:
-        """Raise Refused (503) if the body was given up for others."""
+        """Raise ApiError (503) if the body was given up for others."""
         if body.is_refused:
-            raise Refused(
+            raise ApiError(
                 503,
                 f"the bodies of all requests to this service are larger than {self._most} bytes together;"
                 " ask again later",

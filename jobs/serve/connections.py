@@ -17,8 +17,8 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from jobs.serve.api_errors import error_response
 from jobs.serve.config import Limits
-from jobs.serve.refusals import refusal
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ class Connection(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         retry_after_s = self._connections.limits.retry_after_s if status == 503 else None
-        response = refusal(status, message, retry_after_s=retry_after_s)
+        response = error_response(status, message, retry_after_s=retry_after_s)
         headers = [*response.raw_headers, (b"connection", b"close")]
         for event in (
             h11.Response(status_code=status, headers=headers),

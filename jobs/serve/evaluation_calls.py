@@ -10,15 +10,15 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.serve import bodies
+from jobs.serve.api_errors import ApiError, documented
+from jobs.serve.auth import Caller, KeyedRoute
 from jobs.serve.bodies import MULTI_TURN, SINGLE_TURN
 from jobs.serve.config import ServeConfig
-from jobs.serve.departures import unless_gone
+from jobs.serve.disconnect import run_until_disconnect
 from jobs.serve.document import Tag
-from jobs.serve.edge import CLIENT_CLOSED_REQUEST
-from jobs.serve.evaluations import Evaluations, Wanted
-from jobs.serve.guarded import Caller, KeyedRoute
+from jobs.serve.evaluations import EvaluationRequest, Evaluations
 from jobs.serve.ledger import Key, Ledger, Past
-from jobs.serve.refusals import Refused, documented
+from jobs.serve.middleware import CLIENT_CLOSED_REQUEST
 
 _REPEATS_MAX = 10_000
 
@@ -141,7 +141,7 @@ class EvaluationCalls:
         theirs = how.openai_key is not None
 
         async def work() -> bytes:
-            wanted = Wanted(
+            evaluation = EvaluationRequest(
                 kind=how.kind,
                 model=body.model_name if theirs else body.openrouter_model_name,
                 prompt=None if theirs else body.system_prompt,
@@ -152,21 +152,21 @@ class EvaluationCalls:
                 repeat=how.repeat,
                 openai_key=how.openai_key,
             )
-            return await self._evaluations.answer(key, wanted)
+            return await self._evaluations.answer(key, evaluation)
 
-        answer = await unless_gone(request.receive, work)
+        answer = await run_until_disconnect(request.receive, work)
         if answer is None:
             # Nobody is there to read it: for the log alone.
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         return Response(answer, media_type="application/json")
 
     async def _chosen(self, key: Key, kind: str, body: Any) -> Sequence[Case]:
-        """The cases that a request means; raises Refused (404) for what the key does not have."""
+        """The cases that a request means; raises ApiError (404) for what the key does not have."""
         groups: list[str] | None = getattr(body, "test_case_groups", None)
         if groups is not None:
             unknown = [name for name in groups if not self._may_use(key, name)]
             if unknown:
-                raise Refused(404, f"there is no test case group {', '.join(unknown):.200}")
+                raise ApiError(404, f"there is no test case group {', '.join(unknown):.200}")
             return [case for name in groups for case in self._cases.group(name).cases]
         one: int | None = body.test_result_id
         ids: list[int] | None = body.test_result_ids if one is None else [one]
@@ -177,7 +177,7 @@ class EvaluationCalls:
             past = await self._ledger.of_evaluation(key, kind, body.evaluation_id)
             missing = [] if past else [body.evaluation_id]
         if missing:
-            raise Refused(404, f"there is no earlier result {', '.join(map(str, missing)):.200}")
+            raise ApiError(404, f"there is no earlier result {', '.join(map(str, missing)):.200}")
         return self._again(key, kind, past)
 
     def _again(self, key: Key, kind: str, past: Sequence[Past]) -> Sequence[Case]:
@@ -191,7 +191,7 @@ class EvaluationCalls:
         chosen: dict[tuple[str, str], Case] = {}
         for one in past:
             if one.case_id not in by_id:
-                raise Refused(404, f"the test case {one.case_id} is no longer there")
+                raise ApiError(404, f"the test case {one.case_id} is no longer there")
             case = by_id[one.case_id]
             if kind == SINGLE_TURN:
                 # A variation is asked again as it was; a conversation opens as its case says.

@@ -25,15 +25,15 @@ from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
 from jobs.serve.admission import Admission, Full
 from jobs.serve.answers import history_rows, shaped
-from jobs.serve.closing import Closing, Work
+from jobs.serve.api_errors import ApiError
 from jobs.serve.config import ServeConfig
 from jobs.serve.context import EvaluationContext
 from jobs.serve.failures import TOOK_TOO_LONG, Failed
 from jobs.serve.ledger import Key, Ledger
 from jobs.serve.ledger.file import LedgerError
 from jobs.serve.ledger.service import Reservation
-from jobs.serve.offers import Offered, Offers
-from jobs.serve.refusals import Refused
+from jobs.serve.model_catalog import CatalogModel, ModelCatalog
+from jobs.serve.shutdown import Shutdown, Work
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _FINETUNED = "(fine-tuned)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class EvaluationRequest:
     """What a request asks for. `parameters` are the evaluation's own, without model and prompt.
 
     Each `repeat` draws anew. `openai_key` is the caller's, for a fine-tuned model; without one the model
@@ -72,13 +72,18 @@ class Evaluations:
     """Runs what is asked for, within the limits of the configuration."""
 
     def __init__(
-        self, config: ServeConfig, ledger: Ledger, offers: Offers, closing: Closing, clock: Clock
+        self,
+        config: ServeConfig,
+        ledger: Ledger,
+        catalog: ModelCatalog,
+        shutdown: Shutdown,
+        clock: Clock,
     ) -> None:
         limits = config.limits
         self._config = config
         self._ledger = ledger
-        self._offers = offers
-        self._closing = closing
+        self._catalog = catalog
+        self._shutdown = shutdown
         self._clock = clock
         self.admission = Admission(
             at_once=limits.evaluations, per_key=limits.evaluations_per_key, queue=limits.queue
@@ -86,11 +91,11 @@ class Evaluations:
         self.tests = 0
         self._scopes: set[str] = set()
 
-    async def answer(self, key: Key, wanted: Wanted) -> bytes:
-        """The body of the answer; raises Refused where there is none, and LedgerError."""
-        with self._closing.working() as work:
+    async def answer(self, key: Key, request: EvaluationRequest) -> bytes:
+        """The body of the answer; raises ApiError where there is none, and LedgerError."""
+        with self._shutdown.working() as work:
             try:
-                return await self._answered(key, wanted, work)
+                return await self._answered(key, request, work)
             except ExceptionGroup as group:
                 # Questions are asked in groups, and the ledger fails each of them alike.
                 failures, others = group.split(LedgerError)
@@ -98,49 +103,51 @@ class Evaluations:
                     raise
                 raise LedgerError(str(_first(failures))) from group
 
-    async def _answered(self, key: Key, wanted: Wanted, work: Work) -> bytes:
-        async with self._offered(wanted) as offered:
-            kind = self._offers.kind(wanted.kind, offered, wanted.cases)
+    async def _answered(self, key: Key, request: EvaluationRequest, work: Work) -> bytes:
+        async with self._offered(request) as offered:
+            kind = self._catalog.kind(request.kind, offered, request.cases)
             parameters = {
-                **wanted.parameters,
+                **request.parameters,
                 "model": offered.model,
-                "prompt": wanted.prompt,
+                "prompt": request.prompt,
                 "group": "",
             }
             tests = kind.expected_tests(parameters)
             assert tests is not None, "the evaluator always knows"
             async with (
-                self._scope(key, wanted) as scope,
+                self._scope(key, request) as scope,
                 self._reserved(key, tests, scope) as reservation,
                 self._place(key),
             ):
                 work.has_begun = True
                 context = EvaluationContext(self._ledger, self._clock, scope, reservation)
-                answer = await self._evaluated(kind, parameters, context, wanted)
-                return await self._finished(key, wanted, answer, scope)
+                answer = await self._evaluated(kind, parameters, context, request)
+                return await self._finished(key, request, answer, scope)
 
-    async def _finished(self, key: Key, wanted: Wanted, answer: Answer, scope: str) -> bytes:
+    async def _finished(
+        self, key: Key, request: EvaluationRequest, answer: Answer, scope: str
+    ) -> bytes:
         body, document = shaped(answer, self._config.answers)
         evaluation_id = document["evaluation_id"]
         await self._ledger.finish(
-            key, wanted.kind, evaluation_id, history_rows(document), scope=scope
+            key, request.kind, evaluation_id, history_rows(document), scope=scope
         )
         self.tests += answer.measurement.tests
         return body
 
     @asynccontextmanager
-    async def _offered(self, wanted: Wanted) -> AsyncIterator[Offered]:
-        if wanted.openai_key is None:
-            offered = self._offers.find(wanted.model)
+    async def _offered(self, request: EvaluationRequest) -> AsyncIterator[CatalogModel]:
+        if request.openai_key is None:
+            offered = self._catalog.find(request.model)
             if offered is None:
-                raise Refused(404, f"the model {wanted.model!r:.200} is not offered here")
+                raise ApiError(404, f"the model {request.model!r:.200} is not offered here")
             yield offered
             return
         if self._config.openai is None:
-            raise Refused(404, "fine-tuned models are not evaluated here")
-        if not (wanted.openai_key.isascii() and wanted.openai_key.isprintable()):
-            raise Refused(401, "the header openai-api-key does not hold a key")
-        async with self._offers.finetuned(wanted.model, wanted.openai_key) as offered:
+            raise ApiError(404, "fine-tuned models are not evaluated here")
+        if not (request.openai_key.isascii() and request.openai_key.isprintable()):
+            raise ApiError(401, "the header openai-api-key does not hold a key")
+        async with self._catalog.finetuned(request.model, request.openai_key) as offered:
             yield offered
 
     @asynccontextmanager
@@ -155,7 +162,7 @@ class Evaluations:
         finally:
             await reservation.release()
 
-    async def _short(self, key: Key, tests: int) -> Refused:
+    async def _short(self, key: Key, tests: int) -> ApiError:
         """Why an evaluation does not fit: so much is used, or held for others that may not use it all."""
         left = key.allotment - await self._ledger.used(key)
         may_come_to = f"this evaluation may come to {tests} test cases"
@@ -163,8 +170,8 @@ class Evaluations:
             message = (
                 f"{may_come_to}, more than is left of the monthly allotment of {key.allotment}"
             )
-            return Refused(403, message, needed=tests)
-        return Refused(
+            return ApiError(403, message, needed=tests)
+        return ApiError(
             429,
             f"{may_come_to}; {left} of the monthly allotment of {key.allotment} are left, but evaluations"
             " that are running hold too many of them: come back when they have ended",
@@ -178,21 +185,21 @@ class Evaluations:
             async with self.admission.place(key.id):
                 yield
         except Full:
-            raise Refused(
+            raise ApiError(
                 429,
                 "as many evaluations are running and waiting as this service takes on",
                 retry_after_s=self._config.limits.retry_after_s,
             ) from None
 
     @asynccontextmanager
-    async def _scope(self, key: Key, wanted: Wanted) -> AsyncIterator[str]:
+    async def _scope(self, key: Key, request: EvaluationRequest) -> AsyncIterator[str]:
         """Where the replies of this evaluation are kept until it has its answer.
 
         Whoever asks again after a crash or a hang-up finds them. Of two that ask for the same at the
         same time each has its own: they are two measurements.
         """
         number = 0
-        while (scope := f"{key.id}:{wanted.digest}:{number}") in self._scopes:
+        while (scope := f"{key.id}:{request.digest}:{number}") in self._scopes:
             number += 1
         self._scopes.add(scope)
         try:
@@ -205,7 +212,7 @@ class Evaluations:
         kind: JobKind,
         parameters: Mapping[str, Any],
         context: EvaluationContext,
-        wanted: Wanted,
+        request: EvaluationRequest,
     ) -> Answer:
         limits = self._config.limits
         key = token_hex(32)
@@ -217,7 +224,7 @@ class Evaluations:
                     run="serve",
                     parameters=parameters,
                     labels=parameters,
-                    repeat=wanted.repeat,
+                    repeat=request.repeat,
                     attempt=attempt,
                     attempts=limits.attempts,
                     unanswered=UnansweredPolicy(max_share=limits.max_unanswered),
@@ -226,34 +233,34 @@ class Evaluations:
                     return await kind.run(job, context)
                 except JobError as error:
                     if attempt == limits.attempts or not isinstance(error, _PASSING):
-                        raise self._refusal(error, wanted, context, attempt) from None
+                        raise self._api_error(error, request, context, attempt) from None
                     asked_s = getattr(error, "retry_after_s", None)
                     wait_s = asked_s or _BACKOFF_S * 2 ** (attempt - 1)
                 await self._clock.sleep(min(wait_s, _BACKOFF_MAX_S))
         told = f"the evaluation took longer than {limits.evaluation_s:g} s"
-        self._note(wanted, TOOK_TOO_LONG, told)
-        raise Refused(
+        self._note(request, TOOK_TOO_LONG, told)
+        raise ApiError(
             500,
             f"{told}; what was paid for is kept for whoever asks for the same again",
             name=TOOK_TOO_LONG,
         )
 
-    def _refusal(
-        self, error: JobError, wanted: Wanted, context: EvaluationContext, attempts: int
-    ) -> Refused:
+    def _api_error(
+        self, error: JobError, request: EvaluationRequest, context: EvaluationContext, attempts: int
+    ) -> ApiError:
         failed = Failed(
             error=error,
-            model=wanted.model,
+            model=request.model,
             by_target=context.came_of_target(error),
-            is_callers=wanted.openai_key is not None,
+            is_callers=request.openai_key is not None,
             attempts=attempts,
         )
-        self._note(wanted, failed.cause, error.message)
-        return failed.refusal(retry_after_s=self._config.limits.retry_after_s)
+        self._note(request, failed.cause, error.message)
+        return failed.api_error(retry_after_s=self._config.limits.retry_after_s)
 
-    def _note(self, wanted: Wanted, cause: str, error: str) -> None:
+    def _note(self, request: EvaluationRequest, cause: str, error: str) -> None:
         # The id in the configuration: of a name that a request made up nothing is known.
-        offer = self._config.offered(wanted.model) if wanted.openai_key is None else None
+        offer = self._config.offered(request.model) if request.openai_key is None else None
         model = _FINETUNED if offer is None else offer[0]
         logger.warning(
             "an evaluation failed", extra={"model": model, "cause": cause, "error": error}

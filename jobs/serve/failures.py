@@ -10,7 +10,7 @@ from math import ceil
 
 from engine.kinds import JobError, Permanent, QuotaExceeded, RateLimited, Unauthorized
 from jobs.http import Unanswered
-from jobs.serve.refusals import Refused
+from jobs.serve.api_errors import ApiError
 
 KEY_REFUSED = "model_key_refused"
 OUT_OF_CREDIT = "model_out_of_credit"
@@ -50,7 +50,7 @@ class Failed:
             case _:
                 return FAILED
 
-    def refusal(self, *, retry_after_s: int) -> Refused:
+    def api_error(self, *, retry_after_s: int) -> ApiError:
         """What the caller is told, with the status that the contract has for it.
 
         `retry_after_s` is what somebody waits at least whom a model asks for patience.
@@ -60,16 +60,16 @@ class Failed:
         match error:
             case RateLimited():
                 wait_s = max(retry_after_s, ceil(error.retry_after_s or 0))
-                return Refused(429, f"{who} asks for patience{why}", retry_after_s=wait_s)
+                return ApiError(429, f"{who} asks for patience{why}", retry_after_s=wait_s)
             case Permanent(status=404) if self.by_target:
-                return Refused(404, f"{who} is not known where it is asked{why}")
+                return ApiError(404, f"{who} is not known where it is asked{why}")
             case Unauthorized() if theirs:
                 message = f"OpenAI refuses the key in the header openai-api-key{why}"
-                return Refused(401, message)
+                return ApiError(401, message)
             case QuotaExceeded() if theirs:
                 message = f"the account at OpenAI has no credit left{why}"
                 # Not the name of the key's own allotment: that may have room.
-                return Refused(403, message, name=CALLERS_OUT_OF_CREDIT)
+                return ApiError(403, message, name=CALLERS_OUT_OF_CREDIT)
             case Unauthorized():
                 message = f"the key that this service has for {who} is refused; {_ASK_THE_OPERATOR}"
             case QuotaExceeded():
@@ -81,7 +81,7 @@ class Failed:
             case _:
                 message = f"{who} failed in {self.attempts} attempts{self._status}{why}"
         # The contract knows no other status for what is neither the caller's key nor the request.
-        return Refused(500, message, name=self.cause)
+        return ApiError(500, message, name=self.cause)
 
     @property
     def _who(self) -> str:

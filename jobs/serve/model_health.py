@@ -20,12 +20,12 @@ from jobs.chat.target import Message, Reply, Role
 from jobs.enkrypt.schema import EndpointConfiguration, ModelConfiguration
 from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, redaction_told
 from jobs.serve.addresses import AllowList, NotListed, port_of
-from jobs.serve.closing import Closing
+from jobs.serve.api_errors import ApiError, documented
+from jobs.serve.auth import KeyedRoute, known_key
 from jobs.serve.config import ServeConfig
 from jobs.serve.document import Tag
-from jobs.serve.guarded import KeyedRoute, known_key
 from jobs.serve.ledger import Key
-from jobs.serve.refusals import Refused, documented
+from jobs.serve.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +209,7 @@ class _Asked:
 class _Asking:
     """Asks models, so many at once, and at most some of them for one key."""
 
-    def __init__(self, config: ServeConfig, closing: Closing, clock: Clock) -> None:
+    def __init__(self, config: ServeConfig, shutdown: Shutdown, clock: Clock) -> None:
         endpoints = [
             offer.endpoint.base_url
             for offer in config.models.values()
@@ -219,12 +219,12 @@ class _Asking:
             endpoints.append(config.openai.base_url)
         self._allowed = AllowList(config.model_health.allow, endpoints)
         self._timeout_s = config.model_health.timeout_s
-        self._closing = closing
+        self._shutdown = shutdown
         self._clock = clock
         self._under_way: Counter[str] = Counter()
 
     async def ask(self, asked: _Asked, key: Key) -> ModelHealthResponse:
-        """What came of asking; raises RequestValidationError and Refused where nobody is asked."""
+        """What came of asking; raises RequestValidationError and ApiError where nobody is asked."""
         try:
             resolver = self._allowed.resolver(_below(asked))
             client = HttpClient(
@@ -258,12 +258,12 @@ class _Asking:
     def _one_more(self, key: str) -> Iterator[None]:
         under_way = self._under_way
         if under_way.total() >= _AT_ONCE or under_way[key] >= _AT_ONCE_PER_KEY:
-            raise Refused(
+            raise ApiError(
                 429,
                 "as many models are being asked as may be at once",
                 retry_after_s=_RETRY_AFTER_S,
             )
-        with self._closing.working() as work:
+        with self._shutdown.working() as work:
             work.has_begun = True
             under_way[key] += 1
             try:
@@ -276,10 +276,10 @@ class _KeyedRoute(KeyedRoute):
     key_header = "apikey"
 
 
-def model_health_router(config: ServeConfig, closing: Closing, clock: Clock) -> APIRouter:
+def model_health_router(config: ServeConfig, shutdown: Shutdown, clock: Clock) -> APIRouter:
     """The router of these calls; raises ValueError for an entry of `model_health.allow` that is none."""
     router = APIRouter(route_class=_KeyedRoute)
-    asking = _Asking(config, closing, clock)
+    asking = _Asking(config, shutdown, clock)
     refusals = documented(401, 422, 429, 503)
 
     @router.get("/redteam/health", summary="Health of the service (legacy client)", **_OF_SERVICE)

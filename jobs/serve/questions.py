@@ -7,6 +7,8 @@ from fastapi import APIRouter, Request
 from engine.kinds import Clock
 from jobs.circuit_breaker_labs.schema import FOLDS_CONVERSATIONS, REPEAT_HEADER
 from jobs.evaluator.groups import CaseSet
+from jobs.serve.api_errors import documented
+from jobs.serve.auth import Caller, KeyHeader, ledger_of
 from jobs.serve.bodies import (
     MonthlyQuotaResponse,
     PingResponse,
@@ -16,8 +18,6 @@ from jobs.serve.bodies import (
 )
 from jobs.serve.config import ServeConfig
 from jobs.serve.document import Tag
-from jobs.serve.guarded import Caller, KeyHeader, ledger_of
-from jobs.serve.refusals import documented
 
 
 def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRouter:

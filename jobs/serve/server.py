@@ -16,12 +16,12 @@ import uvicorn
 from engine.kinds import Clock, UsageError
 from engine.machine import connections_allowed
 from jobs.serve.app import create_app
-from jobs.serve.closing import Closing
 from jobs.serve.config import Listen, ServeConfig
 from jobs.serve.connections import Connections
 from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
-from jobs.serve.offers import Offers
+from jobs.serve.model_catalog import ModelCatalog
+from jobs.serve.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Started:
 
     url: str
     notices: Sequence[str]
-    closing: Closing
+    shutdown: Shutdown
 
 
 @asynccontextmanager
@@ -51,15 +51,15 @@ async def running(
 
     Raises UsageError for what stands in the way: an address in use, a ledger, a model, a group.
     """
-    offers = Offers(config, clock, folder)
+    catalog = ModelCatalog(config, clock, folder)
     ledger = Ledger(Path(config.ledger), clock, history_days=config.history_days)
     with _listening(config.listen) as listener:
-        async with ledger, offers:
-            closing = Closing(clock, retry_after_s=config.limits.retry_after_s)
-            evaluations = Evaluations(config, ledger, offers, closing, clock)
+        async with ledger, catalog:
+            shutdown = Shutdown(clock, retry_after_s=config.limits.retry_after_s)
+            evaluations = Evaluations(config, ledger, catalog, shutdown, clock)
             most, notices = _connections_allowed(config.limits.connections)
             connections = Connections(config.limits, most=most)
-            app = create_app(config, ledger, offers, evaluations, closing, connections, clock)
+            app = create_app(config, ledger, catalog, evaluations, shutdown, connections, clock)
             server = _Server(
                 uvicorn.Config(
                     app,
@@ -80,10 +80,12 @@ async def running(
                 group.start_soon(server.serve, [listener], name="server")
                 try:
                     yield Started(
-                        url=_url(listener), notices=[*offers.notices(), *notices], closing=closing
+                        url=_url(listener),
+                        notices=[*catalog.notices(), *notices],
+                        shutdown=shutdown,
                     )
                 finally:
-                    closing.stop()
+                    shutdown.stop()
                     server.should_exit = True
 
 
@@ -104,7 +106,7 @@ async def serve(
             await anext(signals)
             async with anyio.create_task_group() as group:
                 group.start_soon(_cut_short, signals, group.cancel_scope, name="second signal")
-                await started.closing.drain(config.limits.grace_s)
+                await started.shutdown.drain(config.limits.grace_s)
                 group.cancel_scope.cancel()
 
 

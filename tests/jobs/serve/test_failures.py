@@ -115,7 +115,7 @@ def test_a_model_s_patience_is_asked_of_the_caller_if_it_is_the_longer(
         attempts=1,
     )
 
-    assert failed.refusal(retry_after_s=10).retry_after_s == told_s
+    assert failed.api_error(retry_after_s=10).retry_after_s == told_s
 
 
 def test_an_endpoint_that_is_not_there_is_told_by_the_model_s_name_alone(tmp_path: Path) -> None:

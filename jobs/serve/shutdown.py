@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import anyio
 
 from engine.kinds import Clock
-from jobs.serve.refusals import Refused
+from jobs.serve.api_errors import ApiError
 
 
 @dataclass(slots=True, eq=False)
@@ -18,7 +18,7 @@ class Work:
     has_begun: bool = False
 
 
-class Closing:
+class Shutdown:
     """Ends a service in two steps: `drain` lets what has begun go on for a while, `stop` breaks it off."""
 
     def __init__(self, clock: Clock, *, retry_after_s: int) -> None:
@@ -46,15 +46,15 @@ class Closing:
 
     @contextmanager
     def working(self) -> Iterator[Work]:
-        """Work that a stopping service waits for; raises Refused (503) when it takes on no more."""
+        """Work that a stopping service waits for; raises ApiError (503) when it takes on no more."""
         if self._is_closing:
-            raise self._refusal()
+            raise self._api_error()
         with self._among(self._working) as work:
             yield work
 
     @contextmanager
     def reading(self) -> Iterator[Work]:
-        """Waiting for the rest of a request, which a stopping service does not; raises Refused (503)."""
+        """Waiting for the rest of a request, which a stopping service does not; raises ApiError (503)."""
         with self._among(self._reading) as work:
             yield work
 
@@ -66,14 +66,14 @@ class Closing:
             with work.scope:
                 yield work
             if work.scope.cancelled_caught:
-                raise self._refusal()
+                raise self._api_error()
         finally:
             under_way.discard(work)
             if self._is_closing and not self._working:
                 self._idle.set()
 
-    def _refusal(self) -> Refused:
-        return Refused(
+    def _api_error(self) -> ApiError:
+        return ApiError(
             503,
             "this service is being stopped; ask again later: what was paid for is kept",
             retry_after_s=self._retry_after_s,

@@ -18,7 +18,7 @@ from jobs.serve.config import ServeConfig, is_pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class CatalogModel:
     """A model that can be asked: its name there, and who asks it."""
 
     model: str
@@ -26,7 +26,7 @@ class Offered:
     asker: Asker
 
 
-class Offers:
+class ModelCatalog:
     """What the configuration offers; `async with` opens it. Files of keys are looked for in `folder`.
 
     Raises UsageError, with every mistake, for groups of cases that cannot be read or have an id for
@@ -41,7 +41,7 @@ class Offers:
         _read_all(self.cases)
         # Models that are reached and asked in the same way share one target, and so its limits.
         self._targets: dict[str, Target] = {}
-        self._by_id: dict[str, Offered] = {}
+        self._by_id: dict[str, CatalogModel] = {}
         askers: dict[str, Asker] = {}
         for name, offer in config.models.items():
             settings = config.evaluation(offer)
@@ -53,7 +53,7 @@ class Offers:
             if isinstance(target, ChatTarget):
                 target.folder = folder
             model = target.name if isinstance(target, LocalModel) else offer.model or name
-            self._by_id[name] = Offered(model=model, target=target, asker=askers[way])
+            self._by_id[name] = CatalogModel(model=model, target=target, asker=askers[way])
         first, *self._others = self._targets.values()
         some = next(iter(config.models.values()))
         self._evaluator = LocalEvaluator(config.evaluation(some), clock, target=first)
@@ -82,18 +82,18 @@ class Offers:
         ]
         return list(dict.fromkeys(found))
 
-    def find(self, name: str) -> Offered | None:
+    def find(self, name: str) -> CatalogModel | None:
         """The model that a request names; None where none is offered."""
         found = self._config.offered(name)
         if found is None:
             return None
         offered = self._by_id[found[0]]
         if is_pattern(found[0]):
-            return Offered(model=name, target=offered.target, asker=offered.asker)
+            return CatalogModel(model=name, target=offered.target, asker=offered.asker)
         return offered
 
     @asynccontextmanager
-    async def finetuned(self, name: str, key: str) -> AsyncIterator[Offered]:
+    async def finetuned(self, name: str, key: str) -> AsyncIterator[CatalogModel]:
         """A model of the caller's at OpenAI, with the caller's key, which lives as long as the block."""
         openai = self._config.openai
         assert openai is not None, "only asked where it is configured"
@@ -119,9 +119,9 @@ class Offers:
             folder=self._folder,
             secret_headers={"authorization": f"Bearer {key}"},
         ) as target:
-            yield Offered(model=name, target=target, asker=asker_of(target))
+            yield CatalogModel(model=name, target=target, asker=asker_of(target))
 
-    def kind(self, name: str, offered: Offered, cases: Sequence[Case]) -> JobKind:
+    def kind(self, name: str, offered: CatalogModel, cases: Sequence[Case]) -> JobKind:
         """The evaluation of this name on a model, over these cases whatever the group is called."""
         kinds = self._evaluator.kinds_on(offered.target, offered.asker, lambda _: cases)
         [kind] = [kind for kind in kinds if kind.name == name]

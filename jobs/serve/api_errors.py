@@ -42,7 +42,7 @@ _MEANINGS = {
 }
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """A request that gets no answer; `message` goes to the caller, so it holds nothing of others.
 
     `name` says what happened more closely than the name of its status, `needed` how many test cases the
@@ -66,7 +66,7 @@ class Refused(Exception):
         self.needed = needed
 
 
-def refusal(
+def error_response(
     status: int,
     message: str,
     *,
@@ -96,9 +96,9 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
     """Have every refusal of the app answered in the contract's shapes."""
 
-    @app.exception_handler(Refused)
-    async def refused(_request: Request, error: Refused) -> Response:
-        return refusal(
+    @app.exception_handler(ApiError)
+    async def refused(_request: Request, error: ApiError) -> Response:
+        return error_response(
             error.status,
             error.message,
             retry_after_s=error.retry_after_s,
@@ -110,7 +110,7 @@ def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
     async def unkept(_request: Request, error: LedgerError) -> Response:
         # A full disk, mostly: its text names the file and what the database says, nothing of a request.
         logger.error("the ledger failed", extra={"error": str(error)})
-        return refusal(
+        return error_response(
             503,
             "this service cannot write down what it does, and begins nothing until it can; whoever runs"
             " it finds the cause in its log",
@@ -137,7 +137,7 @@ def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
             # A body that is no text, or nested too deep: to the contract a mistake like any other.
             message = "the body cannot be read as JSON"
             return _invalid([{"loc": ["body"], "msg": message, "type": "json_invalid"}])
-        response = refusal(error.status_code, str(error.detail))
+        response = error_response(error.status_code, str(error.detail))
         response.headers.update(error.headers or {})
         return response
 

@@ -8,11 +8,11 @@ from typing import Any
 import anyio
 
 from engine.kinds import Clock
+from jobs.serve.api_errors import ApiError, error_response
 from jobs.serve.body_budget import Body, BodyBudget
-from jobs.serve.closing import Closing
 from jobs.serve.config import Limits
 from jobs.serve.metrics import Metrics
-from jobs.serve.refusals import Refused, refusal
+from jobs.serve.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI middleware. The log has paths that there are, never another: anything may stand there."""
 
     def __init__(
@@ -37,14 +37,14 @@ class Edge:
         *,
         limits: Limits,
         budget: BodyBudget,
-        closing: Closing,
+        shutdown: Shutdown,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
         self._app = app
         self._limits = limits
         self._budget = budget
-        self._closing = closing
+        self._shutdown = shutdown
         self._clock = clock
         self._metrics = metrics
 
@@ -68,7 +68,7 @@ class Edge:
             # What was raised may hold what was sent: its kind and its places say enough.
             logger.error("a request crashed", extra={"error": list(_places(error))})
             if not status:
-                response = refusal(500, "the service failed; its log says where")
+                response = error_response(500, "the service failed; its log says where")
                 await response(scope, receive, noted)
         finally:
             self._note(scope, status or CLIENT_CLOSED_REQUEST, self._clock.now() - began)
@@ -76,10 +76,12 @@ class Edge:
     async def _handled(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._budget.body() as body:
             try:
-                with self._closing.reading():
+                with self._shutdown.reading():
                     content = await self._content(scope, receive, body)
-            except Refused as error:
-                refused = refusal(error.status, error.message, retry_after_s=error.retry_after_s)
+            except ApiError as error:
+                refused = error_response(
+                    error.status, error.message, retry_after_s=error.retry_after_s
+                )
                 refused.headers["connection"] = "close"
             else:
                 if content is not None:
@@ -89,9 +91,9 @@ class Edge:
         await refused(scope, receive, send)
 
     async def _content(self, scope: Scope, receive: Receive, body: Body) -> bytes | None:
-        """The whole body; None if the client hung up over it; raises Refused over the limits."""
+        """The whole body; None if the client hung up over it; raises ApiError over the limits."""
         most = self._limits.request_bytes
-        too_large = Refused(413, f"the request is larger than {most} bytes")
+        too_large = ApiError(413, f"the request is larger than {most} bytes")
         for name, value in scope["headers"]:
             if name == b"content-length" and value.isdigit() and int(value[:20]) > most:
                 raise too_large
@@ -112,7 +114,7 @@ class Edge:
                     return bytes(content)
                 body.reading.deadline += len(part) / self._limits.bytes_per_s
         self._budget.check(body)
-        raise Refused(
+        raise ApiError(
             408,
             f"the request was not whole within {self._limits.request_s:g} s, and came at less than"
             f" {self._limits.bytes_per_s} bytes a second",

@@ -7,25 +7,25 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
+from jobs.serve.api_errors import ApiError
 from jobs.serve.ledger import Key, Ledger
-from jobs.serve.refusals import Refused
 
 KeyHeader = Annotated[str, Header(alias="cbl-api-key", description="A key of this service.")]
 
 
 async def caller(request: Request, cbl_api_key: KeyHeader) -> Key:
-    """The key of the request; raises Refused (401) where it is unknown or revoked."""
+    """The key of the request; raises ApiError (401) where it is unknown or revoked."""
     return await known_key(request, cbl_api_key, header="cbl-api-key")
 
 
 async def known_key(request: Request, secret: str, *, header: str) -> Key:
-    """The key that a header of the request holds, looked up once; raises Refused (401) like `caller`."""
+    """The key that a header of the request holds, looked up once; raises ApiError (401) like `caller`."""
     found: Key | None = getattr(request.state, "key", None)
     if found is not None:
         return found
     key = await ledger_of(request).key(secret)
     if key is None:
-        raise Refused(401, f"the key in the header {header} is not known, or was revoked")
+        raise ApiError(401, f"the key in the header {header} is not known, or was revoked")
     # For the access log, which says who asked and never with what.
     request.state.key_name = key.name
     request.state.key = key

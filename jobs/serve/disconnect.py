@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 
 
-async def unless_gone(
+async def run_until_disconnect(
     receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[bytes]]
 ) -> bytes | None:
     """What `work` returns or raises; None, and the work cancelled, once the client has hung up."""
