@@ -31,7 +31,7 @@ from sqlalchemy.pool import (
 )
 
 from engine.core.errors import StoreLost, UsageError
-from engine.database_file import DatabaseFile
+from engine.sqlite.database_file import DatabaseFile
 from engine.store.sqlite.location import explain, is_busy
 from engine.store.sqlite.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
 

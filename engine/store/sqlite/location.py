@@ -11,8 +11,8 @@ from tempfile import gettempdir
 
 from engine.core.errors import StoreError
 from engine.core.listing import listed
-from engine.database_file import is_open_here, other_names
-from engine.store.sqlite.file_systems import Trust, file_system, is_mounted, trust, try_out
+from engine.sqlite.database_file import is_open_here, other_names
+from engine.sqlite.file_systems import Trust, file_system, is_mounted, trust, try_out
 
 logger = logging.getLogger(__name__)
 

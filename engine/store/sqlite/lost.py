@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.errors import StoreError, StoreLost
-from engine.database_file import DatabaseFile, Loss
+from engine.sqlite.database_file import DatabaseFile, Loss
 from engine.store.spill import Spill
 from engine.store.sqlite.backup import save_lost
 from engine.store.sqlite.liveness import workers_folder

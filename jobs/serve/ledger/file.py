@@ -13,8 +13,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from engine.database_file import DatabaseFile
 from engine.kinds import UsageError
+from engine.sqlite.database_file import DatabaseFile
 from jobs.serve.ledger.schema import VERSION, metadata
 
 _ADVICE = {

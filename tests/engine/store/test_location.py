@@ -12,9 +12,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
-from engine.store import open_for_reading, open_store
-from engine.store.schema import HEAD
-from engine.store.sqlite.file_systems import (
+from engine.sqlite.file_systems import (
     Trust,
     fault_in,
     file_system,
@@ -22,6 +20,8 @@ from engine.store.sqlite.file_systems import (
     trust,
     try_out,
 )
+from engine.store import open_for_reading, open_store
+from engine.store.schema import HEAD
 from tests.engine.store.scenes import new_job, rows, submit
 from tests.paths import ROOT
 from tests.patience import PATIENCE_S

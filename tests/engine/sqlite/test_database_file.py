@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.database_file import DatabaseFile
+from engine.sqlite.database_file import DatabaseFile
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Private SQLite files: for the store, and for the ledger of the service."""
