@@ -20,17 +20,8 @@ if TYPE_CHECKING:
     )
     from engine.core.provenance import Difference
     from engine.core.rows import Row, Source
-    from engine.core.status import (
-        Backup,
-        Deleted,
-        Event,
-        Plan,
-        Pruned,
-        RunInfo,
-        RunState,
-        Status,
-        StopReason,
-    )
+    from engine.core.runs import Event, RunInfo, RunState, StopReason
+    from engine.core.status import Backup, Deleted, Plan, Pruned, Status
     from engine.registry import Registry
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
@@ -84,21 +75,12 @@ _HOMES = {
         "engine.core.errors",
     ),
     **dict.fromkeys(
-        (
-            "Backup",
-            "Deleted",
-            "Event",
-            "Plan",
-            "Pruned",
-            "RunInfo",
-            "RunState",
-            "Status",
-            "StopReason",
-        ),
+        ("Backup", "Deleted", "Plan", "Pruned", "Status"),
         "engine.core.status",
     ),
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
+    **dict.fromkeys(("Event", "RunInfo", "RunState", "StopReason"), "engine.core.runs"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
     "Registry": "engine.registry",
     "Settings": "engine.settings",

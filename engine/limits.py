@@ -20,7 +20,7 @@ from engine.core.errors import JobError
 from engine.core.pace import Pace
 from engine.core.policy import Limits, Retry, Window
 from engine.core.retry import Blame, is_away
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 
 _PLENTY = 1_000_000
 UNMET_S = 600.0

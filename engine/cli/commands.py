@@ -262,7 +262,7 @@ def _table_width(target: Path | None) -> int:
 def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the runs of a store, the latest first."""
     from engine.cli.running import run_command
-    from engine.core.status import RunInfo
+    from engine.core.runs import RunInfo
     from engine.report.words import runs_lines
 
     async def look() -> list[RunInfo]:

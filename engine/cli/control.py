@@ -124,7 +124,7 @@ def rename(
     Its answers and what it has used of its limits stay with it. Change the name in its sweep file, too.
     """
     from engine.cli.running import run_command
-    from engine.core.status import RunState
+    from engine.core.runs import RunState
     from engine.documents.yaml import as_yaml
 
     async def apply() -> "Status":

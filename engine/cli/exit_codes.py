@@ -1,6 +1,7 @@
 """What the exit codes mean, and which one a run ends with."""
 
-from engine.core.status import RunState, Status, StopReason
+from engine.core.runs import RunState, StopReason
+from engine.core.status import Status
 
 ANSWERED = 0
 """Every cell has an answer."""

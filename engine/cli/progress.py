@@ -15,8 +15,9 @@ from rich.text import Text
 from engine.cli import output
 from engine.clock import SystemClock
 from engine.core.errors import StoreLost
+from engine.core.runs import RunState
 from engine.core.states import State
-from engine.core.status import RunState, Status
+from engine.core.status import Status
 from engine.report import waiting, words
 from engine.report.document import to_json
 from engine.report.money import spent_lines

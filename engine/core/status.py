@@ -2,99 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.money import CostEstimate, Spending
-
-
-class RunState(StrEnum):
-    """Where a run stands; `reason` beside it says why it cannot go on."""
-
-    ACTIVE = "active"
-    PAUSED = "paused"
-    CANCELLED = "cancelled"
-    FINISHED = "finished"
-    DELETING = "deleting"
-    """A part of it is gone: it can only be deleted."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the run has ended for good: what it has no answer to is missing, and not to go."""
-        return self in (RunState.CANCELLED, RunState.FINISHED, RunState.DELETING)
-
-
-class StopReason(StrEnum):
-    """Why a run ended before every cell had an outcome."""
-
-    QUOTA = "quota"
-    CREDIT = "credit"
-    UNAUTHORIZED = "unauthorized"
-    UNHEALTHY = "unhealthy"
-    DEADLINE = "deadline"
-    PAUSED = "paused"
-    CANCELLED = "cancelled"
-    INTERRUPTED = "interrupted"
-
-
-class EventKind(StrEnum):
-    """Kinds of events that tell what a run waits for: a lane's service, or this machine."""
-
-    OUTAGE = "outage"
-    """The service is away."""
-    BACK = "back"
-    """It answers again."""
-    PARKED = "parked"
-    """The lane is given up for the session."""
-    HEALTH = "health"
-    """Its target was found sick."""
-    WELL = "well"
-    """Its target is healthy again."""
-    REFUSED = "refused"
-    """Its key, quota or account was refused more than once, which is not confirmed yet."""
-    ANSWERED = "answered"
-    """A request was let through after that."""
-    MACHINE = "machine"
-    """This machine ran short of something."""
-
-
-class WaitReason(StrEnum):
-    """What jobs wait for that could be sent."""
-
-    QUEUED = "queued"
-    """A free place among those in flight."""
-    RATE = "rate"
-    """The next start within a rate."""
-    PACE = "pace"
-    """The next start at the pace at which the service has let requests through."""
-    RETRY = "retry"
-    """The wait after an attempt that failed."""
-    HELD = "held"
-    """The service said when to ask again."""
-    THROTTLED = "throttled"
-    """The service refuses requests as too many, and does not say for how long."""
-    FIRST_ANSWER = "first_answer"
-    """An answer that tells what one of them costs."""
-    UNTOLD = "untold"
-    """The service has not told its quota yet: until it does, one evaluation at a time."""
-    QUOTA = "quota"
-    CREDIT = "credit"
-    """The account is empty."""
-    HEALTH = "health"
-    """The model's health is being asked for."""
-    UNHEALTHY = "unhealthy"
-    ERRORS = "errors"
-    """The same error came over and over; one request at a time finds out whether it still does."""
-    OUTAGE = "outage"
-    """The service is away."""
-    REFUSED = "refused"
-    """A key, quota or account was refused, which is asked again before it is believed."""
-    GIVEN_UP = "given_up"
-    """Nothing more is sent in this session."""
-    MACHINE = "machine"
-    """This machine ran short of something."""
-    WINDOW = "window"
-    """The hours in which the sweep may send."""
+from engine.core.runs import RunState, StopReason, WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,20 +144,6 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
-    """One line of `nightsweep runs`. Times are seconds since the Unix epoch."""
-
-    name: str
-    service: str
-    evaluation: str
-    state: RunState
-    reason: StopReason | None
-    created_at: float
-    updated_at: float
-    jobs: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
     """A copy of a store that was made, and what it holds. `taken_at` is in seconds since the Unix epoch."""
 
@@ -289,16 +186,6 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """Something that the engine did on its own. `at` is in seconds since the Unix epoch."""
-
-    at: float
-    kind: str
-    """One of EventKind, accepted, rejudged, quota, credit, breaker, reclaimed, redacted, clock, storage, or why a run stopped."""
-    lane: str | None
-    message: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """What a store holds of a sweep already. The cells of all fields together are those of the sweep."""

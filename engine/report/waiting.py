@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from engine.core.error_kinds import masked
 from engine.core.listing import listed
-from engine.core.status import Status, Waiting, WaitReason
+from engine.core.runs import WaitReason
+from engine.core.status import Status, Waiting
 from engine.report.terminal import plain
 from engine.report.times import duration, time_of_day
 
@@ -14,16 +16,41 @@ _FAR_S = 90.0
 MOST_CAUSES = 3
 """Of those who wait or have failed, so many causes are told one by one."""
 
-_IN_LINE = {
-    WaitReason.QUEUED: "queued",
-    WaitReason.RATE: "queued at the rate limit",
-    WaitReason.PACE: "queued at the pace that the service allows",
-    WaitReason.FIRST_ANSWER: "queued for the first answer, which tells their cost",
-    WaitReason.UNTOLD: "queued one at a time until the service tells its quota",
-    WaitReason.RETRY: "backing off",
-    WaitReason.WINDOW: "until the window opens",
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is said of jobs that wait: `text` where nothing better is known, and what is done with them."""
+
+    text: str
+    verb: str = "held"
+    is_in_line: bool = False
+    """Whether `text` says all: they take their turn."""
+
+
+_WORDS = {
+    WaitReason.QUEUED: _Words("queued", is_in_line=True),
+    WaitReason.RATE: _Words("queued at the rate limit", is_in_line=True),
+    WaitReason.PACE: _Words("queued at the pace that the service allows", is_in_line=True),
+    WaitReason.RETRY: _Words("backing off", verb="backing off", is_in_line=True),
+    WaitReason.HELD: _Words("the service asked to wait"),
+    WaitReason.THROTTLED: _Words("the service refuses requests as too many"),
+    WaitReason.FIRST_ANSWER: _Words(
+        "queued for the first answer, which tells their cost", is_in_line=True
+    ),
+    WaitReason.UNTOLD: _Words(
+        "queued one at a time until the service tells its quota", is_in_line=True
+    ),
+    WaitReason.QUOTA: _Words("the quota is used up"),
+    WaitReason.CREDIT: _Words("the account is empty"),
+    WaitReason.HEALTH: _Words("the model's health is being checked"),
+    WaitReason.UNHEALTHY: _Words("no reason given"),
+    WaitReason.ERRORS: _Words("the same error came over and over"),
+    WaitReason.OUTAGE: _Words("the service is away"),
+    WaitReason.REFUSED: _Words("the service refused the key or the quota"),
+    WaitReason.GIVEN_UP: _Words("the service is away", verb="given up"),
+    WaitReason.MACHINE: _Words("this machine ran short of something"),
+    WaitReason.WINDOW: _Words("until the window opens", is_in_line=True),
 }
-"""Reasons to wait that say all in a word; any other is held for a cause."""
 
 
 def jobs_line(status: Status) -> str:
@@ -50,7 +77,7 @@ def held_lines(status: Status) -> list[str]:
         return []
     groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
     for one in status.waiting:
-        if one.why not in _IN_LINE or one.detail:
+        if not _WORDS[one.why].is_in_line or one.detail:
             groups.setdefault((one.why, masked(one.detail)), []).append(one)
     lines = sorted(
         ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
@@ -66,7 +93,7 @@ def _in_line(status: Status) -> list[tuple[str, int]]:
     """Jobs that take their turn by what is said of them, the most first."""
     jobs: Counter[str] = Counter()
     for why, group in _by_reason(status).items():
-        said = _IN_LINE[why]
+        said = _WORDS[why].text
         until = min((one.until for one in group if one.until is not None), default=None)
         if why is WaitReason.WINDOW and until is not None:
             said += f" at {time_of_day(until, now=status.at, zone=group[0].zone)}"
@@ -79,7 +106,7 @@ def _in_line(status: Status) -> list[tuple[str, int]]:
 def _by_reason(status: Status) -> dict[WaitReason, list[Waiting]]:
     groups: dict[WaitReason, list[Waiting]] = {}
     for one in status.waiting:
-        if one.why in _IN_LINE:
+        if _WORDS[one.why].is_in_line:
             groups.setdefault(one.why, []).append(one)
     return groups
 
@@ -89,35 +116,31 @@ def _held(group: Sequence[Waiting], status: Status) -> str:
     lanes = sorted({one.lane for one in group})
     others = {one.lane for one in status.waiting}.difference(lanes)
     of = f" for {listed([plain(lane) for lane in lanes])}" if others else ""
-    verb = {WaitReason.GIVEN_UP: "given up", WaitReason.RETRY: "backing off"}
-    return f"{verb.get(group[0].why, 'held')}{of}: {_cause(group, status)}"
+    return f"{_WORDS[group[0].why].verb}{of}: {_cause(group, status)}"
 
 
 def _cause(group: Sequence[Waiting], status: Status) -> str:
-    why, detail, now = group[0].why, plain(group[0].detail), status.at
+    why, now = group[0].why, status.at
+    said = plain(group[0].detail) or _WORDS[why].text
     until = min((one.until for one in group if one.until is not None), default=None)
     match why:
         case WaitReason.HELD:
-            return f"the service asked to wait{_until(until, now)}"
+            return f"{_WORDS[why].text}{_until(until, now)}"
         case WaitReason.THROTTLED:
-            return f"the service refuses requests as too many{_again(until, now)}"
-        case WaitReason.QUOTA:
-            is_held = any(quota.reserved for quota in status.quotas)
-            left = "what is left of the quota is held for jobs in flight"
-            return detail or (left if is_held else "the quota is used up")
-        case WaitReason.CREDIT:
-            return detail or "the account is empty"
-        case WaitReason.HEALTH:
-            return "the model's health is being checked"
+            return f"{_WORDS[why].text}{_again(until, now)}"
+        case WaitReason.QUOTA if not group[0].detail and any(
+            quota.reserved for quota in status.quotas
+        ):
+            return "what is left of the quota is held for jobs in flight"
         case WaitReason.UNHEALTHY:
             lanes = sorted({plain(one.lane) for one in group})
-            return f"{listed(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {detail}"
+            return f"{listed(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {said}"
         case WaitReason.REFUSED:
-            return f"{detail}; asked again before that is believed"
+            return f"{said}; asked again before that is believed"
         case WaitReason.ERRORS | WaitReason.MACHINE:
-            return f"{detail}{_again(until, now)}"
+            return f"{said}{_again(until, now)}"
         case _:
-            return detail or "the service is away"
+            return said
 
 
 def _until(until: float | None, now: float) -> str:

@@ -5,13 +5,8 @@ from datetime import UTC, datetime
 
 from engine.core.listing import counted
 from engine.core.model import Finding, listed_reasons
-from engine.core.status import (
-    QuotaStatus,
-    RunInfo,
-    RunState,
-    Status,
-    StopReason,
-)
+from engine.core.runs import RunInfo, RunState, StopReason
+from engine.core.status import QuotaStatus, Status
 from engine.report.money import spending_lines, spent_lines
 from engine.report.reuse import reuse_lines
 from engine.report.terminal import plain

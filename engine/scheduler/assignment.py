@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from engine.core.model import Allotment
 from engine.core.policy import Limits, Retry, UnansweredPolicy
-from engine.core.status import StopReason
+from engine.core.runs import EventKind, StopReason
 from engine.kinds import HealthGate, JobContext, JobKind
 from engine.limits import Lane
 from engine.store import Claimed
@@ -50,4 +50,4 @@ class Stop:
 class Note(Protocol):
     """Adds to the run's event log: what the morning report tells."""
 
-    async def __call__(self, kind: str, message: str, lane: Lane | None = None) -> None: ...
+    async def __call__(self, kind: EventKind, message: str, lane: Lane | None = None) -> None: ...

@@ -9,7 +9,7 @@ from engine.clock import Clock
 from engine.core.breaker import BreakerState
 from engine.core.errors import JobError, KeyRenewed, LimitReached
 from engine.core.model import Health
-from engine.core.status import EventKind
+from engine.core.runs import EventKind
 from engine.kinds import HealthGate
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner

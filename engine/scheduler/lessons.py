@@ -6,15 +6,15 @@ from typing import TypeAlias
 from engine.core.breaker import Breaker, BreakerState
 from engine.core.doubt import DOUBTED, Doubt
 from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
+from engine.core.runs import EventKind
 from engine.core.states import AttemptOutcome
-from engine.core.status import EventKind
 from engine.limits import Block, Lane
 from engine.report.times import time_of_day
 
 _MAY_HAVE_COST = (Hold.JOB, Hold.UNREACHABLE, Hold.OUTAGE, Hold.MACHINE)
 _ANSWERED = (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED, Hold.KEY)
 
-Noted: TypeAlias = tuple[str, str]
+Noted: TypeAlias = tuple[EventKind, str]
 """A line of the event log: its kind and what it says."""
 
 
@@ -229,7 +229,7 @@ def _hold(lane: Lane, verdict: GiveBack, now: float, *, is_gated: bool) -> list[
     match verdict.hold:
         case Hold.QUOTA if lane.block is None and not is_doubtful(verdict):
             lane.block, lane.why = Block.QUOTA, verdict.error
-            return [("quota", verdict.error)]
+            return [(EventKind.QUOTA, verdict.error)]
         case Hold.HEALTH if is_gated:
             lane.block, lane.why = Block.HEALTH, verdict.error
         case _:
@@ -246,7 +246,7 @@ def _break(lane: Lane, error: str, *, is_gated: bool) -> list[Noted]:
             lane.why = error
             if is_gated:
                 lane.block = Block.HEALTH
-            return [("breaker", f"{error}; {lane.breaker.failures} times in a row")]
+            return [(EventKind.BREAKER, f"{error}; {lane.breaker.failures} times in a row")]
         case BreakerState.CLOSED:
             return []
 

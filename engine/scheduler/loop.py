@@ -24,7 +24,7 @@ from engine.core.model import Job, Sends
 from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
 from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
-from engine.core.status import EventKind, StopReason
+from engine.core.runs import EventKind, StopReason
 from engine.in_flight import ByteBudget
 from engine.limits import UNMET_S, Block, Lane, Lanes, bucket_of, next_month, opens_at
 from engine.machine import connections_allowed
@@ -520,7 +520,7 @@ class Scheduler:
         in_time = limits.deadline is None or now < limits.deadline
         return in_time and opens_at(limits.window, now) <= now
 
-    async def _note(self, kind: str, message: str, lane: Lane | None = None) -> None:
+    async def _note(self, kind: EventKind, message: str, lane: Lane | None = None) -> None:
         name = None if lane is None else lane.name
         # A warning reaches the screen, whatever the progress shows.
         level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO

@@ -11,7 +11,7 @@ from engine.core.model import Allotment, Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
 from engine.core.retry import retry_after_of
-from engine.core.status import WaitReason
+from engine.core.runs import EventKind, WaitReason
 from engine.kinds import JobKind
 from engine.limits import Block, Lane, Lanes, month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
@@ -114,7 +114,7 @@ class QuotaDesk:
             # Not to know the quota is no reason not to start: the service itself refuses what is over.
             slowly = "; one evaluation at a time until it does" if self._is_untold else ""
             await self._note(
-                "quota", f"the service did not say how much quota is left: {error}{slowly}"
+                EventKind.QUOTA, f"the service did not say how much quota is left: {error}{slowly}"
             )
             return False
 
@@ -127,7 +127,7 @@ class QuotaDesk:
             await self._store.forget_quota(key)
             if was_expected:
                 await self._note(
-                    "quota",
+                    EventKind.QUOTA,
                     f"the service does not tell this key how much quota is left: {error}; only what it refuses"
                     " holds the run back",
                 )
@@ -171,7 +171,7 @@ class QuotaDesk:
         )
         if self._is_untold:
             self._is_untold = False
-            await self._note("quota", "the service has said how much quota is left")
+            await self._note(EventKind.QUOTA, "the service has said how much quota is left")
         return offered
 
     def started(self, claimed: Iterable[Claimed]) -> None:
@@ -183,7 +183,7 @@ class QuotaDesk:
         if self._is_end_near and not self._is_end_told:
             self._is_end_told = True
             await self._note(
-                "quota",
+                EventKind.QUOTA,
                 "what is left of the quota may be less than an evaluation costs that went badly:"
                 " one evaluation at a time from here on",
             )
@@ -267,7 +267,7 @@ class QuotaDesk:
         finally:
             self._turns_at = None
             self._turned_at = self._clock.now()
-        await self._note("quota", f"the month {month(now)} has begun (UTC)")
+        await self._note(EventKind.QUOTA, f"the month {month(now)} has begun (UTC)")
         _reopen(lanes.waiting)
 
     async def has_more(self, short: list[Lane]) -> bool:

@@ -12,7 +12,7 @@ from engine.core.errors import JobError, Unauthorized
 from engine.core.listing import counted
 from engine.core.model import Allotment
 from engine.core.retry import Hold
-from engine.core.status import EventKind, StopReason
+from engine.core.runs import EventKind, StopReason
 from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note
@@ -73,7 +73,7 @@ class RefusalDesk:
                     await self._ask_quota(lane, doubt, lanes)
                 case _:
                     if doubt.refusals >= _BELIEVED_AFTER:
-                        await self._block(lane, doubt, Block.CREDIT, "credit")
+                        await self._block(lane, doubt, Block.CREDIT, EventKind.CREDIT)
                     else:
                         self._try_again(lane, doubt)
         finally:
@@ -116,7 +116,7 @@ class RefusalDesk:
         is_let_through = any(one.doubt and one.doubt.is_trying for one in lanes.lanes.values())
         is_repeated = doubt.is_alone and doubt.refusals >= _BELIEVED_AFTER and not is_let_through
         if _is_spent(told, doubt, is_repeated=is_repeated) or (not has_question and is_repeated):
-            await self._block(lane, doubt, Block.QUOTA, "quota")
+            await self._block(lane, doubt, Block.QUOTA, EventKind.QUOTA)
         elif self._is_out_of_patience(doubt, lanes):
             await self._block(
                 lane, doubt, Block.PARKED, EventKind.PARKED, _contradicted(told, doubt)
@@ -138,7 +138,7 @@ class RefusalDesk:
         self._replace(lane, doubt, doubt.again(self._clock.now() + wait_s))
 
     async def _block(
-        self, lane: Lane, doubt: Doubt, block: Block, kind: str, why: str | None = None
+        self, lane: Lane, doubt: Doubt, block: Block, kind: EventKind, why: str | None = None
     ) -> None:
         if lane.doubt is doubt:
             lane.doubt, lane.block, lane.why = None, block, why or doubt.why

@@ -8,7 +8,7 @@ from anyio.abc import TaskStatus
 from engine.clock import Clock
 from engine.core.errors import NightsweepError
 from engine.core.listing import counted
-from engine.core.status import RunState, StopReason
+from engine.core.runs import EventKind, RunState, StopReason
 from engine.limits import Lanes
 from engine.scheduler.assignment import Assignment, Note
 from engine.settings import Settings
@@ -109,14 +109,14 @@ class Watch:
         size, why = await self._store.log_held(self._log_told)
         if why:
             self._log_told = 2 * size
-            await self._note("storage", why)
+            await self._note(EventKind.STORAGE, why)
 
     async def follow_clock(self) -> None:
         """Do not wait for times that have moved away because the clock was set back."""
         back_s = await self._store.follow_clock()
         if back_s:
             await self._note(
-                "clock", f"the clock was set back by {back_s:,.0f} s since the last run"
+                EventKind.CLOCK, f"the clock was set back by {back_s:,.0f} s since the last run"
             )
 
     async def reclaim(self) -> None:
@@ -129,4 +129,4 @@ class Watch:
                 *([f"{counted(again, 'job')} sent again"] if again else []),
                 *([f"{counted(spent, 'job')} failed, out of attempts"] if spent else []),
             ]
-            await self._note("reclaimed", f"a process died: {', '.join(said)}")
+            await self._note(EventKind.RECLAIMED, f"a process died: {', '.join(said)}")

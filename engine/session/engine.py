@@ -11,7 +11,8 @@ from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
 from engine.core.nearest import suggestion
 from engine.core.provenance import differences
-from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, RunState, StopReason
+from engine.core.runs import EventKind, RunInfo, RunState, StopReason
+from engine.core.status import Backup, Deleted, Plan, Pruned
 from engine.core.stores import check_store_name
 from engine.registry import Registry
 from engine.scheduler import cap_names
@@ -156,7 +157,7 @@ class Engine:
         is_new = await self.store.find_run(wanted.name) is None
         again = await self.submit(wanted)
         if is_new:
-            await again.note("rejudged", f"judges the replies that {first.name} has kept")
+            await again.note(EventKind.REJUDGED, f"judges the replies that {first.name} has kept")
         elif ask_missing:
             await again.retry()
         return again

@@ -11,16 +11,9 @@ from engine.core.money import Spending, spendings
 from engine.core.policy import Limits
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
+from engine.core.runs import EventKind, StopReason, WaitReason
 from engine.core.states import State
-from engine.core.status import (
-    EventKind,
-    QuotaStatus,
-    Session,
-    Status,
-    StopReason,
-    Waiting,
-    WaitReason,
-)
+from engine.core.status import QuotaStatus, Session, Status, Waiting
 from engine.kinds import Service
 from engine.limits import bucket_of, finishes_at, opens_at
 from engine.results.coverage import count_answers

@@ -19,8 +19,9 @@ from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.retry import describe
 from engine.core.rows import Row
+from engine.core.runs import Event, EventKind, RunState, StopReason
 from engine.core.states import State
-from engine.core.status import Event, RunState, Session, Status, StopReason
+from engine.core.status import Session, Status
 from engine.kinds import JobKind
 from engine.results.coverage import count_answers
 from engine.results.rows import RowRules, rows
@@ -326,7 +327,7 @@ class Run:
                 break
             except JobError as error:
                 message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
-                await self._store.note(self._row.id, "service", message)
+                await self._store.note(self._row.id, EventKind.SERVICE, message)
             await self._clock.sleep(_ASK_AGAIN_S)
         return replace(self.sweep, kind=kind)
 
@@ -354,7 +355,7 @@ class Run:
                 resume_at=stop.resume_at,
                 unless=(RunState.CANCELLED,),
             )
-            await self._store.note(self._row.id, stop.reason, stop.message)
+            await self._store.note(self._row.id, EventKind(stop.reason), stop.message)
 
     async def accept(self) -> None:
         """Let the run go on with what decides answers now: what is answered stays as it is.

@@ -14,8 +14,9 @@ from engine.clock import Clock
 from engine.core.money import UsageTotal
 from engine.core.policy import UnansweredPolicy
 from engine.core.quota import Cost, QuotaState
+from engine.core.runs import EventKind, RunState
 from engine.core.states import State
-from engine.core.status import EventKind, RunState, TakenOver
+from engine.core.status import TakenOver
 from engine.store.queries import (
     calls,
     given,

@@ -6,8 +6,8 @@ from typing import Any
 
 from engine.core.model import Answer
 from engine.core.money import Usage
+from engine.core.runs import WaitReason
 from engine.core.states import AttemptOutcome, Event
-from engine.core.status import WaitReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

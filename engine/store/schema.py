@@ -21,8 +21,8 @@ from sqlalchemy import (
     text,
 )
 
+from engine.core.runs import RunState
 from engine.core.states import AttemptOutcome, State
-from engine.core.status import RunState
 
 HEAD = "0017"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""

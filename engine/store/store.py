@@ -30,8 +30,9 @@ from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.policy import UnansweredPolicy
 from engine.core.provenance import Fact
 from engine.core.rates import RateLog
+from engine.core.runs import RunState, StopReason
 from engine.core.states import State
-from engine.core.status import Deleted, Pruned, RunState, StopReason
+from engine.core.status import Deleted, Pruned
 from engine.store.queries import (
     accounts,
     calls,

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from engine import Run, RunState, Status, StopReason
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.kinds import Answer, Health, HealthGate, Job, Transient, Unhealthy
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from engine import RunState, StopReason
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store import Store

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from engine import Run, RunState, StopReason
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.kinds import (
     Answer,
     Disconnected,

@@ -27,8 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
+from engine.core.runs import WaitReason
 from engine.core.states import AttemptOutcome, Event, target
-from engine.core.status import WaitReason
 from engine.store.dialect import Bulk
 from engine.store.queries import given, quotas, rates
 from engine.store.queries.queue import CLAIMABLE, PAST

@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
-from engine.core.status import RunState
+from engine.core.runs import RunState
 from engine.store.queries import parts, started
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.runs import RunRow, find, refuse_if_touched

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from engine.core import quota as arithmetic
 from engine.core.permits import PermitCap
 from engine.core.quota import Cost, QuotaState
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.store.dialect import Bulk, Upsert
 from engine.store.requests import Claim, Claimed, Outcome, QuotaKey
 from engine.store.schema import cost, quota, reservation

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.engine import Connection
 
 from engine.core import rates
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.store.dialect import Upsert
 from engine.store.queries import given
 from engine.store.requests import Bucket

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import and_, bindparam, case, func, select, tuple_
 from sqlalchemy.engine import Connection
 
+from engine.core.runs import EventKind, StopReason
 from engine.core.states import State
-from engine.core.status import EventKind, StopReason
 from engine.store.queries.queue import CLAIMABLE, decompress
-from engine.store.queries.runs import ACCEPTED, COLUMNS, RunRow, run_row
+from engine.store.queries.runs import COLUMNS, RunRow, run_row
 from engine.store.schema import answer, event, job, rate_bucket, result, run, worker
 from engine.store.sqlite.connection import Databases
 
@@ -163,7 +163,9 @@ def _is_asked(of: RunRow, row: Any) -> bool | None:
 
 def accepted(connection: Connection, run_id: int) -> tuple[str, ...]:
     """What was accepted in the course of a run that changed what decides its answers, in words."""
-    query = select(event.c.message).where(event.c.run_id == run_id, event.c.kind == ACCEPTED)
+    query = select(event.c.message).where(
+        event.c.run_id == run_id, event.c.kind == EventKind.ACCEPTED
+    )
     return tuple(connection.execute(query.order_by(event.c.id)).scalars())
 
 

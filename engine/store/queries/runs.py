@@ -12,18 +12,13 @@ from engine.core.errors import IdentityChanged, UsageError
 from engine.core.layout import Layout
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
-from engine.core.status import RunState, StopReason
+from engine.core.runs import EventKind, RunState, StopReason
 from engine.store.queries.queue import RUNNING, open_jobs
 from engine.store.schema import event, job, quota, result, run
 
-ACCEPTED = "accepted"
-"""The kind of event that keeps what was accepted of a change."""
 _RETRY_CUT_SHORT = (
     "not all jobs are put back in line yet; the same `nightsweep retry` again puts back the rest"
 )
-RENAMED = "renamed"
-"""The kind of event that keeps what a run was called before."""
-
 
 COLUMNS = [column for column in run.c if column is not run.c.layout]
 """All but what is as large as the sweep, and only asked for when that is written out."""
@@ -206,7 +201,7 @@ def keep_to(
     if changed:
         message = f"accepted for what is not answered yet: {'; '.join(map(str, changed))}"
         connection.execute(
-            event.insert().values(run_id=found.id, at=now, kind=ACCEPTED, message=message)
+            event.insert().values(run_id=found.id, at=now, kind=EventKind.ACCEPTED, message=message)
         )
 
 
@@ -291,7 +286,9 @@ def rename(
     for before, after in caps:
         connection.execute(update(quota).where(quota.c.name == before).values(name=after))
     message = f"{of.name} was renamed to {name}"
-    connection.execute(event.insert().values(run_id=of.id, at=now, kind=RENAMED, message=message))
+    connection.execute(
+        event.insert().values(run_id=of.id, at=now, kind=EventKind.RENAMED, message=message)
+    )
     row = find(connection, name)
     assert row is not None, "it was just written"
     return row

@@ -31,8 +31,8 @@ from sqlalchemy.engine import Connection
 
 from engine.core.layout import Edit
 from engine.core.policy import UnansweredPolicy
+from engine.core.runs import RunState
 from engine.core.states import Event, State, sources, target
-from engine.core.status import RunState
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.queries import queue, runs
 from engine.store.queries.families import Member, merged, place

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.cli.exit_codes import exit_code
-from engine.core.status import RunState, StopReason
+from engine.core.runs import RunState, StopReason
 from tests.engine.report.samples import status
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.rows import Row, Source
+from engine.core.runs import RunState, WaitReason
 from engine.core.statistics import failure_rate, rate_bounds, wilson
-from engine.core.status import QuotaStatus, RunState, Status, Waiting, WaitReason
+from engine.core.status import QuotaStatus, Status, Waiting
 
 
 def answered(

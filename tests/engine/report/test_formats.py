@@ -12,7 +12,7 @@ from rich.cells import cell_len
 
 from engine.core.errors import UsageError
 from engine.core.rows import Row
-from engine.core.status import RunState
+from engine.core.runs import RunState
 from engine.report.files import new_file
 from engine.report.formats import Format, csv_cell, format_of, write_rows
 from engine.report.parquet import AxisType

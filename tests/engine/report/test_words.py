@@ -7,7 +7,8 @@ import pytest
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.model import Finding
-from engine.core.status import Plan, RunInfo, RunState, StopReason, Waiting, WaitReason
+from engine.core.runs import RunInfo, RunState, StopReason, WaitReason
+from engine.core.status import Plan, Waiting
 from engine.report.plans import plan_lines
 from engine.report.times import duration, moment, time_of_day
 from engine.report.waiting import held_lines, jobs_line
@@ -312,6 +313,15 @@ def test_jobs_that_take_their_turn_are_counted_in_a_line(
 
     assert jobs_line(look) == f"jobs: 1 running, {said}, 9 answered"
     assert held_lines(look) == []
+
+
+@pytest.mark.parametrize("why", WaitReason)
+def test_every_reason_to_wait_has_words(why: WaitReason) -> None:
+    look = status(jobs={"pending": 41}, waiting=(waiting(why),))
+
+    said = [jobs_line(look), *held_lines(look)]
+
+    assert sum("41 " in line for line in said) == 1
 
 
 def test_at_most_three_causes_are_told_the_most_frequent_first() -> None:

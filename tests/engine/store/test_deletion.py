@@ -14,8 +14,8 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.core.errors import StoreError, UsageError
+from engine.core.runs import RunState
 from engine.core.states import State
-from engine.core.status import RunState
 from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
 from engine.store.queries import deletion, parts
 from engine.store.queries.deletion import give_back_space

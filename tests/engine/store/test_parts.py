@@ -9,8 +9,8 @@ import anyio
 import pytest
 from sqlalchemy import event
 
+from engine.core.runs import RunState, StopReason
 from engine.core.states import State
-from engine.core.status import RunState, StopReason
 from engine.store import RunRow, Store
 from engine.store.queries.parts import PART
 from engine.testing import FakeClock, scripted_service

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from engine.core.runs import WaitReason
 from engine.core.states import State
-from engine.core.status import WaitReason
 from engine.store import Claimed, RunRow, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (

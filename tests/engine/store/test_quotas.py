@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.quota import UNTOLD, QuotaState
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
 from engine.store.queries.quotas import FIRST_TESTS
 from engine.testing import FakeClock

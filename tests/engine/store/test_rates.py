@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.rates import GUARD_S, WINDOW_S
-from engine.core.status import WaitReason
+from engine.core.runs import WaitReason
 from engine.store import Bucket, LaneGrant, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.processes import child

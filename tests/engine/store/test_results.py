@@ -10,8 +10,8 @@ from sqlalchemy import event
 from engine.core.error_kinds import ErrorKind
 from engine.core.errors import StoreError
 from engine.core.money import Usage
+from engine.core.runs import EventKind, RunState, StopReason
 from engine.core.states import State
-from engine.core.status import EventKind, RunState, StopReason
 from engine.store import Bucket, NewJob, Store, open_store
 from engine.testing import FakeClock
 from tests.engine.store.scenes import (

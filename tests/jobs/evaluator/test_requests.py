@@ -13,7 +13,7 @@ import pytest
 
 from engine import Engine, Registry, Run, Status, Sweep, open_engine
 from engine.core.permits import PermitLimit
-from engine.core.status import StopReason
+from engine.core.runs import StopReason
 from engine.session.requests import Requests
 from engine.testing import FakeClock
 from jobs.chat.target import Question

@@ -1,0 +1,39 @@
+"""What the run's log tells, in words."""
+
+from collections.abc import Mapping
+
+from engine.core.runs import EventKind
+
+EVENT_WORDS: Mapping[EventKind, str] = {
+    EventKind.OUTAGE: "service away",
+    EventKind.BACK: "service is back",
+    EventKind.BREAKER: "same error over and over",
+    EventKind.PARKED: "given up for the session",
+    EventKind.HEALTH: "model unhealthy",
+    EventKind.WELL: "model healthy again",
+    EventKind.REFUSED: "refused",
+    EventKind.ANSWERED: "no longer refused",
+    EventKind.MACHINE: "this machine",
+    EventKind.STORAGE: "storage",
+    EventKind.CLOCK: "clock",
+    EventKind.RECLAIMED: "taken back from a dead process",
+    EventKind.SERVICE: "service",
+    EventKind.REDACTED: "key removed",
+    EventKind.ACCEPTED: "change accepted",
+    EventKind.REJUDGED: "judged again",
+    EventKind.RENAMED: "renamed",
+    EventKind.QUOTA: "quota",
+    EventKind.CREDIT: "credit",
+    EventKind.UNAUTHORIZED: "key refused",
+    EventKind.UNHEALTHY: "unhealthy",
+    EventKind.DEADLINE: "deadline passed",
+    EventKind.PAUSED: "paused",
+    EventKind.CANCELLED: "cancelled",
+    EventKind.INTERRUPTED: "interrupted",
+}
+"""A few words for each kind of event; the event's message says the rest."""
+
+
+def event_words(kind: str) -> str:
+    """What a kind of event is called; a word of a job kind's own stands for itself."""
+    return EVENT_WORDS[EventKind(kind)] if kind in EVENT_WORDS else kind
