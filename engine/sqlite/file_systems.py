@@ -1,4 +1,4 @@
-"""Which file systems a store may live on: known by name, or tried for real."""
+"""Which file systems a database may live on: known by name, or tried for real."""
 
 import fcntl
 import json

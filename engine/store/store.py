@@ -33,6 +33,7 @@ from engine.core.rates import RateLog
 from engine.core.runs import RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Deleted, Pruned
+from engine.sqlite.files import prepare
 from engine.store.queries import (
     accounts,
     calls,
@@ -67,7 +68,7 @@ from engine.store.requests import (
 )
 from engine.store.schema import event, run
 from engine.store.sqlite.liveness import WorkerLock, workers_folder
-from engine.store.sqlite.location import prepare
+from engine.store.sqlite.location import STORE
 from engine.store.sqlite.migrate import migrate
 from engine.store.sqlite.reading import open_source
 from engine.store.worker import Member
@@ -89,7 +90,7 @@ async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
 
     Raises StoreError, with what to do, when it cannot be opened.
     """
-    await anyio.to_thread.run_sync(prepare, path)
+    await anyio.to_thread.run_sync(prepare, path, STORE)
     folder = workers_folder(path)
     identity = WorkerLock(folder)
     try:

@@ -26,13 +26,14 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from engine.clock import Clock
 from engine.core.errors import StoreError, StoreLost
+from engine.sqlite.errors import is_busy, is_passing
 from engine.store.paid import Paid
 from engine.store.queries import calls, outcomes
 from engine.store.requests import CallReply, Outcome
 from engine.store.spill import Spill
 from engine.store.sqlite import holder
 from engine.store.sqlite.connection import Databases, refuse_if_lost
-from engine.store.sqlite.location import explain, is_busy, is_passing
+from engine.store.sqlite.location import explain
 from engine.store.sqlite.lost import LostStore, rescue
 
 logger = logging.getLogger(__name__)

@@ -29,11 +29,12 @@ from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
 from engine.core.runs import RunState
+from engine.sqlite.connections import BUSY_TIMEOUT_S, LOOK_EVERY
+from engine.sqlite.errors import primary_code_of
 from engine.store.queries import parts, started
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.runs import RunRow, find, refuse_if_touched
 from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
-from engine.store.sqlite.connection import BUSY_TIMEOUT_S, LOOK_EVERY
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import is_cancelled
 
@@ -263,7 +264,7 @@ def give_back_space(store: Path) -> int:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return max(0, before - store.stat().st_size)
     except sqlite3.Error as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+        if primary_code_of(error) == sqlite3.SQLITE_FULL:
             raise StoreError(
                 f"{store}: no room to write it anew, beside it and in the folder for temporary files"
                 " (TMPDIR); what was removed is removed, and its space is used for new answers"

@@ -21,10 +21,10 @@ from sqlalchemy.pool import StaticPool
 from engine.core.errors import StoreError
 from engine.core.status import Backup
 from engine.part_files import part_of
+from engine.sqlite.connections import LOOK_EVERY
 from engine.store.queries import outcomes, workers
 from engine.store.queries.queue import RUNNING
 from engine.store.schema import job, result, run, worker
-from engine.store.sqlite.connection import LOOK_EVERY
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import Source, is_cancelled
 

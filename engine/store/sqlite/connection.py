@@ -20,7 +20,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.engine import Connection
 from sqlalchemy.engine.interfaces import DBAPIConnection, Dialect
-from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import (
@@ -31,20 +31,22 @@ from sqlalchemy.pool import (
 )
 
 from engine.core.errors import StoreLost, UsageError
+from engine.sqlite.connections import (
+    BUSY_TIMEOUT_S,
+    WAIT_S,
+    begin_when_free,
+    break_off_when,
+    set_pragmas,
+)
 from engine.sqlite.database_file import DatabaseFile
-from engine.store.sqlite.location import explain, is_busy
+from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import READ_TIMEOUT_S, TRIES, ChangedMeanwhile, Source
 
 T = TypeVar("T")
 
-BUSY_TIMEOUT_S = 30.0
 WRITE_TIMEOUT_S = 5.0
 """How long a transaction waits for the write lock before it is said who holds it."""
-WAIT_S = 0.25
-"""After so long it is looked whether the lock is still wanted."""
 _READERS = 4
-LOOK_EVERY = 1_000_000
-"""After so many of SQLite's instructions, some hundredths of a second."""
 _STATE = "state of the file"
 
 
@@ -84,8 +86,8 @@ class Databases:
             break_off_when(database, lambda: self._is_broken_off)
         begin_when_free(self._writer, WRITE_TIMEOUT_S, lambda: self.is_hurried)
         event.listen(self._reader.sync_engine, "begin", _begin)
-        _prepare(self._writer, cache_kib=65_536)
-        _prepare(self._reader.sync_engine, cache_kib=16_384)
+        set_pragmas(self._writer, cache_kib=65_536)
+        set_pragmas(self._reader.sync_engine, cache_kib=16_384)
         if source is None:
             _refuse_others(self.file, self._writer)
             _refuse_others(self.file, self._reader.sync_engine)
@@ -178,51 +180,8 @@ def _refuse_others(file: DatabaseFile, database: Engine) -> None:
             refuse_if_lost(file)
 
 
-def break_off_when(database: Engine, is_over: Callable[[], bool]) -> None:
-    """Have each statement look now and then whether it is still wanted."""
-
-    @event.listens_for(database, "connect")
-    def watch(connection: Any, _entry: ConnectionPoolEntry) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.set_progress_handler(is_over, LOOK_EVERY)
-        else:
-            connection.run_async(lambda driver: driver.set_progress_handler(is_over, LOOK_EVERY))
-
-
-def begin_when_free(database: Engine, timeout_s: float, is_over: Callable[[], bool]) -> None:
-    """Have each transaction take the write lock as it begins, and wait for it as long as it is wanted.
-
-    SQLite itself waits for as long as the connection says, whatever happens meanwhile.
-    """
-
-    @event.listens_for(database, "begin")
-    def begin(connection: Connection) -> None:
-        for _ in range(int(timeout_s / WAIT_S) - 1):
-            try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-            except OperationalError as error:
-                if is_over() or not is_busy(error):
-                    raise
-            else:
-                return
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
 def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
-
-
-def _prepare(database: Engine, *, cache_kib: int) -> None:
-    @event.listens_for(database, "connect")
-    def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-        cursor: Any = connection.cursor()
-        # An answer is acknowledged only when it would survive a power cut.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute(f"PRAGMA cache_size = -{cache_kib}")
-        cursor.execute("PRAGMA temp_store = MEMORY")
-        cursor.execute("PRAGMA journal_size_limit = 67108864")
-        cursor.close()
 
 
 def _read_from(source: Source, database: Engine) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from engine.core.errors import StoreError, StoreLost
 from engine.sqlite.database_file import DatabaseFile, Loss
+from engine.sqlite.files import nearest_folder
 from engine.store.spill import Spill
 from engine.store.sqlite.backup import save_lost
 from engine.store.sqlite.liveness import workers_folder
-from engine.store.sqlite.location import nearest_folder
 
 logger = logging.getLogger(__name__)
 

@@ -24,13 +24,13 @@ from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
 from engine.core.listing import listed
-from engine.store.schema import HEAD, metadata
-from engine.store.sqlite.connection import (
+from engine.sqlite.connections import (
     BUSY_TIMEOUT_S,
     WAIT_S,
     begin_when_free,
     break_off_when,
 )
+from engine.store.schema import HEAD, metadata
 from engine.store.sqlite.liveness import Liveness
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import is_cancelled

@@ -16,8 +16,10 @@ from anyio.from_thread import check_cancelled
 
 from engine.core.errors import StoreError
 from engine.part_files import private_folder
+from engine.sqlite.errors import primary_code_of
+from engine.sqlite.files import check_readable
 from engine.store.schema import HEAD
-from engine.store.sqlite.location import check_readable, explain
+from engine.store.sqlite.location import STORE, explain
 from engine.store.sqlite.migrate import check_known, migrate, revision_of
 from engine.store.sqlite.readers import log_bytes
 from engine.store.sqlite.source import TRIES, Source, connect, state_of
@@ -53,7 +55,7 @@ async def open_source(store: Path) -> AsyncIterator[Source]:
 
 
 def _find(store: Path, scratch: Callable[[], Path]) -> Source:
-    check_readable(store)
+    check_readable(store, STORE)
     try:
         source, is_copy = Source(store.resolve()), False
         found = _shared_revision(source, store)
@@ -91,7 +93,7 @@ def _shared_revision(source: Source, store: Path) -> str | _Unshared | None:
     try:
         return _revision(source, store)
     except sqlite3.OperationalError as error:
-        if has_log and error.sqlite_errorcode & 0xFF in _UNSHARED:
+        if has_log and primary_code_of(error) in _UNSHARED:
             return _Unshared()
         raise
 
@@ -110,7 +112,7 @@ def _copied(
     except OSError as error:
         raise _no_room(source.path, error.strerror or str(error)) from error
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_FULL:
+        if primary_code_of(error) != sqlite3.SQLITE_FULL:
             raise
         raise _no_room(source.path, str(error)) from error
     return Source(target)

@@ -93,7 +93,7 @@ async def test_a_file_system_of_several_machines_is_refused_before_anything_is_w
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "engine.store.sqlite.location.file_system", lambda folder: file_system(Path("/srv"), MOUNTS)
+        "engine.sqlite.files.file_system", lambda folder: file_system(Path("/srv"), MOUNTS)
     )
 
     message = await refusal(tmp_path / "store.db")
@@ -105,7 +105,7 @@ async def test_a_file_system_of_several_machines_is_refused_before_anything_is_w
 async def test_an_unknown_file_system_that_works_holds_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.sqlite.location.file_system", lambda folder: "fuse.new")
+    monkeypatch.setattr("engine.sqlite.files.file_system", lambda folder: "fuse.new")
 
     async with open_store(tmp_path / "store.db", SystemClock()) as store:
         await submit(store, new_job("one"))
@@ -118,7 +118,7 @@ WITHOUT_FILES = """
 import resource, sys
 from pathlib import Path
 import anyio
-import engine.store.sqlite.location as location
+import engine.sqlite.files as location
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_store
@@ -429,7 +429,7 @@ import sys
 from functools import partial
 from pathlib import Path
 import anyio
-import engine.store.sqlite.location as location
+import engine.sqlite.files as location
 from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_store

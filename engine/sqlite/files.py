@@ -1,0 +1,154 @@
+"""Whether a path can hold a private database, found out before SQLite is asked."""
+
+import logging
+import os
+import shlex
+import stat
+from contextlib import suppress
+from pathlib import Path
+from tempfile import gettempdir
+
+from engine.core.listing import listed
+from engine.sqlite.database_file import is_open_here, other_names
+from engine.sqlite.file_systems import Trust, file_system, is_mounted, trust, try_out
+from engine.sqlite.purpose import E, Purpose
+
+logger = logging.getLogger(__name__)
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+
+
+def prepare(path: Path, purpose: Purpose[E]) -> None:
+    """Make sure that a database can live at `path`, creating an empty file of mode 0600 if there is none.
+
+    A file that is there already, its log and the index of that become as private, if they are this user's.
+
+    Raises the purpose's error saying what stands in the way: a missing or unwritable folder, a read-only
+    file, a file that is no database, a file system whose locks or shared memory do not work. Blocking:
+    a file system that is not known is tried out with a second process.
+    """
+    _check_place(path, purpose)
+    _check_file_system(path, purpose)
+    if path.exists():
+        if (fault := _other_name(path, purpose.name)) is not None:
+            raise purpose.error(f"{path}: {fault}")
+        if is_open_here(path):
+            # Opened and closed here it would lose the locks that SQLite holds on it for this process.
+            return
+    _check_content(path, purpose)
+    _make_private(path)
+
+
+def _check_place(path: Path, purpose: Purpose[E]) -> None:
+    folder = path.parent
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:
+        raise purpose.error(f"{path}: cannot be looked up: {error.strerror}") from None
+    if is_folder:
+        raise purpose.error(f"{path}: is a folder; name a file for the {purpose.name}")
+    if not folder.is_dir():
+        raise purpose.error(f"{path}: the folder {folder} does not exist; create it first")
+    if path.exists() and not path.is_file():
+        raise purpose.error(
+            f"{path}: is not a regular file; name another file for the {purpose.name}"
+        )
+    if not os.access(folder, os.W_OK):
+        raise purpose.error(
+            f"{path}: the folder {folder} is not writable; choose another {purpose.chosen}"
+        )
+
+
+def _check_content(path: Path, purpose: Purpose[E]) -> None:
+    """Make an empty file where there is none, and refuse one that is no database."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE_MAGIC))
+    except PermissionError:
+        raise purpose.error(
+            f"{path}: cannot be written by this user; fix its permissions"
+        ) from None
+    except OSError as error:
+        raise purpose.error(f"{path}: cannot be opened: {error.strerror}") from None
+    if head and head != _SQLITE_MAGIC:
+        raise purpose.error(
+            f"{path}: is not {purpose.title} (not a SQLite database); name another file"
+        )
+
+
+def check_readable(path: Path, purpose: Purpose[E]) -> None:
+    """Raise the purpose's error where there is no file at `path` that this user may read. Opens nothing.
+
+    A file that is opened past SQLite and closed again would take this process's locks from it.
+    """
+    try:
+        is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
+    except OSError as error:
+        raise purpose.error(f"{path}: cannot be looked up: {error.strerror}") from None
+    if is_folder:
+        raise purpose.error(f"{path}: is a folder; name the file of a {purpose.name}")
+    if not is_there:
+        raise purpose.error(f"{path}: there is no {purpose.name}")
+    if not is_file:
+        raise purpose.error(f"{path}: is not a regular file; name the file of a {purpose.name}")
+    if not os.access(path, os.R_OK):
+        raise purpose.error(f"{path}: cannot be read by this user; fix its permissions")
+    if (fault := _other_name(path, purpose.name)) is not None:
+        logger.warning("%s: may show an old state, since it %s", path, fault)
+
+
+def _other_name(path: Path, name: str) -> str | None:
+    """By which other name a database can be reached, why that is dangerous, and what to do; None where by none.
+
+    SQLite's log and locks go by name: two processes that come by two names know nothing of each other.
+    """
+    real = path.resolve()
+    if is_mounted(real):
+        return (
+            "is mounted as a single file: its log would be beside it in here alone, and would be lost with"
+            " the container; mount the folder that it is in"
+        )
+    links = real.stat().st_nlink
+    if links == 1:
+        return None
+    others = listed([str(other) for other in other_names(real)])
+    return (
+        f"has {links} names (hard links){', also ' + others if others else ''}, and work by two names damages a"
+        f" {name}; remove all but one (`find FOLDER -xdev -samefile {shlex.quote(str(real))}` finds them), or"
+        f" replace this one by a copy while nobody works on the {name}"
+    )
+
+
+def nearest_folder(path: Path) -> Path:
+    """The folder of `path`, or where that is gone or cannot be written the nearest above it that can."""
+    for folder in path.parents:
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            return folder
+    return Path(gettempdir())
+
+
+def _check_file_system(path: Path, purpose: Purpose[E]) -> None:
+    folder = path.resolve().parent
+    kind = file_system(folder)
+    match trust(kind):
+        case Trust.SHARED:
+            fault = "other machines can write there, too, and SQLite's locks do not hold them back"
+        case Trust.UNKNOWN if found := try_out(folder):
+            fault = found
+        case _:
+            return
+    raise purpose.error(
+        f"{path}: a {purpose.name} does not work on this file system ({kind or 'of unknown type'}): {fault};"
+        f" put the {purpose.name} on a local disk {purpose.chosen}"
+    )
+
+
+def _make_private(path: Path) -> None:
+    """Take away what others may do with a database that is this user's."""
+    for suffix in ("", "-wal", "-shm"):
+        file = path.resolve().with_name(path.resolve().name + suffix)
+        with suppress(FileNotFoundError):
+            found = file.stat()
+            if found.st_mode & 0o077 and found.st_uid == os.getuid():
+                file.chmod(stat.S_IMODE(found.st_mode) & 0o700)
