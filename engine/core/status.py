@@ -186,7 +186,6 @@ class Pruned:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
     """What a store holds of a sweep already. The cells of all fields together are those of the sweep."""
 
