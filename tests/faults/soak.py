@@ -242,7 +242,7 @@ class Account:
 
 
 def table(accounts: Sequence[Account]) -> str:
-    """To be pasted into docs/explanation/reliability.md."""
+    """Return the summary as a Markdown table, for docs/explanation/fault-testing.md."""
     heads = ("section", "seeds", "faults", "survived", "in flight at them", "sent again")
     return "\n".join(
         [
