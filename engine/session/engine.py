@@ -26,7 +26,6 @@ from engine.store import (
     NewRun,
     RunRow,
     Store,
-    back_up,
     open_for_reading,
     open_store,
     refuse_if_deleting,
@@ -307,7 +306,7 @@ class Engine:
         """
         check_store_name(str(target or ""))
         chosen = None if target is None else Path(target)
-        return await back_up(self.store.path, self.store.source, chosen, self.clock.now())
+        return await self.store.back_up(chosen)
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
         return Run(self.store, self.clock, self.settings, row, sweep, self._executing)

@@ -3,6 +3,8 @@
 The only package that speaks SQL. `open_store` opens it, `open_for_reading` where it is only looked at; `Store` is all that the rest of the engine uses.
 """
 
+from engine.store.database import LOG_MAX_BYTES
+from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.holdings import Holding
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
@@ -19,9 +21,7 @@ from engine.store.requests import (
     Outcome,
     QuotaKey,
 )
-from engine.store.sqlite.backup import back_up
-from engine.store.sqlite.readers import LOG_MAX_BYTES
-from engine.store.store import Store, open_for_reading, open_store
+from engine.store.store import Store
 
 __all__ = [
     "LOG_MAX_BYTES",
@@ -43,7 +43,6 @@ __all__ = [
     "RunRow",
     "Store",
     "Totals",
-    "back_up",
     "open_for_reading",
     "open_store",
     "refuse_if_deleting",

@@ -3,10 +3,8 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from anyio import to_thread
 from sqlalchemy import bindparam, func, select, union
 from sqlalchemy.engine import Connection
 
@@ -17,6 +15,7 @@ from engine.core.quota import Cost, QuotaState
 from engine.core.runs import EventKind, RunState
 from engine.core.states import State
 from engine.core.status import TakenOver
+from engine.store.database import Database
 from engine.store.queries import (
     calls,
     given,
@@ -36,11 +35,6 @@ from engine.store.queries.runs import KeptLayout, NewRun, RunRow
 from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
 from engine.store.schema import call, document, job, run, worker
-from engine.store.sqlite import readers
-from engine.store.sqlite.connection import Databases
-from engine.store.sqlite.source import Source
-
-_LONG_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,36 +51,28 @@ class RunLook:
 class Questions:
     """An open store as its readers see it: each answer comes from one snapshot of its own."""
 
-    def __init__(
-        self, path: Path, clock: Clock, worker_id: str, source: Source | None = None
-    ) -> None:
-        self.path = path
-        self.worker_id = worker_id
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self.path = database.path
+        self.worker_id = "" if database.identity is None else database.identity.id
         self._clock = clock
-        self._databases = Databases(path, source)
-
-    @property
-    def source(self) -> Source:
-        """Where the store is read from."""
-        return self._databases.source or Source(self.path.resolve())
+        self._database = database
 
     # Runs
 
     async def find_run(self, name: str | None) -> RunRow | None:
         """The run of a name, or without one the run that was used last."""
-        return await self._databases.ask(lambda connection: runs.find(connection, name))
+        return await self._database.ask(lambda connection: runs.find(connection, name))
 
     async def runs(self) -> list[tuple[RunRow, Mapping[State, int]]]:
         """All runs, the latest first, with their jobs by state."""
-        return await self._databases.ask(results.runs)
+        return await self._database.ask(results.runs)
 
     async def look(self, run_id: int) -> RunLook | None:
         """A glance at a run, cheap enough to be taken every second; None once it is deleted."""
         arrived = select(func.max(worker.c.started_at)).scalar_subquery()
         columns = run.c.state, run.c.generation, run.c.updated_at, arrived
         query = select(*columns).where(run.c.id == run_id)
-        async with self._databases.read() as connection:
-            found = (await connection.execute(query)).first()
+        found = await self._database.ask(lambda connection: connection.execute(query).first())
         if found is None:
             return None
         state, generation, updated_at, arrived_at = found
@@ -100,14 +86,14 @@ class Questions:
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
         """The contents kept under `digests`."""
         query = select(document).where(document.c.digest.in_(bindparam("wanted", expanding=True)))
-        async with self._databases.read() as connection:
-            rows = await connection.execute(query, {"wanted": sorted(set(digests))})
-            return {digest: json.loads(content) for digest, content in rows}
+        wanted = {"wanted": sorted(set(digests))}
+        rows = await self._database.ask(lambda connection: connection.execute(query, wanted).all())
+        return {digest: json.loads(content) for digest, content in rows}
 
     async def preview(self, new: NewRun) -> RunRow:
         """The run that `Store.begin` would make or take up; see `runs.preview`."""
         now = self._clock.now()
-        return await self._databases.ask(lambda connection: runs.preview(connection, new, now=now))
+        return await self._database.ask(lambda connection: runs.preview(connection, new, now=now))
 
     async def survey(
         self, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool, unanswered: UnansweredPolicy
@@ -120,7 +106,7 @@ class Questions:
             names = holdings.runs_of(connection, sources) if sources else {}
             return [(one, None if one.source is None else names[one.source]) for one in found]
 
-        return await self._databases.ask(ask)
+        return await self._database.ask(ask)
 
     async def has_calls(self, of: RunRow, *, of_others: bool) -> bool:
         """Whether replies are kept that could make it needless to ask for some."""
@@ -129,16 +115,16 @@ class Questions:
             query = query.join(run).where(run.c.service == of.service)
         else:
             query = query.where(call.c.run_id == of.id)
-        async with self._databases.read() as connection:
-            return (await connection.execute(query)).first() is not None
+        found = await self._database.ask(lambda connection: connection.execute(query).first())
+        return found is not None
 
     async def layout(self, of: RunRow) -> KeptLayout | None:
         """The matrix of a run that was wholly in the queue last, where it was kept."""
-        return await self._databases.ask(lambda connection: runs.layout(connection, of))
+        return await self._database.ask(lambda connection: runs.layout(connection, of))
 
     async def has_other_runs(self, of: RunRow, *, since: float | None = None) -> bool:
         """Whether there are other runs that answers could be reused from."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: runs.has_other_runs(connection, of, since=since)
         )
 
@@ -146,11 +132,11 @@ class Questions:
 
     async def queues(self, run_id: int) -> dict[str, tuple[str, ...]]:
         """The cost classes in which each lane has jobs to be claimed."""
-        return await self._databases.ask(lambda connection: results.queues(connection, run_id))
+        return await self._database.ask(lambda connection: results.queues(connection, run_id))
 
     async def has_open_jobs(self, run_id: int) -> bool:
         """Whether anything of a run is still to be answered."""
-        return await self._databases.ask(lambda connection: queue.open_jobs(connection, run_id))
+        return await self._database.ask(lambda connection: queue.open_jobs(connection, run_id))
 
     async def answered_lanes(self, run_id: int) -> list[str]:
         """The lanes of a run in which there is an answer."""
@@ -159,12 +145,13 @@ class Questions:
             .where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
             .distinct()
         )
-        async with self._databases.read() as connection:
-            return list((await connection.execute(query)).scalars())
+        return await self._database.ask(
+            lambda connection: list(connection.execute(query).scalars())
+        )
 
     async def peers(self, run_id: int) -> int:
         """How many other workers have jobs of a run in flight."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: queue.peers(connection, run_id, but=self.worker_id)
         )
 
@@ -172,32 +159,30 @@ class Questions:
 
     async def quotas(self, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
         """The quota rows of `keys` that there are."""
-        return await self._databases.ask(lambda connection: quotas.status(connection, keys))
+        return await self._database.ask(lambda connection: quotas.status(connection, keys))
 
     async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
         """Whether something is held under one of these quotas for jobs in flight of other runs."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: quotas.is_held(connection, keys, besides=besides)
         )
 
     async def quota_settled(self, key: QuotaKey) -> int:
         """All that requests under a quota came to so far, for `refresh_quota`."""
-        return await self._databases.ask(lambda connection: quotas.settled(connection, key))
+        return await self._database.ask(lambda connection: quotas.settled(connection, key))
 
     async def costs(self, service: str) -> Mapping[str, Cost]:
         """What answers of each cost class have cost so far."""
-        return await self._databases.ask(lambda connection: quotas.costs(connection, service))
+        return await self._database.ask(lambda connection: quotas.costs(connection, service))
 
     async def blocked_until(self, names: Iterable[str]) -> dict[str, float]:
         """Until when the service holds these rate rows."""
-        return await self._databases.ask(
-            lambda connection: results.blocked_until(connection, names)
-        )
+        return await self._database.ask(lambda connection: results.blocked_until(connection, names))
 
     async def lowest_rate(self, account: str) -> int | None:
         """The lowest rate that any live process was given for an account: it holds for all of them."""
         rows = (account, f"{rates.RATE_PREFIX}{account}")
-        lowest, _ = await self._databases.ask(
+        lowest, _ = await self._database.ask(
             lambda connection: given.lowest_given(connection, rows)
         )
         return lowest
@@ -206,7 +191,7 @@ class Questions:
 
     async def totals(self, run_id: int, threshold: float | None = None) -> Totals:
         """What the rows of a run add up to, with tests counted at a threshold; see `totals.totals`."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: totals.totals(
                 connection, run_id, now=self._clock.now(), threshold=threshold
             )
@@ -224,15 +209,15 @@ class Questions:
             found = totals.totals(connection, run_id, now=self._clock.now(), threshold=threshold)
             return found, totals.taken_over(connection, run_id)
 
-        return await self._databases.ask(count)
+        return await self._database.ask(count)
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
         """What the calls of a run took, or without one those of all runs."""
-        return await self._databases.ask(lambda connection: usage.totals(connection, run_id))
+        return await self._database.ask(lambda connection: usage.totals(connection, run_id))
 
     async def requests_last_minute(self, run_id: int, *, besides: str | None = None) -> int:
         """How many requests workers, `besides` one, started for a run whose jobs send many."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: started.last_minute(
                 connection, run_id, besides=besides, now=self._clock.now()
             )
@@ -242,41 +227,41 @@ class Questions:
         """How many cells only earlier versions of a run's sweep asked for."""
         if of.generation == 1:
             return 0
-        return await self._databases.ask(lambda connection: results.past_cells(connection, of.id))
+        return await self._database.ask(lambda connection: results.past_cells(connection, of.id))
 
     async def taken_over(self, run_id: int) -> tuple[TakenOver, ...]:
         """The answers of a run that were given to others, by the run that asked for them."""
-        return await self._databases.ask(lambda connection: totals.taken_over(connection, run_id))
+        return await self._database.ask(lambda connection: totals.taken_over(connection, run_id))
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
         """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""
-        return results.job_rows(self._databases, of, past=past)
+        return results.job_rows(self._database, of, past=past)
 
     async def raw_answer(self, job_id: int) -> bytes | None:
         """The bytes of a job's answer as they were received."""
-        return await self._databases.ask(lambda connection: results.raw_answer(connection, job_id))
+        return await self._database.ask(lambda connection: results.raw_answer(connection, job_id))
 
     async def events(
         self, run_id: int, *, limit: int = 100
     ) -> list[tuple[float, str, str | None, str]]:
         """The latest events of a run, oldest first: (time, kind, lane, message)."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: results.events(connection, run_id, limit=limit)
         )
 
     async def lanes_away(self, run_id: int) -> dict[str, str]:
         """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
-        return await self._databases.ask(lambda connection: results.lanes_away(connection, run_id))
+        return await self._database.ask(lambda connection: results.lanes_away(connection, run_id))
 
     async def lanes_stopped(self, run_id: int) -> dict[str, tuple[EventKind, str]]:
         """The lanes in which nothing is sent, as other workers have said; see `results.lanes_stopped`."""
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: results.lanes_stopped(connection, run_id, but=self.worker_id)
         )
 
     async def accepted(self, run_id: int) -> tuple[str, ...]:
         """What was accepted that changed what decides a run's answers."""
-        return await self._databases.ask(lambda connection: results.accepted(connection, run_id))
+        return await self._database.ask(lambda connection: results.accepted(connection, run_id))
 
     async def kept_call(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
@@ -286,7 +271,7 @@ class Questions:
         Only those count that came after the run began to ask everything again.
         """
         service = of.service if of_others else None
-        return await self._databases.ask(
+        return await self._database.ask(
             lambda connection: calls.kept(connection, of.id, key, service)
         )
 
@@ -294,15 +279,7 @@ class Questions:
 
     async def log_held(self, above: int) -> tuple[int, str]:
         """How large the database's log is and, where that is above a limit, who keeps it so in words."""
-        size = readers.log_bytes(self.path)
-        if size <= above:
-            return size, ""
-        found = await to_thread.run_sync(readers.readers, self.path)
-        # Everybody reads for a moment; who is still there later reads for long.
-        await self._clock.sleep(_LONG_S)
-        again = await to_thread.run_sync(readers.readers, self.path)
-        long = None if found is None or again is None else found & again
-        return size, readers.told(self.path, size, long)
+        return await self._database.log_held(above, self._clock)
 
     async def other_workers(self) -> list[tuple[str, float]]:
         """The other workers that may be at work: (id, time of the last heartbeat).
@@ -313,9 +290,8 @@ class Questions:
         found = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != self.worker_id)
         holding = found.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING)))
         query = union(found.where(worker.c.ended_at.is_(None)), holding)
-        async with self._databases.read() as connection:
-            rows = await connection.execute(query)
-            return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+        rows = await self._database.ask(lambda connection: connection.execute(query).all())
+        return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
 
     async def workers_on(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that hold jobs of a run: (id, time of the last heartbeat)."""
@@ -323,6 +299,5 @@ class Questions:
         query = select(worker.c.id, worker.c.heartbeat_at).where(
             worker.c.id != self.worker_id, worker.c.id.in_(holding)
         )
-        async with self._databases.read() as connection:
-            rows = await connection.execute(query)
-            return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+        rows = await self._database.ask(lambda connection: connection.execute(query).all())
+        return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]

@@ -7,13 +7,13 @@ writes waits for the disk, so that no more comes into the file than is in flight
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from engine.core.errors import StoreError
 from engine.store.paid import Name, Paid, counted_names, is_paid, name_of, to_line
-from engine.store.sqlite.liveness import WorkerLock
 
 logger = logging.getLogger(__name__)
 
@@ -22,23 +22,41 @@ SUFFIX = ".spill"
 """What the name of a side file ends with, behind the worker's."""
 
 
-class Spill:
-    """The side file of one worker. Blocking: for the writer's thread."""
+class Lock(Protocol):
+    """What says that a worker is there."""
 
-    def __init__(self, folder: Path, worker_id: str) -> None:
+    def release(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class Spill:
+    """The side file of one worker; without a folder there is none, and nothing is kept. Blocking: for the writer's thread."""
+
+    def __init__(self, folder: Path | None, worker_id: str) -> None:
         self._worker_id = worker_id
-        self._path = folder / f"{worker_id}{SUFFIX}"
+        self._path = None if folder is None else folder / f"{worker_id}{SUFFIX}"
         self._descriptor: int | None = None
         self._end = 0
         self._kept: set[Name] = set()
         self._is_short = False
         """Whether it was said that not everything fits."""
-        self._lock: WorkerLock | None = None
+        self._lock: Lock | None = None
         """Says that its worker is there beside a file that is in another folder now."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to keep anything in."""
+        return self._descriptor is not None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no file, and should be one before anything is sent."""
+        return self._path is not None and self._descriptor is None
 
     def reserve(self) -> None:
         """Set space aside while there is some; without it the file grows as far as the disk allows."""
-        if self._descriptor is not None:
+        if self._path is None or self._descriptor is not None:
             return
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -91,24 +109,25 @@ class Spill:
     @property
     def place(self) -> Path:
         """Where the file is, also after its folder was moved."""
+        assert self._path is not None, "without a folder nothing is kept"
         if self._descriptor is not None:
             with suppress(OSError):
                 found = Path(f"/proc/self/fd/{self._descriptor}").readlink()
                 return found if found.exists() else self._path
         return self._path
 
-    def find_place(self, folder: Path, *, moves: bool) -> None:
+    def find_place(self, folder: Path, *, moves: bool, lock: Callable[[Path, str], Lock]) -> None:
         """Have a file that can be found: the one there is, moved to `folder` if it `moves`, or a new one there.
 
-        No other process takes it in while this worker lives.
+        No other process takes it in while this worker lives: it holds a `lock` there by its id.
         """
         if self._has_name() and not moves:
             return
-        target = folder / self._path.name
+        target = folder / f"{self._worker_id}{SUFFIX}"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             with suppress(StoreError):  # where this worker holds its lock already
-                self._lock = WorkerLock(folder, self._worker_id)
+                self._lock = lock(folder, self._worker_id)
             if self._has_name():
                 self.place.rename(target)
                 self._path = target
@@ -145,7 +164,7 @@ class Spill:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-        if not self._kept:
+        if not self._kept and self._path is not None:
             self._path.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.release()

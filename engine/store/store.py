@@ -1,4 +1,4 @@
-"""The store itself: what changes it, and how it is opened and closed."""
+"""The store itself: what changes it, on a database that is open."""
 
 from array import array
 from collections.abc import (
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
-from anyio.lowlevel import checkpoint_if_cancelled
 from sqlalchemy import Select, update
 from sqlalchemy.engine import Connection
 
@@ -32,8 +31,8 @@ from engine.core.provenance import Fact
 from engine.core.rates import RateLog
 from engine.core.runs import RunState, StopReason
 from engine.core.states import State
-from engine.core.status import Deleted, Pruned
-from engine.sqlite.files import prepare
+from engine.core.status import Backup, Deleted, Pruned
+from engine.store.database import Database
 from engine.store.queries import (
     accounts,
     calls,
@@ -67,10 +66,6 @@ from engine.store.requests import (
     QuotaKey,
 )
 from engine.store.schema import event, run
-from engine.store.sqlite.liveness import WorkerLock, workers_folder
-from engine.store.sqlite.location import STORE
-from engine.store.sqlite.migrate import migrate
-from engine.store.sqlite.reading import open_source
 from engine.store.worker import Member
 from engine.store.writer import Rider, Work
 
@@ -85,64 +80,24 @@ Decide = Callable[[Sequence[Outcome]], Claim]
 
 
 @asynccontextmanager
-async def open_store(path: Path, clock: Clock) -> AsyncIterator["Store"]:
-    """Open the store at `path`, creating and migrating it as needed, and close it afterwards.
-
-    Raises StoreError, with what to do, when it cannot be opened.
-    """
-    await anyio.to_thread.run_sync(prepare, path, STORE)
-    folder = workers_folder(path)
-    identity = WorkerLock(folder)
-    try:
-        try:
-            await anyio.to_thread.run_sync(migrate, path, folder / "migration.lock")
-        except StoreError:
-            # A migration that was broken off is nothing to tell of.
-            await checkpoint_if_cancelled()
-            raise
-        async with _serving(Store(path, clock, identity)) as store:
-            await store.take_in()
-            yield store
-    finally:
-        identity.release()
-
-
-@asynccontextmanager
-async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator["Store"]:
-    """Open the store at `path` to look at it: nothing is written, there or beside it.
-
-    It may be held by another process, on a full disk or a read-only medium, or not this user's to
-    write; one of an older version is read from a private copy. What would change it raises
-    UsageError. Raises StoreError, with what to do, when it cannot be read.
-    """
-    async with (
-        open_source(path) as source,
-        _serving(Store(path, clock, None, source)) as store,
-    ):
-        yield store
-
-
-@asynccontextmanager
-async def _serving(store: "Store") -> AsyncIterator["Store"]:
+async def serving(database: Database, clock: Clock) -> AsyncIterator["Store"]:
+    """A store on an open database: it takes changes until the block ends, which signs its worker off."""
+    store = Store(database, clock)
     raised: BaseException | None = None
-    try:
-        async with anyio.create_task_group() as tasks:
-            # Cancelled while it starts, the writer would be waited for: only `sign_off` lets it end.
-            with anyio.CancelScope(shield=True):
-                await tasks.start(store.serve, name="writer")
-            tasks.start_soon(store.break_off_when_cancelled, name="break off")
-            try:
-                await store.keep_time()
-                yield store
-            except (Exception, Interrupted) as error:
-                # Raised again below, as itself and not as a group of one.
-                raised = error
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await store.sign_off()
-    finally:
+    async with anyio.create_task_group() as tasks:
+        # Cancelled while it starts, the writer would be waited for: only `sign_off` lets it end.
         with anyio.CancelScope(shield=True):
-            await store.close()
+            await tasks.start(store.serve, name="writer")
+        tasks.start_soon(store.break_off_when_cancelled, name="break off")
+        try:
+            await store.keep_time()
+            yield store
+        except (Exception, Interrupted) as error:
+            # Raised again below, as itself and not as a group of one.
+            raised = error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await store.sign_off()
     if raised is not None:
         raise raised
 
@@ -278,7 +233,7 @@ class Store(Member):
         )
         if of.generation > 1 and jobs and asked.edit is None:
             reached = (jobs[-1].repeat, jobs[-1].place)
-            ids = await self._databases.ask(
+            ids = await self._database.ask(
                 lambda connection: submission.passed_over(connection, of, asked, reached)
             )
             await self._in_parts(
@@ -297,7 +252,7 @@ class Store(Member):
             (submission.displaced, submission.put_behind),
             (submission.behind, submission.put_back),
         ):
-            ids = await self._databases.ask(partial(find, of=of, edit=edit))
+            ids = await self._database.ask(partial(find, of=of, edit=edit))
             await self._in_parts(array("q", ids), partial(_changing, change, of))
         asked.edit, asked.reached = edit, submission.ALL_IN_TURN
 
@@ -397,13 +352,13 @@ class Store(Member):
         return await self._in_parts(ids, work)
 
     async def _ids(self, query: Select[Any]) -> "array[int]":
-        return await self._databases.ask(lambda connection: parts.ids_of(connection, query))
+        return await self._database.ask(lambda connection: parts.ids_of(connection, query))
 
     async def _in_parts(
         self, things: Sequence[T], work: Callable[[Connection, Sequence[T], bool], int]
     ) -> int:
         """Do `work` for each part of `things`, told whether it is the last one; the sum of what it returns."""
-        self._databases.check_writable()
+        self._database.check_writable()
         left, total = len(things), 0
         for part in parts.parts(things):
             left -= len(part)
@@ -419,6 +374,14 @@ class Store(Member):
             lambda connection: clocks.follow(connection, now, self.worker_id)
         )
 
+    async def back_up(self, target: Path | None = None) -> Backup:
+        """Copy the store to a new file of mode 0600, which is there once it is whole and checked.
+
+        Without a name it is put beside the store. Raises StoreError when the file is there already, or
+        cannot be written. Cancelled, it leaves nothing behind.
+        """
+        return await self._database.back_up(target, self._clock.now())
+
     # Removing
 
     async def delete_run(
@@ -429,9 +392,9 @@ class Store(Member):
         Cut short, the run says that it is being deleted, and this goes on with it. `told` is called
         after each part, with the number of jobs that are gone so far.
         """
-        self._databases.check_writable()
+        self._database.check_writable()
         names, now = tuple(caps), self._clock.now()
-        free = await self._databases.ask(deletion.free_bytes)
+        free = await self._database.reusable_bytes()
         removed = deletion.Removed()
         while True:
             remove = partial(deletion.remove_part, of=of, caps=names, now=now)
@@ -448,7 +411,7 @@ class Store(Member):
             answers=removed.answers,
             answers_kept=removed.answers_kept,
             documents=documents,
-            bytes=max(0, await self._databases.ask(deletion.free_bytes) - free),
+            bytes=max(0, await self._database.reusable_bytes() - free),
         )
 
     async def prune(self) -> Pruned:
@@ -459,18 +422,18 @@ class Store(Member):
         freed = 0
         if alone:
             async with self.between_commits():
-                freed = await anyio.to_thread.run_sync(deletion.give_back_space, self.path)
+                freed = await self._database.give_back_space()
         return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
 
     async def _remove_documents(self) -> int:
-        matrices, digests = await self._databases.ask(deletion.unused_documents)
+        matrices, digests = await self._database.ask(deletion.unused_documents)
         return await self._in_parts(
             digests,
             lambda connection, part, _: deletion.remove_documents(connection, part, matrices),
         )
 
     async def _remove_workers(self) -> int:
-        ids = await self._databases.ask(workers.unneeded)
+        ids = await self._database.ask(workers.unneeded)
         # One that was stopped for long was given up, and still comes back.
         gone = await anyio.to_thread.run_sync(self._gone, ids)
         return await self._in_parts(
@@ -532,7 +495,7 @@ class Store(Member):
 
     async def limited(self, names: Collection[str]) -> Collection[str]:
         """Under which of these names of permits a live process was given a limit: it holds for all."""
-        return await self._databases.ask(lambda connection: permits.limited(connection, names))
+        return await self._database.ask(lambda connection: permits.limited(connection, names))
 
     async def tell_requests(self, run_id: int, log: RateLog) -> None:
         """Tell other processes which requests of a run this one started in the last minute."""

@@ -1,7 +1,6 @@
 """A worker among the others of its store: how it comes and goes, and what becomes of who dies."""
 
 import logging
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
 from engine.core.listing import counted
 from engine.store import leftovers
+from engine.store.database import Database
 from engine.store.leftovers import TakenIn
 from engine.store.paid import counted_paid
 from engine.store.queries import clocks, outcomes, workers
@@ -20,9 +20,6 @@ from engine.store.queries.clocks import StoreClock
 from engine.store.queries.submission import Asked
 from engine.store.reader import Questions
 from engine.store.spill import Spill
-from engine.store.sqlite.connection import refuse_if_lost
-from engine.store.sqlite.liveness import Liveness, WorkerLock, workers_folder
-from engine.store.sqlite.source import Source
 from engine.store.writer import PATIENCE_S, Work, Writer
 
 logger = logging.getLogger(__name__)
@@ -40,22 +37,15 @@ FULL_BYTES = 1_048_576
 class Member(Questions):
     """An open store as one of its workers sees it: it comes, is alive, goes, and outlives others.
 
-    Who only reads the store from a `source` is no worker, and has no `identity`.
+    Who only reads the store is no worker, and has no identity.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        clock: Clock,
-        identity: WorkerLock | None,
-        source: Source | None = None,
-    ) -> None:
-        worker_id = "" if identity is None else identity.id
-        super().__init__(path, clock, worker_id, source)
-        self._identity = identity
-        self._folder = workers_folder(path)
-        self._liveness = Liveness(self._folder, worker_id)
-        self._writer = Writer(self._databases, clock, Spill(self._folder, worker_id), self._arrive)
+    def __init__(self, database: Database, clock: Clock) -> None:
+        super().__init__(database, clock)
+        self._identity = database.identity
+        self._liveness = database.liveness
+        spill = Spill(database.side_files, self.worker_id)
+        self._writer = Writer(database, clock, spill, self._arrive)
         self._asked: dict[tuple[int, int], Asked] = {}
         self._left_alone: set[str] = set()
         """The workers whose side files cannot be taken in wholly, as was said."""
@@ -77,7 +67,7 @@ class Member(Questions):
 
     def refuse_if_lost(self) -> None:
         """Raise StoreLost where the store is no longer the file that was opened."""
-        refuse_if_lost(self._databases.file)
+        self._database.refuse_if_lost()
 
     async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what is done beside the jobs of a run, until the store vanishes: who works on the run says so."""
@@ -102,8 +92,8 @@ class Member(Questions):
         ]
         if not beats or self._clock.now() - max(beats) < STUCK_S:
             return None
-        free = await anyio.to_thread.run_sync(shutil.disk_usage, self.path.parent)
-        if free.free < FULL_BYTES:
+        free = await self._database.disk_free_bytes()
+        if free is not None and free < FULL_BYTES:
             return max(beats), f"{self.path}: the disk is full; free some space"
         return max(beats), "the process that works on it is stopped, or cannot write to its disk"
 
@@ -118,7 +108,7 @@ class Member(Questions):
         """Count on the clock of those who work on the store, if anybody does."""
         clock = self._clock
         if isinstance(clock, Anchored):
-            kept = await self._databases.ask(self._kept_by_others)
+            kept = await self._database.ask(self._kept_by_others)
             if kept is not None and kept.boot == clock.boot:
                 clock.follow(kept.offset_s)
 
@@ -170,7 +160,9 @@ class Member(Questions):
 
         Or else within `patience_s`; None waits as any change does.
         """
-        found = await anyio.to_thread.run_sync(leftovers.side_files, self._folder)
+        if self._database.side_files is None:
+            return
+        found = await anyio.to_thread.run_sync(leftovers.side_files, self._database.side_files)
         for worker_id, path in found.items():
             if worker_id in (self.worker_id, *self._left_alone):
                 continue
@@ -222,7 +214,7 @@ class Member(Questions):
             await self._signed_off.wait()
         except anyio.get_cancelled_exc_class():
             if not self._writer.is_insisting:
-                self._databases.break_off()
+                self._database.break_off()
                 self._writer.hurry()
             raise
 
@@ -238,7 +230,7 @@ class Member(Questions):
             outcomes.give_back(connection, self.worker_id, now=now)
             workers.leave(connection, self.worker_id, now)
 
-        self._databases.go_on()
+        self._database.go_on()
         try:
             if self._writer.has_arrived:
                 await self._writer.write(work, patience_s=PATIENCE_S)
@@ -252,10 +244,6 @@ class Member(Questions):
             self._signed_off.set()
             self._writer.close()
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._databases.close()
-
     async def is_alone(self) -> bool:
         """Whether no other worker of the store is alive."""
         others = await self.other_workers()
@@ -266,7 +254,7 @@ class Member(Questions):
 
         Some of those that have gone and sent nothing are forgotten along with it: there may be very many.
         """
-        idle = await self._databases.ask(
+        idle = await self._database.ask(
             lambda connection: workers.idle(connection, _MOST_FORGOTTEN)
         )
         # One that was stopped for long was given up, and still comes back.

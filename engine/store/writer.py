@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
 
@@ -26,15 +27,11 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from engine.clock import Clock
 from engine.core.errors import StoreError, StoreLost
-from engine.sqlite.errors import is_busy, is_passing
+from engine.store.database import Database
 from engine.store.paid import Paid
 from engine.store.queries import calls, outcomes
 from engine.store.requests import CallReply, Outcome
 from engine.store.spill import Spill
-from engine.store.sqlite import holder
-from engine.store.sqlite.connection import Databases, refuse_if_lost
-from engine.store.sqlite.location import explain
-from engine.store.sqlite.lost import LostStore, rescue
 
 logger = logging.getLogger(__name__)
 
@@ -88,10 +85,8 @@ class Rider(Generic[T]):
 class Writer:
     """The only way into the database for changes."""
 
-    def __init__(
-        self, databases: Databases, clock: Clock, spill: Spill, arrive: Work[None]
-    ) -> None:
-        self._databases = databases
+    def __init__(self, database: Database, clock: Clock, spill: Spill, arrive: Work[None]) -> None:
+        self._database = database
         self._arrive = arrive
         self.has_arrived = False
         """Whether the store tells of this worker."""
@@ -110,7 +105,8 @@ class Writer:
         self.riders: list[Rider[Any]] = []
         self.trouble: StoreError | None = None
         """Why commits do not go through at present."""
-        self._lost: LostStore | None = None
+        self._lost = ""
+        """What became of a store that has vanished, and what to do, once that is known."""
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Commit what comes in, until closed.
@@ -122,7 +118,8 @@ class Writer:
             async with self._receive:
                 async for first in self._receive:
                     await self._handle([first])
-            await to_thread.run_sync(self._spill.close, limiter=self._thread)
+            if self._spill.is_open:
+                await to_thread.run_sync(self._spill.close, limiter=self._thread)
 
     async def _handle(self, batch: list[_Change[Any]]) -> None:
         try:
@@ -148,7 +145,7 @@ class Writer:
     @property
     def is_lost(self) -> bool:
         """Whether the store is no longer the one that was opened."""
-        return self._databases.file.loss() is not None
+        return self._database.is_lost
 
     def close(self) -> None:
         """Take nothing more; what was taken is still committed."""
@@ -169,7 +166,7 @@ class Writer:
 
     def hurry(self) -> None:
         """Wait neither for a lock nor for a disk any more: what cannot be committed now is given up."""
-        self._databases.is_hurried = True
+        self._database.hurry()
 
     @property
     def is_insisting(self) -> bool:
@@ -212,7 +209,7 @@ class Writer:
                 with anyio.CancelScope(shield=True):
                     await self._send.send(change)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise StoreError(f"{self._databases.path}: the store is closed") from None
+            raise StoreError(f"{self._database.path}: the store is closed") from None
         try:
             await change.done.wait()
         except anyio.get_cancelled_exc_class():
@@ -278,14 +275,16 @@ class Writer:
         while batch:
             try:
                 transaction = _prepare(batch)
+                await self._reserve(transaction)
                 async with self.turn:
-                    await to_thread.run_sync(self._transact, transaction, limiter=self._thread)
+                    await self._database.transact(partial(self._run, transaction))
+                self.has_arrived = True
             except (DatabaseError, StoreLost) as error:
                 if self.is_lost:
                     await self._lose(batch)
                     return self._recovered(None)
-                trouble = await self._explained(error)
-                if not (isinstance(error, OperationalError) and is_passing(error)):
+                trouble = await self._database.explain(error)
+                if not (isinstance(error, OperationalError) and self._database.is_passing(error)):
                     return self._recovered(trouble)
                 self._report(trouble)
                 await self._wait(batch, trouble)
@@ -295,29 +294,22 @@ class Writer:
                 return self._recovered(None)
         return None
 
-    async def _explained(self, error: Exception) -> StoreError:
-        if not is_busy(error):
-            return explain(error, self._databases.path)
-        return StoreError(f"{self._databases.path}: {await holder.told(self._databases)}")
+    async def _reserve(self, transaction: "_Transaction") -> None:
+        """Have space for what is paid for before it can be refused."""
+        is_wanted = transaction.settled or transaction.replies or self._insisting
+        if is_wanted and self._spill.is_missing and not self.is_lost:
+            await to_thread.run_sync(self._spill.reserve, limiter=self._thread)
 
-    def _transact(self, transaction: "_Transaction") -> None:
-        refuse_if_lost(self._databases.file)
-        if transaction.settled or transaction.replies or self._insisting:
-            self._spill.reserve()
-        with self._databases.write() as connection:
-            if not self.has_arrived:
-                self._arrive(connection)
-            transaction.run(connection)
-        self.has_arrived = True
-        self._databases.file.remember()
-        # What is told to be committed is in the file that is found at its path.
-        refuse_if_lost(self._databases.file)
+    def _run(self, transaction: "_Transaction", connection: Connection) -> None:
+        if not self.has_arrived:
+            self._arrive(connection)
+        transaction.run(connection)
 
     async def _lose(self, batch: list[_Change[Any]]) -> None:
         """Keep what was paid for in the side file, and fail all else: the store has vanished."""
-        if self._lost is None:
-            self._lost = await to_thread.run_sync(self._rescue, limiter=self._thread)
-        await to_thread.run_sync(self._spill.keep, _paid(batch), limiter=self._thread)
+        if not self._lost:
+            self._lost = await self._database.rescue(self._spill)
+        await self._keep(batch)
         for change in batch:
             change.value = self._is_safe(change)
             # Bad news that is not kept costs nothing: its job is found to have been in flight.
@@ -325,16 +317,23 @@ class Writer:
                 change.value or change.work.answer is None
             )
             # A reply has the same said, kept or not: its job would ask on.
-            change.finish(None if is_over else self._lost.error(self._spill))
+            change.finish(None if is_over else self._lost_error())
         batch.clear()
 
-    def _rescue(self) -> LostStore:
-        loss = self._databases.file.loss()
-        assert loss is not None, "nothing else is rescued"
-        if not self.has_arrived:
-            return rescue(self._databases.file, loss, None, self._spill)
-        with self._databases.lost() as connection:
-            return rescue(self._databases.file, loss, connection, self._spill)
+    def _lost_error(self) -> StoreLost:
+        """What is raised from now on; it says where the answers and replies in hand are."""
+        spill = self._spill
+        if not spill.is_used:
+            return StoreLost(self._lost)
+        return StoreLost(
+            f"{self._lost}; {spill.contents} in hand {'is' if spill.count == 1 else 'are'} kept in"
+            f" {spill.place}, for the next start on that store to take in"
+        )
+
+    async def _keep(self, batch: list[_Change[Any]]) -> None:
+        """Put what was paid for into the side file."""
+        if self._spill.is_open:
+            await to_thread.run_sync(self._spill.keep, _paid(batch), limiter=self._thread)
 
     def _report(self, trouble: StoreError) -> None:
         if self.trouble is None:
@@ -349,7 +348,7 @@ class Writer:
     async def _wait(self, batch: list[_Change[Any]], trouble: StoreError) -> None:
         """Put what was paid for into the side file, fail the changes that have waited long enough, and wait."""
         self._collect(batch)
-        await to_thread.run_sync(self._spill.keep, _paid(batch), limiter=self._thread)
+        await self._keep(batch)
         waited_s = self._clock.now() - self.troubled_since
         stay: list[_Change[Any]] = []
         for change in batch:
@@ -359,11 +358,11 @@ class Writer:
                 self._give_up(change, trouble)
         batch[:] = stay
         for _ in range(_LOOKS):
-            if batch and not self._databases.is_hurried:
+            if batch and not self._database.is_hurried:
                 await self._clock.sleep(_RETRY_INTERVAL_S / _LOOKS)
 
     def _patience_s(self, change: _Change[Any]) -> float:
-        if self._databases.is_hurried:
+        if self._database.is_hurried:
             return 0.0
         if change.patience_s is not None:
             return change.patience_s

@@ -26,7 +26,7 @@ ATTEMPTS = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
 
 
 async def outcomes(run: Run) -> dict[str, int]:
-    rows = await run._store._databases.ask(
+    rows = await run._store._database.ask(
         lambda connection: connection.exec_driver_sql(ATTEMPTS).all()
     )
     return dict(rows)
@@ -354,7 +354,7 @@ async def test_a_bug_in_a_kind_fails_its_own_job_alone_and_says_where(
     async with opened(tmp_path / "store.db", service) as engine:
         run, status = await finished(engine, sweep(service, repeats=5))
         rows = [row async for row in run.rows()]
-        details = await run._store._databases.ask(
+        details = await run._store._database.ask(
             lambda connection: connection.exec_driver_sql(
                 "SELECT detail FROM attempt WHERE outcome = 'failed'"
             ).scalar_one()

@@ -33,7 +33,7 @@ UNAVAILABLE = Transient("answered 503 Service Unavailable", status=503)
 
 
 async def outcomes(run: Run) -> dict[str, int]:
-    rows = await run._store._databases.ask(
+    rows = await run._store._database.ask(
         lambda connection: connection.exec_driver_sql(OUTCOMES).all()
     )
     return dict(rows)
@@ -41,7 +41,7 @@ async def outcomes(run: Run) -> dict[str, int]:
 
 async def attempts(run: Run) -> list[int]:
     """How many attempts each job has used."""
-    return await run._store._databases.ask(
+    return await run._store._database.ask(
         lambda connection: [
             used for (used,) in connection.exec_driver_sql("SELECT attempts FROM job").all()
         ]

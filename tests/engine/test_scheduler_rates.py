@@ -9,7 +9,7 @@ import pytest
 
 from engine import Sweep
 from engine.kinds import Answer, Job, JobContext
-from engine.store.writer import Writer
+from engine.store.sqlite.database import SQLiteDatabase
 from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
@@ -144,7 +144,7 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        attempts = await run._store._databases.ask(
+        attempts = await run._store._database.ask(
             lambda connection: connection.exec_driver_sql(
                 "SELECT outcome, count(*) FROM attempt GROUP BY outcome ORDER BY outcome"
             ).all()
@@ -159,13 +159,14 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
 async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_rate(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transact = Writer._transact
+    transact = SQLiteDatabase._transact
 
-    def slowly(writer: Writer, transaction: Any) -> None:
-        transact(writer, transaction)
+    def slowly(database: SQLiteDatabase, work: Any) -> Any:
+        value = transact(database, work)
         clock._now += 1.0
+        return value
 
-    monkeypatch.setattr(Writer, "_transact", slowly)
+    monkeypatch.setattr(SQLiteDatabase, "_transact", slowly)
     service = scripted_service(good)
     of = sweep(service, repeats=150, limits={"rate_per_min": 30})
 
@@ -185,14 +186,15 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
 ) -> None:
     # What goes on beside a commit goes on: the clock moves while the writer's thread waits.
     clock = FakeClock(NOW)
-    transact, commits = Writer._transact, count()
+    transact, commits = SQLiteDatabase._transact, count()
 
-    def slowly(writer: Writer, transaction: Any) -> None:
-        transact(writer, transaction)
+    def slowly(database: SQLiteDatabase, work: Any) -> Any:
+        value = transact(database, work)
         if next(commits) < MANY:
             clock.sleep_in_thread(10.0)
+        return value
 
-    monkeypatch.setattr(Writer, "_transact", slowly)
+    monkeypatch.setattr(SQLiteDatabase, "_transact", slowly)
     service = scripted_service(good)
     of = sweep(service, repeats=40, limits={"rate_per_min": 30})
 
@@ -213,18 +215,20 @@ async def test_a_commit_that_takes_long_by_chance_costs_a_high_rate_no_more_than
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock(NOW)
-    transact, claims = Writer._transact, count()
+    transact, claims = SQLiteDatabase._transact, count()
 
-    def slowly_once(writer: Writer, transaction: Any) -> None:
-        transact(writer, transaction)
+    def slowly_once(database: SQLiteDatabase, work: Any) -> Any:
+        value = transact(database, work)
+        [transaction] = work.args
         values = [change.value for change, _ in transaction.works]
         grants = [grant for value in values if isinstance(value, list) for grant in value]
         if any(grant.jobs for grant in grants) and next(claims) == 12:
             stalled.append(clock.now())
             clock.sleep_in_thread(5.0)
+        return value
 
     stalled: list[float] = []
-    monkeypatch.setattr(Writer, "_transact", slowly_once)
+    monkeypatch.setattr(SQLiteDatabase, "_transact", slowly_once)
     service = scripted_service(good)
     limits = {"rate_per_min": 600, "max_in_flight": 8}
     of = sweep(service, repeats=200, limits=limits)

@@ -255,7 +255,7 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
         steered.here.stop()
         stopped_at = clock.now()
         await clock.advance(60.0)
-        attempts = await engine.store._databases.ask(
+        attempts = await engine.store._database.ask(
             lambda connection: connection.exec_driver_sql(
                 "SELECT state, attempts, count(*) FROM job GROUP BY 1, 2 ORDER BY 1"
             ).all()

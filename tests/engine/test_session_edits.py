@@ -21,7 +21,7 @@ from engine.kinds import Answer, Job
 from engine.store import KeptLayout, RunRow, Store
 from engine.testing import ScriptedService, scored, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep
-from tests.engine.store.scenes import rows
+from tests.engine.store.scenes import rows, sqlite_of
 
 JOBS = "SELECT id, generation, place, labels, cells, attempts FROM job WHERE state = 'succeeded'"
 
@@ -35,7 +35,7 @@ def asked_for(store: Store) -> Iterator[list[int]]:
         if statement.startswith("INSERT INTO job"):
             counts.append(len(json.loads(next(one for one in given if str(one).startswith("[")))))
 
-    database = store._databases._writer
+    database = sqlite_of(store)._writer
     event.listen(database, "before_cursor_execute", executed)
     yield counts
     event.remove(database, "before_cursor_execute", executed)
@@ -310,7 +310,7 @@ async def rows_of(engine: Engine) -> list[Row]:
 async def cut_after(store: Store, run: Run, *, commits: int) -> None:
     """Execute a run until so many transactions are committed, then end it at once."""
     left, loop = commits, asyncio.get_running_loop()
-    database = store._databases._writer
+    database = sqlite_of(store)._writer
 
     def committed(_: Any) -> None:
         nonlocal left

@@ -70,7 +70,7 @@ async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
-        attempts = await run._store._databases.ask(
+        attempts = await run._store._database.ask(
             lambda connection: connection.exec_driver_sql("SELECT count(*) FROM attempt").scalar()
         )
 

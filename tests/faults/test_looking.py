@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from engine import Engine, NightsweepError, StoreError, UsageError, open_engine
-from engine.store.sqlite.connection import Databases
+from engine.store.sqlite.database import SQLiteDatabase
 from engine.store.sqlite.source import ChangedMeanwhile, Source
 from engine.testing import ScriptedService, scripted_service
 from tests.engine.scenes import finished, good, opened, registry, sweep
@@ -250,7 +250,7 @@ async def test_a_process_that_was_stopped_in_a_transaction_keeps_nobody_from_loo
 async def test_who_cannot_write_is_told_who_holds_the_store_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.sqlite.connection.WRITE_TIMEOUT_S", 0.0)
+    monkeypatch.setattr("engine.store.sqlite.database.WRITE_TIMEOUT_S", 0.0)
     monkeypatch.setattr("engine.store.writer.PATIENCE_S", 0.0)
     store = tmp_path / "store.db"
     await fill(store)
@@ -293,7 +293,7 @@ async def test_what_was_read_while_the_file_was_written_is_read_again(tmp_path: 
             connection.commit()
 
     write()
-    databases = Databases(path, Source(path))
+    database = SQLiteDatabase(path, source=Source(path))
     count = text("SELECT count(*) FROM number")
     asked = []
 
@@ -304,14 +304,16 @@ async def test_what_was_read_while_the_file_was_written_is_read_again(tmp_path: 
             write()
         return found
 
+    def always_disturbed(connection: Any) -> None:
+        connection.execute(count)
+        write()
+
     try:
-        found = await databases.ask(disturbed)
-        with pytest.raises(ChangedMeanwhile, match="was written while it was read; try again"):  # noqa: PT012
-            async with databases.read() as connection:
-                await connection.execute(count)
-                write()
+        found = await database.ask(disturbed)
+        with pytest.raises(ChangedMeanwhile, match="was written while it was read; try again"):
+            await database.ask(always_disturbed)
     finally:
-        await databases.close()
+        await database.close()
 
     assert (asked, found) == ([1, 2], 2)
 

@@ -1,15 +1,12 @@
-"""Removing a run with all that is its own, removing what no run refers to, and giving the space back.
+"""Removing a run with all that is its own, and what no run refers to.
 
 A run goes in parts, a transaction each. The first says that the run is being deleted: from then on it can
 only be deleted, and nobody takes what is left of it for the whole. A part takes jobs with all that they have, so
 that what other runs take over meanwhile is whole. The last part takes the run itself.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -27,16 +24,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection
 
-from engine.core.errors import StoreError
 from engine.core.runs import RunState
-from engine.sqlite.connections import BUSY_TIMEOUT_S, LOOK_EVERY
-from engine.sqlite.errors import primary_code_of
 from engine.store.queries import parts, started
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.runs import RunRow, find, refuse_if_touched
 from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
-from engine.store.sqlite.location import explain
-from engine.store.sqlite.source import is_cancelled
 
 PART_BYTES = 32 * 1024 * 1024
 """About what one transaction removes at most: a page has to be read before it is free."""
@@ -94,15 +86,6 @@ class _Room:
             if not self.is_left:
                 break
         return taken
-
-
-def free_bytes(connection: Connection) -> int:
-    """How much of the store's file new rows can use."""
-    pages, size = (
-        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
-        for name in ("freelist_count", "page_size")
-    )
-    return int(pages * size)
 
 
 def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now: float) -> Removed:
@@ -245,28 +228,3 @@ def remove_documents(connection: Connection, digests: Sequence[str], matrices: M
 def _matrices(connection: Connection) -> Matrices:
     columns = run.c.id, run.c.generation, run.c.digest, run.c.expanded
     return [tuple(row) for row in connection.execute(select(*columns).order_by(run.c.id))]
-
-
-def give_back_space(store: Path) -> int:
-    """Rewrite the store's file without its free pages; returns by how many bytes it has shrunk.
-
-    Blocking, in a thread of anyio's: it ends when cancelled. No other process can write meanwhile. After a
-    crash the file is as it was.
-    """
-    try:
-        with closing(
-            sqlite3.connect(store, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        ) as connection:
-            connection.set_progress_handler(is_cancelled, LOOK_EVERY)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            before = store.stat().st_size
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return max(0, before - store.stat().st_size)
-    except sqlite3.Error as error:
-        if primary_code_of(error) == sqlite3.SQLITE_FULL:
-            raise StoreError(
-                f"{store}: no room to write it anew, beside it and in the folder for temporary files"
-                " (TMPDIR); what was removed is removed, and its space is used for new answers"
-            ) from error
-        raise explain(error, store) from error

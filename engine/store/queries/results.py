@@ -3,18 +3,18 @@
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, func, select, tuple_
+from sqlalchemy import Select, and_, bindparam, case, func, select, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import EventKind, StopReason
 from engine.core.states import State
+from engine.store.database import Database
 from engine.store.queries.queue import CLAIMABLE, decompress
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
 from engine.store.schema import answer, event, job, rate_bucket, result, run, worker
-from engine.store.sqlite.connection import Databases
 
 _PAGE = 1_000
 
@@ -80,9 +80,7 @@ def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     return [(one, jobs[one.id]) for one in found]
 
 
-async def job_rows(
-    databases: Databases, of: RunRow, *, past: bool = False
-) -> AsyncIterator[JobRow]:
+async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
     """The jobs of a run with their numbers, in the order of the file, a page at a time.
 
     With `past` also those that an earlier sweep asked for and the present one does not.
@@ -122,8 +120,7 @@ async def job_rows(
     )
     after = {"place": -(2**62), "repeat": 0, "id": 0}
     while True:
-        async with databases.read() as connection:
-            page: Sequence[Any] = (await connection.execute(query, after)).all()
+        page = await database.ask(partial(_page, query, after))
         for row in page:
             yield JobRow(
                 id=row.id,
@@ -147,6 +144,10 @@ async def job_rows(
             return
         last = page[-1]
         after = {"place": last.place, "repeat": last.repeat, "id": last.id}
+
+
+def _page(query: Select[Any], after: Mapping[str, int], connection: Connection) -> Sequence[Any]:
+    return connection.execute(query, after).all()
 
 
 @lru_cache

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, or_, select, update
 from sqlalchemy.engine import Connection
 
+from engine.store.database import Identity
 from engine.store.queries.queue import RUNNING
 from engine.store.schema import attempt, job, worker
-from engine.store.sqlite.liveness import WorkerLock
 
 _FRESH_S = 1.0
 """A heartbeat no older than this need not be told again by a claim."""
@@ -56,7 +56,7 @@ def others(connection: Connection, worker_id: str) -> list[Colleague]:
     return [Colleague(*row) for row in connection.execute(query)]
 
 
-def arrive(connection: Connection, identity: WorkerLock, now: float) -> None:
+def arrive(connection: Connection, identity: Identity, now: float) -> None:
     """Tell other processes that a worker is there."""
     connection.execute(
         worker.insert().values(

@@ -9,17 +9,17 @@ from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
+from engine.store.database import Database
 from engine.store.queries.queue import RUNNING
 from engine.store.schema import job, run, worker
 from engine.store.sqlite import readers
-from engine.store.sqlite.connection import Databases
 
 
-async def told(databases: Databases) -> str:
+async def told(database: Database) -> str:
     """What keeps others from writing, in words; without a process where the system does not tell."""
-    found = await to_thread.run_sync(readers.writers, databases.path)
+    found = await to_thread.run_sync(readers.writers, database.path)
     if found is None:
-        shared = shlex.quote(f"{databases.path}-shm")
+        shared = shlex.quote(f"{database.path}-shm")
         return (
             f"another process holds its write lock (`lsof {shared}` lists those that have it open)"
         )
@@ -30,7 +30,7 @@ async def told(databases: Databases) -> str:
             " be seen from here, such as in another container"
         )
     [first, *_] = others
-    works_on = await _works_on(databases, first.pid)
+    works_on = await _works_on(database, first.pid)
     stopped = await to_thread.run_sync(readers.is_stopped, first.pid)
     return _words(first, works_on, stopped=stopped)
 
@@ -46,7 +46,7 @@ def _words(holder: readers.Reader, works_on: str, *, stopped: bool) -> str:
     return f"{who} holds the write lock: wait for it, or end it (`kill {holder.pid}`)"
 
 
-async def _works_on(databases: Databases, pid: int) -> str:
+async def _works_on(database: Database, pid: int) -> str:
     """The run of a process of this machine, as far as the store tells."""
 
     def ask(connection: Connection) -> list[str]:
@@ -60,7 +60,7 @@ async def _works_on(databases: Databases, pid: int) -> str:
         return list(connection.execute(names.order_by(run.c.name)).scalars())
 
     try:
-        names = await databases.ask(ask)
+        names = await database.ask(ask)
     except StoreError:
         return ""
     return f", which works on {' and '.join(names)}," if names else ""

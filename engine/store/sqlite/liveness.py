@@ -71,8 +71,8 @@ class _Watched:
     still_s: float = 0.0
 
 
-class Liveness:
-    """Tells dead workers from live ones, as one observer sees them."""
+class FileLiveness:
+    """Tells dead workers from live ones by their lock files, as one observer sees them."""
 
     def __init__(self, folder: Path, own_id: str) -> None:
         self._folder = folder

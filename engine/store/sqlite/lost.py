@@ -7,46 +7,22 @@ import logging
 import shlex
 import sqlite3
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from engine.core.errors import StoreError, StoreLost
+from engine.core.errors import StoreError
 from engine.sqlite.database_file import DatabaseFile, Loss
 from engine.sqlite.files import nearest_folder
 from engine.store.spill import Spill
 from engine.store.sqlite.backup import save_lost
-from engine.store.sqlite.liveness import workers_folder
+from engine.store.sqlite.liveness import WorkerLock, workers_folder
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LostStore:
-    """A store that is no longer at its path, and what could be done for it."""
-
-    path: Path
-    loss: Loss
-    advice: str
-    """What the user can do."""
-
-    def error(self, spill: Spill) -> StoreLost:
-        """What is raised from now on; it says where the answers and replies in hand are."""
-        kept = (
-            f"; {spill.contents} in hand {'is' if spill.count == 1 else 'are'} kept in"
-            f" {spill.place}, for the next start on that store to take in"
-            if spill.is_used
-            else ""
-        )
-        return StoreLost(
-            f"{self.path}: {self.loss.what} while this process worked on it, so nothing more is sent;"
-            f" {self.advice}{kept}"
-        )
-
-
 def rescue(
     file: DatabaseFile, loss: Loss, connection: sqlite3.Connection | None, spill: Spill
-) -> LostStore:
-    """Keep what a lost store holds, and have a side file for what is in hand. Blocking.
+) -> str:
+    """Keep what a lost store holds, and have a side file for what is in hand; what happened, and what to do. Blocking.
 
     There is no connection where this process has never written to the store.
     """
@@ -73,8 +49,8 @@ def rescue(
         file.clear_log()
     if not folder.parent.is_dir():
         folder = nearest_folder(folder) / folder.name
-    spill.find_place(folder, moves=loss.is_gone)
-    return LostStore(file.path, loss, advice)
+    spill.find_place(folder, moves=loss.is_gone, lock=WorkerLock)
+    return f"{file.path}: {loss.what} while this process worked on it, so nothing more is sent; {advice}"
 
 
 def _saved(

@@ -31,7 +31,7 @@ from engine.sqlite.connections import (
     break_off_when,
 )
 from engine.store.schema import HEAD, metadata
-from engine.store.sqlite.liveness import Liveness
+from engine.store.sqlite.liveness import FileLiveness
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import is_cancelled
 
@@ -134,7 +134,7 @@ def _upgrade(path: Path, found: str, workers: Path) -> None:
 def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
     """Raise StoreError where a process of an earlier version is working on a store."""
     # A process that was stopped and given up still comes back. One that waits for this lock has no row yet.
-    ids = Liveness(workers, own_id="").alive()
+    ids = FileLiveness(workers, own_id="").alive()
     alive = connection.execute(_WORKERS, {"ids": ids}).all()
     if not alive:
         return

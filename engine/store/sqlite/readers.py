@@ -8,9 +8,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-LOG_MAX_BYTES = 256 * 1024 * 1024
-"""A log of this size is no longer a matter of a busy minute."""
-
 # In the file `-shm`, each reader holds a shared lock on one of these bytes (SQLite's WAL_READ_LOCK).
 _READ_LOCKS = range(123, 128)
 # The writer holds this one alone (WAL_WRITE_LOCK).

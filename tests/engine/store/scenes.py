@@ -29,6 +29,7 @@ from engine.store import (
     Store,
     Totals,
 )
+from engine.store.sqlite.database import SQLiteDatabase
 from engine.store.sqlite.migrate import migrations_folder
 
 NOW = 1_800_000_000.0
@@ -202,6 +203,12 @@ def rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
     """What another program reads from the store's file."""
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query, values).fetchall()
+
+
+def sqlite_of(store: Store) -> SQLiteDatabase:
+    """The database of a store that is a file."""
+    assert isinstance(store._database, SQLiteDatabase)
+    return store._database
 
 
 def states(path: Path) -> dict[str, int]:

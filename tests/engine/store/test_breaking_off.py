@@ -50,7 +50,7 @@ async def path(tmp_path: Path) -> Path:
 async def test_a_long_look_is_broken_off(path: Path) -> None:
     with anyio.fail_after(PATIENCE_S), anyio.move_on_after(MOMENT_S) as scope:
         async with open_for_reading(path, SystemClock()) as store:
-            await store._databases.ask(never_ends)
+            await store._database.ask(never_ends)
 
     assert scope.cancelled_caught
 
@@ -93,7 +93,7 @@ async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
 async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.store.sqlite.connection.WRITE_TIMEOUT_S", AGES_S)
+    monkeypatch.setattr("engine.store.sqlite.database.WRITE_TIMEOUT_S", AGES_S)
     monkeypatch.setattr("engine.store.writer.PATIENCE_S", AGES_S)
 
     with locked(path), anyio.fail_after(PATIENCE_S):

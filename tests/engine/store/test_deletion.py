@@ -18,8 +18,8 @@ from engine.core.runs import RunState
 from engine.core.states import State
 from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
 from engine.store.queries import deletion, parts
-from engine.store.queries.deletion import give_back_space
 from engine.store.schema import metadata
+from engine.store.sqlite.space import give_back
 from engine.testing import FakeClock
 from tests.engine.store.scenes import answer, begin, claim, new_job, rows, submit, succeeded
 from tests.engine.store.test_location import modes_in
@@ -312,7 +312,7 @@ async def test_no_document_goes_where_a_run_has_got_another_matrix_since_it_was_
 ) -> None:
     await store.add_documents({"old": "Help."})
     run = await submit(store, name="first")
-    matrices, unused = await store._databases.ask(deletion.unused_documents)
+    matrices, unused = await store._database.ask(deletion.unused_documents)
     edited = await begin(store, "first", "another sweep")
     await store.add_jobs(edited, [sending("one", "old")], reuse=False)
     await store.finish_expansion(edited)
@@ -413,7 +413,7 @@ def test_a_file_that_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> N
     assert "StoreError" in said.stdout
     assert rows(tmp_path / "store.db", "PRAGMA integrity_check") == [("ok",)]
     assert rows(tmp_path / "store.db", "SELECT count(*) FROM answer") == [(50,)]
-    assert give_back_space(tmp_path / "store.db") >= 0
+    assert give_back(tmp_path / "store.db") >= 0
 
 
 SCENE = """
@@ -424,6 +424,7 @@ from engine.clock import SystemClock
 from engine.core.errors import StoreError
 from engine.store import open_store
 from engine.store.queries import deletion
+from engine.store.sqlite.space import give_back
 from tests.engine.store.scenes import new_job
 from tests.engine.store.test_deletion import answered
 
@@ -438,7 +439,7 @@ path = Path(sys.argv[1])
 anyio.run(scene, path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    deletion.give_back_space(path)
+    give_back(path)
 except StoreError as error:
     print("StoreError", error)
 """

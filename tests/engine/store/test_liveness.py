@@ -6,7 +6,7 @@ import anyio
 
 from engine.core.states import AttemptOutcome
 from engine.store import RunRow, Store, open_store
-from engine.store.sqlite.liveness import LEASE_S, LOOK_MAX_S, Liveness, WorkerLock
+from engine.store.sqlite.liveness import LEASE_S, LOOK_MAX_S, FileLiveness, WorkerLock
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
@@ -241,7 +241,7 @@ def test_a_lock_that_was_released_is_free_and_one_that_is_gone_proves_nothing(
     tmp_path: Path,
 ) -> None:
     lock = WorkerLock(tmp_path)
-    observer = Liveness(tmp_path, "observer")
+    observer = FileLiveness(tmp_path, "observer")
 
     held = observer.is_dead(lock.id, NOW, NOW)
     lock.release()

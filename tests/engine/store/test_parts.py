@@ -15,7 +15,7 @@ from engine.store import RunRow, Store
 from engine.store.queries.parts import PART
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import good, opened, sweep
-from tests.engine.store.scenes import begin, new_job, states, submit
+from tests.engine.store.scenes import begin, new_job, sqlite_of, states, submit
 
 MANY = PART + 5
 
@@ -33,7 +33,7 @@ def written(store: Store) -> Iterator[list[int]]:
     def committed(connection: Any) -> None:
         counts.append(connection.connection.driver_connection.total_changes - before)
 
-    database = store._databases._writer
+    database = sqlite_of(store)._writer
     event.listen(database, "begin", began)
     event.listen(database, "commit", committed)
     yield counts

@@ -272,7 +272,6 @@ async def test_an_answer_that_is_asked_for_again_in_vain_stays(
             await store.cancel(run.id)
         else:
             _kill(store, monkeypatch)
-            await store.close()
     async with open_store(path, clock) as store:
         await store.reclaim_from_dead(attempts=1)
 

@@ -25,6 +25,7 @@ from tests.engine.store.scenes import (
     passed_and_failed,
     retried,
     rows,
+    sqlite_of,
     submit,
     succeeded,
 )
@@ -308,7 +309,7 @@ def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
             for *_, detail in rows(store.path, f"EXPLAIN QUERY PLAN {text}", *values)
         ]
 
-    databases = (store._databases._writer, store._databases._reader.sync_engine)
+    databases = (sqlite_of(store)._writer, sqlite_of(store)._reader.sync_engine)
     for database in databases:
         event.listen(database, "before_cursor_execute", remember)
     yield explained

@@ -13,7 +13,7 @@ from engine.clock import SystemClock
 from engine.store import Store, open_store
 from engine.store.schema import worker
 from engine.store.sqlite.liveness import WorkerLock, workers_folder
-from tests.engine.store.scenes import begin, claim, new_job, rows, submit
+from tests.engine.store.scenes import begin, claim, new_job, rows, sqlite_of, submit
 
 MANY = 300
 
@@ -83,7 +83,7 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
 async def statements_of(store: Store, ask: Callable[[], Any]) -> list[tuple[str, Any]]:
     """The statements that readers execute for a question, with their parameters."""
     said: list[tuple[str, Any]] = []
-    database = store._databases._reader.sync_engine
+    database = sqlite_of(store)._reader.sync_engine
 
     def keep(_c: Any, _u: Any, statement: str, parameters: Any, *_more: Any) -> None:
         said.append((statement, parameters))

@@ -27,6 +27,7 @@ from tests.engine.store.scenes import (
     passed_and_failed,
     request,
     rows,
+    sqlite_of,
     states,
     submit,
     succeeded,
@@ -42,7 +43,7 @@ def fill_disk(store: Store) -> None:
 
 
 def limit_pages(store: Store, pages: int) -> None:
-    connection = store._databases._writer.raw_connection()
+    connection = sqlite_of(store)._writer.raw_connection()
     connection.cursor().execute(f"PRAGMA max_page_count = {pages}")
     connection.close()
 
@@ -77,7 +78,7 @@ async def test_changes_that_come_together_are_committed_together(store: Store) -
     run = await submit(store, *(new_job(number) for number in range(50)))
     jobs = await claim(store, run)
     commits: list[Connection] = []
-    event.listen(store._databases._writer, "commit", commits.append)
+    event.listen(sqlite_of(store)._writer, "commit", commits.append)
 
     async with anyio.create_task_group() as tasks:
         for job in jobs:
@@ -184,7 +185,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     jobs = await claim(store, run)
     kept: list[bool] = []
     attempts: list[Connection] = []
-    event.listen(store._databases._writer, "rollback", attempts.append)
+    event.listen(sqlite_of(store)._writer, "rollback", attempts.append)
 
     async def settle(outcome: Outcome) -> None:
         kept.append(await store.settle(outcome))

@@ -1,0 +1,32 @@
+"""Opening a store by its path: the one place that chooses the database."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from engine.clock import Clock
+from engine.store.sqlite.opening import open_database, open_to_read
+from engine.store.store import Store, serving
+
+
+@asynccontextmanager
+async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
+    """Open the store at `path`, creating and migrating it as needed, and close it afterwards.
+
+    Raises StoreError, with what to do, when it cannot be opened.
+    """
+    async with open_database(path) as database, serving(database, clock) as store:
+        await store.take_in()
+        yield store
+
+
+@asynccontextmanager
+async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator[Store]:
+    """Open the store at `path` to look at it: nothing is written, there or beside it.
+
+    It may be held by another process, on a full disk or a read-only medium, or not this user's to
+    write; one of an older version is read from a private copy. What would change it raises
+    UsageError. Raises StoreError, with what to do, when it cannot be read.
+    """
+    async with open_to_read(path) as database, serving(database, clock) as store:
+        yield store

@@ -1,0 +1,47 @@
+"""The free pages of a store's file: how many there are, and giving their space back to the disk."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy.engine import Connection
+
+from engine.core.errors import StoreError
+from engine.sqlite.connections import BUSY_TIMEOUT_S, LOOK_EVERY
+from engine.sqlite.errors import primary_code_of
+from engine.store.sqlite.location import explain
+from engine.store.sqlite.source import is_cancelled
+
+
+def free_bytes(connection: Connection) -> int:
+    """How much of the store's file new rows can use."""
+    pages, size = (
+        connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+        for name in ("freelist_count", "page_size")
+    )
+    return int(pages * size)
+
+
+def give_back(store: Path) -> int:
+    """Rewrite the store's file without its free pages; returns by how many bytes it has shrunk.
+
+    Blocking, in a thread of anyio's: it ends when cancelled. No other process can write meanwhile. After a
+    crash the file is as it was.
+    """
+    try:
+        with closing(
+            sqlite3.connect(store, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        ) as connection:
+            connection.set_progress_handler(is_cancelled, LOOK_EVERY)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            before = store.stat().st_size
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return max(0, before - store.stat().st_size)
+    except sqlite3.Error as error:
+        if primary_code_of(error) == sqlite3.SQLITE_FULL:
+            raise StoreError(
+                f"{store}: no room to write it anew, beside it and in the folder for temporary files"
+                " (TMPDIR); what was removed is removed, and its space is used for new answers"
+            ) from error
+        raise explain(error, store) from error
