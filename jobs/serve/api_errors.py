@@ -8,25 +8,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from engine.serving.errors import ApiError
 from jobs.serve.bodies import HTTPValidationError, RefusalResponse
 from jobs.serve.ledger.file import LedgerError
 
 logger = logging.getLogger(__name__)
-
-_NAMES = {
-    400: "bad_request",
-    401: "unauthorized",
-    403: "quota_exceeded",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "request_timeout",
-    413: "request_too_large",
-    429: "too_many_requests",
-    431: "request_head_too_large",
-    500: "internal_server_error",
-    503: "service_unavailable",
-}
-
 
 _MEANINGS = {
     401: "The key is not known, or was revoked.",
@@ -40,46 +26,6 @@ _MEANINGS = {
     503: "The service is being stopped, cannot write, or reads as much as it may; `Retry-After` says when to"
     " come back.",
 }
-
-
-class ApiError(Exception):
-    """A request that gets no answer; `message` goes to the caller, so it holds nothing of others.
-
-    `name` says what happened more closely than the name of its status, `needed` how many test cases the
-    evaluation may come to that the key's allotment does not cover.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        retry_after_s: int | None = None,
-        name: str | None = None,
-        needed: int | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.retry_after_s = retry_after_s
-        self.name = name
-        self.needed = needed
-
-
-def error_response(
-    status: int,
-    message: str,
-    *,
-    retry_after_s: int | None = None,
-    name: str | None = None,
-    needed: int | None = None,
-) -> Response:
-    """The response that tells why there is no answer."""
-    headers = {} if retry_after_s is None else {"retry-after": str(retry_after_s)}
-    detail: dict[str, Any] = {"error": name or _NAMES.get(status, "error"), "message": message}
-    if needed is not None:
-        detail["needed"] = needed
-    return JSONResponse({"detail": detail}, status_code=status, headers=headers)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -98,24 +44,18 @@ def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
 
     @app.exception_handler(ApiError)
     async def refused(_request: Request, error: ApiError) -> Response:
-        return error_response(
-            error.status,
-            error.message,
-            retry_after_s=error.retry_after_s,
-            name=error.name,
-            needed=error.needed,
-        )
+        return error.response()
 
     @app.exception_handler(LedgerError)
     async def unkept(_request: Request, error: LedgerError) -> Response:
         # A full disk, mostly: its text names the file and what the database says, nothing of a request.
         logger.error("the ledger failed", extra={"error": str(error)})
-        return error_response(
+        return ApiError(
             503,
             "this service cannot write down what it does, and begins nothing until it can; whoever runs"
             " it finds the cause in its log",
             retry_after_s=retry_after_s,
-        )
+        ).response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -137,7 +77,7 @@ def install_handlers(app: FastAPI, *, retry_after_s: int) -> None:
             # A body that is no text, or nested too deep: to the contract a mistake like any other.
             message = "the body cannot be read as JSON"
             return _invalid([{"loc": ["body"], "msg": message, "type": "json_invalid"}])
-        response = error_response(error.status_code, str(error.detail))
+        response = ApiError(error.status_code, str(error.detail)).response()
         response.headers.update(error.headers or {})
         return response
 

@@ -3,20 +3,20 @@
 from fastapi import APIRouter, FastAPI
 
 from engine.kinds import Clock
+from engine.serving.body_budget import BodyBudget
+from engine.serving.connections import Connections
+from engine.serving.middleware import RequestMiddleware
+from engine.serving.shutdown import Shutdown
 from jobs.serve.api_errors import install_handlers
-from jobs.serve.body_budget import BodyBudget
 from jobs.serve.config import ServeConfig
-from jobs.serve.connections import Connections
 from jobs.serve.document import DESCRIPTION, TAGS, describe, operation_of
 from jobs.serve.evaluation_calls import EvaluationCalls
 from jobs.serve.evaluations import Evaluations
 from jobs.serve.ledger import Ledger
 from jobs.serve.metrics import Metrics, metrics_router
-from jobs.serve.middleware import RequestMiddleware
 from jobs.serve.model_catalog import ModelCatalog
 from jobs.serve.model_health import model_health_router
 from jobs.serve.questions import questions_router
-from jobs.serve.shutdown import Shutdown
 
 
 def create_app(
@@ -57,6 +57,6 @@ def create_app(
         budget=budget,
         shutdown=shutdown,
         clock=clock,
-        metrics=metrics,
+        on_answered=metrics.count_request,
     )
     return app

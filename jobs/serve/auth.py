@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 
-from jobs.serve.api_errors import ApiError
+from engine.serving.errors import ApiError
 from jobs.serve.ledger import Key, Ledger
 
 KeyHeader = Annotated[str, Header(alias="cbl-api-key", description="A key of this service.")]

@@ -38,8 +38,8 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
 
 
 def _say(url: str) -> None:
-    from jobs.serve.logs import log_to_stderr
+    from engine.serving.access_log import log_to_stderr
 
     # Until now whatever went wrong was told in words; from here on stderr is the log's.
-    log_to_stderr()
+    log_to_stderr("jobs.serve", fields=("model", "cause"))
     typer.echo(url)

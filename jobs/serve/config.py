@@ -21,6 +21,7 @@ from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_document
 from engine.documents.validation import validated
+from engine.serving.limits import Seconds, ServerLimits
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url
 from jobs.chat.limits import TokensPerMin, fits_a_minute
@@ -41,7 +42,6 @@ _WILD = frozenset("*?[")
 Answers = Literal["all", "1.0.8", "1.0.9", "1.0.10", "1.0.11"]
 NEWEST = "1.0.11"
 """The latest version of the API that is spoken here."""
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Path_ = Annotated[str, Field(min_length=1)]
 
 
@@ -133,43 +133,20 @@ class OpenAi(_Part, NetworkSettings):
         return max_tokens
 
 
-class Limits(_Part):
-    """What the service takes on. `attempts` is how often an evaluation meets a passing error.
+class Limits(_Part, ServerLimits):
+    """What the service takes on, beside the limits of its server.
 
-    `max_unanswered` is the largest share of an evaluation's questions that may have no answer.
-
-    `head_s` and `head_bytes` bound a request up to its body, `request_s` the body; it may take longer while
-    `bytes_per_s` come, and an answer has to be read at that pace, too. `bodies_bytes` bounds the bodies of all
-    requests together, from their first byte until they have been handled. `idle_s` is how long a connection may
-    wait for its next request. `connections` may be open, `connections_per_peer` from one address.
+    `evaluations` run at once, `evaluations_per_key` of them for one key; `queue` more wait in line. `attempts`
+    is how often an evaluation meets a passing error. `max_unanswered` is the largest share of an
+    evaluation's questions that may have no answer.
     """
 
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 8
     evaluations_per_key: Annotated[int, Field(ge=1, le=1000)] = 4
     queue: Annotated[int, Field(ge=0, le=10_000)] = 32
-    retry_after_s: Annotated[int, Field(ge=1, le=3600)] = 10
     evaluation_s: Seconds = 3600.0
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     max_unanswered: Annotated[float, Field(ge=0, le=1)] = 0.2
-    request_bytes: Annotated[int, Field(ge=1024, le=64 * 1024 * 1024)] = 1024 * 1024
-    bodies_bytes: Annotated[int, Field(ge=1024, le=1024**4)] = 64 * 1024 * 1024
-    request_s: Seconds = 30.0
-    bytes_per_s: Annotated[int, Field(ge=1, le=1024 * 1024 * 1024)] = 1024
-    head_s: Seconds = 20.0
-    head_bytes: Annotated[int, Field(ge=1024, le=1024 * 1024)] = 16 * 1024
-    idle_s: Annotated[int, Field(ge=1, le=86_400)] = 30
-    connections: Annotated[int, Field(ge=1, le=100_000)] = 1024
-    connections_per_peer: Annotated[int, Field(ge=1, le=100_000)] = 256
-    grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
-
-    @model_validator(mode="after")
-    def _one_request_fits(self) -> Self:
-        if self.bodies_bytes < self.request_bytes:
-            raise ValueError(
-                f"bodies_bytes: {self.bodies_bytes} is less than request_bytes, {self.request_bytes}: the"
-                " largest request would never be read; raise the one or lower the other"
-            )
-        return self
 
 
 class ModelHealth(_Part):

@@ -7,18 +7,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
+from engine.serving.disconnect import run_until_disconnect
+from engine.serving.errors import ApiError
+from engine.serving.middleware import CLIENT_CLOSED_REQUEST
 from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.serve import bodies
-from jobs.serve.api_errors import ApiError, documented
+from jobs.serve.api_errors import documented
 from jobs.serve.auth import Caller, KeyedRoute
 from jobs.serve.bodies import MULTI_TURN, SINGLE_TURN
 from jobs.serve.config import ServeConfig
-from jobs.serve.disconnect import run_until_disconnect
 from jobs.serve.document import Tag
 from jobs.serve.evaluations import EvaluationRequest, Evaluations
 from jobs.serve.ledger import Key, Ledger, Past
-from jobs.serve.middleware import CLIENT_CLOSED_REQUEST
 
 _REPEATS_MAX = 10_000
 

@@ -21,11 +21,12 @@ from engine.kinds import (
     UnansweredPolicy,
     Unreachable,
 )
+from engine.serving.admission import Admission, Full
+from engine.serving.errors import ApiError
+from engine.serving.shutdown import Shutdown, Work
 from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
-from jobs.serve.admission import Admission, Full
 from jobs.serve.answers import history_rows, shaped
-from jobs.serve.api_errors import ApiError
 from jobs.serve.config import ServeConfig
 from jobs.serve.context import EvaluationContext
 from jobs.serve.failures import TOOK_TOO_LONG, Failed
@@ -33,7 +34,6 @@ from jobs.serve.ledger import Key, Ledger
 from jobs.serve.ledger.file import LedgerError
 from jobs.serve.ledger.service import Reservation
 from jobs.serve.model_catalog import CatalogModel, ModelCatalog
-from jobs.serve.shutdown import Shutdown, Work
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Evaluations:
             message = (
                 f"{may_come_to}, more than is left of the monthly allotment of {key.allotment}"
             )
-            return ApiError(403, message, needed=tests)
+            return ApiError(403, message, name="quota_exceeded", details={"needed": tests})
         return ApiError(
             429,
             f"{may_come_to}; {left} of the monthly allotment of {key.allotment} are left, but evaluations"

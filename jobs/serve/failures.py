@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from engine.kinds import JobError, Permanent, QuotaExceeded, RateLimited, Unauthorized
+from engine.serving.errors import ApiError
 from jobs.http import Unanswered
-from jobs.serve.api_errors import ApiError
 
 KEY_REFUSED = "model_key_refused"
 OUT_OF_CREDIT = "model_out_of_credit"

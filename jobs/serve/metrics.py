@@ -15,8 +15,8 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
-from jobs.serve.body_budget import BodyBudget
-from jobs.serve.connections import Closed, Connections
+from engine.serving.body_budget import BodyBudget
+from engine.serving.connections import Closed, Connections
 from jobs.serve.evaluations import Evaluations
 
 _BUCKETS_S = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 900, 3600)
@@ -103,7 +103,7 @@ class Metrics:
         held.set_function(lambda: budget.held)
         self.registry.register(_RefusedBodies(budget))
 
-    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+    def count_request(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count one request."""
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(method, path).observe(seconds)

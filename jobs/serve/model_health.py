@@ -15,17 +15,18 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from engine.kinds import Clock, JobError, UsageError
+from engine.serving.errors import ApiError
+from engine.serving.shutdown import Shutdown
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Message, Reply, Role
 from jobs.enkrypt.schema import EndpointConfiguration, ModelConfiguration
 from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, redaction_told
 from jobs.serve.addresses import AllowList, NotListed, port_of
-from jobs.serve.api_errors import ApiError, documented
+from jobs.serve.api_errors import documented
 from jobs.serve.auth import KeyedRoute, known_key
 from jobs.serve.config import ServeConfig
 from jobs.serve.document import Tag
 from jobs.serve.ledger import Key
-from jobs.serve.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ try:
     main(["--help"])
 finally:
     used = resource.getrusage(resource.RUSAGE_SELF)
-    heavy = ("anyio", "sqlalchemy", "httpx", "pydantic", "yaml", "alembic", "rich.console", "asyncio", "pyarrow")
+    heavy = ("anyio", "sqlalchemy", "httpx", "pydantic", "yaml", "alembic", "rich.console", "asyncio", "pyarrow", "engine.serving")
     print(json.dumps({
         "seconds": used.ru_utime + used.ru_stime,
         "heavy": [name for name in heavy if name in sys.modules],

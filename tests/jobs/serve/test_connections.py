@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 
-from jobs.serve.connections import _peer
-from jobs.serve.server import _connections_allowed
 from tests.http_client import get, post
 from tests.jobs.serve.process import Held, asking, connected, rest
 from tests.jobs.serve.running import Running, evaluation, service
@@ -166,14 +164,6 @@ def test_one_peer_closes_its_own_connections_and_nobody_else_s(tmp_path: Path) -
         assert rest(other).startswith(b"HTTP/1.1 200")
 
 
-def test_a_peer_is_an_address_or_the_network_of_one_customer() -> None:
-    assert _peer(("192.0.2.1", 1)) != _peer(("192.0.2.2", 1))
-    assert _peer(("2001:db8:0:1::1", 1)) == _peer(("2001:db8:0:1:ffff::2%eth0", 2))
-    assert _peer(("2001:db8:0:1::1", 1)) != _peer(("2001:db8:0:2::1", 1))
-    assert _peer(("::ffff:192.0.2.1", 1)) == _peer(("192.0.2.1", 1))
-    assert _peer(None) == _peer(("", 0))
-
-
 def test_a_body_that_keeps_coming_may_take_longer_than_one_that_stops(tmp_path: Path) -> None:
     content = json.dumps(evaluation()).encode()
     with service(tmp_path, limits={"request_s": 0.3, "bytes_per_s": 1}) as running:
@@ -235,14 +225,3 @@ def test_whatever_host_a_request_names_it_is_answered(shared_service: Running, h
     headers = {"cbl-api-key": shared_service.key, "host": host.encode()}
     answer = post(f"{shared_service.base_url}{SINGLE}", json=evaluation(), headers=headers)
     assert answer.status_code == 200
-
-
-def test_half_of_the_files_that_the_process_may_open_stay_free_and_less_is_told() -> None:
-    assert _connections_allowed(1) == (1, [])
-
-    most, notices = _connections_allowed(1 << 40)
-
-    if most < 1 << 40:
-        [notice] = notices
-        assert f"only {most} of limits.connections: {1 << 40} may be open" in notice
-        assert "ulimit -n" in notice

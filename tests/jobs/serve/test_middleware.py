@@ -38,7 +38,7 @@ def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
 def test_a_client_that_hangs_up_while_it_sends_is_logged_as_such(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger="jobs.serve")
+    caplog.set_level("INFO", logger="engine.serving")
     with service(tmp_path) as running:
         with connected(running.base_url, HALF_BODY):
             pass

@@ -1,4 +1,4 @@
-"""What is under way, and what becomes of it when the service is stopped."""
+"""Work in progress, and what happens to it when the server shuts down."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from engine.kinds import Clock
-from jobs.serve.api_errors import ApiError
+from engine.clock import Clock
+from engine.serving.errors import ApiError
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """Something under way; it has its grace from when it `has_begun`."""
+    """Work in progress. Once it `has_begun`, a shutdown waits for it; before that it is cancelled at once."""
 
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     has_begun: bool = False
 
 
 class Shutdown:
-    """Ends a service in two steps: `drain` lets what has begun go on for a while, `stop` breaks it off."""
+    """Shuts a server down in two steps: `drain` lets running work finish for a while, `stop` cancels it."""
 
     def __init__(self, clock: Clock, *, retry_after_s: int) -> None:
         self._clock = clock
@@ -30,7 +30,7 @@ class Shutdown:
         self._is_closing = False
 
     async def drain(self, grace_s: float) -> None:
-        """Take on nothing more, send away what has not begun, and give what has its grace."""
+        """Reject new work, cancel what has not begun, and wait up to `grace_s` seconds for the rest."""
         self._is_closing = True
         for work in (*self._working, *self._reading):
             if not work.has_begun:
@@ -39,22 +39,22 @@ class Shutdown:
             await self._clock.wait(self._idle, self._clock.now() + grace_s)
 
     def stop(self) -> None:
-        """Break off what is left."""
+        """Cancel all work that is left."""
         self._is_closing = True
         for work in (*self._working, *self._reading):
             work.scope.cancel()
 
     @contextmanager
     def working(self) -> Iterator[Work]:
-        """Work that a stopping service waits for; raises ApiError (503) when it takes on no more."""
+        """Work that a shutdown waits for. Raises ApiError (503) during a shutdown, or if one cancels the work."""
         if self._is_closing:
-            raise self._api_error()
+            raise self._error()
         with self._among(self._working) as work:
             yield work
 
     @contextmanager
     def reading(self) -> Iterator[Work]:
-        """Waiting for the rest of a request, which a stopping service does not; raises ApiError (503)."""
+        """Waiting for the rest of a request, which a shutdown cancels. Raises ApiError (503) then."""
         with self._among(self._reading) as work:
             yield work
 
@@ -66,13 +66,13 @@ class Shutdown:
             with work.scope:
                 yield work
             if work.scope.cancelled_caught:
-                raise self._api_error()
+                raise self._error()
         finally:
             under_way.discard(work)
             if self._is_closing and not self._working:
                 self._idle.set()
 
-    def _api_error(self) -> ApiError:
+    def _error(self) -> ApiError:
         return ApiError(
             503,
             "this service is being stopped; ask again later: what was paid for is kept",

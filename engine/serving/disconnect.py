@@ -1,4 +1,4 @@
-"""A client that hangs up ends the work that was done for it."""
+"""Cancelling work when its client hangs up."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +9,7 @@ import anyio
 async def run_until_disconnect(
     receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[bytes]]
 ) -> bytes | None:
-    """What `work` returns or raises; None, and the work cancelled, once the client has hung up."""
+    """Do `work` and return its result or raise its error; cancel it and return None if the client hangs up."""
     body: bytes | None = None
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
@@ -23,7 +23,7 @@ async def run_until_disconnect(
         try:
             body = await work()
         except Exception as error:
-            # By itself: out of the group it would come in a group of its own.
+            # Raised outside the task group, which would wrap it in an ExceptionGroup.
             failure = error
         group.cancel_scope.cancel()
     if failure is not None:

@@ -1,4 +1,4 @@
-"""How many evaluations run at once, over all and for each key, and how many wait in line."""
+"""How much work runs at once, in all and for each key, and how much waits in line."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import anyio
 
 
 class Full(Exception):
-    """The line is as long as it may be."""
+    """The line has reached its limit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,7 +19,10 @@ class _Waiting:
 
 
 class Admission:
-    """Places for evaluations; who comes first goes first among those whose key has room."""
+    """Places for work: first come, first served among those whose key has room.
+
+    At most `at_once` places are taken, `per_key` of them by one key; `queue` more wait.
+    """
 
     def __init__(self, *, at_once: int, per_key: int, queue: int) -> None:
         self._at_once = at_once
@@ -30,17 +33,17 @@ class Admission:
 
     @property
     def running(self) -> int:
-        """Evaluations that have a place."""
+        """Work that has a place."""
         return self._running.total()
 
     @property
     def waiting(self) -> int:
-        """Evaluations in line."""
+        """Work that waits in line."""
         return len(self._waiting)
 
     @asynccontextmanager
     async def place(self, key_id: int) -> AsyncIterator[None]:
-        """A place for one evaluation of a key, waited for in line; raises Full."""
+        """A place for the work in the block, waited for in line. Raises Full if the line is too long."""
         if self._fits(key_id):
             self._running[key_id] += 1
         elif len(self._waiting) >= self._queue:

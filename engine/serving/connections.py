@@ -1,7 +1,7 @@
-"""The connections of the service: how many there may be, and how long each may keep the service waiting.
+"""The connections of a server: how many may be open, and how long each may keep it waiting.
 
-uvicorn limits neither the time of a request's head nor the connections of one peer: it has a time only
-for idle connections, and it ends with the first byte (https://github.com/Kludex/uvicorn/issues/157).
+uvicorn limits neither the time for a request's head nor the connections of one peer. Its only time limit is
+for idle connections, and the first byte ends it (https://github.com/Kludex/uvicorn/issues/157).
 """
 
 import asyncio
@@ -17,33 +17,34 @@ from typing import Any, cast
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from jobs.serve.api_errors import error_response
-from jobs.serve.config import Limits
+from engine.machine import connections_allowed
+from engine.serving.errors import ApiError
+from engine.serving.limits import ServerLimits
 
 logger = logging.getLogger(__name__)
 
 _LOG_EVERY_S = 60
 _NETWORK_BITS = 64
-"""One customer of a provider has a whole IPv6 network of this size."""
+"""The size of the IPv6 network that a provider gives to one customer."""
 
 
 class Phase(StrEnum):
     """What a connection is doing."""
 
     HEAD = "head"
-    """The service waits for the rest of a request's head, or for a new connection's first byte."""
+    """Waiting for the rest of a request's head, or for a new connection's first byte."""
     BODY = "body"
-    """The service waits for the rest of a request's body."""
+    """Waiting for the rest of a request's body."""
     ANSWER = "answer"
-    """The service works on a whole request, or sends its answer."""
+    """Handling a complete request, or sending its answer."""
     IDLE = "idle"
-    """Nothing of the next request has come."""
+    """Nothing of the next request has arrived."""
     CLOSING = "closing"
-    """The service has closed it; the end of the answer may still be on its way."""
+    """Closed by the server; the end of the answer may not have been read yet."""
 
 
 class Closed(StrEnum):
-    """Why the service closed a connection by itself."""
+    """Why the server closed a connection."""
 
     HEAD_TIMEOUT = "head_timeout"
     ANSWER_NOT_READ = "answer_not_read"
@@ -54,33 +55,34 @@ class Closed(StrEnum):
 class Connections:
     """All open connections, and the limits that they share.
 
-    One more than the limits allow, from one peer or in all, closes the connection that has kept the service
-    waiting for its request for the longest, or else the one that has been idle for the longest. A request
-    that is being answered is never cut off: where there are only such, the new connection is refused.
+    A connection over a limit, in all or from one peer, closes the one that has kept the server waiting
+    for its request the longest, or else the one that has been idle the longest. A request that is being
+    answered is never cut off: if there are only such connections, the new one is refused. `most`
+    connections may be open, which fit_connections derives from `limits.connections`.
     """
 
-    def __init__(self, limits: Limits, *, most: int) -> None:
+    def __init__(self, limits: ServerLimits, *, most: int) -> None:
         self.limits = limits
         self.closed: Counter[Closed] = Counter()
-        """How many the service closed by itself, by reason."""
-        self._most = most
+        """Connections that the server closed, by reason."""
+        self.most = most
         self._open: dict[Connection, str] = {}
         self._peers: Counter[str] = Counter()
-        self._told_at = -float(_LOG_EVERY_S)
+        self._logged_at = -float(_LOG_EVERY_S)
 
     def __len__(self) -> int:
         return len(self._open)
 
     def protocol(self) -> type[asyncio.Protocol]:
-        """What uvicorn makes a connection with."""
+        """The protocol class for uvicorn."""
         return cast("type[asyncio.Protocol]", partial(Connection, self))
 
     def enter(self, connection: "Connection") -> None:
-        """Take in a new connection, and close one if that is more than there may be."""
+        """Add a new connection, and close one if there are too many."""
         peer = _peer(connection.client)
         if self._peers[peer] >= self.limits.connections_per_peer:
             rivals = [each for each, its_peer in self._open.items() if its_peer == peer]
-        elif len(self._open) >= self._most:
+        elif len(self._open) >= self.most:
             rivals = list(self._open)
         else:
             rivals = []
@@ -94,7 +96,7 @@ class Connections:
                 closed.cut_off(Closed.MADE_ROOM)
 
     def leave(self, connection: "Connection") -> None:
-        """Forget a connection that is gone, or as good as gone."""
+        """Remove a connection that is closed or about to be."""
         peer = self._open.pop(connection, None)
         if peer is not None:
             self._peers[peer] -= 1
@@ -102,10 +104,10 @@ class Connections:
                 del self._peers[peer]
 
     def note(self, reason: Closed, now: float) -> None:
-        """Count a connection that the service closed; the log tells of them once a minute at most."""
+        """Count a connection that the server closed, and log the counts at most once a minute."""
         self.closed[reason] += 1
-        if now - self._told_at >= _LOG_EVERY_S:
-            self._told_at = now
+        if now - self._logged_at >= _LOG_EVERY_S:
+            self._logged_at = now
             logger.warning(
                 "connections were closed; these are all since the start",
                 extra={"closed": dict(self.closed)},
@@ -113,7 +115,7 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """One connection, which is closed when it keeps the service waiting for too long."""
+    """One connection, closed when it keeps the server waiting too long."""
 
     def __init__(self, connections: Connections, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -123,11 +125,11 @@ class Connection(H11Protocol):
         self._unsent = 0
         self.phase = Phase.HEAD
         self.since = self.loop.time()
-        """When the phase began, on the event loop's clock."""
+        """When the phase began, by the event loop's clock."""
 
     @property
     def has_unsent(self) -> bool:
-        """Whether the peer is still to read of an answer."""
+        """Whether the peer has not read all of an answer."""
         return bool(self.transport.get_write_buffer_size())
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -167,7 +169,7 @@ class Connection(H11Protocol):
             self._reading_timer = None
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP request, in the shape of every refusal."""
+        """Answer what is not an HTTP request in the same shape as other errors."""
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
             most = self._connections.limits.head_bytes
@@ -177,7 +179,7 @@ class Connection(H11Protocol):
         self.transport.close()
 
     def cut_off(self, reason: Closed) -> None:
-        """Close the connection at once; its peer is told why if it has begun a request."""
+        """Close the connection at once, and send the reason if a request has begun."""
         self._connections.note(reason, self.loop.time())
         has_begun = self.phase is Phase.BODY or bool(self.conn.trailing_data[0])
         if reason is Closed.HEAD_TIMEOUT and has_begun:
@@ -186,7 +188,7 @@ class Connection(H11Protocol):
         elif reason is Closed.NO_ROOM or (reason is Closed.MADE_ROOM and has_begun):
             self._answer(503, "there are more connections to this service than it may have")
         if self.cycle is not None:
-            # Whoever still reads the request learns that its peer is gone, and sends nothing more.
+            # The application, if it still reads the request, receives a disconnect and sends nothing more.
             self.cycle.disconnected = True
         self._cancel_timers()
         self._connections.leave(self)
@@ -216,7 +218,7 @@ class Connection(H11Protocol):
             seconds = self._connections.limits.head_s
             self._head_timer = self.loop.call_later(seconds, self.cut_off, Closed.HEAD_TIMEOUT)
         elif phase is Phase.CLOSING:
-            # A transport that is closed waits, without a limit, until what was written has been read.
+            # A closed transport waits without limit until the peer has read what was written.
             self._expect_reading()
 
     def _expect_reading(self) -> None:
@@ -241,11 +243,11 @@ class Connection(H11Protocol):
         self._head_timer = self._reading_timer = None
 
     def _answer(self, status: int, message: str) -> None:
-        """Write a refusal, if no answer has begun."""
+        """Send an error, unless an answer has begun."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return
         retry_after_s = self._connections.limits.retry_after_s if status == 503 else None
-        response = error_response(status, message, retry_after_s=retry_after_s)
+        response = ApiError(status, message, retry_after_s=retry_after_s).response()
         headers = [*response.raw_headers, (b"connection", b"close")]
         for event in (
             h11.Response(status_code=status, headers=headers),
@@ -255,14 +257,31 @@ class Connection(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
 
 
+def fit_connections(wanted: int, *, setting: str) -> tuple[int, list[str]]:
+    """How many connections may be open, and lines for the log if that is fewer than `wanted`.
+
+    Half of the files that the process may open stay free for all else. `setting` is what the user knows
+    `wanted` by.
+    """
+    allowed = connections_allowed()
+    if allowed is None or wanted <= allowed // 2:
+        return wanted, []
+    most = max(1, allowed // 2)
+    notice = (
+        f"only {most} of {setting}: {wanted} may be open, half of the files that this process may"
+        f" open; raise `ulimit -n`, or lower {setting}"
+    )
+    return most, [notice]
+
+
 def _first_to_close(connections: Iterable[Connection]) -> Connection | None:
-    """The connection that is missed the least; None if all are being answered."""
+    """The connection to close for another; None if all are being answered."""
     least: tuple[int, float] | None = None
     found: Connection | None = None
     for each in connections:
         if each.phase is Phase.ANSWER:
             continue
-        # First whoever lets the service wait for a request, then the idle, then who still reads an answer.
+        # First those that owe the server a request, then the idle, then those still reading an answer.
         is_asking = each.phase in (Phase.HEAD, Phase.BODY)
         rank = (0 if is_asking else 2 if each.has_unsent else 1, each.since)
         if least is None or rank < least:
@@ -271,7 +290,7 @@ def _first_to_close(connections: Iterable[Connection]) -> Connection | None:
 
 
 def _peer(client: tuple[str, int] | None) -> str:
-    """What counts as one peer: an IPv4 address, or the IPv6 network of one customer."""
+    """The peer that a connection counts for: an IPv4 address, or one customer's IPv6 network."""
     host = "" if client is None else client[0]
     try:
         address = ip_address(host.partition("%")[0])

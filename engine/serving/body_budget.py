@@ -1,4 +1,4 @@
-"""What the bodies of all requests may hold together, and whose is given up where that is not enough."""
+"""The memory limit for the bodies of all requests, and which body is dropped when it is reached."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from jobs.serve.api_errors import ApiError
-from jobs.serve.config import Limits
+from engine.serving.errors import ApiError
+from engine.serving.limits import ServerLimits
 
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """The body of one request; `reading` is the scope in which the service waits for the rest of it."""
+    """The body of one request. `reading` is the cancel scope in which the rest of it is awaited."""
 
     reading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     size: int = 0
@@ -20,25 +20,25 @@ class Body:
 
 
 class BodyBudget:
-    """The bytes of all bodies, from their first part until their requests have been handled.
+    """Counts the bytes of all bodies, from their first part until their requests have been handled.
 
-    One part more than `limits.bodies_bytes` refuses the body that has been coming for the longest, which may
-    be that of the part itself. A body that is whole is never given up. Nothing waits for room, so what is
-    refused frees its bytes at once, and a sender that stops cannot shut others out.
+    A part that exceeds `limits.bodies_bytes` drops the incomplete body that began first, which may be the one
+    that the part belongs to. A complete body is never dropped. No request waits for room, so dropped bytes
+    are free at once, and a client that stops sending cannot block others.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServerLimits) -> None:
         self._most = limits.bodies_bytes
         self._retry_after_s = limits.retry_after_s
         self._coming: dict[Body, None] = {}
         self.held = 0
-        """Bytes of bodies that are held now."""
+        """Bytes held now."""
         self.refused = 0
-        """Bodies that were refused so that there is room for others."""
+        """Bodies dropped to make room for others."""
 
     @contextmanager
     def body(self) -> Iterator[Body]:
-        """The body of one request, which is held until the end of the block."""
+        """The body of one request, counted until the end of the block."""
         body = Body()
         try:
             yield body
@@ -46,7 +46,7 @@ class BodyBudget:
             self.drop(body)
 
     def add(self, body: Body, size: int) -> None:
-        """Count a part of a body that is coming; raises ApiError (503) if there is no room for it."""
+        """Count a part that arrived. Raises ApiError (503) if this body was dropped."""
         if size and not body.is_refused:
             self._coming.setdefault(body)
             body.size += size
@@ -56,7 +56,7 @@ class BodyBudget:
         self.check(body)
 
     def check(self, body: Body) -> None:
-        """Raise ApiError (503) if the body was given up for others."""
+        """Raise ApiError (503) if this body was dropped."""
         if body.is_refused:
             raise ApiError(
                 503,
@@ -66,11 +66,11 @@ class BodyBudget:
             )
 
     def complete(self, body: Body) -> None:
-        """Keep a body, which is whole, for as long as its request is handled."""
+        """Mark a body as complete, so that it is not dropped."""
         self._coming.pop(body, None)
 
     def drop(self, body: Body) -> None:
-        """Count a body no longer."""
+        """Stop counting a body."""
         self._coming.pop(body, None)
         self.held -= body.size
         body.size = 0

@@ -1,18 +1,22 @@
-"""The socket of the service."""
+"""The socket that a server listens on."""
 
 import socket
+from contextlib import AbstractContextManager
 
 import pytest
 
-from engine.kinds import UsageError
-from jobs.serve.config import Listen
-from jobs.serve.server import _listening, _url
+from engine.core.errors import UsageError
+from engine.serving.listener import open_listener, url_of
+
+
+def listening(host: str, port: int) -> AbstractContextManager[socket.socket]:
+    return open_listener(host, port, host_setting="listen.host", port_setting="listen.port")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_an_answer_is_sent_at_once_and_not_held_back_for_an_acknowledgement(host: str) -> None:
     with (
-        _listening(Listen(host=host, port=0)) as listener,
+        listening(host, 0) as listener,
         socket.create_connection(listener.getsockname()[:2]),
     ):
         accepted, _ = listener.accept()
@@ -21,15 +25,13 @@ def test_an_answer_is_sent_at_once_and_not_held_back_for_an_acknowledgement(host
 
 
 def test_an_address_that_cannot_be_listened_on_is_told_with_what_to_do() -> None:
-    with _listening(Listen(port=0)) as listener:
+    with listening("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(UsageError) as in_use, _listening(Listen(port=port)):
+        with pytest.raises(UsageError) as in_use, listening("127.0.0.1", port):
             pass
-    nowhere = Listen(host="nowhere.invalid", port=0, allow_remote=True)
-    with pytest.raises(UsageError) as unknown, _listening(nowhere):
+    with pytest.raises(UsageError) as unknown, listening("nowhere.invalid", 0):
         pass
-    elsewhere = Listen(host="192.0.2.1", port=0, allow_remote=True)
-    with pytest.raises(UsageError) as not_here, _listening(elsewhere):
+    with pytest.raises(UsageError) as not_here, listening("192.0.2.1", 0):
         pass
 
     assert str(in_use.value) == (
@@ -42,7 +44,7 @@ def test_an_address_that_cannot_be_listened_on_is_told_with_what_to_do() -> None
 
 def test_addresses_of_version_6_are_listened_on() -> None:
     with (
-        _listening(Listen(host="::1", port=0)) as listener,
+        listening("::1", 0) as listener,
         socket.create_connection(listener.getsockname()[:2]),
     ):
-        assert _url(listener) == f"http://[::1]:{listener.getsockname()[1]}"
+        assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"

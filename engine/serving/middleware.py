@@ -1,4 +1,4 @@
-"""The outermost layer: bodies read under a cap, crashes told as such, every request logged once."""
+"""ASGI middleware around an application: body limits, responses to crashes, the access log."""
 
 import logging
 import traceback
@@ -7,17 +7,16 @@ from typing import Any
 
 import anyio
 
-from engine.kinds import Clock
-from jobs.serve.api_errors import ApiError, error_response
-from jobs.serve.body_budget import Body, BodyBudget
-from jobs.serve.config import Limits
-from jobs.serve.metrics import Metrics
-from jobs.serve.shutdown import Shutdown
+from engine.clock import Clock
+from engine.serving.body_budget import Body, BodyBudget
+from engine.serving.errors import ApiError
+from engine.serving.limits import ServerLimits
+from engine.serving.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
-"""What the log says of a client that hung up; nobody is sent it."""
+"""The status in the log for a client that hung up; it is never sent."""
 _UNKNOWN = "(unknown)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -26,27 +25,34 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+OnAnswered = Callable[[str, str, int, float], None]
+"""Called after each request with its method, path, status and duration in seconds."""
 
 
 class RequestMiddleware:
-    """ASGI middleware. The log has paths that there are, never another: anything may stand there."""
+    """Reads each request's body within the limits, answers 500 after a crash, and logs each request once.
+
+    The log and `on_answered` get only the paths of the application's routes, and "(unknown)" for all others: a
+    client can put anything there. An endpoint that knows its caller puts a name into
+    `scope["state"]["key_name"]`, which is logged as `key`.
+    """
 
     def __init__(
         self,
         app: Application,
         *,
-        limits: Limits,
+        limits: ServerLimits,
         budget: BodyBudget,
         shutdown: Shutdown,
         clock: Clock,
-        metrics: Metrics,
+        on_answered: OnAnswered,
     ) -> None:
         self._app = app
         self._limits = limits
         self._budget = budget
         self._shutdown = shutdown
         self._clock = clock
-        self._metrics = metrics
+        self._on_answered = on_answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,42 +62,40 @@ class RequestMiddleware:
         scope.setdefault("state", {})
         status = 0
 
-        async def noted(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._handled(scope, receive, noted)
+            await self._handle(scope, receive, send_and_note)
         except Exception as error:
-            # What was raised may hold what was sent: its kind and its places say enough.
+            # An error's text may contain what the client sent, so log only its type and where it was raised.
             logger.error("a request crashed", extra={"error": list(_places(error))})
             if not status:
-                response = error_response(500, "the service failed; its log says where")
-                await response(scope, receive, noted)
+                response = ApiError(500, "the service failed; its log says where").response()
+                await response(scope, receive, send_and_note)
         finally:
-            self._note(scope, status or CLIENT_CLOSED_REQUEST, self._clock.now() - began)
+            self._log(scope, status or CLIENT_CLOSED_REQUEST, self._clock.now() - began)
 
-    async def _handled(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._budget.body() as body:
             try:
                 with self._shutdown.reading():
-                    content = await self._content(scope, receive, body)
+                    content = await self._read_body(scope, receive, body)
             except ApiError as error:
-                refused = error_response(
-                    error.status, error.message, retry_after_s=error.retry_after_s
-                )
-                refused.headers["connection"] = "close"
+                response = error.response()
+                response.headers["connection"] = "close"
             else:
                 if content is not None:
-                    await self._app(scope, _replayed(content, receive), send)
+                    await self._app(scope, _replay(content, receive), send)
                 return
-        # Here, where neither the budget nor the error's traceback holds what was read.
-        await refused(scope, receive, send)
+        # Sent here, after the budget and the error's traceback have let go of the body.
+        await response(scope, receive, send)
 
-    async def _content(self, scope: Scope, receive: Receive, body: Body) -> bytes | None:
-        """The whole body; None if the client hung up over it; raises ApiError over the limits."""
+    async def _read_body(self, scope: Scope, receive: Receive, body: Body) -> bytes | None:
+        """Read the whole body. None if the client hung up meanwhile. Raises ApiError over a limit."""
         most = self._limits.request_bytes
         too_large = ApiError(413, f"the request is larger than {most} bytes")
         for name, value in scope["headers"]:
@@ -120,11 +124,11 @@ class RequestMiddleware:
             f" {self._limits.bytes_per_s} bytes a second",
         )
 
-    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+    def _log(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _UNKNOWN
-        # No route has a parameter: the path of a known one is its template.
+        # A matched route leaves its endpoint in the scope.
         path = scope["path"] if "endpoint" in scope else _UNKNOWN
-        self._metrics.answered(method, path, status, seconds)
+        self._on_answered(method, path, status, seconds)
         logger.info(
             "request",
             extra={
@@ -137,8 +141,8 @@ class RequestMiddleware:
         )
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Gives the body that was read, and then what comes of the connection."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give the application the body that was read, and then what the connection receives."""
     is_given = False
 
     async def replay() -> Message:
