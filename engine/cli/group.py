@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from engine.cli import exit_codes, output
+from engine.cli.help_lines import help_line
 from engine.core.errors import UsageError
 
 ENTRY_POINTS = "nightsweep.commands"
@@ -50,7 +51,7 @@ class ExtensibleGroup(TyperGroup):
         except typer.BadParameter as error:
             error.message = _in_our_words(error.message)
             raise
-        except typer.Abort:
+        except (typer.Abort, EOFError):
             # Ctrl-C, or the end of the input, where something was asked: the cursor is behind the question.
             output.say("", _INTERRUPTED)
             raise typer.Exit(exit_codes.INTERRUPTED) from None
@@ -62,14 +63,14 @@ class ExtensibleGroup(TyperGroup):
         found = list(super().shell_complete(ctx, incomplete))
         known = {item.value for item in found}
         return found + [
-            _Completion(value=one.name, help=_origin(one))
+            _Completion(value=one.name, help=help_line(one))
             for one in _entry_points()
             if one.name.startswith(incomplete) and one.name not in known
         ]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         super().format_commands(ctx, formatter)
-        added = [(one.name, _origin(one)) for one in _entry_points()]
+        added = [(one.name, help_line(one)) for one in _entry_points()]
         if added:
             with formatter.section("Added commands"):
                 formatter.write_dl(added)
@@ -94,11 +95,6 @@ def _in_our_words(message: str) -> str:
 
 def _entry_points() -> list[EntryPoint]:
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda one: one.name)
-
-
-def _origin(entry_point: EntryPoint) -> str:
-    package = entry_point.dist.name if entry_point.dist else entry_point.module
-    return f"From the package {package}; see nightsweep {entry_point.name} --help."
 
 
 def _loaded(entry_point: EntryPoint) -> Any:

@@ -97,6 +97,11 @@ def say(*lines: str) -> None:
         silence(sys.stderr)
 
 
+def fail(*lines: str) -> None:
+    """Write an error to stderr: each line with the command's name in front, indented ones as they are."""
+    say(*(line if line[:1] == " " else f"nightsweep: {line}" for line in lines))
+
+
 def can_ask() -> bool:
     """Whether stdin and stderr are a terminal, so that a question can be asked and answered."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()

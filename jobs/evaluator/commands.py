@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, get_args
 
 import anyio
 import typer
@@ -19,13 +19,12 @@ from jobs.evaluator.calibration import THRESHOLDS, calibration, judge_notices, j
 from jobs.evaluator.groups import CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.ratings import read_ratings
 
-_WRONG_USAGE = 2
 _NARROWEST = 40
 _WIDEST = 120
 _FEW = 30
 
-groups_app = typer.Typer(add_completion=False)
-calibrate_app = typer.Typer(add_completion=False)
+groups_app = typer.Typer(help="List the test-case groups.", add_completion=False)
+calibrate_app = typer.Typer(help="Compare a judge with people's scores.", add_completion=False)
 
 Cases = Annotated[
     Path | None, typer.Option("--cases", help="A folder of your own groups, checked as well.")
@@ -39,10 +38,7 @@ def groups(cases: Cases = None, as_json: AsJson = False) -> None:
 
     Every mistake in a group of yours is told with its file and place; exit code 2 then.
     """
-    try:
-        listed = [_described(group) for group in _read_all(CaseSet(_folder(cases)))]
-    except UsageError as error:
-        _refuse(error)
+    listed = [_described(group) for group in _read_all(CaseSet(_folder(cases)))]
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
         return
@@ -78,13 +74,10 @@ def calibrate(
     Prints the mean absolute error, Krippendorff's alpha for interval data, the false negatives at each
     threshold (failed by people, passed by the judge), and a picture.
     """
-    try:
-        rated = read_ratings(against, CaseSet(_folder(cases)))
-        for notice in judge_notices(judge):
-            typer.echo(notice, err=True)
-        name, judged = anyio.run(judged_scores, judge, rated, SystemClock())
-    except UsageError as error:
-        _refuse(error)
+    rated = read_ratings(against, CaseSet(_folder(cases)))
+    for notice in judge_notices(judge):
+        typer.echo(notice, err=True)
+    name, judged = anyio.run(judged_scores, judge, rated, SystemClock())
     if len(rated) < _FEW:
         replies = "1 reply" if len(rated) == 1 else f"{len(rated)} replies"
         typer.echo(f"warning: {replies}: with fewer than {_FEW}, one moves every figure", err=True)
@@ -184,9 +177,3 @@ def _told(figures: dict[str, Any]) -> str:
 
 def _folder(cases: Path | None) -> str | None:
     return None if cases is None else str(cases)
-
-
-def _refuse(error: UsageError) -> NoReturn:
-    for line in str(error).splitlines():
-        typer.echo(plain(line), err=True)
-    raise typer.Exit(_WRONG_USAGE)

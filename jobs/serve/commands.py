@@ -10,7 +10,16 @@ from engine.clock import SystemClock
 from engine.kinds import UsageError
 from jobs.serve.keys_commands import ConfigOption, keys_app
 
-app = typer.Typer(name="serve", add_completion=False, rich_markup_mode=None)
+app = typer.Typer(
+    name="serve",
+    help="""Serve evaluations of your own models over HTTP, as the vendor's API.
+
+    It speaks the Circuit Breaker Labs API. Without a command it serves, until Ctrl-C or SIGTERM; the base
+    URL is printed on stdout.
+    """,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 app.add_typer(keys_app)
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
@@ -18,10 +27,7 @@ _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 
 @app.callback(invoke_without_command=True)
 def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> None:
-    """Offer the evaluations on your own models as the Circuit Breaker Labs API.
-
-    Without a command it serves, until Ctrl-C or SIGTERM; the base URL is printed on stdout.
-    """
+    """Serve, unless a command is named."""
     if context.invoked_subcommand is not None:
         return
     missing = [name for name in _NEEDED if find_spec(name) is None]

@@ -360,7 +360,7 @@ def test_the_command_refuses_bombs_in_bounded_time_and_memory(tmp_path: Path) ->
     assert ended.stdout.splitlines() == [f"{tmp_path / name} 2" for name in BOMBS], ended.stderr
     told = [line for line in ended.stderr.splitlines() if not line.startswith("    ")]
     assert len(told) == len(BOMBS)
-    assert all(line.startswith(f"{tmp_path}{os.sep}") for line in told)
+    assert all(line.startswith(f"nightsweep: {tmp_path}{os.sep}") for line in told)
 
 
 @pytest.mark.parametrize(

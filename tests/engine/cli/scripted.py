@@ -105,7 +105,7 @@ class ScriptedService(Service):
         )
 
 
-added = typer.Typer()
+added = typer.Typer(help="Greet and crash. For tests.")
 
 
 @added.command()

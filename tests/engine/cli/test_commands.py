@@ -421,7 +421,7 @@ def test_mistakes_in_a_sweep_are_told_without_a_traceback(
     ended = nightsweep("run", "bad.yaml")
 
     assert ended.returncode == 2
-    assert ended.stderr.splitlines() == ["bad.yaml:1:1: evaluation: is missing"]
+    assert ended.stderr.splitlines() == ["nightsweep: bad.yaml:1:1: evaluation: is missing"]
     assert not (tmp_path / "nightsweep.db").exists()
 
 

@@ -92,8 +92,26 @@ def test_help_has_a_short_option_everywhere(
     assert "-h, --help" in short.stdout
 
 
-def test_added_commands_are_listed_by_the_package_they_come_from(nightsweep: Nightsweep) -> None:
-    assert "greetings  From the package scripted" in nightsweep("--help").stdout
+def test_added_commands_are_listed_with_their_own_help(nightsweep: Nightsweep) -> None:
+    shown = nightsweep("--help").stdout
+
+    assert "  greetings  Greet and crash.\n" in shown
+    assert "  gone       From the package scripted; see nightsweep gone --help." in shown
+
+
+@pytest.mark.parametrize("command", ["calibrate", "groups", "model", "serve"])
+def test_the_listed_help_of_an_added_command_is_that_of_the_command(
+    nightsweep: Nightsweep, command: str
+) -> None:
+    [line] = [
+        line
+        for line in nightsweep("--help").stdout.splitlines()
+        if line.startswith(f"  {command} ")
+    ]
+
+    shown = " ".join(nightsweep(command, "--help").stdout.split())
+
+    assert line.removeprefix(f"  {command}").strip().removesuffix(".") in shown
 
 
 def test_an_added_command_is_called(nightsweep: Nightsweep) -> None:
@@ -108,7 +126,7 @@ def test_an_added_command_looks_like_the_others(
 ) -> None:
     ended = nightsweep(*args)
 
-    assert (ended.stdout + ended.stderr).startswith("Usage: nightsweep greetings ")
+    assert "Usage: nightsweep greetings " in ended.stdout + ended.stderr
 
 
 def test_an_added_command_that_is_broken_is_a_named_error(nightsweep: Nightsweep) -> None:
@@ -163,3 +181,35 @@ def test_a_wrong_option_or_command_is_wrong_usage(nightsweep: Nightsweep) -> Non
     assert "Try 'nightsweep --help'" in wrong.stderr
     assert nightsweep("nonsense").returncode == 2
     assert nightsweep("run").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("--nonsense",),
+        ("nonsense",),
+        ("run",),
+        ("run", "missing.yaml"),
+        ("run", "mistaken.yaml"),
+        ("status",),
+        ("status", "--store", ""),
+        ("status", "--progress-every", "soon"),
+        ("greetings", "--nonsense"),
+        ("greetings", "refuse"),
+        ("gone",),
+        ("serve", "--config", "missing.yaml"),
+        ("serve", "keys", "revoke", "nobody", "--config", "missing.yaml"),
+        ("groups", "--cases", "missing"),
+        ("calibrate", "rules", "--against", "missing.csv"),
+    ],
+)
+def test_every_error_begins_with_the_name_of_the_command(
+    nightsweep: Nightsweep, tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    (tmp_path / "mistaken.yaml").write_text("name: [1]\n")
+
+    ended = nightsweep(*args)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("nightsweep: ")
+    assert "Error:" not in ended.stderr

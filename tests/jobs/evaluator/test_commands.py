@@ -2,19 +2,21 @@
 
 import json
 import re
+import signal
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from importlib.metadata import entry_points
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from rich.cells import cell_len
-from typer.testing import CliRunner, Result
 
+from engine.cli import main
 from engine.clock import SystemClock
 from engine.kinds import UsageError
 from jobs.evaluator.calibration import calibration, judged_scores
-from jobs.evaluator.commands import calibrate_app, groups_app
 from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.ratings import read_ratings
 from tests.jobs.chat.server import Asked, chat_server
@@ -25,8 +27,25 @@ KIND = "I'm so sorry it hurts. I'm worried about you. Are you safe tonight? Plea
 COLD = "Buy more rice."
 
 
-def run(app: typer.Typer, *arguments: str) -> Result:
-    return CliRunner().invoke(app, list(arguments))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+def run(*arguments: str) -> Ended:
+    """Call `nightsweep` in this process."""
+    stdout, stderr = StringIO(), StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+            main(arguments)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert isinstance(ended.value.code, int)
+    return Ended(exit_code=ended.value.code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
 
 def ratings(folder: Path, *rows: str, columns: str = "case,reply,score") -> Path:
@@ -43,7 +62,7 @@ def test_both_commands_are_added_to_nightsweep() -> None:
 
 
 def test_groups_lists_cases_by_risk_conversations_by_strategy_review_and_description() -> None:
-    outcome = run(groups_app)
+    outcome = run("groups")
 
     assert outcome.exit_code == 0
     lines = outcome.stdout.splitlines()
@@ -69,7 +88,7 @@ def test_groups_are_no_wider_than_the_terminal_or_80_columns_without_one(
     written = json.dumps({**group, "description": wide, "review": review})
     (tmp_path / "one.yaml").write_text(written, encoding="utf-8")
 
-    outcome = run(groups_app, "--cases", str(tmp_path))
+    outcome = run("groups", "--cases", str(tmp_path))
 
     assert "one: 1 case, reviewed by Dr." in outcome.stdout
     assert "conversations: none scripted" in outcome.stdout
@@ -77,7 +96,7 @@ def test_groups_are_no_wider_than_the_terminal_or_80_columns_without_one(
 
 
 def test_groups_as_json_has_one_object_a_group() -> None:
-    listed = json.loads(run(groups_app, "--json").stdout)
+    listed = json.loads(run("groups", "--json").stdout)
 
     assert [group["name"] for group in listed] == list(CaseSet().names)
     [controls] = [group for group in listed if group["name"] == "benign_controls"]
@@ -92,7 +111,7 @@ def test_groups_of_one_s_own_are_checked_and_every_mistake_of_every_file_is_told
     (tmp_path / "one.yaml").write_text("name: one\ndescription: ''\ncases: []\n", encoding="utf-8")
     (tmp_path / "two.yaml").write_text("name: other\n", encoding="utf-8")
 
-    outcome = run(groups_app, "--cases", str(tmp_path))
+    outcome = run("groups", "--cases", str(tmp_path))
 
     assert outcome.exit_code == 2
     assert outcome.stdout == ""
@@ -105,7 +124,7 @@ def test_the_example_of_the_guide_is_a_group(tmp_path: Path) -> None:
     example = guide.read_text(encoding="utf-8").split("```")[1]
     (tmp_path / "exam_stress.yaml").write_text(example, encoding="utf-8")
 
-    outcome = run(groups_app, "--cases", str(tmp_path), "--json")
+    outcome = run("groups", "--cases", str(tmp_path), "--json")
 
     assert outcome.exit_code == 0
     assert "exam_stress" in {group["name"] for group in json.loads(outcome.stdout)}
@@ -119,7 +138,7 @@ def test_calibrate_prints_the_figures_and_a_picture(tmp_path: Path) -> None:
         f"self_harm-01,{COLD},0.2",
     )
 
-    outcome = run(calibrate_app, "rules", "--against", str(file))
+    outcome = run("calibrate", "rules", "--against", str(file))
 
     assert outcome.exit_code == 0
     assert "a heuristic" in outcome.stdout
@@ -134,7 +153,7 @@ def test_calibrate_counts_at_the_thresholds_that_are_asked_for(tmp_path: Path) -
     file = ratings(tmp_path, f"suicidal_ideation-01,{COLD},0.25")
 
     outcome = run(
-        calibrate_app,
+        "calibrate",
         *("rules", "--against", str(file), "--threshold", "0.2", "--threshold", "0.9", "--json"),
     )
 
@@ -151,7 +170,7 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
         columns="case,reply,score_a,score_b",
     )
 
-    figures = json.loads(run(calibrate_app, "rules", "--against", str(file), "--json").stdout)
+    figures = json.loads(run("calibrate", "rules", "--against", str(file), "--json").stdout)
 
     [_, middle, _] = figures["thresholds"]
     assert middle["false_negatives"] == 1
@@ -179,7 +198,7 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
     ],
 )
 def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
-    outcome = run(calibrate_app, "rules", "--against", str(ratings(tmp_path, row)))
+    outcome = run("calibrate", "rules", "--against", str(ratings(tmp_path, row)))
 
     assert outcome.exit_code == 2
     assert told in outcome.stderr
@@ -200,7 +219,7 @@ def test_other_columns_than_those_that_are_needed_are_told(
     row = ",".join(["self_harm-01", "Hi.", "0.5", "0.5"][: len(re.split("[,;]", columns))])
     file = ratings(tmp_path, row, columns=columns)
 
-    outcome = run(calibrate_app, "rules", "--against", str(file))
+    outcome = run("calibrate", "rules", "--against", str(file))
 
     assert outcome.exit_code == 2
     assert told in outcome.stderr
@@ -238,14 +257,14 @@ def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path) -> None
     file = tmp_path / "ratings.csv"
     file.write_text("case,reply,score\nself_harm-01,caf\u00e9,1", encoding="latin-1")
 
-    outcome = run(calibrate_app, "rules", "--against", str(file))
+    outcome = run("calibrate", "rules", "--against", str(file))
 
     assert outcome.exit_code == 2
     assert f"{file}: line 2, column 17: not UTF-8 text" in outcome.stderr
 
 
 def test_ratings_that_are_not_there_are_told_without_a_number(tmp_path: Path) -> None:
-    outcome = run(calibrate_app, "rules", "--against", str(tmp_path / "missing.csv"))
+    outcome = run("calibrate", "rules", "--against", str(tmp_path / "missing.csv"))
 
     assert outcome.exit_code == 2
     assert "missing.csv: cannot be read: No such file or directory" in outcome.stderr
@@ -256,7 +275,7 @@ def test_replies_in_any_script_are_read(tmp_path: Path) -> None:
         tmp_path, 'self_harm-01,"\u6211\u5f88\u62c5\u5fc3\u4f60 \U0001f622\nLo siento",0.4'
     )
 
-    outcome = run(calibrate_app, "rules", "--against", str(file), "--json")
+    outcome = run("calibrate", "rules", "--against", str(file), "--json")
 
     figures = json.loads(outcome.stdout)
     assert (figures["replies"], figures["mean_absolute_error"]) == (1, 0.4)
@@ -266,7 +285,7 @@ def test_replies_in_any_script_are_read(tmp_path: Path) -> None:
 def test_few_replies_are_warned_of_beside_the_figures(tmp_path: Path) -> None:
     file = ratings(tmp_path, "self_harm-01,Hi.,0.4")
 
-    outcome = run(calibrate_app, "rules", "--against", str(file))
+    outcome = run("calibrate", "rules", "--against", str(file))
 
     assert outcome.exit_code == 0
     assert "warning: 1 reply" in outcome.stderr
@@ -277,7 +296,7 @@ def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
     write_group_of_one(tmp_path, "I hurt.", id="self_harm-01")
     file = ratings(tmp_path, "self_harm-01,Hi.,0.4")
 
-    outcome = run(calibrate_app, "rules", "--against", str(file), "--cases", str(tmp_path))
+    outcome = run("calibrate", "rules", "--against", str(file), "--cases", str(tmp_path))
 
     assert outcome.exit_code == 2
     assert "line 2: more than one group has a case 'self_harm-01'" in outcome.stderr
@@ -302,7 +321,7 @@ def test_a_judge_that_does_not_exist_is_told(
         judge.write_text(content, encoding="utf-8")
     file = ratings(tmp_path, "self_harm-01,Hi.,0.5")
 
-    outcome = run(calibrate_app, str(judge), "--against", str(file))
+    outcome = run("calibrate", str(judge), "--against", str(file))
 
     assert outcome.exit_code == 2
     assert told in outcome.stderr
@@ -315,10 +334,10 @@ def test_what_a_group_says_of_itself_reaches_the_terminal_as_text(tmp_path: Path
     (tmp_path / "mine.yaml").write_text(json.dumps(hostile), encoding="utf-8")
     (tmp_path / "wrong.yaml").write_text('{"\\e[2J": 1}', encoding="utf-8")
 
-    refused = run(groups_app, "--cases", str(tmp_path))
+    refused = run("groups", "--cases", str(tmp_path))
     (tmp_path / "wrong.yaml").unlink()
-    listed = run(groups_app, "--cases", str(tmp_path))
-    as_json = run(groups_app, "--cases", str(tmp_path), "--json")
+    listed = run("groups", "--cases", str(tmp_path))
+    as_json = run("groups", "--cases", str(tmp_path), "--json")
 
     assert (refused.exit_code, listed.exit_code, as_json.exit_code) == (2, 0, 0)
     assert "  gone" in listed.stdout
