@@ -17,11 +17,12 @@ from engine.cli.options import (
     StoreOption,
     SweepArgument,
 )
-from engine.report.formats import ENDINGS, Format, format_of, write_rows
+from engine.report.formats import FORMATS, format_ending, format_named, format_of
+from engine.report.sheet import RowFormat
 
 if TYPE_CHECKING:
+    from engine.core.rows import RowCounts
     from engine.core.status import Plan, Status
-    from engine.report.tally import Tally
     from engine.session import Run
 
 
@@ -164,9 +165,12 @@ def results(
     run: RunArgument = None,
     store: StoreOption = DEFAULT_STORE,
     form: Annotated[
-        Format | None,
+        RowFormat | None,
         typer.Option(
             "--format",
+            parser=format_named,
+            metavar=f"[{'|'.join(FORMATS)}]",
+            autocompletion=lambda: list(FORMATS),
             envvar="NIGHTSWEEP_RESULTS_FORMAT",
             help="How the rows are written; without it as the ending of --output says, else a table.",
         ),
@@ -195,59 +199,59 @@ def results(
     Its numbers where there is an answer, else what became of it. `--json` is `--format json`.
     """
     from engine.cli.running import run_command
+    from engine.report.coverage import counts_lines
 
-    written = _format(Format.JSON if as_json else form, target)
+    written = _format(FORMATS["json"] if as_json else form, target)
 
-    async def write() -> "tuple[Tally, Status] | None":
+    async def write() -> "tuple[RowCounts, Status] | None":
         async with open_for_reading(store) as engine:
             found = await engine.run(run)
-            tally = await _write(found, written, target, past=with_past)
-            return None if tally is None else (tally, await found.status())
+            counts = await _write(found, written, target, past=with_past)
+            return None if counts is None else (counts, await found.status())
 
     if ended := run_command(write):
-        tally, status = ended
-        output.say(*tally.lines(status))
+        output.say(*counts_lines(*ended))
 
 
-def _format(asked: Format | None, target: Path | None) -> Format:
+def _format(asked: RowFormat | None, target: Path | None) -> RowFormat:
     """The format that is asked for, or else that of the file's ending; both are said where they differ."""
     if target is None:
-        return asked or Format.TABLE
+        return asked or FORMATS["table"]
     if asked is None:
         return format_of(target)
-    if ENDINGS.get(target.suffix.lower(), asked) is not asked:
-        output.say(f"warning: {target} is written as {asked}, as asked for, whatever its name says")
+    if (format_ending(target.suffix) or asked) is not asked:
+        output.say(
+            f"warning: {target} is written as {asked.name}, as asked for, whatever its name says"
+        )
     return asked
 
 
-async def _write(run: "Run", form: Format, target: Path | None, *, past: bool) -> "Tally | None":
+async def _write(
+    run: "Run", form: RowFormat, target: Path | None, *, past: bool
+) -> "RowCounts | None":
+    from engine.report.columns import axis_columns
     from engine.report.files import new_file
-    from engine.report.parquet import axis_columns
-    from engine.report.tally import Tally
+    from engine.report.sheet import Sheet, write_sheet
+    from engine.results.coverage import CountedRows
 
-    tally = Tally(folded_field=run.sweep.kind.folded_field)
-    write = partial(
-        write_rows,
-        partial(run.rows, past=past),
-        form,
+    rows = CountedRows(partial(run.rows, past=past), run.sweep.kind.folded_field)
+    sheet = Sheet(
         run=run.name,
+        rows=rows,
         axes=axis_columns(run.sweep.matrix.axes),
-        tally=tally,
         width=_table_width(target),
+        encoding="utf-8" if target is not None else sys.stdout.encoding,
     )
     if target is not None:
         with new_file(target) as stream:
-            await write(stream)
-        return tally
-    # A table is for this terminal; what programs read is UTF-8 in every locale, as in files.
-    encoding = sys.stdout.encoding if form is Format.TABLE else "utf-8"
-    sys.stdout.reconfigure(encoding=encoding, errors="replace")  # type: ignore[union-attr]
+            await write_sheet(form, sheet, stream)
+        return rows.counts
     try:
         with output.to_reader():
-            await write(sys.stdout)
+            await write_sheet(form, sheet, sys.stdout.buffer)
     except BrokenPipeError:
         return None
-    return tally
+    return rows.counts
 
 
 def _table_width(target: Path | None) -> int:

@@ -21,7 +21,6 @@ def exit_code(status: Status) -> int:
     """The exit code of a `run` or `resume` that ended with this status."""
     if status.reason is StopReason.INTERRUPTED:
         return INTERRUPTED
-    missing = status.cells - status.cells_done - status.cells_failed
-    if status.state is not RunState.FINISHED or missing > 0:
+    if status.state is not RunState.FINISHED or status.coverage.to_come > 0:
         return INCOMPLETE
     return FAILED if status.cells_failed else ANSWERED

@@ -1,9 +1,12 @@
-"""One cell of a run and what is known of it: plain values."""
+"""The cells of a run, what is known of each, and how many of them say something: plain values."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
+
+from engine.core.states import State
 
 
 class Source(StrEnum):
@@ -44,3 +47,55 @@ class Row:
     identity: str | None = None
     """16 hexadecimal digits of what decided the answer: numbers of one cell are comparable where it is equal."""
     error: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Coverage:
+    """Cells by what is known of them. Each is in one of the counts, so that none leaves the denominator."""
+
+    answered: int = 0
+    failed: int = 0
+    """Their job has failed, or its answer has no numbers for them."""
+    cancelled: int = 0
+    to_come: int = 0
+
+    @property
+    def cells(self) -> int:
+        """All of them."""
+        return self.answered + self.failed + self.cancelled + self.to_come
+
+    def add(self, state: State, *, has_numbers: bool, cells: int = 1) -> None:
+        """Count cells of jobs in a state, with numbers for them or without."""
+        if has_numbers:
+            self.answered += cells
+        elif state is State.CANCELLED:
+            self.cancelled += cells
+        elif state in (State.FAILED, State.SUCCEEDED):
+            self.failed += cells
+        else:
+            self.to_come += cells
+
+
+@dataclass(slots=True, kw_only=True)
+class TestCounts:
+    """Tests of answered cells."""
+
+    passed: int = 0
+    failed: int = 0
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """Questions without an answer, by reason."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RowCounts:
+    """What rows add up to."""
+
+    coverage: Coverage = field(default_factory=Coverage)
+    past: int = 0
+    """Cells that the sweep does not ask for any more: in none of the other counts."""
+    tests: dict[float | None, TestCounts] = field(default_factory=dict)
+    """Tests by threshold, each test once at each of them; under None where the evaluation has none."""
+
+
+Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
+"""The rows of a run, which can be read more than once."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from engine.core.error_kinds import ErrorKind
 from engine.core.money import CostEstimate, Spending
+from engine.core.rows import Coverage
 from engine.core.runs import RunState, StopReason, WaitReason
 
 
@@ -142,6 +143,16 @@ class Status:
     session: Session | None = None
     """What this process did in its last execution of the run; None where it has not executed it."""
 
+    @property
+    def coverage(self) -> Coverage:
+        """Its cells by what is known of them."""
+        return Coverage(
+            answered=self.cells_done,
+            failed=self.cells_failed - self.cells_cancelled,
+            cancelled=self.cells_cancelled,
+            to_come=self.cells - self.cells_done - self.cells_failed,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
@@ -192,7 +203,9 @@ class Held:
     cells_answered: int
     """Cells that the run of its name has an answer to."""
     cells_failed: int
-    """Cells that failed or were cancelled there: not asked for before `retry` puts them back in line."""
+    """Cells that failed there: not asked for before `retry` puts them back in line."""
+    cells_cancelled: int
+    """Cells that were cancelled there: not asked for before `retry --cancelled` puts them back in line."""
     taken_over: tuple[TakenOver, ...]
     """Cells that would be answered from other runs."""
     left: "Plan"
@@ -203,7 +216,9 @@ class Held:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is held."""
-        return not (self.cells_answered or self.cells_failed or self.taken_over)
+        return not (
+            self.cells_answered or self.cells_failed or self.cells_cancelled or self.taken_over
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

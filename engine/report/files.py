@@ -4,15 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from engine.core.errors import UsageError
 from engine.part_files import part_of
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[TextIO]:
-    """Open a text file (UTF-8, no newline translation) that takes `path`'s place once it is whole.
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file of bytes that takes `path`'s place once it is whole.
 
     Its mode is 0600. Whatever was at `path` stays there if anything goes wrong. Raises UsageError
     when it cannot be written, and for what is no file: a device must not be replaced by one.
@@ -28,7 +28,7 @@ def new_file(path: Path) -> Iterator[TextIO]:
         raise UsageError(f"cannot write {path}: {error.strerror}; choose another path") from None
     with stack:
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as stream:
+            with os.fdopen(descriptor, "wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(descriptor)

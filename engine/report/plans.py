@@ -46,6 +46,8 @@ def _held_lines(held: Held) -> list[str]:
         *map(taken_over, held.taken_over),
         *[f"{counted(held.cells_failed, 'cell')} failed (`retry` asks again)"]
         * bool(held.cells_failed),
+        *[f"{counted(held.cells_cancelled, 'cell')} cancelled (`retry --cancelled` asks again)"]
+        * bool(held.cells_cancelled),
     ]
     lines = [
         f"held       {', '.join(parts)}",

@@ -19,7 +19,7 @@ def reuse_lines(status: Status) -> list[str]:
         if session.replies_kept:
             replies = session.replies_kept + session.replies_asked
             held.append(f"{session.replies_kept:,} of {replies:,} replies kept from earlier calls")
-        left = status.cells - status.cells_done - status.cells_failed
+        left = status.coverage.to_come
         # With cells left, nothing was sent because of what stopped the run; the status says that.
         if held and (session.has_sent or left):
             lines.append(f"not asked again: {', '.join(held)}")

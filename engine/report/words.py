@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from engine.core.listing import counted
 from engine.core.model import Finding, listed_reasons
+from engine.core.rows import Coverage
 from engine.core.runs import RunInfo, RunState, StopReason
 from engine.core.status import QuotaStatus, Status
 from engine.report.money import spending_lines, spent_lines
@@ -54,15 +55,20 @@ def _state(state: RunState, reason: StopReason | None) -> str:
 
 def cells_line(status: Status) -> str:
     """Cells with an answer, of all; those that failed, are to go or are missing counted out loud."""
+    return ", ".join(coverage_parts(status.coverage, status))
+
+
+def coverage_parts(coverage: Coverage, status: Status) -> list[str]:
+    """Cells of a run by what is known of them, in words."""
     more = "+ (more are being added)" if status.expanding else ""
-    parts = [f"{status.cells_done:,} of {status.cells:,}{more} cells answered"]
-    if failed := status.cells_failed - status.cells_cancelled:
-        parts.append(f"{failed:,} failed")
-    if status.cells_cancelled:
-        parts.append(f"{status.cells_cancelled:,} cancelled")
-    if rest := status.cells - status.cells_done - status.cells_failed:
-        parts.append(f"{rest:,} {'missing' if status.state.is_over else 'to go'}")
-    return ", ".join(parts)
+    parts = [f"{coverage.answered:,} of {coverage.cells:,}{more} cells answered"]
+    if coverage.failed:
+        parts.append(f"{coverage.failed:,} failed")
+    if coverage.cancelled:
+        parts.append(f"{coverage.cancelled:,} cancelled")
+    if coverage.to_come:
+        parts.append(f"{coverage.to_come:,} {'missing' if status.state.is_over else 'to go'}")
+    return parts
 
 
 def requests_line(status: Status) -> str:

@@ -43,6 +43,7 @@ def new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
 class _Sum:
     answered: int = 0
     failed: int = 0
+    cancelled: int = 0
     taken_over: Counter[str] = field(default_factory=Counter)
     answered_at: dict[str, float] = field(default_factory=dict)
     # Jobs that are counted alike, by all but their number.
@@ -50,8 +51,9 @@ class _Sum:
     counts: dict[tuple[object, ...], JobCount] = field(default_factory=dict)
 
     def add(self, held: Holding, source: str | None) -> None:
-        self.answered += held.answered
-        self.failed += held.failed
+        self.answered += held.kept.answered
+        self.failed += held.kept.failed
+        self.cancelled += held.kept.cancelled
         if source is not None:
             self.taken_over[source] += held.taken_over
             self.answered_at[source] = max(held.answered_at, self.answered_at.get(source, 0.0))
@@ -98,6 +100,7 @@ async def holdings(
     return Held(
         cells_answered=found.answered,
         cells_failed=found.failed,
+        cells_cancelled=found.cancelled,
         taken_over=tuple(
             TakenOver(run=name, cells=cells, answered_at=found.answered_at[name])
             for name, cells in found.taken_over.most_common()

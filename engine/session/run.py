@@ -211,7 +211,7 @@ class Run:
                 )
         finally:
             begun.set()
-        done = count_answers(totals, threshold, self.sweep.unanswered).cells[State.SUCCEEDED]
+        done = count_answers(totals, threshold, self.sweep.unanswered).coverage.answered
         self._began = max(0, done - sum(one.cells for one in taken_over)), counts
 
     def _session(self) -> Session | None:

@@ -1,6 +1,7 @@
 """What a plan says that the store holds and what is left is what a run then finds and asks."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import Plan, Sweep
+from engine.core.rows import Coverage
 from engine.core.status import Held, TakenOver
 from engine.kinds import Answer, Job, Permanent
 from engine.report.plans import plan_lines
+from engine.results.coverage import CountedRows
 from engine.testing import FakeClock, scored, scripted_service
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
@@ -85,7 +88,11 @@ def test_what_a_plan_says_is_left_is_what_a_run_asks(
                 taken_over = sum(one.cells for one in found.taken_over)
                 assert found.left.jobs == sent
                 assert (
-                    found.cells_answered + found.cells_failed + taken_over + found.left.cells
+                    found.cells_answered
+                    + found.cells_failed
+                    + found.cells_cancelled
+                    + taken_over
+                    + found.left.cells
                     == plan.cells
                     == status.cells
                 )
@@ -140,3 +147,37 @@ async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None
     assert plan.held is None
     assert any("`run` would refuse" in what for what in plan.unknown)
     assert held(accepted).left.jobs == 0
+
+
+async def test_a_plan_a_status_and_the_rows_count_the_same_cells(tmp_path: Path) -> None:
+    service = scripted_service(answer)
+    asked = sweep(service, models=["a", "failing", "b"], repeats=2)
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run, _ = await finished(engine, asked)
+        failed = await run.status(), held(await engine.plan(asked))
+        await run.retry(failed=True)
+        await run.cancel()
+        cancelled = await run.status(), held(await engine.plan(asked))
+        rows = CountedRows(run.rows, None)
+        _ = [row async for row in rows()]
+
+    for status, found in (failed, cancelled):
+        counted = Coverage(
+            answered=found.cells_answered,
+            failed=found.cells_failed,
+            cancelled=found.cells_cancelled,
+            to_come=found.left.cells,
+        )
+        assert counted == status.coverage
+    assert failed[0].coverage == Coverage(answered=4, failed=2)
+    assert rows.counts.coverage == cancelled[0].coverage == Coverage(answered=4, cancelled=2)
+    plan = Sweep.plan(asked)
+    assert _held_line(plan, failed[1]) == "4 cells answered, 2 cells failed (`retry` asks again)"
+    assert _held_line(plan, cancelled[1]) == (
+        "4 cells answered, 2 cells cancelled (`retry --cancelled` asks again)"
+    )
+
+
+def _held_line(plan: Plan, found: Held) -> str:
+    [line] = [one for one in plan_lines(replace(plan, held=found)) if one.startswith("held")]
+    return line.removeprefix("held").strip()

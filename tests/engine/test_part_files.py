@@ -19,7 +19,7 @@ HOUR_S = 3600
 def test_an_error_leaves_nothing_of_a_file_that_was_being_written(tmp_path: Path) -> None:
     def write_half() -> None:
         with new_file(tmp_path / "rows.csv") as stream:
-            stream.write("half")
+            stream.write(b"half")
             raise ValueError("half way")
 
     with pytest.raises(ValueError, match="half way"):
@@ -57,7 +57,7 @@ def test_a_process_that_ends_at_once_can_remove_what_it_is_writing(tmp_path: Pat
 PATIENT = """
 async def work():
     with new_file(Path(sys.argv[1])) as stream:
-        stream.write("half")
+        stream.write(b"half")
         print("open", flush=True)
         await anyio.sleep_forever()
 run_command(work)

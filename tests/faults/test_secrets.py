@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from engine.report.formats import Format
+from engine.report.formats import FORMATS
 from tests.contracts.echoes import ECHOES
 from tests.contracts.faults import BODIES, PLAYS
 from tests.contracts.process import ContractServerProcess
@@ -194,7 +194,7 @@ def test_no_answer_at_all_gets_a_key_into_anything_that_is_kept_or_printed(
     assert first.code == 3, first.stderr
     for words in (("status",), ("status", "--json"), ("runs",)):
         assert scene.run(*words).code == 0
-    for form in Format:
+    for form in FORMATS:
         assert scene.start("results", "--format", form).wait() == 0
         assert scene.run("results", "--format", form, "--output", f"rows.{form}").code == 0
     assert_nothing_is_told(scene.folder)

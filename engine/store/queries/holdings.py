@@ -7,6 +7,7 @@ from sqlalchemy import RowMapping, select
 from sqlalchemy.engine import Connection
 
 from engine.core.policy import UnansweredPolicy
+from engine.core.rows import Coverage
 from engine.core.states import Event, State, sources
 from engine.store.queries.families import place
 from engine.store.queries.queue import REMOVED
@@ -26,10 +27,9 @@ from engine.store.schema import job, result, run
 class Holding:
     """What a store holds for one job of a sweep. Cells are counted; together they are all of the job."""
 
-    answered: int = 0
-    """Answered in the run itself."""
-    failed: int = 0
-    """Failed or cancelled there: not asked for before they are put back in line."""
+    kept: Coverage
+    """Those that have an outcome in the run itself: without an answer, they are not asked for before they
+    are put back in line."""
     taken_over: int = 0
     """Those that would be answered from another run."""
     to_ask: int = 0
@@ -89,7 +89,7 @@ def _kept(
         elif state is State.SUCCEEDED and is_enough(row, unanswered):
             found[row["key"]] = State.SUCCEEDED
         else:
-            found[row["key"]] = State.FAILED
+            found[row["key"]] = State.CANCELLED if state is State.CANCELLED else State.FAILED
     return found
 
 
@@ -101,20 +101,19 @@ def _holding(
     if placed is not None:
         left = sum(cell in placed.cells for cell in one.cells) if one.cells else 1
     # An answer at another threshold serves the others.
-    served = cells - left
-    if kept is State.SUCCEEDED:
-        return Holding(answered=cells)
-    if kept is State.FAILED:
-        return Holding(answered=served, failed=left)
+    coverage = Coverage(answered=cells - left)
+    if kept is not None and kept is not State.PENDING:
+        coverage.add(kept, has_numbers=kept is State.SUCCEEDED, cells=left)
+        return Holding(kept=coverage)
     if kept is None and left and one.key in others:
         row = others[one.key]
         return Holding(
-            answered=served,
+            kept=coverage,
             taken_over=left,
             source=row["source"],
             answered_at=row["recorded_at"],
         )
-    return Holding(answered=served, to_ask=left)
+    return Holding(kept=coverage, to_ask=left)
 
 
 def runs_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, str]:

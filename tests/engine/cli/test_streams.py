@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.report.formats import Format
+from engine.report.formats import FORMATS
 from tests.engine.cli.conftest import MAIN, Nightsweep
 from tests.patience import PATIENCE_S
 
@@ -27,7 +27,7 @@ def unread() -> Iterator[int]:
 @pytest.mark.parametrize(
     "args",
     [
-        *(("results", "--format", form) for form in Format),
+        *(("results", "--format", form) for form in FORMATS),
         ("results", "--json"),
         ("status",),
     ],

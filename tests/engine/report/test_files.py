@@ -13,7 +13,7 @@ def test_a_file_is_private_and_replaces_what_was_there(tmp_path: Path) -> None:
     path.write_text("old")
 
     with new_file(path) as stream:
-        stream.write("a\r\nb\r\n")
+        stream.write(b"a\r\nb\r\n")
 
     assert path.read_bytes() == b"a\r\nb\r\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -25,7 +25,7 @@ def test_what_was_there_stays_if_writing_breaks_off(tmp_path: Path) -> None:
 
     def write_half() -> None:
         with new_file(path) as stream:
-            stream.write("half")
+            stream.write(b"half")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -50,7 +50,7 @@ def test_a_file_is_as_private_as_a_strict_umask_wants_it(tmp_path: Path) -> None
     before = os.umask(0o277)
     try:
         with new_file(tmp_path / "rows.csv") as stream:
-            stream.write("a\r\n")
+            stream.write(b"a\r\n")
     finally:
         os.umask(before)
 

@@ -1,9 +1,9 @@
 import csv
 import json
 import unicodedata
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given as hypothesis_given
@@ -11,34 +11,38 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from engine.core.errors import UsageError
-from engine.core.rows import Row
+from engine.core.rows import Row, RowCounts
 from engine.core.runs import RunState
+from engine.report.columns import ColumnType
+from engine.report.coverage import counts_lines
 from engine.report.files import new_file
-from engine.report.formats import Format, csv_cell, format_of, write_rows
-from engine.report.parquet import AxisType
-from engine.report.tally import Tally
+from engine.report.formats import FORMATS, format_of
+from engine.report.formats.csv import csv_cell
+from engine.report.sheet import Sheet, write_sheet
+from engine.results.coverage import CountedRows
 from tests.engine.report.samples import SAMPLE, answered, given, status, unanswered
 
-TEXT = tuple(form for form in Format if form is not Format.PARQUET)
-AXES: dict[str, AxisType] = {"model": str, "prompt": str, "threshold": float, "prompt_digest": str}
+TEXT = tuple(name for name, form in FORMATS.items() if form.is_text)
+AXES: dict[str, ColumnType] = {"model": str, "prompt": str, "threshold": float}
 
 
 async def counted(
-    rows: tuple[Row, ...], form: Format, stream: TextIO, width: int = 80, run: str = "night"
-) -> Tally:
-    tally = Tally(folded_field="threshold")
-    await write_rows(given(rows), form, stream, run=run, axes=AXES, tally=tally, width=width)
-    return tally
+    rows: tuple[Row, ...], form: str, stream: BinaryIO, width: int = 80, run: str = "night"
+) -> RowCounts:
+    read = CountedRows(given(rows), "threshold")
+    sheet = Sheet(run=run, rows=read, axes=AXES, width=width)
+    await write_sheet(FORMATS[form], sheet, stream)
+    return read.counts
 
 
-async def written(rows: tuple[Row, ...], form: Format, width: int = 80, run: str = "night") -> str:
-    stream = StringIO()
+async def written(rows: tuple[Row, ...], form: str, width: int = 80, run: str = "night") -> str:
+    stream = BytesIO()
     await counted(rows, form, stream, width, run)
-    return stream.getvalue()
+    return stream.getvalue().decode()
 
 
 async def test_json_is_a_list_of_flat_objects_in_which_unknown_is_null() -> None:
-    text = await written(SAMPLE, Format.JSON)
+    text = await written(SAMPLE, "json")
 
     first, _, failed, _ = json.loads(text)
     assert list(first) == [
@@ -92,7 +96,7 @@ GAPS = {"moderated": 2, "empty": 1}
 
 
 async def test_json_tells_what_is_unanswered_by_reason() -> None:
-    text = await written((answered(3, 9, lacking=GAPS, model="m"),), Format.JSON)
+    text = await written((answered(3, 9, lacking=GAPS, model="m"),), "json")
 
     [row] = json.loads(text)
     assert (row["total"], row["unanswered"], row["unanswered_reasons"]) == (9, 3, GAPS)
@@ -100,7 +104,7 @@ async def test_json_tells_what_is_unanswered_by_reason() -> None:
 
 
 async def test_csv_tells_what_is_unanswered_in_one_cell() -> None:
-    text = await written((answered(3, 9, lacking=GAPS, model="m"),), Format.CSV)
+    text = await written((answered(3, 9, lacking=GAPS, model="m"),), "csv")
 
     [row] = csv.DictReader(StringIO(text, newline=""), strict=True)
     assert (row["unanswered"], row["unanswered_reasons"]) == ("3", "moderated 2, empty 1")
@@ -109,8 +113,8 @@ async def test_csv_tells_what_is_unanswered_in_one_cell() -> None:
 async def test_a_table_has_a_column_for_what_is_unanswered_only_where_something_is() -> None:
     whole = answered(3, 9, model="a")
 
-    without = await written((whole,), Format.TABLE)
-    text = await written((whole, answered(3, 9, lacking=GAPS, model="b")), Format.TABLE)
+    without = await written((whole,), "table")
+    text = await written((whole, answered(3, 9, lacking=GAPS, model="b")), "table")
 
     assert "unanswered" not in without
     assert "unanswered" in text
@@ -120,9 +124,9 @@ async def test_a_table_has_a_column_for_what_is_unanswered_only_where_something_
 async def test_a_tally_counts_what_is_unanswered_out_loud() -> None:
     rows = (answered(3, 9, lacking=GAPS, model="a"), answered(0, 9, model="b"))
 
-    tally = await counted(rows, Format.JSONL, StringIO())
+    counts = await counted(rows, "jsonl", BytesIO())
 
-    assert tally.lines(status())[-1] == "questions unanswered: 3 (moderated 2, empty 1)"
+    assert counts_lines(counts, status())[-1] == "questions unanswered: 3 (moderated 2, empty 1)"
 
 
 async def test_a_tally_counts_each_test_once_at_each_threshold_and_says_who_judged() -> None:
@@ -134,9 +138,9 @@ async def test_a_tally_counts_each_test_once_at_each_threshold_and_says_who_judg
         unanswered("waiting", threshold=0.7),
     )
 
-    tally = await counted(rows, Format.JSONL, StringIO())
+    counts = await counted(rows, "jsonl", BytesIO())
 
-    assert tally.lines(status(run="night", judge="the judge", threshold=0.7)) == [
+    assert counts_lines(counts, status(run="night", judge="the judge", threshold=0.7)) == [
         "night: 3 of 4 cells answered, 1 to go",
         "tests failed: 1 of 10 at threshold 0.3, 6 of 15 at threshold 0.7 (judged by the judge)",
         "questions unanswered: 1 at threshold 0.7 (moderated 1)",
@@ -146,9 +150,9 @@ async def test_a_tally_counts_each_test_once_at_each_threshold_and_says_who_judg
 async def test_a_tally_of_many_thresholds_tells_the_lowest_and_the_highest() -> None:
     rows = tuple(answered(n, 20, threshold=n / 20) for n in range(1, 20))
 
-    tally = await counted(rows, Format.JSONL, StringIO())
+    counts = await counted(rows, "jsonl", BytesIO())
 
-    assert tally.lines(status())[1] == (
+    assert counts_lines(counts, status())[1] == (
         "tests failed: 1 of 20 at threshold 0.05, ... (14 thresholds between),"
         " 16 of 20 at threshold 0.8, 17 of 20 at threshold 0.85, 18 of 20 at threshold 0.9,"
         " 19 of 20 at threshold 0.95"
@@ -158,30 +162,30 @@ async def test_a_tally_of_many_thresholds_tells_the_lowest_and_the_highest() -> 
 async def test_what_has_no_answer_is_missing_only_once_the_run_is_over() -> None:
     rows = (answered(1, 4, model="a"), unanswered("waiting", model="b"))
 
-    tally = await counted(rows, Format.CSV, StringIO())
+    counts = await counted(rows, "csv", BytesIO())
 
     cells = "crisis-safety: 1 of 2 cells answered, 1"
-    assert tally.lines(status(state=RunState.ACTIVE))[0] == f"{cells} to go"
-    assert tally.lines(status(state=RunState.PAUSED))[0] == f"{cells} to go"
-    assert tally.lines(status(state=RunState.FINISHED))[0] == f"{cells} missing"
-    assert tally.lines(status(state=RunState.CANCELLED))[0] == f"{cells} missing"
+    assert counts_lines(counts, status(state=RunState.ACTIVE))[0] == f"{cells} to go"
+    assert counts_lines(counts, status(state=RunState.PAUSED))[0] == f"{cells} to go"
+    assert counts_lines(counts, status(state=RunState.FINISHED))[0] == f"{cells} missing"
+    assert counts_lines(counts, status(state=RunState.CANCELLED))[0] == f"{cells} missing"
 
 
 async def test_what_is_not_asked_for_any_more_is_in_no_count_but_its_own() -> None:
     rows = (answered(1, 4, model="a"), answered(2, 4, model="b", asked=False))
 
-    tally = await counted(rows, Format.JSON, StringIO())
+    counts = await counted(rows, "json", BytesIO())
 
-    assert tally.lines(status())[:2] == [
+    assert counts_lines(counts, status())[:2] == [
         "crisis-safety: 1 of 1 cells answered, 1 not asked for any more",
         "tests failed: 1 of 4",
     ]
 
 
 async def test_what_is_left_out_for_not_being_asked_for_any_more_is_said() -> None:
-    tally = await counted((answered(1, 4, model="a"),), Format.JSON, StringIO())
+    counts = await counted((answered(1, 4, model="a"),), "json", BytesIO())
 
-    assert tally.lines(status(cells_past=3))[0] == (
+    assert counts_lines(counts, status(cells_past=3))[0] == (
         "crisis-safety: 1 of 1 cells answered, 3 not asked for any more left out (--all)"
     )
 
@@ -189,8 +193,8 @@ async def test_what_is_left_out_for_not_being_asked_for_any_more_is_said() -> No
 async def test_a_table_says_what_is_not_asked_for_only_where_something_is() -> None:
     now, gone = answered(1, 4, model="a"), answered(2, 4, model="b", asked=False)
 
-    without = await written((now,), Format.TABLE)
-    both = (await written((now, gone), Format.TABLE)).splitlines()
+    without = await written((now,), "table")
+    both = (await written((now, gone), "table")).splitlines()
 
     assert "asked" not in without
     assert [line.split()[:2] for line in both[2:]] == [
@@ -208,8 +212,8 @@ async def test_a_table_has_a_digest_only_where_one_name_stands_for_two_texts() -
     )
     other = answered(1, 4, prompt="warm", model="a", digests={"prompt": "5e6f"})
 
-    alike = await written((first, other), Format.TABLE)
-    apart = await written((first, second), Format.TABLE)
+    alike = await written((first, other), "table")
+    apart = await written((first, second), "table")
 
     assert "prompt_digest" not in alike
     assert apart.splitlines()[0] == "run night, prompt bare"
@@ -223,7 +227,7 @@ async def test_json_tells_two_texts_of_one_name_apart() -> None:
         answered(1, 4, prompt="none", digests={"prompt": None}),
     )
 
-    found = json.loads(await written(rows, Format.JSON))
+    found = json.loads(await written(rows, "json"))
 
     assert [(row["prompt"], row["prompt_digest"]) for row in found] == [
         ("bare", "1a2b"),
@@ -234,45 +238,45 @@ async def test_json_tells_two_texts_of_one_name_apart() -> None:
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("x.txt", Format.TABLE),
-        ("x.csv", Format.CSV),
-        ("night.1.JSON", Format.JSON),
-        ("x.jsonl", Format.JSONL),
-        ("x.parquet", Format.PARQUET),
+        ("x.txt", "table"),
+        ("x.csv", "csv"),
+        ("night.1.JSON", "json"),
+        ("x.jsonl", "jsonl"),
+        ("x.parquet", "parquet"),
     ],
 )
-def test_a_file_is_written_as_its_ending_says(name: str, form: Format) -> None:
-    assert format_of(Path("folder") / name) is form
+def test_a_file_is_written_as_its_ending_says(name: str, form: str) -> None:
+    assert format_of(Path("folder") / name) is FORMATS[form]
 
 
 @pytest.mark.parametrize("name", ["x.xlsx", "results", ".csv", "x."])
 def test_an_ending_that_says_nothing_is_refused_with_those_that_do(name: str) -> None:
     with pytest.raises(
-        UsageError, match=r"\.txt, \.csv, \.json, \.jsonl, \.parquet, or .*--format"
+        UsageError, match=r"\.csv, \.json, \.jsonl, \.parquet, \.txt, or .*--format"
     ):
         format_of(Path(name))
 
 
 async def test_json_lines_hold_the_same_objects_one_a_line() -> None:
-    lines = (await written(SAMPLE, Format.JSONL)).splitlines()
+    lines = (await written(SAMPLE, "jsonl")).splitlines()
 
-    assert [json.loads(line) for line in lines] == json.loads(await written(SAMPLE, Format.JSON))
+    assert [json.loads(line) for line in lines] == json.loads(await written(SAMPLE, "json"))
 
 
 @pytest.mark.parametrize("form", TEXT)
-async def test_no_rows_are_a_valid_file_in_every_format(form: Format) -> None:
+async def test_no_rows_are_a_valid_file_in_every_format(form: str) -> None:
     nothing = {
-        Format.TABLE: "run night: no cells\n",
-        Format.CSV: "",
-        Format.JSON: "[]\n",
-        Format.JSONL: "",
+        "table": "run night: no cells\n",
+        "csv": "",
+        "json": "[]\n",
+        "jsonl": "",
     }
 
     assert await written((), form) == nothing[form]
 
 
 @pytest.mark.parametrize("form", TEXT)
-async def test_every_format_says_an_error_without_its_control_characters(form: Format) -> None:
+async def test_every_format_says_an_error_without_its_control_characters(form: str) -> None:
     error = "\x1b[2Jgone \u202e\x85"
 
     text = await written((unanswered("failed", error, model="\x1b]0;owned\x07m"),), form)
@@ -283,7 +287,7 @@ async def test_every_format_says_an_error_without_its_control_characters(form: F
 
 async def test_json_is_safe_on_a_terminal_and_keeps_every_character() -> None:
     error = "\x1b]0;owned\x07 \u202e \ud800"
-    text = await written((unanswered("failed", error, model="m"),), Format.JSON)
+    text = await written((unanswered("failed", error, model="m"),), "json")
 
     assert text.isascii()
     assert "\x1b" not in text
@@ -296,10 +300,12 @@ async def test_csv_is_read_back_as_it_was_written() -> None:
         unanswered("failed", "two\nlines, one cell", model="b", threshold=0.5),
     )
 
-    text = await written(rows, Format.CSV)
+    text = await written(rows, "csv")
 
     first, second = csv.DictReader(StringIO(text, newline=""), strict=True)
-    assert text.startswith("model,threshold,asked,state,passed,failed,total,failure_rate,ci_low,")
+    assert text.startswith(
+        "model,prompt,threshold,asked,state,passed,failed,total,failure_rate,ci_low,"
+    )
     assert text.count("\r\n") == text.count("\n") == 3
     assert (first["model"], first["failed"], first["failure_rate"]) == (
         'say "hi", now',
@@ -361,7 +367,7 @@ def test_no_text_at_all_becomes_a_formula(text: str) -> None:
 
 
 async def test_a_table_says_once_what_never_changes_and_the_error_below_its_row() -> None:
-    assert (await written(SAMPLE, Format.TABLE)).splitlines() == [
+    assert (await written(SAMPLE, "table")).splitlines() == [
         "run night, prompt bare, group self_harm",
         "",
         "model             threshold  failed   rate  95 % interval  source",
@@ -395,13 +401,13 @@ def wide(models: int = 3) -> tuple[Row, ...]:
 async def test_a_table_is_never_wider_than_the_terminal(width: int) -> None:
     rows = (*wide(), unanswered("failed", "an error " * 40, model="m", repeat=1))
 
-    lines = (await written(rows, Format.TABLE, width)).splitlines()
+    lines = (await written(rows, "table", width)).splitlines()
 
     assert max(map(cell_len, lines)) <= width
 
 
 async def test_axes_that_do_not_fit_become_headings() -> None:
-    lines = (await written(wide(), Format.TABLE)).splitlines()
+    lines = (await written(wide(), "table")).splitlines()
 
     assert "model a-rather-long-provider/a-model-with-a-long-name-0" in lines[4]
 
@@ -409,28 +415,28 @@ async def test_axes_that_do_not_fit_become_headings() -> None:
 async def test_control_sequences_in_labels_and_errors_do_not_reach_the_terminal() -> None:
     rows = (unanswered("failed", "\x1b[2Jgone \u202e", model="\x1b]0;owned\x07m"),)
 
-    text = await written(rows, Format.TABLE)
+    text = await written(rows, "table")
 
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "model m" in text
 
 
-@pytest.mark.parametrize("form", Format)
-async def test_every_cell_is_counted_out_loud(form: Format, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMATS)
+async def test_every_cell_is_counted_out_loud(form: str, tmp_path: Path) -> None:
     with new_file(tmp_path / "rows") as stream:
-        tally = await counted(SAMPLE, form, stream)
+        counts = await counted(SAMPLE, form, stream)
 
-    assert tally.lines(status()) == [
+    assert counts_lines(counts, status()) == [
         "crisis-safety: 2 of 4 cells answered, 1 failed, 1 to go",
         "tests failed: 3 of 10 at threshold 0.3, 4 of 10 at threshold 0.5",
     ]
 
 
 async def test_an_answer_without_tests_is_an_answer() -> None:
-    tally = await counted((answered(0, 0, model="m"),), Format.CSV, StringIO())
+    counts = await counted((answered(0, 0, model="m"),), "csv", BytesIO())
 
-    assert (tally.answered, tally.open) == (1, 0)
+    assert (counts.coverage.answered, counts.coverage.to_come) == (1, 0)
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -438,7 +444,7 @@ async def test_a_table_wraps_why_a_cell_has_no_numbers_and_cuts_nothing_off(widt
     cause = "connection refused (POST chat/completions at 127.0.0.1:8000), " + "again " * 40 + "end"
     row = unanswered("failed", cause, model="m", prompt="p", group="g", threshold=0.5)
 
-    text = await written((row,), Format.TABLE, width)
+    text = await written((row,), "table", width)
 
     assert max(map(len, text.splitlines())) <= width
     assert cause in " ".join(text.split())

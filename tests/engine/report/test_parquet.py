@@ -2,7 +2,7 @@ import builtins
 import json
 import os
 from collections.abc import Iterator
-from io import BytesIO, TextIOWrapper
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from engine.core.axes import (
 from engine.core.errors import UsageError
 from engine.core.matrix import MatrixAxis
 from engine.core.rows import Row
-from engine.report import parquet
+from engine.report.columns import axis_columns
 from engine.report.document import row_document
 from engine.report.files import new_file
-from engine.report.parquet import axis_columns, write_parquet
-from engine.report.tally import Tally
+from engine.report.formats import parquet
+from engine.report.sheet import Sheet, write_sheet
 from tests.engine.report.samples import answered, given, unanswered
 
 VALUE = (AxisValue(label="x", content="x"),)
@@ -51,9 +51,13 @@ LABELS: dict[str, Any] = {
 DIGESTS = {"prompt": "1a2b"}
 
 
+def sheet(*rows: Row) -> Sheet:
+    return Sheet(run="night", rows=given(rows), axes=AXES)
+
+
 async def written(file: Path, *rows: Row) -> pyarrow.parquet.ParquetFile:
     with new_file(file) as stream:
-        await write_parquet(given(rows), stream, Tally(), run="night", axes=AXES)
+        await write_sheet(parquet.FORMAT, sheet(*rows), stream)
     return pyarrow.parquet.ParquetFile(file)
 
 
@@ -121,16 +125,14 @@ async def test_text_that_utf_8_cannot_say_does_not_cost_the_file(tmp_path: Path)
     assert found.read()["error"].to_pylist() == ["half ?"]
 
 
-class Terminal(TextIOWrapper):
+class Terminal(BytesIO):
     def isatty(self) -> bool:
         return True
 
 
 async def test_parquet_is_not_written_to_a_terminal() -> None:
-    terminal = Terminal(BytesIO())
-
     with pytest.raises(UsageError, match=r"--output FILE\.parquet"):
-        await write_parquet(given(()), terminal, Tally(), run="night", axes=AXES)
+        await write_sheet(parquet.FORMAT, sheet(), Terminal())
 
 
 @pytest.fixture

@@ -577,7 +577,7 @@ async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
     await store.finish_expansion(fresh)
 
     assert meanwhile.labels["name"] == "open"
-    assert [(one.answered, one.to_ask) for one, _ in held] == [(0, 1), (1, 0), (0, 1)]
+    assert [(one.kept.answered, one.to_ask) for one, _ in held] == [(0, 1), (1, 0), (0, 1)]
     again = [job.labels["name"] for job in await claim(store, fresh)]
     assert sorted(again) == ["answered", "then"]
     assert [job.attempt for job in await claim(store, fresh)] == []

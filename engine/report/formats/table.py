@@ -1,17 +1,16 @@
 """A table of rows for people: it fits the terminal, and is written in two passes over the rows."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from codecs import StreamWriter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TextIO, TypeAlias
+from typing import Any, BinaryIO
 
 from rich.cells import cell_len, set_cell_size
 
 from engine.core.rows import Row, Source
 from engine.report.document import digest_column
-from engine.report.tally import Tally
+from engine.report.sheet import RowFormat, Sheet, text_to
 from engine.report.terminal import plain, wrapped
-
-Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
 
 GAP = "  "
 UNKNOWN = "-"
@@ -65,33 +64,35 @@ class Seen:
                 self.ambiguous.add(column)
 
 
-async def write_table(rows: Rows, stream: TextIO, tally: Tally, *, run: str, width: int) -> None:
-    """Write a table of a run's rows no wider than `width` cells, and count them.
+async def write(sheet: Sheet, stream: BinaryIO) -> None:
+    """Write a table of a run's rows no wider than the sheet's width.
 
     Axes with one value are said once, above it. Where the others do not fit, the leading ones become
     headings, then labels are cut. The error of a cell without an answer stands below its row.
     """
+    text, width = text_to(stream, sheet.encoding), sheet.width
     seen = Seen()
-    async for row in rows():
+    async for row in sheet.rows():
         seen.see(row)
     layout = _laid_out(seen, width)
     heading: tuple[str, ...] | None = None
-    async for row in rows():
-        if not tally.rows:
-            _write_head(run, layout, stream, width)
-        tally.add(row)
+    is_empty = True
+    async for row in sheet.rows():
+        if is_empty:
+            _write_head(sheet.run, layout, text, width)
+            is_empty = False
         labels = _labels(row)
         section = tuple(labels.get(name, UNKNOWN) for name in layout.sections)
         if section and section != heading:
             heading = section
             said = ", ".join(f"{n} {v}" for n, v in zip(layout.sections, section, strict=True))
-            stream.write(_cut(said, width) + "\n")
+            text.write(_cut(said, width) + "\n")
         cells = labels | measures(row)
-        stream.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
+        text.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
         if row.error and row.error != row.state:
-            stream.writelines(f"{line}\n" for line in wrapped([f"    {plain(row.error)}"], width))
-    if not tally.rows:
-        stream.write(_cut(f"run {plain(run)}: no cells", width) + "\n")
+            text.writelines(f"{line}\n" for line in wrapped([f"    {plain(row.error)}"], width))
+    if is_empty:
+        text.write(_cut(f"run {plain(sheet.run)}: no cells", width) + "\n")
 
 
 def measures(row: Row) -> dict[str, str]:
@@ -149,7 +150,7 @@ def _total(layout: Layout) -> int:
     return sum(layout.widths.values()) + len(GAP) * max(0, len(layout.widths) - 1)
 
 
-def _write_head(run: str, layout: Layout, stream: TextIO, width: int) -> None:
+def _write_head(run: str, layout: Layout, stream: StreamWriter, width: int) -> None:
     line = ""
     for name, value in {"run": plain(run), **layout.constants}.items():
         said = f"{name} {value}"
@@ -177,3 +178,6 @@ def _cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(0, width - 1)).rstrip() + "…"
+
+
+FORMAT = RowFormat(name="table", ending=".txt", write=write)

@@ -1,0 +1,51 @@
+"""What the rows of a run add up to, in words."""
+
+from engine.core.model import listed_reasons
+from engine.core.rows import RowCounts
+from engine.core.status import Status
+from engine.report.terminal import plain
+from engine.report.words import accepted_lines, at_threshold, coverage_parts, judged_by
+
+_MOST_THRESHOLDS = 5
+
+
+def counts_lines(counts: RowCounts, status: Status) -> list[str]:
+    """What the rows of a run add up to, for people, with nothing that is missing left unsaid."""
+    lines = [f"{plain(status.run)}: {', '.join(_cells(counts, status))}"]
+    if tests := _tests(counts):
+        by = f" ({judged_by(status.judge)})" if status.judge else ""
+        lines.append(f"tests failed: {tests}{by}")
+    if unanswered := _unanswered(counts, status.threshold):
+        lines.append(unanswered)
+    return [*lines, *accepted_lines(status)]
+
+
+def _cells(counts: RowCounts, status: Status) -> list[str]:
+    parts = coverage_parts(counts.coverage, status)
+    if counts.past:
+        parts.append(f"{counts.past:,} not asked for any more")
+    elif status.cells_past:
+        parts.append(f"{status.cells_past:,} not asked for any more left out (--all)")
+    return parts
+
+
+def _tests(counts: RowCounts) -> str:
+    """How many tests failed of how many, threshold by threshold, the lowest first."""
+    counted = {at: tests for at, tests in counts.tests.items() if tests.passed + tests.failed}
+    parts = [
+        f"{counted[at].failed:,} of {counted[at].passed + counted[at].failed:,}{at_threshold(at)}"
+        for at in sorted(counted, key=lambda at: -1.0 if at is None else at)
+    ]
+    if hidden := parts[1 : 1 - _MOST_THRESHOLDS] if len(parts) > _MOST_THRESHOLDS else []:
+        parts[1 : 1 + len(hidden)] = [f"... ({len(hidden):,} thresholds between)"]
+    return ", ".join(parts)
+
+
+def _unanswered(counts: RowCounts, threshold: float | None) -> str:
+    """The questions without an answer, each counted once where the sweep has it at all."""
+    tests = counts.tests.get(threshold)
+    if tests is None or not tests.unanswered:
+        return ""
+    reasons = plain(listed_reasons(dict(tests.unanswered.most_common())))
+    count = tests.unanswered.total()
+    return f"questions unanswered: {count:,}{at_threshold(threshold)} ({reasons})"

@@ -1,0 +1,44 @@
+"""Rows as comma-separated values, which no spreadsheet takes for formulas."""
+
+import csv
+import re
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from engine.core.model import listed_reasons
+from engine.report.document import row_document
+from engine.report.sheet import RowFormat, Sheet, text_to
+from engine.report.terminal import plain
+
+# Where a spreadsheet may take a cell for a formula, also in full-width forms, and after what some of them
+# take for the start of a cell: where a comma is a decimal point, lists are separated by semicolons.
+_FORMULA = re.compile(r"""(^|[;|])(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
+_NUMERIC = (int, float)
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
+
+
+async def write(sheet: Sheet, stream: BinaryIO) -> None:
+    """RFC 4180, with a header; what is not known is empty."""
+    writer = csv.writer(text_to(stream))
+    names: list[str] = []
+    async for row in sheet.rows():
+        if not names:
+            names = list(sheet.columns)
+            writer.writerow([csv_cell(name) for name in names])
+        values = row_document(row)
+        writer.writerow([csv_cell(_flat(values.get(name))) for name in names])
+
+
+def _flat(value: Any) -> Any:
+    return listed_reasons(value) if isinstance(value, Mapping) else value
+
+
+def csv_cell(value: Any) -> Any:
+    """A value that no spreadsheet runs: what looks like a formula gets an apostrophe in front."""
+    if value is None or isinstance(value, _NUMERIC):
+        return value
+    text = plain(str(value))
+    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+
+
+FORMAT = RowFormat(name="csv", ending=".csv", write=write)

@@ -1,0 +1,19 @@
+"""Rows as one JSON list of objects."""
+
+from typing import BinaryIO
+
+from engine.report.document import row_json
+from engine.report.sheet import RowFormat, Sheet, text_to
+
+
+async def write(sheet: Sheet, stream: BinaryIO) -> None:
+    """A row a line, so that it can be read without a parser that holds all of it."""
+    text = text_to(stream)
+    before = "[\n"
+    async for row in sheet.rows():
+        text.write(before + row_json(row))
+        before = ",\n"
+    text.write("[]\n" if before == "[\n" else "\n]\n")
+
+
+FORMAT = RowFormat(name="json", ending=".json", write=write)

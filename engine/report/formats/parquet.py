@@ -1,0 +1,65 @@
+"""Rows as a Parquet file, written in batches."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from engine.core.errors import UsageError
+from engine.core.rows import Row
+from engine.report.document import row_document, to_json
+from engine.report.sheet import RowFormat, Sheet
+
+if TYPE_CHECKING:
+    import pyarrow  # type: ignore[import-untyped]
+
+ROW_GROUP = 10_000
+"""Rows that are held in memory and written as one row group."""
+
+
+async def write(sheet: Sheet, stream: BinaryIO) -> None:
+    """Write a row group at a time; raises UsageError where pyarrow is not installed."""
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped]
+    except ImportError:
+        raise UsageError(
+            "Parquet needs pyarrow, which is not installed: run `pip install 'nightsweep[frames]'`"
+        ) from None
+    schema = _schema(sheet)
+    batch: list[dict[str, Any]] = []
+    with ParquetWriter(stream, schema, compression="zstd") as writer:
+        async for row in sheet.rows():
+            batch.append(_values(row, schema.names))
+            if len(batch) == ROW_GROUP:
+                writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+                batch = []
+        if batch:
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
+
+
+def _schema(sheet: Sheet) -> "pyarrow.Schema":
+    """The schema of a run's rows: any value may be null, and the file says which run it is of."""
+    import pyarrow
+
+    types = {
+        str: pyarrow.string(),
+        int: pyarrow.int64(),
+        float: pyarrow.float64(),
+        bool: pyarrow.bool_(),
+    }
+    schema = pyarrow.schema([(name, types[kind]) for name, kind in sheet.columns.items()])
+    return schema.with_metadata({"nightsweep.run": sheet.run})
+
+
+def _values(row: Row, names: Iterable[str]) -> dict[str, Any]:
+    known = row_document(row)
+    return {name: _value(known.get(name)) for name in names}
+
+
+def _value(value: Any) -> Any:
+    """A value as a column takes it: what has parts as JSON, text as UTF-8 can say it."""
+    if isinstance(value, Mapping):
+        return to_json(value, indent=None)
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+FORMAT = RowFormat(name="parquet", ending=".parquet", write=write, is_text=False)

@@ -1,0 +1,65 @@
+"""The one interface of all formats: what is written, and the value that a format is."""
+
+import codecs
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, TypeAlias
+
+from engine.core.errors import UsageError
+from engine.core.rows import Rows
+from engine.report.columns import KNOWN, ColumnType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sheet:
+    """The rows of a run as a format gets them.
+
+    `rows()` reads them one after the other, and may be called more than once: however many there are,
+    a format holds no more than a few thousand. `width` is that of a terminal, in its cells, and
+    `encoding` the one that it takes; only what is made for people looks at them.
+    """
+
+    run: str
+    rows: Rows
+    axes: Mapping[str, ColumnType]
+    """The columns that say which cell a row is about."""
+    width: int = sys.maxsize
+    encoding: str = "utf-8"
+
+    @property
+    def columns(self) -> dict[str, ColumnType]:
+        """All columns in their order, and what is in them; each value may be None."""
+        return {**self.axes, **KNOWN}
+
+
+WriteSheet: TypeAlias = Callable[[Sheet, BinaryIO], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFormat:
+    """A format of results: a module of `engine.report.formats` offers it as FORMAT.
+
+    `name` is what `--format` takes, and `ending` what the names of its files end in. `write` writes a
+    sheet to a stream of bytes (`text_to` makes it one of text) and leaves it open.
+    """
+
+    name: str
+    ending: str
+    write: WriteSheet
+    is_text: bool = True
+    """Whether a terminal can show it."""
+
+
+async def write_sheet(form: RowFormat, sheet: Sheet, stream: BinaryIO) -> None:
+    """Write a sheet in a format; raises UsageError where it is bytes, and the stream a terminal."""
+    if not form.is_text and stream.isatty():
+        raise UsageError(
+            f"{form.name} cannot be shown on a terminal: name a file with --output FILE{form.ending}"
+        )
+    await form.write(sheet, stream)
+
+
+def text_to(stream: BinaryIO, encoding: str = "utf-8") -> codecs.StreamWriter:
+    """A stream of text above one of bytes; holds nothing back, and needs not be closed."""
+    return codecs.getwriter(encoding)(stream, "replace")
