@@ -11,7 +11,7 @@ from typing import Protocol
 import anyio
 
 from engine.clock import Clock
-from engine.core import permits
+from engine.core import permit_rows, permits
 from engine.core.errors import LimitReached, NotNow, StoreError
 from engine.core.permits import (
     Granted,
@@ -50,7 +50,7 @@ class PermitBook(Protocol):
         ...
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        """Keep what a call really took; 0: it was never made."""
+        """Keep what a call really took; 0: it was never made. Raises StoreError where that cannot be written."""
         ...
 
     async def limited(self, names: Collection[str]) -> Collection[str]:
@@ -115,10 +115,7 @@ class MemoryBook:
         return granted
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        for name in start.names:
-            self._kept[name] = permits.settle(
-                self._kept[name], at=start.at, estimate=start.estimate, taken=taken
-            )
+        self._kept |= permit_rows.settle(self._kept, start, taken=taken)
 
     async def limited(self, names: Collection[str]) -> Collection[str]:
         # Each request for a permit carries its own limits.

@@ -7,8 +7,9 @@ from math import inf
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
 
-from engine.core import permits
+from engine.core import permit_rows, permits
 from engine.core.accounts import canonical, place_of
+from engine.core.permit_rows import TOKENS_PREFIX, PermitRows
 from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, PermitStart
 from engine.secrets import is_reference
 from engine.store.dialect import Upsert
@@ -17,8 +18,8 @@ from engine.store.queries.given import Limits
 from engine.store.queries.rates import RATE_PREFIX
 from engine.store.schema import rate_bucket
 
-_TOKENS_PREFIX = "tokens "
-IS_TOKENS = rate_bucket.c.name.startswith(_TOKENS_PREFIX)
+_ROWS = PermitRows(RATE_PREFIX)
+IS_TOKENS = rate_bucket.c.name.startswith(TOKENS_PREFIX)
 """Of the rows whose log is not that of a rate."""
 _TOKENS = select(rate_bucket.c.name, rate_bucket.c.log).where(IS_TOKENS)
 _READ = select(rate_bucket.c.name, rate_bucket.c.log).where(
@@ -68,7 +69,9 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
 
 def give(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> dict[str, Limits]:
     """Write down which limits a holder was given; those that hold for all, by name."""
-    mine = {_rows(limit.name)[0]: (limit.rate_per_min, limit.tokens_per_min) for limit in limits}
+    mine = {
+        _ROWS.names(limit.name)[0]: (limit.rate_per_min, limit.tokens_per_min) for limit in limits
+    }
     found = connection.execute(_HOLDERS, {"names": sorted(mine)})
     before = {row.name: given.decode(row.given) for row in found}
     after = given.noted(connection, before, mine, holder)
@@ -79,24 +82,22 @@ def give(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> 
     ]
     if changed:
         connection.execute(_GIVE.on(connection), changed)
-    return {limit.name: given.lowest(after[_rows(limit.name)[0]]) for limit in limits}
+    return {limit.name: given.lowest(after[_ROWS.names(limit.name)[0]]) for limit in limits}
 
 
 def limited(connection: Connection, names: Iterable[str]) -> set[str]:
     """Under which of these names a live holder was given a limit."""
     return {
-        name for name in names if given.lowest_given(connection, _rows(name)[:1]) != (None, None)
+        name
+        for name in names
+        if given.lowest_given(connection, _ROWS.names(name)[:1]) != (None, None)
     }
 
 
 def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
     """Keep what a call really took; 0: it was never made."""
     before = _load(connection, start.names)
-    after = {
-        name: permits.settle(kept, at=start.at, estimate=start.estimate, taken=taken)
-        for name, kept in before.items()
-    }
-    _save(connection, before, after)
+    _save(connection, before, permit_rows.settle(before, start, taken=taken))
     if start.cap is not None and not taken:
         quotas.spend(connection, start.cap, -1)
 
@@ -128,7 +129,7 @@ def _carried(connection: Connection, name: str) -> Kept:
     place = place_of(name)
     sort, colon, _ = place.partition(":")
     older: dict[str, None] = {}
-    for prefix in (RATE_PREFIX, _TOKENS_PREFIX):
+    for prefix in (RATE_PREFIX, TOKENS_PREFIX):
         found = connection.execute(_OLDER, {"beginning": f"{prefix}{sort}{colon}"})
         older |= {one.removeprefix(prefix): None for one in found.scalars()}
     names = [one for one in older if _was_named(one, place)]
@@ -143,30 +144,15 @@ def _was_named(older: str, place: str) -> bool:
     )
 
 
-def _rows(name: str) -> tuple[str, str]:
-    """The rows of the rate and of the tokens."""
-    return f"{RATE_PREFIX}{name}", f"{_TOKENS_PREFIX}{name}"
-
-
 def _load(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
-    rows = {name: _rows(name) for name in names}
-    if not rows:
+    if not names:
         return {}
-    wanted = [row for pair in rows.values() for row in pair]
-    found = {row.name: row.log for row in connection.execute(_READ, {"names": wanted})}
-    return {
-        name: Kept(found.get(rate, ""), found.get(tokens, ""))
-        for name, (rate, tokens) in rows.items()
-    }
+    found = connection.execute(_READ, {"names": _ROWS.all_names(names)})
+    return _ROWS.kept(names, {row.name: row.log for row in found})
 
 
 def _save(connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> None:
-    changed: dict[str, str] = {}
-    for name, new in after.items():
-        (rate, tokens), old = _rows(name), before[name]
-        logs = ((rate, old.rate, new.rate), (tokens, old.tokens, new.tokens))
-        changed |= {row: log for row, was, log in logs if log != was}
-    _write(connection, changed)
+    _write(connection, _ROWS.changed(before, after))
 
 
 def _write(connection: Connection, logs: Mapping[str, str]) -> None:

@@ -9,10 +9,13 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.functions import count
 
-from engine.core import permits
+from engine.core import permit_rows, permits
 from engine.core.accounts import SALT_BYTES, Accounts
+from engine.core.permit_rows import PermitRows
 from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
 from jobs.serve.ledger.schema import call, rate, salt
+
+_ROWS = PermitRows()
 
 
 def accounts(connection: Connection) -> Accounts:
@@ -81,35 +84,20 @@ def take_permits(connection: Connection, request: PermitRequest, *, now: float) 
 def settle_permit(connection: Connection, start: PermitStart, *, taken: int) -> None:
     """Keep what a call really took; 0: it was never made."""
     before = _permits(connection, start.names)
-    after = {
-        name: permits.settle(kept, at=start.at, estimate=start.estimate, taken=taken)
-        for name, kept in before.items()
-    }
-    _keep_permits(connection, before, after)
-
-
-def _tokens_of(name: str) -> str:
-    """The row of the tokens, beside the row of the rate, which has the name itself."""
-    return f"tokens {name}"
+    _keep_permits(connection, before, permit_rows.settle(before, start, taken=taken))
 
 
 def _permits(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
-    rows = [row for name in names for row in (name, _tokens_of(name))]
-    query = select(rate.c.name, rate.c.log).where(rate.c.name.in_(rows))
-    found = {row.name: row.log for row in connection.execute(query)}
-    return {name: Kept(found.get(name, ""), found.get(_tokens_of(name), "")) for name in names}
+    query = select(rate.c.name, rate.c.log).where(rate.c.name.in_(_ROWS.all_names(names)))
+    return _ROWS.kept(names, {row.name: row.log for row in connection.execute(query)})
 
 
 def _keep_permits(
     connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]
 ) -> None:
-    for name, new in after.items():
-        old = before[name]
-        logs = ((name, old.rate, new.rate), (_tokens_of(name), old.tokens, new.tokens))
-        for row, was, log in logs:
-            if log != was:
-                connection.execute(
-                    insert(rate)
-                    .values(name=row, log=log)
-                    .on_conflict_do_update(index_elements=["name"], set_={"log": log})
-                )
+    for row, log in _ROWS.changed(before, after).items():
+        connection.execute(
+            insert(rate)
+            .values(name=row, log=log)
+            .on_conflict_do_update(index_elements=["name"], set_={"log": log})
+        )

@@ -1,40 +1,45 @@
-"""The file of the ledger: made with mode 0600, of a known version, one transaction at a time."""
+"""The file of the ledger: private, of a known version, one transaction at a time."""
 
-import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, create_engine, event
+from sqlalchemy import URL, create_engine
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from engine.kinds import UsageError
+from engine.core.errors import StoreError
+from engine.sqlite.connections import BUSY_TIMEOUT_S, WAIT_S, begin_when_free, set_pragmas
 from engine.sqlite.database_file import DatabaseFile
+from engine.sqlite.errors import explain
+from engine.sqlite.files import prepare
+from engine.sqlite.purpose import Purpose
 from jobs.serve.ledger.schema import VERSION, metadata
 
-_ADVICE = {
-    "not a database": "name another file as `ledger`",
-    "disk is full": "make room on its disk",
-    "disk I/O error": "see to its disk: whether there is room, and whether it is failing",
-    "readonly": "let this user write it and its folder",
-    "locked": "end what else has it open",
-}
 # "NSLG": what tells the file from other databases.
 _APPLICATION_ID = 0x4E534C47
-_BUSY_TIMEOUT_S = 30.0
+_CACHE_KIB = 16_384
 
 
-class LedgerError(UsageError):
+class LedgerError(StoreError):
     """The ledger cannot be opened, read or written."""
 
 
 class LedgerTooNew(LedgerError):
     """The ledger was written by a later version of Nightsweep; it is untouched."""
+
+
+LEDGER = Purpose(
+    name="ledger",
+    title="the ledger of a service",
+    chosen="with the setting `ledger`",
+    afterwards="try again",
+    error=LedgerError,
+)
 
 
 class LedgerFile:
@@ -45,7 +50,7 @@ class LedgerFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        _prepare(path)
+        prepare(path, LEDGER)
         self._file = DatabaseFile(path)
         self._lock = FileLock(f"{path}.lock", mode=0o600)
         self._database = create_engine(
@@ -53,17 +58,14 @@ class LedgerFile:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            connect_args={
-                "timeout": _BUSY_TIMEOUT_S,
-                "isolation_level": None,
-                "check_same_thread": False,
-            },
+            connect_args={"timeout": WAIT_S, "isolation_level": None, "check_same_thread": False},
             # Questions and answers are among what a statement is given.
             hide_parameters=True,
         )
-        event.listen(self._database, "connect", _connected)
-        event.listen(self._database, "begin", _begun)
+        set_pragmas(self._database, cache_kib=_CACHE_KIB)
+        begin_when_free(self._database, BUSY_TIMEOUT_S, lambda: False)
         try:
+            _keep_log(path)
             self._migrate()
         except BaseException:
             self.close()
@@ -102,7 +104,7 @@ class LedgerFile:
                 yield connection
         except DBAPIError as error:
             self._refuse_if_lost()
-            raise LedgerError(f"{self.path}: {_advised(str(error.orig))}") from error
+            raise explain(error, self.path, LEDGER) from error
         self._file.remember()
         self._refuse_if_lost()
 
@@ -116,59 +118,34 @@ class LedgerFile:
 
     def _migrate(self) -> None:
         with self.begin() as connection:
-            kind = _pragma(connection, "application_id")
-            version = _pragma(connection, "user_version")
-            is_new = not connection.exec_driver_sql("SELECT 1 FROM sqlite_master").first()
-            if not is_new and kind != _APPLICATION_ID:
-                raise LedgerError(
-                    f"{self.path}: is another database, not the ledger of a service; name another"
-                    " file as `ledger`"
-                )
-            if version > VERSION:
-                raise LedgerTooNew(
-                    f"{self.path}: was written by a later version of Nightsweep (schema {version},"
-                    f" this one knows up to {VERSION}); upgrade, or name another `ledger`"
-                )
-            if is_new:
-                connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
+            version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if version < VERSION:
                 # Later versions have more tables, and the same in those that were there before.
                 metadata.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
 
-def _advised(problem: str) -> str:
-    """What the database says, and what to do about it where that is known."""
-    found = [advice for words, advice in _ADVICE.items() if words in problem]
-    return "; ".join([problem, *found])
-
-
-def _prepare(path: Path) -> None:
+def _keep_log(path: Path) -> None:
+    """Have the database keep a write-ahead log; raises LedgerError, with nothing changed, for one that is not ours."""
     try:
-        # The mode counts where the file is made; SQLite gives its log the same.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
+        with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
+            _refuse_others(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.Error as error:
+        raise explain(error, path, LEDGER) from error
+
+
+def _refuse_others(connection: sqlite3.Connection, path: Path) -> None:
+    [application] = connection.execute("PRAGMA application_id").fetchone()
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    has_tables = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
+    if application != _APPLICATION_ID and (has_tables or application):
         raise LedgerError(
-            f"{path}: the ledger cannot be opened: {error.strerror}; name a file in a folder that"
-            " exists and can be written"
-        ) from None
-
-
-def _connected(connection: DBAPIConnection, _entry: Any) -> None:
-    cursor: Any = connection.cursor()
-    # A file that is no database says so when it is first used: in a transaction, as a LedgerError.
-    with suppress(Exception):
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # A test that was charged, and a reply that was paid for, survive a power cut.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA journal_size_limit = 67108864")
-    cursor.close()
-
-
-def _begun(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _pragma(connection: Connection, name: str) -> int:
-    return int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+            f"{path}: is another database, not the ledger of a service; name another file as `ledger`"
+        )
+    if version > VERSION:
+        raise LedgerTooNew(
+            f"{path}: was written by a later version of Nightsweep (schema {version}, this one knows"
+            f" up to {VERSION}); upgrade, or name another `ledger`"
+        )

@@ -1,8 +1,12 @@
 """The ledger: its file, its keys, the months."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -10,8 +14,10 @@ import pytest
 from engine.clock import SystemClock
 from engine.core.permits import PermitLimit, PermitRequest, PermitStart
 from engine.kinds import UsageError
+from engine.sqlite.files import prepare
 from engine.testing import FakeClock
 from jobs.serve.ledger import Ledger, LedgerError, LedgerFile, LedgerTooNew, keys
+from jobs.serve.ledger.file import LEDGER
 
 NOVEMBER_ENDS = 1_793_491_199.0
 """2026-10-31 23:59:59 UTC."""
@@ -79,20 +85,151 @@ def test_a_ledger_that_is_moved_away_under_a_service_takes_no_more_charges(tmp_p
     assert not path.exists()
 
 
-def test_another_database_and_a_file_that_is_none_are_refused(tmp_path: Path) -> None:
-    other = tmp_path / "other.db"
-    with sqlite3.connect(other) as connection:
-        connection.execute("CREATE TABLE mine (id)")
-    connection.close()
-    text = tmp_path / "notes.txt"
-    text.write_text("not a database, and long enough to be read as one " * 100, encoding="utf-8")
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
 
-    with pytest.raises(LedgerError, match="another database"):
-        LedgerFile(other)
-    with pytest.raises(LedgerError, match="not a database; name another file"):
-        LedgerFile(text)
-    with pytest.raises(LedgerError, match="cannot be opened"):
-        LedgerFile(tmp_path / "nowhere" / "ledger.db")
+
+def refusal(path: Path) -> str:
+    with pytest.raises(LedgerError) as caught:
+        LedgerFile(path)
+    return str(caught.value).replace(str(path), "LEDGER")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o666], ids=oct)
+def test_a_ledger_that_others_could_read_becomes_private_with_its_log(
+    tmp_path: Path, mode: int
+) -> None:
+    running, left = tmp_path / "running.db", tmp_path / "left"
+    left.mkdir()
+    with LedgerFile(running) as file:
+        with file.begin() as connection:
+            keys.create(connection, "tester", allotment=1, groups=None, now=0.0)
+        # What a service leaves behind that is killed.
+        for suffix in ("", "-wal", "-shm"):
+            copy(f"{running}{suffix}", left / f"ledger.db{suffix}")
+    for file_left in left.iterdir():
+        file_left.chmod(mode)
+
+    with LedgerFile(left / "ledger.db") as file, file.begin() as connection:
+        modes = modes_in(left)
+        [key] = keys.all_of(connection)
+
+    assert modes == {"ledger.db": 0o600, "ledger.db-wal": 0o600, "ledger.db-shm": 0o600}
+    assert key.name == "tester"
+
+
+@pytest.mark.parametrize("table", ["CREATE TABLE mine (id)", "PRAGMA application_id = 7"])
+def test_another_database_is_refused_and_left_as_it_was(tmp_path: Path, table: str) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(table)
+    before = path.read_bytes()
+
+    told = refusal(path)
+
+    assert told == (
+        "LEDGER: is another database, not the ledger of a service; name another file as `ledger`"
+    )
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            b"listen: {}\n",
+            "is not the ledger of a service (not a SQLite database); name another file",
+        ),
+        (
+            b"SQLite format 3\0" + b"\xff" * 600,
+            "is not the ledger of a service (not a SQLite database); name another file",
+        ),
+    ],
+)
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
+    path = tmp_path / "serve.yaml"
+    path.write_bytes(content)
+
+    assert refusal(path) == f"LEDGER: {expected}"
+    assert path.read_bytes() == content
+
+
+def test_a_place_where_no_ledger_can_be_is_told_with_what_to_do(tmp_path: Path) -> None:
+    pipe, twice = tmp_path / "pipe", tmp_path / "twice.db"
+    os.mkfifo(pipe)
+    key_in(twice)
+    (tmp_path / "second.db").hardlink_to(twice)
+
+    assert refusal(tmp_path) == "LEDGER: is a folder; name a file for the ledger"
+    assert "does not exist; create it first" in refusal(tmp_path / "nowhere" / "ledger.db")
+    assert refusal(pipe) == "LEDGER: is not a regular file; name another file for the ledger"
+    assert "two names damages a ledger; remove all but one" in refusal(twice)
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs"])
+def test_a_ledger_on_a_disk_of_several_machines_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("engine.sqlite.files.file_system", lambda folder: kind)
+
+    told = refusal(tmp_path / "ledger.db")
+
+    assert told == (
+        f"LEDGER: a ledger does not work on this file system ({kind}): other machines can write there,"
+        " too, and SQLite's locks do not hold them back; put the ledger on a local disk with the setting"
+        " `ledger`"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("pragma", "expected"),
+    [
+        ("max_page_count = 1", "the disk is full; free some space, then try again"),
+        ("query_only = 1", "the ledger is read-only; fix its permissions"),
+    ],
+)
+def test_a_ledger_that_cannot_be_written_any_more_is_told_with_what_to_do(
+    tmp_path: Path, pragma: str, expected: str
+) -> None:
+    path = tmp_path / "ledger.db"
+
+    def grow() -> None:
+        with file.begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE more (content)")
+
+    with LedgerFile(path) as file:
+        with file.begin() as connection:
+            connection.exec_driver_sql(f"PRAGMA {pragma}")
+        with pytest.raises(LedgerError) as caught:
+            grow()
+
+    assert str(caught.value) == f"{path}: {expected}"
+
+
+def test_a_ledger_that_is_opened_twice_in_a_process_keeps_its_locks(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    key_in(path)
+
+    with LedgerFile(path) as first, first.begin() as connection:
+        keys.all_of(connection)
+        prepare(path, LEDGER)
+        told = subprocess.run(  # noqa: S603
+            [sys.executable, "-c", WRITING, str(path)], capture_output=True, text=True, check=True
+        )
+
+    assert told.stdout == "database is locked\n"
+
+
+WRITING = """
+import sqlite3, sys
+try:
+    sqlite3.connect(sys.argv[1], timeout=0).execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+"""
 
 
 async def test_one_service_works_on_a_ledger_while_keys_may_be_changed(tmp_path: Path) -> None:
@@ -258,6 +395,18 @@ async def test_permits_keep_to_the_tokens_that_answers_took_over_a_restart(tmp_p
     assert full.next_at >= at + 60
     assert granted.slots == (clock.now(),)
     assert granted.next_at >= clock.now() + 60
+
+
+async def test_a_reply_is_not_lost_where_what_it_took_cannot_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with Ledger(path, SystemClock(), history_days=1) as ledger:
+        permit = await ledger.permits.wait([PermitLimit(name="a", tokens_per_min=9)], tokens=9)
+        await ledger._do(lambda connection: connection.exec_driver_sql("PRAGMA query_only = 1"))
+
+        await permit.settle(1)
+
+    async with Ledger(path, SystemClock(), history_days=1) as ledger:
+        assert not (await ledger.take_permits(request("a", 1, tokens_per_min=9))).slots
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a\n", "x" * 65])
