@@ -12,7 +12,7 @@ from engine.core.runs import EventKind, RunState, StopReason
 from engine.limits import Lanes
 from engine.scheduler.assignment import Assignment, Note
 from engine.settings import Settings
-from engine.store import LOG_MAX_BYTES, RunLook, Store
+from engine.store import LOG_MAX_BYTES, RunFingerprint, Store
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Watch:
     async def run(self, watched: Watched, *, task_status: TaskStatus[None]) -> None:
         """Notice what other processes do: a pause, a cancel, new jobs, a death."""
         task_status.started()
-        seen: RunLook | None = None
+        seen: RunFingerprint | None = None
         beat_at = self._clock.now() + self._settings.heartbeat_s
         while True:
             slept_at = self._clock.now()
@@ -80,8 +80,8 @@ class Watch:
                 # A store that is held or full for a moment: the writer says so where it matters.
                 logger.warning("cannot look at the store: %s", error)
 
-    async def _look(self, watched: Watched, seen: RunLook | None) -> RunLook | None:
-        run = await self._store.look(self._run.run_id)
+    async def _look(self, watched: Watched, seen: RunFingerprint | None) -> RunFingerprint | None:
+        run = await self._store.fingerprint(self._run.run_id)
         if run is None or run.state is RunState.DELETING:
             watched.stop(StopReason.CANCELLED, "deleted")
             return run

@@ -9,7 +9,7 @@ from engine.store.queries.holdings import Holding
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
 from engine.store.queries.totals import Answers, Totals
-from engine.store.reader import RunLook
+from engine.store.reader import RunFingerprint
 from engine.store.requests import (
     Bucket,
     Charge,
@@ -39,7 +39,7 @@ __all__ = [
     "NewRun",
     "Outcome",
     "QuotaKey",
-    "RunLook",
+    "RunFingerprint",
     "RunRow",
     "Store",
     "Totals",

@@ -1,7 +1,7 @@
 """What can be asked of a store; nothing here changes it."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.store.queries import (
     calls,
     given,
     holdings,
+    permits,
     queue,
     quotas,
     rates,
@@ -38,7 +39,7 @@ from engine.store.schema import call, document, job, run, worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunLook:
+class RunFingerprint:
     """What changes when somebody touches a run: its state, its sweep, when, or who was here."""
 
     state: RunState
@@ -48,7 +49,7 @@ class RunLook:
     """When the last of the workers came that there are rows of."""
 
 
-class Questions:
+class StoreReader:
     """An open store as its readers see it: each answer comes from one snapshot of its own."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -67,7 +68,7 @@ class Questions:
         """All runs, the latest first, with their jobs by state."""
         return await self._database.ask(results.runs)
 
-    async def look(self, run_id: int) -> RunLook | None:
+    async def fingerprint(self, run_id: int) -> RunFingerprint | None:
         """A glance at a run, cheap enough to be taken every second; None once it is deleted."""
         arrived = select(func.max(worker.c.started_at)).scalar_subquery()
         columns = run.c.state, run.c.generation, run.c.updated_at, arrived
@@ -76,7 +77,7 @@ class Questions:
         if found is None:
             return None
         state, generation, updated_at, arrived_at = found
-        return RunLook(
+        return RunFingerprint(
             state=RunState(state),
             generation=generation,
             updated_at=updated_at,
@@ -186,6 +187,10 @@ class Questions:
             lambda connection: given.lowest_given(connection, rows)
         )
         return lowest
+
+    async def limited(self, names: Collection[str]) -> Collection[str]:
+        """Under which of these names of permits a live process was given a limit: it holds for all."""
+        return await self._database.ask(lambda connection: permits.limited(connection, names))
 
     # Results
 

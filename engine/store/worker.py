@@ -12,15 +12,15 @@ from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
 from engine.core.listing import counted
 from engine.store import leftovers
+from engine.store.batch import Work
 from engine.store.database import Database
 from engine.store.leftovers import TakenIn
 from engine.store.paid import counted_paid
 from engine.store.queries import clocks, outcomes, workers
 from engine.store.queries.clocks import StoreClock
-from engine.store.queries.submission import Asked
-from engine.store.reader import Questions
+from engine.store.reader import StoreReader
 from engine.store.spill import Spill
-from engine.store.writer import PATIENCE_S, Work, Writer
+from engine.store.writer import PATIENCE_S, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -34,28 +34,29 @@ FULL_BYTES = 1_048_576
 """A disk with less room is as good as full: the store's log grows by pages."""
 
 
-class Member(Questions):
-    """An open store as one of its workers sees it: it comes, is alive, goes, and outlives others.
+class Worker:
+    """This opening of a store among its workers: it comes, is alive, goes, and outlives others.
 
     Who only reads the store is no worker, and has no identity.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        super().__init__(database, clock)
+    def __init__(self, database: Database, clock: Clock, reader: StoreReader) -> None:
+        self.id = reader.worker_id
+        self._database = database
+        self._clock = clock
+        self._reader = reader
         self._identity = database.identity
         self._liveness = database.liveness
-        spill = Spill(database.side_files, self.worker_id)
-        self._writer = Writer(database, clock, spill, self._arrive)
-        self._asked: dict[tuple[int, int], Asked] = {}
+        spill = Spill(database.side_files, self.id)
+        self.writer = Writer(database, clock, spill, self._arrive)
         self._left_alone: set[str] = set()
         """The workers whose side files cannot be taken in wholly, as was said."""
-        self.serve = self._writer.run
         self._signed_off = anyio.Event()
 
     @property
     def trouble(self) -> StoreError | None:
         """Why nothing can be committed at present, such as a full disk."""
-        return self._writer.trouble
+        return self.writer.trouble
 
     @property
     def is_lost(self) -> bool:
@@ -63,7 +64,7 @@ class Member(Questions):
 
         Every change then raises StoreLost; answers and replies go to a side file, and answers count as recorded.
         """
-        return self._writer.is_lost
+        return self.writer.is_lost
 
     def refuse_if_lost(self) -> None:
         """Raise StoreLost where the store is no longer the file that was opened."""
@@ -84,17 +85,17 @@ class Member(Questions):
         heartbeat that stands still while its lock is held.
         """
         if self.trouble is not None:
-            return self._writer.troubled_since, str(self.trouble)
+            return self.writer.troubled_since, str(self.trouble)
         beats = [
             heartbeat_at
-            for worker_id, heartbeat_at in await self.workers_on(run_id)
+            for worker_id, heartbeat_at in await self._reader.workers_on(run_id)
             if not self._liveness.has_gone(worker_id)
         ]
         if not beats or self._clock.now() - max(beats) < STUCK_S:
             return None
         free = await self._database.disk_free_bytes()
         if free is not None and free < FULL_BYTES:
-            return max(beats), f"{self.path}: the disk is full; free some space"
+            return max(beats), f"{self._database.path}: the disk is full; free some space"
         return max(beats), "the process that works on it is stopped, or cannot write to its disk"
 
     def insisting(self) -> AbstractContextManager[Callable[[], None]]:
@@ -102,7 +103,7 @@ class Member(Questions):
 
         What the block is given ends that before the block does.
         """
-        return self._writer.insisting()
+        return self.writer.insisting()
 
     async def keep_time(self) -> None:
         """Count on the clock of those who work on the store, if anybody does."""
@@ -116,13 +117,13 @@ class Member(Questions):
         return clocks.store_clock(connection) if self._others_alive(connection) else None
 
     def _others_alive(self, connection: Connection) -> list[workers.Colleague]:
-        found = workers.others(connection, self.worker_id)
+        found = workers.others(connection, self.id)
         return [one for one in found if not self._liveness.has_gone(one.id)]
 
     @asynccontextmanager
     async def between_commits(self) -> AsyncIterator[None]:
         """Within the block no transaction of this worker's is under way."""
-        async with self._writer.turn:
+        async with self.writer.turn:
             yield
 
     def _arrive(self, connection: Connection) -> None:
@@ -138,7 +139,7 @@ class Member(Questions):
         kept = clocks.store_clock(connection)
         if others and kept is not None and kept.boot != clock.boot:
             raise StoreError(
-                f"{self.path}: process {others[0].pid} on {others[0].host} works on it under another"
+                f"{self._database.path}: process {others[0].pid} on {others[0].host} works on it under another"
                 " kernel, such as that of a virtual machine, whose clock cannot be compared with this"
                 " one's; stop it first, or use a store of its own here"
             )
@@ -150,7 +151,7 @@ class Member(Questions):
         ahead = [one for one in others if kept is not None and one.heartbeat_at > latest_s]
         if ahead:
             raise StoreError(
-                f"{self.path}: the clock of process {ahead[0].pid}, which works on it, is"
+                f"{self._database.path}: the clock of process {ahead[0].pid}, which works on it, is"
                 f" {ahead[0].heartbeat_at - self._clock.now():,.0f} s ahead of this process's; rates hold only"
                 " where both have the machine's own clock"
             )
@@ -164,7 +165,7 @@ class Member(Questions):
             return
         found = await anyio.to_thread.run_sync(leftovers.side_files, self._database.side_files)
         for worker_id, path in found.items():
-            if worker_id in (self.worker_id, *self._left_alone):
+            if worker_id in (self.id, *self._left_alone):
                 continue
             if self._liveness.has_gone(worker_id):
                 try:
@@ -183,7 +184,7 @@ class Member(Questions):
             return leftovers.take_in(connection, worker_id, left)
 
         if left.answers or left.replies:
-            taken = await self._writer.write(work, patience_s=patience_s)
+            taken = await self.writer.write(work, patience_s=patience_s)
             if new := counted_paid(taken.answers, taken.replies):
                 logger.info("took in %s that could not be committed before", new)
             if foreign := counted_paid(taken.foreign_answers, taken.foreign_replies):
@@ -213,9 +214,9 @@ class Member(Questions):
         try:
             await self._signed_off.wait()
         except anyio.get_cancelled_exc_class():
-            if not self._writer.is_insisting:
+            if not self.writer.is_insisting:
                 self._database.break_off()
-                self._writer.hurry()
+                self.writer.hurry()
             raise
 
     async def sign_off(self) -> None:
@@ -227,13 +228,13 @@ class Member(Questions):
 
         def work(connection: Connection) -> None:
             now = self._clock.now()
-            outcomes.give_back(connection, self.worker_id, now=now)
-            workers.leave(connection, self.worker_id, now)
+            outcomes.give_back(connection, self.id, now=now)
+            workers.leave(connection, self.id, now)
 
         self._database.go_on()
         try:
-            if self._writer.has_arrived:
-                await self._writer.write(work, patience_s=PATIENCE_S)
+            if self.writer.has_arrived:
+                await self.writer.write(work, patience_s=PATIENCE_S)
             if self._identity is not None:
                 self._identity.is_missed = False
         except StoreError as error:
@@ -242,11 +243,11 @@ class Member(Questions):
                 logger.warning("could not sign off: %s", error)
         finally:
             self._signed_off.set()
-            self._writer.close()
+            self.writer.close()
 
     async def is_alone(self) -> bool:
         """Whether no other worker of the store is alive."""
-        others = await self.other_workers()
+        others = await self._reader.other_workers()
         return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
 
     async def beat(self) -> None:
@@ -258,17 +259,22 @@ class Member(Questions):
             lambda connection: workers.idle(connection, _MOST_FORGOTTEN)
         )
         # One that was stopped for long was given up, and still comes back.
-        gone = await anyio.to_thread.run_sync(self._gone, idle)
+        gone = await self.gone(idle)
 
         def work(connection: Connection) -> None:
-            workers.beat(connection, self.worker_id, self._clock.now())
+            workers.beat(connection, self.id, self._clock.now())
             if gone:
                 workers.remove_idle(connection, gone)
 
-        await self._writer.write(work)
+        await self.writer.write(work)
 
-    def _gone(self, worker_ids: Sequence[str]) -> list[str]:
-        return [worker_id for worker_id in worker_ids if self._liveness.has_gone(worker_id)]
+    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+        """Those of these workers that have ended."""
+
+        def look() -> list[str]:
+            return [worker_id for worker_id in worker_ids if self._liveness.has_gone(worker_id)]
+
+        return await anyio.to_thread.run_sync(look)
 
     async def reclaim_from_dead(
         self, *, attempts: int | None = None, run_id: int | None = None
@@ -280,10 +286,10 @@ class Member(Questions):
         """
         await self.take_in(patience_s=None)
         again = spent = 0
-        for worker_id, heartbeat_at in await self.other_workers():
+        for worker_id, heartbeat_at in await self._reader.other_workers():
             if not self._liveness.is_dead(worker_id, heartbeat_at, self._clock.now()):
                 continue
-            counts = await self._writer.write(
+            counts = await self.writer.write(
                 self._bury(worker_id, heartbeat_at, attempts=attempts, run_id=run_id)
             )
             if counts is not None:

@@ -11,9 +11,9 @@ The first transaction also registers this worker, so a process that only reads w
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from math import inf
 from typing import Any, Generic, TypeVar
@@ -27,19 +27,14 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from engine.clock import Clock
 from engine.core.errors import StoreError, StoreLost
+from engine.store.batch import Change, Preparation, Transaction, Work, paid_of, prepare
 from engine.store.database import Database
-from engine.store.paid import Paid
-from engine.store.queries import calls, outcomes
 from engine.store.requests import CallReply, Outcome
 from engine.store.spill import Spill
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Work = Callable[[Connection], T]
-"""A change, made inside a write transaction, in the writer's thread."""
-Preparation = Callable[[Sequence[Outcome]], Work[T]]
-"""Gives the change when its transaction is about to begin, told the outcomes that commit with it."""
 
 COMMIT_INTERVAL_S = 0.008
 """The least time between two commits under load: a fair share for other processes, too."""
@@ -51,27 +46,8 @@ _LOOKS = 5
 """How often it is looked meanwhile whether a commit is still waited for."""
 
 
-@dataclass(slots=True)
-class _Change(Generic[T]):
-    work: Preparation[T] | Paid
-    done: anyio.Event = field(default_factory=anyio.Event)
-    patience_s: float | None = None
-    """How long its commit may fail before it is given up; None for what goes for everybody."""
-    value: T | None = None
-    error: BaseException | None = None
-
-    @property
-    def paid(self) -> Paid | None:
-        """What it brings that the side file can hold."""
-        return self.work if isinstance(self.work, Outcome | CallReply) else None
-
-    def finish(self, error: BaseException | None) -> None:
-        self.error = error
-        self.done.set()
-
-
 @dataclass(frozen=True, slots=True)
-class Rider(Generic[T]):
+class Piggyback(Generic[T]):
     """A change that goes along with every transaction that settles outcomes: no commit of its own.
 
     `deliver` is called in the event loop with its value after COMMIT. It stays behind where an equal
@@ -92,17 +68,15 @@ class Writer:
         """Whether the store tells of this worker."""
         self._clock = clock
         self._spill = spill
-        self._send, self._receive = anyio.create_memory_object_stream[_Change[Any]](
-            _MOST_PER_COMMIT
-        )
+        self._send, self._receive = anyio.create_memory_object_stream[Change[Any]](_MOST_PER_COMMIT)
         self._pace = AsyncLimiter(1, COMMIT_INTERVAL_S)
         self._thread = anyio.CapacityLimiter(1)
         self.turn = anyio.Lock()
         """Held during each transaction."""
-        self._owed: list[_Change[Any]] = []
+        self._owed: list[Change[Any]] = []
         self.troubled_since = inf
         self._insisting: set[object] = set()
-        self.riders: list[Rider[Any]] = []
+        self.piggybacks: list[Piggyback[Any]] = []
         self.trouble: StoreError | None = None
         """Why commits do not go through at present."""
         self._lost = ""
@@ -121,18 +95,18 @@ class Writer:
             if self._spill.is_open:
                 await to_thread.run_sync(self._spill.close, limiter=self._thread)
 
-    async def _handle(self, batch: list[_Change[Any]]) -> None:
+    async def _handle(self, batch: list[Change[Any]]) -> None:
         try:
             async with self._pace:
                 self._collect(batch)
             # What the side file holds alone is committed as soon as anything is.
             batch += self._owed
             self._owed = []
-            riding = self._take_along(batch)
+            along = self._take_along(batch)
             await self._commit_all(batch)
-            for rider, change in riding:
+            for piggyback, change in along:
                 if change.error is None:
-                    rider.deliver(change.value)
+                    piggyback.deliver(change.value)
         except BaseException as error:
             # A bug: whoever waits has to hear of it.
             while self._collect(batch):
@@ -178,11 +152,11 @@ class Writer:
 
         Raises StoreError when commits fail for too long, or for `patience_s`.
         """
-        return await self._submit(_Change(lambda _: work, patience_s=patience_s))
+        return await self._submit(Change(lambda _: work, patience_s=patience_s))
 
     async def write_prepared(self, prepare: Preparation[T]) -> T:
         """Like `write`; what to do is decided in the event loop just before the transaction."""
-        return await self._submit(_Change(prepare))
+        return await self._submit(Change(prepare))
 
     async def settle(self, outcome: Outcome) -> bool:
         """Record an outcome; whether it changed its job. Returns after COMMIT.
@@ -190,7 +164,7 @@ class Writer:
         An answer whose commit could not be waited for is durable as well: True, and found in the
         side file by who opens the store next.
         """
-        return await self._submit(_Change[bool](outcome))
+        return await self._submit(Change[bool](outcome))
 
     async def keep(self, reply: CallReply) -> bool:
         """Keep a reply to a call within a job; whether it is the one that counts. Returns after COMMIT.
@@ -198,9 +172,9 @@ class Writer:
         One whose commit could not be waited for is durable as well, as an answer is. Raises StoreLost once
         it is in the side file of a store that has vanished: nothing more may be asked.
         """
-        return await self._submit(_Change[bool](reply))
+        return await self._submit(Change[bool](reply))
 
-    async def _submit(self, change: _Change[T]) -> T:
+    async def _submit(self, change: Change[T]) -> T:
         try:
             try:
                 self._send.send_nowait(change)
@@ -222,7 +196,7 @@ class Writer:
             raise change.error
         return change.value  # type: ignore[return-value]  # set before `done`
 
-    def _collect(self, batch: list[_Change[Any]]) -> int:
+    def _collect(self, batch: list[Change[Any]]) -> int:
         """Add what has come in to a batch, up to a limit; how many."""
         room = range(_MOST_PER_COMMIT)
         for count in room:
@@ -232,18 +206,18 @@ class Writer:
                 return count
         return len(room)
 
-    def _take_along(self, batch: list[_Change[Any]]) -> list[tuple[Rider[Any], _Change[Any]]]:
+    def _take_along(self, batch: list[Change[Any]]) -> list[tuple[Piggyback[Any], Change[Any]]]:
         if not any(isinstance(change.work, Outcome) for change in batch):
             return []
-        riding = [
-            (rider, _Change[Any](rider.prepare))
-            for rider in self.riders
-            if all(change.work != rider.prepare for change in batch)
+        along = [
+            (piggyback, Change[Any](piggyback.prepare))
+            for piggyback in self.piggybacks
+            if all(change.work != piggyback.prepare for change in batch)
         ]
-        batch += [change for _, change in riding]
-        return riding
+        batch += [change for _, change in along]
+        return along
 
-    async def _commit_all(self, batch: list[_Change[Any]]) -> None:
+    async def _commit_all(self, batch: list[Change[Any]]) -> None:
         error = await self._commit(batch)
         if error is not None and self.trouble is None and len(batch) > 1:
             # One of them is at fault: each gets a transaction of its own.
@@ -252,29 +226,29 @@ class Writer:
             return
         if self.trouble is None and self._spill.is_used:
             # Before the callers are released: an answer reported as committed is in the store only.
-            await to_thread.run_sync(self._spill.forget, _paid(batch), limiter=self._thread)
+            await to_thread.run_sync(self._spill.forget, paid_of(batch), limiter=self._thread)
         for change in batch:
             change.finish(error)
 
-    def _give_up(self, change: _Change[Any], trouble: StoreError) -> None:
+    def _give_up(self, change: Change[Any], trouble: StoreError) -> None:
         if self._is_safe(change):
-            self._owed.append(_Change(change.work))
+            self._owed.append(Change(change.work))
             change.value = True
             change.finish(None)
         else:
             change.finish(trouble)
 
-    def _is_safe(self, change: _Change[Any]) -> bool:
+    def _is_safe(self, change: Change[Any]) -> bool:
         return change.paid is not None and self._spill.holds(change.paid)
 
-    async def _commit(self, batch: list[_Change[Any]]) -> BaseException | None:
+    async def _commit(self, batch: list[Change[Any]]) -> BaseException | None:
         """Commit a batch, for as long as it takes; the error, if it cannot be.
 
         Changes that do not wait that long fail meanwhile, and are taken out of the batch.
         """
         while batch:
             try:
-                transaction = _prepare(batch)
+                transaction = prepare(batch)
                 await self._reserve(transaction)
                 async with self.turn:
                     await self._database.transact(partial(self._run, transaction))
@@ -294,18 +268,18 @@ class Writer:
                 return self._recovered(None)
         return None
 
-    async def _reserve(self, transaction: "_Transaction") -> None:
+    async def _reserve(self, transaction: Transaction) -> None:
         """Have space for what is paid for before it can be refused."""
         is_wanted = transaction.settled or transaction.replies or self._insisting
         if is_wanted and self._spill.is_missing and not self.is_lost:
             await to_thread.run_sync(self._spill.reserve, limiter=self._thread)
 
-    def _run(self, transaction: "_Transaction", connection: Connection) -> None:
+    def _run(self, transaction: Transaction, connection: Connection) -> None:
         if not self.has_arrived:
             self._arrive(connection)
         transaction.run(connection)
 
-    async def _lose(self, batch: list[_Change[Any]]) -> None:
+    async def _lose(self, batch: list[Change[Any]]) -> None:
         """Keep what was paid for in the side file, and fail all else: the store has vanished."""
         if not self._lost:
             self._lost = await self._database.rescue(self._spill)
@@ -330,10 +304,10 @@ class Writer:
             f" {spill.place}, for the next start on that store to take in"
         )
 
-    async def _keep(self, batch: list[_Change[Any]]) -> None:
+    async def _keep(self, batch: list[Change[Any]]) -> None:
         """Put what was paid for into the side file."""
         if self._spill.is_open:
-            await to_thread.run_sync(self._spill.keep, _paid(batch), limiter=self._thread)
+            await to_thread.run_sync(self._spill.keep, paid_of(batch), limiter=self._thread)
 
     def _report(self, trouble: StoreError) -> None:
         if self.trouble is None:
@@ -345,12 +319,12 @@ class Writer:
         self.trouble, self.troubled_since = None, inf
         return error
 
-    async def _wait(self, batch: list[_Change[Any]], trouble: StoreError) -> None:
+    async def _wait(self, batch: list[Change[Any]], trouble: StoreError) -> None:
         """Put what was paid for into the side file, fail the changes that have waited long enough, and wait."""
         self._collect(batch)
         await self._keep(batch)
         waited_s = self._clock.now() - self.troubled_since
-        stay: list[_Change[Any]] = []
+        stay: list[Change[Any]] = []
         for change in batch:
             if waited_s < self._patience_s(change):
                 stay.append(change)
@@ -361,44 +335,9 @@ class Writer:
             if batch and not self._database.is_hurried:
                 await self._clock.sleep(_RETRY_INTERVAL_S / _LOOKS)
 
-    def _patience_s(self, change: _Change[Any]) -> float:
+    def _patience_s(self, change: Change[Any]) -> float:
         if self._database.is_hurried:
             return 0.0
         if change.patience_s is not None:
             return change.patience_s
         return inf if self._insisting else PATIENCE_S
-
-
-@dataclass(slots=True)
-class _Transaction:
-    """A batch, ready to be run: outcomes first, so that a claim sees what they set free."""
-
-    settled: list[tuple[_Change[Any], Outcome]]
-    replies: list[tuple[_Change[Any], CallReply]]
-    works: list[tuple[_Change[Any], Work[Any]]]
-
-    def run(self, connection: Connection) -> None:
-        if self.settled:
-            applied = outcomes.settle(connection, [outcome for _, outcome in self.settled])
-            for (change, _), counts in zip(self.settled, applied, strict=True):
-                change.value = counts
-        for change, reply in self.replies:
-            change.value = calls.keep(connection, reply)
-        for change, work in self.works:
-            change.value = work(connection)
-
-
-def _paid(batch: Iterable[_Change[Any]]) -> list[Paid]:
-    return [change.paid for change in batch if change.paid is not None]
-
-
-def _prepare(batch: Iterable[_Change[Any]]) -> _Transaction:
-    settled = [(change, change.work) for change in batch if isinstance(change.work, Outcome)]
-    settling = [outcome for _, outcome in settled]
-    replies = [(change, change.work) for change in batch if isinstance(change.work, CallReply)]
-    works = [
-        (change, change.work(settling))
-        for change in batch
-        if not isinstance(change.work, Outcome | CallReply)
-    ]
-    return _Transaction(settled, replies, works)

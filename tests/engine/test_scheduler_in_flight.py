@@ -14,7 +14,7 @@ from engine import RunState, StopReason
 from engine.core.runs import WaitReason
 from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
-from engine.store import Store
+from engine.store.changes.queue import QueueChanges
 from engine.testing import FakeClock, Recording, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
@@ -199,14 +199,14 @@ async def test_waiting_costs_no_claims(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = 0
-    claim = Store.claim
+    claim = QueueChanges.claim
 
-    async def counted(store: Store, decide: Any) -> Any:
+    async def counted(queue: QueueChanges, decide: Any) -> Any:
         nonlocal claims
         claims += 1
-        return await claim(store, decide)
+        return await claim(queue, decide)
 
-    monkeypatch.setattr(Store, "claim", counted)
+    monkeypatch.setattr(QueueChanges, "claim", counted)
     service = scripted_service(
         lambda _: RateLimited("too many requests", status=429, retry_after_s=3000.0)
     )
@@ -289,14 +289,14 @@ async def test_full_slots_cost_no_claims(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = 0
-    claim = Store.claim
+    claim = QueueChanges.claim
 
-    async def counted(store: Store, decide: Any) -> Any:
+    async def counted(queue: QueueChanges, decide: Any) -> Any:
         nonlocal claims
         claims += 1
-        return await claim(store, decide)
+        return await claim(queue, decide)
 
-    monkeypatch.setattr(Store, "claim", counted)
+    monkeypatch.setattr(QueueChanges, "claim", counted)
     service = scripted_service(good, takes_s=1000.0)
     of = sweep(service, models=["a", "b"], repeats=50, limits={"max_in_flight": 4})
 

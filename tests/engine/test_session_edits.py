@@ -87,7 +87,7 @@ async def test_what_stays_in_a_sweep_is_sent_while_what_an_edit_adds_is_not_yet_
         await cut_short(engine, service, run_to=1)
         service.recording.started.clear()
         edited = sweep(service, models="bc", repeats=4, limits=limits)
-        monkeypatch.setattr("engine.store.Store.add_jobs", _never)
+        monkeypatch.setattr(engine.store, "add_jobs", _never)
 
         await engine.submit(edited)
         await cut_short(engine, service, run_to=2)
@@ -155,16 +155,16 @@ async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_ta
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, theirs = scripted_service(good), scripted_service(good)
-    add, finish, is_written_out = Store.add_jobs, Store.finish_expansion, anyio.Event()
+    is_written_out = anyio.Event()
 
-    async def before_another_run(store: Store, of: RunRow, *batch: Any, **more: Any) -> None:
-        await add(store, of, *batch, **more)
+    async def before_another_run(of: RunRow, *batch: Any, **more: Any) -> None:
+        await add(of, *batch, **more)
         if of.name == "scripted" and not is_written_out.is_set():
-            async with opened(store.path, theirs) as other:
+            async with opened(tmp_path / "store.db", theirs) as other:
                 await finished(other, sweep(theirs, models="ab", repeats=2, name="other"))
 
-    async def noted(store: Store, of: RunRow, kept: KeptLayout | None) -> int:
-        removed = await finish(store, of, kept)
+    async def noted(of: RunRow, kept: KeptLayout | None) -> int:
+        removed = await finish(of, kept)
         if of.name == "scripted":
             is_written_out.set()
         return removed
@@ -174,8 +174,9 @@ async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_ta
         run = await engine.submit(
             sweep(service, models="ab", repeats=2, limits={"max_in_flight": 1})
         )
-        monkeypatch.setattr(Store, "add_jobs", before_another_run)
-        monkeypatch.setattr(Store, "finish_expansion", noted)
+        add, finish = engine.store.add_jobs, engine.store.finish_expansion
+        monkeypatch.setattr(engine.store, "add_jobs", before_another_run)
+        monkeypatch.setattr(engine.store, "finish_expansion", noted)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run.execute)
             await is_written_out.wait()

@@ -153,7 +153,7 @@ async def test_a_worker_that_comes_back_to_life_while_it_is_being_given_up_keeps
         await clock.advance(1.0)
 
         await hung.beat()
-        bury = store._bury(worker_id, heartbeat_at, attempts=6, run_id=None)
+        bury = store._worker._bury(worker_id, heartbeat_at, attempts=6, run_id=None)
 
         assert await store._writer.write(bury) is None
         assert states(path) == {"running": 1}

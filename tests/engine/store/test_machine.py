@@ -310,10 +310,10 @@ class Host:
         """What is left of a process after SIGKILL: a free lock and no word of goodbye."""
 
         async def say_nothing() -> None:
-            self.store._signed_off.set()
+            self.store._worker._signed_off.set()
             self.store._writer.close()
 
-        self.store.sign_off = say_nothing  # type: ignore[method-assign]
+        self.store.sign_off = say_nothing
         await self.close()
 
 

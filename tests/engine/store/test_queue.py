@@ -235,7 +235,7 @@ def _kill(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave of a process what SIGKILL does: a free lock and no word of goodbye."""
 
     async def say_nothing() -> None:
-        store._signed_off.set()
+        store._worker._signed_off.set()
         store._writer.close()
 
     monkeypatch.setattr(store, "sign_off", say_nothing)

@@ -182,7 +182,7 @@ async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClo
 
 async def test_a_runs_state_is_told_to_other_processes(store: Store, path: Path) -> None:
     run = await begin(store)
-    before = await store.look(run.id)
+    before = await store.fingerprint(run.id)
 
     async with open_store(path, FakeClock(NOW + 60)) as other:
         await other.set_state(
@@ -190,7 +190,7 @@ async def test_a_runs_state_is_told_to_other_processes(store: Store, path: Path)
         )
         await other.set_state(run.id, RunState.ACTIVE, unless=(RunState.PAUSED,))
 
-    after = await store.look(run.id)
+    after = await store.fingerprint(run.id)
     found = await store.find_run("run")
     assert found is not None
     assert before is not None
@@ -360,7 +360,7 @@ async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
     await store.other_workers()
     await store.totals(run_id)
     await store.reclaim_from_dead(attempts=6)
-    await store.look(run_id)
+    await store.fingerprint(run_id)
 
     found = plans()
     assert not [line for line in found if line.startswith(("SCAN job", "SCAN attempt"))], found

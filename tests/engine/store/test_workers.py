@@ -99,7 +99,7 @@ async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: 
     async with open_store(path, SystemClock()) as store:
         run = await submit(store, new_job("one"))
         questions = (
-            lambda: store.look(run.id),
+            lambda: store.fingerprint(run.id),
             store.other_workers,
             lambda: store.workers_on(run.id),
             lambda: store.peers(run.id),

@@ -1,0 +1,52 @@
+"""Changes of many rows, a part of them in each transaction."""
+
+from array import array
+from collections.abc import (
+    Callable,
+    Sequence,
+)
+from typing import Any, TypeVar
+
+from sqlalchemy import Select
+from sqlalchemy.engine import Connection
+
+from engine.clock import Clock
+from engine.store.batch import Work
+from engine.store.database import Database
+from engine.store.queries import (
+    parts,
+)
+from engine.store.writer import Writer
+
+T = TypeVar("T")
+
+
+def _on_part(
+    work: Callable[[Connection, Sequence[T], bool], int], part: Sequence[T], *, is_last: bool
+) -> Work[int]:
+    return lambda connection: work(connection, part, is_last)
+
+
+class PartWriter:
+    """Makes changes in parts, so that others write between them."""
+
+    def __init__(self, database: Database, clock: Clock, writer: Writer) -> None:
+        self._database = database
+        self._clock = clock
+        self._writer = writer
+
+    async def ids(self, query: Select[Any]) -> "array[int]":
+        return await self._database.ask(lambda connection: parts.ids_of(connection, query))
+
+    async def write(
+        self, things: Sequence[T], work: Callable[[Connection, Sequence[T], bool], int]
+    ) -> int:
+        """Do `work` for each part of `things`, told whether it is the last one; the sum of what it returns."""
+        self._database.check_writable()
+        left, total = len(things), 0
+        for part in parts.parts(things):
+            left -= len(part)
+            total += await self._writer.write(_on_part(work, part, is_last=not left))
+            if left:
+                await self._clock.sleep(parts.PAUSE_S)
+        return total

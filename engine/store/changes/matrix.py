@@ -1,0 +1,137 @@
+"""The matrix of a sweep, put into the queue in batches."""
+
+from array import array
+from collections.abc import (
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from sqlalchemy.engine import Connection
+
+from engine.clock import Clock
+from engine.core.layout import Edit
+from engine.core.policy import UnansweredPolicy
+from engine.store.changes.in_parts import PartWriter
+from engine.store.database import Database
+from engine.store.queries import (
+    submission,
+)
+from engine.store.queries.runs import KeptLayout, RunRow
+from engine.store.requests import (
+    NewJob,
+)
+from engine.store.writer import Writer
+
+_UNANSWERED = UnansweredPolicy()
+
+
+def _changing(
+    change: Callable[[Connection, RunRow, Sequence[int]], int],
+    of: RunRow,
+    connection: Connection,
+    part: Sequence[int],
+    _is_last: bool,
+) -> int:
+    return change(connection, of, part)
+
+
+class MatrixWriter:
+    """What adds jobs to a run and removes those that its sweep no longer asks for."""
+
+    def __init__(self, database: Database, clock: Clock, writer: Writer, parts: PartWriter) -> None:
+        self._database = database
+        self._clock = clock
+        self._writer = writer
+        self._parts = parts
+        self._asked: dict[tuple[int, int], submission.Asked] = {}
+
+    async def add_documents(self, contents: Mapping[str, Any]) -> None:
+        """Keep prompts and other large contents once, under their digests."""
+        await self._writer.write(lambda connection: submission.add_documents(connection, contents))
+
+    async def add_jobs(
+        self,
+        of: RunRow,
+        jobs: Sequence[NewJob],
+        *,
+        reuse: bool,
+        unanswered: UnansweredPolicy = _UNANSWERED,
+    ) -> None:
+        """Put the next batch of the matrix into the queue; see `submission.add_jobs`.
+
+        Of an edited sweep, what is in line is claimed by this worker as far as the batches have come.
+        """
+        asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
+        await self._writer.write(
+            lambda connection: submission.add_jobs(
+                connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
+            )
+        )
+        if of.generation > 1 and jobs and asked.edit is None:
+            reached = (jobs[-1].repeat, jobs[-1].place)
+            ids = await self._database.ask(
+                lambda connection: submission.passed_over(connection, of, asked, reached)
+            )
+            await self._parts.write(
+                array("q", ids),
+                lambda connection, part, _: submission.put_behind(connection, of, part),
+            )
+            asked.reached = reached
+
+    async def begin_edit(self, of: RunRow, edit: Edit) -> None:
+        """Let only that be added, changed and removed of a run's jobs which an edit concerns.
+
+        All others are claimed from now on, as they are; what is changed, once it was added.
+        """
+        asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
+        for find, change in (
+            (submission.displaced, submission.put_behind),
+            (submission.behind, submission.put_back),
+        ):
+            ids = await self._database.ask(partial(find, of=of, edit=edit))
+            await self._parts.write(array("q", ids), partial(_changing, change, of))
+        asked.edit, asked.reached = edit, submission.ALL_IN_TURN
+
+    @contextmanager
+    def expanding(self, of: RunRow) -> Iterator[None]:
+        """Within the block a run's matrix is gone through from its first batch."""
+        self._asked[of.id, of.generation] = submission.Asked()
+        try:
+            yield
+        finally:
+            self._asked.pop((of.id, of.generation), None)
+
+    def reached(self, run_id: int) -> submission.Position | None:
+        """How far this worker has come with the edited sweep of a run; None where it goes through none."""
+        generations = [generation for of, generation in self._asked if of == run_id]
+        newest = max(generations, default=1)
+        return self._asked[run_id, newest].reached if newest > 1 else None
+
+    async def finish_expansion(self, of: RunRow, kept: KeptLayout | None = None) -> int:
+        """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for.
+
+        All that it asks for was added by this worker, or is not concerned by its edit; what else there is
+        is removed, many jobs in parts. The layout is `kept` for the next edit.
+        """
+        asked = self._asked.get((of.id, of.generation), submission.Asked())
+        removed = 0
+        if of.generation > 1:
+            asked_for = submission.asked_before(of)
+            if asked.edit is not None:
+                asked_for = submission.left_by(of, asked.edit)
+            ids = await self._parts.ids(asked_for)
+            gone = array("q", (job_id for job_id in ids if job_id not in asked))
+            removed = await self._parts.write(
+                gone, lambda connection, part, _: submission.remove(connection, of, part)
+            )
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: submission.finish(connection, of, kept, now=now)
+        )
+        self._asked.pop((of.id, of.generation), None)
+        return removed

@@ -1,0 +1,91 @@
+"""Removing runs, and what no run refers to."""
+
+from collections.abc import (
+    Callable,
+    Iterable,
+)
+from dataclasses import replace
+from functools import partial
+
+from engine.clock import Clock
+from engine.core.runs import RunState
+from engine.core.status import Deleted, Pruned
+from engine.store.changes.in_parts import PartWriter
+from engine.store.database import Database
+from engine.store.queries import (
+    deletion,
+    parts,
+    workers,
+)
+from engine.store.queries.runs import RunRow
+from engine.store.worker import Worker
+from engine.store.writer import Writer
+
+
+class Removal:
+    """What removes rows for good, and gives their space back."""
+
+    def __init__(
+        self, database: Database, clock: Clock, writer: Writer, worker: Worker, parts: PartWriter
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._writer = writer
+        self._worker = worker
+        self._parts = parts
+
+    async def delete_run(
+        self, of: RunRow, caps: Iterable[str], told: Callable[[int], None] = lambda _: None
+    ) -> Deleted:
+        """Remove a run and all that is its own, a large one in parts; see `deletion.remove_part`.
+
+        Cut short, the run says that it is being deleted, and this goes on with it. `told` is called
+        after each part, with the number of jobs that are gone so far.
+        """
+        self._database.check_writable()
+        names, now = tuple(caps), self._clock.now()
+        free = await self._database.reusable_bytes()
+        removed = deletion.Removed()
+        while True:
+            remove = partial(deletion.remove_part, of=of, caps=names, now=now)
+            removed.add(await self._writer.write(remove))
+            told(removed.jobs)
+            if removed.is_whole:
+                break
+            of = replace(of, state=RunState.DELETING)
+            await self._clock.sleep(parts.PAUSE_S)
+        documents = await self._remove_documents()
+        return Deleted(
+            run=of.name,
+            jobs=removed.jobs,
+            answers=removed.answers,
+            answers_kept=removed.answers_kept,
+            documents=documents,
+            bytes=max(0, await self._database.reusable_bytes() - free),
+        )
+
+    async def prune(self) -> Pruned:
+        """Remove what no run refers to, in parts, and free its space if no other process works on the store."""
+        documents = await self._remove_documents()
+        gone = await self._remove_workers()
+        alone = await self._worker.is_alone()
+        freed = 0
+        if alone:
+            async with self._worker.between_commits():
+                freed = await self._database.give_back_space()
+        return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
+
+    async def _remove_documents(self) -> int:
+        matrices, digests = await self._database.ask(deletion.unused_documents)
+        return await self._parts.write(
+            digests,
+            lambda connection, part, _: deletion.remove_documents(connection, part, matrices),
+        )
+
+    async def _remove_workers(self) -> int:
+        ids = await self._database.ask(workers.unneeded)
+        # One that was stopped for long was given up, and still comes back.
+        gone = await self._worker.gone(ids)
+        return await self._parts.write(
+            gone, lambda connection, part, _: workers.remove(connection, part)
+        )
