@@ -14,6 +14,7 @@ from jobs.chat import model_file
 pytest.register_assert_rewrite("tests.launcher.processes")
 
 from tests.launcher.processes import Launcher  # noqa: E402
+from tests.quick import is_quick  # noqa: E402
 
 pytest_plugins = ["tests.watchdog"]
 
@@ -48,6 +49,20 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("repeatable")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, unread, what `-m quick` does not select."""
+    if config.option.markexpr != "quick" or collection_path.suffix != ".py":
+        return None
+    return None if is_quick(collection_path) else True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick tests."""
+    for item in items:
+        if is_quick(item.path):
+            item.add_marker("quick")
 
 
 @pytest.fixture(scope="session")
