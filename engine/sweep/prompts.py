@@ -13,10 +13,7 @@ from engine.core.errors import Problem
 from engine.core.placeholders import described, placeholders_in
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_text
-from engine.documents.validation import unknown_key, validated
-from engine.sweep.files import SweepFolder
-from engine.sweep.scalars import label
-from engine.sweep.tables import (
+from engine.documents.tables import (
     NAME_COLUMNS,
     TEXT_COLUMNS,
     Row,
@@ -26,6 +23,9 @@ from engine.sweep.tables import (
     table_format,
     table_in,
 )
+from engine.documents.validation import unknown_key, validated
+from engine.sweep.files import SweepFolder
+from engine.sweep.scalars import label
 
 Located: TypeAlias = tuple[str, AxisValue]
 """A value and the path that it was written at."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.documents.malformed import Malformed
 from engine.documents.reading import decoded
-from engine.sweep.tables import Row, Table, read_table, table_format
+from engine.documents.tables import Row, Table, read_table, table_format
 
 _INPUT = "user_input"
 _INPUT_COLUMNS = (*(_INPUT, "input", "prompt", "text", "content", "question", "message", "query"),)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from engine.documents.malformed import Malformed
 from engine.documents.reading import decoded
+from engine.documents.tables import Row, Table, TableFormat, read_table, table_format
 from engine.kinds import UsageError
-from engine.sweep.tables import Row, Table, TableFormat, read_table, table_format
 from jobs.evaluator.groups import Case, CaseSet
 
 _SHOWN = 60

@@ -205,7 +205,7 @@ def test_what_is_no_text_in_a_list_is_told_with_its_place(tmp_path: Path) -> Non
 
 
 def test_the_rows_of_a_table_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.sweep.tables.VALUES_MAX", 2)
+    monkeypatch.setattr("engine.documents.tables.VALUES_MAX", 2)
     (tmp_path / "p.csv").write_text("text\na\nb\nc\n")
 
     assert refusals(tmp_path, {"file": "p.csv"}) == ["p.csv: line 4: more than 2 rows"]

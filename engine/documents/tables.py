@@ -15,7 +15,6 @@ from engine.documents.document import JSON, TOML, YAML
 from engine.documents.malformed import Malformed
 from engine.documents.plain import plain
 from engine.documents.reading import FILE_BYTES_MAX
-from engine.sweep.scalars import VALUES_MAX
 
 TEXT_COLUMNS = (
     "text",
@@ -30,6 +29,7 @@ TEXT_COLUMNS = (
 NAME_COLUMNS = ("name", "id", "key", "label", "title")
 """What a column of names is usually called."""
 
+ROWS_MAX = 100_000
 _COLUMNS_SHOWN = 12
 _COLUMN_SHOWN = 40
 _DELIMITERS = (",", ";", "\t")
@@ -182,8 +182,8 @@ def read_table(text: str, written_as: TableFormat) -> Table:
     columns, rows = _READERS[written_as](text)
     found: list[Row] = []
     for row in rows:
-        if len(found) == VALUES_MAX:
-            raise Malformed(f"{row.place}: more than {VALUES_MAX:,} rows")
+        if len(found) == ROWS_MAX:
+            raise Malformed(f"{row.place}: more than {ROWS_MAX:,} rows")
         found.append(row)
     if not found:
         raise Malformed("it has no rows")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.documents.malformed import Malformed
-from engine.sweep.tables import TableFormat, read_table, table_in
+from engine.documents.tables import TableFormat, read_table, table_in
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=20)
 syntax = st.text(st.sampled_from('",;\t\n {}[]:-sep=ab0'), max_size=60)
