@@ -11,6 +11,9 @@ from pathlib import Path
 
 import typer
 
+from engine.core.errors import UsageError
+from engine.core.stores import store_path
+
 _MAGIC = b"SQLite format 3\0"
 _MOST = 200
 _WAIT_S = 0.2
@@ -24,8 +27,8 @@ def complete_run(context: typer.Context, incomplete: str) -> list[str]:
     if not isinstance(store, str):
         return []
     try:
-        names = _run_names(Path(store).absolute())
-    except (OSError, ValueError, sqlite3.Error):
+        names = _run_names(Path(store_path(store)).absolute())
+    except (OSError, ValueError, UsageError, sqlite3.Error):
         return []
     return [name for name in names if name.startswith(incomplete) and _UNQUOTED.fullmatch(name)]
 

@@ -1,18 +1,18 @@
-"""A store that must be there already: a mistyped path is an error, not an empty store."""
+"""A store that must be there already: a mistyped name is an error, not an empty store."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.core.errors import UsageError
-from engine.core.stores import check_store_name
+from engine.core.stores import store_path
 
 if TYPE_CHECKING:
     from engine.session import Engine
 
 
 def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
-    """Open the store at a path to change it; raises UsageError when there is none."""
+    """Open a store to change it; raises UsageError when there is none."""
     check_exists(store)
     from engine.cli.running import stopped_between_commits
     from engine.session import open_engine
@@ -21,7 +21,7 @@ def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
 
 
 def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":
-    """Open the store at a path to look at it, writing nothing; raises UsageError when there is none."""
+    """Open a store to look at it, writing nothing; raises UsageError when there is none."""
     check_exists(store)
     from engine.session import open_engine
 
@@ -29,7 +29,7 @@ def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":
 
 
 def check_exists(store: str) -> None:
-    """Raise UsageError when there is no store at a path."""
+    """Raise UsageError when there is no such store."""
     if not is_there(store):
         raise UsageError(
             f"there is no store at {store}: name it with --store,"
@@ -38,9 +38,9 @@ def check_exists(store: str) -> None:
 
 
 def is_there(store: str) -> bool:
-    """Whether there is anything at a store's path; raises UsageError where that cannot be seen."""
-    check_store_name(store)
+    """Whether there is anything where a store is named; raises UsageError where that cannot be seen."""
+    path = Path(store_path(store))
     try:
-        return Path(store).exists()
+        return path.exists()
     except OSError as error:
         raise UsageError(f"{store}: cannot be looked up: {error.strerror}") from None

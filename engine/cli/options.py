@@ -12,7 +12,10 @@ DEFAULT_STORE = "nightsweep.db"
 StoreOption: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--store", metavar="PATH", envvar="NIGHTSWEEP_STORE", help="The store to work on."
+        "--store",
+        metavar="STORE",
+        envvar="NIGHTSWEEP_STORE",
+        help="The store to work on: a path, or sqlite:///path.",
     ),
 ]
 JsonOption: TypeAlias = Annotated[

@@ -1,33 +1,83 @@
-"""What cannot be the name of a store, although other programs take it for a database."""
+"""How a store is named: by the path of its file, or by a URL."""
 
 import re
+from urllib.parse import unquote
 
 from engine.core.errors import UsageError
 
-_IN_MEMORY = re.compile(
-    r":memory:|file::memory:.*|(?:file|sqlite).*\bmode=memory\b.*|sqlite:/*", re.I
-)
+_IN_MEMORY = re.compile(r":memory:|file::memory:.*|(?:file|sqlite).*\bmode=memory\b.*", re.I)
 # One slash is enough: Path() makes one of two. A drive of Windows has one letter.
-_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/|(?P<file>file):", re.IGNORECASE)
-_FILE_SCHEMES = ("file", "sqlite", "sqlite3")
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/|(?P<bare>file|sqlite):", re.IGNORECASE)
+_FILE_SCHEMES = ("file", "sqlite3")
+_POSTGRESQL = ("postgres", "postgresql")
+_EXAMPLE = "sqlite:///nightsweep.db"
 
 
-def check_store_name(name: str) -> None:
-    """Raise UsageError for the URL of a database and for one in memory: a store is named by its path.
+def store_path(name: str) -> str:
+    """The path of the file of a store, which is named by it or by a URL.
 
-    The message repeats no more of a URL than its scheme: there may be a password in it.
+    `sqlite:///night.db` is a file in the current folder, `sqlite:////srv/night.db` one at an absolute path, as in
+    SQLAlchemy. What is special in a URL is written as in one, such as `%20` for a space.
+
+    Raises UsageError for whatever else, such as a store in memory or the URL of another database. The message repeats
+    no more of a URL than its scheme: there may be a password in it.
     """
     if _IN_MEMORY.fullmatch(name):
-        raise UsageError(
-            f"{name}: a store is a file, such as nightsweep.db; a run in memory could not be resumed"
-        )
+        raise _in_memory(name)
     found = _URL.match(name)
-    if found is None:
-        return
-    scheme = (found["scheme"] or found["file"]).lower()
-    if scheme.partition("+")[0] in _FILE_SCHEMES:
-        raise UsageError(f"{scheme}: a store is named by the path of its file, without {scheme}:")
-    raise UsageError(
-        f"{scheme}://: a store is a SQLite file on a local disk, such as nightsweep.db;"
-        f" {scheme} is not supported"
+    path = name if found is None else _path_of(name, (found["scheme"] or found["bare"]).lower())
+    if "\0" in path:
+        raise UsageError("a store's path has no null characters; name another file")
+    return path
+
+
+def _path_of(url: str, scheme: str) -> str:
+    """The path in a URL of a scheme; raises UsageError for one that names no file."""
+    kind, _, driver = scheme.partition("+")
+    if kind in _POSTGRESQL:
+        raise UsageError(
+            f"{scheme}://: this version has no PostgreSQL store yet; name a file on a local disk, such as"
+            " nightsweep.db"
+        )
+    if kind in _FILE_SCHEMES:
+        raise UsageError(f"{scheme}: a store is named by the path of its file, or by {_EXAMPLE}")
+    if kind != "sqlite":
+        raise UsageError(
+            f"{scheme}://: a store is a SQLite file on a local disk, such as nightsweep.db;"
+            f" {scheme} is not supported"
+        )
+    if driver:
+        raise UsageError(f"{scheme}: a store's URL names no driver; write {_EXAMPLE}")
+    return _path_of_sqlite(url[len("sqlite:") :])
+
+
+def _path_of_sqlite(rest: str) -> str:
+    if not rest.strip("/"):
+        raise UsageError(
+            f"sqlite:{rest}: names no file, and a run in memory could not be resumed; write {_EXAMPLE}"
+        )
+    if not rest.startswith("//"):
+        raise UsageError(
+            f"sqlite: has three slashes before the path of the file; write {_EXAMPLE}"
+            " (as a text: a Path makes one slash of several)"
+        )
+    if not rest.startswith("///"):
+        raise UsageError(
+            "sqlite://: names a host, but a store is a file on a local disk; write"
+            f" {_EXAMPLE}, and four slashes for an absolute path"
+        )
+    if "?" in rest or "#" in rest:
+        raise UsageError(
+            "sqlite:///: a store's URL has no options; leave out what begins with ? or #, and write %3F or"
+            " %23 where it is in the name of the file"
+        )
+    path = unquote(rest[len("///") :])
+    if _IN_MEMORY.fullmatch(path):
+        raise _in_memory(path)
+    return path
+
+
+def _in_memory(name: str) -> UsageError:
+    return UsageError(
+        f"{name}: a store is a file, such as nightsweep.db; a run in memory could not be resumed"
     )

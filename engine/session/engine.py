@@ -13,7 +13,7 @@ from engine.core.nearest import suggestion
 from engine.core.provenance import differences
 from engine.core.runs import EventKind, RunInfo, RunState, StopReason
 from engine.core.status import Backup, Deleted, Plan, Pruned
-from engine.core.stores import check_store_name
+from engine.core.stores import store_path
 from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import settle_groups, try_opening
@@ -42,18 +42,20 @@ async def open_engine(
     settings: Settings | None = None,
     read_only: bool = False,
 ) -> AsyncIterator["Engine"]:
-    """Open the store at a path, creating it if there is none; everything else is done through it.
+    """Open a store, creating it if there is none; everything else is done through it.
+
+    It is named by the path of its file, or by a URL: `sqlite:///night.db`, with four slashes for an absolute path.
 
     With `read_only` the store must be there and nothing is written, neither in it nor beside it: it can
     be looked at while another process holds it, on a full disk, and by a user who may only read. One of
     an older version is read from a private copy. What would change the store raises UsageError.
 
-    Raises StoreError when the store cannot be used, and UsageError for what is no path of a file.
+    Raises StoreError when the store cannot be used, and UsageError for what names no file.
     """
-    check_store_name(str(store))
+    path = Path(store_path(str(store)))
     clock = clock or SystemClock()
     opening = open_for_reading if read_only else open_store
-    async with opening(Path(store), clock) as opened:
+    async with opening(path, clock) as opened:
         yield Engine(
             opened,
             registry or Registry.installed(),
@@ -304,8 +306,7 @@ class Engine:
         The copy is whole and can be resumed from. Raises StoreError when the file is there already
         or cannot be written.
         """
-        check_store_name(str(target or ""))
-        chosen = None if target is None else Path(target)
+        chosen = None if target is None else Path(store_path(str(target)))
         return await self.store.back_up(chosen)
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:

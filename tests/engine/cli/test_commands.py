@@ -413,6 +413,19 @@ def test_the_store_is_an_option_and_an_environment_variable(
     assert nightsweep("status", NIGHTSWEEP_STORE="my store.db").returncode == 0
 
 
+def test_a_store_is_named_by_a_url_too_of_which_no_password_is_repeated(
+    nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path
+) -> None:
+    named = nightsweep("run", sweep("a"), "--store", "sqlite:///my%20store.db")
+    looked = nightsweep("status", NIGHTSWEEP_STORE=f"sqlite:///{tmp_path}/my%20store.db")
+    refused = nightsweep("status", NIGHTSWEEP_STORE="postgresql://me:secret@host/night")
+
+    assert (named.returncode, looked.returncode, refused.returncode) == (0, 0, 2)
+    assert [path.name for path in tmp_path.glob("*.db")] == ["my store.db"]
+    assert "nightsweep: postgresql://: this version has no PostgreSQL store yet" in refused.stderr
+    assert "secret" not in refused.stdout + refused.stderr
+
+
 def test_mistakes_in_a_sweep_are_told_without_a_traceback(
     nightsweep: Nightsweep, tmp_path: Path
 ) -> None:

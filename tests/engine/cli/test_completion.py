@@ -73,6 +73,8 @@ def test_the_store_is_the_one_that_is_named(complete: Complete, tmp_path: Path) 
     assert complete("status", "") == []
     assert complete("status", "--store", "other.db", "") == ["evening"]
     assert complete("status", "", NIGHTSWEEP_STORE="other.db") == ["evening"]
+    assert complete("status", "--store", "sqlite:///other.db", "") == ["evening"]
+    assert complete("status", "--store", "postgresql://other.db", "") == []
 
 
 def test_reading_names_leaves_nothing_behind_and_nobody_is_waited_for(

@@ -1,9 +1,9 @@
-"""Stores are named by the paths of their files; everything else is refused by name."""
+"""Stores are named by the paths of their files, or by URLs; everything else is refused by name."""
 
 import pytest
 
 from engine.core.errors import UsageError
-from engine.core.stores import check_store_name
+from engine.core.stores import store_path
 
 
 @pytest.mark.parametrize(
@@ -12,20 +12,35 @@ from engine.core.stores import check_store_name
         (":memory:", "a run in memory could not be resumed"),
         ("file::memory:?cache=shared", "a run in memory could not be resumed"),
         ("file:night?mode=memory&cache=shared", "a run in memory could not be resumed"),
-        ("sqlite://", "a run in memory could not be resumed"),
-        ("sqlite:///night.db", "sqlite: a store is named by the path of its file, without sqlite:"),
-        ("sqlite+aiosqlite:///night.db", "a store is named by the path of its file"),
-        ("file:night.db", "file: a store is named by the path of its file, without file:"),
-        ("postgresql://me:secret@host/night", "postgresql is not supported"),
-        ("postgresql+psycopg:/me:secret@host/night", r"postgresql\+psycopg is not supported"),
-        ("mysql://host/night", "such as nightsweep.db; mysql is not supported"),
+        ("sqlite:", "names no file, and a run in memory could not be resumed"),
+        ("sqlite://", "^sqlite://: names no file, .* write sqlite:///nightsweep.db$"),
+        ("sqlite:///", "^sqlite:///: names no file"),
+        ("sqlite:///:memory:", "a run in memory could not be resumed"),
+        ("sqlite:///%3Amemory%3A", "a run in memory could not be resumed"),
+        ("sqlite:///file::memory:", "a run in memory could not be resumed"),
+        ("sqlite:night.db", "has three slashes before the path of the file"),
+        ("sqlite:/night.db", "as a text: a Path makes one slash of several"),
+        ("sqlite://me:secret@host/night.db", "names a host, but a store is a file"),
+        ("sqlite:///night.db?key=secret", r"no options; leave out what begins with \? or #"),
+        ("sqlite:///night.db#secret", r"no options; leave out what begins with \? or #"),
+        ("sqlite:///night%00.db", "has no null characters"),
+        ("night\0.db", "has no null characters"),
+        ("sqlite+aiosqlite:///night.db", r"^sqlite\+aiosqlite: a store's URL names no driver"),
+        ("sqlite3:///night.db", "sqlite3: a store is named by the path of its file"),
+        ("file:night.db", "file: a store is named by the path of its file, or by sqlite:///"),
+        ("postgresql://me:secret@host/night", "this version has no PostgreSQL store yet"),
+        ("postgres://me:secret@host/night", "^postgres://: this version has no PostgreSQL store"),
+        ("postgresql+psycopg:/me:secret@host/night", "has no PostgreSQL store yet; name a file"),
+        ("mysql://me:secret@host/night", "such as nightsweep.db; mysql is not supported"),
         ("S3://bucket/night.db", "s3://: a store is a SQLite file on a local disk"),
         ("nonsense://night.db", "nonsense is not supported"),
     ],
 )
-def test_what_is_no_path_of_a_file_is_refused_by_name(name: str, message: str) -> None:
+def test_what_names_no_file_is_refused_without_repeating_more_than_its_scheme(
+    name: str, message: str
+) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        check_store_name(name)
+        store_path(name)
 
     assert "secret" not in str(caught.value)
 
@@ -35,12 +50,30 @@ def test_what_is_no_path_of_a_file_is_refused_by_name(name: str, message: str) -
     [
         "night.db",
         "./file:night.db",
+        "./sqlite:night.db",
         "/srv/a:b/night.db",
         "C:/night.db",
         "a:b.db",
+        "a%20b.db",
+        "what?.db",
         "memory",
         "mode=memory",
     ],
 )
 def test_the_path_of_a_file_is_a_name(name: str) -> None:
-    check_store_name(name)
+    assert store_path(name) == name
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:///night.db", "night.db"),
+        ("SQLite:///night.db", "night.db"),
+        ("sqlite:///runs/night.db", "runs/night.db"),
+        ("sqlite:////srv/night.db", "/srv/night.db"),
+        ("sqlite:///a%20b%3F.db", "a b?.db"),
+        ("sqlite:///me@here.db", "me@here.db"),
+    ],
+)
+def test_a_url_names_a_file_relative_or_absolute(url: str, path: str) -> None:
+    assert store_path(url) == path
