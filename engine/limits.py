@@ -17,6 +17,7 @@ from engine.core.breaker import Breaker, BreakerState
 from engine.core.concurrency import Concurrency, LaneDemand, allot
 from engine.core.doubt import Doubt
 from engine.core.errors import JobError
+from engine.core.lanes import STANDS_STILL, LaneState
 from engine.core.pace import Pace
 from engine.core.policy import Limits, Retry, Window
 from engine.core.retry import Blame, is_away
@@ -278,6 +279,21 @@ class Lanes:
                     )
                 )
         return allot(free, demands)
+
+    def state(self, lane: Lane, now: float) -> LaneState:
+        """What the jobs of a lane wait for."""
+        why, until = lane.waits(now, share=self.share)
+        detail = lane.why if why in STANDS_STILL else ""
+        if self.paused_until > now:
+            why, until, detail = WaitReason.MACHINE, self.paused_until, self.paused_why
+        return LaneState(
+            name=lane.name,
+            why=why,
+            until=until,
+            detail=detail,
+            breaker=lane.breaker.state,
+            in_flight=lane.in_flight,
+        )
 
     def wakes_at(self, now: float) -> float:
         """When something may be started, as far as time alone decides."""

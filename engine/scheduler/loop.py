@@ -31,6 +31,7 @@ from engine.machine import connections_allowed
 from engine.permits import LEAD_MAX_S, Lead
 from engine.runner import Ended, Runner
 from engine.scheduler.assignment import Assignment, Stop
+from engine.scheduler.board import LaneBoard
 from engine.scheduler.health import HealthDesk
 from engine.scheduler.lessons import (
     Noted,
@@ -71,6 +72,7 @@ class Scheduler:
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
         """What answers take in this process, from their first bytes until they are in the store."""
         self.lanes = Lanes(assignment.limits, assignment.retry)
+        self._board = LaneBoard(store, clock, assignment.run_id, self.lanes)
         self.expanding = False
         """True while the matrix is still being written: an empty queue is then not the end."""
         self._stop: Stop | None = None
@@ -144,6 +146,7 @@ class Scheduler:
             await helpers.start(self._watch.run, self, name="watch")
             doubts = partial(self._quota.settle_doubts, self.lanes, self.wake)
             helpers.start_soon(self._store.while_there, doubts, name="quota")
+            helpers.start_soon(self._store.while_there, self._board.run, name="lanes")
             async with (
                 anyio.create_task_group() as jobs,
                 self._store.claiming_along(self._decide, partial(self._start, jobs)),
@@ -188,11 +191,8 @@ class Scheduler:
         """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
         for name in await self._store.answered_lanes(self._run.run_id):
             self.lanes.lane(name).answered_at = 0.0
-        again = dict.fromkeys(await self._store.lanes_away(self._run.run_id), EventKind.BACK)
-        for name, (kind, _) in (await self._store.lanes_stopped(self._run.run_id)).items():
-            if kind is EventKind.REFUSED:
-                again[name] = EventKind.ANSWERED
-        for name, kind in again.items():
+        for name, was in (await self._store.unsettled_lanes(self._run.run_id)).items():
+            kind = EventKind.BACK if was is EventKind.OUTAGE else EventKind.ANSWERED
             await self._note(kind, "asked again in a new session", self.lanes.lane(name))
 
     def _counting_questions(self, assignment: Assignment) -> Assignment:
@@ -237,11 +237,13 @@ class Scheduler:
                 continue
             if await self._is_done():
                 return
+            self._board.look(now)
             until = min(self.lanes.wakes_at(now), self._run.limits.deadline or inf, next_month(now))
             await self._clock.wait(self._wake, min(until, now + 3600.0))
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
         """Start what was claimed; nothing is awaited between the claim's commit and this."""
+        self._board.carried()
         if any(job.is_rated for grant in grants for job in grant.jobs):
             self._lead.adapt(self._clock.now() - grants[0].asked_at)
         # Those that got less come first the next time.
@@ -288,6 +290,7 @@ class Scheduler:
             ),
             quotas=self._quota.claimed(now),
             charged_by_reply=self._run.kind.charged_by_reply,
+            told=self._board.carry(now),
         )
 
     async def _is_done(self) -> bool:

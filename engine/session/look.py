@@ -1,21 +1,22 @@
 """One look at a run: what is known of it, from its rows and from who works on it here."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from engine.clock import SystemClock
 from engine.core.forecast import QuestionLoad, seconds_left
+from engine.core.lanes import GOES_ON, STANDS_STILL, LaneState, waits_elsewhere
 from engine.core.loads import Load
 from engine.core.model import Sends
 from engine.core.money import Spending, spendings
 from engine.core.policy import Limits
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
-from engine.core.runs import EventKind, StopReason, WaitReason
+from engine.core.runs import StopReason, WaitReason
 from engine.core.states import State
 from engine.core.status import QuotaStatus, Session, Status, Waiting
 from engine.kinds import Service
-from engine.limits import bucket_of, finishes_at, opens_at
+from engine.limits import finishes_at, opens_at
 from engine.results.coverage import count_answers
 from engine.scheduler import Scheduler, quota_keys
 from engine.session.requests import Requests
@@ -27,48 +28,11 @@ _ROUNDING_S = 1.0
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
 _HOLDS = (WaitReason.HELD, WaitReason.THROTTLED, WaitReason.MACHINE)
 """Nothing of a lane is sent until these are over."""
-_GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.PACE, WaitReason.RETRY)
-_STANDS_STILL = (
-    WaitReason.QUOTA,
-    WaitReason.CREDIT,
-    WaitReason.UNHEALTHY,
-    WaitReason.ERRORS,
-    WaitReason.OUTAGE,
-    WaitReason.REFUSED,
-    WaitReason.GIVEN_UP,
-)
-"""Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""
-_STOPPED_FOR = {
-    EventKind.HEALTH: WaitReason.UNHEALTHY,
-    EventKind.REFUSED: WaitReason.REFUSED,
-}
 
 
 def told_account(service: Service) -> str:
     """Whose rates and quota the requests of a service use, in words for people."""
     return f"{service.identity} {service.credential}".strip()
-
-
-@dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """What the store tells of lanes that another process works on: those away, stopped, and held until when."""
-
-    away: Mapping[str, str] = field(default_factory=dict)
-    stopped: Mapping[str, tuple[EventKind, str]] = field(default_factory=dict)
-    held: Mapping[str, float] = field(default_factory=dict)
-
-    def waits(self, name: str) -> Waiting:
-        """What the jobs of a lane wait for."""
-        if name in self.away:
-            return Waiting(lane=name, why=WaitReason.OUTAGE, jobs=0, detail=self.away[name])
-        if name in self.stopped:
-            kind, said = self.stopped[name]
-            why = _STOPPED_FOR.get(kind, WaitReason.GIVEN_UP)
-            return Waiting(lane=name, why=why, jobs=0, detail=said.removeprefix("unhealthy: "))
-        if name in self.held:
-            until = self.held[name]
-            return Waiting(lane=name, why=WaitReason.THROTTLED, jobs=0, until=until)
-        return Waiting(lane=name, why=WaitReason.QUEUED, jobs=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +63,9 @@ class Look:
             progress=self.scheduler.progress if self.scheduler else Progress(),
         )
         limits = await self._limits()
-        elsewhere = _Elsewhere()
+        elsewhere: list[LaneState] = []
         if not (self.scheduler or unattended):
-            elsewhere = await self._elsewhere(totals.lanes)
+            elsewhere = await self.store.lanes_elsewhere(row.id)
         left, binding = self._left(totals, questions, elsewhere, limits)
         since, trouble = await self.store.stuck(row.id) or (None, "")
         return Status(
@@ -145,15 +109,6 @@ class Look:
             session=self.session,
         )
 
-    async def _elsewhere(self, lanes: Iterable[str]) -> _Elsewhere:
-        buckets = {bucket_of(self.row.account or "", lane): lane for lane in lanes}
-        held = await self.store.blocked_until(buckets)
-        return _Elsewhere(
-            away=await self.store.lanes_away(self.row.id),
-            stopped=await self.store.lanes_stopped(self.row.id),
-            held={buckets[name]: until for name, until in held.items() if until > self.now},
-        )
-
     async def _limits(self) -> Limits:
         """The sweep's limits, with the rate that another process was given for the key where that is lower."""
         limits, account = self.sweep.limits, self.row.account
@@ -194,14 +149,12 @@ class Look:
         return {lane: load.sending(share) for lane, load in loads.items()}
 
     def _left(
-        self, totals: Totals, questions: Questions, elsewhere: _Elsewhere, limits: Limits
+        self, totals: Totals, questions: Questions, elsewhere: list[LaneState], limits: Limits
     ) -> tuple[float | None, str]:
         """How long what goes on will take, and what decides that; None where nothing goes on."""
         loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
         waits = {lane: self._waits(lane, elsewhere) for lane in loads}
-        moving = {
-            lane: load for lane, load in loads.items() if waits[lane].why not in _STANDS_STILL
-        }
+        moving = {lane: load for lane, load in loads.items() if waits[lane].why not in STANDS_STILL}
         if loads and (not moving or self.row.reason == StopReason.UNHEALTHY):
             return None, ""
         left, binding = seconds_left(
@@ -247,7 +200,7 @@ class Look:
             for (name, period), state in sorted((await self.store.quotas(keys)).items())
         )
 
-    def _waiting(self, totals: Totals, elsewhere: _Elsewhere) -> tuple[Waiting, ...]:
+    def _waiting(self, totals: Totals, elsewhere: list[LaneState]) -> tuple[Waiting, ...]:
         found = []
         for name, counts in sorted(totals.lanes.items()):
             jobs = counts[State.PENDING] + counts[State.WAITING]
@@ -255,7 +208,7 @@ class Look:
                 continue
             waits = self._waits(name, elsewhere)
             later, due_at = totals.backing_off.get(name, (0, 0.0))
-            if waits.why in _GOES_ON and (later := min(later, jobs)):
+            if waits.why in GOES_ON and (later := min(later, jobs)):
                 cause = totals.backing_off_after.get(name)
                 found.append(
                     Waiting(
@@ -273,7 +226,7 @@ class Look:
                 found.append(replace(waits, jobs=jobs))
         return tuple(found)
 
-    def _waits(self, name: str, elsewhere: _Elsewhere) -> Waiting:
+    def _waits(self, name: str, elsewhere: list[LaneState]) -> Waiting:
         """What the jobs of a lane wait for, however many they are."""
         window = self.sweep.limits.window
         opening = opens_at(window, self.now)
@@ -281,21 +234,13 @@ class Look:
             return Waiting(
                 lane=name, why=WaitReason.WINDOW, jobs=0, until=opening, zone=window.timezone
             )
-        if self.scheduler is None or name not in self.scheduler.lanes.lanes:
-            return elsewhere.waits(name)
-        lanes = self.scheduler.lanes
-        if lanes.paused_until > self.now:
-            return Waiting(
-                lane=name,
-                why=WaitReason.MACHINE,
-                jobs=0,
-                until=lanes.paused_until,
-                detail=lanes.paused_why,
-            )
-        lane = lanes.lanes[name]
-        why, until = lane.waits(self.now, share=lanes.share)
-        detail = lane.why if why in _STANDS_STILL else ""
-        return Waiting(lane=name, why=why, jobs=0, until=until, detail=detail)
+        scheduler = self.scheduler
+        if scheduler is None or name not in scheduler.lanes.lanes:
+            state = waits_elsewhere(name, elsewhere)
+        else:
+            state = scheduler.lanes.state(scheduler.lanes.lanes[name], self.now)
+        until = state.until if state.until is not None and state.until > self.now else None
+        return Waiting(lane=name, why=state.why, jobs=0, until=until, detail=state.detail)
 
 
 def _after_holds(left: float, waits: Iterable[Waiting], now: float) -> float:

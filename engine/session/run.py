@@ -182,7 +182,7 @@ class Run:
             finally:
                 self._scheduler, self._requests = None, None
                 self._executing.discard(self._row.id)
-                await self._withdraw_limits()
+                await self._withdraw()
         try:
             await self._conclude(stop)
         except StoreError:
@@ -193,9 +193,9 @@ class Run:
             return replace(status, reason=stop.reason, message=stop.message)
         return await self.status()
 
-    async def _withdraw_limits(self) -> None:
+    async def _withdraw(self) -> None:
         with anyio.CancelScope(shield=True), suppress(StoreError):
-            await self._store.withdraw_limits(self._row.id)
+            await self._store.withdraw(self._row.id)
 
     async def _count_before(self, counts: Counts, begun: anyio.Event) -> None:
         """Note how many cells have an answer of the run's own, for what is said of this execution in the end.

@@ -176,10 +176,6 @@ class StoreReader:
         """What answers of each cost class have cost so far."""
         return await self._database.ask(lambda connection: quotas.costs(connection, service))
 
-    async def blocked_until(self, names: Iterable[str]) -> dict[str, float]:
-        """Until when the service holds these rate rows."""
-        return await self._database.ask(lambda connection: results.blocked_until(connection, names))
-
     async def lowest_rate(self, account: str) -> int | None:
         """The lowest rate that any live process was given for an account: it holds for all of them."""
         rows = (account, f"{rates.RATE_PREFIX}{account}")
@@ -254,14 +250,10 @@ class StoreReader:
             lambda connection: results.events(connection, run_id, limit=limit)
         )
 
-    async def lanes_away(self, run_id: int) -> dict[str, str]:
-        """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
-        return await self._database.ask(lambda connection: results.lanes_away(connection, run_id))
-
-    async def lanes_stopped(self, run_id: int) -> dict[str, tuple[EventKind, str]]:
-        """The lanes in which nothing is sent, as other workers have said; see `results.lanes_stopped`."""
+    async def unsettled_lanes(self, run_id: int) -> dict[str, EventKind]:
+        """The lanes that were away or refused when the log last told of that; see `results.unsettled_lanes`."""
         return await self._database.ask(
-            lambda connection: results.lanes_stopped(connection, run_id, but=self.worker_id)
+            lambda connection: results.unsettled_lanes(connection, run_id)
         )
 
     async def accepted(self, run_id: int) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.lanes import LaneState
 from engine.core.model import Answer
 from engine.core.money import Usage
 from engine.core.runs import WaitReason
@@ -62,6 +63,8 @@ class Claim:
     quotas: tuple[QuotaKey, ...] = ()
     charged_by_reply: bool = False
     """Whether tests are charged as their replies are kept, and not with the job's answer."""
+    told: tuple[LaneState, ...] = ()
+    """What lanes wait for, where that has changed: for other processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

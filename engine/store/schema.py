@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.runs import RunState
 from engine.core.states import AttemptOutcome, State
 
-HEAD = "0017"
+HEAD = "0018"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -379,6 +379,24 @@ cost = Table(
     # The most that any answer of the class may come to; null where no answer tells.
     Column("bound", Integer),
 )
+
+# What a lane of a run waits for in each worker that is there, as it last said: for other processes.
+lane = Table(
+    "lane",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("run_id", ForeignKey("run.id"), nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("until", Float),
+    Column("detail", Text, nullable=False, server_default=""),
+    Column("breaker", Text, nullable=False),
+    Column("in_flight", Integer, nullable=False),
+    Column("changed_at", Float, nullable=False),
+    UniqueConstraint("run_id", "worker", "name"),
+)
+Index("ix_lane_worker", lane.c.worker)
 
 event = Table(
     "event",

@@ -56,7 +56,6 @@ class Store:
         self.is_quota_held = reader.is_quota_held
         self.quota_settled = reader.quota_settled
         self.costs = reader.costs
-        self.blocked_until = reader.blocked_until
         self.lowest_rate = reader.lowest_rate
         self.limited = reader.limited
         self.totals = reader.totals
@@ -68,8 +67,7 @@ class Store:
         self.job_rows = reader.job_rows
         self.raw_answer = reader.raw_answer
         self.events = reader.events
-        self.lanes_away = reader.lanes_away
-        self.lanes_stopped = reader.lanes_stopped
+        self.unsettled_lanes = reader.unsettled_lanes
         self.accepted = reader.accepted
         self.kept_call = reader.kept_call
         self.log_held = reader.log_held
@@ -80,6 +78,7 @@ class Store:
         self.serve = writer.run
         self.refuse_if_lost = worker.refuse_if_lost
         self.while_there = worker.while_there
+        self.lanes_elsewhere = worker.lanes_elsewhere
         self.stuck = worker.stuck
         self.insisting = worker.insisting
         self.keep_time = worker.keep_time
@@ -112,6 +111,7 @@ class Store:
         self.settle = queue.settle
         self.cancel = queue.cancel
         self.requeue = queue.requeue
+        self.tell_lanes = queue.tell_lanes
         self.follow_clock = queue.follow_clock
 
         # Attempts that are under way
@@ -123,7 +123,7 @@ class Store:
         # Limits
         self.accounts = limits.accounts
         self.give_limits = limits.give_limits
-        self.withdraw_limits = limits.withdraw_limits
+        self.withdraw = limits.withdraw
         self.take_start = limits.take_start
         self.take_permits = limits.take_permits
         self.tell_requests = limits.tell_requests

@@ -10,13 +10,14 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
+from engine.core.lanes import LaneState
 from engine.core.listing import counted
 from engine.store import leftovers
 from engine.store.batch import Work
 from engine.store.database import Database
 from engine.store.leftovers import TakenIn
 from engine.store.paid import counted_paid
-from engine.store.queries import clocks, outcomes, workers
+from engine.store.queries import clocks, lanes, outcomes, workers
 from engine.store.queries.clocks import StoreClock
 from engine.store.reader import StoreReader
 from engine.store.spill import Spill
@@ -77,6 +78,13 @@ class Worker:
         except StoreError:
             if not self.is_lost:
                 raise
+
+    async def lanes_elsewhere(self, run_id: int) -> list[LaneState]:
+        """What the lanes of a run wait for in the other processes that are alive, the latest to speak last."""
+        found = await self._database.ask(
+            lambda connection: lanes.of_others(connection, run_id, but=self.id)
+        )
+        return [state for worker_id, state in found if not self._liveness.has_gone(worker_id)]
 
     async def stuck(self, run_id: int) -> tuple[float, str] | None:
         """Since when nothing is committed of a run that is worked on, and why; None where all is well.

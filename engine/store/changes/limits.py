@@ -14,6 +14,7 @@ from engine.core.rates import RateLog
 from engine.store.queries import (
     accounts,
     given,
+    lanes,
     permits,
     quotas,
     rates,
@@ -56,10 +57,15 @@ class LimitChanges:
 
         await self._writer.write(work)
 
-    async def withdraw_limits(self, run_id: int) -> None:
-        """Let limits that a run here was given hold no longer: it has ended here."""
+    async def withdraw(self, run_id: int) -> None:
+        """Let limits that a run here was given hold no longer, and forget its lanes: it has ended here."""
         holder = given.holder_of(self._worker_id, run_id)
-        await self._writer.write(lambda connection: given.withdraw(connection, holder))
+
+        def work(connection: Connection) -> None:
+            given.withdraw(connection, holder)
+            lanes.withdraw(connection, run_id, self._worker_id)
+
+        await self._writer.write(work)
 
     async def take_start(
         self, run_id: int, buckets: Sequence[Bucket], *, instead_of: float | None, lead_s: float

@@ -13,12 +13,14 @@ from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
 from engine.core.errors import StoreError
+from engine.core.lanes import LaneState
 from engine.core.states import State
 from engine.store.batch import Work
 from engine.store.changes.in_parts import PartWriter
 from engine.store.queries import (
     claims,
     clocks,
+    lanes,
     queue,
     runs,
     submission,
@@ -49,6 +51,7 @@ class _Claiming:
 
         def work(connection: Connection) -> list[LaneGrant]:
             grants = claims.claim(connection, request, until=self.reached(request.run_id))
+            lanes.tell(connection, request.run_id, request.worker_id, request.told, now=request.now)
             if any(grant.jobs for grant in grants):
                 workers.claimed(connection, request.worker_id, self.clock.now())
             return grants
@@ -100,6 +103,13 @@ class QueueChanges:
     async def settle(self, outcome: Outcome) -> bool:
         """Record an attempt's outcome; whether it changed its job. Durable when this returns."""
         return await self._writer.settle(outcome)
+
+    async def tell_lanes(self, run_id: int, states: Iterable[LaneState]) -> None:
+        """Tell other processes what lanes of a run wait for here."""
+        now = self._clock.now()
+        await self._writer.write(
+            lambda connection: lanes.tell(connection, run_id, self._worker.id, states, now=now)
+        )
 
     async def cancel(self, run_id: int) -> int:
         """Cancel what is not yet sent; returns how many jobs.

@@ -1,7 +1,7 @@
 """Reading a run: its jobs with their results, its queues, lanes and events."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 from sqlalchemy import Select, and_, bindparam, case, func, select, tuple_
 from sqlalchemy.engine import Connection
 
-from engine.core.runs import EventKind, StopReason
+from engine.core.runs import EventKind
 from engine.core.states import State
 from engine.store.database import Database
 from engine.store.queries.queue import CLAIMABLE, decompress
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
-from engine.store.schema import answer, event, job, rate_bucket, result, run, worker
+from engine.store.schema import answer, event, job, result, run
 
 _PAGE = 1_000
 
@@ -186,16 +186,6 @@ def raw_answer(connection: Connection, job_id: int) -> bytes | None:
     return None if kept is None else decompress(kept)
 
 
-def blocked_until(connection: Connection, names: Iterable[str]) -> dict[str, float]:
-    """Until when the service holds these rate rows."""
-    rows = connection.execute(
-        select(rate_bucket.c.name, rate_bucket.c.blocked_until).where(
-            rate_bucket.c.name.in_(list(names))
-        )
-    )
-    return dict(iter(rows))
-
-
 def past_cells(connection: Connection, run_id: int) -> int:
     """How many cells of a run only earlier versions of its sweep asked for."""
     is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
@@ -204,56 +194,30 @@ def past_cells(connection: Connection, run_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def lanes_away(connection: Connection, run_id: int) -> dict[str, str]:
-    """The lanes of a run whose service is away, as far as events tell, with what was said of it."""
-    latest = (
-        select(func.max(event.c.id))
-        .where(
-            event.c.run_id == run_id,
-            event.c.kind.in_([EventKind.OUTAGE, EventKind.BACK, EventKind.PARKED]),
-            event.c.lane.is_not(None),
-        )
-        .group_by(event.c.lane)
-    )
-    rows = connection.execute(
-        select(event.c.lane, event.c.message).where(
-            event.c.id.in_(latest), event.c.kind == EventKind.OUTAGE
-        )
-    )
-    return {row.lane: row.message for row in rows}
-
-
-def lanes_stopped(
-    connection: Connection, run_id: int, *, but: str
-) -> dict[str, tuple[EventKind, str]]:
-    """The lanes in which nothing is sent, as workers other than `but` have said since they began.
-
-    Each with HEALTH, PARKED or REFUSED, and with what was said of it.
-    """
-    began = (
-        select(func.coalesce(func.min(worker.c.started_at), 0.0))
-        .where(worker.c.id != but, worker.c.ended_at.is_(None))
-        .scalar_subquery()
-    )
-    stops = (EventKind.HEALTH, EventKind.PARKED, EventKind.REFUSED)
+def unsettled_lanes(connection: Connection, run_id: int) -> dict[str, EventKind]:
+    """The lanes of a run whose service was away, or refused them, when the log last told of that: OUTAGE or REFUSED."""
+    begins = (EventKind.OUTAGE, EventKind.REFUSED)
     # A refusal ends as well where it is confirmed, with why the lane has stopped.
-    ends = (EventKind.WELL, EventKind.BACK, EventKind.ANSWERED, StopReason.QUOTA, StopReason.CREDIT)
+    ends = (
+        EventKind.BACK,
+        EventKind.PARKED,
+        EventKind.ANSWERED,
+        EventKind.QUOTA,
+        EventKind.CREDIT,
+    )
     latest = (
         select(func.max(event.c.id))
         .where(
             event.c.run_id == run_id,
-            event.c.kind.in_([*stops, *ends]),
+            event.c.kind.in_([*begins, *ends]),
             event.c.lane.is_not(None),
-            event.c.at >= began,
         )
         .group_by(event.c.lane)
     )
     rows = connection.execute(
-        select(event.c.lane, event.c.kind, event.c.message).where(
-            event.c.id.in_(latest), event.c.kind.in_(stops)
-        )
+        select(event.c.lane, event.c.kind).where(event.c.id.in_(latest), event.c.kind.in_(begins))
     )
-    return {row.lane: (EventKind(row.kind), row.message) for row in rows}
+    return {row.lane: EventKind(row.kind) for row in rows}
 
 
 def events(

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, bindparam, delete, literal_column, o
 from sqlalchemy.engine import Connection
 
 from engine.store.database import Identity
+from engine.store.queries import lanes
 from engine.store.queries.queue import RUNNING
 from engine.store.schema import attempt, job, worker
 
@@ -91,7 +92,8 @@ def has_beaten_since(connection: Connection, worker_id: str, heartbeat_at: float
 
 
 def leave(connection: Connection, worker_id: str, now: float) -> None:
-    """A worker has gone, or was given up."""
+    """A worker has gone, or was given up: its lanes wait for nothing any more."""
+    lanes.forget(connection, worker_id)
     connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))
 
 

@@ -241,7 +241,7 @@ async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_
             await call(free)
         within = starts.copy()
         starts.clear()
-        await other.withdraw_limits(2)
+        await other.withdraw(2)
         await clock.sleep(1.0)
         for _ in range(10):
             await call(free)

@@ -434,4 +434,4 @@ async def test_a_lane_stays_away_while_its_machine_runs_short(store: Store) -> N
 
     await store.note(run.id, EventKind.MACHINE, "too many files", lane="model")
 
-    assert await store.lanes_away(run.id) == {"model": "away since noon"}
+    assert await store.unsettled_lanes(run.id) == {"model": EventKind.OUTAGE}

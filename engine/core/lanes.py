@@ -1,0 +1,64 @@
+"""What a lane waits for, as one process knows it and others are told."""
+
+from dataclasses import dataclass
+
+from engine.core.breaker import BreakerState
+from engine.core.runs import WaitReason
+
+GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.PACE, WaitReason.RETRY)
+"""Jobs of the lane are being sent: they take their turn."""
+STANDS_STILL = (
+    WaitReason.QUOTA,
+    WaitReason.CREDIT,
+    WaitReason.UNHEALTHY,
+    WaitReason.ERRORS,
+    WaitReason.OUTAGE,
+    WaitReason.REFUSED,
+    WaitReason.GIVEN_UP,
+)
+"""Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""
+_SAME_S = 1.0
+"""Times that lie closer together are the same to people."""
+_FAR_S = 5.0
+"""A turn that comes sooner is not worth being told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """What the jobs of a lane wait for in one process.
+
+    `until` is when that ends, in seconds since the Unix epoch, as far as time decides it. `detail` is what
+    was said of the cause.
+    """
+
+    name: str
+    why: WaitReason = WaitReason.QUEUED
+    until: float | None = None
+    detail: str = ""
+    breaker: BreakerState = BreakerState.CLOSED
+    in_flight: int = 0
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether jobs of the lane are being sent."""
+        return self.why in GOES_ON
+
+    def is_news(self, before: "LaneState", now: float) -> bool:
+        """Whether people would be told something else than `before`, for more than a few seconds."""
+        causes = (self.why, self.detail, self.breaker), (before.why, before.detail, before.breaker)
+        if causes[0] != causes[1]:
+            return True
+        if self.until is None or before.until is None:
+            return self.until is not before.until and not self.goes_on
+        moves = abs(self.until - before.until) > _SAME_S
+        return moves and not (self.goes_on and self.until < now + _FAR_S)
+
+
+def waits_elsewhere(name: str, states: list[LaneState]) -> LaneState:
+    """What a lane waits for that other processes work on, the latest to speak last.
+
+    Where one of them sends, its jobs take their turn; one that was told of by nobody does, too.
+    """
+    found = [one for one in states if one.name == name]
+    moving = [one for one in found if one.goes_on]
+    return (moving or found or [LaneState(name=name)])[-1]

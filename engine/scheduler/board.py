@@ -1,0 +1,84 @@
+"""What other processes are told of the lanes of a run."""
+
+from collections.abc import Sequence
+from math import inf
+
+import anyio
+
+from engine.clock import Clock
+from engine.core.lanes import LaneState
+from engine.limits import Lanes
+from engine.store import Store
+
+_PAUSE_S = 1.0
+"""The least time between two writes of what changes all the time."""
+
+
+class LaneBoard:
+    """Keeps the store's rows of a run's lanes in step with what this process knows of them.
+
+    What has changed goes along with the next claim. News has a commit of its own where no claim takes it along,
+    at most one a second; a lane that stays as it is has none.
+    """
+
+    def __init__(self, store: Store, clock: Clock, run_id: int, lanes: Lanes) -> None:
+        self._store = store
+        self._clock = clock
+        self._run_id = run_id
+        self._lanes = lanes
+        self._told: dict[str, LaneState] = {}
+        self._told_at = -inf
+        self._changed: dict[str, LaneState] = {}
+        """What differs from what was told."""
+        self._carried: Sequence[LaneState] = ()
+        """What the transaction under way takes along."""
+        self._has_news = anyio.Event()
+
+    def look(self, now: float) -> None:
+        """Take note of what the lanes wait for now."""
+        for lane in self._lanes.lanes.values():
+            state = self._lanes.state(lane, now)
+            if state == self._before(state):
+                self._changed.pop(state.name, None)
+                continue
+            self._changed[state.name] = state
+            if state.is_news(self._before(state), now):
+                self._has_news.set()
+
+    def carry(self, now: float) -> tuple[LaneState, ...]:
+        """What a claim is to take along; `carried` says that it is committed."""
+        if now < self._told_at + _PAUSE_S and not self._news(now):
+            return ()
+        self._carried = tuple(self._changed.values())
+        return tuple(self._carried)
+
+    def carried(self) -> None:
+        """The claim that took something along is committed."""
+        self._note(self._carried)
+        self._carried = ()
+
+    async def run(self) -> None:
+        """Tell what no claim takes along, as long as the run is worked on."""
+        while True:
+            await self._has_news.wait()
+            await self._clock.sleep(min(_PAUSE_S, self._told_at + _PAUSE_S - self._clock.now()))
+            self._has_news = anyio.Event()
+            if self._news(self._clock.now()):
+                states = tuple(self._changed.values())
+                await self._store.tell_lanes(self._run_id, states)
+                self._note(states)
+
+    def _news(self, now: float) -> bool:
+        return any(one.is_news(self._before(one), now) for one in self._changed.values())
+
+    def _before(self, state: LaneState) -> LaneState:
+        # A lane that was never told of takes its turn.
+        return self._told.get(state.name) or LaneState(name=state.name)
+
+    def _note(self, told: Sequence[LaneState]) -> None:
+        if told:
+            self._told_at = self._clock.now()
+        for state in told:
+            self._told[state.name] = state
+            if self._changed.get(state.name) == state:
+                del self._changed[state.name]

@@ -1,0 +1,226 @@
+"""What a process says of lanes that another one works on: what that process itself says."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine import Run
+from engine.core.breaker import BreakerState
+from engine.core.doubt import Doubt
+from engine.core.lanes import LaneState, waits_elsewhere
+from engine.core.retry import Hold
+from engine.core.runs import WaitReason
+from engine.core.status import Waiting
+from engine.kinds import RateLimited
+from engine.limits import Block, Lane, Lanes
+from engine.report.words import status_lines
+from engine.testing import FakeClock, scripted_service
+from tests.engine.scenes import NOW, SELDOM, good, opened, sweep
+
+LATER = NOW + 600.0
+
+
+def blocked(block: Block, why: str) -> Callable[[Lane, Lanes], None]:
+    def set_block(lane: Lane, _: Lanes) -> None:
+        lane.block, lane.why = block, why
+
+    return set_block
+
+
+def asks_later(why: WaitReason) -> Callable[[Lane, Lanes], None]:
+    def set_time(lane: Lane, _: Lanes) -> None:
+        lane.next_at, lane.waits_for = LATER, why
+
+    return set_time
+
+
+def throttled(*, is_told_when: bool) -> Callable[[Lane, Lanes], None]:
+    return lambda lane, _: lane.throttle(NOW, LATER, is_told_when=is_told_when)
+
+
+def opened_breaker(*, away: bool) -> Callable[[Lane, Lanes], None]:
+    def set_breaker(lane: Lane, _: Lanes) -> None:
+        lane.breaker = replace(
+            lane.breaker,
+            state=BreakerState.OPEN,
+            open_until=LATER,
+            away_since=NOW if away else None,
+        )
+        lane.why = "answered 502 Bad Gateway"
+
+    return set_breaker
+
+
+def doubted(lane: Lane, _: Lanes) -> None:
+    lane.doubt = Doubt(hold=Hold.QUOTA, why="", since=NOW, is_asking=False, until=LATER)
+    lane.why = "the quota is exceeded"
+
+
+def short_of_files(_: Lane, lanes: Lanes) -> None:
+    lanes.paused_until, lanes.paused_why = LATER, "too many open files"
+
+
+def nothing(_: Lane, __: Lanes) -> None:
+    pass
+
+
+HOLDS: dict[WaitReason, Callable[[Lane, Lanes], None]] = {
+    WaitReason.QUEUED: nothing,
+    WaitReason.RATE: asks_later(WaitReason.RATE),
+    WaitReason.PACE: asks_later(WaitReason.PACE),
+    WaitReason.RETRY: asks_later(WaitReason.RETRY),
+    WaitReason.HELD: throttled(is_told_when=True),
+    WaitReason.THROTTLED: throttled(is_told_when=False),
+    WaitReason.FIRST_ANSWER: asks_later(WaitReason.FIRST_ANSWER),
+    WaitReason.UNTOLD: asks_later(WaitReason.UNTOLD),
+    WaitReason.QUOTA: blocked(Block.QUOTA, "all 1,000 tests of the month are used"),
+    WaitReason.CREDIT: blocked(Block.CREDIT, "the account is empty"),
+    WaitReason.HEALTH: blocked(Block.HEALTH, ""),
+    WaitReason.UNHEALTHY: blocked(Block.HEALTH, "it says nothing"),
+    WaitReason.ERRORS: opened_breaker(away=False),
+    WaitReason.OUTAGE: opened_breaker(away=True),
+    WaitReason.REFUSED: doubted,
+    WaitReason.GIVEN_UP: blocked(Block.PARKED, "away for 12 hours"),
+    WaitReason.MACHINE: short_of_files,
+    WaitReason.WINDOW: nothing,
+}
+"""How a lane comes to wait for each reason."""
+
+
+async def waits(run: Run) -> tuple[Waiting, ...]:
+    return (await run.status()).waiting
+
+
+def test_there_is_a_way_to_wait_for_each_reason() -> None:
+    assert set(HOLDS) == set(WaitReason)
+
+
+@pytest.mark.parametrize("why", [one for one in WaitReason if one is not WaitReason.WINDOW])
+async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
+    tmp_path: Path, clock: FakeClock, why: WaitReason
+) -> None:
+    service = scripted_service(good)
+    service.recording.hold()
+    of = sweep(service, repeats=3, limits={"max_in_flight": 1})
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await service.recording.until_in_flight(1)
+        scheduler = run._scheduler
+        assert scheduler is not None
+        lane = scheduler.lanes.lane("a")
+        HOLDS[why](lane, scheduler.lanes)
+        scheduler.wake()
+        await clock.advance(2.0)
+
+        told, seen = await waits(run), await waits(await other.run("scripted"))
+        states = await other.store.lanes_elsewhere(run._row.id)
+        tasks.cancel_scope.cancel()
+
+    assert {one.why for one in told} == {why}
+    assert seen == told
+    assert all(one.breaker is lane.breaker.state for one in states)
+
+
+async def test_a_process_that_only_looks_says_when_the_window_opens(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(good)
+    of = sweep(service, limits={"window": "22:00-23:00", "timezone": "UTC"})
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        while not (await run.status()).waiting:
+            await clock.advance(1.0)
+
+        told, seen = await waits(run), await waits(await other.run("scripted"))
+        tasks.cancel_scope.cancel()
+
+    [waiting] = told
+    assert (waiting.why, waiting.until) == (WaitReason.WINDOW, NOW + 14 * 3600.0)
+    assert seen == told
+
+
+async def test_a_held_lane_is_told_once_and_forgotten_once_the_run_has_ended_here(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=600.0))
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock) as other,
+    ):
+        run = await engine.submit(sweep(service, repeats=8, limits={"max_in_flight": 1}))
+        looker = await other.run("scripted")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await service.recording.until_started(1)
+            await clock.advance(2.0)
+            told, seen = await run.status(), await looker.status()
+            with closing(sqlite3.connect(store)) as watching:
+                before = watching.execute("PRAGMA data_version").fetchone()
+                await clock.advance(300.0)
+                after = watching.execute("PRAGMA data_version").fetchone()
+            run.stop()
+        left = await other.store.lanes_elsewhere(run._row.id)
+
+    [line] = [line for line in status_lines(seen) if "the service asked to wait" in line]
+    assert line in status_lines(told)
+    assert line.startswith("8 held: the service asked to wait until ")
+    assert before == after
+    assert left == []
+
+
+async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Path) -> None:
+    service = scripted_service(good)
+    store = tmp_path / "store.db"
+
+    async with opened(store, service) as other:
+        async with opened(store, service) as engine:
+            run = await engine.submit(sweep(service))
+            state = LaneState(name="a", why=WaitReason.OUTAGE, detail="away")
+            await engine.store.tell_lanes(run._row.id, [state])
+            assert await other.store.lanes_elsewhere(run._row.id) == [state]
+
+        assert await other.store.lanes_elsewhere(run._row.id) == []
+
+
+async def test_deleting_a_run_deletes_what_its_lanes_wait_for(tmp_path: Path) -> None:
+    service = scripted_service(good)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run = await engine.submit(sweep(service))
+        await engine.store.tell_lanes(run._row.id, [LaneState(name="a")])
+        await engine.delete("scripted")
+        rows = await engine.store._database.ask(
+            lambda connection: connection.exec_driver_sql("SELECT count(*) FROM lane").scalar()
+        )
+
+    assert rows == 0
+
+
+def test_a_lane_in_which_one_process_still_sends_takes_its_turn() -> None:
+    stopped = LaneState(name="a", why=WaitReason.GIVEN_UP, detail="away")
+    sending = LaneState(name="a", why=WaitReason.RATE)
+
+    assert waits_elsewhere("a", [sending, stopped]) == sending
+    assert waits_elsewhere("a", [stopped]) == stopped
+    assert waits_elsewhere("b", [stopped]) == LaneState(name="b")
