@@ -13,7 +13,7 @@ PATHS = (
     "tests/engine/store/test_queue.py",
     "tests/engine/store/test_quotas.py",
     "tests/engine/store/test_rates.py",
-    "tests/engine/store/test_schema.py",
+    "tests/engine/store/sqlite/test_schema.py",
     "tests/engine/store/test_submission.py",
     "tests/engine/sweep",
     "tests/engine/test_limits.py",

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from tests.contracts.process import ContractServerProcess
-from tests.engine.store import revisions
+from tests.engine.store.sqlite import revisions
 from tests.faults.failpoints import Faults, sampled, trace_of
 from tests.faults.scenarios import KILLED, RUN, SCENARIOS, ExpansionTrial, Scenario, Trial
 from tests.faults.sweeps import Scene, Scenes, small

@@ -22,7 +22,7 @@ from engine.store.schema import metadata
 from engine.store.sqlite.space import give_back
 from engine.testing import FakeClock
 from tests.engine.store.scenes import answer, begin, claim, new_job, rows, submit, succeeded
-from tests.engine.store.test_location import modes_in
+from tests.engine.store.sqlite.test_location import modes_in
 from tests.paths import ROOT
 
 LONG = bytes(range(256)) * 400

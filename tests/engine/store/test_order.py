@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from engine.store import Claimed, NewJob, QuotaKey, RunRow, Store, open_store
 from engine.testing import FakeClock
-from tests.engine.store import revisions
 from tests.engine.store.scenes import (
     LANE,
     NOW,
@@ -28,6 +27,7 @@ from tests.engine.store.scenes import (
     submit,
     succeeded,
 )
+from tests.engine.store.sqlite import revisions
 
 TESTS = QuotaKey(name="run", period="2027-01")
 

@@ -14,8 +14,8 @@ from engine.core.errors import StoreError
 from engine.store.schema import HEAD, metadata
 from engine.store.sqlite.liveness import WorkerLock
 from engine.store.sqlite.migrate import migrate, migrations_folder
-from tests.engine.store import revisions
 from tests.engine.store.scenes import NOW, rows
+from tests.engine.store.sqlite import revisions
 from tests.paths import ROOT
 
 
