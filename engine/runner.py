@@ -30,6 +30,8 @@ from engine.core.retry import (
     interrupted,
     judge,
 )
+from engine.core.rows import Row
+from engine.core.values import check_values
 from engine.kinds import JobContext, JobKind, machine_fault, without_secrets
 
 logger = logging.getLogger(__name__)
@@ -78,7 +80,8 @@ class Runner:
         asked at the end of the attempt for whom its failure is put down to.
         """
         try:
-            answer = await _covering(job, await self._run(job, context), context)
+            answer = await self._with_values(job, await self._run(job, context), context)
+            answer = await _covering(job, answer, context)
         except JobError as error:
             return self._ended(job, error, throttled, blame(error))
         except Exception as error:
@@ -105,6 +108,23 @@ class Runner:
             return await self._kind.run(job, context)
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")
+
+    async def _with_values(self, job: Job, answer: Answer, context: JobContext) -> Answer:
+        """The answer with its values as they are kept; where the job kind made a mistake, its bytes are kept alone."""
+        measured = answer.measurement
+        if not measured.values:
+            return answer
+        try:
+            checked = check_values(measured.values, Row.taken_names(job.labels.keys()))
+        except ValueError as error:
+            message = f"a bug in the job kind {self._kind.name}: {error}"
+            await context.keep_unread(message, answer.raw)
+            raise Permanent(message) from error
+        values = {
+            name: _kept(value) if isinstance(value, str) else value
+            for name, value in checked.items()
+        }
+        return replace(answer, measurement=replace(measured, values=values))
 
     def _judge(self, job: Job, error: Exception, throttled: int, blame: Blame) -> Verdict:
         tries = job.attempt

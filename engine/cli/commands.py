@@ -239,6 +239,7 @@ async def _write(
         run=run.name,
         rows=rows,
         axes=axis_columns(run.sweep.matrix.axes),
+        values=await run.value_columns(),
         width=_table_width(target),
         encoding="utf-8" if target is not None else sys.stdout.encoding,
     )

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from engine.core.policy import UnansweredPolicy
+from engine.core.values import Value
 
 _UNANSWERED = UnansweredPolicy()
 
@@ -46,7 +47,8 @@ class Measurement:
     in 0..1 of everything below that threshold at least, ascending; None where the evaluation has no
     scores. `tests` is what the answer cost in quota where a job is charged as a whole. `unanswered` counts the questions that have no
     answer, by reason; they are in none of the other numbers. `cases` is how many the evaluation began with, where
-    it went on to further layers and the answer tells: see `JobKind.most_tests`.
+    it went on to further layers and the answer tells: see `JobKind.most_tests`. `values` are whatever else is to stand
+    in the rows of the answer, by names that are identifiers and no other column's; None is not known.
     """
 
     passed: int
@@ -56,6 +58,7 @@ class Measurement:
     note: str | None = None
     unanswered: Mapping[str, int] = field(default_factory=dict)
     cases: int | None = None
+    values: Mapping[str, Value | None] = field(default_factory=dict)
 
     @property
     def total(self) -> int:

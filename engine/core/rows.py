@@ -1,12 +1,13 @@
 """The cells of a run, what is known of each, and how many of them say something: plain values."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from engine.core.states import State
+from engine.core.values import Value
 
 
 class Source(StrEnum):
@@ -47,6 +48,21 @@ class Row:
     identity: str | None = None
     """16 hexadecimal digits of what decided the answer: numbers of one cell are comparable where it is equal."""
     error: str | None = None
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """What else the job kind told of the answer, by name."""
+
+    @classmethod
+    def taken_names(cls, axes: Collection[str]) -> frozenset[str]:
+        """The names, in lower case, that columns of rows with these axes have, which no value may have."""
+        own = (known.name for known in fields(cls))
+        # The table tells the failure rate under this name.
+        named = (*own, "rate", "repeat", *axes, *map(digest_column, axes))
+        return frozenset(name.lower() for name in named)
+
+
+def digest_column(axis: str) -> str:
+    """The name of the column that tells two texts under one label of an axis apart."""
+    return f"{axis}_digest"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,15 +1,13 @@
 """The columns of rows as programs read them, and what is in each."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
 
 from engine.core.axes import IntegerAxis, NumberAxis
 from engine.core.matrix import MatrixAxis
-from engine.report.document import digest_column
+from engine.core.rows import digest_column
+from engine.core.values import ValueType
 
-ColumnType: TypeAlias = type[str] | type[int] | type[float] | type[bool]
-
-KNOWN: Mapping[str, ColumnType] = {
+KNOWN: Mapping[str, ValueType] = {
     "asked": bool,
     "state": str,
     "passed": int,
@@ -29,16 +27,16 @@ KNOWN: Mapping[str, ColumnType] = {
 """What is known of a cell and what is in it, in the order of the columns."""
 
 
-def axis_columns(axes: Sequence[MatrixAxis]) -> dict[str, ColumnType]:
+def axis_columns(axes: Sequence[MatrixAxis]) -> dict[str, ValueType]:
     """The columns that say which cell a row is about, in their order, and what is in them."""
-    labels: dict[str, ColumnType] = {axis.field: _axis_type(axis) for axis in axes}
-    digests: dict[str, ColumnType] = {
+    labels: dict[str, ValueType] = {axis.field: _axis_type(axis) for axis in axes}
+    digests: dict[str, ValueType] = {
         digest_column(axis.field): str for axis in axes if axis.is_large
     }
     return {**labels, "repeat": int, **digests}
 
 
-def _axis_type(axis: MatrixAxis) -> ColumnType:
+def _axis_type(axis: MatrixAxis) -> ValueType:
     match axis.axis:
         case IntegerAxis():
             return int

@@ -1,12 +1,12 @@
 """The engine's values as JSON."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from engine.core.rows import Row
+from engine.core.rows import Row, digest_column
 
 
 def document(value: Any) -> Any:
@@ -22,20 +22,15 @@ def document(value: Any) -> Any:
     return value
 
 
-def digest_column(axis: str) -> str:
-    """The name of the column that tells two texts under one label of an axis apart."""
-    return f"{axis}_digest"
-
-
 _MEASURED = tuple(
     known.name
     for known in fields(Row)
-    if known.name not in ("labels", "digests", "state", "source", "asked", "error")
+    if known.name not in ("labels", "digests", "state", "source", "asked", "error", "values")
 )
 
 
-def row_document(row: Row) -> dict[str, Any]:
-    """A row as one flat object: its axes, then what is known of the cell; None is not known.
+def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
+    """A row as one flat object: its axes, what is known of the cell, its `values`; None is not known.
 
     Its values are what JSON takes: a run has a million of them, and nothing looks into each again.
     """
@@ -50,12 +45,14 @@ def row_document(row: Row) -> dict[str, Any]:
         found["unanswered_reasons"] = dict(row.unanswered_reasons)
     found["source"] = row.source.value
     found["error"] = row.error
+    for name in values:
+        found.setdefault(name, row.values.get(name))
     return found
 
 
-def row_json(row: Row) -> str:
+def row_json(row: Row, values: Iterable[str] = ()) -> str:
     """A row as one line of JSON, in ASCII as with `to_json`."""
-    return json.dumps(row_document(row), allow_nan=False)
+    return json.dumps(row_document(row, values), allow_nan=False)
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:

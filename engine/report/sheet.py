@@ -3,12 +3,13 @@
 import codecs
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, TypeAlias
 
 from engine.core.errors import UsageError
 from engine.core.rows import Rows
-from engine.report.columns import KNOWN, ColumnType
+from engine.core.values import ValueType
+from engine.report.columns import KNOWN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +23,18 @@ class Sheet:
 
     run: str
     rows: Rows
-    axes: Mapping[str, ColumnType]
+    axes: Mapping[str, ValueType]
     """The columns that say which cell a row is about."""
+    values: Mapping[str, ValueType] = field(default_factory=dict)
+    """The columns of what the job kind tells of its answers beside the counts."""
     width: int = sys.maxsize
     encoding: str = "utf-8"
 
     @property
-    def columns(self) -> dict[str, ColumnType]:
+    def columns(self) -> dict[str, ValueType]:
         """All columns in their order, and what is in them; each value may be None."""
-        return {**self.axes, **KNOWN}
+        own = {**self.axes, **KNOWN}
+        return own | {name: kind for name, kind in self.values.items() if name not in own}
 
 
 WriteSheet: TypeAlias = Callable[[Sheet, BinaryIO], Awaitable[None]]

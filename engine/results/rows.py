@@ -115,6 +115,7 @@ def _row(
         lowest_rate=None if bounds is None else bounds[0],
         highest_rate=None if bounds is None else bounds[1],
         identity=job.provenance,
+        values=job.values,
         error=_told(job),
     )
 

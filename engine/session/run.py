@@ -22,6 +22,7 @@ from engine.core.rows import Row
 from engine.core.runs import Event, EventKind, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Session, Status
+from engine.core.values import ValueType
 from engine.kinds import JobKind
 from engine.results.coverage import count_answers
 from engine.results.rows import RowRules, rows
@@ -424,6 +425,14 @@ class Run:
         async for row in rows(jobs, rules, past=past):
             yield row
         await self._found()
+
+    async def value_columns(self) -> Mapping[str, ValueType]:
+        """The names of all values that the answers of the run have beside their counts (`Row.values`).
+
+        In alphabetical order, each with the type that all its values have: int, float, bool or str. It is
+        float for integers and floats, and str where they differ otherwise.
+        """
+        return await self._store.value_columns((await self._found()).id)
 
     async def note(self, kind: str, message: str) -> None:
         """Add to the run's event log."""

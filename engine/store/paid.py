@@ -84,6 +84,7 @@ def _plain_answer(one: Outcome) -> dict[str, Any]:
         "note": measured.note,
         "provenance": one.provenance,
         "unanswered": dict(measured.unanswered),
+        "values": dict(measured.values),
         "zlib": _packed(one.answer.raw),
     }
 
@@ -96,8 +97,9 @@ def _answer(plain: dict[str, Any]) -> Outcome:
         tests=plain.pop("tests"),
         scores=None if scores is None else tuple(scores),
         note=plain.pop("note"),
-        # What an older version left behind does not have it.
+        # What an older version left behind does not have these.
         unanswered=plain.pop("unanswered", {}),
+        values=plain.pop("values", {}),
     )
     # Nor did that compress.
     raw = base64.b64decode(plain.pop("raw")) if "raw" in plain else _unpacked(plain.pop("zlib"))

@@ -15,6 +15,7 @@ from engine.core.quota import Cost, QuotaState
 from engine.core.runs import EventKind, RunState
 from engine.core.states import State
 from engine.core.status import TakenOver
+from engine.core.values import ValueType
 from engine.store.database import Database
 from engine.store.queries import (
     calls,
@@ -233,6 +234,12 @@ class StoreReader:
     async def taken_over(self, run_id: int) -> tuple[TakenOver, ...]:
         """The answers of a run that were given to others, by the run that asked for them."""
         return await self._database.ask(lambda connection: totals.taken_over(connection, run_id))
+
+    async def value_columns(self, run_id: int) -> dict[str, ValueType]:
+        """The names of all values in the results of a run, and what a column of each holds."""
+        return await self._database.ask(
+            lambda connection: results.value_columns(connection, run_id)
+        )
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
         """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from engine.core.runs import RunState
 from engine.core.states import AttemptOutcome, State
 
-HEAD = "0018"
+HEAD = "0019"
 """The newest revision in alembic/versions: what this version of the code reads and writes."""
 
 metadata = MetaData(
@@ -219,6 +219,15 @@ result = Table(
     Column("provenance", Text),
     # How many questions have no answer, by reason: a JSON object; null where all have one.
     Column("unanswered", Text),
+    # What else the job kind told, by name: a JSON object of numbers, texts and booleans; null without.
+    Column("values", Text),
+)
+# By this one, a run without values is known to have none.
+Index(
+    "ix_result_values",
+    result.c.run_id,
+    sqlite_where=text('"values" IS NOT NULL'),
+    postgresql_where=text('"values" IS NOT NULL'),
 )
 # Whose answers other runs have taken over; without it, deleting a job reads the whole table.
 Index(

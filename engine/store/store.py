@@ -65,6 +65,7 @@ class Store:
         self.past_cells = reader.past_cells
         self.taken_over = reader.taken_over
         self.job_rows = reader.job_rows
+        self.value_columns = reader.value_columns
         self.raw_answer = reader.raw_answer
         self.events = reader.events
         self.unsettled_lanes = reader.unsettled_lanes

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import anyio
 
+from engine.core.values import Value
 from engine.kinds import (
     Allotment,
     Answer,
@@ -28,8 +29,13 @@ Script: TypeAlias = Callable[[Job], Answer | Exception]
 """What becomes of an attempt: the answer that it returns or the error that it raises."""
 
 
-def scored(*scores: float, threshold: float = 0.5, raw: bytes = b"{}") -> Answer:
-    """An answer with these safety scores, of which those below `threshold` fail."""
+def scored(
+    *scores: float,
+    threshold: float = 0.5,
+    raw: bytes = b"{}",
+    values: Mapping[str, Value | None] | None = None,
+) -> Answer:
+    """An answer with these safety scores, of which those below `threshold` fail, and with these values."""
     failed = sum(score < threshold for score in scores)
     return Answer(
         raw=raw,
@@ -38,6 +44,7 @@ def scored(*scores: float, threshold: float = 0.5, raw: bytes = b"{}") -> Answer
             failed=failed,
             tests=len(scores),
             scores=tuple(sorted(scores)),
+            values=values or {},
         ),
     )
 

@@ -25,7 +25,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
         if not names:
             names = list(sheet.columns)
             writer.writerow([csv_cell(name) for name in names])
-        values = row_document(row)
+        values = row_document(row, sheet.values)
         writer.writerow([csv_cell(_flat(values.get(name))) for name in names])
 
 

@@ -11,7 +11,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
     text = text_to(stream)
     before = "[\n"
     async for row in sheet.rows():
-        text.write(before + row_json(row))
+        text.write(before + row_json(row, sheet.values))
         before = ",\n"
     text.write("[]\n" if before == "[\n" else "\n]\n")
 

@@ -10,7 +10,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
     """The objects that the format `json` lists."""
     text = text_to(stream)
     async for row in sheet.rows():
-        text.write(row_json(row) + "\n")
+        text.write(row_json(row, sheet.values) + "\n")
 
 
 FORMAT = RowFormat(name="jsonl", ending=".jsonl", write=write)

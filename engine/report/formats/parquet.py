@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engine.core.errors import UsageError
 from engine.core.rows import Row
+from engine.core.values import ValueType, as_type
 from engine.report.document import row_document, to_json
 from engine.report.sheet import RowFormat, Sheet
 
@@ -24,11 +25,12 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
         raise UsageError(
             "Parquet needs pyarrow, which is not installed: run `pip install 'nightsweep[frames]'`"
         ) from None
+    columns = [(name, sheet.values.get(name)) for name in sheet.columns]
     schema = _schema(sheet)
     batch: list[dict[str, Any]] = []
     with ParquetWriter(stream, schema, compression="zstd") as writer:
         async for row in sheet.rows():
-            batch.append(_values(row, schema.names))
+            batch.append(_values(row, columns))
             if len(batch) == ROW_GROUP:
                 writer.write_table(pyarrow.Table.from_pylist(batch, schema=schema))
                 batch = []
@@ -50,9 +52,13 @@ def _schema(sheet: Sheet) -> "pyarrow.Schema":
     return schema.with_metadata({"nightsweep.run": sheet.run})
 
 
-def _values(row: Row, names: Iterable[str]) -> dict[str, Any]:
-    known = row_document(row)
-    return {name: _value(known.get(name)) for name in names}
+def _values(row: Row, columns: Iterable[tuple[str, ValueType | None]]) -> dict[str, Any]:
+    """What a row has in each column; a value of the job kind as the type of its column takes it."""
+    known = row_document(row, [name for name, _ in columns])
+    return {
+        name: _value(known[name] if kind is None else as_type(known[name], kind))
+        for name, kind in columns
+    }
 
 
 def _value(value: Any) -> Any:

@@ -1,14 +1,14 @@
 """A table of rows for people: it fits the terminal, and is written in two passes over the rows."""
 
 from codecs import StreamWriter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from rich.cells import cell_len, set_cell_size
 
-from engine.core.rows import Row, Source
-from engine.report.document import digest_column
+from engine.core.rows import Row, Source, digest_column
+from engine.core.values import ValueType
 from engine.report.sheet import RowFormat, Sheet, text_to
 from engine.report.terminal import plain, wrapped
 
@@ -43,6 +43,8 @@ class Layout:
     constants: dict[str, str] = field(default_factory=dict)
     sections: list[str] = field(default_factory=list)
     widths: dict[str, int] = field(default_factory=dict)
+    numbers: frozenset[str] = frozenset(MEASURES[:-1])
+    """Columns of numbers, which are compared by their last digits."""
 
 
 @dataclass(slots=True)
@@ -54,10 +56,14 @@ class Seen:
     """The first digest of each label, by the column of the digest and the label."""
     ambiguous: set[str] = field(default_factory=set)
     """The columns of digests that tell two texts of one label apart."""
+    values: dict[str, Column] = field(default_factory=dict)
+    """The columns of what the job kind tells of its answers beside the counts."""
 
     def see(self, row: Row) -> None:
         for name, cell in (_labels(row) | measures(row)).items():
             self.columns.setdefault(name, Column(cell_len(name))).see(cell)
+        for name, seen in self.values.items():
+            seen.see(_value(row, name))
         for axis, digest in row.digests.items():
             column, label = plain(digest_column(axis)), str(row.labels.get(axis))
             if self.digests.setdefault((column, label), digest) != digest:
@@ -71,10 +77,10 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
     headings, then labels are cut. The error of a cell without an answer stands below its row.
     """
     text, width = text_to(stream, sheet.encoding), sheet.width
-    seen = Seen()
+    seen = Seen(values={name: Column(cell_len(name)) for name in sheet.values})
     async for row in sheet.rows():
         seen.see(row)
-    layout = _laid_out(seen, width)
+    layout = _laid_out(seen, width, sheet.values)
     heading: tuple[str, ...] | None = None
     is_empty = True
     async for row in sheet.rows():
@@ -87,7 +93,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
             heading = section
             said = ", ".join(f"{n} {v}" for n, v in zip(layout.sections, section, strict=True))
             text.write(_cut(said, width) + "\n")
-        cells = labels | measures(row)
+        cells = {name: _value(row, name) for name in sheet.values} | labels | measures(row)
         text.write(_line([cells.get(name, UNKNOWN) for name in layout.widths], layout) + "\n")
         if row.error and row.error != row.state:
             text.writelines(f"{line}\n" for line in wrapped([f"    {plain(row.error)}"], width))
@@ -123,7 +129,7 @@ def _labels(row: Row) -> dict[str, str]:
     }
 
 
-def _laid_out(seen: Seen, width: int) -> Layout:
+def _laid_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
     layout = Layout()
     needless = {plain(column) for column, _ in seen.digests} - seen.ambiguous
     for name, column in seen.columns.items():
@@ -143,7 +149,31 @@ def _laid_out(seen: Seen, width: int) -> Layout:
         if layout.widths[widest] <= _NARROWEST:
             break
         layout.widths[widest] -= 1
+    _add_values(layout, seen, width, values)
     return layout
+
+
+def _add_values(layout: Layout, seen: Seen, width: int, kinds: Mapping[str, ValueType]) -> None:
+    """Give the room that is left to the values that fit into it as a whole, in their order."""
+    for name, column in seen.values.items():
+        is_new = name not in seen.columns
+        if is_new and _total(layout) + len(GAP) + column.width <= width:
+            layout.widths[name] = column.width
+            if kinds[name] in (int, float):
+                layout.numbers |= {name}
+
+
+def _value(row: Row, name: str) -> str:
+    """What the job kind told of an answer under a name, as text."""
+    match row.values.get(name):
+        case None:
+            return UNKNOWN
+        case bool() as is_so:
+            return _ASKED[is_so]
+        case float() as number:
+            return f"{number:.6g}"
+        case value:
+            return plain(str(value))
 
 
 def _total(layout: Layout) -> int:
@@ -168,9 +198,8 @@ def _line(cells: Sequence[str], layout: Layout) -> str:
     shown = []
     for (name, width), cell in zip(layout.widths.items(), cells, strict=True):
         cut = _cut(cell, width)
-        # Numbers are compared by their last digits.
         room = " " * (width - cell_len(cut))
-        shown.append(room + cut if name in MEASURES[:-1] else cut + room)
+        shown.append(room + cut if name in layout.numbers else cut + room)
     return GAP.join(shown).rstrip()
 
 

@@ -112,6 +112,7 @@ _RESULT_COLUMNS = (
     result.c.recorded_at,
     result.c.provenance,
     result.c.unanswered,
+    result.c["values"],
 )
 # There is a result already where an answer with unanswered questions was asked for again.
 _KEEP_RESULTS = BulkUpsert(
@@ -284,6 +285,7 @@ def _keep_answers(connection: Connection, answered: Iterable[Outcome]) -> None:
                 one.ended_at,
                 one.provenance,
                 json.dumps(dict(measured.unanswered)) if measured.unanswered else None,
+                json.dumps(dict(measured.values)) if measured.values else None,
             )
         )
         answers.append({"job_id": one.job_id, "raw": compress(one.answer.raw)})

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, case, func, select, tuple_
+from sqlalchemy import Select, and_, bindparam, case, func, select, true, tuple_
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import EventKind
 from engine.core.states import State
+from engine.core.values import Value, ValueType, column_type
 from engine.store.database import Database
 from engine.store.queries.queue import CLAIMABLE, decompress
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
@@ -41,6 +42,7 @@ class JobRow:
     scores: tuple[float, ...] | None
     note: str | None
     unanswered: Mapping[str, int]
+    values: Mapping[str, Value]
     reused: bool
     provenance: str | None = None
     """The digest of what decided the answer; None where it was not noted."""
@@ -80,74 +82,104 @@ def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     return [(one, jobs[one.id]) for one in found]
 
 
+_ORDER = (job.c.place, job.c.repeat, job.c.id)
+_JOBS = (
+    select(
+        *_ORDER,
+        job.c.labels,
+        job.c.documents,
+        job.c.generation,
+        job.c.state,
+        job.c.threshold,
+        job.c.cells,
+        job.c.cell_count,
+        job.c.past_cells,
+        job.c.error,
+        result.c.passed,
+        result.c.failed,
+        result.c.scores,
+        result.c.note,
+        result.c.provenance,
+        result.c.unanswered,
+        result.c["values"].label("further"),
+        result.c.reused_from,
+    )
+    .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
+    .where(
+        job.c.run_id == bindparam("run_id"),
+        tuple_(*_ORDER) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
+    )
+    .order_by(*_ORDER)
+    .limit(_PAGE)
+)
+
+
 async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
     """The jobs of a run with their numbers, in the order of the file, a page at a time.
 
     With `past` also those that an earlier sweep asked for and the present one does not.
     """
-    is_wanted = [] if past else [job.c.cell_count > 0]
-    order = (job.c.place, job.c.repeat, job.c.id)
-    query = (
-        select(
-            job.c.id,
-            job.c.place,
-            job.c.repeat,
-            job.c.labels,
-            job.c.documents,
-            job.c.generation,
-            job.c.state,
-            job.c.threshold,
-            job.c.cells,
-            job.c.cell_count,
-            job.c.past_cells,
-            job.c.error,
-            result.c.passed,
-            result.c.failed,
-            result.c.scores,
-            result.c.note,
-            result.c.provenance,
-            result.c.unanswered,
-            result.c.reused_from,
-        )
-        .select_from(job.outerjoin(result, result.c.job_id == job.c.id))
-        .where(
-            job.c.run_id == of.id,
-            tuple_(*order) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
-            *is_wanted,
-        )
-        .order_by(*order)
-        .limit(_PAGE)
-    )
-    after = {"place": -(2**62), "repeat": 0, "id": 0}
+    query = _JOBS if past else _JOBS.where(job.c.cell_count > 0)
+    after = {"run_id": of.id, "place": -(2**62), "repeat": 0, "id": 0}
     while True:
         page = await database.ask(partial(_page, query, after))
         for row in page:
-            yield JobRow(
-                id=row.id,
-                labels=json.loads(row.labels),
-                documents=json.loads(row.documents),
-                state=State(row.state),
-                threshold=row.threshold,
-                cells=_thresholds(row.cells),
-                past_cells=_thresholds(row.past_cells),
-                is_asked=_is_asked(of, row),
-                error=row.error,
-                passed=row.passed,
-                failed=row.failed,
-                scores=None if row.scores is None else tuple(json.loads(row.scores)),
-                note=row.note,
-                unanswered={} if row.unanswered is None else json.loads(row.unanswered),
-                reused=row.reused_from is not None,
-                provenance=row.provenance,
-            )
+            yield _job_row(of, row)
         if len(page) < _PAGE:
             return
         last = page[-1]
-        after = {"place": last.place, "repeat": last.repeat, "id": last.id}
+        after |= {"place": last.place, "repeat": last.repeat, "id": last.id}
 
 
 def _page(query: Select[Any], after: Mapping[str, int], connection: Connection) -> Sequence[Any]:
     return connection.execute(query, after).all()
+
+
+def _job_row(of: RunRow, row: Any) -> JobRow:
+    return JobRow(
+        id=row.id,
+        labels=json.loads(row.labels),
+        documents=json.loads(row.documents),
+        state=State(row.state),
+        threshold=row.threshold,
+        cells=_thresholds(row.cells),
+        past_cells=_thresholds(row.past_cells),
+        is_asked=_is_asked(of, row),
+        error=row.error,
+        passed=row.passed,
+        failed=row.failed,
+        scores=None if row.scores is None else tuple(json.loads(row.scores)),
+        note=row.note,
+        unanswered={} if row.unanswered is None else json.loads(row.unanswered),
+        values={} if row.further is None else json.loads(row.further),
+        reused=row.reused_from is not None,
+        provenance=row.provenance,
+    )
+
+
+_TYPES: Mapping[str, ValueType] = {
+    "integer": int,
+    "real": float,
+    "text": str,
+    "true": bool,
+    "false": bool,
+}
+"""The types of values by what SQLite calls them."""
+
+
+def value_columns(connection: Connection, run_id: int) -> dict[str, ValueType]:
+    """The names of all values in the results of a run, in alphabetical order, and what a column of each holds."""
+    each = func.json_each(result.c["values"]).table_valued("key", "type")
+    query = (
+        select(each.c.key, each.c.type)
+        .select_from(result.join(each, true()))
+        .where(result.c.run_id == run_id, result.c["values"].is_not(None))
+        .distinct()
+    )
+    found: dict[str, set[ValueType]] = {}
+    for name, kind in connection.execute(query):
+        found.setdefault(name, set()).add(_TYPES[kind])
+    return {name: column_type(found[name]) for name in sorted(found)}
 
 
 @lru_cache

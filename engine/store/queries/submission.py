@@ -349,6 +349,7 @@ def _reuse(
                 "scores": row["scores"],
                 "note": row["note"],
                 "unanswered": row["unanswered"],
+                "values": row["values"],
                 "reused_from": row["source"],
                 "provenance": row["provenance"],
                 "recorded_at": row["recorded_at"],
@@ -387,6 +388,7 @@ def answers_of_others(
             result.c.note,
             result.c.provenance,
             result.c.unanswered,
+            result.c["values"],
             result.c.recorded_at,
         )
         .select_from(job.join(result, result.c.job_id == job.c.id))

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from engine.core.errors import UsageError
 from engine.core.rows import Row, RowCounts
 from engine.core.runs import RunState
-from engine.report.columns import ColumnType
+from engine.core.values import ValueType
 from engine.report.coverage import counts_lines
 from engine.report.files import new_file
 from engine.report.formats import FORMATS, format_of
@@ -23,7 +23,7 @@ from engine.results.coverage import CountedRows
 from tests.engine.report.samples import SAMPLE, answered, given, status, unanswered
 
 TEXT = tuple(name for name, form in FORMATS.items() if form.is_text)
-AXES: dict[str, ColumnType] = {"model": str, "prompt": str, "threshold": float}
+AXES: dict[str, ValueType] = {"model": str, "prompt": str, "threshold": float}
 
 
 async def counted(

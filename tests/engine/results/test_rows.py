@@ -32,6 +32,7 @@ def job(**changes: Any) -> JobRow:
         "scores": (0.1, 0.2, 0.4, 0.6),
         "note": None,
         "unanswered": {},
+        "values": {},
         "reused": False,
         **changes,
     }

@@ -1,6 +1,8 @@
 """The revisions of the schema by hand, as Alembic's own command runs them."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from alembic import command
@@ -36,3 +38,11 @@ def _move(move: Callable[[Config, str], None], path: Path, revision: str) -> Non
             move(settings, revision)
     finally:
         database.dispose()
+
+
+def first_store(path: Path) -> Path:
+    """A store of revision 0001 as the first version left it, with runs, jobs and results."""
+    dump = Path(__file__).with_name("revision_0001.sql").read_text(encoding="utf-8")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(dump)
+    return path

@@ -4,15 +4,18 @@ import base64
 import json
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import pytest
 
 from engine.core.errors import StoreLost
+from engine.core.model import Answer
 from engine.core.money import Usage
 from engine.core.quota import QuotaState
 from engine.store import Charge, QuotaKey, RunRow, Store, leftovers, open_store, spill
+from engine.store.paid import from_line, to_line
 from engine.store.queries.calls import digest
 from engine.store.requests import CallReply
 from engine.testing import FakeClock
@@ -295,3 +298,16 @@ async def test_what_does_not_fit_leaves_room_for_what_does_and_is_said_once(
     assert leftovers.read(tmp_path / "worker.spill").replies == [small, later]
     assert caplog.text.count("has no space for all that is in hand") == 1
     side_file.close()
+
+
+async def test_an_answer_that_is_put_aside_comes_back_with_all_that_was_read_from_it(
+    store: Store,
+) -> None:
+    run = await submit(store, new_job("a"))
+    [job] = await claim(store, run)
+    measured = replace(
+        answer(0.2).measurement, note="a note", unanswered={"empty": 1}, values={"turns": 3}
+    )
+    outcome = succeeded(job, run, answer=Answer(raw=b"raw", measurement=measured))
+
+    assert from_line(to_line(outcome)) == outcome

@@ -14,6 +14,9 @@ from engine.core.errors import StoreError
 from engine.store.schema import HEAD, metadata
 from engine.store.sqlite.liveness import WorkerLock
 from engine.store.sqlite.migrate import migrate, migrations_folder
+from engine.testing import FakeClock, scripted_service
+from tests.engine.scenes import good
+from tests.engine.scenes import opened as opened_engine
 from tests.engine.store.scenes import NOW, rows
 from tests.engine.store.sqlite import revisions
 from tests.paths import ROOT
@@ -29,7 +32,7 @@ def normalised(text: str) -> str:
     renames one; everything else may not differ."""
     text = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", text)
     head, _, body = " ".join(text.split()).partition("(")
-    parts = re.split(r", (?=CONSTRAINT|[a-z_]+ [A-Z])", body.rpartition(")")[0].strip())
+    parts = re.split(r', (?=CONSTRAINT|"?[a-z_]+"? [A-Z])', body.rpartition(")")[0].strip())
     return f"{head}({', '.join(sorted(part.strip() for part in parts))})"
 
 
@@ -264,3 +267,38 @@ def test_an_older_store_is_brought_up_to_date(tmp_path: Path, older: Path) -> No
     migrate(older, tmp_path / "lock")
 
     assert "half" in schema_of(older)
+
+
+async def test_the_rows_of_a_store_of_the_first_version_come_out_as_that_version_told_them(
+    tmp_path: Path,
+) -> None:
+    path = revisions.first_store(tmp_path / "store.db")
+
+    async with opened_engine(path, scripted_service(good), FakeClock(NOW)) as engine:
+        runs = {name: await engine.run(name) for name in ("night", "reusing", "paused")}
+        found = {name: [row async for row in run.rows()] for name, run in runs.items()}
+        columns = await runs["night"].value_columns()
+        states = {name: (await run.status()).state.value for name, run in runs.items()}
+
+    assert rows(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
+    assert [
+        (row.labels["model"], row.labels["repeat"], row.labels["threshold"], row.failed, row.total)
+        for row in found["night"]
+    ] == [
+        ("a", 1, 0.3, 1, 4),
+        ("a", 1, 0.5, 2, 4),
+        ("a", 2, 0.3, 1, 4),
+        ("a", 2, 0.5, 2, 4),
+        ("failing", 1, 0.3, None, None),
+        ("failing", 1, 0.5, None, None),
+        ("failing", 2, 0.3, None, None),
+        ("failing", 2, 0.5, None, None),
+    ]
+    assert [row.source.value for row in found["night"][:2]] == ["derived", "measured"]
+    assert {row.error for row in found["night"][4:]} == {"no such model: Unknown model: failing"}
+    [reused] = found["reusing"]
+    assert (reused.source.value, reused.failed, reused.total) == ("reused", 2, 4)
+    assert found["paused"] == []
+    assert all(row.values == {} for row in (*found["night"], reused))
+    assert columns == {}
+    assert states == {"night": "finished", "reusing": "finished", "paused": "paused"}
