@@ -105,6 +105,13 @@ def test_every_link_leads_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.relative_to(ROOT)}: {link}"
 
 
+def test_every_page_is_linked_from_the_readme_or_the_page_on_contributing() -> None:
+    index = (ROOT / "README.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f"]({page.relative_to(ROOT)})" in index, page.relative_to(ROOT)
+
+
 def test_every_command_and_option_is_documented() -> None:
     command = get_command(app)
     context = typer.Context(command)
