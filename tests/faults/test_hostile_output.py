@@ -155,7 +155,7 @@ def read_back(form: str, written: bytes) -> list[dict[str, Any]]:
 
 
 def test_what_is_exported_is_read_back_by_its_format(answered: Scene) -> None:
-    for_programs = [form for form in FORMATS if form != "table"]
+    for_programs = ("csv", "json", "jsonl", "parquet")
     assert answered.sweep().code == 1
 
     written = {}
