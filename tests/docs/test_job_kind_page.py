@@ -88,6 +88,7 @@ def test_a_kind_that_is_installed_runs_from_the_command_line(tmp_path: Path, por
     assert "no such model" in done.stderr
     rows = json.loads(call("results", "--json").stdout)
     thresholds = yaml.safe_load(sweep)["matrix"]["thresholds"]
-    assert [(row["threshold"], row["failed"]) for row in rows if row["total"]] == [
-        (threshold, 20 if threshold > 0.2 else 0) for threshold in thresholds
-    ]
+    assert [
+        (row["threshold"], row["failed"], row["lowest_score"]) for row in rows if row["total"]
+    ] == [(threshold, 20 if threshold > 0.2 else 0, 0.2) for threshold in thresholds]
+    assert {row["lowest_score"] for row in rows if not row["total"]} == {None}
