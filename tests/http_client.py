@@ -1,6 +1,8 @@
 """HTTP as tests speak it: to loopback without a proxy, and with time for a busy machine."""
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -41,3 +43,27 @@ def async_client(
         timeout=PATIENCE_S,
         trust_env=False,
     )
+
+
+@contextmanager
+def connected(base_url: str, sent: bytes = b"", source: str = "") -> Iterator[socket.socket]:
+    """A connection on which `sent` was sent."""
+    url = httpx.URL(base_url)
+    with socket.create_connection(
+        (url.host, url.port or 0),
+        timeout=PATIENCE_S,
+        source_address=(source, 0) if source else None,
+    ) as connection:
+        connection.sendall(sent)
+        yield connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    read = bytearray()
+    try:
+        while part := connection.recv(65_536):
+            read += part
+    except ConnectionResetError:
+        pass
+    return bytes(read)

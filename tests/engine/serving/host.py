@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 
-from anyio.from_thread import start_blocking_portal
+import anyio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,21 +26,45 @@ from engine.serving.shutdown import Shutdown
 
 @dataclass(kw_only=True)
 class Host:
-    """The hosted application: /echo returns the body, /crash raises it."""
+    """The hosted application.
+
+    /ping answers `{}`, /echo returns the body, /crash raises it, /big is a large answer, and /wait answers
+    when `release` is called.
+    """
 
     limits: ServerLimits
     url: str = ""
+    portal: BlockingPortal | None = None
     answered: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.shutdown = Shutdown(SystemClock(), retry_after_s=self.limits.retry_after_s)
         self.connections = Connections(self.limits, most=self.limits.connections)
         self.budget = BodyBudget(self.limits)
+        self.reached = Event()
+        """Set once a request of /wait is being handled."""
+        self._released = anyio.Event()
 
     def count(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count a request that was answered."""
         assert seconds >= 0
         self.answered[method, path, status] += 1
+
+    def release(self) -> None:
+        """Let /wait answer."""
+        assert self.portal is not None
+        self.portal.call(self._released.set)
+
+    async def ping(self, _request: Request) -> Response:
+        return Response("{}")
+
+    async def big(self, _request: Request) -> Response:
+        return Response(b"x" * 100_000)
+
+    async def wait(self, _request: Request) -> Response:
+        self.reached.set()
+        await self._released.wait()
+        return Response("done")
 
     async def echo(self, request: Request) -> Response:
         return Response(await request.body())
@@ -52,7 +78,7 @@ class Host:
         app = Starlette(
             routes=[
                 Route(f"/{name}", getattr(self, name), methods=["GET", "POST"])
-                for name in ("echo", "crash")
+                for name in ("ping", "echo", "crash", "big", "wait")
             ]
         )
         app.add_middleware(
@@ -73,6 +99,6 @@ class Host:
 def hosted(**limits: Any) -> Iterator[Host]:
     """The application on loopback, within the given limits."""
     with start_blocking_portal() as portal:
-        host = Host(limits=ServerLimits(**limits))
+        host = Host(limits=ServerLimits(**limits), portal=portal)
         with portal.wrap_async_context_manager(host.running()):
             yield host

@@ -1,6 +1,184 @@
-"""Which connections count together, and how many may be open; tests/jobs/serve has the rest."""
+"""Connections that keep a server waiting: limits of time and number, and which is closed first."""
 
-from engine.serving.connections import _peer, fit_connections
+import json
+import socket
+import sys
+from contextlib import ExitStack
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from engine.serving.connections import Closed, _peer, fit_connections
+from tests.engine.serving.host import Host, hosted
+from tests.http_client import connected, get, rest
+from tests.patience import PATIENCE_S, in_vain, until
+
+HALF_HEAD = b"GET /ping HTTP/1.1\r\nhost: x\r\nx-half: "
+LAST_HALF = b"1\r\nconnection: close\r\n\r\n"
+WHOLE = b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"
+HALF_BODY = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+PATIENT = {"head_s": 3600, "request_s": 3600, "idle_s": 3600}
+
+
+def closed(host: Host, reason: Closed) -> int:
+    return host.connections.closed[reason]
+
+
+def pings(host: Host) -> bool:
+    return get(f"{host.url}/ping").status_code == 200
+
+
+def is_answered(connection: socket.socket) -> bool:
+    """Whether the server answers the ping that was sent on a connection, which stays open."""
+    read = bytearray()
+    while not read.endswith(b"}"):
+        part = connection.recv(65_536)
+        if not part:
+            return False
+        read += part
+    return read.startswith(b"HTTP/1.1 200")
+
+
+def is_turned_away(connection: socket.socket) -> bool:
+    """Whether the server closes the connection, and says why if it has read something."""
+    answer = rest(connection)
+    return not answer or answer.startswith(b"HTTP/1.1 503")
+
+
+def test_the_time_of_a_head_does_not_begin_again_with_each_byte() -> None:
+    with (
+        hosted(head_s=0.3) as host,
+        connected(host.url, HALF_HEAD) as half,
+    ):
+        half.settimeout(0.02)
+        answer, end = b"", monotonic() + PATIENCE_S
+        while not answer:
+            assert monotonic() < end, in_vain("the end of the connection")
+            half.sendall(b"x")
+            try:
+                answer = half.recv(65_536)
+            except TimeoutError:
+                continue
+
+    assert answer.startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize(
+    "limits", [{"head_s": 0.2}, {"connections": 1, **PATIENT}], ids=["time", "room"]
+)
+def test_a_connection_that_says_nothing_is_closed_without_an_answer(limits: dict[str, Any]) -> None:
+    with hosted(**limits) as host, connected(host.url) as silent:
+        if "connections" in limits:
+            assert pings(host)
+        assert rest(silent) == b""
+
+
+@pytest.mark.parametrize("half", [HALF_HEAD, HALF_BODY], ids=["head", "body"])
+@pytest.mark.parametrize("limit", ["connections", "connections_per_peer"])
+def test_requests_sent_by_halves_shut_nobody_out(half: bytes, limit: str) -> None:
+    with (
+        hosted(**{limit: 8, **PATIENT}) as host,
+        ExitStack() as stack,
+    ):
+        for _ in range(40):
+            stack.enter_context(connected(host.url, half))
+        assert all(pings(host) for _ in range(3))
+        assert closed(host, Closed.MADE_ROOM) >= 40 - 8
+        assert len(host.connections) <= 8
+
+
+def test_the_connection_that_kept_the_server_waiting_for_the_longest_is_closed_first() -> None:
+    with (
+        hosted(connections=2, **PATIENT) as host,
+        connected(host.url, WHOLE) as idle,
+    ):
+        # It was there before the others, and is kept: the server does not wait for it.
+        assert is_answered(idle)
+        with (
+            connected(host.url, HALF_HEAD) as first,
+            connected(host.url, HALF_HEAD) as second,
+        ):
+            assert is_turned_away(first)
+            idle.sendall(WHOLE)
+            assert is_answered(idle)
+            second.sendall(LAST_HALF)
+            assert rest(second).startswith(b"HTTP/1.1 200")
+
+
+def test_a_request_that_is_being_answered_is_never_cut_off_to_make_room() -> None:
+    waiting = b"GET /wait HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    with hosted(connections=1, **PATIENT) as host, connected(host.url, waiting) as answered:
+        assert host.reached.wait(PATIENCE_S)
+        with connected(host.url) as one_more:
+            refused = rest(one_more)
+        host.release()
+
+        assert rest(answered).endswith(b"done")
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 10" in refused
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of this machine")
+def test_one_peer_closes_its_own_connections_and_no_others() -> None:
+    with (
+        hosted(connections_per_peer=2, **PATIENT) as host,
+        connected(host.url, HALF_HEAD, source="127.0.0.2") as other,
+        connected(host.url, HALF_HEAD) as first,
+        connected(host.url, HALF_HEAD),
+        connected(host.url, HALF_HEAD),
+    ):
+        assert is_turned_away(first)
+        other.sendall(LAST_HALF)
+        assert rest(other).startswith(b"HTTP/1.1 200")
+
+
+def test_a_body_that_keeps_coming_may_take_longer_than_one_that_stops() -> None:
+    content = b"hello"
+    head = b"POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\n"
+    with (
+        hosted(request_s=0.3, bytes_per_s=1) as host,
+        connected(host.url, head + content[:-1]) as coming,
+        connected(host.url, head) as stopped,
+    ):
+        assert rest(stopped).startswith(b"HTTP/1.1 408")
+        coming.sendall(content[-1:])
+        assert rest(coming).startswith(b"HTTP/1.1 200")
+
+
+def test_an_answer_that_nobody_reads_is_given_up() -> None:
+    with hosted(head_s=3600, idle_s=3600, request_s=0.3) as host:
+        with connected(host.url) as deaf:
+            deaf.settimeout(0.3)
+            try:
+                while True:
+                    deaf.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+            except (TimeoutError, OSError):
+                pass
+            until(lambda: closed(host, Closed.ANSWER_NOT_READ) == 1, "the end of the connection")
+        assert pings(host)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "name"),
+    [
+        (b"HELO there\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (HALF_HEAD + b"x" * 3000, 431, "request_head_too_large"),
+    ],
+    ids=["no HTTP", "no host", "too large"],
+)
+def test_what_is_no_request_is_refused_in_the_shape_of_every_error(
+    sent: bytes, status: int, name: str
+) -> None:
+    with (
+        hosted(head_bytes=2000) as host,
+        connected(host.url, sent) as connection,
+    ):
+        head, _, body = rest(connection).rpartition(b"\r\n\r\n")
+
+    assert head.startswith(f"HTTP/1.1 {status}".encode())
+    assert json.loads(body)["detail"]["error"] == name
 
 
 def test_a_peer_is_an_address_or_the_network_of_one_customer() -> None:

@@ -1,7 +1,6 @@
 """`nightsweep serve` in a process of its own, as it is typed."""
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.http_client import client
+from tests.http_client import client, connected
 from tests.jobs.chat.server import Asked
 from tests.jobs.serve.running import by_rule
 from tests.patience import PATIENCE_S, next_line, wait_ended, with_stacks
@@ -64,30 +63,6 @@ class Held:
             self.reached.set()
             self.let_go.wait(PATIENCE_S)
         return self._answer(asked)
-
-
-@contextmanager
-def connected(base_url: str, sent: bytes = b"", source: str = "") -> Iterator[socket.socket]:
-    """A connection on which `sent` was sent."""
-    url = httpx.URL(base_url)
-    with socket.create_connection(
-        (url.host, url.port or 0),
-        timeout=PATIENCE_S,
-        source_address=(source, 0) if source else None,
-    ) as connection:
-        connection.sendall(sent)
-        yield connection
-
-
-def rest(connection: socket.socket) -> bytes:
-    """All that comes until the service closes the connection."""
-    read = bytearray()
-    try:
-        while part := connection.recv(65_536):
-            read += part
-    except ConnectionResetError:
-        pass
-    return bytes(read)
 
 
 @contextmanager

@@ -1,11 +1,9 @@
-"""What the bodies of all requests hold together, and which of them are refused."""
+"""The memory limit for bodies as the service has it; tests/engine/serving has what it does."""
 
-import json
-from contextlib import ExitStack
 from pathlib import Path
 
-from tests.http_client import get
-from tests.jobs.serve.process import Held, asking, connected, rest
+from tests.http_client import connected, get
+from tests.jobs.serve.process import Held, asking
 from tests.jobs.serve.running import Running, evaluation, service
 from tests.patience import PATIENCE_S, until
 
@@ -31,48 +29,6 @@ def refused(running: Running) -> int:
     return metric(running, "nightsweep_bodies_refused_total")
 
 
-def expect(running: Running, *, bytes_held: int, bodies: int) -> None:
-    until(
-        lambda: (held(running), refused(running)) == (bytes_held, bodies),
-        f"{bytes_held} bytes held and {bodies} bodies refused",
-    )
-
-
-def test_bodies_that_stop_shut_nobody_out_and_hold_no_more_than_they_may(tmp_path: Path) -> None:
-    with service(tmp_path, limits=LIMITS) as running, ExitStack() as stack:
-        for number in range(1, 7):
-            stack.enter_context(connected(running.base_url, NEARLY_WHOLE))
-            expect(running, bytes_held=min(number, 2) * (LENGTH - 1), bodies=max(0, number - 2))
-        with running.client() as client:
-            answer = client.post(SINGLE, json=LONG_PROMPT)
-
-    assert answer.status_code == 200
-
-
-def test_the_body_that_has_been_coming_for_the_longest_is_refused_first(tmp_path: Path) -> None:
-    with (
-        service(tmp_path, limits=LIMITS) as running,
-        connected(running.base_url, NEARLY_WHOLE) as first,
-    ):
-        until(lambda: held(running) == LENGTH - 1, "the first body")
-        with connected(running.base_url, NEARLY_WHOLE) as second:
-            until(lambda: held(running) == 2 * (LENGTH - 1), "the second body")
-            with connected(running.base_url, NEARLY_WHOLE):
-                turned_away = rest(first)
-                second.sendall(b"x")
-                finished = rest(second)
-
-    head, _, body = turned_away.partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503")
-    assert b"retry-after: 10" in head
-    assert json.loads(body)["detail"] == {
-        "error": "service_unavailable",
-        "message": "the bodies of all requests to this service are larger than 8192 bytes together;"
-        " ask again later",
-    }
-    assert finished.startswith(b"HTTP/1.1 422")
-
-
 def test_bodies_of_evaluations_that_run_are_kept_and_what_is_refused_costs_nothing(
     tmp_path: Path,
 ) -> None:
@@ -88,6 +44,7 @@ def test_bodies_of_evaluations_that_run_are_kept_and_what_is_refused_costs_nothi
             after = client.get("/monthly_quota").json()
             models.let_go.set()
         again = client.post(SINGLE, json=LONG_PROMPT)
+        assert refused(running) == 1
         until(lambda: held(running) == 0, "the end of the requests")
 
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")

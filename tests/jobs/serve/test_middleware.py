@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.serve.ledger import Ledger
-from tests.jobs.serve.process import connected
+from tests.http_client import connected
 from tests.jobs.serve.running import Running, evaluation, service
 from tests.patience import until
 
