@@ -1,7 +1,7 @@
 """A text as plain values that know their places: YAML, TOML and JSON."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -9,12 +9,11 @@ from typing import Any
 from engine.core.errors import Problem
 from engine.documents.hints import text_hint
 from engine.documents.json import locate_json, parse_json
-from engine.documents.malformed import Malformed
+from engine.documents.malformed import TWICE, Malformed
 from engine.documents.places import Places, place_of
+from engine.documents.plain import TooLarge, plain
 from engine.documents.toml import locate_toml, parse_toml
 from engine.documents.yaml import locate_yaml, parse_yaml
-
-_TWICE = "the key is there twice: keep one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +25,24 @@ class Format:
 
     def document(self, text: str) -> "Document":
         """What a text says; raises Malformed if it is not of this format."""
-        value, has_key_twice = self.parse(text)
-        return Document(value=value, text=text, format=self, has_key_twice=has_key_twice)
+        parsed, has_key_twice = self.parse(text)
+        unfit: list[Problem] = []
+        try:
+            value = plain(parsed, unfit)
+        except TooLarge as error:
+            index, _ = self.locate(text).index(error.path, of_key=False)
+            raise Malformed(error.message, text=text, index=index) from None
+        return Document(
+            value=value,
+            text=text,
+            format=self,
+            has_key_twice=has_key_twice,
+            unfit=tuple(unfit),
+        )
 
     def read(self, text: str) -> Any:
-        """The value of a text; raises Malformed for a key that is there twice, too."""
-        return self.document(text).unambiguous()
+        """The value of a text; raises Malformed for any mistake in it."""
+        return self.document(text).sound()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +50,50 @@ class Document:
     """What a text says. Where its parts stand is only looked for when there is a mistake to tell."""
 
     value: Any
+    """In JSON's types: mappings, lists, text, finite numbers, true, false and null."""
     text: str
     format: Format
     has_key_twice: bool = False
+    unfit: tuple[Problem, ...] = ()
+    """What no value of JSON can be, such as an infinite number; null stands in its place."""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is neither a key that is there twice nor a value that cannot be one."""
+        return not self.has_key_twice and not self.unfit
 
     @property
     def twice(self) -> list[tuple[str, int]]:
         """The keys that are there already, by path, with their indexes."""
         return self._places.twice if self.has_key_twice else []
 
-    def unambiguous(self) -> Any:
-        """The value; raises Malformed for a key that is there twice."""
-        for _, index in self.twice:
-            raise Malformed(_TWICE, text=self.text, index=index)
+    def sound(self) -> Any:
+        """The value; raises Malformed for the first mistake where there is any."""
+        if not self.is_sound:
+            first, index = min(self._mistakes(), key=lambda one: one[1])
+            raise Malformed(first, text=self.text, index=index)
         return self.value
 
-    def located(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
-        """These mistakes, and keys that are there twice, each with its place, in the order of the text.
+    def _mistakes(self) -> Iterator[tuple[str, int]]:
+        """What is wrong with the text itself, and where."""
+        for _, index in self.twice:
+            yield TWICE, index
+        for one in self.unfit:
+            index, _ = self._places.index(one.path, of_key=False)
+            yield one.message, index
 
-        `file` is what the file is called where it is shown.
+    def located(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
+        """These mistakes and those of the text itself, each with its place, in the order of the text.
+
+        Of a value that cannot be one nothing else is told. `file` is what the file is called where it is shown.
         """
         found = [
-            Problem(path, _TWICE, place=place_of(file, self.text, index))
+            Problem(path, TWICE, place=place_of(file, self.text, index))
             for path, index in self.twice
         ]
-        found += [self._located(file, one) for one in problems]
+        unfit = {one.path for one in self.unfit}
+        others = [one for one in problems if one.path not in unfit]
+        found += [self._located(file, one) for one in (*self.unfit, *others)]
         return sorted(found, key=_order)
 
     def _located(self, file: str, problem: Problem) -> Problem:

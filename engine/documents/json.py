@@ -8,6 +8,7 @@ from typing import Any
 from engine.documents.hints import CURLY_QUOTES
 from engine.documents.malformed import Malformed
 from engine.documents.places import Places, child
+from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
 _DIGITS_MAX = 300
 _LARGE = re.compile(f"[0-9]{{{_DIGITS_MAX + 1}}}")
@@ -41,9 +42,9 @@ def parse_json(text: str) -> tuple[Any, bool]:
     except _TooLarge:
         found = _LARGE.search(text)
         at = None if found is None else found.start()
-        raise Malformed("a number is too large", text=text, index=at) from None
+        raise Malformed("the number is too large", text=text, index=at) from None
     except RecursionError:
-        raise Malformed("nested too deep") from None
+        raise Malformed(TOO_DEEP, text=text, index=_too_deep(text)) from None
 
 
 def _told(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
@@ -63,6 +64,16 @@ def _told(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
     if not found:
         return "the file ends too early: a bracket, brace or quote is not closed", index
     return error.msg, index
+
+
+def _too_deep(text: str) -> int | None:
+    """Where the first bracket or brace stands that is nested too deep."""
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        if depth > DEPTH_MAX:
+            return token.start()
+    return None
 
 
 def _integer(digits: str) -> int:

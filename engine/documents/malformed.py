@@ -1,5 +1,7 @@
 """What is wrong with a text, a file or a value, before it is known which file or key it belongs to."""
 
+TWICE = "the key is there twice: keep one"
+
 
 class Malformed(Exception):
     """A text, file or value that cannot be used; the message never repeats what may be a secret.

@@ -10,15 +10,24 @@ from engine.documents.malformed import Malformed
 
 DEPTH_MAX = 32
 NODES_MAX = 1_000_000
+TOO_DEEP = f"nested more than {DEPTH_MAX} levels deep"
 _INTEGER_MAX = 2**63 - 1
 
 
 def plain(value: Any, problems: list[Problem]) -> Any:
     """The same value in JSON's types; what JSON cannot hold is reported and becomes None.
 
-    Dates become ISO text. Raises Malformed for what is nested too deep or far too large.
+    Dates become ISO text. Raises TooLarge for what is nested too deep or far too large.
     """
     return _Copy(problems).of(value, "", 0)
+
+
+class TooLarge(Malformed):
+    """Nested too deep, or far too large; `path` is where."""
+
+    def __init__(self, message: str, path: str) -> None:
+        self.path = path
+        super().__init__(message)
 
 
 class _Copy:
@@ -28,10 +37,10 @@ class _Copy:
 
     def of(self, value: Any, path: str, depth: int) -> Any:
         self._nodes += 1
-        if depth > DEPTH_MAX:
-            raise Malformed(f"nested more than {DEPTH_MAX} levels deep")
         if self._nodes > NODES_MAX:
-            raise Malformed(f"more than {NODES_MAX:,} values")
+            raise TooLarge(f"more than {NODES_MAX:,} values", path)
+        if depth >= DEPTH_MAX and isinstance(value, Mapping | list | tuple):
+            raise TooLarge(TOO_DEEP, path)
         match value:
             case None | bool():
                 return value

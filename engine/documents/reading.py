@@ -1,10 +1,12 @@
 """Files as texts, and as documents: YAML, TOML and JSON by suffix."""
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from engine.core.errors import SweepError
 from engine.core.nearest import suggestion
-from engine.documents.document import JSON, TOML, YAML, Document
+from engine.documents.document import JSON, TOML, YAML, Document, Format, problem_of
 from engine.documents.malformed import Malformed
 
 FILE_BYTES_MAX = 8 * 1024 * 1024
@@ -23,6 +25,22 @@ def read_document(path: Path) -> Document:
     return form.document(read_text(path))
 
 
+def load_document(path: Path, refuse: type[SweepError] = SweepError) -> Document:
+    """The same; raises the error that is given, with the place of what is wrong."""
+    try:
+        return read_document(path)
+    except Malformed as error:
+        raise refuse(str(path), [problem_of(str(path), error)]) from None
+
+
+def document_of(file: str, content: bytes, form: Format) -> Document:
+    """What the content of a file says; raises SweepError, with the place of what is wrong."""
+    try:
+        return form.document(decoded(content))
+    except Malformed as error:
+        raise SweepError(file, [problem_of(file, error)]) from None
+
+
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
@@ -36,14 +54,19 @@ def read_text(path: Path) -> str:
     try:
         if not path.is_file():
             raise Malformed("it is not a file" if path.exists() else "there is no such file")
-        with path.open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
+        return decoded(read_bytes(path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file's name"
         raise Malformed(f"cannot be read: {reason}") from None
+
+
+def read_bytes(file: Path | Traversable) -> bytes:
+    """At most FILE_BYTES_MAX of bytes; raises Malformed for more, and OSError."""
+    with file.open("rb") as opened:
+        content = opened.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
         raise Malformed(f"larger than {FILE_BYTES_MAX // 1024 // 1024} MiB")
-    return decoded(content)
+    return content
 
 
 def decoded(content: bytes) -> str:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath
-from typing import Any, TypeAlias
+from typing import Any
 
-from engine.core.errors import Problem
+from engine.core.errors import Place, Problem
 from engine.core.placeholders import described, fill, placeholders_in
-from engine.documents.document import JSON, TOML, YAML
+from engine.documents.document import JSON, TOML, YAML, Document
 from engine.documents.malformed import Malformed
-from engine.documents.plain import plain
 from engine.documents.reading import FILE_BYTES_MAX
 
 TEXT_COLUMNS = (
@@ -76,16 +75,37 @@ class Row:
         return cell
 
 
-_Parts: TypeAlias = tuple[tuple[str, ...], Iterator[Row]]
-"""The columns, where the format tells them before the rows, and the rows."""
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The rows, the columns where the format tells them before the rows, and where a list of rows stands."""
+
+    rows: Iterator[Row]
+    columns: tuple[str, ...] = ()
+    document: Document | None = None
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a file, empty ones left out, and all of its columns."""
+    """The rows of a file, empty ones left out, and all of its columns.
+
+    A table that is a list in a document knows that, and the `path` of the list in it.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    document: Document | None = None
+    path: str = ""
+
+    def problem(self, file: str, place: str, told: str) -> Problem:
+        """What is wrong in the row of a place, with the line and column where it begins."""
+        line = place.removeprefix("line ")
+        if line.isdecimal():
+            return Problem("", told, place=Place(file, int(line), 1))
+        if self.document is None:
+            return Problem(place, told)
+        [found] = self.document.located(file, [Problem(f"{self.path}{place}", told)])
+        return found
 
     def column(self, asked: str) -> str:
         """The column of a name, written the same but for case; raises Malformed with those there are."""
@@ -179,9 +199,10 @@ def read_table(text: str, written_as: TableFormat) -> Table:
     """The table of a text, with one row at least; raises Malformed, with the place in the text."""
     if "\0" in text:
         raise Malformed("it holds NUL characters")
-    columns, rows = _READERS[written_as](text)
+    parts = _READERS[written_as](text)
+    columns = parts.columns
     found: list[Row] = []
-    for row in rows:
+    for row in parts.rows:
         if len(found) == ROWS_MAX:
             raise Malformed(f"{row.place}: more than {ROWS_MAX:,} rows")
         found.append(row)
@@ -189,7 +210,7 @@ def read_table(text: str, written_as: TableFormat) -> Table:
         raise Malformed("it has no rows")
     if not columns:
         columns = tuple(dict.fromkeys(name for row in found for name in row.cells))
-    return Table(columns, tuple(found))
+    return Table(columns, tuple(found), parts.document, parts.path)
 
 
 def _delimited(text: str, delimiter: str | None = None) -> _Parts:
@@ -203,7 +224,7 @@ def _delimited(text: str, delimiter: str | None = None) -> _Parts:
     if not header:
         raise Malformed("it is empty")
     columns = tuple(name.strip() for name in header)
-    return columns, _rows(columns, records)
+    return _Parts(_rows(columns, records), columns)
 
 
 def _rows(columns: tuple[str, ...], records: Iterator[tuple[str, list[str]]]) -> Iterator[Row]:
@@ -274,31 +295,31 @@ def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
             raise Malformed(f"line {number}{': ' if rest == told else ''}{rest}") from None
 
 
-def _entries(document: Any) -> Iterable[tuple[str, Any]]:
-    if isinstance(document, Mapping):
-        values = list(document.values())
-        if len(values) != 1 or not isinstance(values[0], list):
-            return [("", document)]
-        [document] = values
-    if document is None:
+def _of_lines(text: str) -> _Parts:
+    return _Parts(_as_rows(_json_lines(text)))
+
+
+def _of_document(document: Document) -> _Parts:
+    """The rows of a document that is a list, or a mapping with a list as its only value; else it is one row."""
+    listed, path = document.sound(), ""
+    if isinstance(listed, Mapping):
+        entries = list(listed.items())
+        if len(entries) != 1 or not isinstance(entries[0][1], list):
+            return _Parts(_as_rows([("", listed)]), document=document)
+        [(path, listed)] = entries
+    if listed is None:
         raise Malformed("it is empty")
-    if not isinstance(document, list):
+    if not isinstance(listed, list):
         raise Malformed("must hold a list")
-    return ((f"[{number}]", entry) for number, entry in enumerate(document))
+    numbered = ((f"[{number}]", entry) for number, entry in enumerate(listed))
+    return _Parts(_as_rows(numbered), document=document, path=path)
 
 
-def _listed(entries: Iterable[tuple[str, Any]]) -> _Parts:
-    return (), (Row(place, _cells(place, entry)) for place, entry in entries)
+def _as_rows(entries: Iterable[tuple[str, Any]]) -> Iterator[Row]:
+    return (Row(place, _cells(place, entry)) for place, entry in entries)
 
 
 def _cells(place: str, entry: Any) -> Mapping[str, Any]:
-    problems: list[Problem] = []
-    try:
-        entry = plain(entry, problems)
-    except Malformed as error:
-        raise Malformed(f"{place}: {error}") from None
-    if problems:
-        raise Malformed(f"{place}: {problems[0]}")
     if isinstance(entry, str):
         return {TEXT_COLUMNS[0]: entry}
     if isinstance(entry, Mapping):
@@ -313,8 +334,8 @@ def _counted(cells: int) -> str:
 _READERS: Mapping[TableFormat, Callable[[str], _Parts]] = {
     TableFormat.CSV: _delimited,
     TableFormat.TSV: lambda text: _delimited(text, "\t"),
-    TableFormat.JSONL: lambda text: _listed(_json_lines(text)),
-    TableFormat.JSON: lambda text: _listed(_entries(JSON.read(text))),
-    TableFormat.YAML: lambda text: _listed(_entries(YAML.read(text))),
-    TableFormat.TOML: lambda text: _listed(_entries(TOML.read(text))),
+    TableFormat.JSONL: _of_lines,
+    TableFormat.JSON: lambda text: _of_document(JSON.document(text)),
+    TableFormat.YAML: lambda text: _of_document(YAML.document(text)),
+    TableFormat.TOML: lambda text: _of_document(TOML.document(text)),
 }

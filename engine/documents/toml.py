@@ -4,9 +4,9 @@ import re
 import tomllib
 from typing import Any
 
-from engine.documents.malformed import Malformed
+from engine.documents.malformed import TWICE, Malformed
 from engine.documents.places import Places, child
-from engine.documents.plain import DEPTH_MAX
+from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
 # tomllib needs time with the square of a dotted key's length: minutes for one of some 100 kB.
 _LONG_KEY = re.compile(
@@ -15,9 +15,12 @@ _LONG_KEY = re.compile(
     re.MULTILINE,
 )
 _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
+_DECLARED_TWICE = re.compile(
+    r"Cannot declare .* twice|Cannot (mutate|redefine) .*|Duplicate .*", re.DOTALL
+)
+_LARGE = re.compile(r"[0-9][0-9_]{299,}")
 _ADVICE = {
     "Invalid value": "no value of TOML: text must be in straight quotes, \"...\" or '...'",
-    "Cannot overwrite a value": "a key is there twice",
     "Expected '=' after a key in a key/value pair": "a key and its value have an equals sign between them: key = value",
     "Unescaped '\\' in a string": "backslashes in double quotes are escapes: write the text in single quotes, or / in a path",
 }
@@ -43,13 +46,28 @@ def parse_toml(text: str) -> tuple[Any, bool]:
         if at := _AT.search(problem):
             problem = problem[: at.start()]
             index = len(text.rstrip()) if at[1] is None else _index(text, int(at[1]), int(at[2]))
+        if problem == "Cannot overwrite a value" or _DECLARED_TWICE.fullmatch(problem):
+            raise Malformed(TWICE, text=text, index=index) from None
         told = _ADVICE.get(problem, problem)
         raise Malformed(f"not TOML: {told}", text=text, index=index) from None
     except ValueError:
         # Integers of thousands of digits, which Python refuses to convert.
-        raise Malformed("not TOML: a number is too large or no number") from None
+        number = _LARGE.search(text)
+        start = None if number is None else number.start()
+        raise Malformed("the number is too large", text=text, index=start) from None
     except RecursionError:
-        raise Malformed("nested too deep") from None
+        raise Malformed(TOO_DEEP, text=text, index=_too_deep(text)) from None
+
+
+def _too_deep(text: str) -> int | None:
+    """Where the first bracket or brace stands that is nested too deep."""
+    depth = 0
+    for token in _TOKEN.finditer(text):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
+        # The mapping that all keys are in is a level, too.
+        if depth >= DEPTH_MAX:
+            return token.start()
+    return None
 
 
 def _index(text: str, line: int, column: int) -> int:

@@ -57,11 +57,17 @@ def validated(
     `beside` are keys that other code reads from the same place.
     """
     try:
-        # As JSON: strict where it matters, yet a list may become a tuple and text a path.
-        return model.model_validate_json(json.dumps(written))
+        # As JSON: strict, yet a list may become a tuple and text a path.
+        return model.model_validate_json(json.dumps(written), strict=True)
     except ValidationError as error:
         problems += problems_of(error, model, path, written, beside=beside)
         return None
+
+
+def no_mapping(written: object, needs: str) -> Problem:
+    """What is wrong with a document that is no mapping; `needs` lists the keys that it has to have."""
+    what = "is empty" if written is None else "must be a mapping"
+    return Problem("", f"{what}; it needs {needs}")
 
 
 def problems_of(

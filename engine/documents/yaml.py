@@ -25,7 +25,7 @@ from yaml.events import (
 from engine.documents.hints import key_hint, syntax_hint
 from engine.documents.malformed import Malformed
 from engine.documents.places import Places, child
-from engine.documents.plain import DEPTH_MAX, NODES_MAX
+from engine.documents.plain import DEPTH_MAX, NODES_MAX, TOO_DEEP
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT_TAGS = (None, "!", "tag:yaml.org,2002:str")
@@ -231,7 +231,7 @@ class _Builder:
             raise self._at(event, key_hint(self._text, _index(event)))
         if len(self._open) >= DEPTH_MAX:
             raise _TooDeep(
-                f"nested more than {DEPTH_MAX} levels deep",
+                TOO_DEEP,
                 index=_index(event),
                 text=self._text,
             )

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from engine.core.errors import Problem, SweepError, UsageError
 from engine.documents.document import Document, problem_of
 from engine.documents.malformed import Malformed
-from engine.documents.plain import plain
 from engine.documents.reading import read_document
 from engine.secrets import anchored
 from engine.sweep.dump import dump_sweep, restore_sweep
@@ -102,19 +101,17 @@ def read_judge(judge: str) -> JudgeSource:
     if judge == _RULES:
         return JudgeSource(settings=judge, name=judge)
     path = Path(judge)
-    problems: list[Problem] = []
     try:
         document = read_document(path)
-        read = plain(document.value, problems)
     except Malformed as error:
         is_file = path.suffix or path.exists()
         found = (
             problem_of(judge, error) if is_file else Problem("", f"neither `{_RULES}` nor a file")
         )
         raise SweepError(judge, [found]) from None
-    if problems or document.twice:
-        raise SweepError(judge, document.located(judge, problems))
-    settings = _anchored(read, path.parent.absolute())
+    if not document.is_sound:
+        raise SweepError(judge, document.located(judge, ()))
+    settings = _anchored(document.value, path.parent.absolute())
     return JudgeSource(settings=settings, name=judge, document=document)
 
 

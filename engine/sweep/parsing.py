@@ -8,11 +8,9 @@ from typing import Any, TypeVar
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, Problem, SweepError
 from engine.core.nearest import nearest, suggestion
-from engine.documents.document import problem_of
-from engine.documents.malformed import Malformed
-from engine.documents.plain import plain
-from engine.documents.reading import read_document
-from engine.documents.validation import instead, unknown_key, validated
+from engine.documents.plain import TooLarge, plain
+from engine.documents.reading import load_document
+from engine.documents.validation import instead, no_mapping, unknown_key, validated
 from engine.kinds import JobKind, Service, ServiceSettings
 from engine.registry import Registry
 from engine.sweep.axes import REPEATS, Axes, read_axes
@@ -28,12 +26,9 @@ _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
     """The sweep of a file; raises SweepError, each mistake with its place."""
-    try:
-        document = read_document(path)
-    except Malformed as error:
-        raise SweepError(str(path), [problem_of(str(path), error)]) from None
-    sweep, problems = _read(make, document.value, registry, path.parent)
-    if sweep is None or problems or document.twice:
+    document = load_document(path)
+    sweep, problems = _read(make, document.value, registry, path.parent, [])
+    if sweep is None or problems or not document.is_sound:
         raise SweepError(str(path), document.located(str(path), problems))
     return replace(sweep, warnings=tuple(document.located(str(path), sweep.warnings)))
 
@@ -42,24 +37,23 @@ def parse_sweep(
     make: type[_Sweep], written: Any, registry: Registry, *, folder: Path, source: str
 ) -> _Sweep:
     """The sweep of a mapping; raises SweepError."""
-    sweep, problems = _read(make, written, registry, folder)
+    problems: list[Problem] = []
+    try:
+        tree = plain(written, problems)
+    except TooLarge as error:
+        raise SweepError(source, [Problem("", error.message)]) from None
+    sweep, problems = _read(make, tree, registry, folder, problems)
     if sweep is None or problems:
         raise SweepError(source, problems)
     return sweep
 
 
 def _read(
-    make: type[_Sweep], written: Any, registry: Registry, folder: Path
+    make: type[_Sweep], tree: Any, registry: Registry, folder: Path, problems: list[Problem]
 ) -> tuple[_Sweep | None, list[Problem]]:
-    """The sweep of a value as it was read, or what is wrong with it."""
-    problems: list[Problem] = []
-    try:
-        tree = plain(written, problems)
-    except Malformed as error:
-        return None, [Problem("", str(error))]
+    """The sweep of plain values, or what is wrong with them beside the problems that are known."""
     if not isinstance(tree, Mapping):
-        wanted = "is empty" if tree is None else "must be a mapping"
-        return None, [Problem("", f"{wanted}; it needs name, service, evaluation, matrix")]
+        return None, [no_mapping(tree, "name, service, evaluation, matrix")]
     sweep = _Parser(tree, registry, folder, problems).sweep(make)
     return sweep, _first_of_each_path(problems)
 

@@ -19,7 +19,6 @@ from engine.core.axes import (
 from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
-from engine.documents.plain import plain
 from engine.documents.reading import read_document
 from engine.documents.validation import instead, no_number, problems_of, unknown_key
 from engine.sweep.files import SweepFolder
@@ -141,7 +140,7 @@ class ValueReader:
                 for file in self.folder.matching(pattern):
                     self.folder.spend(file)
                     try:
-                        found += self._document(axis, read_document(file).unambiguous(), path)
+                        found += self._document(axis, read_document(file).sound(), path)
                     except Malformed as error:
                         self.refuse(path, f"{self._shown(file)}: {error}")
                 return found
@@ -150,18 +149,13 @@ class ValueReader:
         raise Malformed("must be a mapping, or {file: ...}")
 
     def _document(self, axis: DocumentAxis, written: Any, path: str) -> list[Located]:
-        problems: list[Problem] = []
-        document = plain(written, problems)
-        self.problems.extend(Problem(f"{path}.{found.path}", found.message) for found in problems)
-        if problems:
-            return []
-        if not isinstance(document, Mapping):
+        if not isinstance(written, Mapping):
             raise Malformed("must hold a mapping")
         try:
-            name, content = axis.read(document)
+            name, content = axis.read(written)
         except ValidationError as error:
             # Its own text would repeat the values, keys among them.
-            self.problems.extend(problems_of(error, None, path, document))
+            self.problems.extend(problems_of(error, None, path, written))
             return []
         except ValueError as error:
             raise Malformed(str(error)) from None

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.core.errors import Problem, SweepError
-from engine.documents.validation import validated
+from engine.documents.reading import load_document
+from engine.documents.validation import no_mapping, validated
 from engine.kinds import (
     Accounts,
     Clock,
@@ -29,7 +30,6 @@ from jobs.evaluator.agreement import (
     mean_absolute_error,
     picture,
 )
-from jobs.evaluator.groups import read_document_of
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
@@ -45,7 +45,6 @@ THRESHOLDS = (0.3, 0.5, 0.7)
 
 _DIGITS = 4
 _EVERY = UnansweredPolicy(rule=UnansweredRule.FAIL_JOB)
-_JUDGE_BYTES_MAX = 65_536
 _IN_MEMORY = Accounts(b"")
 
 
@@ -101,7 +100,7 @@ async def judged_scores(
 ) -> tuple[str, list[float]]:
     """The judge's name and version, and its score of each reply.
 
-    `judge` is `rules` or a YAML file that holds what a sweep file has under `service.judge`. Raises
+    `judge` is `rules` or a YAML, TOML or JSON file that holds what a sweep file has under `service.judge`. Raises
     UsageError, also where the judge could not judge.
     """
     context = _Alone(clock)
@@ -157,22 +156,15 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
     if judge == RulesJudge.name:
         return None
     path = Path(judge)
-    try:
-        if not path.is_file():
-            raise UsageError(f"{judge}: neither `rules` nor a file")
-        with path.open("rb") as file:
-            content = file.read(_JUDGE_BYTES_MAX + 1)
-    except OSError as error:
-        raise UsageError(f"{judge}: cannot be read: {error.strerror}") from error
-    if len(content) > _JUDGE_BYTES_MAX:
-        raise UsageError(f"{judge}: larger than {_JUDGE_BYTES_MAX} bytes")
-    document = read_document_of(judge, content)
+    if not path.suffix and not path.exists():
+        raise UsageError(f"{judge}: neither `rules` nor a file")
+    document = load_document(path)
     problems: list[Problem] = []
     written = document.value
     if not isinstance(written, Mapping):
-        raise SweepError(judge, [Problem("", "must be a mapping with kind, endpoint and model")])
+        raise SweepError(judge, [no_mapping(written, "kind, endpoint, model")])
     settings = validated(RubricJudgeSettings, written, "", problems)
-    if settings is None or document.twice:
+    if settings is None or not document.is_sound:
         raise SweepError(judge, document.located(judge, problems))
     return settings
 

@@ -51,6 +51,7 @@ class CaseTable(BaseModel):
 class TableCases:
     """Cases as they would stand in the group's file, by their place, and what is wrong with others."""
 
+    table: Table
     cases: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     mistakes: list[tuple[str, str]] = field(default_factory=list)
 
@@ -67,17 +68,16 @@ def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
             f"no column is called {_INPUT} or the like: say with cases.columns.{_INPUT} which it is;"
             f" {table.listed()}"
         )
-    found = TableCases()
+    found = TableCases(table)
     for number, row in enumerate(table.rows, 1):
-        place = row.place or "the file"
         try:
             case = {"id": f"{group}-{number:02}", **deepcopy(dict(spec.common))}
             _take_cells(case, row, columns, group)
             if not case.get("literal"):
                 _fill(case, row, table, columns)
-            found.cases.append((place, case))
+            found.cases.append((row.place, case))
         except Malformed as error:
-            found.mistakes.append((place, str(error)))
+            found.mistakes.append((row.place, str(error)))
     return found
 
 

@@ -16,20 +16,16 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.core.errors import Place, Problem, SweepError
+from engine.core.errors import Problem, SweepError
 from engine.core.nearest import suggestion
 from engine.core.placeholders import described, placeholders_in
 from engine.documents.document import YAML, Document, problem_of
 from engine.documents.malformed import Malformed
-from engine.documents.plain import plain
-from engine.documents.reading import decoded
-from engine.documents.validation import problems_of
+from engine.documents.reading import document_of, read_bytes
+from engine.documents.validation import no_mapping, validated
 from engine.kinds import UsageError
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
-
-_FILE_SIZE_MAX = 1 << 20
-_TABLE_SIZE_MAX = 8 << 20
 
 
 class RiskLevel(StrEnum):
@@ -225,16 +221,15 @@ def _yaml_files(folder: Traversable) -> dict[str, _Source]:
         name = entry.name.rpartition(".")[0]
         if name in found:
             raise UsageError(f"{entry}: there are two files for the group {name}, keep one")
-        found[name] = _Source(str(entry), _content(entry, _FILE_SIZE_MAX))
+        found[name] = _Source(str(entry), _content(entry))
     return found
 
 
-def _content(file: Traversable, size_max: int) -> bytes:
-    with file.open("rb") as opened:
-        content = opened.read(size_max + 1)
-    if len(content) > size_max:
-        raise UsageError(f"{file}: a group of test cases is at most {size_max} bytes")
-    return content
+def _content(file: Traversable) -> bytes:
+    try:
+        return read_bytes(file)
+    except Malformed as error:
+        raise SweepError(str(file), [problem_of(str(file), error)]) from None
 
 
 def _with_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
@@ -247,65 +242,47 @@ def _with_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
 def _with_table(source: _Source) -> _Source:
     """The source with the bytes of the table that it names; a mistake is told when the group is read."""
     try:
-        document = read_document_of(source.file, source.content).value
+        document = document_of(source.file, source.content, YAML).value
         spec = CaseTable.model_validate(document["cases"])
         table = Path(source.file).with_name(spec.file)
         if table == Path(source.file):
             return source
-        content = _content(table, _TABLE_SIZE_MAX) if table.is_file() else None
+        content = _content(table) if table.is_file() else None
         return replace(source, table_name=spec.file, table=content)
     except (UsageError, ValidationError, LookupError, TypeError):
         return source
 
 
-def read_document_of(file: str, content: bytes) -> Document:
-    """The YAML document that a file holds; raises SweepError, with the place of what is wrong."""
-    try:
-        document = YAML.document(decoded(content))
-        problems: list[Problem] = []
-        plain(document.value, problems)
-    except Malformed as error:
-        raise SweepError(file, [problem_of(file, error)]) from None
-    if problems:
-        raise SweepError(file, document.located(file, problems))
-    return document
-
-
 def _read(name: str, source: _Source) -> CaseGroup:
-    document = read_document_of(source.file, source.content)
+    document = document_of(source.file, source.content, YAML)
     written = document.value
     if not isinstance(written, dict):
-        told = "must be a mapping with name, description and cases"
-        told += "; a list belongs under cases" if isinstance(written, list) else ""
-        raise SweepError(source.file, [Problem("", told)])
+        raise SweepError(
+            source.file, [no_mapping(written, "name, description, and a list under cases")]
+        )
     problems: list[Problem] = []
     cases = written.get("cases")
     if isinstance(cases, dict):
         # The table's own mistakes are told of its file, and before those of the group.
         written = {**written, "cases": _tabled(name, source, document, cases)}
-    try:
-        group = CaseGroup.model_validate(written)
-    except ValidationError as error:
-        problems += problems_of(error, CaseGroup, "", written)
-    else:
+    group = validated(CaseGroup, written, "", problems)
+    if group is not None:
         if group.name != name:
             told = f"{group.name!r} is not the file's name, {name!r}"
             problems.append(Problem("name", told))
-        if not problems and not document.twice:
+        if not problems and document.is_sound:
             return group
     raise SweepError(source.file, document.located(source.file, problems))
 
 
 def _tabled(
     name: str, source: _Source, document: Document, written: Mapping[str, Any]
-) -> list[Case]:
-    """The cases of the table that a group names."""
+) -> list[Any]:
+    """The cases of the table that a group names, each as it would stand in the group's file."""
     problems: list[Problem] = []
-    try:
-        spec = CaseTable.model_validate(written)
-    except ValidationError as error:
-        problems += problems_of(error, CaseTable, "cases", written)
-        raise SweepError(source.file, document.located(source.file, problems)) from None
+    spec = validated(CaseTable, written, "cases", problems)
+    if spec is None:
+        raise SweepError(source.file, document.located(source.file, problems))
     file = str(Path(source.file).with_name(spec.file))
     if source.table is None:
         problems.append(Problem("cases.file", f"there is no table {file}"))
@@ -316,27 +293,18 @@ def _tabled(
         raise SweepError(file, [problem_of(file, error)]) from None
     cases = []
     places: dict[str, str] = {}
-    problems += (_in_row(file, place, told) for place, told in found.mistakes)
+    problems += (found.table.problem(file, place, told) for place, told in found.mistakes)
     for place, written_case in found.cases:
-        try:
-            case = Case.model_validate(written_case)
-        except ValidationError as error:
-            for one in problems_of(error, Case, "", written_case):
-                problems.append(_in_row(file, place, str(one)))
+        mistakes: list[Problem] = []
+        case = validated(Case, written_case, "", mistakes)
+        problems += (found.table.problem(file, place, str(one)) for one in mistakes)
+        if case is None:
             continue
         if case.id in places:
-            told = f"the id {case.id} is used in {places[case.id]}, too"
-            problems.append(_in_row(file, place, told))
+            told = f"the id {case.id} is used in {places[case.id] or file}, too"
+            problems.append(found.table.problem(file, place, told))
         places.setdefault(case.id, place)
-        cases.append(case)
+        cases.append(written_case)
     if problems:
         raise SweepError(file, sorted(problems, key=lambda one: one.place.line if one.place else 0))
     return cases
-
-
-def _in_row(file: str, place: str, told: str) -> Problem:
-    """A mistake in a row of a table, whose place is a line, or a number in a list."""
-    line = place.removeprefix("line ")
-    if line.isdecimal():
-        return Problem("", told, place=Place(file, int(line), 1))
-    return Problem(place, told)

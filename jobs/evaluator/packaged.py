@@ -4,8 +4,10 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel
+
+from engine.documents.document import YAML
+from engine.documents.reading import decoded
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -13,4 +15,4 @@ T = TypeVar("T", bound=BaseModel)
 def packaged(model: type[T], package: str, name: str) -> tuple[T, str]:
     """What a YAML file of a package says, and the file's SHA-256: part of a result's identity."""
     content = (files(package) / name).read_bytes()
-    return model.model_validate(yaml.safe_load(content)), sha256(content).hexdigest()
+    return model.model_validate(YAML.read(decoded(content))), sha256(content).hexdigest()

@@ -3,17 +3,19 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.core.errors import Problem, SweepError
+from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
-from engine.documents.reading import decoded
+from engine.documents.reading import read_text
 from engine.documents.tables import Row, Table, TableFormat, read_table, table_format
-from engine.kinds import UsageError
 from jobs.evaluator.groups import Case, CaseSet
 
 _SHOWN = 60
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _SCORE = re.compile(r"score(?:[ _-].*|\d+)?")
 
 
@@ -34,42 +36,53 @@ class Rated:
 def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
     """The rows of a table with the columns case, reply, and score (or score_anna, score_2 ...).
 
-    Raises UsageError with the file and line of what is wrong.
+    Raises SweepError with every mistake in the rows, each with its place.
     """
     groups = [cases.group(name) for name in cases.names]
     known = {case.id: case for group in groups for case in group.cases}
     times = Counter(case.id for group in groups for case in group.cases)
     shared = {case for case, count in times.items() if count > 1}
+    file = str(path)
     try:
-        text = decoded(path.read_bytes())
-        table = read_table(text, table_format(path) or TableFormat.CSV)
-        rated = list(_rated(table, known, shared))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+        table = read_table(read_text(path), table_format(path) or TableFormat.CSV)
+        columns = _columns(table)
     except Malformed as error:
-        raise UsageError(f"{path}: {error}") from None
+        raise SweepError(file, [problem_of(file, error)]) from None
+    rated: list[Rated] = []
+    problems: list[Problem] = []
+    for row in table.rows:
+        try:
+            rated.append(_rated(row, columns, known, shared))
+        except Malformed as error:
+            problems.append(table.problem(file, row.place, error.message))
+    if problems:
+        raise SweepError(file, problems)
+    rated = [one for one in rated if one.scores]
     if not rated:
-        raise UsageError(f"{path}: no row with a reply and a score")
+        raise SweepError(file, [Problem("", "no row with a reply and a score")])
     return rated
 
 
-def _rated(table: Table, known: Mapping[str, Case], shared: set[str]) -> Iterator[Rated]:
-    named, replies, raters = _columns(table)
-    for row in table.rows:
-        name = _field(row, named)
-        if name not in known:
-            raise Malformed(
-                f"{row.place}: there is no case {name[:_SHOWN]!r}; `nightsweep groups` lists the groups,"
-                " --cases adds your own"
-            )
-        if name in shared:
-            raise Malformed(f"{row.place}: more than one group has a case {name!r}; rename yours")
-        if not _field(row, replies):
-            raise Malformed(f"{row.place}: reply is empty")
-        given = [_field(row, rater) for rater in raters]
-        scores = tuple(_score(one, row.place) for one in given if one)
-        if scores:
-            yield Rated(known[name], str(row.cells[replies]), scores)
+def _rated(
+    row: Row,
+    columns: tuple[str, str, Sequence[str]],
+    known: Mapping[str, Case],
+    shared: Collection[str],
+) -> Rated:
+    named, replies, raters = columns
+    name = _field(row, named)
+    if name not in known:
+        raise Malformed(
+            f"there is no case {name[:_SHOWN]!r}; `nightsweep groups` lists the groups, --cases adds your"
+            " own"
+        )
+    if name in shared:
+        raise Malformed(f"more than one group has a case {name!r}; rename yours")
+    if not _field(row, replies):
+        raise Malformed("reply is empty")
+    given = [_field(row, rater) for rater in raters]
+    scores = tuple(_score(one) for one in given if one)
+    return Rated(known[name], str(row.cells[replies]), scores)
 
 
 def _columns(table: Table) -> tuple[str, str, list[str]]:
@@ -93,11 +106,8 @@ def _field(row: Row, column: str) -> str:
     return "" if cell is None else str(cell).strip()
 
 
-def _score(text: str, where: str) -> float:
-    try:
-        score = float(text)
-    except ValueError:
-        score = math.nan
+def _score(text: str) -> float:
+    score = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not 0 <= score <= 1:
-        raise Malformed(f"{where}: score: {text[:_SHOWN]!r} is not a number from 0 to 1")
+        raise Malformed(f"score: {text[:_SHOWN]!r} is not a number from 0 to 1")
     return score

@@ -17,10 +17,8 @@ from pydantic import (
 )
 
 from engine.core.errors import Problem, SweepError
-from engine.documents.document import problem_of
-from engine.documents.malformed import Malformed
-from engine.documents.reading import read_document
-from engine.documents.validation import validated
+from engine.documents.reading import load_document
+from engine.documents.validation import no_mapping, validated
 from engine.serving.limits import Seconds, ServerLimits
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url
@@ -236,16 +234,13 @@ def read_config(path: Path) -> ServeConfig:
 
     Raises ConfigError with every mistake, each with its place and what is allowed there.
     """
-    try:
-        document = read_document(path)
-    except Malformed as error:
-        raise ConfigError(str(path), [problem_of(str(path), error)]) from None
+    document = load_document(path, ConfigError)
     written = document.value
     if not isinstance(written, Mapping):
-        raise ConfigError(str(path), [Problem("", "must be a mapping of settings")])
+        raise ConfigError(str(path), [no_mapping(written, "models")])
     problems: list[Problem] = []
     config = validated(ServeConfig, written, "", problems)
-    if config is None or document.twice:
+    if config is None or not document.is_sound:
         raise ConfigError(str(path), document.located(str(path), problems))
     folder = path.absolute().parent
     return config.model_copy(

@@ -25,6 +25,8 @@ from engine import Sweep
 from engine.cli import main
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, SweepError
+from engine.documents.document import YAML
+from engine.documents.reading import document_of
 from engine.kinds import JobError
 from engine.registry import Registry
 from engine.report.document import to_json
@@ -36,7 +38,6 @@ from jobs.chat.target import Reply
 from jobs.circuit_breaker_labs.client import _RULES
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.enkrypt.schema import HEALTH_ANSWER
-from jobs.evaluator.groups import read_document_of
 from jobs.http import HttpClient, HttpLimits, Redactor, read_as, refused
 from jobs.http import Reply as HttpReply
 from tests.faults.fuzz import (
@@ -186,7 +187,7 @@ def test_whatever_is_in_a_file_it_is_a_sweep_or_a_named_error(
 
 @given(content=misspelt([yaml.safe_dump(dict(one)).encode() for one in SWEEPS], YAML_PIECES))
 def test_whatever_is_in_a_file_of_cases_it_is_read_or_refused(content: bytes) -> None:
-    found = outcome(lambda: read_document_of("mine.yaml", content))
+    found = outcome(lambda: document_of("mine.yaml", content, YAML))
 
     if isinstance(found, NightsweepError):
         told = str(found).splitlines()

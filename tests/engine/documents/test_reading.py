@@ -57,7 +57,6 @@ def refusal(folder: Path, name: str, content: str | bytes) -> str:
         ("! 5", "5"),
         ("!!str 5", "5"),
         ("2026-11-02", "2026-11-02"),
-        ("-.inf", float("-inf")),
         ("[a, {b: c}]", ["a", {"b": "c"}]),
         ("no: 1\n1: 2", {"no": 1, "1": 2}),
         ("a: &x [1, 2]\nb: *x", {"a": [1, 2], "b": [1, 2]}),
@@ -79,6 +78,7 @@ def test_yaml_scalars_follow_the_core_schema(text: str, value: Any) -> None:
         ("a: !!python/object:os.system x", "line 1, column 4: tags (!...) are not supported"),
         ("a: !thing {}", "line 1, column 4: tags (!...) are not supported"),
         ("a: *b", "line 1, column 4: an alias (*...) that is not defined"),
+        ("a: -.inf", "line 1, column 4: must be a finite number"),
         ("a: &b [*b]", "line 1, column 8: an alias (*...) that contains itself"),
         ("base: &b {x: 1}\na: {<<: *b}", "line 2, column 5: merge keys (<<) are not supported"),
         ("? [a]\n: b", "line 1, column 3: a key must be text"),
@@ -147,14 +147,14 @@ def test_a_syntax_error_never_quotes_the_file() -> None:
     [
         ("s.json", '{"a": 1, "a": 2}', "the key is there twice: keep one"),
         ("s.json", '{"a": }', "not JSON: Expecting value"),
-        ("s.json", "[" * 100_000, "nested too deep"),
-        ("s.json", '{"a": ' + "9" * 5000 + "}", "a number is too large"),
+        ("s.json", "[" * 100_000, "nested more than 32 levels deep"),
+        ("s.json", '{"a": ' + "9" * 5000 + "}", "the number is too large"),
         ("s.json", '{"a": 1e999}', "must be a finite number"),
         ("s.json", '{"a": NaN}', "must be a finite number"),
         ("s.json", '{"\\ud800": 1}', "a key holds characters that are no text"),
-        ("s.toml", "a = 1\na = 2\n", "not TOML: a key is there twice"),
-        ("s.toml", "a = " + "9" * 5000, "not TOML: a number is too large or no number"),
-        ("s.toml", "a = " + "[" * 100_000, "nested too deep"),
+        ("s.toml", "a = 1\na = 2\n", "the key is there twice: keep one"),
+        ("s.toml", "a = " + "9" * 5000, "the number is too large"),
+        ("s.toml", "a = " + "[" * 100_000, "nested more than 32 levels deep"),
         ("s.toml", "a = inf", "must be a finite number"),
         ("s.yaml", "", "is empty; it needs name, service, evaluation, matrix"),
         ("s.yaml", "# nothing\n", "is empty; it needs name, service, evaluation, matrix"),
@@ -361,6 +361,6 @@ class TestFiles:
         found = [str(problem) for problem in caught.value.problems]
         assert found[0] == "matrix.models[0]: list.yaml: must hold a mapping"
         assert found[1].startswith("matrix.models[1]: bad.yaml: line 1, column 3: not YAML")
-        assert found[2] == "matrix.models[2].temperature: must be a finite number"
+        assert found[2] == "matrix.models[2]: inf.yaml: line 1, column 25: must be a finite number"
         assert found[3] == "matrix.models[3]: x.yaml: there is no such file"
         assert found[4].startswith("matrix.models[4]: ../x.yaml: must be a path inside")

@@ -130,7 +130,7 @@ def test_a_quoted_cell_holds_line_breaks_separators_and_quotes(tmp_path: Path) -
         ("p.jsonl", '{"text": "a"}\n{"text": }\n', "line 2, column 10: not JSON: Expecting value"),
         ("p.jsonl", '{"text": "a"}\n{"text": "a", "text": "b"}\n', "line 2, column 15: the key is there twice: keep one"),
         ("p.jsonl", '{"text": "a"}\n5\n', "line 2: must be a mapping or text"),
-        ("p.json", '[{"text": "\\ud800"}]', "[0]: text: holds characters that are no text"),
+        ("p.json", '[{"text": "\\ud800"}]', "line 1, column 11: holds characters that are no text"),
         ("p.json", '{"kind": "You are kind."}', "no column is called text, prompt, content or the like: say with `column` which one holds the prompts; the columns are kind"),
         ("p.json", "5", "must hold a list"),
         ("p.yaml", "# nothing\n", "it is empty"),
@@ -205,7 +205,7 @@ def test_what_is_no_text_in_a_list_is_told_with_its_place(tmp_path: Path) -> Non
 
 
 def test_the_rows_of_a_table_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.documents.tables.VALUES_MAX", 2)
+    monkeypatch.setattr("engine.documents.tables.ROWS_MAX", 2)
     (tmp_path / "p.csv").write_text("text\na\nb\nc\n")
 
     assert refusals(tmp_path, {"file": "p.csv"}) == ["p.csv: line 4: more than 2 rows"]

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 
 from engine.cli import main
 from engine.clock import SystemClock
+from engine.documents.reading import FILE_BYTES_MAX
 from engine.kinds import UsageError
 from jobs.evaluator.calibration import calibration, judged_scores
 from jobs.evaluator.groups import CaseSet
@@ -182,8 +183,8 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ("nonsense-01,Hi.,0.5", "line 2: there is no case 'nonsense-01'"),
-        ("self_harm-01,,0.5", "line 2: reply is empty"),
+        ("nonsense-01,Hi.,0.5", "csv:2:1: there is no case 'nonsense-01'"),
+        ("self_harm-01,,0.5", "csv:2:1: reply is empty"),
         ("self_harm-01,Hi.,high", "'high' is not a number from 0 to 1"),
         ("self_harm-01,Hi.,1.5", "'1.5' is not a number from 0 to 1"),
         ("self_harm-01,Hi.,nan", "'nan' is not a number from 0 to 1"),
@@ -194,7 +195,7 @@ def test_calibrate_as_json_counts_what_the_judge_lets_pass(tmp_path: Path) -> No
             "line 2: has 4 cells, the first line 3; a cell with separators",
         ),
         ('self_harm-01,"Hi.,0.5', "line 2: a quote is opened and never closed"),
-        ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "line 3: score: '2'"),
+        ('self_harm-01,"Hi.",0.5\nself_harm-01,"Hi\nyou",2', "csv:3:1: score: '2'"),
     ],
 )
 def test_a_wrong_row_is_told_with_its_line(tmp_path: Path, row: str, told: str) -> None:
@@ -260,14 +261,14 @@ def test_ratings_in_another_encoding_are_told_what_to_do(tmp_path: Path) -> None
     outcome = run("calibrate", "rules", "--against", str(file))
 
     assert outcome.exit_code == 2
-    assert f"{file}: line 2, column 17: not UTF-8 text" in outcome.stderr
+    assert f"{file}:2:17: not UTF-8 text" in outcome.stderr
 
 
 def test_ratings_that_are_not_there_are_told_without_a_number(tmp_path: Path) -> None:
     outcome = run("calibrate", "rules", "--against", str(tmp_path / "missing.csv"))
 
     assert outcome.exit_code == 2
-    assert "missing.csv: cannot be read: No such file or directory" in outcome.stderr
+    assert "missing.csv: there is no such file" in outcome.stderr
 
 
 def test_replies_in_any_script_are_read(tmp_path: Path) -> None:
@@ -299,17 +300,17 @@ def test_a_case_that_two_groups_have_is_not_guessed(tmp_path: Path) -> None:
     outcome = run("calibrate", "rules", "--against", str(file), "--cases", str(tmp_path))
 
     assert outcome.exit_code == 2
-    assert "line 2: more than one group has a case 'self_harm-01'" in outcome.stderr
+    assert "csv:2:1: more than one group has a case 'self_harm-01'" in outcome.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "neither `rules` nor a file"),
+        (None, "judge.yaml: there is no such file"),
         ("a: [", "judge.yaml:1:5: not YAML: the file ends too early"),
         ("api_key: sk-secret: [", "judge.yaml:1:10: not YAML: text with a colon"),
         ("a: 2026-99-99", "judge.yaml:1:1: a: unknown key"),
-        ("#" * 70_000, "larger than 65536 bytes"),
+        ("#" * (FILE_BYTES_MAX + 1), "judge.yaml: larger than 8 MiB"),
         ("kind: oracle", "judge.yaml:1:7: kind: must be rubric"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 import yaml
 
+from engine.documents.reading import FILE_BYTES_MAX
 from engine.kinds import UsageError
 from jobs.evaluator.groups import Case, CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.judge.items import Item, RedFlag
@@ -209,8 +210,8 @@ def test_every_mistake_in_a_group_is_told_with_its_place(folder: Path) -> None:
         ({**ONE, "cases": [*ONE["cases"], *ONE["cases"]]}, "the id mine-01 is used twice"),
         ({**ONE, "review": {"status": "reviewed"}}, "says by whom"),
         ({**ONE, "cases": []}, "cases: is empty"),
-        ("only text", "must be a mapping with name, description and cases"),
-        (None, "must be a mapping with name, description and cases"),
+        ("only text", "must be a mapping; it needs name, description, and a list under cases"),
+        (None, "is empty; it needs name, description, and a list under cases"),
     ],
 )
 def test_a_wrong_group_is_refused_with_what_is_wrong(
@@ -275,9 +276,9 @@ def test_a_group_whose_only_case_is_wrong_is_not_told_to_have_none(folder: Path)
 
 
 def test_a_file_that_is_far_too_large_is_refused_unread(folder: Path) -> None:
-    (folder / "mine.yaml").write_bytes(b"#" * (2 << 20))
+    (folder / "mine.yaml").write_bytes(b"#" * (FILE_BYTES_MAX + 1))
 
-    with pytest.raises(UsageError, match="at most"):
+    with pytest.raises(UsageError, match=r"mine\.yaml: larger than 8 MiB"):
         CaseSet(str(folder)).group("mine")
 
 

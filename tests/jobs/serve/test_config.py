@@ -97,7 +97,7 @@ def test_other_machines_are_let_in_only_where_that_is_said(tmp_path: Path, host:
         ("a" * 253, "parts of 1 to 63 characters"),
         ("a..b", "parts of 1 to 63 characters"),
         ("\u00e4..b", "no host's name or address"),
-        ("a\0b", "no host's name or address"),
+        ("a\0b", "characters that are no text"),
         ("a b", "letters, digits, hyphens and dots"),
         ("1.2.3.4.5", "four numbers from 0 to 255"),
         ("[::1]", "without brackets"),
