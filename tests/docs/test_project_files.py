@@ -48,3 +48,10 @@ def test_commits_are_checked_with_the_pinned_versions() -> None:
         "mypy": ".venv/bin/mypy",
         "lint-imports": ".venv/bin/lint-imports",
     }
+
+
+def test_the_changelog_begins_with_the_release_of_this_version() -> None:
+    releases = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert releases[0] == PROJECT["version"]
+    assert len(releases) == len(set(releases))
