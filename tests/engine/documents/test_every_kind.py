@@ -5,14 +5,18 @@ with one value each that must be true or false, a number, and text.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import pytest
 
 from engine.core.errors import Problem, SweepError
+from engine.documents.document import JSON, TOML, YAML
+from engine.documents.malformed import Malformed
 from engine.documents.reading import FILE_BYTES_MAX
 from engine.sweep import Sweep
 from jobs.evaluator.calibration import judge_notices
@@ -21,6 +25,7 @@ from jobs.evaluator.ratings import read_ratings
 from jobs.serve.config import read_config
 from tests.engine.sweep.kinds import REGISTRY
 from tests.jobs.evaluator.test_groups import ONE
+from tests.paths import ROOT
 
 BOOLEAN, NUMBER, TEXT = "@boolean", "@number", "@text"
 ALL = "yaml toml json"
@@ -381,3 +386,28 @@ def test_what_is_no_score_is_refused_in_every_table_with_its_line(
     assert "is not a number from 0 to 1" in told.message
     assert told.place is not None
     assert (told.place.file, told.place.line) == (str(path), 2)
+
+
+MEANINGS = {"text": str, "number": int | float, "true or false": bool, "nothing": NoneType}
+PAGE = (ROOT / "docs/reference/files.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("row", re.findall(r"(?m)^\| `(.*)` \| (.*) \|$", PAGE))
+def test_the_page_on_files_tells_what_each_value_means(row: tuple[str, str]) -> None:
+    raw, meanings = row
+
+    for form, before, expected in zip(
+        (YAML, TOML, JSON), ("a: ", "a = ", '{"a": '), meanings.split(" | "), strict=True
+    ):
+        text = before + raw + ("}" if form is JSON else "")
+        if expected == "refused":
+            with pytest.raises(Malformed):
+                form.read(text)
+            continue
+        value = form.read(text)["a"]
+        assert isinstance(value, MEANINGS[expected]), (raw, value)
+        assert not (expected == "number" and isinstance(value, bool))
+
+
+def test_a_whole_number_with_a_zero_in_front_is_decimal() -> None:
+    assert YAML.read("[017, 0o17]") == [17, 15]
