@@ -3,7 +3,7 @@
 import logging
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
@@ -31,21 +31,13 @@ from engine.core.retry import (
     judge,
 )
 from engine.core.rows import Row
+from engine.core.settlement import Ended
 from engine.core.values import check_values
 from engine.kinds import JobContext, JobKind, machine_fault, without_secrets
 
 logger = logging.getLogger(__name__)
 
 _TEXT_MAX = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What an attempt came to, with what is to be kept of the error."""
-
-    verdict: Verdict
-    status: int | None = None
-    detail: str | None = None
 
 
 class Runner:

@@ -8,7 +8,7 @@ from engine.core.model import Allotment
 from engine.core.policy import Limits, Retry, UnansweredPolicy
 from engine.core.runs import EventKind, StopReason
 from engine.kinds import HealthGate, JobContext, JobKind
-from engine.limits import Lane
+from engine.scheduler.lane import Lane
 from engine.store import Claimed
 
 

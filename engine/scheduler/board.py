@@ -7,7 +7,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.lanes import LaneState
-from engine.limits import Lanes
+from engine.scheduler.lanes import Lanes
 from engine.store import Store
 
 _PAUSE_S = 1.0

@@ -11,13 +11,14 @@ from engine.core.errors import JobError, KeyRenewed, LimitReached
 from engine.core.model import Health
 from engine.core.runs import EventKind
 from engine.kinds import HealthGate
-from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note
-from engine.scheduler.quota import QuotaDesk
+from engine.scheduler.lane import Block, Lane
+from engine.scheduler.lanes import Lanes
+from engine.scheduler.quota import QuotaTracker
 
 
-class HealthDesk:
+class HealthChecker:
     """Asks about lanes, each until it is well.
 
     One that is still sick after as many times as jobs are tried no longer keeps the run from ending.
@@ -28,7 +29,7 @@ class HealthDesk:
         clock: Clock,
         assignment: Assignment,
         runner: Runner,
-        quota: QuotaDesk,
+        quota: QuotaTracker,
         note: Note,
     ) -> None:
         self._clock = clock
@@ -46,8 +47,7 @@ class HealthDesk:
         for lane in lanes.waiting:
             if lane.name not in self._asked:
                 self._asked.add(lane.name)
-                lane.block = Block.HEALTH
-                lane.why = ""
+                lane.close(Block.HEALTH, "")
             elif lane.block is not Block.HEALTH or lane.name in self._asking:
                 continue
             self._asking.add(lane.name)
@@ -61,21 +61,22 @@ class HealthDesk:
                     sick = await self._complaint(lane)
                 except LimitReached as error:
                     # Nothing more may leave, so no job of the lane either.
-                    lane.block, lane.why = Block.QUOTA, str(error)
+                    lane.close(Block.QUOTA, str(error))
                     return
                 if lane.breaker.state is BreakerState.PARKED:
                     return
                 if sick is None:
                     if is_told:
                         await self._note(EventKind.WELL, "healthy again", lane)
-                    lane.block, lane.why = None, ""
+                    lane.open()
                     return
                 if lane.why != sick:
-                    lane.why, is_told = sick, True
+                    lane.explain(sick)
+                    is_told = True
                     await self._note(EventKind.HEALTH, f"unhealthy: {sick}", lane)
                 if attempt >= self._run.retry.attempts:
                     # The run no longer waits for it alone, but while the rest goes on it may get well.
-                    lane.block = Block.SICK
+                    lane.close(Block.SICK, sick)
                     wake()
                 await self._clock.sleep(self._runner.delay_s(attempt))
         finally:

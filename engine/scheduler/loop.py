@@ -23,26 +23,22 @@ from engine.core.listing import listed
 from engine.core.model import Job, Sends
 from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
-from engine.core.retry import Fail, GiveBack, Hold, Succeed, interrupted
+from engine.core.retry import interrupted
 from engine.core.runs import EventKind, StopReason
+from engine.core.settlement import Ended, Settlement, settlement
 from engine.in_flight import ByteBudget
-from engine.limits import UNMET_S, Block, Lane, Lanes, bucket_of, next_month, opens_at
+from engine.limits import bucket_of, next_month, opens_at
 from engine.machine import connections_allowed
 from engine.permits import LEAD_MAX_S, Lead
-from engine.runner import Ended, Runner
+from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.board import LaneBoard
-from engine.scheduler.health import HealthDesk
-from engine.scheduler.lessons import (
-    Noted,
-    Sent,
-    asked_wait_s,
-    is_doubtful,
-    learn,
-    may_have_cost,
-)
-from engine.scheduler.quota import QuotaDesk, is_short
-from engine.scheduler.refusals import RefusalDesk
+from engine.scheduler.feedback import Noted, Sent
+from engine.scheduler.health import HealthChecker
+from engine.scheduler.lane import Block, Lane
+from engine.scheduler.lanes import UNMET_S, Lanes
+from engine.scheduler.quota import QuotaTracker, is_short
+from engine.scheduler.refusals import RefusalChecker
 from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
@@ -80,9 +76,9 @@ class Scheduler:
         self._idle = anyio.Event()
         self._turns = Turns(store, clock, assignment.run_id)
         asking = self._counting_questions(assignment)
-        self._quota = QuotaDesk(store, clock, asking, self._note)
-        self._health = HealthDesk(clock, assignment, self._runner, self._quota, self._note)
-        self._refusals = RefusalDesk(
+        self._quota = QuotaTracker(store, clock, asking, self._note)
+        self._health = HealthChecker(clock, assignment, self._runner, self._quota, self._note)
+        self._refusals = RefusalChecker(
             store, clock, asking, self._runner, self._quota, self._note, self.stop
         )
         self._watch = Watch(store, clock, settings, assignment, self._note)
@@ -190,7 +186,7 @@ class Scheduler:
     async def _remember_lanes(self) -> None:
         """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
         for name in await self._store.answered_lanes(self._run.run_id):
-            self.lanes.lane(name).answered_at = 0.0
+            self.lanes.lane(name).remember_answers()
         for name, was in (await self._store.unsettled_lanes(self._run.run_id)).items():
             kind = EventKind.BACK if was is EventKind.OUTAGE else EventKind.ANSWERED
             await self._note(kind, "asked again in a new session", self.lanes.lane(name))
@@ -249,18 +245,13 @@ class Scheduler:
         # Those that got less come first the next time.
         for grant in sorted(grants, key=lambda one: len(one.jobs)):
             lane = self.lanes.lane(grant.lane)
-            lane.classes = tuple(name for name in lane.classes if name not in grant.empty_classes)
-            lane.next_at = 0.0 if grant.next_at is None else grant.next_at
-            lane.waits_for = grant.why
+            lane.take(grant)
             if grant.jobs:
                 self.lanes.serve(lane)
             self._quota.started(grant.jobs)
             for claimed in grant.jobs:
-                lane.in_flight += 1
-                now = self._clock.now()
-                lane.starts(now, claimed.id, claimed.fence, is_alone=self.lanes.is_alone(lane))
-                if lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence):
-                    lane.pace = lane.pace.started(now, 1)
+                are_others_idle = self.lanes.are_others_idle(lane)
+                lane.start(self._clock.now(), claimed, are_others_idle=are_others_idle)
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
@@ -415,77 +406,30 @@ class Scheduler:
 
     async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:
         now = self._clock.now()
-        verdict = ended.verdict
-        delay_s = getattr(verdict, "delay_s", 0.0)
-        notes = learn(
-            lane,
-            verdict,
+        settled = settlement(ended, now, reserved=claimed.reserved or 0)
+        feedback = settled.feedback
+        notes = lane.apply(
+            feedback,
             now,
-            of=Sent(
-                job_id=claimed.id,
-                started_at=began,
-                is_probe=lane.probe == (claimed.id, claimed.fence),
-                reserved=claimed.reserved or 0,
-            ),
+            of=Sent(job_id=claimed.id, fence=claimed.fence, started_at=began),
             patience_s=self.lanes.patience_s(lane),
             is_gated=self._run.gate is not None,
             sends_jobs=self._sends_jobs,
         )
-        if isinstance(verdict, GiveBack) and verdict.hold is Hold.MACHINE:
-            notes += self._fault(verdict.error, now)
-        elif isinstance(verdict, Succeed):
-            self.lanes.faults = 0
-        match verdict:
-            case GiveBack(hold=Hold.UNAUTHORIZED) if not is_doubtful(verdict):
-                # Not refused by the service: a key that is not set needs no confirming.
-                self.stop(StopReason.UNAUTHORIZED, verdict.error)
-        blocked: dict[str, float] = {}
-        if held_s := asked_wait_s(verdict):
-            blocked = {self._buckets(lane.name)[-1].name: now + held_s}
-        charged = may_have_cost(verdict)
+        notes += self._apply(settled)
         try:
             with self._leaving_full_store():
-                await self._store.settle(
-                    Outcome(
-                        job_id=claimed.id,
-                        run_id=self._run.run_id,
-                        fence=claimed.fence,
-                        event=verdict.event,
-                        attempt_outcome=verdict.outcome,
-                        ended_at=now,
-                        service=self._run.costs_of,
-                        cost_class=claimed.cost_class,
-                        reserved=self._reserves,
-                        answer=verdict.answer if isinstance(verdict, Succeed) else None,
-                        most_tests=self._run.kind.most_tests(
-                            claimed.labels, verdict.answer.measurement
-                        )
-                        if isinstance(verdict, Succeed)
-                        else None,
-                        provenance=self._run.provenance(claimed.labels)
-                        if isinstance(verdict, Succeed)
-                        else None,
-                        charged=charged,
-                        sent=isinstance(verdict, Succeed) or verdict.sent,
-                        keeps_attempt=not isinstance(verdict, GiveBack),
-                        due_at=now + delay_s if delay_s else 0.0,
-                        status=ended.status,
-                        error=None if isinstance(verdict, Succeed) else verdict.error,
-                        detail=ended.detail,
-                        blocked=blocked,
-                    )
-                )
+                await self._store.settle(self._outcome(claimed, lane, settled))
         finally:
-            lane.in_flight -= 1
+            lane.end()
             del self._flying[claimed.id, claimed.fence]
-        if charged:
-            self._quota.ended(began, has_answer=isinstance(verdict, Succeed))
-        has_outcome = isinstance(verdict, Succeed | Fail)
-        if has_outcome or self.lanes.peers:
+        if settled.is_charged:
+            self._quota.ended(began, has_answer=feedback.has_succeeded)
+        if feedback.has_outcome or self.lanes.peers:
             # What is given back, others may take.
-            self.progress.end(claimed.id, has_outcome=has_outcome)
-        if not isinstance(verdict, Succeed | Fail):
-            lane.offer(claimed.cost_class, now + delay_s if delay_s else 0.0)
+            self.progress.end(claimed.id, has_outcome=feedback.has_outcome)
+        if not feedback.has_outcome:
+            lane.offer(claimed.cost_class, settled.due_at)
         self.lanes.retry_refused()
         if not self.lanes.in_flight:
             self._idle.set()
@@ -493,6 +437,48 @@ class Scheduler:
         self.wake()
         for kind, message in notes:
             await self._note(kind, message, lane)
+
+    def _apply(self, settled: Settlement) -> list[Noted]:
+        """Stop, slow down or go on as the end of an attempt has it; what is to be noted of it."""
+        if settled.stops is not None:
+            self.stop(settled.stops, settled.feedback.error)
+        if settled.is_machine_short:
+            return self._fault(settled.feedback.error, settled.ended_at)
+        if settled.feedback.has_succeeded:
+            self.lanes.recover()
+        return []
+
+    def _outcome(self, claimed: Claimed, lane: Lane, settled: Settlement) -> Outcome:
+        """What the store is to keep of an attempt."""
+        kind, answer, held_s = self._run.kind, settled.answer, settled.feedback.held_s
+        most_tests = provenance = None
+        if answer is not None:
+            most_tests = kind.most_tests(claimed.labels, answer.measurement)
+            provenance = self._run.provenance(claimed.labels)
+        return Outcome(
+            job_id=claimed.id,
+            run_id=self._run.run_id,
+            fence=claimed.fence,
+            event=settled.event,
+            attempt_outcome=settled.outcome,
+            ended_at=settled.ended_at,
+            service=self._run.costs_of,
+            cost_class=claimed.cost_class,
+            reserved=self._reserves,
+            answer=answer,
+            most_tests=most_tests,
+            provenance=provenance,
+            charged=settled.is_charged,
+            sent=settled.is_sent,
+            keeps_attempt=settled.keeps_attempt,
+            due_at=settled.due_at,
+            status=settled.status,
+            error=settled.error,
+            detail=settled.detail,
+            blocked={self._buckets(lane.name)[-1].name: settled.ended_at + held_s}
+            if held_s
+            else {},
+        )
 
     # Limits
 

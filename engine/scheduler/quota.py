@@ -11,10 +11,12 @@ from engine.core.model import Allotment, Sends
 from engine.core.policy import Limits
 from engine.core.quota import QuotaState
 from engine.core.retry import retry_after_of
-from engine.core.runs import EventKind, WaitReason
+from engine.core.runs import EventKind
 from engine.kinds import JobKind
-from engine.limits import Block, Lane, Lanes, month, month_began, next_month
+from engine.limits import month, month_began, next_month
 from engine.scheduler.assignment import Assignment, Note
+from engine.scheduler.lane import Block, Lane
+from engine.scheduler.lanes import Lanes
 from engine.store import Claimed, QuotaKey, Store
 
 _ZONES_S = 12 * 3600.0
@@ -35,7 +37,7 @@ _MOST_REFUSALS = 3
 """How often in a row a service refuses the question before it is taken to tell this key no quota."""
 
 
-class QuotaDesk:
+class QuotaTracker:
     """Keeps the run's quota rows in step with the service and the sweep."""
 
     def __init__(self, store: Store, clock: Clock, assignment: Assignment, note: Note) -> None:
@@ -304,7 +306,7 @@ class QuotaDesk:
         if not unrefused or not await self._store.is_quota_held(keys, besides=self._run.run_id):
             return False
         for lane in unrefused:
-            lane.next_at, lane.waits_for = now + _HELD_S, WaitReason.QUOTA
+            lane.wait_for_quota(now + _HELD_S)
         return True
 
     async def _gains(self, ask: Callable[[], Awaitable[bool]]) -> bool:
@@ -394,8 +396,7 @@ def is_short(lane: Lane) -> bool:
 
 def _reopen(lanes: Iterable[Lane]) -> None:
     for lane in lanes:
-        lane.block = None if lane.block is Block.QUOTA else lane.block
-        lane.next_at = 0.0
+        lane.reopen()
 
 
 def quota_keys(

@@ -13,17 +13,18 @@ from engine.core.listing import counted
 from engine.core.model import Allotment
 from engine.core.retry import Hold
 from engine.core.runs import EventKind, StopReason
-from engine.limits import Block, Lane, Lanes
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note
-from engine.scheduler.quota import QuotaDesk
+from engine.scheduler.lane import Block, Lane
+from engine.scheduler.lanes import Lanes
+from engine.scheduler.quota import QuotaTracker
 from engine.store import Store
 
 _BELIEVED_AFTER = 2
 """So many requests that were refused one after the other settle it where the service cannot be asked."""
 
 
-class RefusalDesk:
+class RefusalChecker:
     """Asks about lanes whose key, quota or account was refused, each until it is confirmed or answered."""
 
     def __init__(
@@ -32,7 +33,7 @@ class RefusalDesk:
         clock: Clock,
         assignment: Assignment,
         runner: Runner,
-        quota: QuotaDesk,
+        quota: QuotaTracker,
         note: Note,
         stop: Callable[[StopReason, str], None],
     ) -> None:
@@ -59,8 +60,8 @@ class RefusalDesk:
         """Nothing is in flight here any more: whatever was held for it is free."""
         now = self._clock.now()
         for lane in lanes.lanes.values():
-            if lane.doubt is not None and not lanes.peers:
-                lane.doubt = lane.doubt.hastened(now)
+            if not lanes.peers:
+                lane.hasten(now)
 
     async def _ask(self, lane: Lane, lanes: Lanes, wake: Callable[[], None]) -> None:
         try:
@@ -91,7 +92,7 @@ class RefusalDesk:
                 " service, asked about it, says that it is valid",
             )
         elif is_valid and doubt.refusals == 1:
-            self._replace(lane, doubt, doubt.again(self._clock.now()))
+            lane.doubt_again(doubt, self._clock.now())
         else:
             self._try_again(lane, doubt)
 
@@ -135,19 +136,13 @@ class RefusalDesk:
 
     def _try_again(self, lane: Lane, doubt: Doubt) -> None:
         wait_s = min(PROBE_EVERY_S, self._runner.delay_s(doubt.refusals))
-        self._replace(lane, doubt, doubt.again(self._clock.now() + wait_s))
+        lane.doubt_again(doubt, self._clock.now() + wait_s)
 
     async def _block(
         self, lane: Lane, doubt: Doubt, block: Block, kind: EventKind, why: str | None = None
     ) -> None:
-        if lane.doubt is doubt:
-            lane.doubt, lane.block, lane.why = None, block, why or doubt.why
+        if lane.settle_doubt(doubt, block, why or doubt.why):
             await self._note(kind, lane.why, lane)
-
-    def _replace(self, lane: Lane, doubt: Doubt, by: Doubt) -> None:
-        # A late answer may have ended it meanwhile.
-        if lane.doubt is doubt:
-            lane.doubt = by
 
 
 def _is_spent(told: Allotment | None, doubt: Doubt, *, is_repeated: bool) -> bool:

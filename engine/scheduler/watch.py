@@ -9,8 +9,8 @@ from engine.clock import Clock
 from engine.core.errors import NightsweepError
 from engine.core.listing import counted
 from engine.core.runs import EventKind, RunState, StopReason
-from engine.limits import Lanes
 from engine.scheduler.assignment import Assignment, Note
+from engine.scheduler.lanes import Lanes
 from engine.settings import Settings
 from engine.store import LOG_MAX_BYTES, RunFingerprint, Store
 

@@ -17,8 +17,9 @@ from engine.core.retry import Hold
 from engine.core.runs import WaitReason
 from engine.core.status import Waiting
 from engine.kinds import RateLimited
-from engine.limits import Block, Lane, Lanes
 from engine.report.words import status_lines
+from engine.scheduler.lane import Block, Lane
+from engine.scheduler.lanes import Lanes
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import NOW, SELDOM, good, opened, sweep
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from engine.core.breaker import THRESHOLD, BreakerState
 from engine.core.policy import LaneLimits, Limits, Retry, Window
-from engine.limits import Block, Lanes, closes_at, finishes_at, month, next_month, opens_at
+from engine.limits import closes_at, finishes_at, month, next_month, opens_at
+from engine.scheduler.lane import Block
+from engine.scheduler.lanes import Lanes
 
 NOW = 1_800_000_000.0
 

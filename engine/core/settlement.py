@@ -1,0 +1,225 @@
+"""What the end of an attempt comes to: for its job, for its lane, and for the run. Decided here, once."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from engine.core.doubt import DOUBTED
+from engine.core.model import Answer
+from engine.core.retry import Fail, GiveBack, Hold, RetryLater, Succeed, Verdict
+from engine.core.runs import StopReason
+from engine.core.states import AttemptOutcome, Event
+
+_MAY_HAVE_COST = (Hold.JOB, Hold.UNREACHABLE, Hold.OUTAGE, Hold.MACHINE)
+_ANSWERED = (Hold.RATE, Hold.QUOTA, Hold.CREDIT, Hold.UNAUTHORIZED, Hold.KEY)
+_AWAY = (Hold.UNREACHABLE, Hold.OUTAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What an attempt came to, with what is to be kept of the error."""
+
+    verdict: Verdict
+    status: int | None = None
+    detail: str | None = None
+
+
+class Signal(StrEnum):
+    """What the end of an attempt says of the lane's service."""
+
+    WORKS = "works"
+    """It answers what it is asked."""
+    AWAY = "away"
+    """It seems to be away."""
+    FAILS = "fails"
+    """It is there, and the request failed."""
+    REFUSES = "refuses"
+    """It is there, and refused the request for a reason that is not the job's."""
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What a lane learns from the end of an attempt."""
+
+    signal: Signal
+    error: str = ""
+    fingerprint: str = ""
+    hold: Hold | None = None
+    """What the lane waits for, where the attempt was given back."""
+    is_sent: bool = True
+    has_succeeded: bool = False
+    has_outcome: bool = False
+    """Whether the job has come to its end."""
+    is_answer: bool = False
+    """Whether only a service that is there can have brought this about."""
+    is_overload: bool = False
+    """Whether fewer should be in flight."""
+    is_doubtful: bool = False
+    """Whether it is a refusal of the service's own that may be a mistake."""
+    is_refusal_over: bool = False
+    """Whether the service has accepted the key of a request, whatever became of that."""
+    is_surely_away: bool = False
+    """Whether no connection could be made, so that one request is enough to know."""
+    held_s: float = 0.0
+    """For how long the lane is held, for all processes: a refusal for its rate, or a Retry-After."""
+    is_told_when: bool = True
+    """Whether the service said that itself."""
+    asked_s: float = 0.0
+    """How long it asked to wait before the next request."""
+    needs: int = 0
+    """How many tests the request may come to that was refused for its quota; 0 where that is not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """All that follows from the end of an attempt."""
+
+    event: Event
+    """What happens to the job."""
+    outcome: AttemptOutcome
+    ended_at: float
+    feedback: Feedback
+    answer: Answer | None = None
+    error: str | None = None
+    status: int | None = None
+    detail: str | None = None
+    due_at: float = 0.0
+    """When the job may be sent again; 0 for at once."""
+    is_charged: bool
+    """Whether the attempt may have used quota; only what surely did not gets its reservation back."""
+    is_sent: bool
+    """Whether a request may have left."""
+    keeps_attempt: bool
+    """False gives the attempt back: it was not the job's fault."""
+    stops: StopReason | None = None
+    """Why the run can send nothing more, where it cannot: `error` says the rest."""
+    is_machine_short: bool = False
+    """Whether this machine could not do what the request needed, so that fewer should be sent."""
+
+
+def settlement(ended: Ended, now: float, *, reserved: int = 0) -> Settlement:
+    """What follows from an attempt that ended at `now`, for which `reserved` tests were held."""
+    match ended.verdict:
+        case Succeed() as verdict:
+            return _succeeded(verdict, now)
+        case GiveBack() as verdict:
+            return _given_back(ended, verdict, now, reserved)
+        case RetryLater() as verdict:
+            return _retried(ended, verdict, now)
+        case Fail() as verdict:
+            return _failed(ended, verdict, now)
+
+
+def _succeeded(verdict: Succeed, now: float) -> Settlement:
+    return Settlement(
+        event=verdict.event,
+        outcome=verdict.outcome,
+        ended_at=now,
+        answer=verdict.answer,
+        is_charged=True,
+        is_sent=True,
+        keeps_attempt=True,
+        feedback=Feedback(
+            signal=Signal.WORKS,
+            has_succeeded=True,
+            has_outcome=True,
+            is_answer=True,
+            is_refusal_over=True,
+        ),
+    )
+
+
+def _given_back(ended: Ended, verdict: GiveBack, now: float, reserved: int) -> Settlement:
+    hold, sent = verdict.hold, verdict.sent
+    is_doubtful = hold in DOUBTED and sent
+    is_rate = hold is Hold.RATE
+    return Settlement(
+        event=verdict.event,
+        outcome=verdict.outcome,
+        ended_at=now,
+        error=verdict.error,
+        status=ended.status,
+        detail=ended.detail,
+        due_at=_due_at(now, verdict.delay_s),
+        # A refusal costs nothing; a request that we broke off, or that was lost, may have been worked on.
+        is_charged=sent and hold in _MAY_HAVE_COST,
+        is_sent=sent,
+        keeps_attempt=False,
+        # Not refused by the service: a key that is not set needs no confirming.
+        stops=StopReason.UNAUTHORIZED if hold is Hold.UNAUTHORIZED and not is_doubtful else None,
+        is_machine_short=hold is Hold.MACHINE,
+        feedback=Feedback(
+            signal=_signal_of_hold(hold),
+            error=verdict.error,
+            fingerprint=verdict.fingerprint,
+            hold=hold,
+            is_sent=sent,
+            is_answer=sent and hold in _ANSWERED,
+            is_overload=verdict.overloaded,
+            is_doubtful=is_doubtful,
+            is_surely_away=hold is Hold.UNREACHABLE,
+            held_s=verdict.delay_s if is_rate else verdict.asked_s,
+            is_told_when=verdict.is_told_when or not is_rate,
+            asked_s=verdict.asked_s,
+            needs=max(verdict.needs, reserved),
+        ),
+    )
+
+
+def _signal_of_hold(hold: Hold) -> Signal:
+    if hold in _AWAY:
+        return Signal.AWAY
+    return Signal.NOTHING if hold in (Hold.JOB, Hold.MACHINE) else Signal.REFUSES
+
+
+def _retried(ended: Ended, verdict: RetryLater, now: float) -> Settlement:
+    signal = Signal.AWAY if verdict.is_away else Signal.FAILS
+    return Settlement(
+        event=verdict.event,
+        outcome=verdict.outcome,
+        ended_at=now,
+        error=verdict.error,
+        status=ended.status,
+        detail=ended.detail,
+        due_at=_due_at(now, verdict.delay_s),
+        is_charged=verdict.sent,
+        is_sent=verdict.sent,
+        keeps_attempt=True,
+        feedback=Feedback(
+            signal=Signal.WORKS if verdict.service_answers else signal,
+            error=verdict.error,
+            fingerprint=verdict.fingerprint,
+            is_sent=verdict.sent,
+            is_answer=not verdict.is_away and verdict.outcome is not AttemptOutcome.TIMED_OUT,
+            is_overload=verdict.overloaded,
+            held_s=verdict.asked_s,
+            asked_s=verdict.asked_s,
+        ),
+    )
+
+
+def _failed(ended: Ended, verdict: Fail, now: float) -> Settlement:
+    return Settlement(
+        event=verdict.event,
+        outcome=verdict.outcome,
+        ended_at=now,
+        error=verdict.error,
+        status=ended.status,
+        detail=ended.detail,
+        is_charged=verdict.sent,
+        is_sent=verdict.sent,
+        keeps_attempt=True,
+        feedback=Feedback(
+            signal=Signal.WORKS if verdict.service_answers else Signal.FAILS,
+            error=verdict.error,
+            fingerprint=verdict.fingerprint,
+            is_sent=verdict.sent,
+            has_outcome=True,
+            is_answer=verdict.sent and verdict.outcome is not AttemptOutcome.TIMED_OUT,
+            is_refusal_over=verdict.sent,
+        ),
+    )
+
+
+def _due_at(now: float, delay_s: float) -> float:
+    return now + delay_s if delay_s else 0.0

@@ -1,0 +1,470 @@
+"""One lane as this process sees it: what it waits for, and what it learns from each attempt. It alone changes itself."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+
+from engine.core.breaker import Breaker, BreakerState
+from engine.core.concurrency import Concurrency
+from engine.core.doubt import Doubt
+from engine.core.errors import JobError
+from engine.core.pace import Pace
+from engine.core.retry import Blame, Hold, is_away
+from engine.core.runs import EventKind, WaitReason
+from engine.core.settlement import Feedback, Signal
+from engine.scheduler.feedback import Noted, Sent, outage, outage_over
+from engine.store import Claimed, LaneGrant
+
+
+class Block(StrEnum):
+    """What holds up a lane until something other than time changes."""
+
+    QUOTA = "quota"
+    CREDIT = "credit"
+    """The account is empty: given up for this session."""
+    HEALTH = "health"
+    """Its target is being asked for its health, or was found sick."""
+    SICK = "sick"
+    """Its target stayed unhealthy: given up, unless it gets well while the rest goes on."""
+    PARKED = "parked"
+    """The same error over and over, or a service that stayed away: given up for this session."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane as this process sees it. Times are seconds since the epoch."""
+
+    name: str
+    concurrency: Concurrency
+    breaker: Breaker
+    doubt: Doubt | None = None
+    """A refusal that is being confirmed."""
+    classes: tuple[str, ...] = ()
+    """The cost classes that may hold jobs to be claimed."""
+    in_flight: int = 0
+    served: int = 0
+    """The turn in which it last got jobs."""
+    next_at: float = 0.0
+    """When asking the store for jobs makes sense again; infinite until an answer comes in."""
+    waits_for: WaitReason = WaitReason.QUEUED
+    """What it waits for until then."""
+    block: Block | None = None
+    why: str = ""
+    """What was said when it was blocked or its breaker opened, the cause first."""
+    throttled: int = 0
+    """429s in a row; those that came while the lane was already held count once."""
+    throttled_until: float = 0.0
+    is_told_when: bool = False
+    """Whether the service said, with the last of these, when to ask again."""
+    answers: int = 0
+    """How often the service has answered here, also with an error that only it can send."""
+    answered_at: float | None = None
+    """When it last did, in this run; None if it never has."""
+    worked_at: float = -inf
+    """When a job last had an answer: a request that began before and fails says nothing of the time since."""
+    probe: tuple[int, int] | None = None
+    """Job and fence of the request that was sent to see whether the service is there, or still refuses."""
+    suspects: dict[int, int] = field(default_factory=dict)
+    """Jobs that found the service away, with `answers` at the first time, until they have come to an end."""
+    pace: Pace = field(default_factory=Pace)
+    """How fast the service has let its requests through, where it has refused some."""
+
+    def capacity(self, now: float, *, share: int, freed: int = 0) -> int:
+        """How many more jobs may be in flight now, with `freed` slots about to be free.
+
+        The lane is shared between `share` processes.
+        """
+        if self.block is not None:
+            return 0
+        allowed = shared(self.concurrency.allowed(now), share) - self.in_flight + freed
+        doubted = None if self.doubt is None else self.doubt.admits(now)
+        for admitted in (self.breaker.admits(now), self.pace.admits(), doubted):
+            allowed = allowed if admitted is None else min(admitted, allowed)
+        return max(0, allowed)
+
+    def wakes_at(self, now: float, *, share: int, freed: int = 0) -> float:
+        """When this lane may start something, as far as time alone decides."""
+        if not self.classes or self.block is not None:
+            return inf
+        soonest = self.next_at
+        if self.pace.admits() == 0:
+            soonest = max(soonest, self.pace.admits_at)
+        if self.doubt is not None:
+            if self.doubt.is_asking or self.doubt.is_trying:
+                return inf
+            soonest = max(soonest, self.doubt.until)
+        if self.breaker.state is BreakerState.OPEN:
+            if self.breaker.probing:
+                return inf
+            return max(soonest, self.breaker.open_until)
+        if self.breaker.state is BreakerState.PARKED:
+            return inf
+        taken = self.in_flight - freed
+        if shared(self.concurrency.allowed(now), share) <= taken:
+            return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
+        return soonest
+
+    def take(self, grant: LaneGrant) -> None:
+        """Take over what a claim says of the lane's queue."""
+        self.classes = tuple(name for name in self.classes if name not in grant.empty_classes)
+        self.next_at = 0.0 if grant.next_at is None else grant.next_at
+        self.waits_for = grant.why
+
+    def start(self, now: float, claimed: Claimed, *, are_others_idle: bool) -> None:
+        """A job was claimed: where only one may be sent, to see how things stand, it is that one.
+
+        What was claimed just before its lane was closed is not, and will be given back.
+        """
+        self.in_flight += 1
+        job_id, fence = claimed.id, claimed.fence
+        is_alone = are_others_idle and self.in_flight <= 1
+        admitted = {self.breaker.admits(now)}
+        admitted |= {None if self.doubt is None else self.doubt.admits(now)}
+        if 1 in admitted and 0 not in admitted:
+            self.probe = job_id, fence
+            self.breaker = self.breaker.started()
+            if self.doubt is not None:
+                self.doubt = self.doubt.tried(now, is_alone=is_alone)
+        if self.lets_go(max(now, claimed.start_at), job_id, fence):
+            self.pace = self.pace.started(now, 1)
+
+    def end(self) -> None:
+        """A job that was in flight is settled."""
+        self.in_flight -= 1
+
+    def lets_go(self, now: float, job_id: int, fence: int) -> bool:
+        """Whether a job that was claimed may still be sent: something may have come between."""
+        is_closed = self.breaker.state is not BreakerState.CLOSED or self.doubt is not None
+        if is_closed and self.probe != (job_id, fence):
+            return False
+        return self.block is None and now >= self.throttled_until
+
+    def waits(self, now: float, *, share: int) -> tuple[WaitReason, float | None]:
+        """What its jobs wait for, and until when where time decides."""
+        until = self.wakes_at(now, share=share)
+        ends_at = until if now < until < inf else None
+        if self.block is not None:
+            is_unasked = self.block is Block.HEALTH and not self.why
+            return WaitReason.HEALTH if is_unasked else _BLOCKED_FOR[self.block], ends_at
+        if self.doubt is not None:
+            return WaitReason.REFUSED, ends_at
+        if self.breaker.state is BreakerState.OPEN:
+            is_away = self.breaker.away_since is not None
+            return WaitReason.OUTAGE if is_away else WaitReason.ERRORS, ends_at
+        if now < self.throttled_until:
+            why = WaitReason.HELD if self.is_told_when else WaitReason.THROTTLED
+            return why, max(ends_at or 0.0, self.throttled_until)
+        if until <= now:
+            return WaitReason.QUEUED, None
+        if self.next_at <= now:
+            return WaitReason.PACE if self.pace.admits() == 0 else WaitReason.QUEUED, ends_at
+        if self.waits_for is WaitReason.RATE and self.pace.rate_per_min(now) is not None:
+            return WaitReason.PACE, ends_at
+        if self.waits_for is WaitReason.HELD and not self.is_told_when:
+            return WaitReason.THROTTLED, ends_at
+        return self.waits_for, ends_at
+
+    def blame(self, job_id: int, error: JobError) -> Blame:
+        """Whom a failure of a job is put down to."""
+        if self.breaker.away_since is not None:
+            return Blame.OUTAGE
+        if job_id not in self.suspects:
+            return Blame.UNKNOWN
+        if self.is_to_blame(job_id):
+            return Blame.JOB
+        return Blame.OUTAGE if is_away(error) else Blame.UNKNOWN
+
+    def is_to_blame(self, job_id: int) -> bool:
+        """Whether a job is put down to itself if it now finds the service away once more."""
+        is_away = self.breaker.away_since is not None
+        return not is_away and self.suspects.get(job_id, self.answers) < self.answers
+
+    def remember_answers(self) -> None:
+        """It was answered in an earlier session."""
+        self.answered_at = 0.0
+
+    def heard(self, now: float) -> None:
+        """A call within a job was answered: the service has been there, which is no answer yet."""
+        if self.answered_at is None:
+            self.answered_at = now
+
+    def throttle(self, now: float, until: float, *, is_told_when: bool) -> None:
+        """A 429 came in: the next one will hold the lane for longer."""
+        self.is_told_when = is_told_when
+        if now >= self.throttled_until:
+            self.throttled += 1
+        self.throttled_until = max(until, self.throttled_until)
+
+    def offer(self, cost_class: str, due_at: float) -> None:
+        """A job of a class became claimable at a time."""
+        if cost_class not in self.classes:
+            self.classes = tuple(sorted({*self.classes, cost_class}))
+        if self.next_at > due_at:
+            self.next_at, self.waits_for = due_at, WaitReason.RETRY
+
+    # The queue
+
+    def refresh(self, classes: tuple[str, ...]) -> None:
+        """Take over in which cost classes the store has jobs to be claimed."""
+        if set(classes) - set(self.classes):
+            self.next_at = 0.0
+        # Only a claim that finds a class empty takes it away: one that was offered while this was
+        # being read is not in it.
+        self.classes = tuple(sorted({*self.classes, *classes}))
+
+    def serve(self, turn: int) -> None:
+        """It got jobs in a turn."""
+        self.served = turn
+
+    def pass_time(self, now: float) -> None:
+        """Let the pace change as time alone does."""
+        self.pace = self.pace.at(now)
+
+    def retry_refused(self) -> None:
+        """An answer came in: quota or a class's cost may be known by now."""
+        if self.next_at == inf or self.waits_for is WaitReason.UNTOLD:
+            self.next_at = 0.0
+
+    def wait_for_quota(self, until: float) -> None:
+        """Look again at a time whether others have left some quota."""
+        self.next_at, self.waits_for = until, WaitReason.QUOTA
+
+    def reopen(self) -> None:
+        """There may be quota again."""
+        self.block = None if self.block is Block.QUOTA else self.block
+        self.next_at = 0.0
+
+    # What holds it up
+
+    def close(self, block: Block, why: str) -> None:
+        """Send nothing until something other than time changes."""
+        self.block, self.why = block, why
+
+    def explain(self, why: str) -> None:
+        """Say why it is closed."""
+        self.why = why
+
+    def open(self) -> None:
+        """Its target is well."""
+        self.block, self.why = None, ""
+
+    def settle_doubt(self, doubt: Doubt, block: Block, why: str) -> bool:
+        """A refusal is confirmed, unless a late answer has ended the doubt; whether it is."""
+        if self.doubt is not doubt:
+            return False
+        self.doubt = None
+        self.close(block, why)
+        return True
+
+    def doubt_again(self, doubt: Doubt, until: float) -> None:
+        """A refusal is not confirmed: another request tries, not before a time."""
+        # A late answer may have ended it meanwhile.
+        if self.doubt is doubt:
+            self.doubt = doubt.again(until)
+
+    def hasten(self, now: float) -> None:
+        """Nothing is in flight any more: what was held is free."""
+        if self.doubt is not None:
+            self.doubt = self.doubt.hastened(now)
+
+    # What it learns
+
+    def apply(
+        self,
+        feedback: Feedback,
+        now: float,
+        *,
+        of: Sent,
+        patience_s: float,
+        is_gated: bool,
+        sends_jobs: bool,
+    ) -> list[Noted]:
+        """Take over what the end of an attempt says; what is to be noted of it.
+
+        Before it is committed: that very transaction fills the slot again, or leaves it. `patience_s` is for
+        how long the lane's service may be away; `is_gated` says whether somebody can be asked for the health
+        of the lane's model; `sends_jobs`, whether a job is the request itself: the pace of jobs says nothing
+        of the pace of the many calls inside them.
+        """
+        before = self.breaker
+        is_probe = self.probe == (of.job_id, of.fence)
+        notes = self._learn_refusal(feedback, now, of=of, is_probe=is_probe)
+        notes += self._learn_breaker(
+            feedback, now, of=of, is_probe=is_probe, patience_s=patience_s, is_gated=is_gated
+        )
+        self._learn_speed(feedback, now, of=of, sends_jobs=sends_jobs)
+        if feedback.has_outcome:
+            self.suspects.pop(of.job_id, None)
+        if feedback.is_answer:
+            self.answers += 1
+            self.answered_at = now
+        if feedback.has_succeeded or (before.misses and not self.breaker.misses):
+            self.worked_at = now
+        if before.away_since is not None and self.breaker.away_since is None:
+            self.block = None if self.block is Block.PARKED else self.block
+            if before.probes:
+                notes.append(
+                    (EventKind.BACK, f"answered again, after {now - before.away_since:,.0f} s")
+                )
+        return notes
+
+    def _learn_speed(self, feedback: Feedback, now: float, *, of: Sent, sends_jobs: bool) -> None:
+        """Learn how much may be in flight, wait where the service asked for it, keep its pace."""
+        if feedback.has_succeeded:
+            self.throttled = 0
+            self.concurrency = self.concurrency.on_success(now)
+        elif feedback.is_overload:
+            self._slow_down(now, of)
+        if feedback.held_s:
+            self.throttle(now, now + feedback.held_s, is_told_when=feedback.is_told_when)
+        if sends_jobs and feedback.held_s:
+            self.pace = self.pace.refused(now, started=of.started_at)
+        elif feedback.is_answer:
+            self.pace = self.pace.answered(now, started=of.started_at)
+
+    def _slow_down(self, now: float, of: Sent) -> None:
+        self.concurrency = self.concurrency.on_overload(
+            now, in_flight=self.in_flight, latency_s=now - of.started_at
+        )
+
+    def _learn_refusal(
+        self, feedback: Feedback, now: float, *, of: Sent, is_probe: bool
+    ) -> list[Noted]:
+        """Doubt what the service refused, or stop doubting it; what is to be noted of it.
+
+        Not of a first refusal: many are odd ones.
+        """
+        was = self.doubt is not None and self.doubt.refusals > 1
+        if feedback.is_doubtful:
+            self._doubt(feedback, now, of=of, is_probe=is_probe)
+        elif self.doubt is not None and is_probe:
+            is_over = feedback.has_succeeded or (
+                self.doubt.hold is Hold.UNAUTHORIZED and feedback.is_refusal_over
+            )
+            self.doubt = None if is_over else self.doubt.unanswered()
+        is_refused = self.doubt is not None and self.doubt.refusals > 1
+        if is_refused and not was:
+            return [(EventKind.REFUSED, self.why)]
+        if was and self.doubt is None:
+            return [(EventKind.ANSWERED, "let through again")]
+        return []
+
+    def _doubt(self, feedback: Feedback, now: float, *, of: Sent, is_probe: bool) -> None:
+        doubt, hold = self.doubt, feedback.hold
+        assert hold is not None, "only what is given back was refused so"
+        if doubt is not None and doubt.hold is hold:
+            self.doubt = doubt.refused(feedback.error, feedback.needs) if is_probe else doubt
+        elif is_probe or (doubt is None and self.block is None and of.started_at >= self.worked_at):
+            self.why = feedback.error
+            self.doubt = Doubt(hold=hold, why=self.why, since=now, needs=feedback.needs)
+        if hold is Hold.QUOTA:
+            # What is in flight may hold what was refused: fewer at once need less.
+            self._slow_down(now, of)
+
+    def _learn_breaker(
+        self,
+        feedback: Feedback,
+        now: float,
+        *,
+        of: Sent,
+        is_probe: bool,
+        patience_s: float,
+        is_gated: bool,
+    ) -> list[Noted]:
+        """Let the breaker see the end of an attempt; what is to be noted."""
+        before = self.breaker
+        is_stale = of.started_at < self.worked_at and not is_probe
+        match feedback.signal:
+            case Signal.WORKS:
+                self.breaker = before.succeeded()
+            case Signal.AWAY:
+                # The first time counts: a job that fails so again after others were answered is itself to blame.
+                self.suspects.setdefault(of.job_id, self.answers)
+                if not is_stale:
+                    return self._miss(
+                        feedback, now, of=of, is_probe=is_probe, patience_s=patience_s
+                    )
+            case Signal.NOTHING:
+                if is_probe:
+                    self.breaker = before.unanswered()
+            case Signal.REFUSES:
+                self.breaker = before.reached(is_probe=is_probe, sent=feedback.is_sent)
+                return self._learn_hold(feedback, is_gated=is_gated)
+            case Signal.FAILS if not is_stale:
+                self.breaker = before.failed(
+                    feedback.fingerprint, now, started=of.started_at, is_probe=is_probe
+                )
+                if self.breaker is not before:
+                    return self._break(feedback.error, is_gated=is_gated)
+            case Signal.FAILS:
+                pass
+        return []
+
+    def _learn_hold(self, feedback: Feedback, *, is_gated: bool) -> list[Noted]:
+        match feedback.hold:
+            case Hold.QUOTA if self.block is None and not feedback.is_doubtful:
+                self.close(Block.QUOTA, feedback.error)
+                return [(EventKind.QUOTA, feedback.error)]
+            case Hold.HEALTH if is_gated:
+                self.close(Block.HEALTH, feedback.error)
+            case _:
+                pass
+        return []
+
+    def _break(self, error: str, *, is_gated: bool) -> list[Noted]:
+        match self.breaker.state:
+            case BreakerState.PARKED:
+                self.close(Block.PARKED, error)
+                return [(EventKind.PARKED, f"{error}; given up for this session")]
+            case BreakerState.OPEN:
+                self.why = error
+                if is_gated:
+                    self.block = Block.HEALTH
+                return [(EventKind.BREAKER, f"{error}; {self.breaker.failures} times in a row")]
+            case BreakerState.CLOSED:
+                return []
+
+    def _miss(
+        self, feedback: Feedback, now: float, *, of: Sent, is_probe: bool, patience_s: float
+    ) -> list[Noted]:
+        """A request found the service away."""
+        before = self.breaker
+        after = self.breaker = before.missed(
+            feedback.fingerprint,
+            now,
+            started=of.started_at,
+            surely=feedback.is_surely_away,
+            patience_s=patience_s,
+            is_probe=is_probe,
+            asked_s=feedback.asked_s,
+        )
+        if after.away_since is None:
+            return []
+        if after.state is BreakerState.PARKED:
+            if before.state is BreakerState.PARKED:
+                return []
+            given_up = outage_over(
+                feedback.error, after, now, was_answered=self.answered_at is not None
+            )
+            self.close(Block.PARKED, given_up)
+            return [(EventKind.PARKED, self.why)]
+        self.why = outage(
+            feedback.error, after, patience_s, was_answered=self.answered_at is not None
+        )
+        # One request that did not get through is no news; the first probe tells.
+        is_news = after.probes == 1 and before.probes == 0
+        return [(EventKind.OUTAGE, self.why)] if is_news else []
+
+
+_BLOCKED_FOR = {
+    Block.QUOTA: WaitReason.QUOTA,
+    Block.CREDIT: WaitReason.CREDIT,
+    Block.HEALTH: WaitReason.UNHEALTHY,
+    Block.SICK: WaitReason.UNHEALTHY,
+    Block.PARKED: WaitReason.GIVEN_UP,
+}
+
+
+def shared(slots: int, share: int) -> int:
+    """How many of some slots are one process's, of so many that share them."""
+    return max(1, slots // share)

@@ -1,0 +1,185 @@
+"""Admission: what may be started now, lane by lane.
+
+The store keeps the rates and quotas, which all processes share; here is what one process knows of its
+lanes: how many jobs are in flight, how many may be, what a lane waits for.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import inf
+from operator import attrgetter
+
+from engine.core.breaker import Breaker
+from engine.core.concurrency import Concurrency, LaneDemand, allot
+from engine.core.lanes import STANDS_STILL, LaneState
+from engine.core.policy import Limits, Retry
+from engine.core.runs import WaitReason
+from engine.limits import opens_at
+from engine.scheduler.lane import Lane, shared
+
+_PLENTY = 1_000_000
+UNMET_S = 600.0
+"""How long a service is waited for that has never answered: long enough to load a model."""
+_PAUSE_MAX_S = 60.0
+_served = attrgetter("served")
+
+
+@dataclass(slots=True)
+class Lanes:
+    """All lanes of a run, and the limits that they share."""
+
+    limits: Limits
+    retry: Retry
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    peers: int = 0
+    """Other processes that have jobs of the run in flight, as of the last look.
+
+    The slots are shared evenly between them and this one, each having one at least: nobody starves, and
+    nobody waits for what a stopped process holds. For the second until all have looked, there may be more.
+    """
+    still: int = 0
+    """Those of them that stand still, such as one that was stopped: their slots are used by the others."""
+    turn: int = 0
+    paused_until: float = 0.0
+    """Until when nothing is started because this machine ran short of something."""
+    paused_why: str = ""
+    faults: int = 0
+    """How often in a row this machine could not do what a request needed; those of one pause count once."""
+    faulty_since: float = 0.0
+
+    def lane(self, name: str) -> Lane:
+        """The lane of a name, made when it is first met."""
+        if name not in self.lanes:
+            ceiling = self.limits.for_lane(name).max_in_flight or self.limits.max_in_flight
+            self.lanes[name] = Lane(
+                name=name,
+                concurrency=Concurrency.at(ceiling),
+                breaker=Breaker(
+                    attempts=self.retry.attempts,
+                    base_delay_s=self.retry.base_delay_s,
+                    max_delay_s=self.retry.max_delay_s,
+                ),
+            )
+        return self.lanes[name]
+
+    def refresh(self, queues: Mapping[str, tuple[str, ...]]) -> None:
+        """Take over what the store says of the jobs that can be claimed."""
+        for name, classes in queues.items():
+            self.lane(name).refresh(classes)
+
+    @property
+    def in_flight(self) -> int:
+        """Jobs in flight in this process."""
+        return sum(lane.in_flight for lane in self.lanes.values())
+
+    def wants(self, now: float, freed: Mapping[str, int] | None = None) -> Mapping[str, int]:
+        """How many jobs to claim in each lane: the free slots, shared fairly.
+
+        `freed` are slots that are about to be free, lane by lane.
+        """
+        freed = freed or {}
+        free = self._free() + sum(freed.values())
+        if free <= 0 or now < self.paused_until or opens_at(self.limits.window, now) > now:
+            return {}
+        demands = []
+        # Who was served longest ago is first: under a rate that lanes share, there is one slot at a time.
+        for lane in sorted(self.lanes.values(), key=_served):
+            lane.pass_time(now)
+            ending = freed.get(lane.name, 0)
+            if lane.wakes_at(now, share=self.share, freed=ending) <= now:
+                in_flight = lane.in_flight - ending
+                capacity = in_flight + lane.capacity(now, share=self.share, freed=ending)
+                demands.append(
+                    LaneDemand(
+                        name=lane.name, in_flight=in_flight, capacity=capacity, ready=_PLENTY
+                    )
+                )
+        return allot(free, demands)
+
+    def state(self, lane: Lane, now: float) -> LaneState:
+        """What the jobs of a lane wait for."""
+        why, until = lane.waits(now, share=self.share)
+        detail = lane.why if why in STANDS_STILL else ""
+        if self.paused_until > now:
+            why, until, detail = WaitReason.MACHINE, self.paused_until, self.paused_why
+        return LaneState(
+            name=lane.name,
+            why=why,
+            until=until,
+            detail=detail,
+            breaker=lane.breaker.state,
+            in_flight=lane.in_flight,
+        )
+
+    def wakes_at(self, now: float) -> float:
+        """When something may be started, as far as time alone decides."""
+        if self._free() <= 0:
+            return inf
+        soonest = min(
+            (lane.wakes_at(now, share=self.share) for lane in self.lanes.values()), default=inf
+        )
+        return max(soonest, self.paused_until, opens_at(self.limits.window, now))
+
+    def patience_s(self, lane: Lane) -> float:
+        """For how long a lane's service is waited for that is away; 0 for as many probes as jobs have attempts.
+
+        A lane that was never answered waits for a few minutes only (its address may be wrong), except
+        while all that is known is that the whole service is away.
+        """
+        outage_s = self.retry.outage_s
+        if lane.answered_at is not None:
+            return outage_s
+        since = lane.breaker.since
+        answered = [one.answered_at for one in self.lanes.values() if one.answered_at is not None]
+        was_there = bool(answered) and since is not None and max(answered) < since
+        return outage_s if was_there else min(outage_s, UNMET_S)
+
+    def are_others_idle(self, lane: Lane) -> bool:
+        """Whether nothing is in flight, in other lanes or processes, that may hold quota beside a lane's own request.
+
+        What other lanes try that were refused as well holds nothing, unless it is let through.
+        """
+        others = (one for one in self.lanes.values() if one is not lane)
+        return not self.peers and not any(
+            one.in_flight and (one.doubt is None or one.in_flight > 1) for one in others
+        )
+
+    def pause(self, now: float, why: str) -> bool:
+        """Start nothing for a while, because this machine ran short; whether that is new."""
+        if now < self.paused_until:
+            return False
+        if not self.faults:
+            self.faulty_since = now
+        is_new = why != self.paused_why
+        self.paused_until = now + min(_PAUSE_MAX_S, 2.0**self.faults)
+        self.faults = min(self.faults + 1, 32)
+        self.paused_why = why
+        return is_new
+
+    def recover(self) -> None:
+        """This machine could do what a request needed."""
+        self.faults = 0
+
+    @property
+    def share(self) -> int:
+        """Between how many processes the slots are shared."""
+        return 1 + self.peers - self.still
+
+    def _free(self) -> int:
+        slots = shared(self.limits.max_in_flight, self.share)
+        return max(1, slots >> self.faults) - self.in_flight
+
+    def serve(self, lane: Lane) -> None:
+        """A lane got jobs: others come before it now."""
+        self.turn += 1
+        lane.serve(self.turn)
+
+    def retry_refused(self) -> None:
+        """An answer came in: lanes that waited for quota, or for a class's cost, may ask again."""
+        for lane in self.lanes.values():
+            lane.retry_refused()
+
+    @property
+    def waiting(self) -> Iterable[Lane]:
+        """Lanes that have jobs to be claimed."""
+        return [lane for lane in self.lanes.values() if lane.classes]
