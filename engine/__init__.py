@@ -18,6 +18,15 @@ if TYPE_CHECKING:
         SweepError,
         UsageError,
     )
+    from engine.core.inspection import (
+        Attempt,
+        EventFilter,
+        JobDetails,
+        JobFilter,
+        JobInfo,
+        JobResult,
+        UnreadReply,
+    )
     from engine.core.provenance import Difference
     from engine.core.rows import Row, Source
     from engine.core.runs import Event, RunInfo, RunState, StopReason
@@ -28,13 +37,19 @@ if TYPE_CHECKING:
     from engine.sweep import Sweep
 
 __all__ = [
+    "Attempt",
     "Backup",
     "Deleted",
     "Difference",
     "Engine",
     "Event",
+    "EventFilter",
     "IdentityChanged",
     "Interrupted",
+    "JobDetails",
+    "JobFilter",
+    "JobInfo",
+    "JobResult",
     "NightsweepError",
     "Place",
     "Plan",
@@ -53,6 +68,7 @@ __all__ = [
     "StoreLost",
     "Sweep",
     "SweepError",
+    "UnreadReply",
     "UsageError",
     "check",
     "open_engine",
@@ -77,6 +93,18 @@ _HOMES = {
     **dict.fromkeys(
         ("Backup", "Deleted", "Plan", "Pruned", "Status"),
         "engine.core.status",
+    ),
+    **dict.fromkeys(
+        (
+            "Attempt",
+            "EventFilter",
+            "JobDetails",
+            "JobFilter",
+            "JobInfo",
+            "JobResult",
+            "UnreadReply",
+        ),
+        "engine.core.inspection",
     ),
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),

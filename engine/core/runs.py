@@ -143,6 +143,8 @@ class RunInfo:
 class Event:
     """Something that the engine did on its own. `at` is in seconds since the Unix epoch."""
 
+    id: int
+    """Its number in the store: a later event has a higher one."""
     at: float
     kind: str
     """An EventKind, or a word of the job kind's own."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
+from engine.core.inspection import JobDetails
 from engine.core.nearest import suggestion
 from engine.core.provenance import differences
 from engine.core.runs import EventKind, RunInfo, RunState, StopReason
@@ -19,6 +20,7 @@ from engine.scheduler import cap_names
 from engine.session.checking import settle_groups, try_opening
 from engine.session.holdings import holdings
 from engine.session.identity import identity_of
+from engine.session.inspection import find_job
 from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
@@ -209,8 +211,7 @@ class Engine:
 
         Raises UsageError when there is none.
         """
-        row = await self._found(name)
-        return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
+        return self._run_of(await self._found(name))
 
     async def _found(self, name: str | None) -> RunRow:
         row = await self._known(name)
@@ -224,6 +225,14 @@ class Engine:
             what = "is empty" if name is None else f"has no run {name!r}{suggestion(name, known)}"
             raise UsageError(f"{self.store.path}: the store {what}")
         return row
+
+    async def job(self, name: int | str) -> JobDetails:
+        """One job of any run of the store, as `Run.job` tells it."""
+        job_id, run_id = await find_job(self.store, str(name))
+        for row, _ in await self.store.runs():
+            if row.id == run_id:
+                return await self._run_of(row).job(job_id)
+        raise UsageError(f"the run of the job {name} was deleted")
 
     async def runs(self) -> list[RunInfo]:
         """All runs of the store, the latest first."""
@@ -256,7 +265,7 @@ class Engine:
             raise UsageError(f"the run is called {name!r} already")
         caps = list(zip(cap_names(name), cap_names(new), strict=True))
         renamed = await self.store.rename_run(row, new, caps)
-        return self._run(renamed, Sweep.restore(renamed.sweep["sweep"], self.registry))
+        return self._run_of(renamed)
 
     async def delete(self, name: str, *, told: Callable[[int], None] = lambda _: None) -> Deleted:
         """Delete a run with its jobs, results and answers; answers that other runs reuse stay.
@@ -308,6 +317,9 @@ class Engine:
         """
         chosen = None if target is None else Path(store_path(str(target)))
         return await self.store.back_up(chosen)
+
+    def _run_of(self, row: RunRow) -> Run:
+        return self._run(row, Sweep.restore(row.sweep["sweep"], self.registry))
 
     def _run(self, row: RunRow, sweep: Sweep) -> Run:
         return Run(self.store, self.clock, self.settings, row, sweep, self._executing)

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -14,6 +14,7 @@ import anyio
 
 from engine.clock import Clock
 from engine.core.errors import Interrupted, JobError, StoreError, UsageError, is_of_store
+from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
 from engine.core.layout import Edit, Layout, edit_of
 from engine.core.loads import Load
 from engine.core.model import Sends
@@ -27,6 +28,7 @@ from engine.kinds import JobKind
 from engine.results.coverage import count_answers
 from engine.results.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
+from engine.session import inspection
 from engine.session.context import Context, Counts
 from engine.session.holdings import BATCH, new_job
 from engine.session.identity import Identity, identity_of, kind_of
@@ -438,12 +440,64 @@ class Run:
         """Add to the run's event log."""
         await self._store.note(self._row.id, kind, message)
 
-    async def events(self, *, limit: int = 100) -> list[Event]:
-        """What the engine did on its own while it worked on the run: the latest, the oldest first."""
-        found = await self._store.events(self._row.id, limit=limit)
-        return [
-            Event(at=at, kind=kind, lane=lane, message=message) for at, kind, lane, message in found
-        ]
+    async def events(
+        self,
+        *,
+        kinds: Sequence[str] = (),
+        lane: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
+    ) -> list[Event]:
+        """The latest lines of the run's log, at most `limit`, the oldest of them first.
+
+        `kinds` are EventKinds or words of a job kind's own; `lane` is a pattern with `*` and `?`; `since` and
+        `until` are seconds since the Unix epoch.
+        """
+        wanted = EventFilter(kinds=tuple(kinds), lane=lane, since=since, until=until)
+        return await self._store.latest_events(self._row.id, wanted, limit=limit)
+
+    async def all_events(
+        self, wanted: EventFilter | None = None, *, after: int = 0, follow: bool = False
+    ) -> AsyncIterator[Event]:
+        """The lines of the run's log, the oldest first, read page by page.
+
+        `after` is the `id` of the last one that is known already. With `follow` it goes on with new ones, for
+        which it looks every `Settings.poll_s` seconds, until no process works on the run any more. Raises UsageError
+        in the end where the run was deleted meanwhile.
+        """
+        wanted = wanted or EventFilter()
+        while True:
+            row = await self._found()
+            # Looked up before the events are: what was written last is among them.
+            is_last = not follow or await inspection.has_ended(
+                self._store, row, is_executed_here=row.id in self._executing
+            )
+            async for event in inspection.events(self._store, row, wanted, after=after):
+                after = event.id
+                yield event
+            if is_last:
+                return
+            await self._clock.sleep(self._settings.poll_s)
+
+    async def jobs(self, wanted: JobFilter | None = None) -> AsyncIterator[JobInfo]:
+        """The run's jobs in the order of the file, those that a filter wants; read page by page.
+
+        Raises UsageError where the filter names what the run has no axis for.
+        """
+        row = await self._found()
+        async for one in inspection.jobs(self._store, self.sweep, row, wanted or JobFilter()):
+            yield one
+
+    async def job(self, name: int | str) -> JobDetails:
+        """All that is known of one job: its attempts, its answer, what could not be read.
+
+        `name` is the job's `id`, or the first digits of its `key`, six at least. Raises UsageError where the run
+        has no such job, or more than one.
+        """
+        row = await self._found()
+        job_id, _ = await inspection.find_job(self._store, str(name), row)
+        return await inspection.details(self._store, self.sweep, row, job_id)
 
     async def pause(self) -> None:
         """Have every process that works on the run start nothing more; `unpause` or execute goes on.

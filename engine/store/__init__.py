@@ -6,6 +6,7 @@ The only package that speaks SQL. `open_store` opens it, `open_for_reading` wher
 from engine.store.database import LOG_MAX_BYTES
 from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.holdings import Holding
+from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow, refuse_if_deleting
 from engine.store.queries.totals import Answers, Totals
@@ -31,8 +32,10 @@ __all__ = [
     "Claim",
     "Claimed",
     "Holding",
+    "JobHistory",
     "JobRow",
     "KeptLayout",
+    "KnownJob",
     "LaneClaim",
     "LaneGrant",
     "NewJob",

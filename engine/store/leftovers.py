@@ -1,6 +1,6 @@
 """Side files of workers that have gone: what is in them is taken into the store that they are of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,26 @@ def read(path: Path) -> Leftover:
         replies=[one for one in paid.values() if isinstance(one, CallReply)],
         unreadable=unreadable,
     )
+
+
+def answer_of(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes | None:
+    """The latest answer of a job in the side files of a folder; None where there is none.
+
+    `workers` are the workers of the job's attempts, by the number of the attempt.
+    """
+    found: tuple[int, bytes] | None = None
+    for worker_id, path in side_files(folder).items():
+        if worker_id not in workers.values():
+            continue
+        try:
+            answers = read(path).answers
+        except FileNotFoundError:
+            continue  # it was taken in meanwhile
+        for one in answers:
+            is_of_job = one.job_id == job_id and workers.get(one.fence) == worker_id
+            if is_of_job and one.answer and (found is None or one.fence > found[0]):
+                found = one.fence, one.answer.raw
+    return None if found is None else found[1]
 
 
 def take_in(connection: Connection, worker_id: str, left: Leftover) -> TakenIn:

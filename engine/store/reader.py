@@ -5,22 +5,27 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import to_thread
 from sqlalchemy import bindparam, func, select, union
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
+from engine.core.inspection import EventFilter
 from engine.core.money import UsageTotal
 from engine.core.policy import UnansweredPolicy
 from engine.core.quota import Cost, QuotaState
-from engine.core.runs import EventKind, RunState
+from engine.core.runs import Event, EventKind, RunState
 from engine.core.states import State
 from engine.core.status import TakenOver
 from engine.core.values import ValueType
+from engine.store import leftovers
 from engine.store.database import Database
 from engine.store.queries import (
     calls,
+    events,
     given,
     holdings,
+    inspection,
     permits,
     queue,
     quotas,
@@ -32,11 +37,15 @@ from engine.store.queries import (
     usage,
 )
 from engine.store.queries.holdings import Holding
+from engine.store.queries.inspection import JobHistory, KnownJob
 from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow
 from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
 from engine.store.schema import call, document, job, run, worker
+
+_EVENTS_A_PAGE = 1_000
+ALL_EVENTS = EventFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,13 +258,51 @@ class StoreReader:
         """The bytes of a job's answer as they were received."""
         return await self._database.ask(lambda connection: results.raw_answer(connection, job_id))
 
-    async def events(
-        self, run_id: int, *, limit: int = 100
-    ) -> list[tuple[float, str, str | None, str]]:
-        """The latest events of a run, oldest first: (time, kind, lane, message)."""
+    async def latest_events(
+        self, run_id: int, wanted: EventFilter = ALL_EVENTS, *, limit: int = 100
+    ) -> list[Event]:
+        """The latest events of a run, the oldest of them first."""
         return await self._database.ask(
-            lambda connection: results.events(connection, run_id, limit=limit)
+            lambda connection: events.latest(connection, run_id, wanted, limit=limit)
         )
+
+    async def events_after(self, run_id: int, wanted: EventFilter, after: int) -> list[Event]:
+        """The first events of a run after the one with a number, a page of them."""
+        return await self._database.ask(
+            lambda connection: events.events(
+                connection, run_id, wanted, after=after, limit=_EVENTS_A_PAGE
+            )
+        )
+
+    # Single jobs
+
+    def jobs(
+        self, of: RunRow, states: Collection[State] = (), *, past: bool = False
+    ) -> AsyncIterator[KnownJob]:
+        """The jobs of a run in the order of the file, read page by page; without `states`, those of all."""
+        return inspection.jobs(self._database, of, states, past=past)
+
+    async def jobs_named(self, name: str, run_id: int | None = None) -> list[tuple[int, int]]:
+        """The jobs that a name may mean, with the ids of their runs; see `inspection.named`."""
+        return await self._database.ask(
+            lambda connection: inspection.named(connection, name, run_id)
+        )
+
+    async def job(self, of: RunRow, job_id: int) -> tuple[KnownJob, JobHistory] | None:
+        """One job of a run and what became of it; None where the run has no such job."""
+
+        def ask(connection: Connection) -> tuple[KnownJob, JobHistory] | None:
+            found = inspection.one(connection, of, job_id)
+            return None if found is None else (found, inspection.history(connection, job_id))
+
+        return await self._database.ask(ask)
+
+    async def answer_aside(self, job_id: int, workers: Mapping[int, str]) -> bytes | None:
+        """The latest answer of a job in a side file; `workers` are those of its attempts, by their number."""
+        folder = self._database.side_files
+        if folder is None:
+            return None
+        return await to_thread.run_sync(leftovers.answer_of, folder, job_id, workers)
 
     async def unsettled_lanes(self, run_id: int) -> dict[str, EventKind]:
         """The lanes that were away or refused when the log last told of that; see `results.unsettled_lanes`."""

@@ -67,7 +67,12 @@ class Store:
         self.job_rows = reader.job_rows
         self.value_columns = reader.value_columns
         self.raw_answer = reader.raw_answer
-        self.events = reader.events
+        self.latest_events = reader.latest_events
+        self.events_after = reader.events_after
+        self.jobs = reader.jobs
+        self.jobs_named = reader.jobs_named
+        self.job = reader.job
+        self.answer_aside = reader.answer_aside
         self.unsettled_lanes = reader.unsettled_lanes
         self.accepted = reader.accepted
         self.kept_call = reader.kept_call

@@ -94,8 +94,8 @@ def most_in_a_minute(times: Sequence[float]) -> int:
 async def events(run: Run) -> list[tuple[str, str | None, str]]:
     """The run's event log: kind, lane, message."""
     return [
-        (kind, lane, message)
-        for _, kind, lane, message in await run._store.events(run._row.id, limit=1_000)
+        (event.kind, event.lane, event.message)
+        for event in await run._store.latest_events(run._row.id, limit=1_000)
     ]
 
 

@@ -142,9 +142,9 @@ def _job_row(of: RunRow, row: Any) -> JobRow:
         documents=json.loads(row.documents),
         state=State(row.state),
         threshold=row.threshold,
-        cells=_thresholds(row.cells),
-        past_cells=_thresholds(row.past_cells),
-        is_asked=_is_asked(of, row),
+        cells=thresholds(row.cells),
+        past_cells=thresholds(row.past_cells),
+        is_asked=is_asked(of, row),
         error=row.error,
         passed=row.passed,
         failed=row.failed,
@@ -183,12 +183,13 @@ def value_columns(connection: Connection, run_id: int) -> dict[str, ValueType]:
 
 
 @lru_cache
-def _thresholds(listed: str) -> tuple[float, ...]:
+def thresholds(listed: str) -> tuple[float, ...]:
     """A JSON list of thresholds; a run has few that differ."""
     return tuple(json.loads(listed))
 
 
-def _is_asked(of: RunRow, row: Any) -> bool | None:
+def is_asked(of: RunRow, row: Any) -> bool | None:
+    """Whether the sweep of a run asks for a job; None as long as that is not known."""
     if row.cell_count == 0:
         return False
     return True if of.is_expanded or row.generation == of.generation else None
@@ -250,16 +251,3 @@ def unsettled_lanes(connection: Connection, run_id: int) -> dict[str, EventKind]
         select(event.c.lane, event.c.kind).where(event.c.id.in_(latest), event.c.kind.in_(begins))
     )
     return {row.lane: EventKind(row.kind) for row in rows}
-
-
-def events(
-    connection: Connection, run_id: int, *, limit: int = 100
-) -> list[tuple[float, str, str | None, str]]:
-    """The latest events of a run, oldest first: (time, kind, lane, message)."""
-    rows = connection.execute(
-        select(event.c.at, event.c.kind, event.c.lane, event.c.message)
-        .where(event.c.run_id == run_id)
-        .order_by(event.c.id.desc())
-        .limit(limit)
-    )
-    return [(row.at, row.kind, row.lane, row.message) for row in reversed(rows.all())]

@@ -270,9 +270,12 @@ async def test_events_are_told_oldest_first(store: Store) -> None:
     for number in range(5):
         await store.note(run.id, "kind", f"message {number}", lane="a")
 
-    events = await store.events(run.id, limit=2)
+    events = await store.latest_events(run.id, limit=2)
 
-    assert events == [(NOW, "kind", "a", "message 3"), (NOW, "kind", "a", "message 4")]
+    assert [(one.at, one.kind, one.lane, one.message) for one in events] == [
+        (NOW, "kind", "a", "message 3"),
+        (NOW, "kind", "a", "message 4"),
+    ]
 
 
 def damage(path: Path) -> None:
@@ -400,7 +403,7 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     assert [row async for row in store.job_rows(run)]
     assert [row async for row in store.job_rows(run, past=True)]
     pages = plans()[before:]
-    await store.events(run_id)
+    await store.latest_events(run_id)
     await store.cancel(run_id)
     await store.requeue(run_id, State)
     found = plans()[before:]

@@ -115,7 +115,7 @@ async def test_one_change_that_fails_does_not_hurt_those_that_were_committed_wit
 
     assert sorted(type(error).__name__ for error in raised) == ["StoreError", "ZeroDivisionError"]
     assert states(store.path) == {"succeeded": 1}
-    assert [message for *_, message in await store.events(run.id)] == ["message"]
+    assert [event.message for event in await store.latest_events(run.id)] == ["message"]
     assert store.trouble is None
 
 

@@ -1,0 +1,107 @@
+"""Reading single jobs and the event log of a run, for whoever asks why it is stuck."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from engine.core.axes import Scalar
+from engine.core.errors import UsageError
+from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
+from engine.core.nearest import suggestion
+from engine.core.runs import Event, RunState
+from engine.store import KnownJob, RunRow, Store
+from engine.sweep import Sweep
+
+_LANE = "lane"
+_REPEAT = "repeat"
+
+
+async def jobs(
+    store: Store, sweep: Sweep, row: RunRow, wanted: JobFilter
+) -> AsyncIterator[JobInfo]:
+    """The jobs of a run that meet a filter, in the order of the file.
+
+    Raises UsageError where the filter names what the run has no axis for.
+    """
+    known = [*(axis.field for axis in sweep.matrix.axes), _REPEAT, _LANE]
+    for name in wanted.where:
+        if name not in known:
+            raise UsageError(
+                f"{row.name} has no axis {name!r}{suggestion(name, known)}; it has: {', '.join(known)}"
+            )
+    names = sweep.matrix.document_labels()
+    async for one in store.jobs(row, wanted.states, past=wanted.past):
+        info = _with_names(one, names)
+        if wanted.wants(info):
+            yield info
+
+
+async def details(store: Store, sweep: Sweep, row: RunRow, job_id: int) -> JobDetails:
+    """All that the store knows of a job; raises UsageError where it is gone."""
+    found = await store.job(row, job_id)
+    if found is None:
+        raise UsageError(f"the job {job_id} was deleted")
+    known, history = found
+    answer, is_aside = history.answer, False
+    if answer is None:
+        answer = await store.answer_aside(job_id, history.workers)
+        is_aside = answer is not None
+    contents = await store.documents(known.documents.values())
+    return JobDetails(
+        run=row.name,
+        job=_with_names(known, sweep.matrix.document_labels()),
+        documents={name: contents.get(digest) for name, digest in known.documents.items()},
+        attempts=history.attempts,
+        result=history.result,
+        answer=answer,
+        is_in_side_file=is_aside,
+        unread=history.unread,
+    )
+
+
+async def find_job(store: Store, name: str, row: RunRow | None = None) -> tuple[int, int]:
+    """The job that a name means, of one run or of all: its id and that of its run.
+
+    Raises UsageError where there is none, or more than one.
+    """
+    found = await store.jobs_named(name, None if row is None else row.id)
+    where = str(store.path) if row is None else f"the run {row.name}"
+    if not found:
+        raise UsageError(
+            f"{where} has no job {name!r:.100}: name it by its number, as `nightsweep jobs` prints it,"
+            " or by at least six digits of its key"
+        )
+    if len(found) > 1:
+        ids = ", ".join(str(job_id) for job_id, _ in found)
+        raise UsageError(f"{where} has several jobs whose key begins with {name}, such as {ids}")
+    return found[0]
+
+
+async def events(
+    store: Store, row: RunRow, wanted: EventFilter, *, after: int
+) -> AsyncIterator[Event]:
+    """The events of a run after the one with a number, page by page, the oldest first."""
+    while page := await store.events_after(row.id, wanted, after):
+        for event in page:
+            yield event
+        after = page[-1].id
+
+
+async def has_ended(store: Store, row: RunRow, *, is_executed_here: bool) -> bool:
+    """Whether no process works on a run any more, or it was stopped and nothing of it is in flight."""
+    if is_executed_here:
+        return False
+    if await store.is_alone():
+        return True
+    is_stopped = row.state is not RunState.ACTIVE or row.reason is not None
+    return is_stopped and not await store.workers_on(row.id)
+
+
+def _with_names(known: KnownJob, names: Mapping[str, Mapping[str, Scalar]]) -> JobInfo:
+    """A job with the names that its prompts and documents have now: they are known by content."""
+    renamed: dict[str, Any] = {
+        axis: names[axis][content]
+        for axis, content in known.documents.items()
+        if content in names.get(axis, ())
+    }
+    return replace(known.info, labels={**known.info.labels, **renamed}) if renamed else known.info

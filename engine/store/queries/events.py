@@ -1,0 +1,47 @@
+"""The event log of a run."""
+
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.engine import Connection
+
+from engine.core.inspection import EventFilter
+from engine.core.runs import Event
+from engine.store.schema import event
+
+_ESCAPE = "\\"
+
+
+def events(
+    connection: Connection, run_id: int, wanted: EventFilter, *, after: int, limit: int
+) -> list[Event]:
+    """The first events that were written after the one with the number `after`, the oldest first."""
+    query = _of(run_id, wanted).where(event.c.id > after).order_by(event.c.id).limit(limit)
+    return [Event(**row) for row in connection.execute(query).mappings()]
+
+
+def latest(connection: Connection, run_id: int, wanted: EventFilter, *, limit: int) -> list[Event]:
+    """The latest events of a run, the oldest of them first."""
+    query = _of(run_id, wanted).order_by(event.c.id.desc()).limit(limit)
+    return [Event(**row) for row in reversed(connection.execute(query).mappings().all())]
+
+
+def _of(run_id: int, wanted: EventFilter) -> Select[Any]:
+    query = select(event.c.id, event.c.at, event.c.kind, event.c.lane, event.c.message)
+    query = query.where(event.c.run_id == run_id)
+    if wanted.kinds:
+        query = query.where(event.c.kind.in_(wanted.kinds))
+    if wanted.lane is not None:
+        query = query.where(event.c.lane.like(_like(wanted.lane), escape=_ESCAPE))
+    if wanted.since is not None:
+        query = query.where(event.c.at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(event.c.at < wanted.until)
+    return query
+
+
+def _like(pattern: str) -> str:
+    """A pattern with `*` and `?` as LIKE takes it."""
+    for special in (_ESCAPE, "%", "_"):
+        pattern = pattern.replace(special, _ESCAPE + special)
+    return pattern.replace("*", "%").replace("?", "_")

@@ -1,0 +1,230 @@
+"""Single jobs of a run with their attempts, answers and unread replies."""
+
+import json
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, tuple_
+from sqlalchemy.engine import Connection
+
+from engine.core.error_kinds import masked
+from engine.core.inspection import Attempt, JobInfo, JobResult, UnreadReply
+from engine.core.states import AttemptOutcome, State
+from engine.store.database import Database
+from engine.store.queries.queue import decompress
+from engine.store.queries.results import is_asked, raw_answer, thresholds
+from engine.store.queries.runs import RunRow
+from engine.store.schema import attempt, job, result, unread, worker
+
+_PAGE = 1_000
+_SHORTEST_PREFIX = 6
+_LONGEST_ID = 18
+_KEY_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownJob:
+    """A job, and the digests of its prompt and other documents by field."""
+
+    info: JobInfo
+    documents: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobHistory:
+    """What the store holds beside a job's own row."""
+
+    attempts: tuple[Attempt, ...]
+    workers: Mapping[int, str]
+    """The id of the worker that made each attempt, by the number of the attempt."""
+    result: JobResult | None
+    answer: bytes | None
+    unread: tuple[UnreadReply, ...]
+
+
+async def jobs(
+    database: Database, of: RunRow, states: Collection[State] = (), *, past: bool = False
+) -> AsyncIterator[KnownJob]:
+    """The jobs of a run in the order of the file, a page at a time; without `states`, those of all."""
+    order = (job.c.place, job.c.repeat, job.c.id)
+    query = _with_last_attempt().where(
+        job.c.run_id == of.id,
+        tuple_(*order) > tuple_(bindparam("place"), bindparam("repeat"), bindparam("id")),
+    )
+    if not past:
+        query = query.where(job.c.cell_count > 0)
+    if states:
+        query = query.where(job.c.state.in_([State(state) for state in states]))
+    query = query.order_by(*order).limit(_PAGE)
+    after = {"place": -(2**62), "repeat": 0, "id": 0}
+    while True:
+        page = await database.ask(partial(_rows, query, after))
+        for row in page:
+            yield _known(of, row)
+        if len(page) < _PAGE:
+            return
+        last = page[-1]
+        after = {"place": last.place, "repeat": last.repeat, "id": last.id}
+
+
+def named(connection: Connection, name: str, run_id: int | None = None) -> list[tuple[int, int]]:
+    """The jobs that a name may mean, of one run or of all: (id, the id of its run); the first few of many.
+
+    A name is the number of a job in the store, or the first digits, six at least, of its key.
+    """
+    is_of_run = [] if run_id is None else [job.c.run_id == run_id]
+    query = select(job.c.id, job.c.run_id).where(*is_of_run).order_by(job.c.id).limit(5)
+    if name.isdecimal() and len(name) <= _LONGEST_ID:
+        found = connection.execute(query.where(job.c.id == int(name))).all()
+        if found:
+            return [(row.id, row.run_id) for row in found]
+    if (between := _keys_beginning(name)) is None:
+        return []
+    return [(row.id, row.run_id) for row in connection.execute(query.where(between))]
+
+
+def _keys_beginning(digits: str) -> ColumnElement[bool] | None:
+    """The condition on keys that begin with hexadecimal digits; None where the text is no such beginning."""
+    if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS:
+        return None
+    try:
+        first = bytes.fromhex(digits.ljust(_KEY_DIGITS, "0"))
+        last = bytes.fromhex(digits.ljust(_KEY_DIGITS, "f"))
+    except ValueError:
+        return None
+    return job.c.key.between(first, last)
+
+
+def one(connection: Connection, of: RunRow, job_id: int) -> KnownJob | None:
+    """One job of a run."""
+    query = _with_last_attempt().where(job.c.id == job_id, job.c.run_id == of.id)
+    row = connection.execute(query).first()
+    return None if row is None else _known(of, row)
+
+
+def history(connection: Connection, job_id: int) -> JobHistory:
+    """What became of a job."""
+    query = (
+        select(attempt, worker.c.host, worker.c.pid)
+        .select_from(attempt.outerjoin(worker, worker.c.id == attempt.c.worker))
+        .where(attempt.c.job_id == job_id)
+        .order_by(attempt.c.fence)
+    )
+    rows = connection.execute(query).all()
+    return JobHistory(
+        attempts=tuple(map(_attempt, rows)),
+        workers={row.fence: row.worker for row in rows},
+        result=_result(connection, job_id),
+        answer=raw_answer(connection, job_id),
+        unread=_unread(connection, job_id),
+    )
+
+
+def _rows(
+    query: Select[Any], parameters: Mapping[str, int], connection: Connection
+) -> Sequence[Any]:
+    return connection.execute(query, parameters).all()
+
+
+def _with_last_attempt() -> Select[Any]:
+    earlier = attempt.alias("earlier")
+    last = select(func.max(earlier.c.fence)).where(earlier.c.job_id == job.c.id).scalar_subquery()
+    return select(
+        job.c.id,
+        job.c.key,
+        job.c.place,
+        job.c.repeat,
+        job.c.labels,
+        job.c.documents,
+        job.c.generation,
+        job.c.state,
+        job.c.lane,
+        job.c.cells,
+        job.c.cell_count,
+        job.c.attempts,
+        job.c.due_at,
+        job.c.error,
+        job.c.detail,
+        attempt.c.outcome,
+        attempt.c.status,
+        attempt.c.sent_at,
+        attempt.c.ended_at,
+    ).select_from(
+        job.outerjoin(attempt, and_(attempt.c.job_id == job.c.id, attempt.c.fence == last))
+    )
+
+
+def _known(of: RunRow, row: Any) -> KnownJob:
+    state = State(row.state)
+    error = _without_detail(row)
+    info = JobInfo(
+        id=row.id,
+        key=row.key.hex(),
+        state=state,
+        lane=row.lane,
+        labels=json.loads(row.labels),
+        cells=thresholds(row.cells),
+        asked=is_asked(of, row),
+        attempts=row.attempts,
+        due_at=row.due_at if state is State.WAITING else None,
+        outcome=None if row.outcome is None else AttemptOutcome(row.outcome),
+        status=row.status,
+        sent_at=row.sent_at,
+        ended_at=row.ended_at,
+        error=error,
+        error_kind=None if error is None else masked(error),
+        detail=row.detail,
+    )
+    return KnownJob(info=info, documents=json.loads(row.documents))
+
+
+def _without_detail(row: Any) -> str | None:
+    """What went wrong; the store keeps it with what the service said behind it."""
+    error: str | None = row.error
+    return error.removesuffix(f": {row.detail}") if error and row.detail else error
+
+
+def _attempt(row: Any) -> Attempt:
+    return Attempt(
+        number=row.fence,
+        sent_at=row.sent_at,
+        ended_at=row.ended_at,
+        outcome=AttemptOutcome(row.outcome),
+        status=row.status,
+        error=_without_detail(row),
+        detail=row.detail,
+        worker=row.worker if row.host is None else f"process {row.pid} on {row.host}",
+    )
+
+
+def _result(connection: Connection, job_id: int) -> JobResult | None:
+    query = select(result, result.c["values"].label("further")).where(result.c.job_id == job_id)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return JobResult(
+        passed=row.passed,
+        failed=row.failed,
+        tests=row.tests,
+        unanswered={} if row.unanswered is None else json.loads(row.unanswered),
+        values={} if row.further is None else json.loads(row.further),
+        note=row.note,
+        recorded_at=row.recorded_at,
+        reused_from=row.reused_from,
+    )
+
+
+def _unread(connection: Connection, job_id: int) -> tuple[UnreadReply, ...]:
+    rows = connection.execute(select(unread).where(unread.c.job_id == job_id).order_by(unread.c.id))
+    return tuple(
+        UnreadReply(
+            attempt=row.fence,
+            at=row.at,
+            place=row.place,
+            size=row.size,
+            raw=decompress(row.raw),
+        )
+        for row in rows
+    )
