@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.core.errors import SweepError
 from engine.kinds import UsageError
 from jobs.evaluator.groups import Case, CaseSet
 
@@ -98,6 +99,28 @@ def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
         "t.csv:4:1: user_input: is missing",
         "t.csv:6:1: the id exam-05 is used in line 5, too",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("t.jsonl", '{"text": "a"}\n{"text": "b", "risk_level": "grave"}\n'),
+        ("t.json", '[{"text": "a"},\n{"text": "b", "risk_level": "grave"}]'),
+        ("t.yaml", "- text: a\n- {text: b, risk_level: grave}\n"),
+        ("t.yml", "cases:\n- {text: b, risk_level: grave}\n"),
+        ("t.toml", '[[cases]]\n[[cases]]\ntext = "b"\nrisk_level = "grave"\n'),
+    ],
+)
+def test_a_wrong_row_of_a_document_is_told_with_its_line(
+    tmp_path: Path, name: str, table: str
+) -> None:
+    with pytest.raises(SweepError) as caught:
+        read(tmp_path, table, name)
+
+    told = caught.value.problems[-1]
+    assert "risk_level: must be 'none', 'low'" in told.message
+    assert told.place is not None
+    assert (told.place.file, told.place.line) == (str(tmp_path / name), 2)
 
 
 @pytest.mark.parametrize(
