@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.store import Store, open_store
+from engine.store import Store
 from engine.testing import FakeClock
+from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import NOW
 
 
@@ -14,19 +15,19 @@ def clock() -> FakeClock:
     return FakeClock(NOW)
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "store.db"
+@pytest.fixture(params=list(DATABASES))
+def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Scratch:
+    return DATABASES[request.param](tmp_path)
 
 
 @pytest.fixture
-async def store(path: Path, clock: FakeClock) -> AsyncIterator[Store]:
+async def store(scratch: Scratch, clock: FakeClock) -> AsyncIterator[Store]:
     # In a task of its own: a fixture's two halves run in different ones, a task group may not.
     opened: asyncio.Future[Store] = asyncio.get_running_loop().create_future()
     closing = asyncio.Event()
 
     async def host() -> None:
-        async with open_store(path, clock) as store:
+        async with scratch.open(clock) as store:
             opened.set_result(store)
             await closing.wait()
 

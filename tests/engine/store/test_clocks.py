@@ -1,16 +1,16 @@
 """One clock for all processes on a store, whatever the machine's clock said when each of them began."""
 
 import json
-from pathlib import Path
 
 import anyio
 import pytest
 
 from engine.core.errors import StoreError
 from engine.core.permits import PermitLimit, PermitRequest
-from engine.store import Bucket, Store, open_store
+from engine.store import Bucket, Store
 from engine.testing import FakeClock
-from tests.engine.store.scenes import NOW, grants, new_job, rows, submit
+from tests.engine.store.databases import Scratch
+from tests.engine.store.scenes import NOW, grants, new_job, submit
 
 KEY = Bucket(name="key", rate_per_min=60)
 
@@ -66,20 +66,20 @@ def most_in_a_minute(times: list[float]) -> int:
 
 @pytest.mark.parametrize("set_by_s", [-100.0, 100.0])
 async def test_two_live_processes_whose_clocks_differ_keep_one_rate(
-    path: Path, set_by_s: float
+    set_by_s: float, scratch: Scratch
 ) -> None:
     machine = Machine()
     found = []
 
-    async with open_store(path, ProcessClock(machine, NOW)) as older:
+    async with scratch.open(ProcessClock(machine, NOW)) as older:
         run = await submit(older, *(new_job(number) for number in range(400)))
         found += await starts_of(older, run.id, machine, 40.0)
         later = NOW + 40.0 + set_by_s
-        async with open_store(path, ProcessClock(machine, later)) as younger:
+        async with scratch.open(ProcessClock(machine, later)) as younger:
             for _ in range(60):
                 found += await starts_of(younger, run.id, machine, 1.0)
                 found += await starts_of(older, run.id, machine, 1.0)
-            beats = rows(path, "SELECT heartbeat_at FROM worker")
+            beats = scratch.rows("SELECT heartbeat_at FROM worker")
 
     assert most_in_a_minute(found) <= 60
     assert len(found) >= 0.95 * 160
@@ -88,15 +88,15 @@ async def test_two_live_processes_whose_clocks_differ_keep_one_rate(
 
 @pytest.mark.parametrize("set_by_s", [-100.0, 100.0, 0.5])
 async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
-    path: Path, set_by_s: float
+    set_by_s: float, scratch: Scratch
 ) -> None:
     machine = Machine()
-    async with open_store(path, ProcessClock(machine, NOW)) as store:
+    async with scratch.open(ProcessClock(machine, NOW)) as store:
         run = await submit(store, *(new_job(number) for number in range(400)))
         found = await starts_of(store, run.id, machine, 50.0)
 
     machine.seconds += 1.0
-    async with open_store(path, ProcessClock(machine, NOW + 51.0 + set_by_s)) as store:
+    async with scratch.open(ProcessClock(machine, NOW + 51.0 + set_by_s)) as store:
         await store.beat()
         found += await starts_of(store, run.id, machine, 90.0)
 
@@ -104,16 +104,18 @@ async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
     assert len(found) >= 0.95 * 140
 
 
-async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(path: Path) -> None:
+async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
+    scratch: Scratch,
+) -> None:
     machine = Machine()
     ask = PermitRequest(
         who="tester", calls=(600,), limits=(PermitLimit(name="target", tokens_per_min=1000),)
     )
-    async with open_store(path, ProcessClock(machine, NOW)) as store:
+    async with scratch.open(ProcessClock(machine, NOW)) as store:
         await store.take_permits(ask)
         refused = await store.take_permits(ask)
 
-    async with open_store(path, ProcessClock(machine, NOW + 7200.0)) as store:
+    async with scratch.open(ProcessClock(machine, NOW + 7200.0)) as store:
         await store.beat()
         again = await store.take_permits(ask)
 
@@ -121,36 +123,38 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(path
     assert again.next_at - (NOW + 7200.0) == pytest.approx(refused.next_at - NOW, abs=0.01)
 
 
-async def test_a_process_under_another_kernel_is_refused_while_one_works(path: Path) -> None:
+async def test_a_process_under_another_kernel_is_refused_while_one_works(scratch: Scratch) -> None:
     machine, other = Machine(), Machine("another boot")
-    async with open_store(path, ProcessClock(machine, NOW)) as store:
+    async with scratch.open(ProcessClock(machine, NOW)) as store:
         await store.beat()
-        async with open_store(path, ProcessClock(other, NOW)) as foreign:
+        async with scratch.open(ProcessClock(other, NOW)) as foreign:
             with pytest.raises(StoreError, match="works on it under another kernel"):
                 await foreign.beat()
 
-    async with open_store(path, ProcessClock(other, NOW)) as alone:
+    async with scratch.open(ProcessClock(other, NOW)) as alone:
         await alone.beat()
-    kept = json.loads(rows(path, "SELECT value FROM store_value WHERE name = 'clock'")[0][0])
+    kept = json.loads(scratch.rows("SELECT value FROM store_value WHERE name = 'clock'")[0][0])
     assert kept["boot"] == "another boot"
 
 
-async def test_a_clock_that_only_pretends_to_count_the_same_seconds_is_refused(path: Path) -> None:
+async def test_a_clock_that_only_pretends_to_count_the_same_seconds_is_refused(
+    scratch: Scratch,
+) -> None:
     machine, faked = Machine(), Machine()
     faked.seconds -= 100.0
-    async with open_store(path, ProcessClock(machine, NOW)) as store:
+    async with scratch.open(ProcessClock(machine, NOW)) as store:
         await store.beat()
-        async with open_store(path, ProcessClock(faked, NOW - 100.0)) as behind:
+        async with scratch.open(ProcessClock(faked, NOW - 100.0)) as behind:
             with pytest.raises(StoreError, match="is 100 s ahead of this process's"):
                 await behind.beat()
 
 
-async def test_who_only_looks_has_the_time_of_those_who_work(path: Path) -> None:
+async def test_who_only_looks_has_the_time_of_those_who_work(scratch: Scratch) -> None:
     machine = Machine()
     looking = ProcessClock(machine, NOW + 100.0)
-    async with open_store(path, ProcessClock(machine, NOW)) as store:
+    async with scratch.open(ProcessClock(machine, NOW)) as store:
         await store.beat()
-        async with open_store(path, looking):
+        async with scratch.open(looking):
             told = looking.now()
     await anyio.lowlevel.checkpoint()
 

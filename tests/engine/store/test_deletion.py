@@ -1,13 +1,7 @@
 """Deleted runs leave nothing of their own, and take nothing that others need."""
 
 import os
-import signal
-import sqlite3
-import subprocess
-import sys
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import pytest
@@ -16,14 +10,12 @@ from engine.clock import SystemClock
 from engine.core.errors import StoreError, UsageError
 from engine.core.runs import RunState
 from engine.core.states import State
-from engine.store import NewJob, QuotaKey, RunRow, Store, open_store
+from engine.store import NewJob, QuotaKey, RunRow, Store
 from engine.store.queries import deletion, parts
 from engine.store.schema import metadata
-from engine.store.sqlite.space import give_back
 from engine.testing import FakeClock
-from tests.engine.store.scenes import answer, begin, claim, new_job, rows, submit, succeeded
-from tests.engine.store.sqlite.test_location import modes_in
-from tests.paths import ROOT
+from tests.engine.store.databases import Scratch
+from tests.engine.store.scenes import answer, begin, claim, new_job, submit, succeeded
 
 LONG = bytes(range(256)) * 400
 
@@ -44,39 +36,37 @@ async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -
     return found
 
 
-def left_of(path: Path, run_id: int) -> dict[str, int]:
+def left_of(scratch: Scratch, run_id: int) -> dict[str, int]:
     """How many rows each table has of a run, those without any left out."""
     counts = {
-        table.name: rows(path, f"SELECT count(*) FROM {table.name} WHERE run_id = ?", run_id)[0][0]  # noqa: S608
+        table.name: scratch.rows(f"SELECT 1 FROM {table.name} WHERE run_id = ?", run_id)  # noqa: S608
         for table in metadata.sorted_tables
         if "run_id" in table.c
     }
-    return {name: count for name, count in counts.items() if count}
-
-
-def size_of(path: Path) -> int:
-    return path.stat().st_size
+    return {name: len(found) for name, found in counts.items() if found}
 
 
 def sending(name: str, document: str) -> NewJob:
     return replace(new_job(name), documents={"prompt": document})
 
 
-async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(store: Store) -> None:
+async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(
+    store: Store, scratch: Scratch
+) -> None:
     first = await answered(store, new_job("one"), new_job("two"), name="first")
     second = await answered(store, new_job("three"), name="second")
-    before = left_of(store.path, second.id)
+    before = left_of(scratch, second.id)
     own = {"job", "attempt", "result", "call", "event", "unread"}
-    assert set(left_of(store.path, first.id)) == own
+    assert set(left_of(scratch, first.id)) == own
 
     deleted = await store.delete_run(first, ["run first"])
 
     assert (deleted.run, deleted.jobs, deleted.answers, deleted.answers_kept) == ("first", 2, 2, 0)
-    assert left_of(store.path, first.id) == {}
+    assert left_of(scratch, first.id) == {}
     assert await store.find_run("first") is None
-    assert left_of(store.path, second.id) == before
-    assert rows(store.path, "SELECT count(*) FROM answer") == [(1,)]
-    assert rows(store.path, "PRAGMA foreign_key_check") == []
+    assert left_of(scratch, second.id) == before
+    assert scratch.rows("SELECT count(*) FROM answer") == [(1,)]
+    assert scratch.broken_references() == []
 
 
 @pytest.fixture
@@ -94,7 +84,7 @@ async def delete_first_part(store: Store, of: RunRow) -> None:
 
 @pytest.mark.usefixtures("in_parts")
 async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they_have(
-    store: Store, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     run = await answered(store, *map(new_job, range(7)), name="first")
     for number in range(4):
@@ -104,7 +94,7 @@ async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they
 
     async with clock.jumping():
         deleted = await store.delete_run(
-            run, [], told=lambda gone: left.append((gone, left_of(store.path, run.id)))
+            run, [], told=lambda gone: left.append((gone, left_of(scratch, run.id)))
         )
 
     assert [(gone, had.get("job", 0)) for gone, had in left[:3]] == [(3, 4), (6, 1), (7, 0)]
@@ -112,8 +102,8 @@ async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they
     assert all(set(had) <= {"call", "event"} for _, had in left[2:])
     assert left[-1] == (7, {})
     assert (deleted.jobs, deleted.answers) == (7, 7)
-    assert rows(store.path, "SELECT name FROM run") == [("second",)]
-    assert rows(store.path, "PRAGMA foreign_key_check") == []
+    assert scratch.rows("SELECT name FROM run") == [("second",)]
+    assert scratch.broken_references() == []
 
 
 @pytest.mark.parametrize(("size", "of_parts"), [(1, 1), (6_000, 3), (100_000, 5)])
@@ -133,7 +123,7 @@ async def test_a_part_is_the_smaller_the_larger_the_answers_are(
 
 @pytest.mark.usefixtures("in_parts")
 async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_deleted(
-    store: Store, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     jobs = [new_job(number) for number in range(7)]
     first = await answered(store, *jobs, name="first", raw=b"the bytes")
@@ -142,7 +132,7 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
     await delete_first_part(store, first)
     # What is left of it is whole, and is taken over as before.
     third = await answered(store, *jobs[3:], name="third")
-    half, found = left_of(store.path, first.id)["job"], await store.find_run("first")
+    half, found = left_of(scratch, first.id)["job"], await store.find_run("first")
     assert found is not None
     async with clock.jumping():
         deleted = await store.delete_run(found, [])
@@ -152,7 +142,7 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
         kept = [row async for row in store.job_rows(run)]
         assert [(row.reused, row.passed) for row in kept] == [(True, 1)] * count
         assert {await store.raw_answer(row.id) for row in kept} == {b"the bytes"}
-    assert rows(store.path, "PRAGMA foreign_key_check") == []
+    assert scratch.broken_references() == []
 
 
 @pytest.mark.usefixtures("in_parts")
@@ -185,7 +175,7 @@ async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
 
 @pytest.mark.usefixtures("in_parts")
 async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_deleted(
-    store: Store, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     run = await answered(store, *map(new_job, range(7)), name="first")
 
@@ -196,7 +186,7 @@ async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_
     await store.add_jobs(run, [new_job("more")], reuse=False)
 
     assert deleted.jobs == 4
-    assert rows(store.path, "SELECT count(*) FROM job") == [(0,)]
+    assert scratch.rows("SELECT count(*) FROM job") == [(0,)]
 
 
 async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store: Store) -> None:
@@ -211,17 +201,19 @@ async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store
             await change
 
 
-async def test_its_own_caps_go_and_the_account_s_quota_stays(store: Store) -> None:
+async def test_its_own_caps_go_and_the_account_s_quota_stays(
+    store: Store, scratch: Scratch
+) -> None:
     run = await answered(store, new_job("one"), name="first")
     for name in ("run first", "requests of first", "the account"):
         await store.cap_quota(QuotaKey(name=name, period="2027-01"), allotted=5)
 
     await store.delete_run(run, ["run first", "requests of first"])
 
-    assert rows(store.path, "SELECT name FROM quota") == [("the account",)]
+    assert scratch.rows("SELECT name FROM quota") == [("the account",)]
 
 
-async def test_answers_that_other_runs_reuse_stay_with_them(store: Store) -> None:
+async def test_answers_that_other_runs_reuse_stay_with_them(store: Store, scratch: Scratch) -> None:
     first = await answered(store, new_job("one"), new_job("two"), name="first", raw=b"the bytes")
     second = await answered(store, new_job("one"), name="second")
     third = await answered(store, new_job("one"), name="third")
@@ -240,12 +232,12 @@ async def test_answers_that_other_runs_reuse_stay_with_them(store: Store) -> Non
     assert await store.raw_answer(row.id) == b"the bytes"
 
     assert (await store.delete_run(third, [])).answers == 1
-    assert rows(store.path, "SELECT count(*) FROM answer") == [(0,)]
-    assert rows(store.path, "PRAGMA foreign_key_check") == []
+    assert scratch.rows("SELECT count(*) FROM answer") == [(0,)]
+    assert scratch.broken_references() == []
 
 
 async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_run(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
@@ -266,7 +258,7 @@ async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_r
         [row] = [row async for row in store.job_rows(run)]
         assert row.reused
         assert await store.raw_answer(row.id) == raw
-    assert rows(store.path, "PRAGMA foreign_key_check") == []
+    assert scratch.broken_references() == []
 
 
 async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -> None:
@@ -325,14 +317,14 @@ async def test_no_document_goes_where_a_run_has_got_another_matrix_since_it_was_
     assert set(await store.documents(["old"])) == {"old"}
 
 
-async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store) -> None:
+async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store, scratch: Scratch) -> None:
     run = await submit(store, new_job("one"), name="first")
     await claim(store, run)
 
     with pytest.raises(UsageError, match="a process works on the run 'first'"):
         await store.delete_run(run, [])
 
-    assert left_of(store.path, run.id)["job"] == 1
+    assert left_of(scratch, run.id)["job"] == 1
 
 
 async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(store: Store) -> None:
@@ -348,148 +340,9 @@ async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(stor
         await store.delete_run(found, [])
 
 
-async def test_pruning_gives_the_space_back(path: Path) -> None:
-    async with open_store(path, SystemClock()) as store:
-        first = await answered(
-            store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000)
-        )
-        await answered(store, new_job("kept"), name="second")
-        deleted = await store.delete_run(first, [])
-        # With the pages that only the log holds so far.
-        [(pages,)] = rows(path, "PRAGMA page_count")
-
-        pruned = await store.prune()
-
-        assert 50 * 50_000 < deleted.bytes <= pages * 4096
-        assert pruned.compacted
-        assert pruned.bytes >= deleted.bytes
-        assert size_of(path) < 1_000_000
-        await answered(store, new_job("new"), name="third")
-    assert modes_in(path.parent)[path.name] == 0o600
-    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-    assert rows(path, "SELECT count(*) FROM answer") == [(2,)]
-
-
-async def test_the_file_keeps_its_size_while_another_process_works_on_it(path: Path) -> None:
-    async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()) as other:
+async def test_the_file_keeps_its_size_while_another_process_works_on_it(scratch: Scratch) -> None:
+    async with scratch.open(SystemClock()) as store, scratch.open(SystemClock()) as other:
         await other.beat()
         pruned = await store.prune()
 
     assert (pruned.compacted, pruned.bytes) == (False, 0)
-
-
-async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path) -> None:
-    for name in ("first", None):
-        async with open_store(path, SystemClock()) as store:
-            await store.beat()
-            if name is not None:
-                await answered(store, new_job("one"), name=name)
-    async with open_store(path, SystemClock()) as store:
-        assert (await store.prune()).workers == 1
-
-    assert rows(path, "SELECT count(*) FROM worker") == [(2,)]
-
-
-async def test_a_worker_that_was_given_up_while_it_was_stopped_stays(path: Path) -> None:
-    async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()) as stopped:
-        await stopped.beat()
-        with closing(sqlite3.connect(path)) as other, other:
-            other.execute("UPDATE worker SET ended_at = 1 WHERE id = ?", (stopped.worker_id,))
-
-        assert (await store.prune()).workers == 0
-
-        assert rows(path, "SELECT id FROM worker WHERE ended_at = 1") == [(stopped.worker_id,)]
-
-
-def test_a_file_that_cannot_be_written_anew_stays_as_it_was(tmp_path: Path) -> None:
-    said = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", WITHOUT_ROOM, str(tmp_path / "store.db")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert "StoreError" in said.stdout
-    assert rows(tmp_path / "store.db", "PRAGMA integrity_check") == [("ok",)]
-    assert rows(tmp_path / "store.db", "SELECT count(*) FROM answer") == [(50,)]
-    assert give_back(tmp_path / "store.db") >= 0
-
-
-SCENE = """
-import os, resource, signal, sys
-from pathlib import Path
-import anyio
-from engine.clock import SystemClock
-from engine.core.errors import StoreError
-from engine.store import open_store
-from engine.store.queries import deletion
-from engine.store.sqlite.space import give_back
-from tests.engine.store.scenes import new_job
-from tests.engine.store.test_deletion import answered
-
-async def scene(path):
-    async with open_store(path, SystemClock()) as store:
-        run = await answered(store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000))
-"""
-WITHOUT_ROOM = (
-    SCENE
-    + """
-path = Path(sys.argv[1])
-anyio.run(scene, path)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-try:
-    give_back(path)
-except StoreError as error:
-    print("StoreError", error)
-"""
-)
-KILLED = (
-    SCENE
-    + """
-        def die(connection):
-            deletion.remove_part(connection, run, [], now=0.0)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-        if sys.argv[2] == "within a part":
-            await store._writer.write(die)
-        deletion.PART_BYTES = 500_000
-        await store.delete_run(run, [], told=lambda gone: os.kill(os.getpid(), signal.SIGKILL))
-
-anyio.run(scene, Path(sys.argv[1]))
-"""
-)
-
-
-async def delete_again(path: Path) -> int:
-    """Delete what is left of the first run; how many answers that were."""
-    async with open_store(path, SystemClock()) as store:
-        found = await store.find_run("first")
-        assert found is not None
-        return (await store.delete_run(found, [])).answers
-
-
-@pytest.mark.parametrize(
-    ("when", "state", "some_are_gone"),
-    [
-        ("within a part", RunState.FINISHED, False),
-        ("between two parts", RunState.DELETING, True),
-    ],
-)
-def test_a_run_whose_deletion_was_killed_is_whole_or_says_that_it_is_being_deleted(
-    tmp_path: Path, when: str, state: RunState, some_are_gone: bool
-) -> None:
-    path = tmp_path / "store.db"
-
-    killed = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", KILLED, str(path), when], cwd=ROOT, check=False, capture_output=True
-    )
-
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
-    assert rows(path, "SELECT state FROM run") == [(state,)]
-    [(answers,)] = rows(path, "SELECT count(*) FROM answer")
-    assert answers < 50 if some_are_gone else answers == 50
-    assert rows(path, "SELECT count(*) FROM job") == [(answers,)]
-    assert anyio.run(delete_again, path) == answers
-    assert rows(path, "SELECT count(*) FROM run") == [(0,)]

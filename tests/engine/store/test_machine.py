@@ -4,8 +4,9 @@ import asyncio
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,11 +17,13 @@ from hypothesis.stateful import (
     multiple,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from engine.core.states import Event, State, sources, target
-from engine.store import Claimed, Outcome, QuotaKey, Store, open_store
+from engine.store import Claimed, Outcome, QuotaKey, Store
 from engine.testing import FakeClock
+from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import (
     NOW,
     answer,
@@ -29,7 +32,6 @@ from tests.engine.store.scenes import (
     given_back,
     new_job,
     retried,
-    rows,
     submit,
     succeeded,
 )
@@ -59,15 +61,17 @@ class Modelled:
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Two workers on one file; either may be lost at any time and is then replaced by another."""
+    """Two workers on one database; either may be lost at any time and is then replaced by another."""
 
     held = Bundle("held")
+
+    database: ClassVar[str]
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "store.db"
+        self.scratch = DATABASES[self.database](Path(self.folder.name))
         self.clock = FakeClock(NOW)
         self.now = NOW
         self.jobs: dict[int, Modelled] = {}
@@ -78,7 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        self.hosts = [self.play(Host.open(self.path, self.clock)) for _ in range(2)]
+        self.hosts = [self.play(Host.open(self.scratch, self.clock)) for _ in range(2)]
         self.play(self.hosts[0].store.cap_quota(QUOTA, allotted=400))
         self.run_row = self.play(submit(self.hosts[0].store))
         self.add(2)
@@ -105,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
         names = range(first, first + count)
         new = [new_job(name, expected_tests=5) for name in names]
         self.play(self.store(0).add_jobs(self.run_row, new, reuse=False))
-        for (job_id,) in rows(self.path, "SELECT id FROM job ORDER BY id")[first:]:
+        for (job_id,) in self.scratch.rows("SELECT id FROM job ORDER BY id")[first:]:
             self.jobs[job_id] = Modelled()
 
     @rule(target=held, worker=st.integers(0, 1), count=st.integers(1, 3))
@@ -199,7 +203,7 @@ class StoreMachine(RuleBasedStateMachine):
             job.apply(Event.FAIL if is_spent else Event.RECLAIM)
             job.due_at = 0.0
         assert taken == (len(lost) - spent, spent)
-        self.hosts[worker] = self.play(Host.open(self.path, self.clock))
+        self.hosts[worker] = self.play(Host.open(self.scratch, self.clock))
 
     def cancel(self, worker: int) -> None:
         open_jobs = [job for job in self.jobs.values() if job.state in sources(Event.CLAIM)]
@@ -234,8 +238,8 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.hosts)
     @invariant()
     def states_agree(self) -> None:
-        found = rows(
-            self.path, "SELECT id, state, owner, fence, attempts, due_at FROM job ORDER BY id"
+        found = self.scratch.rows(
+            "SELECT id, state, owner, fence, attempts, due_at FROM job ORDER BY id"
         )
         assert found == [
             (job_id, job.state, job.owner, job.fence, job.attempts, job.due_at)
@@ -245,7 +249,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.hosts)
     @invariant()
     def nothing_succeeds_twice(self) -> None:
-        found = dict(rows(self.path, "SELECT job_id, count(*) FROM result GROUP BY job_id"))
+        found = dict(self.scratch.rows("SELECT job_id, count(*) FROM result GROUP BY job_id"))
         assert found == {job_id: 1 for job_id, job in self.jobs.items() if job.has_answer}
         assert all(job.answers <= 1 for job in self.jobs.values())
 
@@ -254,15 +258,14 @@ class StoreMachine(RuleBasedStateMachine):
     def each_running_job_has_a_live_owner(self) -> None:
         alive = {host.store.worker_id for host in self.hosts}
         owners = {
-            owner for (owner,) in rows(self.path, "SELECT owner FROM job WHERE state = 'running'")
+            owner for (owner,) in self.scratch.rows("SELECT owner FROM job WHERE state = 'running'")
         }
         assert owners <= alive
 
     @precondition(lambda self: self.hosts)
     @invariant()
     def what_is_held_is_what_is_reserved(self) -> None:
-        [[held, reserved]] = rows(
-            self.path,
+        [[held, reserved]] = self.scratch.rows(
             "SELECT (SELECT coalesce(sum(held), 0) FROM reservation), reserved FROM quota",
         )
         assert held == reserved
@@ -270,7 +273,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.hosts)
     @invariant()
     def each_claim_has_its_attempt(self) -> None:
-        fences = dict(rows(self.path, "SELECT job_id, max(fence) FROM attempt GROUP BY job_id"))
+        fences = dict(self.scratch.rows("SELECT job_id, max(fence) FROM attempt GROUP BY job_id"))
         assert fences == {job_id: job.fence for job_id, job in self.jobs.items() if job.fence}
 
     def teardown(self) -> None:
@@ -289,12 +292,12 @@ class Host:
         self._task: asyncio.Task[None]
 
     @classmethod
-    async def open(cls, path: Path, clock: FakeClock) -> "Host":
+    async def open(cls, scratch: Scratch, clock: FakeClock) -> "Host":
         host = cls()
         opened = asyncio.Event()
 
         async def stay() -> None:
-            async with open_store(path, clock) as host.store:
+            async with scratch.open(clock) as host.store:
                 opened.set()
                 await host._closing.wait()
 
@@ -317,5 +320,11 @@ class Host:
         await self.close()
 
 
-TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
+@pytest.mark.parametrize("name", DATABASES)
+def test_the_store_is_as_its_model_whatever_happens(name: str) -> None:
+    class Machine(StoreMachine):
+        database = name
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=15, stateful_step_count=30, deadline=None)
+    )

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.store import Claimed, NewJob, QuotaKey, RunRow, Store, open_store
+from engine.store import Claimed, NewJob, QuotaKey, RunRow, Store
 from engine.testing import FakeClock
+from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import (
     LANE,
     NOW,
@@ -27,7 +28,6 @@ from tests.engine.store.scenes import (
     submit,
     succeeded,
 )
-from tests.engine.store.sqlite import revisions
 
 TESTS = QuotaKey(name="run", period="2027-01")
 
@@ -124,14 +124,14 @@ async def test_what_an_edit_has_not_reached_yet_is_not_sent(store: Store) -> Non
 
 
 async def test_an_edit_that_was_cut_short_is_no_obstacle_once_another_process_has_finished_it(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     run = await ask(store, matrix(["a", "b"]))
     half = await begin(store, sweep="reordered")
     with store.expanding(half):
         await store.add_jobs(half, matrix(["b", "a"])[:1], reuse=False)
 
-    async with open_store(store.path, FakeClock(NOW)) as other:
+    async with scratch.open(FakeClock(NOW)) as other:
         await other.add_jobs(half, matrix(["b", "a"]), reuse=False)
         await other.finish_expansion(half)
 
@@ -211,6 +211,7 @@ moves = st.lists(
 )
 
 
+@pytest.mark.parametrize("database", DATABASES)
 @settings(max_examples=25, deadline=None)
 @given(
     st.permutations(GROUPS),
@@ -219,6 +220,7 @@ moves = st.lists(
     moves,
 )
 def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_each_lane(
+    database: str,
     groups: list[str],
     repeats: int,
     jobs_allowed: int | None,
@@ -228,7 +230,7 @@ def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_e
     sent: dict[str, set[str]] = {"x": set(), "y": set()}
 
     async def play(folder: Path) -> None:
-        async with open_store(folder / "store.db", FakeClock(NOW)) as store:
+        async with DATABASES[database](folder).open(FakeClock(NOW)) as store:
             quotas = [] if jobs_allowed is None else [TESTS]
             if jobs_allowed is not None:
                 await store.cap_quota(TESTS, allotted=7 * jobs_allowed)
@@ -260,28 +262,3 @@ def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_e
     for lane, found in sent.items():
         in_order = [str(job.labels["name"]) for job in jobs if job.lane == lane]
         assert found == set(in_order[: len(found)])
-
-
-async def test_a_store_of_before_goes_on_in_the_order_in_which_it_was_written(
-    path: Path, clock: FakeClock
-) -> None:
-    async with open_store(path, clock) as store:
-        # As an earlier version wrote them: the repeats of a cell one after the other.
-        written = sorted(matrix(["z", "a"], repeats=2), key=lambda job: (job.place, job.repeat))
-        await ask(store, written)
-    revisions.downgrade(path, "0009")
-
-    async with open_store(path, clock) as store:
-        run = await store.find_run("run")
-        assert run is not None
-        found = names(await claim(store, run, classes=("a", "z")))
-
-        assert found == ["model z 1", "model a 1", "model z 2", "model a 2"]
-        assert [row.labels["name"] async for row in store.job_rows(run)] == [
-            "model z 1",
-            "model z 2",
-            "model a 1",
-            "model a 2",
-        ]
-        await ask(store, matrix(["new", "a", "z"], repeats=2), sweep="reordered")
-        assert names(await claim(store, run, classes=("new",))) == ["model new 1", "model new 2"]

@@ -1,101 +1,24 @@
 """What is changed of many jobs at once: in parts, each a transaction, which others can come between."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
-import pytest
-from sqlalchemy import event
 
 from engine.core.runs import RunState, StopReason
 from engine.core.states import State
-from engine.store import RunRow, Store
+from engine.store import Store
 from engine.store.queries.parts import PART
-from engine.testing import FakeClock, scripted_service
-from tests.engine.scenes import good, opened, sweep
-from tests.engine.store.scenes import begin, new_job, sqlite_of, states, submit
+from engine.testing import FakeClock
+from tests.engine.store.databases import Scratch
+from tests.engine.store.scenes import begin, new_job, submit
 
 MANY = PART + 5
 
 
-@pytest.fixture
-def written(store: Store) -> Iterator[list[int]]:
-    """How many rows each transaction has written since."""
-    counts: list[int] = []
-    before = 0
-
-    def began(connection: Any) -> None:
-        nonlocal before
-        before = connection.connection.driver_connection.total_changes
-
-    def committed(connection: Any) -> None:
-        counts.append(connection.connection.driver_connection.total_changes - before)
-
-    database = sqlite_of(store)._writer
-    event.listen(database, "begin", began)
-    event.listen(database, "commit", committed)
-    yield counts
-    event.remove(database, "begin", began)
-    event.remove(database, "commit", committed)
-
-
-async def test_many_jobs_are_cancelled_and_put_back_in_parts(
-    store: Store, clock: FakeClock, written: list[int]
-) -> None:
-    run = await submit(store, *(new_job(number) for number in range(MANY)))
-    await store.set_state(run.id, RunState.CANCELLED)
-    written.clear()
-
-    async with clock.jumping():
-        cancelled = await store.cancel(run.id)
-        by_cancel = list(written)
-        back = await store.requeue(run.id, [State.CANCELLED])
-
-    assert (cancelled, back) == (MANY, MANY)
-    assert by_cancel == [PART, 5]
-    # With each part the run itself.
-    assert written[2:] == [PART + 1, 6]
-
-
-async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
-    store: Store, written: list[int]
-) -> None:
-    jobs = [new_job(number, place=number) for number in range(50)]
-    run = await submit(store, *jobs)
-    edited = await begin(store, run.name, "edited")
-    await store.add_jobs(edited, jobs[:30], reuse=False)
-    written.clear()
-
-    await store.add_jobs(edited, jobs[:30], reuse=False)
-    await store.add_jobs(edited, [*jobs[:30], new_job("new", place=29)], reuse=False)
-
-    assert written == [0, 1]
-
-
-async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
-    store: Store, written: list[int]
-) -> None:
-    jobs = [new_job(number, place=number) for number in range(50)]
-    run = await submit(store, *jobs)
-    longer = await begin(store, run.name, "longer")
-    written.clear()
-
-    await store.add_jobs(longer, [*jobs, new_job("new", place=99)], reuse=False)
-    await store.finish_expansion(longer)
-    shorter = await begin(store, run.name, "shorter")
-    await store.add_jobs(shorter, jobs[:49], reuse=False)
-    removed = await store.finish_expansion(shorter)
-
-    # One new job, the run; the run, nothing, two jobs cancelled and past, the run.
-    assert written == [1, 1, 1, 0, 4, 1]
-    assert removed == 2
-    assert states(store.path) == {"pending": 49, "cancelled": 2}
-
-
 async def test_an_edit_that_removes_many_jobs_does_so_in_parts_and_is_whole_only_then(
-    store: Store, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     jobs = [new_job(number, place=number) for number in range(MANY)]
     run = await submit(store, *jobs)
@@ -103,7 +26,7 @@ async def test_an_edit_that_removes_many_jobs_does_so_in_parts_and_is_whole_only
     await store.add_jobs(edited, jobs[:1], reuse=False)
 
     await cut_short(clock, partial(store.finish_expansion, edited))
-    half, row = states(store.path), await store.find_run(run.name)
+    half, row = scratch.states(), await store.find_run(run.name)
     with store.expanding(edited):
         await store.add_jobs(edited, jobs[:1], reuse=False)
         removed = await store.finish_expansion(edited)
@@ -114,7 +37,7 @@ async def test_an_edit_that_removes_many_jobs_does_so_in_parts_and_is_whole_only
     assert row is not None
     assert whole is not None
     assert (row.is_expanded, whole.is_expanded) == (False, True)
-    assert states(store.path) == {"pending": 1, "cancelled": MANY - 1}
+    assert scratch.states() == {"pending": 1, "cancelled": MANY - 1}
 
 
 async def cut_short(clock: FakeClock, change: Callable[[], Coroutine[Any, Any, int]]) -> None:
@@ -126,12 +49,12 @@ async def cut_short(clock: FakeClock, change: Callable[[], Coroutine[Any, Any, i
 
 
 async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_again(
-    store: Store, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(MANY)))
 
     await cut_short(clock, partial(store.cancel, run.id))
-    half = states(store.path)
+    half = scratch.states()
     async with clock.jumping():
         cancelled = await store.cancel(run.id)
     await cut_short(clock, partial(store.requeue, run.id, [State.CANCELLED]))
@@ -147,33 +70,3 @@ async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_
     assert (told.state, told.reason) == (RunState.ACTIVE, StopReason.INTERRUPTED)
     assert "not all jobs are put back in line yet" in told.message
     assert (whole.state, whole.reason, whole.message) == (RunState.ACTIVE, None, "")
-
-
-@pytest.mark.parametrize("is_executed", [True, False])
-async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_more(
-    path: Path, clock: FakeClock, is_executed: bool
-) -> None:
-    service = scripted_service(good)
-    async with opened(path, service, clock) as engine:
-        submitted = await engine.submit(sweep(service))
-        found = await engine.store.find_run(submitted.name)
-        assert found is not None
-        await submit_to(engine.store, found, MANY)
-        run = await engine.run()
-
-        await cut_short(clock, run.cancel)
-        half = await run.status()
-        async with clock.jumping():
-            await (run.execute() if is_executed else run.unpause())
-        whole = await run.status()
-
-    assert (half.state, half.jobs["pending"]) == (RunState.CANCELLED, 5)
-    assert "not all of its jobs are cancelled yet" in half.message
-    assert (whole.state, whole.jobs["pending"]) == (RunState.CANCELLED, 0)
-    assert whole.message.startswith("cancelled;")
-    assert not service.recording.started
-
-
-async def submit_to(store: Store, run: RunRow, count: int) -> None:
-    await store.add_jobs(run, [new_job(number) for number in range(count)], reuse=False)
-    await store.finish_expansion(run)

@@ -1,6 +1,5 @@
 """Permits in the store: kept over restarts, shared by processes."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +7,10 @@ import pytest
 from engine.core.permits import PermitCap, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.permits import Permits
-from engine.store import QuotaKey, Store, open_store
+from engine.store import QuotaKey, Store
 from engine.testing import FakeClock
 from tests.engine.scenes import most_in_a_minute
-from tests.engine.store.processes import child
+from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import NOW
 
 
@@ -33,13 +32,13 @@ async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClo
     assert second.slots == (refused.next_at,)
 
 
-async def test_a_permit_is_remembered_by_the_next_process_on_the_store(path: Path) -> None:
+async def test_a_permit_is_remembered_by_the_next_process_on_the_store(scratch: Scratch) -> None:
     clock = FakeClock(NOW)
     ask = request("target", 600, rate_per_min=2, tokens_per_min=1000)
 
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         first = await store.take_permits(ask)
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         clock._now += 59
         refused = await store.take_permits(ask)
 
@@ -48,15 +47,17 @@ async def test_a_permit_is_remembered_by_the_next_process_on_the_store(path: Pat
     assert refused.next_at >= NOW + WINDOW_S + GUARD_S
 
 
-async def test_what_an_answer_took_is_known_to_the_next_process_on_the_store(path: Path) -> None:
+async def test_what_an_answer_took_is_known_to_the_next_process_on_the_store(
+    scratch: Scratch,
+) -> None:
     clock = FakeClock(NOW)
     ask = request("target", 600, tokens_per_min=1000)
 
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         [at] = (await store.take_permits(ask)).slots
         start = PermitStart(at=at, estimate=600, names=("target",))
         await store.settle_permit(start, taken=50)
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         clock._now += 59
         granted = await store.take_permits(request("target", 950, tokens_per_min=1000))
 
@@ -74,15 +75,15 @@ async def test_other_names_have_minutes_of_their_own(store: Store) -> None:
 
 
 async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_sessions(
-    path: Path,
+    scratch: Scratch,
 ) -> None:
-    async with open_store(path, FakeClock(NOW)) as store:
+    async with scratch.open(FakeClock(NOW)) as store:
         await store.take_permits(request("target", 600, tokens_per_min=1000, rate_per_min=60))
         await store.take_permits(request("target", 600, who="another", tokens_per_min=1000))
     clock = FakeClock(NOW - 3600)
     ask = request("target", 600, tokens_per_min=1000, rate_per_min=60)
 
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         await store.follow_clock()
         clock._now += 59
         early = await store.take_permits(ask)
@@ -106,10 +107,10 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
 )
 @pytest.mark.parametrize("limits", [{"rate_per_min": 1}, {"tokens_per_min": 1000}])
 async def test_what_an_older_version_kept_of_an_endpoint_holds_under_its_new_name(
-    limits: dict[str, Any], older: str, name: str, is_same: bool, path: Path
+    limits: dict[str, Any], older: str, name: str, is_same: bool, scratch: Scratch
 ) -> None:
     clock = FakeClock(NOW)
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         await store.take_permits(request(older, 600, **limits))
         clock._now += 30
         early = await store.take_permits(request(name, 600, **limits))
@@ -143,56 +144,10 @@ async def test_each_call_takes_one_under_the_cap_and_what_was_never_sent_gives_i
     assert (second.is_used_up, third.is_used_up) == (False, True)
 
 
-TAKE_WHEN_TOLD = """
-from engine.core.permits import PermitLimit, PermitRequest, PermitStart
-
-async def main():
-    clock, tokens = FakeClock(NOW), int(sys.argv[2])
-    async with open_store(PATH, clock) as store:
-        limit = PermitLimit(name="target", tokens_per_min=1000)
-        ask = PermitRequest(who=store.worker_id, calls=(tokens,) * 3, limits=(limit,))
-        say("open")
-        for line in sys.stdin:
-            clock._now = float(line)
-            granted = await store.take_permits(ask)
-            for at in granted.slots:
-                start = PermitStart(at=at, estimate=tokens, names=("target",))
-                await store.settle_permit(start, taken=tokens - 10)
-            say(*granted.slots)
-"""
-
-
-async def test_two_processes_on_one_file_keep_to_one_minute_s_tokens_and_both_are_served(
-    path: Path,
-) -> None:
-    async with open_store(path, FakeClock(NOW)):
-        pass
-    wanted = {40: 30, 600: 3}
-    slots: dict[int, list[float]] = {40: [], 600: []}
-
-    with child(path, TAKE_WHEN_TOLD, "40") as small, child(path, TAKE_WHEN_TOLD, "600") as large:
-        processes = {40: small, 600: large}
-        assert [process.line() for process in processes.values()] == ["open", "open"]
-        for second in range(1_800):
-            # Both at the same time, until they have what they want.
-            asking = [tokens for tokens in wanted if len(slots[tokens]) < wanted[tokens]]
-            for tokens in asking:
-                processes[tokens].go_on(NOW + second)
-            for tokens in asking:
-                slots[tokens] += map(float, processes[tokens].line().split())
-        assert [process.end() for process in processes.values()] == [0, 0]
-
-    taken = [(at, tokens - 10) for tokens, granted in slots.items() for at in granted]
-    for first, _ in taken:
-        assert sum(tokens for at, tokens in taken if first <= at < first + WINDOW_S) <= 1000
-    assert len(slots[600]) >= 3
-    assert len(slots[40]) >= 30
-
-
 async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_calls_of_all(
-    path: Path, clock: FakeClock
+    clock: FakeClock, scratch: Scratch
 ) -> None:
-    async with open_store(path, clock) as older, open_store(path, clock) as younger:
+    async with scratch.open(clock) as older, scratch.open(clock) as younger:
 
         def ask(store: Store, rate: int, most: int) -> PermitRequest:
             who = f"{store.worker_id} 1 0"
@@ -203,7 +158,7 @@ async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_call
         held = await older.take_permits(ask(older, 600, 1000))
 
     clock._now += 20.0
-    async with open_store(path, clock) as alone:
+    async with scratch.open(clock) as alone:
         free = await alone.take_permits(ask(alone, 600, 1000))
 
     assert held.slots == ()
@@ -213,7 +168,7 @@ async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_call
 
 @pytest.mark.parametrize("limits", [{"rate_per_min": 3}, {"tokens_per_min": 300}])
 async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_given(
-    limits: dict[str, Any], path: Path, clock: FakeClock
+    limits: dict[str, Any], clock: FakeClock, scratch: Scratch
 ) -> None:
     starts: list[float] = []
 
@@ -223,8 +178,8 @@ async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_
         await permit.settle(100)
 
     async with (
-        open_store(path, clock) as one,
-        open_store(path, clock) as other,
+        scratch.open(clock) as one,
+        scratch.open(clock) as other,
         clock.jumping(),
     ):
         free, bound = (

@@ -1,12 +1,12 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.core.runs import WaitReason
 from engine.core.states import State
-from engine.store import Claimed, RunRow, Store, open_store
+from engine.store import Claimed, RunRow, Store
 from engine.testing import FakeClock
+from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import (
     NOW,
     answer,
@@ -17,30 +17,30 @@ from tests.engine.store.scenes import (
     grants,
     new_job,
     retried,
-    rows,
-    states,
     submit,
     succeeded,
 )
 
 
-async def test_a_claim_raises_the_fence_and_counts_the_attempt(store: Store) -> None:
+async def test_a_claim_raises_the_fence_and_counts_the_attempt(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, new_job("one"))
 
     [job] = await claim(store, run)
 
     assert (job.fence, job.attempt, job.labels["name"]) == (1, 1, "one")
-    assert states(store.path) == {"running": 1}
-    assert rows(store.path, "SELECT job_id, fence, worker, outcome, ended_at FROM attempt") == [
+    assert scratch.states() == {"running": 1}
+    assert scratch.rows("SELECT job_id, fence, worker, outcome, ended_at FROM attempt") == [
         (job.id, 1, store.worker_id, "sent", None)
     ]
 
 
 async def test_no_job_is_claimed_twice_by_two_stores_on_one_file(
-    store: Store, path: Path, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(10)))
-    async with open_store(path, clock) as other:
+    async with scratch.open(clock) as other:
         ours, theirs = [], []
         for _ in range(3):
             ours += await claim(store, run, 2)
@@ -94,7 +94,7 @@ async def test_a_transient_failure_uses_the_attempt_and_a_429_gives_it_back(stor
     assert (again["given back"].attempt, again["given back"].fence) == (1, 2)
 
 
-async def test_a_lost_lease_settles_nothing_negative(store: Store) -> None:
+async def test_a_lost_lease_settles_nothing_negative(store: Store, scratch: Scratch) -> None:
     run = await submit(store, new_job("one"))
     [lost] = await claim(store, run)
     await store.settle(given_back(lost, run))
@@ -107,13 +107,13 @@ async def test_a_lost_lease_settles_nothing_negative(store: Store) -> None:
     ):
         assert not await store.settle(outcome)
 
-    assert rows(store.path, "SELECT state, fence, attempts, due_at FROM job") == [
+    assert scratch.rows("SELECT state, fence, attempts, due_at FROM job") == [
         ("running", held.fence, 1, 0.0)
     ]
 
 
 async def test_a_late_success_is_kept_once_and_its_attempt_recorded(
-    store: Store, path: Path
+    store: Store, scratch: Scratch
 ) -> None:
     run = await submit(store, new_job("one"))
     [late] = await claim(store, run)
@@ -124,16 +124,18 @@ async def test_a_late_success_is_kept_once_and_its_attempt_recorded(
     second = await store.settle(succeeded(held, run, answer=answer(0.1, 0.1, 0.1)))
 
     assert (first, second) == (True, False)
-    assert rows(path, "SELECT state, owner, attempts FROM job") == [("succeeded", None, 1)]
-    assert rows(path, "SELECT passed, failed FROM result") == [(1, 1)]
+    assert scratch.rows("SELECT state, owner, attempts FROM job") == [("succeeded", None, 1)]
+    assert scratch.rows("SELECT passed, failed FROM result") == [(1, 1)]
     # Both were answered, and the history says so.
-    assert rows(path, "SELECT fence, outcome FROM attempt ORDER BY fence") == [
+    assert scratch.rows("SELECT fence, outcome FROM attempt ORDER BY fence") == [
         (1, "succeeded"),
         (2, "succeeded"),
     ]
 
 
-async def test_an_answer_is_kept_even_after_its_job_failed_or_was_cancelled(store: Store) -> None:
+async def test_an_answer_is_kept_even_after_its_job_failed_or_was_cancelled(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, new_job("failed"), new_job("cancelled"))
     one, other = await claim(store, run)
     await store.settle(failed(one, run))
@@ -143,11 +145,13 @@ async def test_an_answer_is_kept_even_after_its_job_failed_or_was_cancelled(stor
     kept = [await store.settle(succeeded(job, run)) for job in (one, other)]
 
     assert kept == [True, True]
-    assert states(store.path) == {"succeeded": 2}
-    assert rows(store.path, "SELECT error, detail FROM job") == [(None, None)] * 2
+    assert scratch.states() == {"succeeded": 2}
+    assert scratch.rows("SELECT error, detail FROM job") == [(None, None)] * 2
 
 
-async def test_an_answer_in_the_same_commit_as_a_failure_is_not_lost(store: Store) -> None:
+async def test_an_answer_in_the_same_commit_as_a_failure_is_not_lost(
+    store: Store, scratch: Scratch
+) -> None:
     from engine.store.queries import outcomes
 
     run = await submit(store, new_job("one"))
@@ -159,8 +163,8 @@ async def test_an_answer_in_the_same_commit_as_a_failure_is_not_lost(store: Stor
     counts = await store._writer.write(lambda connection: outcomes.settle(connection, together))
 
     assert counts == [True, True, False]
-    assert states(store.path) == {"succeeded": 1}
-    assert rows(store.path, "SELECT count(*) FROM result") == [(1,)]
+    assert scratch.states() == {"succeeded": 1}
+    assert scratch.rows("SELECT count(*) FROM result") == [(1,)]
 
 
 async def test_the_raw_answer_is_kept_whole(store: Store) -> None:
@@ -174,27 +178,29 @@ async def test_the_raw_answer_is_kept_whole(store: Store) -> None:
     assert await store.raw_answer(other.id) is None
 
 
-async def test_a_permanent_failure_is_told_with_its_detail(store: Store) -> None:
+async def test_a_permanent_failure_is_told_with_its_detail(store: Store, scratch: Scratch) -> None:
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run)
 
     await store.settle(failed(job, run, status=404, detail="unknown model"))
 
-    assert rows(store.path, "SELECT state, error, detail FROM job") == [
+    assert scratch.rows("SELECT state, error, detail FROM job") == [
         ("failed", "no such model", "unknown model")
     ]
-    assert rows(store.path, "SELECT outcome, status, error, detail FROM attempt") == [
+    assert scratch.rows("SELECT outcome, status, error, detail FROM attempt") == [
         ("failed", 404, "no such model", "unknown model")
     ]
 
 
-async def test_cancelling_leaves_what_is_in_flight_to_its_worker(store: Store) -> None:
+async def test_cancelling_leaves_what_is_in_flight_to_its_worker(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, *(new_job(number) for number in range(3)))
     [job] = await claim(store, run, 1)
 
     assert await store.cancel(run.id) == 2
 
-    assert states(store.path) == {"running": 1, "cancelled": 2}
+    assert scratch.states() == {"running": 1, "cancelled": 2}
     assert await store.settle(succeeded(job, run))
     assert not await store.has_open_jobs(run.id)
 
@@ -261,9 +267,9 @@ async def test_an_answer_with_unanswered_questions_can_be_asked_for_again(store:
 
 @pytest.mark.parametrize("end", ["failed", "cancelled", "died"])
 async def test_an_answer_that_is_asked_for_again_in_vain_stays(
-    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, end: str
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch, end: str, scratch: Scratch
 ) -> None:
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         run, again = await _asked_again(store)
         if end == "failed":
             await store.settle(failed(again, run))
@@ -272,7 +278,7 @@ async def test_an_answer_that_is_asked_for_again_in_vain_stays(
             await store.cancel(run.id)
         else:
             _kill(store, monkeypatch)
-    async with open_store(path, clock) as store:
+    async with scratch.open(clock) as store:
         await store.reclaim_from_dead(attempts=1)
 
         assert await _numbers(store, run) == [("succeeded", 1, {"moderated": 1})]
@@ -309,23 +315,9 @@ async def test_totals_tell_answers_apart_by_what_is_unanswered(store: Store) -> 
     ]
 
 
-async def test_signing_off_gives_back_what_is_still_held_with_its_attempt(
-    path: Path, clock: FakeClock
+async def test_a_job_removed_while_in_flight_gets_no_other_attempt(
+    store: Store, scratch: Scratch
 ) -> None:
-    async with open_store(path, clock) as store:
-        run = await submit(store, new_job("one"))
-        await claim(store, run)
-        worker = store.worker_id
-
-    assert rows(path, "SELECT state, owner, attempts FROM job") == [("waiting", None, 0)]
-    assert rows(path, "SELECT outcome, error FROM attempt") == [("interrupted", "interrupted")]
-    assert rows(path, "SELECT id, ended_at FROM worker") == [(worker, NOW)]
-    assert sorted(child.name for child in path.with_name("store.db.workers").iterdir()) == [
-        "migration.lock"
-    ]
-
-
-async def test_a_job_removed_while_in_flight_gets_no_other_attempt(store: Store) -> None:
     run = await submit(store, new_job("stays"), new_job("goes"))
     stays, goes = await claim(store, run)
     await submit(store, new_job("stays"), sweep="second")
@@ -333,7 +325,7 @@ async def test_a_job_removed_while_in_flight_gets_no_other_attempt(store: Store)
     for job in (stays, goes):
         await store.settle(retried(job, run, due_at=0.0))
 
-    assert states(store.path) == {"waiting": 1, "cancelled": 1}
+    assert scratch.states() == {"waiting": 1, "cancelled": 1}
     assert [job.labels["name"] for job in await claim(store, run)] == ["stays"]
 
 

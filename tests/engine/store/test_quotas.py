@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.quota import UNTOLD, QuotaState
+from engine.core.quota import QuotaState
 from engine.core.runs import WaitReason
-from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store, open_store
+from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store
 from engine.store.queries.quotas import FIRST_TESTS
 from engine.testing import FakeClock
-from tests.engine.store.processes import child
+from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import (
     NOW,
     answer,
@@ -24,30 +24,12 @@ from tests.engine.store.scenes import (
     new_job,
     request,
     retried,
-    rows,
     submit,
     succeeded,
 )
 
 TESTS = QuotaKey(name="key", period="2027-01")
 REQUESTS = QuotaKey(name="requests", period="run", counts_requests=True)
-
-
-_CLAIMS_AND_DIES = """
-from engine.store import Charge, QuotaKey
-
-TESTS = QuotaKey(name="key", period="2027-01")
-
-async def main():
-    async with open_store(PATH, FakeClock()) as store:
-        run = await submit(store, new_job("one", expected_tests=20))
-        [job] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
-        for call in (1, 2):
-            await store.keep_call(run, {"call": call}, b"", Charge(job_id=job.id, tests=1))
-        say("kept")
-        await anyio.sleep_forever()
-
-"""
 
 
 async def state(store: Store, key: QuotaKey = TESTS) -> QuotaState:
@@ -140,20 +122,6 @@ async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(sto
     assert second.reserved == 17
     assert await state(store) == QuotaState(allotted=50, used=3)
     assert await store.quota_settled(TESTS) == 3
-
-
-async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_charged(
-    store: Store,
-) -> None:
-    await store.cap_quota(TESTS, allotted=50)
-    with child(store.path, _CLAIMS_AND_DIES) as process:
-        assert process.line() == "kept"
-        process.kill()
-    held = await state(store)
-    await store.reclaim_from_dead()
-
-    assert held == QuotaState(allotted=50, used=2, reserved=18)
-    assert await state(store) == QuotaState(allotted=50, used=2)
 
 
 async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_all_the_same(
@@ -418,31 +386,8 @@ async def test_a_quota_that_the_service_turns_out_not_to_have_bounds_nothing(sto
     assert len(rest) == 3
 
 
-@pytest.mark.parametrize("allotted", [50, UNTOLD])
-async def test_what_a_dead_process_held_counts_as_spent(store: Store, allotted: int) -> None:
-    await store.cap_quota(TESTS, allotted=allotted)
-    await submit(store, new_job("one", expected_tests=20))
-    script = """
-async def main():
-    async with open_store(PATH, SystemClock()) as store:
-        run = await store.find_run("run")
-        await claim(store, run, quotas=[QuotaKey(name="key", period="2027-01")])
-        say("claimed")
-        await anyio.sleep_forever()
-"""
-    with child(store.path, script) as dead:
-        assert dead.line() == "claimed"
-        dead.kill()
-
-    await store.reclaim_from_dead(attempts=6)
-
-    kept = rows(store.path, "SELECT allotted, used, reserved FROM quota")
-    assert kept == [(allotted, 20, 0)]
-    assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
-
-
 async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirmed_by_the_service(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     begun = QuotaKey(name="key", period="2027-02")
     await store.cap_quota(TESTS, allotted=50)
@@ -461,7 +406,7 @@ async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirme
     assert held == QuotaState(allotted=50, reserved=40)
     assert counted == (QuotaState(allotted=50, used=15), QuotaState(allotted=50, used=15))
     assert await state(store, begun) == QuotaState(allotted=60, used=3)
-    assert rows(store.path, "SELECT count(*) FROM reservation") == [(0,)]
+    assert scratch.rows("SELECT count(*) FROM reservation") == [(0,)]
 
 
 async def test_a_period_that_another_process_has_begun_keeps_what_the_service_said_of_it(
@@ -503,13 +448,15 @@ moves = st.lists(
 )
 
 
+@pytest.mark.parametrize("database", DATABASES)
 @settings(max_examples=16, deadline=None)
 @given(moves, st.booleans())
 def test_quota_is_never_over_committed_whatever_is_interleaved(
-    script: list[tuple[str, int, int]], known: bool
+    database: str, script: list[tuple[str, int, int]], known: bool
 ) -> None:
     async def play(folder: Path) -> None:
-        async with open_store(folder / "store.db", FakeClock(NOW)) as store:
+        scratch = DATABASES[database](folder)
+        async with scratch.open(FakeClock(NOW)) as store:
             await store.cap_quota(TESTS, allotted=120)
             await store.cap_quota(REQUESTS, allotted=12)
             expected = 15 if known else None
@@ -541,7 +488,7 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
                     now = await state(store, key)
                     assert now.used + now.reserved <= now.allotted
                 assert (await state(store, REQUESTS)).reserved == len(flying)
-            assert rows(store.path, "SELECT count(DISTINCT job_id) FROM reservation") == [
+            assert scratch.rows("SELECT count(DISTINCT job_id) FROM reservation") == [
                 (len(flying),)
             ]
 

@@ -1,19 +1,16 @@
-from pathlib import Path
-
 import pytest
 
 from engine.core.rates import GUARD_S, WINDOW_S
 from engine.core.runs import WaitReason
-from engine.store import Bucket, LaneGrant, Store, open_store
+from engine.store import Bucket, LaneGrant, Store
 from engine.testing import FakeClock
-from tests.engine.store.processes import child
+from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import (
     NOW,
     claim,
     given_back,
     grants,
     new_job,
-    rows,
     submit,
 )
 
@@ -29,12 +26,12 @@ def most_in_a_window(slots: list[float]) -> int:
     )
 
 
-async def test_no_window_sees_more_than_its_rate_over_a_restart(path: Path) -> None:
+async def test_no_window_sees_more_than_its_rate_over_a_restart(scratch: Scratch) -> None:
     clock = FakeClock(NOW)
     starts: list[float] = []
 
     for _ in range(4):
-        async with open_store(path, clock) as store:
+        async with scratch.open(clock) as store:
             run = await submit(store, *(new_job(number) for number in range(400)))
             end = clock.now() + 40.0
             while clock.now() < end:
@@ -65,7 +62,7 @@ async def test_a_lane_keeps_the_keys_rate_and_its_own(store: Store) -> None:
 
 
 async def test_a_retry_after_holds_every_process(
-    store: Store, path: Path, clock: FakeClock
+    store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
     model = Bucket(name="key model")
@@ -74,7 +71,7 @@ async def test_a_retry_after_holds_every_process(
     await store.settle(given_back(job, run, blocked={"key model": NOW + 90.0}))
     await store.settle(given_back(job, run, blocked={"key model": NOW + 30.0}))
 
-    async with open_store(path, clock) as other:
+    async with scratch.open(clock) as other:
         [held] = await grants(other, run, now=NOW + 89.0, buckets=[model])
         [free] = await grants(other, run, now=NOW + 90.0, buckets=[model])
 
@@ -96,53 +93,19 @@ async def test_a_clock_that_was_set_back_by_an_hour_blocks_for_a_minute_and_a_ha
     assert len(late.jobs) == 1
 
 
-CLAIM_WHEN_TOLD = """
-async def main():
-    async with open_store(PATH, FakeClock(NOW)) as store:
-        run = await store.find_run("run")
-        bucket = Bucket(name="key", rate_per_min=600)
-        say("open")
-        for line in sys.stdin:
-            [grant] = await grants(store, run, 8, now=float(line), buckets=[bucket], horizon_s=1.0)
-            say(len(grant.jobs))
-"""
-
-
-async def test_two_processes_on_one_file_keep_one_rate_between_them(path: Path) -> None:
-    async with open_store(path, FakeClock(NOW)) as store:
-        await submit(store, *(new_job(number) for number in range(2_000)))
-    shares = [0, 0]
-
-    with child(path, CLAIM_WHEN_TOLD) as one, child(path, CLAIM_WHEN_TOLD) as other:
-        assert (one.line(), other.line()) == ("open", "open")
-        # Both claim at the same time, and what is left of a second's slots goes to the later of them.
-        for second in range(150):
-            one.go_on(NOW + second)
-            other.go_on(NOW + second)
-            shares[0] += int(one.line())
-            shares[1] += int(other.line())
-        assert (one.end(), other.end()) == (0, 0)
-
-    starts = [at for (at,) in rows(path, "SELECT sent_at FROM attempt")]
-    assert len(starts) == sum(shares)
-    assert most_in_a_window(starts) <= 600
-    assert sum(shares) >= 0.95 * 600 * 150 / 60
-    assert min(shares) > 0
-
-
 def slots_of(found: list[LaneGrant]) -> list[float]:
     return [job.start_at for grant in found for job in grant.jobs]
 
 
 async def test_the_lowest_rate_that_a_live_process_was_given_holds_for_all_at_once(
-    path: Path, clock: FakeClock
+    clock: FakeClock, scratch: Scratch
 ) -> None:
     high, low = Bucket(name="key", rate_per_min=600), Bucket(name="key", rate_per_min=60)
-    async with open_store(path, clock) as older:
+    async with scratch.open(clock) as older:
         run = await submit(older, *(new_job(number) for number in range(400)))
 
         before = slots_of(await grants(older, run, buckets=[high], horizon_s=1.0))
-        async with open_store(path, clock) as younger:
+        async with scratch.open(clock) as younger:
             await younger.give_limits(run.id, [low])
             clock._now += 10.0
             held = slots_of(
@@ -161,9 +124,9 @@ async def test_the_lowest_rate_that_a_live_process_was_given_holds_for_all_at_on
 
 
 async def test_a_process_without_a_rate_keeps_that_of_another_on_the_same_key(
-    path: Path, clock: FakeClock
+    clock: FakeClock, scratch: Scratch
 ) -> None:
-    async with open_store(path, clock) as bound, open_store(path, clock) as free:
+    async with scratch.open(clock) as bound, scratch.open(clock) as free:
         run = await submit(bound, *(new_job(number) for number in range(400)))
         await bound.give_limits(run.id, [KEY])
 
@@ -174,7 +137,7 @@ async def test_a_process_without_a_rate_keeps_that_of_another_on_the_same_key(
 
 
 async def test_what_a_run_was_given_is_forgotten_once_it_has_ended(
-    store: Store, path: Path, clock: FakeClock
+    store: Store, clock: FakeClock
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(400)))
     high = Bucket(name="key", rate_per_min=600)

@@ -1,31 +1,19 @@
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any
-
-import pytest
-from sqlalchemy import event
-
 from engine.core.error_kinds import ErrorKind
-from engine.core.errors import StoreError
 from engine.core.money import Usage
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.core.states import State
-from engine.store import Bucket, NewJob, Store, open_store
+from engine.store import Bucket, Store
 from engine.testing import FakeClock
+from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import (
     NOW,
     answer,
     begin,
     claim,
     failed,
-    grants,
     new_job,
     passed_and_failed,
     retried,
-    rows,
-    sqlite_of,
     submit,
     succeeded,
 )
@@ -47,12 +35,12 @@ async def scene(store: Store) -> int:
     return run.id
 
 
-async def test_totals_are_what_counting_the_rows_gives(store: Store) -> None:
+async def test_totals_are_what_counting_the_rows_gives(store: Store, scratch: Scratch) -> None:
     run_id = await scene(store)
 
     totals = await store.totals(run_id)
 
-    counted = rows(store.path, "SELECT state, count(*), sum(cell_count) FROM job GROUP BY state")
+    counted = scratch.rows("SELECT state, count(*), sum(cell_count) FROM job GROUP BY state")
     assert {str(s): n for s, n in totals.jobs.items() if n} == {s: n for s, n, _ in counted}
     assert {str(s): n for s, n in totals.cells.items() if n} == {s: n for s, _, n in counted}
     assert sum(totals.jobs.values()) == 13
@@ -180,11 +168,11 @@ async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClo
     assert await store.find_run("third") is None
 
 
-async def test_a_runs_state_is_told_to_other_processes(store: Store, path: Path) -> None:
+async def test_a_runs_state_is_told_to_other_processes(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
     before = await store.fingerprint(run.id)
 
-    async with open_store(path, FakeClock(NOW + 60)) as other:
+    async with scratch.open(FakeClock(NOW + 60)) as other:
         await other.set_state(
             run.id, RunState.PAUSED, reason=StopReason.PAUSED, message="paused", resume_at=NOW
         )
@@ -240,13 +228,15 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
     assert (total.calls, total.told_cost) == (4, 15.0)
 
 
-async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(path: Path) -> None:
+async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
+    scratch: Scratch,
+) -> None:
     async def kept(store: Store) -> list[bytes | None]:
         found = [await store.kept_call(run, {"of": name}, of_others=False) for name in "abc"]
         return [None if one is None else one[0] for one in found]
 
     clock = FakeClock(NOW)
-    async with clock.jumping(), open_store(path, clock) as store:
+    async with clock.jumping(), scratch.open(clock) as store:
         run = await begin(store)
         await store.keep_call(run, {"of": "a"}, b"before")
         await store.keep_call(run, {"of": "b"}, b"before")
@@ -255,7 +245,7 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(path
         await store.keep_call(run, {"of": "b"}, b"afresh")
         await clock.sleep(60.0)
 
-    async with open_store(path, FakeClock(NOW - 3600.0)) as store:
+    async with scratch.open(FakeClock(NOW - 3600.0)) as store:
         await store.follow_clock()
         at_first = await kept(store)
         is_new = [await store.keep_call(run, {"of": "c"}, reply) for reply in (b"1", b"2")]
@@ -276,159 +266,6 @@ async def test_events_are_told_oldest_first(store: Store) -> None:
         (NOW, "kind", "a", "message 3"),
         (NOW, "kind", "a", "message 4"),
     ]
-
-
-def damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[4096 * 3 :] = b"\x5a" * (len(content) - 4096 * 3)
-    path.write_bytes(content)
-
-
-async def test_a_database_that_is_damaged_while_it_is_read_is_a_named_error(
-    path: Path, clock: FakeClock
-) -> None:
-    async with open_store(path, clock) as store:
-        run = await submit(store, *(new_job(number) for number in range(500)))
-    damage(path)
-
-    with pytest.raises(StoreError, match="damaged"):
-        async with open_store(path, clock) as store:
-            await store.totals(run.id)
-
-
-@pytest.fixture
-def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
-    """How SQLite finds the rows of each statement that was run since, one line per table."""
-    statements: list[tuple[str, Any]] = []
-
-    def remember(_c: Any, _cursor: Any, text: str, values: Any, _x: Any, many: bool) -> None:
-        if text.startswith(("SELECT", "UPDATE", "DELETE")):
-            statements.append((text, values[0] if many else values))
-
-    def explained() -> list[str]:
-        return [
-            detail
-            for text, values in statements
-            for *_, detail in rows(store.path, f"EXPLAIN QUERY PLAN {text}", *values)
-        ]
-
-    databases = (sqlite_of(store)._writer, sqlite_of(store)._reader.sync_engine)
-    for database in databases:
-        event.listen(database, "before_cursor_execute", remember)
-    yield explained
-    for database in databases:
-        event.remove(database, "before_cursor_execute", remember)
-
-
-def searches(plans: list[str], table: str) -> set[str]:
-    """The plans that touch a table, without the constants that vary."""
-    return {line for line in plans if f" {table} " in f"{line} "}
-
-
-async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
-    store: Store, plans: Callable[[], list[str]]
-) -> None:
-    run = await submit(store, *(new_job(number) for number in range(3)))
-    [grant] = await grants(store, run)
-    await store.settle(succeeded(grant.jobs[0], run))
-    await store.settle(retried(grant.jobs[1], run, due_at=NOW + 9))
-
-    found = plans()
-
-    assert not [line for line in found if line.startswith("SCAN") and " job" in line], found
-    # What was never sent comes from the index in its order; what is due again is sorted, and so are the
-    # first few of all classes.
-    for conditions in (
-        "due_at=? AND (repeat,place)>(?,?) AND (repeat,place)<(?,?)",
-        "due_at>? AND due_at<?",
-        "due_at>?",
-    ):
-        assert any(
-            f"INDEX ix_job_claimable (run_id=? AND lane=? AND cost_class=? AND {conditions})"
-            in line
-            for line in found
-        ), found
-    assert [line for line in found if "TEMP B-TREE" in line] == 2 * ["USE TEMP B-TREE FOR ORDER BY"]
-
-
-async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
-    store: Store, plans: Callable[[], list[str]]
-) -> None:
-    run_id = await scene(store)
-    plans().clear()
-
-    await store.queues(run_id)
-    await store.peers(run_id)
-    await store.has_open_jobs(run_id)
-    await store.other_workers()
-    await store.totals(run_id)
-    await store.reclaim_from_dead(attempts=6)
-    await store.fingerprint(run_id)
-
-    found = plans()
-    assert not [line for line in found if line.startswith(("SCAN job", "SCAN attempt"))], found
-    assert any("(run_id=? AND (lane,cost_class)>(?,?))" in line for line in found), found
-    assert any("USING INDEX ix_job_running" in line or "ix_job_running" in line for line in found)
-    assert any("COVERING INDEX ix_job_state (run_id=?" in line for line in found), found
-    assert any("INDEX ix_attempt_sent (run_id=? AND sent_at>?" in line for line in found), found
-
-
-_LARGE = (
-    ("job", "ix_job_state", "1000000 1000000 500000 50000 50000"),
-    ("job", "ix_job_place", "1000000 1000000 1 1"),
-    ("job", "ix_job_claimable", "500000 500000 50000 5000 5000 1 1"),
-    ("job", "sqlite_autoindex_job_1", "1000000 1 1"),
-    ("result", "ix_result_totals", "1000000 1000000 1000 100 100"),
-    ("event", "ix_event_run", "100000 100000 1"),
-)
-"""What ANALYZE says of one run of a million jobs."""
-
-
-@pytest.mark.parametrize("statistics", ["none", "those of a small store", "those of a large run"])
-async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_for_each_part(
-    store: Store, plans: Callable[[], list[str]], statistics: str
-) -> None:
-    run_id = await scene(store)
-    run = await store.find_run(None)
-    assert run is not None
-    if statistics != "none":
-        with closing(sqlite3.connect(store.path)) as connection, connection:
-            connection.execute("ANALYZE")
-            if statistics == "those of a large run":
-                connection.execute("DELETE FROM sqlite_stat1")
-                connection.executemany("INSERT INTO sqlite_stat1 VALUES (?, ?, ?)", _LARGE)
-
-    before = len(plans())
-
-    assert [row async for row in store.job_rows(run)]
-    assert [row async for row in store.job_rows(run, past=True)]
-    pages = plans()[before:]
-    await store.latest_events(run_id)
-    await store.cancel(run_id)
-    await store.requeue(run_id, State)
-    found = plans()[before:]
-
-    paged = "SEARCH job USING INDEX ix_job_place (run_id=? AND (place,repeat)>(?,?))"
-    assert [line for line in pages if " job " in line][-2:] == [paged, paged]
-    assert not [line for line in found if line.startswith("SCAN job")], found
-    assert not [line for line in found if "TEMP B-TREE FOR ORDER BY" in line], found
-    # Parts are looked up by their ids.
-    changed = [line for line in found if " job USING " in line and "ix_job" not in line]
-    assert {line.split(" USING ")[1] for line in changed} == {"INTEGER PRIMARY KEY (rowid=?)"}
-    assert "SEARCH event USING INDEX ix_event_run (run_id=?)" in found
-
-
-async def test_changing_a_sweep_looks_families_up_by_their_index(
-    store: Store, plans: Callable[[], list[str]]
-) -> None:
-    def jobs(*cells: float) -> list[NewJob]:
-        return [new_job(n, max(cells), cells) for n in range(50)]
-
-    await submit(store, *jobs(0.3))
-
-    await submit(store, *jobs(0.3, 0.7), sweep="second")
-
-    assert any("INDEX ix_job_family (run_id=? AND family=?)" in line for line in plans()), plans()
 
 
 async def test_a_lane_stays_away_while_its_machine_runs_short(store: Store) -> None:

@@ -14,8 +14,9 @@ from engine.core.errors import UsageError
 from engine.core.layout import Edit
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.states import State
-from engine.store import NewJob, NewRun, RunRow, Store, open_store
+from engine.store import NewJob, NewRun, RunRow, Store
 from engine.testing import FakeClock
+from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import (
     NOW,
     answer,
@@ -24,8 +25,6 @@ from tests.engine.store.scenes import (
     given_back,
     new_job,
     passed_and_failed,
-    rows,
-    states,
     submit,
     succeeded,
 )
@@ -56,39 +55,41 @@ async def past_of(store: Store, run: RunRow) -> dict[tuple[str, float | None], s
     return found
 
 
-def cells_of(store: Store) -> dict[float, list[float]]:
-    return {threshold: json.loads(cells) for threshold, cells, _ in rows(store.path, CELLS)}
+def cells_of(scratch: Scratch) -> dict[float, list[float]]:
+    return {threshold: json.loads(cells) for threshold, cells, _ in scratch.rows(CELLS)}
 
 
-async def test_submitting_the_same_again_changes_nothing(store: Store) -> None:
+async def test_submitting_the_same_again_changes_nothing(store: Store, scratch: Scratch) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
     [job] = await claim(store, run, 1)
-    before = rows(store.path, "SELECT * FROM job")
+    before = scratch.rows("SELECT * FROM job")
 
     again = await submit(store, new_job("one"), new_job("other"))
 
-    assert rows(store.path, "SELECT * FROM job") == before
+    assert scratch.rows("SELECT * FROM job") == before
     assert (again.id, again.generation, again.is_expanded) == (run.id, 1, True)
     assert await store.settle(succeeded(job, run))
 
 
-async def test_a_cell_that_is_added_adds_its_job_alone(store: Store) -> None:
+async def test_a_cell_that_is_added_adds_its_job_alone(store: Store, scratch: Scratch) -> None:
     run = await submit(store, new_job("one"))
     await answer_all(store, run)
 
     await submit(store, new_job("one"), new_job("new"), sweep="second")
 
-    assert states(store.path) == {"succeeded": 1, "pending": 1}
+    assert scratch.states() == {"succeeded": 1, "pending": 1}
 
 
-async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(store: Store) -> None:
+async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, new_job("answered"), new_job("pending"), new_job("stays"))
     [job] = await claim(store, run, 1)
     await store.settle(succeeded(job, run))
 
     await submit(store, new_job("stays"), sweep="second")
 
-    assert rows(store.path, "SELECT state, error, cell_count FROM job ORDER BY id") == [
+    assert scratch.rows("SELECT state, error, cell_count FROM job ORDER BY id") == [
         ("succeeded", None, 0),
         ("cancelled", "removed from the sweep", 0),
         ("pending", None, 1),
@@ -96,28 +97,32 @@ async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(store:
     assert await store.raw_answer(job.id) is not None
 
 
-async def test_a_removed_cell_that_is_back_is_sent_after_all(store: Store) -> None:
+async def test_a_removed_cell_that_is_back_is_sent_after_all(
+    store: Store, scratch: Scratch
+) -> None:
     await submit(store, new_job("one"), new_job("other"))
     await submit(store, new_job("other"), sweep="second")
 
     run = await submit(store, new_job("one"), new_job("other"), sweep="first")
 
-    assert states(store.path) == {"pending": 2}
+    assert scratch.states() == {"pending": 2}
     assert [job.attempt for job in await claim(store, run)] == [1, 1]
 
 
 async def test_a_job_that_the_user_cancelled_stays_cancelled_when_submitted_again(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     run = await submit(store, new_job("one"))
     await store.cancel(run.id)
 
     await submit(store, new_job("one"), new_job("new"), sweep="second")
 
-    assert states(store.path) == {"cancelled": 1, "pending": 1}
+    assert scratch.states() == {"cancelled": 1, "pending": 1}
 
 
-async def test_an_expansion_that_was_cut_short_is_simply_done_again(store: Store) -> None:
+async def test_an_expansion_that_was_cut_short_is_simply_done_again(
+    store: Store, scratch: Scratch
+) -> None:
     jobs = [new_job(number) for number in range(6)]
     half = await begin(store)
     await store.add_jobs(half, jobs[:3], reuse=False)
@@ -126,7 +131,7 @@ async def test_an_expansion_that_was_cut_short_is_simply_done_again(store: Store
     run = await submit(store, *jobs)
 
     assert run.is_expanded
-    assert rows(store.path, "SELECT count(*), count(DISTINCT key) FROM job") == [(6, 6)]
+    assert scratch.rows("SELECT count(*), count(DISTINCT key) FROM job") == [(6, 6)]
 
 
 PLACED = [new_job(f"{name}{repeat}", repeat=repeat) for repeat in (1, 2) for name in "abc"]
@@ -200,7 +205,7 @@ async def test_what_an_edit_removes_is_not_sent_once_another_process_gives_it_ba
 
 
 async def test_an_edit_that_another_process_has_written_out_puts_nothing_behind(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     await placed(store)
     edited = await begin(store, sweep="second")
@@ -211,7 +216,7 @@ async def test_an_edit_that_another_process_has_written_out_puts_nothing_behind(
         repeats_left=None,
     )
     moved = [new_job(f"new{repeat}", repeat=repeat) for repeat in (1, 2)]
-    async with open_store(store.path, FakeClock(NOW)) as other:
+    async with scratch.open(FakeClock(NOW)) as other:
         with other.expanding(edited):
             await other.begin_edit(edited, edit)
             await other.add_jobs(edited, moved, reuse=False)
@@ -225,7 +230,7 @@ async def test_an_edit_that_another_process_has_written_out_puts_nothing_behind(
 
 
 async def test_going_back_to_the_sweep_before_a_half_written_one_expands_it_again(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     await submit(store, new_job("one"))
     half = await begin(store, sweep="second")
@@ -235,11 +240,11 @@ async def test_going_back_to_the_sweep_before_a_half_written_one_expands_it_agai
     assert not back.is_expanded
     await submit(store, new_job("one"))
 
-    assert states(store.path) == {"pending": 1, "cancelled": 1}
+    assert scratch.states() == {"pending": 1, "cancelled": 1}
 
 
 async def test_the_expansion_of_a_sweep_that_was_replaced_meanwhile_changes_nothing(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     old = await begin(store, sweep="old")
     new = await submit(store, new_job("shared"), sweep="new")
@@ -250,42 +255,48 @@ async def test_the_expansion_of_a_sweep_that_was_replaced_meanwhile_changes_noth
     found = await store.find_run("run")
     assert found is not None
     assert (found.digest, found.is_expanded) == ("new", True)
-    assert rows(store.path, "SELECT generation, state FROM job") == [(new.generation, "pending")]
+    assert scratch.rows("SELECT generation, state FROM job") == [(new.generation, "pending")]
 
 
-async def test_a_lower_threshold_is_served_by_the_answer_that_is_there(store: Store) -> None:
+async def test_a_lower_threshold_is_served_by_the_answer_that_is_there(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, folded(0.5, 0.7))
     await answer_all(store, run)
 
     run = await submit(store, folded(0.3, 0.5, 0.7), sweep="second")
 
     assert await answer_all(store, run) == []
-    assert cells_of(store) == {0.7: [0.3, 0.5, 0.7]}
+    assert cells_of(scratch) == {0.7: [0.3, 0.5, 0.7]}
 
 
-async def test_removing_the_highest_threshold_sends_nothing_again(store: Store) -> None:
+async def test_removing_the_highest_threshold_sends_nothing_again(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, folded(0.3, 0.5, 0.7))
     await answer_all(store, run)
 
     run = await submit(store, folded(0.3, 0.5), sweep="second")
 
     assert await answer_all(store, run) == []
-    assert cells_of(store) == {0.7: [0.3, 0.5]}
+    assert cells_of(scratch) == {0.7: [0.3, 0.5]}
     assert await past_of(store, run) == {("one", 0.7): "succeeded"}
 
 
-async def test_a_higher_threshold_sends_one_job_for_the_new_cells_alone(store: Store) -> None:
+async def test_a_higher_threshold_sends_one_job_for_the_new_cells_alone(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, folded(0.3, 0.5))
     await answer_all(store, run)
 
     run = await submit(store, folded(0.3, 0.5, 0.7, 0.9), sweep="second")
 
     assert await answer_all(store, run) == [0.9]
-    assert cells_of(store) == {0.5: [0.3, 0.5], 0.9: [0.7, 0.9]}
+    assert cells_of(scratch) == {0.5: [0.3, 0.5], 0.9: [0.7, 0.9]}
 
 
 async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_of_another(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     old = await submit(store, folded(0.3, 0.7))
     [job] = await claim(store, old)
@@ -295,11 +306,13 @@ async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_o
     await store.settle(succeeded(job, old))
     await store.finish_expansion(new)
 
-    assert cells_of(store) == {0.9: [0.3, 0.9]}
+    assert cells_of(scratch) == {0.9: [0.3, 0.9]}
     assert await past_of(store, new) == {("one", 0.7): "succeeded"}
 
 
-async def test_never_folding_has_each_threshold_measured_by_its_own_job(store: Store) -> None:
+async def test_never_folding_has_each_threshold_measured_by_its_own_job(
+    store: Store, scratch: Scratch
+) -> None:
     run = await submit(store, folded(0.3, 0.7))
     await answer_all(store, run)
 
@@ -311,10 +324,12 @@ async def test_never_folding_has_each_threshold_measured_by_its_own_job(store: S
     )
 
     assert await answer_all(store, run) == [0.3]
-    assert cells_of(store) == {0.3: [0.3], 0.7: [0.7]}
+    assert cells_of(scratch) == {0.3: [0.3], 0.7: [0.7]}
 
 
-async def test_an_answer_of_another_run_is_reused_and_says_so(store: Store) -> None:
+async def test_an_answer_of_another_run_is_reused_and_says_so(
+    store: Store, scratch: Scratch
+) -> None:
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
     await store.settle(succeeded(job, first, answer=answer(0.1, 0.9, raw=b"the very bytes")))
@@ -330,9 +345,9 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(store: Store) -> N
     ]
     assert await store.raw_answer(reused[0].id) == b"the very bytes"
     # The source is where the bytes are, not the run that reused them before.
-    assert rows(
-        store.path, "SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id
-    ) == [(job.id,)]
+    assert scratch.rows("SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id) == [
+        (job.id,)
+    ]
     assert passed_and_failed(await store.totals(third.id)) == (1, 1)
 
 
@@ -405,7 +420,7 @@ async def test_a_removed_cell_that_is_asked_again_keeps_its_answer(store: Store)
 
 
 async def test_an_answer_that_is_asked_again_stays_if_its_cell_is_removed_meanwhile(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
     await store.requeue(run.id, [State.SUCCEEDED])
@@ -414,27 +429,27 @@ async def test_an_answer_that_is_asked_again_stays_if_its_cell_is_removed_meanwh
 
     await store.settle(given_back(again, run))
 
-    assert rows(store.path, "SELECT state, error FROM job ORDER BY id LIMIT 1") == [
-        ("succeeded", None)
-    ]
+    assert scratch.rows("SELECT state, error FROM job ORDER BY id LIMIT 1") == [("succeeded", None)]
 
 
 async def test_a_threshold_is_past_while_it_is_removed_and_asked_for_when_it_is_back(
-    store: Store,
+    store: Store, scratch: Scratch
 ) -> None:
     run = await submit(store, folded(0.3, 0.5, 0.7))
     await answer_all(store, run)
 
     run = await submit(store, folded(0.5), sweep="second")
-    between = cells_of(store), await past_of(store, run)
+    between = cells_of(scratch), await past_of(store, run)
     run = await submit(store, folded(0.3, 0.5, 0.7), sweep="first")
 
     assert between == ({0.7: [0.5]}, {("one", 0.3): "succeeded", ("one", 0.7): "succeeded"})
-    assert (cells_of(store), await past_of(store, run)) == ({0.7: [0.3, 0.5, 0.7]}, {})
+    assert (cells_of(scratch), await past_of(store, run)) == ({0.7: [0.3, 0.5, 0.7]}, {})
     assert await answer_all(store, run) == []
 
 
-async def test_what_was_removed_before_it_had_an_answer_is_past_as_well(store: Store) -> None:
+async def test_what_was_removed_before_it_had_an_answer_is_past_as_well(
+    store: Store, scratch: Scratch
+) -> None:
     await submit(store, folded(0.3, 0.7), folded(0.3, 0.7, name="other"), new_job("plain"))
 
     run = await submit(store, folded(0.3, 0.5), sweep="second")
@@ -445,7 +460,7 @@ async def test_what_was_removed_before_it_had_an_answer_is_past_as_well(store: S
         ("other", 0.7): "cancelled",
         ("plain", None): "cancelled",
     }
-    assert cells_of(store) == {0.5: [0.3, 0.5]}
+    assert cells_of(scratch) == {0.5: [0.3, 0.5]}
 
 
 async def test_whether_an_old_cell_is_asked_for_is_not_known_before_the_sweep_is_written_out(
@@ -513,14 +528,16 @@ def asked_of(sweep: dict[str, set[float]], separate: bool) -> list[NewJob]:
     return [folded(*levels, name=name) for name, levels in sorted(sweep.items())]
 
 
+@pytest.mark.parametrize("database", DATABASES)
 @settings(max_examples=16, deadline=None)
 @given(steps)
 def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly_once(
+    database: str,
     script: list[tuple[dict[str, set[float]], bool, int, int, int, bool, bool]],
 ) -> None:
     async def play(folder: Path) -> None:
         clock = FakeClock(NOW)
-        async with clock.jumping(), open_store(folder / "store.db", clock) as store:
+        async with clock.jumping(), DATABASES[database](folder).open(clock) as store:
             run = await begin(store, sweep="nothing yet")
             once: set[tuple[str, float]] = set()
             for number, (sweep, separate, before, within, after, is_cut, is_fresh) in enumerate(
@@ -559,7 +576,8 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
 
 
 async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
-    store: Store, clock: FakeClock, path: Path
+    store: Store,
+    clock: FakeClock,
 ) -> None:
     jobs = [folded(0.5, name=name) for name in ("answered", "open", "then")]
     run = await submit(store, *jobs)

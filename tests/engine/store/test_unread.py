@@ -1,26 +1,21 @@
 """Answers that cannot be read stay with their attempts, in bounds."""
 
-import sqlite3
 import zlib
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from engine.store import Store
 from engine.store.queries.unread import UNREAD_MAX
+from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import NOW, begin, claim, new_job
 
 
-def kept(path: Path) -> list[tuple[int, int, float, str, int, bytes]]:
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute(
-            "SELECT job_id, fence, at, place, size, raw FROM unread ORDER BY id"
-        ).fetchall()
-    return [(*rest, zlib.decompress(raw)) for *rest, raw in rows]
+def kept(scratch: Scratch) -> list[tuple[int, int, float, str, int, bytes]]:
+    found = scratch.rows("SELECT job_id, fence, at, place, size, raw FROM unread ORDER BY id")
+    return [(*rest, zlib.decompress(raw)) for *rest, raw in found]
 
 
-async def test_an_answer_is_kept_with_its_attempt(store: Store, path: Path) -> None:
+async def test_an_answer_is_kept_with_its_attempt(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
     await store.add_jobs(run, [new_job("a")], reuse=False)
     [job] = await claim(store, run)
@@ -29,12 +24,12 @@ async def test_an_answer_is_kept_with_its_attempt(store: Store, path: Path) -> N
         run.id, job.id, job.fence, where="POST x: not JSON", body=b"<html>" * 100
     )
 
-    assert kept(path) == [
+    assert kept(scratch) == [
         (job.id, job.fence, NOW, "POST x: not JSON", 600, b"<html>" * 100),
     ]
 
 
-async def test_of_one_job_only_the_first_are_kept(store: Store, path: Path) -> None:
+async def test_of_one_job_only_the_first_are_kept(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
     await store.add_jobs(run, [new_job("a"), new_job("b")], reuse=False)
     first, second = await claim(store, run)
@@ -43,12 +38,12 @@ async def test_of_one_job_only_the_first_are_kept(store: Store, path: Path) -> N
         await store.keep_unread(run.id, first.id, first.fence, where=str(number), body=b"page")
     await store.keep_unread(run.id, second.id, second.fence, where="another", body=b"page")
 
-    places = [place for _, _, _, place, _, _ in kept(path)]
+    places = [place for _, _, _, place, _, _ in kept(scratch)]
     assert places == [*map(str, range(UNREAD_MAX)), "another"]
 
 
 async def test_of_one_answer_the_beginning_is_kept_and_its_whole_size_told(
-    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, scratch: Scratch
 ) -> None:
     monkeypatch.setattr("engine.store.queries.unread.UNREAD_BYTES_MAX", 10)
     run = await begin(store)
@@ -57,5 +52,5 @@ async def test_of_one_answer_the_beginning_is_kept_and_its_whole_size_told(
 
     await store.keep_unread(run.id, job.id, job.fence, where="x", body=b"0123456789abc")
 
-    [(*_, size, raw)] = kept(path)
+    [(*_, size, raw)] = kept(scratch)
     assert (size, raw) == (13, b"0123456789")

@@ -31,7 +31,7 @@ from tests.engine.store.scenes import (
     submit,
     succeeded,
 )
-from tests.engine.store.test_writer import LARGE, fill_disk, spill_files
+from tests.engine.store.sqlite.test_writer import LARGE, fill_disk, spill_files
 
 KEY = {"case": "one"}
 TESTS = QuotaKey(name="key", period="2027-01")
@@ -117,7 +117,7 @@ async def test_replies_in_hand_outlive_a_kill_and_come_before_the_dead_workers_j
     async with open_store(path, clock) as store:
         run = await submit(store, new_job("one"))
         script = """
-from tests.engine.store.test_writer import LARGE, fill_disk, spill_files
+from tests.engine.store.sqlite.test_writer import LARGE, fill_disk, spill_files
 
 async def main():
     async with open_store(PATH, FakeClock()) as store, anyio.create_task_group() as tasks:

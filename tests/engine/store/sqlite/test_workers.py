@@ -13,6 +13,7 @@ from engine.clock import SystemClock
 from engine.store import Store, open_store
 from engine.store.schema import worker
 from engine.store.sqlite.liveness import WorkerLock, workers_folder
+from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import begin, claim, new_job, rows, sqlite_of, submit
 
 MANY = 300
@@ -37,12 +38,12 @@ def gone(count: int, **more: object) -> Callable[[Connection], Any]:
     )
 
 
-def ids(path: Path) -> set[str]:
-    return {name for (name,) in rows(path, "SELECT id FROM worker WHERE ended_at IS NOT NULL")}
+def ids(scratch: Scratch) -> set[str]:
+    return {name for (name,) in scratch.rows("SELECT id FROM worker WHERE ended_at IS NOT NULL")}
 
 
 async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scratch: Scratch
 ) -> None:
     monkeypatch.setattr("engine.store.worker._MOST_FORGOTTEN", MANY // 2)
     path = tmp_path / "store.db"
@@ -52,13 +53,13 @@ async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a
         await store._writer.write(gone(MANY))
         for _ in range(3):
             await store.beat()
-            left.append(len(ids(path)))
+            left.append(len(ids(scratch)))
 
     assert left == [MANY // 2, 0, 0]
 
 
 async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_back(
-    tmp_path: Path,
+    tmp_path: Path, scratch: Scratch
 ) -> None:
     path = tmp_path / "store.db"
     async with open_store(path, SystemClock()) as store:
@@ -72,7 +73,7 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
             await store._writer.write(gone(1, id=stopped.id))
             await store._writer.write(gone(3))
             await store.beat()
-            found = ids(path)
+            found = ids(scratch)
             await begin(store)
     finally:
         stopped.release()

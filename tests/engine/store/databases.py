@@ -1,0 +1,57 @@
+"""The databases on which every promise of the store is tested, and what a test needs of one."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from engine.clock import Clock
+from engine.store import Store, open_store
+from tests.engine.store.scenes import rows, states
+
+
+class Scratch(Protocol):
+    """A database for the stores of one test: each opening of it is another worker."""
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Store]:
+        """Open the store, which is empty at first, and has afterwards what was committed to it."""
+        ...
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What another program reads from the database; `?` stands for a value."""
+        ...
+
+    def states(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        ...
+
+    def broken_references(self) -> list[tuple[Any, ...]]:
+        """The rows that refer to others that are not there."""
+        ...
+
+
+class SQLiteScratch:
+    """A file in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store.db"
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Store]:
+        """Open the store in the file."""
+        return open_store(self.path, clock)
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What another program reads from the file."""
+        return rows(self.path, query, *values)
+
+    def states(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return states(self.path)
+
+    def broken_references(self) -> list[tuple[Any, ...]]:
+        """The rows that refer to others that are not there."""
+        return self.rows("PRAGMA foreign_key_check")
+
+
+DATABASES: dict[str, Callable[[Path], Scratch]] = {"sqlite": SQLiteScratch}
+"""By name, what makes one in a folder. A further database is one more entry: all tests beside this module run on it."""

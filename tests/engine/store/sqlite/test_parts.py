@@ -1,0 +1,122 @@
+"""How many rows SQLite writes in each part of a change."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from engine.core.runs import RunState
+from engine.core.states import State
+from engine.store import RunRow, Store
+from engine.store.queries.parts import PART
+from engine.testing import FakeClock, scripted_service
+from tests.engine.scenes import good, opened, sweep
+from tests.engine.store.databases import Scratch
+from tests.engine.store.scenes import begin, new_job, sqlite_of, submit
+from tests.engine.store.test_parts import MANY, cut_short
+
+
+@pytest.fixture
+def written(store: Store) -> Iterator[list[int]]:
+    """How many rows each transaction has written since."""
+    counts: list[int] = []
+    before = 0
+
+    def began(connection: Any) -> None:
+        nonlocal before
+        before = connection.connection.driver_connection.total_changes
+
+    def committed(connection: Any) -> None:
+        counts.append(connection.connection.driver_connection.total_changes - before)
+
+    database = sqlite_of(store)._writer
+    event.listen(database, "begin", began)
+    event.listen(database, "commit", committed)
+    yield counts
+    event.remove(database, "begin", began)
+    event.remove(database, "commit", committed)
+
+
+async def test_many_jobs_are_cancelled_and_put_back_in_parts(
+    store: Store, clock: FakeClock, written: list[int]
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(MANY)))
+    await store.set_state(run.id, RunState.CANCELLED)
+    written.clear()
+
+    async with clock.jumping():
+        cancelled = await store.cancel(run.id)
+        by_cancel = list(written)
+        back = await store.requeue(run.id, [State.CANCELLED])
+
+    assert (cancelled, back) == (MANY, MANY)
+    assert by_cancel == [PART, 5]
+    # With each part the run itself.
+    assert written[2:] == [PART + 1, 6]
+
+
+async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
+    store: Store, written: list[int]
+) -> None:
+    jobs = [new_job(number, place=number) for number in range(50)]
+    run = await submit(store, *jobs)
+    edited = await begin(store, run.name, "edited")
+    await store.add_jobs(edited, jobs[:30], reuse=False)
+    written.clear()
+
+    await store.add_jobs(edited, jobs[:30], reuse=False)
+    await store.add_jobs(edited, [*jobs[:30], new_job("new", place=29)], reuse=False)
+
+    assert written == [0, 1]
+
+
+async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
+    store: Store, written: list[int], scratch: Scratch
+) -> None:
+    jobs = [new_job(number, place=number) for number in range(50)]
+    run = await submit(store, *jobs)
+    longer = await begin(store, run.name, "longer")
+    written.clear()
+
+    await store.add_jobs(longer, [*jobs, new_job("new", place=99)], reuse=False)
+    await store.finish_expansion(longer)
+    shorter = await begin(store, run.name, "shorter")
+    await store.add_jobs(shorter, jobs[:49], reuse=False)
+    removed = await store.finish_expansion(shorter)
+
+    # One new job, the run; the run, nothing, two jobs cancelled and past, the run.
+    assert written == [1, 1, 1, 0, 4, 1]
+    assert removed == 2
+    assert scratch.states() == {"pending": 49, "cancelled": 2}
+
+
+@pytest.mark.parametrize("is_executed", [True, False])
+async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_more(
+    path: Path, clock: FakeClock, is_executed: bool
+) -> None:
+    service = scripted_service(good)
+    async with opened(path, service, clock) as engine:
+        submitted = await engine.submit(sweep(service))
+        found = await engine.store.find_run(submitted.name)
+        assert found is not None
+        await submit_to(engine.store, found, MANY)
+        run = await engine.run()
+
+        await cut_short(clock, run.cancel)
+        half = await run.status()
+        async with clock.jumping():
+            await (run.execute() if is_executed else run.unpause())
+        whole = await run.status()
+
+    assert (half.state, half.jobs["pending"]) == (RunState.CANCELLED, 5)
+    assert "not all of its jobs are cancelled yet" in half.message
+    assert (whole.state, whole.jobs["pending"]) == (RunState.CANCELLED, 0)
+    assert whole.message.startswith("cancelled;")
+    assert not service.recording.started
+
+
+async def submit_to(store: Store, run: RunRow, count: int) -> None:
+    await store.add_jobs(run, [new_job(number) for number in range(count)], reuse=False)
+    await store.finish_expansion(run)
