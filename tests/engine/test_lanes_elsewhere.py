@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine import Run
+from engine import Engine, Run
 from engine.core.breaker import BreakerState
 from engine.core.doubt import Doubt
 from engine.core.lanes import LaneState, waits_elsewhere
@@ -91,6 +91,13 @@ HOLDS: dict[WaitReason, Callable[[Lane, Lanes], None]] = {
     WaitReason.WINDOW: nothing,
 }
 """How a lane comes to wait for each reason."""
+
+
+async def rows_of_lanes(engine: Engine) -> int:
+    count = await engine.store._database.ask(
+        lambda connection: connection.exec_driver_sql("SELECT count(*) FROM lane").scalar()
+    )
+    return int(count or 0)
 
 
 async def waits(run: Run) -> tuple[Waiting, ...]:
@@ -202,6 +209,7 @@ async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Pat
             assert await other.store.lanes_elsewhere(run._row.id) == [state]
 
         assert await other.store.lanes_elsewhere(run._row.id) == []
+        assert await rows_of_lanes(other) == 0
 
 
 async def test_deleting_a_run_deletes_what_its_lanes_wait_for(tmp_path: Path) -> None:
@@ -211,9 +219,7 @@ async def test_deleting_a_run_deletes_what_its_lanes_wait_for(tmp_path: Path) ->
         run = await engine.submit(sweep(service))
         await engine.store.tell_lanes(run._row.id, [LaneState(name="a")])
         await engine.delete("scripted")
-        rows = await engine.store._database.ask(
-            lambda connection: connection.exec_driver_sql("SELECT count(*) FROM lane").scalar()
-        )
+        rows = await rows_of_lanes(engine)
 
     assert rows == 0
 
