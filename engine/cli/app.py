@@ -9,6 +9,7 @@ from engine.cli.commands import check, plan, results, runs, status
 from engine.cli.control import cancel, pause, rename, retry
 from engine.cli.deletion import delete, prune
 from engine.cli.group import ExtensibleGroup
+from engine.cli.inspection import events, jobs, show
 from engine.cli.run import rejudge, resume, run
 from engine.cli.starting import init, schema
 
@@ -63,6 +64,9 @@ for _command in (
     resume,
     rejudge,
     status,
+    events,
+    jobs,
+    show,
     results,
     runs,
     retry,

@@ -69,6 +69,17 @@ def data_line(line: str) -> None:
         typer.echo(_harmless(line, sys.stdout.encoding))
 
 
+def data_part(*parts: str) -> None:
+    """Write parts of a long text to stdout, harmless ones as `data` does; raises BrokenPipeError like `data_line`.
+
+    A part that ends a line, or separates two, is written as it is.
+    """
+    with to_reader():
+        for part in parts:
+            is_break = not part.strip("[]\n,")
+            typer.echo(part if is_break else _harmless(part, sys.stdout.encoding), nl=False)
+
+
 def fitted(lines: Iterable[str], stream: TextIO) -> list[str]:
     """Prose as it fits a terminal, wrapped between words; elsewhere as it is, whatever COLUMNS says."""
     if not stream.isatty():

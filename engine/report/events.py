@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from engine.core.runs import EventKind
+from engine.core.runs import Event, EventKind
+from engine.report.terminal import plain
+from engine.report.times import moment_to_the_second
 
 EVENT_WORDS: Mapping[EventKind, str] = {
     EventKind.OUTAGE: "service away",
@@ -37,3 +39,10 @@ EVENT_WORDS: Mapping[EventKind, str] = {
 def event_words(kind: str) -> str:
     """What a kind of event is called; a word of a job kind's own stands for itself."""
     return EVENT_WORDS[EventKind(kind)] if kind in EVENT_WORDS else kind
+
+
+def event_line(event: Event) -> str:
+    """An event on one line: when, what kind, of which lane, and what happened."""
+    lane = f" [{plain(event.lane)}]" if event.lane else ""
+    when = moment_to_the_second(event.at)
+    return f"{when}  {plain(event_words(event.kind))}{lane}: {plain(event.message)}"

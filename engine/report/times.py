@@ -1,7 +1,13 @@
 """Durations and times as people say them, each with its zone."""
 
+import re
 from datetime import UTC, datetime, tzinfo
 from zoneinfo import ZoneInfo
+
+from engine.core.errors import UsageError
+
+_AGO = re.compile(r"(\d+)\s*([smhd])(?: ago)?")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def duration(seconds: float) -> str:
@@ -24,6 +30,27 @@ def moment(time: float, zone: str | None = None) -> str:
     Local, unless an IANA zone is named, which then stands behind it: `2026-11-29 22:00 Europe/Berlin`.
     """
     return f"{_at(time, zone):%Y-%m-%d %H:%M} {_zone_name(time, zone)}"
+
+
+def moment_to_the_second(time: float) -> str:
+    """The same with seconds, in local time: `2026-11-29 22:00:05 CET`."""
+    return f"{_at(time, None):%Y-%m-%d %H:%M:%S} {_zone_name(time, None)}"
+
+
+def parse_moment(text: str, now: float) -> float:
+    """A time that a person writes, in seconds since the Unix epoch: `2h` ago, or a date with or without a time.
+
+    Local, unless it has an offset (`2026-11-29T22:00+01:00`). Raises UsageError for anything else.
+    """
+    if ago := _AGO.fullmatch(text.strip()):
+        return now - int(ago[1]) * _SECONDS[ago[2]]
+    try:
+        return datetime.fromisoformat(text.strip()).astimezone().timestamp()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"{text!r:.100} is no time: write how long ago, such as 2h, 30m or 1d, or a date and time,"
+            " such as '2026-11-29 22:00'"
+        ) from None
 
 
 def time_of_day(time: float, *, now: float, zone: str | None = None) -> str:
