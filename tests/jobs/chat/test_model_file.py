@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from engine.kinds import UsageError
 from jobs.chat.commands import app
 from jobs.chat.model_file import BUILT_IN, ModelFile, download, require
+from tests.commands import run
 
 CONTENT = b"GGUF, as far as a test is concerned"
 MEMBER = "tiny_model/tiny.gguf"
@@ -136,7 +137,8 @@ def test_the_path_of_a_missing_model_is_wrong_usage(
 ) -> None:
     monkeypatch.setenv("NIGHTSWEEP_CACHE_DIR", str(tmp_path))
 
-    result = CliRunner().invoke(app, ["path"])
+    ended = run("model", "path")
 
-    assert result.exit_code == 2
-    assert "nightsweep model download" in result.stderr
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("nightsweep: ")
+    assert "nightsweep model download" in ended.stderr

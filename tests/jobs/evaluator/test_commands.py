@@ -2,51 +2,26 @@
 
 import json
 import re
-import signal
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from importlib.metadata import entry_points
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from engine.cli import main
 from engine.clock import SystemClock
 from engine.documents.reading import FILE_BYTES_MAX
 from engine.kinds import UsageError
 from jobs.evaluator.calibration import calibration, judged_scores
 from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.ratings import read_ratings
+from tests.commands import run
 from tests.jobs.chat.server import Asked, chat_server
 from tests.jobs.evaluator.models import claims, write_group_of_one
 from tests.paths import ROOT
 
 KIND = "I'm so sorry it hurts. I'm worried about you. Are you safe tonight? Please call 988 or a friend."
 COLD = "Buy more rice."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    exit_code: int
-    stdout: str
-    stderr: str
-
-
-def run(*arguments: str) -> Ended:
-    """Call `nightsweep` in this process."""
-    stdout, stderr = StringIO(), StringIO()
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
-            main(arguments)
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    assert isinstance(ended.value.code, int)
-    return Ended(exit_code=ended.value.code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
 
 
 def ratings(folder: Path, *rows: str, columns: str = "case,reply,score") -> Path:
