@@ -1,4 +1,4 @@
-"""Single jobs, as a person looks at them who asks why a run is stuck: plain values."""
+"""Plain values that describe single jobs, for finding out why a run is stuck."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field

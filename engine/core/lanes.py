@@ -55,9 +55,9 @@ class LaneState:
 
 
 def waits_elsewhere(name: str, states: list[LaneState]) -> LaneState:
-    """What a lane waits for that other processes work on, the latest to speak last.
+    """Return what a lane waits for in the other processes, by their latest reports.
 
-    Where one of them sends, its jobs take their turn; one that was told of by nobody does, too.
+    If one of them sends, or none has reported the lane, its jobs are in the queue.
     """
     found = [one for one in states if one.name == name]
     moving = [one for one in found if one.goes_on]

@@ -59,7 +59,7 @@ def _is_known(name: str, value: object) -> bool:
 
 
 def column_type(kinds: Collection[ValueType]) -> ValueType:
-    """What a column holds whose values are of these types: text where they cannot be told as one."""
+    """Return the type of a column whose values have these types: text if they have no common type."""
     found = set(kinds)
     if found == {int, float}:
         return float

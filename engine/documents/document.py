@@ -85,7 +85,7 @@ class Document:
     def located(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
         """These mistakes and those of the text itself, each with its place, in the order of the text.
 
-        Of a value that cannot be one nothing else is told. `file` is what the file is called where it is shown.
+        A value that could not be read has no further mistakes. `file` is the name of the file in messages.
         """
         found = [
             Problem(path, TWICE, place=place_of(file, self.text, index))

@@ -282,7 +282,7 @@ class Lane:
         """Take over what the end of an attempt says; what is to be noted of it.
 
         Before it is committed: that very transaction fills the slot again, or leaves it. `patience_s` is for
-        how long the lane's service may be away; `is_gated` says whether somebody can be asked for the health
+        how long the lane's service may be away; `is_gated` says whether a health gate can be asked for the health
         of the lane's model; `sends_jobs`, whether a job is the request itself: the pace of jobs says nothing
         of the pace of the many calls inside them.
         """

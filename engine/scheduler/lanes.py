@@ -34,8 +34,8 @@ class Lanes:
     peers: int = 0
     """Other processes that have jobs of the run in flight, as of the last look.
 
-    The slots are shared evenly between them and this one, each having one at least: nobody starves, and
-    nobody waits for what a stopped process holds. For the second until all have looked, there may be more.
+    The slots are shared evenly with them, at least one each, so no process starves or waits for slots
+    that a stopped process holds. Until all have looked, within a second, more may be in flight.
     """
     still: int = 0
     """Those of them that stand still, such as one that was stopped: their slots are used by the others."""
@@ -82,7 +82,7 @@ class Lanes:
         if free <= 0 or now < self.paused_until or opens_at(self.limits.window, now) > now:
             return {}
         demands = []
-        # Who was served longest ago is first: under a rate that lanes share, there is one slot at a time.
+        # The lane that was served longest ago is first: under a rate that lanes share, there is one slot at a time.
         for lane in sorted(self.lanes.values(), key=_served):
             lane.pass_time(now)
             ending = freed.get(lane.name, 0)

@@ -1,4 +1,4 @@
-"""Reading single jobs and the event log of a run, for whoever asks why it is stuck."""
+"""Reading single jobs and the event log of a run, for finding out why it is stuck."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace

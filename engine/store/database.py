@@ -1,8 +1,8 @@
 """What the store needs of a database: write transactions, consistent reads, and errors in words.
 
 The statements are functions of a SQLAlchemy `Connection`, whatever database answers them: a change is run by
-`transact`, a question by `ask`. Neither is told whether that happens in a thread, through an asynchronous driver,
-or in the event loop.
+`transact`, a question by `ask`. They do not depend on whether that happens in a thread, through an asynchronous
+driver, or in the event loop.
 """
 
 from collections.abc import Callable

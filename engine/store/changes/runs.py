@@ -48,8 +48,8 @@ class RunChanges:
     async def take_up(self, run_id: int, account: str | None = None, told: str = "") -> None:
         """Say that a run is worked on, unless it is finished and nothing of it is left to do.
 
-        `account` is whose rates and quota it uses from now on, which is `told` to people so; None: as before.
-        Who finds it finished leaves it so: who has just finished it still reads its state.
+        `account` is whose rates and quota it uses from now on, shown as `told`; None leaves both unchanged.
+        A finished run keeps its state: the process that finished it may still be reading it.
         """
         now = self._clock.now()
 
