@@ -11,7 +11,7 @@ from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, Stor
 from engine.core.errors import Interrupted, StoreError, UsageError
 from engine.core.listing import counted
 from engine.core.states import State
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 
 if TYPE_CHECKING:
     from engine.core.status import Deleted, Pruned

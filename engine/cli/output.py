@@ -12,7 +12,7 @@ import typer
 
 from engine.cli.options import DEFAULT_STORE
 from engine.core.errors import UsageError
-from engine.report.terminal import plain, wrapped
+from engine.core.terminal import plain, wrapped
 
 
 def open_streams() -> None:

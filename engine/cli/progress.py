@@ -18,10 +18,10 @@ from engine.core.errors import StoreLost
 from engine.core.runs import RunState
 from engine.core.states import State
 from engine.core.status import Status
+from engine.core.terminal import plain
 from engine.report import waiting, words
 from engine.report.document import to_json
 from engine.report.money import spent_lines
-from engine.report.terminal import plain
 
 if TYPE_CHECKING:
     from engine.session import Run

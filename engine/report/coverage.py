@@ -3,7 +3,7 @@
 from engine.core.model import listed_reasons
 from engine.core.rows import RowCounts
 from engine.core.status import Status
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 from engine.report.words import accepted_lines, at_threshold, coverage_parts, judged_by
 
 _MOST_THRESHOLDS = 5

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from engine.core.runs import Event, EventKind
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 from engine.report.times import moment_to_the_second
 
 EVENT_WORDS: Mapping[EventKind, str] = {

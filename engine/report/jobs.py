@@ -8,8 +8,8 @@ from typing import Any
 from engine.core.inspection import Attempt, JobDetails, JobInfo
 from engine.core.listing import counted
 from engine.core.model import listed_reasons
+from engine.core.terminal import plain
 from engine.report.document import document
-from engine.report.terminal import plain
 from engine.report.times import duration, moment
 from engine.report.words import shortened
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from engine.core.money import CostEstimate, Spending, total_cost
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 
 
 def amounts(cost: Mapping[str, float]) -> str:

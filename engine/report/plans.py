@@ -2,9 +2,9 @@
 
 from engine.core.listing import counted
 from engine.core.status import Held, Plan
+from engine.core.terminal import plain
 from engine.report.money import estimate_lines
 from engine.report.reuse import taken_over
-from engine.report.terminal import plain
 from engine.report.times import duration, moment
 
 _MOST_LANES = 20

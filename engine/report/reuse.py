@@ -2,7 +2,7 @@
 
 from engine.core.listing import counted
 from engine.core.status import Status, TakenOver
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 from engine.report.times import moment
 
 

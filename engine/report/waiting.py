@@ -8,7 +8,7 @@ from engine.core.error_kinds import masked
 from engine.core.listing import listed
 from engine.core.runs import WaitReason
 from engine.core.status import Status, Waiting
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 from engine.report.times import duration, time_of_day
 
 _FAR_S = 90.0

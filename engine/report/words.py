@@ -8,9 +8,9 @@ from engine.core.model import Finding, listed_reasons
 from engine.core.rows import Coverage
 from engine.core.runs import RunInfo, RunState, StopReason
 from engine.core.status import QuotaStatus, Status
+from engine.core.terminal import plain
 from engine.report.money import spending_lines, spent_lines
 from engine.report.reuse import reuse_lines
-from engine.report.terminal import plain
 from engine.report.times import duration, moment, time_of_day
 from engine.report.waiting import MOST_CAUSES, held_lines, jobs_line
 

@@ -25,13 +25,13 @@ from engine import Sweep
 from engine.cli import main
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, SweepError
+from engine.core.terminal import plain
 from engine.documents.document import YAML
 from engine.documents.reading import document_of
 from engine.kinds import JobError
 from engine.registry import Registry
 from engine.report.document import to_json
 from engine.report.plans import plan_lines
-from engine.report.terminal import plain
 from engine.settings import Settings
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Reply

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from engine.core.model import listed_reasons
+from engine.core.terminal import plain
 from engine.report.document import row_document
 from engine.report.sheet import RowFormat, Sheet, text_to
-from engine.report.terminal import plain
 
 # Where a spreadsheet may take a cell for a formula, also in full-width forms, and after what some of them
 # take for the start of a cell: where a comma is a decimal point, lists are separated by semicolons.

@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 from rich.cells import cell_len, set_cell_size
 
 from engine.core.rows import Row, Source, digest_column
+from engine.core.terminal import plain, wrapped
 from engine.core.values import ValueType
 from engine.report.sheet import RowFormat, Sheet, text_to
-from engine.report.terminal import plain, wrapped
 
 GAP = "  "
 UNKNOWN = "-"

@@ -10,7 +10,7 @@ from engine.cli.progress import Lines, Panel, panel, pause_s
 from engine.core.error_kinds import ErrorKind
 from engine.core.runs import WaitReason
 from engine.core.status import Status, Waiting
-from engine.report.terminal import plain
+from engine.core.terminal import plain
 from tests.engine.report.samples import status
 
 

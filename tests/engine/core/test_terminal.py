@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.report.terminal import plain, wrapped
+from engine.core.terminal import plain, wrapped
 
 
 @pytest.mark.parametrize(
