@@ -1,0 +1,153 @@
+"""What the author of a job kind sees: everything under `jobs/` is written against this module.
+
+A *service* is an evaluation API. It is declared by a `Service` subclass under the entry point group
+`nightsweep.services`, has a pydantic model for the `service:` part of a sweep file, and offers job
+kinds: one per evaluation and target. A *job kind* declares its axes, its lane, when thresholds fold,
+and the coroutine that sends one job.
+"""
+
+from engine.clock import Clock
+from engine.core.accounts import Accounts, canonical
+from engine.core.axes import (
+    Axis,
+    AxisValue,
+    DocumentAxis,
+    GroupAxis,
+    IntegerAxis,
+    NumberAxis,
+    PromptAxis,
+    TextAxis,
+)
+from engine.core.errors import (
+    Disconnected,
+    JobError,
+    KeyRenewed,
+    LimitReached,
+    MachineFault,
+    NightsweepError,
+    NotNow,
+    OutOfCredit,
+    Permanent,
+    QuotaExceeded,
+    RateLimited,
+    TimedOut,
+    Transient,
+    Unauthorized,
+    Unhealthy,
+    Unreachable,
+    UsageError,
+)
+from engine.core.model import (
+    TARGET,
+    Allotment,
+    Answer,
+    CallLimit,
+    Finding,
+    Group,
+    Health,
+    Job,
+    Measurement,
+    Sends,
+    counted_unanswered,
+)
+from engine.core.money import CallSize, Price, Took, Usage
+from engine.core.nearest import nearest, suggestion
+from engine.core.pace import Pace
+from engine.core.permits import PermitLimit
+from engine.core.policy import UnansweredPolicy, UnansweredRule
+from engine.core.provenance import Fact, hashed
+from engine.core.retry import is_away
+from engine.documents.validation import rule_broken
+from engine.in_flight import hold_bytes
+from engine.kinds.context import JobContext
+from engine.kinds.kind import JobKind
+from engine.kinds.service import HealthGate, Service, ServiceSettings, packaged_yaml
+from engine.machine import connections_allowed, machine_fault
+from engine.permits import Permit
+from engine.secrets import (
+    REDACTED,
+    SecretReference,
+    checked_reference,
+    is_reference,
+    key_spellings,
+    resolve_secret,
+    spellings,
+    without_secrets,
+)
+from engine.starts import start_request, starting_with
+
+__all__ = [
+    "REDACTED",
+    "TARGET",
+    "Accounts",
+    "Allotment",
+    "Answer",
+    "Axis",
+    "AxisValue",
+    "CallLimit",
+    "CallSize",
+    "Clock",
+    "Disconnected",
+    "DocumentAxis",
+    "Fact",
+    "Finding",
+    "Group",
+    "GroupAxis",
+    "Health",
+    "HealthGate",
+    "IntegerAxis",
+    "Job",
+    "JobContext",
+    "JobError",
+    "JobKind",
+    "KeyRenewed",
+    "LimitReached",
+    "MachineFault",
+    "Measurement",
+    "NightsweepError",
+    "NotNow",
+    "NumberAxis",
+    "OutOfCredit",
+    "Pace",
+    "Permanent",
+    "Permit",
+    "PermitLimit",
+    "Price",
+    "PromptAxis",
+    "QuotaExceeded",
+    "RateLimited",
+    "SecretReference",
+    "Sends",
+    "Service",
+    "ServiceSettings",
+    "TextAxis",
+    "TimedOut",
+    "Took",
+    "Transient",
+    "UnansweredPolicy",
+    "UnansweredRule",
+    "Unauthorized",
+    "Unhealthy",
+    "Unreachable",
+    "Usage",
+    "UsageError",
+    "canonical",
+    "checked_reference",
+    "connections_allowed",
+    "counted_unanswered",
+    "hashed",
+    "hold_bytes",
+    "is_away",
+    "is_reference",
+    "key_spellings",
+    "machine_fault",
+    "nearest",
+    "packaged_yaml",
+    "resolve_secret",
+    "rule_broken",
+    "spellings",
+    "start_request",
+    "starting_with",
+    "suggestion",
+    "without_secrets",
+]

@@ -1,0 +1,180 @@
+"""Services and health gates, seen through their adapters."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.clock import Clock
+from engine.core.errors import UsageError
+from engine.core.model import Allotment, Finding, Group, Health
+from engine.core.money import Price
+from engine.kinds.kind import JobKind
+from engine.secrets import is_reference, resolve_secret
+
+
+class ServiceSettings(BaseModel):
+    """The `service:` part of a sweep file; each service adds fields of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    kind: str
+
+
+class _Remote:
+    """What a service and a health gate of a sweep file have in common."""
+
+    folder: Path = Path()
+    """The folder of the sweep file: the files that its settings name are looked for there."""
+
+    def secret(self, reference: str) -> str:
+        """The key that a reference points to; raises UsageError, naming the reference, if none."""
+        return resolve_secret(reference, self.folder)
+
+    def notices(self) -> Sequence[str]:
+        """What to know before requests leave, such as that they go through a proxy; sends nothing."""
+        return ()
+
+
+class Service(_Remote, ABC):
+    """An evaluation API, seen through its adapter.
+
+    Made without touching network or secrets; `async with service:` opens it, which sends nothing: it is
+    tried before a run is written down, so that a missing key leaves nothing behind.
+    """
+
+    settings_model: ClassVar[type[ServiceSettings]]
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """Who is asked, in few words, such as the service's base URL; part of every job's key.
+
+        What else decides answers is told by `JobKind.provenance`.
+        """
+
+    @property
+    def address(self) -> str:
+        """Where requests go: with the key, whose rates and quota they use. Spellings of a URL do not matter."""
+        return self.identity
+
+    @property
+    def credential(self) -> str:
+        """The reference of the key that is charged."""
+        return ""
+
+    @property
+    def key(self) -> str:
+        """The key that is charged, which names an account only as a hash; raises UsageError where there is none."""
+        reference = self.credential
+        return self.secret(reference) if is_reference(reference) else reference
+
+    @classmethod
+    def templates(cls) -> Mapping[str, str]:
+        """Sweeps over the service to begin with, which `nightsweep init` writes: YAML texts by their names.
+
+        Each is valid as it stands and begins with a comment that says in a few words what it is for. Its
+        `name` is replaced by that of the file.
+        """
+        return {}
+
+    @classmethod
+    def advice_for(cls, kind: str) -> str | None:
+        """What to write in place of an unknown `kind`, if this service can stand for it."""
+        return None
+
+    def mistakes(self) -> Mapping[str, str]:
+        """What is wrong with settings, by their names, that only a look at files can tell.
+
+        Asked when a sweep is read; nothing is sent.
+        """
+        return {}
+
+    @classmethod
+    def judging_again(
+        cls, settings: ServiceSettings, judging: Mapping[str, Any], *, asks_missing: bool
+    ) -> Mapping[str, Any]:
+        """The settings, as a sweep file has them, of a run that judges replies which are kept.
+
+        `judging` holds those that change. Nothing is asked but judges unless it `asks_missing` replies.
+        Raises UsageError where the service judges its answers itself.
+        """
+        raise UsageError(f"{settings.kind} judges its answers itself: no reply can be judged again")
+
+    @abstractmethod
+    def kinds(self) -> Sequence[JobKind]:
+        """The job kinds of this service."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    async def groups(self) -> Sequence[Group]:
+        """The test-case groups that `groups: all` stands for."""
+        return ()
+
+    async def quota(self) -> Allotment | None:
+        """The monthly quota of the key, where the service offers it."""
+        return None
+
+    async def accepts_key(self) -> bool | None:
+        """Whether the service says that the key is valid; None where it has no such question.
+
+        Asked before a run is stopped for a key that was refused; nothing that costs.
+        """
+        return None
+
+    def price(self, role: str, endpoint: str, model: str) -> Price | None:
+        """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
+        return None
+
+    async def check(self) -> Sequence[Finding]:
+        """Whether the service can be used: reached, key accepted, versions. Sends nothing that costs."""
+        return ()
+
+    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Finding]:
+        """Whether the models of a sweep, by the names of its lanes, would answer.
+
+        With `ask`, each may be asked one short question, which may cost a little; without, nothing
+        that costs is sent.
+        """
+        return ()
+
+
+class HealthGate(_Remote, ABC):
+    """Says whether a model can answer before its lane opens."""
+
+    settings_model: ClassVar[type[BaseModel]]
+
+    def __init__(self, settings: Any, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        return None
+
+    @abstractmethod
+    async def check(self, lane: str) -> Health:
+        """Ask about one model once; raises JobError when no answer could be had."""
+
+
+def packaged_yaml(package: str, folder: str) -> dict[str, str]:
+    """The texts of the YAML files that travel in a folder of a package, by their names without ending."""
+    from importlib.resources import files  # slow to import, and not always needed
+
+    return {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        for file in (files(package) / folder).iterdir()
+        if file.name.endswith(".yaml")
+    }
