@@ -2,34 +2,51 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 _FIELDS = ("method", "path", "status", "duration_ms", "key", "error", "closed")
 
 
 class JsonLines(logging.Formatter):
-    """Time (UTC), level, event, and those of its `fields` that a record has."""
+    """Formats a record as JSON: time (UTC), level, event, and those of `fields` that the record has.
+
+    Of an exception only the type and the place are written: its text may contain what a client sent.
+    """
 
     def __init__(self, fields: Sequence[str] = _FIELDS) -> None:
         super().__init__()
         self._fields = fields
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
         }
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = list(places_of(record.exc_info[1]))
         line |= {name: vars(record)[name] for name in self._fields if name in vars(record)}
         return json.dumps(line, ensure_ascii=False)
 
 
-def log_to_stderr(package: str, fields: Sequence[str] = ()) -> None:
-    """Write the process's log to stderr; for a command, which owns its process.
+def places_of(error: BaseException) -> Iterator[str]:
+    """The type of an error and the lines of code that raised it, innermost first; one text for each of a group."""
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from places_of(part)
+        return
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
+    yield f"{type(error).__name__} at {where}"
 
-    Warnings come from every package, INFO only from hosting and from `package`, the service's own, whose
-    records may have `fields` beyond those of a request.
+
+def log_to_stderr(package: str, fields: Sequence[str] = ()) -> None:
+    """Send the process's log to stderr as JSON lines. For commands only: it configures the root logger.
+
+    Warnings are logged from every package, INFO only from `engine.serving` and from `package`, the
+    service's own. `fields` are further attributes of records (`extra=`) to write.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines((*_FIELDS, *fields)))

@@ -1,13 +1,13 @@
 """ASGI middleware around an application: body limits, responses to crashes, the access log."""
 
 import logging
-import traceback
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import anyio
 
 from engine.clock import Clock
+from engine.serving.access_log import places_of
 from engine.serving.body_budget import Body, BodyBudget
 from engine.serving.errors import ApiError
 from engine.serving.limits import ServerLimits
@@ -72,7 +72,7 @@ class RequestMiddleware:
             await self._handle(scope, receive, send_and_note)
         except Exception as error:
             # An error's text may contain what the client sent, so log only its type and where it was raised.
-            logger.error("a request crashed", extra={"error": list(_places(error))})
+            logger.error("a request crashed", extra={"error": list(places_of(error))})
             if not status:
                 response = ApiError(500, "the service failed; its log says where").response()
                 await response(scope, receive, send_and_note)
@@ -153,13 +153,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
-
-
-def _places(error: BaseException) -> Iterator[str]:
-    if isinstance(error, BaseExceptionGroup):
-        for part in error.exceptions:
-            yield from _places(part)
-        return
-    frames = traceback.extract_tb(error.__traceback__)[-5:]
-    where = " < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames))
-    yield f"{type(error).__name__} at {where}"
