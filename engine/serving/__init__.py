@@ -1,1 +1,1 @@
-"""Hosting over HTTP: socket, server, connections, body limits, access log, shutdown. It knows nothing of what it serves."""
+"""Hosts an ASGI application over HTTP: socket, server, connections, body limits, access log, shutdown."""

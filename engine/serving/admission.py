@@ -1,4 +1,4 @@
-"""How much work runs at once, in all and for each key, and how much waits in line."""
+"""Limits on concurrent work, in total and per key, with a queue."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import anyio
 
 
 class Full(Exception):
-    """The line has reached its limit."""
+    """The queue has reached its limit."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,9 +19,9 @@ class _Waiting:
 
 
 class Admission:
-    """Places for work: first come, first served among those whose key has room.
+    """Admits work in order of arrival, skipping keys that are at their own limit.
 
-    At most `at_once` places are taken, `per_key` of them by one key; `queue` more wait.
+    At most `at_once` pieces of work run, `per_key` of them for one key; `queue` more wait.
     """
 
     def __init__(self, *, at_once: int, per_key: int, queue: int) -> None:
@@ -33,17 +33,17 @@ class Admission:
 
     @property
     def running(self) -> int:
-        """Work that has a place."""
+        """Pieces of work that run now."""
         return self._running.total()
 
     @property
     def waiting(self) -> int:
-        """Work that waits in line."""
+        """Pieces of work in the queue."""
         return len(self._waiting)
 
     @asynccontextmanager
-    async def place(self, key_id: int) -> AsyncIterator[None]:
-        """A place for the work in the block, waited for in line. Raises Full if the line is too long."""
+    async def admit(self, key_id: int) -> AsyncIterator[None]:
+        """Run the block once the work of this key is admitted. Raises Full at once if the queue is full."""
         if self._fits(key_id):
             self._running[key_id] += 1
         elif len(self._waiting) >= self._queue:
@@ -55,15 +55,15 @@ class Admission:
         finally:
             self._leave(key_id)
 
-    async def _wait(self, me: _Waiting) -> None:
-        self._waiting.append(me)
+    async def _wait(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
         try:
-            await me.admitted.wait()
+            await waiting.admitted.wait()
         except BaseException:
-            if me.admitted.is_set():
-                self._leave(me.key_id)
+            if waiting.admitted.is_set():
+                self._leave(waiting.key_id)
             else:
-                self._waiting.remove(me)
+                self._waiting.remove(waiting)
             raise
 
     def _leave(self, key_id: int) -> None:

@@ -1,4 +1,4 @@
-"""The memory limit for the bodies of all requests, and which body is dropped when it is reached."""
+"""The memory limit for the bodies of all requests together; over it, the oldest incomplete body is dropped."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from engine.serving.limits import ServerLimits
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """The body of one request. `reading` is the cancel scope in which the rest of it is awaited."""
+    """The body of one request. `reading` is the cancel scope in which it is received."""
 
     reading: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     size: int = 0
@@ -22,15 +22,14 @@ class Body:
 class BodyBudget:
     """Counts the bytes of all bodies, from their first part until their requests have been handled.
 
-    A part that exceeds `limits.bodies_bytes` drops the incomplete body that began first, which may be the one
-    that the part belongs to. A complete body is never dropped. No request waits for room, so dropped bytes
+    A part over `limits.bodies_bytes` drops the incomplete body that began first, which may be its own. A complete body is never dropped. No request waits for room, so dropped bytes
     are free at once, and a client that stops sending cannot block others.
     """
 
     def __init__(self, limits: ServerLimits) -> None:
         self._most = limits.bodies_bytes
         self._retry_after_s = limits.retry_after_s
-        self._coming: dict[Body, None] = {}
+        self._incomplete: dict[Body, None] = {}
         self.held = 0
         """Bytes held now."""
         self.refused = 0
@@ -38,7 +37,7 @@ class BodyBudget:
 
     @contextmanager
     def body(self) -> Iterator[Body]:
-        """The body of one request, counted until the end of the block."""
+        """Count the body of one request until the end of the block."""
         body = Body()
         try:
             yield body
@@ -48,11 +47,11 @@ class BodyBudget:
     def add(self, body: Body, size: int) -> None:
         """Count a part that arrived. Raises ApiError (503) if this body was dropped."""
         if size and not body.is_refused:
-            self._coming.setdefault(body)
+            self._incomplete.setdefault(body)
             body.size += size
             self.held += size
             while self.held > self._most:
-                self._refuse(next(iter(self._coming)))
+                self._refuse(next(iter(self._incomplete)))
         self.check(body)
 
     def check(self, body: Body) -> None:
@@ -60,18 +59,18 @@ class BodyBudget:
         if body.is_refused:
             raise ApiError(
                 503,
-                f"the bodies of all requests to this service are larger than {self._most} bytes together;"
-                " ask again later",
+                f"the bodies of all requests to this service exceed {self._most} bytes together;"
+                " try again later",
                 retry_after_s=self._retry_after_s,
             )
 
     def complete(self, body: Body) -> None:
         """Mark a body as complete, so that it is not dropped."""
-        self._coming.pop(body, None)
+        self._incomplete.pop(body, None)
 
     def drop(self, body: Body) -> None:
         """Stop counting a body."""
-        self._coming.pop(body, None)
+        self._incomplete.pop(body, None)
         self.held -= body.size
         body.size = 0
 

@@ -1,4 +1,4 @@
-"""The connections of a server: how many may be open, and how long each may keep it waiting.
+"""The connections of a server: how many may be open, and how long each may keep the server waiting.
 
 uvicorn limits neither the time for a request's head nor the connections of one peer. Its only time limit is
 for idle connections, and the first byte ends it (https://github.com/Kludex/uvicorn/issues/157).
@@ -109,7 +109,7 @@ class Connections:
         if now - self._logged_at >= _LOG_EVERY_S:
             self._logged_at = now
             logger.warning(
-                "connections were closed; these are all since the start",
+                "connections were closed; counts since the start",
                 extra={"closed": dict(self.closed)},
             )
 
@@ -184,9 +184,11 @@ class Connection(H11Protocol):
         has_begun = self.phase is Phase.BODY or bool(self.conn.trailing_data[0])
         if reason is Closed.HEAD_TIMEOUT and has_begun:
             seconds = self._connections.limits.head_s
-            self._answer(408, f"the head of the request was not whole within {seconds:g} s")
+            self._answer(408, f"the head of the request did not arrive within {seconds:g} s")
         elif reason is Closed.NO_ROOM or (reason is Closed.MADE_ROOM and has_begun):
-            self._answer(503, "there are more connections to this service than it may have")
+            self._answer(
+                503, "this service has reached its limit of open connections; try again later"
+            )
         if self.cycle is not None:
             # The application, if it still reads the request, receives a disconnect and sends nothing more.
             self.cycle.disconnected = True
@@ -258,18 +260,18 @@ class Connection(H11Protocol):
 
 
 def fit_connections(wanted: int, *, setting: str) -> tuple[int, list[str]]:
-    """How many connections may be open, and lines for the log if that is fewer than `wanted`.
+    """The number of connections that may be open, and lines for the log if it is below `wanted`.
 
-    Half of the files that the process may open stay free for all else. `setting` is what the user knows
-    `wanted` by.
+    Half of the process's open-file limit stays free for other files. `setting` is the name that the user
+    knows `wanted` by, for example `limits.connections`.
     """
     allowed = connections_allowed()
     if allowed is None or wanted <= allowed // 2:
         return wanted, []
     most = max(1, allowed // 2)
     notice = (
-        f"only {most} of {setting}: {wanted} may be open, half of the files that this process may"
-        f" open; raise `ulimit -n`, or lower {setting}"
+        f"{setting} is {wanted}, but only {most} may be open, half of this process's limit of open"
+        f" files; raise `ulimit -n`, or lower {setting}"
     )
     return most, [notice]
 
@@ -281,7 +283,7 @@ def _first_to_close(connections: Iterable[Connection]) -> Connection | None:
     for each in connections:
         if each.phase is Phase.ANSWER:
             continue
-        # First those that owe the server a request, then the idle, then those still reading an answer.
+        # First those whose request is incomplete, then the idle, then those still reading an answer.
         is_asking = each.phase in (Phase.HEAD, Phase.BODY)
         rank = (0 if is_asking else 2 if each.has_unsent else 1, each.since)
         if least is None or rank < least:
@@ -290,7 +292,7 @@ def _first_to_close(connections: Iterable[Connection]) -> Connection | None:
 
 
 def _peer(client: tuple[str, int] | None) -> str:
-    """The peer that a connection counts for: an IPv4 address, or one customer's IPv6 network."""
+    """What `connections_per_peer` counts as one peer: an IPv4 address, or one customer's IPv6 network."""
     host = "" if client is None else client[0]
     try:
         address = ip_address(host.partition("%")[0])

@@ -1,4 +1,4 @@
-"""Cancelling work when its client hangs up."""
+"""Cancels work when its client disconnects."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,7 +9,7 @@ import anyio
 async def run_until_disconnect(
     receive: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[bytes]]
 ) -> bytes | None:
-    """Do `work` and return its result or raise its error; cancel it and return None if the client hangs up."""
+    """Run `work` and return its result or raise its error; if the client disconnects, cancel it and return None."""
     body: bytes | None = None
     failure: Exception | None = None
     async with anyio.create_task_group() as group:
@@ -19,7 +19,7 @@ async def run_until_disconnect(
                 pass
             group.cancel_scope.cancel()
 
-        group.start_soon(watch, name="hang-up")
+        group.start_soon(watch, name="disconnect")
         try:
             body = await work()
         except Exception as error:

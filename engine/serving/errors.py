@@ -1,4 +1,4 @@
-"""The error that a request ends with, and its response."""
+"""The error that ends a request, and its response."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -8,9 +8,9 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 class ServerLimits(BaseModel):
-    """What a server accepts from its clients, as settings that a service can inherit.
+    """What a server accepts from its clients; a service's settings can inherit from it.
 
-    `head_s` and `head_bytes` limit a request up to its body, `request_s` limits the body. A body may take
+    `head_s` and `head_bytes` limit a request up to its body, `request_s` and `request_bytes` the body. A body may take
     longer while it arrives at `bytes_per_s`, and a client must read its answer at that pace too.
     `bodies_bytes` limits the bodies of all requests together, from their first byte until their requests have
     been handled. `idle_s` is how long a connection may wait for its next request. At most `connections`
@@ -36,7 +36,7 @@ class ServerLimits(BaseModel):
     def _require_room_for_one_request(self) -> Self:
         if self.bodies_bytes < self.request_bytes:
             raise ValueError(
-                f"bodies_bytes: {self.bodies_bytes} is less than request_bytes, {self.request_bytes}: the"
-                " largest request would never be read; raise the one or lower the other"
+                f"bodies_bytes: {self.bodies_bytes} is less than request_bytes ({self.request_bytes}), so the"
+                " largest request could never be read; raise bodies_bytes, or lower request_bytes"
             )
         return self

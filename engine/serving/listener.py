@@ -9,27 +9,27 @@ from typing import cast
 from engine.core.errors import UsageError
 
 BACKLOG = 2048
-"""Connections that wait in the kernel until the event loop accepts them."""
+"""Connections that may wait in the kernel until the event loop accepts them."""
 
 
 @contextmanager
 def open_listener(
     host: str, port: int, *, host_setting: str, port_setting: str
 ) -> Iterator[socket.socket]:
-    """A listening TCP socket, closed at the end of the block.
+    """Open a listening TCP socket, closed at the end of the block.
 
-    `port` 0 takes a free port. `host_setting` and `port_setting` are what the user knows the two by, for
-    example `listen.port`. Raises UsageError, with what to change, if the address cannot be listened on.
+    `port` 0 takes a free port. `host_setting` and `port_setting` are the names that the user knows the two
+    by, for example `listen.port`. Raises UsageError, saying which to change, if it cannot listen there.
     """
     try:
         [found, *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # The whole address: a link-local one of version 6 is incomplete without its zone.
+        # All parts of the address: a link-local IPv6 address is incomplete without its zone.
         listener = socket.create_server(
             cast("tuple[str, int]", found[4]), family=found[0], backlog=BACKLOG
         )
     except (OSError, UnicodeError) as error:
-        # The first words of the system's message; the rest repeats the address.
-        why = str(getattr(error, "strerror", "no such name can be")).partition(" (")[0]
+        # The system's message without its end in brackets, which repeats the address.
+        why = str(getattr(error, "strerror", "not a valid host name")).partition(" (")[0]
         shown = f"[{host}]" if ":" in host else host
         advice = _advice(error, host_setting, port_setting)
         raise UsageError(f"cannot listen on {shown}:{port}: {why}; {advice}") from None
@@ -49,9 +49,7 @@ def url_of(listener: socket.socket) -> str:
 def _advice(error: OSError | UnicodeError, host_setting: str, port_setting: str) -> str:
     number = getattr(error, "errno", None)
     if number == errno.EADDRINUSE:
-        return f"choose another {port_setting}, or stop what is there"
+        return f"choose another {port_setting}, or stop the program that uses this one"
     if number == errno.EACCES:
         return f"choose a {port_setting} above 1023"
-    return (
-        f"{host_setting} is an address of this machine, such as 127.0.0.1 or ::1, or a name of one"
-    )
+    return f"set {host_setting} to an address of this machine, such as 127.0.0.1 or ::1, or to its name"

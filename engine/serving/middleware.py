@@ -16,7 +16,7 @@ from engine.serving.shutdown import Shutdown
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
-"""The status in the log for a client that hung up; it is never sent."""
+"""The status in the log for a client that disconnected; it is never sent."""
 _UNKNOWN = "(unknown)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -32,8 +32,8 @@ OnAnswered = Callable[[str, str, int, float], None]
 class RequestMiddleware:
     """Reads each request's body within the limits, answers 500 after a crash, and logs each request once.
 
-    The log and `on_answered` get only the paths of the application's routes, and "(unknown)" for all others: a
-    client can put anything there. An endpoint that knows its caller puts a name into
+    The log and `on_answered` get only the paths of the application's routes, and "(unknown)" for all others,
+    because a client can put anything into a path. An endpoint that knows its caller puts a name into
     `scope["state"]["key_name"]`, which is logged as `key`.
     """
 
@@ -71,10 +71,12 @@ class RequestMiddleware:
         try:
             await self._handle(scope, receive, send_and_note)
         except Exception as error:
-            # An error's text may contain what the client sent, so log only its type and where it was raised.
+            # Not the error's text, which may contain what the client sent.
             logger.error("a request crashed", extra={"error": list(places_of(error))})
             if not status:
-                response = ApiError(500, "the service failed; its log says where").response()
+                response = ApiError(
+                    500, "this service failed on the request; its log has the place of the error"
+                ).response()
                 await response(scope, receive, send_and_note)
         finally:
             self._log(scope, status or CLIENT_CLOSED_REQUEST, self._clock.now() - began)
@@ -91,11 +93,11 @@ class RequestMiddleware:
                 if content is not None:
                     await self._app(scope, _replay(content, receive), send)
                 return
-        # Sent here, after the budget and the error's traceback have let go of the body.
+        # Sent here, when neither the budget nor the error's traceback holds the body any more.
         await response(scope, receive, send)
 
     async def _read_body(self, scope: Scope, receive: Receive, body: Body) -> bytes | None:
-        """Read the whole body. None if the client hung up meanwhile. Raises ApiError over a limit."""
+        """Read the whole body. None if the client disconnected meanwhile. Raises ApiError over a limit."""
         most = self._limits.request_bytes
         too_large = ApiError(413, f"the request is larger than {most} bytes")
         for name, value in scope["headers"]:
@@ -120,7 +122,7 @@ class RequestMiddleware:
         self._budget.check(body)
         raise ApiError(
             408,
-            f"the request was not whole within {self._limits.request_s:g} s, and came at less than"
+            f"the request was incomplete after {self._limits.request_s:g} s, and arrived at less than"
             f" {self._limits.bytes_per_s} bytes a second",
         )
 
@@ -142,14 +144,14 @@ class RequestMiddleware:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Give the application the body that was read, and then what the connection receives."""
-    is_given = False
+    """A `receive` that returns the body that was read, and then what the connection receives."""
+    is_replayed = False
 
     async def replay() -> Message:
-        nonlocal is_given
-        if is_given:
+        nonlocal is_replayed
+        if is_replayed:
             return await receive()
-        is_given = True
+        is_replayed = True
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay

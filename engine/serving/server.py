@@ -23,8 +23,8 @@ _CLOSING_S = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hosted:
-    """A server that is listening: its base URL, what its log begins with, and its shutdown."""
+class RunningServer:
+    """A server that is listening: its base URL, the first lines of its log, and its shutdown."""
 
     url: str
     notices: Sequence[str]
@@ -35,7 +35,7 @@ class Hosted:
 async def run_server(
     app: Application, listener: socket.socket, connections: Connections, shutdown: Shutdown
 ) -> AsyncIterator[None]:
-    """Serve an application on a listening socket until the end of the block, which breaks off what is running."""
+    """Serve an application on a listening socket; the end of the block cancels the work that is left."""
     limits = connections.limits
     server = _Server(
         uvicorn.Config(
@@ -63,12 +63,15 @@ async def run_server(
 
 
 async def run_until_signal(
-    hosting: AbstractAsyncContextManager[Hosted], *, grace_s: float, ready: Callable[[str], None]
+    hosting: AbstractAsyncContextManager[RunningServer],
+    *,
+    grace_s: float,
+    ready: Callable[[str], None],
 ) -> None:
-    """Run a server until a signal; `ready` is called with the base URL once it listens.
+    """Run a server until a signal; call `ready` with its base URL once it listens.
 
-    The first SIGTERM, SIGINT or SIGHUP (unless `nohup` made the process ignore it) rejects new requests and
-    gives running ones `grace_s` to end; a second SIGTERM or SIGINT ends it at once.
+    The first SIGTERM, SIGINT or SIGHUP (unless the process ignores it, as under `nohup`) rejects new
+    requests and gives running ones `grace_s` seconds to end; a second SIGTERM or SIGINT ends them at once.
     """
     hangup = [] if getsignal(SIGHUP) is SIG_IGN else [SIGHUP]
     with anyio.open_signal_receiver(SIGINT, SIGTERM, *hangup) as signals:
@@ -96,7 +99,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
-            # asyncio uses one number for both: connections accepted at once, and connections that wait.
+            # asyncio uses `backlog` for two things: connections accepted at once, and connections that wait.
             listener.listen(BACKLOG)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Work in progress, and what happens to it when the server shuts down."""
+"""Tracks work in progress, and ends it when the server shuts down."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from engine.serving.errors import ApiError
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """Work in progress. Once it `has_begun`, a shutdown waits for it; before that it is cancelled at once."""
+    """Work in progress. A shutdown waits for it if it `has_begun`, and otherwise cancels it at once."""
 
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     has_begun: bool = False
@@ -46,35 +46,35 @@ class Shutdown:
 
     @contextmanager
     def working(self) -> Iterator[Work]:
-        """Work that a shutdown waits for. Raises ApiError (503) during a shutdown, or if one cancels the work."""
+        """Run the block as work that a shutdown waits for. Raises ApiError (503) if one rejects or cancels it."""
         if self._is_closing:
-            raise self._error()
-        with self._among(self._working) as work:
+            raise self._rejection()
+        with self._track(self._working) as work:
             yield work
 
     @contextmanager
     def reading(self) -> Iterator[Work]:
-        """Waiting for the rest of a request, which a shutdown cancels. Raises ApiError (503) then."""
-        with self._among(self._reading) as work:
+        """Run the block, which receives a request, until a shutdown cancels it. Raises ApiError (503) then."""
+        with self._track(self._reading) as work:
             yield work
 
     @contextmanager
-    def _among(self, under_way: set[Work]) -> Iterator[Work]:
+    def _track(self, group: set[Work]) -> Iterator[Work]:
         work = Work()
-        under_way.add(work)
+        group.add(work)
         try:
             with work.scope:
                 yield work
             if work.scope.cancelled_caught:
-                raise self._error()
+                raise self._rejection()
         finally:
-            under_way.discard(work)
+            group.discard(work)
             if self._is_closing and not self._working:
                 self._idle.set()
 
-    def _error(self) -> ApiError:
+    def _rejection(self) -> ApiError:
         return ApiError(
             503,
-            "this service is being stopped; ask again later: what was paid for is kept",
+            "this service is shutting down; try again later",
             retry_after_s=self._retry_after_s,
         )

@@ -182,7 +182,7 @@ class Evaluations:
     @asynccontextmanager
     async def _place(self, key: Key) -> AsyncIterator[None]:
         try:
-            async with self.admission.place(key.id):
+            async with self.admission.admit(key.id):
                 yield
         except Full:
             raise ApiError(

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine.kinds import Clock
 from engine.serving.connections import Connections, fit_connections
 from engine.serving.listener import open_listener, url_of
-from engine.serving.server import Hosted, run_server, run_until_signal
+from engine.serving.server import RunningServer, run_server, run_until_signal
 from engine.serving.shutdown import Shutdown
 from jobs.serve.app import create_app
 from jobs.serve.config import ServeConfig
@@ -19,7 +19,7 @@ from jobs.serve.model_catalog import ModelCatalog
 @asynccontextmanager
 async def running(
     config: ServeConfig, clock: Clock, folder: Path = Path()
-) -> AsyncIterator[Hosted]:
+) -> AsyncIterator[RunningServer]:
     """Run the service until the end of the block, which is entered once it listens.
 
     Relative references to files of keys start from `folder`, the configuration's.
@@ -40,7 +40,7 @@ async def running(
             connections = Connections(config.limits, most=most)
             app = create_app(config, ledger, catalog, evaluations, shutdown, connections, clock)
             async with run_server(app, listener, connections, shutdown):
-                yield Hosted(
+                yield RunningServer(
                     url=url_of(listener),
                     notices=[*catalog.notices(), *notices],
                     shutdown=shutdown,

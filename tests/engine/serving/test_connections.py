@@ -1,4 +1,4 @@
-"""Connections that keep a server waiting: limits of time and number, and which is closed first."""
+"""Connections that keep a server waiting: their time limits and numbers, and which is closed first."""
 
 import json
 import socket
@@ -14,10 +14,10 @@ from tests.engine.serving.host import Host, hosted
 from tests.http_client import connected, get, rest
 from tests.patience import PATIENCE_S, in_vain, until
 
-HALF_HEAD = b"GET /ping HTTP/1.1\r\nhost: x\r\nx-half: "
-LAST_HALF = b"1\r\nconnection: close\r\n\r\n"
-WHOLE = b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"
-HALF_BODY = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
+PARTIAL_HEAD = b"GET /ping HTTP/1.1\r\nhost: x\r\nx-half: "
+REST_OF_HEAD = b"1\r\nconnection: close\r\n\r\n"
+PING = b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"
+PARTIAL_BODY = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{"
 PATIENT = {"head_s": 3600, "request_s": 3600, "idle_s": 3600}
 
 
@@ -25,7 +25,7 @@ def closed(host: Host, reason: Closed) -> int:
     return host.connections.closed[reason]
 
 
-def pings(host: Host) -> bool:
+def answers_a_ping(host: Host) -> bool:
     return get(f"{host.url}/ping").status_code == 200
 
 
@@ -46,18 +46,18 @@ def is_turned_away(connection: socket.socket) -> bool:
     return not answer or answer.startswith(b"HTTP/1.1 503")
 
 
-def test_the_time_of_a_head_does_not_begin_again_with_each_byte() -> None:
+def test_the_time_limit_of_a_head_does_not_restart_with_each_byte() -> None:
     with (
         hosted(head_s=0.3) as host,
-        connected(host.url, HALF_HEAD) as half,
+        connected(host.url, PARTIAL_HEAD) as partial,
     ):
-        half.settimeout(0.02)
+        partial.settimeout(0.02)
         answer, end = b"", monotonic() + PATIENCE_S
         while not answer:
             assert monotonic() < end, in_vain("the end of the connection")
-            half.sendall(b"x")
+            partial.sendall(b"x")
             try:
-                answer = half.recv(65_536)
+                answer = partial.recv(65_536)
             except TimeoutError:
                 continue
 
@@ -67,46 +67,48 @@ def test_the_time_of_a_head_does_not_begin_again_with_each_byte() -> None:
 @pytest.mark.parametrize(
     "limits", [{"head_s": 0.2}, {"connections": 1, **PATIENT}], ids=["time", "room"]
 )
-def test_a_connection_that_says_nothing_is_closed_without_an_answer(limits: dict[str, Any]) -> None:
+def test_a_connection_that_sends_nothing_is_closed_without_an_answer(
+    limits: dict[str, Any],
+) -> None:
     with hosted(**limits) as host, connected(host.url) as silent:
         if "connections" in limits:
-            assert pings(host)
+            assert answers_a_ping(host)
         assert rest(silent) == b""
 
 
-@pytest.mark.parametrize("half", [HALF_HEAD, HALF_BODY], ids=["head", "body"])
+@pytest.mark.parametrize("partial", [PARTIAL_HEAD, PARTIAL_BODY], ids=["head", "body"])
 @pytest.mark.parametrize("limit", ["connections", "connections_per_peer"])
-def test_requests_sent_by_halves_shut_nobody_out(half: bytes, limit: str) -> None:
+def test_incomplete_requests_do_not_lock_out_others(partial: bytes, limit: str) -> None:
     with (
         hosted(**{limit: 8, **PATIENT}) as host,
         ExitStack() as stack,
     ):
         for _ in range(40):
-            stack.enter_context(connected(host.url, half))
-        assert all(pings(host) for _ in range(3))
+            stack.enter_context(connected(host.url, partial))
+        assert all(answers_a_ping(host) for _ in range(3))
         assert closed(host, Closed.MADE_ROOM) >= 40 - 8
         assert len(host.connections) <= 8
 
 
-def test_the_connection_that_kept_the_server_waiting_for_the_longest_is_closed_first() -> None:
+def test_the_connection_that_has_kept_the_server_waiting_longest_is_closed_first() -> None:
     with (
         hosted(connections=2, **PATIENT) as host,
-        connected(host.url, WHOLE) as idle,
+        connected(host.url, PING) as idle,
     ):
-        # It was there before the others, and is kept: the server does not wait for it.
+        # Older than the others, but kept: the server does not wait for it.
         assert is_answered(idle)
         with (
-            connected(host.url, HALF_HEAD) as first,
-            connected(host.url, HALF_HEAD) as second,
+            connected(host.url, PARTIAL_HEAD) as first,
+            connected(host.url, PARTIAL_HEAD) as second,
         ):
             assert is_turned_away(first)
-            idle.sendall(WHOLE)
+            idle.sendall(PING)
             assert is_answered(idle)
-            second.sendall(LAST_HALF)
+            second.sendall(REST_OF_HEAD)
             assert rest(second).startswith(b"HTTP/1.1 200")
 
 
-def test_a_request_that_is_being_answered_is_never_cut_off_to_make_room() -> None:
+def test_a_request_that_is_being_answered_is_never_closed_to_make_room() -> None:
     waiting = b"GET /wait HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
     with hosted(connections=1, **PATIENT) as host, connected(host.url, waiting) as answered:
         assert host.reached.wait(PATIENCE_S)
@@ -120,20 +122,20 @@ def test_a_request_that_is_being_answered_is_never_cut_off_to_make_room() -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of this machine")
-def test_one_peer_closes_its_own_connections_and_no_others() -> None:
+def test_a_peer_over_its_limit_closes_only_its_own_connections() -> None:
     with (
         hosted(connections_per_peer=2, **PATIENT) as host,
-        connected(host.url, HALF_HEAD, source="127.0.0.2") as other,
-        connected(host.url, HALF_HEAD) as first,
-        connected(host.url, HALF_HEAD),
-        connected(host.url, HALF_HEAD),
+        connected(host.url, PARTIAL_HEAD, source="127.0.0.2") as other,
+        connected(host.url, PARTIAL_HEAD) as first,
+        connected(host.url, PARTIAL_HEAD),
+        connected(host.url, PARTIAL_HEAD),
     ):
         assert is_turned_away(first)
-        other.sendall(LAST_HALF)
+        other.sendall(REST_OF_HEAD)
         assert rest(other).startswith(b"HTTP/1.1 200")
 
 
-def test_a_body_that_keeps_coming_may_take_longer_than_one_that_stops() -> None:
+def test_a_body_that_keeps_arriving_may_take_longer_than_one_that_stops() -> None:
     content = b"hello"
     head = b"POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\n"
     with (
@@ -146,7 +148,7 @@ def test_a_body_that_keeps_coming_may_take_longer_than_one_that_stops() -> None:
         assert rest(coming).startswith(b"HTTP/1.1 200")
 
 
-def test_an_answer_that_nobody_reads_is_given_up() -> None:
+def test_an_answer_that_is_not_read_is_aborted() -> None:
     with hosted(head_s=3600, idle_s=3600, request_s=0.3) as host:
         with connected(host.url) as deaf:
             deaf.settimeout(0.3)
@@ -156,7 +158,7 @@ def test_an_answer_that_nobody_reads_is_given_up() -> None:
             except (TimeoutError, OSError):
                 pass
             until(lambda: closed(host, Closed.ANSWER_NOT_READ) == 1, "the end of the connection")
-        assert pings(host)
+        assert answers_a_ping(host)
 
 
 @pytest.mark.parametrize(
@@ -164,11 +166,11 @@ def test_an_answer_that_nobody_reads_is_given_up() -> None:
     [
         (b"HELO there\r\n\r\n", 400, "bad_request"),
         (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
-        (HALF_HEAD + b"x" * 3000, 431, "request_head_too_large"),
+        (PARTIAL_HEAD + b"x" * 3000, 431, "request_head_too_large"),
     ],
     ids=["no HTTP", "no host", "too large"],
 )
-def test_what_is_no_request_is_refused_in_the_shape_of_every_error(
+def test_input_that_is_not_http_is_refused_in_the_shape_of_every_error(
     sent: bytes, status: int, name: str
 ) -> None:
     with (
@@ -189,12 +191,12 @@ def test_a_peer_is_an_address_or_the_network_of_one_customer() -> None:
     assert _peer(None) == _peer(("", 0))
 
 
-def test_half_of_the_files_that_the_process_may_open_stay_free_and_less_is_told() -> None:
+def test_connections_use_at_most_half_of_the_open_file_limit_and_a_notice_says_so() -> None:
     assert fit_connections(1, setting="limits.connections") == (1, [])
 
     most, notices = fit_connections(1 << 40, setting="limits.connections")
 
     if most < 1 << 40:
         [notice] = notices
-        assert f"only {most} of limits.connections: {1 << 40} may be open" in notice
+        assert f"limits.connections is {1 << 40}, but only {most} may be open" in notice
         assert "ulimit -n" in notice

@@ -1,4 +1,4 @@
-"""An application that is no service of ours, hosted with all that the service has."""
+"""Hosting an application other than the service, with the same limits and logs."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def test_any_application_can_be_hosted_and_each_request_is_logged_once(
     ]
 
 
-def test_a_body_over_the_limit_is_rejected_and_a_crash_says_nothing_of_the_request(
+def test_a_body_over_the_limit_is_rejected_and_a_crash_reveals_nothing_of_the_request(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with hosted(request_bytes=1024) as host, client(host.url) as http:

@@ -1,4 +1,4 @@
-"""What a shutdown does with work in progress; tests/jobs/serve has the signals."""
+"""Work in progress during a shutdown; the signals are tested in tests/jobs/serve."""
 
 import anyio
 import pytest
@@ -9,7 +9,7 @@ from engine.serving.shutdown import Shutdown
 
 
 class Task:
-    """Work that ends when it is told to, and keeps the error that ended it earlier."""
+    """Work that ends when `finish` is set; `error` is what ended it earlier."""
 
     def __init__(self, shutdown: Shutdown, *, has_begun: bool) -> None:
         self._shutdown = shutdown
