@@ -11,7 +11,7 @@ CURLY_QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
 
 _TAB = "a tab: YAML is indented with spaces"
 _TIGHT = "a space is missing after the colon"
-_BACKSLASH = (
+BACKSLASH = (
     "backslashes in double quotes are escapes: write the text in single quotes, or / in a path"
 )
 _TIGHT_COLON = re.compile(r"[ \t]*(?:- +)*[\w-]+:(?=[^\s/\\])")
@@ -31,7 +31,7 @@ def syntax_hint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, int]:
     if "could not find expected ':'" in problem:
         return _key_without_colon(text, _context(error, index))
     if "escape" in problem:
-        return _BACKSLASH, max(text.rfind("\\", 0, index + 1), 0)
+        return BACKSLASH, max(text.rfind("\\", 0, index + 1), 0)
     if found == "\t" or text[:index].endswith("\t"):
         return _TAB, index
     if "cannot start any token" in problem:
@@ -55,7 +55,7 @@ def text_hint(text: str, index: int) -> str:
     """What explains a mistake in the value at an index by its spelling; empty if nothing does."""
     if text[index : index + 1] in CURLY_QUOTES and index < len(text):
         return "curly quotes are part of the text: write straight ones"
-    return _BACKSLASH if _WINDOWS_PATH.match(text, index) else ""
+    return BACKSLASH if _WINDOWS_PATH.match(text, index) else ""
 
 
 def is_tight_mapping(value: str) -> bool:

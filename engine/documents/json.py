@@ -11,7 +11,14 @@ from engine.documents.places import Places, child
 from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
 _DIGITS_MAX = 300
-_LARGE = re.compile(f"[0-9]{{{_DIGITS_MAX + 1}}}")
+_ADVICE = {
+    "Expecting value": "a value is missing, or is not one of JSON: text is in double quotes; true, false and null are in small letters",
+    "Expecting ',' delimiter": "a comma is missing, or the value before is not one of JSON",
+    "Expecting ':' delimiter": "a colon is missing after the key",
+    "Expecting property name enclosed in double quotes": "a key must be in double quotes",
+    "Extra data": "more text after the end of the value",
+    "Unterminated string starting at": "a quote is opened and never closed",
+}
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
 
 
@@ -37,19 +44,19 @@ def parse_json(text: str) -> tuple[Any, bool]:
     try:
         return json.loads(text, object_pairs_hook=first_of_each, parse_int=_integer), twice
     except json.JSONDecodeError as error:
-        told, index = _told(text, error)
-        raise Malformed(f"not JSON: {told}", text=text, index=index) from None
+        message, index = _explain(text, error)
+        raise Malformed(f"not JSON: {message}", text=text, index=index) from None
     except _TooLarge:
-        found = _LARGE.search(text)
-        at = None if found is None else found.start()
-        raise Malformed("the number is too large", text=text, index=at) from None
+        raise Malformed("the number is too large", text=text, index=_too_large(text)) from None
     except RecursionError:
         raise Malformed(TOO_DEEP, text=text, index=_too_deep(text)) from None
 
 
-def _told(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
-    """What is wrong, and where."""
+def _explain(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
+    """What is wrong, in words for the author of the text, and the index of the mistake."""
     index = error.pos
+    if not text.strip():
+        return "the file is empty", index
     if error.msg.startswith("Illegal trailing comma"):
         index += len(text[index + 1 :]) - len(text[index + 1 :].lstrip()) + 1
     found = text[index : index + 1]
@@ -61,9 +68,22 @@ def _told(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
         return "JSON has no comments: leave it out, or write the file in YAML", index
     if error.msg.startswith("Invalid \\escape"):
         return r"a backslash is written twice (\\), or as / in a path", index
+    if error.msg.startswith("Invalid control character"):
+        if found == "\n":
+            return "a quote is opened and never closed; a line break in text is written \\n", index
+        return "a control character in text is written as an escape, such as \\t for a tab", index
     if not found:
         return "the file ends too early: a bracket, brace or quote is not closed", index
-    return error.msg, index
+    return _ADVICE.get(error.msg, error.msg), index
+
+
+def _too_large(text: str) -> int | None:
+    """Where the first number with too many digits stands."""
+    return next((token.start() for token in _TOKEN.finditer(text) if _is_large(token[0])), None)
+
+
+def _is_large(token: str) -> bool:
+    return len(token) > _DIGITS_MAX and token.removeprefix("-").isdecimal()
 
 
 def _too_deep(text: str) -> int | None:

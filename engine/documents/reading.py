@@ -72,13 +72,13 @@ def read_bytes(file: Path | Traversable) -> bytes:
 def decoded(content: bytes) -> str:
     """The text of bytes in UTF-8, or in UTF-16 with its mark, with line ends as \\n; raises Malformed."""
     # What Excel calls Unicode text, and what PowerShell writes.
-    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+    encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
     try:
-        text = content.decode(encoding)
+        text = content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         if encoding == "utf-16":
             raise Malformed(f"broken UTF-16 text (byte {error.start})") from None
-        before = content[: error.start].decode(encoding)
+        before = content[: error.start].decode().removeprefix("\ufeff")
         raise Malformed(
             f"not UTF-8 text (byte {error.start} of the file); save it in UTF-8",
             text=before,

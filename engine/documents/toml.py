@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from bisect import bisect_right
 from typing import Any
 
+from engine.documents.hints import BACKSLASH
 from engine.documents.malformed import TWICE, Malformed
 from engine.documents.places import Places, child
 from engine.documents.plain import DEPTH_MAX, TOO_DEEP
@@ -18,11 +20,14 @@ _AT = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)\Z")
 _DECLARED_TWICE = re.compile(
     r"Cannot declare .* twice|Cannot (mutate|redefine) .*|Duplicate .*", re.DOTALL
 )
-_LARGE = re.compile(r"[0-9][0-9_]{299,}")
+_LARGE = re.compile(r"[-+]?[0-9][0-9_]{299,}")
 _ADVICE = {
-    "Invalid value": "no value of TOML: text must be in straight quotes, \"...\" or '...'",
+    "Invalid value": "a value is missing, or is not one of TOML: text is in straight quotes, \"...\" or '...'; true and false are in small letters",
     "Expected '=' after a key in a key/value pair": "a key and its value have an equals sign between them: key = value",
-    "Unescaped '\\' in a string": "backslashes in double quotes are escapes: write the text in single quotes, or / in a path",
+    "Unescaped '\\' in a string": BACKSLASH,
+    "Invalid hex value": BACKSLASH,
+    r"Illegal character '\n'": "a quote is opened and never closed",
+    "Invalid initial character for a key part": "no key: a key is of letters, digits, - and _, or in quotes",
 }
 _TOKEN = re.compile(
     r'"{3}(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}'
@@ -37,8 +42,8 @@ _TOKEN = re.compile(
 
 def parse_toml(text: str) -> tuple[Any, bool]:
     """What a TOML text says; its parser refuses keys that are there twice. Raises Malformed."""
-    if long := _LONG_KEY.search(text):
-        raise Malformed(f"a key of more than {DEPTH_MAX} parts", text=text, index=long.end())
+    if (long := _long_key(text)) is not None:
+        raise Malformed(f"a key of more than {DEPTH_MAX} parts", text=text, index=long)
     try:
         return tomllib.loads(text), False
     except tomllib.TOMLDecodeError as error:
@@ -52,11 +57,27 @@ def parse_toml(text: str) -> tuple[Any, bool]:
         raise Malformed(f"not TOML: {told}", text=text, index=index) from None
     except ValueError:
         # Integers of thousands of digits, which Python refuses to convert.
-        number = _LARGE.search(text)
-        start = None if number is None else number.start()
-        raise Malformed("the number is too large", text=text, index=start) from None
+        raise Malformed("the number is too large", text=text, index=_too_large(text)) from None
     except RecursionError:
         raise Malformed(TOO_DEEP, text=text, index=_too_deep(text)) from None
+
+
+def _long_key(text: str) -> int | None:
+    """Where the first key with too many parts goes beyond them; text that looks like one is none."""
+    found = next(_LONG_KEY.finditer(text), None)
+    if found is None:
+        return None
+    texts = [token.span() for token in _TOKEN.finditer(text) if token[0][0] in "\"'#"]
+    for found in _LONG_KEY.finditer(text):
+        at = bisect_right(texts, (found.start(), len(text))) - 1
+        if at < 0 or texts[at][1] < found.end():
+            return found.end()
+    return None
+
+
+def _too_large(text: str) -> int | None:
+    """Where the first number with too many digits stands."""
+    return next((one.start() for one in _TOKEN.finditer(text) if _LARGE.fullmatch(one[0])), None)
 
 
 def _too_deep(text: str) -> int | None:

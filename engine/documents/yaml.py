@@ -41,7 +41,8 @@ _FLOAT = re.compile(
 )
 _DIGITS_MAX = 300
 _NO_TAGS = "tags (!...) are not supported; write text that begins so in quotes"
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""A character that YAML does not allow, not even in quotes."""
 
 
 def parse_yaml(text: str) -> tuple[Any, bool]:
@@ -67,11 +68,14 @@ def parse_yaml(text: str) -> tuple[Any, bool]:
 
 
 def as_yaml(text: str) -> str:
-    """A text as a YAML value of one line: as it stands where that is read as this text, else in quotes."""
+    """A text as a YAML value of one line, in quotes unless it is read as this text without them."""
     with suppress(Malformed):
-        if parse_yaml(f"{{key: {text}}}")[0] == {"key": text}:
+        if all(parse_yaml(one)[0] == {"key": text} for one in (f"key: {text}", f"{{key: {text}}}")):
             return text
-    return json.dumps(text, ensure_ascii=False)
+    return "".join(
+        one if one.isprintable() else f"\\U{ord(one):08x}"
+        for one in json.dumps(text, ensure_ascii=False)
+    )
 
 
 def locate_yaml(text: str) -> Places:
@@ -145,7 +149,8 @@ def _index(event: Event) -> int:
 
 
 def _control_character(text: str) -> int | None:
-    return next((at for at, one in enumerate(text) if _CONTROL.match(one)), None)
+    found = _CONTROL.search(text)
+    return None if found is None else found.start()
 
 
 class _TooDeep(Malformed):

@@ -144,7 +144,7 @@ def test_a_key_in_the_wrong_form_is_told_without_being_shown(
         ("s.json", '{"name": "C:\\models"}', "1:13: not JSON: a backslash is written twice (\\\\), or as / in a path"),
         ("s.json", '{"name": "n"', "1:13: not JSON: the file ends too early: a bracket, brace or quote is not closed"),
         ("s.json", '{"name": "n",\n "name": "m"}', "2:2: name: the key is there twice: keep one"),
-        ("s.toml", "name = night\n", "1:8: not TOML: no value of TOML: text must be in straight quotes, \"...\" or '...'"),
+        ("s.toml", "name = night\n", "1:8: not TOML: a value is missing, or is not one of TOML: text is in straight quotes, \"...\" or '...'; true and false are in small letters"),
         ("s.toml", 'a = 1\na = 2\n', "2:6: the key is there twice: keep one"),
         ("s.toml", "name: n\n", "1:5: not TOML: a key and its value have an equals sign between them: key = value"),
         ("s.toml", 'name = "C:\\models"\n', "1:13: not TOML: backslashes in double quotes are escapes: write the text in single quotes, or / in a path"),

@@ -203,7 +203,7 @@ def test_text_that_looks_like_a_number_is_none(
     NUMBER,
     ("-017", "yaml", "-17 is "),
     ("017", "toml", "not TOML: "),
-    ("017", "json", "Expecting ',' delimiter"),
+    ("017", "json", "not JSON: a comma is missing"),
     (".inf", "yaml", "must be a finite number"),
     ("inf", "toml", "must be a finite number"),
     ("1e999", ALL, "must be a finite number"),

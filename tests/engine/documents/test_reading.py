@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from engine.core.errors import SweepError
-from engine.documents.document import YAML
+from engine.documents.document import JSON, TOML, YAML
 from engine.documents.malformed import Malformed
 from engine.documents.reading import FILE_BYTES_MAX, read_document
+from engine.documents.yaml import as_yaml
 from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY
 
@@ -88,6 +89,8 @@ def test_yaml_scalars_follow_the_core_schema(text: str, value: Any) -> None:
         ("[" * 100_000, "line 1, column 33: nested more than 32 levels deep"),
         ("a: " + "9" * 5000, "line 1, column 4: the number is too large"),
         ("a: \x07", "line 1, column 4: not YAML: it holds control characters"),
+        ("a: 1\nb: \x93x\x94", "line 2, column 4: not YAML: it holds control characters"),
+        ("a: \ufffe", "line 1, column 4: not YAML: it holds control characters"),
     ],
 )
 def test_yaml_that_is_refused_is_refused_with_its_place(text: str, message: str) -> None:
@@ -120,6 +123,66 @@ def test_the_limit_on_depth_is_the_same_whatever_the_parser_refuses_first(
     assert str(caught.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (" \n", "line 2, column 1: not JSON: the file is empty"),
+        ('{"a": True}', "line 1, column 7: not JSON: a value is missing, or is not one of JSON"),
+        ('{"a": 1\n"b": 2}', "line 2, column 1: not JSON: a comma is missing"),
+        ('{"a" = 1}', "line 1, column 6: not JSON: a colon is missing after the key"),
+        ("{a: 1}", "line 1, column 2: not JSON: a key must be in double quotes"),
+        ('{}\n{"a": 1}', "line 2, column 1: not JSON: more text after the end of the value"),
+        ('{"a": "b', "line 1, column 7: not JSON: a quote is opened and never closed"),
+        ('{"a": "b\n}', "line 1, column 9: not JSON: a quote is opened and never closed; a line"),
+        ('{"a": "b\tc"}', "line 1, column 9: not JSON: a control character in text is written"),
+        (f'{{"a": "{"1" * 301}", "b": {"1" * 301}}}', "line 1, column 317: the number is too lar"),
+        (f'{{"a": -{"1" * 300}}}', "line 1, column 7: the number is too large"),
+    ],
+)
+def test_json_that_is_refused_says_where_and_what_to_do(text: str, message: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        JSON.read(text)
+
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a = True", "line 1, column 5: not TOML: a value is missing, or is not one of TOML"),
+        (
+            'a = "C:\\Users"',
+            "line 1, column 10: not TOML: backslashes in double quotes are escapes",
+        ),
+        ('a = "b\nc = 1', "line 1, column 7: not TOML: a quote is opened and never closed"),
+        ("a = {b = 1,\n\u00e9 = 2}", "line 1, column 12: not TOML: no key: "),
+        (f'a = "{"1" * 301}"\nb = -{"1" * 5000}', "line 2, column 5: the number is too large"),
+        (f"a{'.a' * 40} = 1", "line 1, column 65: a key of more than 32 parts"),
+        (f'a = "b"\n"a"{".a" * 40} = 1', "line 2, column 67: a key of more than 32 parts"),
+    ],
+)
+def test_toml_that_is_refused_says_where_and_what_to_do(text: str, message: str) -> None:
+    with pytest.raises(Malformed) as caught:
+        TOML.read(text)
+
+    assert str(caught.value).startswith(message)
+
+
+def test_text_that_looks_like_a_long_key_of_toml_is_read_as_text() -> None:
+    countdown = "".join(f"{number}. " for number in range(40))
+
+    assert TOML.read(f'a = """\n{countdown}"""\n# {countdown}\n') == {"a": countdown}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a b", "-", "- a", "no", "1", "", "a: b", "it's", "a\u2028b", "a\x85b", "\x7f", "\U0001f600"],
+)
+def test_text_that_is_written_as_yaml_is_read_as_the_same_text(text: str) -> None:
+    assert YAML.read(f"key: {as_yaml(text)}\n") == {"key": text}
+    assert YAML.read(f"{{key: {as_yaml(text)}}}") == {"key": text}
+
+
 def test_aliases_cannot_make_a_small_file_huge() -> None:
     bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10)
@@ -146,7 +209,7 @@ def test_a_syntax_error_never_quotes_the_file() -> None:
     ("name", "content", "message"),
     [
         ("s.json", '{"a": 1, "a": 2}', "the key is there twice: keep one"),
-        ("s.json", '{"a": }', "not JSON: Expecting value"),
+        ("s.json", '{"a": }', "not JSON: a value is missing, or is not one of JSON: text is in double quotes; true, false and null are in small letters"),
         ("s.json", "[" * 100_000, "nested more than 32 levels deep"),
         ("s.json", '{"a": ' + "9" * 5000 + "}", "the number is too large"),
         ("s.json", '{"a": 1e999}', "must be a finite number"),
@@ -192,6 +255,21 @@ def test_a_byte_order_mark_and_foreign_line_ends_change_nothing(tmp_path: Path) 
     (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\nb: |\r\n  x\r\n  y\r\n")
 
     assert read_document(tmp_path / "a.yaml").value == {"a": 1, "b": "x\ny\n"}
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_text_in_another_encoding_is_located_behind_a_byte_order_mark(
+    tmp_path: Path, mark: bytes
+) -> None:
+    (tmp_path / "a.yaml").write_bytes(mark + "a: é\nb: éé".encode() + b"\xff")
+
+    with pytest.raises(Malformed) as caught:
+        read_document(tmp_path / "a.yaml")
+
+    byte = len(mark) + 13
+    assert str(caught.value) == (
+        f"line 2, column 6: not UTF-8 text (byte {byte} of the file); save it in UTF-8"
+    )
 
 
 def test_a_date_in_toml_is_read_as_text_is(tmp_path: Path) -> None:

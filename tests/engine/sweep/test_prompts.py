@@ -127,7 +127,11 @@ def test_a_quoted_cell_holds_line_breaks_separators_and_quotes(tmp_path: Path) -
         ("p.csv", 'sep=,\nname,text\na,"One\n', "line 3: a quote is opened and never closed"),
         ("p.csv", 'name,text\na,"One" two\n', "line 2: not CSV: ',' expected after '\"'"),
         ("p.csv", "name,text\na,One\0\n", "it holds NUL characters"),
-        ("p.jsonl", '{"text": "a"}\n{"text": }\n', "line 2, column 10: not JSON: Expecting value"),
+        (
+            "p.jsonl",
+            '{"text": "a"}\n{"text": }\n',
+            "line 2, column 10: not JSON: a value is missing, or is not one of JSON: text is in double quotes; true, false and null are in small letters",
+        ),
         ("p.jsonl", '{"text": "a"}\n{"text": "a", "text": "b"}\n', "line 2, column 15: the key is there twice: keep one"),
         ("p.jsonl", '{"text": "a"}\n5\n', "line 2: must be a mapping or text"),
         ("p.json", '[{"text": "\\ud800"}]', "line 1, column 11: holds characters that are no text"),
