@@ -19,16 +19,19 @@ from engine.store.changes.runs import RunChanges
 from engine.store.database import Database
 from engine.store.reader import StoreReader
 from engine.store.worker import Worker
+from engine.store.writer import COMMIT_INTERVAL_S
 
 
 class Store:
     """An open store: questions are asked of its reader, changes go through the writer of its worker."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
+    ) -> None:
         self._database = database
         self._clock = clock
         reader = StoreReader(database, clock)
-        self._worker = worker = Worker(database, clock, reader)
+        self._worker = worker = Worker(database, clock, reader, commit_interval_s=commit_interval_s)
         self._writer = writer = worker.writer
         parts = PartWriter(database, clock, writer)
         runs = RunChanges(clock, writer)
@@ -180,9 +183,11 @@ class Store:
 
 
 @asynccontextmanager
-async def serving(database: Database, clock: Clock) -> AsyncIterator[Store]:
+async def serving(
+    database: Database, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
+) -> AsyncIterator[Store]:
     """A store on an open database: it takes changes until the block ends, which signs its worker off."""
-    store = Store(database, clock)
+    store = Store(database, clock, commit_interval_s=commit_interval_s)
     raised: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         # Cancelled while it starts, the writer would be waited for: only `sign_off` lets it end.

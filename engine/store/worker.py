@@ -41,7 +41,9 @@ class Worker:
     Who only reads the store is no worker, and has no identity.
     """
 
-    def __init__(self, database: Database, clock: Clock, reader: StoreReader) -> None:
+    def __init__(
+        self, database: Database, clock: Clock, reader: StoreReader, *, commit_interval_s: float
+    ) -> None:
         self.id = reader.worker_id
         self._database = database
         self._clock = clock
@@ -49,7 +51,9 @@ class Worker:
         self._identity = database.identity
         self._liveness = database.liveness
         spill = Spill(database.side_files, self.id)
-        self.writer = Writer(database, clock, spill, self._arrive)
+        self.writer = Writer(
+            database, clock, spill, self._arrive, commit_interval_s=commit_interval_s
+        )
         self._left_alone: set[str] = set()
         """The workers whose side files cannot be taken in wholly, as was said."""
         self._signed_off = anyio.Event()
@@ -278,6 +282,9 @@ class Worker:
 
     async def gone(self, worker_ids: Sequence[str]) -> list[str]:
         """Those of these workers that have ended."""
+
+        if not worker_ids:
+            return []
 
         def look() -> list[str]:
             return [worker_id for worker_id in worker_ids if self._liveness.has_gone(worker_id)]

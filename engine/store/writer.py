@@ -12,7 +12,7 @@ The first transaction also registers this worker, so a process that only reads w
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import inf
@@ -61,7 +61,15 @@ class Piggyback(Generic[T]):
 class Writer:
     """The only way into the database for changes."""
 
-    def __init__(self, database: Database, clock: Clock, spill: Spill, arrive: Work[None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        spill: Spill,
+        arrive: Work[None],
+        *,
+        commit_interval_s: float,
+    ) -> None:
         self._database = database
         self._arrive = arrive
         self.has_arrived = False
@@ -69,7 +77,7 @@ class Writer:
         self._clock = clock
         self._spill = spill
         self._send, self._receive = anyio.create_memory_object_stream[Change[Any]](_MOST_PER_COMMIT)
-        self._pace = AsyncLimiter(1, COMMIT_INTERVAL_S)
+        self._pace = AsyncLimiter(1, commit_interval_s) if commit_interval_s else nullcontext()
         self._thread = anyio.CapacityLimiter(1)
         self.turn = anyio.Lock()
         """Held during each transaction."""

@@ -97,13 +97,13 @@ def revision_of(connection: sqlite3.Connection, path: Path) -> str | None:
 
 def _create(path: Path) -> None:
     with _transaction(path) as connection:
-        for statement in _schema():
+        for statement in schema():
             connection.exec_driver_sql(statement)
         connection.exec_driver_sql("INSERT INTO alembic_version (version_num) VALUES (?)", (HEAD,))
 
 
 @cache
-def _schema() -> Sequence[str]:
+def schema() -> Sequence[str]:
     """The statements that make the tables, each after those that it refers to."""
     dialect = sqlite.dialect()
     made: list[ExecutableDDLElement] = []

@@ -1,12 +1,14 @@
 """The databases on which every promise of the store is tested, and what a test needs of one."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import finalize
 
 from engine.clock import Clock
 from engine.store import Store, open_store
+from engine.store.memory import Memory, open_memory_store
 from tests.engine.store.scenes import rows, states
 
 
@@ -53,5 +55,33 @@ class SQLiteScratch:
         return self.rows("PRAGMA foreign_key_check")
 
 
-DATABASES: dict[str, Callable[[Path], Scratch]] = {"sqlite": SQLiteScratch}
+class MemoryScratch:
+    """A memory, which its openings share."""
+
+    def __init__(self, _folder: Path) -> None:
+        self._memory = Memory()
+        finalize(self, self._memory.close)
+
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Store]:
+        """Open the store in the memory, which stays until the store is closed."""
+        async with open_memory_store(self._memory, clock) as store:
+            yield store
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What is read from the memory."""
+        with self._memory.connection.begin():
+            found = self._memory.connection.exec_driver_sql(query, values)
+            return [tuple(row) for row in found] if found.returns_rows else []
+
+    def states(self) -> dict[str, int]:
+        """How many jobs are in each state."""
+        return dict(self.rows("SELECT state, count(*) FROM job GROUP BY state"))
+
+    def broken_references(self) -> list[tuple[Any, ...]]:
+        """The rows that refer to others that are not there."""
+        return self.rows("PRAGMA foreign_key_check")
+
+
+DATABASES: dict[str, Callable[[Path], Scratch]] = {"sqlite": SQLiteScratch, "memory": MemoryScratch}
 """By name, what makes one in a folder. A further database is one more entry: all tests beside this module run on it."""
