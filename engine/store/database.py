@@ -5,7 +5,7 @@ The statements are functions of a SQLAlchemy `Connection`, whatever database ans
 driver, or in the event loop.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -41,6 +41,10 @@ class Liveness(Protocol):
 
     def has_gone(self, worker_id: str) -> bool:
         """Whether a worker has ended, whatever its last heartbeat."""
+        ...
+
+    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+        """Those of these workers that have ended; there may be very many."""
         ...
 
     def forget(self, worker_id: str) -> None:

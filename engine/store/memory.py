@@ -1,15 +1,14 @@
-"""A store in memory: the statements of every store, run in the event loop without a thread or a file.
+"""A store in memory: the statements of every store, run in the event loop without a thread or a file."""
 
-It is gone with its `Memory`. Until then it may be opened many times, each time by another worker.
-"""
-
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from os import getpid
 from pathlib import Path
 from socket import gethostname
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import uuid4
+from weakref import finalize
 
 from anyio.lowlevel import checkpoint
 from sqlalchemy import create_engine, event
@@ -20,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 from engine.clock import Clock
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
-from engine.sqlite.connections import break_off_when
+from engine.sqlite.connections import LOOK_EVERY
 from engine.store.spill import Spill
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.migrate import schema
@@ -30,42 +29,59 @@ T = TypeVar("T")
 
 
 class Memory:
-    """What is stored: it outlives its openings, and no process."""
+    """The contents of a store in memory, which last as long as this object.
+
+    Any number of engines may have it open at once, all of them in one event loop.
+    """
 
     def __init__(self) -> None:
         self.workers: set[str] = set()
-        """The workers that are there."""
-        self.is_broken_off = False
-        self._engine = create_engine(
+        """The ids of the workers that have it open."""
+        database = create_engine(
             "sqlite://",
             poolclass=StaticPool,
             connect_args={"isolation_level": None, "check_same_thread": False},
             hide_parameters=True,
         )
-        break_off_when(self._engine, lambda: self.is_broken_off)
-        event.listen(self._engine, "begin", _begin)
-        self.connection = self._engine.connect()
+        event.listen(database, "begin", _begin)
+        self.connection = database.connect()
+        finalize(self, _close, self.connection)
         with self.connection.begin():
             for statement in schema():
                 self.connection.exec_driver_sql(statement)
-        driver = self.connection.connection.driver_connection
-        assert driver is not None, "it has just been used"
-        # Within a transaction the pragma would do nothing.
-        driver.execute("PRAGMA foreign_keys = ON")
+        # The pragma has no effect within a transaction.
+        _driver(self.connection).execute("PRAGMA foreign_keys = ON")
 
-    def close(self) -> None:
-        """Forget everything."""
-        self.connection.close()
-        self._engine.dispose()
+    @contextmanager
+    def transaction(self, *, is_broken_off: bool = False) -> Iterator[Connection]:
+        """A transaction, whose long statements are interrupted if it is broken off."""
+        driver = _driver(self.connection)
+        if is_broken_off:
+            driver.set_progress_handler(lambda: True, LOOK_EVERY)
+        try:
+            with self.connection.begin():
+                yield self.connection
+        finally:
+            if is_broken_off:
+                driver.set_progress_handler(None, LOOK_EVERY)
+
+
+def _driver(connection: Connection) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, connection.connection.driver_connection)
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
+    _driver(connection).execute("BEGIN")
+
+
+def _close(connection: Connection) -> None:
+    connection.close()
+    connection.engine.dispose()
 
 
 class _Identity:
     def __init__(self) -> None:
-        self.id = uuid4().hex
+        self.id = str(uuid4())
         self.host = gethostname()
         self.pid = getpid()
         self.is_missed = False
@@ -78,42 +94,48 @@ class _Liveness:
         self._memory = memory
 
     def is_dead(self, worker_id: str, heartbeat_at: float, now: float) -> bool:
-        """Whether a worker has ended: its event loop is this one, so its heart cannot stand still alone."""
+        """Whether a worker has ended; its event loop is this one, so it cannot hang alone."""
         return self.has_gone(worker_id)
 
     def has_gone(self, worker_id: str) -> bool:
         """Whether a worker has ended."""
         return worker_id not in self._memory.workers
 
+    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+        """Those of these workers that have ended."""
+        return [worker_id for worker_id in worker_ids if self.has_gone(worker_id)]
+
     def forget(self, worker_id: str) -> None:
         """Nothing is left behind."""
 
 
 class MemoryDatabase:
-    """One opening of a memory."""
+    """One opening of a memory; without an `identity` it is only read."""
 
     path = Path("memory")
     side_files = None
     is_hurried = False
     is_lost = False
 
-    def __init__(self, memory: Memory) -> None:
-        self._memory = memory
-        self.identity = _Identity()
+    def __init__(self, memory: Memory, identity: _Identity | None) -> None:
+        self.identity = identity
         self.liveness = _Liveness(memory)
+        self._memory = memory
+        self._is_broken_off = False
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction; its value, after COMMIT."""
+        self.check_writable()
         await checkpoint()
-        with self._memory.connection.begin():
-            return work(self._memory.connection)
+        with self._memory.transaction(is_broken_off=self._is_broken_off) as connection:
+            return work(connection)
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
         """The answer to one question: nothing changes meanwhile."""
         await checkpoint()
         try:
-            with self._memory.connection.begin():
-                return question(self._memory.connection)
+            with self._memory.transaction(is_broken_off=self._is_broken_off) as connection:
+                return question(connection)
         except DBAPIError as error:
             raise explain(error, self.path) from error
 
@@ -126,15 +148,19 @@ class MemoryDatabase:
         return False
 
     def check_writable(self) -> None:
-        """It is."""
+        """Raise UsageError where the store is only read."""
+        if self.identity is None:
+            raise UsageError(
+                f"{self.path}: was opened with read_only=True; open it without to change it"
+            )
 
     def break_off(self) -> None:
-        """End the statements to come, until `go_on`."""
-        self._memory.is_broken_off = True
+        """Interrupt the long statements to come, until `go_on`: none is being executed meanwhile."""
+        self._is_broken_off = True
 
     def go_on(self) -> None:
         """Let statements be executed again."""
-        self._memory.is_broken_off = False
+        self._is_broken_off = False
 
     def hurry(self) -> None:
         """There is no lock to wait for."""
@@ -167,12 +193,16 @@ class MemoryDatabase:
 
 
 @asynccontextmanager
-async def open_memory_store(memory: Memory, clock: Clock) -> AsyncIterator[Store]:
-    """Open what is in `memory` as a new worker; its commits are not paced."""
-    database = MemoryDatabase(memory)
-    memory.workers.add(database.identity.id)
+async def open_memory_store(
+    memory: Memory, clock: Clock, *, read_only: bool = False
+) -> AsyncIterator[Store]:
+    """Open what is in `memory` as a new worker, or only to read it; its commits are not paced."""
+    identity = None if read_only else _Identity()
+    if identity is not None:
+        memory.workers.add(identity.id)
     try:
-        async with serving(database, clock, commit_interval_s=0) as store:
+        async with serving(MemoryDatabase(memory, identity), clock, commit_interval_s=0) as store:
             yield store
     finally:
-        memory.workers.discard(database.identity.id)
+        if identity is not None:
+            memory.workers.discard(identity.id)

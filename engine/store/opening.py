@@ -7,15 +7,22 @@ from pathlib import Path
 from engine.clock import Clock
 from engine.store.sqlite.opening import open_database, open_to_read
 from engine.store.store import Store, serving
+from engine.store.writer import COMMIT_INTERVAL_S
 
 
 @asynccontextmanager
-async def open_store(path: Path, clock: Clock) -> AsyncIterator[Store]:
+async def open_store(
+    path: Path, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
+) -> AsyncIterator[Store]:
     """Open the store at `path`, creating and migrating it as needed, and close it afterwards.
 
+    `commit_interval_s` is the least real time between two commits under load; 0 does not pace them, for tests.
     Raises StoreError, with what to do, when it cannot be opened.
     """
-    async with open_database(path) as database, serving(database, clock) as store:
+    async with (
+        open_database(path) as database,
+        serving(database, clock, commit_interval_s=commit_interval_s) as store,
+    ):
         await store.take_in()
         yield store
 
@@ -28,5 +35,8 @@ async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator[Store]:
     write; one of an older version is read from a private copy. What would change it raises
     UsageError. Raises StoreError, with what to do, when it cannot be read.
     """
-    async with open_to_read(path) as database, serving(database, clock) as store:
+    async with (
+        open_to_read(path) as database,
+        serving(database, clock, commit_interval_s=COMMIT_INTERVAL_S) as store,
+    ):
         yield store

@@ -19,15 +19,12 @@ from engine.store.changes.runs import RunChanges
 from engine.store.database import Database
 from engine.store.reader import StoreReader
 from engine.store.worker import Worker
-from engine.store.writer import COMMIT_INTERVAL_S
 
 
 class Store:
     """An open store: questions are asked of its reader, changes go through the writer of its worker."""
 
-    def __init__(
-        self, database: Database, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
-    ) -> None:
+    def __init__(self, database: Database, clock: Clock, *, commit_interval_s: float) -> None:
         self._database = database
         self._clock = clock
         reader = StoreReader(database, clock)
@@ -184,9 +181,12 @@ class Store:
 
 @asynccontextmanager
 async def serving(
-    database: Database, clock: Clock, *, commit_interval_s: float = COMMIT_INTERVAL_S
+    database: Database, clock: Clock, *, commit_interval_s: float
 ) -> AsyncIterator[Store]:
-    """A store on an open database: it takes changes until the block ends, which signs its worker off."""
+    """A store on an open database: it takes changes until the block ends, which signs its worker off.
+
+    `commit_interval_s` is the least real time between two commits under load.
+    """
     store = Store(database, clock, commit_interval_s=commit_interval_s)
     raised: BaseException | None = None
     async with anyio.create_task_group() as tasks:

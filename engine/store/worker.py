@@ -1,7 +1,7 @@
 """A worker among the others of its store: how it comes and goes, and what becomes of who dies."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -271,7 +271,7 @@ class Worker:
             lambda connection: workers.idle(connection, _MOST_FORGOTTEN)
         )
         # One that was stopped for long was given up, and still comes back.
-        gone = await self.gone(idle)
+        gone = await self._liveness.gone(idle)
 
         def work(connection: Connection) -> None:
             workers.beat(connection, self.id, self._clock.now())
@@ -279,17 +279,6 @@ class Worker:
                 workers.remove_idle(connection, gone)
 
         await self.writer.write(work)
-
-    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
-        """Those of these workers that have ended."""
-
-        if not worker_ids:
-            return []
-
-        def look() -> list[str]:
-            return [worker_id for worker_id in worker_ids if self._liveness.has_gone(worker_id)]
-
-        return await anyio.to_thread.run_sync(look)
 
     async def reclaim_from_dead(
         self, *, attempts: int | None = None, run_id: int | None = None

@@ -9,6 +9,7 @@ from engine import Engine, Run, Settings, Status, Sweep, open_engine
 from engine.clock import Clock
 from engine.kinds import Answer, HealthGate, Job
 from engine.registry import Registry
+from engine.store import open_store
 from engine.testing import ScriptedService, scored
 
 NOW = 1_800_000_000.0
@@ -27,11 +28,17 @@ async def opened(
     settings: Settings | None = None,
     gate: type[HealthGate] | None = None,
 ) -> AsyncIterator[Engine]:
-    """An engine on a store that knows one scripted service, and perhaps a health gate."""
-    async with open_engine(
-        path, registry=registry(service, gate), clock=clock, settings=settings or Settings()
-    ) as engine:
-        yield engine
+    """An engine on a store that knows one scripted service, and perhaps a health gate.
+
+    Under a clock of a test commits are not paced, which takes real time.
+    """
+    known, settings = registry(service, gate), settings or Settings()
+    if clock is None:
+        async with open_engine(path, registry=known, settings=settings) as engine:
+            yield engine
+    else:
+        async with open_store(path, clock, commit_interval_s=0) as store:
+            yield Engine(store, known, clock, settings)
 
 
 def registry(service: type[ScriptedService], gate: type[HealthGate] | None = None) -> Registry:

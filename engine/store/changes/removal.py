@@ -85,7 +85,7 @@ class Removal:
     async def _remove_workers(self) -> int:
         ids = await self._database.ask(workers.unneeded)
         # One that was stopped for long was given up, and still comes back.
-        gone = await self._worker.gone(ids)
+        gone = await self._database.liveness.gone(ids)
         return await self._parts.write(
             gone, lambda connection, part, _: workers.remove(connection, part)
         )

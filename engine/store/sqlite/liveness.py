@@ -11,9 +11,11 @@ import fcntl
 import os
 import socket
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anyio import to_thread
 from filelock import FileLock
 
 from engine.core.errors import StoreError
@@ -97,6 +99,12 @@ class FileLiveness:
         """Whether a worker's lock is free, or was removed since."""
         lock_file = _lock_file(self._folder, worker_id)
         return _is_free(lock_file) or not os.path.lexists(lock_file)
+
+    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+        """Those of these workers that have ended; their lock files are looked at in a thread."""
+        if not worker_ids:
+            return []
+        return await to_thread.run_sync(lambda: list(filter(self.has_gone, worker_ids)))
 
     def alive(self) -> list[str]:
         """The workers whose locks are held, whatever their hearts do."""

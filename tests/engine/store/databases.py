@@ -1,10 +1,9 @@
 """The databases on which every promise of the store is tested, and what a test needs of one."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
-from weakref import finalize
 
 from engine.clock import Clock
 from engine.store import Store, open_store
@@ -40,7 +39,7 @@ class SQLiteScratch:
 
     def open(self, clock: Clock) -> AbstractAsyncContextManager[Store]:
         """Open the store in the file."""
-        return open_store(self.path, clock)
+        return open_store(self.path, clock, commit_interval_s=0)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What another program reads from the file."""
@@ -60,18 +59,15 @@ class MemoryScratch:
 
     def __init__(self, _folder: Path) -> None:
         self._memory = Memory()
-        finalize(self, self._memory.close)
 
-    @asynccontextmanager
-    async def open(self, clock: Clock) -> AsyncIterator[Store]:
-        """Open the store in the memory, which stays until the store is closed."""
-        async with open_memory_store(self._memory, clock) as store:
-            yield store
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Store]:
+        """Open the store in the memory."""
+        return open_memory_store(self._memory, clock)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What is read from the memory."""
-        with self._memory.connection.begin():
-            found = self._memory.connection.exec_driver_sql(query, values)
+        with self._memory.transaction() as connection:
+            found = connection.exec_driver_sql(query, values)
             return [tuple(row) for row in found] if found.returns_rows else []
 
     def states(self) -> dict[str, int]:
