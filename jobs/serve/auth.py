@@ -23,7 +23,7 @@ async def known_key(request: Request, secret: str, *, header: str) -> Key:
     found: Key | None = getattr(request.state, "key", None)
     if found is not None:
         return found
-    key = await ledger_of(request).key(secret)
+    key = await ledger_of(request).find_key(secret)
     if key is None:
         raise ApiError(401, f"the key in the header {header} is not known, or was revoked")
     # For the access log, which says who asked and never with what.

@@ -62,9 +62,9 @@ class EvaluationContext:
         found = digest(key)
         if self._known is None:
             # Mostly there is nothing: one look at the whole scope saves one for each call.
-            self._known = await self._ledger.digests(self._scope)
+            self._known = await self._ledger.list_digests(self._scope)
         if found in self._known:
-            kept = await self._ledger.kept(self._scope, found)
+            kept = await self._ledger.find_response(self._scope, found)
             assert kept is not None, "a scope is dropped after its evaluation"
             return kept
         try:
@@ -74,7 +74,7 @@ class EvaluationContext:
                 self._of_target.add(error)
             raise
         spends = self._reservation if tests else None
-        await self._ledger.keep(self._scope, found, response, spends)
+        await self._ledger.save_response(self._scope, found, response, spends)
         self._known.add(found)
         return response
 

@@ -19,7 +19,7 @@ from jobs.serve.bodies import MULTI_TURN, SINGLE_TURN
 from jobs.serve.config import ServeConfig
 from jobs.serve.document import Tag
 from jobs.serve.evaluations import EvaluationRequest, Evaluations
-from jobs.serve.ledger import Key, Ledger, Past
+from jobs.serve.ledger import Key, Ledger, PastResult
 
 _REPEATS_MAX = 10_000
 
@@ -135,7 +135,7 @@ class EvaluationCalls:
                 int, Query(ge=0, le=bodies.ID_MAX, description="How many to pass over.")
             ] = 0,
         ) -> list[bodies.EvaluationResultSummaryResponse]:
-            found = await self._ledger.page(key, kind, limit=limit, offset=offset)
+            found = await self._ledger.list_results(key, kind, limit=limit, offset=offset)
             return [_summary(past) for past in found]
 
     async def _answered(self, request: Request, key: Key, body: Any, how: _How) -> Response:
@@ -172,16 +172,16 @@ class EvaluationCalls:
         one: int | None = body.test_result_id
         ids: list[int] | None = body.test_result_ids if one is None else [one]
         if ids is not None:
-            past = await self._ledger.of_ids(key, kind, ids)
+            past = await self._ledger.results_by_id(key, kind, ids)
             missing = sorted(set(ids) - {each.test_result_id for each in past})
         else:
-            past = await self._ledger.of_evaluation(key, kind, body.evaluation_id)
+            past = await self._ledger.results_of_evaluation(key, kind, body.evaluation_id)
             missing = [] if past else [body.evaluation_id]
         if missing:
             raise ApiError(404, f"there is no earlier result {', '.join(map(str, missing)):.200}")
         return self._again(key, kind, past)
 
-    def _again(self, key: Key, kind: str, past: Sequence[Past]) -> Sequence[Case]:
+    def _again(self, key: Key, kind: str, past: Sequence[PastResult]) -> Sequence[Case]:
         """The cases of earlier results, each with what was asked then; none twice."""
         by_id = {
             case.id: case
@@ -231,7 +231,7 @@ def _kind(name: str) -> str:
     return SINGLE_TURN if name.startswith("singleturn") else MULTI_TURN
 
 
-def _summary(past: Past) -> bodies.EvaluationResultSummaryResponse:
+def _summary(past: PastResult) -> bodies.EvaluationResultSummaryResponse:
     return bodies.EvaluationResultSummaryResponse(
         test_result_id=past.test_result_id,
         evaluation_id=past.evaluation_id,

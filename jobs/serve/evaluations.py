@@ -129,7 +129,7 @@ class Evaluations:
     ) -> bytes:
         body, document = shaped(answer, self._config.answers)
         evaluation_id = document["evaluation_id"]
-        await self._ledger.finish(
+        await self._ledger.record_evaluation(
             key, request.kind, evaluation_id, history_rows(document), scope=scope
         )
         self.tests += answer.measurement.tests
@@ -153,7 +153,7 @@ class Evaluations:
     @asynccontextmanager
     async def _reserved(self, key: Key, tests: int, scope: str) -> AsyncIterator[Reservation]:
         # What an evaluation that broke off has generated is charged, and not generated again.
-        tests -= await self._ledger.kept_tests(scope)
+        tests -= await self._ledger.count_charged(scope)
         reservation = await self._ledger.reserve(key, tests)
         if reservation is None:
             raise await self._short(key, tests)
@@ -164,7 +164,7 @@ class Evaluations:
 
     async def _short(self, key: Key, tests: int) -> ApiError:
         """Why an evaluation does not fit: so much is used, or held for others that may not use it all."""
-        left = key.allotment - await self._ledger.used(key)
+        left = key.allotment - await self._ledger.count_used(key)
         may_come_to = f"this evaluation may come to {tests} test cases"
         if tests > left:
             message = (

@@ -64,13 +64,13 @@ def list_(
         listed: list[dict[str, Any]] = [
             {
                 "name": key.name,
-                "used": usage.used(connection, key.id, period),
+                "used": usage.count_used(connection, key.id, period),
                 "allotment": key.allotment,
                 "groups": None if key.groups is None else list(key.groups),
                 "created": _day(key.created_at),
                 "revoked": None if key.revoked_at is None else _day(key.revoked_at),
             }
-            for key in keys.all_of(connection)
+            for key in keys.list_keys(connection)
         ]
     if as_json:
         typer.echo(json.dumps(listed, indent=2))

@@ -52,7 +52,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         responses=documented(422, 503),
     )
     async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:
-        key = await ledger_of(request).key(cbl_api_key)
+        key = await ledger_of(request).find_key(cbl_api_key)
         return ValidateApiKeyResponse(valid=key is not None)
 
     @router.get(
@@ -63,7 +63,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         responses=documented(401, 422, 503),
     )
     async def monthly_quota(request: Request, key: Caller) -> MonthlyQuotaResponse:
-        used = await ledger_of(request).used(key)
+        used = await ledger_of(request).count_used(key)
         return MonthlyQuotaResponse(generated_tests=used, alloted_test_generations=key.allotment)
 
     @router.get(

@@ -1,4 +1,4 @@
-"""Replies that were paid for, and the rates of the endpoints that gave them."""
+"""Statements on the replies of unfinished evaluations, and on the rates of the endpoints that gave them."""
 
 from collections.abc import Mapping, Sequence
 from secrets import token_bytes
@@ -18,36 +18,36 @@ from jobs.serve.ledger.schema import call, rate, salt
 _ROWS = PermitRows()
 
 
-def accounts(connection: Connection) -> Accounts:
-    """What names the accounts of endpoints in this ledger."""
-    made = insert(salt).values(id=1, value=token_bytes(SALT_BYTES))
-    connection.execute(made.on_conflict_do_nothing())
+def load_accounts(connection: Connection) -> Accounts:
+    """The names of endpoints' accounts in this ledger, which depend on its salt; the first call makes one."""
+    new = insert(salt).values(id=1, value=token_bytes(SALT_BYTES))
+    connection.execute(new.on_conflict_do_nothing())
     return Accounts(connection.execute(select(salt.c.value)).scalar_one())
 
 
-def digests(connection: Connection, scope: str) -> set[str]:
-    """What is kept in a scope."""
+def list_digests(connection: Connection, scope: str) -> set[str]:
+    """The digests of the calls whose responses are saved in a scope."""
     return set(connection.execute(select(call.c.digest).where(call.c.scope == scope)).scalars())
 
 
-def kept(connection: Connection, scope: str, digest: str) -> bytes | None:
-    """The response kept under a digest in a scope."""
+def find_response(connection: Connection, scope: str, digest: str) -> bytes | None:
+    """The response saved under a digest in a scope, or None."""
     found = connection.execute(
         select(call.c.response).where(call.c.scope == scope, call.c.digest == digest)
     ).scalar()
     return None if found is None else decompress(found)
 
 
-def kept_tests(connection: Connection, scope: str) -> int:
-    """How many replies of a scope have been charged."""
+def count_charged(connection: Connection, scope: str) -> int:
+    """The number of responses in a scope that were charged as test cases."""
     found = select(count()).where(call.c.scope == scope, call.c.is_test)
     return connection.execute(found).scalar_one()
 
 
-def keep(
+def save_response(
     connection: Connection, scope: str, digest: str, response: bytes, *, is_test: bool, now: float
 ) -> bool:
-    """Keep a response; False where there is one already, which stays."""
+    """Save a response. Returns False, and changes nothing, if the scope has one under this digest."""
     inserted = connection.execute(
         insert(call)
         .values(
@@ -62,37 +62,37 @@ def keep(
     return bool(inserted.rowcount)
 
 
-def forget(connection: Connection, scope: str) -> None:
-    """Drop a scope: its evaluation has its answer."""
+def delete_scope(connection: Connection, scope: str) -> None:
+    """Delete the responses of a scope, whose evaluation is complete."""
     connection.execute(delete(call).where(call.c.scope == scope))
 
 
-def forget_before(connection: Connection, time: float) -> None:
-    """Drop what evaluations left behind that nobody asked for again."""
+def delete_before(connection: Connection, time: float) -> None:
+    """Delete the responses recorded before `time`, left by evaluations that were not requested again."""
     connection.execute(delete(call).where(call.c.recorded_at < time))
 
 
 def take_permits(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
-    """Grant the first calls of a request, as many as there is room for."""
+    """Grant the first calls of a request, as many as its limits allow now."""
     assert request.cap is None, "a cap belongs to a run"
-    before = _permits(connection, [limit.name for limit in request.limits])
+    before = _read_permits(connection, [limit.name for limit in request.limits])
     granted, after = permits.take(before, request, now=now)
-    _keep_permits(connection, before, after)
+    _write_permits(connection, before, after)
     return granted
 
 
 def settle_permit(connection: Connection, start: PermitStart, *, taken: int) -> None:
-    """Keep what a call really took; 0: it was never made."""
-    before = _permits(connection, start.names)
-    _keep_permits(connection, before, permit_rows.settle(before, start, taken=taken))
+    """Record the tokens that a call took; 0 if it was not made, which frees its slot."""
+    before = _read_permits(connection, start.names)
+    _write_permits(connection, before, permit_rows.settle(before, start, taken=taken))
 
 
-def _permits(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
+def _read_permits(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
     query = select(rate.c.name, rate.c.log).where(rate.c.name.in_(_ROWS.all_names(names)))
     return _ROWS.kept(names, {row.name: row.log for row in connection.execute(query)})
 
 
-def _keep_permits(
+def _write_permits(
     connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]
 ) -> None:
     for row, log in _ROWS.changed(before, after).items():

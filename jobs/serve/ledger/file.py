@@ -1,4 +1,4 @@
-"""The file of the ledger: private, of a known version, one transaction at a time."""
+"""The ledger's file: private, of a known version, one transaction at a time."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from engine.sqlite.files import prepare
 from engine.sqlite.purpose import Purpose
 from jobs.serve.ledger.schema import VERSION, metadata
 
-# "NSLG": what tells the file from other databases.
+# "NSLG". It distinguishes a ledger from other databases.
 _APPLICATION_ID = 0x4E534C47
 _CACHE_KIB = 16_384
 
@@ -43,9 +43,9 @@ LEDGER = Purpose(
 
 
 class LedgerFile:
-    """The database of one service. `begin` gives one write transaction; blocking.
+    """The database of one service, opened, created or migrated. All methods block.
 
-    Opening raises LedgerError, LedgerTooNew for a file of a later version.
+    Raises LedgerError if the file cannot be opened, and LedgerTooNew if a later version wrote it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,13 +59,13 @@ class LedgerFile:
             pool_size=1,
             max_overflow=0,
             connect_args={"timeout": WAIT_S, "isolation_level": None, "check_same_thread": False},
-            # Questions and answers are among what a statement is given.
+            # Statement parameters hold questions and model output; keep them out of errors.
             hide_parameters=True,
         )
         set_pragmas(self._database, cache_kib=_CACHE_KIB)
         begin_when_free(self._database, BUSY_TIMEOUT_S, lambda: False)
         try:
-            _keep_log(path)
+            _use_write_ahead_log(path)
             self._migrate()
         except BaseException:
             self.close()
@@ -78,38 +78,38 @@ class LedgerFile:
         self.close()
 
     def close(self) -> None:
-        """Close the file, and let another service have it."""
+        """Close the file and release the claim on it."""
         self._database.dispose()
         self._lock.release()
 
     def claim(self) -> None:
-        """Be the one service that works on this file; raises LedgerError when another one does.
+        """Claim the file for this service. Raises LedgerError if another service has claimed it.
 
-        Commands that read or change keys do not need it.
+        Commands that read or change keys do not need a claim.
         """
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise LedgerError(
-                f"{self.path}: another `nightsweep serve` works on this ledger; stop it first, or"
-                " give this one a `ledger` of its own"
+                f"{self.path}: another `nightsweep serve` is using this ledger; stop it first, or"
+                " configure another `ledger` for this one"
             ) from None
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """One transaction: committed at the end of the block, rolled back if it raises."""
-        self._refuse_if_lost()
+        """A write transaction: committed at the end of the block, rolled back if the block raises."""
+        self._require_same_file()
         try:
             with self._database.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            self._refuse_if_lost()
+            self._require_same_file()
             raise explain(error, self.path, LEDGER) from error
         self._file.remember()
-        self._refuse_if_lost()
+        self._require_same_file()
 
-    def _refuse_if_lost(self) -> None:
-        """Raise LedgerError where the file is another one by now: what is written would be lost with it."""
+    def _require_same_file(self) -> None:
+        """Raise LedgerError if the file was moved or replaced: what is written to it would be lost."""
         if (loss := self._file.loss()) is not None:
             raise LedgerError(
                 f"{self.path}: {loss.what} while the service had it open; put it back"
@@ -120,23 +120,23 @@ class LedgerFile:
         with self.begin() as connection:
             version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
             if version < VERSION:
-                # Later versions have more tables, and the same in those that were there before.
+                # Later versions have added tables and changed none.
                 metadata.create_all(connection)
                 connection.exec_driver_sql(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
 
 
-def _keep_log(path: Path) -> None:
-    """Have the database keep a write-ahead log; raises LedgerError, with nothing changed, for one that is not ours."""
+def _use_write_ahead_log(path: Path) -> None:
+    """Switch the database to a write-ahead log. Raises LedgerError, and changes nothing, if it is not a ledger."""
     try:
         with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as connection:
-            _refuse_others(connection, path)
+            _require_ledger(connection, path)
             connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.Error as error:
         raise explain(error, path, LEDGER) from error
 
 
-def _refuse_others(connection: sqlite3.Connection, path: Path) -> None:
+def _require_ledger(connection: sqlite3.Connection, path: Path) -> None:
     [application] = connection.execute("PRAGMA application_id").fetchone()
     [version] = connection.execute("PRAGMA user_version").fetchone()
     has_tables = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None

@@ -1,4 +1,4 @@
-"""What each key has evaluated: one row for each result, for its lists and for running it again."""
+"""Statements on earlier results, one row each: callers list them, and evaluate them again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from jobs.serve.ledger.schema import evaluation, result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """One earlier result: what was asked first, what came last, and its score."""
+class PastResult:
+    """One earlier result: the first question, the last reply, and its score. `created_at` is in epoch seconds."""
 
     test_result_id: int
     evaluation_id: int
@@ -35,7 +35,7 @@ def record(
     *,
     now: float,
 ) -> None:
-    """Keep an evaluation; each result has the columns of the table, without `evaluation`."""
+    """Record an evaluation; each result has the columns of the table, without `evaluation`."""
     added = connection.execute(
         evaluation.insert().values(
             key_id=key_id, kind=kind, evaluation_id=evaluation_id, created_at=now
@@ -47,38 +47,49 @@ def record(
         connection.execute(result.insert(), [{**each, "evaluation": row[0]} for each in results])
 
 
-def page(connection: Connection, key_id: int, kind: str, *, limit: int, offset: int) -> list[Past]:
-    """Earlier results of a key, those of the latest evaluation first, each one's in their order."""
+def list_results(
+    connection: Connection, key_id: int, kind: str, *, limit: int, offset: int
+) -> list[PastResult]:
+    """Earlier results of a key: the latest evaluation first, the results of each in their order."""
     return _read(
         connection,
-        _of(key_id, kind).order_by(evaluation.c.id.desc(), result.c.id).limit(limit).offset(offset),
+        _select(key_id, kind)
+        .order_by(evaluation.c.id.desc(), result.c.id)
+        .limit(limit)
+        .offset(offset),
     )
 
 
-def of_evaluation(connection: Connection, key_id: int, kind: str, evaluation_id: int) -> list[Past]:
-    """The results of one evaluation; empty if the key has none of this id."""
+def results_of_evaluation(
+    connection: Connection, key_id: int, kind: str, evaluation_id: int
+) -> list[PastResult]:
+    """The results of one evaluation, empty if the key has no evaluation with this id."""
     return _read(
         connection,
-        _of(key_id, kind).where(evaluation.c.evaluation_id == evaluation_id).order_by(result.c.id),
+        _select(key_id, kind)
+        .where(evaluation.c.evaluation_id == evaluation_id)
+        .order_by(result.c.id),
     )
 
 
-def of_ids(
+def results_by_id(
     connection: Connection, key_id: int, kind: str, test_result_ids: Sequence[int]
-) -> list[Past]:
-    """The results of these ids that the key has, in the order in which they were made."""
+) -> list[PastResult]:
+    """Those of the results that belong to the key, oldest first."""
     return _read(
         connection,
-        _of(key_id, kind).where(result.c.test_result_id.in_(test_result_ids)).order_by(result.c.id),
+        _select(key_id, kind)
+        .where(result.c.test_result_id.in_(test_result_ids))
+        .order_by(result.c.id),
     )
 
 
-def prune(connection: Connection, before: float) -> None:
-    """Drop evaluations that are older than `before`, with their results."""
-    connection.execute(delete(evaluation).where(evaluation.c.created_at < before))
+def delete_before(connection: Connection, time: float) -> None:
+    """Delete the evaluations before `time`, with their results."""
+    connection.execute(delete(evaluation).where(evaluation.c.created_at < time))
 
 
-def _of(key_id: int, kind: str) -> Select[Any]:
+def _select(key_id: int, kind: str) -> Select[Any]:
     return (
         select(
             result.c.test_result_id,
@@ -96,5 +107,5 @@ def _of(key_id: int, kind: str) -> Select[Any]:
     )
 
 
-def _read(connection: Connection, question: Select[Any]) -> list[Past]:
-    return [Past(**row) for row in connection.execute(question).mappings()]
+def _read(connection: Connection, query: Select[Any]) -> list[PastResult]:
+    return [PastResult(**row) for row in connection.execute(query).mappings()]

@@ -1,4 +1,4 @@
-"""The keys of the service: made, found by what a request carries, changed, revoked."""
+"""Statements on the service's keys: create, find, list, change, revoke."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from jobs.serve.ledger.schema import api_key
 
 _PREFIX = "nsk_"
 _BYTES = 32
-# It is written into logs as it is.
+# Logs show the name unescaped.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 ALLOTMENT_MAX = 10**12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """A key as the ledger knows it: `groups` it may use, None for all; times are epoch seconds."""
+    """A key: its test cases a month, the `groups` that it may use (None for all); times in epoch seconds."""
 
     id: int
     name: str
@@ -33,7 +33,7 @@ class Key:
     revoked_at: float | None
 
     def may_use(self, group: str) -> bool:
-        """Whether a group of test cases is open to this key."""
+        """Whether the key may use a group of test cases."""
         return self.groups is None or group in self.groups
 
 
@@ -45,11 +45,14 @@ def create(
     groups: Sequence[str] | None,
     now: float,
 ) -> str:
-    """Make a key and return its text, which is kept nowhere; raises UsageError for a wrong name."""
+    """Create a key and return its text, of which only a hash is stored.
+
+    Raises UsageError if the name is malformed or taken, or the allotment is out of bounds.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be the name of a key: write 1 to 64 letters, digits and . _ @ -, the"
-            " first a letter or a digit"
+            f"{name!r} cannot be the name of a key: use 1 to 64 letters, digits and . _ @ -, starting with"
+            " a letter or a digit"
         )
     text = _PREFIX + token_urlsafe(_BYTES)
     try:
@@ -57,20 +60,20 @@ def create(
             api_key.insert().values(
                 name=name,
                 digest=_digest(text),
-                allotment=_checked(allotment),
-                groups=_spelt(groups),
+                allotment=_check_allotment(allotment),
+                groups=_to_json(groups),
                 created_at=now,
             )
         )
     except IntegrityError:
         raise UsageError(
-            f"there is a key {name} already: change it with `keys set`, or choose another name"
+            f"the key {name} exists already; change it with `keys set`, or choose another name"
         ) from None
     return text
 
 
 def find(connection: Connection, text: str) -> Key | None:
-    """The key that a request carries; None if there is none or it was revoked."""
+    """The key with this text, or None if it is unknown or revoked."""
     rows = connection.execute(
         select(api_key).where(api_key.c.digest == _digest(text), api_key.c.revoked_at.is_(None))
     )
@@ -78,13 +81,13 @@ def find(connection: Connection, text: str) -> Key | None:
     return None if row is None else _key(row)
 
 
-def all_of(connection: Connection) -> list[Key]:
-    """Every key, in the order in which they were made."""
+def list_keys(connection: Connection) -> list[Key]:
+    """Every key, oldest first."""
     return [_key(row) for row in connection.execute(select(api_key).order_by(api_key.c.id))]
 
 
 def revoke(connection: Connection, name: str, *, now: float) -> None:
-    """Refuse a key from now on; once revoked it stays so."""
+    """Revoke a key for good; a revoked one stays as it is. Raises UsageError if it does not exist."""
     changed = connection.execute(
         update(api_key)
         .where(api_key.c.name == name, api_key.c.revoked_at.is_(None))
@@ -102,30 +105,32 @@ def change(
     groups: Sequence[str] | None = None,
     all_groups: bool = False,
 ) -> None:
-    """Change what a key may use; what is None stays."""
+    """Change what a key may use; None leaves a value unchanged. Raises UsageError as `create` does."""
     values: dict[str, int | str | None] = {}
     if allotment is not None:
-        values["allotment"] = _checked(allotment)
+        values["allotment"] = _check_allotment(allotment)
     if groups is not None or all_groups:
-        values["groups"] = None if all_groups else _spelt(groups)
+        values["groups"] = None if all_groups else _to_json(groups)
     _require(connection, name)
     if values:
         connection.execute(update(api_key).where(api_key.c.name == name).values(**values))
 
 
 def _require(connection: Connection, name: str) -> None:
-    known = [key.name for key in all_of(connection)]
+    known = [key.name for key in list_keys(connection)]
     if name not in known:
-        raise UsageError(f"there is no key {name}; there are: {', '.join(known) or 'none yet'}")
+        raise UsageError(f"there is no key {name}; the keys are: {', '.join(known) or 'none yet'}")
 
 
-def _checked(allotment: int) -> int:
+def _check_allotment(allotment: int) -> int:
     if not 0 <= allotment <= ALLOTMENT_MAX:
-        raise UsageError(f"an allotment is between 0 and {ALLOTMENT_MAX} test cases a month")
+        raise UsageError(
+            f"{allotment} is not an allotment; give between 0 and {ALLOTMENT_MAX} test cases a month"
+        )
     return allotment
 
 
-def _spelt(groups: Sequence[str] | None) -> str | None:
+def _to_json(groups: Sequence[str] | None) -> str | None:
     return None if groups is None else json.dumps(sorted(set(groups)))
 
 

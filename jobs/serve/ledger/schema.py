@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 VERSION = 2
-"""Kept in PRAGMA user_version; raised with every change of what is below."""
+"""Stored in PRAGMA user_version; increased with every change of the tables."""
 
 metadata = MetaData()
 
@@ -25,7 +25,7 @@ api_key = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
-    # SHA-256. A key is 32 random bytes: there is nothing to guess that a slow hash would protect.
+    # SHA-256. A key has 32 random bytes, so a slow hash would add nothing.
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("allotment", Integer, CheckConstraint("allotment >= 0"), nullable=False),
     Column("groups", Text),  # a JSON list of names; null: all
@@ -62,7 +62,7 @@ rate = Table(
     Column("log", Text, nullable=False),
 )
 
-# With which accounts of endpoints are named in `rate`: one row.
+# One row. Salts the names of endpoints' accounts in `rate`.
 salt = Table(
     "salt",
     metadata,

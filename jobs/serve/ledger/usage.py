@@ -1,9 +1,9 @@
-"""What each key has used of its monthly allotment of test cases.
+"""Statements on the test cases that each key has used and reserved of its monthly allotment.
 
-Before an evaluation the most that it may come to is reserved, with one UPDATE that carries the
-condition; each test case that is generated moves one from reserved to used, in the transaction that
-keeps its reply; what is left is given back at the end. So `used` is right at any moment, whatever
-ends the process, and a service that starts only has to drop the reservations of the one before.
+The largest number that an evaluation may need is reserved before it starts, in one UPDATE that checks
+the allotment. Each generated test case moves one from reserved to used, in the transaction that saves
+its reply; the rest is released at the end. So `used` is correct however the process ends, and a
+service that starts only has to release the reservations of the previous one.
 """
 
 from datetime import UTC, datetime
@@ -16,29 +16,29 @@ from jobs.serve.ledger.schema import api_key, usage
 
 
 def period_of(now: float) -> str:
-    """The month, in UTC, such as `2026-11`."""
+    """The month of a time in epoch seconds, in UTC, such as `2026-11`."""
     return datetime.fromtimestamp(now, UTC).strftime("%Y-%m")
 
 
 def reserve(connection: Connection, key_id: int, period: str, tests: int) -> bool:
-    """Hold `tests`; False, and nothing held, when they do not fit into what is left."""
+    """Reserve `tests`. Returns False, and reserves nothing, if fewer are left."""
     connection.execute(
         insert(usage)
         .values(key_id=key_id, period=period, used=0, reserved=0)
         .on_conflict_do_nothing()
     )
     allotment = select(api_key.c.allotment).where(api_key.c.id == key_id).scalar_subquery()
-    held = connection.execute(
+    updated = connection.execute(
         update(usage)
         .where(_row(key_id, period))
         .where(usage.c.used + usage.c.reserved + tests <= allotment)
         .values(reserved=usage.c.reserved + tests)
     )
-    return bool(held.rowcount)
+    return bool(updated.rowcount)
 
 
 def spend(connection: Connection, key_id: int, period: str) -> None:
-    """One of the held tests was generated."""
+    """Count one of the reserved tests as used."""
     connection.execute(
         update(usage)
         .where(_row(key_id, period))
@@ -47,19 +47,19 @@ def spend(connection: Connection, key_id: int, period: str) -> None:
 
 
 def release(connection: Connection, key_id: int, period: str, tests: int) -> None:
-    """Give back what is held and was not spent."""
+    """Release reserved tests that were not used."""
     connection.execute(
         update(usage).where(_row(key_id, period)).values(reserved=usage.c.reserved - tests)
     )
 
 
 def release_all(connection: Connection) -> None:
-    """Give back what a service held that is no more."""
+    """Release all reservations, left by a service that was killed."""
     connection.execute(update(usage).values(reserved=0))
 
 
-def used(connection: Connection, key_id: int, period: str) -> int:
-    """Tests that a key has generated in a month."""
+def count_used(connection: Connection, key_id: int, period: str) -> int:
+    """The number of test cases that a key has generated in a month."""
     return connection.execute(select(usage.c.used).where(_row(key_id, period))).scalar() or 0
 
 

@@ -71,11 +71,11 @@ def test_the_groups_of_a_key_are_changed_alone(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("create", "alice", "--allotment", "1"), "there is a key alice already"),
+        (("create", "alice", "--allotment", "1"), "the key alice exists already"),
         (("create", "a b", "--allotment", "1"), "cannot be the name of a key"),
-        (("create", "carol", "--allotment", "-1"), "an allotment is between"),
+        (("create", "carol", "--allotment", "-1"), "-1 is not an allotment"),
         (("create", "carol", "--allotment", "1", "--group", "exams"), "no test-case group 'exams'"),
-        (("revoke", "carol"), "there is no key carol; there are: alice"),
+        (("revoke", "carol"), "there is no key carol; the keys are: alice"),
         (("set", "carol", "--allotment", "1"), "there is no key carol"),
     ],
 )

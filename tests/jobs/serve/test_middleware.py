@@ -58,7 +58,7 @@ def test_a_crash_is_told_in_the_contract_s_shape_and_logged_without_what_was_sen
         raise RuntimeError("with a secret in it")
 
     with service(tmp_path) as running, running.client() as client:
-        monkeypatch.setattr(Ledger, "key", crash)
+        monkeypatch.setattr(Ledger, "find_key", crash)
         answer = client.get("/monthly_quota")
 
     assert answer.status_code == 500
