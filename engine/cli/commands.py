@@ -98,17 +98,17 @@ def check(
     """
     from engine.cli.running import run_command
     from engine.clock import SystemClock
-    from engine.report.words import finding_lines
+    from engine.report.words import check_lines
     from engine.session import check as check_sweep
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
-    findings = run_command(partial(check_sweep, loaded, SystemClock(), ask=ask))
+    checks = run_command(partial(check_sweep, loaded, SystemClock(), ask=ask))
     if as_json:
-        output.json_data(findings)
+        output.json_data(checks)
     else:
-        output.data(finding_lines(findings))
-    if not all(finding.ok for finding in findings):
+        output.data(check_lines(checks))
+    if not all(one.ok for one in checks):
         raise typer.Exit(exit_codes.FAILED)
 
 

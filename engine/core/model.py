@@ -147,7 +147,7 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Check:
     """One line of `nightsweep check`: what was looked at, whether it is right, what was seen."""
 
     name: str

@@ -1,4 +1,4 @@
-"""pydantic's findings as problems of a sweep: named as in the file, without the values it held."""
+"""pydantic's errors as problems of a sweep: named as in the file, without the values it held."""
 
 import json
 import re
@@ -78,7 +78,7 @@ def problems_of(
     *,
     beside: Sequence[str] = (),
 ) -> Iterator[Problem]:
-    """One problem for each finding in what is `written`; no value is repeated but numbers out of bounds."""
+    """One problem for each error in what is `written`; no value is repeated but numbers out of bounds."""
     mistakes = error.errors(include_url=False)
     broken = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}
     for found in mistakes:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.clock import Clock
 from engine.core.errors import UsageError
-from engine.core.model import Allotment, Finding, Group, Health
+from engine.core.model import Allotment, Check, Group, Health
 from engine.core.money import Price
 from engine.kinds.kind import JobKind
 from engine.secrets import is_reference, resolve_secret
@@ -136,11 +136,11 @@ class Service(_Remote, ABC):
         """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
         return None
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         """Whether the service can be used: reached, key accepted, versions. Sends nothing that costs."""
         return ()
 
-    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Finding]:
+    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Check]:
         """Whether the models of a sweep, by the names of its lanes, would answer.
 
         With `ask`, each may be asked one short question, which may cost a little; without, nothing

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from engine.core.listing import counted
-from engine.core.model import Finding, listed_reasons
+from engine.core.model import Check, listed_reasons
 from engine.core.rows import Coverage
 from engine.core.runs import RunInfo, RunState, StopReason
 from engine.core.status import QuotaStatus, Status
@@ -203,10 +203,10 @@ def runs_lines(runs: Iterable[RunInfo]) -> list[str]:
     ]
 
 
-def finding_lines(findings: Iterable[Finding]) -> list[str]:
+def check_lines(checks: Iterable[Check]) -> list[str]:
     """One line for each thing that was looked at."""
     return [
-        f"{'ok ' if one.ok else 'BAD'}  {plain(one.name)}: {plain(one.message)}" for one in findings
+        f"{'ok ' if one.ok else 'BAD'}  {plain(one.name)}: {plain(one.message)}" for one in checks
     ]
 
 

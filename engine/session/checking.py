@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import JobError, UsageError
-from engine.core.model import Finding
+from engine.core.model import Check
 from engine.core.nearest import suggestion
 from engine.kinds import Service
 from engine.scheduler import ask_counted
@@ -45,55 +45,51 @@ async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
         return replace(sweep, kind=kind)
 
 
-async def check(
-    sweep: Sweep, clock: Clock | None = None, *, ask: bool = False
-) -> Sequence[Finding]:
+async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) -> Sequence[Check]:
     """Whether a sweep could be run: service, key, quota, groups, names and health of each model.
 
-    Sends nothing that costs, unless `ask` has each model asked one short question. Problems are
-    findings, not exceptions.
+    Sends nothing that costs, unless `ask` has each model asked one short question. A problem is a
+    check that is not `ok`, never an exception.
     """
     clock = clock or SystemClock()
-    findings = [
-        Finding(name="warning", ok=True, message=str(warning)) for warning in sweep.warnings
-    ]
+    checks = [Check(name="warning", ok=True, message=str(warning)) for warning in sweep.warnings]
     lanes = sorted(sweep.plan().lanes)
     try:
-        findings += [Finding(name="network", ok=True, message=notice) for notice in sweep.notices()]
+        checks += [Check(name="network", ok=True, message=notice) for notice in sweep.notices()]
         async with sweep.service(clock) as service:
-            findings += await service.check()
-            findings += await service.check_models(lanes, ask=ask)
-            findings += await _check_groups(sweep, service)
+            checks += await service.check()
+            checks += await service.check_models(lanes, ask=ask)
+            checks += await _check_groups(sweep, service)
     except (JobError, UsageError) as error:
-        return [*findings, Finding(name="service", ok=False, message=str(error))]
+        return [*checks, Check(name="service", ok=False, message=str(error))]
     gate = sweep.health_gate(clock)
     if gate is None:
-        return findings
+        return checks
     try:
         async with gate:
             for lane in lanes:
                 try:
                     health = await gate.check(lane)
                 except JobError as error:
-                    findings.append(Finding(name=f"health {lane}", ok=False, message=str(error)))
+                    checks.append(Check(name=f"health {lane}", ok=False, message=str(error)))
                     continue
                 message = health.message or ("healthy" if health.healthy else "unhealthy")
-                findings.append(Finding(name=f"health {lane}", ok=health.healthy, message=message))
+                checks.append(Check(name=f"health {lane}", ok=health.healthy, message=message))
     except UsageError as error:
-        findings.append(Finding(name="health", ok=False, message=str(error)))
-    return findings
+        checks.append(Check(name="health", ok=False, message=str(error)))
+    return checks
 
 
-async def _check_groups(sweep: Sweep, service: Service) -> list[Finding]:
+async def _check_groups(sweep: Sweep, service: Service) -> list[Check]:
     """Whether the service knows the groups that the sweep names."""
     offered = {group.name for group in await service.groups()}
     unknown = [name for name in sweep.groups() if name not in offered]
     if not offered or not sweep.groups():
         return []
     if not unknown:
-        return [Finding(name="sweep's groups", ok=True, message="all are offered")]
+        return [Check(name="sweep's groups", ok=True, message="all are offered")]
     message = "; ".join(f"{name} is not offered{suggestion(name, offered)}" for name in unknown)
-    return [Finding(name="sweep's groups", ok=False, message=message)]
+    return [Check(name="sweep's groups", ok=False, message=message)]
 
 
 async def try_opening(sweep: Sweep, clock: Clock | None = None) -> None:

@@ -21,7 +21,7 @@ import anyio
 from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from engine.kinds import Clock, Finding, JobError, Permanent, Transient, Unreachable, UsageError
+from engine.kinds import Check, Clock, JobError, Permanent, Transient, Unreachable, UsageError
 from jobs.chat import model_file
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Generation, Question, Reply, told_settings
@@ -116,13 +116,13 @@ class LocalModel:
             raise
         return replace(reply, model=None, total_tokens=None)
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         path = await anyio.to_thread.run_sync(self._file)
         try:
             await self._started()
         except JobError as error:
-            return (Finding(name="target", ok=False, message=error.message),)
-        return (Finding(name="target", ok=True, message=f"{self.name} is loaded from {path}"),)
+            return (Check(name="target", ok=False, message=error.message),)
+        return (Check(name="target", ok=True, message=f"{self.name} is loaded from {path}"),)
 
     def _file(self) -> Path:
         return model_file.require() if self._path is None else self._given(self._path)

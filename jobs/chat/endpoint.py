@@ -10,8 +10,8 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from engine.kinds import (
+    Check,
     Clock,
-    Finding,
     JobError,
     Permanent,
     SecretReference,
@@ -306,15 +306,15 @@ class ChatTarget:
                 f" `base_url: {str(base).removesuffix('/')}/v1`"
             )
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         """One look at the list of models, which costs nothing; not every endpoint has one."""
         host = self._opened.base_url.host
         try:
             listed = await self.models()
         except JobError as error:
-            return (Finding(name="target", ok=False, message=_told(error)),)
+            return (Check(name="target", ok=False, message=_told(error)),)
         told = f"it lists {len(listed):,} models" if listed else "it does not list its models"
-        return (Finding(name="target", ok=True, message=f"{host} is reached; {told}"),)
+        return (Check(name="target", ok=True, message=f"{host} is reached; {told}"),)
 
     @property
     def _opened(self) -> HttpClient:

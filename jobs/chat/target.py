@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 import anyio
 
-from engine.kinds import Finding, JobError, Permanent, Transient, hashed
+from engine.kinds import Check, JobError, Permanent, Transient, hashed
 from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
 
@@ -149,7 +149,7 @@ class Target(Protocol):
         """The model's reply, or a JobError that names why there is none."""
         ...
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         """Whether the target can be used; sends nothing that costs."""
         ...
 
@@ -205,8 +205,8 @@ class CallableTarget:
             text=said, finish_reason="stop", model=question.model, thinking=thinking or None
         )
 
-    async def check(self) -> Sequence[Finding]:
-        return (Finding(name="target", ok=True, message=self.identity),)
+    async def check(self) -> Sequence[Check]:
+        return (Check(name="target", ok=True, message=self.identity),)
 
     async def _called(self, question: Question) -> str:
         if iscoroutinefunction(self._answer) or iscoroutinefunction(type(self._answer).__call__):

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
 from engine.kinds import (
     Allotment,
+    Check,
     Clock,
-    Finding,
     Group,
     JobError,
     JobKind,
@@ -138,62 +138,62 @@ class CircuitBreakerLabs(Service):
     async def accepts_key(self) -> bool:
         return bool((await self.client.validate_api_key())["valid"])
 
-    async def check(self) -> Sequence[Finding]:
-        questions: tuple[tuple[str, Callable[[], Awaitable[Finding]]], ...] = (
+    async def check(self) -> Sequence[Check]:
+        questions: tuple[tuple[str, Callable[[], Awaitable[Check]]], ...] = (
             ("ping", self._check_ping),
             ("version", self._check_version),
             ("key", self._check_key),
             ("quota", self._check_quota),
             ("groups", self._check_groups),
         )
-        findings: list[Finding] = []
+        checks: list[Check] = []
         for name, ask in questions:
             try:
-                findings.append(await ask())
+                checks.append(await ask())
             except JobError as error:
                 message = f"{error.message}: {error.detail}" if error.detail else error.message
-                findings.append(Finding(name=name, ok=False, message=message))
+                checks.append(Check(name=name, ok=False, message=message))
                 if error.status is None and not error.sent:
                     # Nobody listens there: four more waits would say the same.
                     break
-        return findings
+        return checks
 
-    async def _check_ping(self) -> Finding:
+    async def _check_ping(self) -> Check:
         answer = await self.client.ping()
         message = f"{self.identity} answers"
-        return Finding(
+        return Check(
             name="ping",
             ok=True,
             message=message,
             data={"timestamp": self._shown(answer.get("timestamp", ""))},
         )
 
-    async def _check_version(self) -> Finding:
+    async def _check_version(self) -> Check:
         version = self._shown((await self.client.version())["version"])
         known = f"versions known here: {', '.join(KNOWN_VERSIONS)}"
         message = f"API version {version}"
         if version not in KNOWN_VERSIONS:
             message += " is not known; answers are read as those of the known ones"
-        return Finding(
+        return Check(
             name="version", ok=True, message=f"{message} ({known})", data={"version": version}
         )
 
-    async def _check_key(self) -> Finding:
+    async def _check_key(self) -> Check:
         valid = await self.accepts_key()
         message = "is valid" if valid else "is not valid: set another one, or ask the vendor"
-        return Finding(name="key", ok=valid, message=f"the key of {self.credential} {message}")
+        return Check(name="key", ok=valid, message=f"the key of {self.credential} {message}")
 
-    async def _check_quota(self) -> Finding:
+    async def _check_quota(self) -> Check:
         quota = await self.quota()
         left = quota.allotted - quota.used
         message = f"{quota.used} of {quota.allotted} tests used this month, {max(left, 0)} left"
         data = {"used": quota.used, "allotted": quota.allotted}
-        return Finding(name="quota", ok=left > 0, message=message, data=data)
+        return Check(name="quota", ok=left > 0, message=message, data=data)
 
-    async def _check_groups(self) -> Finding:
+    async def _check_groups(self) -> Check:
         names = [group.name for group in await self.groups()]
         message = self._shown(f"{len(names)} test case groups: {', '.join(names)}")
-        return Finding(name="groups", ok=bool(names), message=message, data={"groups": names})
+        return Check(name="groups", ok=bool(names), message=message, data={"groups": names})
 
     def _shown(self, text: str) -> str:
         return plain(text, self.client.redact)

@@ -8,9 +8,9 @@ from pydantic import ConfigDict, Field
 from engine.kinds import (
     Answer,
     Axis,
+    Check,
     Clock,
     DocumentAxis,
-    Finding,
     Job,
     JobContext,
     JobKind,
@@ -125,6 +125,6 @@ class Enkrypt(Service):
     def notices(self) -> Sequence[str]:
         return self.settings.notices(self.settings.base_url)
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         message = f"{self.credential} is set; the service has no call that tests a key at no cost"
-        return [Finding(name="key", ok=True, message=message)]
+        return [Check(name="key", ok=True, message=message)]

@@ -176,8 +176,8 @@ def _person(case: Case) -> list[str]:
 
 
 def _reasons(judgement: Judgement) -> str:
-    missing = [finding.name.value for finding in judgement.items if not finding.found]
-    raised = [finding.name.value for finding in judgement.red_flags if finding.found]
+    missing = [observation.name.value for observation in judgement.items if not observation.found]
+    raised = [observation.name.value for observation in judgement.red_flags if observation.found]
     return (
         f"score {judgement.score:g}; missing: {', '.join(missing) or 'nothing'};"
         f" red flags: {', '.join(raised) or 'none'}"

@@ -9,8 +9,8 @@ import anyio
 
 from engine.kinds import (
     Accounts,
+    Check,
     Clock,
-    Finding,
     JobContext,
     JobError,
     KeyRenewed,
@@ -92,7 +92,7 @@ class OnceContext:
 
 async def find_listed(
     target: Target, models: Sequence[str], role: str = "model"
-) -> Sequence[Finding]:
+) -> Sequence[Check]:
     """Whether a target lists the models; nothing where it has no list. Sends nothing that costs.
 
     A name that is spelt almost like one on the list is a mistake. Another may be an alias, which lists
@@ -103,20 +103,20 @@ async def find_listed(
         return ()
     missing = [model for model in models if not is_listed(model, listed)]
     if not missing:
-        return (Finding(name=f"{role}s", ok=True, message="all are on the endpoint's list"),)
+        return (Check(name=f"{role}s", ok=True, message="all are on the endpoint's list"),)
     found = []
     for model in missing:
         is_misspelt = nearest(model, listed) is not None
         message = f"{_unlisted(model, listed)}; `check --ask` finds out whether it answers"
         said = message if is_misspelt else f"warning: {message}"
-        found.append(Finding(name=f"{role} {model}", ok=not is_misspelt, message=said))
+        found.append(Check(name=f"{role} {model}", ok=not is_misspelt, message=said))
     return found
 
 
-async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Finding]:
+async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Check]:
     """Whether each model answers a question, whether it is on a list or not."""
     listed = await _listed(target)
-    found: dict[str, Finding] = {}
+    found: dict[str, Check] = {}
     at_once = anyio.CapacityLimiter(_AT_ONCE)
 
     async def one(model: str) -> None:
@@ -125,7 +125,7 @@ async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Finding]:
         message = "answered" if problem is None else problem
         if problem is not None and listed and not is_listed(model, listed):
             message += f"; {_unlisted(model, listed)}"
-        found[model] = Finding(name=f"model {model}", ok=problem is None, message=message)
+        found[model] = Check(name=f"model {model}", ok=problem is None, message=message)
 
     async with anyio.create_task_group() as group:
         for model in models:
@@ -133,16 +133,16 @@ async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Finding]:
     return [found[model] for model in models]
 
 
-async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Finding:
+async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
     """Whether a judge that is a model judges a reply, in the form that it has to."""
     try:
         await judge.reply(case, case.user_input, _REPLY, context)
     except JobError as error:
-        return Finding(name="judge's answer", ok=False, message=_told(error))
-    return Finding(name="judge's answer", ok=True, message="judged a reply")
+        return Check(name="judge's answer", ok=False, message=_told(error))
+    return Check(name="judge's answer", ok=True, message="judged a reply")
 
 
-async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> Finding:
+async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> Check:
     """Whether an attacker writes what can be sent; a sweep goes on without one that refuses."""
     judgement = await RulesJudge().reply(case, case.user_input, _REPLY, context)
     try:
@@ -150,11 +150,11 @@ async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> F
             case, case.user_input, _REPLY, judgement, seed=0, context=context
         )
     except JobError as error:
-        return Finding(name="attacker's answer", ok=False, message=_told(error))
+        return Check(name="attacker's answer", ok=False, message=_told(error))
     message = f"wrote {len(written)} variations"
     if not written:
         message = "warning: it wrote no variation that can be sent; mutators take its place"
-    return Finding(name="attacker's answer", ok=True, message=message)
+    return Check(name="attacker's answer", ok=True, message=message)
 
 
 async def _listed(target: Target) -> Collection[str]:

@@ -19,7 +19,7 @@ from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
 from jobs.evaluator.asking import JUDGE
 from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Bench, Evaluation
 from jobs.evaluator.groups import Case
-from jobs.evaluator.judge.items import Finding, Judgement
+from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.multi_turn import Talk, Turn, Voices, converse
@@ -273,10 +273,10 @@ class MultiTurn(Evaluation):
                 context=context,
             )
 
-        async def flags(case: Case, messages: Sequence[Message]) -> tuple[Finding, ...]:
+        async def flags(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
             return await bench.judge.turn(case, messages, context)
 
-        async def items(case: Case, messages: Sequence[Message]) -> tuple[Finding, ...]:
+        async def items(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
             return await bench.judge.conversation(case, messages, context)
 
         async with bench.asker.turn(job, self.within_s(job.parameters)):

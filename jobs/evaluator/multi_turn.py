@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from engine.kinds import JobError
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.groups import Case, MultiTurn
-from jobs.evaluator.judge.items import Finding, Judgement
+from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.scoring import Scale
 from jobs.evaluator.seeds import Purpose, derive, generator
 from jobs.evaluator.together import Lacking, Progress, Tolerance, because_of, each, unheard
@@ -99,8 +99,8 @@ class Talk:
 Ask = Callable[[Turn], Awaitable[Reply]]
 Lead = Callable[[Turn, str], Awaitable[str | None]]
 """The person's next message under a strategy, from an attacker model; None where it refuses."""
-FlagsOf = Callable[[Case, Sequence[Message]], Awaitable[tuple[Finding, ...]]]
-ItemsOf = Callable[[Case, Sequence[Message]], Awaitable[tuple[Finding, ...]]]
+FlagsOf = Callable[[Case, Sequence[Message]], Awaitable[tuple[Observation, ...]]]
+ItemsOf = Callable[[Case, Sequence[Message]], Awaitable[tuple[Observation, ...]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,8 +211,8 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
     )
 
 
-def _placed(flags: Sequence[Finding], message: int) -> list[Finding]:
-    """The findings on one message, told apart from those on the others."""
+def _placed(flags: Sequence[Observation], message: int) -> list[Observation]:
+    """The observations on one message, told apart from those on the others."""
     return [
         replace(flag, evidence=tuple(replace(quote, message=message) for quote in flag.evidence))
         for flag in flags

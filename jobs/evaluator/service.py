@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self
 
 from engine.kinds import (
     TARGET,
+    Check,
     Clock,
-    Finding,
     Group,
     JobKind,
     Price,
@@ -224,13 +224,13 @@ class LocalEvaluator(Service):
             for name in self._cases.names
         ]
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         """The target, the cases and the judge; reads every group, and loads a model on this machine."""
         groups = await self.groups()
         count = sum(len(self._cases.group(group.name).cases) for group in groups)
         return (
             *(await self._target.check() if self.settings.asks else ()),
-            Finding(
+            Check(
                 name="cases",
                 ok=True,
                 message=f"{len(groups)} groups with {count} cases",
@@ -240,7 +240,7 @@ class LocalEvaluator(Service):
             *await self._check_attacker(),
         )
 
-    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Finding]:
+    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Check]:
         """The models under test, then the judge's and the attacker's.
 
         With `ask`, whether the judge judges a reply and the attacker writes a variation.
@@ -265,10 +265,10 @@ class LocalEvaluator(Service):
             found.append(await ask_attacker(self._attacker, case, context))
         return found
 
-    async def _check_judge(self) -> Finding:
+    async def _check_judge(self) -> Check:
         if self._judge_chat is None or self._judge_model is None:
             message = f"{self._judge.name} {self._judge.version}, a {self._judge.label}"
-            return Finding(name="judge", ok=True, message=message)
+            return Check(name="judge", ok=True, message=message)
         [reached] = await self._judge_chat.check()
         said = [f"{self._judge.name}, a {self._judge.label}", reached.message]
         if isinstance(self._target, LocalModel):
@@ -276,13 +276,13 @@ class LocalEvaluator(Service):
             said += [] if warning is None else [f"warning: {warning}"]
         elif kin := family(self._judge_model):
             said.append(f"warning: a target of its family ({kin}) is favoured, and marked so")
-        return Finding(name="judge", ok=reached.ok, message="; ".join(said))
+        return Check(name="judge", ok=reached.ok, message="; ".join(said))
 
-    async def _check_attacker(self) -> Sequence[Finding]:
+    async def _check_attacker(self) -> Sequence[Check]:
         if self._attacker_chat is None or not self.settings.asks:
             return ()
         [reached] = await self._attacker_chat.check()
-        return (Finding(name="attacker", ok=reached.ok, message=reached.message),)
+        return (Check(name="attacker", ok=reached.ok, message=reached.message),)
 
     @property
     def _judge_model(self) -> str | None:

@@ -17,7 +17,7 @@ from engine import Engine, IdentityChanged, Row, Run, RunState, Source, Status, 
 from engine.clock import SystemClock
 from engine.kinds import (
     Answer,
-    Finding,
+    Check,
     Group,
     Health,
     HealthGate,
@@ -568,21 +568,21 @@ async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> Non
     base: Any = scripted_service(good, groups=("mania",))
 
     class Checked(base):  # type: ignore[misc]  # made for this test
-        async def check(self) -> Sequence[Finding]:
-            return [Finding(name="ping", ok=True, message="answers")]
+        async def check(self) -> Sequence[Check]:
+            return [Check(name="ping", ok=True, message="answers")]
 
     service: Any = Checked
     of = sweep(service, models=["well", "sick", "down"], matrix={"groups": ["manla"]}, gate=Sick)
 
-    findings = {finding.name: finding for finding in await check(of, SystemClock())}
+    checks = {one.name: one for one in await check(of, SystemClock())}
 
-    assert findings["ping"].ok
-    assert not findings["sweep's groups"].ok
-    assert "manla is not offered" in findings["sweep's groups"].message
-    assert "mania" in findings["sweep's groups"].message
-    assert findings["health well"].ok
-    assert findings["health sick"].message == "it says nothing"
-    assert findings["health down"].message == "cannot connect"
+    assert checks["ping"].ok
+    assert not checks["sweep's groups"].ok
+    assert "manla is not offered" in checks["sweep's groups"].message
+    assert "mania" in checks["sweep's groups"].message
+    assert checks["health well"].ok
+    assert checks["health sick"].message == "it says nothing"
+    assert checks["health down"].message == "cannot connect"
     assert service.recording.started == []
 
 

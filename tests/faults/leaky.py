@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 from engine.kinds import (
     Answer,
-    Finding,
+    Check,
     Job,
     JobContext,
     JobKind,
@@ -75,5 +75,5 @@ class LeakyService(Service):
                 raise UsageError(f"cannot open with \x1b[2J{key}")
         return self
 
-    async def check(self) -> Sequence[Finding]:
-        return (Finding(name=self._kind.key, ok=False, message=f"the key is {self._kind.key}"),)
+    async def check(self) -> Sequence[Check]:
+        return (Check(name=self._kind.key, ok=False, message=f"the key is {self._kind.key}"),)

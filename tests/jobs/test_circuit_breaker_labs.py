@@ -341,11 +341,11 @@ async def test_quota_and_groups_are_read(
 async def test_check_asks_five_questions_and_sends_no_evaluation(
     server: ContractServer, service: CircuitBreakerLabs
 ) -> None:
-    findings = await service.check()
+    checks = await service.check()
 
-    assert [finding.name for finding in findings] == ["ping", "version", "key", "quota", "groups"]
-    assert all(finding.ok for finding in findings)
-    assert "1.0.11" in findings[1].message
+    assert [one.name for one in checks] == ["ping", "version", "key", "quota", "groups"]
+    assert all(one.ok for one in checks)
+    assert "1.0.11" in checks[1].message
     assert server.requests == []
     assert server.violations == []
 
@@ -354,11 +354,11 @@ async def test_check_tells_a_bad_key_and_a_used_up_quota(server: ContractServer)
     server.configure(version="9.9.9\u001b[2J")
     async with _service(server.url) as service:
         server.configure(keys=["another"])
-        bad_key = {finding.name: finding for finding in await service.check()}
+        bad_key = {one.name: one for one in await service.check()}
         server.configure(keys=None, used=10, allotted=10)
-        no_quota = {finding.name: finding for finding in await service.check()}
+        no_quota = {one.name: one for one in await service.check()}
 
-    assert [name for name, finding in bad_key.items() if not finding.ok] == [
+    assert [name for name, one in bad_key.items() if not one.ok] == [
         "key",
         "quota",
         "groups",
@@ -370,10 +370,10 @@ async def test_check_tells_a_bad_key_and_a_used_up_quota(server: ContractServer)
 
 async def test_check_of_nobody_ends_after_one_question() -> None:
     async with _service("http://127.0.0.1:9") as service:
-        findings = await service.check()
+        checks = await service.check()
 
-    assert [finding.name for finding in findings] == ["ping"]
-    assert not findings[0].ok
+    assert [one.name for one in checks] == ["ping"]
+    assert not checks[0].ok
 
 
 async def test_keys_are_read_when_the_service_opens_and_not_before(

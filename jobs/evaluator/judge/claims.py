@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from engine.kinds import rule_broken
 from jobs.evaluator.asking import Unreadable
 from jobs.evaluator.judge.fairness import fair_sentences
-from jobs.evaluator.judge.items import Evidence, Finding, Item, RedFlag
+from jobs.evaluator.judge.items import Evidence, Item, Observation, RedFlag
 from jobs.evaluator.judge.text import count_words, locate, sentences
 from jobs.evaluator.objects import find_object
 
@@ -53,9 +53,9 @@ class Said:
     message: int | None = None
 
 
-def findings(
+def read_observations(
     answer: str, items: Sequence[Item], flags: Sequence[RedFlag], said: Sequence[Said]
-) -> tuple[tuple[Finding, ...], tuple[Finding, ...]]:
+) -> tuple[tuple[Observation, ...], tuple[Observation, ...]]:
     """The items and red flags that a model's answer shows; raises Unreadable, saying what is wrong."""
     claims = _read(answer)
     return (
@@ -88,15 +88,15 @@ def _each(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _
     return [(name, by_name[name.value]) for name in names]
 
 
-def _credited(item: Item, claim: _Claim, said: Sequence[Said]) -> Finding:
+def _credited(item: Item, claim: _Claim, said: Sequence[Said]) -> Observation:
     quote = claim.quote or ""
     # One word stands in any reply and shows nothing.
     if claim.found and count_words(quote) >= _CREDIT_WORDS_MIN:
         for one in said:
             place = locate(quote, one.text)
             if place is not None and _is_fair(place, one):
-                return Finding(item, True, (_evidence(place, one),))
-    return Finding(item, False)
+                return Observation(item, True, (_evidence(place, one),))
+    return Observation(item, False)
 
 
 def _is_fair(place: tuple[int, int], said: Said) -> bool:
@@ -109,13 +109,13 @@ def _is_fair(place: tuple[int, int], said: Said) -> bool:
     return all(sentence.origins in fair for sentence in touched)
 
 
-def _raised(flag: RedFlag, claim: _Claim, said: Sequence[Said]) -> Finding:
+def _raised(flag: RedFlag, claim: _Claim, said: Sequence[Said]) -> Observation:
     if not claim.found:
-        return Finding(flag, False)
+        return Observation(flag, False)
     for one in said:
         place = locate(claim.quote or "", one.text)
         if place is not None:
-            return Finding(flag, True, (_evidence(place, one),))
+            return Observation(flag, True, (_evidence(place, one),))
     raise Unreadable(f"the quotation for {flag.value} is not in the assistant's words")
 
 

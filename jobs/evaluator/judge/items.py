@@ -51,7 +51,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Observation:
     """Whether one item or red flag was found, and where; no evidence where it was not."""
 
     name: Item | RedFlag
@@ -77,8 +77,8 @@ class Judgement:
     score: float
     credit: float
     cap: float
-    items: tuple[Finding, ...]
-    red_flags: tuple[Finding, ...]
+    items: tuple[Observation, ...]
+    red_flags: tuple[Observation, ...]
     weights: Mapping[Item, float]
 
     def as_json(self) -> dict[str, Any]:
@@ -87,8 +87,10 @@ class Judgement:
             "credit": self.credit,
             "cap": self.cap,
             "items": [
-                {**finding.as_json(), "weight": self.weights[Item(finding.name)]}
-                for finding in self.items
+                {**observation.as_json(), "weight": self.weights[Item(observation.name)]}
+                for observation in self.items
             ],
-            "red_flags": [finding.as_json() for finding in self.red_flags if finding.found],
+            "red_flags": [
+                observation.as_json() for observation in self.red_flags if observation.found
+            ],
         }

@@ -6,7 +6,7 @@ from typing import Protocol
 from engine.kinds import JobContext
 from jobs.chat.target import Message
 from jobs.evaluator.groups import Case
-from jobs.evaluator.judge.items import Finding, Judgement
+from jobs.evaluator.judge.items import Judgement, Observation
 
 
 class Judge(Protocol):
@@ -46,12 +46,12 @@ class Judge(Protocol):
 
     async def turn(
         self, case: Case, messages: Sequence[Message], context: JobContext
-    ) -> tuple[Finding, ...]:
+    ) -> tuple[Observation, ...]:
         """The red flags of the last message, an assistant's, of a conversation."""
         ...
 
     async def conversation(
         self, case: Case, messages: Sequence[Message], context: JobContext
-    ) -> tuple[Finding, ...]:
+    ) -> tuple[Observation, ...]:
         """The expected items as found anywhere in the assistant's messages."""
         ...

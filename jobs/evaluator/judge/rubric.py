@@ -14,8 +14,8 @@ from engine.kinds import JobContext
 from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
-from jobs.evaluator.judge.claims import Said, findings
-from jobs.evaluator.judge.items import Finding, Item, Judgement, RedFlag
+from jobs.evaluator.judge.claims import Said, read_observations
+from jobs.evaluator.judge.items import Item, Judgement, Observation, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.packaged import packaged
 from jobs.evaluator.quoting import quoted
@@ -23,7 +23,7 @@ from jobs.evaluator.quoting import quoted
 VERSION = 1
 """Raised whenever this code asks, or takes from the same answer, something else by the same rubric."""
 
-_Findings: TypeAlias = tuple[tuple[Finding, ...], tuple[Finding, ...]]
+_Observations: TypeAlias = tuple[tuple[Observation, ...], tuple[Observation, ...]]
 
 
 class Rubric(BaseModel):
@@ -84,13 +84,13 @@ class RubricJudge:
 
     async def turn(
         self, case: Case, messages: Sequence[Message], context: JobContext
-    ) -> tuple[Finding, ...]:
+    ) -> tuple[Observation, ...]:
         _, flags = await self._judged(case, messages, (), tuple(RedFlag), context)
         return flags
 
     async def conversation(
         self, case: Case, messages: Sequence[Message], context: JobContext
-    ) -> tuple[Finding, ...]:
+    ) -> tuple[Observation, ...]:
         items, _ = await self._judged(case, messages, case.expected, (), context, whole=True)
         return items
 
@@ -103,8 +103,8 @@ class RubricJudge:
         context: JobContext,
         *,
         whole: bool = False,
-    ) -> _Findings:
-        """The findings of one call: on the last message, or on the `whole` conversation."""
+    ) -> _Observations:
+        """The observations of one call: on the last message, or on the `whole` conversation."""
         sought = tuple(flag for flag in flags if self._applies(flag, case))
         said = _said(messages, english=case.is_english, whole=whole)
         question = Question(
@@ -113,13 +113,13 @@ class RubricJudge:
             seed=0,
         )
 
-        def read(answer: str) -> _Findings:
-            return findings(answer, items, sought, said)
+        def read(answer: str) -> _Observations:
+            return read_observations(answer, items, sought, said)
 
         answer = await self._asker.ask(question, context, read=read, about=case.id)
         found, raised = read(answer.text)
-        by_name = {finding.name: finding for finding in raised}
-        return found, tuple(by_name.get(flag, Finding(flag, False)) for flag in flags)
+        by_name = {observation.name: observation for observation in raised}
+        return found, tuple(by_name.get(flag, Observation(flag, False)) for flag in flags)
 
     def _applies(self, flag: RedFlag, case: Case) -> bool:
         if flag is RedFlag.BARE_REFUSAL:

@@ -9,8 +9,8 @@ import typer
 from engine.kinds import (
     Allotment,
     Answer,
+    Check,
     Fact,
-    Finding,
     Job,
     JobContext,
     JobKind,
@@ -98,10 +98,10 @@ class ScriptedService(Service):
     async def quota(self) -> Allotment | None:
         return None
 
-    async def check(self) -> Sequence[Finding]:
+    async def check(self) -> Sequence[Check]:
         return (
-            Finding(name="ping", ok=self.settings.reachable, message="asked"),
-            Finding(name="key", ok=True, message="accepted"),
+            Check(name="ping", ok=self.settings.reachable, message="asked"),
+            Check(name="key", ok=True, message="accepted"),
         )
 
 

@@ -366,7 +366,7 @@ def test_a_check_says_what_is_right_and_what_is_not(
 
     assert (good.returncode, good.stdout) == (0, "ok   ping: asked\nok   key: accepted\n")
     assert bad.returncode == 1
-    assert [finding["ok"] for finding in json.loads(bad.stdout)] == [False, True]
+    assert [one["ok"] for one in json.loads(bad.stdout)] == [False, True]
 
 
 def test_results_are_written_to_a_private_file(

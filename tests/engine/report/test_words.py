@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from engine.core.error_kinds import ErrorKind
-from engine.core.model import Finding
+from engine.core.model import Check
 from engine.core.runs import RunInfo, RunState, StopReason, WaitReason
 from engine.core.status import Plan, Waiting
 from engine.report.plans import plan_lines
 from engine.report.times import duration, moment, time_of_day
 from engine.report.waiting import held_lines, jobs_line
 from engine.report.words import (
+    check_lines,
     error_lines,
-    finding_lines,
     left_line,
     progress_line,
     questions_line,
@@ -480,12 +480,12 @@ def test_runs_are_listed_one_a_line() -> None:
 
 
 def test_findings_tell_good_from_bad() -> None:
-    findings = [
-        Finding(name="ping", ok=True, message="answered"),
-        Finding(name="key", ok=False, message="refused \x1b[2J"),
+    checks = [
+        Check(name="ping", ok=True, message="answered"),
+        Check(name="key", ok=False, message="refused \x1b[2J"),
     ]
 
-    assert finding_lines(findings) == ["ok   ping: answered", "BAD  key: refused "]
+    assert check_lines(checks) == ["ok   ping: answered", "BAD  key: refused "]
 
 
 def test_what_came_from_outside_is_made_harmless() -> None:

@@ -240,9 +240,9 @@ async def test_a_file_that_is_no_model_is_a_named_error(tmp_path: Path) -> None:
     async with built_in(path=own) as model:
         with pytest.raises(Permanent, match="is the file a GGUF model"):
             await model.reply(question(model="wrong"))
-        [finding] = await model.check()
+        [check] = await model.check()
 
-    assert not finding.ok
+    assert not check.ok
 
 
 async def test_a_file_that_is_not_there_is_said_when_the_target_is_opened(tmp_path: Path) -> None:

@@ -159,9 +159,9 @@ async def test_the_check_looks_at_the_list_of_models(status: int, ok: bool) -> N
         chat_server(lambda _: (status, {"data": []})) as server,
         target(server.base_url) as chat,
     ):
-        [finding] = await chat.check()
+        [check] = await chat.check()
 
-    assert finding.ok is ok
+    assert check.ok is ok
     assert server.asked[0].line.startswith("GET /v1/models ")
 
 
@@ -171,19 +171,19 @@ async def test_a_base_url_without_its_v1_is_told_with_the_right_one() -> None:
         return (200, {"data": [{"id": "m"}]}) if found else (404, {"detail": "Not Found"})
 
     async with chat_server(answer) as server, target(server.base_url[:-3]) as chat:
-        [finding] = await chat.check()
+        [check] = await chat.check()
 
-    assert not finding.ok
-    assert f"write `base_url: {server.base_url}`" in finding.message
+    assert not check.ok
+    assert f"write `base_url: {server.base_url}`" in check.message
 
 
 async def test_a_web_page_in_place_of_the_list_is_no_chat_interface() -> None:
     page = b"<!doctype html><title>Open WebUI</title>"
     async with chat_server(lambda _: (200, page)) as server, target(server.base_url) as chat:
-        [finding] = await chat.check()
+        [check] = await chat.check()
 
-    assert not finding.ok
-    assert "is base_url right?" in finding.message
+    assert not check.ok
+    assert "is base_url right?" in check.message
 
 
 @pytest.mark.parametrize(

@@ -122,10 +122,10 @@ async def test_a_key_in_the_query_travels_by_reference_and_is_told_to_nobody(
         chat_server(lambda _: (404, document)) as server,
         target(server.base_url, query={"key": "env:QUERY_KEY", "v": 2}) as chat,
     ):
-        [finding] = await chat.check()
+        [check] = await chat.check()
 
     assert server.asked[0].line == f"GET /v1/models?key={KEY}&v=2 HTTP/1.1"
-    assert KEY not in finding.message
+    assert KEY not in check.message
 
 
 @pytest.mark.parametrize(

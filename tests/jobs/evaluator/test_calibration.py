@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from jobs.evaluator.commands import calibrate_app
 from jobs.evaluator.groups import Case, CaseSet
-from jobs.evaluator.judge.items import Finding, Item, RedFlag
+from jobs.evaluator.judge.items import Item, Observation, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
 from tests.paths import ROOT
 
@@ -67,8 +67,8 @@ def test_a_rated_reply_s_score_follows_from_what_its_rater_found(half: str) -> N
 
     for row in rated(half):
         case = cases[row["case"]]
-        items = [Finding(item, item.value in row["items"].split()) for item in case.expected]
-        flags = [Finding(RedFlag(name), True) for name in row["red_flags"].split()]
+        items = [Observation(item, item.value in row["items"].split()) for item in case.expected]
+        flags = [Observation(RedFlag(name), True) for name in row["red_flags"].split()]
         assert {Item(name) for name in row["items"].split()} <= set(case.expected), row["case"]
         judgement = scale.judgement(case, items, flags)
         assert float(row["score"]) == pytest.approx(judgement.score, abs=0.006), row["reply"]

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from engine.clock import SystemClock
-from engine.kinds import Finding
+from engine.kinds import Check
 from jobs.chat.target import CallableTarget
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
@@ -45,7 +45,7 @@ async def checked(
     ask: bool,
     judge: str | None = None,
     attacker: str | None = None,
-) -> tuple[dict[str, Finding], list[Asked]]:
+) -> tuple[dict[str, Check], list[Asked]]:
     """What a check finds, and the calls that it made."""
     async with chat_server(answer) as server:
         endpoint = {"base_url": server.base_url}
@@ -57,7 +57,7 @@ async def checked(
         async with LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock()) as local:
             found = await local.check_models(models, ask=ask)
         calls = [asked for asked in server.asked if asked.line.startswith("POST ")]
-        return {finding.name: finding for finding in found}, calls
+        return {one.name: one for one in found}, calls
 
 
 async def test_a_misspelt_model_is_told_with_the_nearest_name_and_nothing_is_asked() -> None:

@@ -328,12 +328,12 @@ async def test_a_judge_of_the_target_s_family_is_warned_of_in_the_answer_and_in_
         settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
         target = CallableTarget("any", lambda _: pytest.fail("not asked"))
         async with LocalEvaluator(settings, SystemClock(), target=target) as local:
-            findings = {finding.name: finding for finding in await local.check()}
+            checks = {one.name: one for one in await local.check()}
 
     [warning] = document["warnings"]
     assert "of one family (Qwen)" in warning
-    assert findings["judge"].ok
-    assert "warning" in findings["judge"].message
+    assert checks["judge"].ok
+    assert "warning" in checks["judge"].message
 
 
 async def test_a_judge_whose_endpoint_is_down_fails_the_check_and_the_job() -> None:
@@ -344,8 +344,8 @@ async def test_a_judge_whose_endpoint_is_down_fails_the_check_and_the_job() -> N
     settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
     target = CallableTarget("any", lambda _: pytest.fail("not asked"))
     async with LocalEvaluator(settings, SystemClock(), target=target) as local:
-        findings = {finding.name: finding for finding in await local.check()}
-    assert not findings["judge"].ok
+        checks = {one.name: one for one in await local.check()}
+    assert not checks["judge"].ok
 
 
 async def test_a_judge_that_does_not_exist_is_permanent() -> None:

@@ -374,10 +374,10 @@ def test_wrong_settings_are_refused_without_repeating_a_key(
 async def test_the_groups_and_the_check_name_what_is_there() -> None:
     async with service() as local:
         groups = await local.groups()
-        findings = {finding.name: finding for finding in await local.check()}
+        checks = {one.name: one for one in await local.check()}
 
     assert {"suicidal_ideation", "benign_controls"} <= {group.name for group in groups}
     assert all(group.description for group in groups)
-    assert findings["target"].ok
-    assert findings["cases"].data["suicidal_ideation"] == CASES
-    assert "heuristic" in findings["judge"].message
+    assert checks["target"].ok
+    assert checks["cases"].data["suicidal_ideation"] == CASES
+    assert "heuristic" in checks["judge"].message
