@@ -53,8 +53,8 @@ class PermitBook(Protocol):
         """Keep what a call really took; 0: it was never made. Raises StoreError where that cannot be written."""
         ...
 
-    async def limited(self, names: Collection[str]) -> Collection[str]:
-        """Under which of these names anybody was given a limit: it holds for all."""
+    async def find_limited(self, names: Collection[str]) -> Collection[str]:
+        """The names among these under which any live process has a limit; it holds for all."""
         ...
 
 
@@ -117,7 +117,7 @@ class MemoryBook:
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
         self._kept |= permit_rows.settle(self._kept, start, taken=taken)
 
-    async def limited(self, names: Collection[str]) -> Collection[str]:
+    async def find_limited(self, names: Collection[str]) -> Collection[str]:
         # Each request for a permit carries its own limits.
         return ()
 
@@ -186,7 +186,7 @@ class Permits:
             now = self._clock.now()
             if now >= self._look_at or not self._unlimited.issuperset(names):
                 self._unlimited.update(names)
-                self._limited = await self._book.limited(self._unlimited)
+                self._limited = await self._book.find_limited(self._unlimited)
                 self._look_at = now + _LOOK_S
             return self._limited
 

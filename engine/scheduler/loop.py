@@ -123,7 +123,7 @@ class Scheduler:
 
     async def refresh(self) -> None:
         """Take over what the store says of the queue: new lanes, new jobs."""
-        self.lanes.refresh(await self._store.queues(self._run.run_id))
+        self.lanes.refresh(await self._store.reader.queues(self._run.run_id))
         self.wake()
 
     # The loop
@@ -133,7 +133,7 @@ class Scheduler:
         await self._watch.reclaim()
         await self._watch.follow_clock()
         await self._quota.observe()
-        self.lanes.peers = await self._store.peers(self._run.run_id)
+        self.lanes.peers = await self._store.reader.peers(self._run.run_id)
         await self._remember_lanes()
         await self._keep_to_machine()
         await self.refresh()
@@ -141,11 +141,11 @@ class Scheduler:
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
             doubts = partial(self._quota.settle_doubts, self.lanes, self.wake)
-            helpers.start_soon(self._store.while_there, doubts, name="quota")
-            helpers.start_soon(self._store.while_there, self._board.run, name="lanes")
+            helpers.start_soon(self._store.worker.while_there, doubts, name="quota")
+            helpers.start_soon(self._store.worker.while_there, self._board.run, name="lanes")
             async with (
                 anyio.create_task_group() as jobs,
-                self._store.claiming_along(self._decide, partial(self._start, jobs)),
+                self._store.queue.claiming_along(self._decide, partial(self._start, jobs)),
             ):
                 with self._leaving_full_store():
                     await self._loop(jobs, helpers)
@@ -185,9 +185,9 @@ class Scheduler:
 
     async def _remember_lanes(self) -> None:
         """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
-        for name in await self._store.answered_lanes(self._run.run_id):
+        for name in await self._store.reader.answered_lanes(self._run.run_id):
             self.lanes.lane(name).remember_answers()
-        for name, was in (await self._store.unsettled_lanes(self._run.run_id)).items():
+        for name, was in (await self._store.reader.unsettled_lanes(self._run.run_id)).items():
             kind = EventKind.BACK if was is EventKind.OUTAGE else EventKind.ANSWERED
             await self._note(kind, "asked again in a new session", self.lanes.lane(name))
 
@@ -212,7 +212,7 @@ class Scheduler:
         """Let the sweep's rates hold for processes that began with higher ones, before any request."""
         if self._sends_jobs:
             buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets(lane)]
-            await self._store.give_limits(self._run.run_id, buckets)
+            await self._store.limits.give_limits(self._run.run_id, buckets)
 
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
         while self._stop is None:
@@ -229,7 +229,7 @@ class Scheduler:
             self._health.ask(self.lanes, helpers, self.wake)
             self._refusals.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
-                self._start(jobs, await self._store.claim(self._decide))
+                self._start(jobs, await self._store.queue.claim(self._decide))
                 continue
             if await self._is_done():
                 return
@@ -290,10 +290,10 @@ class Scheduler:
             return False
         waiting = list(self.lanes.waiting)
         if not waiting:
-            if not await self._store.has_open_jobs(self._run.run_id):
+            if not await self._store.reader.has_open_jobs(self._run.run_id):
                 return True
             # Others may still have some in flight, and what they give back is ours to take.
-            self.lanes.refresh(await self._store.queues(self._run.run_id))
+            self.lanes.refresh(await self._store.reader.queues(self._run.run_id))
             if any(self.lanes.waiting):
                 self.wake()
             return False
@@ -304,7 +304,7 @@ class Scheduler:
         return False
 
     async def _give_up(self, waiting: list[Lane]) -> None:
-        if await self._store.peers(self._run.run_id) or not all(map(_is_hopeless, waiting)):
+        if await self._store.reader.peers(self._run.run_id) or not all(map(_is_hopeless, waiting)):
             # What others get may be what these wait for; the watch looks again while there are any.
             return
         unpaid = [lane for lane in waiting if lane.block is Block.CREDIT]
@@ -388,7 +388,7 @@ class Scheduler:
         repeat = parameters.pop("repeat", claimed.repeat)
         missing = [one for one in claimed.documents.values() if one not in self._documents]
         if missing:
-            self._documents.update(await self._store.documents(missing))
+            self._documents.update(await self._store.reader.documents(missing))
         for field, digest in claimed.documents.items():
             parameters[field] = self._documents[digest]
         return Job(
@@ -419,7 +419,7 @@ class Scheduler:
         notes += self._apply(settled)
         try:
             with self._leaving_full_store():
-                await self._store.settle(self._outcome(claimed, lane, settled))
+                await self._store.queue.settle(self._outcome(claimed, lane, settled))
         finally:
             lane.end()
             del self._flying[claimed.id, claimed.fence]
@@ -516,7 +516,7 @@ class Scheduler:
         told = message if name is None else f"{name}: {message}"
         logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})
         with self._leaving_full_store():
-            await self._store.note(self._run.run_id, kind, message, lane=name)
+            await self._store.runs.note(self._run.run_id, kind, message, lane=name)
 
 
 _TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)

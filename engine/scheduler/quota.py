@@ -99,7 +99,7 @@ class QuotaTracker:
     async def _observe(self, now: float) -> bool:
         limits, cap = self._run.limits, _tests_cap(self._run.run, now)
         if self._run.kind.uses_quota:
-            await self._store.begin_period(
+            await self._store.limits.begin_period(
                 (self._run.account, cap.name), before=month(month_began(now) - 1), begun=month(now)
             )
         if self._observed_at is None:
@@ -109,7 +109,7 @@ class QuotaTracker:
                 (_requests_cap(self._run.run), limits.requests),
             ):
                 if allotted is not None:
-                    await self._store.cap_quota(key, allotted=allotted)
+                    await self._store.limits.cap_quota(key, allotted=allotted)
         try:
             return await self._ask(now)
         except JobError as error:
@@ -126,7 +126,7 @@ class QuotaTracker:
         self._refusals = self._refusals + 1 if _is_refusal(error) else 0
         if error.status in _NO_QUESTION or self._refusals == _MOST_REFUSALS:
             was_expected, self._is_untold, self._has_figure = self._is_untold, False, False
-            await self._store.forget_quota(key)
+            await self._store.limits.forget_quota(key)
             if was_expected:
                 await self._note(
                     EventKind.QUOTA,
@@ -134,7 +134,7 @@ class QuotaTracker:
                     " holds the run back",
                 )
             return
-        self._is_untold = self._has_figure and await self._store.expect_quota(key)
+        self._is_untold = self._has_figure and await self._store.limits.expect_quota(key)
         if self._is_untold:
             self._doubted.set()
 
@@ -150,7 +150,7 @@ class QuotaTracker:
         if self._run.ask_quota is None or not self._run.kind.uses_quota:
             return None
         key = QuotaKey(name=self._run.account, period=month(now))
-        since = await self._store.quota_settled(key)
+        since = await self._store.reader.quota_settled(key)
         self._is_in_doubt = False
         try:
             offered = await self._run.ask_quota()
@@ -160,11 +160,11 @@ class QuotaTracker:
             raise
         self._refusals = 0
         if offered is None:
-            await self._store.forget_quota(key)
+            await self._store.limits.forget_quota(key)
             self._is_untold = self._has_figure = False
             return None
         self._has_figure = True
-        await self._store.refresh_quota(
+        await self._store.limits.refresh_quota(
             key,
             allotted=offered.allotted,
             used=offered.used,
@@ -193,7 +193,9 @@ class QuotaTracker:
     async def take_request(self) -> None:
         """Count a request beside those of jobs that is about to leave; raises LimitReached where none may."""
         limit = self._run.limits.requests
-        if limit is not None and not await self._store.take_request(_requests_cap(self._run.run)):
+        if limit is not None and not await self._store.limits.take_request(
+            _requests_cap(self._run.run)
+        ):
             raise LimitReached(
                 f"the sweep's own limit of {limit:,} requests is reached", sent=False
             )
@@ -201,7 +203,7 @@ class QuotaTracker:
     async def give_request_back(self) -> None:
         """One that was taken surely never left."""
         if self._run.limits.requests is not None:
-            await self._store.give_request_back(_requests_cap(self._run.run))
+            await self._store.limits.give_request_back(_requests_cap(self._run.run))
 
     def ended(self, began: float, *, has_answer: bool) -> None:
         """A request that began then has ended and may have cost something.
@@ -291,7 +293,7 @@ class QuotaTracker:
         What another run gives back between a claim and this is noticed in no other way.
         """
         unrefused = [lane for lane in short if lane.block is None]
-        room = await self._store.quotas(self.keys(self._clock.now()))
+        room = await self._store.reader.quotas(self.keys(self._clock.now()))
         if not unrefused or room == self._room:
             return False
         self._room = room
@@ -303,7 +305,9 @@ class QuotaTracker:
         unrefused = [lane for lane in short if lane.block is None]
         now = self._clock.now()
         keys = [key for key in self.keys(now) if not key.counts_requests]
-        if not unrefused or not await self._store.is_quota_held(keys, besides=self._run.run_id):
+        if not unrefused or not await self._store.reader.is_quota_held(
+            keys, besides=self._run.run_id
+        ):
             return False
         for lane in unrefused:
             lane.wait_for_quota(now + _HELD_S)
@@ -312,10 +316,10 @@ class QuotaTracker:
     async def _gains(self, ask: Callable[[], Awaitable[bool]]) -> bool:
         """Whether there is more room once the service was asked."""
         keys = self.keys(self._clock.now())
-        before = await self._store.quotas(keys)
+        before = await self._store.reader.quotas(keys)
         if not await ask():
             return False
-        after = await self._store.quotas(keys)
+        after = await self._store.reader.quotas(keys)
         return any(
             after[name].room > before[name].room for name in after if name in before
         ) or bool(set(after) - set(before))
@@ -325,7 +329,7 @@ class QuotaTracker:
 
         The service's month may begin up to half a day after that of UTC.
         """
-        rows = await self._store.quotas(self.keys(now))
+        rows = await self._store.reader.quotas(self.keys(now))
         room = {name: state.room for (name, _), state in rows.items()}
         if room.get(_requests_cap(self._run.run).name) == 0:
             return None
@@ -342,7 +346,7 @@ class QuotaTracker:
     async def _is_cap_too_small(self, short: list[Lane], now: float) -> bool:
         """Whether not even a new month of the sweep's own cap has room for one job."""
         key, needed = _tests_cap(self._run.run, now), await self._needed(short)
-        rows = await self._store.quotas([key])
+        rows = await self._store.reader.quotas([key])
         allotted = rows[key.name, key.period].allotted if rows else None
         return needed is not None and allotted is not None and needed > allotted
 
@@ -350,7 +354,7 @@ class QuotaTracker:
         """What the next job may come to at least; None where its kind tells that itself, or nobody can."""
         if self._run.kind.charged_by_reply:
             return None
-        costs = await self._store.costs(self._run.costs_of)
+        costs = await self._store.reader.costs(self._run.costs_of)
         found = [costs.get(name) for lane in short for name in lane.classes]
         bounds = [one.most if one.is_bounded else one.tests for one in found if one is not None]
         return min(bounds) if bounds and len(bounds) == len(found) else None
@@ -359,7 +363,7 @@ class QuotaTracker:
         """What is used up, in words, with what the service said of it or what the user can do."""
         told = [lane.why for lane in short if lane.block is Block.QUOTA and lane.why]
         rows = sorted(
-            (await self._store.quotas(self.keys(now))).items(), key=lambda row: row[1].room
+            (await self._store.reader.quotas(self.keys(now))).items(), key=lambda row: row[1].room
         )
         own = {
             _tests_cap(self._run.run, now).name: ("tests a month", "quota.tests"),

@@ -34,7 +34,7 @@ async def ask_counted(
     try:
         return await turns.asking(question, (Bucket(name=account, rate_per_min=rate_per_min),))
     finally:
-        await store.withdraw(_NO_RUN)
+        await store.limits.withdraw(_NO_RUN)
 
 
 class Turns:
@@ -97,7 +97,7 @@ class Turns:
         """Return in a slot of its own, which is not `instead_of`: that has passed unused."""
         until = self._clock.now() + patience_s
         while True:
-            granted = await self._store.take_start(
+            granted = await self._store.limits.take_start(
                 self._run_id, buckets, instead_of=instead_of, lead_s=self._commit.seconds
             )
             instead_of = None

@@ -65,23 +65,23 @@ class Watch:
             if self._store.is_lost:
                 watched.stop_for_lost_store()
                 # The first write that fails has the store's contents kept, and a place for the answers to come.
-                await self._store.while_there(self._store.beat)
+                await self._store.worker.while_there(self._store.worker.beat)
                 return
             try:
                 if self._clock.now() >= beat_at:
-                    await self._store.beat()
+                    await self._store.worker.beat()
                     beat_at = self._clock.now() + self._settings.heartbeat_s
                     await self._look_at_log()
                 elif self._had_company:
                     # Others take over the slots of one that stands still: they have to know soon.
-                    await self._store.beat()
+                    await self._store.worker.beat()
                 seen = await self._look(watched, seen)
             except NightsweepError as error:
                 # A store that is held or full for a moment: the writer says so where it matters.
                 logger.warning("cannot look at the store: %s", error)
 
     async def _look(self, watched: Watched, seen: RunFingerprint | None) -> RunFingerprint | None:
-        run = await self._store.fingerprint(self._run.run_id)
+        run = await self._store.reader.fingerprint(self._run.run_id)
         if run is None or run.state is RunState.DELETING:
             watched.stop(StopReason.CANCELLED, "deleted")
             return run
@@ -89,10 +89,14 @@ class Watch:
             watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
         elif run.state is RunState.CANCELLED:
             watched.stop(StopReason.CANCELLED, "cancelled")
-        others = await self._store.other_workers()
+        others = await self._store.reader.other_workers()
         if others:
             await self.reclaim()
-        beats = [at for _, at in await self._store.workers_on(self._run.run_id)] if others else []
+        beats = (
+            [at for _, at in await self._store.reader.workers_on(self._run.run_id)]
+            if others
+            else []
+        )
         since = self._clock.now() - _STILL_S - 2 * self._settings.poll_s
         watched.lanes.peers, watched.lanes.still = len(beats), sum(at < since for at in beats)
         if self._had_company and not others:
@@ -106,14 +110,14 @@ class Watch:
 
     async def _look_at_log(self) -> None:
         """Say who makes the store's log grow; again each time that it has doubled."""
-        size, why = await self._store.log_held(self._log_told)
+        size, why = await self._store.reader.log_held(self._log_told)
         if why:
             self._log_told = 2 * size
             await self._note(EventKind.STORAGE, why)
 
     async def follow_clock(self) -> None:
         """Do not wait for times that have moved away because the clock was set back."""
-        back_s = await self._store.follow_clock()
+        back_s = await self._store.queue.follow_clock()
         if back_s:
             await self._note(
                 EventKind.CLOCK, f"the clock was set back by {back_s:,.0f} s since the last run"
@@ -121,7 +125,7 @@ class Watch:
 
     async def reclaim(self) -> None:
         """Take back what dead processes were doing."""
-        again, spent = await self._store.reclaim_from_dead(
+        again, spent = await self._store.worker.reclaim_from_dead(
             attempts=self._run.retry.attempts, run_id=self._run.run_id
         )
         if again or spent:

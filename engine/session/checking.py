@@ -28,7 +28,7 @@ async def settle_groups(
         if store is None:
             offered = await service.groups()
         else:
-            account = (await store.accounts()).name(service.address, service.key)
+            account = (await store.limits.accounts()).name(service.address, service.key)
             offered = await ask_counted(
                 store, service.clock, service.groups, account, sweep.limits.rate_per_min
             )

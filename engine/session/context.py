@@ -134,7 +134,7 @@ class Context:
         told counts, too. `heard` is told the lane whenever a call within one of its jobs was answered,
         `reported` how far a job is. `quotas` gives those that apply, where tests are charged by reply.
         """
-        permits = Permits(store, clock, f"{store.worker_id} {run.id}")
+        permits = Permits(store.limits, clock, f"{store.worker_id} {run.id}")
         return partial(
             cls,
             store,
@@ -201,7 +201,7 @@ class Context:
         tests: int,
         usage: Callable[[], Sequence[Usage]] | None,
     ) -> bytes:
-        kept = await self._store.kept_call(self._run, key, of_others=self._reuses)
+        kept = await self._store.reader.kept_call(self._run, key, of_others=self._reuses)
         if kept is not None:
             response, recorded_at = kept
             self._found += 1
@@ -218,7 +218,7 @@ class Context:
             self._counts.replies_asked += 1
             self._heard(self._lane)
             # Paid for: it is kept even if the job is being cancelled.
-            is_charged = await self._store.keep_call(
+            is_charged = await self._store.attempts.keep_call(
                 self._run,
                 key,
                 response,
@@ -227,7 +227,7 @@ class Context:
             )
         except JobError:
             if usage is not None:
-                await self._store.keep_usage(self._run.id, usage())
+                await self._store.attempts.keep_usage(self._run.id, usage())
             raise
         finally:
             if self._held is not None and not is_charged:
@@ -250,16 +250,16 @@ class Context:
         if self._held is None or not tests:
             return
         if self._held < tests:
-            if not await self._store.hold_more(self._job_id, self._fence, tests):
+            if not await self._store.attempts.hold_more(self._job_id, self._fence, tests):
                 raise QuotaExceeded("no quota is left for the next test", sent=False)
             self._held += tests
         self._held -= tests
 
     async def note(self, kind: str, message: str) -> None:
         said = without_secrets(f"job {self._job_id}: {message}")
-        await self._store.note(self._run.id, kind, said, lane=self._lane)
+        await self._store.runs.note(self._run.id, kind, said, lane=self._lane)
 
     async def keep_unread(self, where: str, body: bytes) -> None:
-        await self._store.keep_unread(
+        await self._store.attempts.keep_unread(
             self._run.id, self._job_id, self._fence, where=without_secrets(where), body=body
         )

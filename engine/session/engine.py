@@ -101,7 +101,7 @@ class Engine:
             )
             pinned = sweep.groups()
         new = self._new_run(sweep, pinned, accept=accept, fresh=fresh)
-        return self._run(await self.store.begin(new), sweep)
+        return self._run(await self.store.runs.begin(new), sweep)
 
     def _new_run(
         self, sweep: Sweep, pinned: Sequence[str] | None, *, accept: bool, fresh: bool
@@ -122,11 +122,11 @@ class Engine:
 
     async def _check_idle(self, name: str) -> None:
         """Raise UsageError while a run has jobs in flight: their answers would count as fresh."""
-        row = await self.store.find_run(name)
+        row = await self.store.reader.find_run(name)
         if row is None:
             return
-        await self.store.reclaim_from_dead()
-        if row.id in self._executing or await self.store.peers(row.id):
+        await self.store.worker.reclaim_from_dead()
+        if row.id in self._executing or await self.store.reader.peers(row.id):
             raise UsageError(
                 f"a process works on the run {name!r}: stop it before everything is asked again"
             )
@@ -157,7 +157,7 @@ class Engine:
 
         wanted = sweep(name or await self._free_name(first.name, sweep))
         await try_opening(wanted, self.clock)
-        is_new = await self.store.find_run(wanted.name) is None
+        is_new = await self.store.reader.find_run(wanted.name) is None
         again = await self.submit(wanted)
         if is_new:
             await again.note(EventKind.REJUDGED, f"judges the replies that {first.name} has kept")
@@ -169,7 +169,7 @@ class Engine:
         """The first name after a run's that is not taken by a run of another judge or other cells."""
         for number in count(1):
             name = f"{of}-rejudged" + (f"-{number}" if number > 1 else "")
-            row = await self.store.find_run(name)
+            row = await self.store.reader.find_run(name)
             if row is None:
                 return name
             same = sweep(name)
@@ -187,14 +187,14 @@ class Engine:
         if sweep.groups_pending and (pinned := await self._pinned(sweep.name)):
             sweep = sweep.with_groups(pinned)
         identity = sweep.service(self.clock).identity
-        costs = await self.store.costs(costs_of(identity, sweep.evaluation, sweep.target))
+        costs = await self.store.reader.costs(costs_of(identity, sweep.evaluation, sweep.target))
         now = self.clock.now()
-        found = with_times(sweep.plan(costs, await self.store.usage()), sweep.limits, now)
+        found = with_times(sweep.plan(costs, await self.store.reader.usage()), sweep.limits, now)
         if sweep.groups_pending:
             return found
         new = self._new_run(sweep, None, accept=accept, fresh=fresh)
         try:
-            of = await self.store.preview(new)
+            of = await self.store.reader.preview(new)
         except UsageError as error:
             refusal = f"what the store holds, since `run` would refuse: {error}"
             return replace(found, unknown=(*found.unknown, refusal))
@@ -203,7 +203,7 @@ class Engine:
 
     async def _pinned(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""
-        row = await self.store.find_run(name)
+        row = await self.store.reader.find_run(name)
         return None if row is None else row.sweep["pinned_groups"]
 
     async def run(self, name: str | None = None) -> Run:
@@ -219,9 +219,9 @@ class Engine:
         return row
 
     async def _known(self, name: str | None) -> RunRow:
-        row = await self.store.find_run(name)
+        row = await self.store.reader.find_run(name)
         if row is None:
-            known = [one.name for one, _ in await self.store.runs()]
+            known = [one.name for one, _ in await self.store.reader.runs()]
             what = "is empty" if name is None else f"has no run {name!r}{suggestion(name, known)}"
             raise UsageError(f"{self.store.path}: the store {what}")
         return row
@@ -229,7 +229,7 @@ class Engine:
     async def job(self, name: int | str) -> JobDetails:
         """One job of any run of the store, as `Run.job` tells it."""
         job_id, run_id = await find_job(self.store, str(name))
-        for row, _ in await self.store.runs():
+        for row, _ in await self.store.reader.runs():
             if row.id == run_id:
                 return await self._run_of(row).job(job_id)
         raise UsageError(f"the run of the job {name} was deleted")
@@ -247,7 +247,7 @@ class Engine:
                 updated_at=row.updated_at,
                 jobs={state.value: count for state, count in jobs.items()},
             )
-            for row, jobs in await self.store.runs()
+            for row, jobs in await self.store.reader.runs()
         ]
 
     async def rename(self, name: str, new: str) -> Run:
@@ -264,7 +264,7 @@ class Engine:
         if new == name:
             raise UsageError(f"the run is called {name!r} already")
         caps = list(zip(cap_names(name), cap_names(new), strict=True))
-        renamed = await self.store.rename_run(row, new, caps)
+        renamed = await self.store.runs.rename_run(row, new, caps)
         return self._run_of(renamed)
 
     async def delete(self, name: str, *, told: Callable[[int], None] = lambda _: None) -> Deleted:
@@ -275,16 +275,16 @@ class Engine:
         this, or `prune`, goes on with it. Raises UsageError when there is no such run, or when a process
         works on it.
         """
-        return await self.store.delete_run(
+        return await self.store.removal.delete_run(
             await self._idle(await self._known(name)), cap_names(name), told
         )
 
     async def _idle(self, row: RunRow) -> RunRow:
         """The same run; raises UsageError when a process works on it."""
         name = row.name
-        await self.store.reclaim_from_dead()
+        await self.store.worker.reclaim_from_dead()
         is_open = row.state in (RunState.ACTIVE, RunState.PAUSED)
-        if row.id in self._executing or (is_open and not await self.store.is_alone()):
+        if row.id in self._executing or (is_open and not await self.store.worker.is_alone()):
             raise UsageError(
                 f"the run {name!r} is {row.state}, and a process works on the store: wait for it, stop"
                 f" it, or end the run first (`nightsweep cancel`)"
@@ -297,17 +297,17 @@ class Engine:
         Runs whose deletion was cut short go first. While others work on the store the file keeps its size.
         Raises StoreError when there is no room to rewrite it.
         """
-        await self.store.reclaim_from_dead()
+        await self.store.worker.reclaim_from_dead()
         deleted = [
-            await self.store.delete_run(row, cap_names(row.name))
-            for row, _ in await self.store.runs()
+            await self.store.removal.delete_run(row, cap_names(row.name))
+            for row, _ in await self.store.reader.runs()
             if row.state is RunState.DELETING
         ]
-        return replace(await self.store.prune(), deleted=tuple(deleted))
+        return replace(await self.store.removal.prune(), deleted=tuple(deleted))
 
     def between_commits(self) -> AbstractAsyncContextManager[None]:
         """Within the block nothing is committed: a process that is stopped there holds no lock of the store."""
-        return self.store.between_commits()
+        return self.store.worker.between_commits()
 
     async def backup(self, target: str | Path | None = None) -> Backup:
         """Copy the store to a new file, also while others work on it; without a name, beside the store.

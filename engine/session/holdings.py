@@ -86,11 +86,11 @@ async def holdings(
 ) -> Held:
     """What the store holds of a sweep whose run would be `of`; `costs` are what answers cost so far."""
     found = _Sum()
-    reuse = sweep.reuse and await store.has_other_runs(of)
+    reuse = sweep.reuse and await store.reader.has_other_runs(of)
     specs = sweep.jobs(of.identity)
     while batch := list(islice(specs, BATCH)):
         jobs = [new_job(sweep, spec, identity.of(spec.labels)) for spec in batch]
-        held = await store.survey(of, jobs, reuse=reuse, unanswered=sweep.unanswered)
+        held = await store.reader.survey(of, jobs, reuse=reuse, unanswered=sweep.unanswered)
         for spec, (one, source) in zip(batch, held, strict=True):
             found.add(one, source)
             if one.to_ask:
@@ -106,5 +106,5 @@ async def holdings(
             for name, cells in found.taken_over.most_common()
         ),
         left=with_times(left, sweep.limits, now),
-        has_replies=bool(left.calls) and await store.has_calls(of, of_others=sweep.reuse),
+        has_replies=bool(left.calls) and await store.reader.has_calls(of, of_others=sweep.reuse),
     )

@@ -30,7 +30,7 @@ async def jobs(
                 f"{row.name} has no axis {name!r}{suggestion(name, known)}; it has: {', '.join(known)}"
             )
     names = sweep.matrix.document_labels()
-    async for one in store.jobs(row, wanted.states, past=wanted.past):
+    async for one in store.reader.jobs(row, wanted.states, past=wanted.past):
         info = _with_names(one, names)
         if wanted.wants(info):
             yield info
@@ -38,15 +38,15 @@ async def jobs(
 
 async def details(store: Store, sweep: Sweep, row: RunRow, job_id: int) -> JobDetails:
     """All that the store knows of a job; raises UsageError where it is gone."""
-    found = await store.job(row, job_id)
+    found = await store.reader.job(row, job_id)
     if found is None:
         raise UsageError(f"the job {job_id} was deleted")
     known, history = found
     answer, is_aside = history.answer, False
     if answer is None:
-        answer = await store.answer_aside(job_id, history.workers)
+        answer = await store.reader.answer_aside(job_id, history.workers)
         is_aside = answer is not None
-    contents = await store.documents(known.documents.values())
+    contents = await store.reader.documents(known.documents.values())
     return JobDetails(
         run=row.name,
         job=_with_names(known, sweep.matrix.document_labels()),
@@ -64,7 +64,7 @@ async def find_job(store: Store, name: str, row: RunRow | None = None) -> tuple[
 
     Raises UsageError where there is none, or more than one.
     """
-    found = await store.jobs_named(name, None if row is None else row.id)
+    found = await store.reader.jobs_named(name, None if row is None else row.id)
     where = str(store.path) if row is None else f"the run {row.name}"
     if not found:
         raise UsageError(
@@ -81,7 +81,7 @@ async def events(
     store: Store, row: RunRow, wanted: EventFilter, *, after: int
 ) -> AsyncIterator[Event]:
     """The events of a run after the one with a number, page by page, the oldest first."""
-    while page := await store.events_after(row.id, wanted, after):
+    while page := await store.reader.events_after(row.id, wanted, after):
         for event in page:
             yield event
         after = page[-1].id
@@ -91,10 +91,10 @@ async def has_ended(store: Store, row: RunRow, *, is_executed_here: bool) -> boo
     """Whether no process works on a run any more, or it was stopped and nothing of it is in flight."""
     if is_executed_here:
         return False
-    if await store.is_alone():
+    if await store.worker.is_alone():
         return True
     is_stopped = row.state is not RunState.ACTIVE or row.reason is not None
-    return is_stopped and not await store.workers_on(row.id)
+    return is_stopped and not await store.reader.workers_on(row.id)
 
 
 def _with_names(known: KnownJob, names: Mapping[str, Mapping[str, Scalar]]) -> JobInfo:

@@ -53,7 +53,7 @@ class Look:
         """Where the run stands."""
         row = self.row
         threshold = self.sweep.matrix.highest_threshold
-        totals = await self.store.totals(row.id, threshold)
+        totals = await self.store.reader.totals(row.id, threshold)
         counts = count_answers(totals, threshold, self.sweep.unanswered)
         coverage = counts.coverage
         questions = questions_of(
@@ -65,9 +65,9 @@ class Look:
         limits = await self._limits()
         elsewhere: list[LaneState] = []
         if not (self.scheduler or unattended):
-            elsewhere = await self.store.lanes_elsewhere(row.id)
+            elsewhere = await self.store.worker.lanes_elsewhere(row.id)
         left, binding = self._left(totals, questions, elsewhere, limits)
-        since, trouble = await self.store.stuck(row.id) or (None, "")
+        since, trouble = await self.store.worker.stuck(row.id) or (None, "")
         return Status(
             run=row.name,
             state=row.state,
@@ -83,7 +83,7 @@ class Look:
             tests_failed=counts.tests.failed,
             tests_unanswered=dict(counts.tests.unanswered.most_common()),
             threshold=threshold,
-            cells_past=await self.store.past_cells(row),
+            cells_past=await self.store.reader.past_cells(row),
             requests_per_min=await self._last_minute(totals),
             rate_per_min=limits.rate_per_min,
             is_rate_of_others=limits != self.sweep.limits,
@@ -95,7 +95,7 @@ class Look:
             errors=(*counts.errors, *totals.errors),
             judge=self.sweep.kind.judge,
             identity=None if row.provenance is None else digest_of(row.provenance),
-            accepted=await self.store.accepted(row.id),
+            accepted=await self.store.reader.accepted(row.id),
             expanding=not row.is_expanded,
             questions_answered=questions.answered if self.scheduler or unattended else None,
             questions=questions.total,
@@ -103,7 +103,7 @@ class Look:
             unattended=unattended,
             trouble=trouble,
             trouble_since=since,
-            taken_over=await self.store.taken_over(row.id),
+            taken_over=await self.store.reader.taken_over(row.id),
             cells_outdated=totals.cells_outdated,
             fresh_at=row.fresh_at,
             session=self.session,
@@ -112,7 +112,7 @@ class Look:
     async def _limits(self) -> Limits:
         """The sweep's limits, with the rate that another process was given for the key where that is lower."""
         limits, account = self.sweep.limits, self.row.account
-        lowest = await self.store.lowest_rate(account) if account else None
+        lowest = await self.store.reader.lowest_rate(account) if account else None
         if lowest is None or (limits.rate_per_min is not None and limits.rate_per_min <= lowest):
             return limits
         return replace(limits, rate_per_min=lowest)
@@ -127,7 +127,9 @@ class Look:
             case Sends.CALLS:
                 mine = self.requests
                 besides = None if mine is None else self.store.worker_id
-                of_others = await self.store.requests_last_minute(self.row.id, besides=besides)
+                of_others = await self.store.reader.requests_last_minute(
+                    self.row.id, besides=besides
+                )
                 return float(of_others + (0 if mine is None else mine.last_minute))
 
     def _loads(self, totals: Totals) -> Mapping[str, Load]:
@@ -182,7 +184,7 @@ class Look:
 
     async def _spending(self) -> tuple[Spending, ...]:
         price_of = self.sweep.service(SystemClock()).price
-        return spendings(await self.store.usage(self.row.id), price_of)
+        return spendings(await self.store.reader.usage(self.row.id), price_of)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         # A run that was never executed has used nobody's quota.
@@ -197,7 +199,7 @@ class Look:
                 reserved=state.reserved,
                 allotted=state.allotted,
             )
-            for (name, period), state in sorted((await self.store.quotas(keys)).items())
+            for (name, period), state in sorted((await self.store.reader.quotas(keys)).items())
         )
 
     def _waiting(self, totals: Totals, elsewhere: list[LaneState]) -> tuple[Waiting, ...]:

@@ -34,7 +34,7 @@ class Requests:
         self._run = run
         self._account = account
         self._limits = limits
-        self._permits = Permits(store, clock, f"{store.worker_id} {run.id}")
+        self._permits = Permits(store.limits, clock, f"{store.worker_id} {run.id}")
         self._cap = None
         if limits.requests is not None:
             _, name = cap_names(run.name)
@@ -103,7 +103,7 @@ class Requests:
     async def tell_now(self) -> None:
         """Write down the requests of the last minute, for `status` in other processes."""
         self._log = rates.current(self._log, self._clock.now())
-        await self._store.tell_requests(self._run.id, self._log)
+        await self._store.limits.tell_requests(self._run.id, self._log)
 
 
 class _Counted:

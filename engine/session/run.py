@@ -122,8 +122,8 @@ class Run:
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
-            await self._store.keep_to(self.name, identity.facts)
-            accounts = await self._store.accounts()
+            await self._store.runs.keep_to(self.name, identity.facts)
+            accounts = await self._store.limits.accounts()
             account = accounts.name(service.address, service.key)
             told = told_account(service)
             await self._take_up(account, told)
@@ -131,7 +131,9 @@ class Run:
             requests = None
             if kind.sends is Sends.CALLS:
                 requests = Requests(self._store, self._clock, self._row, account, self.sweep.limits)
-            slots = Slots(self._clock, self._store, f"{self._store.worker_id} {self._row.id}")
+            slots = Slots(
+                self._clock, self._store.limits, f"{self._store.worker_id} {self._row.id}"
+            )
             scheduler = Scheduler(
                 self._store,
                 self._clock,
@@ -174,7 +176,7 @@ class Run:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                with self._store.insisting() as self._relent:
+                with self._store.worker.insisting() as self._relent:
                     stop = await _outside_group(
                         lambda: self._work(scheduler, slots, requests, identity, kind, counts)
                     )
@@ -198,7 +200,7 @@ class Run:
 
     async def _withdraw(self) -> None:
         with anyio.CancelScope(shield=True), suppress(StoreError):
-            await self._store.withdraw(self._row.id)
+            await self._store.limits.withdraw(self._row.id)
 
     async def _count_before(self, counts: Counts, begun: anyio.Event) -> None:
         """Note how many cells have an answer of the run's own, for what is said of this execution in the end.
@@ -209,7 +211,7 @@ class Run:
         threshold = self.sweep.matrix.highest_threshold
         try:
             with anyio.CancelScope(shield=True):
-                totals, taken_over = await self._store.totals_before(
+                totals, taken_over = await self._store.reader.totals_before(
                     self._row.id, threshold, begun.set
                 )
         finally:
@@ -247,21 +249,25 @@ class Run:
         kind: JobKind,
         counts: Counts,
     ) -> Stop | None:
-        expanding = nullcontext() if self._row.is_expanded else self._store.expanding(self._row)
+        expanding = (
+            nullcontext() if self._row.is_expanded else self._store.matrix.expanding(self._row)
+        )
         with expanding:
             async with anyio.create_task_group() as tasks:
                 begun = anyio.Event()
                 count = partial(self._count_before, counts, begun)
-                tasks.start_soon(self._store.while_there, count, name="count what is answered")
+                tasks.start_soon(
+                    self._store.worker.while_there, count, name="count what is answered"
+                )
                 await begun.wait()
-                tasks.start_soon(self._store.while_there, slots.share, name="share slots")
+                tasks.start_soon(self._store.worker.while_there, slots.share, name="share slots")
                 if requests is not None:
                     tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)
-                    tasks.start_soon(self._store.while_there, tell, name="tell requests")
+                    tasks.start_soon(self._store.worker.while_there, tell, name="tell requests")
                 if not self._row.is_expanded:
                     scheduler.expanding = True
                     expand = partial(self._expand, scheduler, identity, kind)
-                    tasks.start_soon(self._store.while_there, expand, name="expand")
+                    tasks.start_soon(self._store.worker.while_there, expand, name="expand")
                 stop = await scheduler.run()
                 tasks.cancel_scope.cancel()
         return stop
@@ -269,22 +275,24 @@ class Run:
     async def _expand(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> None:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
         row, since = self._row, self._clock.now()
-        kept = await self._store.layout(row) if row.generation > 1 else None
+        kept = await self._store.reader.layout(row) if row.generation > 1 else None
         sweep, layout = (await self._prepared(kind)).laid_out(
             None if kept is None else kept.layout, is_new=row.generation == 1
         )
         edit = await self._edit(sweep, kept, layout)
         if edit is not None:
-            await self._store.begin_edit(row, edit)
+            await self._store.matrix.begin_edit(row, edit)
             await scheduler.refresh()
-        await self._store.add_documents(self.sweep.documents())
-        reuse = self.sweep.reuse and await self._store.has_other_runs(row)
+        await self._store.matrix.add_documents(self.sweep.documents())
+        reuse = self.sweep.reuse and await self._store.reader.has_other_runs(row)
         specs = sweep.jobs(row.identity, edit)
         jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
         while batch := list(islice(jobs, BATCH)):
-            await self._store.add_jobs(row, batch, reuse=reuse, unanswered=self.sweep.unanswered)
+            await self._store.matrix.add_jobs(
+                row, batch, reuse=reuse, unanswered=self.sweep.unanswered
+            )
             await scheduler.refresh()
-        await self._store.finish_expansion(row, self._kept(layout, since))
+        await self._store.matrix.finish_expansion(row, self._kept(layout, since))
         scheduler.expanding = False
         await scheduler.refresh()
 
@@ -314,7 +322,7 @@ class Run:
             return None
         if sweep.reuse:
             since = kept.since if kept.unanswered == sweep.unanswered else None
-            if await self._store.has_other_runs(row, since=since):
+            if await self._store.reader.has_other_runs(row, since=since):
                 return None
         return edit_of(sweep.matrix, kept.layout, layout)
 
@@ -330,7 +338,7 @@ class Run:
                 break
             except JobError as error:
                 message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
-                await self._store.note(self._row.id, EventKind.SERVICE, message)
+                await self._store.runs.note(self._row.id, EventKind.SERVICE, message)
             await self._clock.sleep(_ASK_AGAIN_S)
         return replace(self.sweep, kind=kind)
 
@@ -339,7 +347,7 @@ class Run:
             row = await self._found()
             # Cancelled by somebody while the last requests came in, it stays cancelled; with another
             # sweep that nobody has written out yet, there is more to do.
-            await self._store.set_state(
+            await self._store.runs.set_state(
                 self._row.id,
                 RunState.FINISHED if row.is_expanded else RunState.ACTIVE,
                 message=""
@@ -350,7 +358,7 @@ class Run:
         elif stop.reason is StopReason.CANCELLED:
             await self._cancel_open()
         else:
-            await self._store.set_state(
+            await self._store.runs.set_state(
                 self._row.id,
                 RunState.PAUSED if stop.reason is StopReason.PAUSED else RunState.ACTIVE,
                 reason=stop.reason,
@@ -358,7 +366,7 @@ class Run:
                 resume_at=stop.resume_at,
                 unless=(RunState.CANCELLED,),
             )
-            await self._store.note(self._row.id, EventKind(stop.reason), stop.message)
+            await self._store.runs.note(self._row.id, EventKind(stop.reason), stop.message)
 
     async def accept(self) -> None:
         """Let the run go on with what decides answers now: what is answered stays as it is.
@@ -367,7 +375,7 @@ class Run:
         again, in a run of its own.
         """
         identity = identity_of(self.sweep, self.sweep.service(self._clock))
-        await self._store.keep_to(self.name, identity.facts, accepts=True)
+        await self._store.runs.keep_to(self.name, identity.facts, accepts=True)
 
     def stop(self) -> None:
         """Start nothing more, let what is in flight end within the grace, then return."""
@@ -380,7 +388,7 @@ class Run:
     async def status(self) -> Status:
         """Where the run stands, counted from its rows."""
         row = await self._found()
-        unattended = row.id not in self._executing and await self._store.is_alone()
+        unattended = row.id not in self._executing and await self._store.worker.is_alone()
         look = Look(
             self._store,
             self.sweep,
@@ -405,7 +413,7 @@ class Run:
             return {}
 
     async def _found(self) -> RunRow:
-        row = await self._store.find_run(self.name)
+        row = await self._store.reader.find_run(self.name)
         if row is None or row.id != self._row.id:
             raise UsageError(f"the run {self.name!r} was deleted or renamed")
         refuse_if_deleting(row)
@@ -418,7 +426,7 @@ class Run:
         False. While a sweep that has changed is not wholly written out, it is None where that is not known yet.
         Raises UsageError in the end where the run was deleted meanwhile: then rows may be missing.
         """
-        jobs = self._store.job_rows(await self._found(), past=past)
+        jobs = self._store.reader.job_rows(await self._found(), past=past)
         rules = RowRules(
             folded_field=self.sweep.kind.folded_field,
             unanswered=self.sweep.unanswered,
@@ -434,11 +442,11 @@ class Run:
         In alphabetical order, each with the type that all its values have: int, float, bool or str. It is
         float for integers and floats, and str where they differ otherwise.
         """
-        return await self._store.value_columns((await self._found()).id)
+        return await self._store.reader.value_columns((await self._found()).id)
 
     async def note(self, kind: str, message: str) -> None:
         """Add to the run's event log."""
-        await self._store.note(self._row.id, kind, message)
+        await self._store.runs.note(self._row.id, kind, message)
 
     async def events(
         self,
@@ -455,7 +463,7 @@ class Run:
         `until` are seconds since the Unix epoch.
         """
         wanted = EventFilter(kinds=tuple(kinds), lane=lane, since=since, until=until)
-        return await self._store.latest_events(self._row.id, wanted, limit=limit)
+        return await self._store.reader.latest_events(self._row.id, wanted, limit=limit)
 
     async def all_events(
         self, wanted: EventFilter | None = None, *, after: int = 0, follow: bool = False
@@ -505,7 +513,7 @@ class Run:
         A run that is finished or cancelled stays so.
         """
         await self._found()
-        await self._store.set_state(
+        await self._store.runs.set_state(
             self._row.id,
             RunState.PAUSED,
             reason=StopReason.PAUSED,
@@ -521,7 +529,7 @@ class Run:
         """Say that the run is worked on; where cancelling it was cut short, that is completed first."""
         if (await self._found()).state is RunState.CANCELLED:
             await self._cancel_open()
-        await self._store.take_up(self._row.id, account, told)
+        await self._store.runs.take_up(self._row.id, account, told)
 
     async def cancel(self) -> int:
         """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled.
@@ -530,7 +538,7 @@ class Run:
         run is cancelled and says that not all of its jobs are: this, or executing it, goes on with them.
         """
         await self._found()
-        await self._store.set_state(
+        await self._store.runs.set_state(
             self._row.id,
             RunState.CANCELLED,
             reason=StopReason.CANCELLED,
@@ -540,8 +548,8 @@ class Run:
         return await self._cancel_open()
 
     async def _cancel_open(self) -> int:
-        count = await self._store.cancel(self._row.id)
-        await self._store.set_state(
+        count = await self._store.queue.cancel(self._row.id)
+        await self._store.runs.set_state(
             self._row.id,
             RunState.CANCELLED,
             reason=StopReason.CANCELLED,
@@ -564,7 +572,7 @@ class Run:
             *[State.SUCCEEDED] * unanswered,
         ]
         await self._found()
-        return await self._store.requeue(self._row.id, states)
+        return await self._store.queue.requeue(self._row.id, states)
 
 
 def costs_of(identity: str, evaluation: str, target: str) -> str:

@@ -26,7 +26,6 @@ from engine.store.queries import (
     given,
     holdings,
     inspection,
-    permits,
     queue,
     quotas,
     rates,
@@ -102,7 +101,7 @@ class StoreReader:
         return {digest: json.loads(content) for digest, content in rows}
 
     async def preview(self, new: NewRun) -> RunRow:
-        """The run that `Store.begin` would make or take up; see `runs.preview`."""
+        """The run that `RunChanges.begin` would make or take up; see `runs.preview`."""
         now = self._clock.now()
         return await self._database.ask(lambda connection: runs.preview(connection, new, now=now))
 
@@ -193,10 +192,6 @@ class StoreReader:
             lambda connection: given.lowest_given(connection, rows)
         )
         return lowest
-
-    async def limited(self, names: Collection[str]) -> Collection[str]:
-        """Under which of these names of permits a live process was given a limit: it holds for all."""
-        return await self._database.ask(lambda connection: permits.limited(connection, names))
 
     # Results
 

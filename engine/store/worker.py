@@ -58,29 +58,12 @@ class Worker:
         """The workers whose side files cannot be taken in wholly, as was said."""
         self._signed_off = anyio.Event()
 
-    @property
-    def trouble(self) -> StoreError | None:
-        """Why nothing can be committed at present, such as a full disk."""
-        return self.writer.trouble
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether the store's file was removed, moved, replaced or overwritten: nothing may be sent any more.
-
-        Every change then raises StoreLost; answers and replies go to a side file, and answers count as recorded.
-        """
-        return self.writer.is_lost
-
-    def refuse_if_lost(self) -> None:
-        """Raise StoreLost where the store is no longer the file that was opened."""
-        self._database.refuse_if_lost()
-
     async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what is done beside the jobs of a run, until the store vanishes: who works on the run says so."""
         try:
             await work()
         except StoreError:
-            if not self.is_lost:
+            if not self._database.is_lost:
                 raise
 
     async def lanes_elsewhere(self, run_id: int) -> list[LaneState]:
@@ -96,8 +79,8 @@ class Worker:
         What another process is in trouble with cannot be written down on a full disk: it shows in a
         heartbeat that stands still while its lock is held.
         """
-        if self.trouble is not None:
-            return self.writer.troubled_since, str(self.trouble)
+        if self.writer.trouble is not None:
+            return self.writer.troubled_since, str(self.writer.trouble)
         beats = [
             heartbeat_at
             for worker_id, heartbeat_at in await self._reader.workers_on(run_id)
@@ -251,7 +234,7 @@ class Worker:
                 self._identity.is_missed = False
         except StoreError as error:
             # Who works on the store has heard of its loss already.
-            if not self.is_lost:
+            if not self._database.is_lost:
                 logger.warning("could not sign off: %s", error)
         finally:
             self._signed_off.set()

@@ -46,8 +46,10 @@ async def _night(path: Path) -> list[Row]:
     async with open_engine(path, registry=registry) as engine:
         run = await engine.submit(sweep)
         await run.execute()
-        await engine.store.note(None, "lane", "somebody came by")
-        await engine.store.keep_unread(1, 1, 1, where="POST x: not JSON", body=b"<html>busy")
+        await engine.store.runs.note(None, "lane", "somebody came by")
+        await engine.store.attempts.keep_unread(
+            1, 1, 1, where="POST x: not JSON", body=b"<html>busy"
+        )
         return [row async for row in run.rows()]
 
 

@@ -144,7 +144,7 @@ async def test_a_rate_that_another_process_was_given_is_told_and_counts_in_the_t
         alone = await run.status()
         async with opened(path, service, clock) as other:
             shared = Bucket(name=str(run._row.account), rate_per_min=RATE)
-            await other.store.take_start(0, [shared], instead_of=None, lead_s=0.0)
+            await other.store.limits.take_start(0, [shared], instead_of=None, lead_s=0.0)
             beside = await run.status()
         after = await run.status()
 

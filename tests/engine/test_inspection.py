@@ -101,7 +101,7 @@ async def test_what_could_not_be_read_is_told_with_its_attempt(tmp_path: Path) -
         run, _ = await finished(engine, sweep(service))
         [listed] = [job async for job in run.jobs()]
         [attempt] = (await run.job(listed.id)).attempts
-        await engine.store.keep_unread(
+        await engine.store.attempts.keep_unread(
             1, listed.id, attempt.number, where="POST /evaluate: not JSON", body=b"<html>"
         )
         found = await run.job(listed.id)
@@ -167,7 +167,7 @@ async def test_events_are_found_by_kind_lane_and_time(tmp_path: Path) -> None:
     async with opened(tmp_path / "store.db", service, clock) as engine:
         run = await engine.submit(sweep(service))
         for number, kind in enumerate(["one", "two", "one"]):
-            await engine.store.note(1, kind, str(number), lane=["a/b", "a_b", None][number])
+            await engine.store.runs.note(1, kind, str(number), lane=["a/b", "a_b", None][number])
             async with clock.jumping():
                 await clock.sleep(10.0)
 

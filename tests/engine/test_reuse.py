@@ -154,13 +154,13 @@ async def test_what_others_took_over_stays_as_it_is_when_its_run_is_asked_afresh
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, sweep(service))
         other, _ = await finished(engine, sweep(service, name="other"))
-        [row] = [job async for job in engine.store.job_rows(other._row)]
-        raw = await engine.store.raw_answer(row.id)
+        [row] = [job async for job in engine.store.reader.job_rows(other._row)]
+        raw = await engine.store.reader.raw_answer(row.id)
         await _later(engine)
         await (await engine.submit(sweep(service), fresh=True)).execute()
 
         assert await answers(other) == [(Source.REUSED, 1)]
-        assert await engine.store.raw_answer(row.id) == raw
+        assert await engine.store.reader.raw_answer(row.id) == raw
 
 
 async def test_removed_cells_are_not_asked_again_by_a_fresh_run_but_when_they_are_back(

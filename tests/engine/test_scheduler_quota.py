@@ -52,7 +52,7 @@ async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first(tmp_path
         run = await engine.submit(of)
         tasks.start_soon(run.execute)
         await service.recording.until_in_flight(2)
-        await run._store.note(None, "test", "a commit later")
+        await run._store.runs.note(None, "test", "a commit later")
         probes = [start.job.labels["group"] for start in service.recording.started]
         service.recording.release()
     after = len(service.recording.started)
@@ -435,7 +435,7 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
         run = await engine.submit(of)
-        await run._store._writer.write(
+        await run._store.worker.writer.write(
             lambda connection: connection.exec_driver_sql(
                 "INSERT INTO cost (service, cost_class, tests) VALUES ('scripted scripted system_prompt', 'any', 5)"
             )

@@ -87,7 +87,7 @@ async def test_what_stays_in_a_sweep_is_sent_while_what_an_edit_adds_is_not_yet_
         await cut_short(engine, service, run_to=1)
         service.recording.started.clear()
         edited = sweep(service, models="bc", repeats=4, limits=limits)
-        monkeypatch.setattr(engine.store, "add_jobs", _never)
+        monkeypatch.setattr(engine.store.matrix, "add_jobs", _never)
 
         await engine.submit(edited)
         await cut_short(engine, service, run_to=2)
@@ -174,9 +174,9 @@ async def test_answers_that_another_run_had_while_a_sweep_was_written_out_are_ta
         run = await engine.submit(
             sweep(service, models="ab", repeats=2, limits={"max_in_flight": 1})
         )
-        add, finish = engine.store.add_jobs, engine.store.finish_expansion
-        monkeypatch.setattr(engine.store, "add_jobs", before_another_run)
-        monkeypatch.setattr(engine.store, "finish_expansion", noted)
+        add, finish = engine.store.matrix.add_jobs, engine.store.matrix.finish_expansion
+        monkeypatch.setattr(engine.store.matrix, "add_jobs", before_another_run)
+        monkeypatch.setattr(engine.store.matrix, "finish_expansion", noted)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run.execute)
             await is_written_out.wait()

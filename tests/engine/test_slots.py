@@ -69,7 +69,7 @@ async def test_several_processes_on_a_store_share_one_limit_and_all_get_some(
     clock, endpoint = SystemClock(), Endpoint()
     path = tmp_path / "store.db"
     async with open_store(path, clock) as first, open_store(path, clock) as second:
-        shared = [Slots(clock, store, f"{store.worker_id} 1") for store in (first, second)]
+        shared = [Slots(clock, store.limits, f"{store.worker_id} 1") for store in (first, second)]
 
         async with anyio.create_task_group() as sharing:
             for slots in shared:
@@ -88,12 +88,12 @@ async def test_slots_that_are_not_used_are_there_for_others(tmp_path: Path) -> N
     clock, endpoint = SystemClock(), Endpoint()
     path = tmp_path / "store.db"
     async with open_store(path, clock) as first, open_store(path, clock) as second:
-        idle = Slots(clock, first, f"{first.worker_id} 1")
+        idle = Slots(clock, first.limits, f"{first.worker_id} 1")
         async with anyio.create_task_group() as sharing:
             sharing.start_soon(idle.share)
             await endpoint.call(idle, 2)
 
-            await endpoint.call(Slots(clock, second, f"{second.worker_id} 1"), 2)
+            await endpoint.call(Slots(clock, second.limits, f"{second.worker_id} 1"), 2)
             sharing.cancel_scope.cancel()
 
     assert endpoint.served == 2
@@ -104,16 +104,16 @@ async def test_what_a_process_had_that_died_is_free(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     async with open_store(path, clock) as first, open_store(path, clock) as second:
         who = f"{first.worker_id} 1"
-        assert await first.take_slots(NAME, who, wants=2, in_use=2, limit=2) == 2
+        assert await first.limits.take_slots(NAME, who, wants=2, in_use=2, limit=2) == 2
         other = f"{second.worker_id} 1"
-        assert await second.take_slots(NAME, other, wants=2, in_use=0, limit=2) == 0
+        assert await second.limits.take_slots(NAME, other, wants=2, in_use=0, limit=2) == 0
 
-        await second._writer.write(
+        await second.worker.writer.write(
             lambda connection: connection.execute(
                 update(worker).where(worker.c.id == first.worker_id).values(ended_at=clock.now())
             )
         )
-        await endpoint.call(Slots(clock, second, other), 2)
+        await endpoint.call(Slots(clock, second.limits, other), 2)
 
     assert endpoint.served == 1
 
@@ -121,10 +121,13 @@ async def test_what_a_process_had_that_died_is_free(tmp_path: Path) -> None:
 async def test_slots_are_untouched_by_a_clock_that_was_set_back(tmp_path: Path) -> None:
     path, clock = tmp_path / "store.db", FakeClock()
     async with open_store(path, clock) as store:
-        await store.take_slots(NAME, f"{store.worker_id} 1", wants=2, in_use=0, limit=2)
+        await store.limits.take_slots(NAME, f"{store.worker_id} 1", wants=2, in_use=0, limit=2)
 
     back = FakeClock(clock.now() - 3600.0)
     async with open_store(path, back) as store:
-        assert await store.follow_clock() > 0
+        assert await store.queue.follow_clock() > 0
 
-        assert await store.take_slots(NAME, f"{store.worker_id} 1", wants=2, in_use=0, limit=2) == 2
+        assert (
+            await store.limits.take_slots(NAME, f"{store.worker_id} 1", wants=2, in_use=0, limit=2)
+            == 2
+        )

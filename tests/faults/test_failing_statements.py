@@ -21,10 +21,10 @@ Ask = Callable[[Store], Awaitable[Any]]
 @pytest.mark.parametrize(
     ("table", "ask"),
     [
-        ("run", lambda store: store.find_run(PLANTED)),
-        ("event", lambda store: store.note(None, PLANTED, PLANTED)),
-        ("document", lambda store: store.documents([PLANTED])),
-        ("document", lambda store: store.add_documents({PLANTED: {"text": PLANTED}})),
+        ("run", lambda store: store.reader.find_run(PLANTED)),
+        ("event", lambda store: store.runs.note(None, PLANTED, PLANTED)),
+        ("document", lambda store: store.reader.documents([PLANTED])),
+        ("document", lambda store: store.matrix.add_documents({PLANTED: {"text": PLANTED}})),
     ],
     ids=["a read by name", "a write", "a read of many", "a write of many"],
 )

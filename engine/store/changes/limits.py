@@ -1,6 +1,7 @@
 """Limits that workers share: rates, permits, slots and quotas."""
 
 from collections.abc import (
+    Collection,
     Iterable,
     Sequence,
 )
@@ -11,6 +12,7 @@ from engine.clock import Clock
 from engine.core.accounts import Accounts
 from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import RateLog
+from engine.store.database import Database
 from engine.store.queries import (
     accounts,
     given,
@@ -31,10 +33,11 @@ START_HORIZON_S = 1.0
 """How far ahead a slot is taken for a request that is about to be written."""
 
 
-class LimitChanges:
-    """What takes from the limits, gives back to them, and sets them."""
+class SharedLimits:
+    """Takes from the limits that workers share, gives back to them, and sets them."""
 
-    def __init__(self, clock: Clock, writer: Writer, worker_id: str) -> None:
+    def __init__(self, database: Database, clock: Clock, writer: Writer, worker_id: str) -> None:
+        self._database = database
         self._clock = clock
         self._writer = writer
         self._worker_id = worker_id
@@ -94,6 +97,10 @@ class LimitChanges:
         return await self._writer.write(
             lambda connection: permits.take(connection, request, now=self._clock.now())
         )
+
+    async def find_limited(self, names: Collection[str]) -> Collection[str]:
+        """The names of permits among these under which any live process has a limit; it holds for all."""
+        return await self._database.ask(lambda connection: permits.find_limited(connection, names))
 
     async def tell_requests(self, run_id: int, log: RateLog) -> None:
         """Tell other processes which requests of a run this one started in the last minute."""

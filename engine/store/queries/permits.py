@@ -85,7 +85,7 @@ def give(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> 
     return {limit.name: given.lowest(after[_ROWS.names(limit.name)[0]]) for limit in limits}
 
 
-def limited(connection: Connection, names: Iterable[str]) -> set[str]:
+def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
     """Under which of these names a live holder was given a limit."""
     return {
         name

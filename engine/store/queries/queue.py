@@ -45,7 +45,7 @@ def open_jobs(connection: Connection, run_id: int) -> bool:
     """Whether a run has any job that is neither answered, failed nor cancelled."""
     for where in (CLAIMABLE, RUNNING):
         query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
-        if (connection.execute(query)).first() is not None:
+        if connection.execute(query).first() is not None:
             return True
     return False
 

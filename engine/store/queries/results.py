@@ -58,7 +58,7 @@ def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
         .limit(1)
     )
     query = next_pair
-    while (row := (connection.execute(query)).first()) is not None:
+    while (row := connection.execute(query).first()) is not None:
         found.setdefault(row.lane, []).append(row.cost_class)
         # Hops along the index from one pair to the next, however many jobs lie between.
         query = next_pair.where(
@@ -215,7 +215,7 @@ def raw_answer(connection: Connection, job_id: int) -> bytes | None:
         .order_by((answer.c.job_id == result.c.job_id).desc())
         .limit(1)
     )
-    kept = (connection.execute(query)).scalar()
+    kept = connection.execute(query).scalar()
     return None if kept is None else decompress(kept)
 
 

@@ -237,7 +237,7 @@ def _written(provenance: Mapping[str, str]) -> str:
 
 def take_up(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
     """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
-    row = (connection.execute(select(*COLUMNS).where(run.c.id == run_id))).mappings().first()
+    row = connection.execute(select(*COLUMNS).where(run.c.id == run_id)).mappings().first()
     if row is None:
         raise UsageError("the run was deleted")
     found = run_row(row)
@@ -323,7 +323,7 @@ def find(connection: Connection, name: str | None) -> RunRow | None:
     query = query.limit(1)
     if name is not None:
         query = query.where(run.c.name == name)
-    row = (connection.execute(query)).mappings().first()
+    row = connection.execute(query).mappings().first()
     return None if row is None else run_row(row)
 
 
@@ -347,7 +347,7 @@ def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = 
     )
     if since is not None:
         query = query.where(or_(run.c.updated_at >= since, run.c.state == RunState.ACTIVE))
-    return (connection.execute(query.limit(1))).first() is not None
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def layout(connection: Connection, of: RunRow) -> KeptLayout | None:

@@ -163,7 +163,7 @@ class Ledger:
             lambda connection: calls.take_permits(connection, request, now=self._clock.now())
         )
 
-    async def limited(self, names: Collection[str]) -> Collection[str]:
+    async def find_limited(self, names: Collection[str]) -> Collection[str]:
         """The limits that other processes have set: none, because one service uses a ledger."""
         return ()
 

@@ -77,7 +77,7 @@ def new_job(
 async def begin(
     store: Store, name: str = "run", sweep: str = "first", *, is_fresh: bool = False
 ) -> RunRow:
-    return await store.begin(
+    return await store.runs.begin(
         NewRun(
             name=name,
             service="scripted",
@@ -98,9 +98,9 @@ async def submit(
     """A run with these jobs and no others, in this order."""
     run = await begin(store, name, sweep)
     placed = [replace(one, place=place) for place, one in enumerate(jobs)]
-    await store.add_jobs(run, placed, reuse=reuse)
-    await store.finish_expansion(run)
-    found = await store.find_run(name)
+    await store.matrix.add_jobs(run, placed, reuse=reuse)
+    await store.matrix.finish_expansion(run)
+    found = await store.reader.find_run(name)
     assert found is not None
     return found
 
@@ -135,7 +135,7 @@ def request(
 
 async def grants(store: Store, run: RunRow, count: int = 100, **more: Any) -> list[LaneGrant]:
     asked = request(store, run, count, **more)
-    return await store.claim(lambda _: asked)
+    return await store.queue.claim(lambda _: asked)
 
 
 async def claim(store: Store, run: RunRow, count: int = 100, **more: Any) -> list[Claimed]:

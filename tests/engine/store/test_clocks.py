@@ -49,7 +49,7 @@ class ProcessClock(FakeClock):
 async def starts_of(store: Store, run_id: int, machine: Machine, seconds: float) -> list[float]:
     """When a store lets requests start in so many seconds, by the machine's own count."""
     found = []
-    run = await store.find_run(None)
+    run = await store.reader.find_run(None)
     assert run is not None
     assert run.id == run_id
     for _ in range(round(seconds)):
@@ -97,7 +97,7 @@ async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
 
     machine.seconds += 1.0
     async with scratch.open(ProcessClock(machine, NOW + 51.0 + set_by_s)) as store:
-        await store.beat()
+        await store.worker.beat()
         found += await starts_of(store, run.id, machine, 90.0)
 
     assert most_in_a_minute(found) <= 60
@@ -112,12 +112,12 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
         who="tester", calls=(600,), limits=(PermitLimit(name="target", tokens_per_min=1000),)
     )
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.take_permits(ask)
-        refused = await store.take_permits(ask)
+        await store.limits.take_permits(ask)
+        refused = await store.limits.take_permits(ask)
 
     async with scratch.open(ProcessClock(machine, NOW + 7200.0)) as store:
-        await store.beat()
-        again = await store.take_permits(ask)
+        await store.worker.beat()
+        again = await store.limits.take_permits(ask)
 
     assert again.slots == ()
     assert again.next_at - (NOW + 7200.0) == pytest.approx(refused.next_at - NOW, abs=0.01)
@@ -126,13 +126,13 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
 async def test_a_process_under_another_kernel_is_refused_while_one_works(scratch: Scratch) -> None:
     machine, other = Machine(), Machine("another boot")
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.beat()
+        await store.worker.beat()
         async with scratch.open(ProcessClock(other, NOW)) as foreign:
             with pytest.raises(StoreError, match="works on it under another kernel"):
-                await foreign.beat()
+                await foreign.worker.beat()
 
     async with scratch.open(ProcessClock(other, NOW)) as alone:
-        await alone.beat()
+        await alone.worker.beat()
     kept = json.loads(scratch.rows("SELECT value FROM store_value WHERE name = 'clock'")[0][0])
     assert kept["boot"] == "another boot"
 
@@ -143,17 +143,17 @@ async def test_a_clock_that_only_pretends_to_count_the_same_seconds_is_refused(
     machine, faked = Machine(), Machine()
     faked.seconds -= 100.0
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.beat()
+        await store.worker.beat()
         async with scratch.open(ProcessClock(faked, NOW - 100.0)) as behind:
             with pytest.raises(StoreError, match="is 100 s ahead of this process's"):
-                await behind.beat()
+                await behind.worker.beat()
 
 
 async def test_who_only_looks_has_the_time_of_those_who_work(scratch: Scratch) -> None:
     machine = Machine()
     looking = ProcessClock(machine, NOW + 100.0)
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.beat()
+        await store.worker.beat()
         async with scratch.open(looking):
             told = looking.now()
     await anyio.lowlevel.checkpoint()

@@ -25,13 +25,13 @@ async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -
     run = await submit(store, *jobs, name=name, reuse=True)
     claimed = await claim(store, run)
     for job in claimed:
-        await store.settle(succeeded(job, run, answer=answer(0.1, 0.9, raw=raw)))
+        await store.queue.settle(succeeded(job, run, answer=answer(0.1, 0.9, raw=raw)))
     for job in claimed[:1]:
-        await store.keep_unread(run.id, job.id, job.fence, where="x", body=b"<html>")
-    await store.keep_call(run, {"of": name}, b"a reply")
-    await store.note(run.id, "lane", "something happened")
-    await store.set_state(run.id, RunState.FINISHED)
-    found = await store.find_run(name)
+        await store.attempts.keep_unread(run.id, job.id, job.fence, where="x", body=b"<html>")
+    await store.attempts.keep_call(run, {"of": name}, b"a reply")
+    await store.runs.note(run.id, "lane", "something happened")
+    await store.runs.set_state(run.id, RunState.FINISHED)
+    found = await store.reader.find_run(name)
     assert found is not None
     return found
 
@@ -59,11 +59,11 @@ async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(
     own = {"job", "attempt", "result", "call", "event", "unread"}
     assert set(left_of(scratch, first.id)) == own
 
-    deleted = await store.delete_run(first, ["run first"])
+    deleted = await store.removal.delete_run(first, ["run first"])
 
     assert (deleted.run, deleted.jobs, deleted.answers, deleted.answers_kept) == ("first", 2, 2, 0)
     assert left_of(scratch, first.id) == {}
-    assert await store.find_run("first") is None
+    assert await store.reader.find_run("first") is None
     assert left_of(scratch, second.id) == before
     assert scratch.rows("SELECT count(*) FROM answer") == [(1,)]
     assert scratch.broken_references() == []
@@ -78,7 +78,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 async def delete_first_part(store: Store, of: RunRow) -> None:
     """Begin to delete a run, and stop as Ctrl-C does while it makes room after its first part."""
     with anyio.CancelScope() as scope:
-        await store.delete_run(of, [], told=lambda _: scope.cancel())
+        await store.removal.delete_run(of, [], told=lambda _: scope.cancel())
     assert scope.cancelled_caught
 
 
@@ -88,12 +88,12 @@ async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they
 ) -> None:
     run = await answered(store, *map(new_job, range(7)), name="first")
     for number in range(4):
-        await store.keep_call(run, {"number": number}, b"a reply")
+        await store.attempts.keep_call(run, {"number": number}, b"a reply")
     await answered(store, new_job("kept"), name="second")
     left: list[tuple[int, dict[str, int]]] = []
 
     async with clock.jumping():
-        deleted = await store.delete_run(
+        deleted = await store.removal.delete_run(
             run, [], told=lambda gone: left.append((gone, left_of(scratch, run.id)))
         )
 
@@ -116,7 +116,7 @@ async def test_a_part_is_the_smaller_the_larger_the_answers_are(
     counts: list[int] = []
 
     async with clock.jumping():
-        await store.delete_run(run, [], told=counts.append)
+        await store.removal.delete_run(run, [], told=counts.append)
 
     assert (len(counts), counts[-1]) == (of_parts, 4)
 
@@ -132,16 +132,16 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
     await delete_first_part(store, first)
     # What is left of it is whole, and is taken over as before.
     third = await answered(store, *jobs[3:], name="third")
-    half, found = left_of(scratch, first.id)["job"], await store.find_run("first")
+    half, found = left_of(scratch, first.id)["job"], await store.reader.find_run("first")
     assert found is not None
     async with clock.jumping():
-        deleted = await store.delete_run(found, [])
+        deleted = await store.removal.delete_run(found, [])
 
     assert (half, deleted.jobs, deleted.answers, deleted.answers_kept) == (4, 4, 0, 4)
     for run, count in ((second, 5), (third, 4)):
-        kept = [row async for row in store.job_rows(run)]
+        kept = [row async for row in store.reader.job_rows(run)]
         assert [(row.reused, row.passed) for row in kept] == [(True, 1)] * count
-        assert {await store.raw_answer(row.id) for row in kept} == {b"the bytes"}
+        assert {await store.reader.raw_answer(row.id) for row in kept} == {b"the bytes"}
     assert scratch.broken_references() == []
 
 
@@ -153,24 +153,24 @@ async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
     await answered(store, new_job("one"), name="second")
 
     await delete_first_part(store, run)
-    await store.set_state(run.id, RunState.PAUSED)
+    await store.runs.set_state(run.id, RunState.PAUSED)
     async with clock.jumping():
-        await store.requeue(run.id, [State.FAILED, State.SUCCEEDED])
-    found, latest = await store.find_run("first"), await store.find_run(None)
+        await store.queue.requeue(run.id, [State.FAILED, State.SUCCEEDED])
+    found, latest = await store.reader.find_run("first"), await store.reader.find_run(None)
 
     assert found is not None
     assert latest is not None
     assert (found.state, latest.name) == (RunState.DELETING, "second")
     for change in (
-        store.take_up(run.id),
-        store.keep_to("first", []),
-        store.rename_run(found, "other", []),
+        store.runs.take_up(run.id),
+        store.runs.keep_to("first", []),
+        store.runs.rename_run(found, "other", []),
         begin(store, "first", "another sweep"),
     ):
         with pytest.raises(UsageError, match="the run 'first' is being deleted, and a part of it"):
             await change
     async with clock.jumping():
-        assert (await store.delete_run(run, [])).jobs == 4
+        assert (await store.removal.delete_run(run, [])).jobs == 4
 
 
 @pytest.mark.usefixtures("in_parts")
@@ -180,10 +180,10 @@ async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_
     run = await answered(store, *map(new_job, range(7)), name="first")
 
     await delete_first_part(store, run)
-    await store.add_jobs(run, [new_job("more")], reuse=False)
+    await store.matrix.add_jobs(run, [new_job("more")], reuse=False)
     async with clock.jumping():
-        deleted = await store.delete_run(run, [])
-    await store.add_jobs(run, [new_job("more")], reuse=False)
+        deleted = await store.removal.delete_run(run, [])
+    await store.matrix.add_jobs(run, [new_job("more")], reuse=False)
 
     assert deleted.jobs == 4
     assert scratch.rows("SELECT count(*) FROM job") == [(0,)]
@@ -191,11 +191,11 @@ async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_
 
 async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store: Store) -> None:
     run = await answered(store, new_job("one"), name="first")
-    await store.delete_run(run, [])
+    await store.removal.delete_run(run, [])
 
     for change in (
-        store.keep_call(run, {"of": "first"}, b"a reply"),
-        store.note(run.id, "lane", "something happened"),
+        store.attempts.keep_call(run, {"of": "first"}, b"a reply"),
+        store.runs.note(run.id, "lane", "something happened"),
     ):
         with pytest.raises(StoreError, match="the run that this process works on was deleted"):
             await change
@@ -206,9 +206,9 @@ async def test_its_own_caps_go_and_the_account_s_quota_stays(
 ) -> None:
     run = await answered(store, new_job("one"), name="first")
     for name in ("run first", "requests of first", "the account"):
-        await store.cap_quota(QuotaKey(name=name, period="2027-01"), allotted=5)
+        await store.limits.cap_quota(QuotaKey(name=name, period="2027-01"), allotted=5)
 
-    await store.delete_run(run, ["run first", "requests of first"])
+    await store.removal.delete_run(run, ["run first", "requests of first"])
 
     assert scratch.rows("SELECT name FROM quota") == [("the account",)]
 
@@ -218,20 +218,20 @@ async def test_answers_that_other_runs_reuse_stay_with_them(store: Store, scratc
     second = await answered(store, new_job("one"), name="second")
     third = await answered(store, new_job("one"), name="third")
 
-    deleted = await store.delete_run(first, [])
+    deleted = await store.removal.delete_run(first, [])
 
     assert (deleted.answers, deleted.answers_kept) == (1, 1)
     for run in (second, third):
-        [row] = [row async for row in store.job_rows(run)]
+        [row] = [row async for row in store.reader.job_rows(run)]
         assert (row.reused, row.passed, row.failed) == (True, 1, 1)
-        assert await store.raw_answer(row.id) == b"the bytes"
+        assert await store.reader.raw_answer(row.id) == b"the bytes"
 
-    again = await store.delete_run(second, [])
+    again = await store.removal.delete_run(second, [])
     assert (again.answers, again.answers_kept) == (0, 1)
-    [row] = [row async for row in store.job_rows(third)]
-    assert await store.raw_answer(row.id) == b"the bytes"
+    [row] = [row async for row in store.reader.job_rows(third)]
+    assert await store.reader.raw_answer(row.id) == b"the bytes"
 
-    assert (await store.delete_run(third, [])).answers == 1
+    assert (await store.removal.delete_run(third, [])).answers == 1
     assert scratch.rows("SELECT count(*) FROM answer") == [(0,)]
     assert scratch.broken_references() == []
 
@@ -242,79 +242,79 @@ async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_r
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
     partial = answer(0.6, 0.7, 0.8, 0.9, raw=b"with a gap", empty=1)
-    await store.settle(succeeded(job, first, answer=partial))
+    await store.queue.settle(succeeded(job, first, answer=partial))
     second = await submit(store, new_job("one"), name="second", reuse=True)
-    await store.requeue(first.id, [State.SUCCEEDED])
+    await store.queue.requeue(first.id, [State.SUCCEEDED])
     [again] = await claim(store, first)
     whole = answer(0.6, 0.7, 0.8, 0.9, 0.9, raw=b"whole")
-    await store.settle(succeeded(again, first, answer=whole))
+    await store.queue.settle(succeeded(again, first, answer=whole))
     third = await submit(store, new_job("one"), name="third", reuse=True)
-    found = await store.find_run("first")
+    found = await store.reader.find_run("first")
     assert found is not None
 
-    await store.delete_run(found, [])
+    await store.removal.delete_run(found, [])
 
     for run, raw in ((second, b"with a gap"), (third, b"whole")):
-        [row] = [row async for row in store.job_rows(run)]
+        [row] = [row async for row in store.reader.job_rows(run)]
         assert row.reused
-        assert await store.raw_answer(row.id) == raw
+        assert await store.reader.raw_answer(row.id) == raw
     assert scratch.broken_references() == []
 
 
 async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -> None:
     first = await answered(store, new_job("one"), name="first", raw=b"the bytes")
     await answered(store, new_job("one"), name="second")
-    await store.delete_run(first, [])
+    await store.removal.delete_run(first, [])
 
     third = await answered(store, new_job("one"), name="third")
 
-    [row] = [row async for row in store.job_rows(third)]
+    [row] = [row async for row in store.reader.job_rows(third)]
     assert row.reused
-    assert await store.raw_answer(row.id) == b"the bytes"
+    assert await store.reader.raw_answer(row.id) == b"the bytes"
 
 
 async def test_documents_go_with_the_last_run_that_sends_them(store: Store) -> None:
-    await store.add_documents({"shared": "Help.", "own": "Help kindly."})
+    await store.matrix.add_documents({"shared": "Help.", "own": "Help kindly."})
     first = await answered(store, sending("one", "shared"), sending("two", "own"), name="first")
     second = await answered(store, sending("three", "shared"), name="second")
 
-    assert (await store.delete_run(first, [])).documents == 1
-    assert set(await store.documents(["shared", "own"])) == {"shared"}
-    assert (await store.delete_run(second, [])).documents == 1
+    assert (await store.removal.delete_run(first, [])).documents == 1
+    assert set(await store.reader.documents(["shared", "own"])) == {"shared"}
+    assert (await store.removal.delete_run(second, [])).documents == 1
 
 
 async def test_no_document_goes_while_a_run_writes_its_matrix(store: Store) -> None:
-    await store.add_documents({"old": "Help."})
+    await store.matrix.add_documents({"old": "Help."})
     first = await answered(store, sending("one", "old"), name="first")
     await submit(store, name="second")
     with_another_sweep = await begin(store, "second", "another sweep")
-    await store.add_documents({"new": "Help kindly."})
+    await store.matrix.add_documents({"new": "Help kindly."})
 
-    assert (await store.delete_run(first, [])).documents == 0
-    await store.add_jobs(with_another_sweep, [sending("two", "new")], reuse=False)
-    await store.finish_expansion(with_another_sweep)
-    pruned = await store.prune()
+    assert (await store.removal.delete_run(first, [])).documents == 0
+    await store.matrix.add_jobs(with_another_sweep, [sending("two", "new")], reuse=False)
+    await store.matrix.finish_expansion(with_another_sweep)
+    pruned = await store.removal.prune()
 
     assert pruned.documents == 1
-    assert set(await store.documents(["old", "new"])) == {"new"}
+    assert set(await store.reader.documents(["old", "new"])) == {"new"}
 
 
 async def test_no_document_goes_where_a_run_has_got_another_matrix_since_it_was_looked_for(
     store: Store,
 ) -> None:
-    await store.add_documents({"old": "Help."})
+    await store.matrix.add_documents({"old": "Help."})
     run = await submit(store, name="first")
     matrices, unused = await store._database.ask(deletion.unused_documents)
     edited = await begin(store, "first", "another sweep")
-    await store.add_jobs(edited, [sending("one", "old")], reuse=False)
-    await store.finish_expansion(edited)
+    await store.matrix.add_jobs(edited, [sending("one", "old")], reuse=False)
+    await store.matrix.finish_expansion(edited)
 
-    removed = await store._writer.write(
+    removed = await store.worker.writer.write(
         lambda connection: deletion.remove_documents(connection, unused, matrices)
     )
 
     assert (run.id, unused, removed) == (edited.id, ["old"], 0)
-    assert set(await store.documents(["old"])) == {"old"}
+    assert set(await store.reader.documents(["old"])) == {"old"}
 
 
 async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store, scratch: Scratch) -> None:
@@ -322,27 +322,27 @@ async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store, scratc
     await claim(store, run)
 
     with pytest.raises(UsageError, match="a process works on the run 'first'"):
-        await store.delete_run(run, [])
+        await store.removal.delete_run(run, [])
 
     assert left_of(scratch, run.id)["job"] == 1
 
 
 async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(store: Store) -> None:
     run = await answered(store, new_job("one"), name="first")
-    await store.set_state(run.id, RunState.ACTIVE)
+    await store.runs.set_state(run.id, RunState.ACTIVE)
 
     with pytest.raises(UsageError, match="a process works on the run 'first'"):
-        await store.delete_run(run, [])
-    found = await store.find_run("first")
+        await store.removal.delete_run(run, [])
+    found = await store.reader.find_run("first")
     assert found is not None
-    await store.delete_run(found, [])
+    await store.removal.delete_run(found, [])
     with pytest.raises(UsageError, match="the run 'first' was deleted or renamed meanwhile"):
-        await store.delete_run(found, [])
+        await store.removal.delete_run(found, [])
 
 
 async def test_the_file_keeps_its_size_while_another_process_works_on_it(scratch: Scratch) -> None:
     async with scratch.open(SystemClock()) as store, scratch.open(SystemClock()) as other:
-        await other.beat()
-        pruned = await store.prune()
+        await other.worker.beat()
+        pruned = await store.removal.prune()
 
     assert (pruned.compacted, pruned.bytes) == (False, 0)

@@ -83,7 +83,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.hosts = [self.play(Host.open(self.scratch, self.clock)) for _ in range(2)]
-        self.play(self.hosts[0].store.cap_quota(QUOTA, allotted=400))
+        self.play(self.hosts[0].store.limits.cap_quota(QUOTA, allotted=400))
         self.run_row = self.play(submit(self.hosts[0].store))
         self.add(2)
 
@@ -108,7 +108,7 @@ class StoreMachine(RuleBasedStateMachine):
         first = len(self.jobs)
         names = range(first, first + count)
         new = [new_job(name, expected_tests=5) for name in names]
-        self.play(self.store(0).add_jobs(self.run_row, new, reuse=False))
+        self.play(self.store(0).matrix.add_jobs(self.run_row, new, reuse=False))
         for (job_id,) in self.scratch.rows("SELECT id FROM job ORDER BY id")[first:]:
             self.jobs[job_id] = Modelled()
 
@@ -186,7 +186,7 @@ class StoreMachine(RuleBasedStateMachine):
             model.attempts -= event is Event.GIVE_BACK
 
     def settle(self, worker: int, outcome: Outcome) -> bool:
-        return bool(self.play(self.store(worker).settle(outcome)))
+        return bool(self.play(self.store(worker).queue.settle(outcome)))
 
     def die(self, worker: int) -> None:
         """A worker is lost without a word; the other finds out, and a new one takes its place."""
@@ -194,7 +194,7 @@ class StoreMachine(RuleBasedStateMachine):
         lost = [job for job in self.jobs.values() if job.owner == dead.store.worker_id]
         self.play(dead.die())
 
-        taken = self.play(self.store(1 - worker).reclaim_from_dead(attempts=ATTEMPTS))
+        taken = self.play(self.store(1 - worker).worker.reclaim_from_dead(attempts=ATTEMPTS))
 
         spent = 0
         for job in lost:
@@ -208,7 +208,7 @@ class StoreMachine(RuleBasedStateMachine):
     def cancel(self, worker: int) -> None:
         open_jobs = [job for job in self.jobs.values() if job.state in sources(Event.CLAIM)]
 
-        assert self.play(self.store(worker).cancel(self.run_row.id)) == len(open_jobs)
+        assert self.play(self.store(worker).queue.cancel(self.run_row.id)) == len(open_jobs)
 
         for job in open_jobs:
             job.apply(Event.CANCEL)
@@ -223,7 +223,7 @@ class StoreMachine(RuleBasedStateMachine):
             and (job.has_gaps or job.state is not State.SUCCEEDED)
         ]
 
-        assert self.play(self.store(worker).requeue(self.run_row.id, which)) == len(chosen)
+        assert self.play(self.store(worker).queue.requeue(self.run_row.id, which)) == len(chosen)
 
         for job in chosen:
             if job.state is State.SUCCEEDED:
@@ -233,7 +233,7 @@ class StoreMachine(RuleBasedStateMachine):
             job.due_at = 0.0
 
     def quota(self) -> Any:
-        return self.play(self.store(0).quotas([QUOTA]))[QUOTA.name, QUOTA.period]
+        return self.play(self.store(0).reader.quotas([QUOTA]))[QUOTA.name, QUOTA.period]
 
     @precondition(lambda self: self.hosts)
     @invariant()
@@ -313,10 +313,10 @@ class Host:
         """What is left of a process after SIGKILL: a free lock and no word of goodbye."""
 
         async def say_nothing() -> None:
-            self.store._worker._signed_off.set()
-            self.store._writer.close()
+            self.store.worker._signed_off.set()
+            self.store.worker.writer.close()
 
-        self.store.sign_off = say_nothing
+        self.store.worker.sign_off = say_nothing  # type: ignore[method-assign]
         await self.close()
 
 

@@ -52,9 +52,9 @@ def matrix(
 
 async def ask(store: Store, jobs: Iterable[NewJob], sweep: str = "first") -> RunRow:
     run = await begin(store, sweep=sweep)
-    await store.add_jobs(run, list(jobs), reuse=False)
-    await store.finish_expansion(run)
-    found = await store.find_run(run.name)
+    await store.matrix.add_jobs(run, list(jobs), reuse=False)
+    await store.matrix.finish_expansion(run)
+    found = await store.reader.find_run(run.name)
     assert found is not None
     return found
 
@@ -79,8 +79,8 @@ async def test_groups_are_sent_in_the_order_of_the_file_and_repeat_by_repeat(sto
 async def test_a_job_that_is_due_again_has_the_turn_that_it_had(store: Store) -> None:
     run = await ask(store, matrix(["b", "a"], repeats=3))
     first, second = await claim(store, run, 2, classes=("a", "b"))
-    await store.settle(retried(first, run, due_at=NOW + 30))
-    await store.settle(given_back(second, run))
+    await store.queue.settle(retried(first, run, due_at=NOW + 30))
+    await store.queue.settle(given_back(second, run))
 
     early = await claim(store, run, 2, classes=("a", "b"), now=NOW + 29)
     late = await claim(store, run, 2, classes=("a", "b"), now=NOW + 30)
@@ -105,13 +105,13 @@ async def test_what_an_edit_has_not_reached_yet_is_not_sent(store: Store) -> Non
     found = []
 
     half = await begin(store, sweep="reordered, without b")
-    with store.expanding(half):
+    with store.matrix.expanding(half):
         found.append(await claim(store, run, classes=("a", "b", "c")))
         for job in edited[:3]:
-            await store.add_jobs(half, [job], reuse=False)
+            await store.matrix.add_jobs(half, [job], reuse=False)
             found.append(await claim(store, run, classes=("a", "b", "c")))
-        await store.add_jobs(half, edited[3:], reuse=False)
-        await store.finish_expansion(half)
+        await store.matrix.add_jobs(half, edited[3:], reuse=False)
+        await store.matrix.finish_expansion(half)
     found.append(await claim(store, run, classes=("a", "b", "c")))
 
     assert list(map(names, found)) == [
@@ -128,12 +128,12 @@ async def test_an_edit_that_was_cut_short_is_no_obstacle_once_another_process_ha
 ) -> None:
     run = await ask(store, matrix(["a", "b"]))
     half = await begin(store, sweep="reordered")
-    with store.expanding(half):
-        await store.add_jobs(half, matrix(["b", "a"])[:1], reuse=False)
+    with store.matrix.expanding(half):
+        await store.matrix.add_jobs(half, matrix(["b", "a"])[:1], reuse=False)
 
     async with scratch.open(FakeClock(NOW)) as other:
-        await other.add_jobs(half, matrix(["b", "a"]), reuse=False)
-        await other.finish_expansion(half)
+        await other.matrix.add_jobs(half, matrix(["b", "a"]), reuse=False)
+        await other.matrix.finish_expansion(half)
 
     assert names(await claim(store, run, classes=("a", "b"))) == ["model b 1", "model a 1"]
 
@@ -143,13 +143,13 @@ async def test_an_answer_that_serves_another_threshold_stands_where_the_file_has
 ) -> None:
     run = await submit(store, new_job("b", 0.7), new_job("a", 0.7))
     for job in await claim(store, run):
-        await store.settle(succeeded(job, run))
+        await store.queue.settle(succeeded(job, run))
 
     await submit(
         store, new_job("new", 0.5), new_job("a", 0.5), new_job("b", 0.5), sweep="lower threshold"
     )
 
-    found = [row async for row in store.job_rows(run)]
+    found = [row async for row in store.reader.job_rows(run)]
     assert [(row.labels["name"], row.threshold) for row in found] == [
         ("new", 0.5),
         ("a", 0.7),
@@ -161,13 +161,13 @@ async def test_rows_come_in_the_order_of_the_file_with_repeats_side_by_side(stor
     run = await ask(store, matrix(["z", "a"], repeats=2))
     await ask(store, matrix(["m", "a", "z"], repeats=2), sweep="reordered")
 
-    found = [row.labels["name"] async for row in store.job_rows(run)]
+    found = [row.labels["name"] async for row in store.reader.job_rows(run)]
 
     assert found == [f"model {group} {repeat}" for group in "maz" for repeat in (1, 2)]
 
 
 async def test_a_class_that_quota_refuses_stops_no_other(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=30)
+    await store.limits.cap_quota(TESTS, allotted=30)
     jobs = matrix(["dear", "cheap"], repeats=3)
     run = await ask(store, (_costing(job, 50 if job.cost_class == "dear" else 10) for job in jobs))
 
@@ -183,14 +183,14 @@ async def test_a_class_that_quota_refuses_stops_no_other(store: Store) -> None:
 async def test_what_is_first_keeps_its_turn_while_requests_in_flight_may_leave_enough_for_it(
     store: Store, cost: int, then: list[str]
 ) -> None:
-    await store.cap_quota(TESTS, allotted=80)
+    await store.limits.cap_quota(TESTS, allotted=80)
     first, second, cheap = matrix(["first", "second", "cheap"])
     classes = ("cheap", "first", "second")
     run = await ask(store, (_costing(first, 40), _costing(second, 50), _costing(cheap, 5)))
     [job] = await claim(store, run, 1, classes=classes, quotas=[TESTS])
 
     [meanwhile] = await grants(store, run, classes=classes, quotas=[TESTS])
-    await store.settle(succeeded(job, run, reserved=True, answer=answer(*[0.9] * cost)))
+    await store.queue.settle(succeeded(job, run, reserved=True, answer=answer(*[0.9] * cost)))
 
     assert (meanwhile.jobs, meanwhile.why) == ((), "quota")
     assert names(await claim(store, run, classes=classes, quotas=[TESTS])) == then
@@ -233,7 +233,7 @@ def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_e
         async with DATABASES[database](folder).open(FakeClock(NOW)) as store:
             quotas = [] if jobs_allowed is None else [TESTS]
             if jobs_allowed is not None:
-                await store.cap_quota(TESTS, allotted=7 * jobs_allowed)
+                await store.limits.cap_quota(TESTS, allotted=7 * jobs_allowed)
             run = await ask(store, jobs)
             for hour, (lane, count, ends) in enumerate(script):
                 claimed = await claim(
@@ -249,12 +249,16 @@ def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_e
                 for job, end in zip(claimed, ends, strict=False):
                     more: dict[str, Any] = {"reserved": bool(quotas)}
                     if end == "answered":
-                        await store.settle(succeeded(job, run, answer=answer(*[0.9] * 7), **more))
+                        await store.queue.settle(
+                            succeeded(job, run, answer=answer(*[0.9] * 7), **more)
+                        )
                     elif end == "retried":
                         due_at = NOW + 60 * hour + 90
-                        await store.settle(retried(job, run, due_at=due_at, charged=False, **more))
+                        await store.queue.settle(
+                            retried(job, run, due_at=due_at, charged=False, **more)
+                        )
                     elif end == "given back":
-                        await store.settle(given_back(job, run, **more))
+                        await store.queue.settle(given_back(job, run, **more))
 
     with TemporaryDirectory() as folder:
         anyio.run(play, Path(folder))

@@ -23,14 +23,14 @@ async def test_an_edit_that_removes_many_jobs_does_so_in_parts_and_is_whole_only
     jobs = [new_job(number, place=number) for number in range(MANY)]
     run = await submit(store, *jobs)
     edited = await begin(store, run.name, "edited")
-    await store.add_jobs(edited, jobs[:1], reuse=False)
+    await store.matrix.add_jobs(edited, jobs[:1], reuse=False)
 
-    await cut_short(clock, partial(store.finish_expansion, edited))
-    half, row = scratch.states(), await store.find_run(run.name)
-    with store.expanding(edited):
-        await store.add_jobs(edited, jobs[:1], reuse=False)
-        removed = await store.finish_expansion(edited)
-    whole = await store.find_run(run.name)
+    await cut_short(clock, partial(store.matrix.finish_expansion, edited))
+    half, row = scratch.states(), await store.reader.find_run(run.name)
+    with store.matrix.expanding(edited):
+        await store.matrix.add_jobs(edited, jobs[:1], reuse=False)
+        removed = await store.matrix.finish_expansion(edited)
+    whole = await store.reader.find_run(run.name)
 
     assert half == {"pending": 5, "cancelled": PART}
     assert removed == 4
@@ -53,15 +53,15 @@ async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(MANY)))
 
-    await cut_short(clock, partial(store.cancel, run.id))
+    await cut_short(clock, partial(store.queue.cancel, run.id))
     half = scratch.states()
     async with clock.jumping():
-        cancelled = await store.cancel(run.id)
-    await cut_short(clock, partial(store.requeue, run.id, [State.CANCELLED]))
-    told = await store.find_run(run.name)
+        cancelled = await store.queue.cancel(run.id)
+    await cut_short(clock, partial(store.queue.requeue, run.id, [State.CANCELLED]))
+    told = await store.reader.find_run(run.name)
     async with clock.jumping():
-        back = await store.requeue(run.id, [State.CANCELLED])
-    whole = await store.find_run(run.name)
+        back = await store.queue.requeue(run.id, [State.CANCELLED])
+    whole = await store.reader.find_run(run.name)
 
     assert half == {"cancelled": PART, "pending": 5}
     assert (cancelled, back) == (5, 5)

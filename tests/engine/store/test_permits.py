@@ -21,10 +21,10 @@ def request(name: str, *calls: int, who: str = "tester", **limits: Any) -> Permi
 async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClock) -> None:
     ask = request("target", 0, rate_per_min=2)
 
-    first = await store.take_permits(ask)
-    refused = await store.take_permits(ask)
+    first = await store.limits.take_permits(ask)
+    refused = await store.limits.take_permits(ask)
     clock._now = refused.next_at
-    second = await store.take_permits(ask)
+    second = await store.limits.take_permits(ask)
 
     assert first.slots == (NOW,)
     assert refused.slots == ()
@@ -37,10 +37,10 @@ async def test_a_permit_is_remembered_by_the_next_process_on_the_store(scratch: 
     ask = request("target", 600, rate_per_min=2, tokens_per_min=1000)
 
     async with scratch.open(clock) as store:
-        first = await store.take_permits(ask)
+        first = await store.limits.take_permits(ask)
     async with scratch.open(clock) as store:
         clock._now += 59
-        refused = await store.take_permits(ask)
+        refused = await store.limits.take_permits(ask)
 
     assert first.slots == (NOW,)
     assert refused.slots == ()
@@ -54,21 +54,21 @@ async def test_what_an_answer_took_is_known_to_the_next_process_on_the_store(
     ask = request("target", 600, tokens_per_min=1000)
 
     async with scratch.open(clock) as store:
-        [at] = (await store.take_permits(ask)).slots
+        [at] = (await store.limits.take_permits(ask)).slots
         start = PermitStart(at=at, estimate=600, names=("target",))
-        await store.settle_permit(start, taken=50)
+        await store.limits.settle_permit(start, taken=50)
     async with scratch.open(clock) as store:
         clock._now += 59
-        granted = await store.take_permits(request("target", 950, tokens_per_min=1000))
+        granted = await store.limits.take_permits(request("target", 950, tokens_per_min=1000))
 
     assert granted.slots == (NOW + 59,)
 
 
 async def test_other_names_have_minutes_of_their_own(store: Store) -> None:
-    await store.take_permits(request("target", 1000, tokens_per_min=1000))
+    await store.limits.take_permits(request("target", 1000, tokens_per_min=1000))
 
-    other = await store.take_permits(request("judge", 1000, tokens_per_min=1000))
-    same = await store.take_permits(request("target", 1, tokens_per_min=1000))
+    other = await store.limits.take_permits(request("judge", 1000, tokens_per_min=1000))
+    same = await store.limits.take_permits(request("target", 1, tokens_per_min=1000))
 
     assert other.slots == (NOW,)
     assert same.slots == ()
@@ -78,17 +78,19 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
     scratch: Scratch,
 ) -> None:
     async with scratch.open(FakeClock(NOW)) as store:
-        await store.take_permits(request("target", 600, tokens_per_min=1000, rate_per_min=60))
-        await store.take_permits(request("target", 600, who="another", tokens_per_min=1000))
+        await store.limits.take_permits(
+            request("target", 600, tokens_per_min=1000, rate_per_min=60)
+        )
+        await store.limits.take_permits(request("target", 600, who="another", tokens_per_min=1000))
     clock = FakeClock(NOW - 3600)
     ask = request("target", 600, tokens_per_min=1000, rate_per_min=60)
 
     async with scratch.open(clock) as store:
-        await store.follow_clock()
+        await store.queue.follow_clock()
         clock._now += 59
-        early = await store.take_permits(ask)
+        early = await store.limits.take_permits(ask)
         clock._now += 2
-        late = await store.take_permits(ask)
+        late = await store.limits.take_permits(ask)
 
     assert early.slots == ()
     assert len(late.slots) == 1
@@ -111,13 +113,13 @@ async def test_what_an_older_version_kept_of_an_endpoint_holds_under_its_new_nam
 ) -> None:
     clock = FakeClock(NOW)
     async with scratch.open(clock) as store:
-        await store.take_permits(request(older, 600, **limits))
+        await store.limits.take_permits(request(older, 600, **limits))
         clock._now += 30
-        early = await store.take_permits(request(name, 600, **limits))
+        early = await store.limits.take_permits(request(name, 600, **limits))
         clock._now += 29
-        again = await store.take_permits(request(name, 600, **limits))
+        again = await store.limits.take_permits(request(name, 600, **limits))
         clock._now += 2
-        late = await store.take_permits(request(name, 600, **limits))
+        late = await store.limits.take_permits(request(name, 600, **limits))
 
     started = [len(one.slots) for one in (early, again, late)]
     assert started == ([0, 0, 1] if is_same else [1, 0, 0])
@@ -130,15 +132,15 @@ async def test_each_call_takes_one_under_the_cap_and_what_was_never_sent_gives_i
     store: Store,
 ) -> None:
     key = QuotaKey(name=CAP.name, period=CAP.period, counts_requests=True)
-    await store.cap_quota(key, allotted=3)
+    await store.limits.cap_quota(key, allotted=3)
     ask = PermitRequest(who="tester", calls=(0, 0), limits=(), cap=CAP)
 
-    first = await store.take_permits(ask)
-    second = await store.take_permits(ask)
-    third = await store.take_permits(ask)
+    first = await store.limits.take_permits(ask)
+    second = await store.limits.take_permits(ask)
+    third = await store.limits.take_permits(ask)
     start = PermitStart(at=first.slots[0], estimate=0, names=(), cap=CAP)
-    await store.settle_permit(start, taken=0)
-    fourth = await store.take_permits(ask)
+    await store.limits.settle_permit(start, taken=0)
+    fourth = await store.limits.take_permits(ask)
 
     assert [len(one.slots) for one in (first, second, third, fourth)] == [2, 1, 0, 1]
     assert (second.is_used_up, third.is_used_up) == (False, True)
@@ -153,13 +155,13 @@ async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_call
             who = f"{store.worker_id} 1 0"
             return request("target", 100, who=who, rate_per_min=rate, tokens_per_min=most)
 
-        await younger.take_permits(ask(younger, 60, 150))
+        await younger.limits.take_permits(ask(younger, 60, 150))
         clock._now += 2.0
-        held = await older.take_permits(ask(older, 600, 1000))
+        held = await older.limits.take_permits(ask(older, 600, 1000))
 
     clock._now += 20.0
     async with scratch.open(clock) as alone:
-        free = await alone.take_permits(ask(alone, 600, 1000))
+        free = await alone.limits.take_permits(ask(alone, 600, 1000))
 
     assert held.slots == ()
     assert held.next_at > NOW + WINDOW_S
@@ -183,8 +185,8 @@ async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_
         clock.jumping(),
     ):
         free, bound = (
-            Permits(one, clock, f"{one.worker_id} 1"),
-            Permits(other, clock, f"{other.worker_id} 2"),
+            Permits(one.limits, clock, f"{one.worker_id} 1"),
+            Permits(other.limits, clock, f"{other.worker_id} 2"),
         )
         for _ in range(10):
             await call(free)
@@ -196,7 +198,7 @@ async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_
             await call(free)
         within = starts.copy()
         starts.clear()
-        await other.withdraw(2)
+        await other.limits.withdraw(2)
         await clock.sleep(1.0)
         for _ in range(10):
             await call(free)

@@ -33,7 +33,7 @@ REQUESTS = QuotaKey(name="requests", period="run", counts_requests=True)
 
 
 async def state(store: Store, key: QuotaKey = TESTS) -> QuotaState:
-    return (await store.quotas([key]))[key.name, key.period]
+    return (await store.reader.quotas([key]))[key.name, key.period]
 
 
 def scores(count: int) -> Sequence[float]:
@@ -44,11 +44,11 @@ async def settle(
     store: Store, run: RunRow, job: Claimed, tests: int, most: int | None = None
 ) -> None:
     answered = succeeded(job, run, answer=answer(*scores(tests)), reserved=True, most_tests=most)
-    assert await store.settle(answered)
+    assert await store.queue.settle(answered)
 
 
 async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
     run = await submit(store, *(new_job(number) for number in range(5)))
 
     [first] = await grants(store, run, quotas=[TESTS])
@@ -68,17 +68,17 @@ async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(stor
 
 
 async def test_a_first_job_that_got_no_answer_is_followed_by_another(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
     run = await submit(store, new_job("one"), new_job("other"))
     [first] = await claim(store, run, quotas=[TESTS])
 
-    await store.settle(failed(first, run, reserved=True, charged=False))
+    await store.queue.settle(failed(first, run, reserved=True, charged=False))
 
     assert len(await claim(store, run, quotas=[TESTS])) == 1
 
 
 async def test_each_class_sends_a_first_job_of_its_own(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
     run = await submit(
         store, *(new_job((name, n), cost_class=name) for name in ("x", "y") for n in range(3))
     )
@@ -89,7 +89,7 @@ async def test_each_class_sends_a_first_job_of_its_own(store: Store) -> None:
 
 
 async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=50)
+    await store.limits.cap_quota(TESTS, allotted=50)
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(5)))
 
     [grant] = await grants(store, run, quotas=[TESTS])
@@ -101,17 +101,17 @@ async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: S
 
 async def keep(store: Store, run: RunRow, job: Claimed, call: object, tests: int = 1) -> bool:
     charge = Charge(job_id=job.id, tests=tests, quotas=(TESTS,))
-    return await store.keep_call(run, {"call": call}, b"a reply", charge)
+    return await store.attempts.keep_call(run, {"call": call}, b"a reply", charge)
 
 
 async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=50)
+    await store.limits.cap_quota(TESTS, allotted=50)
     run = await submit(store, new_job("one", expected_tests=20))
     [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
 
     kept = [await keep(store, run, first, call) for call in (1, 2, 2, 3)]
     half_way = await state(store)
-    await store.settle(retried(first, run, due_at=NOW, reserved=True))
+    await store.queue.settle(retried(first, run, due_at=NOW, reserved=True))
     between = await state(store)
     [second] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
     await settle(store, run, second, 20)
@@ -121,16 +121,16 @@ async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(sto
     assert between == QuotaState(allotted=50, used=3)
     assert second.reserved == 17
     assert await state(store) == QuotaState(allotted=50, used=3)
-    assert await store.quota_settled(TESTS) == 3
+    assert await store.reader.quota_settled(TESTS) == 3
 
 
 async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_all_the_same(
     store: Store,
 ) -> None:
-    await store.cap_quota(TESTS, allotted=21)
+    await store.limits.cap_quota(TESTS, allotted=21)
     run = await submit(store, new_job("one", expected_tests=20))
     [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
-    await store.settle(given_back(first, run, reserved=True))
+    await store.queue.settle(given_back(first, run, reserved=True))
 
     await keep(store, run, first, "held for nobody")
     unheld = await state(store)
@@ -143,11 +143,11 @@ async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_al
 
 
 async def test_an_attempt_holds_more_where_there_is_room_and_never_beyond(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=3)
+    await store.limits.cap_quota(TESTS, allotted=3)
     run = await submit(store, new_job("one", expected_tests=2), new_job("two", expected_tests=0))
     one, two = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
 
-    found = [await store.hold_more(job.id, job.fence, 1) for job in (two, two, one)]
+    found = [await store.attempts.hold_more(job.id, job.fence, 1) for job in (two, two, one)]
     for call in (1, 2, 3):
         await keep(store, run, two if call == 3 else one, call)
 
@@ -156,45 +156,45 @@ async def test_an_attempt_holds_more_where_there_is_room_and_never_beyond(store:
 
 
 async def test_what_surely_was_not_sent_gives_its_quota_back(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=50)
+    await store.limits.cap_quota(TESTS, allotted=50)
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
     one, other = await claim(store, run, quotas=[TESTS])
 
-    await store.settle(given_back(one, run, reserved=True, charged=False))
-    await store.settle(given_back(other, run, reserved=True, charged=True))
+    await store.queue.settle(given_back(one, run, reserved=True, charged=False))
+    await store.queue.settle(given_back(other, run, reserved=True, charged=True))
 
     assert await state(store) == QuotaState(allotted=50, used=20)
 
 
 async def test_an_answer_that_cost_more_than_is_left_is_an_overrun(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=10)
+    await store.limits.cap_quota(TESTS, allotted=10)
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run, quotas=[TESTS])
 
     await settle(store, run, job, 15)
     over = await state(store)
-    await store.refresh_quota(TESTS, allotted=20, used=15, since=15)
+    await store.limits.refresh_quota(TESTS, allotted=20, used=15, since=15)
 
     assert over == QuotaState(allotted=10, used=10, overrun=5)
     assert await state(store) == QuotaState(allotted=20, used=15)
 
 
 async def test_a_cap_that_is_set_again_keeps_what_was_overrun(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=10)
+    await store.limits.cap_quota(TESTS, allotted=10)
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, job, 15)
 
-    await store.cap_quota(TESTS, allotted=10)
+    await store.limits.cap_quota(TESTS, allotted=10)
     again = await state(store)
-    await store.cap_quota(TESTS, allotted=20)
+    await store.limits.cap_quota(TESTS, allotted=20)
 
     assert again == QuotaState(allotted=10, used=10, overrun=5)
     assert await state(store) == QuotaState(allotted=20, used=15)
 
 
 async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=12)
+    await store.limits.cap_quota(TESTS, allotted=12)
     run = await submit(store, new_job("one"), new_job("other", cost_class="unknown"))
     [job] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, job, 10)
@@ -205,7 +205,7 @@ async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: S
 
 
 async def test_the_bound_that_an_answer_tells_is_held_for_each_job(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
     run = await submit(store, *(new_job(number) for number in range(9)))
     [first] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, first, 20, most=260)
@@ -220,7 +220,7 @@ async def test_the_bound_that_an_answer_tells_is_held_for_each_job(store: Store)
 
 
 async def test_a_bound_that_an_answer_went_beyond_is_none_any_more(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
     run = await submit(store, *(new_job(number) for number in range(9)))
     for cost in (20, 30):
         [job] = await claim(store, run, 1, quotas=[TESTS])
@@ -248,13 +248,13 @@ async def test_a_job_whose_bound_is_more_than_is_left_goes_alone_where_nothing_e
     store: Store, allotted: int, own_cap: int | None, sent: int
 ) -> None:
     own = QuotaKey(name="run", period="2027-01", is_own=True)
-    await store.cap_quota(TESTS, allotted=10_000)
+    await store.limits.cap_quota(TESTS, allotted=10_000)
     run = await submit(store, *(new_job(number) for number in range(9)))
     [first] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, first, 50, most=260)
-    await store.refresh_quota(TESTS, allotted=allotted, used=20, since=50)
+    await store.limits.refresh_quota(TESTS, allotted=allotted, used=20, since=50)
     if own_cap is not None:
-        await store.cap_quota(own, allotted=own_cap)
+        await store.limits.cap_quota(own, allotted=own_cap)
 
     keys = [TESTS] if own_cap is None else [TESTS, own]
     jobs = await claim(store, run, quotas=keys)
@@ -265,7 +265,7 @@ async def test_a_job_whose_bound_is_more_than_is_left_goes_alone_where_nothing_e
 
 
 async def test_the_last_jobs_of_a_class_without_a_bound_go_one_at_a_time(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=200)
+    await store.limits.cap_quota(TESTS, allotted=200)
     run = await submit(store, *(new_job(number) for number in range(9)))
     costs, together = [60, 20, 60, 30, 30], []
 
@@ -281,13 +281,13 @@ async def test_the_last_jobs_of_a_class_without_a_bound_go_one_at_a_time(store: 
 
 
 async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(store: Store) -> None:
-    await store.cap_quota(REQUESTS, allotted=4)
+    await store.limits.cap_quota(REQUESTS, allotted=4)
     run = await submit(store, *(new_job(number) for number in range(5)))
 
     jobs = await claim(store, run, quotas=[REQUESTS])
     await settle(store, run, jobs[0], 40)
-    await store.settle(given_back(jobs[1], run, reserved=True, charged=False))
-    await store.settle(given_back(jobs[2], run, reserved=True, charged=False, sent=False))
+    await store.queue.settle(given_back(jobs[1], run, reserved=True, charged=False))
+    await store.queue.settle(given_back(jobs[2], run, reserved=True, charged=False, sent=False))
 
     assert len(jobs) == 4
     assert await state(store, REQUESTS) == QuotaState(allotted=4, used=2, reserved=1)
@@ -295,19 +295,19 @@ async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(sto
 
 
 async def test_a_request_beside_those_of_jobs_takes_its_part_of_the_cap(store: Store) -> None:
-    await store.cap_quota(REQUESTS, allotted=2)
+    await store.limits.cap_quota(REQUESTS, allotted=2)
 
-    taken = [await store.take_request(REQUESTS) for _ in range(3)]
-    await store.give_request_back(REQUESTS)
+    taken = [await store.limits.take_request(REQUESTS) for _ in range(3)]
+    await store.limits.give_request_back(REQUESTS)
 
     assert taken == [True, True, False]
-    assert await store.take_request(QuotaKey(name="no such cap", period="run"))
+    assert await store.limits.take_request(QuotaKey(name="no such cap", period="run"))
     assert await state(store, REQUESTS) == QuotaState(allotted=2, used=1)
 
 
 async def test_two_quotas_are_kept_at_once(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=100)
-    await store.cap_quota(REQUESTS, allotted=9)
+    await store.limits.cap_quota(TESTS, allotted=100)
+    await store.limits.cap_quota(REQUESTS, allotted=9)
     run = await submit(store, *(new_job(number, expected_tests=30) for number in range(9)))
 
     assert len(await claim(store, run, quotas=[TESTS, REQUESTS])) == 3
@@ -315,8 +315,8 @@ async def test_two_quotas_are_kept_at_once(store: Store) -> None:
 
 
 async def test_a_job_that_gets_no_slot_of_a_rate_holds_no_quota(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
-    await store.cap_quota(REQUESTS, allotted=9)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(REQUESTS, allotted=9)
     run = await submit(store, *(new_job(number, expected_tests=30) for number in range(5)))
     one_a_minute = Bucket(name="key", rate_per_min=1)
 
@@ -328,7 +328,7 @@ async def test_a_job_that_gets_no_slot_of_a_rate_holds_no_quota(store: Store) ->
 
 
 async def test_nobody_waits_for_the_answer_of_a_first_job_that_got_no_slot(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=1_000)
+    await store.limits.cap_quota(TESTS, allotted=1_000)
     run = await submit(
         store,
         new_job("one", lane="slow", cost_class="x"),
@@ -342,7 +342,7 @@ async def test_nobody_waits_for_the_answer_of_a_first_job_that_got_no_slot(store
     )
     asked = replace(request(store, run, quotas=[TESTS]), lanes=lanes)
 
-    slow, free = await store.claim(lambda _: asked)
+    slow, free = await store.queue.claim(lambda _: asked)
 
     assert [job.cost_class for job in slow.jobs] == ["x"]
     assert [job.cost_class for job in free.jobs] == ["y"]
@@ -359,11 +359,11 @@ async def test_until_the_service_has_told_its_quota_one_job_is_in_flight_and_hel
 ) -> None:
     run = await submit(store, *(new_job(n, expected_tests=10) for n in range(4)))
 
-    is_awaited = await store.expect_quota(TESTS)
+    is_awaited = await store.limits.expect_quota(TESTS)
     [only] = await claim(store, run, quotas=[TESTS])
     [waiting] = await grants(store, run, quotas=[TESTS])
-    shown = await store.quotas([TESTS])
-    await store.refresh_quota(TESTS, allotted=25, used=3, since=0)
+    shown = await store.reader.quotas([TESTS])
+    await store.limits.refresh_quota(TESTS, allotted=25, used=3, since=0)
     rest = await claim(store, run, quotas=[TESTS])
 
     assert is_awaited
@@ -372,15 +372,15 @@ async def test_until_the_service_has_told_its_quota_one_job_is_in_flight_and_hel
     # It counts in the figure, beside what the service has used.
     assert len(rest) == 1
     assert await state(store) == QuotaState(allotted=25, used=3, reserved=20)
-    assert not await store.expect_quota(TESTS)
+    assert not await store.limits.expect_quota(TESTS)
 
 
 async def test_a_quota_that_the_service_turns_out_not_to_have_bounds_nothing(store: Store) -> None:
     run = await submit(store, *(new_job(n, expected_tests=10) for n in range(4)))
-    await store.expect_quota(TESTS)
+    await store.limits.expect_quota(TESTS)
     await claim(store, run, quotas=[TESTS])
 
-    await store.forget_quota(TESTS)
+    await store.limits.forget_quota(TESTS)
     rest = await claim(store, run, quotas=[TESTS])
 
     assert len(rest) == 3
@@ -390,18 +390,18 @@ async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirme
     store: Store, scratch: Scratch
 ) -> None:
     begun = QuotaKey(name="key", period="2027-02")
-    await store.cap_quota(TESTS, allotted=50)
+    await store.limits.cap_quota(TESTS, allotted=50)
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
     answered, refused = await claim(store, run, quotas=[TESTS])
 
     for _ in range(2):
-        await store.begin_period(["key", "no such"], before="2027-01", begun="2027-02")
+        await store.limits.begin_period(["key", "no such"], before="2027-01", begun="2027-02")
     held = await state(store, begun)
     await settle(store, run, answered, 15)
-    await store.settle(given_back(refused, run, reserved=True))
+    await store.queue.settle(given_back(refused, run, reserved=True))
     counted = await state(store), await state(store, begun)
-    since = await store.quota_settled(begun)
-    await store.refresh_quota(begun, allotted=60, used=3, since=since)
+    since = await store.reader.quota_settled(begun)
+    await store.limits.refresh_quota(begun, allotted=60, used=3, since=since)
 
     assert held == QuotaState(allotted=50, reserved=40)
     assert counted == (QuotaState(allotted=50, used=15), QuotaState(allotted=50, used=15))
@@ -413,20 +413,20 @@ async def test_a_period_that_another_process_has_begun_keeps_what_the_service_sa
     store: Store,
 ) -> None:
     begun = QuotaKey(name="key", period="2027-02")
-    await store.cap_quota(TESTS, allotted=50)
-    await store.refresh_quota(begun, allotted=60, used=33, since=0)
+    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.refresh_quota(begun, allotted=60, used=33, since=0)
 
-    await store.begin_period(["key"], before="2027-01", begun="2027-02")
+    await store.limits.begin_period(["key"], before="2027-01", begun="2027-02")
 
     assert await state(store, begun) == QuotaState(allotted=60, used=33)
 
 
 async def test_a_lower_cap_keeps_what_is_held_and_used(store: Store) -> None:
-    await store.cap_quota(TESTS, allotted=50)
+    await store.limits.cap_quota(TESTS, allotted=50)
     run = await submit(store, new_job("one", expected_tests=20))
     [job] = await claim(store, run, quotas=[TESTS])
 
-    await store.cap_quota(TESTS, allotted=10)
+    await store.limits.cap_quota(TESTS, allotted=10)
     lowered = await state(store)
     await settle(store, run, job, 20)
 
@@ -457,8 +457,8 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
     async def play(folder: Path) -> None:
         scratch = DATABASES[database](folder)
         async with scratch.open(FakeClock(NOW)) as store:
-            await store.cap_quota(TESTS, allotted=120)
-            await store.cap_quota(REQUESTS, allotted=12)
+            await store.limits.cap_quota(TESTS, allotted=120)
+            await store.limits.cap_quota(REQUESTS, allotted=12)
             expected = 15 if known else None
             run = await submit(store, *(new_job(n, expected_tests=expected) for n in range(20)))
             flying: list[Claimed] = []
@@ -467,14 +467,16 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
                 if move == "claim":
                     flying += await claim(store, run, number, quotas=[TESTS, REQUESTS])
                 elif move == "refresh":
-                    since = await store.quota_settled(TESTS)
-                    await store.refresh_quota(TESTS, allotted=number, used=tests, since=since)
+                    since = await store.reader.quota_settled(TESTS)
+                    await store.limits.refresh_quota(
+                        TESTS, allotted=number, used=tests, since=since
+                    )
                 elif move == "cap":
-                    await store.cap_quota(TESTS, allotted=number)
+                    await store.limits.cap_quota(TESTS, allotted=number)
                 elif move == "late" and landed:
                     job = landed[number % len(landed)]
                     late = succeeded(job, run, answer=answer(*scores(tests)), reserved=True)
-                    await store.settle(late)
+                    await store.queue.settle(late)
                 elif move in ("answer", "fail", "give back") and flying:
                     job = flying.pop(number % len(flying))
                     landed.append(job)
@@ -483,7 +485,7 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
                         "fail": failed(job, run, reserved=True),
                         "give back": given_back(job, run, reserved=True),
                     }[move]
-                    await store.settle(outcome)
+                    await store.queue.settle(outcome)
                 for key in (TESTS, REQUESTS):
                     now = await state(store, key)
                     assert now.used + now.reserved <= now.allotted

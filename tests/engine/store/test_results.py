@@ -28,9 +28,9 @@ async def scene(store: Store) -> int:
     )
     for lane in ("a", "b"):
         one, other, third, fourth = await claim(store, run, 4, lanes=(lane,))
-        await store.settle(succeeded(one, run, answer=answer(0.1, 0.5, 0.9, threshold=0.7)))
-        await store.settle(failed(other, run, error=f"no {lane}"))
-        await store.settle(retried(third, run, due_at=NOW + 30))
+        await store.queue.settle(succeeded(one, run, answer=answer(0.1, 0.5, 0.9, threshold=0.7)))
+        await store.queue.settle(failed(other, run, error=f"no {lane}"))
+        await store.queue.settle(retried(third, run, due_at=NOW + 30))
         del fourth
     return run.id
 
@@ -38,7 +38,7 @@ async def scene(store: Store) -> int:
 async def test_totals_are_what_counting_the_rows_gives(store: Store, scratch: Scratch) -> None:
     run_id = await scene(store)
 
-    totals = await store.totals(run_id)
+    totals = await store.reader.totals(run_id)
 
     counted = scratch.rows("SELECT state, count(*), sum(cell_count) FROM job GROUP BY state")
     assert {str(s): n for s, n in totals.jobs.items() if n} == {s: n for s, n, _ in counted}
@@ -54,7 +54,7 @@ async def test_totals_are_what_counting_the_rows_gives(store: Store, scratch: Sc
 async def test_the_totals_of_a_run_with_nothing_in_it_are_zero(store: Store) -> None:
     run = await begin(store)
 
-    totals = await store.totals(run.id)
+    totals = await store.reader.totals(run.id)
 
     assert set(totals.jobs.values()) == {0}
     assert (totals.answers, totals.lanes) == ((), {})
@@ -67,7 +67,7 @@ async def test_requests_of_the_last_minute_are_forgotten_after_it(
 
     await clock.advance(61.0)
 
-    assert (await store.totals(run_id)).sent_last_minute == 0
+    assert (await store.reader.totals(run_id)).sent_last_minute == 0
 
 
 async def test_of_what_is_claimed_ahead_only_what_is_due_counts_as_sent(
@@ -80,7 +80,7 @@ async def test_of_what_is_claimed_ahead_only_what_is_due_counts_as_sent(
     await clock.advance(claimed[2].start_at - clock.now())
 
     assert len(claimed) > 3
-    assert (await store.totals(run.id)).sent_last_minute == 3
+    assert (await store.reader.totals(run.id)).sent_last_minute == 3
 
 
 async def test_the_speed_of_a_resumed_run_starts_at_the_resume(
@@ -88,15 +88,15 @@ async def test_the_speed_of_a_resumed_run_starts_at_the_resume(
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(9)))
     for job in await claim(store, run, 4):
-        await store.settle(succeeded(job, run))
-    before = await store.totals(run.id)
+        await store.queue.settle(succeeded(job, run))
+    before = await store.reader.totals(run.id)
 
     await clock.advance(600.0)
-    await store.take_up(run.id)
+    await store.runs.take_up(run.id)
     [job] = await claim(store, run, 1, now=clock.now())
     await clock.advance(5.0)
-    await store.settle(succeeded(job, run, now=clock.now()))
-    resumed = await store.totals(run.id)
+    await store.queue.settle(succeeded(job, run, now=clock.now()))
+    resumed = await store.reader.totals(run.id)
 
     assert before.ended == 4
     assert (resumed.ended, resumed.ended_over_s) == (1, 5.0)
@@ -107,12 +107,12 @@ async def test_errors_of_jobs_that_the_sweep_no_longer_asks_for_are_not_counted(
 ) -> None:
     run = await submit(store, new_job("removed"), new_job("kept"))
     removed, kept = await claim(store, run)
-    await store.settle(failed(removed, run, error="no such model"))
-    await store.settle(failed(kept, run, error="a timeout"))
+    await store.queue.settle(failed(removed, run, error="no such model"))
+    await store.queue.settle(failed(kept, run, error="a timeout"))
 
     await submit(store, new_job("kept"), sweep="second")
 
-    totals = await store.totals(run.id)
+    totals = await store.reader.totals(run.id)
     assert totals.errors == (ErrorKind(message="a timeout", jobs=1),)
 
 
@@ -123,9 +123,9 @@ async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_service
     for number, job in enumerate(await claim(store, run)):
         words = f"case {'abc'[number % 3]}: {number} bytes"
         error = f"not JSON: {words} (gave up after 1 attempts)"
-        await store.settle(failed(job, run, error=error, detail=words))
+        await store.queue.settle(failed(job, run, error=error, detail=words))
 
-    [kind] = (await store.totals(run.id)).errors
+    [kind] = (await store.reader.totals(run.id)).errors
 
     assert (kind.message, kind.jobs) == ("not JSON (gave up after 1 attempts)", 12)
     assert kind.example == "case a: 0 bytes"
@@ -134,17 +134,17 @@ async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_service
 async def test_jobs_are_read_page_by_page_and_none_is_missed(store: Store) -> None:
     run = await submit(store, *(new_job(number) for number in range(2_001)))
 
-    names = [row.labels["name"] async for row in store.job_rows(run)]
+    names = [row.labels["name"] async for row in store.reader.job_rows(run)]
 
     assert names == list(range(2_001))
 
 
 async def test_a_job_row_tells_all_that_is_known(store: Store) -> None:
     await scene(store)
-    run = await store.find_run("run")
+    run = await store.reader.find_run("run")
     assert run is not None
 
-    first, *_ = [row async for row in store.job_rows(run)]
+    first, *_ = [row async for row in store.reader.job_rows(run)]
 
     assert (first.state, first.threshold, first.cells) == (State.SUCCEEDED, 0.7, (0.3, 0.7))
     assert (first.passed, first.failed, first.scores) == (1, 2, (0.1, 0.5, 0.9))
@@ -156,30 +156,30 @@ async def test_all_runs_are_listed_the_latest_first(store: Store, clock: FakeClo
     await clock.advance(1.0)
     await submit(store, new_job("one"), new_job("other"), name="second")
 
-    listed = await store.runs()
+    listed = await store.reader.runs()
 
     assert [(run.name, jobs[State.PENDING]) for run, jobs in listed] == [
         ("second", 2),
         ("first", 1),
     ]
-    latest = await store.find_run(None)
+    latest = await store.reader.find_run(None)
     assert latest is not None
     assert latest.name == "second"
-    assert await store.find_run("third") is None
+    assert await store.reader.find_run("third") is None
 
 
 async def test_a_runs_state_is_told_to_other_processes(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
-    before = await store.fingerprint(run.id)
+    before = await store.reader.fingerprint(run.id)
 
     async with scratch.open(FakeClock(NOW + 60)) as other:
-        await other.set_state(
+        await other.runs.set_state(
             run.id, RunState.PAUSED, reason=StopReason.PAUSED, message="paused", resume_at=NOW
         )
-        await other.set_state(run.id, RunState.ACTIVE, unless=(RunState.PAUSED,))
+        await other.runs.set_state(run.id, RunState.ACTIVE, unless=(RunState.PAUSED,))
 
-    after = await store.fingerprint(run.id)
-    found = await store.find_run("run")
+    after = await store.reader.fingerprint(run.id)
+    found = await store.reader.find_run("run")
     assert found is not None
     assert before is not None
     assert after is not None
@@ -192,12 +192,12 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
     run = await begin(store)
     key = {"case": "one", "seed": 1}
 
-    await store.keep_call(run, key, b"the first")
-    await store.keep_call(run, key, b"the second")
+    await store.attempts.keep_call(run, key, b"the first")
+    await store.attempts.keep_call(run, key, b"the second")
 
-    kept = await store.kept_call(run, {"seed": 1, "case": "one"}, of_others=False)
+    kept = await store.reader.kept_call(run, {"seed": 1, "case": "one"}, of_others=False)
     assert kept == (b"the first", NOW)
-    assert await store.kept_call(run, {"case": "one", "seed": 2}, of_others=False) is None
+    assert await store.reader.kept_call(run, {"case": "one", "seed": 2}, of_others=False) is None
 
 
 async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_asked_again(
@@ -207,24 +207,24 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
 
     async def keep(response: bytes, cost: float) -> bool:
         usage = Usage(role="target", endpoint="here", model="a", cost=cost)
-        return await store.keep_call(run, key, response, took=[usage])
+        return await store.attempts.keep_call(run, key, response, took=[usage])
 
     async def in_run() -> tuple[bytes, float] | None:
         # As a process asks that has read the run before it began to ask everything again.
-        return await store.kept_call(run, key, of_others=False)
+        return await store.reader.kept_call(run, key, of_others=False)
 
     run = await begin(store)
     kept = [await keep(b"the first", 1.0), await keep(b"at once", 2.0)]
     async with clock.jumping():
         await clock.sleep(60.0)
     await begin(store, is_fresh=True)
-    forgotten = await in_run(), await store.kept_call(run, key, of_others=True)
+    forgotten = await in_run(), await store.reader.kept_call(run, key, of_others=True)
     kept += [await keep(b"afresh", 4.0), await keep(b"late", 8.0)]
 
     assert kept == [True, False, True, False]
     assert forgotten == (None, None)
     assert await in_run() == (b"afresh", NOW + 60.0)
-    [total] = await store.usage(run.id)
+    [total] = await store.reader.usage(run.id)
     assert (total.calls, total.told_cost) == (4, 15.0)
 
 
@@ -232,23 +232,23 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
     scratch: Scratch,
 ) -> None:
     async def kept(store: Store) -> list[bytes | None]:
-        found = [await store.kept_call(run, {"of": name}, of_others=False) for name in "abc"]
+        found = [await store.reader.kept_call(run, {"of": name}, of_others=False) for name in "abc"]
         return [None if one is None else one[0] for one in found]
 
     clock = FakeClock(NOW)
     async with clock.jumping(), scratch.open(clock) as store:
         run = await begin(store)
-        await store.keep_call(run, {"of": "a"}, b"before")
-        await store.keep_call(run, {"of": "b"}, b"before")
+        await store.attempts.keep_call(run, {"of": "a"}, b"before")
+        await store.attempts.keep_call(run, {"of": "b"}, b"before")
         await clock.sleep(60.0)
         await begin(store, is_fresh=True)
-        await store.keep_call(run, {"of": "b"}, b"afresh")
+        await store.attempts.keep_call(run, {"of": "b"}, b"afresh")
         await clock.sleep(60.0)
 
     async with scratch.open(FakeClock(NOW - 3600.0)) as store:
-        await store.follow_clock()
+        await store.queue.follow_clock()
         at_first = await kept(store)
-        is_new = [await store.keep_call(run, {"of": "c"}, reply) for reply in (b"1", b"2")]
+        is_new = [await store.attempts.keep_call(run, {"of": "c"}, reply) for reply in (b"1", b"2")]
 
         assert at_first == [None, b"afresh", None]
         assert is_new == [True, False]
@@ -258,9 +258,9 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
 async def test_events_are_told_oldest_first(store: Store) -> None:
     run = await begin(store)
     for number in range(5):
-        await store.note(run.id, "kind", f"message {number}", lane="a")
+        await store.runs.note(run.id, "kind", f"message {number}", lane="a")
 
-    events = await store.latest_events(run.id, limit=2)
+    events = await store.reader.latest_events(run.id, limit=2)
 
     assert [(one.at, one.kind, one.lane, one.message) for one in events] == [
         (NOW, "kind", "a", "message 3"),
@@ -270,8 +270,8 @@ async def test_events_are_told_oldest_first(store: Store) -> None:
 
 async def test_a_lane_stays_away_while_its_machine_runs_short(store: Store) -> None:
     run = await submit(store, new_job("one"))
-    await store.note(run.id, EventKind.OUTAGE, "away since noon", lane="model")
+    await store.runs.note(run.id, EventKind.OUTAGE, "away since noon", lane="model")
 
-    await store.note(run.id, EventKind.MACHINE, "too many files", lane="model")
+    await store.runs.note(run.id, EventKind.MACHINE, "too many files", lane="model")
 
-    assert await store.unsettled_lanes(run.id) == {"model": EventKind.OUTAGE}
+    assert await store.reader.unsettled_lanes(run.id) == {"model": EventKind.OUTAGE}

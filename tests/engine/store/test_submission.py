@@ -41,7 +41,7 @@ async def answer_all(store: Store, run: RunRow) -> list[float]:
     """Answer whatever is to be claimed; the thresholds that were sent."""
     sent = []
     for job in await claim(store, run):
-        await store.settle(succeeded(job, run, answer=answer(0.1, 0.4, 0.8)))
+        await store.queue.settle(succeeded(job, run, answer=answer(0.1, 0.4, 0.8)))
         sent.append(job.labels["threshold"])
     return sent
 
@@ -49,7 +49,7 @@ async def answer_all(store: Store, run: RunRow) -> list[float]:
 async def past_of(store: Store, run: RunRow) -> dict[tuple[str, float | None], str]:
     """The cells that an earlier sweep asked for and the present one does not, and their states."""
     found: dict[tuple[str, float | None], str] = {}
-    for row in [row async for row in store.job_rows(run, past=True)]:
+    for row in [row async for row in store.reader.job_rows(run, past=True)]:
         gone = (None,) if row.threshold is None and row.is_asked is False else row.past_cells
         found |= {(row.labels["name"], cell): row.state.value for cell in gone}
     return found
@@ -68,7 +68,7 @@ async def test_submitting_the_same_again_changes_nothing(store: Store, scratch: 
 
     assert scratch.rows("SELECT * FROM job") == before
     assert (again.id, again.generation, again.is_expanded) == (run.id, 1, True)
-    assert await store.settle(succeeded(job, run))
+    assert await store.queue.settle(succeeded(job, run))
 
 
 async def test_a_cell_that_is_added_adds_its_job_alone(store: Store, scratch: Scratch) -> None:
@@ -85,7 +85,7 @@ async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(
 ) -> None:
     run = await submit(store, new_job("answered"), new_job("pending"), new_job("stays"))
     [job] = await claim(store, run, 1)
-    await store.settle(succeeded(job, run))
+    await store.queue.settle(succeeded(job, run))
 
     await submit(store, new_job("stays"), sweep="second")
 
@@ -94,7 +94,7 @@ async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(
         ("cancelled", "removed from the sweep", 0),
         ("pending", None, 1),
     ]
-    assert await store.raw_answer(job.id) is not None
+    assert await store.reader.raw_answer(job.id) is not None
 
 
 async def test_a_removed_cell_that_is_back_is_sent_after_all(
@@ -113,7 +113,7 @@ async def test_a_job_that_the_user_cancelled_stays_cancelled_when_submitted_agai
     store: Store, scratch: Scratch
 ) -> None:
     run = await submit(store, new_job("one"))
-    await store.cancel(run.id)
+    await store.queue.cancel(run.id)
 
     await submit(store, new_job("one"), new_job("new"), sweep="second")
 
@@ -125,7 +125,7 @@ async def test_an_expansion_that_was_cut_short_is_simply_done_again(
 ) -> None:
     jobs = [new_job(number) for number in range(6)]
     half = await begin(store)
-    await store.add_jobs(half, jobs[:3], reuse=False)
+    await store.matrix.add_jobs(half, jobs[:3], reuse=False)
     assert not half.is_expanded
 
     run = await submit(store, *jobs)
@@ -140,10 +140,10 @@ PLACED = [new_job(f"{name}{repeat}", repeat=repeat) for repeat in (1, 2) for nam
 
 async def placed(store: Store) -> RunRow:
     run = await begin(store)
-    await store.add_jobs(
+    await store.matrix.add_jobs(
         run, [replace(job, place=number % 3) for number, job in enumerate(PLACED)], reuse=False
     )
-    await store.finish_expansion(run)
+    await store.matrix.finish_expansion(run)
     return run
 
 
@@ -166,13 +166,13 @@ async def test_what_an_edit_removes_is_not_claimed_while_the_edit_is_written_out
     await placed(store)
     edited = await begin(store, sweep="second")
 
-    with store.expanding(edited):
+    with store.matrix.expanding(edited):
         none = await claim(store, edited)
-        await store.begin_edit(
+        await store.matrix.begin_edit(
             edited, Edit(changed={}, repeats=2, left=left, repeats_left=repeats_left)
         )
         claimed = await claim(store, edited)
-        removed = await store.finish_expansion(edited)
+        removed = await store.matrix.finish_expansion(edited)
 
     assert none == []
     assert [job.labels["name"] for job in claimed] == kept
@@ -189,15 +189,15 @@ async def test_what_an_edit_removes_is_not_sent_once_another_process_gives_it_ba
     edited = await begin(store, sweep="second")
     gone = Edit(changed={}, repeats=2, left=[(0, 4, frozenset({0}))], repeats_left=None)
 
-    with store.expanding(edited):
+    with store.matrix.expanding(edited):
         if is_compared:
-            await store.add_jobs(
+            await store.matrix.add_jobs(
                 edited, [replace(PLACED[at], place=at) for at in (1, 2)], reuse=False
             )
         else:
-            await store.begin_edit(edited, gone)
+            await store.matrix.begin_edit(edited, gone)
         for job in in_flight:
-            await store.settle(given_back(job, run))
+            await store.queue.settle(given_back(job, run))
         claimed = await claim(store, edited)
 
     assert [job.labels["name"] for job in in_flight] == ["a1"]
@@ -217,13 +217,13 @@ async def test_an_edit_that_another_process_has_written_out_puts_nothing_behind(
     )
     moved = [new_job(f"new{repeat}", repeat=repeat) for repeat in (1, 2)]
     async with scratch.open(FakeClock(NOW)) as other:
-        with other.expanding(edited):
-            await other.begin_edit(edited, edit)
-            await other.add_jobs(edited, moved, reuse=False)
-            await other.finish_expansion(edited)
+        with other.matrix.expanding(edited):
+            await other.matrix.begin_edit(edited, edit)
+            await other.matrix.add_jobs(edited, moved, reuse=False)
+            await other.matrix.finish_expansion(edited)
 
-    with store.expanding(edited):
-        await store.begin_edit(edited, edit)
+    with store.matrix.expanding(edited):
+        await store.matrix.begin_edit(edited, edit)
 
     claimed = [job.labels["name"] for job in await claim(store, edited)]
     assert claimed == ["new1", "b1", "c1", "new2", "b2", "c2"]
@@ -234,7 +234,7 @@ async def test_going_back_to_the_sweep_before_a_half_written_one_expands_it_agai
 ) -> None:
     await submit(store, new_job("one"))
     half = await begin(store, sweep="second")
-    await store.add_jobs(half, [new_job("never mind")], reuse=False)
+    await store.matrix.add_jobs(half, [new_job("never mind")], reuse=False)
 
     back = await begin(store, sweep="first")
     assert not back.is_expanded
@@ -249,10 +249,10 @@ async def test_the_expansion_of_a_sweep_that_was_replaced_meanwhile_changes_noth
     old = await begin(store, sweep="old")
     new = await submit(store, new_job("shared"), sweep="new")
 
-    await store.add_jobs(old, [new_job("shared"), new_job("old")], reuse=False)
-    await store.finish_expansion(old)
+    await store.matrix.add_jobs(old, [new_job("shared"), new_job("old")], reuse=False)
+    await store.matrix.finish_expansion(old)
 
-    found = await store.find_run("run")
+    found = await store.reader.find_run("run")
     assert found is not None
     assert (found.digest, found.is_expanded) == ("new", True)
     assert scratch.rows("SELECT generation, state FROM job") == [(new.generation, "pending")]
@@ -301,10 +301,10 @@ async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_o
     old = await submit(store, folded(0.3, 0.7))
     [job] = await claim(store, old)
     new = await begin(store, sweep="second")
-    await store.add_jobs(new, [folded(0.3, 0.9)], reuse=False)
+    await store.matrix.add_jobs(new, [folded(0.3, 0.9)], reuse=False)
 
-    await store.settle(succeeded(job, old))
-    await store.finish_expansion(new)
+    await store.queue.settle(succeeded(job, old))
+    await store.matrix.finish_expansion(new)
 
     assert cells_of(scratch) == {0.9: [0.3, 0.9]}
     assert await past_of(store, new) == {("one", 0.7): "succeeded"}
@@ -332,23 +332,23 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(
 ) -> None:
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
-    await store.settle(succeeded(job, first, answer=answer(0.1, 0.9, raw=b"the very bytes")))
-    assert await store.has_other_runs(await begin(store, "second"))
+    await store.queue.settle(succeeded(job, first, answer=answer(0.1, 0.9, raw=b"the very bytes")))
+    assert await store.reader.has_other_runs(await begin(store, "second"))
 
     second = await submit(store, new_job("one"), new_job("new"), name="second", reuse=True)
     third = await submit(store, new_job("one"), name="third", reuse=True)
 
-    reused = [row async for row in store.job_rows(second)]
+    reused = [row async for row in store.reader.job_rows(second)]
     assert [(row.state, row.reused, row.passed, row.failed) for row in reused] == [
         ("succeeded", True, 1, 1),
         ("pending", False, None, None),
     ]
-    assert await store.raw_answer(reused[0].id) == b"the very bytes"
+    assert await store.reader.raw_answer(reused[0].id) == b"the very bytes"
     # The source is where the bytes are, not the run that reused them before.
     assert scratch.rows("SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id) == [
         (job.id,)
     ]
-    assert passed_and_failed(await store.totals(third.id)) == (1, 1)
+    assert passed_and_failed(await store.reader.totals(third.id)) == (1, 1)
 
 
 async def test_reuse_can_be_refused(store: Store) -> None:
@@ -364,7 +364,7 @@ async def _with_answer(store: Store, name: str, *scores: float, empty: int = 0) 
     run = await submit(store, new_job("one"), name=name)
     [job] = await claim(store, run)
     given = answer(*scores, empty=empty) if empty else answer(*scores)
-    await store.settle(succeeded(job, run, answer=given))
+    await store.queue.settle(succeeded(job, run, answer=given))
     return run
 
 
@@ -374,7 +374,7 @@ async def test_an_answer_without_gaps_is_reused_before_one_that_has_some(store: 
 
     third = await submit(store, new_job("one"), name="third", reuse=True)
 
-    [row] = [row async for row in store.job_rows(third)]
+    [row] = [row async for row in store.reader.job_rows(third)]
     assert (row.passed, dict(row.unanswered)) == (5, {})
 
 
@@ -382,7 +382,7 @@ async def test_an_answer_with_more_gaps_than_the_run_allows_is_not_reused(store:
     await _with_answer(store, "with a gap", 0.6, 0.7, 0.8, 0.9, empty=1)
     strict = await begin(store, "strict")
 
-    await store.add_jobs(
+    await store.matrix.add_jobs(
         strict,
         [new_job("one")],
         reuse=True,
@@ -397,22 +397,22 @@ async def test_a_job_that_is_asked_again_keeps_its_answer_when_its_sweep_changes
 ) -> None:
     await _with_answer(store, "other", 0.9)
     run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
-    await store.requeue(run.id, [State.SUCCEEDED])
+    await store.queue.requeue(run.id, [State.SUCCEEDED])
 
     await submit(store, new_job("one"), new_job("added"), sweep="second", reuse=True)
 
     asked = [job.labels["name"] for job in await claim(store, run)]
-    [row, _] = [row async for row in store.job_rows(run)]
+    [row, _] = [row async for row in store.reader.job_rows(run)]
     assert (asked, row.passed, row.reused) == (["one", "added"], 4, False)
 
 
 async def test_a_removed_cell_that_is_asked_again_keeps_its_answer(store: Store) -> None:
     run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
-    await store.requeue(run.id, [State.SUCCEEDED])
+    await store.queue.requeue(run.id, [State.SUCCEEDED])
 
     await submit(store, new_job("another"), sweep="second")
 
-    found = [row async for row in store.job_rows(run, past=True)]
+    found = [row async for row in store.reader.job_rows(run, past=True)]
     assert [(row.state, row.passed, row.is_asked) for row in found] == [
         ("pending", None, True),
         ("succeeded", 4, False),
@@ -423,11 +423,11 @@ async def test_an_answer_that_is_asked_again_stays_if_its_cell_is_removed_meanwh
     store: Store, scratch: Scratch
 ) -> None:
     run = await _with_answer(store, "run", 0.6, 0.7, 0.8, 0.9, empty=1)
-    await store.requeue(run.id, [State.SUCCEEDED])
+    await store.queue.requeue(run.id, [State.SUCCEEDED])
     [again] = await claim(store, run)
     await submit(store, new_job("another"), sweep="second")
 
-    await store.settle(given_back(again, run))
+    await store.queue.settle(given_back(again, run))
 
     assert scratch.rows("SELECT state, error FROM job ORDER BY id LIMIT 1") == [("succeeded", None)]
 
@@ -469,9 +469,11 @@ async def test_whether_an_old_cell_is_asked_for_is_not_known_before_the_sweep_is
     await submit(store, new_job("one"), new_job("other"))
 
     half = await begin(store, sweep="second")
-    await store.add_jobs(half, [new_job("one"), new_job("new")], reuse=False)
+    await store.matrix.add_jobs(half, [new_job("one"), new_job("new")], reuse=False)
 
-    known = {row.labels["name"]: row.is_asked for row in [r async for r in store.job_rows(half)]}
+    known = {
+        row.labels["name"]: row.is_asked for row in [r async for r in store.reader.job_rows(half)]
+    }
     assert known == {"one": None, "other": None, "new": True}
 
 
@@ -479,7 +481,7 @@ async def test_a_run_of_another_evaluation_is_not_taken_over(store: Store) -> No
     await begin(store)
 
     with pytest.raises(UsageError, match="has the evaluation scripted, the sweep has multi_turn"):
-        await store.begin(
+        await store.runs.begin(
             NewRun(
                 name="run",
                 service="scripted",
@@ -494,10 +496,13 @@ async def test_a_run_of_another_evaluation_is_not_taken_over(store: Store) -> No
 
 
 async def test_documents_are_kept_once_by_their_digests(store: Store) -> None:
-    await store.add_documents({"a": {"text": "long"}, "b": "short"})
-    await store.add_documents({"a": {"text": "long"}})
+    await store.matrix.add_documents({"a": {"text": "long"}, "b": "short"})
+    await store.matrix.add_documents({"a": {"text": "long"}})
 
-    assert await store.documents(["a", "b", "missing"]) == {"a": {"text": "long"}, "b": "short"}
+    assert await store.reader.documents(["a", "b", "missing"]) == {
+        "a": {"text": "long"},
+        "b": "short",
+    }
 
 
 LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -548,18 +553,18 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
                 await clock.sleep(1.0)
                 run = await begin(store, sweep=f"sweep {number}", is_fresh=is_fresh)
                 half = len(jobs) // 2 + 1
-                await store.add_jobs(run, jobs[:half], reuse=False)
+                await store.matrix.add_jobs(run, jobs[:half], reuse=False)
                 await answer_some(store, run, within, now=clock.now())
                 if is_cut:
                     once |= {
                         (one.labels["name"], cell) for one in jobs[:half] for cell in one.cells
                     }
                     continue
-                await store.add_jobs(run, jobs[half:], reuse=False)
-                await store.finish_expansion(run)
+                await store.matrix.add_jobs(run, jobs[half:], reuse=False)
+                await store.matrix.finish_expansion(run)
                 await answer_some(store, run, after, now=clock.now())
 
-                jobs_now = [row async for row in store.job_rows(run, past=True)]
+                jobs_now = [row async for row in store.reader.job_rows(run, past=True)]
                 found = Counter(
                     (row.labels["name"], cell) for row in jobs_now for cell in row.cells
                 )
@@ -582,17 +587,17 @@ async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
     jobs = [folded(0.5, name=name) for name in ("answered", "open", "then")]
     run = await submit(store, *jobs)
     [before] = await claim(store, run, 1)
-    await store.settle(succeeded(before, run))
+    await store.queue.settle(succeeded(before, run))
     async with clock.jumping():
         await clock.sleep(60.0)
 
     fresh = await begin(store, is_fresh=True)
     # It is still in line as it was, ahead of the matrix.
     [meanwhile] = await claim(store, fresh, 1)
-    await store.settle(succeeded(meanwhile, fresh, now=clock.now()))
-    held = await store.survey(fresh, jobs, reuse=False, unanswered=UnansweredPolicy())
-    await store.add_jobs(fresh, jobs, reuse=False)
-    await store.finish_expansion(fresh)
+    await store.queue.settle(succeeded(meanwhile, fresh, now=clock.now()))
+    held = await store.reader.survey(fresh, jobs, reuse=False, unanswered=UnansweredPolicy())
+    await store.matrix.add_jobs(fresh, jobs, reuse=False)
+    await store.matrix.finish_expansion(fresh)
 
     assert meanwhile.labels["name"] == "open"
     assert [(one.kept.answered, one.to_ask) for one, _ in held] == [(0, 1), (1, 0), (0, 1)]
@@ -603,4 +608,4 @@ async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
 
 async def answer_some(store: Store, run: RunRow, count: int, *, now: float) -> None:
     for job in await claim(store, run, count):
-        await store.settle(succeeded(job, run, now=now))
+        await store.queue.settle(succeeded(job, run, now=now))

@@ -17,10 +17,10 @@ def kept(scratch: Scratch) -> list[tuple[int, int, float, str, int, bytes]]:
 
 async def test_an_answer_is_kept_with_its_attempt(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
-    await store.add_jobs(run, [new_job("a")], reuse=False)
+    await store.matrix.add_jobs(run, [new_job("a")], reuse=False)
     [job] = await claim(store, run)
 
-    await store.keep_unread(
+    await store.attempts.keep_unread(
         run.id, job.id, job.fence, where="POST x: not JSON", body=b"<html>" * 100
     )
 
@@ -31,12 +31,14 @@ async def test_an_answer_is_kept_with_its_attempt(store: Store, scratch: Scratch
 
 async def test_of_one_job_only_the_first_are_kept(store: Store, scratch: Scratch) -> None:
     run = await begin(store)
-    await store.add_jobs(run, [new_job("a"), new_job("b")], reuse=False)
+    await store.matrix.add_jobs(run, [new_job("a"), new_job("b")], reuse=False)
     first, second = await claim(store, run)
 
     for number in range(UNREAD_MAX + 5):
-        await store.keep_unread(run.id, first.id, first.fence, where=str(number), body=b"page")
-    await store.keep_unread(run.id, second.id, second.fence, where="another", body=b"page")
+        await store.attempts.keep_unread(
+            run.id, first.id, first.fence, where=str(number), body=b"page"
+        )
+    await store.attempts.keep_unread(run.id, second.id, second.fence, where="another", body=b"page")
 
     places = [place for _, _, _, place, _, _ in kept(scratch)]
     assert places == [*map(str, range(UNREAD_MAX)), "another"]
@@ -47,10 +49,10 @@ async def test_of_one_answer_the_beginning_is_kept_and_its_whole_size_told(
 ) -> None:
     monkeypatch.setattr("engine.store.queries.unread.UNREAD_BYTES_MAX", 10)
     run = await begin(store)
-    await store.add_jobs(run, [new_job("a")], reuse=False)
+    await store.matrix.add_jobs(run, [new_job("a")], reuse=False)
     [job] = await claim(store, run)
 
-    await store.keep_unread(run.id, job.id, job.fence, where="x", body=b"0123456789abc")
+    await store.attempts.keep_unread(run.id, job.id, job.fence, where="x", body=b"0123456789abc")
 
     [(*_, size, raw)] = kept(scratch)
     assert (size, raw) == (13, b"0123456789")

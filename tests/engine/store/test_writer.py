@@ -29,25 +29,25 @@ async def test_one_change_that_fails_does_not_hurt_those_that_were_committed_wit
 
     async def bad(statement: str) -> None:
         try:
-            await store._writer.write(lambda connection: connection.execute(text(statement)))
+            await store.worker.writer.write(lambda connection: connection.execute(text(statement)))
         except (StoreError, ZeroDivisionError) as error:
             raised.append(error)
 
     async def bug() -> None:
         try:
-            await store._writer.write(lambda _: 1 // 0)
+            await store.worker.writer.write(lambda _: 1 // 0)
         except ZeroDivisionError as error:
             raised.append(error)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bad, "UPDATE job SET state = 'unheard of'")
-        tasks.start_soon(store.settle, succeeded(job, run))
+        tasks.start_soon(store.queue.settle, succeeded(job, run))
         tasks.start_soon(bug)
-        tasks.start_soon(store.note, run.id, "kind", "message")
+        tasks.start_soon(store.runs.note, run.id, "kind", "message")
 
     assert sorted(type(error).__name__ for error in raised) == ["StoreError", "ZeroDivisionError"]
     assert scratch.states() == {"succeeded": 1}
-    assert [event.message for event in await store.latest_events(run.id)] == ["message"]
+    assert [event.message for event in await store.reader.latest_events(run.id)] == ["message"]
     assert store.trouble is None
 
 
@@ -63,10 +63,10 @@ async def test_a_slot_that_is_freed_is_filled_in_the_same_commit(
         told.append(settled)
         return request(store, run, 1)
 
-    async with store.claiming_along(decide, delivered.extend):
+    async with store.queue.claiming_along(decide, delivered.extend):
         outcome = succeeded(job, run)
-        await store.settle(outcome)
-    await store.settle(failed(delivered[0].jobs[0], run))
+        await store.queue.settle(outcome)
+    await store.queue.settle(failed(delivered[0].jobs[0], run))
 
     assert told == [[outcome]]
     assert [len(grant.jobs) for grant in delivered] == [1]
@@ -82,10 +82,13 @@ async def test_the_same_free_slots_are_never_claimed_for_twice_in_one_commit(sto
         return request(store, run, 2)
 
     async def claim_too() -> None:
-        claimed.extend(await store.claim(decide))
+        claimed.extend(await store.queue.claim(decide))
 
-    async with store.claiming_along(decide, claimed.extend), anyio.create_task_group() as tasks:
-        tasks.start_soon(store.settle, given_back(job, run))
+    async with (
+        store.queue.claiming_along(decide, claimed.extend),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(store.queue.settle, given_back(job, run))
         tasks.start_soon(claim_too)
 
     assert sum(len(grant.jobs) for grant in claimed) == 2
@@ -96,7 +99,7 @@ async def test_who_writes_to_a_closed_store_is_told(clock: FakeClock, scratch: S
         pass
 
     with pytest.raises(StoreError, match="the store is closed"):
-        await store.beat()
+        await store.worker.beat()
 
 
 async def test_an_error_in_the_block_is_raised_as_itself(
@@ -104,7 +107,7 @@ async def test_an_error_in_the_block_is_raised_as_itself(
 ) -> None:
     async def fail() -> None:
         async with scratch.open(clock) as store:
-            await store.beat()
+            await store.worker.beat()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -84,7 +84,7 @@ async def test_a_long_change_is_broken_off_and_taken_back(path: Path) -> None:
 
     with anyio.fail_after(PATIENCE_S), anyio.move_on_after(MOMENT_S) as scope:
         async with open_store(path, SystemClock()) as store:
-            await store._writer.write(change)
+            await store.worker.writer.write(change)
 
     assert scope.cancelled_caught
     assert rows(path, "SELECT state FROM job") == [(State.PENDING,)]
@@ -99,7 +99,7 @@ async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
     with locked(path), anyio.fail_after(PATIENCE_S):
         with anyio.move_on_after(MOMENT_S) as scope:
             async with open_store(path, SystemClock()) as store:
-                await store.cancel(1)
+                await store.queue.cancel(1)
         # The lock is still held.
 
     assert scope.cancelled_caught

@@ -31,11 +31,11 @@ async def test_pruning_gives_the_space_back(path: Path) -> None:
             store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000)
         )
         await answered(store, new_job("kept"), name="second")
-        deleted = await store.delete_run(first, [])
+        deleted = await store.removal.delete_run(first, [])
         # With the pages that only the log holds so far.
         [(pages,)] = rows(path, "PRAGMA page_count")
 
-        pruned = await store.prune()
+        pruned = await store.removal.prune()
 
         assert 50 * 50_000 < deleted.bytes <= pages * 4096
         assert pruned.compacted
@@ -50,22 +50,22 @@ async def test_pruning_gives_the_space_back(path: Path) -> None:
 async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path) -> None:
     for name in ("first", None):
         async with open_store(path, SystemClock()) as store:
-            await store.beat()
+            await store.worker.beat()
             if name is not None:
                 await answered(store, new_job("one"), name=name)
     async with open_store(path, SystemClock()) as store:
-        assert (await store.prune()).workers == 1
+        assert (await store.removal.prune()).workers == 1
 
     assert rows(path, "SELECT count(*) FROM worker") == [(2,)]
 
 
 async def test_a_worker_that_was_given_up_while_it_was_stopped_stays(path: Path) -> None:
     async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()) as stopped:
-        await stopped.beat()
+        await stopped.worker.beat()
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE worker SET ended_at = 1 WHERE id = ?", (stopped.worker_id,))
 
-        assert (await store.prune()).workers == 0
+        assert (await store.removal.prune()).workers == 0
 
         assert rows(path, "SELECT id FROM worker WHERE ended_at = 1") == [(stopped.worker_id,)]
 
@@ -121,9 +121,9 @@ KILLED = (
             os.kill(os.getpid(), signal.SIGKILL)
 
         if sys.argv[2] == "within a part":
-            await store._writer.write(die)
+            await store.worker.writer.write(die)
         deletion.PART_BYTES = 500_000
-        await store.delete_run(run, [], told=lambda gone: os.kill(os.getpid(), signal.SIGKILL))
+        await store.removal.delete_run(run, [], told=lambda gone: os.kill(os.getpid(), signal.SIGKILL))
 
 anyio.run(scene, Path(sys.argv[1]))
 """
@@ -133,9 +133,9 @@ anyio.run(scene, Path(sys.argv[1]))
 async def delete_again(place: Path) -> int:
     """Delete what is left of the first run; how many answers that were."""
     async with open_store(place, SystemClock()) as store:
-        found = await store.find_run("first")
+        found = await store.reader.find_run("first")
         assert found is not None
-        return (await store.delete_run(found, [])).answers
+        return (await store.removal.delete_run(found, [])).answers
 
 
 @pytest.mark.parametrize(

@@ -65,14 +65,14 @@ def remove(store: Path) -> None:
 
 
 async def kept(store: Store, run: RunRow) -> bytes | None:
-    found = await store.kept_call(run, KEY, of_others=False)
+    found = await store.reader.kept_call(run, KEY, of_others=False)
     return None if found is None else found[0]
 
 
 async def counted(store: Store, run: RunRow) -> tuple[int, float, QuotaState]:
     """What calls took, and the quota."""
-    totals = await store.usage(run.id)
-    quota = (await store.quotas([TESTS]))[TESTS.name, TESTS.period]
+    totals = await store.reader.usage(run.id)
+    quota = (await store.reader.quotas([TESTS]))[TESTS.name, TESTS.period]
     return sum(one.calls for one in totals), sum(one.told_cost for one in totals), quota
 
 
@@ -82,7 +82,7 @@ async def test_who_leaves_while_the_disk_is_full_leaves_replies_that_are_charged
     charge = Charge(job_id=1, tests=1, quotas=(TESTS,))
     kept_as_new: list[bool] = []
     async with clock.jumping(), open_store(path, clock) as store:
-        await store.cap_quota(TESTS, allotted=10)
+        await store.limits.cap_quota(TESTS, allotted=10)
         run = await submit(store, new_job("one", expected_tests=5))
         await claim(store, run, quotas=[TESTS], charged_by_reply=True)
         fill_disk(store)
@@ -90,7 +90,9 @@ async def test_who_leaves_while_the_disk_is_full_leaves_replies_that_are_charged
             async with anyio.create_task_group() as tasks:
 
                 async def keep() -> None:
-                    kept_as_new.append(await store.keep_call(run, KEY, LARGE, charge, [TOOK]))
+                    kept_as_new.append(
+                        await store.attempts.keep_call(run, KEY, LARGE, charge, [TOOK])
+                    )
 
                 tasks.start_soon(keep)
                 while store.trouble is None:
@@ -121,10 +123,10 @@ from tests.engine.store.sqlite.test_writer import LARGE, fill_disk, spill_files
 
 async def main():
     async with open_store(PATH, FakeClock()) as store, anyio.create_task_group() as tasks:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         await claim(store, run)
         fill_disk(store)
-        tasks.start_soon(store.keep_call, run, {"case": "one"}, LARGE)
+        tasks.start_soon(store.attempts.keep_call, run, {"case": "one"}, LARGE)
         while not any(b"}" in file.read_bytes() for file in spill_files(PATH)):
             await anyio.sleep(0.01)
         say("in the side file")
@@ -136,7 +138,7 @@ async def main():
 
         # A process that was there all the time, and has opened nothing since.
         before = await kept(store, run)
-        await store.reclaim_from_dead()
+        await store.worker.reclaim_from_dead()
 
         assert before is None
         assert await kept(store, run) == LARGE
@@ -152,14 +154,14 @@ async def test_a_reply_is_known_by_its_run_whatever_became_of_its_job_and_its_wo
         run = await submit(store, new_job("one"))
         if meanwhile == "settled":
             [job] = await claim(store, run)
-            await store.settle(succeeded(job, run))
+            await store.queue.settle(succeeded(job, run))
         elif meanwhile == "asked again":
-            await store.keep_call(run, KEY, b"another reply", took=[TOOK])
+            await store.attempts.keep_call(run, KEY, b"another reply", took=[TOOK])
     for _ in range(2):
         leave_behind(path, reply_of(run, at=NOW + 1.0))
         async with open_store(path, clock) as store:
             found = await kept(store, run)
-            [total] = await store.usage(run.id)
+            [total] = await store.reader.usage(run.id)
 
         assert found == (b"another reply" if meanwhile == "asked again" else b"a reply")
         # Both were paid for.
@@ -171,9 +173,9 @@ async def test_a_reply_from_before_all_was_asked_again_does_not_count(
     path: Path, clock: FakeClock
 ) -> None:
     async with open_store(path, clock) as store:
-        await store.cap_quota(TESTS, allotted=10)
+        await store.limits.cap_quota(TESTS, allotted=10)
         run = await begin(store)
-        await store.keep_call(run, KEY, b"older still", took=[TOOK])
+        await store.attempts.keep_call(run, KEY, b"older still", took=[TOOK])
         await clock.advance(60.0)
         fresh = await begin(store, is_fresh=True)
     leave_behind(path, reply_of(run, at=NOW + 1.0))
@@ -243,7 +245,7 @@ async def test_a_side_file_of_an_older_version_is_taken_in(path: Path, clock: Fa
     (folder / f"{worker}.spill").write_bytes(json.dumps(line).encode() + b"\n\0\0")
 
     async with open_store(path, clock) as store:
-        assert await store.raw_answer(job.id) == b"as it came"
+        assert await store.reader.raw_answer(job.id) == b"as it came"
 
     assert spill_files(path) == []
 
@@ -259,18 +261,18 @@ async def test_nobody_takes_in_what_a_living_process_keeps_beside_the_copy_of_a_
         [job, _] = await claim(store, run)
         remove(path)
         with pytest.raises(StoreLost, match=r"1 reply in hand is kept in"):
-            await store.keep_call(run, KEY, b"a reply")
+            await store.attempts.keep_call(run, KEY, b"a reply")
         [copy] = copies()
         async with open_store(copy, clock) as other:
             early = await kept(other, run)
-        assert await store.settle(succeeded(job, run, answer=answer(0.9, raw=b"an answer")))
+        assert await store.queue.settle(succeeded(job, run, answer=answer(0.9, raw=b"an answer")))
         with pytest.raises(StoreLost, match=r"1 answer and 1 reply in hand are kept in"):
-            await store.beat()
+            await store.worker.beat()
 
     assert early is None
     async with open_store(copy, clock) as other:
         assert await kept(other, run) == b"a reply"
-        assert await other.raw_answer(job.id) == b"an answer"
+        assert await other.reader.raw_answer(job.id) == b"an answer"
     assert [one.name for one in copy.with_name(f"{copy.name}.workers").iterdir()] == []
 
 

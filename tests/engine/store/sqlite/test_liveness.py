@@ -24,12 +24,12 @@ from tests.engine.store.scenes import (
 CLAIM_AND_HANG = """
 async def main():
     async with open_store(PATH, FakeClock(NOW)) as store:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         jobs = await claim(store, run, 2, now=NOW)
         say("claimed", *(job.id for job in jobs))
         await anyio.to_thread.run_sync(sys.stdin.readline)
         for job in jobs:
-            say(await store.settle(succeeded(job, run)))
+            say(await store.queue.settle(succeeded(job, run)))
 """
 
 
@@ -39,7 +39,7 @@ async def observe(store: Store, clock: FakeClock, seconds: float) -> list[tuple[
     end = clock.now() + seconds
     while clock.now() < end:
         await clock.advance(LOOK_MAX_S / 2)
-        found.append(await store.reclaim_from_dead(attempts=6))
+        found.append(await store.worker.reclaim_from_dead(attempts=6))
     return found
 
 
@@ -47,10 +47,10 @@ async def test_a_killed_process_loses_its_jobs_at_once(store: Store) -> None:
     await submit(store, *(new_job(number) for number in range(3)))
     with child(store.path, CLAIM_AND_HANG) as dead:
         assert dead.line().startswith("claimed")
-        assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+        assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
         dead.kill()
 
-        assert await store.reclaim_from_dead(attempts=6) == (2, 0)
+        assert await store.worker.reclaim_from_dead(attempts=6) == (2, 0)
 
     assert states(store.path) == {"pending": 3}
     assert (
@@ -69,10 +69,10 @@ async def test_the_jobs_of_a_live_process_are_never_taken(
 
         for _ in range(5):
             await clock.advance(LEASE_S / 2)
-            await other.beat()
-            assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+            await other.worker.beat()
+            assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
-        assert await other.settle(succeeded(job, run))
+        assert await other.queue.settle(succeeded(job, run))
 
 
 async def test_a_worker_whose_heartbeat_stands_still_is_given_up(
@@ -88,8 +88,8 @@ async def test_a_worker_whose_heartbeat_stands_still_is_given_up(
         assert set(early) == {(0, 0)}
         assert (1, 0) in late
         # It comes back to life: what it still holds changes nothing, but its answer is kept.
-        assert not await hung.settle(failed(job, run))
-        assert await hung.settle(succeeded(job, run))
+        assert not await hung.queue.settle(failed(job, run))
+        assert await hung.queue.settle(succeeded(job, run))
 
 
 async def test_an_observer_that_was_stopped_itself_does_not_blame_others(
@@ -98,11 +98,11 @@ async def test_an_observer_that_was_stopped_itself_does_not_blame_others(
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as other:
         await claim(other, run)
-        await store.reclaim_from_dead(attempts=6)
+        await store.worker.reclaim_from_dead(attempts=6)
 
         await clock.advance(10 * LEASE_S)
 
-        assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+        assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
 
 async def test_a_worker_that_came_back_to_life_is_watched_again(
@@ -111,14 +111,16 @@ async def test_a_worker_that_came_back_to_life_is_watched_again(
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung:
         await observe(store, clock, LEASE_S + LOOK_MAX_S)
-        assert await store.other_workers() == []
+        assert await store.reader.other_workers() == []
 
         await claim(hung, run)
-        holding = await store.other_workers()
-        await hung.beat()
+        holding = await store.reader.other_workers()
+        await hung.worker.beat()
 
         assert [worker_id for worker_id, _ in holding] == [hung.worker_id]
-        assert [worker_id for worker_id, _ in await store.other_workers()] == [hung.worker_id]
+        assert [worker_id for worker_id, _ in await store.reader.other_workers()] == [
+            hung.worker_id
+        ]
 
 
 async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
@@ -126,20 +128,20 @@ async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
 ) -> None:
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung, open_store(path, clock) as other:
-        await hung.beat()
+        await hung.worker.beat()
         for _ in range(int(LEASE_S / LOOK_MAX_S) + 2):
             await clock.advance(LOOK_MAX_S)
             for observer in (other, store):
-                await observer.beat()
-                await observer.reclaim_from_dead(attempts=6)
+                await observer.worker.beat()
+                await observer.worker.reclaim_from_dead(attempts=6)
         assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NOT NULL") == [(1,)]
 
         # It comes back to life, and works before its heart beats again.
         await claim(hung, run)
         await clock.advance(LOOK_MAX_S)
 
-        assert await other.reclaim_from_dead(attempts=6) == (0, 0)
-        assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+        assert await other.worker.reclaim_from_dead(attempts=6) == (0, 0)
+        assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
         assert states(path) == {"running": 1}
 
 
@@ -149,13 +151,13 @@ async def test_a_worker_that_comes_back_to_life_while_it_is_being_given_up_keeps
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung:
         await claim(hung, run)
-        [(worker_id, heartbeat_at)] = await store.other_workers()
+        [(worker_id, heartbeat_at)] = await store.reader.other_workers()
         await clock.advance(1.0)
 
-        await hung.beat()
-        bury = store._worker._bury(worker_id, heartbeat_at, attempts=6, run_id=None)
+        await hung.worker.beat()
+        bury = store.worker._bury(worker_id, heartbeat_at, attempts=6, run_id=None)
 
-        assert await store._writer.write(bury) is None
+        assert await store.worker.writer.write(bury) is None
         assert states(path) == {"running": 1}
 
 
@@ -168,7 +170,7 @@ async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_a
         os.kill(stopped.pid, signal.SIGSTOP)
         found = await observe(store, clock, LEASE_S + LOOK_MAX_S)
         again, _ = await claim(store, run)
-        assert await store.settle(succeeded(again, run))
+        assert await store.queue.settle(succeeded(again, run))
 
         os.kill(stopped.pid, signal.SIGCONT)
         stopped.go_on()
@@ -188,11 +190,11 @@ async def test_a_job_that_kills_its_process_each_time_fails_after_its_attempts(
         with child(store.path, CLAIM_AND_HANG) as dead:
             assert dead.line().startswith("claimed")
             dead.kill()
-        taken.append(await store.reclaim_from_dead(attempts=2))
+        taken.append(await store.worker.reclaim_from_dead(attempts=2))
 
     assert taken == [(1, 0), (0, 1)]
     assert states(store.path) == {"failed": 1}
-    assert not await store.has_open_jobs(run.id)
+    assert not await store.reader.has_open_jobs(run.id)
 
 
 async def test_another_runs_limit_of_attempts_fails_nobody(store: Store) -> None:
@@ -202,9 +204,9 @@ async def test_another_runs_limit_of_attempts_fails_nobody(store: Store) -> None
         assert dead.line().startswith("claimed")
         dead.kill()
 
-    assert await store.reclaim_from_dead(attempts=1, run_id=strict.id) == (1, 0)
+    assert await store.worker.reclaim_from_dead(attempts=1, run_id=strict.id) == (1, 0)
 
-    assert await store.queues(run.id) == {"model": ("group",)}
+    assert await store.reader.queues(run.id) == {"model": ("group",)}
 
 
 async def test_cancelling_a_run_takes_what_dead_processes_held(store: Store) -> None:
@@ -213,7 +215,7 @@ async def test_cancelling_a_run_takes_what_dead_processes_held(store: Store) -> 
         assert dead.line().startswith("claimed")
         dead.kill()
 
-    assert await store.cancel(run.id) == 1
+    assert await store.queue.cancel(run.id) == 1
 
     assert states(store.path) == {"cancelled": 1}
 
@@ -221,9 +223,9 @@ async def test_cancelling_a_run_takes_what_dead_processes_held(store: Store) -> 
 async def test_a_retry_may_be_reclaimed_while_it_waits(store: Store) -> None:
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run)
-    await store.settle(retried(job, run, due_at=NOW + 60))
+    await store.queue.settle(retried(job, run, due_at=NOW + 60))
 
-    assert await store.reclaim_from_dead(attempts=6) == (0, 0)
+    assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
     assert states(store.path) == {"waiting": 1}
 
@@ -262,7 +264,7 @@ async def test_a_cancelled_opening_still_says_goodbye(path: Path, clock: FakeClo
             [job] = await claim(store, run)
             scope.cancel()
             # What was paid for is settled even by who is being cancelled.
-            assert await store.settle(succeeded(job, run))
+            assert await store.queue.settle(succeeded(job, run))
 
     assert run is not None
     assert states(path) == {"succeeded": 1}

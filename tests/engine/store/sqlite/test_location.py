@@ -341,7 +341,7 @@ async def test_a_store_with_two_names_can_be_looked_at_with_a_warning(
     (tmp_path / "second.db").hardlink_to(path)
 
     async with open_for_reading(path, SystemClock()) as store:
-        found = await store.find_run("run")
+        found = await store.reader.find_run("run")
 
     assert found is not None
     assert "may show an old state, since it has 2 names" in caplog.text

@@ -21,12 +21,12 @@ async def test_a_store_of_before_goes_on_in_the_order_in_which_it_was_written(
     revisions.downgrade(path, "0009")
 
     async with open_store(path, clock) as store:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         assert run is not None
         found = names(await claim(store, run, classes=("a", "z")))
 
         assert found == ["model z 1", "model a 1", "model z 2", "model a 2"]
-        assert [row.labels["name"] async for row in store.job_rows(run)] == [
+        assert [row.labels["name"] async for row in store.reader.job_rows(run)] == [
             "model z 1",
             "model z 2",
             "model a 1",

@@ -43,13 +43,13 @@ async def test_many_jobs_are_cancelled_and_put_back_in_parts(
     store: Store, clock: FakeClock, written: list[int]
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(MANY)))
-    await store.set_state(run.id, RunState.CANCELLED)
+    await store.runs.set_state(run.id, RunState.CANCELLED)
     written.clear()
 
     async with clock.jumping():
-        cancelled = await store.cancel(run.id)
+        cancelled = await store.queue.cancel(run.id)
         by_cancel = list(written)
-        back = await store.requeue(run.id, [State.CANCELLED])
+        back = await store.queue.requeue(run.id, [State.CANCELLED])
 
     assert (cancelled, back) == (MANY, MANY)
     assert by_cancel == [PART, 5]
@@ -63,11 +63,11 @@ async def test_an_expansion_that_is_done_again_writes_no_job_that_is_there(
     jobs = [new_job(number, place=number) for number in range(50)]
     run = await submit(store, *jobs)
     edited = await begin(store, run.name, "edited")
-    await store.add_jobs(edited, jobs[:30], reuse=False)
+    await store.matrix.add_jobs(edited, jobs[:30], reuse=False)
     written.clear()
 
-    await store.add_jobs(edited, jobs[:30], reuse=False)
-    await store.add_jobs(edited, [*jobs[:30], new_job("new", place=29)], reuse=False)
+    await store.matrix.add_jobs(edited, jobs[:30], reuse=False)
+    await store.matrix.add_jobs(edited, [*jobs[:30], new_job("new", place=29)], reuse=False)
 
     assert written == [0, 1]
 
@@ -80,11 +80,11 @@ async def test_an_edit_writes_what_is_new_and_what_is_gone_and_no_other_job(
     longer = await begin(store, run.name, "longer")
     written.clear()
 
-    await store.add_jobs(longer, [*jobs, new_job("new", place=99)], reuse=False)
-    await store.finish_expansion(longer)
+    await store.matrix.add_jobs(longer, [*jobs, new_job("new", place=99)], reuse=False)
+    await store.matrix.finish_expansion(longer)
     shorter = await begin(store, run.name, "shorter")
-    await store.add_jobs(shorter, jobs[:49], reuse=False)
-    removed = await store.finish_expansion(shorter)
+    await store.matrix.add_jobs(shorter, jobs[:49], reuse=False)
+    removed = await store.matrix.finish_expansion(shorter)
 
     # One new job, the run; the run, nothing, two jobs cancelled and past, the run.
     assert written == [1, 1, 1, 0, 4, 1]
@@ -99,7 +99,7 @@ async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_mo
     service = scripted_service(good)
     async with opened(path, service, clock) as engine:
         submitted = await engine.submit(sweep(service))
-        found = await engine.store.find_run(submitted.name)
+        found = await engine.store.reader.find_run(submitted.name)
         assert found is not None
         await submit_to(engine.store, found, MANY)
         run = await engine.run()
@@ -118,5 +118,5 @@ async def test_a_run_whose_cancelling_was_cut_short_says_so_and_sends_nothing_mo
 
 
 async def submit_to(store: Store, run: RunRow, count: int) -> None:
-    await store.add_jobs(run, [new_job(number) for number in range(count)], reuse=False)
-    await store.finish_expansion(run)
+    await store.matrix.add_jobs(run, [new_job(number) for number in range(count)], reuse=False)
+    await store.matrix.finish_expansion(run)

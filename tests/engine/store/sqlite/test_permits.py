@@ -19,10 +19,10 @@ async def main():
         say("open")
         for line in sys.stdin:
             clock._now = float(line)
-            granted = await store.take_permits(ask)
+            granted = await store.limits.take_permits(ask)
             for at in granted.slots:
                 start = PermitStart(at=at, estimate=tokens, names=("target",))
-                await store.settle_permit(start, taken=tokens - 10)
+                await store.limits.settle_permit(start, taken=tokens - 10)
             say(*granted.slots)
 """
 

@@ -22,7 +22,7 @@ async def main():
         run = await submit(store, new_job("one", expected_tests=20))
         [job] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
         for call in (1, 2):
-            await store.keep_call(run, {"call": call}, b"", Charge(job_id=job.id, tests=1))
+            await store.attempts.keep_call(run, {"call": call}, b"", Charge(job_id=job.id, tests=1))
         say("kept")
         await anyio.sleep_forever()
 
@@ -32,12 +32,12 @@ async def main():
 async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_charged(
     store: Store,
 ) -> None:
-    await store.cap_quota(TESTS, allotted=50)
+    await store.limits.cap_quota(TESTS, allotted=50)
     with child(store.path, _CLAIMS_AND_DIES) as process:
         assert process.line() == "kept"
         process.kill()
     held = await state(store)
-    await store.reclaim_from_dead()
+    await store.worker.reclaim_from_dead()
 
     assert held == QuotaState(allotted=50, used=2, reserved=18)
     assert await state(store) == QuotaState(allotted=50, used=2)
@@ -45,12 +45,12 @@ async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_c
 
 @pytest.mark.parametrize("allotted", [50, UNTOLD])
 async def test_what_a_dead_process_held_counts_as_spent(store: Store, allotted: int) -> None:
-    await store.cap_quota(TESTS, allotted=allotted)
+    await store.limits.cap_quota(TESTS, allotted=allotted)
     await submit(store, new_job("one", expected_tests=20))
     script = """
 async def main():
     async with open_store(PATH, SystemClock()) as store:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         await claim(store, run, quotas=[QuotaKey(name="key", period="2027-01")])
         say("claimed")
         await anyio.sleep_forever()
@@ -59,7 +59,7 @@ async def main():
         assert dead.line() == "claimed"
         dead.kill()
 
-    await store.reclaim_from_dead(attempts=6)
+    await store.worker.reclaim_from_dead(attempts=6)
 
     kept = rows(store.path, "SELECT allotted, used, reserved FROM quota")
     assert kept == [(allotted, 20, 0)]

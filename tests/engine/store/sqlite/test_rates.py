@@ -16,7 +16,7 @@ from tests.engine.store.test_rates import most_in_a_window
 CLAIM_WHEN_TOLD = """
 async def main():
     async with open_store(PATH, FakeClock(NOW)) as store:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         bucket = Bucket(name="key", rate_per_min=600)
         say("open")
         for line in sys.stdin:

@@ -70,7 +70,7 @@ async def test_a_database_that_is_damaged_while_it_is_read_is_a_named_error(
 
     with pytest.raises(StoreError, match="damaged"):
         async with open_store(path, clock) as store:
-            await store.totals(run.id)
+            await store.reader.totals(run.id)
 
 
 async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
@@ -78,8 +78,8 @@ async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(3)))
     [grant] = await grants(store, run)
-    await store.settle(succeeded(grant.jobs[0], run))
-    await store.settle(retried(grant.jobs[1], run, due_at=NOW + 9))
+    await store.queue.settle(succeeded(grant.jobs[0], run))
+    await store.queue.settle(retried(grant.jobs[1], run, due_at=NOW + 9))
 
     found = plans()
 
@@ -105,13 +105,13 @@ async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
     run_id = await scene(store)
     plans().clear()
 
-    await store.queues(run_id)
-    await store.peers(run_id)
-    await store.has_open_jobs(run_id)
-    await store.other_workers()
-    await store.totals(run_id)
-    await store.reclaim_from_dead(attempts=6)
-    await store.fingerprint(run_id)
+    await store.reader.queues(run_id)
+    await store.reader.peers(run_id)
+    await store.reader.has_open_jobs(run_id)
+    await store.reader.other_workers()
+    await store.reader.totals(run_id)
+    await store.worker.reclaim_from_dead(attempts=6)
+    await store.reader.fingerprint(run_id)
 
     found = plans()
     assert not [line for line in found if line.startswith(("SCAN job", "SCAN attempt"))], found
@@ -137,7 +137,7 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
     store: Store, plans: Callable[[], list[str]], statistics: str
 ) -> None:
     run_id = await scene(store)
-    run = await store.find_run(None)
+    run = await store.reader.find_run(None)
     assert run is not None
     if statistics != "none":
         with closing(sqlite3.connect(store.path)) as connection, connection:
@@ -148,12 +148,12 @@ async def test_what_is_read_or_changed_in_parts_of_a_run_never_reads_all_of_it_f
 
     before = len(plans())
 
-    assert [row async for row in store.job_rows(run)]
-    assert [row async for row in store.job_rows(run, past=True)]
+    assert [row async for row in store.reader.job_rows(run)]
+    assert [row async for row in store.reader.job_rows(run, past=True)]
     pages = plans()[before:]
-    await store.latest_events(run_id)
-    await store.cancel(run_id)
-    await store.requeue(run_id, State)
+    await store.reader.latest_events(run_id)
+    await store.queue.cancel(run_id)
+    await store.queue.requeue(run_id, State)
     found = plans()[before:]
 
     paged = "SEARCH job USING INDEX ix_job_place (run_id=? AND (place,repeat)>(?,?))"

@@ -50,9 +50,9 @@ async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a
     left = []
 
     async with open_store(path, SystemClock()) as store:
-        await store._writer.write(gone(MANY))
+        await store.worker.writer.write(gone(MANY))
         for _ in range(3):
-            await store.beat()
+            await store.worker.beat()
             left.append(len(ids(scratch)))
 
     assert left == [MANY // 2, 0, 0]
@@ -70,9 +70,9 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
     stopped = WorkerLock(workers_folder(path))
     try:
         async with open_store(path, SystemClock()) as store:
-            await store._writer.write(gone(1, id=stopped.id))
-            await store._writer.write(gone(3))
-            await store.beat()
+            await store.worker.writer.write(gone(1, id=stopped.id))
+            await store.worker.writer.write(gone(3))
+            await store.worker.beat()
             found = ids(scratch)
             await begin(store)
     finally:
@@ -100,10 +100,10 @@ async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: 
     async with open_store(path, SystemClock()) as store:
         run = await submit(store, new_job("one"))
         questions = (
-            lambda: store.fingerprint(run.id),
-            store.other_workers,
-            lambda: store.workers_on(run.id),
-            lambda: store.peers(run.id),
+            lambda: store.reader.fingerprint(run.id),
+            store.reader.other_workers,
+            lambda: store.reader.workers_on(run.id),
+            lambda: store.reader.peers(run.id),
         )
         plans = []
         for ask in questions:

@@ -81,7 +81,7 @@ async def test_changes_that_come_together_are_committed_together(store: Store) -
 
     async with anyio.create_task_group() as tasks:
         for job in jobs:
-            tasks.start_soon(store.settle, succeeded(job, run))
+            tasks.start_soon(store.queue.settle, succeeded(job, run))
 
     assert states(store.path) == {"succeeded": 50}
     assert len(commits) <= 3
@@ -93,9 +93,9 @@ async def test_what_was_acknowledged_is_there_after_a_kill(path: Path, clock: Fa
     script = """
 async def main():
     async with open_store(PATH, SystemClock()) as store:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         for job in await claim(store, run):
-            await store.settle(succeeded(job, run))
+            await store.queue.settle(succeeded(job, run))
             say(job.id)
 """
 
@@ -118,9 +118,9 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     event.listen(sqlite_of(store)._writer, "rollback", attempts.append)
 
     async def settle(outcome: Outcome) -> None:
-        kept.append(await store.settle(outcome))
+        kept.append(await store.queue.settle(outcome))
 
-    with caplog.at_level(logging.WARNING), store.insisting():
+    with caplog.at_level(logging.WARNING), store.worker.insisting():
         async with full_disk(store, clock) as tasks:
             for job in jobs:
                 tasks.start_soon(settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
@@ -137,7 +137,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     assert kept == [True] * 3
     assert store.trouble is None
     assert states(store.path) == {"succeeded": 3}
-    assert await store.raw_answer(jobs[0].id) == LARGE
+    assert await store.reader.raw_answer(jobs[0].id) == LARGE
 
 
 async def test_who_executes_no_run_is_told_of_a_full_disk_instead_of_waiting_for_ever(
@@ -148,7 +148,7 @@ async def test_who_executes_no_run_is_told_of_a_full_disk_instead_of_waiting_for
 
     async def note() -> None:
         try:
-            await store.note(run.id, "kind", LARGE.hex())
+            await store.runs.note(run.id, "kind", LARGE.hex())
         except StoreError as error:
             told.append(error)
 
@@ -172,8 +172,8 @@ async def test_who_only_reads_writes_nothing_and_does_not_wait_for_who_does(
         # As if no commit went through.
         holder.execute("BEGIN IMMEDIATE")
         async with open_store(path, clock) as reader:
-            totals = await reader.totals(run.id)
-            at_work = await store.other_workers()
+            totals = await reader.reader.totals(run.id)
+            at_work = await store.reader.other_workers()
 
     assert totals.jobs[State.RUNNING] == 1
     assert at_work == []
@@ -188,13 +188,13 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
     left: list[Sequence[Outcome]] = []
 
     async def settle_and_look() -> None:
-        await store.settle(succeeded(one, run, answer=answer(0.1, raw=LARGE)))
+        await store.queue.settle(succeeded(one, run, answer=answer(0.1, raw=LARGE)))
         left.append(leftovers.read(*spill_files(store.path)).answers)
 
     async with full_disk(store, clock) as tasks:
         tasks.start_soon(settle_and_look)
         await until_in_trouble(store, clock)
-        tasks.start_soon(store.settle, succeeded(other, run, answer=answer(0.9, raw=b"late")))
+        tasks.start_soon(store.queue.settle, succeeded(other, run, answer=answer(0.9, raw=b"late")))
         await clock.advance(2.0)
         [path] = spill_files(store.path)
         kept = leftovers.read(path).answers
@@ -220,7 +220,7 @@ async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_ta
 
                 async def settle(outcome: Outcome) -> None:
                     try:
-                        kept.append(await store.settle(outcome))
+                        kept.append(await store.queue.settle(outcome))
                     except StoreError:
                         kept.append(False)
 
@@ -239,9 +239,9 @@ async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_ta
     async with open_store(path, clock) as store:
         assert spill_files(path) == []
         assert states(path) == {"succeeded": 1, "running": 2}
-        assert await store.raw_answer(answered.id) == LARGE
-        assert passed_and_failed(await store.totals(run.id)) == (1, 1)
-        assert await store.reclaim_from_dead(attempts=6) == (2, 0)
+        assert await store.reader.raw_answer(answered.id) == LARGE
+        assert passed_and_failed(await store.reader.totals(run.id)) == (1, 1)
+        assert await store.worker.reclaim_from_dead(attempts=6) == (2, 0)
 
 
 async def test_answers_in_hand_outlive_a_kill_while_the_disk_is_full(
@@ -254,10 +254,10 @@ from tests.engine.store.sqlite.test_writer import LARGE, fill_disk, spill_files
 
 async def main():
     async with open_store(PATH, SystemClock()) as store, anyio.create_task_group() as tasks:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         [job] = await claim(store, run)
         fill_disk(store)
-        tasks.start_soon(store.settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
+        tasks.start_soon(store.queue.settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
         clock = SystemClock()
         while not any(file.read_bytes()[:1] == b"{" for file in spill_files(PATH)):
             await clock.sleep(0.01)
@@ -270,10 +270,10 @@ async def main():
         assert killed.line() == "in trouble"
         killed.kill()
     async with open_store(path, clock) as store:
-        run = await store.find_run("run")
+        run = await store.reader.find_run("run")
         assert run is not None
-        found = [row async for row in store.job_rows(run)]
-        assert await store.raw_answer(found[0].id) == LARGE
+        found = [row async for row in store.reader.job_rows(run)]
+        assert await store.reader.raw_answer(found[0].id) == LARGE
 
     assert states(path) == {"succeeded": 1}
     assert spill_files(path) == []
@@ -307,12 +307,12 @@ async def test_answers_that_were_committed_after_all_are_not_taken_in_twice(
         left = spill.Spill(path.with_name("store.db.workers"), store.worker_id)
         left.reserve()
         left.keep([succeeded(job, run, answer=answer(0.1))])
-        await store.settle(succeeded(job, run, answer=answer(0.1)))
+        await store.queue.settle(succeeded(job, run, answer=answer(0.1)))
         content = spill_files(path)[0].read_bytes()
     path.with_name("store.db.workers").joinpath(f"{store.worker_id}.spill").write_bytes(content)
 
     async with open_store(path, clock) as store:
-        totals = await store.totals(run.id)
+        totals = await store.reader.totals(run.id)
 
     assert passed_and_failed(totals) == (0, 1)
     assert spill_files(path) == []
@@ -347,7 +347,7 @@ async def test_a_working_store_leaves_no_side_file(path: Path, clock: FakeClock)
     async with open_store(path, clock) as store:
         run = await submit(store, new_job("one"))
         [job] = await claim(store, run)
-        await store.settle(succeeded(job, run))
+        await store.queue.settle(succeeded(job, run))
         [reserve] = spill_files(path)
         assert reserve.stat().st_size == spill.RESERVE_BYTES
 
