@@ -1,1 +1,1 @@
-"""Private SQLite files: for the store, and for the ledger of the service."""
+"""Private SQLite files: used for the store and for the ledger of the service."""

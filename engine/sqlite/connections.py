@@ -1,4 +1,4 @@
-"""What the connections to every database of this project have in common."""
+"""Settings that the connections to every database of this project share."""
 
 import sqlite3
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from engine.sqlite.errors import is_busy
 
 BUSY_TIMEOUT_S = 30.0
-WAIT_S = 0.25
-"""After so long it is looked whether the lock is still wanted."""
-LOOK_EVERY = 1_000_000
-"""After so many of SQLite's instructions, some hundredths of a second."""
+LOCK_POLL_S = 0.25
+"""How long SQLite waits for a lock before the caller checks whether it is still wanted."""
+PROGRESS_INSTRUCTIONS = 1_000_000
+"""SQLite instructions between two calls of a progress handler; they take some hundredths of a second."""
 
 
 def set_pragmas(database: Engine, *, cache_kib: int) -> None:
-    """Have each connection commit durably, check references, and cache at most `cache_kib` KiB of pages."""
+    """Make each connection commit durably, check foreign keys, and cache at most `cache_kib` KiB of pages."""
 
     @event.listens_for(database, "connect")
     def prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor: Any = connection.cursor()
-        # An answer is acknowledged only when it would survive a power cut.
+        # An answer is acknowledged only once it would survive a power cut.
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute(f"PRAGMA cache_size = -{cache_kib}")
@@ -34,26 +34,29 @@ def set_pragmas(database: Engine, *, cache_kib: int) -> None:
         cursor.close()
 
 
-def break_off_when(database: Engine, is_over: Callable[[], bool]) -> None:
-    """Have each statement look now and then whether it is still wanted."""
+def interrupt_when(database: Engine, is_over: Callable[[], bool]) -> None:
+    """Interrupt the statements of each connection once `is_over` returns True; it is called regularly."""
 
     @event.listens_for(database, "connect")
     def watch(connection: Any, _entry: ConnectionPoolEntry) -> None:
         if isinstance(connection, sqlite3.Connection):
-            connection.set_progress_handler(is_over, LOOK_EVERY)
+            connection.set_progress_handler(is_over, PROGRESS_INSTRUCTIONS)
         else:
-            connection.run_async(lambda driver: driver.set_progress_handler(is_over, LOOK_EVERY))
+            connection.run_async(
+                lambda driver: driver.set_progress_handler(is_over, PROGRESS_INSTRUCTIONS)
+            )
 
 
 def begin_when_free(database: Engine, timeout_s: float, is_over: Callable[[], bool]) -> None:
-    """Have each transaction take the write lock as it begins, and wait for it as long as it is wanted.
+    """Make each transaction begin with the write lock, waiting up to `timeout_s` for it or until `is_over`.
 
-    SQLite itself waits for as long as the connection says, whatever happens meanwhile.
+    SQLite's own busy handler cannot be cancelled, so connections have a timeout of LOCK_POLL_S and this
+    retries.
     """
 
     @event.listens_for(database, "begin")
     def begin(connection: Connection) -> None:
-        for _ in range(int(timeout_s / WAIT_S) - 1):
+        for _ in range(int(timeout_s / LOCK_POLL_S) - 1):
             try:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             except OperationalError as error:

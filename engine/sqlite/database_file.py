@@ -1,11 +1,11 @@
-"""The file of a database that a process has open, told from whatever else comes to lie at its path.
+"""Detecting that the file of an open database was removed, renamed, replaced or overwritten.
 
-SQLite finds its files by name when it opens them, and never looks again: where the file is removed, renamed,
-or replaced, it goes on with what nobody can find any more, and says nothing. So the file is looked at again
-and again: by device and inode, which stay the same whatever its name, and by what only checkpoints may change.
+SQLite opens its files by name and never checks the name again. If a file is removed, renamed or replaced, SQLite
+silently keeps working on a file that no other process can find. So the file is checked regularly: by device and
+inode, which do not depend on its name, and by content that only checkpoints may change.
 
-Looking opens no file: closing one would set free the locks that SQLite holds on it for this process. The
-descriptors that SQLite has open are looked at instead.
+The checks open no file, because closing one would release the locks that SQLite holds on it for this process.
+They use the descriptors that SQLite has open.
 """
 
 import os
@@ -16,37 +16,37 @@ from pathlib import Path
 from threading import Lock
 
 _COMPANIONS = {"-wal": "log", "-shm": "index of the log"}
-"""The files beside a database in use, which have to be the ones that its processes share."""
+"""The suffixes of the files beside a database in use; all its processes must share the same ones."""
 _MAGIC = b"SQLite format 3\x00"
 _HEAD_BYTES = 4096
 _INDEX_BYTES = 136
-"""Of the file `-shm`: https://www.sqlite.org/walformat.html#the_wal_index_file_format."""
-_MOST_DESCRIPTORS = 65_536
+"""Header of the file `-shm`: https://www.sqlite.org/walformat.html#the_wal_index_file_format."""
+_MAX_DESCRIPTORS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What became of a file that is no longer the one at its path.
-
-    `now_at` is where it was found, if it has a name and the system tells it; `is_gone` says that it has no
-    name left, so that it lives only for as long as a process has it open; `is_spoilt` that its content was
-    changed by something other than SQLite; `is_exchanged` that it is there, but its log is another one;
-    `has_successor` that another file is in its place.
-    """
+    """What happened to a file that is no longer the database at its path."""
 
     what: str
+    """What happened, as a clause for messages."""
     now_at: Path | None = None
+    """The file's present path, if it still has a name and the system reports it."""
     is_gone: bool = False
+    """Whether the file has no name left, so that it exists only while a process has it open."""
     at: float = 0.0
-    """When it lost its last name, the same for every process that has it open."""
+    """When the file lost its last name; every process that has it open sees the same time."""
     is_spoilt: bool = False
+    """Whether something other than SQLite changed the file's content."""
     is_exchanged: bool = False
+    """Whether the file is in place but its log or index is another file."""
     has_successor: bool = False
+    """Whether another file is now at the path."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Checkpoints:
-    """How far the log was copied into the database, which is all that ever writes to its file."""
+    """How far the log was copied into the database; only checkpoints write to the database's own file."""
 
     salts: bytes
     attempted: int
@@ -54,13 +54,13 @@ class _Checkpoints:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether one is at work, or was broken off."""
+        """Whether a checkpoint is running or was interrupted."""
         return self.attempted != self.done
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What is seen of the database's own file without its pages."""
+    """The state of the database's own file, without its pages."""
 
     size: int
     changed_ns: int
@@ -72,13 +72,13 @@ _Identity = tuple[int, int]
 
 
 class DatabaseFile:
-    """A database's file as it was when it was opened; usable from any thread.
+    """A database's file as it was when it was opened. Safe to use from any thread.
 
-    Raises OSError when there is no file at `path`.
+    Raises OSError if there is no file at `path`.
     """
 
     def __init__(self, path: Path) -> None:
-        # A link that is pointed elsewhere later does not move the database.
+        # Resolved once: if a symbolic link is changed later, the database has not moved.
         self.path = path.resolve()
         self._named = path
         self._paths = {suffix: Path(f"{self.path}{suffix}") for suffix in _COMPANIONS}
@@ -90,7 +90,7 @@ class DatabaseFile:
         self._lock = Lock()
 
     def remember(self) -> None:
-        """Note which files SQLite has open; to be called once a write transaction of this process has begun."""
+        """Note which files SQLite has open. Call it after the first write transaction of this process has begun."""
         with self._lock:
             if self._descriptors or self._loss is not None:
                 return
@@ -98,17 +98,17 @@ class DatabaseFile:
                 with suppress(OSError):
                     self._identities[suffix] = _identity(self._paths[suffix].stat())
             self._descriptors = _descriptors_of(self._identities)
-            self._content = self._look()
+            self._content = self._read_content()
 
     def loss(self) -> Loss | None:
-        """What became of the file, None while all is well. A loss is never taken back."""
+        """What happened to the file; None while it is in place and intact. A loss is permanent."""
         with self._lock:
             if self._loss is None:
                 self._loss = self._find_loss()
             return self._loss
 
     def is_alone_at(self, name: Path) -> bool:
-        """Whether nobody has opened the file by another name: beside it, its log is this one or none."""
+        """Whether no process has opened the file by `name`: any log beside that name is this database's."""
         for suffix in _COMPANIONS:
             with suppress(FileNotFoundError):
                 if _identity(Path(f"{name}{suffix}").stat()) != self._identities.get(suffix):
@@ -116,7 +116,7 @@ class DatabaseFile:
         return True
 
     def clear_log(self) -> None:
-        """Empty the log that is left behind: what comes to lie at the path is no database that it is of."""
+        """Empty the log that was left at the path, so that SQLite does not apply it to another database there."""
         with suppress(OSError):
             if not self._is_exchanged("-wal"):
                 os.truncate(self._paths["-wal"], 0)
@@ -125,16 +125,16 @@ class DatabaseFile:
         try:
             found = _identity(self._named.stat())
         except (FileNotFoundError, NotADirectoryError):
-            return self._gone("")
+            return self._describe_gone("")
         except OSError:
-            return None  # Nothing can be told: SQLite says what is wrong when it is asked.
+            return None  # Unknown: SQLite reports what is wrong at the next statement.
         if found != self._identity:
-            return self._gone("another file is in its place")
+            return self._describe_gone("another file is in its place")
         for suffix, name in _COMPANIONS.items():
             if suffix in self._identities and self._is_exchanged(suffix):
                 what = f"its {name}, {self._paths[suffix]}, was removed or replaced"
                 return Loss(what=what, is_exchanged=True)
-        return self._spoilt()
+        return self._find_damage()
 
     def _is_exchanged(self, suffix: str) -> bool:
         try:
@@ -144,7 +144,7 @@ class DatabaseFile:
         except OSError:
             return False
 
-    def _gone(self, instead: str) -> Loss:
+    def _describe_gone(self, instead: str) -> Loss:
         descriptor = self._descriptor("")
         stat = None if descriptor is None else os.fstat(descriptor)
         if descriptor is not None and stat is not None and stat.st_nlink == 0:
@@ -161,24 +161,24 @@ class DatabaseFile:
             has_successor=bool(instead),
         )
 
-    def _spoilt(self) -> Loss | None:
+    def _find_damage(self) -> Loss | None:
         seen = self._content
-        now = None if seen is None else self._look()
+        now = None if seen is None else self._read_content()
         if seen is None or now is None:
             return None
         if now.size == 0:
             return Loss(what="it was emptied", is_spoilt=True)
         if not now.head.startswith(_MAGIC):
             return Loss(what="it was overwritten", is_spoilt=True)
-        is_touched = (now.size, now.head) == (seen.size, seen.head)
-        is_ours = seen.checkpoints != now.checkpoints or seen.checkpoints.is_under_way
-        if not is_touched and not is_ours:
+        is_same = (now.size, now.head) == (seen.size, seen.head)
+        has_checkpoint = seen.checkpoints != now.checkpoints or seen.checkpoints.is_under_way
+        if not is_same and not has_checkpoint:
             return Loss(what="it was overwritten", is_spoilt=True)
         self._content = now
         return None
 
-    def _look(self) -> _Content | None:
-        """What is in the file; what was seen last where nothing has changed, None where nothing can be told."""
+    def _read_content(self) -> _Content | None:
+        """The file's state: the last known one if nothing has changed, None if it cannot be determined."""
         descriptor, index = self._descriptor(""), self._descriptor("-shm")
         if descriptor is None or index is None:
             return None
@@ -188,7 +188,7 @@ class DatabaseFile:
             if seen is not None and _version(stat) == (seen.size, seen.changed_ns):
                 return seen
             head = os.pread(descriptor, _HEAD_BYTES, 0)
-            # After the file: a checkpoint says that it is about to write before it does.
+            # Read after the file: a checkpoint announces in the index that it will write before it does.
             checkpoints = _checkpoints(os.pread(index, _INDEX_BYTES, 0))
             is_settled = _version(os.fstat(descriptor)) == _version(stat)
         except (OSError, struct.error):
@@ -197,7 +197,7 @@ class DatabaseFile:
         return _Content(*_version(stat), head, checkpoints) if is_settled and is_same else None
 
     def _descriptor(self, suffix: str) -> int | None:
-        """A descriptor by which SQLite has a file open at present."""
+        """A descriptor with which SQLite has a file open at present."""
         wanted = self._identities.get(suffix)
         descriptor = self._descriptors.get(suffix)
         if wanted is None or descriptor is None:
@@ -210,12 +210,12 @@ class DatabaseFile:
 
 
 def is_open_here(path: Path) -> bool:
-    """Whether this process has a file open: then it must not be opened and closed past SQLite."""
+    """Whether this process has a file open; if so, it must not be opened and closed outside SQLite."""
     return bool(_descriptors_of({"": _identity(path.stat())}))
 
 
 def other_names(path: Path) -> list[Path]:
-    """The names in the same folder that a file has besides `path`."""
+    """The other names in the same folder that refer to the file at `path`."""
     wanted = _identity(path.stat())
     with suppress(OSError), os.scandir(path.parent) as entries:
         return sorted(
@@ -241,7 +241,7 @@ def _checkpoints(index: bytes) -> _Checkpoints:
 
 
 def _descriptors_of(wanted: dict[str, _Identity]) -> dict[str, int]:
-    """By which descriptors this process has files open."""
+    """The descriptors with which this process has files open, by suffix."""
     suffixes = {identity: suffix for suffix, identity in wanted.items()}
     found: dict[str, int] = {}
     for descriptor in _open_descriptors():
@@ -256,7 +256,7 @@ def _open_descriptors() -> list[int]:
     try:
         return sorted(map(int, os.listdir("/dev/fd")))  # noqa: PTH208
     except (OSError, ValueError):
-        return list(range(min(os.sysconf("SC_OPEN_MAX"), _MOST_DESCRIPTORS)))
+        return list(range(min(os.sysconf("SC_OPEN_MAX"), _MAX_DESCRIPTORS)))
 
 
 def _is_open(descriptor: int, wanted: _Identity) -> bool:
@@ -267,7 +267,7 @@ def _is_open(descriptor: int, wanted: _Identity) -> bool:
 
 
 def _name_of(descriptor: int) -> Path | None:
-    """Under which name the system knows an open file now; Linux tells it."""
+    """The present path of an open file; None if the system does not report it (any but Linux)."""
     try:
         name = Path(f"/proc/self/fd/{descriptor}").readlink()
         return name if _identity(name.stat()) == _identity(os.fstat(descriptor)) else None

@@ -1,4 +1,4 @@
-"""Which file systems a database may live on: known by name, or tried for real."""
+"""Which file systems can hold a database: known by type, or tested with two processes."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ _LOCAL = frozenset(
     {"apfs", "bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "jfs", "nilfs2", "overlay"}
     | {"ramfs", "reiserfs", "rootfs", "tmpfs", "xfs", "zfs"}
 )
-_OF_SEVERAL_MACHINES = frozenset(
+_NETWORK = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph-fuse", "fuse.glusterfs", "fuse.rclone"}
     | {"fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3"}
     | {"smbfs"}
@@ -31,11 +31,11 @@ _OTHER_PROCESS = Path(__file__).with_name("other_process.py")
 
 
 class Trust(StrEnum):
-    """What is known of a file system by its type."""
+    """What the type of a file system says about SQLite's locks on it."""
 
     LOCAL = "local"
     SHARED = "shared"
-    """Other machines may write there: no try on this one shows what they see."""
+    """Other machines may write there, so a test on this machine proves nothing."""
     UNKNOWN = "unknown"
 
 
@@ -43,31 +43,31 @@ def trust(kind: str) -> Trust:
     """Whether SQLite's locks and shared memory are known to work on a type of file system."""
     if kind in _LOCAL:
         return Trust.LOCAL
-    return Trust.SHARED if kind in _OF_SEVERAL_MACHINES else Trust.UNKNOWN
+    return Trust.SHARED if kind in _NETWORK else Trust.UNKNOWN
 
 
 def file_system(folder: Path, mountinfo: str | None = None) -> str:
-    """The type of the file system that holds `folder`, or "" where the machine does not say.
+    """The type of the file system that holds `folder`; empty if the system does not report it.
 
-    `mountinfo` is the text of Linux's /proc/self/mountinfo, read when it is not given.
+    `mountinfo` is the text of Linux's /proc/self/mountinfo, which is read if it is None.
     """
     best, kind = -1, ""
     where = folder.resolve()
     for mount, its_kind in _mounts(mountinfo):
-        # Of two at the same place the later one covers the earlier.
+        # Of two mounts at the same place, the later covers the earlier.
         if len(mount.parts) >= best and where.is_relative_to(mount):
             best, kind = len(mount.parts), its_kind
     return kind
 
 
 def is_mounted(file: Path, mountinfo: str | None = None) -> bool:
-    """Whether a file is mounted by itself, as containers do it with `-v FILE:FILE`, and not with its folder."""
+    """Whether a file is a mount point of its own, as with a container's option `-v FILE:FILE`."""
     where = file.resolve()
     return any(mount == where for mount, _ in _mounts(mountinfo))
 
 
 def _mounts(mountinfo: str | None) -> Iterator[tuple[Path, str]]:
-    """Where something is mounted, and the type of its file system."""
+    """The mount points and the types of their file systems."""
     if mountinfo is None:
         try:
             mountinfo = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
@@ -80,16 +80,17 @@ def _mounts(mountinfo: str | None) -> Iterator[tuple[Path, str]]:
 
 
 def try_out(folder: Path) -> str | None:
-    """What fails when two processes share a database in `folder` and in SQLite's write-ahead log.
+    """Test whether two processes can share a database with a write-ahead log in `folder`.
 
-    None if everything works. Leaves nothing behind. Blocking.
+    Returns what fails, as a clause for messages, or None if everything works. The trial files are removed.
+    Blocking; starts a process.
     """
     try:
         trial = Path(mkdtemp(dir=folder, prefix=".nightsweep-trial-"))
     except OSError as error:
         return f"a folder cannot be made there: {error.strerror or error}"
     try:
-        return _shared_by_two(trial)
+        return _share_database(trial)
     except sqlite3.Error as error:
         return f"SQLite cannot work there: {error}"
     except OSError as error:
@@ -98,7 +99,7 @@ def try_out(folder: Path) -> str | None:
         shutil.rmtree(trial, ignore_errors=True)
 
 
-def _shared_by_two(trial: Path) -> str | None:
+def _share_database(trial: Path) -> str | None:
     database, lock_file = trial / "trial.db", trial / "trial.lock"
     with (
         closing(sqlite3.connect(database, timeout=0, isolation_level=None)) as connection,
@@ -124,18 +125,18 @@ def _shared_by_two(trial: Path) -> str | None:
 def fault_in(
     while_held: Mapping[str, Any], after_release: Mapping[str, Any], rows: int
 ) -> str | None:
-    """What another process' view of the trial shows to be wrong, if anything is.
+    """The fault that another process's observations show, as a clause for messages; None if there is none.
 
-    It looks twice: while a row of two is not committed and both locks are held, and after that, when
-    it adds a row of its own. `rows` is how many this process then sees.
+    The other process observes twice: first while this one holds both locks and one of two rows is not committed,
+    then after both were released, when it adds a row. `rows` is the number of rows that this process sees then.
     """
     for seen in (while_held, after_release):
         if failed := seen.get("failed"):
             return f"another process cannot work on a database there: {failed}"
     if not while_held["flock_held"] or after_release["flock_held"]:
-        return "another process is not told of locks on files (flock)"
+        return "another process does not see locks on files (flock)"
     if not while_held["write_held"] or after_release["write_held"]:
-        return "another process is not told of SQLite's locks (fcntl)"
+        return "another process does not see SQLite's locks (fcntl)"
     if (while_held["rows"], after_release["rows"], rows) != (1, 2, 3):
         return "a process does not see what another has committed (shared memory)"
     return None
@@ -143,7 +144,7 @@ def fault_in(
 
 @contextmanager
 def _other_process(database: Path, lock_file: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A second process on the same files: it looks once for each line that it is sent."""
+    """A second process on the same files; it observes once for each line on its stdin."""
     process = subprocess.Popen(  # noqa: S603
         [sys.executable, "-I", "-S", str(_OTHER_PROCESS), str(database), str(lock_file)],
         stdin=subprocess.PIPE,
@@ -164,7 +165,7 @@ def _ask(other: "subprocess.Popen[bytes]") -> Mapping[str, Any]:
     with suppress(BrokenPipeError):
         other.stdin.write(b"look\n")
     if not select.select([other.stdout], [], [], _ANSWER_TIMEOUT_S)[0]:
-        return {"failed": f"it has waited for {_ANSWER_TIMEOUT_S:.0f} s"}
+        return {"failed": f"no answer within {_ANSWER_TIMEOUT_S:.0f} s"}
     line = os.read(other.stdout.fileno(), 4096)
     found: Mapping[str, Any] = json.loads(line) if line else {"failed": "it ended early"}
     return found

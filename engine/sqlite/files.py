@@ -1,4 +1,4 @@
-"""Whether a path can hold a private database, found out before SQLite is asked."""
+"""Checking that a path can hold a private database before SQLite opens it."""
 
 import logging
 import os
@@ -19,13 +19,13 @@ _SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
 def prepare(path: Path, purpose: Purpose[E]) -> None:
-    """Make sure that a database can live at `path`, creating an empty file of mode 0600 if there is none.
+    """Check that a database can live at `path`, and create an empty file of mode 0600 if there is none.
 
-    A file that is there already, its log and the index of that become as private, if they are this user's.
+    An existing database that belongs to this user, its log and its index become private as well.
 
-    Raises the purpose's error saying what stands in the way: a missing or unwritable folder, a read-only
-    file, a file that is no database, a file system whose locks or shared memory do not work. Blocking:
-    a file system that is not known is tried out with a second process.
+    Raises the purpose's error, with what to do, for a missing or unwritable folder, a read-only file, a file
+    that is not a database, a file with a second name, and a file system whose locks or shared memory do not work.
+    Blocking; a file system of an unknown type is tested with a second process.
     """
     _check_place(path, purpose)
     _check_file_system(path, purpose)
@@ -33,7 +33,7 @@ def prepare(path: Path, purpose: Purpose[E]) -> None:
         if (fault := _other_name(path, purpose.name)) is not None:
             raise purpose.error(f"{path}: {fault}")
         if is_open_here(path):
-            # Opened and closed here it would lose the locks that SQLite holds on it for this process.
+            # Opening and closing it here would release the locks that SQLite holds for this process.
             return
     _check_content(path, purpose)
     _make_private(path)
@@ -44,7 +44,7 @@ def _check_place(path: Path, purpose: Purpose[E]) -> None:
     try:
         is_folder = path.is_dir()
     except OSError as error:
-        raise purpose.error(f"{path}: cannot be looked up: {error.strerror}") from None
+        raise purpose.error(f"{path}: cannot be accessed: {error.strerror}") from None
     if is_folder:
         raise purpose.error(f"{path}: is a folder; name a file for the {purpose.name}")
     if not folder.is_dir():
@@ -60,7 +60,7 @@ def _check_place(path: Path, purpose: Purpose[E]) -> None:
 
 
 def _check_content(path: Path, purpose: Purpose[E]) -> None:
-    """Make an empty file where there is none, and refuse one that is no database."""
+    """Create an empty file if there is none; refuse a file that is not a database."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with path.open("rb") as file:
@@ -78,14 +78,14 @@ def _check_content(path: Path, purpose: Purpose[E]) -> None:
 
 
 def check_readable(path: Path, purpose: Purpose[E]) -> None:
-    """Raise the purpose's error where there is no file at `path` that this user may read. Opens nothing.
+    """Raise the purpose's error unless `path` is a file that this user may read.
 
-    A file that is opened past SQLite and closed again would take this process's locks from it.
+    Opens no file: closing one would release the locks that SQLite holds on it for this process.
     """
     try:
         is_folder, is_there, is_file = path.is_dir(), path.exists(), path.is_file()
     except OSError as error:
-        raise purpose.error(f"{path}: cannot be looked up: {error.strerror}") from None
+        raise purpose.error(f"{path}: cannot be accessed: {error.strerror}") from None
     if is_folder:
         raise purpose.error(f"{path}: is a folder; name the file of a {purpose.name}")
     if not is_there:
@@ -95,33 +95,33 @@ def check_readable(path: Path, purpose: Purpose[E]) -> None:
     if not os.access(path, os.R_OK):
         raise purpose.error(f"{path}: cannot be read by this user; fix its permissions")
     if (fault := _other_name(path, purpose.name)) is not None:
-        logger.warning("%s: may show an old state, since it %s", path, fault)
+        logger.warning("%s: may show an old state, because it %s", path, fault)
 
 
 def _other_name(path: Path, name: str) -> str | None:
-    """By which other name a database can be reached, why that is dangerous, and what to do; None where by none.
+    """Another name by which the database can be reached, why that is dangerous, and what to do; None if there is none.
 
-    SQLite's log and locks go by name: two processes that come by two names know nothing of each other.
+    SQLite's log and locks are found by name, so two processes that use two names do not see each other's.
     """
     real = path.resolve()
     if is_mounted(real):
         return (
-            "is mounted as a single file: its log would be beside it in here alone, and would be lost with"
-            " the container; mount the folder that it is in"
+            "is mounted as a single file: its log would exist only inside the container and be lost with"
+            " it; mount its folder instead"
         )
     links = real.stat().st_nlink
     if links == 1:
         return None
     others = listed([str(other) for other in other_names(real)])
     return (
-        f"has {links} names (hard links){', also ' + others if others else ''}, and work by two names damages a"
+        f"has {links} names (hard links){', also ' + others if others else ''}, and using two names damages a"
         f" {name}; remove all but one (`find FOLDER -xdev -samefile {shlex.quote(str(real))}` finds them), or"
-        f" replace this one by a copy while nobody works on the {name}"
+        f" replace this one with a copy while no process uses the {name}"
     )
 
 
 def nearest_folder(path: Path) -> Path:
-    """The folder of `path`, or where that is gone or cannot be written the nearest above it that can."""
+    """The nearest folder above `path` that exists and is writable; else the folder for temporary files."""
     for folder in path.parents:
         if folder.is_dir() and os.access(folder, os.W_OK):
             return folder
@@ -133,19 +133,19 @@ def _check_file_system(path: Path, purpose: Purpose[E]) -> None:
     kind = file_system(folder)
     match trust(kind):
         case Trust.SHARED:
-            fault = "other machines can write there, too, and SQLite's locks do not hold them back"
+            fault = "other machines can also write there, and SQLite's locks do not stop them"
         case Trust.UNKNOWN if found := try_out(folder):
             fault = found
         case _:
             return
     raise purpose.error(
-        f"{path}: a {purpose.name} does not work on this file system ({kind or 'of unknown type'}): {fault};"
+        f"{path}: a {purpose.name} does not work on this file system ({kind or 'unknown type'}): {fault};"
         f" put the {purpose.name} on a local disk {purpose.chosen}"
     )
 
 
 def _make_private(path: Path) -> None:
-    """Take away what others may do with a database that is this user's."""
+    """Remove the permissions of other users on a database that belongs to this user."""
     for suffix in ("", "-wal", "-shm"):
         file = path.resolve().with_name(path.resolve().name + suffix)
         with suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
-"""The second process of a trial: a script that needs nothing but the standard library.
+"""The second process of a file-system test: a script that needs only the standard library.
 
-For each line on stdin it looks at the database and the lock that it was given, and prints what it sees
-as one line of JSON.
+For each line on stdin it checks the database and the lock file named by its arguments, and prints its
+observations as one line of JSON.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _look(database: sqlite3.Connection, lock: TextIO) -> dict[str, Any]:
+def _observe(database: sqlite3.Connection, lock: TextIO) -> dict[str, Any]:
     [rows] = database.execute("SELECT count(*) FROM seen").fetchone()
     return {"flock_held": _is_held(lock), "write_held": not _write(database), "rows": rows}
 
@@ -29,7 +29,7 @@ def _is_held(lock: TextIO) -> bool:
 
 
 def _write(database: sqlite3.Connection) -> bool:
-    """Add a row; whether that was possible at once."""
+    """Add a row; returns False if the database was locked."""
     try:
         database.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
@@ -42,12 +42,12 @@ def _write(database: sqlite3.Connection) -> bool:
 
 
 def main() -> None:
-    """Look as often as asked, with one connection throughout: it maps the shared memory once."""
+    """Observe once per line, always with the same connection, which maps the shared memory once."""
     database = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
     with Path(sys.argv[2]).open("w") as lock:
         for _ in sys.stdin:
             try:
-                seen = _look(database, lock)
+                seen = _observe(database, lock)
             except (sqlite3.Error, OSError) as error:
                 seen = {"failed": str(error)}
             sys.stdout.write(json.dumps(seen) + "\n")

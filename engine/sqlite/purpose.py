@@ -1,4 +1,4 @@
-"""What a database file is for, in the words of the errors about it."""
+"""What a database file is used for, in the words that error messages need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ E = TypeVar("E", bound=Exception)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purpose(Generic[E]):
-    """Words that complete the messages of this package, and the class of error that carries them."""
+    """Words for the messages of this package, and the error class that carries them."""
 
     name: str
     """Such as `store`."""
     title: str
-    """What the file is said not to be, such as `a Nightsweep store`."""
+    """What messages call such a file, such as `a Nightsweep store`."""
     chosen: str
-    """How another file is named, such as `with --store`."""
+    """How the user chooses another file, such as `with --store`."""
     afterwards: str
     """What to do once the cause is gone, such as `resume`."""
     error: Callable[[str], E]

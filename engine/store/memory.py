@@ -19,7 +19,7 @@ from sqlalchemy.pool import StaticPool
 from engine.clock import Clock
 from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
-from engine.sqlite.connections import LOOK_EVERY
+from engine.sqlite.connections import PROGRESS_INSTRUCTIONS
 from engine.store.spill import Spill
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.migrate import schema
@@ -57,13 +57,13 @@ class Memory:
         """A transaction, whose long statements are interrupted if it is broken off."""
         driver = _driver(self.connection)
         if is_broken_off:
-            driver.set_progress_handler(lambda: True, LOOK_EVERY)
+            driver.set_progress_handler(lambda: True, PROGRESS_INSTRUCTIONS)
         try:
             with self.connection.begin():
                 yield self.connection
         finally:
             if is_broken_off:
-                driver.set_progress_handler(None, LOOK_EVERY)
+                driver.set_progress_handler(None, PROGRESS_INSTRUCTIONS)
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -114,7 +114,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_answer_and_no_requ
     assert scene.count("SELECT count(*) FROM result") == 200
     assert scene.succeeded_twice() == 0
     assert scene.is_sound()
-    assert "see to the disk, then resume" in running.stderr
+    assert "check the disk, then resume" in running.stderr
     assert not list(Path(f"{scene.store}.workers").glob("*.spill"))
 
 

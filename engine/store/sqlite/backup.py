@@ -21,7 +21,7 @@ from sqlalchemy.pool import StaticPool
 from engine.core.errors import StoreError
 from engine.core.status import Backup
 from engine.part_files import part_of
-from engine.sqlite.connections import LOOK_EVERY
+from engine.sqlite.connections import PROGRESS_INSTRUCTIONS
 from engine.store.queries import outcomes, workers
 from engine.store.queries.queue import RUNNING
 from engine.store.schema import job, result, run, worker
@@ -105,7 +105,7 @@ def _fill(
         # No shared memory is needed beside it: it may be on any file system.
         copied.execute("PRAGMA locking_mode = EXCLUSIVE")
         copy_pages(copied)
-        copied.set_progress_handler(is_cancelled, LOOK_EVERY)
+        copied.set_progress_handler(is_cancelled, PROGRESS_INSTRUCTIONS)
         copied.execute("PRAGMA synchronous = FULL")
         counts = _settle(copied, now)
         [found] = copied.execute("PRAGMA quick_check(1)").fetchone()

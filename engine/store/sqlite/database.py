@@ -31,9 +31,9 @@ from engine.core.errors import StoreError, UsageError
 from engine.core.status import Backup
 from engine.sqlite.connections import (
     BUSY_TIMEOUT_S,
-    WAIT_S,
+    LOCK_POLL_S,
     begin_when_free,
-    break_off_when,
+    interrupt_when,
     set_pragmas,
 )
 from engine.sqlite.database_file import DatabaseFile
@@ -87,7 +87,7 @@ class SQLiteDatabase:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            connect_args={**options, "timeout": WAIT_S, "check_same_thread": False},
+            connect_args={**options, "timeout": LOCK_POLL_S, "check_same_thread": False},
             hide_parameters=True,
         )
         self._reader = create_async_engine(
@@ -100,7 +100,7 @@ class SQLiteDatabase:
             hide_parameters=True,
         )
         for database in (self._writer, self._reader.sync_engine):
-            break_off_when(database, lambda: self._is_broken_off)
+            interrupt_when(database, lambda: self._is_broken_off)
         begin_when_free(self._writer, WRITE_TIMEOUT_S, lambda: self.is_hurried)
         event.listen(self._reader.sync_engine, "begin", begin_reading)
         set_pragmas(self._writer, cache_kib=65_536)

@@ -26,9 +26,9 @@ from engine.core.errors import StoreError
 from engine.core.listing import listed
 from engine.sqlite.connections import (
     BUSY_TIMEOUT_S,
-    WAIT_S,
+    LOCK_POLL_S,
     begin_when_free,
-    break_off_when,
+    interrupt_when,
 )
 from engine.store.schema import HEAD, metadata
 from engine.store.sqlite.liveness import FileLiveness
@@ -171,11 +171,11 @@ def _transaction(path: Path) -> Iterator[Connection]:
     database = create_engine(
         URL.create("sqlite", database=str(path)),
         poolclass=NullPool,
-        connect_args={"timeout": WAIT_S, "isolation_level": None},
+        connect_args={"timeout": LOCK_POLL_S, "isolation_level": None},
         hide_parameters=True,
     )
     begin_when_free(database, BUSY_TIMEOUT_S, is_cancelled)
-    break_off_when(database, is_cancelled)
+    interrupt_when(database, is_cancelled)
     with database.begin() as connection:
         connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
         yield connection

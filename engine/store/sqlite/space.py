@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 
 from engine.core.errors import StoreError
-from engine.sqlite.connections import BUSY_TIMEOUT_S, LOOK_EVERY
+from engine.sqlite.connections import BUSY_TIMEOUT_S, PROGRESS_INSTRUCTIONS
 from engine.sqlite.errors import primary_code_of
 from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import is_cancelled
@@ -32,7 +32,7 @@ def give_back(store: Path) -> int:
         with closing(
             sqlite3.connect(store, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         ) as connection:
-            connection.set_progress_handler(is_cancelled, LOOK_EVERY)
+            connection.set_progress_handler(is_cancelled, PROGRESS_INSTRUCTIONS)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             before = store.stat().st_size
             connection.execute("VACUUM")

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from engine.core.errors import StoreError
-from engine.sqlite.connections import BUSY_TIMEOUT_S, WAIT_S, begin_when_free, set_pragmas
+from engine.sqlite.connections import BUSY_TIMEOUT_S, LOCK_POLL_S, begin_when_free, set_pragmas
 from engine.sqlite.database_file import DatabaseFile
 from engine.sqlite.errors import explain
 from engine.sqlite.files import prepare
@@ -58,7 +58,11 @@ class LedgerFile:
             poolclass=QueuePool,
             pool_size=1,
             max_overflow=0,
-            connect_args={"timeout": WAIT_S, "isolation_level": None, "check_same_thread": False},
+            connect_args={
+                "timeout": LOCK_POLL_S,
+                "isolation_level": None,
+                "check_same_thread": False,
+            },
             # Statement parameters hold questions and model output; keep them out of errors.
             hide_parameters=True,
         )

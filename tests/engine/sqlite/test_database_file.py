@@ -1,4 +1,4 @@
-"""Whether a database's file is still the one that was opened; SQLite itself works on each of these."""
+"""Whether a database file is still the one that was opened, with real SQLite connections."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def database(path: Path) -> Iterator[sqlite3.Connection]:
     path.parent.mkdir()
-    with closing(connected(path)) as database:
+    with closing(connect(path)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("CREATE TABLE note (text)")
         fill(database)
@@ -36,7 +36,7 @@ def file(path: Path, database: sqlite3.Connection) -> DatabaseFile:
     return file
 
 
-def connected(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None)
 
 
@@ -48,7 +48,7 @@ def fill(database: sqlite3.Connection, count: int = 100) -> None:
 
 def copy_of(path: Path) -> Path:
     copy = path.with_name("copy.db")
-    with closing(connected(path)) as source, closing(connected(copy)) as target:
+    with closing(connect(path)) as source, closing(connect(copy)) as target:
         source.backup(target)
         target.execute("INSERT INTO note VALUES ('other')")
     return copy
@@ -119,7 +119,7 @@ def remove_index(path: Path) -> None:
 def test_what_becomes_of_a_file_in_use_is_noticed_and_named(
     path: Path, file: DatabaseFile, harm: Callable[[Path], None], what: str
 ) -> None:
-    database = connected(path)
+    database = connect(path)
     database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     fill(database)
     database.close()
@@ -155,7 +155,7 @@ def move_and_move_back(path: Path) -> None:
 
 
 def checkpoint(path: Path) -> None:
-    with closing(connected(path)) as database:
+    with closing(connect(path)) as database:
         fill(database, 1500)
         database.execute("PRAGMA wal_checkpoint(RESTART)")
         fill(database)
@@ -163,14 +163,14 @@ def checkpoint(path: Path) -> None:
 
 
 def write_anew(path: Path) -> None:
-    with closing(connected(path)) as database:
+    with closing(connect(path)) as database:
         database.execute("DELETE FROM note")
         database.execute("VACUUM")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def restore_by_sqlite(path: Path) -> None:
-    with closing(connected(copy_of(path))) as source, closing(connected(path)) as target:
+    with closing(connect(copy_of(path))) as source, closing(connect(path)) as target:
         source.backup(target)
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -178,7 +178,7 @@ def test_a_ledger_on_a_shared_disk_is_refused_before_anything_is_written(
 
     assert message == (
         f"LEDGER: a ledger does not work on this file system ({kind}): other machines can write there,"
-        " too, and SQLite's locks do not hold them back; put the ledger on a local disk with the setting"
+        " too, and SQLite's locks do not stop them; put the ledger on a local disk with the setting"
         " `ledger`"
     )
     assert list(tmp_path.iterdir()) == []

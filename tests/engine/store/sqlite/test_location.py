@@ -98,7 +98,9 @@ async def test_a_file_system_of_several_machines_is_refused_before_anything_is_w
 
     message = await refusal(tmp_path / "store.db")
 
-    assert "does not work on this file system (nfs4): other machines can write there" in message
+    assert (
+        "does not work on this file system (nfs4): other machines can also write there" in message
+    )
     assert modes_in(tmp_path) == {}
 
 
@@ -322,8 +324,8 @@ async def test_a_store_with_two_names_is_refused_by_both_and_both_are_said(tmp_p
 
     told = [await refusal(path), await refusal(second)]
 
-    assert told[0].startswith(f"{path}: has 2 names (hard links), also {second}, and work by two")
-    assert told[1].startswith(f"{second}: has 2 names (hard links), also {path}, and work by two")
+    assert told[0].startswith(f"{path}: has 2 names (hard links), also {second}, and using two")
+    assert told[1].startswith(f"{second}: has 2 names (hard links), also {path}, and using two")
     assert f"`find FOLDER -xdev -samefile '{second}'` finds them" in told[1]
     assert set(modes_in(tmp_path)) == {"store.db", "store.db.workers", "second name.db"}
 
@@ -344,7 +346,7 @@ async def test_a_store_with_two_names_can_be_looked_at_with_a_warning(
         found = await store.reader.find_run("run")
 
     assert found is not None
-    assert "may show an old state, since it has 2 names" in caplog.text
+    assert "may show an old state, because it has 2 names" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -382,7 +384,7 @@ def test_a_store_that_is_mounted_as_a_single_file_is_refused(tmp_path: Path) -> 
     )
 
     assert told.stdout.startswith(f"{mounted}: is mounted as a single file")
-    assert "mount the folder that it is in" in told.stdout
+    assert "mount its folder instead" in told.stdout
     assert path.read_bytes() == mounted.read_bytes() == b""
     assert set(modes_in(tmp_path)) == {"store.db", "mounted.db"}
 
