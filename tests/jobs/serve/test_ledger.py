@@ -177,8 +177,8 @@ def test_a_ledger_on_a_shared_disk_is_refused_before_anything_is_written(
     message = refusal_of(tmp_path / "ledger.db")
 
     assert message == (
-        f"LEDGER: a ledger does not work on this file system ({kind}): other machines can write there,"
-        " too, and SQLite's locks do not stop them; put the ledger on a local disk with the setting"
+        f"LEDGER: a ledger does not work on this file system ({kind}): other machines can also write there,"
+        " and SQLite's locks do not stop them; put the ledger on a local disk with the setting"
         " `ledger`"
     )
     assert list(tmp_path.iterdir()) == []
