@@ -29,6 +29,8 @@ class Row:
     """12 hexadecimal digits of each prompt and document by field: equal for equal texts, None for no text."""
     asked: bool | None = True
     """Whether the sweep asks for the cell; False where only an earlier one did, None as long as that is not known."""
+    outdated: bool = False
+    """Whether its answer is from before `run --fresh` and is still to be asked again: it counts as to come."""
     state: str
     source: Source
     passed: int | None = None

@@ -25,7 +25,8 @@ def document(value: Any) -> Any:
 _MEASURED = tuple(
     known.name
     for known in fields(Row)
-    if known.name not in ("labels", "digests", "state", "source", "asked", "error", "values")
+    if known.name
+    not in ("labels", "digests", "state", "source", "asked", "outdated", "error", "values")
 )
 
 

@@ -33,6 +33,9 @@ def _count_row(counts: RowCounts, row: Row, folded_field: str | None) -> None:
     if row.asked is False:
         counts.past += 1
         return
+    if row.outdated:
+        counts.coverage.add(State.PENDING, has_numbers=False)
+        return
     has_numbers = row.total is not None
     counts.coverage.add(State(row.state), has_numbers=has_numbers)
     at = None if folded_field is None else row.labels.get(folded_field)

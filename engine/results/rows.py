@@ -14,6 +14,7 @@ from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.store import JobRow
 
 UNREADABLE = "the answer lists no scores to read at another threshold"
+OUTDATED = "from before `run --fresh`, not yet asked again"
 _NO_TEXT = digest(None)
 _DIGEST_LENGTH = 12
 
@@ -77,6 +78,7 @@ def _row(
             for axis, content in job.documents.items()
         },
         "asked": is_asked,
+        "outdated": job.outdated and is_asked is not False,
     }
     if job.passed is None or job.failed is None:
         return Row(**known, state=job.state, source=Source.MISSING, error=job.error)
@@ -116,11 +118,12 @@ def _row(
         highest_rate=None if bounds is None else bounds[1],
         identity=job.provenance,
         values=job.values,
-        error=_told(job),
+        error=_notes(job, is_outdated=known["outdated"]),
     )
 
 
-def _told(job: JobRow) -> str | None:
-    """What is to be known of an answer, and how asking for a better one ended."""
+def _notes(job: JobRow, *, is_outdated: bool) -> str | None:
+    """The notes on an answer: its own, and how asking for a better one ended."""
+    outdated = OUTDATED if is_outdated else None
     again = f"asked again in vain: {job.error}" if job.error else None
-    return "; ".join(filter(None, (job.note, again))) or None
+    return "; ".join(filter(None, (job.note, outdated, again))) or None

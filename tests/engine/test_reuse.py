@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 
 from engine import Engine, Run, Source, Status, UsageError
+from engine.core.rows import Coverage
 from engine.core.status import Session, TakenOver
 from engine.kinds import Answer, Job, Permanent
 from engine.report.words import status_lines, summary_lines
+from engine.results.coverage import CountedRows
+from engine.results.rows import OUTDATED
 from engine.testing import FakeClock, scored, scripted_service
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
@@ -31,6 +34,16 @@ class Asked:
 
 async def answers(run: Run) -> list[tuple[Source, int | None]]:
     return [(row.source, row.passed) async for row in run.rows()]
+
+
+async def counted(run: Run) -> tuple[Coverage, int, int]:
+    """What the rows of a run add up to: cells, tests that passed, tests that failed."""
+    rows = CountedRows(run.rows, folded_field=None)
+    async for _ in rows():
+        pass
+    tests = list(rows.counts.tests.values())
+    passed, failed = sum(one.passed for one in tests), sum(one.failed for one in tests)
+    return rows.counts.coverage, passed, failed
 
 
 def said(status: Status) -> str:
@@ -129,6 +142,43 @@ async def test_a_fresh_run_that_was_stopped_goes_on_where_it_stopped(tmp_path: P
 
     assert (stopped.cells_done, resumed.cells_done, again.cells_done) == (1, 3, 3)
     assert asked.jobs == ["a 1", "a 2", "a 3", "a 1", "a 2", "a 3"]
+
+
+async def test_rows_of_a_fresh_run_add_up_to_its_status_at_every_step(tmp_path: Path) -> None:
+    asked = Asked()
+    service = scripted_service(asked)
+    wanted = sweep(service, repeats=3, limits={"max_in_flight": 1})
+    agree: list[tuple[int, int, int]] = []
+
+    async def look(run: Run) -> None:
+        status = await run.status()
+        coverage, *tests = await counted(run)
+        assert coverage == status.coverage
+        assert tests == [status.tests_passed, status.tests_failed]
+        [listed] = await engine.runs()
+        assert listed.jobs == status.jobs
+        agree.append((coverage.answered, coverage.failed, coverage.to_come))
+
+    async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
+        run = await engine.submit(wanted)
+        asked.meanwhile = run.stop
+        await run.execute()
+        asked.fails, asked.meanwhile = True, lambda: None
+        await run.execute()
+        await look(run)
+        await _later(engine)
+        run = await engine.submit(wanted, fresh=True)
+        await look(run)
+        notes = [row.error async for row in run.rows()]
+        asked.meanwhile = run.stop
+        await run.execute()
+        await look(run)
+        asked.meanwhile = lambda: None
+        await run.execute()
+        await look(run)
+
+    assert agree == [(1, 2, 0), (0, 0, 3), (1, 0, 2), (1, 2, 0)]
+    assert notes == [OUTDATED, "no such model", "no such model"]
 
 
 async def test_a_fresh_run_keeps_the_answer_of_before_where_it_gets_no_other_and_says_so(

@@ -13,6 +13,8 @@ from engine.core.runs import EventKind
 from engine.core.states import State
 from engine.core.values import Value, ValueType, column_type
 from engine.store.database import Database
+from engine.store.queries import totals
+from engine.store.queries.fresh import fresh_of
 from engine.store.queries.queue import CLAIMABLE, decompress
 from engine.store.queries.runs import COLUMNS, RunRow, run_row
 from engine.store.schema import answer, event, job, result, run
@@ -44,6 +46,8 @@ class JobRow:
     unanswered: Mapping[str, int]
     values: Mapping[str, Value]
     reused: bool
+    outdated: bool = False
+    """Whether `run --fresh` asks it again, and no answer has come since then."""
     provenance: str | None = None
     """The digest of what decided the answer; None where it was not noted."""
 
@@ -79,6 +83,9 @@ def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     jobs: dict[int, dict[State, int]] = {one.id: dict.fromkeys(State, 0) for one in found}
     for run_id, state, count in counts:
         jobs[run_id][State(state)] = count
+    for one in found:
+        if one.fresh_at is not None and not one.is_expanded:
+            jobs[one.id] = totals.jobs_by_state(connection, one.id)
     return [(one, jobs[one.id]) for one in found]
 
 
@@ -120,6 +127,9 @@ async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> Asy
     With `past` also those that an earlier sweep asked for and the present one does not.
     """
     query = _JOBS if past else _JOBS.where(job.c.cell_count > 0)
+    fresh = fresh_of(of.fresh_at, of.fresh_generation, of.expanded, of.digest)
+    if fresh is not None:
+        query = query.add_columns(fresh.is_outdated.label("outdated"))
     after = {"run_id": of.id, "place": -(2**62), "repeat": 0, "id": 0}
     while True:
         page = await database.ask(partial(_page, query, after))
@@ -153,6 +163,7 @@ def _job_row(of: RunRow, row: Any) -> JobRow:
         unanswered={} if row.unanswered is None else json.loads(row.unanswered),
         values={} if row.further is None else json.loads(row.further),
         reused=row.reused_from is not None,
+        outdated=of.fresh_at is not None and bool(row.outdated),
         provenance=row.provenance,
     )
 

@@ -1,21 +1,21 @@
 """Counting a run: its totals, derived from rows whenever they are asked for."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, and_, case, func, select, true
 from sqlalchemy.engine import Connection
 
 from engine.core.error_kinds import ErrorKind, by_kind
 from engine.core.rates import CLOCK_TOLERANCE_S
 from engine.core.states import AttemptOutcome, State
 from engine.core.status import TakenOver
+from engine.store.queries.fresh import Fresh, find_fresh
 from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import attempt, job, result, run
 
-_ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 _LATEST = 1_000
 """So many of the latest attempts, and of the errors that differ, are looked at."""
 _KINDS_MAX = 20
@@ -85,32 +85,6 @@ class Totals:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Fresh:
-    """What of a run does not count because everything is asked again."""
-
-    is_to_come: ColumnElement[bool]
-    """Jobs that the matrix has not put back in line yet."""
-    is_outdated: ColumnElement[bool]
-    """Results of jobs that are to be answered again."""
-    is_expanded: bool
-    at: float
-
-
-def _fresh(connection: Connection, run_id: int) -> _Fresh | None:
-    columns = run.c.fresh_at, run.c.fresh_generation, run.c.expanded, run.c.digest
-    of = connection.execute(select(*columns).where(run.c.id == run_id)).one()
-    if of.fresh_at is None:
-        return None
-    is_to_come = and_(job.c.generation < of.fresh_generation, job.c.state.in_(_ENDED))
-    return _Fresh(
-        is_to_come,
-        or_(is_to_come, and_(job.c.state.not_in(_ENDED), result.c.recorded_at < of.fresh_at)),
-        of.expanded == of.digest,
-        of.fresh_at,
-    )
-
-
 def totals(
     connection: Connection, run_id: int, *, now: float, threshold: float | None = None
 ) -> Totals:
@@ -121,16 +95,8 @@ def totals(
     jobs = dict.fromkeys(State, 0)
     cells = dict.fromkeys(State, 0)
     lanes: dict[str, dict[State, int]] = {}
-    fresh = _fresh(connection, run_id)
-    counted_as: ColumnElement[Any] = job.c.state
-    if fresh is not None and not fresh.is_expanded:
-        counted_as = case((fresh.is_to_come, State.PENDING.value), else_=job.c.state)
-    counted = connection.execute(
-        select(counted_as, job.c.lane, func.count(), func.sum(job.c.cell_count))
-        .where(job.c.run_id == run_id, job.c.cell_count > 0)
-        .group_by(counted_as, job.c.lane)
-    )
-    for state_text, lane, job_count, cell_count in counted:
+    fresh = find_fresh(connection, run_id)
+    for state_text, lane, job_count, cell_count in _counted(connection, run_id, fresh):
         state = State(state_text)
         jobs[state] += job_count
         cells[state] += cell_count
@@ -161,7 +127,29 @@ def totals(
     )
 
 
-def _outdated(connection: Connection, run_id: int, fresh: _Fresh) -> int:
+def jobs_by_state(connection: Connection, run_id: int) -> dict[State, int]:
+    """Jobs that the sweep asks for by state; those that `run --fresh` will ask again are pending."""
+    jobs = dict.fromkeys(State, 0)
+    for state, _, job_count, _ in _counted(connection, run_id, find_fresh(connection, run_id)):
+        jobs[State(state)] += job_count
+    return jobs
+
+
+def _counted(connection: Connection, run_id: int, fresh: Fresh | None) -> Sequence[Any]:
+    """State, lane, jobs and cells of what the sweep asks for, by state and lane."""
+    state: ColumnElement[str] = job.c.state
+    jobs: FromClause = job
+    if fresh is not None and not fresh.is_expanded:
+        state, jobs = fresh.state, job.outerjoin(result, result.c.job_id == job.c.id)
+    return connection.execute(
+        select(state, job.c.lane, func.count(), func.sum(job.c.cell_count))
+        .select_from(jobs)
+        .where(job.c.run_id == run_id, job.c.cell_count > 0)
+        .group_by(state, job.c.lane)
+    ).all()
+
+
+def _outdated(connection: Connection, run_id: int, fresh: Fresh) -> int:
     """Cells that were asked again in vain: their answer is from before."""
     cells = (
         select(func.coalesce(func.sum(job.c.cell_count), 0))
@@ -258,7 +246,7 @@ def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
 
 
 def _answers(
-    connection: Connection, run_id: int, threshold: float | None, fresh: _Fresh | None
+    connection: Connection, run_id: int, threshold: float | None, fresh: Fresh | None
 ) -> tuple[Answers, ...]:
     failed: ColumnElement[int] = result.c.failed
     if threshold is not None:

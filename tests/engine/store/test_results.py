@@ -275,3 +275,23 @@ async def test_a_lane_stays_away_while_its_machine_runs_short(store: Store) -> N
     await store.runs.note(run.id, EventKind.MACHINE, "too many files", lane="model")
 
     assert await store.reader.unsettled_lanes(run.id) == {"model": EventKind.OUTAGE}
+
+
+async def test_an_answer_since_a_fresh_run_began_counts_before_the_matrix_reaches_its_job(
+    store: Store,
+) -> None:
+    first = await submit(store, new_job("early"), new_job("late"))
+    early, late = await claim(store, first, 2)
+    await store.queue.settle(succeeded(early, first, now=NOW - 60))
+    await store.queue.settle(retried(late, first, due_at=NOW))
+    fresh = await begin(store, is_fresh=True)
+    since = fresh.fresh_at
+    assert since is not None
+    [late] = await claim(store, fresh, now=since)
+    await store.queue.settle(succeeded(late, fresh, now=since))
+
+    totals = await store.reader.totals(fresh.id)
+
+    assert (totals.jobs[State.SUCCEEDED], totals.jobs[State.PENDING]) == (1, 1)
+    assert [one.jobs for one in totals.answers] == [1]
+    assert [row.outdated async for row in store.reader.job_rows(fresh)] == [True, False]
