@@ -54,12 +54,17 @@ class Row:
     """What else the job kind told of the answer, by name."""
 
     @classmethod
+    def known_columns(cls) -> tuple[str, ...]:
+        """The fields that are columns: what is known of every cell."""
+        others = ("labels", "digests", "outdated", "values")
+        return tuple(known.name for known in fields(cls) if known.name not in others)
+
+    @classmethod
     def taken_names(cls, axes: Collection[str]) -> frozenset[str]:
-        """The names, in lower case, that columns of rows with these axes have, which no value may have."""
-        own = (known.name for known in fields(cls))
-        # The table tells the failure rate under this name.
-        named = (*own, "rate", "repeat", *axes, *map(digest_column, axes))
-        return frozenset(name.lower() for name in named)
+        """The lower-case names of the columns that rows with these axes have; no value may have one of them."""
+        # The table shows the failure rate as "rate".
+        names = (*cls.known_columns(), "rate", "repeat", *axes, *map(digest_column, axes))
+        return frozenset(name.lower() for name in names)
 
 
 def digest_column(axis: str) -> str:

@@ -23,10 +23,7 @@ def document(value: Any) -> Any:
 
 
 _MEASURED = tuple(
-    known.name
-    for known in fields(Row)
-    if known.name
-    not in ("labels", "digests", "state", "source", "asked", "outdated", "error", "values")
+    name for name in Row.known_columns() if name not in ("asked", "state", "source", "error")
 )
 
 

@@ -17,6 +17,12 @@ def test_numbers_texts_and_booleans_are_kept_as_they_are() -> None:
     assert check_values(values, TAKEN) == values
 
 
+def test_a_value_may_have_the_name_of_a_field_that_is_no_column() -> None:
+    values = {"values": 3, "labels": "two", "digests": 1.5, "outdated": True}
+
+    assert check_values(values, TAKEN) == values
+
+
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf])
 def test_what_is_not_known_is_left_out(value: float | None) -> None:
     assert check_values({"tone": "warm", "cost_usd": value}, TAKEN) == {"tone": "warm"}
