@@ -90,6 +90,9 @@ def _matches(job: JobInfo, name: str, pattern: str) -> bool:
 
 
 def _is_like(value: Any, pattern: str) -> bool:
+    if isinstance(value, bool):
+        # As it is shown.
+        return pattern.lower() == str(value).lower()
     if isinstance(value, int | float):
         try:
             return float(value) == float(pattern)

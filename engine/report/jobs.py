@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from engine.core.inspection import Attempt, JobDetails, JobInfo
@@ -15,6 +15,8 @@ from engine.report.words import shortened
 
 _LONGEST = 300
 """Of what a service says, a list of jobs shows so many characters; `show` shows all."""
+_DEPTH_MAX = 200
+"""Answers that are nested more deeply are shown as text: printing a value takes a few calls per level."""
 
 
 def job_lines(job: JobInfo) -> list[str]:
@@ -141,22 +143,47 @@ def _answer_lines(details: JobDetails) -> Iterator[str]:
 
 def _content(raw: bytes) -> Iterator[str]:
     try:
-        yield from _tree(json.loads(raw), "  ")
-    except (ValueError, RecursionError):
-        yield from _text(raw.decode("utf-8", "replace"), "  ")
+        value = _parse(raw)
+    except ValueError:
+        return _text(raw.decode("utf-8", "replace"), "  ")
+    return _tree(value, "  ")
+
+
+def _parse(raw: bytes) -> Any:
+    """Parse an answer as JSON; raises ValueError if it is not JSON, or nested too deeply to be shown."""
+    try:
+        value = json.loads(raw)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    level = [value]
+    for _ in range(_DEPTH_MAX):
+        level = [part for parent in level for part in _parts(parent)]
+    if level:
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _tree(value: Any, indent: str) -> Iterator[str]:
     """A JSON value in indented lines; a list of messages as a conversation, turn by turn."""
     match value:
-        case dict():
+        case dict() if value:
             for name, part in value.items():
                 yield from _named(plain(str(name)), part, indent)
         case list() if value and all(map(_is_message, value)):
             for message in value:
                 yield f"{indent}{plain(message['role'])}:"
                 yield from _text(message["content"], f"{indent}  ")
-        case list():
+        case list() if value:
             for part in value:
                 yield from _named("-", part, indent)
         case str():
@@ -199,8 +226,8 @@ def _scalar(value: Any) -> str:
 
 def _as_json(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
+        return _parse(raw)
+    except ValueError:
         pass
     try:
         return raw.decode()

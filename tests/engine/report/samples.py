@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from engine.core.error_kinds import ErrorKind
+from engine.core.inspection import JobInfo
 from engine.core.rows import Row, Source
 from engine.core.runs import RunState, WaitReason
+from engine.core.states import State
 from engine.core.statistics import failure_rate, rate_bounds, wilson
 from engine.core.status import QuotaStatus, Status, Waiting
 
@@ -114,3 +116,27 @@ def status(**changes: Any) -> Status:
         ),
     }
     return Status(**(values | changes))
+
+
+def job_info(**changes: Any) -> JobInfo:
+    """A job that has succeeded."""
+    values: dict[str, Any] = {
+        "id": 1,
+        "key": "0" * 64,
+        "state": State.SUCCEEDED,
+        "lane": "a",
+        "labels": {"model": "a", "repeat": 1},
+        "cells": (),
+        "asked": True,
+        "attempts": 1,
+        "due_at": None,
+        "outcome": None,
+        "status": None,
+        "sent_at": None,
+        "ended_at": None,
+        "error": None,
+        "error_kind": None,
+        "detail": None,
+        **changes,
+    }
+    return JobInfo(**values)
