@@ -344,6 +344,12 @@ class _Line:
             self.waits_since = min(self.waits_since, now)
             self.asks_at = min(granted.next_at, now + poll_s)
             self._tell_asked()
+            logger.debug(
+                "%s: no call may start for %.1f s; %d waiting",
+                ", ".join(sorted(self.names)),
+                self.asks_at - now,
+                len(self._waiting),
+            )
             await self._clock.wait(room, self.asks_at)
 
     def _end_of_wait(self) -> None:

@@ -92,7 +92,17 @@ class Runner:
 
     def _ended(self, job: Job, error: JobError, throttled: int, blame: Blame) -> Ended:
         detail = _kept(error.detail) or None
-        return Ended(_clean(self._judge(job, error, throttled, blame)), error.status, detail)
+        verdict = self._judge(job, error, throttled, blame)
+        # Without the service's own words, which may quote what it was asked.
+        logger.info(
+            "attempt %d of %d: %s; %s",
+            job.attempt,
+            job.attempts,
+            error.message,
+            _what_next(verdict),
+            extra={"run": job.run},
+        )
+        return Ended(_clean(verdict), error.status, detail)
 
     async def _run(self, job: Job, context: JobContext) -> Answer:
         deadline_s = self._kind.attempt_s(job.labels)
@@ -149,6 +159,17 @@ async def _covering(job: Job, answer: Answer, context: JobContext) -> Answer:
     error = Permanent(message, detail=measured.note or "")
     error.service_answers = True
     raise error
+
+
+def _what_next(verdict: Verdict) -> str:
+    """What becomes of a job whose attempt did not succeed, in words for the log."""
+    match verdict:
+        case RetryLater():
+            return f"tried again in {verdict.delay_s:.1f} s"
+        case GiveBack():
+            return f"given back ({verdict.hold}), due in {verdict.delay_s:.1f} s"
+        case _:
+            return "failed"
 
 
 def _clean(verdict: Verdict) -> Verdict:

@@ -1,5 +1,6 @@
 """Waiting for a slot at an endpoint: one line for each name, shared by all roles of a process."""
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,8 @@ from typing import Protocol
 import anyio
 
 from engine.clock import Clock
+
+logger = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 """How often others are asked whether they need slots, or have some."""
@@ -65,15 +68,21 @@ class Slots:
     async def _enter(self, name: str, line: _Line, limit: int) -> None:
         me = object()
         line.waiting.append(me)
+        since: float | None = None
         try:
             while line.waiting[0] is not me or not await self._has_room(name, line, limit):
                 changed = line.changed
+                if since is None:
+                    since = self._clock.now()
+                    _log_wait(name, line, limit)
                 until = self._clock.now() + _LOOK_S
                 if line.waiting[0] is me and line.in_use < limit:
                     await self._clock.wait(changed, until)
                 else:
                     await changed.wait()
             line.in_use += 1
+            if since is not None:
+                logger.debug("%s: a slot after %.1f s", name, self._clock.now() - since)
         finally:
             line.waiting.remove(me)
             line.tell()
@@ -114,3 +123,13 @@ class Slots:
                 await self._look(name, line, wants=line.in_use)
             elif line.has:
                 self._used.set()
+
+
+def _log_wait(name: str, line: _Line, limit: int) -> None:
+    logger.debug(
+        "%s: waiting for a slot, with %d of %d in use here and %d others waiting",
+        name,
+        line.in_use,
+        limit,
+        len(line.waiting) - 1,
+    )

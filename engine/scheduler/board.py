@@ -1,5 +1,6 @@
 """What other processes are told of the lanes of a run."""
 
+import logging
 from collections.abc import Sequence
 from math import inf
 
@@ -9,6 +10,8 @@ from engine.clock import Clock
 from engine.core.lanes import LaneState
 from engine.scheduler.lanes import Lanes
 from engine.store import Store
+
+logger = logging.getLogger(__name__)
 
 _PAUSE_S = 1.0
 """The least time between two writes of what changes all the time."""
@@ -76,9 +79,20 @@ class LaneBoard:
         return self._told.get(state.name) or LaneState(name=state.name)
 
     def _note(self, told: Sequence[LaneState]) -> None:
+        now = self._clock.now()
         if told:
-            self._told_at = self._clock.now()
+            self._told_at = now
         for state in told:
+            if state.is_news(before := self._before(state), now):
+                _log(before, state, now)
             self._told[state.name] = state
             if self._changed.get(state.name) == state:
                 del self._changed[state.name]
+
+
+def _log(before: LaneState, state: LaneState, now: float) -> None:
+    """Log what a lane waits for; that it takes its turn is of interest only after something else."""
+    level = logging.DEBUG if before.goes_on and state.goes_on else logging.INFO
+    until = "" if state.until is None else f" for {max(0.0, state.until - now):.1f} s"
+    why = f"{state.why}{until}" + (f" ({state.detail})" if state.detail else "")
+    logger.log(level, "lane state: %s; breaker %s", why, state.breaker, extra={"lane": state.name})

@@ -95,6 +95,7 @@ class Scheduler:
     def stop(self, reason: StopReason, message: str, resume_at: float | None = None) -> None:
         """Start nothing more; the first reason counts."""
         if self._stop is None:
+            logger.info("%s stops (%s): %s", self._run.run, reason, message)
             self._stop = Stop(reason=reason, message=message, resume_at=resume_at)
         self.wake()
 
@@ -244,6 +245,7 @@ class Scheduler:
             self._lead.adapt(self._clock.now() - grants[0].asked_at)
         # Those that got less come first the next time.
         for grant in sorted(grants, key=lambda one: len(one.jobs)):
+            self._log_grant(grant)
             lane = self.lanes.lane(grant.lane)
             lane.take(grant)
             if grant.jobs:
@@ -255,6 +257,18 @@ class Scheduler:
                 self._flying[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
+
+    def _log_grant(self, grant: LaneGrant) -> None:
+        extra = {"run": self._run.run, "lane": grant.lane}
+        if grant.jobs:
+            logger.debug("jobs claimed: %d", len(grant.jobs), extra=extra)
+        elif grant.next_at is not None:
+            logger.debug(
+                "no job claimed (%s); next claim in %.1f s",
+                grant.why,
+                max(0.0, grant.next_at - grant.asked_at),
+                extra=extra,
+            )
 
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
         """What to claim, decided when the transaction runs: `settled` commits with it."""
@@ -407,6 +421,13 @@ class Scheduler:
     async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:
         now = self._clock.now()
         settled = settlement(ended, now, reserved=claimed.reserved or 0)
+        logger.debug(
+            "attempt %d %s after %.3f s",
+            claimed.attempt,
+            settled.outcome,
+            now - began,
+            extra={"run": self._run.run, "lane": lane.name, "status": settled.status},
+        )
         feedback = settled.feedback
         notes = lane.apply(
             feedback,

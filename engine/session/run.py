@@ -1,6 +1,7 @@
 """One run: executed here, looked at and steered from anywhere."""
 
 import logging
+import os
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
@@ -127,6 +128,13 @@ class Run:
             account = accounts.name(service.address, service.key)
             told = told_account(service)
             await self._take_up(account, told)
+            logger.info(
+                "%s: worker %s, process %d, works on it in %s",
+                self.name,
+                self._store.worker_id,
+                os.getpid(),
+                self._store.path,
+            )
             self._began, counts = None, Counts(began_at=self._clock.now())
             requests = None
             if kind.sends is Sends.CALLS:
@@ -293,6 +301,7 @@ class Run:
             )
             await scheduler.refresh()
         await self._store.matrix.finish_expansion(row, self._kept(layout, since))
+        logger.info("%s: its jobs were written in %.1f s", self.name, self._clock.now() - since)
         scheduler.expanding = False
         await scheduler.refresh()
 

@@ -280,6 +280,13 @@ class Worker:
                 self._bury(worker_id, heartbeat_at, attempts=attempts, run_id=run_id)
             )
             if counts is not None:
+                logger.info(
+                    "worker %s is dead, its last heartbeat %.0f s ago: %d of its jobs are due again,"
+                    " %d are out of attempts",
+                    worker_id,
+                    self._clock.now() - heartbeat_at,
+                    *counts,
+                )
                 self._liveness.forget(worker_id)
                 again += counts[0]
                 spent += counts[1]

@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -255,12 +256,14 @@ class Writer:
         Changes that do not wait that long fail meanwhile, and are taken out of the batch.
         """
         while batch:
+            began = perf_counter()
             try:
                 transaction = prepare(batch)
                 await self._reserve(transaction)
                 async with self.turn:
                     await self._database.transact(partial(self._run, transaction))
                 self.has_arrived = True
+                logger.debug("changes committed: %d in %.3f s", len(batch), perf_counter() - began)
             except (DatabaseError, StoreLost) as error:
                 if self.is_lost:
                     await self._lose(batch)
@@ -321,9 +324,15 @@ class Writer:
         if self.trouble is None:
             logger.warning("cannot commit, trying again: %s", trouble)
             self.troubled_since = self._clock.now()
+        else:
+            waited_s = self._clock.now() - self.troubled_since
+            logger.debug("cannot commit since %.1f s: %s", waited_s, trouble)
         self.trouble = trouble
 
     def _recovered(self, error: BaseException | None) -> BaseException | None:
+        if self.trouble is not None and error is None:
+            waited_s = self._clock.now() - self.troubled_since
+            logger.info("commits go through again, after %.1f s", waited_s)
         self.trouble, self.troubled_since = None, inf
         return error
 

@@ -6,6 +6,7 @@ adds (cookies, redirects, netrc) is what must not happen here, and proxies are c
 """
 
 import errno
+import logging
 import re
 import socket
 import ssl
@@ -57,6 +58,8 @@ from jobs.http.refusals import refused
 from jobs.http.text import Redactor, plain, read_json
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import parse_base_url
+
+logger = logging.getLogger(__name__)
 
 # Raised before a byte of the request was written: such a request was surely not carried out.
 _NOT_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -287,11 +290,13 @@ class HttpClient:
         where: str,
         counts: bool,
     ) -> Reply:
+        began = anyio.current_time()
         with anyio.move_on_after(within_s) as scope:
             token = _gate.set(partial(_start_within, scope) if counts else None)
             try:
                 return await self._connected(verb, path, body, headers, where)
-            except JobError:
+            except JobError as error:
+                _log_failure(error, began)
                 raise
             except Exception as error:
                 # Whatever a server can provoke in the libraries below ends here. The chain is cut:
@@ -299,10 +304,13 @@ class HttpClient:
                 failure = self._failure(where, error)
             finally:
                 _gate.reset(token)
+            _log_failure(failure, began)
             raise failure
-        raise TimedOut(
+        late = TimedOut(
             f"no whole answer within {within_s:g} s ({where})", reason=Unanswered.TIMED_OUT
         )
+        _log_failure(late, began)
+        raise late
 
     async def _connected(
         self, verb: str, path: str, body: bytes | None, headers: Mapping[str, Sent], where: str
@@ -350,9 +358,12 @@ class HttpClient:
         self, verb: str, path: str, body: bytes | None, headers: Mapping[str, Sent], where: str
     ) -> Reply:
         request = self._request(verb, path, body, headers)
+        logger.debug("%s: sending", where)
+        began = anyio.current_time()
         response = await cast(AiohttpTransport, self._transport).handle_async_request(request)
         try:
             status = response.status_code
+            logger.debug("%s: %d after %.3f s", where, status, anyio.current_time() - began)
             if 200 <= status < 300:
                 chunks: list[bytes] = []
                 await read_body(response, self.limits.max_body_bytes, where, chunks)
@@ -434,6 +445,11 @@ class HttpClient:
             return TimedOut(f"the server was silent for too long ({where})", detail=detail)
         kind = Disconnected if isinstance(cause, _CUT_OFF) else Transient
         return kind(f"the connection failed ({where})", detail=detail)
+
+
+def _log_failure(error: JobError, began: float) -> None:
+    # Without the service's own words, which may quote what it was asked.
+    logger.debug("failed after %.3f s: %s", anyio.current_time() - began, error.message)
 
 
 async def _start_within(scope: anyio.CancelScope) -> None:

@@ -1,6 +1,7 @@
 """The mapping of answers to errors, what is told of them, and what is never told."""
 
 import logging
+import re
 from collections.abc import Mapping
 
 import anyio
@@ -300,3 +301,30 @@ async def test_without_a_bound_every_request_has_a_connection_at_once() -> None:
 async def _ignore_refusal(client: HttpClient) -> None:
     with pytest.raises(Permanent):
         await client.post(PATH, b"{}")
+
+
+async def test_each_request_is_logged_with_its_status_and_without_key_body_and_query(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", logger="jobs.http")
+    async with ContractServer() as server:
+        headers = {"Authorization": KEY}
+        query = {"token": KEY}
+        async with HttpClient(
+            server.url, clock=SystemClock(), headers=headers, query=query
+        ) as client:
+            await client.get("version")
+            with pytest.raises(JobError):
+                await client.post(PATH, b'{"a": "prompt"}')
+
+    place = server.url.removeprefix("http://")
+    messages = [re.sub(r"\d+\.\d+ s", "N s", message) for message in caplog.messages]
+    assert messages[:3] == [
+        f"GET version at {place}: sending",
+        f"GET version at {place}: 200 after N s",
+        f"POST {PATH} at {place}: sending",
+    ]
+    assert messages[3].startswith(f"POST {PATH} at {place}: 4")
+    assert messages[4].startswith("failed after N s: ")
+    assert KEY not in caplog.text
+    assert "prompt" not in caplog.text.replace(PATH, "")

@@ -6,6 +6,7 @@ the store, which would go on as if nothing had changed. A new store is made as t
 without the way through all revisions.
 """
 
+import logging
 import shlex
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ from engine.store.sqlite.source import is_cancelled
 
 APPLICATION_ID = 0x4E_53_57_50
 """In the header of each store: other programs keep a table `alembic_version`, too."""
+logger = logging.getLogger(__name__)
+
 _WORKERS = text(
     "SELECT host, pid, started_at FROM worker WHERE id IN :ids ORDER BY started_at"
 ).bindparams(bindparam("ids", expanding=True))
@@ -72,6 +75,7 @@ def migrate(path: Path, lock: Path) -> None:
                 _create(path)
             elif found != HEAD:
                 _upgrade(path, found, lock.parent)
+                logger.info("%s: migrated from revision %s to %s", path, found, HEAD)
     except (sqlite3.Error, DBAPIError) as error:
         raise explain(error, path) from error
     except Timeout:
