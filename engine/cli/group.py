@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from engine.cli import exit_codes, output
 from engine.cli.help_lines import help_line
+from engine.cli.logs import with_verbosity
 from engine.core.errors import UsageError
 
 ENTRY_POINTS = "nightsweep.commands"
@@ -28,8 +29,12 @@ class ExtensibleGroup(TyperGroup):
     """The built-in commands, and those under the entry point group `nightsweep.commands`.
 
     An entry point names a `typer.Typer`; it is imported when its command is called. The built-in
-    commands come first: none of them can be replaced.
+    commands come first: none of them can be replaced. Every command has the option `--verbose`.
     """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        with_verbosity(self)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if (builtin := super().get_command(ctx, cmd_name)) is not None:
@@ -114,4 +119,4 @@ def _loaded(entry_point: EntryPoint) -> Any:
     added.rich_markup_mode = None
     command = get_command(added)
     command.name = entry_point.name
-    return command
+    return with_verbosity(command)

@@ -1,5 +1,6 @@
 """The entry point: the app is called, and whatever it raises becomes a message and an exit code."""
 
+import logging
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from engine.cli import exit_codes, output
 from engine.cli.app import app
 from engine.cli.signals import end_as_interrupts
 from engine.core.errors import NightsweepError, leaves
+
+logger = logging.getLogger(__name__)
 
 _THEIR_PREFIX = "Error: "
 
@@ -39,6 +42,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def _report(error: Exception) -> int:
     """Write what a command raised to stderr; returns its exit code."""
+    logger.debug("the command failed", exc_info=error)
     if isinstance(error, _UsageMistake):
         _report_usage(error)
         return exit_codes.USAGE

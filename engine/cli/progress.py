@@ -145,7 +145,14 @@ class Panel:
     def __init__(self, console: Console | None = None) -> None:
         self.every_s = PANEL_EVERY_S
         self._console = console or Console(stderr=True, highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            # What is logged meanwhile is written above the display, and not into it. Files stay files.
+            redirect_stdout=sys.stdout.isatty(),
+            redirect_stderr=sys.stderr.isatty(),
+        )
 
     def __enter__(self) -> Self:
         self._draw(self._live.start)

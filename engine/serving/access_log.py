@@ -6,11 +6,13 @@ import traceback
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from engine.logs import clean, stderr_handler
+
 _FIELDS = ("method", "path", "status", "duration_ms", "key", "error", "closed")
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as JSON: time (UTC), level, event, and those of `fields` that the record has.
+    """Formats a record as JSON: time (UTC), level, event, and those of `fields` that the record has; without keys.
 
     Of an exception only the type and the place are written: its text may contain what a client sent.
     """
@@ -28,7 +30,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = list(places_of(record.exc_info[1]))
         line |= {name: vars(record)[name] for name in self._fields if name in vars(record)}
-        return json.dumps(line, ensure_ascii=False)
+        return clean(json.dumps(line, ensure_ascii=False))
 
 
 def places_of(error: BaseException) -> Iterator[str]:
@@ -46,12 +48,12 @@ def log_to_stderr(package: str, fields: Sequence[str] = ()) -> None:
     """Send the process's log to stderr as JSON lines. For commands only: it configures the root logger.
 
     Warnings are logged from every package, INFO only from `engine.serving` and from `package`, the
-    service's own. `fields` are further attributes of records (`extra=`) to write.
+    service's own; `--verbose` and NIGHTSWEEP_LOG add to that. `fields` are further attributes of records
+    (`extra=`) to write.
     """
-    handler = logging.StreamHandler()
+    handler = stderr_handler()
     handler.setFormatter(JsonLines((*_FIELDS, *fields)))
-    root = logging.getLogger()
-    root.addHandler(handler)
-    root.setLevel(logging.WARNING)
-    for name in (__package__, package):
-        logging.getLogger(name).setLevel(logging.INFO)
+    handler.shows_info_of = (__package__, package)
+    for name in handler.shows_info_of:
+        logger = logging.getLogger(name)
+        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))

@@ -67,7 +67,7 @@ class LeakyService(Service):
 
     async def __aenter__(self) -> Self:
         self._kind.key = key = resolve_secret(self.settings.api_key)
-        logging.getLogger(__name__).debug("opened with %s", key)
+        logging.getLogger(__name__).debug("opened with %s", key, extra={"key": key})
         match self.settings.opens:
             case "crash":
                 raise RuntimeError(f"cannot open with \x1b[2J{key}")

@@ -71,7 +71,7 @@ def stored_in(store: Path) -> Iterator[tuple[str, bytes]]:
 def assert_nothing_is_told(folder: Path) -> None:
     """Look into the stores, their side files, and all that the commands in a folder have written."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert files
+    assert "DEBUG" in (folder / "debug.log").read_text()
     for path in files:
         assert told_in(path.read_bytes()) == [], path
     # Afterwards: to open a store is to take in its log.
@@ -101,6 +101,7 @@ ENVIRONMENT = {
     "PLANTED_HEADER": HEADER_KEY,
     "PYTHONFAULTHANDLER": "1",
     "PYTHONASYNCIODEBUG": "1",
+    "NIGHTSWEEP_LOG": "debug:debug.log",
 }
 
 RETRY = {"attempts": 1, "base_delay_s": 0.01, "max_delay_s": 0.02, "outage_h": 0}
@@ -262,6 +263,26 @@ def test_a_killed_run_leaves_no_key_in_its_log_and_has_none_on_its_command_line(
     assert told_in(b"".join(seen)) == []
     assert {path.suffix for path in scene.folder.iterdir()} >= {".db-wal", ".db-shm"}
     assert_nothing_is_told(scene.folder)
+
+
+def test_the_log_has_neither_prompts_nor_answers(
+    server: ContractServerProcess, scenes: Scenes, keys: Mapping[str, str]
+) -> None:
+    sweep = system_prompts(server.url, keys, ["a", "refused"])
+    sweep["matrix"]["prompts"] = [{"name": "bare", "text": "You are Marvin, the paranoid one."}]
+    scene = scenes.make(sweep)
+    scene.environment = ENVIRONMENT
+    server.play("echo_json", None, status=422, model="refused")
+
+    assert scene.sweep().code == 1
+
+    answers = [value for table, value in stored_in(scene.store) if table == "answer"]
+    assert any(b"answer to self_harm" in value for value in answers)
+    log = (scene.folder / "debug.log").read_text()
+    assert "singleturn_evaluate_system_prompt" in log
+    assert "Marvin" not in log
+    assert "answer to" not in log
+    assert "question self_harm" not in log
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """A service whose models do what their names say, for tests of the command line."""
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import typer
 
@@ -23,6 +24,7 @@ from engine.kinds import (
     TextAxis,
     Unauthorized,
     UsageError,
+    resolve_secret,
 )
 
 
@@ -105,6 +107,8 @@ class ScriptedService(Service):
         )
 
 
+logger = logging.getLogger(__name__)
+
 added = typer.Typer(help="Greet and crash. For tests.")
 
 
@@ -118,6 +122,18 @@ def greet() -> None:
 def crash() -> None:
     """Be a bug."""
     raise RuntimeError("nobody foresaw this")
+
+
+@added.command()
+def log(key: Annotated[str, typer.Option("--key")] = "") -> None:
+    """Log as packages do."""
+    secret = resolve_secret(key) if key else "nothing"
+    theirs = logging.getLogger("httpx")
+    theirs.info("GET https://models.example/?key=%s", secret)
+    theirs.warning("no pool for https://models.example/?key=%s", secret)
+    logger.warning("a warning of the command")
+    logger.info("news of the command, with %s", secret)
+    logger.debug("details of the command")
 
 
 @added.command()

@@ -1,3 +1,5 @@
+import logging
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from io import StringIO
@@ -11,6 +13,7 @@ from engine.core.error_kinds import ErrorKind
 from engine.core.runs import WaitReason
 from engine.core.status import Status, Waiting
 from engine.core.terminal import plain
+from engine.logs import StderrHandler
 from tests.engine.report.samples import status
 
 
@@ -107,6 +110,47 @@ def test_the_panel_is_redrawn_in_place_and_gone_at_the_end() -> None:
     assert "80%" in stream.getvalue()
     assert "a word [not markup]" in stream.getvalue()
     assert stream.getvalue().endswith("\x1b[2K")
+
+
+def test_what_is_logged_meanwhile_is_written_above_the_panel(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    handler = StderrHandler()
+    record = logging.makeLogRecord({"msg": "a [word] of the log", "levelno": logging.WARNING})
+
+    with Panel(Console(stderr=True, width=80, force_terminal=True)) as display:
+        display.show(status())
+        handler.handle(record)
+        display.show(status())
+    handler.handle(record)
+
+    during, after = terminal.getvalue().split("a [word] of the log\n")[1:]
+    # The panel is erased before the line, and drawn again below it.
+    assert terminal.getvalue().partition("a [word] of the log")[0].endswith("\x1b[2K")
+    assert "crisis-safety" in during
+    assert after == ""
+
+
+def test_a_log_in_a_file_stays_there_while_the_panel_is_on_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal, file = StringIO(), StringIO()
+    monkeypatch.setattr(sys, "stderr", file)
+
+    with Panel(Console(file=terminal, width=80, force_terminal=True)) as display:
+        display.show(status())
+        StderrHandler().handle(
+            logging.makeLogRecord({"msg": "of the log", "levelno": logging.WARNING})
+        )
+
+    assert file.getvalue() == "of the log\n"
+    assert "of the log" not in terminal.getvalue()
 
 
 def test_a_run_that_takes_long_to_count_is_looked_at_less_often() -> None:
