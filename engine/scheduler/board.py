@@ -68,7 +68,7 @@ class LaneBoard:
             self._has_news = anyio.Event()
             if self._news(self._clock.now()):
                 states = tuple(self._changed.values())
-                await self._store.queue.tell_lanes(self._run_id, states)
+                await self._store.queue.publish_lanes(self._run_id, states)
                 self._note(states)
 
     def _news(self, now: float) -> bool:

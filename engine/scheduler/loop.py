@@ -134,7 +134,7 @@ class Scheduler:
         await self._watch.reclaim()
         await self._watch.follow_clock()
         await self._quota.observe()
-        self.lanes.peers = await self._store.reader.peers(self._run.run_id)
+        self.lanes.peers = await self._store.reader.count_peers(self._run.run_id)
         await self._remember_lanes()
         await self._keep_to_machine()
         await self.refresh()
@@ -142,11 +142,11 @@ class Scheduler:
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
             doubts = partial(self._quota.settle_doubts, self.lanes, self.wake)
-            helpers.start_soon(self._store.worker.while_there, doubts, name="quota")
-            helpers.start_soon(self._store.worker.while_there, self._board.run, name="lanes")
+            helpers.start_soon(self._store.worker.run_until_lost, doubts, name="quota")
+            helpers.start_soon(self._store.worker.run_until_lost, self._board.run, name="lanes")
             async with (
                 anyio.create_task_group() as jobs,
-                self._store.queue.claiming_along(self._decide, partial(self._start, jobs)),
+                self._store.queue.claiming_with_outcomes(self._decide, partial(self._start, jobs)),
             ):
                 with self._leaving_full_store():
                     await self._loop(jobs, helpers)
@@ -186,9 +186,9 @@ class Scheduler:
 
     async def _remember_lanes(self) -> None:
         """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
-        for name in await self._store.reader.answered_lanes(self._run.run_id):
+        for name in await self._store.reader.lanes_with_answers(self._run.run_id):
             self.lanes.lane(name).remember_answers()
-        for name, was in (await self._store.reader.unsettled_lanes(self._run.run_id)).items():
+        for name, was in (await self._store.reader.lanes_in_trouble(self._run.run_id)).items():
             kind = EventKind.BACK if was is EventKind.OUTAGE else EventKind.ANSWERED
             await self._note(kind, "asked again in a new session", self.lanes.lane(name))
 
@@ -213,7 +213,7 @@ class Scheduler:
         """Let the sweep's rates hold for processes that began with higher ones, before any request."""
         if self._sends_jobs:
             buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets(lane)]
-            await self._store.limits.give_limits(self._run.run_id, buckets)
+            await self._store.limits.share(self._run.run_id, buckets)
 
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
         while self._stop is None:
@@ -295,7 +295,7 @@ class Scheduler:
             ),
             quotas=self._quota.claimed(now),
             charged_by_reply=self._run.kind.charged_by_reply,
-            told=self._board.carry(now),
+            lane_states=self._board.carry(now),
         )
 
     async def _is_done(self) -> bool:
@@ -318,7 +318,9 @@ class Scheduler:
         return False
 
     async def _give_up(self, waiting: list[Lane]) -> None:
-        if await self._store.reader.peers(self._run.run_id) or not all(map(_is_hopeless, waiting)):
+        if await self._store.reader.count_peers(self._run.run_id) or not all(
+            map(_is_hopeless, waiting)
+        ):
             # What others get may be what these wait for; the watch looks again while there are any.
             return
         unpaid = [lane for lane in waiting if lane.block is Block.CREDIT]
@@ -537,7 +539,7 @@ class Scheduler:
         told = message if name is None else f"{name}: {message}"
         logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})
         with self._leaving_full_store():
-            await self._store.runs.note(self._run.run_id, kind, message, lane=name)
+            await self._store.runs.add_event(self._run.run_id, kind, message, lane=name)
 
 
 _TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)

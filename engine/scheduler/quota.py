@@ -109,7 +109,7 @@ class QuotaTracker:
                 (_requests_cap(self._run.run), limits.requests),
             ):
                 if allotted is not None:
-                    await self._store.limits.cap_quota(key, allotted=allotted)
+                    await self._store.limits.set_cap(key, allotted=allotted)
         try:
             return await self._ask(now)
         except JobError as error:
@@ -150,7 +150,7 @@ class QuotaTracker:
         if self._run.ask_quota is None or not self._run.kind.uses_quota:
             return None
         key = QuotaKey(name=self._run.account, period=month(now))
-        since = await self._store.reader.quota_settled(key)
+        since = await self._store.reader.total_settled(key)
         self._is_in_doubt = False
         try:
             offered = await self._run.ask_quota()

@@ -54,7 +54,7 @@ class RefusalChecker:
                 continue
             self._asking.add(lane.name)
             ask = partial(self._ask, lane, lanes, wake)
-            helpers.start_soon(self._store.worker.while_there, ask, name=f"refusal {lane.name}")
+            helpers.start_soon(self._store.worker.run_until_lost, ask, name=f"refusal {lane.name}")
 
     def hasten(self, lanes: Lanes) -> None:
         """Nothing is in flight here any more: whatever was held for it is free."""

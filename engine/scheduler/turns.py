@@ -34,7 +34,7 @@ async def ask_counted(
     try:
         return await turns.asking(question, (Bucket(name=account, rate_per_min=rate_per_min),))
     finally:
-        await store.limits.withdraw(_NO_RUN)
+        await store.limits.release(_NO_RUN)
 
 
 class Turns:

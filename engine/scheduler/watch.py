@@ -65,16 +65,16 @@ class Watch:
             if self._store.is_lost:
                 watched.stop_for_lost_store()
                 # The first write that fails has the store's contents kept, and a place for the answers to come.
-                await self._store.worker.while_there(self._store.worker.beat)
+                await self._store.worker.run_until_lost(self._store.worker.record_heartbeat)
                 return
             try:
                 if self._clock.now() >= beat_at:
-                    await self._store.worker.beat()
+                    await self._store.worker.record_heartbeat()
                     beat_at = self._clock.now() + self._settings.heartbeat_s
                     await self._look_at_log()
                 elif self._had_company:
                     # Others take over the slots of one that stands still: they have to know soon.
-                    await self._store.worker.beat()
+                    await self._store.worker.record_heartbeat()
                 seen = await self._look(watched, seen)
             except NightsweepError as error:
                 # A store that is held or full for a moment: the writer says so where it matters.
@@ -89,11 +89,11 @@ class Watch:
             watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
         elif run.state is RunState.CANCELLED:
             watched.stop(StopReason.CANCELLED, "cancelled")
-        others = await self._store.reader.other_workers()
+        others = await self._store.reader.find_other_workers()
         if others:
             await self.reclaim()
         beats = (
-            [at for _, at in await self._store.reader.workers_on(self._run.run_id)]
+            [at for _, at in await self._store.reader.find_workers_on(self._run.run_id)]
             if others
             else []
         )
@@ -110,7 +110,7 @@ class Watch:
 
     async def _look_at_log(self) -> None:
         """Say who makes the store's log grow; again each time that it has doubled."""
-        size, why = await self._store.reader.log_held(self._log_told)
+        size, why = await self._store.reader.check_log(self._log_told)
         if why:
             self._log_told = 2 * size
             await self._note(EventKind.STORAGE, why)

@@ -201,7 +201,7 @@ class Context:
         tests: int,
         usage: Callable[[], Sequence[Usage]] | None,
     ) -> bytes:
-        kept = await self._store.reader.kept_call(self._run, key, of_others=self._reuses)
+        kept = await self._store.reader.find_reply(self._run, key, of_others=self._reuses)
         if kept is not None:
             response, recorded_at = kept
             self._found += 1
@@ -257,7 +257,7 @@ class Context:
 
     async def note(self, kind: str, message: str) -> None:
         said = without_secrets(f"job {self._job_id}: {message}")
-        await self._store.runs.note(self._run.id, kind, said, lane=self._lane)
+        await self._store.runs.add_event(self._run.id, kind, said, lane=self._lane)
 
     async def keep_unread(self, where: str, body: bytes) -> None:
         await self._store.attempts.keep_unread(

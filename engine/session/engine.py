@@ -126,7 +126,7 @@ class Engine:
         if row is None:
             return
         await self.store.worker.reclaim_from_dead()
-        if row.id in self._executing or await self.store.reader.peers(row.id):
+        if row.id in self._executing or await self.store.reader.count_peers(row.id):
             raise UsageError(
                 f"a process works on the run {name!r}: stop it before everything is asked again"
             )

@@ -38,13 +38,13 @@ async def jobs(
 
 async def details(store: Store, sweep: Sweep, row: RunRow, job_id: int) -> JobDetails:
     """All that the store knows of a job; raises UsageError where it is gone."""
-    found = await store.reader.job(row, job_id)
+    found = await store.reader.find_job(row, job_id)
     if found is None:
         raise UsageError(f"the job {job_id} was deleted")
     known, history = found
     answer, is_aside = history.answer, False
     if answer is None:
-        answer = await store.reader.answer_aside(job_id, history.workers)
+        answer = await store.reader.find_answer_aside(job_id, history.workers)
         is_aside = answer is not None
     contents = await store.reader.documents(known.documents.values())
     return JobDetails(
@@ -64,7 +64,7 @@ async def find_job(store: Store, name: str, row: RunRow | None = None) -> tuple[
 
     Raises UsageError where there is none, or more than one.
     """
-    found = await store.reader.jobs_named(name, None if row is None else row.id)
+    found = await store.reader.find_jobs_by_name(name, None if row is None else row.id)
     where = str(store.path) if row is None else f"the run {row.name}"
     if not found:
         raise UsageError(
@@ -94,7 +94,7 @@ async def has_ended(store: Store, row: RunRow, *, is_executed_here: bool) -> boo
     if await store.worker.is_alone():
         return True
     is_stopped = row.state is not RunState.ACTIVE or row.reason is not None
-    return is_stopped and not await store.reader.workers_on(row.id)
+    return is_stopped and not await store.reader.find_workers_on(row.id)
 
 
 def _with_names(known: KnownJob, names: Mapping[str, Mapping[str, Scalar]]) -> JobInfo:

@@ -65,9 +65,9 @@ class Look:
         limits = await self._limits()
         elsewhere: list[LaneState] = []
         if not (self.scheduler or unattended):
-            elsewhere = await self.store.worker.lanes_elsewhere(row.id)
+            elsewhere = await self.store.worker.find_lanes_elsewhere(row.id)
         left, binding = self._left(totals, questions, elsewhere, limits)
-        since, trouble = await self.store.worker.stuck(row.id) or (None, "")
+        since, trouble = await self.store.worker.find_stall(row.id) or (None, "")
         return Status(
             run=row.name,
             state=row.state,
@@ -95,7 +95,7 @@ class Look:
             errors=(*counts.errors, *totals.errors),
             judge=self.sweep.kind.judge,
             identity=None if row.provenance is None else digest_of(row.provenance),
-            accepted=await self.store.reader.accepted(row.id),
+            accepted=await self.store.reader.find_accepted_changes(row.id),
             expanding=not row.is_expanded,
             questions_answered=questions.answered if self.scheduler or unattended else None,
             questions=questions.total,
@@ -103,7 +103,7 @@ class Look:
             unattended=unattended,
             trouble=trouble,
             trouble_since=since,
-            taken_over=await self.store.reader.taken_over(row.id),
+            taken_over=await self.store.reader.answers_from_other_runs(row.id),
             cells_outdated=totals.cells_outdated,
             fresh_at=row.fresh_at,
             session=self.session,

@@ -103,7 +103,7 @@ class Requests:
     async def tell_now(self) -> None:
         """Write down the requests of the last minute, for `status` in other processes."""
         self._log = rates.current(self._log, self._clock.now())
-        await self._store.limits.tell_requests(self._run.id, self._log)
+        await self._store.limits.publish_requests(self._run.id, self._log)
 
 
 class _Counted:

@@ -123,7 +123,7 @@ class Run:
             gate = self.sweep.health_gate(self._clock)
             if gate is not None:
                 await stack.enter_async_context(gate)
-            await self._store.runs.keep_to(self.name, identity.facts)
+            await self._store.runs.record_facts(self.name, identity.facts)
             accounts = await self._store.limits.accounts()
             account = accounts.name(service.address, service.key)
             told = told_account(service)
@@ -184,7 +184,7 @@ class Run:
                 self.stop()
             self._executing.add(self._row.id)
             try:
-                with self._store.worker.insisting() as self._relent:
+                with self._store.worker.retrying_commits() as self._relent:
                     stop = await _outside_group(
                         lambda: self._work(scheduler, slots, requests, identity, kind, counts)
                     )
@@ -208,7 +208,7 @@ class Run:
 
     async def _withdraw(self) -> None:
         with anyio.CancelScope(shield=True), suppress(StoreError):
-            await self._store.limits.withdraw(self._row.id)
+            await self._store.limits.release(self._row.id)
 
     async def _count_before(self, counts: Counts, begun: anyio.Event) -> None:
         """Note how many cells have an answer of the run's own, for what is said of this execution in the end.
@@ -265,17 +265,17 @@ class Run:
                 begun = anyio.Event()
                 count = partial(self._count_before, counts, begun)
                 tasks.start_soon(
-                    self._store.worker.while_there, count, name="count what is answered"
+                    self._store.worker.run_until_lost, count, name="count what is answered"
                 )
                 await begun.wait()
-                tasks.start_soon(self._store.worker.while_there, slots.share, name="share slots")
+                tasks.start_soon(self._store.worker.run_until_lost, slots.share, name="share slots")
                 if requests is not None:
                     tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)
-                    tasks.start_soon(self._store.worker.while_there, tell, name="tell requests")
+                    tasks.start_soon(self._store.worker.run_until_lost, tell, name="tell requests")
                 if not self._row.is_expanded:
                     scheduler.expanding = True
                     expand = partial(self._expand, scheduler, identity, kind)
-                    tasks.start_soon(self._store.worker.while_there, expand, name="expand")
+                    tasks.start_soon(self._store.worker.run_until_lost, expand, name="expand")
                 stop = await scheduler.run()
                 tasks.cancel_scope.cancel()
         return stop
@@ -347,7 +347,7 @@ class Run:
                 break
             except JobError as error:
                 message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
-                await self._store.runs.note(self._row.id, EventKind.SERVICE, message)
+                await self._store.runs.add_event(self._row.id, EventKind.SERVICE, message)
             await self._clock.sleep(_ASK_AGAIN_S)
         return replace(self.sweep, kind=kind)
 
@@ -375,7 +375,7 @@ class Run:
                 resume_at=stop.resume_at,
                 unless=(RunState.CANCELLED,),
             )
-            await self._store.runs.note(self._row.id, EventKind(stop.reason), stop.message)
+            await self._store.runs.add_event(self._row.id, EventKind(stop.reason), stop.message)
 
     async def accept(self) -> None:
         """Let the run go on with what decides answers now: what is answered stays as it is.
@@ -384,7 +384,7 @@ class Run:
         again, in a run of its own.
         """
         identity = identity_of(self.sweep, self.sweep.service(self._clock))
-        await self._store.runs.keep_to(self.name, identity.facts, accepts=True)
+        await self._store.runs.record_facts(self.name, identity.facts, accepts=True)
 
     def stop(self) -> None:
         """Start nothing more, let what is in flight end within the grace, then return."""
@@ -455,7 +455,7 @@ class Run:
 
     async def note(self, kind: str, message: str) -> None:
         """Add to the run's event log."""
-        await self._store.runs.note(self._row.id, kind, message)
+        await self._store.runs.add_event(self._row.id, kind, message)
 
     async def events(
         self,
@@ -538,7 +538,7 @@ class Run:
         """Say that the run is worked on; where cancelling it was cut short, that is completed first."""
         if (await self._found()).state is RunState.CANCELLED:
             await self._cancel_open()
-        await self._store.runs.take_up(self._row.id, account, told)
+        await self._store.runs.activate(self._row.id, account, told)
 
     async def cancel(self) -> int:
         """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled.

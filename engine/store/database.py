@@ -43,7 +43,7 @@ class Liveness(Protocol):
         """Whether a worker has ended, whatever its last heartbeat."""
         ...
 
-    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+    async def find_ended(self, worker_ids: Sequence[str]) -> list[str]:
         """Those of these workers that have ended; there may be very many."""
         ...
 
@@ -106,11 +106,11 @@ class Database(Protocol):
         """Raise UsageError where the store is only read."""
         ...
 
-    def break_off(self) -> None:
-        """End the statements that are being executed, and those to come, until `go_on`."""
+    def interrupt(self) -> None:
+        """End the statements that are being executed, and those to come, until `allow_statements`."""
         ...
 
-    def go_on(self) -> None:
+    def allow_statements(self) -> None:
         """Let statements be executed again."""
         ...
 
@@ -144,7 +144,7 @@ class Database(Protocol):
         """How much room is left for the store; None where that does not limit it."""
         ...
 
-    async def log_held(self, above: int, clock: Clock) -> tuple[int, str]:
+    async def check_log(self, above: int, clock: Clock) -> tuple[int, str]:
         """How large the database's log is and, where that is above a limit, who keeps it so in words."""
         ...
 

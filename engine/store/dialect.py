@@ -60,7 +60,7 @@ class Bulk:
         self, columns: Mapping[str, TypeEngine[Any]], build: Callable[[Subquery], Executable]
     ) -> None:
         self._build = build
-        self._statement = lru_cache(lambda dialect: self._on(dialect, _unpacked(dialect, columns)))
+        self._statement = lru_cache(lambda dialect: self._on(dialect, _unpack(dialect, columns)))
         self._binary = [
             index for index, type_ in enumerate(columns.values()) if isinstance(type_, LargeBinary)
         ]
@@ -74,7 +74,7 @@ class Bulk:
         """Run it for rows of values in the order of the columns; `shared` are parameters for all."""
         parameters = dict(shared)
         if self._binary:
-            rows, parameters["bytes"] = _split(rows, self._binary)
+            rows, parameters["bytes"] = _extract_bytes(rows, self._binary)
         statement = self._statement(connection.dialect.name)
         return connection.execute(statement, {"rows": json.dumps(rows), **parameters})
 
@@ -96,7 +96,7 @@ class BulkUpsert(Bulk):
         return self._conflict(into.from_select(list(self._columns), rows))
 
 
-def _split(
+def _extract_bytes(
     rows: Iterable[Sequence[object]], binary: Sequence[int]
 ) -> tuple[list[list[object]], bytes]:
     """JSON has no bytes: what there is of them goes beside it, each value as its start and length."""
@@ -113,7 +113,7 @@ def _split(
     return split, bytes(beside)
 
 
-def _unpacked(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
+def _unpack(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
     """The rows in the parameter `rows`, and the bytes in `bytes`, as a table."""
     given = bindparam("rows", type_=Text)
     if dialect == "postgresql":

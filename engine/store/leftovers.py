@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from engine.store.paid import Name, Paid, from_line, name_of
+from engine.store.paid import Paid, PaidKey, from_line, key_of
 from engine.store.queries import calls, outcomes
 from engine.store.requests import CallReply, Outcome
 from engine.store.schema import attempt, run
@@ -15,7 +15,7 @@ from engine.store.spill import SUFFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leftover:
+class SideFile:
     """What is in a side file; `unreadable` is how many of its lines cannot be read."""
 
     answers: Sequence[Outcome]
@@ -24,7 +24,7 @@ class Leftover:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakenIn:
+class Recovery:
     """How much of a side file was new to a store, and how much of it is another store's."""
 
     answers: int
@@ -33,14 +33,14 @@ class TakenIn:
     foreign_replies: int
 
 
-def side_files(folder: Path) -> dict[str, Path]:
+def find_side_files(folder: Path) -> dict[str, Path]:
     """The side files in a folder, by worker."""
     return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
-def read(path: Path) -> Leftover:
+def read(path: Path) -> SideFile:
     """What is in a side file; a last line that was cut short is left out. Raises OSError."""
-    paid: dict[Name, Paid] = {}
+    paid: dict[PaidKey, Paid] = {}
     unreadable = 0
     for line in path.read_bytes().partition(b"\0")[0].split(b"\n")[:-1]:
         try:
@@ -48,21 +48,21 @@ def read(path: Path) -> Leftover:
         except ValueError:
             unreadable += 1
         else:
-            paid[name_of(one)] = one
-    return Leftover(
+            paid[key_of(one)] = one
+    return SideFile(
         answers=[one for one in paid.values() if isinstance(one, Outcome)],
         replies=[one for one in paid.values() if isinstance(one, CallReply)],
         unreadable=unreadable,
     )
 
 
-def answer_of(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes | None:
+def find_answer(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes | None:
     """The latest answer of a job in the side files of a folder; None where there is none.
 
     `workers` are the workers of the job's attempts, by the number of the attempt.
     """
     found: tuple[int, bytes] | None = None
-    for worker_id, path in side_files(folder).items():
+    for worker_id, path in find_side_files(folder).items():
         if worker_id not in workers.values():
             continue
         try:
@@ -76,24 +76,24 @@ def answer_of(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes | 
     return None if found is None else found[1]
 
 
-def take_in(connection: Connection, worker_id: str, left: Leftover) -> TakenIn:
+def recover(connection: Connection, worker_id: str, left: SideFile) -> Recovery:
     """Keep what a worker left behind, within a transaction, as far as it is this very store's.
 
     What is here already changes nothing. An answer is known by its attempt; a reply by its run, whatever has
     become of its job: it is found by what was asked.
     """
-    answers = _known_answers(connection, worker_id, left.answers)
-    replies = _known_replies(connection, left.replies)
-    return TakenIn(
+    answers = _select_known_answers(connection, worker_id, left.answers)
+    replies = _select_known_replies(connection, left.replies)
+    return Recovery(
         # Before the answers: those let go of the quota that the replies are charged to.
-        replies=calls.take_in(connection, replies) if replies else 0,
+        replies=calls.recover(connection, replies) if replies else 0,
         answers=sum(outcomes.settle(connection, answers)) if answers else 0,
         foreign_answers=len(left.answers) - len(answers),
         foreign_replies=len(left.replies) - len(replies),
     )
 
 
-def _known_answers(
+def _select_known_answers(
     connection: Connection, worker_id: str, answers: Sequence[Outcome]
 ) -> list[Outcome]:
     # Only attempts that this store has recorded: a new store at the same path has other jobs.
@@ -106,7 +106,7 @@ def _known_answers(
     return [one for one in answers if (one.job_id, one.fence) in sent]
 
 
-def _known_replies(connection: Connection, replies: Sequence[CallReply]) -> list[CallReply]:
+def _select_known_replies(connection: Connection, replies: Sequence[CallReply]) -> list[CallReply]:
     ids = {one.run_id for one in replies}
     rows = connection.execute(select(run.c.id, run.c.created_at).where(run.c.id.in_(ids)))
     runs = {(row.id, row.created_at) for row in rows}

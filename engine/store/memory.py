@@ -101,7 +101,7 @@ class _Liveness:
         """Whether a worker has ended."""
         return worker_id not in self._memory.workers
 
-    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+    async def find_ended(self, worker_ids: Sequence[str]) -> list[str]:
         """Those of these workers that have ended."""
         return [worker_id for worker_id in worker_ids if self.has_gone(worker_id)]
 
@@ -121,20 +121,20 @@ class MemoryDatabase:
         self.identity = identity
         self.liveness = _Liveness(memory)
         self._memory = memory
-        self._is_broken_off = False
+        self._is_interrupted = False
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction; its value, after COMMIT."""
         self.check_writable()
         await checkpoint()
-        with self._memory.transaction(is_broken_off=self._is_broken_off) as connection:
+        with self._memory.transaction(is_broken_off=self._is_interrupted) as connection:
             return work(connection)
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
         """The answer to one question: nothing changes meanwhile."""
         await checkpoint()
         try:
-            with self._memory.transaction(is_broken_off=self._is_broken_off) as connection:
+            with self._memory.transaction(is_broken_off=self._is_interrupted) as connection:
                 return question(connection)
         except DBAPIError as error:
             raise explain(error, self.path) from error
@@ -154,13 +154,13 @@ class MemoryDatabase:
                 f"{self.path}: was opened with read_only=True; open it without to change it"
             )
 
-    def break_off(self) -> None:
-        """Interrupt the long statements to come, until `go_on`: none is being executed meanwhile."""
-        self._is_broken_off = True
+    def interrupt(self) -> None:
+        """Interrupt the long statements to come, until `allow_statements`: none is being executed meanwhile."""
+        self._is_interrupted = True
 
-    def go_on(self) -> None:
+    def allow_statements(self) -> None:
         """Let statements be executed again."""
-        self._is_broken_off = False
+        self._is_interrupted = False
 
     def hurry(self) -> None:
         """There is no lock to wait for."""
@@ -175,7 +175,7 @@ class MemoryDatabase:
     async def disk_free_bytes(self) -> None:
         """No disk limits it."""
 
-    async def log_held(self, above: int, clock: Clock) -> tuple[int, str]:
+    async def check_log(self, above: int, clock: Clock) -> tuple[int, str]:
         """There is no log."""
         return 0, ""
 

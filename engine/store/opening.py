@@ -23,7 +23,7 @@ async def open_store(
         open_database(path) as database,
         serving(database, clock, commit_interval_s=commit_interval_s) as store,
     ):
-        await store.worker.take_in()
+        await store.worker.recover_side_files()
         yield store
 
 

@@ -17,7 +17,7 @@ from engine.store.requests import CallReply, Charge, Outcome, QuotaKey
 Paid: TypeAlias = Outcome | CallReply
 """An outcome, which was paid for if it has an answer, or a reply to a call within a job."""
 _ANSWER, _REPLY = "answer", "reply"
-Name: TypeAlias = tuple[type[Paid], int, int] | tuple[type[Paid], int, bytes, float]
+PaidKey: TypeAlias = tuple[type[Paid], int, int] | tuple[type[Paid], int, bytes, float]
 """Tells one from all others of a store."""
 
 
@@ -26,20 +26,20 @@ def is_paid(one: Paid) -> bool:
     return isinstance(one, CallReply) or one.answer is not None
 
 
-def name_of(one: Paid) -> Name:
+def key_of(one: Paid) -> PaidKey:
     """What tells it from others: the attempt that it came to, or what was asked and when it came."""
     if isinstance(one, CallReply):
         return CallReply, one.run_id, one.digest, one.recorded_at
     return Outcome, one.job_id, one.fence
 
 
-def counted_names(names: Collection[Name]) -> str:
+def describe_keys(names: Collection[PaidKey]) -> str:
     """How many answers and replies have these names, in words."""
     replies = sum(kind is CallReply for kind, *_ in names)
-    return counted_paid(len(names) - replies, replies)
+    return describe_counts(len(names) - replies, replies)
 
 
-def counted_paid(answers: int, replies: int) -> str:
+def describe_counts(answers: int, replies: int) -> str:
     """So many answers and replies, in words: `2 answers and 1 reply`; empty for none."""
     said = [
         *([counted(answers, "answer")] if answers else []),
@@ -50,7 +50,7 @@ def counted_paid(answers: int, replies: int) -> str:
 
 def to_line(one: Paid) -> bytes:
     """A line of JSON that `from_line` reads."""
-    plain = _plain_reply(one) if isinstance(one, CallReply) else _plain_answer(one)
+    plain = _dump_reply(one) if isinstance(one, CallReply) else _dump_answer(one)
     return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
 
 
@@ -64,7 +64,7 @@ def from_line(line: bytes) -> Paid:
         raise ValueError(f"not a line of a side file: {error}") from error
 
 
-def _plain_answer(one: Outcome) -> dict[str, Any]:
+def _dump_answer(one: Outcome) -> dict[str, Any]:
     assert one.answer is not None, "only answers are kept"
     measured = one.answer.measurement
     return {
@@ -85,11 +85,11 @@ def _plain_answer(one: Outcome) -> dict[str, Any]:
         "provenance": one.provenance,
         "unanswered": dict(measured.unanswered),
         "values": dict(measured.values),
-        "zlib": _packed(one.answer.raw),
+        "zlib": _encode_raw(one.answer.raw),
     }
 
 
-def _answer(plain: dict[str, Any]) -> Outcome:
+def _load_answer(plain: dict[str, Any]) -> Outcome:
     scores = plain.pop("scores")
     measurement = Measurement(
         passed=plain.pop("passed"),
@@ -102,7 +102,7 @@ def _answer(plain: dict[str, Any]) -> Outcome:
         values=plain.pop("values", {}),
     )
     # Nor did that compress.
-    raw = base64.b64decode(plain.pop("raw")) if "raw" in plain else _unpacked(plain.pop("zlib"))
+    raw = base64.b64decode(plain.pop("raw")) if "raw" in plain else _decode_raw(plain.pop("zlib"))
     return Outcome(
         event=Event.SUCCEED,
         attempt_outcome=AttemptOutcome.SUCCEEDED,
@@ -111,7 +111,7 @@ def _answer(plain: dict[str, Any]) -> Outcome:
     )
 
 
-def _plain_reply(one: CallReply) -> dict[str, Any]:
+def _dump_reply(one: CallReply) -> dict[str, Any]:
     return {
         "kind": _REPLY,
         "run_id": one.run_id,
@@ -120,32 +120,32 @@ def _plain_reply(one: CallReply) -> dict[str, Any]:
         "recorded_at": one.recorded_at,
         "charge": None if one.charge is None else asdict(one.charge),
         "took": [asdict(usage) for usage in one.took],
-        "zlib": _packed(one.response),
+        "zlib": _encode_raw(one.response),
     }
 
 
-def _reply(plain: dict[str, Any]) -> CallReply:
+def _load_reply(plain: dict[str, Any]) -> CallReply:
     charge = plain.pop("charge")
     return CallReply(
         digest=bytes.fromhex(plain.pop("digest")),
-        response=_unpacked(plain.pop("zlib")),
-        charge=None if charge is None else _charge(charge),
+        response=_decode_raw(plain.pop("zlib")),
+        charge=None if charge is None else _load_charge(charge),
         took=tuple(Usage(**usage) for usage in plain.pop("took")),
         **plain,
     )
 
 
-def _charge(plain: dict[str, Any]) -> Charge:
+def _load_charge(plain: dict[str, Any]) -> Charge:
     quotas = tuple(QuotaKey(**key) for key in plain.pop("quotas"))
     return Charge(quotas=quotas, **plain)
 
 
-def _packed(raw: bytes) -> str:
+def _encode_raw(raw: bytes) -> str:
     return base64.b64encode(compress(raw)).decode("ascii")
 
 
-def _unpacked(text: str) -> bytes:
+def _decode_raw(text: str) -> bytes:
     return decompress(base64.b64decode(text))
 
 
-_READERS: dict[str, Callable[[dict[str, Any]], Paid]] = {_ANSWER: _answer, _REPLY: _reply}
+_READERS: dict[str, Callable[[dict[str, Any]], Paid]] = {_ANSWER: _load_answer, _REPLY: _load_reply}

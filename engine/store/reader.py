@@ -75,7 +75,7 @@ class StoreReader:
 
     async def runs(self) -> list[tuple[RunRow, Mapping[State, int]]]:
         """All runs, the latest first, with their jobs by state."""
-        return await self._database.ask(results.runs)
+        return await self._database.ask(results.find_runs)
 
     async def fingerprint(self, run_id: int) -> RunFingerprint | None:
         """A glance at a run, cheap enough to be taken every second; None once it is deleted."""
@@ -130,7 +130,7 @@ class StoreReader:
 
     async def layout(self, of: RunRow) -> KeptLayout | None:
         """The matrix of a run that was wholly in the queue last, where it was kept."""
-        return await self._database.ask(lambda connection: runs.layout(connection, of))
+        return await self._database.ask(lambda connection: runs.load_layout(connection, of))
 
     async def has_other_runs(self, of: RunRow, *, since: float | None = None) -> bool:
         """Whether there are other runs that answers could be reused from."""
@@ -142,13 +142,13 @@ class StoreReader:
 
     async def queues(self, run_id: int) -> dict[str, tuple[str, ...]]:
         """The cost classes in which each lane has jobs to be claimed."""
-        return await self._database.ask(lambda connection: results.queues(connection, run_id))
+        return await self._database.ask(lambda connection: results.find_queues(connection, run_id))
 
     async def has_open_jobs(self, run_id: int) -> bool:
         """Whether anything of a run is still to be answered."""
-        return await self._database.ask(lambda connection: queue.open_jobs(connection, run_id))
+        return await self._database.ask(lambda connection: queue.has_open_jobs(connection, run_id))
 
-    async def answered_lanes(self, run_id: int) -> list[str]:
+    async def lanes_with_answers(self, run_id: int) -> list[str]:
         """The lanes of a run in which there is an answer."""
         query = (
             select(job.c.lane)
@@ -159,17 +159,17 @@ class StoreReader:
             lambda connection: list(connection.execute(query).scalars())
         )
 
-    async def peers(self, run_id: int) -> int:
+    async def count_peers(self, run_id: int) -> int:
         """How many other workers have jobs of a run in flight."""
         return await self._database.ask(
-            lambda connection: queue.peers(connection, run_id, but=self.worker_id)
+            lambda connection: queue.count_peers(connection, run_id, but=self.worker_id)
         )
 
     # Limits
 
     async def quotas(self, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
         """The quota rows of `keys` that there are."""
-        return await self._database.ask(lambda connection: quotas.status(connection, keys))
+        return await self._database.ask(lambda connection: quotas.find_known(connection, keys))
 
     async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
         """Whether something is held under one of these quotas for jobs in flight of other runs."""
@@ -177,9 +177,9 @@ class StoreReader:
             lambda connection: quotas.is_held(connection, keys, besides=besides)
         )
 
-    async def quota_settled(self, key: QuotaKey) -> int:
+    async def total_settled(self, key: QuotaKey) -> int:
         """All that requests under a quota came to so far, for `refresh_quota`."""
-        return await self._database.ask(lambda connection: quotas.settled(connection, key))
+        return await self._database.ask(lambda connection: quotas.total_settled(connection, key))
 
     async def costs(self, service: str) -> Mapping[str, Cost]:
         """What answers of each cost class have cost so far."""
@@ -188,17 +188,15 @@ class StoreReader:
     async def lowest_rate(self, account: str) -> int | None:
         """The lowest rate that any live process was given for an account: it holds for all of them."""
         rows = (account, f"{rates.RATE_PREFIX}{account}")
-        lowest, _ = await self._database.ask(
-            lambda connection: given.lowest_given(connection, rows)
-        )
+        lowest, _ = await self._database.ask(lambda connection: given.find_lowest(connection, rows))
         return lowest
 
     # Results
 
     async def totals(self, run_id: int, threshold: float | None = None) -> Totals:
-        """What the rows of a run add up to, with tests counted at a threshold; see `totals.totals`."""
+        """What the rows of a run add up to, with tests counted at a threshold; see `totals.count`."""
         return await self._database.ask(
-            lambda connection: totals.totals(
+            lambda connection: totals.count(
                 connection, run_id, now=self._clock.now(), threshold=threshold
             )
         )
@@ -212,19 +210,19 @@ class StoreReader:
             # With its first row the snapshot is there, whatever is written while the rest is counted.
             connection.execute(select(run.c.id).where(run.c.id == run_id)).first()
             begun()
-            found = totals.totals(connection, run_id, now=self._clock.now(), threshold=threshold)
-            return found, totals.taken_over(connection, run_id)
+            found = totals.count(connection, run_id, now=self._clock.now(), threshold=threshold)
+            return found, totals.answers_from_other_runs(connection, run_id)
 
         return await self._database.ask(count)
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
         """What the calls of a run took, or without one those of all runs."""
-        return await self._database.ask(lambda connection: usage.totals(connection, run_id))
+        return await self._database.ask(lambda connection: usage.sum_usage(connection, run_id))
 
     async def requests_last_minute(self, run_id: int, *, besides: str | None = None) -> int:
         """How many requests workers, `besides` one, started for a run whose jobs send many."""
         return await self._database.ask(
-            lambda connection: started.last_minute(
+            lambda connection: started.count_last_minute(
                 connection, run_id, besides=besides, now=self._clock.now()
             )
         )
@@ -233,11 +231,15 @@ class StoreReader:
         """How many cells only earlier versions of a run's sweep asked for."""
         if of.generation == 1:
             return 0
-        return await self._database.ask(lambda connection: results.past_cells(connection, of.id))
+        return await self._database.ask(
+            lambda connection: results.count_past_cells(connection, of.id)
+        )
 
-    async def taken_over(self, run_id: int) -> tuple[TakenOver, ...]:
+    async def answers_from_other_runs(self, run_id: int) -> tuple[TakenOver, ...]:
         """The answers of a run that were given to others, by the run that asked for them."""
-        return await self._database.ask(lambda connection: totals.taken_over(connection, run_id))
+        return await self._database.ask(
+            lambda connection: totals.answers_from_other_runs(connection, run_id)
+        )
 
     async def value_columns(self, run_id: int) -> dict[str, ValueType]:
         """The names of all values in the results of a run, and what a column of each holds."""
@@ -258,13 +260,13 @@ class StoreReader:
     ) -> list[Event]:
         """The latest events of a run, the oldest of them first."""
         return await self._database.ask(
-            lambda connection: events.latest(connection, run_id, wanted, limit=limit)
+            lambda connection: events.find_latest(connection, run_id, wanted, limit=limit)
         )
 
     async def events_after(self, run_id: int, wanted: EventFilter, after: int) -> list[Event]:
         """The first events of a run after the one with a number, a page of them."""
         return await self._database.ask(
-            lambda connection: events.events(
+            lambda connection: events.find_after(
                 connection, run_id, wanted, after=after, limit=_EVENTS_A_PAGE
             )
         )
@@ -277,39 +279,43 @@ class StoreReader:
         """The jobs of a run in the order of the file, read page by page; without `states`, those of all."""
         return inspection.jobs(self._database, of, states, past=past)
 
-    async def jobs_named(self, name: str, run_id: int | None = None) -> list[tuple[int, int]]:
-        """The jobs that a name may mean, with the ids of their runs; see `inspection.named`."""
+    async def find_jobs_by_name(
+        self, name: str, run_id: int | None = None
+    ) -> list[tuple[int, int]]:
+        """The jobs that a name may mean, with the ids of their runs; see `inspection.find_by_name`."""
         return await self._database.ask(
-            lambda connection: inspection.named(connection, name, run_id)
+            lambda connection: inspection.find_by_name(connection, name, run_id)
         )
 
-    async def job(self, of: RunRow, job_id: int) -> tuple[KnownJob, JobHistory] | None:
+    async def find_job(self, of: RunRow, job_id: int) -> tuple[KnownJob, JobHistory] | None:
         """One job of a run and what became of it; None where the run has no such job."""
 
         def ask(connection: Connection) -> tuple[KnownJob, JobHistory] | None:
-            found = inspection.one(connection, of, job_id)
-            return None if found is None else (found, inspection.history(connection, job_id))
+            found = inspection.find(connection, of, job_id)
+            return None if found is None else (found, inspection.load_history(connection, job_id))
 
         return await self._database.ask(ask)
 
-    async def answer_aside(self, job_id: int, workers: Mapping[int, str]) -> bytes | None:
+    async def find_answer_aside(self, job_id: int, workers: Mapping[int, str]) -> bytes | None:
         """The latest answer of a job in a side file; `workers` are those of its attempts, by their number."""
         folder = self._database.side_files
         if folder is None:
             return None
-        return await to_thread.run_sync(leftovers.answer_of, folder, job_id, workers)
+        return await to_thread.run_sync(leftovers.find_answer, folder, job_id, workers)
 
-    async def unsettled_lanes(self, run_id: int) -> dict[str, EventKind]:
-        """The lanes that were away or refused when the log last told of that; see `results.unsettled_lanes`."""
+    async def lanes_in_trouble(self, run_id: int) -> dict[str, EventKind]:
+        """The lanes that were away or refused when the log last told of that; see `results.lanes_in_trouble`."""
         return await self._database.ask(
-            lambda connection: results.unsettled_lanes(connection, run_id)
+            lambda connection: results.lanes_in_trouble(connection, run_id)
         )
 
-    async def accepted(self, run_id: int) -> tuple[str, ...]:
+    async def find_accepted_changes(self, run_id: int) -> tuple[str, ...]:
         """What was accepted that changed what decides a run's answers."""
-        return await self._database.ask(lambda connection: results.accepted(connection, run_id))
+        return await self._database.ask(
+            lambda connection: results.find_accepted_changes(connection, run_id)
+        )
 
-    async def kept_call(
+    async def find_reply(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
     ) -> tuple[bytes, float] | None:
         """The response kept under `key` in a run, or in others of its service, too: else the latest; when it came.
@@ -318,16 +324,16 @@ class StoreReader:
         """
         service = of.service if of_others else None
         return await self._database.ask(
-            lambda connection: calls.kept(connection, of.id, key, service)
+            lambda connection: calls.find(connection, of.id, key, service)
         )
 
     # Workers
 
-    async def log_held(self, above: int) -> tuple[int, str]:
+    async def check_log(self, above: int) -> tuple[int, str]:
         """How large the database's log is and, where that is above a limit, who keeps it so in words."""
-        return await self._database.log_held(above, self._clock)
+        return await self._database.check_log(above, self._clock)
 
-    async def other_workers(self) -> list[tuple[str, float]]:
+    async def find_other_workers(self) -> list[tuple[str, float]]:
         """The other workers that may be at work: (id, time of the last heartbeat).
 
         One that was given up and came back to life is among them as long as it holds jobs.
@@ -339,7 +345,7 @@ class StoreReader:
         rows = await self._database.ask(lambda connection: connection.execute(query).all())
         return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
 
-    async def workers_on(self, run_id: int) -> list[tuple[str, float]]:
+    async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that hold jobs of a run: (id, time of the last heartbeat)."""
         holding = select(job.c.owner).where(queue.RUNNING, job.c.run_id == run_id)
         query = select(worker.c.id, worker.c.heartbeat_at).where(

@@ -63,7 +63,7 @@ class Claim:
     quotas: tuple[QuotaKey, ...] = ()
     charged_by_reply: bool = False
     """Whether tests are charged as their replies are kept, and not with the job's answer."""
-    told: tuple[LaneState, ...] = ()
+    lane_states: tuple[LaneState, ...] = ()
     """What lanes wait for, where that has changed: for other processes."""
 
 

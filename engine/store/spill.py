@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from engine.core.errors import StoreError
-from engine.store.paid import Name, Paid, counted_names, is_paid, name_of, to_line
+from engine.store.paid import Paid, PaidKey, describe_keys, is_paid, key_of, to_line
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Spill:
         self._path = None if folder is None else folder / f"{worker_id}{SUFFIX}"
         self._descriptor: int | None = None
         self._end = 0
-        self._kept: set[Name] = set()
+        self._kept: set[PaidKey] = set()
         self._is_short = False
         """Whether it was said that not everything fits."""
         self._lock: Lock | None = None
@@ -66,10 +66,10 @@ class Spill:
 
     def keep(self, paid: Iterable[Paid]) -> None:
         """Write down the answers and replies that are not in the file yet, as far as there is space."""
-        new = {name_of(one): one for one in paid if is_paid(one) and not self.holds(one)}
+        new = {key_of(one): one for one in paid if is_paid(one) and not self.holds(one)}
         if not new or self._descriptor is None:
             return
-        end, written = self._end, set[Name]()
+        end, written = self._end, set[PaidKey]()
         for name, one in new.items():
             line = to_line(one)
             if _write(self._descriptor, line, end):
@@ -89,7 +89,7 @@ class Spill:
 
     def holds(self, one: Paid) -> bool:
         """Whether an answer or a reply is safe in the file."""
-        return name_of(one) in self._kept
+        return key_of(one) in self._kept
 
     @property
     def count(self) -> int:
@@ -99,7 +99,7 @@ class Spill:
     @property
     def contents(self) -> str:
         """The same in words: `2 answers and 1 reply`; empty for nothing."""
-        return counted_names(self._kept)
+        return describe_keys(self._kept)
 
     @property
     def is_used(self) -> bool:
@@ -146,7 +146,7 @@ class Spill:
 
     def forget(self, committed: Iterable[Paid]) -> None:
         """Drop what its callers are about to be told is committed; clear the file once it holds nothing else."""
-        self._kept -= {name_of(one) for one in committed}
+        self._kept -= {key_of(one) for one in committed}
         if self._kept or self._descriptor is None:
             return
         try:

@@ -36,7 +36,7 @@ class Store:
         parts = PartWriter(database, clock, writer)
         self.runs = RunChanges(clock, writer)
         self.matrix = MatrixWriter(database, clock, writer, parts)
-        self.queue = QueueChanges(clock, writer, self.worker, parts, self.matrix.reached)
+        self.queue = QueueChanges(clock, writer, self.worker, parts, self.matrix.position)
         self.attempts = AttemptChanges(clock, writer)
         self.limits = SharedLimits(database, clock, writer, self.worker.id)
         self.removal = Removal(database, clock, writer, self.worker, parts)
@@ -91,9 +91,9 @@ async def serving(
         # Cancelled while it starts, the writer would be waited for: only `sign_off` lets it end.
         with anyio.CancelScope(shield=True):
             await tasks.start(store.worker.writer.run, name="writer")
-        tasks.start_soon(store.worker.break_off_when_cancelled, name="break off")
+        tasks.start_soon(store.worker.interrupt_when_cancelled, name="break off")
         try:
-            await store.worker.keep_time()
+            await store.worker.adopt_clock()
             yield store
         except (Exception, Interrupted) as error:
             # Raised again below, as itself and not as a group of one.

@@ -15,8 +15,8 @@ from engine.core.listing import counted
 from engine.store import leftovers
 from engine.store.batch import Work
 from engine.store.database import Database
-from engine.store.leftovers import TakenIn
-from engine.store.paid import counted_paid
+from engine.store.leftovers import Recovery
+from engine.store.paid import describe_counts
 from engine.store.queries import clocks, lanes, outcomes, workers
 from engine.store.queries.clocks import StoreClock
 from engine.store.reader import StoreReader
@@ -54,11 +54,11 @@ class Worker:
         self.writer = Writer(
             database, clock, spill, self._arrive, commit_interval_s=commit_interval_s
         )
-        self._left_alone: set[str] = set()
+        self._unrecoverable: set[str] = set()
         """The workers whose side files cannot be taken in wholly, as was said."""
         self._signed_off = anyio.Event()
 
-    async def while_there(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def run_until_lost(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do what is done beside the jobs of a run, until the store vanishes: who works on the run says so."""
         try:
             await work()
@@ -66,14 +66,14 @@ class Worker:
             if not self._database.is_lost:
                 raise
 
-    async def lanes_elsewhere(self, run_id: int) -> list[LaneState]:
+    async def find_lanes_elsewhere(self, run_id: int) -> list[LaneState]:
         """What the lanes of a run wait for in the other processes that are alive, the latest to speak last."""
         found = await self._database.ask(
-            lambda connection: lanes.of_others(connection, run_id, but=self.id)
+            lambda connection: lanes.find_of_others(connection, run_id, but=self.id)
         )
         return [state for worker_id, state in found if not self._liveness.has_gone(worker_id)]
 
-    async def stuck(self, run_id: int) -> tuple[float, str] | None:
+    async def find_stall(self, run_id: int) -> tuple[float, str] | None:
         """Since when nothing is committed of a run that is worked on, and why; None where all is well.
 
         What another process is in trouble with cannot be written down on a full disk: it shows in a
@@ -83,7 +83,7 @@ class Worker:
             return self.writer.troubled_since, str(self.writer.trouble)
         beats = [
             heartbeat_at
-            for worker_id, heartbeat_at in await self._reader.workers_on(run_id)
+            for worker_id, heartbeat_at in await self._reader.find_workers_on(run_id)
             if not self._liveness.has_gone(worker_id)
         ]
         if not beats or self._clock.now() - max(beats) < STUCK_S:
@@ -93,26 +93,26 @@ class Worker:
             return max(beats), f"{self._database.path}: the disk is full; free some space"
         return max(beats), "the process that works on it is stopped, or cannot write to its disk"
 
-    def insisting(self) -> AbstractContextManager[Callable[[], None]]:
+    def retrying_commits(self) -> AbstractContextManager[Callable[[], None]]:
         """Within the block changes wait out a full disk; elsewhere they are given up after a moment.
 
         What the block is given ends that before the block does.
         """
-        return self.writer.insisting()
+        return self.writer.retrying_commits()
 
-    async def keep_time(self) -> None:
+    async def adopt_clock(self) -> None:
         """Count on the clock of those who work on the store, if anybody does."""
         clock = self._clock
         if isinstance(clock, Anchored):
-            kept = await self._database.ask(self._kept_by_others)
+            kept = await self._database.ask(self._clock_of_others)
             if kept is not None and kept.boot == clock.boot:
                 clock.follow(kept.offset_s)
 
-    def _kept_by_others(self, connection: Connection) -> StoreClock | None:
-        return clocks.store_clock(connection) if self._others_alive(connection) else None
+    def _clock_of_others(self, connection: Connection) -> StoreClock | None:
+        return clocks.store_clock(connection) if self._find_others_alive(connection) else None
 
-    def _others_alive(self, connection: Connection) -> list[workers.Colleague]:
-        found = workers.others(connection, self.id)
+    def _find_others_alive(self, connection: Connection) -> list[workers.OtherWorker]:
+        found = workers.find_others(connection, self.id)
         return [one for one in found if not self._liveness.has_gone(one.id)]
 
     @asynccontextmanager
@@ -130,7 +130,7 @@ class Worker:
 
     def _agree_on_time(self, connection: Connection, clock: Anchored) -> None:
         """Have the clock of those who are here; raises StoreError where it cannot be had."""
-        others = self._others_alive(connection)
+        others = self._find_others_alive(connection)
         kept = clocks.store_clock(connection)
         if others and kept is not None and kept.boot != clock.boot:
             raise StoreError(
@@ -151,20 +151,20 @@ class Worker:
                 " where both have the machine's own clock"
             )
 
-    async def take_in(self, *, patience_s: float | None = 0.0) -> None:
+    async def recover_side_files(self, *, patience_s: float | None = 0.0) -> None:
         """Take in what workers that are gone could not commit, as far as anything can be committed now.
 
         Or else within `patience_s`; None waits as any change does.
         """
         if self._database.side_files is None:
             return
-        found = await anyio.to_thread.run_sync(leftovers.side_files, self._database.side_files)
+        found = await anyio.to_thread.run_sync(leftovers.find_side_files, self._database.side_files)
         for worker_id, path in found.items():
-            if worker_id in (self.id, *self._left_alone):
+            if worker_id in (self.id, *self._unrecoverable):
                 continue
             if self._liveness.has_gone(worker_id):
                 try:
-                    await self._take_in(worker_id, path, patience_s)
+                    await self._recover(worker_id, path, patience_s)
                 except FileNotFoundError:
                     pass  # Another process was faster.
                 except (OSError, StoreError) as error:
@@ -172,18 +172,18 @@ class Worker:
                         "%s holds answers or replies that are not in the store: %s", path, error
                     )
 
-    async def _take_in(self, worker_id: str, path: Path, patience_s: float | None) -> None:
+    async def _recover(self, worker_id: str, path: Path, patience_s: float | None) -> None:
         left = await anyio.to_thread.run_sync(leftovers.read, path)
 
-        def work(connection: Connection) -> TakenIn:
-            return leftovers.take_in(connection, worker_id, left)
+        def work(connection: Connection) -> Recovery:
+            return leftovers.recover(connection, worker_id, left)
 
         if left.answers or left.replies:
             taken = await self.writer.write(work, patience_s=patience_s)
-            if new := counted_paid(taken.answers, taken.replies):
+            if new := describe_counts(taken.answers, taken.replies):
                 logger.info("took in %s that could not be committed before", new)
-            if foreign := counted_paid(taken.foreign_answers, taken.foreign_replies):
-                self._left_alone.add(worker_id)
+            if foreign := describe_counts(taken.foreign_answers, taken.foreign_replies):
+                self._unrecoverable.add(worker_id)
                 logger.warning(
                     "%s holds %s of another store: put that store back in its place, or move the file into"
                     " the folder beside it; left as it is",
@@ -191,16 +191,16 @@ class Worker:
                     foreign,
                 )
         if left.unreadable:
-            self._left_alone.add(worker_id)
+            self._unrecoverable.add(worker_id)
             logger.warning(
                 "%s has %s that cannot be read; left as it is",
                 path,
                 counted(left.unreadable, "line"),
             )
-        if worker_id not in self._left_alone:
+        if worker_id not in self._unrecoverable:
             await anyio.to_thread.run_sync(leftovers.remove, path)
 
-    async def break_off_when_cancelled(self) -> None:
+    async def interrupt_when_cancelled(self) -> None:
         """Wait for the end, and if cancelled before it keep nobody waiting for the database.
 
         What is being read or changed is broken off; what has to be said in the end is said at once or
@@ -209,8 +209,8 @@ class Worker:
         try:
             await self._signed_off.wait()
         except anyio.get_cancelled_exc_class():
-            if not self.writer.is_insisting:
-                self._database.break_off()
+            if not self.writer.is_retrying_commits:
+                self._database.interrupt()
                 self.writer.hurry()
             raise
 
@@ -226,7 +226,7 @@ class Worker:
             outcomes.give_back(connection, self.id, now=now)
             workers.leave(connection, self.id, now)
 
-        self._database.go_on()
+        self._database.allow_statements()
         try:
             if self.writer.has_arrived:
                 await self.writer.write(work, patience_s=PATIENCE_S)
@@ -242,22 +242,22 @@ class Worker:
 
     async def is_alone(self) -> bool:
         """Whether no other worker of the store is alive."""
-        others = await self._reader.other_workers()
+        others = await self._reader.find_other_workers()
         return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
 
-    async def beat(self) -> None:
+    async def record_heartbeat(self) -> None:
         """Say that this worker is alive, even if somebody has given it up.
 
         Some of those that have gone and sent nothing are forgotten along with it: there may be very many.
         """
         idle = await self._database.ask(
-            lambda connection: workers.idle(connection, _MOST_FORGOTTEN)
+            lambda connection: workers.find_idle(connection, _MOST_FORGOTTEN)
         )
         # One that was stopped for long was given up, and still comes back.
-        gone = await self._liveness.gone(idle)
+        gone = await self._liveness.find_ended(idle)
 
         def work(connection: Connection) -> None:
-            workers.beat(connection, self.id, self._clock.now())
+            workers.record_heartbeat(connection, self.id, self._clock.now())
             if gone:
                 workers.remove_idle(connection, gone)
 
@@ -271,9 +271,9 @@ class Worker:
         What they could not commit is taken in before. `attempts` is the most that jobs of the run `run_id`
         have, or without one those of all runs.
         """
-        await self.take_in(patience_s=None)
+        await self.recover_side_files(patience_s=None)
         again = spent = 0
-        for worker_id, heartbeat_at in await self._reader.other_workers():
+        for worker_id, heartbeat_at in await self._reader.find_other_workers():
             if not self._liveness.is_dead(worker_id, heartbeat_at, self._clock.now()):
                 continue
             counts = await self.writer.write(

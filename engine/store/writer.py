@@ -41,9 +41,9 @@ COMMIT_INTERVAL_S = 0.008
 """The least time between two commits under load: a fair share for other processes, too."""
 PATIENCE_S = 10.0
 """How long a change waits for a commit that fails, when no run is executed or the process is ending."""
-_MOST_PER_COMMIT = 400
+_MAX_CHANGES_PER_COMMIT = 400
 _RETRY_INTERVAL_S = 1.0
-_LOOKS = 5
+_CHECKS_PER_RETRY = 5
 """How often it is looked meanwhile whether a commit is still waited for."""
 
 
@@ -77,14 +77,16 @@ class Writer:
         """Whether the store tells of this worker."""
         self._clock = clock
         self._spill = spill
-        self._send, self._receive = anyio.create_memory_object_stream[Change[Any]](_MOST_PER_COMMIT)
+        self._send, self._receive = anyio.create_memory_object_stream[Change[Any]](
+            _MAX_CHANGES_PER_COMMIT
+        )
         self._pace = AsyncLimiter(1, commit_interval_s) if commit_interval_s else nullcontext()
         self._thread = anyio.CapacityLimiter(1)
         self.turn = anyio.Lock()
         """Held during each transaction."""
         self._owed: list[Change[Any]] = []
         self.troubled_since = inf
-        self._insisting: set[object] = set()
+        self._retrying: set[object] = set()
         self.piggybacks: list[Piggyback[Any]] = []
         self.trouble: StoreError | None = None
         """Why commits do not go through at present."""
@@ -135,26 +137,26 @@ class Writer:
         self._send.close()
 
     @contextmanager
-    def insisting(self) -> Iterator[Callable[[], None]]:
+    def retrying_commits(self) -> Iterator[Callable[[], None]]:
         """Within the block a change waits for as long as its commit fails, unless it is cancelled.
 
         What the block is given ends that before the block does.
         """
         who = object()
-        self._insisting.add(who)
+        self._retrying.add(who)
         try:
-            yield lambda: self._insisting.discard(who)
+            yield lambda: self._retrying.discard(who)
         finally:
-            self._insisting.discard(who)
+            self._retrying.discard(who)
 
     def hurry(self) -> None:
         """Wait neither for a lock nor for a disk any more: what cannot be committed now is given up."""
         self._database.hurry()
 
     @property
-    def is_insisting(self) -> bool:
+    def is_retrying_commits(self) -> bool:
         """Whether changes wait for as long as it takes."""
-        return bool(self._insisting)
+        return bool(self._retrying)
 
     async def write(self, work: Work[T], *, patience_s: float | None = None) -> T:
         """Run `work` in a write transaction, together with others; its value, after COMMIT.
@@ -207,7 +209,7 @@ class Writer:
 
     def _collect(self, batch: list[Change[Any]]) -> int:
         """Add what has come in to a batch, up to a limit; how many."""
-        room = range(_MOST_PER_COMMIT)
+        room = range(_MAX_CHANGES_PER_COMMIT)
         for count in room:
             try:
                 batch.append(self._receive.receive_nowait())
@@ -266,22 +268,22 @@ class Writer:
                 logger.debug("changes committed: %d in %.3f s", len(batch), perf_counter() - began)
             except (DatabaseError, StoreLost) as error:
                 if self.is_lost:
-                    await self._lose(batch)
-                    return self._recovered(None)
+                    await self._fail_lost(batch)
+                    return self._end_trouble(None)
                 trouble = await self._database.explain(error)
                 if not (isinstance(error, OperationalError) and self._database.is_passing(error)):
-                    return self._recovered(trouble)
+                    return self._end_trouble(trouble)
                 self._report(trouble)
                 await self._wait(batch, trouble)
             except Exception as error:
-                return self._recovered(error)
+                return self._end_trouble(error)
             else:
-                return self._recovered(None)
+                return self._end_trouble(None)
         return None
 
     async def _reserve(self, transaction: Transaction) -> None:
         """Have space for what is paid for before it can be refused."""
-        is_wanted = transaction.settled or transaction.replies or self._insisting
+        is_wanted = transaction.settled or transaction.replies or self._retrying
         if is_wanted and self._spill.is_missing and not self.is_lost:
             await to_thread.run_sync(self._spill.reserve, limiter=self._thread)
 
@@ -290,7 +292,7 @@ class Writer:
             self._arrive(connection)
         transaction.run(connection)
 
-    async def _lose(self, batch: list[Change[Any]]) -> None:
+    async def _fail_lost(self, batch: list[Change[Any]]) -> None:
         """Keep what was paid for in the side file, and fail all else: the store has vanished."""
         if not self._lost:
             self._lost = await self._database.rescue(self._spill)
@@ -302,10 +304,10 @@ class Writer:
                 change.value or change.work.answer is None
             )
             # A reply has the same said, kept or not: its job would ask on.
-            change.finish(None if is_over else self._lost_error())
+            change.finish(None if is_over else self._store_lost_error())
         batch.clear()
 
-    def _lost_error(self) -> StoreLost:
+    def _store_lost_error(self) -> StoreLost:
         """What is raised from now on; it says where the answers and replies in hand are."""
         spill = self._spill
         if not spill.is_used:
@@ -329,7 +331,7 @@ class Writer:
             logger.debug("cannot commit since %.1f s: %s", waited_s, trouble)
         self.trouble = trouble
 
-    def _recovered(self, error: BaseException | None) -> BaseException | None:
+    def _end_trouble(self, error: BaseException | None) -> BaseException | None:
         if self.trouble is not None and error is None:
             waited_s = self._clock.now() - self.troubled_since
             logger.info("commits go through again, after %.1f s", waited_s)
@@ -348,13 +350,13 @@ class Writer:
             else:
                 self._give_up(change, trouble)
         batch[:] = stay
-        for _ in range(_LOOKS):
+        for _ in range(_CHECKS_PER_RETRY):
             if batch and not self._database.is_hurried:
-                await self._clock.sleep(_RETRY_INTERVAL_S / _LOOKS)
+                await self._clock.sleep(_RETRY_INTERVAL_S / _CHECKS_PER_RETRY)
 
     def _patience_s(self, change: Change[Any]) -> float:
         if self._database.is_hurried:
             return 0.0
         if change.patience_s is not None:
             return change.patience_s
-        return inf if self._insisting else PATIENCE_S
+        return inf if self._retrying else PATIENCE_S

@@ -46,7 +46,7 @@ async def _night(path: Path) -> list[Row]:
     async with open_engine(path, registry=registry) as engine:
         run = await engine.submit(sweep)
         await run.execute()
-        await engine.store.runs.note(None, "lane", "somebody came by")
+        await engine.store.runs.add_event(None, "lane", "somebody came by")
         await engine.store.attempts.keep_unread(
             1, 1, 1, where="POST x: not JSON", body=b"<html>busy"
         )

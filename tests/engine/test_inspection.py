@@ -167,7 +167,9 @@ async def test_events_are_found_by_kind_lane_and_time(tmp_path: Path) -> None:
     async with opened(tmp_path / "store.db", service, clock) as engine:
         run = await engine.submit(sweep(service))
         for number, kind in enumerate(["one", "two", "one"]):
-            await engine.store.runs.note(1, kind, str(number), lane=["a/b", "a_b", None][number])
+            await engine.store.runs.add_event(
+                1, kind, str(number), lane=["a/b", "a_b", None][number]
+            )
             async with clock.jumping():
                 await clock.sleep(10.0)
 

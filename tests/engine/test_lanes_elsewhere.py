@@ -133,7 +133,7 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
         await clock.advance(2.0)
 
         told, seen = await waits(run), await waits(await other.run("scripted"))
-        states = await other.store.worker.lanes_elsewhere(run._row.id)
+        states = await other.store.worker.find_lanes_elsewhere(run._row.id)
         tasks.cancel_scope.cancel()
 
     assert {one.why for one in told} == {why}
@@ -188,7 +188,7 @@ async def test_a_held_lane_is_told_once_and_forgotten_once_the_run_has_ended_her
                 await clock.advance(300.0)
                 after = watching.execute("PRAGMA data_version").fetchone()
             run.stop()
-        left = await other.store.worker.lanes_elsewhere(run._row.id)
+        left = await other.store.worker.find_lanes_elsewhere(run._row.id)
 
     [line] = [line for line in status_lines(seen) if "the service asked to wait" in line]
     assert line in status_lines(told)
@@ -205,10 +205,10 @@ async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Pat
         async with opened(store, service) as engine:
             run = await engine.submit(sweep(service))
             state = LaneState(name="a", why=WaitReason.OUTAGE, detail="away")
-            await engine.store.queue.tell_lanes(run._row.id, [state])
-            assert await other.store.worker.lanes_elsewhere(run._row.id) == [state]
+            await engine.store.queue.publish_lanes(run._row.id, [state])
+            assert await other.store.worker.find_lanes_elsewhere(run._row.id) == [state]
 
-        assert await other.store.worker.lanes_elsewhere(run._row.id) == []
+        assert await other.store.worker.find_lanes_elsewhere(run._row.id) == []
         assert await rows_of_lanes(other) == 0
 
 
@@ -217,7 +217,7 @@ async def test_deleting_a_run_deletes_what_its_lanes_wait_for(tmp_path: Path) ->
 
     async with opened(tmp_path / "store.db", service) as engine:
         run = await engine.submit(sweep(service))
-        await engine.store.queue.tell_lanes(run._row.id, [LaneState(name="a")])
+        await engine.store.queue.publish_lanes(run._row.id, [LaneState(name="a")])
         await engine.delete("scripted")
         rows = await rows_of_lanes(engine)
 

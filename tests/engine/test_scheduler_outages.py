@@ -370,7 +370,7 @@ async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
         async with opened(store, service) as other:
             while not any(
                 one.why is WaitReason.OUTAGE
-                for one in await other.store.worker.lanes_elsewhere(run._row.id)
+                for one in await other.store.worker.find_lanes_elsewhere(run._row.id)
             ):
                 await anyio.lowlevel.checkpoint()
             seen = await (await other.run("scripted")).status()
@@ -396,7 +396,7 @@ async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
         run, _ = await finished(engine, of)
         service.recording.script = good
         await run.execute()
-        away = await run._store.reader.unsettled_lanes(run._row.id)
+        away = await run._store.reader.lanes_in_trouble(run._row.id)
 
     assert away == {}
 

@@ -52,7 +52,7 @@ async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first(tmp_path
         run = await engine.submit(of)
         tasks.start_soon(run.execute)
         await service.recording.until_in_flight(2)
-        await run._store.runs.note(None, "test", "a commit later")
+        await run._store.runs.add_event(None, "test", "a commit later")
         probes = [start.job.labels["group"] for start in service.recording.started]
         service.recording.release()
     after = len(service.recording.started)

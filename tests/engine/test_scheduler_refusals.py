@@ -203,14 +203,14 @@ async def test_a_process_that_only_looks_says_that_a_refusal_is_being_confirmed_
         async with opened(store, service) as other:
             while not any(
                 one.why is WaitReason.REFUSED
-                for one in await other.store.worker.lanes_elsewhere(run._row.id)
+                for one in await other.store.worker.find_lanes_elsewhere(run._row.id)
             ):
                 await anyio.lowlevel.checkpoint()
             seen = await (await other.run("scripted")).status()
             service.recording.script = good
             while (await run.status()).cells_done < 3:
                 await anyio.lowlevel.checkpoint()
-            stopped = await other.store.worker.lanes_elsewhere(run._row.id)
+            stopped = await other.store.worker.find_lanes_elsewhere(run._row.id)
 
     [waiting] = seen.waiting
     assert (waiting.lane, waiting.why) == ("a", WaitReason.REFUSED)

@@ -22,7 +22,7 @@ Ask = Callable[[Store], Awaitable[Any]]
     ("table", "ask"),
     [
         ("run", lambda store: store.reader.find_run(PLANTED)),
-        ("event", lambda store: store.runs.note(None, PLANTED, PLANTED)),
+        ("event", lambda store: store.runs.add_event(None, PLANTED, PLANTED)),
         ("document", lambda store: store.reader.documents([PLANTED])),
         ("document", lambda store: store.matrix.add_documents({PLANTED: {"text": PLANTED}})),
     ],

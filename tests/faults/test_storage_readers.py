@@ -11,7 +11,7 @@ import pytest
 from anyio import to_thread
 
 from engine import Settings
-from engine.store.sqlite.readers import Reader, log_bytes, readers, told
+from engine.store.sqlite.readers import Reader, describe, find_readers, log_bytes
 from engine.testing import scripted_service
 from tests.engine.scenes import events, good, opened, sweep
 from tests.patience import PATIENCE_S, PAUSE_S, next_line
@@ -84,9 +84,9 @@ async def test_a_store_that_nobody_reads_has_no_readers(tmp_path: Path) -> None:
 
     async with opened(tmp_path / "store.db", service) as engine:
         await engine.submit(sweep(service))
-        alone = await to_thread.run_sync(readers, tmp_path / "store.db")
+        alone = await to_thread.run_sync(find_readers, tmp_path / "store.db")
         with reading(tmp_path / "store.db") as pid:
-            found = await to_thread.run_sync(readers, tmp_path / "store.db")
+            found = await to_thread.run_sync(find_readers, tmp_path / "store.db")
 
     assert alone == frozenset()
     assert found is not None
@@ -97,8 +97,8 @@ def test_where_the_system_does_not_tell_it_is_said_how_to_find_out(tmp_path: Pat
     store = tmp_path / "store.db"
     Path(f"{store}-shm").touch()
 
-    assert readers(store, tmp_path / "no-such-file") is None
-    assert f"lsof {store}-wal" in told(store, 300 * 1024**2, None)
-    assert "300 MiB" in told(store, 300 * 1024**2, None)
-    assert "process 7 (sqlite3)" in told(store, 1, frozenset({Reader(7, "sqlite3")}))
-    assert "without a gap" in told(store, 1, frozenset())
+    assert find_readers(store, tmp_path / "no-such-file") is None
+    assert f"lsof {store}-wal" in describe(store, 300 * 1024**2, None)
+    assert "300 MiB" in describe(store, 300 * 1024**2, None)
+    assert "process 7 (sqlite3)" in describe(store, 1, frozenset({Reader(7, "sqlite3")}))
+    assert "without a gap" in describe(store, 1, frozenset())

@@ -46,7 +46,7 @@ class SharedLimits:
         """What names accounts in this store."""
         return await self._writer.write(accounts.accounts)
 
-    async def give_limits(
+    async def share(
         self, run_id: int, buckets: Sequence[Bucket], limits: Sequence[PermitLimit] = ()
     ) -> None:
         """Let limits that a run here was given hold for all who share them, before its first request."""
@@ -56,17 +56,17 @@ class SharedLimits:
             found = rates.load(connection, [bucket.name for bucket in buckets])
             found.note(connection, buckets, holder)
             rates.save(connection, found)
-            permits.give(connection, limits, holder)
+            permits.share(connection, limits, holder)
 
         await self._writer.write(work)
 
-    async def withdraw(self, run_id: int) -> None:
+    async def release(self, run_id: int) -> None:
         """Let limits that a run here was given hold no longer, and forget its lanes: it has ended here."""
         holder = given.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
             given.withdraw(connection, holder)
-            lanes.withdraw(connection, run_id, self._worker_id)
+            lanes.remove(connection, run_id, self._worker_id)
 
         await self._writer.write(work)
 
@@ -102,11 +102,11 @@ class SharedLimits:
         """The names of permits among these under which any live process has a limit; it holds for all."""
         return await self._database.ask(lambda connection: permits.find_limited(connection, names))
 
-    async def tell_requests(self, run_id: int, log: RateLog) -> None:
+    async def publish_requests(self, run_id: int, log: RateLog) -> None:
         """Tell other processes which requests of a run this one started in the last minute."""
         now = self._clock.now()
         await self._writer.write(
-            lambda connection: started.tell(connection, run_id, self._worker_id, log, now=now)
+            lambda connection: started.publish(connection, run_id, self._worker_id, log, now=now)
         )
 
     async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:
@@ -166,6 +166,6 @@ class SharedLimits:
         """A request that was taken so never left."""
         await self._writer.write(lambda connection: quotas.spend(connection, key, -1))
 
-    async def cap_quota(self, key: QuotaKey, *, allotted: int) -> None:
+    async def set_cap(self, key: QuotaKey, *, allotted: int) -> None:
         """Set what the user allows."""
         await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=allotted))

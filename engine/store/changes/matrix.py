@@ -48,7 +48,7 @@ class MatrixWriter:
         self._clock = clock
         self._writer = writer
         self._parts = parts
-        self._asked: dict[tuple[int, int], submission.Asked] = {}
+        self._asked: dict[tuple[int, int], submission.ExpansionProgress] = {}
 
     async def add_documents(self, contents: Mapping[str, Any]) -> None:
         """Keep prompts and other large contents once, under their digests."""
@@ -66,7 +66,7 @@ class MatrixWriter:
 
         Of an edited sweep, what is in line is claimed by this worker as far as the batches have come.
         """
-        asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
+        asked = self._asked.setdefault((of.id, of.generation), submission.ExpansionProgress())
         await self._writer.write(
             lambda connection: submission.add_jobs(
                 connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
@@ -75,7 +75,7 @@ class MatrixWriter:
         if of.generation > 1 and jobs and asked.edit is None:
             reached = (jobs[-1].repeat, jobs[-1].place)
             ids = await self._database.ask(
-                lambda connection: submission.passed_over(connection, of, asked, reached)
+                lambda connection: submission.find_passed_over(connection, of, asked, reached)
             )
             await self._parts.write(
                 array("q", ids),
@@ -88,10 +88,10 @@ class MatrixWriter:
 
         All others are claimed from now on, as they are; what is changed, once it was added.
         """
-        asked = self._asked.setdefault((of.id, of.generation), submission.Asked())
+        asked = self._asked.setdefault((of.id, of.generation), submission.ExpansionProgress())
         for find, change in (
-            (submission.displaced, submission.put_behind),
-            (submission.behind, submission.put_back),
+            (submission.find_displaced, submission.put_behind),
+            (submission.find_behind, submission.put_back),
         ):
             ids = await self._database.ask(partial(find, of=of, edit=edit))
             await self._parts.write(array("q", ids), partial(_changing, change, of))
@@ -100,13 +100,13 @@ class MatrixWriter:
     @contextmanager
     def expanding(self, of: RunRow) -> Iterator[None]:
         """Within the block a run's matrix is gone through from its first batch."""
-        self._asked[of.id, of.generation] = submission.Asked()
+        self._asked[of.id, of.generation] = submission.ExpansionProgress()
         try:
             yield
         finally:
             self._asked.pop((of.id, of.generation), None)
 
-    def reached(self, run_id: int) -> submission.Position | None:
+    def position(self, run_id: int) -> submission.Position | None:
         """How far this worker has come with the edited sweep of a run; None where it goes through none."""
         generations = [generation for of, generation in self._asked if of == run_id]
         newest = max(generations, default=1)
@@ -118,12 +118,12 @@ class MatrixWriter:
         All that it asks for was added by this worker, or is not concerned by its edit; what else there is
         is removed, many jobs in parts. The layout is `kept` for the next edit.
         """
-        asked = self._asked.get((of.id, of.generation), submission.Asked())
+        asked = self._asked.get((of.id, of.generation), submission.ExpansionProgress())
         removed = 0
         if of.generation > 1:
-            asked_for = submission.asked_before(of)
+            asked_for = submission.select_asked(of)
             if asked.edit is not None:
-                asked_for = submission.left_by(of, asked.edit)
+                asked_for = submission.select_left_behind(of, asked.edit)
             ids = await self._parts.ids(asked_for)
             gone = array("q", (job_id for job_id in ids if job_id not in asked))
             removed = await self._parts.write(

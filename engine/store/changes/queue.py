@@ -51,9 +51,11 @@ class _Claiming:
 
         def work(connection: Connection) -> list[LaneGrant]:
             grants = claims.claim(connection, request, until=self.reached(request.run_id))
-            lanes.tell(connection, request.run_id, request.worker_id, request.told, now=request.now)
+            lanes.publish(
+                connection, request.run_id, request.worker_id, request.lane_states, now=request.now
+            )
             if any(grant.jobs for grant in grants):
-                workers.claimed(connection, request.worker_id, self.clock.now())
+                workers.record_claim(connection, request.worker_id, self.clock.now())
             return grants
 
         return work
@@ -81,7 +83,7 @@ class QueueChanges:
         return await self._writer.write_prepared(_Claiming(decide, self._clock, self._reached))
 
     @asynccontextmanager
-    async def claiming_along(
+    async def claiming_with_outcomes(
         self, decide: Decide, deliver: Callable[[list[LaneGrant]], None]
     ) -> AsyncIterator[None]:
         """Claim within every transaction that settles outcomes, too: a slot is filled as it is freed.
@@ -104,11 +106,11 @@ class QueueChanges:
         """Record an attempt's outcome; whether it changed its job. Durable when this returns."""
         return await self._writer.settle(outcome)
 
-    async def tell_lanes(self, run_id: int, states: Iterable[LaneState]) -> None:
+    async def publish_lanes(self, run_id: int, states: Iterable[LaneState]) -> None:
         """Tell other processes what lanes of a run wait for here."""
         now = self._clock.now()
         await self._writer.write(
-            lambda connection: lanes.tell(connection, run_id, self._worker.id, states, now=now)
+            lambda connection: lanes.publish(connection, run_id, self._worker.id, states, now=now)
         )
 
     async def cancel(self, run_id: int) -> int:
@@ -117,7 +119,7 @@ class QueueChanges:
         What dead workers held is among them. Many are cancelled in parts: cut short, it is to be done again.
         """
         await self._worker.reclaim_from_dead()
-        ids = await self._parts.ids(queue.open_ids(run_id))
+        ids = await self._parts.ids(queue.select_claimable(run_id))
         return await self._parts.write(
             ids, lambda connection, part, _: queue.cancel(connection, part)
         )
@@ -128,7 +130,7 @@ class QueueChanges:
         The run is active with the first of them. Many are put back in parts: cut short, the run says so.
         """
         wanted = tuple(states)
-        ids = await self._parts.ids(queue.ended_ids(run_id, wanted))
+        ids = await self._parts.ids(queue.select_requeueable(run_id, wanted))
 
         def work(connection: Connection, part: Sequence[int], is_last: bool) -> int:
             count = queue.requeue(connection, part, wanted)

@@ -35,11 +35,11 @@ class Removal:
         self._parts = parts
 
     async def delete_run(
-        self, of: RunRow, caps: Iterable[str], told: Callable[[int], None] = lambda _: None
+        self, of: RunRow, caps: Iterable[str], on_progress: Callable[[int], None] = lambda _: None
     ) -> Deleted:
         """Remove a run and all that is its own, a large one in parts; see `deletion.remove_part`.
 
-        Cut short, the run says that it is being deleted, and this goes on with it. `told` is called
+        Cut short, the run says that it is being deleted, and this goes on with it. `on_progress` is called
         after each part, with the number of jobs that are gone so far.
         """
         self._database.check_writable()
@@ -49,7 +49,7 @@ class Removal:
         while True:
             remove = partial(deletion.remove_part, of=of, caps=names, now=now)
             removed.add(await self._writer.write(remove))
-            told(removed.jobs)
+            on_progress(removed.jobs)
             if removed.is_whole:
                 break
             of = replace(of, state=RunState.DELETING)
@@ -76,16 +76,16 @@ class Removal:
         return Pruned(documents=documents, workers=gone, bytes=freed, compacted=alone)
 
     async def _remove_documents(self) -> int:
-        matrices, digests = await self._database.ask(deletion.unused_documents)
+        matrices, digests = await self._database.ask(deletion.find_unused_documents)
         return await self._parts.write(
             digests,
             lambda connection, part, _: deletion.remove_documents(connection, part, matrices),
         )
 
     async def _remove_workers(self) -> int:
-        ids = await self._database.ask(workers.unneeded)
+        ids = await self._database.ask(workers.find_unneeded)
         # One that was stopped for long was given up, and still comes back.
-        gone = await self._database.liveness.gone(ids)
+        gone = await self._database.liveness.find_ended(ids)
         return await self._parts.write(
             gone, lambda connection, part, _: workers.remove(connection, part)
         )

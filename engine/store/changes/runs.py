@@ -33,19 +33,21 @@ class RunChanges:
         now = self._clock.now()
         return await self._writer.write(lambda connection: runs.begin(connection, new, now=now))
 
-    async def keep_to(self, name: str, facts: Sequence[Fact], *, accepts: bool = False) -> None:
-        """Note what decides the answers of a run from now on; see `runs.keep_to`."""
+    async def record_facts(
+        self, name: str, facts: Sequence[Fact], *, accepts: bool = False
+    ) -> None:
+        """Note what decides the answers of a run from now on; see `runs.record_facts`."""
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
             found = runs.find(connection, name)
             if found is None:
                 raise UsageError(f"the run {name!r} was deleted")
-            runs.keep_to(connection, found, facts, accepts=accepts, now=now)
+            runs.record_facts(connection, found, facts, accepts=accepts, now=now)
 
         await self._writer.write(work)
 
-    async def take_up(self, run_id: int, account: str | None = None, told: str = "") -> None:
+    async def activate(self, run_id: int, account: str | None = None, told: str = "") -> None:
         """Say that a run is worked on, unless it is finished and nothing of it is left to do.
 
         `account` is whose rates and quota it uses from now on, shown as `told`; None leaves both unchanged.
@@ -54,7 +56,7 @@ class RunChanges:
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
-            runs.take_up(connection, run_id, account, now=now)
+            runs.activate(connection, run_id, account, now=now)
             if account is not None and told:
                 accounts.carry_over(connection, told, account)
 
@@ -92,7 +94,7 @@ class RunChanges:
             lambda connection: runs.rename(connection, of, name, caps, now=now)
         )
 
-    async def note(
+    async def add_event(
         self, run_id: int | None, kind: str, message: str, *, lane: str | None = None
     ) -> None:
         """Add to the event log: what the morning report tells."""

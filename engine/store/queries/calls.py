@@ -39,7 +39,7 @@ _BEFORE = select(_FRESH_AT).where(exists().where(*_OF_KEY, call.c.recorded_at < 
 _RECORDED_AT = select(call.c.recorded_at).where(*_OF_KEY)
 
 
-def kept(
+def find(
     connection: Connection, run_id: int, key: Mapping[str, Any], service: str | None
 ) -> tuple[bytes, float] | None:
     """The response kept under `key` in a run, with a `service` also in others of it: else the latest; when it came."""
@@ -78,12 +78,12 @@ def keep(connection: Connection, reply: CallReply) -> bool:
     return is_new
 
 
-def take_in(connection: Connection, replies: Sequence[CallReply]) -> int:
+def recover(connection: Connection, replies: Sequence[CallReply]) -> int:
     """Keep replies of which some may have been recorded before; how many are new.
 
     What their calls took is counted once all the same.
     """
-    counted = usage.told_without_reply(connection, {one.run_id for one in replies})
+    counted = usage.find_without_reply(connection, {one.run_id for one in replies})
     count = 0
     for one in replies:
         if connection.execute(_RECORDED_AT, _of_key(one)).scalar() == one.recorded_at:

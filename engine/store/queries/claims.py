@@ -42,7 +42,7 @@ _OF_CLASS = (
 )
 _PLACE = (job.c.repeat, job.c.place)
 _LAST = (2**62, 2**62)
-_UNTOLD_S = 1.0
+_UNTOLD_RETRY_S = 1.0
 """How long until it is looked again whether another process has learnt what the quota is."""
 
 
@@ -174,7 +174,7 @@ def _claim_lane(
     next_at, why = _next_slot(request, lane, buckets)
     if next_at > request.now + request.horizon_s:
         return LaneGrant(lane=lane.lane, asked_at=request.now, next_at=next_at, why=why)
-    found = _candidates(connection, request, lane, admission, until)
+    found = _find_candidates(connection, request, lane, admission, until)
     slots = buckets.take(
         lane.buckets,
         want=len(found.rows),
@@ -193,7 +193,7 @@ def _claim_lane(
         lane=lane.lane,
         asked_at=request.now,
         jobs=tuple(
-            _claimed(
+            _to_claimed(
                 lane.lane,
                 row,
                 held if admission.counts_tests else None,
@@ -224,7 +224,7 @@ class _Candidates:
     later: list[tuple[float, WaitReason]] = field(default_factory=list)
 
 
-def _candidates(
+def _find_candidates(
     connection: Connection,
     request: Claim,
     lane: LaneClaim,
@@ -240,7 +240,7 @@ def _candidates(
     classes = set(lane.classes)
     after = (0, 0)
     while classes and (missing := lane.count - len(found.rows)):
-        rows = _next_rows(connection, request, lane, classes, (after, until), missing)
+        rows = _read_candidates(connection, request, lane, classes, (after, until), missing)
         for row in rows:
             if row["cost_class"] not in classes:
                 continue
@@ -252,17 +252,19 @@ def _candidates(
                 continue
             classes.discard(row["cost_class"])
             why = admission.refusals[row["cost_class"]]
-            found.later.append((request.now + _UNTOLD_S if why is WaitReason.UNTOLD else inf, why))
+            found.later.append(
+                (request.now + _UNTOLD_RETRY_S if why is WaitReason.UNTOLD else inf, why)
+            )
             if quotas.is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
                 return found
         if len(rows) < missing:
-            _look_ahead(connection, request, lane, classes, found)
+            _note_later(connection, request, lane, classes, found)
             break
         after = (rows[-1]["repeat"], rows[-1]["place"])
     return found
 
 
-def _next_rows(
+def _read_candidates(
     connection: Connection,
     request: Claim,
     lane: LaneClaim,
@@ -292,7 +294,7 @@ def _next_rows(
     )
 
 
-def _look_ahead(
+def _note_later(
     connection: Connection,
     request: Claim,
     lane: LaneClaim,
@@ -314,7 +316,7 @@ def _look_ahead(
             found.later.append((row.due_at, WaitReason.RETRY))
 
 
-def _claimed(
+def _to_claimed(
     lane: str, row: RowMapping, held: int | None, slot: float, *, is_rated: bool, is_alone: bool
 ) -> Claimed:
     return Claimed(

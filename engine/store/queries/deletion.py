@@ -199,7 +199,7 @@ def _hand_over_answers(connection: Connection, run_id: int, ids: Sequence[int]) 
     return len(moves)
 
 
-def unused_documents(connection: Connection) -> tuple[Matrices, list[str]]:
+def find_unused_documents(connection: Connection) -> tuple[Matrices, list[str]]:
     """The documents that no job sends, by digest, and the matrices that this goes for.
 
     None while a run writes its matrix, which begins with them.

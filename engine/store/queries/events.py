@@ -12,7 +12,7 @@ from engine.store.schema import event
 _ESCAPE = "\\"
 
 
-def events(
+def find_after(
     connection: Connection, run_id: int, wanted: EventFilter, *, after: int, limit: int
 ) -> list[Event]:
     """The first events that were written after the one with the number `after`, the oldest first."""
@@ -20,7 +20,9 @@ def events(
     return [Event(**row) for row in connection.execute(query).mappings()]
 
 
-def latest(connection: Connection, run_id: int, wanted: EventFilter, *, limit: int) -> list[Event]:
+def find_latest(
+    connection: Connection, run_id: int, wanted: EventFilter, *, limit: int
+) -> list[Event]:
     """The latest events of a run, the oldest of them first."""
     query = _of(run_id, wanted).order_by(event.c.id.desc()).limit(limit)
     return [Event(**row) for row in reversed(connection.execute(query).mappings().all())]

@@ -55,12 +55,12 @@ class Member:
     def _join(self) -> None:
         """Answer for the new matrix from now on: what an earlier one asked is past."""
         if not self.is_asked:
-            self.past_cells = merged(self.cells, self.past_cells)
+            self.past_cells = merge_thresholds(self.cells, self.past_cells)
             self.cells = []
             self.is_asked = True
 
 
-def merged(cells: Iterable[float], others: Iterable[float]) -> list[float]:
+def merge_thresholds(cells: Iterable[float], others: Iterable[float]) -> list[float]:
     """All of two lists of thresholds, ascending."""
     return sorted({*cells, *others})
 

@@ -40,7 +40,7 @@ def encode(holders: Mapping[str, Limits]) -> str:
     return json.dumps(holders, sort_keys=True, separators=(",", ":"))
 
 
-def noted(
+def update_holders(
     connection: Connection, before: Mapping[str, Holders], mine: Mapping[str, Limits], holder: str
 ) -> dict[str, Holders]:
     """Who has been given what from now on, by row, those left out who have gone.
@@ -65,7 +65,7 @@ def noted(
     return after
 
 
-def lowest_given(connection: Connection, rows: Iterable[str]) -> Limits:
+def find_lowest(connection: Connection, rows: Iterable[str]) -> Limits:
     """The lowest limits that those who are alive were given in any of these rows."""
     found = connection.execute(_GIVEN.where(rate_bucket.c.name.in_(list(rows))))
     holders = [one for _, text in found for one in decode(text).items()]

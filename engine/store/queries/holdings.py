@@ -13,11 +13,11 @@ from engine.store.queries.families import place
 from engine.store.queries.queue import REMOVED
 from engine.store.queries.runs import RunRow
 from engine.store.queries.submission import (
-    Asked,
-    answers_of_others,
-    is_before,
+    ExpansionProgress,
+    find_answers_of_others,
+    find_members,
     is_enough,
-    members_of,
+    is_outdated,
 )
 from engine.store.requests import NewJob
 from engine.store.schema import job, result, run
@@ -49,17 +49,17 @@ def survey(
     """What `add_jobs` would find for each job of a batch; writes nothing."""
     placed: Sequence[NewJob] = jobs
     if of.generation > 1:
-        placed = place(jobs, members_of(connection, of, jobs, Asked()))
+        placed = place(jobs, find_members(connection, of, jobs, ExpansionProgress()))
     wanted = {one.key: one for one in placed}
-    kept = _kept(connection, of, list(wanted), unanswered)
+    kept = _find_states(connection, of, list(wanted), unanswered)
     others: Mapping[bytes, RowMapping] = {}
     if reuse:
         unasked = {key: one.provenance for key, one in wanted.items() if key not in kept}
-        others = answers_of_others(connection, of, unasked, unanswered)
+        others = find_answers_of_others(connection, of, unasked, unanswered)
     return [_holding(one, wanted.get(one.key), kept.get(one.key), others) for one in jobs]
 
 
-def _kept(
+def _find_states(
     connection: Connection, of: RunRow, keys: Sequence[bytes], unanswered: UnansweredPolicy
 ) -> dict[bytes, State]:
     """What becomes of these jobs in their run, by key, unless another run's answer could serve them."""
@@ -82,7 +82,7 @@ def _kept(
         state, has_answer = State(row["state"]), row["passed"] is not None
         is_ended = state in sources(Event.REQUEUE)
         is_back = state is State.CANCELLED and row["error"] == REMOVED
-        is_again = is_ended and is_before(of, row["generation"], row["recorded_at"])
+        is_again = is_ended and is_outdated(of, row["generation"], row["recorded_at"])
         if not is_ended or is_back or is_again:
             if has_answer or state is State.RUNNING:
                 found[row["key"]] = State.PENDING

@@ -62,14 +62,16 @@ async def jobs(
     while True:
         page = await database.ask(partial(_rows, query, after))
         for row in page:
-            yield _known(of, row)
+            yield _to_known_job(of, row)
         if len(page) < _PAGE:
             return
         last = page[-1]
         after = {"place": last.place, "repeat": last.repeat, "id": last.id}
 
 
-def named(connection: Connection, name: str, run_id: int | None = None) -> list[tuple[int, int]]:
+def find_by_name(
+    connection: Connection, name: str, run_id: int | None = None
+) -> list[tuple[int, int]]:
     """The jobs that a name may mean, of one run or of all: (id, the id of its run); the first few of many.
 
     A name is the number of a job in the store, or the first digits, six at least, of its key.
@@ -97,14 +99,14 @@ def _keys_beginning(digits: str) -> ColumnElement[bool] | None:
     return job.c.key.between(first, last)
 
 
-def one(connection: Connection, of: RunRow, job_id: int) -> KnownJob | None:
+def find(connection: Connection, of: RunRow, job_id: int) -> KnownJob | None:
     """One job of a run."""
     query = _with_last_attempt().where(job.c.id == job_id, job.c.run_id == of.id)
     row = connection.execute(query).first()
-    return None if row is None else _known(of, row)
+    return None if row is None else _to_known_job(of, row)
 
 
-def history(connection: Connection, job_id: int) -> JobHistory:
+def load_history(connection: Connection, job_id: int) -> JobHistory:
     """What became of a job."""
     query = (
         select(attempt, worker.c.host, worker.c.pid)
@@ -114,11 +116,11 @@ def history(connection: Connection, job_id: int) -> JobHistory:
     )
     rows = connection.execute(query).all()
     return JobHistory(
-        attempts=tuple(map(_attempt, rows)),
+        attempts=tuple(map(_to_attempt, rows)),
         workers={row.fence: row.worker for row in rows},
-        result=_result(connection, job_id),
+        result=_find_result(connection, job_id),
         answer=raw_answer(connection, job_id),
-        unread=_unread(connection, job_id),
+        unread=_find_unread(connection, job_id),
     )
 
 
@@ -156,7 +158,7 @@ def _with_last_attempt() -> Select[Any]:
     )
 
 
-def _known(of: RunRow, row: Any) -> KnownJob:
+def _to_known_job(of: RunRow, row: Any) -> KnownJob:
     state = State(row.state)
     error = _without_detail(row)
     info = JobInfo(
@@ -186,7 +188,7 @@ def _without_detail(row: Any) -> str | None:
     return error.removesuffix(f": {row.detail}") if error and row.detail else error
 
 
-def _attempt(row: Any) -> Attempt:
+def _to_attempt(row: Any) -> Attempt:
     return Attempt(
         number=row.fence,
         sent_at=row.sent_at,
@@ -199,7 +201,7 @@ def _attempt(row: Any) -> Attempt:
     )
 
 
-def _result(connection: Connection, job_id: int) -> JobResult | None:
+def _find_result(connection: Connection, job_id: int) -> JobResult | None:
     query = select(result, result.c["values"].label("further")).where(result.c.job_id == job_id)
     row = connection.execute(query).first()
     if row is None:
@@ -216,7 +218,7 @@ def _result(connection: Connection, job_id: int) -> JobResult | None:
     )
 
 
-def _unread(connection: Connection, job_id: int) -> tuple[UnreadReply, ...]:
+def _find_unread(connection: Connection, job_id: int) -> tuple[UnreadReply, ...]:
     rows = connection.execute(select(unread).where(unread.c.job_id == job_id).order_by(unread.c.id))
     return tuple(
         UnreadReply(

@@ -36,7 +36,7 @@ _OTHERS = (
 )
 
 
-def tell(
+def publish(
     connection: Connection, run_id: int, worker_id: str, states: Iterable[LaneState], *, now: float
 ) -> None:
     """Keep what lanes of a run wait for in a worker from now on."""
@@ -58,7 +58,7 @@ def tell(
         connection.execute(_WRITE.on(connection), rows)
 
 
-def of_others(connection: Connection, run_id: int, *, but: str) -> list[tuple[str, LaneState]]:
+def find_of_others(connection: Connection, run_id: int, *, but: str) -> list[tuple[str, LaneState]]:
     """The lanes of a run in workers that have not ended, `but` one; each with its worker, the latest last."""
     rows = connection.execute(_OTHERS, {"run_id": run_id, "but": but})
     return [
@@ -77,7 +77,7 @@ def of_others(connection: Connection, run_id: int, *, but: str) -> list[tuple[st
     ]
 
 
-def withdraw(connection: Connection, run_id: int, worker_id: str) -> None:
+def remove(connection: Connection, run_id: int, worker_id: str) -> None:
     """Forget the lanes of a run in a worker: it no longer works on the run."""
     connection.execute(delete(lane).where(lane.c.run_id == run_id, lane.c.worker == worker_id))
 

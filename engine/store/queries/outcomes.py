@@ -33,10 +33,10 @@ from engine.store.schema import answer, attempt, cost, job, result
 _ANSWERABLE = sources(Event.SUCCEED)
 _CLAIMABLE = sources(Event.CLAIM)
 
-_DIED = "the process that was working on it died"
-_CLOSED = "interrupted"
+_DIED_MESSAGE = "the process that was working on it died"
+_CLOSED_MESSAGE = "interrupted"
 
-_STANDING = (
+_CURRENT_JOBS = (
     select(job.c.id, job.c.state, job.c.fence, job.c.attempts, job.c.cell_count)
     .where(job.c.id.in_(bindparam("ids", expanding=True)))
     .with_for_update()
@@ -153,7 +153,7 @@ _KEEP_COST = Upsert(
 
 
 @dataclass(slots=True)
-class _Standing:
+class _CurrentJob:
     """A job within one transaction, as the outcomes that came before in it left it."""
 
     state: str
@@ -169,20 +169,20 @@ class _Standing:
             return self.state in _ANSWERABLE
         return self.state == State.RUNNING and self.fence == one.fence
 
-    def settled(self, one: Outcome) -> tuple[object, ...]:
+    def apply(self, one: Outcome) -> tuple[object, ...]:
         """Change state as the outcome says; the row's new values."""
         # A late answer leaves the count to whoever holds the job now.
         given_back = not one.keeps_attempt and self.fence == one.fence
-        return self._moved(
+        return self._move(
             one.job_id, one.event, one.due_at, one.error, one.detail, given_back=given_back
         )
 
-    def taken_back(self, job_id: int, event: Event, message: str) -> tuple[object, ...]:
+    def take_back(self, job_id: int, event: Event, message: str) -> tuple[object, ...]:
         """Change state because its worker is gone; the row's new values."""
         said = message if event is Event.FAIL else None
-        return self._moved(job_id, event, 0.0, said, None, given_back=event is Event.GIVE_BACK)
+        return self._move(job_id, event, 0.0, said, None, given_back=event is Event.GIVE_BACK)
 
-    def _moved(
+    def _move(
         self,
         job_id: int,
         event: Event,
@@ -210,20 +210,20 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     A negative outcome counts only under the fence of its own claim; an answer is kept whenever the
     job has none yet.
     """
-    standing = _standing(connection, outcomes)
+    jobs = _load_jobs(connection, outcomes)
     counts: list[bool] = []
     moved: list[tuple[object, ...]] = []
     answered: list[Outcome] = []
     for one in outcomes:
-        of = standing[one.job_id]
+        of = jobs[one.job_id]
         counts.append(of.takes(one))
         if counts[-1]:
-            moved.append(of.settled(one))
+            moved.append(of.apply(one))
             if one.answer is not None:
                 answered.append(one)
     if moved:
         _MOVE.run(connection, moved)
-    _CLOSE_ATTEMPTS.run(connection, [_closed(one) for one in outcomes])
+    _CLOSE_ATTEMPTS.run(connection, [_attempt_values(one) for one in outcomes])
     if answered:
         _keep_answers(connection, answered)
     if reserving := [one for one in outcomes if one.reserved]:
@@ -237,25 +237,25 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     return counts
 
 
-def _standing(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int, _Standing]:
-    rows = connection.execute(_STANDING, {"ids": [one.job_id for one in outcomes]}).all()
+def _load_jobs(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int, _CurrentJob]:
+    rows = connection.execute(_CURRENT_JOBS, {"ids": [one.job_id for one in outcomes]}).all()
     ending = {one.job_id for one in outcomes if one.event is Event.FAIL}
     ending |= {row.id for row in rows if row.cell_count == 0}
-    answered = _answered(connection, ending)
+    answered = _find_answered(connection, ending)
     return {
-        row.id: _Standing(row.state, row.fence, row.attempts, row.cell_count, row.id in answered)
+        row.id: _CurrentJob(row.state, row.fence, row.attempts, row.cell_count, row.id in answered)
         for row in rows
     }
 
 
-def _answered(connection: Connection, job_ids: Collection[int]) -> set[int]:
+def _find_answered(connection: Connection, job_ids: Collection[int]) -> set[int]:
     """Those of the jobs that have an answer already."""
     if not job_ids:
         return set()
     return set(connection.execute(_ANSWERED, {"ids": list(job_ids)}).scalars())
 
 
-def _closed(one: Outcome) -> tuple[object, ...]:
+def _attempt_values(one: Outcome) -> tuple[object, ...]:
     return (
         one.job_id,
         one.fence,
@@ -334,7 +334,7 @@ def reclaim(
         return Event.FAIL if spent else Event.RECLAIM
 
     taken = _take_back(
-        connection, worker_id, event, now=now, outcome=AttemptOutcome.LOST, message=_DIED
+        connection, worker_id, event, now=now, outcome=AttemptOutcome.LOST, message=_DIED_MESSAGE
     )
     return len(taken) - taken.count(Event.FAIL), taken.count(Event.FAIL)
 
@@ -347,7 +347,7 @@ def give_back(connection: Connection, worker_id: str, *, now: float) -> int:
         lambda _run_id, _used: Event.GIVE_BACK,
         now=now,
         outcome=AttemptOutcome.INTERRUPTED,
-        message=_CLOSED,
+        message=_CLOSED_MESSAGE,
     )
     return len(taken)
 
@@ -366,7 +366,7 @@ def _take_back(
     if not held:
         return []
     events = [decide(row.run_id, row.attempts) for row in held]
-    answered = _answered(
+    answered = _find_answered(
         connection,
         [
             row.id
@@ -377,9 +377,9 @@ def _take_back(
     _MOVE.run(
         connection,
         [
-            _Standing(
+            _CurrentJob(
                 row.state, row.fence, row.attempts, row.cell_count, row.id in answered
-            ).taken_back(row.id, event, message)
+            ).take_back(row.id, event, message)
             for row, event in zip(held, events, strict=True)
         ],
     )

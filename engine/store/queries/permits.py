@@ -56,10 +56,10 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
             return Granted((), inf, now, is_used_up=True)
     stored = _load(connection, [limit.name for limit in request.limits])
     before = {
-        name: _carried(connection, name) if kept == Kept() else kept
+        name: _load_under_older_names(connection, name) if kept == Kept() else kept
         for name, kept in stored.items()
     }
-    limits = _shared(connection, request)
+    limits = _find_effective_limits(connection, request)
     granted, after = permits.take(before, replace(request, calls=calls, limits=limits), now=now)
     _save(connection, stored, after)
     if cap is not None:
@@ -67,14 +67,14 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
     return granted
 
 
-def give(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> dict[str, Limits]:
+def share(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> dict[str, Limits]:
     """Write down which limits a holder was given; those that hold for all, by name."""
     mine = {
         _ROWS.names(limit.name)[0]: (limit.rate_per_min, limit.tokens_per_min) for limit in limits
     }
     found = connection.execute(_HOLDERS, {"names": sorted(mine)})
     before = {row.name: given.decode(row.given) for row in found}
-    after = given.noted(connection, before, mine, holder)
+    after = given.update_holders(connection, before, mine, holder)
     changed = [
         {"name": row, "given": given.encode(held)}
         for row, held in after.items()
@@ -90,7 +90,7 @@ def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
     return {
         name
         for name in names
-        if given.lowest_given(connection, _ROWS.names(name)[:1]) != (None, None)
+        if given.find_lowest(connection, _ROWS.names(name)[:1]) != (None, None)
     }
 
 
@@ -111,17 +111,19 @@ def move_back(connection: Connection, back_s: float) -> None:
     )
 
 
-def _shared(connection: Connection, request: PermitRequest) -> tuple[PermitLimit, ...]:
+def _find_effective_limits(
+    connection: Connection, request: PermitRequest
+) -> tuple[PermitLimit, ...]:
     """The limits of a request as they hold for all: the lowest that any of those was given who share them."""
     holder = " ".join(request.who.split(" ")[:2])
-    lowest = give(connection, request.limits, holder)
+    lowest = share(connection, request.limits, holder)
     return tuple(
         replace(one, rate_per_min=lowest[one.name][0], tokens_per_min=lowest[one.name][1])
         for one in request.limits
     )
 
 
-def _carried(connection: Connection, name: str) -> Kept:
+def _load_under_older_names(connection: Connection, name: str) -> Kept:
     """What older versions kept of the calls to an address: they named its key by the reference, behind a colon.
 
     Which of several keys a reference gave is not known any more, so that it counts for each of them.

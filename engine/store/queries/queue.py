@@ -41,7 +41,7 @@ PAST = 2**61
 """Added to the place of a job that is not asked for any more: behind all that is."""
 
 
-def open_jobs(connection: Connection, run_id: int) -> bool:
+def has_open_jobs(connection: Connection, run_id: int) -> bool:
     """Whether a run has any job that is neither answered, failed nor cancelled."""
     for where in (CLAIMABLE, RUNNING):
         query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
@@ -50,7 +50,7 @@ def open_jobs(connection: Connection, run_id: int) -> bool:
     return False
 
 
-def open_ids(run_id: int) -> Select[Any]:
+def select_claimable(run_id: int) -> Select[Any]:
     """The jobs of a run that are not yet sent."""
     return select(job.c.id).where(job.c.run_id == run_id, CLAIMABLE)
 
@@ -75,14 +75,14 @@ _CANCEL = (
 )
 
 
-def ended_ids(run_id: int, states: Iterable[State]) -> Select[Any]:
+def select_requeueable(run_id: int, states: Iterable[State]) -> Select[Any]:
     """The jobs of the sweep that can be put back in line; of those that have succeeded: where questions are unanswered."""
-    return select(job.c.id).where(job.c.run_id == run_id, _is_ended(states))
+    return select(job.c.id).where(job.c.run_id == run_id, _is_requeueable(states))
 
 
 def requeue(connection: Connection, ids: Sequence[int], states: Collection[State]) -> int:
     """Put those of these jobs that are in one of the states back in line with fresh attempts; returns how many."""
-    wanted = and_(ONE_OF_PART, _is_ended(states))
+    wanted = and_(ONE_OF_PART, _is_requeueable(states))
     part = each(ids)
     if State.SUCCEEDED in states:
         keep_for_others(connection, wanted, part)
@@ -101,7 +101,7 @@ def requeue(connection: Connection, ids: Sequence[int], states: Collection[State
     return done.rowcount
 
 
-def _is_ended(states: Iterable[State]) -> ColumnElement[bool]:
+def _is_requeueable(states: Iterable[State]) -> ColumnElement[bool]:
     allowed = [state for state in states if state in sources(Event.REQUEUE)]
     theirs = result.alias("theirs")
     is_partial = exists().where(theirs.c.job_id == job.c.id, theirs.c.unanswered.is_not(None))
@@ -135,7 +135,7 @@ def keep_for_others(
     )
 
 
-def peers(connection: Connection, run_id: int, *, but: str) -> int:
+def count_peers(connection: Connection, run_id: int, *, but: str) -> int:
     """How many workers other than `but` have jobs of a run in flight."""
     owners = select(func.count(job.c.owner.distinct())).where(
         RUNNING, job.c.run_id == run_id, job.c.owner != but

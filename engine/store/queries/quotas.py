@@ -93,7 +93,7 @@ _PROBES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Spent:
+class _RequestCost:
     """What a request came to. `is_guess`: only the service can tell whether it was billed so.
 
     It got no answer, and this much was held for it; or it is not known in which period it was billed.
@@ -149,26 +149,26 @@ class Admission:
         else:
             tests = self._guess() if known is None else known.most
         if not self._fits(tests):
-            least = None if expected_tests is not None else self._least_alone(known, of_tests)
+            least = None if expected_tests is not None else self._minimum_alone(known, of_tests)
             self.refusals[cost_class] = WaitReason.QUOTA
-            self.short[cost_class] = self._wanted(tests if least is None else least)
+            self.short[cost_class] = self._amounts(tests if least is None else least)
             if least is None or not self._is_idle(of_tests) or not self._fits(least):
                 return None
             # All that is left: nothing else starts before it is known what this one cost.
             tests = min(self.states[key].room for key in of_tests)
             self.alone.add(cost_class)
-        for key, amount in self._wanted(tests).items():
+        for key, amount in self._amounts(tests).items():
             self.states[key] = arithmetic.reserve(self.states[key], amount)
             self.held[key] += amount
         if is_probe:
             self.probing.add(cost_class)
         return tests
 
-    def _wanted(self, tests: int) -> dict[QuotaKey, int]:
+    def _amounts(self, tests: int) -> dict[QuotaKey, int]:
         return {key: 1 if key.counts_requests else tests for key in self.keys}
 
     def _fits(self, tests: int) -> bool:
-        return all(self.states[key].room >= held for key, held in self._wanted(tests).items())
+        return all(self.states[key].room >= held for key, held in self._amounts(tests).items())
 
     def _is_idle(self, of_tests: Sequence[QuotaKey]) -> bool:
         """Whether nothing that counts tests is in flight under these quotas, in any process."""
@@ -179,7 +179,7 @@ class Admission:
         costs = self.costs.values()
         return max((*(one.most if one.is_bounded else one.tests for one in costs), FIRST_TESTS))
 
-    def _least_alone(self, known: Cost | None, of_tests: Sequence[QuotaKey]) -> int | None:
+    def _minimum_alone(self, known: Cost | None, of_tests: Sequence[QuotaKey]) -> int | None:
         """What has to be left for a job to go alone that might cost more; None where none may.
 
         A job whose bound is known waits for as much: alone it goes only where no month would ever have
@@ -320,18 +320,18 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         of = (row["job_id"], row["fence"], row["name"])
         earliest[of] = min(row["period"], earliest.get(of, row["period"]))
 
-    def spent(row: RowMapping) -> _Spent | None:
+    def cost_of(row: RowMapping) -> _RequestCost | None:
         one = by_attempt[row["job_id"], row["fence"]]
         is_carried = row["period"] > earliest[row["job_id"], row["fence"], row["name"]]
         if row["counts_requests"]:
-            return _Spent(row["held"]) if one.sent else None
+            return _RequestCost(row["held"]) if one.sent else None
         if row["by_reply"]:
             return None
         if one.answer is not None:
-            return _Spent(one.answer.measurement.tests, is_guess=is_carried)
-        return _Spent(row["held"], is_guess=True) if one.charged else None
+            return _RequestCost(one.answer.measurement.tests, is_guess=is_carried)
+        return _RequestCost(row["held"], is_guess=True) if one.charged else None
 
-    _settle(connection, rows, spent)
+    _settle(connection, rows, cost_of)
 
 
 def rename(connection: Connection, before: str, after: str) -> None:
@@ -361,7 +361,7 @@ def rename(connection: Connection, before: str, after: str) -> None:
 
 
 def charge_lost(connection: Connection, worker_id: str) -> None:
-    """Count what was held for a dead worker's requests as spent, because what they cost is not known.
+    """Count what was held for a dead worker's requests as cost_of, because what they cost is not known.
 
     What was held for tests that are charged as their replies come is given back.
     """
@@ -372,7 +372,7 @@ def charge_lost(connection: Connection, worker_id: str) -> None:
         lambda row: (
             None
             if row["by_reply"] and not row["counts_requests"]
-            else _Spent(row["held"], is_guess=not row["counts_requests"])
+            else _RequestCost(row["held"], is_guess=not row["counts_requests"])
         ),
     )
 
@@ -388,9 +388,9 @@ def is_held(connection: Connection, keys: Iterable[QuotaKey], *, besides: int) -
     return connection.execute(found.limit(1)).first() is not None
 
 
-def settled(connection: Connection, key: QuotaKey) -> int:
+def total_settled(connection: Connection, key: QuotaKey) -> int:
     """All that requests under this quota came to so far: to be read before the service is asked."""
-    counted, _ = _counted(connection, key)
+    counted, _ = _read_counts(connection, key)
     return counted
 
 
@@ -431,7 +431,7 @@ def refresh(
     """
     found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
-    counted, guessed = _counted(connection, key)
+    counted, guessed = _read_counts(connection, key)
     newly = counted - since
     told = used + newly
     given_back = min(guessed, max(0, before.used + before.overrun - told))
@@ -447,7 +447,7 @@ def _give_back(connection: Connection, key: QuotaKey, tests: int, newly: int) ->
     if not found:
         return
     before = found[key.name, key.period]
-    _, guessed = _counted(connection, key)
+    _, guessed = _read_counts(connection, key)
     tests = min(tests, guessed)
     state = arithmetic.refreshed(
         allotted=before.allotted,
@@ -458,7 +458,7 @@ def _give_back(connection: Connection, key: QuotaKey, tests: int, newly: int) ->
     _confirm(connection, key, min(guessed - tests, newly))
 
 
-def _counted(connection: Connection, key: QuotaKey) -> tuple[int, int]:
+def _read_counts(connection: Connection, key: QuotaKey) -> tuple[int, int]:
     row = connection.execute(_COUNTED, {"of": key.name, "in_period": key.period}).first()
     return (0, 0) if row is None else (row.settled, row.unconfirmed)
 
@@ -500,7 +500,9 @@ def spend(connection: Connection, cap: PermitCap | QuotaKey, requests: int) -> N
         write(connection, {name: state})
 
 
-def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
+def find_known(
+    connection: Connection, keys: Iterable[QuotaKey]
+) -> dict[tuple[str, str], QuotaState]:
     """The rows of `keys` whose allotment is known, by name and period."""
     found = read(connection, [(key.name, key.period) for key in keys])
     return {name: state for name, state in found.items() if state.is_told}
@@ -509,7 +511,7 @@ def status(connection: Connection, keys: Iterable[QuotaKey]) -> dict[tuple[str, 
 def _settle(
     connection: Connection,
     held: Sequence[RowMapping],
-    spent: Callable[[RowMapping], _Spent | None],
+    cost_of: Callable[[RowMapping], _RequestCost | None],
 ) -> None:
     if not held:
         return
@@ -518,7 +520,7 @@ def _settle(
     guessed: Counter[tuple[str, str]] = Counter()
     for row in held:
         name = (row["name"], row["period"])
-        cost = spent(row)
+        cost = cost_of(row)
         if cost is None:
             states[name] = arithmetic.refund(states[name], row["held"])
             continue

@@ -50,7 +50,7 @@ class Buckets:
         """Write down which rates a holder was given, so that they hold for all."""
         mine = {one.name: (one.rate_per_min, None) for one in buckets}
         before = {name: self.rows[name].holders for name in mine}
-        for name, holders in given.noted(connection, before, mine, holder).items():
+        for name, holders in given.update_holders(connection, before, mine, holder).items():
             if holders != before[name]:
                 self.rows[name].holders = holders
                 self.changed.add(name)

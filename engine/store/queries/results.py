@@ -52,7 +52,7 @@ class JobRow:
     """The digest of what decided the answer; None where it was not noted."""
 
 
-def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
+def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
     """The cost classes, in order, in which each lane of a run has jobs to be claimed."""
     found: dict[str, list[str]] = {}
     next_pair = (
@@ -71,7 +71,7 @@ def queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
     return {lane: tuple(classes) for lane, classes in found.items()}
 
 
-def runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
+def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
     """All runs, the latest first, with their jobs by state."""
     rows = connection.execute(select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()))
     found = [run_row(row) for row in rows.mappings()]
@@ -206,7 +206,7 @@ def is_asked(of: RunRow, row: Any) -> bool | None:
     return True if of.is_expanded or row.generation == of.generation else None
 
 
-def accepted(connection: Connection, run_id: int) -> tuple[str, ...]:
+def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...]:
     """What was accepted in the course of a run that changed what decides its answers, in words."""
     query = select(event.c.message).where(
         event.c.run_id == run_id, event.c.kind == EventKind.ACCEPTED
@@ -230,7 +230,7 @@ def raw_answer(connection: Connection, job_id: int) -> bytes | None:
     return None if kept is None else decompress(kept)
 
 
-def past_cells(connection: Connection, run_id: int) -> int:
+def count_past_cells(connection: Connection, run_id: int) -> int:
     """How many cells of a run only earlier versions of its sweep asked for."""
     is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
     of_job = case((is_past, 1), else_=func.json_array_length(job.c.past_cells))
@@ -238,7 +238,7 @@ def past_cells(connection: Connection, run_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def unsettled_lanes(connection: Connection, run_id: int) -> dict[str, EventKind]:
+def lanes_in_trouble(connection: Connection, run_id: int) -> dict[str, EventKind]:
     """The lanes of a run whose service was away, or refused them, when the log last told of that: OUTAGE or REFUSED."""
     begins = (EventKind.OUTAGE, EventKind.REFUSED)
     # A refusal ends as well where it is confirmed, with why the lane has stopped.

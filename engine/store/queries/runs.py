@@ -13,7 +13,7 @@ from engine.core.layout import Layout
 from engine.core.policy import UnansweredPolicy, UnansweredRule
 from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
 from engine.core.runs import EventKind, RunState, StopReason
-from engine.store.queries.queue import RUNNING, open_jobs
+from engine.store.queries.queue import RUNNING, has_open_jobs
 from engine.store.schema import event, job, quota, result, run
 
 _RETRY_CUT_SHORT = (
@@ -116,12 +116,12 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
                 identity=new.identity,
                 state=RunState.ACTIVE,
                 created_at=now,
-                provenance=_written(noted(new.facts)),
+                provenance=_dump_provenance(noted(new.facts)),
                 **values,
             )
         )
     else:
-        keep_to(connection, found, new.facts, accepts=new.accepts, now=now)
+        record_facts(connection, found, new.facts, accepts=new.accepts, now=now)
         connection.execute(update(run).where(run.c.id == found.id).values(**values))
     row = find(connection, new.name)
     assert row is not None, "it was just written"
@@ -182,7 +182,7 @@ def _refuse_another(found: RunRow, new: NewRun) -> None:
             )
 
 
-def keep_to(
+def record_facts(
     connection: Connection, found: RunRow, facts: Sequence[Fact], *, accepts: bool, now: float
 ) -> None:
     """Note what decides a run's answers from now on.
@@ -196,7 +196,7 @@ def keep_to(
     after = {**before, **noted(facts)}
     if after != before:
         connection.execute(
-            update(run).where(run.c.id == found.id).values(provenance=_written(after))
+            update(run).where(run.c.id == found.id).values(provenance=_dump_provenance(after))
         )
     if changed:
         message = f"accepted for what is not answered yet: {'; '.join(map(str, changed))}"
@@ -209,14 +209,14 @@ def _refuse_changes(
     connection: Connection, found: RunRow, facts: Sequence[Fact], *, accepts: bool
 ) -> list[Difference]:
     """What has changed of what decides a run's answers; raises IdentityChanged unless that is accepted."""
-    changed = _changes(found, facts)
+    changed = _find_changes(found, facts)
     mixes = any(one.judging for one in changed) and _has_answers(connection, found.id)
     if changed and (mixes or not accepts):
         raise IdentityChanged(found.name, changed, mixes_judges=mixes)
     return changed
 
 
-def _changes(found: RunRow, facts: Sequence[Fact]) -> list[Difference]:
+def _find_changes(found: RunRow, facts: Sequence[Fact]) -> list[Difference]:
     changed = differences(found.provenance, facts)
     if found.provenance is None and not changed:
         # Nothing but the service decides, and that was always noted.
@@ -231,11 +231,11 @@ def _has_answers(connection: Connection, run_id: int) -> bool:
     return any(connection.execute(query).first() is not None for query in (answered, asked))
 
 
-def _written(provenance: Mapping[str, str]) -> str:
+def _dump_provenance(provenance: Mapping[str, str]) -> str:
     return json.dumps(provenance, ensure_ascii=False, sort_keys=True)
 
 
-def take_up(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
+def activate(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
     """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
     row = connection.execute(select(*COLUMNS).where(run.c.id == run_id)).mappings().first()
     if row is None:
@@ -244,7 +244,7 @@ def take_up(connection: Connection, run_id: int, account: str | None, *, now: fl
     refuse_if_deleting(found)
     values: dict[str, Any] = {"updated_at": now, "account": account or found.account}
     ended = found.state in (RunState.FINISHED, RunState.CANCELLED) and found.is_expanded
-    if not ended or open_jobs(connection, run_id):
+    if not ended or has_open_jobs(connection, run_id):
         values |= {"state": RunState.ACTIVE, "reason": None, "message": "", "resume_at": None}
     connection.execute(update(run).where(run.c.id == run_id).values(**values))
 
@@ -350,7 +350,7 @@ def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = 
     return connection.execute(query.limit(1)).first() is not None
 
 
-def layout(connection: Connection, of: RunRow) -> KeptLayout | None:
+def load_layout(connection: Connection, of: RunRow) -> KeptLayout | None:
     """The matrix that was wholly in the queue last, where it was kept."""
     kept = connection.execute(select(run.c.layout).where(run.c.id == of.id)).scalar_one_or_none()
     if kept is None:
@@ -365,7 +365,7 @@ def layout(connection: Connection, of: RunRow) -> KeptLayout | None:
     )
 
 
-def laid_out(kept: KeptLayout | None) -> str | None:
+def dump_layout(kept: KeptLayout | None) -> str | None:
     """What `layout` reads."""
     if kept is None:
         return None

@@ -23,7 +23,9 @@ _WRITE = Upsert(
 )
 
 
-def tell(connection: Connection, run_id: int, worker_id: str, log: RateLog, *, now: float) -> None:
+def publish(
+    connection: Connection, run_id: int, worker_id: str, log: RateLog, *, now: float
+) -> None:
     """Keep what a worker has started; what workers told that have gone is forgotten after a minute."""
     name = f"{_prefix(run_id)}{worker_id}"
     rows = [{"name": name, "log": rates.encode(log)}]
@@ -34,7 +36,9 @@ def tell(connection: Connection, run_id: int, worker_id: str, log: RateLog, *, n
         connection.execute(delete(rate_bucket).where(rate_bucket.c.name.in_(old)))
 
 
-def last_minute(connection: Connection, run_id: int, *, besides: str | None, now: float) -> int:
+def count_last_minute(
+    connection: Connection, run_id: int, *, besides: str | None, now: float
+) -> int:
     """The requests that workers have started, `besides` one, in the last minute."""
     left_out = None if besides is None else f"{_prefix(run_id)}{besides}"
     rows = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)})

@@ -35,7 +35,7 @@ from engine.core.runs import RunState
 from engine.core.states import Event, State, sources, target
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.queries import queue, runs
-from engine.store.queries.families import Member, merged, place
+from engine.store.queries.families import Member, merge_thresholds, place
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.queue import CLAIMABLE, PAST, REMOVED, RUNNING
 from engine.store.queries.runs import KeptLayout, RunRow
@@ -48,7 +48,7 @@ ALL_IN_TURN: Position = (2**62, PAST)
 """Behind every job but those that were put behind."""
 
 
-class Asked:
+class ExpansionProgress:
     """How far an expansion has come, and the jobs that it has asked for so far, by id: a bit each."""
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ def add_jobs(
     *,
     reuse: bool,
     unanswered: UnansweredPolicy,
-    asked: Asked,
+    asked: ExpansionProgress,
 ) -> None:
     """Ask for a batch of jobs, noted in `asked`: new ones become pending, those that are there already stay.
 
@@ -174,7 +174,7 @@ def add_jobs(
     families: Mapping[bytes, list[Member]] = {}
     wanted: Sequence[NewJob] = jobs
     if of.generation > 1:
-        families = members_of(connection, of, jobs, asked)
+        families = find_members(connection, of, jobs, asked)
         wanted = place(jobs, families)
     if wanted:
         fresh = of.fresh_generation or 0
@@ -248,8 +248,8 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
     )
 
 
-def members_of(
-    connection: Connection, of: RunRow, jobs: Iterable[NewJob], asked: Asked
+def find_members(
+    connection: Connection, of: RunRow, jobs: Iterable[NewJob], asked: ExpansionProgress
 ) -> dict[bytes, list[Member]]:
     """What the run has of the families of these jobs, of which some were asked for already."""
     wanted = {one.family for one in jobs if one.family is not None}
@@ -262,7 +262,7 @@ def members_of(
             json.loads(row.cells),
             json.loads(row.past_cells),
             is_answered=row.state == State.SUCCEEDED
-            and not is_before(of, row.generation, row.recorded_at),
+            and not is_outdated(of, row.generation, row.recorded_at),
             is_asked=row.id in asked,
             before=(json.loads(row.cells), json.loads(row.past_cells), row.place),
         )
@@ -270,7 +270,7 @@ def members_of(
     return found
 
 
-def is_before(of: RunRow, generation: int, recorded_at: float | None) -> bool:
+def is_outdated(of: RunRow, generation: int, recorded_at: float | None) -> bool:
     """Whether a job was done with before the run began to ask everything again."""
     if generation >= (of.fresh_generation or 0):
         return False
@@ -331,7 +331,7 @@ def _reuse(
             job.c.key.in_(list(provenance)), job.c.run_id == of.id, CLAIMABLE, ~_has_answer()
         )
     ).all()
-    theirs = answers_of_others(
+    theirs = find_answers_of_others(
         connection, of, {row.key: provenance[row.key] for row in rows}, unanswered
     )
     found = {row.id: theirs[row.key] for row in rows if row.key in theirs}
@@ -365,7 +365,7 @@ def _reuse(
     )
 
 
-def answers_of_others(
+def find_answers_of_others(
     connection: Connection,
     of: RunRow,
     provenance: Mapping[bytes, str],
@@ -418,8 +418,8 @@ def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
 
 
-def passed_over(
-    connection: Connection, of: RunRow, asked: Asked, reached: Position
+def find_passed_over(
+    connection: Connection, of: RunRow, asked: ExpansionProgress, reached: Position
 ) -> Sequence[int]:
     """The open jobs between what an expansion had reached and what it has reached now that it has not asked for.
 
@@ -451,13 +451,13 @@ def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
     return connection.execute(_PUT_BEHIND, each(ids)).rowcount
 
 
-def displaced(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
+def find_displaced(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
     """The jobs in line or in flight, and in their turn, that an edit removes or changes."""
     query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place < PAST, _is_left(edit), _IS_OPEN)
     return connection.execute(query).scalars().all() if _has_left(edit) else ()
 
 
-def behind(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
+def find_behind(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
     """The jobs that another expansion has put behind all others, and that an edit neither removes nor changes."""
     query = _BY_PLACE.where(
         job.c.run_id == of.id, job.c.place >= PAST, ~_is_left(edit), job.c.cell_count > 0
@@ -476,7 +476,7 @@ def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
     return connection.execute(_PUT_BACK, each(ids)).rowcount
 
 
-def left_by(of: RunRow, edit: Edit) -> Select[Any]:
+def select_left_behind(of: RunRow, edit: Edit) -> Select[Any]:
     """The jobs of a run that are asked for, or would be sent, as the store has it, and that an edit left behind."""
     return _BY_PLACE.where(
         job.c.run_id == of.id, _is_left(edit), or_(job.c.cell_count > 0, CLAIMABLE)
@@ -510,7 +510,7 @@ _PUT_BACK = (
 )
 
 
-def asked_before(of: RunRow) -> Select[Any]:
+def select_asked(of: RunRow) -> Select[Any]:
     """The jobs of a run that are asked for, or would be sent, as the store has it."""
     return select(job.c.id).where(job.c.run_id == of.id, or_(job.c.cell_count > 0, CLAIMABLE))
 
@@ -531,7 +531,7 @@ def remove(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
     past = [
         {
             "job_id": row.id,
-            "past": json.dumps(merged(json.loads(row.cells), json.loads(row.past_cells))),
+            "past": json.dumps(merge_thresholds(json.loads(row.cells), json.loads(row.past_cells))),
         }
         for row in rows
     ]
@@ -567,5 +567,5 @@ def finish(connection: Connection, of: RunRow, kept: KeptLayout | None, *, now: 
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)
-        .values(expanded=of.digest, layout=runs.laid_out(kept), updated_at=now)
+        .values(expanded=of.digest, layout=runs.dump_layout(kept), updated_at=now)
     )

@@ -85,7 +85,7 @@ class Totals:
         )
 
 
-def totals(
+def count(
     connection: Connection, run_id: int, *, now: float, threshold: float | None = None
 ) -> Totals:
     """Count a run; tests of answers that can be read at `threshold` are counted there.
@@ -109,21 +109,21 @@ def totals(
             attempt.c.sent_at <= now,
         )
     ).scalar_one()
-    ended, ended_over_s = _speed(connection, run_id, now)
-    queue = _queued(connection, run_id, now)
+    ended, ended_over_s = _measure_speed(connection, run_id, now)
+    queue = _find_open_jobs(connection, run_id, now)
     return Totals(
         jobs=jobs,
         cells=cells,
         lanes=lanes,
-        answers=_answers(connection, run_id, threshold, fresh),
+        answers=_find_answers(connection, run_id, threshold, fresh),
         sent_last_minute=sent,
         ended=ended,
         ended_over_s=ended_over_s,
-        errors=_errors(connection, run_id) if jobs[State.FAILED] else (),
+        errors=_find_errors(connection, run_id) if jobs[State.FAILED] else (),
         questions_to_come=_questions_to_come(connection, run_id, queue),
         backing_off=_backing_off(queue),
         backing_off_after=_backing_off_after(connection, run_id) if jobs[State.WAITING] else {},
-        cells_outdated=0 if fresh is None else _outdated(connection, run_id, fresh),
+        cells_outdated=0 if fresh is None else _count_outdated(connection, run_id, fresh),
     )
 
 
@@ -149,7 +149,7 @@ def _counted(connection: Connection, run_id: int, fresh: Fresh | None) -> Sequen
     ).all()
 
 
-def _outdated(connection: Connection, run_id: int, fresh: Fresh) -> int:
+def _count_outdated(connection: Connection, run_id: int, fresh: Fresh) -> int:
     """Cells that were asked again in vain: their answer is from before."""
     cells = (
         select(func.coalesce(func.sum(job.c.cell_count), 0))
@@ -164,7 +164,7 @@ def _outdated(connection: Connection, run_id: int, fresh: Fresh) -> int:
     return int(connection.execute(cells).scalar_one())
 
 
-def taken_over(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
+def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
     """The answers of a run that were given to others, by the run that asked for them."""
     theirs = job.alias("theirs")
     rows = connection.execute(
@@ -188,7 +188,7 @@ def taken_over(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Queued:
+class _OpenJobs:
     """Jobs of one lane and cost class that are neither in flight nor done."""
 
     lane: str
@@ -199,7 +199,7 @@ class _Queued:
     next_due_at: float | None
 
 
-def _queued(connection: Connection, run_id: int, now: float) -> list[_Queued]:
+def _find_open_jobs(connection: Connection, run_id: int, now: float) -> list[_OpenJobs]:
     # Counted along an index; one job tells what each of its class expects.
     is_early = job.c.due_at > now
     classes = (
@@ -223,10 +223,12 @@ def _queued(connection: Connection, run_id: int, now: float) -> list[_Queued]:
             classes.c.next_due_at,
         ).join(job, job.c.id == classes.c.sample)
     )
-    return [_Queued(*row) for row in rows]
+    return [_OpenJobs(*row) for row in rows]
 
 
-def _questions_to_come(connection: Connection, run_id: int, queue: Iterable[_Queued]) -> int | None:
+def _questions_to_come(
+    connection: Connection, run_id: int, queue: Iterable[_OpenJobs]
+) -> int | None:
     running = connection.execute(
         select(job.c.expected_tests).where(job.c.run_id == run_id, job.c.state == State.RUNNING)
     ).scalars()
@@ -236,7 +238,7 @@ def _questions_to_come(connection: Connection, run_id: int, queue: Iterable[_Que
     return sum(jobs * (tests or 0) for jobs, tests in expected)
 
 
-def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
+def _backing_off(queue: Iterable[_OpenJobs]) -> dict[str, tuple[int, float]]:
     found: dict[str, tuple[int, float]] = {}
     for one in queue:
         if one.next_due_at is not None:
@@ -245,7 +247,7 @@ def _backing_off(queue: Iterable[_Queued]) -> dict[str, tuple[int, float]]:
     return found
 
 
-def _answers(
+def _find_answers(
     connection: Connection, run_id: int, threshold: float | None, fresh: Fresh | None
 ) -> tuple[Answers, ...]:
     failed: ColumnElement[int] = result.c.failed
@@ -299,7 +301,7 @@ def _answers(
     )
 
 
-def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:
+def _measure_speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:
     """(requests that ended, seconds since the first was sent), over the latest since the run was taken up.
 
     Not what was sent alone: sixteen requests that take a quarter of an hour are sent in a second.
@@ -323,20 +325,22 @@ def _speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]
     return ended, max(0.0, now - first_sent_at)
 
 
-def _errors(connection: Connection, run_id: int) -> tuple[ErrorKind, ...]:
+def _find_errors(connection: Connection, run_id: int) -> tuple[ErrorKind, ...]:
     """What jobs failed with, the most frequent kinds first."""
-    found = [kind for _, kind in _errors_of(connection, run_id, State.FAILED)]
+    found = [kind for _, kind in _find_errors_of(connection, run_id, State.FAILED)]
     return by_kind(found)[:_KINDS_MAX]
 
 
 def _backing_off_after(connection: Connection, run_id: int) -> dict[str, ErrorKind]:
     lanes: dict[str, list[ErrorKind]] = {}
-    for lane, kind in _errors_of(connection, run_id, State.WAITING):
+    for lane, kind in _find_errors_of(connection, run_id, State.WAITING):
         lanes.setdefault(lane, []).append(kind)
     return {lane: by_kind(kinds)[0] for lane, kinds in lanes.items()}
 
 
-def _errors_of(connection: Connection, run_id: int, state: State) -> list[tuple[str, ErrorKind]]:
+def _find_errors_of(
+    connection: Connection, run_id: int, state: State
+) -> list[tuple[str, ErrorKind]]:
     # An error is its message and the service's own words, which differ from job to job.
     message = func.replace(
         func.coalesce(job.c.error, ""), func.coalesce(": " + job.c.detail, ""), ""

@@ -22,7 +22,7 @@ def keep_without_reply(
         connection.execute(call_without_reply.insert(), rows)
 
 
-def told_without_reply(connection: Connection, run_ids: Collection[int]) -> set[tuple[int, float]]:
+def find_without_reply(connection: Connection, run_ids: Collection[int]) -> set[tuple[int, float]]:
     """Of which runs, and when, something was kept that calls took of which no reply is kept."""
     columns = call_without_reply.c.run_id, call_without_reply.c.recorded_at
     rows = connection.execute(select(*columns).where(columns[0].in_(run_ids)))
@@ -43,7 +43,7 @@ def keep_replaced(connection: Connection, run_id: int, digest: bytes, *, before:
         connection.execute(call_without_reply.insert().from_select(names, replaced))
 
 
-def totals(connection: Connection, run_id: int | None = None) -> tuple[UsageTotal, ...]:
+def sum_usage(connection: Connection, run_id: int | None = None) -> tuple[UsageTotal, ...]:
     """What the calls of a run took, or without one those of all runs, by whom they went to in which role."""
 
     def rows(table: Table) -> Select[Any]:

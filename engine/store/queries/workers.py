@@ -41,7 +41,7 @@ _HAS_ENDED = and_(
 
 
 @dataclass(frozen=True, slots=True)
-class Colleague:
+class OtherWorker:
     """Another worker that has not signed off."""
 
     id: str
@@ -50,11 +50,11 @@ class Colleague:
     heartbeat_at: float
 
 
-def others(connection: Connection, worker_id: str) -> list[Colleague]:
+def find_others(connection: Connection, worker_id: str) -> list[OtherWorker]:
     """The other workers that have not signed off."""
     columns = worker.c.id, worker.c.host, worker.c.pid, worker.c.heartbeat_at
     query = select(*columns).where(worker.c.id != worker_id, worker.c.ended_at.is_(None))
-    return [Colleague(*row) for row in connection.execute(query)]
+    return [OtherWorker(*row) for row in connection.execute(query)]
 
 
 def arrive(connection: Connection, identity: Identity, now: float) -> None:
@@ -70,14 +70,14 @@ def arrive(connection: Connection, identity: Identity, now: float) -> None:
     )
 
 
-def beat(connection: Connection, worker_id: str, now: float) -> None:
+def record_heartbeat(connection: Connection, worker_id: str, now: float) -> None:
     """Say that a worker is alive, even if somebody has given it up."""
     connection.execute(
         update(worker).where(worker.c.id == worker_id).values(heartbeat_at=now, ended_at=None)
     )
 
 
-def claimed(connection: Connection, worker_id: str, now: float) -> None:
+def record_claim(connection: Connection, worker_id: str, now: float) -> None:
     """A worker that claims is alive: who has watched it stand still may not take these jobs from it."""
     connection.execute(
         _CLAIMED, {"worker_id": worker_id, "fresh_since": now - _FRESH_S, "now": now}
@@ -97,7 +97,7 @@ def leave(connection: Connection, worker_id: str, now: float) -> None:
     connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))
 
 
-def idle(connection: Connection, at_most: int) -> list[str]:
+def find_idle(connection: Connection, at_most: int) -> list[str]:
     """Workers that have gone, or were given up, and sent nothing: those that ended first."""
     found = select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(at_most)
     return list(connection.execute(found).scalars())
@@ -108,7 +108,7 @@ def remove_idle(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(worker).where(_IDLE, worker.c.id.in_(ids)))
 
 
-def unneeded(connection: Connection) -> list[str]:
+def find_unneeded(connection: Connection) -> list[str]:
     """Workers that have gone, or were given up, and of which no attempt tells, such as those of deleted runs."""
     told = worker.c.id.not_in(select(attempt.c.worker))
     return list(connection.execute(select(worker.c.id).where(_HAS_ENDED, told)).scalars())

@@ -81,7 +81,7 @@ def _make(
 ) -> tuple[tuple[int, int, int], int]:
     """Make a copy whole before it has its name: jobs in flight, runs and answers in it, and its size."""
     if os.path.lexists(target):
-        raise _taken(target)
+        raise _exists_error(target)
     try:
         with part_of(target) as (descriptor, part):
             os.close(descriptor)
@@ -143,7 +143,7 @@ def _put(part: Path, target: Path) -> None:
     try:
         target.hardlink_to(part)
     except FileExistsError:
-        raise _taken(target) from None
+        raise _exists_error(target) from None
     except OSError:
         # A file system without hard links: nothing better can be had there.
         part.rename(target)
@@ -154,5 +154,5 @@ def _put(part: Path, target: Path) -> None:
         os.close(folder)
 
 
-def _taken(target: Path) -> StoreError:
+def _exists_error(target: Path) -> StoreError:
     return StoreError(f"{target}: is there already, and no file is overwritten; name another")

@@ -49,7 +49,7 @@ from engine.store.sqlite.connection import (
 )
 from engine.store.sqlite.liveness import FileLiveness, WorkerLock, workers_folder
 from engine.store.sqlite.location import explain
-from engine.store.sqlite.lost import rescue
+from engine.store.sqlite.rescue import rescue
 from engine.store.sqlite.source import TRIES, ChangedMeanwhile, Source
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class SQLiteDatabase:
         self.is_hurried = False
         self._file = DatabaseFile(path)
         self._source = source
-        self._is_broken_off = False
+        self._is_interrupted = False
         self._has_written = False
         self._thread = anyio.CapacityLimiter(1)
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
@@ -100,7 +100,7 @@ class SQLiteDatabase:
             hide_parameters=True,
         )
         for database in (self._writer, self._reader.sync_engine):
-            interrupt_when(database, lambda: self._is_broken_off)
+            interrupt_when(database, lambda: self._is_interrupted)
         begin_when_free(self._writer, WRITE_TIMEOUT_S, lambda: self.is_hurried)
         event.listen(self._reader.sync_engine, "begin", begin_reading)
         set_pragmas(self._writer, cache_kib=65_536)
@@ -141,7 +141,7 @@ class SQLiteDatabase:
                 async with self._reader.begin() as connection:
                     answer = await connection.run_sync(question)
                     if self._source and not self._source.is_unchanged(connection.info[STATE]):
-                        raise self._source.changed()
+                        raise self._source.changed_error()
         except (DBAPIError, PoolTimeout) as error:
             if self._source is None:
                 self.refuse_if_lost()
@@ -152,7 +152,7 @@ class SQLiteDatabase:
         """An error in the user's words; of a lock, who holds it."""
         if not is_busy(error):
             return explain(error, self.path)
-        return StoreError(f"{self.path}: {await holder.told(self)}")
+        return StoreError(f"{self.path}: {await holder.describe(self)}")
 
     def is_passing(self, error: Exception) -> bool:
         """Whether the disk is full, or the store is held: that may go away by itself."""
@@ -165,13 +165,13 @@ class SQLiteDatabase:
                 f"{self.path}: was opened with read_only=True; open it without to change it"
             )
 
-    def break_off(self) -> None:
-        """End the statements that are being executed, and those to come, until `go_on`."""
-        self._is_broken_off = True
+    def interrupt(self) -> None:
+        """End the statements that are being executed, and those to come, until `allow_statements`."""
+        self._is_interrupted = True
 
-    def go_on(self) -> None:
+    def allow_statements(self) -> None:
         """Let statements be executed again."""
-        self._is_broken_off = False
+        self._is_interrupted = False
 
     def hurry(self) -> None:
         """Wait for no lock that somebody else holds any more."""
@@ -216,17 +216,17 @@ class SQLiteDatabase:
         usage = await to_thread.run_sync(shutil.disk_usage, self.path.parent)
         return usage.free
 
-    async def log_held(self, above: int, clock: Clock) -> tuple[int, str]:
+    async def check_log(self, above: int, clock: Clock) -> tuple[int, str]:
         """How large the write-ahead log is and, above a limit, who reads for so long that it grows."""
         size = readers.log_bytes(self.path)
         if size <= above:
             return size, ""
-        found = await to_thread.run_sync(readers.readers, self.path)
+        found = await to_thread.run_sync(readers.find_readers, self.path)
         # Everybody reads for a moment; who is still there later reads for long.
         await clock.sleep(_LONG_S)
-        again = await to_thread.run_sync(readers.readers, self.path)
+        again = await to_thread.run_sync(readers.find_readers, self.path)
         long = None if found is None or again is None else found & again
-        return size, readers.told(self.path, size, long)
+        return size, readers.describe(self.path, size, long)
 
     async def reusable_bytes(self) -> int:
         """How much of the file is in free pages."""

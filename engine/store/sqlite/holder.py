@@ -15,9 +15,9 @@ from engine.store.schema import job, run, worker
 from engine.store.sqlite import readers
 
 
-async def told(database: Database) -> str:
+async def describe(database: Database) -> str:
     """What keeps others from writing, in words; without a process where the system does not tell."""
-    found = await to_thread.run_sync(readers.writers, database.path)
+    found = await to_thread.run_sync(readers.find_writers, database.path)
     if found is None:
         shared = shlex.quote(f"{database.path}-shm")
         return (
@@ -30,12 +30,12 @@ async def told(database: Database) -> str:
             " be seen from here, such as in another container"
         )
     [first, *_] = others
-    works_on = await _works_on(database, first.pid)
+    works_on = await _find_runs_of(database, first.pid)
     stopped = await to_thread.run_sync(readers.is_stopped, first.pid)
-    return _words(first, works_on, stopped=stopped)
+    return _describe(first, works_on, stopped=stopped)
 
 
-def _words(holder: readers.Reader, works_on: str, *, stopped: bool) -> str:
+def _describe(holder: readers.Reader, works_on: str, *, stopped: bool) -> str:
     who = f"process {holder.pid} ({holder.name}) on {socket.gethostname()}{works_on}"
     if stopped:
         return (
@@ -46,7 +46,7 @@ def _words(holder: readers.Reader, works_on: str, *, stopped: bool) -> str:
     return f"{who} holds the write lock: wait for it, or end it (`kill {holder.pid}`)"
 
 
-async def _works_on(database: Database, pid: int) -> str:
+async def _find_runs_of(database: Database, pid: int) -> str:
     """The run of a process of this machine, as far as the store tells."""
 
     def ask(connection: Connection) -> list[str]:

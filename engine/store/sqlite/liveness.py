@@ -100,7 +100,7 @@ class FileLiveness:
         lock_file = _lock_file(self._folder, worker_id)
         return _is_free(lock_file) or not os.path.lexists(lock_file)
 
-    async def gone(self, worker_ids: Sequence[str]) -> list[str]:
+    async def find_ended(self, worker_ids: Sequence[str]) -> list[str]:
         """Those of these workers that have ended; their lock files are looked at in a thread."""
         if not worker_ids:
             return []

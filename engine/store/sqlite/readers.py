@@ -30,36 +30,36 @@ def log_bytes(store: Path) -> int:
         return 0
 
 
-def readers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
+def find_readers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
     """The processes that hold a reader's lock right now, this one included.
 
     None where the system does not tell (any but Linux).
     """
-    return _holders(store, locks, "READ", _READ_LOCKS)
+    return _find_holders(store, locks, "READ", _READ_LOCKS)
 
 
-def writers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
+def find_writers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
     """The process that holds the write lock right now; none if it runs in another container.
 
     None where the system does not tell (any but Linux).
     """
-    return _holders(store, locks, "WRITE", _WRITE_LOCKS)
+    return _find_holders(store, locks, "WRITE", _WRITE_LOCKS)
 
 
-def _holders(store: Path, locks: Path, kind: str, held: range) -> frozenset[Reader] | None:
+def _find_holders(store: Path, locks: Path, kind: str, held: range) -> frozenset[Reader] | None:
     try:
         inode = Path(f"{store.resolve()}-shm").stat().st_ino
         lines = locks.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
     return frozenset(
-        Reader(pid, _name(pid))
-        for pid, node, first, last in (_lock(line, kind) for line in lines)
+        Reader(pid, _name_of(pid))
+        for pid, node, first, last in (_parse_lock(line, kind) for line in lines)
         if node == inode and first <= held[-1] and last >= held[0]
     )
 
 
-def told(store: Path, size: int, found: frozenset[Reader] | None) -> str:
+def describe(store: Path, size: int, found: frozenset[Reader] | None) -> str:
     """What is wrong, who does it, and what can be done, in one line."""
     if found is None:
         who = f"a process that has it open (`lsof {store}-wal` lists them)"
@@ -84,7 +84,7 @@ def is_stopped(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] in ("T", "t")
 
 
-def _lock(line: str, kind: str) -> tuple[int, int, int, int]:
+def _parse_lock(line: str, kind: str) -> tuple[int, int, int, int]:
     """Process, inode, first and last byte of a line of /proc/locks; of a waiting lock, nothing."""
     match line.split():
         case [_, "POSIX" | "OFDLCK", _, found, pid, file, first, last] if found == kind:
@@ -94,7 +94,7 @@ def _lock(line: str, kind: str) -> tuple[int, int, int, int]:
             return 0, -1, 0, 0
 
 
-def _name(pid: int) -> str:
+def _name_of(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
     except OSError:

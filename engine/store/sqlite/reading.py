@@ -58,11 +58,11 @@ def _find(store: Path, scratch: Callable[[], Path]) -> Source:
     check_readable(store, STORE)
     try:
         source, is_copy = Source(store.resolve()), False
-        found = _shared_revision(source, store)
+        found = _find_revision_in_place(source, store)
         if isinstance(found, _Unshared):
             logger.warning("%s: its log cannot be shared, so a private copy is read", store)
-            source, is_copy = _copied(source, _copy_files, scratch), True
-            found = _revision(source, store)
+            source, is_copy = _make_copy(source, _copy_files, scratch), True
+            found = _read_revision(source, store)
         if found == HEAD:
             return source
         if found is None and 0 < source.path.stat().st_size < _SMALLEST_PAGE_BYTES:
@@ -74,7 +74,7 @@ def _find(store: Path, scratch: Callable[[], Path]) -> Source:
                 store,
                 found,
             )
-        copy = source if is_copy else _copied(source, _copy_pages, scratch)
+        copy = source if is_copy else _make_copy(source, _copy_pages, scratch)
         migrate(copy.path, copy.path.with_name("migration.lock"))
     except sqlite3.Error as error:
         raise explain(error, store) from error
@@ -85,40 +85,40 @@ class _Unshared:
     """The log cannot be read in place."""
 
 
-def _shared_revision(source: Source, store: Path) -> str | _Unshared | None:
+def _find_revision_in_place(source: Source, store: Path) -> str | _Unshared | None:
     has_log = log_bytes(source.path) > 0
     if has_log and not Path(f"{source.path}-shm").exists():
         # SQLite would make the file: it would be there afterwards, and perhaps not be its owner's.
         return _Unshared()
     try:
-        return _revision(source, store)
+        return _read_revision(source, store)
     except sqlite3.OperationalError as error:
         if has_log and primary_code_of(error) in _UNSHARED:
             return _Unshared()
         raise
 
 
-def _revision(source: Source, store: Path) -> str | None:
+def _read_revision(source: Source, store: Path) -> str | None:
     with closing(connect(source.address()[0])) as connection:
         return revision_of(connection, store)
 
 
-def _copied(
+def _make_copy(
     source: Source, copy: Callable[[Source, Path], None], scratch: Callable[[], Path]
 ) -> Source:
     try:
         target = scratch() / "store.db"
         copy(source, target)
     except OSError as error:
-        raise _no_room(source.path, error.strerror or str(error)) from error
+        raise _no_room_error(source.path, error.strerror or str(error)) from error
     except sqlite3.OperationalError as error:
         if primary_code_of(error) != sqlite3.SQLITE_FULL:
             raise
-        raise _no_room(source.path, str(error)) from error
+        raise _no_room_error(source.path, str(error)) from error
     return Source(target)
 
 
-def _no_room(store: Path, why: str) -> StoreError:
+def _no_room_error(store: Path, why: str) -> StoreError:
     return StoreError(
         f"{store}: can only be read from a private copy, and none can be written ({why}); set TMPDIR to"
         " a folder with as much room as the store takes"
@@ -142,4 +142,4 @@ def _copy_files(source: Source, target: Path) -> None:
                     written.write(chunk)
         if (state_of(store), state_of(log)) == before:
             return
-    raise source.changed()
+    raise source.changed_error()

@@ -61,7 +61,7 @@ class Source:
         """Whether what such a connection has read up to now is of one moment."""
         return state is None or state_of(self.path) == state
 
-    def changed(self) -> ChangedMeanwhile:
+    def changed_error(self) -> ChangedMeanwhile:
         """What to raise where it is not."""
         return ChangedMeanwhile(f"{self.path}: was written while it was read; try again")
 
@@ -78,7 +78,7 @@ class Source:
                 )
             if self.is_unchanged(state):
                 return
-        raise self.changed()
+        raise self.changed_error()
 
 
 def is_cancelled() -> bool:

@@ -97,7 +97,7 @@ async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
 
     machine.seconds += 1.0
     async with scratch.open(ProcessClock(machine, NOW + 51.0 + set_by_s)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
         found += await starts_of(store, run.id, machine, 90.0)
 
     assert most_in_a_minute(found) <= 60
@@ -116,7 +116,7 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
         refused = await store.limits.take_permits(ask)
 
     async with scratch.open(ProcessClock(machine, NOW + 7200.0)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
         again = await store.limits.take_permits(ask)
 
     assert again.slots == ()
@@ -126,13 +126,13 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
 async def test_a_process_under_another_kernel_is_refused_while_one_works(scratch: Scratch) -> None:
     machine, other = Machine(), Machine("another boot")
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
         async with scratch.open(ProcessClock(other, NOW)) as foreign:
             with pytest.raises(StoreError, match="works on it under another kernel"):
-                await foreign.worker.beat()
+                await foreign.worker.record_heartbeat()
 
     async with scratch.open(ProcessClock(other, NOW)) as alone:
-        await alone.worker.beat()
+        await alone.worker.record_heartbeat()
     kept = json.loads(scratch.rows("SELECT value FROM store_value WHERE name = 'clock'")[0][0])
     assert kept["boot"] == "another boot"
 
@@ -143,17 +143,17 @@ async def test_a_clock_that_only_pretends_to_count_the_same_seconds_is_refused(
     machine, faked = Machine(), Machine()
     faked.seconds -= 100.0
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
         async with scratch.open(ProcessClock(faked, NOW - 100.0)) as behind:
             with pytest.raises(StoreError, match="is 100 s ahead of this process's"):
-                await behind.worker.beat()
+                await behind.worker.record_heartbeat()
 
 
 async def test_who_only_looks_has_the_time_of_those_who_work(scratch: Scratch) -> None:
     machine = Machine()
     looking = ProcessClock(machine, NOW + 100.0)
     async with scratch.open(ProcessClock(machine, NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
         async with scratch.open(looking):
             told = looking.now()
     await anyio.lowlevel.checkpoint()

@@ -29,7 +29,7 @@ async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -
     for job in claimed[:1]:
         await store.attempts.keep_unread(run.id, job.id, job.fence, where="x", body=b"<html>")
     await store.attempts.keep_call(run, {"of": name}, b"a reply")
-    await store.runs.note(run.id, "lane", "something happened")
+    await store.runs.add_event(run.id, "lane", "something happened")
     await store.runs.set_state(run.id, RunState.FINISHED)
     found = await store.reader.find_run(name)
     assert found is not None
@@ -78,7 +78,7 @@ def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 async def delete_first_part(store: Store, of: RunRow) -> None:
     """Begin to delete a run, and stop as Ctrl-C does while it makes room after its first part."""
     with anyio.CancelScope() as scope:
-        await store.removal.delete_run(of, [], told=lambda _: scope.cancel())
+        await store.removal.delete_run(of, [], on_progress=lambda _: scope.cancel())
     assert scope.cancelled_caught
 
 
@@ -94,7 +94,7 @@ async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they
 
     async with clock.jumping():
         deleted = await store.removal.delete_run(
-            run, [], told=lambda gone: left.append((gone, left_of(scratch, run.id)))
+            run, [], on_progress=lambda gone: left.append((gone, left_of(scratch, run.id)))
         )
 
     assert [(gone, had.get("job", 0)) for gone, had in left[:3]] == [(3, 4), (6, 1), (7, 0)]
@@ -116,7 +116,7 @@ async def test_a_part_is_the_smaller_the_larger_the_answers_are(
     counts: list[int] = []
 
     async with clock.jumping():
-        await store.removal.delete_run(run, [], told=counts.append)
+        await store.removal.delete_run(run, [], on_progress=counts.append)
 
     assert (len(counts), counts[-1]) == (of_parts, 4)
 
@@ -162,8 +162,8 @@ async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
     assert latest is not None
     assert (found.state, latest.name) == (RunState.DELETING, "second")
     for change in (
-        store.runs.take_up(run.id),
-        store.runs.keep_to("first", []),
+        store.runs.activate(run.id),
+        store.runs.record_facts("first", []),
         store.runs.rename_run(found, "other", []),
         begin(store, "first", "another sweep"),
     ):
@@ -195,7 +195,7 @@ async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store
 
     for change in (
         store.attempts.keep_call(run, {"of": "first"}, b"a reply"),
-        store.runs.note(run.id, "lane", "something happened"),
+        store.runs.add_event(run.id, "lane", "something happened"),
     ):
         with pytest.raises(StoreError, match="the run that this process works on was deleted"):
             await change
@@ -206,7 +206,7 @@ async def test_its_own_caps_go_and_the_account_s_quota_stays(
 ) -> None:
     run = await answered(store, new_job("one"), name="first")
     for name in ("run first", "requests of first", "the account"):
-        await store.limits.cap_quota(QuotaKey(name=name, period="2027-01"), allotted=5)
+        await store.limits.set_cap(QuotaKey(name=name, period="2027-01"), allotted=5)
 
     await store.removal.delete_run(run, ["run first", "requests of first"])
 
@@ -304,7 +304,7 @@ async def test_no_document_goes_where_a_run_has_got_another_matrix_since_it_was_
 ) -> None:
     await store.matrix.add_documents({"old": "Help."})
     run = await submit(store, name="first")
-    matrices, unused = await store._database.ask(deletion.unused_documents)
+    matrices, unused = await store._database.ask(deletion.find_unused_documents)
     edited = await begin(store, "first", "another sweep")
     await store.matrix.add_jobs(edited, [sending("one", "old")], reuse=False)
     await store.matrix.finish_expansion(edited)
@@ -342,7 +342,7 @@ async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(stor
 
 async def test_the_file_keeps_its_size_while_another_process_works_on_it(scratch: Scratch) -> None:
     async with scratch.open(SystemClock()) as store, scratch.open(SystemClock()) as other:
-        await other.worker.beat()
+        await other.worker.record_heartbeat()
         pruned = await store.removal.prune()
 
     assert (pruned.compacted, pruned.bytes) == (False, 0)

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from engine.store.dialect import Bulk, BulkUpsert, _unpacked
+from engine.store.dialect import Bulk, BulkUpsert, _unpack
 
 KEPT = Table(
     "kept",
@@ -73,7 +73,7 @@ def test_rows_that_are_there_already_are_changed_and_the_rest_of_them_stays() ->
 
 
 def test_postgresql_unpacks_the_rows_with_the_types_of_the_columns() -> None:
-    statement = select(_unpacked("postgresql", COLUMNS))
+    statement = select(_unpack("postgresql", COLUMNS))
 
     written = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
 

@@ -83,7 +83,7 @@ class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.hosts = [self.play(Host.open(self.scratch, self.clock)) for _ in range(2)]
-        self.play(self.hosts[0].store.limits.cap_quota(QUOTA, allotted=400))
+        self.play(self.hosts[0].store.limits.set_cap(QUOTA, allotted=400))
         self.run_row = self.play(submit(self.hosts[0].store))
         self.add(2)
 

@@ -14,7 +14,7 @@ async def test_a_store_in_memory_needs_no_thread() -> None:
     before = set(threading.enumerate())
 
     async with open_memory_store(Memory(), FakeClock(NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
 
         assert set(threading.enumerate()) == before
 
@@ -28,21 +28,21 @@ async def test_a_store_in_memory_cannot_be_backed_up(tmp_path: Path) -> None:
 async def test_a_store_in_memory_that_is_only_read_refuses_changes() -> None:
     memory = Memory()
     async with open_memory_store(memory, FakeClock(NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
 
     async with open_memory_store(memory, FakeClock(NOW), read_only=True) as store:
-        assert len(await store.reader.other_workers()) == 0
+        assert len(await store.reader.find_other_workers()) == 0
         with pytest.raises(UsageError, match="memory: was opened with read_only=True"):
-            await store.worker.beat()
+            await store.worker.record_heartbeat()
 
 
 async def test_workers_that_have_gone_are_found_without_a_thread() -> None:
     memory, before = Memory(), set(threading.enumerate())
     async with open_memory_store(memory, FakeClock(NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
 
     async with open_memory_store(memory, FakeClock(NOW)) as store:
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
 
     assert set(threading.enumerate()) == before
     with memory.transaction() as connection:
@@ -57,10 +57,10 @@ async def test_only_the_opening_that_is_broken_off_has_its_long_statements_inter
         " SELECT count(*) FROM n"
     )
 
-    one.break_off()
+    one.interrupt()
 
     with pytest.raises(StoreError, match="interrupted"):
         await one.ask(lambda connection: connection.execute(long).scalar())
     assert await other.ask(lambda connection: connection.execute(long).scalar()) == 300_000
-    one.go_on()
+    one.allow_statements()
     assert await one.ask(lambda connection: connection.execute(long).scalar()) == 300_000

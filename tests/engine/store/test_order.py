@@ -167,7 +167,7 @@ async def test_rows_come_in_the_order_of_the_file_with_repeats_side_by_side(stor
 
 
 async def test_a_class_that_quota_refuses_stops_no_other(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=30)
+    await store.limits.set_cap(TESTS, allotted=30)
     jobs = matrix(["dear", "cheap"], repeats=3)
     run = await ask(store, (_costing(job, 50 if job.cost_class == "dear" else 10) for job in jobs))
 
@@ -183,7 +183,7 @@ async def test_a_class_that_quota_refuses_stops_no_other(store: Store) -> None:
 async def test_what_is_first_keeps_its_turn_while_requests_in_flight_may_leave_enough_for_it(
     store: Store, cost: int, then: list[str]
 ) -> None:
-    await store.limits.cap_quota(TESTS, allotted=80)
+    await store.limits.set_cap(TESTS, allotted=80)
     first, second, cheap = matrix(["first", "second", "cheap"])
     classes = ("cheap", "first", "second")
     run = await ask(store, (_costing(first, 40), _costing(second, 50), _costing(cheap, 5)))
@@ -233,7 +233,7 @@ def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_e
         async with DATABASES[database](folder).open(FakeClock(NOW)) as store:
             quotas = [] if jobs_allowed is None else [TESTS]
             if jobs_allowed is not None:
-                await store.limits.cap_quota(TESTS, allotted=7 * jobs_allowed)
+                await store.limits.set_cap(TESTS, allotted=7 * jobs_allowed)
             run = await ask(store, jobs)
             for hour, (lane, count, ends) in enumerate(script):
                 claimed = await claim(

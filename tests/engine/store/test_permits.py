@@ -132,7 +132,7 @@ async def test_each_call_takes_one_under_the_cap_and_what_was_never_sent_gives_i
     store: Store,
 ) -> None:
     key = QuotaKey(name=CAP.name, period=CAP.period, counts_requests=True)
-    await store.limits.cap_quota(key, allotted=3)
+    await store.limits.set_cap(key, allotted=3)
     ask = PermitRequest(who="tester", calls=(0, 0), limits=(), cap=CAP)
 
     first = await store.limits.take_permits(ask)
@@ -198,7 +198,7 @@ async def test_calls_of_a_process_without_limits_keep_to_those_that_another_was_
             await call(free)
         within = starts.copy()
         starts.clear()
-        await other.limits.withdraw(2)
+        await other.limits.release(2)
         await clock.sleep(1.0)
         for _ in range(10):
             await call(free)

@@ -49,7 +49,7 @@ async def test_no_job_is_claimed_twice_by_two_stores_on_one_file(
         assert len(ours) == 6
         assert len(theirs) == 4
         assert len({job.id for job in ours + theirs}) == 10
-        assert await other.reader.peers(run.id) == 1
+        assert await other.reader.count_peers(run.id) == 1
 
 
 async def test_jobs_are_claimed_in_the_order_they_were_asked_for(store: Store) -> None:

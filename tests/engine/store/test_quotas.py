@@ -48,7 +48,7 @@ async def settle(
 
 
 async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(store, *(new_job(number) for number in range(5)))
 
     [first] = await grants(store, run, quotas=[TESTS])
@@ -68,7 +68,7 @@ async def test_one_job_of_an_unknown_class_goes_first_and_its_siblings_wait(stor
 
 
 async def test_a_first_job_that_got_no_answer_is_followed_by_another(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(store, new_job("one"), new_job("other"))
     [first] = await claim(store, run, quotas=[TESTS])
 
@@ -78,7 +78,7 @@ async def test_a_first_job_that_got_no_answer_is_followed_by_another(store: Stor
 
 
 async def test_each_class_sends_a_first_job_of_its_own(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(
         store, *(new_job((name, n), cost_class=name) for name in ("x", "y") for n in range(3))
     )
@@ -89,7 +89,7 @@ async def test_each_class_sends_a_first_job_of_its_own(store: Store) -> None:
 
 
 async def test_jobs_whose_cost_is_known_beforehand_need_no_first_answer(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(5)))
 
     [grant] = await grants(store, run, quotas=[TESTS])
@@ -105,7 +105,7 @@ async def keep(store: Store, run: RunRow, job: Claimed, call: object, tests: int
 
 
 async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     run = await submit(store, new_job("one", expected_tests=20))
     [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
 
@@ -121,13 +121,13 @@ async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(sto
     assert between == QuotaState(allotted=50, used=3)
     assert second.reserved == 17
     assert await state(store) == QuotaState(allotted=50, used=3)
-    assert await store.reader.quota_settled(TESTS) == 3
+    assert await store.reader.total_settled(TESTS) == 3
 
 
 async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_all_the_same(
     store: Store,
 ) -> None:
-    await store.limits.cap_quota(TESTS, allotted=21)
+    await store.limits.set_cap(TESTS, allotted=21)
     run = await submit(store, new_job("one", expected_tests=20))
     [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
     await store.queue.settle(given_back(first, run, reserved=True))
@@ -143,7 +143,7 @@ async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_al
 
 
 async def test_an_attempt_holds_more_where_there_is_room_and_never_beyond(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=3)
+    await store.limits.set_cap(TESTS, allotted=3)
     run = await submit(store, new_job("one", expected_tests=2), new_job("two", expected_tests=0))
     one, two = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
 
@@ -156,7 +156,7 @@ async def test_an_attempt_holds_more_where_there_is_room_and_never_beyond(store:
 
 
 async def test_what_surely_was_not_sent_gives_its_quota_back(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
     one, other = await claim(store, run, quotas=[TESTS])
 
@@ -167,7 +167,7 @@ async def test_what_surely_was_not_sent_gives_its_quota_back(store: Store) -> No
 
 
 async def test_an_answer_that_cost_more_than_is_left_is_an_overrun(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=10)
+    await store.limits.set_cap(TESTS, allotted=10)
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run, quotas=[TESTS])
 
@@ -180,21 +180,21 @@ async def test_an_answer_that_cost_more_than_is_left_is_an_overrun(store: Store)
 
 
 async def test_a_cap_that_is_set_again_keeps_what_was_overrun(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=10)
+    await store.limits.set_cap(TESTS, allotted=10)
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, job, 15)
 
-    await store.limits.cap_quota(TESTS, allotted=10)
+    await store.limits.set_cap(TESTS, allotted=10)
     again = await state(store)
-    await store.limits.cap_quota(TESTS, allotted=20)
+    await store.limits.set_cap(TESTS, allotted=20)
 
     assert again == QuotaState(allotted=10, used=10, overrun=5)
     assert await state(store) == QuotaState(allotted=20, used=15)
 
 
 async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=12)
+    await store.limits.set_cap(TESTS, allotted=12)
     run = await submit(store, new_job("one"), new_job("other", cost_class="unknown"))
     [job] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, job, 10)
@@ -205,7 +205,7 @@ async def test_nobody_goes_first_when_less_is_left_than_any_answer_cost(store: S
 
 
 async def test_the_bound_that_an_answer_tells_is_held_for_each_job(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(store, *(new_job(number) for number in range(9)))
     [first] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, first, 20, most=260)
@@ -220,7 +220,7 @@ async def test_the_bound_that_an_answer_tells_is_held_for_each_job(store: Store)
 
 
 async def test_a_bound_that_an_answer_went_beyond_is_none_any_more(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(store, *(new_job(number) for number in range(9)))
     for cost in (20, 30):
         [job] = await claim(store, run, 1, quotas=[TESTS])
@@ -248,13 +248,13 @@ async def test_a_job_whose_bound_is_more_than_is_left_goes_alone_where_nothing_e
     store: Store, allotted: int, own_cap: int | None, sent: int
 ) -> None:
     own = QuotaKey(name="run", period="2027-01", is_own=True)
-    await store.limits.cap_quota(TESTS, allotted=10_000)
+    await store.limits.set_cap(TESTS, allotted=10_000)
     run = await submit(store, *(new_job(number) for number in range(9)))
     [first] = await claim(store, run, quotas=[TESTS])
     await settle(store, run, first, 50, most=260)
     await store.limits.refresh_quota(TESTS, allotted=allotted, used=20, since=50)
     if own_cap is not None:
-        await store.limits.cap_quota(own, allotted=own_cap)
+        await store.limits.set_cap(own, allotted=own_cap)
 
     keys = [TESTS] if own_cap is None else [TESTS, own]
     jobs = await claim(store, run, quotas=keys)
@@ -265,7 +265,7 @@ async def test_a_job_whose_bound_is_more_than_is_left_goes_alone_where_nothing_e
 
 
 async def test_the_last_jobs_of_a_class_without_a_bound_go_one_at_a_time(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=200)
+    await store.limits.set_cap(TESTS, allotted=200)
     run = await submit(store, *(new_job(number) for number in range(9)))
     costs, together = [60, 20, 60, 30, 30], []
 
@@ -281,7 +281,7 @@ async def test_the_last_jobs_of_a_class_without_a_bound_go_one_at_a_time(store: 
 
 
 async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(store: Store) -> None:
-    await store.limits.cap_quota(REQUESTS, allotted=4)
+    await store.limits.set_cap(REQUESTS, allotted=4)
     run = await submit(store, *(new_job(number) for number in range(5)))
 
     jobs = await claim(store, run, quotas=[REQUESTS])
@@ -295,7 +295,7 @@ async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(sto
 
 
 async def test_a_request_beside_those_of_jobs_takes_its_part_of_the_cap(store: Store) -> None:
-    await store.limits.cap_quota(REQUESTS, allotted=2)
+    await store.limits.set_cap(REQUESTS, allotted=2)
 
     taken = [await store.limits.take_request(REQUESTS) for _ in range(3)]
     await store.limits.give_request_back(REQUESTS)
@@ -306,8 +306,8 @@ async def test_a_request_beside_those_of_jobs_takes_its_part_of_the_cap(store: S
 
 
 async def test_two_quotas_are_kept_at_once(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=100)
-    await store.limits.cap_quota(REQUESTS, allotted=9)
+    await store.limits.set_cap(TESTS, allotted=100)
+    await store.limits.set_cap(REQUESTS, allotted=9)
     run = await submit(store, *(new_job(number, expected_tests=30) for number in range(9)))
 
     assert len(await claim(store, run, quotas=[TESTS, REQUESTS])) == 3
@@ -315,8 +315,8 @@ async def test_two_quotas_are_kept_at_once(store: Store) -> None:
 
 
 async def test_a_job_that_gets_no_slot_of_a_rate_holds_no_quota(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
-    await store.limits.cap_quota(REQUESTS, allotted=9)
+    await store.limits.set_cap(TESTS, allotted=1_000)
+    await store.limits.set_cap(REQUESTS, allotted=9)
     run = await submit(store, *(new_job(number, expected_tests=30) for number in range(5)))
     one_a_minute = Bucket(name="key", rate_per_min=1)
 
@@ -328,7 +328,7 @@ async def test_a_job_that_gets_no_slot_of_a_rate_holds_no_quota(store: Store) ->
 
 
 async def test_nobody_waits_for_the_answer_of_a_first_job_that_got_no_slot(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=1_000)
+    await store.limits.set_cap(TESTS, allotted=1_000)
     run = await submit(
         store,
         new_job("one", lane="slow", cost_class="x"),
@@ -390,7 +390,7 @@ async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirme
     store: Store, scratch: Scratch
 ) -> None:
     begun = QuotaKey(name="key", period="2027-02")
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
     answered, refused = await claim(store, run, quotas=[TESTS])
 
@@ -400,7 +400,7 @@ async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirme
     await settle(store, run, answered, 15)
     await store.queue.settle(given_back(refused, run, reserved=True))
     counted = await state(store), await state(store, begun)
-    since = await store.reader.quota_settled(begun)
+    since = await store.reader.total_settled(begun)
     await store.limits.refresh_quota(begun, allotted=60, used=3, since=since)
 
     assert held == QuotaState(allotted=50, reserved=40)
@@ -413,7 +413,7 @@ async def test_a_period_that_another_process_has_begun_keeps_what_the_service_sa
     store: Store,
 ) -> None:
     begun = QuotaKey(name="key", period="2027-02")
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     await store.limits.refresh_quota(begun, allotted=60, used=33, since=0)
 
     await store.limits.begin_period(["key"], before="2027-01", begun="2027-02")
@@ -422,11 +422,11 @@ async def test_a_period_that_another_process_has_begun_keeps_what_the_service_sa
 
 
 async def test_a_lower_cap_keeps_what_is_held_and_used(store: Store) -> None:
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     run = await submit(store, new_job("one", expected_tests=20))
     [job] = await claim(store, run, quotas=[TESTS])
 
-    await store.limits.cap_quota(TESTS, allotted=10)
+    await store.limits.set_cap(TESTS, allotted=10)
     lowered = await state(store)
     await settle(store, run, job, 20)
 
@@ -457,8 +457,8 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
     async def play(folder: Path) -> None:
         scratch = DATABASES[database](folder)
         async with scratch.open(FakeClock(NOW)) as store:
-            await store.limits.cap_quota(TESTS, allotted=120)
-            await store.limits.cap_quota(REQUESTS, allotted=12)
+            await store.limits.set_cap(TESTS, allotted=120)
+            await store.limits.set_cap(REQUESTS, allotted=12)
             expected = 15 if known else None
             run = await submit(store, *(new_job(n, expected_tests=expected) for n in range(20)))
             flying: list[Claimed] = []
@@ -467,12 +467,12 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
                 if move == "claim":
                     flying += await claim(store, run, number, quotas=[TESTS, REQUESTS])
                 elif move == "refresh":
-                    since = await store.reader.quota_settled(TESTS)
+                    since = await store.reader.total_settled(TESTS)
                     await store.limits.refresh_quota(
                         TESTS, allotted=number, used=tests, since=since
                     )
                 elif move == "cap":
-                    await store.limits.cap_quota(TESTS, allotted=number)
+                    await store.limits.set_cap(TESTS, allotted=number)
                 elif move == "late" and landed:
                     job = landed[number % len(landed)]
                     late = succeeded(job, run, answer=answer(*scores(tests)), reserved=True)

@@ -106,7 +106,7 @@ async def test_the_lowest_rate_that_a_live_process_was_given_holds_for_all_at_on
 
         before = slots_of(await grants(older, run, buckets=[high], horizon_s=1.0))
         async with scratch.open(clock) as younger:
-            await younger.limits.give_limits(run.id, [low])
+            await younger.limits.share(run.id, [low])
             clock._now += 10.0
             held = slots_of(
                 await grants(older, run, now=clock.now(), buckets=[high], horizon_s=10.0)
@@ -128,7 +128,7 @@ async def test_a_process_without_a_rate_keeps_that_of_another_on_the_same_key(
 ) -> None:
     async with scratch.open(clock) as bound, scratch.open(clock) as free:
         run = await submit(bound, *(new_job(number) for number in range(400)))
-        await bound.limits.give_limits(run.id, [KEY])
+        await bound.limits.share(run.id, [KEY])
 
         [grant] = await grants(free, run, buckets=[Bucket(name="key")])
 
@@ -141,10 +141,10 @@ async def test_what_a_run_was_given_is_forgotten_once_it_has_ended(
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(400)))
     high = Bucket(name="key", rate_per_min=600)
-    await store.limits.give_limits(run.id + 1, [Bucket(name="key", rate_per_min=1)])
+    await store.limits.share(run.id + 1, [Bucket(name="key", rate_per_min=1)])
     [held] = await grants(store, run, buckets=[high], horizon_s=1.0)
 
-    await store.limits.withdraw(run.id + 1)
+    await store.limits.release(run.id + 1)
 
     [free] = await grants(store, run, buckets=[high], horizon_s=1.0)
     assert len(held.jobs) == 1

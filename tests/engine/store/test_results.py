@@ -92,7 +92,7 @@ async def test_the_speed_of_a_resumed_run_starts_at_the_resume(
     before = await store.reader.totals(run.id)
 
     await clock.advance(600.0)
-    await store.runs.take_up(run.id)
+    await store.runs.activate(run.id)
     [job] = await claim(store, run, 1, now=clock.now())
     await clock.advance(5.0)
     await store.queue.settle(succeeded(job, run, now=clock.now()))
@@ -195,9 +195,9 @@ async def test_a_call_is_kept_once_and_found_by_what_decides_it(store: Store) ->
     await store.attempts.keep_call(run, key, b"the first")
     await store.attempts.keep_call(run, key, b"the second")
 
-    kept = await store.reader.kept_call(run, {"seed": 1, "case": "one"}, of_others=False)
+    kept = await store.reader.find_reply(run, {"seed": 1, "case": "one"}, of_others=False)
     assert kept == (b"the first", NOW)
-    assert await store.reader.kept_call(run, {"case": "one", "seed": 2}, of_others=False) is None
+    assert await store.reader.find_reply(run, {"case": "one", "seed": 2}, of_others=False) is None
 
 
 async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_asked_again(
@@ -211,14 +211,14 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
 
     async def in_run() -> tuple[bytes, float] | None:
         # As a process asks that has read the run before it began to ask everything again.
-        return await store.reader.kept_call(run, key, of_others=False)
+        return await store.reader.find_reply(run, key, of_others=False)
 
     run = await begin(store)
     kept = [await keep(b"the first", 1.0), await keep(b"at once", 2.0)]
     async with clock.jumping():
         await clock.sleep(60.0)
     await begin(store, is_fresh=True)
-    forgotten = await in_run(), await store.reader.kept_call(run, key, of_others=True)
+    forgotten = await in_run(), await store.reader.find_reply(run, key, of_others=True)
     kept += [await keep(b"afresh", 4.0), await keep(b"late", 8.0)]
 
     assert kept == [True, False, True, False]
@@ -232,7 +232,9 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
     scratch: Scratch,
 ) -> None:
     async def kept(store: Store) -> list[bytes | None]:
-        found = [await store.reader.kept_call(run, {"of": name}, of_others=False) for name in "abc"]
+        found = [
+            await store.reader.find_reply(run, {"of": name}, of_others=False) for name in "abc"
+        ]
         return [None if one is None else one[0] for one in found]
 
     clock = FakeClock(NOW)
@@ -258,7 +260,7 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
 async def test_events_are_told_oldest_first(store: Store) -> None:
     run = await begin(store)
     for number in range(5):
-        await store.runs.note(run.id, "kind", f"message {number}", lane="a")
+        await store.runs.add_event(run.id, "kind", f"message {number}", lane="a")
 
     events = await store.reader.latest_events(run.id, limit=2)
 
@@ -270,11 +272,11 @@ async def test_events_are_told_oldest_first(store: Store) -> None:
 
 async def test_a_lane_stays_away_while_its_machine_runs_short(store: Store) -> None:
     run = await submit(store, new_job("one"))
-    await store.runs.note(run.id, EventKind.OUTAGE, "away since noon", lane="model")
+    await store.runs.add_event(run.id, EventKind.OUTAGE, "away since noon", lane="model")
 
-    await store.runs.note(run.id, EventKind.MACHINE, "too many files", lane="model")
+    await store.runs.add_event(run.id, EventKind.MACHINE, "too many files", lane="model")
 
-    assert await store.reader.unsettled_lanes(run.id) == {"model": EventKind.OUTAGE}
+    assert await store.reader.lanes_in_trouble(run.id) == {"model": EventKind.OUTAGE}
 
 
 async def test_an_answer_since_a_fresh_run_began_counts_before_the_matrix_reaches_its_job(

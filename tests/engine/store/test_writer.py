@@ -43,7 +43,7 @@ async def test_one_change_that_fails_does_not_hurt_those_that_were_committed_wit
         tasks.start_soon(bad, "UPDATE job SET state = 'unheard of'")
         tasks.start_soon(store.queue.settle, succeeded(job, run))
         tasks.start_soon(bug)
-        tasks.start_soon(store.runs.note, run.id, "kind", "message")
+        tasks.start_soon(store.runs.add_event, run.id, "kind", "message")
 
     assert sorted(type(error).__name__ for error in raised) == ["StoreError", "ZeroDivisionError"]
     assert scratch.states() == {"succeeded": 1}
@@ -63,7 +63,7 @@ async def test_a_slot_that_is_freed_is_filled_in_the_same_commit(
         told.append(settled)
         return request(store, run, 1)
 
-    async with store.queue.claiming_along(decide, delivered.extend):
+    async with store.queue.claiming_with_outcomes(decide, delivered.extend):
         outcome = succeeded(job, run)
         await store.queue.settle(outcome)
     await store.queue.settle(failed(delivered[0].jobs[0], run))
@@ -85,7 +85,7 @@ async def test_the_same_free_slots_are_never_claimed_for_twice_in_one_commit(sto
         claimed.extend(await store.queue.claim(decide))
 
     async with (
-        store.queue.claiming_along(decide, claimed.extend),
+        store.queue.claiming_with_outcomes(decide, claimed.extend),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(store.queue.settle, given_back(job, run))
@@ -99,7 +99,7 @@ async def test_who_writes_to_a_closed_store_is_told(clock: FakeClock, scratch: S
         pass
 
     with pytest.raises(StoreError, match="the store is closed"):
-        await store.worker.beat()
+        await store.worker.record_heartbeat()
 
 
 async def test_an_error_in_the_block_is_raised_as_itself(
@@ -107,7 +107,7 @@ async def test_an_error_in_the_block_is_raised_as_itself(
 ) -> None:
     async def fail() -> None:
         async with scratch.open(clock) as store:
-            await store.worker.beat()
+            await store.worker.record_heartbeat()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

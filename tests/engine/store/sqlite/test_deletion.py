@@ -50,7 +50,7 @@ async def test_pruning_gives_the_space_back(path: Path) -> None:
 async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path) -> None:
     for name in ("first", None):
         async with open_store(path, SystemClock()) as store:
-            await store.worker.beat()
+            await store.worker.record_heartbeat()
             if name is not None:
                 await answered(store, new_job("one"), name=name)
     async with open_store(path, SystemClock()) as store:
@@ -61,7 +61,7 @@ async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path)
 
 async def test_a_worker_that_was_given_up_while_it_was_stopped_stays(path: Path) -> None:
     async with open_store(path, SystemClock()) as store, open_store(path, SystemClock()) as stopped:
-        await stopped.worker.beat()
+        await stopped.worker.record_heartbeat()
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE worker SET ended_at = 1 WHERE id = ?", (stopped.worker_id,))
 
@@ -123,7 +123,7 @@ KILLED = (
         if sys.argv[2] == "within a part":
             await store.worker.writer.write(die)
         deletion.PART_BYTES = 500_000
-        await store.removal.delete_run(run, [], told=lambda gone: os.kill(os.getpid(), signal.SIGKILL))
+        await store.removal.delete_run(run, [], on_progress=lambda gone: os.kill(os.getpid(), signal.SIGKILL))
 
 anyio.run(scene, Path(sys.argv[1]))
 """

@@ -65,7 +65,7 @@ def remove(store: Path) -> None:
 
 
 async def kept(store: Store, run: RunRow) -> bytes | None:
-    found = await store.reader.kept_call(run, KEY, of_others=False)
+    found = await store.reader.find_reply(run, KEY, of_others=False)
     return None if found is None else found[0]
 
 
@@ -82,7 +82,7 @@ async def test_who_leaves_while_the_disk_is_full_leaves_replies_that_are_charged
     charge = Charge(job_id=1, tests=1, quotas=(TESTS,))
     kept_as_new: list[bool] = []
     async with clock.jumping(), open_store(path, clock) as store:
-        await store.limits.cap_quota(TESTS, allotted=10)
+        await store.limits.set_cap(TESTS, allotted=10)
         run = await submit(store, new_job("one", expected_tests=5))
         await claim(store, run, quotas=[TESTS], charged_by_reply=True)
         fill_disk(store)
@@ -173,7 +173,7 @@ async def test_a_reply_from_before_all_was_asked_again_does_not_count(
     path: Path, clock: FakeClock
 ) -> None:
     async with open_store(path, clock) as store:
-        await store.limits.cap_quota(TESTS, allotted=10)
+        await store.limits.set_cap(TESTS, allotted=10)
         run = await begin(store)
         await store.attempts.keep_call(run, KEY, b"older still", took=[TOOK])
         await clock.advance(60.0)
@@ -267,7 +267,7 @@ async def test_nobody_takes_in_what_a_living_process_keeps_beside_the_copy_of_a_
             early = await kept(other, run)
         assert await store.queue.settle(succeeded(job, run, answer=answer(0.9, raw=b"an answer")))
         with pytest.raises(StoreLost, match=r"1 answer and 1 reply in hand are kept in"):
-            await store.worker.beat()
+            await store.worker.record_heartbeat()
 
     assert early is None
     async with open_store(copy, clock) as other:

@@ -69,7 +69,7 @@ async def test_the_jobs_of_a_live_process_are_never_taken(
 
         for _ in range(5):
             await clock.advance(LEASE_S / 2)
-            await other.worker.beat()
+            await other.worker.record_heartbeat()
             assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
         assert await other.queue.settle(succeeded(job, run))
@@ -111,14 +111,14 @@ async def test_a_worker_that_came_back_to_life_is_watched_again(
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung:
         await observe(store, clock, LEASE_S + LOOK_MAX_S)
-        assert await store.reader.other_workers() == []
+        assert await store.reader.find_other_workers() == []
 
         await claim(hung, run)
-        holding = await store.reader.other_workers()
-        await hung.worker.beat()
+        holding = await store.reader.find_other_workers()
+        await hung.worker.record_heartbeat()
 
         assert [worker_id for worker_id, _ in holding] == [hung.worker_id]
-        assert [worker_id for worker_id, _ in await store.reader.other_workers()] == [
+        assert [worker_id for worker_id, _ in await store.reader.find_other_workers()] == [
             hung.worker_id
         ]
 
@@ -128,11 +128,11 @@ async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
 ) -> None:
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung, open_store(path, clock) as other:
-        await hung.worker.beat()
+        await hung.worker.record_heartbeat()
         for _ in range(int(LEASE_S / LOOK_MAX_S) + 2):
             await clock.advance(LOOK_MAX_S)
             for observer in (other, store):
-                await observer.worker.beat()
+                await observer.worker.record_heartbeat()
                 await observer.worker.reclaim_from_dead(attempts=6)
         assert rows(path, "SELECT count(*) FROM worker WHERE ended_at IS NOT NULL") == [(1,)]
 
@@ -151,10 +151,10 @@ async def test_a_worker_that_comes_back_to_life_while_it_is_being_given_up_keeps
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung:
         await claim(hung, run)
-        [(worker_id, heartbeat_at)] = await store.reader.other_workers()
+        [(worker_id, heartbeat_at)] = await store.reader.find_other_workers()
         await clock.advance(1.0)
 
-        await hung.worker.beat()
+        await hung.worker.record_heartbeat()
         bury = store.worker._bury(worker_id, heartbeat_at, attempts=6, run_id=None)
 
         assert await store.worker.writer.write(bury) is None

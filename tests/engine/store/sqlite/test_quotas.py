@@ -32,7 +32,7 @@ async def main():
 async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_charged(
     store: Store,
 ) -> None:
-    await store.limits.cap_quota(TESTS, allotted=50)
+    await store.limits.set_cap(TESTS, allotted=50)
     with child(store.path, _CLAIMS_AND_DIES) as process:
         assert process.line() == "kept"
         process.kill()
@@ -45,7 +45,7 @@ async def test_what_was_held_for_a_dead_worker_is_given_back_where_replies_are_c
 
 @pytest.mark.parametrize("allotted", [50, UNTOLD])
 async def test_what_a_dead_process_held_counts_as_spent(store: Store, allotted: int) -> None:
-    await store.limits.cap_quota(TESTS, allotted=allotted)
+    await store.limits.set_cap(TESTS, allotted=allotted)
     await submit(store, new_job("one", expected_tests=20))
     script = """
 async def main():

@@ -52,7 +52,7 @@ async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a
     async with open_store(path, SystemClock()) as store:
         await store.worker.writer.write(gone(MANY))
         for _ in range(3):
-            await store.worker.beat()
+            await store.worker.record_heartbeat()
             left.append(len(ids(scratch)))
 
     assert left == [MANY // 2, 0, 0]
@@ -72,7 +72,7 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
         async with open_store(path, SystemClock()) as store:
             await store.worker.writer.write(gone(1, id=stopped.id))
             await store.worker.writer.write(gone(3))
-            await store.worker.beat()
+            await store.worker.record_heartbeat()
             found = ids(scratch)
             await begin(store)
     finally:
@@ -101,9 +101,9 @@ async def test_what_is_asked_every_second_looks_at_none_that_has_gone(tmp_path: 
         run = await submit(store, new_job("one"))
         questions = (
             lambda: store.reader.fingerprint(run.id),
-            store.reader.other_workers,
-            lambda: store.reader.workers_on(run.id),
-            lambda: store.reader.peers(run.id),
+            store.reader.find_other_workers,
+            lambda: store.reader.find_workers_on(run.id),
+            lambda: store.reader.count_peers(run.id),
         )
         plans = []
         for ask in questions:

@@ -120,7 +120,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     async def settle(outcome: Outcome) -> None:
         kept.append(await store.queue.settle(outcome))
 
-    with caplog.at_level(logging.WARNING), store.worker.insisting():
+    with caplog.at_level(logging.WARNING), store.worker.retrying_commits():
         async with full_disk(store, clock) as tasks:
             for job in jobs:
                 tasks.start_soon(settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
@@ -148,7 +148,7 @@ async def test_who_executes_no_run_is_told_of_a_full_disk_instead_of_waiting_for
 
     async def note() -> None:
         try:
-            await store.runs.note(run.id, "kind", LARGE.hex())
+            await store.runs.add_event(run.id, "kind", LARGE.hex())
         except StoreError as error:
             told.append(error)
 
@@ -173,7 +173,7 @@ async def test_who_only_reads_writes_nothing_and_does_not_wait_for_who_does(
         holder.execute("BEGIN IMMEDIATE")
         async with open_store(path, clock) as reader:
             totals = await reader.reader.totals(run.id)
-            at_work = await store.reader.other_workers()
+            at_work = await store.reader.find_other_workers()
 
     assert totals.jobs[State.RUNNING] == 1
     assert at_work == []

@@ -29,7 +29,7 @@ def rescue(
     logger.warning("%s: %s; nothing more is sent", file.path, loss.what)
     folder = workers_folder(file.path)
     if loss.is_gone and connection is not None:
-        advice, folder = _saved(file, loss, connection, folder)
+        advice, folder = _save(file, loss, connection, folder)
     elif loss.now_at is not None and connection is not None:
         with suppress(sqlite3.Error):
             _complete(file, loss.now_at, connection)
@@ -53,7 +53,7 @@ def rescue(
     return f"{file.path}: {loss.what} while this process worked on it, so nothing more is sent; {advice}"
 
 
-def _saved(
+def _save(
     file: DatabaseFile, loss: Loss, connection: sqlite3.Connection, folder: Path
 ) -> tuple[str, Path]:
     """Save a file that has no name left; what the user can do, and the folder of its workers."""
