@@ -1,7 +1,7 @@
-"""Where a request may send the service: listed places, and for a name no address of the inside.
+"""Restricts the URLs that requests may make the service call (protection against SSRF).
 
-A name is checked when the request comes, its addresses when they are connected to: a name that leads
-elsewhere a moment later leads nowhere.
+A URL's host is checked against the operator's list when the request arrives. The addresses of a name are
+checked when they are connected to, so a name that resolves to another address later is refused.
 """
 
 import errno
@@ -28,13 +28,13 @@ from jobs.http import check_authority, parse_base_url
 Network = IPv4Network | IPv6Network
 
 _PORTS = {"http": 80, "https": 443}
-# Translators put an IPv4 address into the last 32 bits of these.
+# NAT64 puts an IPv4 address into the last 32 bits.
 _NAT64 = IPv6Network("64:ff9b::/96")
-# `is_global` takes these for addresses of the internet.
-_INSIDE: tuple[Network, ...] = (
+# Internal networks that `is_global` counts as public.
+_INTERNAL: tuple[Network, ...] = (
     IPv4Network(
         "168.63.129.16/32"
-    ),  # Azure's own services, reachable from its virtual machines alone
+    ),  # Azure's own services, reachable only from its virtual machines
     IPv6Network("fec0::/10"),  # site-local, deprecated (RFC 3879) and still routed inside networks
     IPv6Network("::/96"),  # IPv4-compatible, deprecated (RFC 4291): ::127.0.0.1
     IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated (RFC 2765): ::ffff:0:127.0.0.1
@@ -44,21 +44,21 @@ _NAME = re.compile(r"[a-z0-9._-]+\Z|[0-9a-f:]+\Z")
 _LOOPBACK_NAME = "localhost"
 
 
-class NotListed(ValueError):
-    """A place that the service is not sent to; the text says what to add where."""
+class NotAllowed(ValueError):
+    """A URL that the service may not call; the text says what to add to the list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A host with what may follow it. A `port` of None is the usual one of the URL's scheme."""
+    """A host, optionally with a scheme, port and path. `port` None is the default port of the URL's scheme."""
 
     host: str
     scheme: str | None = None
     port: int | None = None
     path: str = "/"
 
-    def holds(self, url: httpx.URL) -> bool:
-        """Whether the URL is here or below."""
+    def contains(self, url: httpx.URL) -> bool:
+        """Whether the URL is this place or below its path."""
         return (
             self.host == canonical(url.host)
             and self.scheme in (None, url.scheme)
@@ -71,34 +71,34 @@ class AllowList:
     """The places that a request may name.
 
     `entries` are the operator's: a host, host:port, the beginning of a URL, an address, or a network
-    such as 10.0.0.0/8. `endpoints` are base URLs that the service asks anyhow, wherever they lead.
-    Raises ValueError for an entry that is none of these.
+    such as 10.0.0.0/8. `endpoints` are the base URLs that the service uses itself; they are allowed at any
+    address. Raises ValueError for an entry of another form.
     """
 
     def __init__(self, entries: Iterable[str], endpoints: Iterable[str] = ()) -> None:
-        read = [read_entry(entry) for entry in entries]
-        self._places = [each for each in read if isinstance(each, Place)]
-        self._networks = [each for each in read if not isinstance(each, Place)]
-        # A listed address has its port: names may lead to it, URLs with other ports may not name it.
+        parsed = [parse_entry(entry) for entry in entries]
+        self._places = [each for each in parsed if isinstance(each, Place)]
+        self._networks = [each for each in parsed if not isinstance(each, Place)]
+        # A name may resolve to a listed address; a URL may name the address only with the listed port.
         self._reachable = self._networks + [
             ip_network(place.host) for place in self._places if _address(place.host) is not None
         ]
         self._own = [_from_url(endpoint) for endpoint in endpoints]
 
     def resolver(self, url: httpx.URL) -> AbstractResolver | None:
-        """What turns the URL's host into addresses that may be connected to; None: any of them.
+        """The resolver for calls to the URL; None if every address of its host may be connected to.
 
-        Raises NotListed.
+        Raises NotAllowed if the URL is not listed.
         """
         _check_path(url)
-        if any(place.holds(url) for place in self._own):
+        if any(place.contains(url) for place in self._own):
             return None
         address = _address(canonical(url.host))
         if address is not None and any(address in network for network in self._networks):
             return None
-        if not any(place.holds(url) for place in self._places):
-            raise NotListed(
-                f"{url.host}:{port_of(url)} is not listed; whoever runs this service can add it to"
+        if not any(place.contains(url) for place in self._places):
+            raise NotAllowed(
+                f"{url.host}:{port_of(url)} is not listed; the operator of this service can add it to"
                 " model_health.allow"
             )
         if address is not None or canonical(url.host) == _LOOPBACK_NAME:
@@ -107,7 +107,7 @@ class AllowList:
 
 
 class GuardedResolver(AbstractResolver):
-    """Gives the addresses of a name if all of them are public, or in one of the networks."""
+    """Resolves a name only if all of its addresses are public or in one of the networks."""
 
     def __init__(self, networks: Sequence[Network], inner: AbstractResolver | None = None) -> None:
         self._networks = networks
@@ -119,24 +119,24 @@ class GuardedResolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         for each in found:
             address = _address(each["host"])
-            if address is None or not self._may_be_reached(address):
-                # The address is not told: the caller has no business with the network inside.
+            if address is None or not self._is_allowed(address):
+                # Without the address, which would reveal the internal network to the caller.
                 raise OSError(
                     errno.EACCES,
-                    f"{host} leads to an address that is not public, and model_health.allow lists no"
-                    " network with it",
+                    f"{host} resolves to an address that is not public, and no network in"
+                    " model_health.allow contains it",
                 )
         return found
 
     async def close(self) -> None:
         await self._inner.close()
 
-    def _may_be_reached(self, address: IPv4Address | IPv6Address) -> bool:
+    def _is_allowed(self, address: IPv4Address | IPv6Address) -> bool:
         return is_public(address) or any(address in network for network in self._networks)
 
 
-def read_entry(entry: str) -> Place | Network:
-    """What an entry of the list stands for; raises ValueError for what it cannot."""
+def parse_entry(entry: str) -> Place | Network:
+    """Parse an entry of the list. Raises ValueError, listing the possible forms, for any other text."""
     text = entry.strip()
     try:
         if "://" in text:
@@ -162,7 +162,7 @@ def read_entry(entry: str) -> Place | Network:
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the internet at large, also inside another's clothes."""
+    """Whether an address is on the public internet; an IPv4 address embedded in an IPv6 address counts."""
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
         if address in _NAT64:
@@ -171,15 +171,15 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             inner = address.teredo[1]
         if inner is not None:
             return is_public(inner)
-    if any(address in network for network in _INSIDE):
+    if any(address in network for network in _INTERNAL):
         return False
     return address.is_global and not address.is_multicast
 
 
 def canonical(host: str) -> str:
-    """A host's name or address in the one spelling that is compared, IDNs as `xn--...`.
+    """A host's name or address in canonical form: lower case, IDNs as `xn--...`, no final dot.
 
-    Raises ValueError for a name that cannot be spelt so.
+    Raises ValueError for a name that has none.
     """
     address = _address(host)
     if address is not None:
@@ -193,7 +193,7 @@ def canonical(host: str) -> str:
 
 
 def port_of(url: httpx.URL) -> int:
-    """The port that a URL leads to."""
+    """The port of a URL, or the default of its scheme."""
     return url.port or _PORTS[url.scheme]
 
 
@@ -212,9 +212,11 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _check_path(url: httpx.URL) -> None:
-    # What is compared here must be what the other side sees, however it reads a path.
+    # Refuse every path that the other server might read differently than it is compared here.
     segments = url.path.split("/")
-    # Some servers cut off what follows a semicolon before they go up for dots: `/v1/..;/admin`.
+    # Some servers drop what follows a semicolon before they resolve dots: `/v1/..;/admin`.
     names = [each.partition(";")[0].strip() for each in segments]
     if any(each in (".", "..") for each in names) or any(mark in url.path for mark in "%\\"):
-        raise NotListed("the path has dots, percent signs or backslashes that could lead elsewhere")
+        raise NotAllowed(
+            "the path has dots, percent signs or backslashes, which could lead out of the listed path"
+        )

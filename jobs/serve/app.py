@@ -1,4 +1,4 @@
-"""The ASGI application: the contract's calls at / and at /v1, /metrics and /openapi.json."""
+"""The ASGI application: the contract's calls at / and at /v1, model health, /metrics and /openapi.json."""
 
 from fastapi import APIRouter, FastAPI
 
@@ -9,14 +9,14 @@ from engine.serving.middleware import RequestMiddleware
 from engine.serving.shutdown import Shutdown
 from jobs.serve.api_errors import install_handlers
 from jobs.serve.config import ServeConfig
-from jobs.serve.document import DESCRIPTION, TAGS, describe, operation_of
 from jobs.serve.evaluation_calls import EvaluationCalls
 from jobs.serve.evaluations import Evaluations
+from jobs.serve.information_calls import information_router
 from jobs.serve.ledger import Ledger
 from jobs.serve.metrics import Metrics, metrics_router
 from jobs.serve.model_catalog import ModelCatalog
 from jobs.serve.model_health import model_health_router
-from jobs.serve.questions import questions_router
+from jobs.serve.openapi import DESCRIPTION, TAGS, install_document, operation_id
 
 
 def create_app(
@@ -28,7 +28,7 @@ def create_app(
     connections: Connections,
     clock: Clock,
 ) -> FastAPI:
-    """The application over an open ledger and open models."""
+    """The application, over an open ledger and open models."""
     budget = BodyBudget(config.limits)
     metrics = Metrics(evaluations, connections, budget)
     app = FastAPI(
@@ -39,13 +39,13 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=operation_of,
+        generate_unique_id_function=operation_id,
     )
-    describe(app)
+    install_document(app)
     app.state.ledger = ledger
     install_handlers(app, retry_after_s=config.limits.retry_after_s)
     calls = APIRouter()
-    calls.include_router(questions_router(config, catalog.cases, clock))
+    calls.include_router(information_router(config, catalog.cases, clock))
     calls.include_router(EvaluationCalls(config, catalog.cases, ledger, evaluations).router)
     app.include_router(calls, include_in_schema=False)
     app.include_router(calls, prefix="/v1")

@@ -1,4 +1,4 @@
-"""Who asks: the key of a request, looked up before anything else of it is believed."""
+"""Authentication: a request's key, looked up before its body is parsed."""
 
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, ClassVar
@@ -13,20 +13,23 @@ from jobs.serve.ledger import Key, Ledger
 KeyHeader = Annotated[str, Header(alias="cbl-api-key", description="A key of this service.")]
 
 
-async def caller(request: Request, cbl_api_key: KeyHeader) -> Key:
-    """The key of the request; raises ApiError (401) where it is unknown or revoked."""
-    return await known_key(request, cbl_api_key, header="cbl-api-key")
+async def require_caller(request: Request, cbl_api_key: KeyHeader) -> Key:
+    """The key of the request. Raises ApiError (401) if it is unknown or revoked."""
+    return await require_key(request, cbl_api_key, header="cbl-api-key")
 
 
-async def known_key(request: Request, secret: str, *, header: str) -> Key:
-    """The key that a header of the request holds, looked up once; raises ApiError (401) like `caller`."""
+async def require_key(request: Request, secret: str, *, header: str) -> Key:
+    """The key with the text `secret`, looked up once per request.
+
+    `header` names the header that holds it. Raises ApiError (401) if the key is unknown or revoked.
+    """
     found: Key | None = getattr(request.state, "key", None)
     if found is not None:
         return found
     key = await ledger_of(request).find_key(secret)
     if key is None:
-        raise ApiError(401, f"the key in the header {header} is not known, or was revoked")
-    # For the access log, which says who asked and never with what.
+        raise ApiError(401, f"the key in the header {header} is unknown or was revoked")
+    # For the access log, which shows the name of the key and never its text.
     request.state.key_name = key.name
     request.state.key = key
     return key
@@ -39,31 +42,31 @@ def ledger_of(request: Request) -> Ledger:
     return ledger
 
 
-class KeyedRoute(APIRoute):
-    """A call that looks up the key before it parses a body.
+class AuthenticatedRoute(APIRoute):
+    """A route that looks up the key before FastAPI parses the body.
 
-    FastAPI parses first, and 1 MiB of empty lists takes more than 20 MiB as objects and blocks the event loop
-    meanwhile. So a request without a valid key is refused before its body is parsed.
+    Parsing 1 MiB of empty lists takes more than 20 MiB and blocks the event loop meanwhile, so it is not
+    done for a request without a valid key.
     """
 
     key_header: ClassVar[str] = "cbl-api-key"
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler of the call, behind the look-up."""
-        answered = super().get_route_handler()
+        """The handler of the route, after the key is looked up."""
+        handle = super().get_route_handler()
         if self.body_field is None:
-            return answered
+            return handle
         header = self.key_header
 
-        async def keyed(request: Request) -> Response:
+        async def authenticate_and_handle(request: Request) -> Response:
             secret = request.headers.get(header)
             if secret is None:
                 problem = {"loc": ("header", header), "msg": "Field required", "type": "missing"}
                 raise RequestValidationError([problem])
-            await known_key(request, secret, header=header)
-            return await answered(request)
+            await require_key(request, secret, header=header)
+            return await handle(request)
 
-        return keyed
+        return authenticate_and_handle
 
 
-Caller = Annotated[Key, Depends(caller)]
+Caller = Annotated[Key, Depends(require_caller)]

@@ -1,7 +1,7 @@
-"""Bodies of the service: the requests' bounds, and the answers as its OpenAPI document tells them.
+"""Bodies of requests and responses, as the OpenAPI document describes them.
 
-What a request may hold is the contract's, no more and no less: the client of jobs.circuit_breaker_labs
-is stricter about what it sends.
+Requests are accepted exactly within the contract's bounds; the client in jobs.circuit_breaker_labs is
+stricter about what it sends.
 """
 
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from jobs.circuit_breaker_labs.schema import Score, Text, Threshold
-from jobs.serve.config import Answers
+from jobs.serve.config import AnswerShape
 
 SINGLE_TURN = "single_turn"
 MULTI_TURN = "multi_turn"
 ID_MAX = 2**53 - 1
-"""The largest id: every JSON reader keeps it whole."""
+"""The largest id: the largest integer that every JSON parser represents exactly."""
 RESULTS_MAX = 1000
 """The most results that one re-run may name."""
 
 
-def _whole(value: Any) -> Any:
-    # JSON has one sort of number: 2.0 is the whole number 2.
+def _to_int(value: Any) -> Any:
+    # JSON does not distinguish integers from floats: 2.0 is 2.
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _unique(values: list[Any]) -> list[Any]:
+def _require_unique(values: list[Any]) -> list[Any]:
     if len(set(values)) != len(values):
-        raise ValueError("holds something twice")
+        raise ValueError("contains a value twice")
     return values
 
 
@@ -40,13 +40,13 @@ Groups = Annotated[
         description="Names of groups, as `GET /v1/test_case_groups` lists them.",
         examples=[["suicidal_ideation", "benign_controls"]],
     ),
-    AfterValidator(_unique),
+    AfterValidator(_require_unique),
 ]
 _INT64 = {"format": "int64"}
-Id = Annotated[int, Field(ge=0, le=ID_MAX, json_schema_extra=_INT64), BeforeValidator(_whole)]
+Id = Annotated[int, Field(ge=0, le=ID_MAX, json_schema_extra=_INT64), BeforeValidator(_to_int)]
 Ids = Annotated[list[Id], Field(min_length=1, max_length=RESULTS_MAX)]
-Given = Annotated[int, Field(json_schema_extra=_INT64)]
-"""An id that is answered."""
+ResponseId = Annotated[int, Field(json_schema_extra=_INT64)]
+"""An id in a response."""
 
 
 class _Request(BaseModel):
@@ -55,7 +55,8 @@ class _Request(BaseModel):
     threshold: Annotated[
         Threshold,
         Field(
-            description="Replies that score below it fail; scores lie in 0 to 1.", examples=[0.5]
+            description="Replies with a lower score fail; scores are between 0 and 1.",
+            examples=[0.5],
         ),
     ]
 
@@ -66,20 +67,20 @@ class _SingleTurn(_Request):
         Field(
             ge=1,
             le=5,
-            description="How many variations are made of a question that failed.",
+            description="How many variations are generated of a question that failed.",
             examples=[1],
         ),
-        BeforeValidator(_whole),
+        BeforeValidator(_to_int),
     ]
     maximum_iteration_layers: Annotated[
         int,
         Field(
             ge=0,
             le=2,
-            description="How many layers of variations follow the questions; 0: none.",
+            description="How many layers of variations follow the questions; 0 for none.",
             examples=[0],
         ),
-        BeforeValidator(_whole),
+        BeforeValidator(_to_int),
     ]
 
 
@@ -92,32 +93,32 @@ class _MultiTurn(_Request):
             description="How many messages a conversation has; the model writes every second one.",
             examples=[4],
         ),
-        BeforeValidator(_whole),
+        BeforeValidator(_to_int),
     ]
 
 
-class _Groups(BaseModel):
+class _GroupSelection(BaseModel):
     test_case_groups: Groups
 
 
-class _Chosen(BaseModel):
+class _RerunSelection(BaseModel):
     # The document leaves "exactly one" to the descriptions: a oneOf at the root makes client generators
     # drop the fields.
-    test_result_id: Annotated[Id | None, Field(description="One result, to be run again.")] = None
+    test_result_id: Annotated[Id | None, Field(description="A result to run again.")] = None
     test_result_ids: Annotated[
         Ids | None,
-        Field(description="Several results, to be run again.", examples=[[271828182845904]]),
+        Field(description="Results to run again.", examples=[[271828182845904]]),
     ] = None
     evaluation_id: Annotated[
-        Id | None, Field(description="An evaluation, all of whose results are run again.")
+        Id | None, Field(description="An evaluation; all of its results are run again.")
     ] = None
 
     @model_validator(mode="after")
-    def _one_choice(self) -> Self:
+    def _require_one_selection(self) -> Self:
         chosen = (self.test_result_id, self.test_result_ids, self.evaluation_id)
         if sum(each is not None for each in chosen) != 1:
             raise ValueError(
-                "name what is run again in one way: test_result_id, test_result_ids or evaluation_id"
+                "give exactly one of test_result_id, test_result_ids and evaluation_id"
             )
         return self
 
@@ -126,14 +127,14 @@ class _SystemPrompt(BaseModel):
     system_prompt: Annotated[
         Text,
         Field(
-            description="What the model is told before it is asked.",
+            description="The system prompt of the model under test.",
             examples=["You are a helpful assistant."],
         ),
     ]
     openrouter_model_name: Annotated[
         Text,
         Field(
-            description="A model that this service offers, by its id there.",
+            description="The id of a model that this service offers.",
             examples=["acme/assistant"],
         ),
     ]
@@ -143,42 +144,42 @@ class _Finetune(BaseModel):
     model_name: Annotated[
         Text,
         Field(
-            description="A fine-tuned model of the caller's at OpenAI.",
+            description="A fine-tuned model in the caller's account at OpenAI.",
             examples=["ft:gpt-4o-mini-2024-07-18:acme::AbCdEf12"],
         ),
     ]
 
 
-class SingleTurnEvaluateSystemPromptRequest(_SingleTurn, _Groups, _SystemPrompt):
+class SingleTurnEvaluateSystemPromptRequest(_SingleTurn, _GroupSelection, _SystemPrompt):
     """Single questions to an offered model under a system prompt."""
 
 
-class SingleTurnEvaluateOpenAiFinetuneRequest(_SingleTurn, _Groups, _Finetune):
-    """Single questions to a fine-tuned model of the caller's own."""
+class SingleTurnEvaluateOpenAiFinetuneRequest(_SingleTurn, _GroupSelection, _Finetune):
+    """Single questions to a fine-tuned model of the caller."""
 
 
-class MultiTurnEvaluateSystemPromptRequest(_MultiTurn, _Groups, _SystemPrompt):
+class MultiTurnEvaluateSystemPromptRequest(_MultiTurn, _GroupSelection, _SystemPrompt):
     """Conversations with an offered model under a system prompt."""
 
 
-class MultiTurnEvaluateOpenAiFinetuneRequest(_MultiTurn, _Groups, _Finetune):
-    """Conversations with a fine-tuned model of the caller's own."""
+class MultiTurnEvaluateOpenAiFinetuneRequest(_MultiTurn, _GroupSelection, _Finetune):
+    """Conversations with a fine-tuned model of the caller."""
 
 
-class SingleTurnRerunSystemPromptRequest(_SingleTurn, _Chosen, _SystemPrompt):
-    """The questions of earlier results once more."""
+class SingleTurnRerunSystemPromptRequest(_SingleTurn, _RerunSelection, _SystemPrompt):
+    """The questions of earlier results again."""
 
 
-class SingleTurnRerunOpenAiFinetuneRequest(_SingleTurn, _Chosen, _Finetune):
-    """The questions of earlier results once more."""
+class SingleTurnRerunOpenAiFinetuneRequest(_SingleTurn, _RerunSelection, _Finetune):
+    """The questions of earlier results again."""
 
 
-class MultiTurnRerunSystemPromptRequest(_MultiTurn, _Chosen, _SystemPrompt):
-    """The cases of earlier conversations once more."""
+class MultiTurnRerunSystemPromptRequest(_MultiTurn, _RerunSelection, _SystemPrompt):
+    """The cases of earlier conversations again."""
 
 
-class MultiTurnRerunOpenAiFinetuneRequest(_MultiTurn, _Chosen, _Finetune):
-    """The cases of earlier conversations once more."""
+class MultiTurnRerunOpenAiFinetuneRequest(_MultiTurn, _RerunSelection, _Finetune):
+    """The cases of earlier conversations again."""
 
 
 class Message(BaseModel):
@@ -198,14 +199,14 @@ class FailedSingleTurnResult(BaseModel):
 
 
 class SingleTurnEvaluationResult(FailedSingleTurnResult):
-    """A reply with its score. There is more in it: its case, its descent, its judgement."""
+    """A reply with its score; further fields have its case, its origin and its judgement."""
 
     model_config = ConfigDict(extra="allow")
 
-    test_result_id: Given
+    test_result_id: ResponseId
     iteration: Annotated[int, Field(description="The layer: 0 for the questions themselves.")]
     passed: bool
-    test_case_id: Given | None = None
+    test_case_id: ResponseId | None = None
 
 
 class FailedMultiTurnResult(BaseModel):
@@ -217,33 +218,33 @@ class FailedMultiTurnResult(BaseModel):
 
 
 class MultiTurnEvaluationResult(FailedMultiTurnResult):
-    """A conversation with its score. There is more in it: its case, its turns, its judgement."""
+    """A conversation with its score; further fields have its case, its turns and its judgement."""
 
     model_config = ConfigDict(extra="allow")
 
-    test_result_id: Given
+    test_result_id: ResponseId
     passed: bool
-    test_case_id: Given | None = None
+    test_case_id: ResponseId | None = None
 
 
 class UnansweredResult(BaseModel):
-    """A question without a judged reply, or a conversation that broke off; it counts in no other number."""
+    """A question without a judged reply, or an incomplete conversation; not counted as passed or failed."""
 
     model_config = ConfigDict(extra="allow")
 
     conversation_id: Annotated[int, Field(description="Counts from 0 within the evaluation.")]
-    reason: Annotated[str, Field(description="A name for why.", examples=["moderated"])]
-    test_case_id: Given | None = None
+    reason: Annotated[str, Field(description="The reason, as a name.", examples=["moderated"])]
+    test_case_id: ResponseId | None = None
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="allow")
 
-    evaluation_id: Given
+    evaluation_id: ResponseId
     total_passed: Annotated[int, Field(ge=0)]
     total_failed: Annotated[int, Field(ge=0)]
     total_unanswered: Annotated[
-        int, Field(ge=0, description="Questions without a judged reply, which count as neither.")
+        int, Field(ge=0, description="Questions without a judged reply, neither passed nor failed.")
     ] = 0
     unanswered_results: Annotated[
         list[UnansweredResult], Field(description="Those questions, each with its reason.")
@@ -254,10 +255,10 @@ class SingleTurnLayeredResponse(_Answer):
     """Answer of a single-turn evaluation, in the shape of versions 1.0.8 to 1.0.10."""
 
     failed_results: Annotated[
-        list[list[FailedSingleTurnResult]], Field(description="What failed, by layer.")
+        list[list[FailedSingleTurnResult]], Field(description="The failed results, by layer.")
     ]
     results_by_iteration: Annotated[
-        list[list[SingleTurnEvaluationResult]], Field(description="Every result, by layer.")
+        list[list[SingleTurnEvaluationResult]], Field(description="All results, by layer.")
     ]
 
 
@@ -274,7 +275,7 @@ class SingleTurnFlatResponse(_Answer):
 
 
 class MultiTurnResponse(_Answer):
-    """Answer of a multi-turn evaluation: every conversation, and those that failed once more."""
+    """Answer of a multi-turn evaluation: every conversation, and again those that failed."""
 
     failed_results: list[FailedMultiTurnResult]
     results: list[MultiTurnEvaluationResult]
@@ -290,22 +291,22 @@ _LAYERED: Mapping[str, type[BaseModel]] = {
     SINGLE_TURN: SingleTurnLayeredResponse,
     MULTI_TURN: MultiTurnResponse,
 }
-ANSWERS: Mapping[Answers, Mapping[str, type[BaseModel]]] = {
+RESPONSE_MODELS: Mapping[AnswerShape, Mapping[str, type[BaseModel]]] = {
     "all": {SINGLE_TURN: SingleTurnResponse, MULTI_TURN: MultiTurnResponse},
     "1.0.8": _LAYERED,
     "1.0.9": _LAYERED,
     "1.0.10": _LAYERED,
     "1.0.11": {SINGLE_TURN: SingleTurnFlatResponse, MULTI_TURN: MultiTurnFlatResponse},
 }
-"""The answers of the two kinds of evaluation, by the setting `answers`."""
+"""The response bodies of the two kinds of evaluation, by the setting `answers`."""
 
 
 class EvaluationResultSummaryResponse(BaseModel):
     """One earlier result."""
 
-    test_result_id: Given
-    evaluation_id: Given
-    test_case_id: Given | None
+    test_result_id: ResponseId
+    evaluation_id: ResponseId
+    test_case_id: ResponseId | None
     initial_user_input: str | None
     passed: bool | None
     score: Score | None
@@ -330,14 +331,14 @@ class TestCaseGroupResponse(BaseModel):
 
 
 class PingResponse(BaseModel):
-    """The service is there."""
+    """The service is running."""
 
     message: str
     timestamp: datetime
 
 
 class VersionResponse(BaseModel):
-    """The version of the API whose shapes are answered, and what this service knows beyond it."""
+    """The version of the API whose formats are used, and extensions that this service supports."""
 
     version: Annotated[str, Field(examples=["1.0.11"])]
     extensions: list[str]
@@ -350,9 +351,9 @@ class ValidateApiKeyResponse(BaseModel):
 
 
 class Refusal(BaseModel):
-    """Why there is no answer: `error` is its name, `message` for people.
+    """Why a request was refused: `error` is a name for programs, `message` a text for people.
 
-    `needed` is told where the allotment does not cover an evaluation: how many test cases that may come to.
+    `needed` is the number of test cases that an evaluation may need, if the allotment does not cover it.
     """
 
     error: Annotated[str, Field(examples=["quota_exceeded"])]
@@ -361,7 +362,7 @@ class Refusal(BaseModel):
 
 
 class RefusalResponse(BaseModel):
-    """Every refusal but 422 has this shape."""
+    """The format of every refusal except 422."""
 
     detail: Refusal
 
@@ -375,6 +376,6 @@ class ValidationErrorItem(BaseModel):
 
 
 class HTTPValidationError(BaseModel):
-    """What is wrong with a request."""
+    """The mistakes in a request."""
 
     detail: list[ValidationErrorItem]

@@ -1,4 +1,4 @@
-"""`nightsweep serve` and `nightsweep serve keys`. What serves is imported when it serves."""
+"""`nightsweep serve` and `nightsweep serve keys`. The service itself is imported only to run it."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,15 +14,15 @@ app = typer.Typer(
     name="serve",
     help="""Serve evaluations of your own models over HTTP, as the vendor's API.
 
-    It speaks the Circuit Breaker Labs API. Without a command it serves, until Ctrl-C or SIGTERM; the base
-    URL is printed on stdout.
+    It speaks the Circuit Breaker Labs API. Without a command it runs the service until Ctrl-C or SIGTERM,
+    and prints the base URL on stdout.
     """,
     add_completion=False,
     rich_markup_mode=None,
 )
 app.add_typer(keys_app)
 
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+_REQUIRED = ("fastapi", "uvicorn", "prometheus_client")
 
 
 @app.callback(invoke_without_command=True)
@@ -30,7 +30,7 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
     """Serve, unless a command is named."""
     if context.invoked_subcommand is not None:
         return
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [name for name in _REQUIRED if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{', '.join(missing)} is not installed: run `pip install 'nightsweep[serve]'`"
@@ -40,12 +40,12 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
     from jobs.serve.server import serve as serve_
 
     raise_file_limit()
-    anyio.run(serve_, read_config(config), SystemClock(), _say, config.absolute().parent)
+    anyio.run(serve_, read_config(config), SystemClock(), _announce, config.absolute().parent)
 
 
-def _say(url: str) -> None:
+def _announce(url: str) -> None:
     from engine.serving.access_log import log_to_stderr
 
-    # Until now whatever went wrong was told in words; from here on stderr is the log's.
+    # Errors before this point are plain text on stderr; from here on stderr has the JSON log.
     log_to_stderr("jobs.serve", fields=("model", "cause"))
     typer.echo(url)

@@ -1,4 +1,4 @@
-"""serve.yaml: what the service offers, where, and within which limits."""
+"""serve.yaml, the configuration of the service: models, address, limits."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -32,15 +32,15 @@ from jobs.evaluator.settings import (
     read_by,
 )
 from jobs.http import NetworkSettings, check_host
-from jobs.serve.addresses import read_entry
+from jobs.serve.addresses import parse_entry
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _WILD = frozenset("*?[")
 
-Answers = Literal["all", "1.0.8", "1.0.9", "1.0.10", "1.0.11"]
-NEWEST = "1.0.11"
-"""The latest version of the API that is spoken here."""
-Path_ = Annotated[str, Field(min_length=1)]
+AnswerShape = Literal["all", "1.0.8", "1.0.9", "1.0.10", "1.0.11"]
+LATEST_VERSION = "1.0.11"
+"""The latest version of the API that the service supports."""
+PathText = Annotated[str, Field(min_length=1)]
 
 
 def _is_loopback(host: str) -> bool:
@@ -50,69 +50,71 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _listed(entry: str) -> str:
-    read_entry(entry)
+def _check_entry(entry: str) -> str:
+    parse_entry(entry)
     return entry
 
 
-def _host(text: str) -> str:
+def _check_host(text: str) -> str:
     check_host(text)
     return text
 
 
 class ConfigError(SweepError):
-    """A configuration that cannot be used; `problems` holds every mistake that was found."""
+    """A configuration with mistakes; `problems` has all of them."""
 
 
 class _Part(BaseModel):
-    # The text of an error must not show a key that was written where its reference belongs.
+    # Errors must not show the input: it may be a key that was written in place of a reference.
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, protected_namespaces=()
     )
 
 
 class Listen(_Part):
-    """Where the service listens. `allow_remote` says that other machines may reach it."""
+    """Where the service listens. A host that other machines can reach needs `allow_remote`."""
 
-    host: Annotated[str, Field(min_length=1), AfterValidator(_host)] = "127.0.0.1"
+    host: Annotated[str, Field(min_length=1), AfterValidator(_check_host)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8500
     allow_remote: bool = False
 
     @model_validator(mode="after")
-    def _said_explicitly(self) -> Self:
+    def _require_allow_remote(self) -> Self:
         if not self.allow_remote and not _is_loopback(self.host):
             raise ValueError(
-                f"{self.host} can be reached from other machines: write `allow_remote: true` beside it"
-                " if that is meant, and put a server that speaks TLS in front"
+                f"{self.host} can be reached from other machines: if that is intended, add"
+                " `allow_remote: true`, and put a TLS proxy in front"
             )
         return self
 
 
-class Offer(_Part):
-    """A model that requests may name, or with `*` in its id all that fit.
+class ModelSettings(_Part):
+    """A model that requests may name; with `*` in its id, all models that match.
 
     At most one of `endpoint` and `model_path`; without either it is the built-in model. `model` is its
-    name at the endpoint, where that is another than its id here.
+    name at the endpoint if that differs from its id.
     """
 
     endpoint: Endpoint | None = None
     model: Annotated[str, Field(min_length=1)] | None = None
-    model_path: Path_ | None = None
+    model_path: PathText | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 0.0
     max_tokens: MaxTokens = None
     context: Annotated[int, Field(ge=256, le=131_072)] = CONTEXT_TOKENS
 
     @model_validator(mode="after")
-    def _one_place(self) -> Self:
+    def _require_one_source(self) -> Self:
         if self.endpoint is not None and self.model_path is not None:
-            raise ValueError("endpoint and model_path exclude each other: a model is in one place")
+            raise ValueError("endpoint and model_path exclude each other; give one of them")
         if self.model is not None and self.endpoint is None:
-            raise ValueError("model is the name at an endpoint, and there is none")
+            raise ValueError(
+                "model is the name at an endpoint, but there is no endpoint; add one, or leave model out"
+            )
         return self
 
 
 class OpenAi(_Part, NetworkSettings):
-    """Where fine-tuned models are evaluated, with the key that each caller sends. Nothing keeps it."""
+    """Where fine-tuned models are evaluated, with each caller's own key, which is not stored."""
 
     base_url: Annotated[str, AfterValidator(read_base_url)] = _OPENAI_URL
     max_in_flight: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -132,11 +134,11 @@ class OpenAi(_Part, NetworkSettings):
 
 
 class Limits(_Part, ServerLimits):
-    """What the service takes on, beside the limits of its server.
+    """The limits of the server, and those of evaluations.
 
-    `evaluations` run at once, `evaluations_per_key` of them for one key; `queue` more wait in line. `attempts`
-    is how often an evaluation meets a passing error. `max_unanswered` is the largest share of an
-    evaluation's questions that may have no answer.
+    `evaluations` run at once, `evaluations_per_key` of them for one key; `queue` more may wait. One request
+    may take `evaluation_s` seconds, with `attempts` attempts per question for transient errors.
+    `max_unanswered` is the largest share of an evaluation's questions that may remain unanswered.
     """
 
     evaluations: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -148,25 +150,28 @@ class Limits(_Part, ServerLimits):
 
 
 class ModelHealth(_Part):
-    """Whom POST /redteam/model-health may ask besides the endpoints that are configured here.
+    """The limits of model health checks.
 
-    `allow` lists hosts, host:port, beginnings of URLs, addresses and networks.
+    `allow` lists what may be checked besides the configured endpoints: hosts, host:port, beginnings of
+    URLs, addresses and networks. A check fails after `timeout_s` seconds.
     """
 
-    allow: tuple[Annotated[str, AfterValidator(_listed)], ...] = ()
+    allow: tuple[Annotated[str, AfterValidator(_check_entry)], ...] = ()
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
 
 
 class ServeConfig(_Part):
-    """serve.yaml whole. Relative paths start from the folder of the file."""
+    """The whole of serve.yaml. Relative paths start from the folder of the file."""
 
-    models: Annotated[Mapping[Annotated[str, Field(min_length=1)], Offer], Field(min_length=1)]
+    models: Annotated[
+        Mapping[Annotated[str, Field(min_length=1)], ModelSettings], Field(min_length=1)
+    ]
     listen: Listen = Listen()
-    ledger: Path_ = "nightsweep-serve.db"
-    answers: Answers = "all"
+    ledger: PathText = "nightsweep-serve.db"
+    answers: AnswerShape = "all"
     judge: JudgeSettings = "rules"
     attacker: AttackerSettings | None = None
-    cases: Path_ | None = None
+    cases: PathText | None = None
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     expand_on: Literal["failed", "all"] = "failed"
     openai: OpenAi | None = OpenAi()
@@ -175,49 +180,49 @@ class ServeConfig(_Part):
     model_health: ModelHealth = ModelHealth()
 
     @model_validator(mode="after")
-    def _names_of_one_model(self) -> Self:
-        for name, offer in self.models.items():
-            if is_pattern(name) and (offer.model is not None or offer.endpoint is None):
+    def _require_endpoints_of_patterns(self) -> Self:
+        for name, model in self.models.items():
+            if is_pattern(name) and (model.model is not None or model.endpoint is None):
                 raise ValueError(
-                    f"models.{name}: an id with * stands for all models of an endpoint: it has an"
+                    f"models.{name}: an id with * stands for all models of an endpoint: give it an"
                     " endpoint, and no model"
                 )
         return self
 
     @model_validator(mode="after")
-    def _translations_are_read(self) -> Self:
+    def _check_languages(self) -> Self:
         read_by(self.judge, self.attacker)
         return self
 
     @property
     def api_version(self) -> str:
-        """The version of the API that callers are told of."""
-        return NEWEST if self.answers == "all" else self.answers
+        """The version of the API that `GET /version` answers."""
+        return LATEST_VERSION if self.answers == "all" else self.answers
 
-    def offered(self, name: str) -> tuple[str, Offer] | None:
-        """The offer for a model that a request names, with its id here; None if there is none.
+    def find_model(self, name: str) -> tuple[str, ModelSettings] | None:
+        """The id and the settings for a model that a request names; None if no id matches.
 
-        An exact id comes before patterns, a longer pattern before a shorter one.
+        An exact id is preferred to patterns, and a longer pattern to a shorter one.
         """
         if name in self.models and not is_pattern(name):
             return name, self.models[name]
-        fitting = [each for each in self.models if is_pattern(each) and fnmatchcase(name, each)]
-        if not fitting:
+        matching = [each for each in self.models if is_pattern(each) and fnmatchcase(name, each)]
+        if not matching:
             return None
-        best = max(fitting, key=lambda each: (len(each), each))
+        best = max(matching, key=lambda each: (len(each), each))
         return best, self.models[best]
 
-    def evaluation(self, offer: Offer) -> LocalSettings:
-        """The evaluator's settings for one model: those that a sweep would have in process."""
+    def evaluator_settings(self, model: ModelSettings) -> LocalSettings:
+        """The evaluator's settings for one model, as a sweep of `kind: local` has them."""
         return LocalSettings(
             kind="local",
-            endpoint=offer.endpoint,
-            model_path=offer.model_path,
+            endpoint=model.endpoint,
+            model_path=model.model_path,
             judge=self.judge,
             attacker=self.attacker,
-            temperature=offer.temperature,
-            max_tokens=offer.max_tokens,
-            context=offer.context,
+            temperature=model.temperature,
+            max_tokens=model.max_tokens,
+            context=model.context,
             seed=self.seed,
             cases=self.cases,
             expand_on=self.expand_on,
@@ -225,21 +230,21 @@ class ServeConfig(_Part):
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a model's id stands for several models."""
+    """Whether a model's id is a pattern that can match several models."""
     return not _WILD.isdisjoint(name)
 
 
 def read_config(path: Path) -> ServeConfig:
-    """The configuration in a YAML, TOML or JSON file, its paths made absolute.
+    """Read the configuration from a YAML, TOML or JSON file, with its paths made absolute.
 
-    Raises ConfigError with every mistake, each with its place and what is allowed there.
+    Raises ConfigError with all mistakes, each with its place and what is allowed there.
     """
     document = load_document(path, ConfigError)
-    written = document.value
-    if not isinstance(written, Mapping):
-        raise ConfigError(str(path), [no_mapping(written, "models")])
+    content = document.value
+    if not isinstance(content, Mapping):
+        raise ConfigError(str(path), [no_mapping(content, "models")])
     problems: list[Problem] = []
-    config = validated(ServeConfig, written, "", problems)
+    config = validated(ServeConfig, content, "", problems)
     if config is None or not document.is_sound:
         raise ConfigError(str(path), document.located(str(path), problems))
     folder = path.absolute().parent
@@ -248,10 +253,10 @@ def read_config(path: Path) -> ServeConfig:
             "ledger": _within(folder, config.ledger),
             "cases": None if config.cases is None else _within(folder, config.cases),
             "models": {
-                name: offer
-                if offer.model_path is None
-                else offer.model_copy(update={"model_path": _within(folder, offer.model_path)})
-                for name, offer in config.models.items()
+                name: model
+                if model.model_path is None
+                else model.model_copy(update={"model_path": _within(folder, model.model_path)})
+                for name, model in config.models.items()
             },
         }
     )

@@ -1,4 +1,4 @@
-"""What the service lends to a running evaluation, on top of the ledger."""
+"""The JobContext of the service's evaluations, on top of the ledger."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,9 +16,9 @@ _TARGET = "target"
 
 
 class EvaluationContext:
-    """A JobContext: rates that outlast the process, and replies that are paid for once in a scope.
+    """A JobContext with rates that hold across restarts, and responses that are paid for once per scope.
 
-    A reply that opens a test spends one of the reservation.
+    A response that generates a test case is charged to the reservation.
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, scope: str, reservation: Reservation) -> None:
@@ -27,7 +27,7 @@ class EvaluationContext:
         self._scope = scope
         self._reservation = reservation
         self._known: set[str] | None = None
-        self._of_target: set[JobError] = set()
+        self._target_errors: set[JobError] = set()
 
     @property
     def clock(self) -> Clock:
@@ -59,23 +59,23 @@ class EvaluationContext:
         tests: int = 0,
         usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
-        found = digest(key)
+        call_digest = digest(key)
         if self._known is None:
-            # Mostly there is nothing: one look at the whole scope saves one for each call.
+            # A scope is usually empty, so one query for all of it saves one per call.
             self._known = await self._ledger.list_digests(self._scope)
-        if found in self._known:
-            kept = await self._ledger.find_response(self._scope, found)
-            assert kept is not None, "a scope is dropped after its evaluation"
-            return kept
+        if call_digest in self._known:
+            saved = await self._ledger.find_response(self._scope, call_digest)
+            assert saved is not None, "a scope is deleted only after its evaluation"
+            return saved
         try:
             response = await call()
         except JobError as error:
             if key.get("call") == _TARGET:
-                self._of_target.add(error)
+                self._target_errors.add(error)
             raise
-        spends = self._reservation if tests else None
-        await self._ledger.save_response(self._scope, found, response, spends)
-        self._known.add(found)
+        reservation = self._reservation if tests else None
+        await self._ledger.save_response(self._scope, call_digest, response, reservation)
+        self._known.add(call_digest)
         return response
 
     def progress(self, answered: int, total: int) -> None:
@@ -87,6 +87,6 @@ class EvaluationContext:
     async def keep_unread(self, where: str, body: bytes) -> None:
         logger.warning("unread", extra={"cause": f"{where} ({len(body)} bytes)"})
 
-    def came_of_target(self, error: JobError) -> bool:
-        """Whether an error is the model's under test, and not a judge's or an attacker's."""
-        return error in self._of_target
+    def is_from_target(self, error: JobError) -> bool:
+        """Whether the model under test caused an error, and not a judge or an attacker."""
+        return error in self._target_errors

@@ -1,4 +1,4 @@
-"""The calls that evaluate: system prompts and fine-tuned models, anew or over earlier results."""
+"""The calls that evaluate a model, over groups or over earlier results, and those that list results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from engine.serving.middleware import CLIENT_CLOSED_REQUEST
 from jobs.circuit_breaker_labs.schema import REPEAT_HEADER
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.serve import bodies
-from jobs.serve.api_errors import documented
-from jobs.serve.auth import Caller, KeyedRoute
+from jobs.serve.api_errors import error_responses
+from jobs.serve.auth import AuthenticatedRoute, Caller
 from jobs.serve.bodies import MULTI_TURN, SINGLE_TURN
 from jobs.serve.config import ServeConfig
-from jobs.serve.document import Tag
 from jobs.serve.evaluations import EvaluationRequest, Evaluations
 from jobs.serve.ledger import Key, Ledger, PastResult
+from jobs.serve.openapi import Tag
 
 _REPEATS_MAX = 10_000
 
@@ -27,7 +27,7 @@ OpenAiHeader = Annotated[
     str,
     Header(
         alias="openai-api-key",
-        description="The caller's key at OpenAI. It is sent there and kept nowhere.",
+        description="The caller's key at OpenAI, sent only there and not stored.",
     ),
 ]
 RepeatHeader = Annotated[
@@ -36,10 +36,10 @@ RepeatHeader = Annotated[
         alias=REPEAT_HEADER,
         ge=1,
         le=_REPEATS_MAX,
-        description="Which of several equal evaluations this is: each draws anew.",
+        description="The number of this evaluation among equal ones; each makes its own random choices.",
     ),
 ]
-_REFUSALS = documented(401, 403, 404, 413, 422, 429, 500, 503)
+_REFUSALS = error_responses(401, 403, 404, 413, 422, 429, 500, 503)
 _SYSTEM_PROMPT = {
     "singleturn_evaluate_system_prompt": bodies.SingleTurnEvaluateSystemPromptRequest,
     "multiturn_evaluate_system_prompt": bodies.MultiTurnEvaluateSystemPromptRequest,
@@ -55,8 +55,8 @@ _FINETUNE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _How:
-    """What a request says besides its body."""
+class _CallOptions:
+    """The parts of a request besides its body."""
 
     kind: str
     repeat: int
@@ -64,7 +64,7 @@ class _How:
 
 
 class EvaluationCalls:
-    """The router of these calls over one service."""
+    """The calls of one service, as a `router`."""
 
     def __init__(
         self, config: ServeConfig, cases: CaseSet, ledger: Ledger, evaluations: Evaluations
@@ -72,12 +72,12 @@ class EvaluationCalls:
         self._cases = cases
         self._ledger = ledger
         self._evaluations = evaluations
-        self._answers = bodies.ANSWERS[config.answers]
-        self.router = APIRouter(route_class=KeyedRoute)
+        self._response_models = bodies.RESPONSE_MODELS[config.answers]
+        self.router = APIRouter(route_class=AuthenticatedRoute)
         for name, body in _SYSTEM_PROMPT.items():
-            self._add(name, self._of_system_prompt(name, body))
+            self._add(name, self._system_prompt_endpoint(name, body))
         for name, body in _FINETUNE.items():
-            self._add(name, self._of_finetune(name, body))
+            self._add(name, self._finetune_endpoint(name, body))
         self._add_history("singleturn_evaluations", SINGLE_TURN)
         self._add_history("multiturn_evaluations", MULTI_TURN)
 
@@ -86,22 +86,22 @@ class EvaluationCalls:
             f"/{name}",
             endpoint,
             methods=["POST"],
-            response_model=self._answers[_kind(name)],
+            response_model=self._response_models[_kind(name)],
             responses=_REFUSALS,
-            **_described(name),
+            **_documentation(name),
         )
 
-    def _of_system_prompt(self, name: str, model: type[Any]) -> Any:
+    def _system_prompt_endpoint(self, name: str, model: type[Any]) -> Any:
         async def endpoint(
             request: Request, key: Caller, body: Any, nightsweep_repeat: RepeatHeader = 1
         ) -> Response:
-            how = _How(kind=_kind(name), repeat=nightsweep_repeat)
-            return await self._answered(request, key, body, how)
+            options = _CallOptions(kind=_kind(name), repeat=nightsweep_repeat)
+            return await self._evaluate(request, key, body, options)
 
         endpoint.__annotations__["body"] = model
         return endpoint
 
-    def _of_finetune(self, name: str, model: type[Any]) -> Any:
+    def _finetune_endpoint(self, name: str, model: type[Any]) -> Any:
         async def endpoint(
             request: Request,
             key: Caller,
@@ -109,8 +109,10 @@ class EvaluationCalls:
             body: Any,
             nightsweep_repeat: RepeatHeader = 1,
         ) -> Response:
-            how = _How(kind=_kind(name), repeat=nightsweep_repeat, openai_key=openai_api_key)
-            return await self._answered(request, key, body, how)
+            options = _CallOptions(
+                kind=_kind(name), repeat=nightsweep_repeat, openai_key=openai_api_key
+            )
+            return await self._evaluate(request, key, body, options)
 
         endpoint.__annotations__["body"] = model
         return endpoint
@@ -124,50 +126,56 @@ class EvaluationCalls:
             summary=f"List earlier {turns} results",
             description=(
                 f"Results of the key's {turns} evaluations, those of the latest evaluation first."
-                " Their `test_result_id` and `evaluation_id` name what can be run again."
+                " A re-run refers to them by `test_result_id` or `evaluation_id`."
             ),
-            responses=documented(401, 422, 503),
+            responses=error_responses(401, 422, 503),
         )
-        async def earlier(
+        async def list_results(
             key: Caller,
-            limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 50,
+            limit: Annotated[
+                int, Query(ge=1, le=100, description="The largest number of results to list.")
+            ] = 50,
             offset: Annotated[
-                int, Query(ge=0, le=bodies.ID_MAX, description="How many to pass over.")
+                int, Query(ge=0, le=bodies.ID_MAX, description="The number of results to skip.")
             ] = 0,
         ) -> list[bodies.EvaluationResultSummaryResponse]:
-            found = await self._ledger.list_results(key, kind, limit=limit, offset=offset)
-            return [_summary(past) for past in found]
+            results = await self._ledger.list_results(key, kind, limit=limit, offset=offset)
+            return [_summary(past) for past in results]
 
-    async def _answered(self, request: Request, key: Key, body: Any, how: _How) -> Response:
-        theirs = how.openai_key is not None
+    async def _evaluate(
+        self, request: Request, key: Key, body: Any, options: _CallOptions
+    ) -> Response:
+        is_finetune = options.openai_key is not None
 
         async def work() -> bytes:
             evaluation = EvaluationRequest(
-                kind=how.kind,
-                model=body.model_name if theirs else body.openrouter_model_name,
-                prompt=None if theirs else body.system_prompt,
-                cases=await self._chosen(key, how.kind, body),
+                kind=options.kind,
+                model=body.model_name if is_finetune else body.openrouter_model_name,
+                prompt=None if is_finetune else body.system_prompt,
+                cases=await self._select_cases(key, options.kind, body),
                 parameters=body.model_dump(
                     include={"threshold", "variations", "maximum_iteration_layers", "max_turns"}
                 ),
-                repeat=how.repeat,
-                openai_key=how.openai_key,
+                repeat=options.repeat,
+                openai_key=options.openai_key,
             )
             return await self._evaluations.answer(key, evaluation)
 
         answer = await run_until_disconnect(request.receive, work)
         if answer is None:
-            # Nobody is there to read it: for the log alone.
+            # The client disconnected, so this is not sent; it only gives the log its status.
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         return Response(answer, media_type="application/json")
 
-    async def _chosen(self, key: Key, kind: str, body: Any) -> Sequence[Case]:
-        """The cases that a request means; raises ApiError (404) for what the key does not have."""
+    async def _select_cases(self, key: Key, kind: str, body: Any) -> Sequence[Case]:
+        """The cases that a request selects. Raises ApiError (404) for any that the key may not use."""
         groups: list[str] | None = getattr(body, "test_case_groups", None)
         if groups is not None:
             unknown = [name for name in groups if not self._may_use(key, name)]
             if unknown:
-                raise ApiError(404, f"there is no test case group {', '.join(unknown):.200}")
+                raise ApiError(
+                    404, f"there is no test case group {', '.join(unknown):.200} for this key"
+                )
             return [case for name in groups for case in self._cases.group(name).cases]
         one: int | None = body.test_result_id
         ids: list[int] | None = body.test_result_ids if one is None else [one]
@@ -178,11 +186,13 @@ class EvaluationCalls:
             past = await self._ledger.results_of_evaluation(key, kind, body.evaluation_id)
             missing = [] if past else [body.evaluation_id]
         if missing:
-            raise ApiError(404, f"there is no earlier result {', '.join(map(str, missing)):.200}")
-        return self._again(key, kind, past)
+            raise ApiError(
+                404, f"this key has no earlier result {', '.join(map(str, missing)):.200}"
+            )
+        return self._cases_of(key, kind, past)
 
-    def _again(self, key: Key, kind: str, past: Sequence[PastResult]) -> Sequence[Case]:
-        """The cases of earlier results, each with what was asked then; none twice."""
+    def _cases_of(self, key: Key, kind: str, past: Sequence[PastResult]) -> Sequence[Case]:
+        """The cases of earlier results, with the questions of then, without duplicates."""
         by_id = {
             case.id: case
             for name in self._cases.names
@@ -192,10 +202,10 @@ class EvaluationCalls:
         chosen: dict[tuple[str, str], Case] = {}
         for one in past:
             if one.case_id not in by_id:
-                raise ApiError(404, f"the test case {one.case_id} is no longer there")
+                raise ApiError(404, f"the test case {one.case_id} no longer exists")
             case = by_id[one.case_id]
             if kind == SINGLE_TURN:
-                # A variation is asked again as it was; a conversation opens as its case says.
+                # A variation is repeated word for word; a conversation starts from its case.
                 case = case.model_copy(update={"user_input": one.user_input})
             chosen[case.id, case.user_input] = case
         return list(chosen.values())
@@ -204,8 +214,8 @@ class EvaluationCalls:
         return name in self._cases.names and key.may_use(name)
 
 
-def _described(name: str) -> dict[str, Any]:
-    """What the document says of a call that evaluates."""
+def _documentation(name: str) -> dict[str, Any]:
+    """The tags, summary and description of a call in the OpenAPI document."""
     turns = "single questions" if _kind(name) == SINGLE_TURN else "conversations"
     model = "a fine-tuned OpenAI model" if name in _FINETUNE else "a model under a system prompt"
     if "rerun" in name:
@@ -213,8 +223,8 @@ def _described(name: str) -> dict[str, Any]:
             "tags": [Tag.RERUNS],
             "summary": f"Run again: {turns} with {model}",
             "description": (
-                f"Ask the cases of earlier {turns} again. Name them in one way: by"
-                " `test_result_ids`, by `evaluation_id`, or one by `test_result_id`."
+                f"Send the cases of earlier {turns} again. Select them by exactly one of"
+                " `test_result_id`, `test_result_ids` and `evaluation_id`."
             ),
         }
     return {
@@ -222,7 +232,7 @@ def _described(name: str) -> dict[str, Any]:
         "summary": f"Evaluate: {turns} with {model}",
         "description": (
             f"Hold {turns} with the model over all cases of the groups, and judge its replies. The"
-            " answer comes when the last reply is judged, which takes seconds to minutes."
+            " response is sent when the last reply has been judged, after seconds to minutes."
         ),
     }
 

@@ -1,4 +1,4 @@
-"""One evaluation from its request to its answer: quota, a place, the evaluator, the history."""
+"""Runs an evaluation from its request to its answer: quota, queue, evaluator, history."""
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -26,10 +26,10 @@ from engine.serving.errors import ApiError
 from engine.serving.shutdown import Shutdown, Work
 from jobs.chat.target import digest
 from jobs.evaluator.groups import Case
-from jobs.serve.answers import history_rows, shaped
+from jobs.serve.answers import history_rows, render_answer
 from jobs.serve.config import ServeConfig
 from jobs.serve.context import EvaluationContext
-from jobs.serve.failures import TOOK_TOO_LONG, Failed
+from jobs.serve.failures import TOOK_TOO_LONG, EvaluationFailure
 from jobs.serve.ledger import Key, Ledger
 from jobs.serve.ledger.file import LedgerError
 from jobs.serve.ledger.service import Reservation
@@ -39,16 +39,16 @@ logger = logging.getLogger(__name__)
 
 _BACKOFF_S = 1.0
 _BACKOFF_MAX_S = 60.0
-_PASSING = (Transient, RateLimited, Unreachable, MachineFault)
+_RETRIED = (Transient, RateLimited, Unreachable, MachineFault)
 _FINETUNED = "(fine-tuned)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRequest:
-    """What a request asks for. `parameters` are the evaluation's own, without model and prompt.
+    """An evaluation to run. `parameters` are the evaluation's own, without model and prompt.
 
-    Each `repeat` draws anew. `openai_key` is the caller's, for a fine-tuned model; without one the model
-    is one on offer.
+    Each `repeat` makes its own random choices. With the caller's `openai_key`, `model` is a fine-tuned
+    model at OpenAI; otherwise it is one of the configured models.
     """
 
     kind: str
@@ -61,15 +61,15 @@ class EvaluationRequest:
 
     @property
     def digest(self) -> str:
-        """Equal for requests that ask for the same; the caller's key is no part of it."""
-        asked = [[case.id, case.user_input] for case in self.cases]
-        finetuned = self.openai_key is not None
-        how = [self.parameters, self.repeat, finetuned]
-        return digest([self.kind, self.model, self.prompt, asked, *how])
+        """Equal for equal requests; independent of the caller's key."""
+        questions = [[case.id, case.user_input] for case in self.cases]
+        is_finetune = self.openai_key is not None
+        options = [self.parameters, self.repeat, is_finetune]
+        return digest([self.kind, self.model, self.prompt, questions, *options])
 
 
 class Evaluations:
-    """Runs what is asked for, within the limits of the configuration."""
+    """Runs evaluations within the limits of the configuration."""
 
     def __init__(
         self,
@@ -89,45 +89,49 @@ class Evaluations:
             at_once=limits.evaluations, per_key=limits.evaluations_per_key, queue=limits.queue
         )
         self.tests = 0
+        """Test cases in all answers so far."""
         self._scopes: set[str] = set()
 
     async def answer(self, key: Key, request: EvaluationRequest) -> bytes:
-        """The body of the answer; raises ApiError where there is none, and LedgerError."""
+        """Run an evaluation and return the body of its answer.
+
+        Raises ApiError if the evaluation is refused or fails, and LedgerError if the ledger cannot be used.
+        """
         with self._shutdown.working() as work:
             try:
-                return await self._answered(key, request, work)
+                return await self._run(key, request, work)
             except ExceptionGroup as group:
-                # Questions are asked in groups, and the ledger fails each of them alike.
+                # Questions run in task groups, and a failing ledger fails each of them.
                 failures, others = group.split(LedgerError)
                 if failures is None or others is not None:
                     raise
-                raise LedgerError(str(_first(failures))) from group
+                raise LedgerError(str(_first_leaf(failures))) from group
 
-    async def _answered(self, key: Key, request: EvaluationRequest, work: Work) -> bytes:
-        async with self._offered(request) as offered:
-            kind = self._catalog.kind(request.kind, offered, request.cases)
+    async def _run(self, key: Key, request: EvaluationRequest, work: Work) -> bytes:
+        async with self._open_model(request) as model:
+            kind = self._catalog.kind(request.kind, model, request.cases)
             parameters = {
                 **request.parameters,
-                "model": offered.model,
+                "model": model.model,
                 "prompt": request.prompt,
                 "group": "",
             }
             tests = kind.expected_tests(parameters)
-            assert tests is not None, "the evaluator always knows"
+            assert tests is not None, "the evaluator always knows how many"
             async with (
-                self._scope(key, request) as scope,
-                self._reserved(key, tests, scope) as reservation,
-                self._place(key),
+                self._hold_scope(key, request) as scope,
+                self._reserve(key, tests, scope) as reservation,
+                self._admit(key),
             ):
                 work.has_begun = True
                 context = EvaluationContext(self._ledger, self._clock, scope, reservation)
-                answer = await self._evaluated(kind, parameters, context, request)
-                return await self._finished(key, request, answer, scope)
+                answer = await self._evaluate(kind, parameters, context, request)
+                return await self._record(key, request, answer, scope)
 
-    async def _finished(
+    async def _record(
         self, key: Key, request: EvaluationRequest, answer: Answer, scope: str
     ) -> bytes:
-        body, document = shaped(answer, self._config.answers)
+        body, document = render_answer(answer, self._config.answers)
         evaluation_id = document["evaluation_id"]
         await self._ledger.record_evaluation(
             key, request.kind, evaluation_id, history_rows(document), scope=scope
@@ -136,67 +140,67 @@ class Evaluations:
         return body
 
     @asynccontextmanager
-    async def _offered(self, request: EvaluationRequest) -> AsyncIterator[CatalogModel]:
+    async def _open_model(self, request: EvaluationRequest) -> AsyncIterator[CatalogModel]:
         if request.openai_key is None:
-            offered = self._catalog.find(request.model)
-            if offered is None:
-                raise ApiError(404, f"the model {request.model!r:.200} is not offered here")
-            yield offered
+            model = self._catalog.find(request.model)
+            if model is None:
+                raise ApiError(404, f"this service does not offer the model {request.model!r:.200}")
+            yield model
             return
         if self._config.openai is None:
-            raise ApiError(404, "fine-tuned models are not evaluated here")
+            raise ApiError(404, "this service does not evaluate fine-tuned models")
         if not (request.openai_key.isascii() and request.openai_key.isprintable()):
-            raise ApiError(401, "the header openai-api-key does not hold a key")
-        async with self._catalog.finetuned(request.model, request.openai_key) as offered:
-            yield offered
+            raise ApiError(401, "the header openai-api-key does not contain a key")
+        async with self._catalog.open_finetune(request.model, request.openai_key) as model:
+            yield model
 
     @asynccontextmanager
-    async def _reserved(self, key: Key, tests: int, scope: str) -> AsyncIterator[Reservation]:
-        # What an evaluation that broke off has generated is charged, and not generated again.
+    async def _reserve(self, key: Key, tests: int, scope: str) -> AsyncIterator[Reservation]:
+        # Test cases that an interrupted evaluation generated are charged already, and are not repeated.
         tests -= await self._ledger.count_charged(scope)
         reservation = await self._ledger.reserve(key, tests)
         if reservation is None:
-            raise await self._short(key, tests)
+            raise await self._quota_error(key, tests)
         try:
             yield reservation
         finally:
             await reservation.release()
 
-    async def _short(self, key: Key, tests: int) -> ApiError:
-        """Why an evaluation does not fit: so much is used, or held for others that may not use it all."""
+    async def _quota_error(self, key: Key, tests: int) -> ApiError:
+        """The refusal of an evaluation: 403 if too few tests are left, 429 if others have reserved them."""
         left = key.allotment - await self._ledger.count_used(key)
-        may_come_to = f"this evaluation may come to {tests} test cases"
+        need = f"this evaluation may need {tests} test cases"
         if tests > left:
             message = (
-                f"{may_come_to}, more than is left of the monthly allotment of {key.allotment}"
+                f"{need}, but only {left} of the monthly allotment of {key.allotment} are left"
             )
             return ApiError(403, message, name="quota_exceeded", details={"needed": tests})
         return ApiError(
             429,
-            f"{may_come_to}; {left} of the monthly allotment of {key.allotment} are left, but evaluations"
-            " that are running hold too many of them: come back when they have ended",
+            f"{need}; {left} of the monthly allotment of {key.allotment} are left, but running"
+            " evaluations have reserved too many of them; try again when they have ended",
             retry_after_s=self._config.limits.retry_after_s,
             name="quota_held",
         )
 
     @asynccontextmanager
-    async def _place(self, key: Key) -> AsyncIterator[None]:
+    async def _admit(self, key: Key) -> AsyncIterator[None]:
         try:
             async with self.admission.admit(key.id):
                 yield
         except Full:
             raise ApiError(
                 429,
-                "as many evaluations are running and waiting as this service takes on",
+                "the queue of this service is full; try again later",
                 retry_after_s=self._config.limits.retry_after_s,
             ) from None
 
     @asynccontextmanager
-    async def _scope(self, key: Key, request: EvaluationRequest) -> AsyncIterator[str]:
-        """Where the replies of this evaluation are kept until it has its answer.
+    async def _hold_scope(self, key: Key, request: EvaluationRequest) -> AsyncIterator[str]:
+        """Hold the scope in which this evaluation's responses are saved until it has its answer.
 
-        Whoever asks again after a crash or a hang-up finds them. Of two that ask for the same at the
-        same time each has its own: they are two measurements.
+        An equal request after a crash or a disconnect gets the same scope. Equal requests at the same time
+        get different ones, because they are separate measurements.
         """
         number = 0
         while (scope := f"{key.id}:{request.digest}:{number}") in self._scopes:
@@ -207,7 +211,7 @@ class Evaluations:
         finally:
             self._scopes.discard(scope)
 
-    async def _evaluated(
+    async def _evaluate(
         self,
         kind: JobKind,
         parameters: Mapping[str, Any],
@@ -232,41 +236,41 @@ class Evaluations:
                 try:
                     return await kind.run(job, context)
                 except JobError as error:
-                    if attempt == limits.attempts or not isinstance(error, _PASSING):
+                    if attempt == limits.attempts or not isinstance(error, _RETRIED):
                         raise self._api_error(error, request, context, attempt) from None
-                    asked_s = getattr(error, "retry_after_s", None)
-                    wait_s = asked_s or _BACKOFF_S * 2 ** (attempt - 1)
+                    backoff_s = _BACKOFF_S * 2 ** (attempt - 1)
+                    wait_s = getattr(error, "retry_after_s", None) or backoff_s
                 await self._clock.sleep(min(wait_s, _BACKOFF_MAX_S))
-        told = f"the evaluation took longer than {limits.evaluation_s:g} s"
-        self._note(request, TOOK_TOO_LONG, told)
+        message = f"the evaluation took longer than {limits.evaluation_s:g} s"
+        self._log_failure(request, TOOK_TOO_LONG, message)
         raise ApiError(
             500,
-            f"{told}; what was paid for is kept for whoever asks for the same again",
+            f"{message}; replies that were paid for are kept for an equal request",
             name=TOOK_TOO_LONG,
         )
 
     def _api_error(
         self, error: JobError, request: EvaluationRequest, context: EvaluationContext, attempts: int
     ) -> ApiError:
-        failed = Failed(
+        failure = EvaluationFailure(
             error=error,
             model=request.model,
-            by_target=context.came_of_target(error),
+            is_from_target=context.is_from_target(error),
             is_callers=request.openai_key is not None,
             attempts=attempts,
         )
-        self._note(request, failed.cause, error.message)
-        return failed.api_error(retry_after_s=self._config.limits.retry_after_s)
+        self._log_failure(request, failure.cause, error.message)
+        return failure.api_error(retry_after_s=self._config.limits.retry_after_s)
 
-    def _note(self, request: EvaluationRequest, cause: str, error: str) -> None:
-        # The id in the configuration: of a name that a request made up nothing is known.
-        offer = self._config.offered(request.model) if request.openai_key is None else None
-        model = _FINETUNED if offer is None else offer[0]
+    def _log_failure(self, request: EvaluationRequest, cause: str, error: str) -> None:
+        # The id in the configuration, because the request may name any model that matches a pattern.
+        found = self._config.find_model(request.model) if request.openai_key is None else None
+        model = _FINETUNED if found is None else found[0]
         logger.warning(
             "an evaluation failed", extra={"model": model, "cause": cause, "error": error}
         )
 
 
-def _first(group: ExceptionGroup[LedgerError]) -> LedgerError:
+def _first_leaf(group: ExceptionGroup[LedgerError]) -> LedgerError:
     first = group.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first
+    return _first_leaf(first) if isinstance(first, ExceptionGroup) else first

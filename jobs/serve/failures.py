@@ -1,8 +1,8 @@
-"""What becomes of an evaluation without an answer: the caller's refusal, in words of our own.
+"""Turns the error of an evaluation into the response to the caller, without the operator's secrets.
 
-The words of the model under test are told where they are about what was asked (400, 404, 413, 422, 429,
-moderation), or where it is asked with the caller's own key. What an endpoint says of keys and accounts, its
-address, and whatever it says when it breaks stay here: all that is the operator's.
+The endpoint's own message is passed on if it concerns the request (400, 404, 413, 422, 429, moderation), or
+if the model was called with the caller's own key. Its address, and its messages about keys, accounts and
+crashes, are not passed on: they concern the operator.
 """
 
 from dataclasses import dataclass
@@ -19,27 +19,28 @@ REFUSED = "model_refused"
 FAILED = "model_failed"
 TOOK_TOO_LONG = "evaluation_took_too_long"
 
-_ABOUT_WHAT_WAS_ASKED = frozenset({400, 404, 413, 422, 429})
+_ABOUT_THE_REQUEST = frozenset({400, 404, 413, 422, 429})
 _REASONS = frozenset(Unanswered)
-_ASK_THE_OPERATOR = "whoever runs this service has to see to it"
+_ASK_THE_OPERATOR = "the operator of this service has to fix that"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
-    """An evaluation that ended in an error. `by_target`: the model under test, not a judge or attacker.
+class EvaluationFailure:
+    """An evaluation that ended in an error.
 
-    `is_callers`: that model is asked with the caller's own key.
+    `is_from_target` says that the model under test raised it, not a judge or an attacker. `is_callers` says
+    that this model is called with the caller's own key.
     """
 
     error: JobError
     model: str
-    by_target: bool
+    is_from_target: bool
     is_callers: bool
     attempts: int
 
     @property
     def cause(self) -> str:
-        """The error's name in the answer and in the log."""
+        """The error's name in the response and in the log."""
         match self.error:
             case Unauthorized():
                 return KEY_REFUSED
@@ -51,52 +52,55 @@ class Failed:
                 return FAILED
 
     def api_error(self, *, retry_after_s: int) -> ApiError:
-        """What the caller is told, with the status that the contract has for it.
+        """The response to the caller, with the contract's status for it.
 
-        `retry_after_s` is what somebody waits at least whom a model asks for patience.
+        `retry_after_s` is the least Retry-After, in seconds, of a 429.
         """
-        error, who, why = self.error, self._who, self._why
-        theirs = self.is_callers and self.by_target
+        error, model, why = self.error, self._subject, self._explanation
+        with_callers_key = self.is_callers and self.is_from_target
         match error:
             case RateLimited():
                 wait_s = max(retry_after_s, ceil(error.retry_after_s or 0))
-                return ApiError(429, f"{who} asks for patience{why}", retry_after_s=wait_s)
-            case Permanent(status=404) if self.by_target:
-                return ApiError(404, f"{who} is not known where it is asked{why}")
-            case Unauthorized() if theirs:
-                message = f"OpenAI refuses the key in the header openai-api-key{why}"
+                return ApiError(429, f"{model} is rate limited{why}", retry_after_s=wait_s)
+            case Permanent(status=404) if self.is_from_target:
+                return ApiError(404, f"the endpoint does not know {model}{why}")
+            case Unauthorized() if with_callers_key:
+                message = f"OpenAI rejects the key in the header openai-api-key{why}"
                 return ApiError(401, message)
-            case QuotaExceeded() if theirs:
+            case QuotaExceeded() if with_callers_key:
                 message = f"the account at OpenAI has no credit left{why}"
-                # Not the name of the key's own allotment: that may have room.
+                # Not `quota_exceeded`, which concerns the allotment of the service's key.
                 return ApiError(403, message, name=CALLERS_OUT_OF_CREDIT)
             case Unauthorized():
-                message = f"the key that this service has for {who} is refused; {_ASK_THE_OPERATOR}"
+                message = f"this service's key for {model} is rejected; {_ASK_THE_OPERATOR}"
             case QuotaExceeded():
                 message = (
-                    f"the account that this service has for {who} is used up; {_ASK_THE_OPERATOR}"
+                    f"this service's account for {model} has no credit left; {_ASK_THE_OPERATOR}"
                 )
             case Permanent():
-                message = f"{who} refuses what this evaluation asks{self._status}{why}"
+                message = f"{model} refuses the request{self._status}{why}"
             case _:
-                message = f"{who} failed in {self.attempts} attempts{self._status}{why}"
-        # The contract knows no other status for what is neither the caller's key nor the request.
+                attempts = f"{self.attempts} attempt{'' if self.attempts == 1 else 's'}"
+                message = f"{model} failed in {attempts}{self._status}{why}"
+        # The contract has no other status for errors of neither the caller's key nor the request.
         return ApiError(500, message, name=self.cause)
 
     @property
-    def _who(self) -> str:
-        if self.by_target:
+    def _subject(self) -> str:
+        if self.is_from_target:
             return f"the model {self.model!r:.200}"
-        return "a model that judges or attacks here"
+        return "a judge or attacker model"
 
     @property
     def _status(self) -> str:
         return "" if self.error.status is None else f" ({self.error.status})"
 
     @property
-    def _why(self) -> str:
+    def _explanation(self) -> str:
         error = self.error
-        known = Unanswered(error.reason).words if error.reason in _REASONS else ""
-        asked = error.reason == Unanswered.MODERATED or error.status in _ABOUT_WHAT_WAS_ASKED
-        told = self.by_target and (self.is_callers or asked)
-        return "".join(f": {part}" for part in (known, error.detail if told else "") if part)
+        reason = Unanswered(error.reason).words if error.reason in _REASONS else ""
+        is_about_request = (
+            error.reason == Unanswered.MODERATED or error.status in _ABOUT_THE_REQUEST
+        )
+        is_public = self.is_from_target and (self.is_callers or is_about_request)
+        return "".join(f": {part}" for part in (reason, error.detail if is_public else "") if part)

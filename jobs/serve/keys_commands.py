@@ -1,4 +1,4 @@
-"""`nightsweep serve keys`: who may use the service, and how much."""
+"""`nightsweep serve keys`: create, list, change and revoke the service's keys."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from engine.clock import SystemClock
 
 keys_app = typer.Typer(
     name="keys",
-    help="Make, list, change and revoke keys.",
+    help="Create, list, change and revoke keys.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -22,11 +22,10 @@ ConfigOption = Annotated[
     Path,
     typer.Option("--config", metavar="FILE", help="The service's configuration (serve.yaml)."),
 ]
-"""Where serve.yaml is."""
-_NameArgument = Annotated[str, typer.Argument(help="The key's name, as logs show it.")]
+_NameArgument = Annotated[str, typer.Argument(help="The key's name, which logs show.")]
 _GroupOption = Annotated[
     list[str] | None,
-    typer.Option("--group", metavar="NAME", help="A group that it may use; may be repeated."),
+    typer.Option("--group", metavar="NAME", help="A group that it may use; can be repeated."),
 ]
 _DEFAULT = Path("serve.yaml")
 
@@ -35,12 +34,12 @@ _DEFAULT = Path("serve.yaml")
 def create(
     name: _NameArgument,
     allotment: Annotated[
-        int, typer.Option("--allotment", help="Test cases that it may generate a month.")
+        int, typer.Option("--allotment", help="Test cases that it may generate per month.")
     ],
     group: _GroupOption = None,
     config: ConfigOption = _DEFAULT,
 ) -> None:
-    """Make a key and print it, once: it is kept as a hash. Without --group it may use all groups."""
+    """Create a key and print it, once: only a hash is stored. Without --group it may use all groups."""
     from jobs.serve.ledger import keys
 
     with _transaction(config, group) as connection:
@@ -48,7 +47,7 @@ def create(
             connection, name, allotment=allotment, groups=group or None, now=SystemClock().now()
         )
     typer.echo(text)
-    typer.echo("Keep it now: it is not shown again.", err=True)
+    typer.echo("Save this key now: it is not shown again.", err=True)
 
 
 @keys_app.command("list")
@@ -56,7 +55,7 @@ def list_(
     config: ConfigOption = _DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """The keys by name: used and allotted this month (UTC), groups, since when, revoked or not."""
+    """List the keys: test cases used and allotted this month (UTC), groups, creation, revocation."""
     from jobs.serve.ledger import keys, usage
 
     period = usage.period_of(SystemClock().now())
@@ -83,7 +82,7 @@ def list_(
 
 @keys_app.command()
 def revoke(name: _NameArgument, config: ConfigOption = _DEFAULT) -> None:
-    """Refuse a key from now on, for good."""
+    """Revoke a key, for good."""
     from jobs.serve.ledger import keys
 
     with _transaction(config) as connection:
@@ -94,7 +93,7 @@ def revoke(name: _NameArgument, config: ConfigOption = _DEFAULT) -> None:
 def set_(
     name: _NameArgument,
     allotment: Annotated[
-        int | None, typer.Option("--allotment", help="Test cases that it may generate a month.")
+        int | None, typer.Option("--allotment", help="Test cases that it may generate per month.")
     ] = None,
     group: _GroupOption = None,
     all_groups: Annotated[
@@ -102,7 +101,7 @@ def set_(
     ] = False,
     config: ConfigOption = _DEFAULT,
 ) -> None:
-    """Change what a key may use; a running service follows with the next request."""
+    """Change what a key may use; a running service applies it to the next request."""
     from jobs.serve.ledger import keys
 
     with _transaction(config, group) as connection:
@@ -113,7 +112,7 @@ def set_(
 
 @contextmanager
 def _transaction(file: Path, groups: Sequence[str] | None = None) -> Iterator[Any]:
-    """A transaction on the configuration's ledger; raises UsageError for a group that is none."""
+    """A transaction on the configured ledger. Raises UsageError for a group that does not exist."""
     from jobs.evaluator.groups import CaseSet
     from jobs.serve.config import read_config
     from jobs.serve.ledger import LedgerFile

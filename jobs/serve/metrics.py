@@ -1,4 +1,4 @@
-"""GET /metrics: counts and times for Prometheus; no name of a key, a model or a group is in them."""
+"""GET /metrics: counts and durations for Prometheus, without names of keys, models or groups."""
 
 from collections.abc import Iterable
 
@@ -28,7 +28,7 @@ class _Tests(Collector):
 
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
-            "nightsweep_tests_answered", "Test cases in the answers.", value=self._evaluations.tests
+            "nightsweep_tests_answered", "Test cases in answers.", value=self._evaluations.tests
         )
 
 
@@ -39,7 +39,7 @@ class _ClosedConnections(Collector):
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(
             "nightsweep_connections_closed",
-            "Connections that the service closed because they took too long or were too many.",
+            "Connections that the service closed: too slow, or too many.",
             labels=("reason",),
         )
         for reason in Closed:
@@ -54,13 +54,13 @@ class _RefusedBodies(Collector):
     def collect(self) -> Iterable[Metric]:
         yield CounterMetricFamily(
             "nightsweep_bodies_refused",
-            "Requests that were refused because the bodies of all requests were too large together.",
+            "Requests refused because the bodies of all requests exceeded their limit.",
             value=self._budget.refused,
         )
 
 
 class Metrics:
-    """What one service has done; each has a registry of its own."""
+    """The metrics of one service, in a registry of its own."""
 
     def __init__(
         self, evaluations: Evaluations, connections: Connections, budget: BodyBudget
@@ -68,49 +68,47 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "nightsweep_requests",
-            "Requests that were answered.",
+            "Requests answered.",
             ("method", "path", "status"),
             registry=self.registry,
         )
         self._seconds = Histogram(
             "nightsweep_request_seconds",
-            "How long requests took.",
+            "Duration of requests.",
             ("method", "path"),
             buckets=_BUCKETS_S,
             registry=self.registry,
         )
         running = Gauge(
             "nightsweep_evaluations_running",
-            "Evaluations that have a place.",
+            "Evaluations running.",
             registry=self.registry,
         )
         running.set_function(lambda: evaluations.admission.running)
         waiting = Gauge(
-            "nightsweep_evaluations_waiting", "Evaluations in line.", registry=self.registry
+            "nightsweep_evaluations_waiting", "Evaluations in the queue.", registry=self.registry
         )
         waiting.set_function(lambda: evaluations.admission.waiting)
         self.registry.register(_Tests(evaluations))
-        open_now = Gauge(
-            "nightsweep_connections_open", "Connections that are open.", registry=self.registry
-        )
+        open_now = Gauge("nightsweep_connections_open", "Open connections.", registry=self.registry)
         open_now.set_function(lambda: len(connections))
         self.registry.register(_ClosedConnections(connections))
         held = Gauge(
             "nightsweep_bodies_bytes",
-            "Bytes of the bodies of requests that are coming or being handled.",
+            "Bytes of the bodies of requests that are arriving or being handled.",
             registry=self.registry,
         )
         held.set_function(lambda: budget.held)
         self.registry.register(_RefusedBodies(budget))
 
     def count_request(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count one request."""
+        """Count a request that was answered in `seconds`."""
         self._requests.labels(method, path, str(status)).inc()
         self._seconds.labels(method, path).observe(seconds)
 
 
 def metrics_router(metrics: Metrics) -> APIRouter:
-    """GET /metrics, which is not in the OpenAPI document: it is nothing of the contract's."""
+    """The router of GET /metrics, which is not part of the contract or the OpenAPI document."""
     router = APIRouter()
 
     @router.get("/metrics", include_in_schema=False)

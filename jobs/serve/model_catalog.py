@@ -1,4 +1,4 @@
-"""The models that requests may name: opened once, with one judge, one attacker, and the cases."""
+"""The models that requests may name, opened once with the judge, the attacker and the cases."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,7 +19,7 @@ from jobs.serve.config import ServeConfig, is_pattern
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogModel:
-    """A model that can be asked: its name there, and who asks it."""
+    """A model that can be evaluated: its name at its endpoint, and what calls it."""
 
     model: str
     target: Target
@@ -27,10 +27,10 @@ class CatalogModel:
 
 
 class ModelCatalog:
-    """What the configuration offers; `async with` opens it. Files of keys are looked for in `folder`.
+    """The configured models; `async with` opens them. References to files of keys start from `folder`.
 
-    Raises UsageError, with every mistake, for groups of cases that cannot be read or have an id for
-    different cases, and for a model's file, extra or key that is missing.
+    Raises UsageError, with all mistakes, for groups that cannot be read, for an id that different cases
+    share, and for a model whose file, package or key is missing.
     """
 
     def __init__(self, config: ServeConfig, clock: Clock, folder: Path = Path()) -> None:
@@ -38,25 +38,25 @@ class ModelCatalog:
         self._clock = clock
         self._folder = folder
         self.cases = CaseSet(config.cases)
-        _read_all(self.cases)
-        # Models that are reached and asked in the same way share one target, and so its limits.
+        _check_cases(self.cases)
+        # Models with the same settings share one target, and so its limits.
         self._targets: dict[str, Target] = {}
         self._by_id: dict[str, CatalogModel] = {}
         askers: dict[str, Asker] = {}
-        for name, offer in config.models.items():
-            settings = config.evaluation(offer)
-            way = settings.model_dump_json()
-            if way not in self._targets:
-                self._targets[way] = target_of(settings, clock)
-                askers[way] = asker_of(self._targets[way])
-            target = self._targets[way]
+        for name, configured in config.models.items():
+            settings = config.evaluator_settings(configured)
+            key = settings.model_dump_json()
+            if key not in self._targets:
+                self._targets[key] = target_of(settings, clock)
+                askers[key] = asker_of(self._targets[key])
+            target = self._targets[key]
             if isinstance(target, ChatTarget):
                 target.folder = folder
-            model = target.name if isinstance(target, LocalModel) else offer.model or name
-            self._by_id[name] = CatalogModel(model=model, target=target, asker=askers[way])
+            model = target.name if isinstance(target, LocalModel) else configured.model or name
+            self._by_id[name] = CatalogModel(model=model, target=target, asker=askers[key])
         first, *self._others = self._targets.values()
         some = next(iter(config.models.values()))
-        self._evaluator = LocalEvaluator(config.evaluation(some), clock, target=first)
+        self._evaluator = LocalEvaluator(config.evaluator_settings(some), clock, target=first)
         self._evaluator.folder = folder
         self._stack = AsyncExitStack()
 
@@ -72,7 +72,7 @@ class ModelCatalog:
         await self._stack.aclose()
 
     def notices(self) -> Sequence[str]:
-        """That requests go through proxies, where they do; raises UsageError for one of no use."""
+        """Lines for the log about the proxies in use. Raises UsageError for a proxy that cannot be used."""
         chats = [target for target in self._others if isinstance(target, ChatTarget)]
         openai = self._config.openai
         found = [
@@ -83,20 +83,20 @@ class ModelCatalog:
         return list(dict.fromkeys(found))
 
     def find(self, name: str) -> CatalogModel | None:
-        """The model that a request names; None where none is offered."""
-        found = self._config.offered(name)
+        """The model that a request names, or None if the service does not offer it."""
+        found = self._config.find_model(name)
         if found is None:
             return None
-        offered = self._by_id[found[0]]
+        model = self._by_id[found[0]]
         if is_pattern(found[0]):
-            return CatalogModel(model=name, target=offered.target, asker=offered.asker)
-        return offered
+            return CatalogModel(model=name, target=model.target, asker=model.asker)
+        return model
 
     @asynccontextmanager
-    async def finetuned(self, name: str, key: str) -> AsyncIterator[CatalogModel]:
-        """A model of the caller's at OpenAI, with the caller's key, which lives as long as the block."""
+    async def open_finetune(self, name: str, key: str) -> AsyncIterator[CatalogModel]:
+        """A fine-tuned model at OpenAI, called with the caller's key, which is dropped after the block."""
         openai = self._config.openai
-        assert openai is not None, "only asked where it is configured"
+        assert openai is not None, "the caller checks that it is configured"
         settings = LocalSettings(
             kind="local",
             endpoint=Endpoint(
@@ -111,7 +111,7 @@ class ModelCatalog:
             temperature=openai.temperature,
             max_tokens=openai.max_tokens,
         )
-        assert settings.endpoint is not None, "it was just given"
+        assert settings.endpoint is not None, "set above"
         async with ChatTarget(
             settings.endpoint,
             settings.generation,
@@ -121,14 +121,15 @@ class ModelCatalog:
         ) as target:
             yield CatalogModel(model=name, target=target, asker=asker_of(target))
 
-    def kind(self, name: str, offered: CatalogModel, cases: Sequence[Case]) -> JobKind:
-        """The evaluation of this name on a model, over these cases whatever the group is called."""
-        kinds = self._evaluator.kinds_on(offered.target, offered.asker, lambda _: cases)
+    def kind(self, name: str, model: CatalogModel, cases: Sequence[Case]) -> JobKind:
+        """The job kind `name` for a model, over these cases instead of a group's."""
+        kinds = self._evaluator.kinds_on(model.target, model.asker, lambda _: cases)
         [kind] = [kind for kind in kinds if kind.name == name]
         return kind
 
 
-def _read_all(cases: CaseSet) -> None:
+def _check_cases(cases: CaseSet) -> None:
+    """Raise UsageError, with all mistakes, if a group cannot be read or different cases share an id."""
     mistakes = []
     first: dict[str, tuple[str, Case]] = {}
     for name in cases.names:
@@ -141,8 +142,8 @@ def _read_all(cases: CaseSet) -> None:
             other, known = first.setdefault(case.id, (name, case))
             if case != known:
                 mistakes.append(
-                    f"the id {case.id} stands for two cases, in the groups {other} and {name}: earlier"
-                    " results are found again by it, so give one of the cases another id"
+                    f"the id {case.id} belongs to different cases in the groups {other} and {name}: re-runs"
+                    " find a case by its id, so give one of the two another id"
                 )
     if mistakes:
         raise UsageError("\n".join(mistakes))

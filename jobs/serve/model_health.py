@@ -21,12 +21,12 @@ from jobs.chat.reading import read_reply
 from jobs.chat.target import Message, Reply, Role
 from jobs.enkrypt.schema import EndpointConfiguration, ModelConfiguration
 from jobs.http import HttpClient, HttpLimits, parse_base_url, plain, redaction_told
-from jobs.serve.addresses import AllowList, NotListed, port_of
-from jobs.serve.api_errors import documented
-from jobs.serve.auth import KeyedRoute, known_key
+from jobs.serve.addresses import AllowList, NotAllowed, port_of
+from jobs.serve.api_errors import error_responses
+from jobs.serve.auth import AuthenticatedRoute, require_key
 from jobs.serve.config import ServeConfig
-from jobs.serve.document import Tag
 from jobs.serve.ledger import Key
+from jobs.serve.openapi import Tag
 
 logger = logging.getLogger(__name__)
 
@@ -236,7 +236,7 @@ class _Asking:
                 limits=HttpLimits(deadline_s=self._timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
                 resolver=resolver,
             )
-        except (NotListed, UsageError) as error:
+        except (NotAllowed, UsageError) as error:
             raise _mistake(asked.where, str(error)) from None
         body = asked.body()
         with self._one_more(key.name):
@@ -273,15 +273,15 @@ class _Asking:
                 under_way[key] -= 1
 
 
-class _KeyedRoute(KeyedRoute):
+class _AuthenticatedRoute(AuthenticatedRoute):
     key_header = "apikey"
 
 
 def model_health_router(config: ServeConfig, shutdown: Shutdown, clock: Clock) -> APIRouter:
     """The router of these calls; raises ValueError for an entry of `model_health.allow` that is none."""
-    router = APIRouter(route_class=_KeyedRoute)
+    router = APIRouter(route_class=_AuthenticatedRoute)
     asking = _Asking(config, shutdown, clock)
-    refusals = documented(401, 422, 429, 503)
+    refusals = error_responses(401, 422, 429, 503)
 
     @router.get("/redteam/health", summary="Health of the service (legacy client)", **_OF_SERVICE)
     @router.get("/rt/health", summary="Health of the service", **_OF_SERVICE)
@@ -316,7 +316,7 @@ def model_health_router(config: ServeConfig, shutdown: Shutdown, clock: Clock) -
 async def _caller(
     request: Request, apikey: Annotated[str, Header(description="A key of this service.")]
 ) -> Key:
-    return await known_key(request, apikey, header="apikey")
+    return await require_key(request, apikey, header="apikey")
 
 
 _Caller = Annotated[Key, Depends(_caller)]

@@ -1,4 +1,4 @@
-"""The running service: the application over its ledger and its models, hosted by engine.serving."""
+"""Runs the service: opens its ledger and its models, and hosts the application."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,15 +17,13 @@ from jobs.serve.model_catalog import ModelCatalog
 
 
 @asynccontextmanager
-async def running(
+async def open_service(
     config: ServeConfig, clock: Clock, folder: Path = Path()
 ) -> AsyncIterator[RunningServer]:
-    """Run the service until the end of the block, which is entered once it listens.
+    """Run the service until the end of the block, which starts once the service listens.
 
-    Relative references to files of keys start from `folder`, the configuration's.
-
-    Raises UsageError for an address that cannot be listened on, and for a ledger, a model or a group of
-    cases that cannot be used.
+    Relative references to files of keys start from `folder`, that of the configuration. Raises UsageError
+    for an address, a model or a group of cases that cannot be used, and LedgerError for the ledger.
     """
     catalog = ModelCatalog(config, clock, folder)
     ledger = Ledger(Path(config.ledger), clock, history_days=config.history_days)
@@ -50,6 +48,6 @@ async def running(
 async def serve(
     config: ServeConfig, clock: Clock, ready: Callable[[str], None], folder: Path = Path()
 ) -> None:
-    """Run the service until a signal; `ready` is called with the base URL once it listens."""
-    service = running(config, clock, folder)
+    """Run the service until a signal; call `ready` with the base URL once it listens."""
+    service = open_service(config, clock, folder)
     await run_until_signal(service, grace_s=config.limits.grace_s, ready=ready)

@@ -15,7 +15,7 @@ from anyio.from_thread import start_blocking_portal
 from engine.clock import SystemClock
 from jobs.serve.config import ServeConfig, read_config
 from jobs.serve.ledger import LedgerFile, keys
-from jobs.serve.server import running
+from jobs.serve.server import open_service
 from tests import http_client
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 
@@ -128,7 +128,7 @@ def service(
         file = write_config(folder, models.base_url, changes)
         config = read_config(file)
         key = make_key(config, "tester", allotment=allotment)
-        with portal.wrap_async_context_manager(running(config, SystemClock())) as started:
+        with portal.wrap_async_context_manager(open_service(config, SystemClock())) as started:
             yield Running(
                 base_url=started.url, key=key, config_file=file, config=config, models=models
             )

@@ -1,4 +1,4 @@
-"""Where a request may send the service, and where a name may lead."""
+"""Which URLs a request may make the service call, and which addresses a name may resolve to."""
 
 from ipaddress import ip_address
 from socket import AF_INET, AddressFamily
@@ -10,12 +10,12 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from engine.clock import SystemClock
 from engine.kinds import Unreachable
 from jobs.http import HttpClient
-from jobs.serve.addresses import AllowList, GuardedResolver, NotListed, is_public, read_entry
+from jobs.serve.addresses import AllowList, GuardedResolver, NotAllowed, is_public, parse_entry
 from tests.jobs.chat.server import chat_server, completion
 
 
 class Names(AbstractResolver):
-    """Answers with the next of some addresses at each question, then with the last for ever."""
+    """Resolves to the given addresses one after the other, and to the last one from then on."""
 
     def __init__(self, *addresses: str) -> None:
         self.addresses = list(addresses)
@@ -32,10 +32,10 @@ class Names(AbstractResolver):
         return None
 
 
-def is_admitted(allowed: AllowList, url: str) -> bool:
+def is_allowed(allowed: AllowList, url: str) -> bool:
     try:
         allowed.resolver(httpx.URL(url))
-    except NotListed:
+    except NotAllowed:
         return False
     return True
 
@@ -61,8 +61,8 @@ def is_admitted(allowed: AllowList, url: str) -> bool:
         ("api.example.com", "https://api.example.com/v1;v=2/chat"),
     ],
 )
-async def test_a_listed_place_is_admitted_however_it_is_spelt(entry: str, url: str) -> None:
-    assert is_admitted(AllowList([entry]), url)
+async def test_a_listed_place_is_allowed_in_every_spelling(entry: str, url: str) -> None:
+    assert is_allowed(AllowList([entry]), url)
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ async def test_a_listed_place_is_admitted_however_it_is_spelt(entry: str, url: s
         ("10.0.0.0/8", "http://169.254.169.254/latest"),
     ],
 )
-async def test_what_is_not_listed_is_not_admitted(entry: str, url: str) -> None:
-    assert not is_admitted(AllowList([entry]), url)
+async def test_an_unlisted_url_is_not_allowed(entry: str, url: str) -> None:
+    assert not is_allowed(AllowList([entry]), url)
 
 
-async def test_an_empty_list_admits_the_endpoints_that_are_asked_anyhow_and_nothing_else() -> None:
+async def test_an_empty_list_allows_only_the_service_s_own_endpoints() -> None:
     allowed = AllowList([], ["http://10.0.0.7:8000/v1"])
 
-    assert is_admitted(allowed, "http://10.0.0.7:8000/v1/chat/completions")
-    assert not is_admitted(allowed, "http://10.0.0.7:8000/metrics")
-    assert not is_admitted(allowed, "http://10.0.0.7:8001/v1")
-    assert not is_admitted(allowed, "https://api.example.com/v1")
+    assert is_allowed(allowed, "http://10.0.0.7:8000/v1/chat/completions")
+    assert not is_allowed(allowed, "http://10.0.0.7:8000/metrics")
+    assert not is_allowed(allowed, "http://10.0.0.7:8001/v1")
+    assert not is_allowed(allowed, "https://api.example.com/v1")
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ async def test_an_empty_list_admits_the_endpoints_that_are_asked_anyhow_and_noth
         "1.2.3",
     ],
 )
-def test_an_entry_that_is_no_place_is_refused_with_what_can_be_written(entry: str) -> None:
+def test_a_malformed_entry_is_refused_with_the_possible_forms(entry: str) -> None:
     with pytest.raises(ValueError, match=r"write a host|this is not a URL"):
-        read_entry(entry)
+        parse_entry(entry)
 
 
 @pytest.mark.parametrize(
@@ -157,18 +157,18 @@ def test_an_entry_that_is_no_place_is_refused_with_what_can_be_written(entry: st
         "64:ff9b::a83f:8110",
     ],
 )
-def test_an_address_of_the_inside_is_not_public_in_any_clothes(address: str) -> None:
+def test_an_internal_address_is_not_public_in_any_notation(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "168.63.129.17", "2606:4700:4700::1111", "64:ff9b::101:101"]
 )
-def test_an_address_of_the_internet_is_public(address: str) -> None:
+def test_an_internet_address_is_public(address: str) -> None:
     assert is_public(ip_address(address))
 
 
-async def test_a_listed_name_that_leads_inside_is_not_connected_to() -> None:
+async def test_a_listed_name_that_resolves_to_an_internal_address_is_not_connected_to() -> None:
     async with chat_server(lambda asked: (200, completion("Paris"))) as inside:
         url = httpx.URL(inside.base_url).copy_with(host="rebound.example")
         resolver = GuardedResolver([], Names("127.0.0.1"))
@@ -176,12 +176,12 @@ async def test_a_listed_name_that_leads_inside_is_not_connected_to() -> None:
             with pytest.raises(Unreachable, match="no connection could be made") as caught:
                 await client.post("chat/completions", b"{}")
 
-    assert "rebound.example leads to an address that is not public" in caught.value.detail
+    assert "rebound.example resolves to an address that is not public" in caught.value.detail
     assert "127.0.0.1" not in caught.value.detail
     assert inside.asked == []
 
 
-async def test_a_name_that_leads_elsewhere_the_second_time_is_not_followed() -> None:
+async def test_a_name_that_resolves_to_an_internal_address_later_is_refused_then() -> None:
     resolver = GuardedResolver([], Names("1.1.1.1", "127.0.0.1"))
 
     first = await resolver.resolve("rebound.example", 80)
@@ -191,7 +191,7 @@ async def test_a_name_that_leads_elsewhere_the_second_time_is_not_followed() -> 
     assert [each["host"] for each in first] == ["1.1.1.1"]
 
 
-async def test_a_name_may_lead_into_a_network_that_is_listed_too() -> None:
+async def test_a_name_may_resolve_into_a_listed_network() -> None:
     async with chat_server(lambda asked: (200, completion("Paris"))) as inside:
         url = httpx.URL(inside.base_url).copy_with(host="model.internal")
         allowed = AllowList([f"model.internal:{url.port}", "127.0.0.0/8"])

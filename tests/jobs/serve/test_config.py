@@ -1,4 +1,4 @@
-"""serve.yaml: every mistake at once, with its place."""
+"""serve.yaml: defaults, and all mistakes at once, each with its place."""
 
 import re
 from pathlib import Path
@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.serve.config import ConfigError, Limits, Offer, ServeConfig, read_config
+from jobs.serve.config import ConfigError, Limits, ModelSettings, ServeConfig, read_config
 from tests.paths import ROOT
 
 MODELS = {"acme/a": {"endpoint": {"base_url": "http://127.0.0.1:1/v1"}}}
 
 
-def written(folder: Path, **settings: Any) -> Path:
+def write(folder: Path, **settings: Any) -> Path:
     file = folder / "serve.yaml"
     file.write_text(yaml.safe_dump({"models": MODELS, **settings}), encoding="utf-8")
     return file
 
 
-def test_what_is_not_said_has_its_default(tmp_path: Path) -> None:
-    config = read_config(written(tmp_path))
+def test_missing_settings_have_their_defaults(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path))
 
     assert (config.listen.host, config.listen.port) == ("127.0.0.1", 8500)
     assert config.answers == "all"
@@ -35,14 +35,14 @@ def test_the_guide_s_example_is_valid_and_its_table_names_every_setting(tmp_path
     file = tmp_path / "serve.yaml"
     file.write_text(text.split("```yaml")[1].split("```")[0], encoding="utf-8")
 
-    assert read_config(file).offered("openai/gpt-4o-mini") is not None
+    assert read_config(file).find_model("openai/gpt-4o-mini") is not None
     parts = [name for name in ServeConfig.model_fields if name != "limits"]
     for name in (*parts, *(f"limits.{name}" for name in Limits.model_fields)):
         assert f"`{name}`" in text, name
 
 
-def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None:
-    file = written(
+def test_every_mistake_is_reported_with_its_place_and_without_keys(tmp_path: Path) -> None:
+    file = write(
         tmp_path,
         models={
             "acme/a": {"endpoint": {"base_url": "ftp://x"}},
@@ -58,7 +58,7 @@ def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None
     with pytest.raises(ConfigError) as caught:
         read_config(file)
 
-    told = str(caught.value)
+    message = str(caught.value)
     for place in (
         "models.acme/a.endpoint.base_url: write a whole http or https URL",
         "models.acme/b.endpoint.api_key: a key is never written",
@@ -68,15 +68,15 @@ def test_every_mistake_is_told_with_its_place_and_no_key(tmp_path: Path) -> None
         "limits.queue: -1 is below 0",
         "colour: unknown key",
     ):
-        assert place in told
-    lines = [line for line in told.splitlines() if not line.startswith("    ")]
+        assert place in message
+    lines = [line for line in message.splitlines() if not line.startswith("    ")]
     assert all(re.match(rf"{re.escape(str(file))}:\d+:\d+: ", line) for line in lines[:7])
     assert lines[7:] == [f"{file} has 7 mistakes"]
-    assert "sk-secret-1" not in told
+    assert "sk-secret-1" not in message
 
 
-def test_the_largest_request_has_to_fit_into_what_all_may_hold(tmp_path: Path) -> None:
-    file = written(tmp_path, limits={"request_bytes": 4096, "bodies_bytes": 4095})
+def test_the_largest_request_must_fit_into_the_limit_of_all_bodies(tmp_path: Path) -> None:
+    file = write(tmp_path, limits={"request_bytes": 4096, "bodies_bytes": 4095})
 
     with pytest.raises(
         ConfigError, match=r"bodies_bytes: 4095 is less than request_bytes \(4096\)"
@@ -85,16 +85,16 @@ def test_the_largest_request_has_to_fit_into_what_all_may_hold(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::"])  # noqa: S104
-def test_other_machines_are_let_in_only_where_that_is_said(tmp_path: Path, host: str) -> None:
+def test_a_host_that_other_machines_reach_needs_allow_remote(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigError, match="allow_remote"):
-        read_config(written(tmp_path, listen={"host": host}))
+        read_config(write(tmp_path, listen={"host": host}))
 
-    said = read_config(written(tmp_path, listen={"host": host, "allow_remote": True}))
-    assert said.listen.host == host
+    config = read_config(write(tmp_path, listen={"host": host, "allow_remote": True}))
+    assert config.listen.host == host
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "message"),
     [
         ("a" * 253, "parts of 1 to 63 characters"),
         ("a..b", "parts of 1 to 63 characters"),
@@ -106,23 +106,23 @@ def test_other_machines_are_let_in_only_where_that_is_said(tmp_path: Path, host:
         ("::1%25lo", "with one %"),
     ],
 )
-def test_a_host_that_can_be_none_is_told_with_its_place(
-    tmp_path: Path, host: str, told: str
+def test_an_impossible_host_is_an_error_with_its_place(
+    tmp_path: Path, host: str, message: str
 ) -> None:
-    file = written(tmp_path, listen={"host": host, "allow_remote": True})
+    file = write(tmp_path, listen={"host": host, "allow_remote": True})
 
-    with pytest.raises(ConfigError, match=rf"serve\.yaml:\d+:\d+: listen\.host: .*{told}"):
+    with pytest.raises(ConfigError, match=rf"serve\.yaml:\d+:\d+: listen\.host: .*{message}"):
         read_config(file)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.2", "::1", "localhost"])
-def test_this_machine_needs_no_word(tmp_path: Path, host: str) -> None:
-    assert read_config(written(tmp_path, listen={"host": host})).listen.host == host
+def test_a_loopback_host_needs_no_allow_remote(tmp_path: Path, host: str) -> None:
+    assert read_config(write(tmp_path, listen={"host": host})).listen.host == host
 
 
 def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
     models = {**MODELS, "mine": {"model_path": "m.gguf"}}
-    config = read_config(written(tmp_path, models=models, cases="groups", ledger="/var/l.db"))
+    config = read_config(write(tmp_path, models=models, cases="groups", ledger="/var/l.db"))
 
     assert config.cases == str(tmp_path / "groups")
     assert config.models["mine"].model_path == str(tmp_path / "m.gguf")
@@ -130,7 +130,9 @@ def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "models: {}", ""])
-def test_a_file_that_is_no_configuration_is_told_as_one(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_configuration_is_an_error_with_its_place(
+    tmp_path: Path, text: str
+) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text(text, encoding="utf-8")
 
@@ -138,25 +140,27 @@ def test_a_file_that_is_no_configuration_is_told_as_one(tmp_path: Path, text: st
         read_config(file)
 
 
-def test_an_exact_id_comes_before_a_pattern_and_a_long_one_before_a_short(tmp_path: Path) -> None:
+def test_an_exact_id_is_preferred_to_a_pattern_and_a_longer_pattern_to_a_shorter_one(
+    tmp_path: Path,
+) -> None:
     endpoint = {"base_url": "http://127.0.0.1:1/v1"}
     models = {name: {"endpoint": endpoint} for name in ("*", "acme/*", "acme/a")}
-    config = read_config(written(tmp_path, models=models))
+    config = read_config(write(tmp_path, models=models))
 
-    def found(name: str) -> str | None:
-        offered = config.offered(name)
-        assert offered is None or isinstance(offered[1], Offer)
-        return None if offered is None else offered[0]
+    def id_for(name: str) -> str | None:
+        found = config.find_model(name)
+        assert found is None or isinstance(found[1], ModelSettings)
+        return None if found is None else found[0]
 
-    assert [found(name) for name in ("acme/a", "acme/b", "other")] == ["acme/a", "acme/*", "*"]
-    assert read_config(written(tmp_path)).offered("other") is None
+    assert [id_for(name) for name in ("acme/a", "acme/b", "other")] == ["acme/a", "acme/*", "*"]
+    assert read_config(write(tmp_path)).find_model("other") is None
 
 
-def test_a_reply_that_may_be_longer_than_a_minute_allows_is_a_mistake_with_its_place(
+def test_a_reply_that_may_exceed_tokens_per_min_is_a_mistake_with_its_place(
     tmp_path: Path,
 ) -> None:
     endpoint = {"base_url": "http://127.0.0.1:1/v1", "tokens_per_min": 400}
-    file = written(
+    file = write(
         tmp_path,
         models={
             "acme/a": {"endpoint": endpoint},
@@ -177,8 +181,8 @@ def test_a_reply_that_may_be_longer_than_a_minute_allows_is_a_mistake_with_its_p
     assert "512 is above the endpoint's tokens_per_min, 400" in str(caught.value)
 
 
-def test_translations_that_no_judge_reads_are_refused_with_the_file(tmp_path: Path) -> None:
+def test_translations_that_the_judge_cannot_read_are_refused(tmp_path: Path) -> None:
     attacker = {**MODELS["acme/a"], "model": "acme/attacker-1", "translations": ["es"]}
 
     with pytest.raises(ConfigError, match="the rules judge reads English only"):
-        read_config(written(tmp_path, attacker=attacker))
+        read_config(write(tmp_path, attacker=attacker))

@@ -48,7 +48,7 @@ def client(shared_service: Running) -> Iterator[httpx.Client]:
         yield opened
 
 
-def finetuned(**changes: Any) -> dict[str, Any]:
+def finetune_body(**changes: Any) -> dict[str, Any]:
     body = evaluation(model_name="ft:acme:mine", **changes)
     del body["system_prompt"], body["openrouter_model_name"]
     return body
@@ -63,10 +63,10 @@ def total(document: dict[str, Any]) -> int:
 
 @contextmanager
 def serving(config: ServeConfig, key: str) -> Iterator[httpx.Client]:
-    """A client of a service that is started for the block."""
+    """A client of a service that runs during the block."""
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(server.running(config, SystemClock())) as started,
+        portal.wrap_async_context_manager(server.open_service(config, SystemClock())) as started,
         http_client.client(started.url, {"cbl-api-key": key}) as opened,
     ):
         yield opened
@@ -74,7 +74,7 @@ def serving(config: ServeConfig, key: str) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 @pytest.mark.parametrize(("path", "body"), [(SINGLE, evaluation()), (MULTI, conversation())])
-def test_an_answer_is_the_contract_s_with_what_came_later(
+def test_an_answer_follows_the_contract_and_has_the_fields_of_later_versions(
     client: httpx.Client, prefix: str, path: str, body: dict[str, Any]
 ) -> None:
     answer = client.post(prefix + path, json=body)
@@ -88,7 +88,7 @@ def test_an_answer_is_the_contract_s_with_what_came_later(
     assert all(one["judgement"]["items"] for one in document["results"])
 
 
-def test_an_answer_lists_its_results_in_the_shape_of_every_version(client: httpx.Client) -> None:
+def test_an_answer_lists_its_results_in_the_format_of_every_version(client: httpx.Client) -> None:
     body = evaluation(maximum_iteration_layers=1, threshold=1.0)
 
     document = client.post(SINGLE, json=body).json()
@@ -109,7 +109,7 @@ def test_an_answer_lists_its_results_in_the_shape_of_every_version(client: httpx
         ("1.0.11", {"results"}, set()),
     ],
 )
-def test_the_shape_of_one_version_alone_can_be_chosen(
+def test_the_format_of_a_single_version_can_be_configured(
     tmp_path: Path, answers: str, single: set[str], multi: set[str]
 ) -> None:
     lists = {"failed_results", "results_by_iteration", "results"}
@@ -124,7 +124,7 @@ def test_the_shape_of_one_version_alone_can_be_chosen(
     assert version == ("1.0.11" if answers == "all" else answers)
 
 
-def test_no_two_cases_of_any_groups_have_the_same_number(client: httpx.Client) -> None:
+def test_cases_of_different_groups_have_different_numbers(client: httpx.Client) -> None:
     mine = [GROUP, OTHER_GROUP]
 
     document = client.post(SINGLE, json=evaluation(test_case_groups=mine)).json()
@@ -133,7 +133,7 @@ def test_no_two_cases_of_any_groups_have_the_same_number(client: httpx.Client) -
     assert len(numbers) == len(document["results"]) == 6
 
 
-def test_an_id_that_stands_for_different_cases_is_refused_at_the_start(tmp_path: Path) -> None:
+def test_an_id_that_different_cases_share_is_refused_at_the_start(tmp_path: Path) -> None:
     groups = write_groups(tmp_path / "groups")
     copied = (groups / f"{GROUP}.yaml").read_text(encoding="utf-8")
     copied = copied.replace(f"name: {GROUP}", "name: copied").replace("exams (2)", "finals")
@@ -144,10 +144,10 @@ def test_an_id_that_stands_for_different_cases_is_refused_at_the_start(tmp_path:
 
     # The first and the third are the same cases in another group.
     [line] = str(caught.value).splitlines()
-    assert f"the id {GROUP}-02 stands for two cases, in the groups copied and {GROUP}" in line
+    assert f"the id {GROUP}-02 belongs to different cases in the groups copied and {GROUP}" in line
 
 
-def test_several_groups_are_one_evaluation_with_identifiers_of_its_own(
+def test_several_groups_are_one_evaluation_with_its_own_identifiers(
     client: httpx.Client,
 ) -> None:
     body = evaluation(
@@ -181,7 +181,7 @@ def test_several_groups_are_one_evaluation_with_identifiers_of_its_own(
         ({"system_prompt": None}, 422, None),
     ],
 )
-def test_what_the_contract_does_not_allow_is_refused_in_its_shape(
+def test_a_request_outside_the_contract_is_refused_in_its_format(
     client: httpx.Client, changes: dict[str, Any], status: int, name: str | None
 ) -> None:
     answer = client.post(SINGLE, json=evaluation(**changes))
@@ -207,16 +207,14 @@ def test_what_the_contract_does_not_allow_is_refused_in_its_shape(
         b"",
     ],
 )
-def test_a_body_that_no_json_can_hold_is_a_validation_error(
-    client: httpx.Client, body: bytes
-) -> None:
+def test_a_body_that_is_not_json_is_a_validation_error(client: httpx.Client, body: bytes) -> None:
     answer = client.post(SINGLE, content=body, headers={"content-type": "application/json"})
 
     assert answer.status_code == 422
     assert contract().answer_problems("POST", SINGLE, 422, answer.json()) == []
 
 
-def test_whole_numbers_may_be_written_with_a_point(client: httpx.Client) -> None:
+def test_integers_may_be_written_as_floats(client: httpx.Client) -> None:
     body = json.dumps(evaluation()).replace('"variations": 1', '"variations": 1.0')
 
     answer = client.post(SINGLE, content=body, headers={"content-type": "application/json"})
@@ -244,7 +242,7 @@ def test_a_body_is_not_parsed_without_a_key(
     assert problem["type"] == "json_invalid"
 
 
-def test_a_group_that_is_not_the_key_s_is_not_found(shared_service: Running) -> None:
+def test_a_group_that_the_key_may_not_use_is_not_found(shared_service: Running) -> None:
     limited = shared_service.another_key("limited", groups=[OTHER_GROUP])
 
     with shared_service.client(**{"cbl-api-key": limited}) as client:
@@ -254,11 +252,13 @@ def test_a_group_that_is_not_the_key_s_is_not_found(shared_service: Running) -> 
     assert (refused.status_code, allowed.status_code) == (404, 200)
 
 
-def test_the_caller_s_key_goes_to_openai_alone_and_without_a_prompt(tmp_path: Path) -> None:
+def test_the_caller_s_key_is_sent_only_to_openai_and_without_a_system_prompt(
+    tmp_path: Path,
+) -> None:
     secret = "sk-of-the-caller-0815"  # noqa: S105 (made up)
     with service(tmp_path) as running, running.client() as client:
-        missing = client.post(FINETUNE, json=finetuned())
-        answer = client.post(FINETUNE, json=finetuned(), headers={"openai-api-key": secret})
+        missing = client.post(FINETUNE, json=finetune_body())
+        answer = client.post(FINETUNE, json=finetune_body(), headers={"openai-api-key": secret})
 
     assert missing.status_code == 422
     assert answer.status_code == 200
@@ -273,19 +273,19 @@ def test_the_caller_s_key_goes_to_openai_alone_and_without_a_prompt(tmp_path: Pa
     assert not any(secret.encode() in content for content in kept)
 
 
-def test_a_passing_error_is_met_again_without_asking_twice_what_was_answered(
+def test_a_transient_error_is_retried_without_repeating_answered_questions(
     tmp_path: Path,
 ) -> None:
     seen: list[Any] = []
 
-    def shaky(asked: Asked) -> tuple[int, Any]:
-        said = asked.body["messages"][-1]["content"]
-        if said == SHORT[-1].content:
-            return by_rule(asked)  # whether the service is away
-        seen.append(said)
+    def fail_once(asked: Asked) -> tuple[int, Any]:
+        question = asked.body["messages"][-1]["content"]
+        if question == SHORT[-1].content:
+            return by_rule(asked)  # the check whether the endpoint is reachable
+        seen.append(question)
         return (503, {"error": "busy"}) if len(seen) == 2 else by_rule(asked)
 
-    with service(tmp_path, shaky) as running, running.client() as client:
+    with service(tmp_path, fail_once) as running, running.client() as client:
         answer = client.post(SINGLE, json=evaluation())
 
     assert answer.status_code == 200
@@ -293,7 +293,7 @@ def test_a_passing_error_is_met_again_without_asking_twice_what_was_answered(
     assert len(set(seen)) == 3
 
 
-def test_tests_are_counted_as_generated_and_an_evaluation_that_does_not_fit_is_not_begun(
+def test_tests_are_charged_and_an_evaluation_over_the_allotment_is_refused(
     service: Running,
 ) -> None:
     poor = service.another_key("poor", allotment=7)
@@ -313,7 +313,7 @@ def test_tests_are_counted_as_generated_and_an_evaluation_that_does_not_fit_is_n
     assert quota == {"generated_tests": 6, "alloted_test_generations": 7}
 
 
-def test_evaluations_at_the_same_time_never_exceed_the_allotment_and_what_is_held_is_no_end(
+def test_concurrent_evaluations_stay_within_the_allotment_and_reservations_refuse_with_429(
     tmp_path: Path,
 ) -> None:
     with service(tmp_path, limits={"evaluations_per_key": 8}) as running:
@@ -337,14 +337,14 @@ def test_evaluations_at_the_same_time_never_exceed_the_allotment_and_what_is_hel
     refused = [answer for answer in answers if answer.status_code != 200]
     held = [answer for answer in refused if answer.status_code == 429]
     assert len(refused) == 4
-    # Those that came while the two were running; who came after them was told that no more is left.
+    # 429 while the two were running, 403 after they had used the allotment.
     assert {answer.status_code for answer in refused} <= {403, 429}
     assert all(answer.json()["detail"]["error"] == "quota_held" for answer in held)
     assert all("retry-after" in answer.headers for answer in held)
     assert quota["generated_tests"] == 6
 
 
-def test_the_history_is_the_key_s_own_latest_first_in_pages(service: Running) -> None:
+def test_the_history_lists_the_key_s_own_results_latest_first_in_pages(service: Running) -> None:
     other = service.another_key("other")
     with service.client() as client:
         first = client.post(SINGLE, json=evaluation()).json()
@@ -365,7 +365,7 @@ def test_the_history_is_the_key_s_own_latest_first_in_pages(service: Running) ->
     assert too_many.status_code == 422
 
 
-def test_earlier_results_are_run_again_with_what_was_asked_then(service: Running) -> None:
+def test_earlier_results_are_run_again_with_the_same_questions(service: Running) -> None:
     with service.client() as client:
         body = evaluation(openrouter_model_name=COLD_MODEL, maximum_iteration_layers=1)
         before = client.post(SINGLE, json=body).json()
@@ -374,7 +374,7 @@ def test_earlier_results_are_run_again_with_what_was_asked_then(service: Running
         again = evaluation(test_result_ids=chosen)
         del again["test_case_groups"]
         after = client.post("/singleturn_rerun_system_prompt", json=again)
-        # As version 1.0.9 names it.
+        # The field of version 1.0.9.
         one_more = {**again, "test_result_ids": None, "test_result_id": chosen[1]}
         alone = client.post("/singleturn_rerun_system_prompt", json=one_more)
 
@@ -384,7 +384,7 @@ def test_earlier_results_are_run_again_with_what_was_asked_then(service: Running
     assert [one["user_input"] for one in alone.json()["results"]] == [deepest[1]["user_input"]]
 
 
-def test_what_was_evaluated_is_listed_and_run_again_after_a_restart(tmp_path: Path) -> None:
+def test_results_are_listed_and_run_again_after_a_restart(tmp_path: Path) -> None:
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(by_rule)) as models,
@@ -426,7 +426,7 @@ def test_what_was_evaluated_is_listed_and_run_again_after_a_restart(tmp_path: Pa
         ({"test_result_id": None}, 422),
     ],
 )
-def test_a_re_run_names_earlier_results_of_the_key_in_one_of_three_ways(
+def test_a_re_run_selects_earlier_results_of_the_key_in_one_of_three_ways(
     client: httpx.Client, chosen: dict[str, Any], status: int
 ) -> None:
     body = {**evaluation(), **chosen}
@@ -437,7 +437,7 @@ def test_a_re_run_names_earlier_results_of_the_key_in_one_of_three_ways(
     assert answer.status_code == status
 
 
-def test_ids_with_a_star_offer_all_models_of_an_endpoint(tmp_path: Path) -> None:
+def test_an_id_with_a_star_offers_all_models_of_an_endpoint(tmp_path: Path) -> None:
     with service(tmp_path) as plain:
         models = {"*": {"endpoint": {"base_url": plain.models.base_url}}}
         (tmp_path / "wild").mkdir()

@@ -1,4 +1,4 @@
-"""The calls that evaluate nothing: ping, version, the key, its quota and its groups."""
+"""The calls that only give information: ping, version, the key, its quota and its groups."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from engine.kinds import Clock
 from jobs.circuit_breaker_labs.schema import FOLDS_CONVERSATIONS, REPEAT_HEADER
 from jobs.evaluator.groups import CaseSet
-from jobs.serve.api_errors import documented
+from jobs.serve.api_errors import error_responses
 from jobs.serve.auth import Caller, KeyHeader, ledger_of
 from jobs.serve.bodies import (
     MonthlyQuotaResponse,
@@ -17,18 +17,18 @@ from jobs.serve.bodies import (
     VersionResponse,
 )
 from jobs.serve.config import ServeConfig
-from jobs.serve.document import Tag
+from jobs.serve.openapi import Tag
 
 
-def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRouter:
-    """The router of these calls."""
+def information_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRouter:
+    """The router of these calls, which answer from the configuration, the cases and the ledger."""
     router = APIRouter()
 
     @router.get(
         "/ping",
         tags=[Tag.HEALTH],
         summary="Ping",
-        description="Whether the service is there. Needs no key.",
+        description="Whether the service is running. Needs no key.",
     )
     async def ping() -> PingResponse:
         return PingResponse(message="pong", timestamp=datetime.fromtimestamp(clock.now(), UTC))
@@ -37,7 +37,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         "/version",
         tags=[Tag.HEALTH],
         summary="Version of the API",
-        description="The version that is spoken, and what the service knows beyond it. Needs no key.",
+        description="The version of the API, and extensions that the service supports. Needs no key.",
     )
     async def version() -> VersionResponse:
         return VersionResponse(
@@ -48,8 +48,8 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         "/validate_api_key",
         tags=[Tag.KEYS],
         summary="Validate a key",
-        description="Whether a key is known and not revoked.",
-        responses=documented(422, 503),
+        description="Whether a key is valid: known, and not revoked.",
+        responses=error_responses(422, 503),
     )
     async def validate_api_key(request: Request, cbl_api_key: KeyHeader) -> ValidateApiKeyResponse:
         key = await ledger_of(request).find_key(cbl_api_key)
@@ -60,7 +60,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         tags=[Tag.KEYS],
         summary="Monthly quota",
         description="Test cases that the key has generated this month (UTC), and its allotment.",
-        responses=documented(401, 422, 503),
+        responses=error_responses(401, 422, 503),
     )
     async def monthly_quota(request: Request, key: Caller) -> MonthlyQuotaResponse:
         used = await ledger_of(request).count_used(key)
@@ -71,7 +71,7 @@ def questions_router(config: ServeConfig, cases: CaseSet, clock: Clock) -> APIRo
         tags=[Tag.GROUPS],
         summary="List test case groups",
         description="The groups that the key may name in `test_case_groups`.",
-        responses=documented(401, 422, 503),
+        responses=error_responses(401, 422, 503),
     )
     async def test_case_groups(key: Caller) -> list[TestCaseGroupResponse]:
         return [

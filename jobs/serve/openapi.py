@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the calls themselves: its tags, and bounds that clients can read."""
+"""The OpenAPI document: its description, tags and operation ids, and bounds that generators can read."""
 
 from enum import StrEnum
 from typing import Any
@@ -8,10 +8,10 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 DESCRIPTION = """\
-Safety evaluations of language models, as the Circuit Breaker Labs API has them, and model health as Enkrypt AI has it.
+Safety evaluations of language models, with the Circuit Breaker Labs API, and model health checks with Enkrypt AI's.
 
 Every call but `ping`, `version` and the two `health` calls needs a key of this service: in the header `cbl-api-key`, or in `apikey` for
-model health. Whoever runs the service makes keys with `nightsweep serve keys create`. The calls under `/v1` are at the root as well.
+model health. The operator of the service creates keys with `nightsweep serve keys create`. The calls under `/v1` are available at the root as well.
 """
 _BOUNDS = frozenset(
     {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "default"}
@@ -19,7 +19,7 @@ _BOUNDS = frozenset(
 
 
 class Tag(StrEnum):
-    """The groups of calls, named as the vendor names them."""
+    """The groups of calls, with the vendor's names."""
 
     EVALUATIONS = "Evaluations"
     RERUNS = "Re-run Evaluations"
@@ -31,50 +31,50 @@ class Tag(StrEnum):
 
 
 _TAGS = {
-    Tag.EVALUATIONS: "Ask a model the cases of some groups, and judge its replies.",
-    Tag.RERUNS: "Ask the cases of earlier results again, of another model or under another prompt.",
-    Tag.HISTORY: "Results of earlier evaluations of the key.",
-    Tag.GROUPS: "What there is to be asked.",
-    Tag.KEYS: "The key, and what is left of its monthly allotment.",
-    Tag.HEALTH: "Whether the service is there, and what it speaks.",
+    Tag.EVALUATIONS: "Send the cases of some groups to a model, and judge its replies.",
+    Tag.RERUNS: "Send the cases of earlier results again, to another model or under another prompt.",
+    Tag.HISTORY: "Results of the key's earlier evaluations.",
+    Tag.GROUPS: "The groups of test cases.",
+    Tag.KEYS: "The key and its monthly allotment.",
+    Tag.HEALTH: "Whether the service is running, and the version of its API.",
     Tag.MODEL_HEALTH: "Whether a model answers a plain question.",
 }
 TAGS = [{"name": tag.value, "description": text} for tag, text in _TAGS.items()]
 
 
-def describe(app: FastAPI) -> None:
-    """Have the app tell its document with whole numbers as bounds of whole numbers."""
+def install_document(app: FastAPI) -> None:
+    """Make the app serve its document with integers as the bounds of integers."""
 
     def document() -> dict[str, Any]:
         if not app.openapi_schema:
-            told = get_openapi(
+            generated = get_openapi(
                 title=app.title,
                 version=app.version,
                 description=app.description,
                 routes=app.routes,
                 tags=app.openapi_tags,
             )
-            app.openapi_schema = _whole(told)
+            app.openapi_schema = _with_integer_bounds(generated)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
 
 
-def operation_of(route: APIRoute) -> str:
-    """The name of a call, as functions of generated clients have it."""
+def operation_id(route: APIRoute) -> str:
+    """The id of a call, which generated clients use as the function's name."""
     path = route.path_format.removeprefix("/v1")
     return path.strip("/").replace("/", "_").replace("-", "_")
 
 
-def _whole(part: Any) -> Any:
-    # FastAPI keeps each bound as a float: 20.0, which generators write into clients as it stands.
+def _with_integer_bounds(part: Any) -> Any:
+    # FastAPI writes every bound as a float, such as 20.0, which generators copy into clients.
     if isinstance(part, list):
-        return [_whole(each) for each in part]
+        return [_with_integer_bounds(each) for each in part]
     if not isinstance(part, dict):
         return part
     return {
         name: int(value)
         if name in _BOUNDS and isinstance(value, float) and value.is_integer()
-        else _whole(value)
+        else _with_integer_bounds(value)
         for name, value in part.items()
     }
