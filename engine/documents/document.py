@@ -119,7 +119,7 @@ class Document:
 def problem_of(file: str, error: Malformed) -> Problem:
     """The mistake of a file that cannot be read, with its place."""
     place = None if error.index is None else place_of(file, error.text, error.index)
-    return Problem("", error.message, place=place)
+    return Problem(error.path, error.message, place=place)
 
 
 def _order(problem: Problem) -> tuple[int, int]:

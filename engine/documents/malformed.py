@@ -7,11 +7,14 @@ class Malformed(Exception):
     """A text, file or value that cannot be used; the message never repeats what may be a secret.
 
     `index` is where in `text` the mistake is, where that is known: then `str()` begins with its line
-    and column, and `message` does not.
+    and column, and `message` does not. `path` names the key, where the mistake is one of a key.
     """
 
-    def __init__(self, message: str, *, text: str = "", index: int | None = None) -> None:
+    def __init__(
+        self, message: str, *, text: str = "", index: int | None = None, path: str = ""
+    ) -> None:
         self.message = message
+        self.path = path
         self.text = text
         self.index = index
         where = ""

@@ -26,8 +26,7 @@ class TooLarge(Malformed):
     """Nested too deep, or far too large; `path` is where."""
 
     def __init__(self, message: str, path: str) -> None:
-        self.path = path
-        super().__init__(message)
+        super().__init__(message, path=path)
 
 
 class _Copy:

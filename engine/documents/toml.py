@@ -3,6 +3,7 @@
 import re
 import tomllib
 from bisect import bisect_right
+from contextlib import suppress
 from typing import Any
 
 from engine.documents.hints import BACKSLASH
@@ -52,7 +53,8 @@ def parse_toml(text: str) -> tuple[Any, bool]:
             problem = problem[: at.start()]
             index = len(text.rstrip()) if at[1] is None else _index(text, int(at[1]), int(at[2]))
         if problem == "Cannot overwrite a value" or _DECLARED_TWICE.fullmatch(problem):
-            raise Malformed(TWICE, text=text, index=index) from None
+            path, index = _Locator(text[:index]).locate_last_key()
+            raise Malformed(TWICE, text=text, index=index, path=path) from None
         told = _ADVICE.get(problem, problem)
         raise Malformed(f"not TOML: {told}", text=text, index=index) from None
     except ValueError:
@@ -112,6 +114,7 @@ class _Locator:
         self._next = 0
         self._lists: dict[str, int] = {}
         """Lists of tables, with the number of their last one."""
+        self._last_key = ("", 0)
 
     def located(self) -> Places:
         table = ""
@@ -123,6 +126,12 @@ class _Locator:
             else:
                 self._value(self._key(table))
         return self._places
+
+    def locate_last_key(self) -> tuple[str, int]:
+        """The path and the index of the last key, in a valid text or the beginning of one."""
+        with suppress(IndexError):
+            self.located()
+        return self._last_key
 
     def _peek(self) -> str | None:
         return self._tokens[self._next][0] if self._next < len(self._tokens) else None
@@ -155,10 +164,12 @@ class _Locator:
 
     def _key(self, path: str) -> str:
         """The path of a key of one or more parts, up to its equals sign or the end of a header."""
+        begin = self._tokens[self._next].start()
         while self._peek() not in ("=", "]"):
             token = self._take()
             if token[0] != ".":
                 path = child(self._with_place(path), _unquoted(token[0]))
+                self._last_key = path, begin
                 if path not in self._places.keys:
                     self._places.add_key(path, token.start())
         self._take_all("=")

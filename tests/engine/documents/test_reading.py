@@ -10,7 +10,7 @@ import yaml
 
 from engine.core.errors import SweepError
 from engine.documents.document import JSON, TOML, YAML
-from engine.documents.malformed import Malformed
+from engine.documents.malformed import Malformed, line_and_column
 from engine.documents.reading import FILE_BYTES_MAX, read_document
 from engine.documents.yaml import as_yaml
 from engine.sweep import Sweep
@@ -203,6 +203,30 @@ def test_a_syntax_error_never_quotes_the_file() -> None:
         YAML.read("key: sk-very-secret: [")
 
     assert "sk-very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "at"),
+    [
+        ("a = 1\na = 2\n", "a", (2, 1)),
+        ("a = 1\n# two\n  a = [\n 2]", "a", (3, 3)),
+        ('"k k" = 1\n"k k" = 2', "k k", (2, 1)),
+        ("[x]\nb = 1\n[x]\nc = 2", "x", (3, 2)),
+        ("[[a]]\nb = 1\nb = 2", "a[0].b", (3, 1)),
+        ("x = {a = 1, a = 2}", "x.a", (1, 13)),
+        ("a = 1\n[a.b]\nc = 1", "a.b", (2, 2)),
+        ("a = {b = 1}\na.c = 2", "a.c", (2, 1)),
+    ],
+)
+def test_a_key_that_is_twice_in_toml_is_named_and_shown_where_it_begins(
+    text: str, path: str, at: tuple[int, int]
+) -> None:
+    with pytest.raises(Malformed) as caught:
+        TOML.read(text)
+
+    assert caught.value.path == path
+    assert caught.value.index is not None
+    assert line_and_column(text, caught.value.index) == at
 
 
 @pytest.mark.parametrize(
