@@ -27,7 +27,7 @@ from engine.core.retry import (
     RetryLater,
     Succeed,
     Verdict,
-    interrupted,
+    interruption,
     judge,
 )
 from engine.core.rows import Row
@@ -80,7 +80,7 @@ class Runner:
             if is_of_store(error):
                 # The store is full, locked or gone: not the job's fault, so no attempt is used.
                 told = "; ".join(sorted({str(leaf) for leaf in leaves(error)}))
-                return Ended(_clean(replace(interrupted(), error=told)))
+                return Ended(_clean(replace(interruption(), error=told)))
             if (fault := machine_fault(error)) is not None:
                 return self._ended(job, fault, throttled, Blame.UNKNOWN)
             where, name = _where(error), type(error).__name__
@@ -117,7 +117,7 @@ class Runner:
         if not measured.values:
             return answer
         try:
-            checked = check_values(measured.values, Row.taken_names(job.labels.keys()))
+            checked = check_values(measured.values, Row.column_names(job.labels.keys()))
         except ValueError as error:
             message = f"a bug in the job kind {self._kind.name}: {error}"
             await context.keep_unread(message, answer.raw)

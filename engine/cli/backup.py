@@ -9,7 +9,7 @@ import typer
 from engine.cli import output
 from engine.cli.opening import open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, StoreOption
-from engine.core.listing import counted
+from engine.core.listing import quantity
 
 if TYPE_CHECKING:
     from engine.core.status import Backup
@@ -20,7 +20,7 @@ def _in_flight(jobs: int) -> str:
     if not jobs:
         return ""
     were = "was in flight and is" if jobs == 1 else "were in flight and are"
-    return f"; {counted(jobs, 'job')} {were} sent again when the copy is resumed"
+    return f"; {quantity(jobs, 'job')} {were} sent again when the copy is resumed"
 
 
 def backup(
@@ -50,7 +50,7 @@ def backup(
     else:
         output.data([made.path])
     output.say(
-        f"{counted(made.answers, 'answer')} of {counted(made.runs, 'run')}, {made.bytes:,} bytes"
+        f"{quantity(made.answers, 'answer')} of {quantity(made.runs, 'run')}, {made.bytes:,} bytes"
         + _in_flight(made.in_flight),
         f"go on from it: {shlex.join(['nightsweep', 'resume', '--store', made.path])}",
     )

@@ -9,7 +9,7 @@ from engine.cli import output
 from engine.cli.opening import open_existing, open_for_reading
 from engine.cli.options import DEFAULT_STORE, JsonOption, NamedRunArgument, StoreOption
 from engine.core.errors import Interrupted, StoreError, UsageError
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.core.states import State
 from engine.core.terminal import plain
 
@@ -43,12 +43,12 @@ def delete(
         if gone:
             # Also where the run itself is gone, and only what it sent is left.
             rest = output.command("prune", None, store)
-            output.say(f"{counted(gone[-1], 'job')} of {run} deleted; delete the rest: {rest}")
+            output.say(f"{quantity(gone[-1], 'job')} of {run} deleted; delete the rest: {rest}")
         raise
     if as_json:
         output.json_data(done)
     _tell_deleted(done)
-    output.say(f"{counted(done.bytes, 'byte')} free in the store")
+    output.say(f"{quantity(done.bytes, 'byte')} free in the store")
     output.say(f"make the file smaller: {output.command('prune', None, store)}")
 
 
@@ -70,8 +70,8 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
     for one in done.deleted:
         _tell_deleted(one)
     output.say(
-        f"removed {counted(done.documents, 'document')} (prompts and the like) and"
-        f" {counted(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
+        f"removed {quantity(done.documents, 'document')} (prompts and the like) and"
+        f" {quantity(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
     )
     if not done.compacted:
         output.say("another process works on the store: the file keeps its size until it has ended")
@@ -85,16 +85,16 @@ async def _described(store: str, run: str) -> str:
             await engine.run(run)  # says which there are
             raise UsageError(f"{run} has just been made; try again")
     answers = found.jobs.get(State.SUCCEEDED, 0)
-    return f"{counted(answers, 'answer')} of {counted(sum(found.jobs.values()), 'job')}"
+    return f"{quantity(answers, 'answer')} of {quantity(sum(found.jobs.values()), 'job')}"
 
 
 def _tell_deleted(done: "Deleted") -> None:
     output.say(
-        f"{done.run} is deleted: {counted(done.jobs, 'job')}, {counted(done.answers, 'answer')},"
-        f" {counted(done.documents, 'document')}"
+        f"{done.run} is deleted: {quantity(done.jobs, 'job')}, {quantity(done.answers, 'answer')},"
+        f" {quantity(done.documents, 'document')}"
     )
     if done.answers_kept:
-        output.say(f"{counted(done.answers_kept, 'answer')} kept: other runs reuse them")
+        output.say(f"{quantity(done.answers_kept, 'answer')} kept: other runs reuse them")
 
 
 def _confirm(run: str, described: str) -> None:

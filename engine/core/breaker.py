@@ -74,11 +74,11 @@ class Breaker:
             case BreakerState.PARKED:
                 return 0
 
-    def started(self) -> "Breaker":
+    def on_start(self) -> "Breaker":
         """After a job was started: where the breaker is open, it is the probe."""
         return replace(self, probing=True) if self.state is BreakerState.OPEN else self
 
-    def missed(
+    def on_away(
         self,
         fingerprint: str,
         now: float,
@@ -106,21 +106,21 @@ class Breaker:
                 probes=self.probes + 1,
                 unasked_s=self.unasked_s + max(0.0, started - self.open_until),
             )
-            return _waiting(probed, self.away_since, now, patience_s, asked_s)
+            return _wait_for_service(probed, self.away_since, now, patience_s, asked_s)
         misses = self.misses + 1
         since = now if self.misses == 0 or self.since is None else self.since
         counted = replace(
-            self._observed(now, started, anew=self.misses == 0),
+            self._observe(now, started, anew=self.misses == 0),
             fingerprint=fingerprint,
             misses=misses,
             since=since,
         )
         if not surely and counted.observations < OBSERVATIONS:
-            return counted.unanswered() if is_probe else counted
+            return counted.on_inconclusive() if is_probe else counted
         away = replace(counted, away_since=since, probes=0, failures=misses)
-        return _waiting(away, since, now, patience_s, asked_s)
+        return _wait_for_service(away, since, now, patience_s, asked_s)
 
-    def succeeded(self) -> "Breaker":
+    def on_success(self) -> "Breaker":
         """After an answer, wherever it came from: the lane works."""
         if self.state is BreakerState.CLOSED and not self.failures and not self.misses:
             return self
@@ -131,24 +131,24 @@ class Breaker:
             threshold=self.threshold,
         )
 
-    def failed(
+    def on_failure(
         self, fingerprint: str, now: float, *, started: float, is_probe: bool = False
     ) -> "Breaker":
         """After a request that began at `started` failed; those in flight when it opened do not count."""
         if self.misses and (is_probe or self.state is BreakerState.CLOSED):
             # What fails like this is there.
-            return self.succeeded().failed(fingerprint, now, started=started)
+            return self.on_success().on_failure(fingerprint, now, started=started)
         match self.state:
             case BreakerState.CLOSED:
                 alike = fingerprint == self.fingerprint
                 failures = self.failures + 1 if alike else 1
                 counted = replace(
-                    self._observed(now, started, anew=not alike),
+                    self._observe(now, started, anew=not alike),
                     fingerprint=fingerprint,
                     failures=failures,
                 )
                 is_enough = failures >= self.threshold and counted.observations >= OBSERVATIONS
-                return _opened(counted, now) if is_enough else counted
+                return _open(counted, now) if is_enough else counted
             case BreakerState.OPEN if is_probe:
                 probed = replace(
                     self,
@@ -156,11 +156,11 @@ class Breaker:
                     failures=self.failures + 1,
                     probes=self.probes + 1,
                 )
-                return _opened(probed, now)
+                return _open(probed, now)
             case _:
                 return self
 
-    def _observed(self, now: float, started: float, *, anew: bool) -> "Breaker":
+    def _observe(self, now: float, started: float, *, anew: bool) -> "Breaker":
         """After a failure; of a request that was in flight at the last one, soon after, it is the same again."""
         if anew:
             return replace(self, observations=1, observed_at=now)
@@ -168,18 +168,18 @@ class Breaker:
             return self
         return replace(self, observations=self.observations + 1, observed_at=now)
 
-    def unanswered(self) -> "Breaker":
+    def on_inconclusive(self) -> "Breaker":
         """After a probe that says nothing of the lane (throttled, interrupted): probe again."""
         return replace(self, probing=False)
 
-    def reached(self, *, is_probe: bool, sent: bool = True) -> "Breaker":
+    def on_refusal(self, *, is_probe: bool, sent: bool = True) -> "Breaker":
         """After a refusal, which only a service that is there can send; not `sent`, it is one of our own."""
         if self.misses and sent:
-            return self.succeeded()
-        return self.unanswered() if is_probe else self
+            return self.on_success()
+        return self.on_inconclusive() if is_probe else self
 
 
-def _opened(breaker: Breaker, now: float) -> Breaker:
+def _open(breaker: Breaker, now: float) -> Breaker:
     # The short cooldowns at first are for what passes in seconds: they use up none of the attempts.
     longest_s = breaker.max_delay_s
     short = max(0, ceil(log2(longest_s / 8 / breaker.base_delay_s)))
@@ -189,7 +189,7 @@ def _opened(breaker: Breaker, now: float) -> Breaker:
     return replace(breaker, state=BreakerState.OPEN, probing=False, open_until=now + cooldown_s)
 
 
-def _waiting(
+def _wait_for_service(
     breaker: Breaker, since: float, now: float, patience_s: float, asked_s: float
 ) -> Breaker:
     waited_s = now - since - breaker.unasked_s

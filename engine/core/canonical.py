@@ -15,7 +15,7 @@ def canonical(value: Any) -> bytes:
     Raises ValueError for what has no such spelling: NaN, infinities, lone surrogates.
     """
     text = json.dumps(
-        _normalised(value),
+        _normalise(value),
         ensure_ascii=False,
         allow_nan=False,
         sort_keys=True,
@@ -29,7 +29,7 @@ def digest(value: Any) -> str:
     return sha256(canonical(value)).hexdigest()
 
 
-def _normalised(value: Any) -> Any:
+def _normalise(value: Any) -> Any:
     match value:
         case float() if value.is_integer() and abs(value) < _EXACT_INTEGERS:
             return int(value)
@@ -39,8 +39,8 @@ def _normalised(value: Any) -> Any:
         case str():
             return value
         case Mapping():
-            return {key: _normalised(item) for key, item in value.items()}
+            return {key: _normalise(item) for key, item in value.items()}
         case Sequence():
-            return [_normalised(item) for item in value]
+            return [_normalise(item) for item in value]
         case _:
             return value

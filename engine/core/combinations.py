@@ -226,11 +226,11 @@ def _column(
     axis: MatrixAxis, excluded: Sequence[Block], included: Sequence[Block], *, with_keys: bool
 ) -> _Column:
     count = len(axis.values)
-    exclusions = [_unnamed(axis.field, excluded)] * count
+    exclusions = [_blocks_without(axis.field, excluded)] * count
     _mark(exclusions, axis.field, excluded)
     # The matrix proper is the block before the included ones.
     covering: list[Block] = [{}, *included]
-    covers = [_unnamed(axis.field, covering)] * axis.own + [0] * (count - axis.own)
+    covers = [_blocks_without(axis.field, covering)] * axis.own + [0] * (count - axis.own)
     _mark(covers, axis.field, covering)
     return _Column(
         [value.label for value in axis.values],
@@ -241,7 +241,7 @@ def _column(
     )
 
 
-def _unnamed(field: str, marked: Sequence[Block]) -> int:
+def _blocks_without(field: str, marked: Sequence[Block]) -> int:
     """The bits of the blocks that say nothing of an axis."""
     return sum(1 << bit for bit, block in enumerate(marked) if field not in block)
 

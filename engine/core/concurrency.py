@@ -15,7 +15,7 @@ HALVING_INTERVAL_S = 1.0
 class Concurrency:
     """Additive increase, multiplicative decrease, of the jobs in flight in one lane.
 
-    `limit` held at the time `since`; what holds now is `allowed(now)`. It grows with each success,
+    `limit` held at the time `since`; what holds now is `capacity(now)`. It grows with each success,
     and with time alone: a lane at its floor, or without any traffic, is never frozen there.
     """
 
@@ -31,7 +31,7 @@ class Concurrency:
         assert ceiling >= 1
         return cls(ceiling=ceiling, limit=float(ceiling))
 
-    def allowed(self, now: float) -> int:
+    def capacity(self, now: float) -> int:
         """Jobs that may be in flight at `now`: at least 1, at most the ceiling."""
         return floor(self._limit(now))
 

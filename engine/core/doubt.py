@@ -37,12 +37,12 @@ class Doubt:
         """How many jobs may be started: 1 where it is time to try again, else 0."""
         return int(not self.is_asking and not self.is_trying and now >= self.until)
 
-    def tried(self, now: float, *, is_alone: bool) -> "Doubt":
+    def on_try(self, now: float, *, is_alone: bool) -> "Doubt":
         """After a job was started that finds out whether the refusal stands."""
         unasked_s = self.unasked_s + max(0.0, now - self.until)
         return replace(self, is_trying=True, is_alone=is_alone, unasked_s=unasked_s)
 
-    def refused(self, why: str, needs: int) -> "Doubt":
+    def on_refusal(self, why: str, needs: int) -> "Doubt":
         """After that job was refused as well: the service is to be asked again."""
         return replace(
             self,
@@ -53,14 +53,14 @@ class Doubt:
             is_asking=True,
         )
 
-    def unanswered(self) -> "Doubt":
+    def on_inconclusive(self) -> "Doubt":
         """After it came to an end that says nothing of the refusal."""
         return replace(self, is_trying=False)
 
-    def again(self, until: float) -> "Doubt":
+    def try_again(self, until: float) -> "Doubt":
         """After the service was asked and has not confirmed it: another request, not before `until`."""
         return replace(self, is_asking=False, until=until)
 
-    def hastened(self, now: float) -> "Doubt":
+    def hasten(self, now: float) -> "Doubt":
         """After all that was in flight has ended: what was held is free, unless that was tried already."""
         return self if self.is_alone else replace(self, until=min(self.until, now))

@@ -39,7 +39,7 @@ class ErrorKind:
         return f"{self.message}{': ' if self.jobs == 1 else ', such as: '}{self.example}"
 
 
-def masked(message: str) -> str:
+def mask(message: str) -> str:
     """A message without what tells one of its kind from another."""
     return _NUMBER.sub(_MASK, _ID.sub(_SOME_ID, message))
 
@@ -48,7 +48,7 @@ def by_kind(found: Iterable[ErrorKind]) -> tuple[ErrorKind, ...]:
     """Those that differ in numbers and ids alone as one, the most frequent first."""
     kinds: dict[str, list[ErrorKind]] = {}
     for one in found:
-        kinds.setdefault(masked(one.message), []).append(one)
+        kinds.setdefault(mask(one.message), []).append(one)
     merged = (
         ErrorKind(
             message=masked if len({one.message for one in alike}) > 1 else alike[0].message,

@@ -145,7 +145,7 @@ class IdentityChanged(UsageError):
             "\n".join(
                 [
                     f"{run}: what decides its answers has changed since it began:",
-                    *_shown(self.differences),
+                    *_difference_lines(self.differences),
                     "it can go on with:",
                     *(f"  {way}" for way in ways),
                 ]
@@ -153,7 +153,7 @@ class IdentityChanged(UsageError):
         )
 
 
-def _shown(differences: "Sequence[Difference]") -> list[str]:
+def _difference_lines(differences: "Sequence[Difference]") -> list[str]:
     unknown = [one.name for one in differences if one.before is None]
     lines = [line for one in differences if one.before is not None for line in one.lines()]
     if unknown:

@@ -92,20 +92,22 @@ class Edit:
     """The last repeat that is still asked for, where there were more."""
 
 
-def laid_out(matrix: Matrix, before: Layout | None, *, is_new: bool) -> Matrix:
+def assign_ranks(matrix: Matrix, before: Layout | None, *, is_new: bool) -> Matrix:
     """A matrix whose values have the ranks that they had before, and others between them.
 
     `is_new`: there are no jobs yet, whose places would change with the ranks. Where there is no room for a
     value between two others, all have new ranks.
     """
     if before is not None and set(before.axes) == {axis.field for axis in matrix.axes}:
-        kept = [_kept(axis, before.axes[axis.field], matrix.folded_field) for axis in matrix.axes]
-        if (found := _fitting(matrix, kept)) is not None:
+        kept = [
+            _keep_ranks(axis, before.axes[axis.field], matrix.folded_field) for axis in matrix.axes
+        ]
+        if (found := _fit(matrix, kept)) is not None:
             return found
     if before is not None or is_new:
         for spacing in _SPACINGS:
-            spaced = [_spaced(axis, spacing, matrix.folded_field) for axis in matrix.axes]
-            if (found := _fitting(matrix, spaced)) is not None:
+            spaced = [_space_out(axis, spacing, matrix.folded_field) for axis in matrix.axes]
+            if (found := _fit(matrix, spaced)) is not None:
                 return found
     return matrix
 
@@ -131,8 +133,8 @@ def layout_of(matrix: Matrix, rules: Any) -> Layout | None:
     return Layout(
         axes=axes,
         repeats=matrix.repeats,
-        excluded=_named(matrix.excluded, names),
-        included=_named(matrix.included, names),
+        excluded=_by_names(matrix.excluded, names),
+        included=_by_names(matrix.included, names),
         rules=rules,
     )
 
@@ -186,26 +188,26 @@ def _is_alike(before: Layout, now: Layout, folded_field: str | None) -> bool:
         ):
             return False
     kept = {field: before.axes[field].values.keys() & now.axes[field].values for field in now.axes}
-    return _excluded(before, kept) == _excluded(now, kept) and _included(before, kept) == (
-        _included(now, kept)
-    )
+    return _excluded_blocks(before, kept) == _excluded_blocks(now, kept) and _included_blocks(
+        before, kept
+    ) == (_included_blocks(now, kept))
 
 
-def _excluded(layout: Layout, kept: Mapping[str, Set[str]]) -> list[bytes]:
+def _excluded_blocks(layout: Layout, kept: Mapping[str, Set[str]]) -> list[bytes]:
     """The excluded blocks as far as they concern kept values, in whichever order."""
-    found = [_restricted(block, kept) for block in layout.excluded]
+    found = [_restrict(block, kept) for block in layout.excluded]
     return sorted(canonical(block) for block in found if block is not None)
 
 
-def _included(layout: Layout, kept: Mapping[str, Set[str]]) -> list[object]:
+def _included_blocks(layout: Layout, kept: Mapping[str, Set[str]]) -> list[object]:
     """The same of included blocks, whose numbers count; those that concern none do not where they are the last."""
-    found: list[object] = [_restricted(block, kept) for block in layout.included]
+    found: list[object] = [_restrict(block, kept) for block in layout.included]
     while found and found[-1] is None:
         found.pop()
     return found
 
 
-def _restricted(
+def _restrict(
     block: Mapping[str, Sequence[str]], kept: Mapping[str, Set[str]]
 ) -> dict[str, list[str]] | None:
     found = {
@@ -214,7 +216,7 @@ def _restricted(
     return found if all(found.values()) else None
 
 
-def _named(
+def _by_names(
     blocks: Sequence[Block], names: Mapping[str, Sequence[str]]
 ) -> list[dict[str, list[str]]]:
     return [
@@ -227,7 +229,7 @@ def _block_bits(matrix: Matrix) -> int:
     return bits_with_room(len(matrix.included) + 1)
 
 
-def _fitting(matrix: Matrix, axes: Sequence[MatrixAxis | None]) -> Matrix | None:
+def _fit(matrix: Matrix, axes: Sequence[MatrixAxis | None]) -> Matrix | None:
     """The matrix with these axes, unless one lacks room or their ranks are too wide for a place."""
     found = [axis for axis in axes if axis is not None]
     bits = sum(axis.rank_bits or bits_with_room(len(axis.values)) for axis in found)
@@ -236,7 +238,7 @@ def _fitting(matrix: Matrix, axes: Sequence[MatrixAxis | None]) -> Matrix | None
     return replace(matrix, axes=tuple(found))
 
 
-def _spaced(axis: MatrixAxis, spacing: int, folded_field: str | None) -> MatrixAxis:
+def _space_out(axis: MatrixAxis, spacing: int, folded_field: str | None) -> MatrixAxis:
     """An axis whose ranks leave room before, between and behind its values."""
     if axis.field == folded_field:
         return axis
@@ -247,17 +249,17 @@ def _spaced(axis: MatrixAxis, spacing: int, folded_field: str | None) -> MatrixA
     return replace(axis, ranks=tuple(ranks), rank_bits=bits)
 
 
-def _kept(axis: MatrixAxis, before: _Axis, folded_field: str | None) -> MatrixAxis | None:
+def _keep_ranks(axis: MatrixAxis, before: _Axis, folded_field: str | None) -> MatrixAxis | None:
     """An axis whose values have the ranks that they had, as far as their order allows; None without room."""
     if axis.field == folded_field:
         return axis
     names = [axis.fragment(value).hex() for value in axis.values]
     known = [before.values[name].rank if name in before.values else None for name in names]
-    ranks = _between(_ascending(known), 1 << before.bits)
+    ranks = _fill_gaps(_longest_ascending(known), 1 << before.bits)
     return None if ranks is None else replace(axis, ranks=tuple(ranks), rank_bits=before.bits)
 
 
-def _ascending(ranks: Sequence[int | None]) -> list[int | None]:
+def _longest_ascending(ranks: Sequence[int | None]) -> list[int | None]:
     """The longest ascending choice of ranks in their places, None in those of the others."""
     lowest: list[int] = []  # Of all ascending choices of a length, the lowest last rank ...
     lasts: list[int] = []  # ... and where it stands.
@@ -278,7 +280,7 @@ def _ascending(ranks: Sequence[int | None]) -> list[int | None]:
     return found
 
 
-def _between(ranks: Sequence[int | None], end: int) -> list[int] | None:
+def _fill_gaps(ranks: Sequence[int | None], end: int) -> list[int] | None:
     """Ranks with others in place of None, ascending and below `end`; None where there is no room."""
     found: list[int] = []
     missing = 0

@@ -76,7 +76,7 @@ class Measurement:
         return bisect_left(self.scores, threshold)
 
 
-def listed_reasons(unanswered: Mapping[str, int]) -> str:
+def describe_reasons(unanswered: Mapping[str, int]) -> str:
     """Reasons with their counts, such as `moderated 2, empty 1`."""
     return ", ".join(f"{reason} {count:,}" for reason, count in unanswered.items())
 
@@ -84,7 +84,9 @@ def listed_reasons(unanswered: Mapping[str, int]) -> str:
 def counted_unanswered(unanswered: Mapping[str, int], answered: int) -> str:
     """How many questions of an evaluation have no answer, and why."""
     count = sum(unanswered.values())
-    return f"{count:,} of {answered + count:,} questions unanswered ({listed_reasons(unanswered)})"
+    return (
+        f"{count:,} of {answered + count:,} questions unanswered ({describe_reasons(unanswered)})"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

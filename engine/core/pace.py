@@ -41,7 +41,7 @@ class Pace:
     """The distance of starts when it was learnt; 0: there is no pace."""
     learnt: float = 0.0
 
-    def started(self, now: float, count: int) -> "Pace":
+    def on_start(self, now: float, count: int) -> "Pace":
         """After so many starts."""
         if self.stopped is not None:
             return self if self.tried_at is not None else replace(self, tried_at=now)
@@ -53,7 +53,7 @@ class Pace:
             began, through = now - WINDOW_S, ceil(through * WINDOW_S / (now - began))
         return replace(self, began=began, last=now, through=through + count)
 
-    def refused(self, now: float, *, started: float) -> "Pace":
+    def on_refusal(self, now: float, *, started: float) -> "Pace":
         """After a request that began at `started` was refused."""
         patience_s = max(self.patience_s, min(2 * (now - started), WINDOW_S))
         if self.stopped is None:
@@ -64,16 +64,16 @@ class Pace:
             return replace(self, tried_at=None, patience_s=patience_s)
         return replace(self, through=self.through - 1, patience_s=patience_s)
 
-    def answered(self, now: float, *, started: float) -> "Pace":
+    def on_answer(self, now: float, *, started: float) -> "Pace":
         """After a request that began at `started` was let through."""
         tried = self.tried_at is not None and started >= self.tried_at
-        return self._resumed(now) if tried else self
+        return self._resume(now) if tried else self
 
     def at(self, now: float) -> "Pace":
         """As time alone changes it: a try that is not refused in time was let through."""
         if self.tried_at is None or now < self.tried_at + self.patience_s:
             return self
-        return self._resumed(now)
+        return self._resume(now)
 
     def admits(self) -> int | None:
         """How many may start, whatever the rate: None for any number, else 0 or 1."""
@@ -98,7 +98,7 @@ class Pace:
     def _age(self, now: float) -> float:
         return max(0.0, now - self.learnt) / GROWTH_S
 
-    def _resumed(self, now: float) -> "Pace":
+    def _resume(self, now: float) -> "Pace":
         assert self.stopped is not None, "only what was refused resumes"
         assert self.tried_at is not None, "it is a try that was let through"
         spacing_s = self.spacing_s

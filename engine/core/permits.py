@@ -146,7 +146,7 @@ def take(
     nothing was granted: the places in the lines, and what the logs say of a clock that was set back.
     """
     before = {limit.name: kept.get(limit.name, Kept()) for limit in request.limits}
-    opened = {name: _opened(one) for name, one in before.items()}
+    opened = {name: _decode(one) for name, one in before.items()}
     books = {name: _current(book, now) for name, book in opened.items()}
     mine_s = request.lead_s
     request = replace(request, lead_s=_lead_s(books.values(), mine_s))
@@ -158,11 +158,11 @@ def take(
         if turn_at > earliest or at > earliest + request.horizon_s:
             break
         for limit in request.limits:
-            books[limit.name] = _started(books[limit.name], limit, call, at)
+            books[limit.name] = _add_start(books[limit.name], limit, call, at)
         slots.append(at)
     if slots:
         # A caller that was served and has more requests goes behind those that were not.
-        books = {name: _left(book, request.who) for name, book in books.items()}
+        books = {name: _leave_line(book, request.who) for name, book in books.items()}
         request = replace(request, last_at=slots[-1], calls=request.calls[len(slots) :])
     at = max([at, *(_turn_at(book.line, request.who) for book in books.values())])
     for limit in request.limits:
@@ -170,7 +170,7 @@ def take(
         line = _line_after(book, limit, request, at, mine_s=mine_s, now=now)
         books[limit.name] = replace(book, line=line)
     after = {
-        name: before[name] if _is_kept(opened[name], book) else _closed(book, before[name])
+        name: before[name] if _is_kept(opened[name], book) else _encode(book, before[name])
         for name, book in books.items()
     }
     return Granted(tuple(slots), at - request.lead_s, now), after
@@ -193,7 +193,7 @@ def _is_kept(before: _Book, after: _Book) -> bool:
     )
 
 
-def _left(book: _Book, who: str) -> _Book:
+def _leave_line(book: _Book, who: str) -> _Book:
     """The book without the place of `who`."""
     return replace(book, line=tuple(place for place in book.line if place.who != who))
 
@@ -216,14 +216,14 @@ def _line_after(
     A caller that waits for a rate needs none while no other caller starts anything.
     """
     mine = _Place(request.who, 0, tokens.whole_ms(now + PLACE_S), lead_s=round(mine_s, 3))
-    others = _left(book, request.who).line
+    others = _leave_line(book, request.who).line
     is_shared = bool(others) or bool(book.starts and book.starts[-1][0] > request.last_at + _SAME_S)
     if request.calls and limit.tokens_per_min is not None:
         mine = mine._replace(first=request.calls[0])
     if request.calls and limit.rate_per_min is not None and is_shared:
         mine = _with_turn(mine, book, limit.rate_per_min, request, at, now)
     if mine.first or mine.turn_until or others:
-        return _placed(book.line, mine, now)
+        return _put_in_line(book.line, mine, now)
     return ()
 
 
@@ -250,30 +250,30 @@ def _with_turn(
 
 def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
     """What to keep once it is known how many tokens the call took that started `at`; 0: it never did."""
-    book = _opened(kept)
-    log = tokens.settled(book.log, at=at, estimate=estimate, tokens=taken)
+    book = _decode(kept)
+    log = tokens.settle(book.log, at=at, estimate=estimate, tokens=taken)
     starts = book.starts if taken else rates.refund(book.starts, [at])
-    return _closed(replace(book, starts=starts, log=log), kept)
+    return _encode(replace(book, starts=starts, log=log), kept)
 
 
-def joined(kept: Iterable[Kept]) -> Kept:
+def merge(kept: Iterable[Kept]) -> Kept:
     """The starts of several names, joined under one; its line is empty."""
-    books = [_opened(one) for one in kept]
+    books = [_decode(one) for one in kept]
     starts = sorted(start for book in books for start in book.starts)
     log = sorted(entry for book in books for entry in book.log)
-    return _closed(_Book(tuple(starts), tuple(log), ()), Kept())
+    return _encode(_Book(tuple(starts), tuple(log), ()), Kept())
 
 
-def moved(kept: Kept, back_s: float) -> Kept:
+def shift_back(kept: Kept, back_s: float) -> Kept:
     """What to keep once a clock was set back by so much: all starts and places that much earlier."""
-    book = _opened(kept)
+    book = _decode(kept)
     starts = tuple((at - back_s, count) for at, count in book.starts)
     log = tuple((at - back_s, count, of_entry) for at, count, of_entry in book.log)
     line = tuple(
         place._replace(until=place.until - back_s, turn_until=max(0.0, place.turn_until - back_s))
         for place in book.line
     )
-    return _closed(_Book(starts, log, line), kept)
+    return _encode(_Book(starts, log, line), kept)
 
 
 def _next_in_all(
@@ -315,11 +315,11 @@ def _next_at(
     return at
 
 
-def _started(book: _Book, limit: PermitLimit, call: int, at: float) -> _Book:
+def _add_start(book: _Book, limit: PermitLimit, call: int, at: float) -> _Book:
     if limit.rate_per_min is not None:
-        book = replace(book, starts=rates.appended(book.starts, [at]))
+        book = replace(book, starts=rates.append_starts(book.starts, [at]))
     if limit.tokens_per_min is not None:
-        book = replace(book, log=tokens.appended(book.log, at=at, tokens=call))
+        book = replace(book, log=tokens.append_start(book.log, at=at, tokens=call))
     return book
 
 
@@ -328,7 +328,7 @@ def _before(line: _Line, who: str) -> Iterable[_Place]:
     return takewhile(lambda place: place.who != who, line)
 
 
-def _placed(line: _Line, mine: _Place, now: float) -> _Line:
+def _put_in_line(line: _Line, mine: _Place, now: float) -> _Line:
     """The line with a place added; an existing place is rewritten only if it has changed or will expire soon."""
     for index, place in enumerate(line):
         if place.who == mine.who:
@@ -342,7 +342,7 @@ def _placed(line: _Line, mine: _Place, now: float) -> _Line:
     return (*line, mine)
 
 
-def _opened(kept: Kept) -> _Book:
+def _decode(kept: Kept) -> _Book:
     written: dict[str, Any] = json.loads(kept.tokens) if kept.tokens else {"log": [], "line": []}
     return _Book(
         rates.decode(kept.rate),
@@ -351,7 +351,7 @@ def _opened(kept: Kept) -> _Book:
     )
 
 
-def _closed(book: _Book, before: Kept) -> Kept:
+def _encode(book: _Book, before: Kept) -> Kept:
     """As texts; what was never used stays as it is."""
     if not (book.log or book.line or before.tokens):
         return replace(before, rate=rates.encode(book.starts))

@@ -35,7 +35,7 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values.get(_name(match), match.group()), text)
 
 
-def described(found: Iterable[Placeholder]) -> str:
+def describe(found: Iterable[Placeholder]) -> str:
     """The placeholders with the line of the first, as an error message names them."""
     first, *rest = {one.written: one for one in found}.values()
     more = f" and {len(rest)} more" if rest else ""

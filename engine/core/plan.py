@@ -52,7 +52,7 @@ def make_plan(
     lanes = {lane: round(load.jobs) for lane, load in loads.items()}
     expected_tests = tests if tests_known else None
     bound = slowest(loads, limits, call_limits)
-    exhausted = _exhausted(
+    exhausted = _cap_that_runs_out(
         round(sum(load.requests for load in loads.values())), expected_tests, limits
     )
     return Plan(
@@ -81,7 +81,7 @@ def _hours(bound: RateTime | None, loads: Mapping[str, Load]) -> float | None:
     return None if bound is None else bound.seconds / 3600.0
 
 
-def _exhausted(requests: int, expected_tests: int | None, limits: Limits) -> str:
+def _cap_that_runs_out(requests: int, expected_tests: int | None, limits: Limits) -> str:
     """The cap that is used up before the last job, if one surely is."""
     if limits.requests is not None and requests > limits.requests:
         return f"requests: {limits.requests} of {requests} needed"

@@ -71,7 +71,7 @@ class Difference:
         return _settings(self.before) is not None and _settings(self.after) is not None
 
     def _whole(self) -> str:
-        before, after = (_shown(value or "") for value in (self.before, self.after))
+        before, after = (_shorten(value or "") for value in (self.before, self.after))
         if before == after:
             which = f" ({before})" if before else ""
             return f"{self.name} changed{which}"
@@ -83,7 +83,7 @@ def hashed(value: object) -> str:
     return f"sha256:{digest(value)[:_DIGITS]}"
 
 
-def noted(facts: Iterable[Fact]) -> dict[str, str]:
+def to_record(facts: Iterable[Fact]) -> dict[str, str]:
     """Facts as a run keeps them."""
     return {fact.name: fact.value for fact in facts}
 
@@ -115,7 +115,7 @@ def differences(before: Mapping[str, str] | None, facts: Sequence[Fact]) -> list
 @lru_cache(maxsize=1024)
 def fingerprint(facts: tuple[Fact, ...]) -> str:
     """16 hexadecimal digits that are equal for equal facts."""
-    return digest_of(noted(facts))
+    return digest_of(to_record(facts))
 
 
 def digest_of(facts: Mapping[str, str]) -> str:
@@ -135,7 +135,7 @@ def _settings(value: str | None) -> dict[str, str] | None:
 
 
 def _change(name: str, before: str | None, after: str | None) -> str:
-    old, new = (None if one is None else _shown(one.removeprefix("=")) for one in (before, after))
+    old, new = (None if one is None else _shorten(one.removeprefix("=")) for one in (before, after))
     if old is None:
         return f"{name} was not set and is {new} now" if new else f"{name} is set now"
     if new is None:
@@ -145,7 +145,7 @@ def _change(name: str, before: str | None, after: str | None) -> str:
     return f"{name} changed from {old or 'another value'} to {new or 'another value'}"
 
 
-def _shown(value: str) -> str:
+def _shorten(value: str) -> str:
     """A value as people are shown it: without digests, whole numbers as such, long texts shortened."""
     text = ", ".join(_WHOLE.sub("", _HASH.sub("", item)) for item in value.split(", "))
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."

@@ -78,14 +78,14 @@ def settle(state: QuotaState, held: int, tests: int) -> QuotaState:
     """Turn what was held for a job into the `tests` that its answer cost."""
     assert held >= 0
     assert tests >= 0
-    return refreshed(
+    return fit_to_allotment(
         allotted=state.allotted,
         used=state.used + state.overrun + tests,
         reserved=max(0, state.reserved - held),
     )
 
 
-def refreshed(*, allotted: int, used: int, reserved: int) -> QuotaState:
+def fit_to_allotment(*, allotted: int, used: int, reserved: int) -> QuotaState:
     """The state where `used` of `allotted` tests are gone and `reserved` are held, whatever fits."""
     held = min(reserved, allotted)
     kept = min(used, allotted - held)

@@ -92,7 +92,7 @@ def take(
             in_window -= count
             slot = max(slot, time + SPAN_S)
         if len(slots) >= want or slot > now + horizon_s:
-            return Taken(tuple(slots), appended(kept, slots), slot)
+            return Taken(tuple(slots), append_starts(kept, slots), slot)
         slots.append(slot)
         _append(live, slot, 1)
         in_window += 1
@@ -119,7 +119,7 @@ def current(log: RateLog, now: float) -> RateLog:
     return (*live[:first], (latest, sum(count for _, count in live[first:])))
 
 
-def counted(log: RateLog, now: float) -> int:
+def count_recent(log: RateLog, now: float) -> int:
     """How many starts of the log lie in the last minute."""
     return sum(count for time, count in log if now - WINDOW_S < time <= now + CLOCK_TOLERANCE_S)
 
@@ -155,7 +155,7 @@ def tick(time: float) -> int:
     return floor(time / RESOLUTION_S)
 
 
-def appended(log: RateLog, slots: Iterable[float]) -> RateLog:
+def append_starts(log: RateLog, slots: Iterable[float]) -> RateLog:
     """The log with slots that are later than those in it."""
     entries = deque(log)
     for slot in slots:

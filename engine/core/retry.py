@@ -158,7 +158,7 @@ def judge(
         case RateLimited():
             if end.retry_after_s is not None:
                 # Never at once, whatever the service says: this uses no attempt and would go round.
-                delay_s = max(min(delay_s, 1.0), _clamped(end.retry_after_s, delay_s))
+                delay_s = max(min(delay_s, 1.0), _clamp(end.retry_after_s, delay_s))
             given_back = _give_back(end, Hold.RATE, delay_s, AttemptOutcome.RATE_LIMITED)
             return replace(given_back, is_told_when=end.retry_after_s is not None)
         case JobError() if (hold := _hold(end, blame, is_last=attempt >= attempts)) is not None:
@@ -171,7 +171,7 @@ def judge(
             return replace(given_back, asked_s=retry_after_of(end), needs=needs)
         case Transient() if attempt < attempts:
             if end.retry_after_s is not None:
-                delay_s = max(delay_s, _clamped(end.retry_after_s, delay_s))
+                delay_s = max(delay_s, _clamp(end.retry_after_s, delay_s))
             return RetryLater(
                 outcome=_outcome(end),
                 delay_s=delay_s,
@@ -206,7 +206,7 @@ def _is_outage(error: Transient, blame: Blame, *, is_last: bool) -> bool:
     return blame is Blame.UNKNOWN and is_last and is_away(error)
 
 
-def interrupted(*, sent: bool = True) -> GiveBack:
+def interruption(*, sent: bool = True) -> GiveBack:
     """The verdict on an attempt that we ended ourselves: due again at once."""
     return GiveBack(
         outcome=AttemptOutcome.INTERRUPTED,
@@ -287,10 +287,10 @@ def _outcome(error: JobError) -> AttemptOutcome:
 def retry_after_of(error: JobError) -> float:
     """How long an answer asked to wait, within reason; 0 where it did not."""
     asked_s = getattr(error, "retry_after_s", None)
-    return 0.0 if asked_s is None else _clamped(asked_s, 0.0)
+    return 0.0 if asked_s is None else _clamp(asked_s, 0.0)
 
 
-def _clamped(retry_after_s: float, otherwise_s: float) -> float:
+def _clamp(retry_after_s: float, otherwise_s: float) -> float:
     """A service's Retry-After within reason; not a number is as good as none."""
     if not isfinite(retry_after_s):
         return otherwise_s

@@ -60,7 +60,7 @@ class Row:
         return tuple(known.name for known in fields(cls) if known.name not in others)
 
     @classmethod
-    def taken_names(cls, axes: Collection[str]) -> frozenset[str]:
+    def column_names(cls, axes: Collection[str]) -> frozenset[str]:
         """The lower-case names of the columns that rows with these axes have; no value may have one of them."""
         # The table shows the failure rate as "rate".
         names = (*cls.known_columns(), "rate", "repeat", *axes, *map(digest_column, axes))

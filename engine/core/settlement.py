@@ -101,16 +101,16 @@ def settlement(ended: Ended, now: float, *, reserved: int = 0) -> Settlement:
     """What follows from an attempt that ended at `now`, for which `reserved` tests were held."""
     match ended.verdict:
         case Succeed() as verdict:
-            return _succeeded(verdict, now)
+            return _settle_success(verdict, now)
         case GiveBack() as verdict:
-            return _given_back(ended, verdict, now, reserved)
+            return _settle_give_back(ended, verdict, now, reserved)
         case RetryLater() as verdict:
-            return _retried(ended, verdict, now)
+            return _settle_retry(ended, verdict, now)
         case Fail() as verdict:
-            return _failed(ended, verdict, now)
+            return _settle_failure(ended, verdict, now)
 
 
-def _succeeded(verdict: Succeed, now: float) -> Settlement:
+def _settle_success(verdict: Succeed, now: float) -> Settlement:
     return Settlement(
         event=verdict.event,
         outcome=verdict.outcome,
@@ -129,7 +129,7 @@ def _succeeded(verdict: Succeed, now: float) -> Settlement:
     )
 
 
-def _given_back(ended: Ended, verdict: GiveBack, now: float, reserved: int) -> Settlement:
+def _settle_give_back(ended: Ended, verdict: GiveBack, now: float, reserved: int) -> Settlement:
     hold, sent = verdict.hold, verdict.sent
     is_doubtful = hold in DOUBTED and sent
     is_rate = hold is Hold.RATE
@@ -172,7 +172,7 @@ def _signal_of_hold(hold: Hold) -> Signal:
     return Signal.NOTHING if hold in (Hold.JOB, Hold.MACHINE) else Signal.REFUSES
 
 
-def _retried(ended: Ended, verdict: RetryLater, now: float) -> Settlement:
+def _settle_retry(ended: Ended, verdict: RetryLater, now: float) -> Settlement:
     signal = Signal.AWAY if verdict.is_away else Signal.FAILS
     return Settlement(
         event=verdict.event,
@@ -198,7 +198,7 @@ def _retried(ended: Ended, verdict: RetryLater, now: float) -> Settlement:
     )
 
 
-def _failed(ended: Ended, verdict: Fail, now: float) -> Settlement:
+def _settle_failure(ended: Ended, verdict: Fail, now: float) -> Settlement:
     return Settlement(
         event=verdict.event,
         outcome=verdict.outcome,

@@ -1,7 +1,7 @@
 """Tokens: in any 60 s, calls start that take at most `tokens_per_min`, and hardly any of it is wasted.
 
-What a call takes is known once its answer is there. Until then an estimate stands for it: `appended`
-writes it down with the call's start, `settled` puts the truth in its place. So as many calls start as
+What a call takes is known once its answer is there. Until then an estimate stands for it: `append_start`
+writes it down with the call's start, `settle` puts the truth in its place. So as many calls start as
 the answers leave room for, not as few as the estimates fear.
 
 A call that is estimated at more than a whole minute's tokens starts alone, in an empty window.
@@ -49,7 +49,7 @@ def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: floa
     return whole_ms(at)
 
 
-def appended(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
+def append_start(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
     """The log with a call that starts at `at`, which `next_at` has told."""
     starts = 1
     # Starts of one tick share an entry; it carries the latest time, so that it expires last.
@@ -59,7 +59,7 @@ def appended(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
     return (*log, (at, starts, tokens))
 
 
-def settled(log: TokenLog, *, at: float, estimate: int, tokens: int) -> TokenLog:
+def settle(log: TokenLog, *, at: float, estimate: int, tokens: int) -> TokenLog:
     """The log with what a call that started at `at` really took; 0: it was not made.
 
     A start that is not found is older than a window, or the clock was set: it stays as it is.

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from engine.core.errors import Place, Problem
-from engine.core.placeholders import described, fill, placeholders_in
+from engine.core.placeholders import describe, fill, placeholders_in
 from engine.documents.document import JSON, TOML, YAML, Document
 from engine.documents.malformed import Malformed
 from engine.documents.reading import FILE_BYTES_MAX
@@ -140,13 +140,13 @@ class Table:
         found = placeholders_in(text)
         if unknown := [one for one in found if folded(one.name) not in by_name]:
             raise Malformed(
-                f"holds the placeholder {described(unknown)}, which is no column of the table: add it,"
+                f"holds the placeholder {describe(unknown)}, which is no column of the table: add it,"
                 f" {otherwise}; {self.listed()}"
             )
         values = {one.name: row.text(by_name[folded(one.name)]) for one in found}
         for name, value in values.items():
             if inner := placeholders_in(value):
-                raise Malformed(f"{name} holds the placeholder {described(inner)} itself")
+                raise Malformed(f"{name} holds the placeholder {describe(inner)} itself")
         return fill(text, values)
 
     def listed(self) -> str:

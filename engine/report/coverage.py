@@ -1,6 +1,6 @@
 """What the rows of a run add up to, in words."""
 
-from engine.core.model import listed_reasons
+from engine.core.model import describe_reasons
 from engine.core.rows import RowCounts
 from engine.core.status import Status
 from engine.core.terminal import plain
@@ -46,6 +46,6 @@ def _unanswered(counts: RowCounts, threshold: float | None) -> str:
     tests = counts.tests.get(threshold)
     if tests is None or not tests.unanswered:
         return ""
-    reasons = plain(listed_reasons(dict(tests.unanswered.most_common())))
+    reasons = plain(describe_reasons(dict(tests.unanswered.most_common())))
     count = tests.unanswered.total()
     return f"questions unanswered: {count:,}{at_threshold(threshold)} ({reasons})"

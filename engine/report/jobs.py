@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from engine.core.inspection import Attempt, JobDetails, JobInfo
-from engine.core.listing import counted
-from engine.core.model import listed_reasons
+from engine.core.listing import quantity
+from engine.core.model import describe_reasons
 from engine.core.terminal import plain
 from engine.report.document import document
 from engine.report.times import duration, moment
@@ -22,7 +22,7 @@ _DEPTH_MAX = 200
 def job_lines(job: JobInfo) -> list[str]:
     """A job in a list: its number, state and labels; then its attempts and what went wrong."""
     lines = [f"{job.id}  {job.state}  {_labels(job)}"]
-    said = [f"{counted(job.attempts, 'attempt')}"] if job.attempts else []
+    said = [f"{quantity(job.attempts, 'attempt')}"] if job.attempts else []
     if job.outcome is not None and job.outcome.value != job.state.value:
         said.append(f"last: {_outcome(job.outcome, job.status)}")
     if job.due_at is not None:
@@ -125,7 +125,7 @@ def _seconds(seconds: float) -> str:
 
 def _answer_lines(details: JobDetails) -> Iterator[str]:
     if (result := details.result) is not None:
-        lacking = f", {listed_reasons(result.unanswered)}" if result.unanswered else ""
+        lacking = f", {describe_reasons(result.unanswered)}" if result.unanswered else ""
         reused = "" if result.reused_from is None else f", reused from job {result.reused_from}"
         yield (
             f"result of {moment(result.recorded_at)}: {result.passed:,} passed,"

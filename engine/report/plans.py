@@ -1,6 +1,6 @@
 """A plan in words that fit a terminal of 80 columns."""
 
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.core.status import Held, Plan
 from engine.core.terminal import plain
 from engine.report.money import estimate_lines
@@ -42,16 +42,16 @@ def _held_lines(held: Held) -> list[str]:
     """What the store holds of a sweep, and what is left of all that stands above."""
     left = held.left
     parts = [
-        *[f"{counted(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
+        *[f"{quantity(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
         *map(taken_over, held.taken_over),
-        *[f"{counted(held.cells_failed, 'cell')} failed (`retry` asks again)"]
+        *[f"{quantity(held.cells_failed, 'cell')} failed (`retry` asks again)"]
         * bool(held.cells_failed),
-        *[f"{counted(held.cells_cancelled, 'cell')} cancelled (`retry --cancelled` asks again)"]
+        *[f"{quantity(held.cells_cancelled, 'cell')} cancelled (`retry --cancelled` asks again)"]
         * bool(held.cells_cancelled),
     ]
     lines = [
         f"held       {', '.join(parts)}",
-        f"left       {counted(left.cells, 'cell')}, {counted(left.jobs, 'job')}",
+        f"left       {quantity(left.cells, 'cell')}, {quantity(left.jobs, 'job')}",
     ]
     if not left.jobs:
         return lines

@@ -1,6 +1,6 @@
 """What is not asked again and why, in words."""
 
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.core.status import Status, TakenOver
 from engine.core.terminal import plain
 from engine.report.times import moment
@@ -15,7 +15,7 @@ def reuse_lines(status: Status) -> list[str]:
         lines += [f"of these, {', '.join(held)}"] if held else []
     else:
         if session.cells_before:
-            held.insert(0, f"{counted(session.cells_before, 'cell')} answered before")
+            held.insert(0, f"{quantity(session.cells_before, 'cell')} answered before")
         if session.replies_kept:
             replies = session.replies_kept + session.replies_asked
             held.append(f"{session.replies_kept:,} of {replies:,} replies kept from earlier calls")
@@ -28,7 +28,7 @@ def reuse_lines(status: Status) -> list[str]:
     if status.cells_outdated:
         when = "" if status.fresh_at is None else f" from before {moment(status.fresh_at)}"
         lines.append(
-            f"{counted(status.cells_outdated, 'cell')} with an answer{when}: asking again has failed"
+            f"{quantity(status.cells_outdated, 'cell')} with an answer{when}: asking again has failed"
         )
     return lines
 
@@ -36,5 +36,5 @@ def reuse_lines(status: Status) -> list[str]:
 def taken_over(one: TakenOver) -> str:
     """Answers that were taken over from one run: how many cells, from which run and when."""
     whose = "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
-    cells = counted(one.cells, "cell")
+    cells = quantity(one.cells, "cell")
     return f"{cells} taken over from {whose} (answered {moment(one.answered_at)})"

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.core.error_kinds import masked
-from engine.core.listing import listed
+from engine.core.error_kinds import mask
+from engine.core.listing import join_first
 from engine.core.runs import WaitReason
 from engine.core.status import Status, Waiting
 from engine.core.terminal import plain
@@ -78,7 +78,7 @@ def held_lines(status: Status) -> list[str]:
     groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
     for one in status.waiting:
         if not _WORDS[one.why].is_in_line or one.detail:
-            groups.setdefault((one.why, masked(one.detail)), []).append(one)
+            groups.setdefault((one.why, mask(one.detail)), []).append(one)
     lines = sorted(
         ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
         key=lambda line: (-line[0], line[1]),
@@ -115,7 +115,7 @@ def _held(group: Sequence[Waiting], status: Status) -> str:
     """Why some jobs are held, and for which models where others are not."""
     lanes = sorted({one.lane for one in group})
     others = {one.lane for one in status.waiting}.difference(lanes)
-    of = f" for {listed([plain(lane) for lane in lanes])}" if others else ""
+    of = f" for {join_first([plain(lane) for lane in lanes])}" if others else ""
     return f"{_WORDS[group[0].why].verb}{of}: {_cause(group, status)}"
 
 
@@ -134,7 +134,7 @@ def _cause(group: Sequence[Waiting], status: Status) -> str:
             return "what is left of the quota is held for jobs in flight"
         case WaitReason.UNHEALTHY:
             lanes = sorted({plain(one.lane) for one in group})
-            return f"{listed(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {said}"
+            return f"{join_first(lanes)} {'is' if len(lanes) == 1 else 'are'} unhealthy: {said}"
         case WaitReason.REFUSED:
             return f"{said}; asked again before that is believed"
         case WaitReason.ERRORS | WaitReason.MACHINE:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from engine.core.listing import counted
-from engine.core.model import Check, listed_reasons
+from engine.core.listing import quantity
+from engine.core.model import Check, describe_reasons
 from engine.core.rows import Coverage
 from engine.core.runs import RunInfo, RunState, StopReason
 from engine.core.status import QuotaStatus, Status
@@ -96,15 +96,15 @@ def tests_line(status: Status) -> str:
 
 def tests_counted(status: Status) -> str:
     """Tests that passed and failed so far at a threshold, beside a line that says who judges."""
-    counted = (
+    tests = (
         f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
         f"{at_threshold(status.threshold)}"
     )
     if not status.tests_unanswered:
-        return counted
+        return tests
     unanswered = sum(status.tests_unanswered.values())
     return (
-        f"{counted}, {unanswered:,} unanswered ({plain(listed_reasons(status.tests_unanswered))})"
+        f"{tests}, {unanswered:,} unanswered ({plain(describe_reasons(status.tests_unanswered))})"
     )
 
 
@@ -163,7 +163,7 @@ def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
         return []
     lines = ["why jobs failed:"]
     lines += [
-        f"  {counted(kind.jobs, 'job')}: {shortened(plain(kind.text), longest)}"
+        f"  {quantity(kind.jobs, 'job')}: {shortened(plain(kind.text), longest)}"
         for kind in status.errors[:MOST_CAUSES]
     ]
     if (hidden := len(status.errors) - MOST_CAUSES) > 0:
@@ -224,7 +224,7 @@ def progress_line(status: Status) -> str:
     causes = trouble_lines(status) + held_lines(status)
     if status.errors:
         first, *others = status.errors
-        more = f" and {counted(len(others), 'more cause')}" if others else ""
-        causes.append(f"{counted(first.jobs, 'job')} failed: {plain(first.text)}{more}")
+        more = f" and {quantity(len(others), 'more cause')}" if others else ""
+        causes.append(f"{quantity(first.jobs, 'job')} failed: {plain(first.text)}{more}")
     when = datetime.fromtimestamp(status.at, UTC).astimezone().isoformat(timespec="seconds")
     return f"{when} {'; '.join(filter(None, [*counts, *causes]))}"

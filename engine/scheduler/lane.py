@@ -76,7 +76,7 @@ class Lane:
         """
         if self.block is not None:
             return 0
-        allowed = shared(self.concurrency.allowed(now), share) - self.in_flight + freed
+        allowed = shared(self.concurrency.capacity(now), share) - self.in_flight + freed
         doubted = None if self.doubt is None else self.doubt.admits(now)
         for admitted in (self.breaker.admits(now), self.pace.admits(), doubted):
             allowed = allowed if admitted is None else min(admitted, allowed)
@@ -100,7 +100,7 @@ class Lane:
         if self.breaker.state is BreakerState.PARKED:
             return inf
         taken = self.in_flight - freed
-        if shared(self.concurrency.allowed(now), share) <= taken:
+        if shared(self.concurrency.capacity(now), share) <= taken:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
 
@@ -122,11 +122,11 @@ class Lane:
         admitted |= {None if self.doubt is None else self.doubt.admits(now)}
         if 1 in admitted and 0 not in admitted:
             self.probe = job_id, fence
-            self.breaker = self.breaker.started()
+            self.breaker = self.breaker.on_start()
             if self.doubt is not None:
-                self.doubt = self.doubt.tried(now, is_alone=is_alone)
+                self.doubt = self.doubt.on_try(now, is_alone=is_alone)
         if self.lets_go(max(now, claimed.start_at), job_id, fence):
-            self.pace = self.pace.started(now, 1)
+            self.pace = self.pace.on_start(now, 1)
 
     def end(self) -> None:
         """A job that was in flight is settled."""
@@ -260,12 +260,12 @@ class Lane:
         """A refusal is not confirmed: another request tries, not before a time."""
         # A late answer may have ended it meanwhile.
         if self.doubt is doubt:
-            self.doubt = doubt.again(until)
+            self.doubt = doubt.try_again(until)
 
     def hasten(self, now: float) -> None:
         """Nothing is in flight any more: what was held is free."""
         if self.doubt is not None:
-            self.doubt = self.doubt.hastened(now)
+            self.doubt = self.doubt.hasten(now)
 
     # What it learns
 
@@ -318,9 +318,9 @@ class Lane:
         if feedback.held_s:
             self.throttle(now, now + feedback.held_s, is_told_when=feedback.is_told_when)
         if sends_jobs and feedback.held_s:
-            self.pace = self.pace.refused(now, started=of.started_at)
+            self.pace = self.pace.on_refusal(now, started=of.started_at)
         elif feedback.is_answer:
-            self.pace = self.pace.answered(now, started=of.started_at)
+            self.pace = self.pace.on_answer(now, started=of.started_at)
 
     def _slow_down(self, now: float, of: Sent) -> None:
         self.concurrency = self.concurrency.on_overload(
@@ -341,7 +341,7 @@ class Lane:
             is_over = feedback.has_succeeded or (
                 self.doubt.hold is Hold.UNAUTHORIZED and feedback.is_refusal_over
             )
-            self.doubt = None if is_over else self.doubt.unanswered()
+            self.doubt = None if is_over else self.doubt.on_inconclusive()
         is_refused = self.doubt is not None and self.doubt.refusals > 1
         if is_refused and not was:
             return [(EventKind.REFUSED, self.why)]
@@ -353,7 +353,7 @@ class Lane:
         doubt, hold = self.doubt, feedback.hold
         assert hold is not None, "only what is given back was refused so"
         if doubt is not None and doubt.hold is hold:
-            self.doubt = doubt.refused(feedback.error, feedback.needs) if is_probe else doubt
+            self.doubt = doubt.on_refusal(feedback.error, feedback.needs) if is_probe else doubt
         elif is_probe or (doubt is None and self.block is None and of.started_at >= self.worked_at):
             self.why = feedback.error
             self.doubt = Doubt(hold=hold, why=self.why, since=now, needs=feedback.needs)
@@ -376,7 +376,7 @@ class Lane:
         is_stale = of.started_at < self.worked_at and not is_probe
         match feedback.signal:
             case Signal.WORKS:
-                self.breaker = before.succeeded()
+                self.breaker = before.on_success()
             case Signal.AWAY:
                 # The first time counts: a job that fails so again after others were answered is itself to blame.
                 self.suspects.setdefault(of.job_id, self.answers)
@@ -386,12 +386,12 @@ class Lane:
                     )
             case Signal.NOTHING:
                 if is_probe:
-                    self.breaker = before.unanswered()
+                    self.breaker = before.on_inconclusive()
             case Signal.REFUSES:
-                self.breaker = before.reached(is_probe=is_probe, sent=feedback.is_sent)
+                self.breaker = before.on_refusal(is_probe=is_probe, sent=feedback.is_sent)
                 return self._learn_hold(feedback, is_gated=is_gated)
             case Signal.FAILS if not is_stale:
-                self.breaker = before.failed(
+                self.breaker = before.on_failure(
                     feedback.fingerprint, now, started=of.started_at, is_probe=is_probe
                 )
                 if self.breaker is not before:
@@ -429,7 +429,7 @@ class Lane:
     ) -> list[Noted]:
         """A request found the service away."""
         before = self.breaker
-        after = self.breaker = before.missed(
+        after = self.breaker = before.on_away(
             feedback.fingerprint,
             now,
             started=of.started_at,

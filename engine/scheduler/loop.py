@@ -19,11 +19,11 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.errors import StoreError
-from engine.core.listing import listed
+from engine.core.listing import join_first
 from engine.core.model import Job, Sends
 from engine.core.progress import Progress
 from engine.core.rates import GUARD_S
-from engine.core.retry import interrupted
+from engine.core.retry import interruption
 from engine.core.runs import EventKind, StopReason
 from engine.core.settlement import Ended, Settlement, settlement
 from engine.in_flight import ByteBudget
@@ -328,7 +328,7 @@ class Scheduler:
         if short and await self._quota.has_more(short):
             return
         if unpaid:
-            whys = listed(sorted({lane.why for lane in unpaid}), between="; ")
+            whys = join_first(sorted({lane.why for lane in unpaid}), between="; ")
             message = f"{whys.rstrip('.')}; top up the account or raise its limit, then resume"
             self.stop(StopReason.CREDIT, message)
             return
@@ -361,7 +361,7 @@ class Scheduler:
 
     async def _attempt(self, claimed: Claimed, lane: Lane) -> None:
         began = self._clock.now()
-        ended = Ended(interrupted(sent=False))
+        ended = Ended(interruption(sent=False))
         try:
             job = await self._job(claimed, lane)
             if claimed.start_at - self._turns.ahead_s > began:
@@ -372,7 +372,7 @@ class Scheduler:
             is_late = is_late and not self._turns.is_used
             if not is_late and self._may_start(claimed, lane, now):
                 began = now
-                ended = Ended(interrupted(sent=True))
+                ended = Ended(interruption(sent=True))
                 self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
                 context = self._run.context_of(claimed)
                 blame = partial(lane.blame, claimed.id)
@@ -554,8 +554,10 @@ def _given_up(lanes: Sequence[Lane]) -> str:
     told = []
     for (is_sick, why), of in sorted(names.items(), key=lambda item: -len(item[1])):
         verb = "is" if len(of) == 1 else "are"
-        told.append(f"{listed(of)} {verb} unhealthy: {why}" if is_sick else f"{listed(of)}: {why}")
-    return listed(told, between="; ")
+        told.append(
+            f"{join_first(of)} {verb} unhealthy: {why}" if is_sick else f"{join_first(of)}: {why}"
+        )
+    return join_first(told, between="; ")
 
 
 def _is_hopeless(lane: Lane) -> bool:

@@ -9,7 +9,7 @@ from engine.clock import Clock
 from engine.core.breaker import PROBE_EVERY_S
 from engine.core.doubt import Doubt
 from engine.core.errors import JobError, Unauthorized
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.core.model import Allotment
 from engine.core.retry import Hold
 from engine.core.runs import EventKind, StopReason
@@ -88,7 +88,7 @@ class RefusalChecker:
         elif is_valid and doubt.refusals > self._run.retry.attempts:
             self._stop(
                 StopReason.UNAUTHORIZED,
-                f"{doubt.why}; it was refused {counted(doubt.refusals, 'time')} in a row, although the"
+                f"{doubt.why}; it was refused {quantity(doubt.refusals, 'time')} in a row, although the"
                 " service, asked about it, says that it is valid",
             )
         elif is_valid and doubt.refusals == 1:
@@ -156,7 +156,7 @@ def _is_spent(told: Allotment | None, doubt: Doubt, *, is_repeated: bool) -> boo
 
 def _contradicted(told: Allotment | None, doubt: Doubt) -> str:
     """Why a lane is given up whose refusals were not confirmed."""
-    refused = f"{counted(doubt.refusals, 'request')} in a row refused"
+    refused = f"{quantity(doubt.refusals, 'request')} in a row refused"
     if told is None:
         return f"{doubt.why}; {refused}, and the service does not say how much is left"
     return (

@@ -7,7 +7,7 @@ from anyio.abc import TaskStatus
 
 from engine.clock import Clock
 from engine.core.errors import NightsweepError
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.scheduler.assignment import Assignment, Note
 from engine.scheduler.lanes import Lanes
@@ -130,7 +130,7 @@ class Watch:
         )
         if again or spent:
             said = [
-                *([f"{counted(again, 'job')} sent again"] if again else []),
-                *([f"{counted(spent, 'job')} failed, out of attempts"] if spent else []),
+                *([f"{quantity(again, 'job')} sent again"] if again else []),
+                *([f"{quantity(spent, 'job')} failed, out of attempts"] if spent else []),
             ]
             await self._note(EventKind.RECLAIMED, f"a process died: {', '.join(said)}")

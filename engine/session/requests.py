@@ -54,7 +54,7 @@ class Requests:
             limits.append(PermitLimit(name=bucket_of(self._account, lane), rate_per_min=rate))
         permit = await self._permits.wait(limits, tokens=tokens, cap=self._cap, until=until)
         now = self._clock.now()
-        self._log = rates.appended(rates.current(self._log, now), [now])
+        self._log = rates.append_starts(rates.current(self._log, now), [now])
         self._of_jobs[job_id] += 1
         self._started.set()
         return _Counted(self, permit, job_id, now)
@@ -76,7 +76,7 @@ class Requests:
     @property
     def last_minute(self) -> int:
         """How many requests this process has started in the last minute."""
-        return rates.counted(self._log, self._clock.now())
+        return rates.count_recent(self._log, self._clock.now())
 
     def of_jobs(self, in_flight: Collection[int]) -> int:
         """How many requests the jobs that are in flight have sent so far; those of others are forgotten."""

@@ -284,7 +284,7 @@ class Run:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
         row, since = self._row, self._clock.now()
         kept = await self._store.reader.layout(row) if row.generation > 1 else None
-        sweep, layout = (await self._prepared(kind)).laid_out(
+        sweep, layout = (await self._prepared(kind)).assign_ranks(
             None if kept is None else kept.layout, is_new=row.generation == 1
         )
         edit = await self._edit(sweep, kept, layout)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import gettempdir
 
-from engine.core.listing import listed
+from engine.core.listing import join_first
 from engine.sqlite.database_file import is_open_here, other_names
 from engine.sqlite.file_systems import Trust, file_system, is_mounted, trust, try_out
 from engine.sqlite.purpose import E, Purpose
@@ -112,7 +112,7 @@ def _other_name(path: Path, name: str) -> str | None:
     links = real.stat().st_nlink
     if links == 1:
         return None
-    others = listed([str(other) for other in other_names(real)])
+    others = join_first([str(other) for other in other_names(real)])
     return (
         f"has {links} names (hard links){', also ' + others if others else ''}, and using two names damages a"
         f" {name}; remove all but one (`find FOLDER -xdev -samefile {shlex.quote(str(real))}` finds them), or"

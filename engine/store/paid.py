@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.core.model import Answer, Measurement
 from engine.core.money import Usage
 from engine.core.states import AttemptOutcome, Event
@@ -42,8 +42,8 @@ def describe_keys(names: Collection[PaidKey]) -> str:
 def describe_counts(answers: int, replies: int) -> str:
     """So many answers and replies, in words: `2 answers and 1 reply`; empty for none."""
     said = [
-        *([counted(answers, "answer")] if answers else []),
-        *([counted(replies, "reply", "replies")] if replies else []),
+        *([quantity(answers, "answer")] if answers else []),
+        *([quantity(replies, "reply", "replies")] if replies else []),
     ]
     return " and ".join(said)
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from engine.clock import Anchored, Clock
 from engine.core.errors import StoreError
 from engine.core.lanes import LaneState
-from engine.core.listing import counted
+from engine.core.listing import quantity
 from engine.store import leftovers
 from engine.store.batch import Work
 from engine.store.database import Database
@@ -195,7 +195,7 @@ class Worker:
             logger.warning(
                 "%s has %s that cannot be read; left as it is",
                 path,
-                counted(left.unreadable, "line"),
+                quantity(left.unreadable, "line"),
             )
         if worker_id not in self._unrecoverable:
             await anyio.to_thread.run_sync(leftovers.remove, path)

@@ -9,7 +9,7 @@ from engine.clock import Clock, SystemClock
 from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
 from engine.core.errors import Problem, SweepError, UsageError
-from engine.core.layout import Edit, Layout, laid_out, layout_of
+from engine.core.layout import Edit, Layout, assign_ranks, layout_of
 from engine.core.loads import Load, loads_of
 from engine.core.matrix import JobCount, JobSpec
 from engine.core.money import UsageTotal, estimates
@@ -199,12 +199,12 @@ class Sweep(SweepFields):
             self.kind, fold=self.fold, identity=salt, changed=changed, repeats=repeats
         )
 
-    def laid_out(self, before: Layout | None, *, is_new: bool) -> tuple[Self, Layout | None]:
+    def assign_ranks(self, before: Layout | None, *, is_new: bool) -> tuple[Self, Layout | None]:
         """The sweep whose jobs stand where they stood `before`, and what to keep of it; see `layout`.
 
         `is_new`: it has no jobs yet.
         """
-        matrix = laid_out(self.matrix, before, is_new=is_new)
+        matrix = assign_ranks(self.matrix, before, is_new=is_new)
         folds = {self.kind.folds_exactly(labels) for labels in matrix.samples()}
         rules = [self.fold, self.reuse, sorted(folds)]
         return replace(self, matrix=matrix), layout_of(matrix, rules)

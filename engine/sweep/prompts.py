@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.axes import AxisValue, PromptAxis
 from engine.core.errors import Problem
-from engine.core.placeholders import described, placeholders_in
+from engine.core.placeholders import describe, placeholders_in
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_text
 from engine.documents.tables import (
@@ -186,7 +186,7 @@ class PromptReader:
                 raise Malformed("`name_column` needs a table")
             if found:
                 raise Malformed(
-                    f"holds the placeholder {described(found)}: write out what it stands for, fill it"
+                    f"holds the placeholder {describe(found)}: write out what it stands for, fill it"
                     f" from the columns of a table (`fill: FILE.csv`), {_AS_IT_STANDS}"
                 )
             return [(path, AxisValue(label=name, content=text))]

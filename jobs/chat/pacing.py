@@ -22,13 +22,13 @@ class Turns:
         """
         while not await self._has_turn(clock):
             pass
-        self._pace = self._pace.started(clock.now(), 1)
+        self._pace = self._pace.on_start(clock.now(), 1)
 
     def refused(self, clock: Clock, error: RateLimited, *, started: float) -> None:
         """The service asked for patience instead of answering the call that started then."""
         self.hold(clock, error)
         self._next_at = 0.0
-        self._become(self._pace.refused(clock.now(), started=started))
+        self._become(self._pace.on_refusal(clock.now(), started=started))
 
     def hold(self, clock: Clock, error: RateLimited | Transient) -> None:
         """Let no call start for as long as the service asked to wait, if it did: with a 503, say."""
@@ -38,7 +38,7 @@ class Turns:
 
     def answered(self, clock: Clock, *, started: float) -> None:
         """The service took the call that started then."""
-        self._become(self._pace.answered(clock.now(), started=started))
+        self._become(self._pace.on_answer(clock.now(), started=started))
 
     async def _has_turn(self, clock: Clock) -> bool:
         """Whether a call may start now; waits for as long as nothing changes if it may not."""

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from engine.core.errors import Problem, SweepError
 from engine.core.nearest import suggestion
-from engine.core.placeholders import described, placeholders_in
+from engine.core.placeholders import describe, placeholders_in
 from engine.documents.document import YAML, Document, problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.reading import document_of, read_bytes
@@ -103,7 +103,7 @@ class Case(_Strict):
         for text in (self.user_input, *((led.opening, *led.beats) if led else ())):
             if not self.literal and (found := placeholders_in(text)):
                 raise ValueError(
-                    f"a text holds the placeholder {described(found)}: write out what it stands for,"
+                    f"a text holds the placeholder {describe(found)}: write out what it stands for,"
                     " or add `literal: true` to send it as it stands"
                 )
         return self

@@ -58,13 +58,15 @@ def test_a_lane_whose_request_tries_after_a_refusal_waits_for_it_whatever_else_i
 ):
     made = lanes(max_in_flight=8)
     lane = made.lane("a")
-    lane.pace = lane.pace.started(NOW - 9, 1).refused(NOW - 8, started=NOW - 9).started(NOW - 1, 1)
+    lane.pace = (
+        lane.pace.on_start(NOW - 9, 1).on_refusal(NOW - 8, started=NOW - 9).on_start(NOW - 1, 1)
+    )
 
     assert made.wants(NOW) == {"b": 8}
     assert lane.wakes_at(NOW, share=1) == lane.pace.admits_at == NOW + 1
 
     for _ in range(THRESHOLD):
-        lane.breaker = lane.breaker.failed("broken", NOW - 1000, started=NOW - 1000)
+        lane.breaker = lane.breaker.on_failure("broken", NOW - 1000, started=NOW - 1000)
 
     assert lane.breaker.open_until < NOW
     assert lane.wakes_at(NOW, share=1) == NOW + 1
@@ -161,11 +163,11 @@ def test_an_open_breaker_lets_one_probe_through_after_its_cooldown() -> None:
     lane = made.lane("a")
     made.lane("b").block = Block.PARKED
     for _ in range(THRESHOLD):
-        lane.breaker = lane.breaker.failed("HTTP 500", NOW, started=NOW)
+        lane.breaker = lane.breaker.on_failure("HTTP 500", NOW, started=NOW)
 
     wakes_at = made.wakes_at(NOW)
     probe = made.wants(wakes_at)
-    lane.breaker = lane.breaker.started()
+    lane.breaker = lane.breaker.on_start()
 
     assert made.wants(NOW) == {}
     assert probe == {"a": 1}
@@ -180,7 +182,9 @@ def test_a_parked_breaker_wakes_nobody() -> None:
     now = NOW
     while lane.breaker.state is not BreakerState.PARKED:
         now = max(now, lane.breaker.open_until)
-        lane.breaker = lane.breaker.started().failed("HTTP 500", now, started=now, is_probe=True)
+        lane.breaker = lane.breaker.on_start().on_failure(
+            "HTTP 500", now, started=now, is_probe=True
+        )
 
     assert made.wants(now + 1e6) == {}
     assert made.wakes_at(now + 1e6) == inf

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from engine.core.model import listed_reasons
+from engine.core.model import describe_reasons
 from engine.core.terminal import plain
 from engine.report.document import row_document
 from engine.report.sheet import RowFormat, Sheet, text_to
@@ -30,7 +30,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def _flat(value: Any) -> Any:
-    return listed_reasons(value) if isinstance(value, Mapping) else value
+    return describe_reasons(value) if isinstance(value, Mapping) else value
 
 
 def csv_cell(value: Any) -> Any:

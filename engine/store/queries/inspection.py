@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, tuple_
 from sqlalchemy.engine import Connection
 
-from engine.core.error_kinds import masked
+from engine.core.error_kinds import mask
 from engine.core.inspection import Attempt, JobInfo, JobResult, UnreadReply
 from engine.core.states import AttemptOutcome, State
 from engine.store.database import Database
@@ -176,7 +176,7 @@ def _to_known_job(of: RunRow, row: Any) -> KnownJob:
         sent_at=row.sent_at,
         ended_at=row.ended_at,
         error=error,
-        error_kind=None if error is None else masked(error),
+        error_kind=None if error is None else mask(error),
         detail=row.detail,
     )
     return KnownJob(info=info, documents=json.loads(row.documents))

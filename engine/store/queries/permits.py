@@ -107,7 +107,7 @@ def move_back(connection: Connection, back_s: float) -> None:
     rows = connection.execute(_TOKENS).all()
     _write(
         connection,
-        {row: permits.moved(Kept(tokens=log), back_s).tokens for row, log in rows},
+        {row: permits.shift_back(Kept(tokens=log), back_s).tokens for row, log in rows},
     )
 
 
@@ -135,7 +135,7 @@ def _load_under_older_names(connection: Connection, name: str) -> Kept:
         found = connection.execute(_OLDER, {"beginning": f"{prefix}{sort}{colon}"})
         older |= {one.removeprefix(prefix): None for one in found.scalars()}
     names = [one for one in older if _was_named(one, place)]
-    return permits.joined(_load(connection, names).values())
+    return permits.merge(_load(connection, names).values())
 
 
 def _was_named(older: str, place: str) -> bool:

@@ -292,7 +292,7 @@ def begin(connection: Connection, names: Iterable[str], *, before: str, begun: s
         state = found.get((name, begun), QuotaState(allotted=found[name, before].allotted))
         if (name, begun) in found and not carried:
             continue
-        state = arithmetic.refreshed(
+        state = arithmetic.fit_to_allotment(
             allotted=state.allotted,
             used=state.used + state.overrun,
             reserved=state.reserved + sum(row["held"] for row in carried),
@@ -349,7 +349,7 @@ def rename(connection: Connection, before: str, after: str) -> None:
             connection.execute(quota.insert().values({**row, "name": after, "reserved": 0}))
             new = replace(old, reserved=0)
         used = max(one.used + one.overrun for one in (old, new))
-        state = arithmetic.refreshed(
+        state = arithmetic.fit_to_allotment(
             allotted=new.allotted if new.is_told else old.allotted,
             used=used,
             reserved=old.reserved + new.reserved,
@@ -435,7 +435,7 @@ def refresh(
     newly = counted - since
     told = used + newly
     given_back = min(guessed, max(0, before.used + before.overrun - told))
-    state = arithmetic.refreshed(allotted=allotted, used=told, reserved=before.reserved)
+    state = arithmetic.fit_to_allotment(allotted=allotted, used=told, reserved=before.reserved)
     write(connection, {(key.name, key.period): state})
     _confirm(connection, key, min(guessed, newly))
     for one in caps:
@@ -449,7 +449,7 @@ def _give_back(connection: Connection, key: QuotaKey, tests: int, newly: int) ->
     before = found[key.name, key.period]
     _, guessed = _read_counts(connection, key)
     tests = min(tests, guessed)
-    state = arithmetic.refreshed(
+    state = arithmetic.fit_to_allotment(
         allotted=before.allotted,
         used=before.used + before.overrun - tests,
         reserved=before.reserved,
@@ -471,7 +471,7 @@ def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
     """Set what a user allows, keeping what is used."""
     found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
-    state = arithmetic.refreshed(
+    state = arithmetic.fit_to_allotment(
         allotted=allotted, used=before.used + before.overrun, reserved=before.reserved
     )
     write(connection, {(key.name, key.period): state})
@@ -496,7 +496,9 @@ def spend(connection: Connection, cap: PermitCap | QuotaKey, requests: int) -> N
     found = read(connection, [(cap.name, cap.period)]) if requests else {}
     for name, before in found.items():
         used = max(0, before.used + before.overrun + requests)
-        state = arithmetic.refreshed(allotted=before.allotted, used=used, reserved=before.reserved)
+        state = arithmetic.fit_to_allotment(
+            allotted=before.allotted, used=used, reserved=before.reserved
+        )
         write(connection, {name: state})
 
 

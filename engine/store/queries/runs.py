@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from engine.core.errors import IdentityChanged, UsageError
 from engine.core.layout import Layout
 from engine.core.policy import UnansweredPolicy, UnansweredRule
-from engine.core.provenance import SERVICE, Difference, Fact, differences, noted
+from engine.core.provenance import SERVICE, Difference, Fact, differences, to_record
 from engine.core.runs import EventKind, RunState, StopReason
 from engine.store.queries.queue import RUNNING, has_open_jobs
 from engine.store.schema import event, job, quota, result, run
@@ -116,7 +116,7 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
                 identity=new.identity,
                 state=RunState.ACTIVE,
                 created_at=now,
-                provenance=_dump_provenance(noted(new.facts)),
+                provenance=_dump_provenance(to_record(new.facts)),
                 **values,
             )
         )
@@ -152,7 +152,7 @@ def preview(connection: Connection, new: NewRun, *, now: float) -> RunRow:
             resume_at=None,
             created_at=now,
             updated_at=now,
-            provenance=noted(new.facts),
+            provenance=to_record(new.facts),
             fresh_at=now if new.is_fresh else None,
             fresh_generation=1 if new.is_fresh else None,
         )
@@ -193,7 +193,7 @@ def record_facts(
     refuse_if_deleting(found)
     changed = _refuse_changes(connection, found, facts, accepts=accepts)
     before = found.provenance or {}
-    after = {**before, **noted(facts)}
+    after = {**before, **to_record(facts)}
     if after != before:
         connection.execute(
             update(run).where(run.c.id == found.id).values(provenance=_dump_provenance(after))

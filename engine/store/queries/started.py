@@ -42,7 +42,7 @@ def count_last_minute(
     """The requests that workers have started, `besides` one, in the last minute."""
     left_out = None if besides is None else f"{_prefix(run_id)}{besides}"
     rows = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)})
-    return sum(rates.counted(_live(text, now), now) for name, text in rows if name != left_out)
+    return sum(rates.count_recent(_live(text, now), now) for name, text in rows if name != left_out)
 
 
 def forget(connection: Connection, run_id: int) -> None:

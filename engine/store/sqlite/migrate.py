@@ -24,7 +24,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from engine.core.errors import StoreError
-from engine.core.listing import listed
+from engine.core.listing import join_first
 from engine.sqlite.connections import (
     BUSY_TIMEOUT_S,
     LOCK_POLL_S,
@@ -149,7 +149,7 @@ def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
     kill = shlex.join(["kill", "-INT", *(str(row.pid) for row in alive)])
     raise StoreError(
         f"{path}: an earlier version of Nightsweep is working on it, which this one cannot work beside:"
-        f" {listed(told)}; wait for its end, or stop it with `{kill}` (what is answered stays), then"
+        f" {join_first(told)}; wait for its end, or stop it with `{kill}` (what is answered stays), then"
         " run this again"
     )
 

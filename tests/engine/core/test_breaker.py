@@ -14,11 +14,11 @@ def opened(attempts: int = 3) -> Breaker:
 
 def failed(breaker: Breaker, fingerprint: str = "boom", now: float = 0.0) -> Breaker:
     """After a failure of a request that was started and failed at the same moment."""
-    return breaker.failed(fingerprint, now, started=now)
+    return breaker.on_failure(fingerprint, now, started=now)
 
 
 def probe_failed(breaker: Breaker, now: float) -> Breaker:
-    return breaker.started().failed("boom", now, started=now, is_probe=True)
+    return breaker.on_start().on_failure("boom", now, started=now, is_probe=True)
 
 
 def test_a_breaker_opens_after_so_many_failures_alike() -> None:
@@ -38,7 +38,7 @@ def test_another_error_or_a_success_between_starts_the_count_anew() -> None:
         one_other = failed(one_other, "boom" if count % 10 else "bang")
         one_success = failed(one_success)
         if count % 10 == 0:
-            one_success = one_success.succeeded()
+            one_success = one_success.on_success()
 
     assert one_other.admits(0.0) is None
     assert one_success.admits(0.0) is None
@@ -49,19 +49,19 @@ def test_after_the_cooldown_one_probe_is_let_through() -> None:
 
     assert breaker.admits(breaker.open_until - 0.1) == 0
     assert breaker.admits(breaker.open_until) == 1
-    assert breaker.started().admits(breaker.open_until) == 0
+    assert breaker.on_start().admits(breaker.open_until) == 0
 
 
 def test_a_probe_that_succeeds_closes_the_breaker() -> None:
-    breaker = opened().started().succeeded()
+    breaker = opened().on_start().on_success()
 
     assert breaker == closed()
 
 
 def test_a_probe_that_says_nothing_is_repeated() -> None:
-    breaker = opened().started()
+    breaker = opened().on_start()
 
-    assert breaker.unanswered().admits(breaker.open_until) == 1
+    assert breaker.on_inconclusive().admits(breaker.open_until) == 1
 
 
 def test_cooldowns_double_from_the_shortest_delay_to_the_longest() -> None:
@@ -94,8 +94,8 @@ def test_the_failures_of_one_batch_are_one_observation_however_many() -> None:
 
     for number in range(4 * THRESHOLD):
         at = 10.0 + number * APART_S / (4 * THRESHOLD)
-        broken = broken.failed("boom", at, started=9.0)
-        lost = lost.missed("lost", at, started=9.0, surely=False, patience_s=DAY_S)
+        broken = broken.on_failure("boom", at, started=9.0)
+        lost = lost.on_away("lost", at, started=9.0, surely=False, patience_s=DAY_S)
 
     assert broken.admits(11.0) is None
     assert lost.admits(11.0) is None
@@ -106,9 +106,9 @@ def test_requests_that_fail_at_several_moments_open_it_whenever_they_were_starte
 
     for number in range(THRESHOLD):
         at = 10.0 + number * APART_S
-        broken = broken.failed("boom", at, started=9.0)
+        broken = broken.on_failure("boom", at, started=9.0)
         if number < OBSERVATIONS:
-            lost = lost.missed("lost", at, started=9.0, surely=False, patience_s=DAY_S)
+            lost = lost.on_away("lost", at, started=9.0, surely=False, patience_s=DAY_S)
 
     assert broken.state is BreakerState.OPEN
     assert lost.state is BreakerState.OPEN
@@ -118,7 +118,7 @@ def test_a_probe_is_sent_no_sooner_than_the_service_asked_for() -> None:
     breaker = closed()
 
     for at in range(OBSERVATIONS):
-        breaker = breaker.missed(
+        breaker = breaker.on_away(
             "away", at, started=at, surely=False, patience_s=DAY_S, asked_s=30.0
         )
 
@@ -129,7 +129,7 @@ def test_failures_that_were_in_flight_when_it_opened_are_no_probes() -> None:
     breaker = opened()
 
     for _ in range(50):
-        assert breaker.started().failed("boom", 1.0, started=0.0) == breaker.started()
+        assert breaker.on_start().on_failure("boom", 1.0, started=0.0) == breaker.on_start()
 
 
 def test_a_late_answer_reopens_even_a_parked_lane() -> None:
@@ -138,22 +138,22 @@ def test_a_late_answer_reopens_even_a_parked_lane() -> None:
         breaker = probe_failed(breaker, breaker.open_until)
 
     assert breaker.state is BreakerState.PARKED
-    assert breaker.succeeded().admits(0.0) is None
+    assert breaker.on_success().admits(0.0) is None
 
 
 def test_a_started_job_of_a_closed_breaker_is_no_probe() -> None:
-    assert closed().started() == closed()
+    assert closed().on_start() == closed()
 
 
 DAY_S = 24 * 3600.0
 
 
 def away(now: float = 0.0, *, patience_s: float = DAY_S) -> Breaker:
-    return closed().missed("away", now, started=now, surely=True, patience_s=patience_s)
+    return closed().on_away("away", now, started=now, surely=True, patience_s=patience_s)
 
 
 def probed(breaker: Breaker, at: float, *, patience_s: float = DAY_S) -> Breaker:
-    return breaker.started().missed(
+    return breaker.on_start().on_away(
         "away", at, started=at, surely=True, patience_s=patience_s, is_probe=True
     )
 
@@ -169,7 +169,7 @@ def test_lost_connections_open_it_when_several_come_in_a_row() -> None:
     for count in range(OBSERVATIONS):
         assert breaker.admits(0.0) is None
         at = 10.0 + count
-        breaker = breaker.missed("lost", at, started=at, surely=False, patience_s=DAY_S)
+        breaker = breaker.on_away("lost", at, started=at, surely=False, patience_s=DAY_S)
 
     assert breaker.state is BreakerState.OPEN
     assert breaker.away_since == 10.0
@@ -179,8 +179,8 @@ def test_an_answer_between_lost_connections_starts_the_count_anew() -> None:
     breaker = closed()
 
     for at in range(10 * OBSERVATIONS):
-        missed = breaker.missed("lost", at, started=at, surely=False, patience_s=DAY_S)
-        breaker = missed.succeeded()
+        missed = breaker.on_away("lost", at, started=at, surely=False, patience_s=DAY_S)
+        breaker = missed.on_success()
 
     assert breaker == closed()
 
@@ -197,9 +197,9 @@ def test_an_outage_is_probed_at_distances_that_grow_to_a_minute() -> None:
 
 
 def test_what_was_in_flight_when_the_service_went_is_no_probe() -> None:
-    breaker = away().started()
+    breaker = away().on_start()
 
-    assert breaker.missed("away", 9.0, started=0.0, surely=True, patience_s=DAY_S) == breaker
+    assert breaker.on_away("away", 9.0, started=0.0, surely=True, patience_s=DAY_S) == breaker
 
 
 def test_a_lane_is_parked_when_its_service_was_away_for_as_long_as_it_is_waited_for() -> None:
@@ -223,10 +223,10 @@ def test_the_time_in_which_nothing_could_be_asked_is_not_waited_for() -> None:
 
 
 def test_a_refusal_or_another_failure_ends_an_outage() -> None:
-    breaker = away().started()
+    breaker = away().on_start()
 
-    assert breaker.reached(is_probe=True).admits(0.0) is None
+    assert breaker.on_refusal(is_probe=True).admits(0.0) is None
     # What was never sent met nobody.
-    unsent = breaker.reached(is_probe=True, sent=False)
+    unsent = breaker.on_refusal(is_probe=True, sent=False)
     assert (unsent.away_since, unsent.probing) == (breaker.away_since, False)
-    assert breaker.failed("HTTP 404", 0.0, started=0.0, is_probe=True).admits(0.0) is None
+    assert breaker.on_failure("HTTP 404", 0.0, started=0.0, is_probe=True).admits(0.0) is None

@@ -10,11 +10,11 @@ def lane(name: str, *, in_flight: int = 0, capacity: int = 99, ready: int = 99) 
 
 
 def test_a_lane_starts_at_its_ceiling() -> None:
-    assert Concurrency.at(16).allowed(0.0) == 16
+    assert Concurrency.at(16).capacity(0.0) == 16
 
 
 def test_an_overload_halves_what_was_really_in_flight() -> None:
-    assert Concurrency.at(64).on_overload(10.0, in_flight=8).allowed(10.0) == 4
+    assert Concurrency.at(64).on_overload(10.0, in_flight=8).capacity(10.0) == 4
 
 
 def test_the_echoes_of_one_overload_halve_only_once() -> None:
@@ -23,7 +23,7 @@ def test_the_echoes_of_one_overload_halve_only_once() -> None:
     for moment in (10.0, 10.2, 11.9):
         state = state.on_overload(moment, in_flight=64, latency_s=2.0)
 
-    assert state.allowed(10.0) == 32
+    assert state.capacity(10.0) == 32
 
 
 def test_a_second_overload_after_the_latency_halves_again() -> None:
@@ -31,7 +31,7 @@ def test_a_second_overload_after_the_latency_halves_again() -> None:
 
     state = state.on_overload(12.0, in_flight=32, latency_s=2.0)
 
-    assert state.allowed(12.0) == 16
+    assert state.capacity(12.0) == 16
 
 
 def test_a_storm_never_goes_below_one() -> None:
@@ -40,7 +40,7 @@ def test_a_storm_never_goes_below_one() -> None:
     for second in range(100):
         state = state.on_overload(float(second), in_flight=1)
 
-    assert state.allowed(99.0) == 1
+    assert state.capacity(99.0) == 1
 
 
 @pytest.mark.parametrize("ceiling", [1, 2, 16, 1000])
@@ -49,7 +49,7 @@ def test_a_lane_is_back_at_its_ceiling_within_a_minute_of_the_last_overload(ceil
     for second in range(60):
         state = state.on_overload(float(second), in_flight=ceiling)
 
-    assert state.allowed(59.0 + 60.0) == ceiling
+    assert state.capacity(59.0 + 60.0) == ceiling
 
 
 def test_successes_bring_a_lane_back_sooner() -> None:
@@ -58,7 +58,7 @@ def test_successes_bring_a_lane_back_sooner() -> None:
     for tenth in range(1, 21):
         by_success = by_success.on_success(tenth / 10)
 
-    assert by_success.allowed(2.0) > by_time.allowed(2.0)
+    assert by_success.capacity(2.0) > by_time.capacity(2.0)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 30), st.integers(0, 100)), max_size=60))
@@ -69,7 +69,7 @@ def test_the_limit_stays_between_one_and_the_ceiling(steps: list[tuple[bool, flo
         now += gap_s
         state = state.on_success(now) if success else state.on_overload(now, in_flight=in_flight)
 
-        assert 1 <= state.allowed(now) <= 20
+        assert 1 <= state.capacity(now) <= 20
 
 
 def test_free_slots_go_to_the_emptiest_lanes_first() -> None:

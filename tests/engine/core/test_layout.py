@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.axes import AxisValue, TextAxis
-from engine.core.layout import Edit, Layout, edit_of, laid_out, layout_of
+from engine.core.layout import Edit, Layout, assign_ranks, edit_of, layout_of
 from engine.core.matrix import JobSpec, Matrix
 from tests.engine.core.test_matrix import MODEL, PROMPT, THRESHOLD, Rules, axis
 
@@ -28,14 +28,14 @@ def matrix(
 
 
 def first(of: Matrix) -> tuple[Matrix, Layout]:
-    placed = laid_out(of, None, is_new=True)
+    placed = assign_ranks(of, None, is_new=True)
     layout = layout_of(placed, RULES)
     assert layout is not None
     return placed, Layout.restore(layout.dump())
 
 
 def after(of: Matrix, before: Layout, rules: Any = RULES) -> tuple[Matrix, Layout, Edit | None]:
-    placed = laid_out(of, before, is_new=False)
+    placed = assign_ranks(of, before, is_new=False)
     layout = layout_of(placed, rules)
     assert layout is not None
     return placed, layout, edit_of(placed, before, layout)
@@ -210,5 +210,5 @@ def test_values_that_are_too_many_for_places_have_their_numbers_and_no_layout() 
     kinds = [TextAxis(name=f"axis {number}", field=f"field {number}") for number in range(9)]
     of = Matrix(axes=tuple(axis(kind, *map(str, range(40))) for kind in kinds))
 
-    assert laid_out(of, None, is_new=True) is of
+    assert assign_ranks(of, None, is_new=True) is of
     assert layout_of(of, RULES) is None

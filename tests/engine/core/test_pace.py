@@ -17,16 +17,16 @@ NOW = 1_800_000_000.0
 
 def held(*, through: int = 60, within_s: float = 6.0, patience_s: float = 0.5) -> Pace:
     """After so many were let through from NOW on, and one was refused at the end of that time."""
-    pace = Pace().started(NOW, through + 1)
-    return pace.refused(NOW + within_s, started=NOW + within_s - patience_s / 2)
+    pace = Pace().on_start(NOW, through + 1)
+    return pace.on_refusal(NOW + within_s, started=NOW + within_s - patience_s / 2)
 
 
 def resumed(pace: Pace, at: float) -> Pace:
-    return pace.at(at).started(at, 1).answered(at, started=at)
+    return pace.at(at).on_start(at, 1).on_answer(at, started=at)
 
 
 def test_a_lane_that_is_never_refused_has_no_pace() -> None:
-    pace = Pace().started(NOW, 1000).answered(NOW + 1, started=NOW)
+    pace = Pace().on_start(NOW, 1000).on_answer(NOW + 1, started=NOW)
 
     assert pace.admits() is None
     assert pace.rate_per_min(NOW + 1) is None
@@ -34,21 +34,21 @@ def test_a_lane_that_is_never_refused_has_no_pace() -> None:
 
 def test_after_a_refusal_one_request_tries_and_the_others_wait_for_it() -> None:
     pace = held()
-    tries = pace.started(NOW + 60, 1)
+    tries = pace.on_start(NOW + 60, 1)
 
     assert pace.admits() == 1
     assert tries.admits() == 0
     assert tries.admits_at == NOW + 60.5
     assert tries.at(NOW + 60.4).admits() == 0
     assert tries.at(NOW + 60.5).admits() is None
-    assert tries.answered(NOW + 60.1, started=NOW + 60).admits() is None
+    assert tries.on_answer(NOW + 60.1, started=NOW + 60).admits() is None
 
 
 def test_a_try_that_is_refused_is_followed_by_another_after_the_next_wait() -> None:
-    pace = held().started(NOW + 10, 1).refused(NOW + 10.1, started=NOW + 10)
+    pace = held().on_start(NOW + 10, 1).on_refusal(NOW + 10.1, started=NOW + 10)
 
     assert pace.admits() == 1
-    assert pace.started(NOW + 60, 1).admits() == 0
+    assert pace.on_start(NOW + 60, 1).admits() == 0
 
 
 def test_what_was_let_through_is_spread_over_the_time_that_it_took() -> None:
@@ -58,17 +58,17 @@ def test_what_was_let_through_is_spread_over_the_time_that_it_took() -> None:
 
 
 def test_refusals_of_what_was_under_way_are_no_more_than_one_and_count_as_not_let_through() -> None:
-    pace = Pace().started(NOW, 100)
+    pace = Pace().on_start(NOW, 100)
     for number in range(40):
-        pace = pace.refused(NOW + 0.1 + number / 1000, started=NOW)
+        pace = pace.on_refusal(NOW + 0.1 + number / 1000, started=NOW)
 
     assert resumed(pace, NOW + 60).rate_per_min(NOW + 60) == 58
 
 
 def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_the_wait() -> None:
-    pace = held().answered(NOW + 7, started=NOW + 5).started(NOW + 60, 1)
+    pace = held().on_answer(NOW + 7, started=NOW + 5).on_start(NOW + 60, 1)
 
-    assert pace.answered(NOW + 60.1, started=NOW + 5).admits() == 0
+    assert pace.on_answer(NOW + 60.1, started=NOW + 5).admits() == 0
 
 
 def test_a_wait_beyond_a_minute_counts_as_one() -> None:
@@ -88,19 +88,19 @@ def test_where_nothing_was_ever_let_through_no_pace_is_learnt() -> None:
 def test_only_about_the_last_minute_counts_however_long_a_lane_has_run() -> None:
     pace = Pace()
     for second in range(10_000):
-        pace = pace.started(NOW + second, 1)
+        pace = pace.on_start(NOW + second, 1)
     for tenth in range(600):
-        pace = pace.started(NOW + 10_000 + tenth / 10, 1)
+        pace = pace.on_start(NOW + 10_000 + tenth / 10, 1)
     end = NOW + 10_060
-    pace = pace.refused(end, started=end - 0.1)
+    pace = pace.on_refusal(end, started=end - 0.1)
 
     assert resumed(pace, end + 1).rate_per_min(end + 1) == pytest.approx(600, rel=0.5)
 
 
 def test_what_came_before_a_pause_does_not_count() -> None:
-    pace = Pace().started(NOW, 5)
+    pace = Pace().on_start(NOW, 5)
     later = NOW + 8 * 3600
-    pace = pace.started(later, 61).refused(later + 1, started=later)
+    pace = pace.on_start(later, 61).on_refusal(later + 1, started=later)
 
     assert resumed(pace, later + 60).rate_per_min(later + 60) == 58
 
@@ -129,7 +129,7 @@ def run_against(
                 log = taken.log
                 if not taken.slots:
                     break
-            pace = pace.started(now, 1)
+            pace = pace.on_start(now, 1)
             started.append(now)
             waiting -= 1
             heappush(under_way, (now + latency_s, now, server(now)))
@@ -137,10 +137,10 @@ def run_against(
             _, began, wait_s = heappop(under_way)
             if wait_s:
                 waiting += 1
-                pace = pace.refused(now, started=began)
+                pace = pace.on_refusal(now, started=began)
                 blocked_until = max(blocked_until, began + latency_s + wait_s)
             else:
-                pace = pace.answered(now, started=began)
+                pace = pace.on_answer(now, started=began)
         now += 0.025
     return started
 
@@ -221,12 +221,12 @@ def test_whatever_happens_a_lane_goes_on_at_one_a_minute_at_least(
         pace = pace.at(now)
         match name:
             case "start":
-                pace = pace.started(now, 1)
+                pace = pace.on_start(now, 1)
                 starts.append(now)
             case "refuse":
-                pace = pace.refused(now, started=starts[-1])
+                pace = pace.on_refusal(now, started=starts[-1])
             case "answer":
-                pace = pace.answered(now, started=starts[-1])
+                pace = pace.on_answer(now, started=starts[-1])
         rate = pace.rate_per_min(now)
         assert rate is None or rate >= 1
         if pace.admits() == 0:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.core.placeholders import described, fill, placeholders_in
+from engine.core.placeholders import describe, fill, placeholders_in
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,8 @@ def test_double_braces_and_dollar_braces_are_placeholders(text: str, names: list
 def test_a_placeholder_is_told_with_its_line_and_how_many_there_are_more() -> None:
     found = placeholders_in("One.\n\nTwo {{a}} {{a}}\n{{b}} ${c}")
 
-    assert described(found) == "{{a}} (line 3) and 2 more"
-    assert described(found[-1:]) == "${c} (line 4)"
+    assert describe(found) == "{{a}} (line 3) and 2 more"
+    assert describe(found[-1:]) == "${c} (line 4)"
 
 
 def test_what_is_filled_in_is_not_looked_into() -> None:

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.core.errors import IdentityChanged
-from engine.core.provenance import Difference, Fact, differences, fingerprint, hashed, noted
+from engine.core.provenance import Difference, Fact, differences, fingerprint, hashed, to_record
 
 
 def facts(**values: str) -> tuple[Fact, ...]:
@@ -49,7 +49,7 @@ def test_the_error_lists_each_changed_setting_without_digests() -> None:
 
 
 def test_what_a_run_had_no_cells_of_is_no_difference() -> None:
-    before = noted(facts(judge="rules", mutators="1"))
+    before = to_record(facts(judge="rules", mutators="1"))
 
     assert not differences(before, facts(judge="rules", cases="sha256:0a"))
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.quota import QuotaState, refreshed, refund, reserve, settle
+from engine.core.quota import QuotaState, fit_to_allotment, refund, reserve, settle
 
 
 def test_what_is_held_becomes_what_the_answer_cost() -> None:
@@ -37,7 +37,7 @@ def test_the_overrun_is_paid_from_what_is_released_later() -> None:
 
 
 def test_an_allotment_below_what_is_gone_leaves_no_room() -> None:
-    state = refreshed(allotted=50, used=70, reserved=10)
+    state = fit_to_allotment(allotted=50, used=70, reserved=10)
 
     assert state == QuotaState(allotted=50, used=40, reserved=10, overrun=30)
     assert state.room == 0

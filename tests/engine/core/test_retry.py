@@ -26,7 +26,7 @@ from engine.core.retry import (
     RetryLater,
     Succeed,
     Verdict,
-    interrupted,
+    interruption,
     judge,
 )
 from engine.core.states import AttemptOutcome, Event
@@ -191,7 +191,7 @@ def test_anything_else_that_is_raised_is_a_bug_in_the_job() -> None:
 
 
 def test_an_attempt_that_we_ended_is_due_again_at_once() -> None:
-    found = interrupted(sent=False)
+    found = interruption(sent=False)
 
     assert (found.event, found.outcome) == (Event.GIVE_BACK, AttemptOutcome.INTERRUPTED)
     assert found.delay_s == 0

@@ -8,12 +8,12 @@ from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, PACE, WINDOW_S
 from engine.core.tokens import (
     EMPTY,
     TokenLog,
-    appended,
+    append_start,
     current,
     decode,
     encode,
     next_at,
-    settled,
+    settle,
     whole_ms,
 )
 
@@ -24,7 +24,7 @@ def log_of(*calls: tuple[float, int]) -> TokenLog:
     """A log of calls, each so many seconds after NOW and of so many tokens."""
     log = EMPTY
     for after_s, tokens in calls:
-        log = appended(log, at=whole_ms(NOW + after_s), tokens=tokens)
+        log = append_start(log, at=whole_ms(NOW + after_s), tokens=tokens)
     return log
 
 
@@ -60,8 +60,8 @@ def test_an_answer_that_took_less_makes_room_and_one_that_took_more_takes_it() -
     log = log_of((0, 600), (30, 300))
     at = whole_ms(NOW)
 
-    less = settled(log, at=at, estimate=600, tokens=100)
-    more = settled(log, at=at, estimate=600, tokens=900)
+    less = settle(log, at=at, estimate=600, tokens=100)
+    more = settle(log, at=at, estimate=600, tokens=900)
 
     def room_at(log: TokenLog, tokens: int) -> float:
         return next_at(log, tokens_per_min=1000, tokens=tokens, not_before=NOW + 59)
@@ -75,8 +75,8 @@ def test_an_answer_that_took_less_makes_room_and_one_that_took_more_takes_it() -
 def test_a_call_that_was_never_made_counts_neither_its_tokens_nor_itself() -> None:
     log = log_of((0, 100), (0.01, 300))
 
-    once = settled(log, at=whole_ms(NOW), estimate=100, tokens=0)
-    twice = settled(once, at=whole_ms(NOW + 0.01), estimate=300, tokens=0)
+    once = settle(log, at=whole_ms(NOW), estimate=100, tokens=0)
+    twice = settle(once, at=whole_ms(NOW + 0.01), estimate=300, tokens=0)
 
     assert [(starts, tokens) for _, starts, tokens in once] == [(1, 300)]
     assert twice == EMPTY
@@ -85,7 +85,7 @@ def test_a_call_that_was_never_made_counts_neither_its_tokens_nor_itself() -> No
 def test_an_answer_to_a_call_that_is_forgotten_changes_nothing() -> None:
     log = log_of((0, 100))
 
-    assert settled(log, at=NOW - 61, estimate=50, tokens=10_000) == log
+    assert settle(log, at=NOW - 61, estimate=50, tokens=10_000) == log
 
 
 def test_what_is_older_than_a_window_is_forgotten() -> None:

@@ -8,7 +8,7 @@ import pytest
 from engine.core.rows import Row
 from engine.core.values import MAX_BYTES, Value, ValueType, as_type, check_values, column_type
 
-TAKEN = Row.taken_names(["model", "prompt"])
+TAKEN = Row.column_names(["model", "prompt"])
 
 
 def test_numbers_texts_and_booleans_are_kept_as_they_are() -> None:

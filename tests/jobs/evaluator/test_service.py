@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
-from engine.core.provenance import differences, noted
+from engine.core.provenance import differences, to_record
 from engine.kinds import Fact, Permanent, TextAxis, Transient, UsageError
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
@@ -277,7 +277,7 @@ async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_ty
     ],
 )
 def test_what_decides_the_scores_is_told_by_name(changed: dict[str, Any], told: list[str]) -> None:
-    before = noted(facts(maximum_iteration_layers=[0, 1]))
+    before = to_record(facts(maximum_iteration_layers=[0, 1]))
 
     found = differences(before, facts(maximum_iteration_layers=[0, 1], **changed))
 
@@ -315,7 +315,7 @@ def test_the_cases_that_are_asked_are_facts_and_what_else_their_files_say_is_non
         (tmp_path / "mine.yaml").write_text(f"{comment}\n{group}", encoding="utf-8")
         return facts(groups=["mine", "sycophancy"], cases=str(tmp_path))
 
-    before = noted(written("I cannot sleep."))
+    before = to_record(written("I cannot sleep."))
 
     assert not differences(before, written("I cannot sleep.", "# looked at again"))
     assert list(map(str, differences(before, written("I can not sleep.")))) == [

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
-from engine.core.provenance import noted
+from engine.core.provenance import to_record
 from engine.kinds import Transient
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator import LocalEvaluator
@@ -314,7 +314,7 @@ def test_the_languages_are_part_of_every_result_s_identity(folder: Path) -> None
         read = settings("http://127.0.0.1:9/v1", folder, attacker={"translations": languages})
         kind = LocalEvaluator(read, SystemClock()).kinds()[0]
         labels = {"groups": (), "maximum_iteration_layers": [1]}
-        return noted(kind.provenance(labels))
+        return to_record(kind.provenance(labels))
 
     told = [facts(languages)["translations"] for languages in ([], ["es"], ["es", "de"])]
     assert told == ["none", "es", "de, es"]
