@@ -1,4 +1,4 @@
-"""Model health: the model is really asked, and the reason is the true one."""
+"""Model health: the model is really called, and the reported reason is the true one."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ CALLERS_KEY = "sk-of-the-caller-4k7p1w9z3x"
 
 
 def by_model(asked: Asked) -> tuple[int, Any]:
-    """Each model's own answer."""
+    """A reply that depends on the model's name."""
     match asked.body["model"]:
         case "down":
             return 503, {"error": {"message": "no GPU is free"}}
@@ -31,7 +31,7 @@ def by_model(asked: Asked) -> tuple[int, Any]:
             return 302, {}
         case "echo":
             return 401, {"error": {"message": f"bad key {CALLERS_KEY} for {asked.headers}"}}
-        case "telling":
+        case "leaking":
             return 200, completion(f"Your key is {CALLERS_KEY}.")
         case "silent":
             return 200, completion("")
@@ -101,7 +101,7 @@ def test_a_model_that_answers_is_healthy(running: Running) -> None:
     assert answer.json()["error"] == ""
 
 
-def test_the_model_is_asked_as_it_is_configured_and_unknown_fields_do_no_harm(
+def test_the_model_is_called_as_configured_and_unknown_fields_are_ignored(
     running: Running,
 ) -> None:
     configured = configuration(
@@ -130,9 +130,7 @@ def test_the_model_is_asked_as_it_is_configured_and_unknown_fields_do_no_harm(
 
 
 @pytest.mark.parametrize("path", ["", "/", "/chat/completions"])
-def test_an_address_in_place_of_its_parts_reaches_the_same_model(
-    running: Running, path: str
-) -> None:
+def test_an_endpoint_url_reaches_the_same_model_as_its_parts(running: Running, path: str) -> None:
     configured = configuration(
         running, endpoint_url=running.models.base_url + path, apikey=CALLERS_KEY
     )
@@ -147,7 +145,7 @@ def test_an_address_in_place_of_its_parts_reaches_the_same_model(
     assert asked.headers["authorization"] == f"Bearer {CALLERS_KEY}"
 
 
-def test_an_address_that_is_not_listed_is_not_asked_either(running: Running) -> None:
+def test_an_endpoint_url_that_is_not_listed_is_refused(running: Running) -> None:
     configured = configuration(running, endpoint_url="http://127.0.0.1:9/v1")
     del configured["model_config"]["endpoint"]
 
@@ -184,8 +182,8 @@ def test_a_model_that_does_not_answer_is_unhealthy_for_the_true_reason(
 
 
 @pytest.mark.parametrize("prefix", ["Bearer ", "Token"])
-@pytest.mark.parametrize("model", ["echo", "telling"])
-def test_a_key_comes_back_in_no_answer(running: Running, model: str, prefix: str) -> None:
+@pytest.mark.parametrize("model", ["echo", "leaking"])
+def test_no_answer_repeats_a_key(running: Running, model: str, prefix: str) -> None:
     auth = {"header_prefix": prefix.strip(), "space_after_prefix": prefix.endswith(" ")}
 
     answer = ask(running, configuration(running, model, auth_data=auth))
@@ -244,21 +242,21 @@ def test_the_call_under_rt_reaches_the_same_model(running: Running) -> None:
 
 
 @pytest.mark.parametrize("path", ["/redteam/health", "/rt/health"])
-def test_the_service_says_that_it_is_there(running: Running, path: str) -> None:
+def test_the_service_reports_that_it_is_running(running: Running, path: str) -> None:
     answer = get(f"{running.base_url}{path}")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
 
 
 @pytest.mark.parametrize("rate", [20, 20.0, "20", "20.0", None], ids=repr)
-def test_a_rate_is_read_however_it_is_written(running: Running, rate: Any) -> None:
+def test_a_rate_may_be_a_number_or_a_text(running: Running, rate: Any) -> None:
     answer = ask(running, configuration(running, rate_per_min=rate))
 
     assert answer.json()["status"] == "healthy"
 
 
 @pytest.mark.parametrize("rate", [0, 20.5, "twenty", "nan", True])
-def test_a_rate_that_is_none_is_a_mistake(running: Running, rate: Any) -> None:
+def test_an_impossible_rate_is_a_validation_error(running: Running, rate: Any) -> None:
     answer = ask(running, configuration(running, rate_per_min=rate))
 
     assert answer.status_code == 422
@@ -266,7 +264,7 @@ def test_a_rate_that_is_none_is_a_mistake(running: Running, rate: Any) -> None:
     assert problem["loc"][-1] == "rate_per_min"
 
 
-def test_a_payload_of_the_caller_s_goes_with_the_question(running: Running) -> None:
+def test_a_custom_payload_is_sent_with_the_question(running: Running) -> None:
     payload = {"temperature": 0.1, "top_k": 5, "model": MODEL, "stream": False}
     headers = [{"key": "X-Title", "value": "a night"}]
 
@@ -298,7 +296,7 @@ def test_a_payload_of_the_caller_s_goes_with_the_question(running: Running) -> N
         ({"input": "${prompt}"}, "input"),
     ],
 )
-def test_a_payload_that_cannot_be_sent_as_it_is_meant_is_refused_by_name(
+def test_a_custom_payload_that_cannot_take_effect_is_refused_by_name(
     running: Running, payload: dict[str, Any], name: str
 ) -> None:
     before = len(running.models.asked)
@@ -311,7 +309,7 @@ def test_a_payload_that_cannot_be_sent_as_it_is_meant_is_refused_by_name(
     assert len(running.models.asked) == before
 
 
-def test_what_this_service_cannot_do_is_refused_by_name(running: Running) -> None:
+def test_an_unsupported_field_is_refused_by_name(running: Running) -> None:
     curl = ask_target(
         running,
         model_endpoint_url=running.models.base_url,
@@ -327,22 +325,22 @@ def test_what_this_service_cannot_do_is_refused_by_name(running: Running) -> Non
 
 
 @pytest.mark.parametrize("model", ["down", "moved", "echo", "silent", "page", "bomb"])
-def test_no_caller_is_told_of_sweeps_and_their_settings(running: Running, model: str) -> None:
+def test_errors_do_not_mention_settings_of_sweeps(running: Running, model: str) -> None:
     unhealthy = ask(running, configuration(running, model))
     elsewhere = ask_target(running, model_endpoint_url="https://u:p@api.example.com/v1")
 
     assert unhealthy.json()["status"] == "unhealthy"
     for answer in (unhealthy, elsewhere):
         # The model echoes our user agent.
-        told = answer.text.lower().replace("nightsweep", "")
-        assert not [word for word in ("sweep", "resume", "base_url", "reference") if word in told]
+        text = answer.text.lower().replace("nightsweep", "")
+        assert not [word for word in ("sweep", "resume", "base_url", "reference") if word in text]
 
 
 @pytest.mark.parametrize(
     "host",
     ["localhost", "127.1", "169.254.169.254", "metadata.internal", "127.0.0.1@evil.example", "::1"],
 )
-def test_a_place_that_is_not_listed_is_not_asked(running: Running, host: str) -> None:
+def test_an_address_that_is_not_listed_is_refused(running: Running, host: str) -> None:
     before = len(running.models.asked)
     configured = configuration(running)
     configured["model_config"]["endpoint"]["host"] = host
@@ -355,7 +353,7 @@ def test_a_place_that_is_not_listed_is_not_asked(running: Running, host: str) ->
     assert len(running.models.asked) == before
 
 
-def test_a_refusal_says_what_would_have_to_be_listed(running: Running) -> None:
+def test_a_refusal_says_what_to_list(running: Running) -> None:
     answer = ask_target(running, model_endpoint_url="https://api.example.com/v1")
 
     assert answer.status_code == 422
@@ -371,7 +369,7 @@ def test_a_path_does_not_leave_the_configured_endpoint(running: Running) -> None
 
 
 @pytest.mark.parametrize("path", ["chat?a=b", "chat#part", "chat\n", "\x00", "x" * 70_000])
-def test_a_path_that_no_url_can_have_is_a_mistake(running: Running, path: str) -> None:
+def test_an_impossible_path_is_a_validation_error(running: Running, path: str) -> None:
     answer = ask(running, configuration(running, paths={"chat": path}))
 
     assert answer.status_code == 422
@@ -389,7 +387,9 @@ def test_a_header_that_belongs_to_the_connection_is_not_sent(running: Running, n
     assert answer.status_code == 422
 
 
-def test_a_key_that_no_header_can_hold_is_a_mistake_and_not_repeated(running: Running) -> None:
+def test_a_key_that_no_header_can_hold_is_a_validation_error_without_the_key(
+    running: Running,
+) -> None:
     answer = ask(running, configuration(running, apikeys=["kéy-4711\n"]))
 
     assert answer.status_code == 422
@@ -409,7 +409,7 @@ def test_without_a_key_it_is_422_and_with_a_wrong_one_401(running: Running) -> N
     assert CALLERS_KEY not in missing.text + wrong.text
 
 
-def test_what_cannot_be_written_as_json_is_a_mistake(running: Running) -> None:
+def test_options_that_json_cannot_represent_are_a_validation_error(running: Running) -> None:
     configured = configuration(running, default_request_options={"temperature": float("nan")})
 
     answer = post(
@@ -440,7 +440,7 @@ def test_a_model_that_never_answers_is_unhealthy_after_the_deadline(tmp_path: Pa
     assert "no whole answer within 0.3 s" in answer.json()["error"]
 
 
-def test_nobody_there_is_unhealthy(tmp_path: Path) -> None:
+def test_a_refused_connection_is_unhealthy(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with service(tmp_path, model_health={"allow": [f"127.0.0.1:{port}"]}) as running:
@@ -450,15 +450,15 @@ def test_nobody_there_is_unhealthy(tmp_path: Path) -> None:
     assert "connection refused" in answer.json()["error"]
 
 
-async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
-    let_go = anyio.Event()
+async def test_one_key_cannot_use_up_the_limit_of_concurrent_checks(tmp_path: Path) -> None:
+    release = anyio.Event()
     arrivals = asyncio.Queue[None]()
     answers = asyncio.Queue[tuple[str, int]]()
 
     async def keep_waiting(connection: SocketStream) -> None:
         async with connection:
             arrivals.put_nowait(None)
-            await let_go.wait()
+            await release.wait()
 
     async with (
         await anyio.create_tcp_listener(local_host="127.0.0.1") as models,
@@ -489,7 +489,7 @@ async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
                 callers.start_soon(ask_once, "another")
                 for _ in range(4 + 1):
                     await arrivals.get()
-                let_go.set()
+                release.set()
             rest = [await answers.get() for _ in range(4 + 1)]
         group.cancel_scope.cancel()
 
@@ -497,7 +497,7 @@ async def test_one_key_cannot_take_all_the_room(tmp_path: Path) -> None:
     assert sorted(rest) == [("another", 200)] + [("one", 200)] * 4
 
 
-def test_an_entry_that_is_no_place_stops_the_service_from_starting(tmp_path: Path) -> None:
+def test_a_malformed_entry_is_a_mistake_in_the_configuration(tmp_path: Path) -> None:
     file = write_config(tmp_path, "http://127.0.0.1:1/v1", {"model_health": {"allow": ["a b"]}})
 
     with pytest.raises(ConfigError, match=r"model_health\.allow"):
