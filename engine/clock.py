@@ -25,7 +25,7 @@ class Clock(Protocol):
 
 
 @runtime_checkable
-class Anchored(Clock, Protocol):
+class AnchoredClock(Clock, Protocol):
     """A clock that is a count of seconds and a moment from which they are counted.
 
     Processes that count from the same moment have the same time, whatever the machine's clock said when
@@ -56,7 +56,7 @@ class SystemClock:
     """
 
     def __init__(self) -> None:
-        self._offset_s = time.time() - _elapsed()
+        self._offset_s = time.time() - _monotonic_s()
         self._boot = _boot()
 
     @property
@@ -71,7 +71,7 @@ class SystemClock:
         self._offset_s = offset_s
 
     def now(self) -> float:
-        return self._offset_s + _elapsed()
+        return self._offset_s + _monotonic_s()
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(max(0.0, seconds))
@@ -87,7 +87,7 @@ class SystemClock:
 _GOES_ON = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
-def _elapsed() -> float:
+def _monotonic_s() -> float:
     """Seconds since some moment, the same in all processes of a machine; it never runs backwards."""
     if _GOES_ON is None:
         return time.monotonic()

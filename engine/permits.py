@@ -76,7 +76,7 @@ class Permit(Protocol):
         ...
 
 
-class Lead:
+class LeadTime:
     """How far ahead starts are taken: as far as it has lately taken to commit them.
 
     Otherwise a slow disk would make all of them late. But what is taken far ahead is in flight until its time comes:
@@ -152,7 +152,7 @@ class Permits:
         """
         limits = tuple(limits)
         unlimited = {limit.name for limit in limits if not limit.binds}
-        limited = await self._limited_elsewhere(unlimited) if unlimited else ()
+        limited = await self._find_limited_elsewhere(unlimited) if unlimited else ()
         binding = tuple(limit for limit in limits if limit.binds or limit.name in limited)
         if not binding and cap is None:
             return _UNBOUND
@@ -178,7 +178,7 @@ class Permits:
             # Late starts could bunch up: this one is let go.
             await permit.settle(0)
 
-    async def _limited_elsewhere(self, names: Collection[str]) -> Collection[str]:
+    async def _find_limited_elsewhere(self, names: Collection[str]) -> Collection[str]:
         """Under which names other processes were given a limit, as far as known a second ago."""
         if self._clock.now() < self._look_at and self._unlimited.issuperset(names):
             return self._limited
@@ -254,8 +254,8 @@ class _Line:
         self._who = who
         self._has_room = has_room
         self._turn = turn
-        self._lead = Lead()
-        self._ahead = Lead(memory=AHEAD_MEMORY)
+        self._lead = LeadTime()
+        self._ahead = LeadTime(memory=AHEAD_MEMORY)
         self._last_at = 0.0
         self._waiting: deque[_Waiting] = deque()
 
@@ -264,7 +264,7 @@ class _Line:
         """How long before its moment a call begins to connect, as learnt from those that say when they write."""
         return min(self._ahead.seconds, _AHEAD_MAX_S)
 
-    def connected(self, took_s: float) -> None:
+    def learn_connect_time(self, took_s: float) -> None:
         """Learn how long it took until a call could be written that was let begin."""
         self._ahead.adapt(took_s)
 
@@ -343,7 +343,7 @@ class _Line:
             poll_s = _POLL_S if self._of_tokens else inf
             self.waits_since = min(self.waits_since, now)
             self.asks_at = min(granted.next_at, now + poll_s)
-            self._tell_asked()
+            self._notify_asked()
             logger.debug(
                 "%s: no call may start for %.1f s; %d waiting",
                 ", ".join(sorted(self.names)),
@@ -354,9 +354,9 @@ class _Line:
 
     def _end_of_wait(self) -> None:
         self.waits_since = self.asks_at = inf
-        self._tell_asked()
+        self._notify_asked()
 
-    def _tell_asked(self) -> None:
+    def _notify_asked(self) -> None:
         asked, self.asked = self.asked, anyio.Event()
         asked.set()
 
@@ -388,7 +388,7 @@ class _Start:
     async def start(self) -> None:
         if not self.line.limits:
             return
-        self.line.connected(self.clock.now() - self.began)
+        self.line.learn_connect_time(self.clock.now() - self.began)
         until = min(self.until, self.clock.now() + OPEN_MAX_S)
         await self.clock.sleep(self.at - self.clock.now())
         while self.clock.now() - self.at > GUARD_S:

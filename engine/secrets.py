@@ -96,7 +96,7 @@ def is_reference(text: str) -> bool:
     return bool(colon and name) and kind in _KINDS
 
 
-def anchored(text: str, folder: Path) -> str:
+def anchor(text: str, folder: Path) -> str:
     """A text whose reference names a file in `folder`, with the whole path; any other text as it is."""
     kind, _, name = text.partition(":")
     if not is_reference(text) or kind == "env" or name.startswith("~"):
@@ -120,12 +120,12 @@ def resolve_secret(reference: str, folder: Path = Path()) -> str:
                 )
         case "dotenv":
             path, _, name = name.rpartition("#")
-            secret = _assigned(reference, _read(reference, path, folder), name)
+            secret = _read_assignment(reference, _read(reference, path, folder), name)
         case _:
             secret = _read(reference, name, folder)
             if not secret:
                 raise UsageError(f"the file of {reference} is empty")
-            secret = _of_assignment(reference, secret)
+            secret = _unwrap_assignment(reference, secret)
     if quoted := _QUOTED.fullmatch(secret):
         secret = quoted[2].strip()
     _handed_out.add(secret)
@@ -164,24 +164,24 @@ def spellings(secret: str) -> tuple[str, ...]:
     The longest first; `Bearer KEY` holds KEY as well. None for what is too short to be told from other
     text: under eight characters, or under sixteen without a digit.
     """
-    return _spelt(part for part in _parts(secret) if _can_be_told(part))
+    return _spell(part for part in _parts(secret) if _is_distinctive(part))
 
 
 def key_spellings(secret: str) -> tuple[str, ...]:
     """The same for what models say, in which only what `is_key` is looked for."""
-    return _spelt(part for part in _parts(secret) if is_key(part))
+    return _spell(part for part in _parts(secret) if is_key(part))
 
 
 def _parts(secret: str) -> set[str]:
     return {secret, secret.rpartition(" ")[2]}
 
 
-def _can_be_told(secret: str) -> bool:
+def _is_distinctive(secret: str) -> bool:
     has_digit = any(character.isdigit() for character in secret)
     return len(secret) >= (_SHORTEST if has_digit else _SHORTEST_OF_WORDS)
 
 
-def _spelt(secrets: Iterable[str]) -> tuple[str, ...]:
+def _spell(secrets: Iterable[str]) -> tuple[str, ...]:
     written: set[str] = set()
     for secret in secrets:
         encoded = secret.encode("utf-8", "surrogatepass")
@@ -200,7 +200,7 @@ def _spelt(secrets: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(written, key=len, reverse=True))
 
 
-def _assigned(reference: str, content: str, name: str) -> str:
+def _read_assignment(reference: str, content: str, name: str) -> str:
     from dotenv import dotenv_values  # only needed where keys are kept so
 
     values = dotenv_values(stream=StringIO(content))
@@ -212,7 +212,7 @@ def _assigned(reference: str, content: str, name: str) -> str:
     return secret
 
 
-def _of_assignment(reference: str, content: str) -> str:
+def _unwrap_assignment(reference: str, content: str) -> str:
     """The key in a file that was meant to hold a key alone; sent whole, `NAME=key` would be a wrong one.
 
     Raises UsageError where the file assigns several.
@@ -229,7 +229,7 @@ def _of_assignment(reference: str, content: str) -> str:
             f"the file of {reference} assigns {len(names)} names, not one key: write"
             f" dotenv:{reference.removeprefix('file:')}#{names[0]}, or another of its names"
         )
-    return _assigned(reference, content, names[0])
+    return _read_assignment(reference, content, names[0])
 
 
 def _read(reference: str, name: str, folder: Path) -> str:

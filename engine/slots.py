@@ -36,7 +36,7 @@ class _Line:
     waiting: deque[object] = field(default_factory=deque)
     changed: anyio.Event = field(default_factory=anyio.Event)
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Let everybody who waits look again."""
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
@@ -63,7 +63,7 @@ class Slots:
             yield
         finally:
             line.in_use -= 1
-            line.tell()
+            line.notify()
 
     async def _enter(self, name: str, line: _Line, limit: int) -> None:
         me = object()
@@ -85,7 +85,7 @@ class Slots:
                 logger.debug("%s: a slot after %.1f s", name, self._clock.now() - since)
         finally:
             line.waiting.remove(me)
-            line.tell()
+            line.notify()
 
     async def _has_room(self, name: str, line: _Line, limit: int) -> bool:
         if line.in_use >= limit:

@@ -125,7 +125,7 @@ def rename(
     """
     from engine.cli.running import run_command
     from engine.core.runs import RunState
-    from engine.documents.yaml import as_yaml
+    from engine.documents.yaml import to_yaml
 
     async def apply() -> "Status":
         async with open_existing(store) as engine:
@@ -136,7 +136,7 @@ def rename(
         output.json_data(status)
     output.say(
         f"{run} is called {name} now",
-        f"write `name: {as_yaml(name)}` in its sweep file, too: a file that has the old name starts another run",
+        f"write `name: {to_yaml(name)}` in its sweep file, too: a file that has the old name starts another run",
     )
     if status.state is not RunState.FINISHED:
         output.say(f"go on:   {output.command('resume', name, store)}")

@@ -159,7 +159,7 @@ def rejudge(
                 run, judging=judging, thresholds=threshold, name=name, ask_missing=ask_missing
             )
         except SweepError as error:
-            raise error if source is None else source.located(error) from None
+            raise error if source is None else source.locate(error) from None
         by = again.sweep.kind.judge
         output.say(
             *(f"warning: {warning}" for warning in again.sweep.warnings),

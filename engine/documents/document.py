@@ -9,9 +9,9 @@ from typing import Any
 from engine.core.errors import Problem
 from engine.documents.hints import text_hint
 from engine.documents.json import locate_json, parse_json
-from engine.documents.malformed import TWICE, Malformed
+from engine.documents.malformed import DUPLICATE_KEY, Malformed
 from engine.documents.places import Places, place_of
-from engine.documents.plain import TooLarge, plain
+from engine.documents.plain import TooLarge, to_plain
 from engine.documents.toml import locate_toml, parse_toml
 from engine.documents.yaml import locate_yaml, parse_yaml
 
@@ -25,10 +25,10 @@ class Format:
 
     def document(self, text: str) -> "Document":
         """What a text says; raises Malformed if it is not of this format."""
-        parsed, has_key_twice = self.parse(text)
-        unfit: list[Problem] = []
+        parsed, has_duplicate_keys = self.parse(text)
+        invalid: list[Problem] = []
         try:
-            value = plain(parsed, unfit)
+            value = to_plain(parsed, invalid)
         except TooLarge as error:
             index, _ = self.locate(text).index(error.path, of_key=False)
             raise Malformed(error.message, text=text, index=index) from None
@@ -36,13 +36,13 @@ class Format:
             value=value,
             text=text,
             format=self,
-            has_key_twice=has_key_twice,
-            unfit=tuple(unfit),
+            has_duplicate_keys=has_duplicate_keys,
+            invalid=tuple(invalid),
         )
 
     def read(self, text: str) -> Any:
         """The value of a text; raises Malformed for any mistake in it."""
-        return self.document(text).sound()
+        return self.document(text).require_sound()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +53,21 @@ class Document:
     """In JSON's types: mappings, lists, text, finite numbers, true, false and null."""
     text: str
     format: Format
-    has_key_twice: bool = False
-    unfit: tuple[Problem, ...] = ()
+    has_duplicate_keys: bool = False
+    invalid: tuple[Problem, ...] = ()
     """What no value of JSON can be, such as an infinite number; null stands in its place."""
 
     @property
     def is_sound(self) -> bool:
         """Whether there is neither a key that is there twice nor a value that cannot be one."""
-        return not self.has_key_twice and not self.unfit
+        return not self.has_duplicate_keys and not self.invalid
 
     @property
-    def twice(self) -> list[tuple[str, int]]:
+    def duplicate_keys(self) -> list[tuple[str, int]]:
         """The keys that are there already, by path, with their indexes."""
-        return self._places.twice if self.has_key_twice else []
+        return self._places.duplicate_keys if self.has_duplicate_keys else []
 
-    def sound(self) -> Any:
+    def require_sound(self) -> Any:
         """The value; raises Malformed for the first mistake where there is any."""
         if not self.is_sound:
             first, index = min(self._mistakes(), key=lambda one: one[1])
@@ -76,27 +76,27 @@ class Document:
 
     def _mistakes(self) -> Iterator[tuple[str, int]]:
         """What is wrong with the text itself, and where."""
-        for _, index in self.twice:
-            yield TWICE, index
-        for one in self.unfit:
+        for _, index in self.duplicate_keys:
+            yield DUPLICATE_KEY, index
+        for one in self.invalid:
             index, _ = self._places.index(one.path, of_key=False)
             yield one.message, index
 
-    def located(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
+    def locate(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
         """These mistakes and those of the text itself, each with its place, in the order of the text.
 
         A value that could not be read has no further mistakes. `file` is the name of the file in messages.
         """
         found = [
-            Problem(path, TWICE, place=place_of(file, self.text, index))
-            for path, index in self.twice
+            Problem(path, DUPLICATE_KEY, place=place_of(file, self.text, index))
+            for path, index in self.duplicate_keys
         ]
-        unfit = {one.path for one in self.unfit}
-        others = [one for one in problems if one.path not in unfit]
-        found += [self._located(file, one) for one in (*self.unfit, *others)]
+        invalid = {one.path for one in self.invalid}
+        others = [one for one in problems if one.path not in invalid]
+        found += [self._locate(file, one) for one in (*self.invalid, *others)]
         return sorted(found, key=_order)
 
-    def _located(self, file: str, problem: Problem) -> Problem:
+    def _locate(self, file: str, problem: Problem) -> Problem:
         if problem.place is not None or not problem.path:
             return problem
         path = problem.at or problem.path

@@ -1,6 +1,6 @@
 """What is wrong with a text, a file or a value, before it is known which file or key it belongs to."""
 
-TWICE = "the key is there twice: keep one"
+DUPLICATE_KEY = "the key is there twice: keep one"
 
 
 class Malformed(Exception):

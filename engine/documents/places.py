@@ -24,7 +24,7 @@ _LONG_WORD = re.compile(r"[A-Za-z0-9_+=-]{20,}")
 
 @dataclass(slots=True)
 class Places:
-    """Indexes into `text` by path; `twice` are keys that are there already.
+    """Indexes into `text` by path; `duplicate_keys` are keys that are there already.
 
     The first of two keys counts. Built by a format's `locate`.
     """
@@ -32,16 +32,16 @@ class Places:
     text: str
     keys: dict[str, int] = field(default_factory=dict)
     values: dict[str, int] = field(default_factory=dict)
-    twice: list[tuple[str, int]] = field(default_factory=list)
+    duplicate_keys: list[tuple[str, int]] = field(default_factory=list)
 
     def add_key(self, path: str, index: int) -> None:
         """A key of a mapping, before its value."""
         if path not in self.keys:
             self.keys[path] = index
-        elif len(self.twice) < _TWICE_MAX and not any(
-            path.startswith((f"{above}.", f"{above}[")) for above, _ in self.twice
+        elif len(self.duplicate_keys) < _TWICE_MAX and not any(
+            path.startswith((f"{above}.", f"{above}[")) for above, _ in self.duplicate_keys
         ):
-            self.twice.append((path, index))
+            self.duplicate_keys.append((path, index))
 
     def add_value(self, path: str, index: int) -> None:
         """The beginning of a value."""

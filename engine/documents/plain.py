@@ -14,7 +14,7 @@ TOO_DEEP = f"nested more than {DEPTH_MAX} levels deep"
 _INTEGER_MAX = 2**63 - 1
 
 
-def plain(value: Any, problems: list[Problem]) -> Any:
+def to_plain(value: Any, problems: list[Problem]) -> Any:
     """The same value in JSON's types; what JSON cannot hold is reported and becomes None.
 
     Dates become ISO text. Raises TooLarge for what is nested too deep or far too large.

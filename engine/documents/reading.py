@@ -36,7 +36,7 @@ def load_document(path: Path, refuse: type[SweepError] = SweepError) -> Document
 def document_of(file: str, content: bytes, form: Format) -> Document:
     """What the content of a file says; raises SweepError, with the place of what is wrong."""
     try:
-        return form.document(decoded(content))
+        return form.document(decode_text(content))
     except Malformed as error:
         raise SweepError(file, [problem_of(file, error)]) from None
 
@@ -54,7 +54,7 @@ def read_text(path: Path) -> str:
     try:
         if not path.is_file():
             raise Malformed("it is not a file" if path.exists() else "there is no such file")
-        return decoded(read_bytes(path))
+        return decode_text(read_bytes(path))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a file's name"
         raise Malformed(f"cannot be read: {reason}") from None
@@ -69,7 +69,7 @@ def read_bytes(file: Path | Traversable) -> bytes:
     return content
 
 
-def decoded(content: bytes) -> str:
+def decode_text(content: bytes) -> str:
     """The text of bytes in UTF-8, or in UTF-16 with its mark, with line ends as \\n; raises Malformed."""
     # What Excel calls Unicode text, and what PowerShell writes.
     encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"

@@ -104,52 +104,52 @@ class Table:
             return Problem("", told, place=Place(file, int(line), 1))
         if self.document is None:
             return Problem(place, told)
-        [found] = self.document.located(file, [Problem(f"{self.path}{place}", told)])
+        [found] = self.document.locate(file, [Problem(f"{self.path}{place}", told)])
         return found
 
-    def column(self, asked: str) -> str:
+    def find_column(self, asked: str) -> str:
         """The column of a name, written the same but for case; raises Malformed with those there are."""
         if asked in self.columns:
             return self._only(asked)
-        same = [name for name in self.columns if folded(name) == folded(asked)]
+        same = [name for name in self.columns if fold_name(name) == fold_name(asked)]
         if len(same) != 1:
-            raise Malformed(f"there is no column {asked:.100}; {self.listed()}")
+            raise Malformed(f"there is no column {asked:.100}; {self.describe_columns()}")
         return same[0]
 
-    def usual_column(
+    def find_usual_column(
         self, known: Sequence[str], key: str, *, apart_from: str | None = None
     ) -> str | None:
         """The one column with one of the names that are known; None without one.
 
         Raises Malformed where several could be meant: `key` is where the sweep says which.
         """
-        found = [name for name in self.columns if folded(name) in known and name != apart_from]
+        found = [name for name in self.columns if fold_name(name) in known and name != apart_from]
         if len(found) > 1:
             raise Malformed(
                 f"{' and '.join(found)} could both be meant: say which with `{key}`;"
-                f" {self.listed()}"
+                f" {self.describe_columns()}"
             )
         return found[0] if found else None
 
-    def filled(self, text: str, row: Row, *, apart_from: str | None, otherwise: str) -> str:
+    def fill_in(self, text: str, row: Row, *, apart_from: str | None, otherwise: str) -> str:
         """The text with each placeholder replaced by the cell of the column that it names.
 
         Raises Malformed for a placeholder that names none; `otherwise` is what else can be done.
         """
-        by_name = {folded(name): name for name in self.columns if name != apart_from}
+        by_name = {fold_name(name): name for name in self.columns if name != apart_from}
         found = placeholders_in(text)
-        if unknown := [one for one in found if folded(one.name) not in by_name]:
+        if unknown := [one for one in found if fold_name(one.name) not in by_name]:
             raise Malformed(
                 f"holds the placeholder {describe(unknown)}, which is no column of the table: add it,"
-                f" {otherwise}; {self.listed()}"
+                f" {otherwise}; {self.describe_columns()}"
             )
-        values = {one.name: row.text(by_name[folded(one.name)]) for one in found}
+        values = {one.name: row.text(by_name[fold_name(one.name)]) for one in found}
         for name, value in values.items():
             if inner := placeholders_in(value):
                 raise Malformed(f"{name} holds the placeholder {describe(inner)} itself")
         return fill(text, values)
 
-    def listed(self) -> str:
+    def describe_columns(self) -> str:
         """The columns as the end of an error message."""
         shown = [
             f"{name[:_COLUMN_SHOWN]}..."
@@ -167,7 +167,7 @@ class Table:
         return name
 
 
-def folded(name: str) -> str:
+def fold_name(name: str) -> str:
     """A column's name as it is compared: case, spaces and hyphens make no difference."""
     return re.sub(r"[\s-]+", "_", name.strip()).casefold()
 
@@ -177,7 +177,7 @@ def table_format(file: PurePath) -> TableFormat | None:
     return _BY_SUFFIX.get(file.suffix.lower())
 
 
-def table_in(text: str) -> TableFormat | None:
+def guess_table_format(text: str) -> TableFormat | None:
     """The format of a text that can hardly be anything but a table, whatever its file is called."""
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines):
@@ -213,7 +213,7 @@ def read_table(text: str, written_as: TableFormat) -> Table:
     return Table(columns, tuple(found), parts.document, parts.path)
 
 
-def _delimited(text: str, delimiter: str | None = None) -> _Parts:
+def _read_delimited(text: str, delimiter: str | None = None) -> _Parts:
     skipped = 0
     if separator := _SEPARATOR_LINE.match(text):
         delimiter, text, skipped = separator[1], text[separator.end() :], 1
@@ -268,7 +268,7 @@ def _delimiter_of(text: str) -> str:
             _, cells = next(_records(text, delimiter, 0))
         except (StopIteration, Malformed):
             return 0, 0
-        known = sum(folded(cell) in (*TEXT_COLUMNS, *NAME_COLUMNS) for cell in cells)
+        known = sum(fold_name(cell) in (*TEXT_COLUMNS, *NAME_COLUMNS) for cell in cells)
         return known, len(cells)
 
     return max(_DELIMITERS, key=sense)
@@ -279,7 +279,7 @@ def _is_header(line: str) -> bool:
     return (
         len(cells) > 1
         and all(_HEADER_CELL.fullmatch(cell.strip().strip('"')) for cell in cells)
-        and any(folded(cell.strip('" ')) in TEXT_COLUMNS for cell in cells)
+        and any(fold_name(cell.strip('" ')) in TEXT_COLUMNS for cell in cells)
     )
 
 
@@ -295,13 +295,13 @@ def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
             raise Malformed(f"line {number}{': ' if rest == told else ''}{rest}") from None
 
 
-def _of_lines(text: str) -> _Parts:
+def _read_lines(text: str) -> _Parts:
     return _Parts(_as_rows(_json_lines(text)))
 
 
-def _of_document(document: Document) -> _Parts:
+def _read_document(document: Document) -> _Parts:
     """The rows of a document that is a list, or a mapping with a list as its only value; else it is one row."""
-    listed, path = document.sound(), ""
+    listed, path = document.require_sound(), ""
     if isinstance(listed, Mapping):
         entries = list(listed.items())
         if len(entries) != 1 or not isinstance(entries[0][1], list):
@@ -332,10 +332,10 @@ def _counted(cells: int) -> str:
 
 
 _READERS: Mapping[TableFormat, Callable[[str], _Parts]] = {
-    TableFormat.CSV: _delimited,
-    TableFormat.TSV: lambda text: _delimited(text, "\t"),
-    TableFormat.JSONL: _of_lines,
-    TableFormat.JSON: lambda text: _of_document(JSON.document(text)),
-    TableFormat.YAML: lambda text: _of_document(YAML.document(text)),
-    TableFormat.TOML: lambda text: _of_document(TOML.document(text)),
+    TableFormat.CSV: _read_delimited,
+    TableFormat.TSV: lambda text: _read_delimited(text, "\t"),
+    TableFormat.JSONL: _read_lines,
+    TableFormat.JSON: lambda text: _read_document(JSON.document(text)),
+    TableFormat.YAML: lambda text: _read_document(YAML.document(text)),
+    TableFormat.TOML: lambda text: _read_document(TOML.document(text)),
 }

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from engine.documents.hints import BACKSLASH
-from engine.documents.malformed import TWICE, Malformed
+from engine.documents.malformed import DUPLICATE_KEY, Malformed
 from engine.documents.places import Places, child
 from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
@@ -54,7 +54,7 @@ def parse_toml(text: str) -> tuple[Any, bool]:
             index = len(text.rstrip()) if at[1] is None else _index(text, int(at[1]), int(at[2]))
         if problem == "Cannot overwrite a value" or _DECLARED_TWICE.fullmatch(problem):
             path, index = _Locator(text[:index]).locate_last_key()
-            raise Malformed(TWICE, text=text, index=index, path=path) from None
+            raise Malformed(DUPLICATE_KEY, text=text, index=index, path=path) from None
         told = _ADVICE.get(problem, problem)
         raise Malformed(f"not TOML: {told}", text=text, index=index) from None
     except ValueError:
@@ -102,7 +102,7 @@ def _index(text: str, line: int, column: int) -> int:
 
 def locate_toml(text: str) -> Places:
     """Where the keys and values of a valid TOML text stand."""
-    return _Locator(text).located()
+    return _Locator(text).locate()
 
 
 class _Locator:
@@ -116,7 +116,7 @@ class _Locator:
         """Lists of tables, with the number of their last one."""
         self._last_key = ("", 0)
 
-    def located(self) -> Places:
+    def locate(self) -> Places:
         table = ""
         while (coming := self._peek()) is not None:
             if coming == "[":
@@ -130,7 +130,7 @@ class _Locator:
     def locate_last_key(self) -> tuple[str, int]:
         """The path and the index of the last key, in a valid text or the beginning of one."""
         with suppress(IndexError):
-            self.located()
+            self.locate()
         return self._last_key
 
     def _peek(self) -> str | None:
@@ -168,7 +168,7 @@ class _Locator:
         while self._peek() not in ("=", "]"):
             token = self._take()
             if token[0] != ".":
-                path = child(self._with_place(path), _unquoted(token[0]))
+                path = child(self._with_place(path), _unquote(token[0]))
                 self._last_key = path, begin
                 if path not in self._places.keys:
                     self._places.add_key(path, token.start())
@@ -198,5 +198,5 @@ class _Locator:
                     self._take()
 
 
-def _unquoted(key: str) -> str:
+def _unquote(key: str) -> str:
     return next(iter(tomllib.loads(f"{key} = 0")))

@@ -44,7 +44,7 @@ _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?")
 _CHOICE = re.compile(r"'([^']*)'")
 
 
-def validated(
+def validate(
     model: type[_Model],
     written: Mapping[str, Any],
     path: str,
@@ -64,7 +64,7 @@ def validated(
         return None
 
 
-def no_mapping(written: object, needs: str) -> Problem:
+def not_a_mapping(written: object, needs: str) -> Problem:
     """What is wrong with a document that is no mapping; `needs` lists the keys that it has to have."""
     what = "is empty" if written is None else "must be a mapping"
     return Problem("", f"{what}; it needs {needs}")
@@ -135,7 +135,7 @@ def _message(found: ErrorDetails, model: type[BaseModel] | None, beside: Sequenc
         bound, words = _BOUNDS[kind]
         return f"{given} {words} {context[bound]:g}"
     if kind in _EXPECTED:
-        return _EXPECTED[kind] + _instead(kind, given)
+        return _EXPECTED[kind] + _describe_given(kind, given)
     match kind:
         case "missing":
             return "is missing"
@@ -190,33 +190,33 @@ def _not_a_choice(expected: str, given: object) -> str:
     known = _CHOICE.findall(expected)
     near = nearest(given, known) if isinstance(given, str) else None
     wanted = expected if len(known) != 1 else known[0]
-    told = "" if isinstance(given, str) else instead(given)
+    told = "" if isinstance(given, str) else describe_given(given)
     return f"must be {wanted}{told}" + (f'; did you mean "{near}"?' if near else "")
 
 
-def _instead(kind: str, given: object) -> str:
+def _describe_given(kind: str, given: object) -> str:
     """What was there in place of what is expected, and what may help."""
     if kind.startswith(("int", "float")):
-        return no_number(given)
+        return describe_non_number(given)
     if isinstance(given, str) and "mapping" in _EXPECTED[kind] and is_tight_mapping(given):
         return ", not text: a space is missing after the colon"
     if isinstance(given, str) and kind.startswith("bool") and given.casefold() in _YES_AND_NO:
         meant = str(given.casefold() in ("yes", "on")).lower()
         return f", not {given}: write {meant}"
-    return instead(given)
+    return describe_given(given)
 
 
 _YES_AND_NO = ("yes", "no", "on", "off")
 
 
-def no_number(given: object) -> str:
+def describe_non_number(given: object) -> str:
     """What was there in place of a number, as the end of a message."""
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         return ", not text: leave out the quotes"
-    return instead(given)
+    return describe_given(given)
 
 
-def instead(given: object) -> str:
+def describe_given(given: object) -> str:
     """What was there in place of what is expected, as the end of a message: what it is, if it is text."""
     match given:
         case None:

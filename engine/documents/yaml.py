@@ -64,10 +64,10 @@ def parse_yaml(text: str) -> tuple[Any, bool]:
         raise Malformed(
             "not YAML: it holds control characters", text=text, index=_control_character(text)
         ) from None
-    return builder.root, builder.has_key_twice
+    return builder.root, builder.has_duplicate_keys
 
 
-def as_yaml(text: str) -> str:
+def to_yaml(text: str) -> str:
     """A text as a YAML value of one line, in quotes unless it is read as this text without them."""
     with suppress(Malformed):
         if all(parse_yaml(one)[0] == {"key": text} for one in (f"key: {text}", f"{{key: {text}}}")):
@@ -82,7 +82,7 @@ def locate_yaml(text: str) -> Places:
     """Where the keys and values of a valid YAML text stand; those of an alias are where it is."""
     places = Places(text)
     # Of each open mapping or list: its path, and its next key, or the number of its next item.
-    opened: list[_Located] = []
+    opened: list[_OpenNode] = []
     for event in yaml.parse(text, Loader=_LOADER):
         match event:
             case MappingEndEvent() | SequenceEndEvent():
@@ -95,12 +95,12 @@ def locate_yaml(text: str) -> Places:
                 places.add_value(path, _index(event))
                 if isinstance(event, MappingStartEvent | SequenceStartEvent):
                     number = 0 if isinstance(event, SequenceStartEvent) else None
-                    opened.append(_Located(path, number))
+                    opened.append(_OpenNode(path, number))
     return places
 
 
 @dataclass(slots=True)
-class _Located:
+class _OpenNode:
     """A mapping or list whose parts are being located; `number` is None for a mapping."""
 
     path: str
@@ -175,7 +175,7 @@ class _Open:
 class _Builder:
     def __init__(self, text: str) -> None:
         self.root: Any = None
-        self.has_key_twice = False
+        self.has_duplicate_keys = False
         self._text = text
         self._documents = 0
         self._open: list[_Open] = []
@@ -216,7 +216,7 @@ class _Builder:
         top = self._open[-1]
         if event.value == "<<" and event.implicit[0]:
             raise self._at(event, "merge keys (<<) are not supported: write the keys out")
-        self.has_key_twice = self.has_key_twice or event.value in top.value
+        self.has_duplicate_keys = self.has_duplicate_keys or event.value in top.value
         top.key = event.value
 
     def _alias(self, event: AliasEvent) -> None:

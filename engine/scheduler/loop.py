@@ -29,7 +29,7 @@ from engine.core.settlement import Ended, Settlement, settlement
 from engine.in_flight import ByteBudget
 from engine.limits import bucket_of, next_month, opens_at
 from engine.machine import connections_allowed
-from engine.permits import LEAD_MAX_S, Lead
+from engine.permits import LEAD_MAX_S, LeadTime
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Stop
 from engine.scheduler.board import LaneBoard
@@ -84,7 +84,7 @@ class Scheduler:
         self._watch = Watch(store, clock, settings, assignment, self._note)
         self._reserves = bool(self._quota.claimed(clock.now()))
         self._sends_jobs = assignment.kind.sends is Sends.JOB
-        self._lead = Lead()
+        self._lead = LeadTime()
         # By job and fence: a job that is due again at once is claimed in the very transaction that
         # settles its last attempt, and then flies twice for a moment.
         self._flying: dict[tuple[int, int], Lane] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from sqlalchemy.engine import Connection
 
-from engine.clock import Anchored, Clock
+from engine.clock import AnchoredClock, Clock
 from engine.core.errors import StoreError
 from engine.core.lanes import LaneState
 from engine.core.listing import quantity
@@ -103,7 +103,7 @@ class Worker:
     async def adopt_clock(self) -> None:
         """Count on the clock of those who work on the store, if anybody does."""
         clock = self._clock
-        if isinstance(clock, Anchored):
+        if isinstance(clock, AnchoredClock):
             kept = await self._database.ask(self._clock_of_others)
             if kept is not None and kept.boot == clock.boot:
                 clock.follow(kept.offset_s)
@@ -123,12 +123,12 @@ class Worker:
 
     def _arrive(self, connection: Connection) -> None:
         assert self._identity is not None, "only workers write"
-        if isinstance(self._clock, Anchored):
+        if isinstance(self._clock, AnchoredClock):
             self._agree_on_time(connection, self._clock)
         self._identity.is_missed = True
         workers.arrive(connection, self._identity, self._clock.now())
 
-    def _agree_on_time(self, connection: Connection, clock: Anchored) -> None:
+    def _agree_on_time(self, connection: Connection, clock: AnchoredClock) -> None:
         """Have the clock of those who are here; raises StoreError where it cannot be had."""
         others = self._find_others_alive(connection)
         kept = clocks.store_clock(connection)

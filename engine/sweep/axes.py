@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.core.axes import Axis, AxisValue, GroupAxis, PromptAxis, Scalar
 from engine.core.nearest import suggestion
-from engine.documents.validation import no_number
+from engine.documents.validation import describe_non_number
 from engine.kinds import JobKind
 from engine.sweep.rules import AxisValues
 from engine.sweep.scalars import scalar_value
@@ -86,7 +86,7 @@ def _default(axis: Axis, value: Scalar) -> AxisValue:
 def _repeats(written: Any, reader: ValueReader) -> int:
     path = f"matrix.{REPEATS}"
     if not isinstance(written, int) or isinstance(written, bool):
-        reader.refuse(path, f"must be a whole number{no_number(written)}")
+        reader.refuse(path, f"must be a whole number{describe_non_number(written)}")
     elif written < 1:
         reader.refuse(path, f"{written} is below 1")
     elif written > REPEATS_MAX:

@@ -9,7 +9,7 @@ from engine.clock import SystemClock
 from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
 from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
-from engine.documents.validation import validated
+from engine.documents.validation import validate
 from engine.registry import Registry
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.rules import Rules, resolve, warnings_of
@@ -68,7 +68,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         )
     problems: list[Problem] = []
     service_class = registry.service(dump["service"]["kind"])
-    settings = validated(service_class.settings_model, dump["service"], "service", problems)
+    settings = validate(service_class.settings_model, dump["service"], "service", problems)
     health = _health(dump["health"], registry, problems)
     if settings is None or problems:
         raise SweepError(source, problems)
@@ -166,7 +166,7 @@ def _health(
     if written is None:
         return None
     model = registry.health_gate(written["kind"]).settings_model
-    settings = validated(model, written["settings"], "service.health", problems)
+    settings = validate(model, written["settings"], "service.health", problems)
     return HealthConfig(kind=written["kind"], settings=settings) if settings is not None else None
 
 

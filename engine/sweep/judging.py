@@ -9,7 +9,7 @@ from engine.core.errors import Problem, SweepError, UsageError
 from engine.documents.document import Document, problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_document
-from engine.secrets import anchored
+from engine.secrets import anchor
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
 from engine.sweep.scalars import scalar_value
@@ -75,7 +75,7 @@ class JudgeSource:
     name: str
     document: Document | None = None
 
-    def located(self, error: SweepError) -> SweepError:
+    def locate(self, error: SweepError) -> SweepError:
         """The mistakes of a sweep that this judge is in, told by their places in its own file."""
         prefix = f"{_JUDGE}."
         if self.document is None or not all(
@@ -90,7 +90,7 @@ class JudgeSource:
             )
             for one in error.problems
         ]
-        return SweepError(self.name, self.document.located(self.name, own))
+        return SweepError(self.name, self.document.locate(self.name, own))
 
 
 def read_judge(judge: str) -> JudgeSource:
@@ -110,7 +110,7 @@ def read_judge(judge: str) -> JudgeSource:
         )
         raise SweepError(judge, [found]) from None
     if not document.is_sound:
-        raise SweepError(judge, document.located(judge, ()))
+        raise SweepError(judge, document.locate(judge, ()))
     settings = _anchored(document.value, path.parent.absolute())
     return JudgeSource(settings=settings, name=judge, document=document)
 
@@ -119,7 +119,7 @@ def _anchored(value: Any, folder: Path) -> Any:
     """A value with its references to keys in files, and the file of its authorities, made absolute."""
     match value:
         case str():
-            return anchored(value, folder)
+            return anchor(value, folder)
         case {"ca_file": str(name), **rest}:
             file = folder / Path(name).expanduser()
             return {**_anchored(rest, folder), "ca_file": str(file)}

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, Problem, SweepError
 from engine.core.nearest import nearest, suggestion
-from engine.documents.plain import TooLarge, plain
+from engine.documents.plain import TooLarge, to_plain
 from engine.documents.reading import load_document
-from engine.documents.validation import instead, no_mapping, unknown_key, validated
+from engine.documents.validation import describe_given, not_a_mapping, unknown_key, validate
 from engine.kinds import JobKind, Service, ServiceSettings
 from engine.registry import Registry
 from engine.sweep.axes import REPEATS, Axes, read_axes
@@ -29,8 +29,8 @@ def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
     document = load_document(path)
     sweep, problems = _read(make, document.value, registry, path.parent, [])
     if sweep is None or problems or not document.is_sound:
-        raise SweepError(str(path), document.located(str(path), problems))
-    return replace(sweep, warnings=tuple(document.located(str(path), sweep.warnings)))
+        raise SweepError(str(path), document.locate(str(path), problems))
+    return replace(sweep, warnings=tuple(document.locate(str(path), sweep.warnings)))
 
 
 def parse_sweep(
@@ -39,7 +39,7 @@ def parse_sweep(
     """The sweep of a mapping; raises SweepError."""
     problems: list[Problem] = []
     try:
-        tree = plain(written, problems)
+        tree = to_plain(written, problems)
     except TooLarge as error:
         raise SweepError(source, [Problem("", error.message)]) from None
     sweep, problems = _read(make, tree, registry, folder, problems)
@@ -53,7 +53,7 @@ def _read(
 ) -> tuple[_Sweep | None, list[Problem]]:
     """The sweep of plain values, or what is wrong with them beside the problems that are known."""
     if not isinstance(tree, Mapping):
-        return None, [no_mapping(tree, "name, service, evaluation, matrix")]
+        return None, [not_a_mapping(tree, "name, service, evaluation, matrix")]
     sweep = _Parser(tree, registry, folder, problems).sweep(make)
     return sweep, _first_of_each_path(problems)
 
@@ -82,7 +82,7 @@ class _Parser:
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
         """The sweep, if nothing stands in the way of making it; mistakes are in the problems."""
-        file = validated(SweepFile, self._tree, "", self._problems)
+        file = validate(SweepFile, self._tree, "", self._problems)
         service = self._service()
         health = self._health()
         kinds = self._kinds(service)
@@ -155,7 +155,7 @@ class _Parser:
         if self._has_kind_misspelt(written, "service"):
             return None
         if not isinstance(kind, str):
-            told = f"must be text{instead(kind)}" if "kind" in written else "is missing"
+            told = f"must be text{describe_given(kind)}" if "kind" in written else "is missing"
             self._refuse("service.kind", told, is_of_key="kind" not in written)
             return None
         try:
@@ -165,7 +165,7 @@ class _Parser:
             return None
         self._settings = service.settings_model
         own = {key: value for key, value in written.items() if key != "health"}
-        settings = validated(
+        settings = validate(
             service.settings_model, own, "service", self._problems, beside=("health",)
         )
         wrong = {
@@ -219,7 +219,7 @@ class _Parser:
         if isinstance(asked, Mapping) and self._has_kind_misspelt(asked, "service.health"):
             return None
         if isinstance(asked, Mapping) and not isinstance(asked.get("kind", ""), str):
-            told = f"must be text{instead(asked['kind'])}"
+            told = f"must be text{describe_given(asked['kind'])}"
             self._refuse("service.health.kind", told)
             return None
         if not isinstance(asked, Mapping) or "kind" not in asked:
@@ -236,7 +236,7 @@ class _Parser:
             for key, value in asked.items()
             if key != "kind" or "kind" in model.model_fields
         }
-        found = validated(model, settings, "service.health", self._problems)
+        found = validate(model, settings, "service.health", self._problems)
         return HealthConfig(kind=kind, settings=found) if found is not None else None
 
     def _kind(self, kinds: Sequence[JobKind]) -> JobKind | None:

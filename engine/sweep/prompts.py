@@ -19,11 +19,11 @@ from engine.documents.tables import (
     Row,
     Table,
     TableFormat,
+    guess_table_format,
     read_table,
     table_format,
-    table_in,
 )
-from engine.documents.validation import unknown_key, validated
+from engine.documents.validation import unknown_key, validate
 from engine.sweep.files import SweepFolder
 from engine.sweep.scalars import label
 
@@ -95,10 +95,10 @@ class PromptReader:
         """The prompts that one item stands for; raises Malformed for what is wrong with all of it."""
         match item:
             case {"file": _}:
-                file = validated(_File, item, path, self.problems)
+                file = validate(_File, item, path, self.problems)
                 return [] if file is None else self._of_files(file, path)
             case {"text": _}:
-                inline = validated(_Inline, item, path, self.problems)
+                inline = validate(_Inline, item, path, self.problems)
                 return [] if inline is None else self._inline(inline, path)
             case Mapping() if unknown := [key for key in item if key not in _KEYS]:
                 for key in unknown:
@@ -145,7 +145,7 @@ class PromptReader:
         if written_as is None or written_as == "text":
             if part.column is not None:
                 raise Malformed("is read as one text and has no columns; `format` says otherwise")
-            if part.format is None and (looks := table_in(text)):
+            if part.format is None and (looks := guess_table_format(text)):
                 raise Malformed(
                     f"looks like a table: add `format: {looks}` for a prompt of each row,"
                     " or `format: text` for one prompt"
@@ -171,7 +171,7 @@ class PromptReader:
                     continue
                 text = row.text(column).rstrip("\n")
                 if not part.literal:
-                    text = table.filled(text, row, apart_from=column, otherwise=_AS_IT_STANDS)
+                    text = table.fill_in(text, row, apart_from=column, otherwise=_AS_IT_STANDS)
                 yield where, AxisValue(label=label(name), content=text)
             except Malformed as error:
                 self._refuse(where, str(error))
@@ -203,7 +203,7 @@ class PromptReader:
             where = f"{path}: {row.place}" if row.place else path
             try:
                 own = str(number) if names is None else _name_in(row, names)
-                content = table.filled(text, row, apart_from=None, otherwise="or write it out")
+                content = table.fill_in(text, row, apart_from=None, otherwise="or write it out")
                 yield where, AxisValue(label=label(f"{name}-{own}"), content=content)
             except Malformed as error:
                 self._refuse(where, str(error))
@@ -243,12 +243,12 @@ def _text_of(file: Path) -> str:
 
 def _text_column(table: Table, asked: str | None) -> str:
     if asked is not None:
-        return table.column(asked)
-    found = table.usual_column(TEXT_COLUMNS, "column")
+        return table.find_column(asked)
+    found = table.find_usual_column(TEXT_COLUMNS, "column")
     if found is None:
         raise Malformed(
             f"no column is called {', '.join(TEXT_COLUMNS[:3])} or the like: say with `column` which"
-            f" one holds the prompts; {table.listed()}"
+            f" one holds the prompts; {table.describe_columns()}"
         )
     return found
 
@@ -256,9 +256,9 @@ def _text_column(table: Table, asked: str | None) -> str:
 def _name_column(table: Table, asked: str | None, *, apart_from: str | None) -> str | None:
     """The column of names: asked for, called `name`, or the one that is usual; None without any."""
     if asked is not None:
-        return table.column(asked)
-    first = table.usual_column(NAME_COLUMNS[:1], "name_column", apart_from=apart_from)
-    return first or table.usual_column(NAME_COLUMNS, "name_column", apart_from=apart_from)
+        return table.find_column(asked)
+    first = table.find_usual_column(NAME_COLUMNS[:1], "name_column", apart_from=apart_from)
+    return first or table.find_usual_column(NAME_COLUMNS, "name_column", apart_from=apart_from)
 
 
 def _name_in(row: Row, column: str) -> str:

@@ -8,7 +8,7 @@ from engine.core.axes import Axis, AxisValue, GroupAxis, IntegerAxis, NumberAxis
 from engine.core.labels import control_characters, is_blank
 from engine.core.nearest import nearest, suggestion
 from engine.documents.malformed import Malformed
-from engine.documents.validation import no_number
+from engine.documents.validation import describe_non_number
 
 VALUES_MAX = 100_000
 LABEL_MAX = 300
@@ -73,9 +73,9 @@ def numbers_between(written: Mapping[str, Any]) -> Iterator[int | float]:
 
 def _number(axis: NumberAxis | IntegerAxis, item: Any) -> int | float:
     if not is_number(item):
-        raise Malformed(f"must be a number{no_number(item)}")
+        raise Malformed(f"must be a number{describe_non_number(item)}")
     if isinstance(axis, IntegerAxis) and not isinstance(item, int):
-        raise Malformed(f"must be a whole number{no_number(item)}")
+        raise Malformed(f"must be a whole number{describe_non_number(item)}")
     if item < axis.minimum:
         raise Malformed(f"{item} is below {axis.minimum:g}")
     if item > axis.maximum:

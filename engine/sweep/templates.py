@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from engine.core.errors import UsageError
-from engine.documents.yaml import as_yaml
+from engine.documents.yaml import to_yaml
 from engine.registry import Registry
 
 _NAME = re.compile(r"^name: .*$", re.MULTILINE)
@@ -32,7 +32,7 @@ class Template:
 
     def sweep(self, name: str, schema: str) -> str:
         """The file: with a name of its own, and a first line that tells editors where its schema is."""
-        named = _NAME.sub(lambda _: f"name: {as_yaml(name)}", self.text, count=1)
+        named = _NAME.sub(lambda _: f"name: {to_yaml(name)}", self.text, count=1)
         return f"# yaml-language-server: $schema={schema}\n{named}"
 
 

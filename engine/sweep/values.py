@@ -20,7 +20,12 @@ from engine.core.canonical import canonical
 from engine.core.errors import Problem
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_document
-from engine.documents.validation import instead, no_number, problems_of, unknown_key
+from engine.documents.validation import (
+    describe_given,
+    describe_non_number,
+    problems_of,
+    unknown_key,
+)
 from engine.sweep.files import SweepFolder
 from engine.sweep.prompts import Located, PromptReader
 from engine.sweep.scalars import (
@@ -47,7 +52,7 @@ class ValueReader:
         elif isinstance(axis, PromptAxis | DocumentAxis) and isinstance(written, Mapping):
             located = self.item(axis, written, path)
         elif not isinstance(written, list):
-            told = _EXPECTED.get(type(axis), f"must be a list{instead(written)}")
+            told = _EXPECTED.get(type(axis), f"must be a list{describe_given(written)}")
             self.refuse(path, told)
             return ()
         elif not written:
@@ -127,7 +132,7 @@ class ValueReader:
         for key in unknown:
             self.refuse(f"{path}.{key}", unknown_key(key, RANGE), is_of_key=True)
         for key in wrong:
-            told = f"must be a number{no_number(written[key])}"
+            told = f"must be a number{describe_non_number(written[key])}"
             self.refuse(f"{path}.{key}", told)
         for key in missing:
             self.refuse(f"{path}.{key}", "is missing", is_of_key=True)
@@ -140,7 +145,7 @@ class ValueReader:
                 for file in self.folder.matching(pattern):
                     self.folder.spend(file)
                     try:
-                        found += self._document(axis, read_document(file).sound(), path)
+                        found += self._document(axis, read_document(file).require_sound(), path)
                     except Malformed as error:
                         self.refuse(path, f"{self._shown(file)}: {error}")
                 return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.core.errors import Problem, SweepError
 from engine.documents.reading import load_document
-from engine.documents.validation import no_mapping, validated
+from engine.documents.validation import not_a_mapping, validate
 from engine.kinds import (
     Accounts,
     Clock,
@@ -162,10 +162,10 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
     problems: list[Problem] = []
     written = document.value
     if not isinstance(written, Mapping):
-        raise SweepError(judge, [no_mapping(written, "kind, endpoint, model")])
-    settings = validated(RubricJudgeSettings, written, "", problems)
+        raise SweepError(judge, [not_a_mapping(written, "kind, endpoint, model")])
+    settings = validate(RubricJudgeSettings, written, "", problems)
     if settings is None or not document.is_sound:
-        raise SweepError(judge, document.located(judge, problems))
+        raise SweepError(judge, document.locate(judge, problems))
     return settings
 
 

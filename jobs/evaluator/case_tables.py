@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.documents.malformed import Malformed
-from engine.documents.reading import decoded
+from engine.documents.reading import decode_text
 from engine.documents.tables import Row, Table, read_table, table_format
 
 _INPUT = "user_input"
@@ -61,12 +61,12 @@ def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
     written_as = table_format(PurePath(spec.file))
     if written_as is None:
         raise Malformed("is not a table: .csv, .tsv, .jsonl, .json, .yaml or .toml")
-    table = read_table(decoded(content), written_as)
+    table = read_table(decode_text(content), written_as)
     columns = dict(_columns(table, spec.columns))
     if _INPUT not in columns and _INPUT not in spec.common:
         raise Malformed(
             f"no column is called {_INPUT} or the like: say with cases.columns.{_INPUT} which it is;"
-            f" {table.listed()}"
+            f" {table.describe_columns()}"
         )
     found = TableCases(table)
     for number, row in enumerate(table.rows, 1):
@@ -86,10 +86,10 @@ def _columns(table: Table, asked: Mapping[str, str]) -> Iterator[tuple[str, str]
     for name in _FIELDS:
         key = f"cases.columns.{name}"
         found = (
-            table.column(asked[name])
+            table.find_column(asked[name])
             if name in asked
-            else table.usual_column((name,), key)
-            or (table.usual_column(_INPUT_COLUMNS, key) if name == _INPUT else None)
+            else table.find_usual_column((name,), key)
+            or (table.find_usual_column(_INPUT_COLUMNS, key) if name == _INPUT else None)
         )
         if found is not None:
             yield name, found
@@ -135,7 +135,7 @@ def _fill(case: dict[str, Any], row: Row, table: Table, columns: Mapping[str, st
         if not isinstance(text, str):
             return text  # whoever validates the case says so
         otherwise = "or say literal for a text that is sent as it stands"
-        return table.filled(text, row, apart_from=columns.get(name), otherwise=otherwise)
+        return table.fill_in(text, row, apart_from=columns.get(name), otherwise=otherwise)
 
     if _INPUT in case:
         case[_INPUT] = filled(case[_INPUT], _INPUT)

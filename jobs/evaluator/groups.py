@@ -22,7 +22,7 @@ from engine.core.placeholders import describe, placeholders_in
 from engine.documents.document import YAML, Document, problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.reading import document_of, read_bytes
-from engine.documents.validation import no_mapping, validated
+from engine.documents.validation import not_a_mapping, validate
 from engine.kinds import UsageError
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
@@ -258,21 +258,21 @@ def _read(name: str, source: _Source) -> CaseGroup:
     written = document.value
     if not isinstance(written, dict):
         raise SweepError(
-            source.file, [no_mapping(written, "name, description, and a list under cases")]
+            source.file, [not_a_mapping(written, "name, description, and a list under cases")]
         )
     problems: list[Problem] = []
     cases = written.get("cases")
     if isinstance(cases, dict):
         # The table's own mistakes are told of its file, and before those of the group.
         written = {**written, "cases": _tabled(name, source, document, cases)}
-    group = validated(CaseGroup, written, "", problems)
+    group = validate(CaseGroup, written, "", problems)
     if group is not None:
         if group.name != name:
             told = f"{group.name!r} is not the file's name, {name!r}"
             problems.append(Problem("name", told))
         if not problems and document.is_sound:
             return group
-    raise SweepError(source.file, document.located(source.file, problems))
+    raise SweepError(source.file, document.locate(source.file, problems))
 
 
 def _tabled(
@@ -280,13 +280,13 @@ def _tabled(
 ) -> list[Any]:
     """The cases of the table that a group names, each as it would stand in the group's file."""
     problems: list[Problem] = []
-    spec = validated(CaseTable, written, "cases", problems)
+    spec = validate(CaseTable, written, "cases", problems)
     if spec is None:
-        raise SweepError(source.file, document.located(source.file, problems))
+        raise SweepError(source.file, document.locate(source.file, problems))
     file = str(Path(source.file).with_name(spec.file))
     if source.table is None:
         problems.append(Problem("cases.file", f"there is no table {file}"))
-        raise SweepError(source.file, document.located(source.file, problems))
+        raise SweepError(source.file, document.locate(source.file, problems))
     try:
         found = read_cases(name, spec, source.table)
     except Malformed as error:
@@ -296,7 +296,7 @@ def _tabled(
     problems += (found.table.problem(file, place, told) for place, told in found.mistakes)
     for place, written_case in found.cases:
         mistakes: list[Problem] = []
-        case = validated(Case, written_case, "", mistakes)
+        case = validate(Case, written_case, "", mistakes)
         problems += (found.table.problem(file, place, str(one)) for one in mistakes)
         if case is None:
             continue

@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from engine.documents.document import YAML
-from engine.documents.reading import decoded
+from engine.documents.reading import decode_text
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -15,4 +15,4 @@ T = TypeVar("T", bound=BaseModel)
 def packaged(model: type[T], package: str, name: str) -> tuple[T, str]:
     """What a YAML file of a package says, and the file's SHA-256: part of a result's identity."""
     content = (files(package) / name).read_bytes()
-    return model.model_validate(YAML.read(decoded(content))), sha256(content).hexdigest()
+    return model.model_validate(YAML.read(decode_text(content))), sha256(content).hexdigest()

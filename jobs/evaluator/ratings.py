@@ -92,7 +92,7 @@ def _columns(table: Table) -> tuple[str, str, list[str]]:
     if not raters or not {"case", "reply"} <= set(found):
         raise Malformed(
             "it needs the columns case, reply, and score (or score_anna, score_2 ...);"
-            f" {table.listed()}"
+            f" {table.describe_columns()}"
         )
     for name in ("case", "reply", *raters):
         if found.count(name) > 1:

@@ -18,7 +18,7 @@ from pydantic import (
 
 from engine.core.errors import Problem, SweepError
 from engine.documents.reading import load_document
-from engine.documents.validation import no_mapping, validated
+from engine.documents.validation import not_a_mapping, validate
 from engine.serving.limits import Seconds, ServerLimits
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url
@@ -242,11 +242,11 @@ def read_config(path: Path) -> ServeConfig:
     document = load_document(path, ConfigError)
     content = document.value
     if not isinstance(content, Mapping):
-        raise ConfigError(str(path), [no_mapping(content, "models")])
+        raise ConfigError(str(path), [not_a_mapping(content, "models")])
     problems: list[Problem] = []
-    config = validated(ServeConfig, content, "", problems)
+    config = validate(ServeConfig, content, "", problems)
     if config is None or not document.is_sound:
-        raise ConfigError(str(path), document.located(str(path), problems))
+        raise ConfigError(str(path), document.locate(str(path), problems))
     folder = path.absolute().parent
     return config.model_copy(
         update={

@@ -11,7 +11,7 @@ import pytest
 from engine.core.errors import NotNow
 from engine.core.permits import Granted, PermitLimit, PermitRequest, PermitStart
 from engine.core.rates import CLOCK_TOLERANCE_S, GUARD_S, WINDOW_S
-from engine.permits import Lead, MemoryBook, Permit, Permits
+from engine.permits import LeadTime, MemoryBook, Permit, Permits
 from engine.testing import FakeClock
 
 NOW = 1_800_000_000.0
@@ -139,7 +139,7 @@ async def test_a_start_that_the_disk_made_late_is_let_go_and_the_next_is_taken_a
 
 
 def test_a_disk_that_no_lead_makes_up_for_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    lead = Lead()
+    lead = LeadTime()
 
     for _ in range(5):
         lead.adapt(CLOCK_TOLERANCE_S)
@@ -150,7 +150,7 @@ def test_a_disk_that_no_lead_makes_up_for_is_told_once(caplog: pytest.LogCapture
 
 
 def test_a_start_that_took_long_by_chance_lets_no_other_wait_that_long() -> None:
-    lead = Lead()
+    lead = LeadTime()
 
     for took_s in [0.01] * 5 + [4.0, 0.01, 3600.0, 0.01]:
         lead.adapt(took_s)
@@ -159,7 +159,7 @@ def test_a_start_that_took_long_by_chance_lets_no_other_wait_that_long() -> None
 
 
 def test_starts_that_are_late_together_are_late_once() -> None:
-    lead = Lead()
+    lead = LeadTime()
 
     for _ in range(64):
         lead.adapt(1.0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, update
 from sqlalchemy.engine import Connection
 
-from engine.clock import Anchored
+from engine.clock import AnchoredClock
 from engine.core import rates
 from engine.store.dialect import Upsert
 from engine.store.queries import permits, slots
@@ -58,7 +58,7 @@ def store_clock(connection: Connection) -> StoreClock | None:
     return None if text is None else StoreClock(**json.loads(text))
 
 
-def anchor(connection: Connection, clock: Anchored, *, is_alone: bool) -> float:
+def anchor(connection: Connection, clock: AnchoredClock, *, is_alone: bool) -> float:
     """Agree on one clock as a worker arrives: with those that are here, or else set the store's anew.
 
     Returns by how many seconds the store's was set. What it said is moved along, so that windows and waits

@@ -136,7 +136,7 @@ def test_keys_and_values_are_found_where_they_stand(form: Format, text: str) -> 
 
     def stands(path: str, *, of_key: bool = False) -> str:
         problem = Problem(path, "is wrong", is_of_key=of_key)
-        [found] = document.located("f", [problem])
+        [found] = document.locate("f", [problem])
         assert found.place is not None
         return text.splitlines()[found.place.line - 1][found.place.column - 1 :]
 

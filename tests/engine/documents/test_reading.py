@@ -12,7 +12,7 @@ from engine.core.errors import SweepError
 from engine.documents.document import JSON, TOML, YAML
 from engine.documents.malformed import Malformed, line_and_column
 from engine.documents.reading import FILE_BYTES_MAX, read_document
-from engine.documents.yaml import as_yaml
+from engine.documents.yaml import to_yaml
 from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY
 
@@ -179,8 +179,8 @@ def test_text_that_looks_like_a_long_key_of_toml_is_read_as_text() -> None:
     ["a b", "-", "- a", "no", "1", "", "a: b", "it's", "a\u2028b", "a\x85b", "\x7f", "\U0001f600"],
 )
 def test_text_that_is_written_as_yaml_is_read_as_the_same_text(text: str) -> None:
-    assert YAML.read(f"key: {as_yaml(text)}\n") == {"key": text}
-    assert YAML.read(f"{{key: {as_yaml(text)}}}") == {"key": text}
+    assert YAML.read(f"key: {to_yaml(text)}\n") == {"key": text}
+    assert YAML.read(f"{{key: {to_yaml(text)}}}") == {"key": text}
 
 
 def test_aliases_cannot_make_a_small_file_huge() -> None:

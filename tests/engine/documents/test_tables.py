@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.documents.malformed import Malformed
-from engine.documents.tables import TableFormat, read_table, table_in
+from engine.documents.tables import TableFormat, guess_table_format, read_table
 
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=20)
 syntax = st.text(st.sampled_from('",;\t\n {}[]:-sep=ab0'), max_size=60)
@@ -17,7 +17,7 @@ syntax = st.text(st.sampled_from('",;\t\n {}[]:-sep=ab0'), max_size=60)
 
 @given(st.one_of(st.text(max_size=60), syntax), st.sampled_from(TableFormat))
 def test_every_text_is_a_table_or_a_named_error(text: str, written_as: TableFormat) -> None:
-    table_in(text)
+    guess_table_format(text)
     try:
         table = read_table(text, written_as)
     except Malformed:

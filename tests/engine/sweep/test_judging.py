@@ -15,8 +15,8 @@ def test_a_mistake_in_the_file_of_a_judge_is_told_by_its_place_in_it(tmp_path: P
     source = read_judge(str(file))
     problem = Problem("service.judge.endpont", "unknown key", is_of_key=True)
 
-    located = source.located(SweepError("again", [problem]))
-    elsewhere = source.located(SweepError("again", [Problem("matrix.groups", "is missing")]))
+    located = source.locate(SweepError("again", [problem]))
+    elsewhere = source.locate(SweepError("again", [Problem("matrix.groups", "is missing")]))
 
     assert str(located).splitlines()[0] == f"{file}:3:1: endpont: unknown key"
     assert str(elsewhere) == "again: matrix.groups: is missing"
