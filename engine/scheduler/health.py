@@ -74,6 +74,7 @@ class HealthChecker:
                     lane.explain(sick)
                     is_told = True
                     await self._note(EventKind.HEALTH, f"unhealthy: {sick}", lane)
+                    wake()
                 if attempt >= self._run.retry.attempts:
                     # The run no longer waits for it alone, but while the rest goes on it may get well.
                     lane.close(Block.SICK, sick)

@@ -16,12 +16,13 @@ from engine.core.lanes import LaneState, waits_elsewhere
 from engine.core.retry import Hold
 from engine.core.runs import WaitReason
 from engine.core.status import Waiting
-from engine.kinds import RateLimited
+from engine.kinds import Health, HealthGate, RateLimited
 from engine.report.words import status_lines
 from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import Lanes
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import NOW, SELDOM, good, opened, sweep
+from tests.engine.test_scheduler_health import GateSettings
 
 LATER = NOW + 600.0
 
@@ -163,6 +164,37 @@ async def test_a_process_that_only_looks_says_when_the_window_opens(
 
     [waiting] = told
     assert (waiting.why, waiting.until) == (WaitReason.WINDOW, NOW + 14 * 3600.0)
+    assert seen == told
+
+
+async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(good)
+
+    class SlowGate(HealthGate):
+        settings_model = GateSettings
+
+        async def check(self, lane: str) -> Health:
+            await self.clock.sleep(5.0)
+            return Health(healthy=False, message=f"{lane} says nothing")
+
+    of = sweep(service, gate=SlowGate, retry={"base_delay_s": 600, "max_delay_s": 600})
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM, gate=SlowGate) as engine,
+        opened(store, service, clock, gate=SlowGate) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(of)
+        tasks.start_soon(run.execute)
+        await clock.advance(7.0)
+
+        told, seen = await waits(run), await waits(await other.run("scripted"))
+        tasks.cancel_scope.cancel()
+
+    assert {one.why for one in told} == {WaitReason.UNHEALTHY}
     assert seen == told
 
 
