@@ -58,6 +58,21 @@ class RunFingerprint:
     """When the last of the workers came that there are rows of."""
 
 
+# Built once: a run that is executed asks these every second.
+_FINGERPRINT = select(
+    run.c.state,
+    run.c.generation,
+    run.c.updated_at,
+    select(func.max(worker.c.started_at)).scalar_subquery(),
+).where(run.c.id == bindparam("run_id"))
+_OTHERS = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != bindparam("own"))
+# Each of the two by its index: those that have gone may be very many.
+_OTHER_WORKERS = union(
+    _OTHERS.where(worker.c.ended_at.is_(None)),
+    _OTHERS.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING))),
+)
+
+
 class StoreReader:
     """An open store as its readers see it: each answer comes from one snapshot of its own."""
 
@@ -79,10 +94,9 @@ class StoreReader:
 
     async def fingerprint(self, run_id: int) -> RunFingerprint | None:
         """A glance at a run, cheap enough to be taken every second; None once it is deleted."""
-        arrived = select(func.max(worker.c.started_at)).scalar_subquery()
-        columns = run.c.state, run.c.generation, run.c.updated_at, arrived
-        query = select(*columns).where(run.c.id == run_id)
-        found = await self._database.ask(lambda connection: connection.execute(query).first())
+        found = await self._database.ask(
+            lambda connection: connection.execute(_FINGERPRINT, {"run_id": run_id}).first()
+        )
         if found is None:
             return None
         state, generation, updated_at, arrived_at = found
@@ -338,11 +352,10 @@ class StoreReader:
 
         One that was given up and came back to life is among them as long as it holds jobs.
         """
-        # Each of the two by its index: those that have gone may be very many.
-        found = select(worker.c.id, worker.c.heartbeat_at).where(worker.c.id != self.worker_id)
-        holding = found.where(worker.c.id.in_(select(job.c.owner).where(queue.RUNNING)))
-        query = union(found.where(worker.c.ended_at.is_(None)), holding)
-        rows = await self._database.ask(lambda connection: connection.execute(query).all())
+        own = {"own": self.worker_id}
+        rows = await self._database.ask(
+            lambda connection: connection.execute(_OTHER_WORKERS, own).all()
+        )
         return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:

@@ -1,7 +1,7 @@
-"""A clock that a test moves."""
+"""Clocks that a test moves."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf, isinf
@@ -11,9 +11,13 @@ from anyio import from_thread, lowlevel
 
 from engine.testing.event_loop import (
     count_threads_awaited,
+    finish,
     is_ready,
     is_timer_due,
+    look_again,
+    look_again_in,
     loop_time,
+    new_future,
     watches_outside,
 )
 
@@ -29,15 +33,15 @@ _MOMENT_S = 0.0005
 _MOMENT_MAX_S = 0.008
 _MOMENT_GROWTH = 1.5
 """Each further look comes later: what takes long on a busy machine is not made longer by being watched."""
-_PASSES = 3
-"""Passes of the event loop in a row with nothing to do before it counts as idle."""
 
 
 @dataclass(slots=True, order=True)
 class _Sleeper:
     until: float
     number: int
-    awake: anyio.Event = field(compare=False, default_factory=anyio.Event)
+    wake: Callable[[], None] = field(compare=False)
+    is_gone: bool = field(compare=False, default=False)
+    """Whether it was woken or cancelled; one that was cancelled stays in the heap until its time."""
 
 
 class FakeClock:
@@ -48,7 +52,8 @@ class FakeClock:
     waits for a thread (`anyio.to_thread`, `asyncio.to_thread`, aiosqlite), or for a real timer that is
     due within 50 ms, it stands still, however slow the machine is. What happens outside of the process
     cannot be seen: while the event loop watches sockets, pipes or child processes, they are given
-    `quiet_s` of real time during which no task reads or sleeps on the clock.
+    `quiet_s` of real time during which no task reads or sleeps on the clock. Where that may be too
+    short, have the clock `paused` meanwhile.
     """
 
     def __init__(self, now: float = 1_800_000_000.0, *, quiet_s: float = QUIET_S) -> None:
@@ -57,6 +62,9 @@ class FakeClock:
         self._asked = 0
         self._sleepers: list[_Sleeper] = []
         self._threads_asleep = 0
+        self._pauses = 0
+        self._stirred = anyio.Event()
+        """Set when a sleeper comes or a pause ends."""
 
     def now(self) -> float:
         """The time as it was set or moved to."""
@@ -68,7 +76,9 @@ class FakeClock:
         if seconds <= 0:
             await lowlevel.checkpoint()
             return
-        await self._sleep_until(self._now + seconds)
+        woken = new_future()
+        with self._sleeping(self._now + seconds, lambda: finish(woken)):
+            await woken
 
     def sleep_in_thread(self, seconds: float) -> None:
         """Block a thread of `anyio.to_thread` until the clock was moved by `seconds`.
@@ -89,91 +99,115 @@ class FakeClock:
         if event.is_set() or until <= self._now:
             await lowlevel.checkpoint()
             return event.is_set()
-        async with anyio.create_task_group() as tasks:
-
-            async def watch() -> None:
-                await event.wait()
-                tasks.cancel_scope.cancel()
-
-            tasks.start_soon(watch, name="watch an event")
-            await self._sleep_until(until)
-            tasks.cancel_scope.cancel()
+        with anyio.CancelScope() as scope, self._sleeping(until, scope.cancel):
+            await event.wait()
         return event.is_set()
 
     async def advance(self, seconds: float) -> None:
-        """Move on by `seconds`, stopping at the time of each sleeper until all has become quiet."""
+        """Move on by `seconds`, stopping at the time of each sleeper until every task waits."""
         end = self._now + seconds
         await self._become_quiet()
-        while (until := self._next()) <= end:
-            await self._jump(until)
+        while self._next() <= end:
+            self._move_on()
+            await self._become_quiet()
         self._now = end
-        await self._become_quiet()
 
     @asynccontextmanager
     async def jumping(self) -> AsyncIterator[None]:
-        """Within the block, move on to the next sleeper whenever all has become quiet."""
+        """Within the block, move on to the next sleeper whenever every task waits."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._jump_along, name="jumping clock")
             yield
             tasks.cancel_scope.cancel()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within the block the clock stands still, as while a real server answers."""
+        self._pauses += 1
+        try:
+            yield
+        finally:
+            self._pauses -= 1
+            self._stirred.set()
+
+    def skip(self, seconds: float) -> None:
+        """Have it be `seconds` later at once, or earlier where they are negative; nobody wakes.
+
+        As when a machine was suspended or its clock was set: sleepers sleep on for as long as they had left.
+        """
+        self._now += seconds
+        for sleeper in self._sleepers:
+            sleeper.until += seconds
+        heapify(self._sleepers)
+
     async def _jump_along(self) -> None:
         while True:
             await self._become_quiet()
-            if isinf(until := self._next()):
-                # Nothing to move on to: do not take a whole CPU to look for it.
-                await anyio.sleep(_MOMENT_S)
+            if isinf(self._next()):
+                await self._stir()
             else:
-                await self._jump(until)
+                self._move_on()
 
-    async def _jump(self, until: float) -> None:
-        self._now = max(self._now, until)
+    async def _stir(self) -> None:
+        if self._stirred.is_set():
+            self._stirred = anyio.Event()
+        await self._stirred.wait()
+
+    def _move_on(self) -> None:
+        """Move on to the next sleeper's time, and wake all that sleep until then."""
+        self._now = max(self._now, self._next())
         while self._next() <= self._now:
-            heappop(self._sleepers).awake.set()
-        await self._become_quiet()
+            sleeper = heappop(self._sleepers)
+            sleeper.is_gone = True
+            sleeper.wake()
 
-    async def _sleep_until(self, until: float) -> None:
+    @contextmanager
+    def _sleeping(self, until: float, wake: Callable[[], None]) -> Iterator[None]:
+        """Within the block `wake` is called once the time is `until`."""
         self._asked += 1
-        sleeper = _Sleeper(until, self._asked)
+        sleeper = _Sleeper(until, self._asked, wake)
         heappush(self._sleepers, sleeper)
+        self._stirred.set()
         try:
-            await sleeper.awake.wait()
+            yield
         finally:
             self._asked += 1
-            # A cancelled sleeper must not hold the clock; one that was woken is no longer in the list.
-            self._sleepers = [one for one in self._sleepers if one is not sleeper]
-            heapify(self._sleepers)
+            sleeper.is_gone = True
 
     def _next(self) -> float:
+        while self._sleepers and self._sleepers[0].is_gone:
+            heappop(self._sleepers)
         return self._sleepers[0].until if self._sleepers else inf
 
     async def _become_quiet(self) -> None:
         """Return once every task waits: for this clock, for another task, or for the outside."""
         while True:
             await self._become_idle()
-            if not watches_outside():
+            if self._pauses:
+                await self._stir()
+            elif not watches_outside():
                 return
-            asked = self._asked
-            await anyio.sleep(self._quiet_s)
-            if asked == self._asked and not self._is_working():
-                return
+            else:
+                asked = self._asked
+                await look_again_in(self._quiet_s)
+                if asked == self._asked and not (self._pauses or is_ready() or self._has_thread()):
+                    return
 
     async def _become_idle(self) -> None:
-        asked, began = self._asked, loop_time()
+        asked, began, moment_s = self._asked, loop_time(), _MOMENT_S
         due = began + _SOON_S
-        passes, moment_s = 0, _MOMENT_S
-        while passes < _PASSES:
-            if self._is_working() or is_timer_due(due):
-                passes = 0
-                await anyio.sleep(moment_s)
+        while True:
+            if is_ready():
+                await look_again()
+            elif is_timer_due(due) or self._has_thread():
+                await look_again_in(moment_s)
                 moment_s = min(moment_s * _MOMENT_GROWTH, _MOMENT_MAX_S)
             else:
-                # A pass of the event loop takes in what has come from its threads and sockets.
-                passes, moment_s = passes + 1, _MOMENT_S
-                await lowlevel.checkpoint()
+                return
             if asked != self._asked:
-                asked, passes = self._asked, 0
+                asked, moment_s = self._asked, _MOMENT_S
                 due = min(loop_time() + _SOON_S, began + _TIMERS_S)
 
-    def _is_working(self) -> bool:
-        return is_ready() or count_threads_awaited() > self._threads_asleep
+    def _has_thread(self) -> bool:
+        """Whether a thread works for a task."""
+        return count_threads_awaited() > self._threads_asleep

@@ -6,9 +6,17 @@ Parts of this read private attributes of asyncio's loops. On a loop without them
 
 import asyncio
 import gc
+import threading
 from collections.abc import Iterable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
+
+from anyio import lowlevel
+
+_lookers = 0
+"""Tasks that wait in `look_again`, which are ready only to look."""
+_own_timers: set[asyncio.TimerHandle] = set()
+"""The timers of `look_again_in`."""
 
 
 def loop_time() -> float:
@@ -16,15 +24,51 @@ def loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
+def new_future() -> "asyncio.Future[None]":
+    """A future of the event loop."""
+    return asyncio.get_running_loop().create_future()
+
+
+async def look_again() -> None:
+    """Return in the next pass of the event loop; a task that waits here does not count as ready."""
+    global _lookers
+    _lookers += 1
+    try:
+        await lowlevel.checkpoint()
+    finally:
+        _lookers -= 1
+
+
+async def look_again_in(seconds: float) -> None:
+    """Return after so many real seconds; the timer does not count as one."""
+    done = new_future()
+    timer = asyncio.get_running_loop().call_later(seconds, finish, done)
+    _own_timers.add(timer)
+    try:
+        await done
+    finally:
+        timer.cancel()
+        _own_timers.discard(timer)
+
+
+def finish(future: "asyncio.Future[None]") -> None:
+    """Let go on the task that waits for a future, unless it was cancelled."""
+    if not future.done():
+        future.set_result(None)
+
+
 def is_ready() -> bool:
-    """Whether the event loop has anything to run besides the task that asks."""
-    return bool(getattr(asyncio.get_running_loop(), "_ready", ()))
+    """Whether the event loop has anything to run besides the tasks that look whether it has."""
+    return len(getattr(asyncio.get_running_loop(), "_ready", ())) > _lookers
 
 
 def is_timer_due(until: float) -> bool:
     """Whether any timer of the event loop goes off at this time of the loop or earlier."""
     scheduled: Iterable[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled", ())
-    return any(timer.when() <= until and not timer.cancelled() for timer in scheduled)
+    return any(
+        timer.when() <= until and not timer.cancelled() and timer not in _own_timers
+        for timer in scheduled
+    )
 
 
 def watches_outside() -> bool:
@@ -35,7 +79,14 @@ def watches_outside() -> bool:
 
 def count_threads_awaited() -> int:
     """How many tasks wait for what a thread does."""
+    if not any(map(_may_work, threading.enumerate())):
+        return 0
     return sum(_awaits_thread(task.get_coro()) for task in asyncio.all_tasks())
+
+
+def _may_work(thread: threading.Thread) -> bool:
+    """Whether a thread may work for tasks; those of pytest-xdist do not."""
+    return thread is not threading.main_thread() and "execnet" not in thread.name
 
 
 # Where a task stands while a thread works for it: module and coroutine.

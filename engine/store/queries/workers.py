@@ -33,8 +33,17 @@ _CLAIMED = (
 )
 
 
+_BEAT = (
+    update(worker)
+    .where(worker.c.id == bindparam("worker_id"))
+    .values(heartbeat_at=bindparam("now"), ended_at=None)
+)
+
 # In the words of the index.
 _IDLE: ColumnElement[bool] = literal_column("(worker.ended_at IS NOT NULL AND NOT worker.has_sent)")
+_FIRST_IDLE = (
+    select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(bindparam("at_most"))
+)
 _HAS_ENDED = and_(
     worker.c.ended_at.is_not(None), worker.c.id.not_in(select(job.c.owner).where(RUNNING))
 )
@@ -72,9 +81,7 @@ def arrive(connection: Connection, identity: Identity, now: float) -> None:
 
 def record_heartbeat(connection: Connection, worker_id: str, now: float) -> None:
     """Say that a worker is alive, even if somebody has given it up."""
-    connection.execute(
-        update(worker).where(worker.c.id == worker_id).values(heartbeat_at=now, ended_at=None)
-    )
+    connection.execute(_BEAT, {"worker_id": worker_id, "now": now})
 
 
 def record_claim(connection: Connection, worker_id: str, now: float) -> None:
@@ -99,8 +106,7 @@ def leave(connection: Connection, worker_id: str, now: float) -> None:
 
 def find_idle(connection: Connection, at_most: int) -> list[str]:
     """Workers that have gone, or were given up, and sent nothing: those that ended first."""
-    found = select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(at_most)
-    return list(connection.execute(found).scalars())
+    return list(connection.execute(_FIRST_IDLE, {"at_most": at_most}).scalars())
 
 
 def remove_idle(connection: Connection, ids: Sequence[str]) -> None:
