@@ -21,6 +21,7 @@ from engine.core.values import ValueType
 from engine.store import leftovers
 from engine.store.database import Database
 from engine.store.queries import (
+    admission,
     calls,
     events,
     given,
@@ -29,6 +30,7 @@ from engine.store.queries import (
     queue,
     quotas,
     rates,
+    reservations,
     results,
     runs,
     started,
@@ -188,7 +190,7 @@ class StoreReader:
     async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
         """Whether something is held under one of these quotas for jobs in flight of other runs."""
         return await self._database.ask(
-            lambda connection: quotas.is_held(connection, keys, besides=besides)
+            lambda connection: reservations.is_held(connection, keys, besides=besides)
         )
 
     async def total_settled(self, key: QuotaKey) -> int:
@@ -197,7 +199,9 @@ class StoreReader:
 
     async def costs(self, service: str) -> Mapping[str, Cost]:
         """What answers of each cost class have cost so far."""
-        return await self._database.ask(lambda connection: quotas.costs(connection, service))
+        return await self._database.ask(
+            lambda connection: admission.find_costs(connection, service)
+        )
 
     async def lowest_rate(self, account: str) -> int | None:
         """The lowest rate that any live process was given for an account: it holds for all of them."""

@@ -20,6 +20,7 @@ from engine.store.queries import (
     permits,
     quotas,
     rates,
+    reservations,
     slots,
     started,
 )
@@ -155,7 +156,7 @@ class SharedLimits:
         """Write the quota rows of a month that has begun, unless they are there; see `quotas.begin`."""
         wanted = tuple(names)
         await self._writer.write(
-            lambda connection: quotas.begin(connection, wanted, before=before, begun=begun)
+            lambda connection: reservations.begin(connection, wanted, before=before, begun=begun)
         )
 
     async def take_request(self, key: QuotaKey) -> bool:

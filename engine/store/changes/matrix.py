@@ -19,6 +19,7 @@ from engine.core.policy import UnansweredPolicy
 from engine.store.changes.in_parts import PartWriter
 from engine.store.database import Database
 from engine.store.queries import (
+    expansion,
     submission,
 )
 from engine.store.queries.runs import KeptLayout, RunRow
@@ -48,7 +49,7 @@ class MatrixWriter:
         self._clock = clock
         self._writer = writer
         self._parts = parts
-        self._asked: dict[tuple[int, int], submission.ExpansionProgress] = {}
+        self._asked: dict[tuple[int, int], expansion.ExpansionProgress] = {}
 
     async def add_documents(self, contents: Mapping[str, Any]) -> None:
         """Keep prompts and other large contents once, under their digests."""
@@ -66,7 +67,7 @@ class MatrixWriter:
 
         Of an edited sweep, what is in line is claimed by this worker as far as the batches have come.
         """
-        asked = self._asked.setdefault((of.id, of.generation), submission.ExpansionProgress())
+        asked = self._asked.setdefault((of.id, of.generation), expansion.ExpansionProgress())
         await self._writer.write(
             lambda connection: submission.add_jobs(
                 connection, of, jobs, reuse=reuse, unanswered=unanswered, asked=asked
@@ -75,11 +76,11 @@ class MatrixWriter:
         if of.generation > 1 and jobs and asked.edit is None:
             reached = (jobs[-1].repeat, jobs[-1].place)
             ids = await self._database.ask(
-                lambda connection: submission.find_passed_over(connection, of, asked, reached)
+                lambda connection: expansion.find_passed_over(connection, of, asked, reached)
             )
             await self._parts.write(
                 array("q", ids),
-                lambda connection, part, _: submission.put_behind(connection, of, part),
+                lambda connection, part, _: expansion.put_behind(connection, of, part),
             )
             asked.reached = reached
 
@@ -88,25 +89,25 @@ class MatrixWriter:
 
         All others are claimed from now on, as they are; what is changed, once it was added.
         """
-        asked = self._asked.setdefault((of.id, of.generation), submission.ExpansionProgress())
+        asked = self._asked.setdefault((of.id, of.generation), expansion.ExpansionProgress())
         for find, change in (
-            (submission.find_displaced, submission.put_behind),
-            (submission.find_behind, submission.put_back),
+            (expansion.find_displaced, expansion.put_behind),
+            (expansion.find_behind, expansion.put_back),
         ):
             ids = await self._database.ask(partial(find, of=of, edit=edit))
             await self._parts.write(array("q", ids), partial(_changing, change, of))
-        asked.edit, asked.reached = edit, submission.ALL_IN_TURN
+        asked.edit, asked.reached = edit, expansion.ALL_IN_TURN
 
     @contextmanager
     def expanding(self, of: RunRow) -> Iterator[None]:
         """Within the block a run's matrix is gone through from its first batch."""
-        self._asked[of.id, of.generation] = submission.ExpansionProgress()
+        self._asked[of.id, of.generation] = expansion.ExpansionProgress()
         try:
             yield
         finally:
             self._asked.pop((of.id, of.generation), None)
 
-    def position(self, run_id: int) -> submission.Position | None:
+    def position(self, run_id: int) -> expansion.Position | None:
         """How far this worker has come with the edited sweep of a run; None where it goes through none."""
         generations = [generation for of, generation in self._asked if of == run_id]
         newest = max(generations, default=1)
@@ -118,20 +119,18 @@ class MatrixWriter:
         All that it asks for was added by this worker, or is not concerned by its edit; what else there is
         is removed, many jobs in parts. The layout is `kept` for the next edit.
         """
-        asked = self._asked.get((of.id, of.generation), submission.ExpansionProgress())
+        asked = self._asked.get((of.id, of.generation), expansion.ExpansionProgress())
         removed = 0
         if of.generation > 1:
-            asked_for = submission.select_asked(of)
+            asked_for = expansion.select_asked(of)
             if asked.edit is not None:
-                asked_for = submission.select_left_behind(of, asked.edit)
+                asked_for = expansion.select_left_behind(of, asked.edit)
             ids = await self._parts.ids(asked_for)
             gone = array("q", (job_id for job_id in ids if job_id not in asked))
             removed = await self._parts.write(
-                gone, lambda connection, part, _: submission.remove(connection, of, part)
+                gone, lambda connection, part, _: expansion.remove(connection, of, part)
             )
         now = self._clock.now()
-        await self._writer.write(
-            lambda connection: submission.finish(connection, of, kept, now=now)
-        )
+        await self._writer.write(lambda connection: expansion.finish(connection, of, kept, now=now))
         self._asked.pop((of.id, of.generation), None)
         return removed

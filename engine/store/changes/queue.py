@@ -20,10 +20,10 @@ from engine.store.changes.in_parts import PartWriter
 from engine.store.queries import (
     claims,
     clocks,
+    expansion,
     lanes,
     queue,
     runs,
-    submission,
     workers,
 )
 from engine.store.requests import (
@@ -44,7 +44,7 @@ class _Claiming:
 
     decide: Decide
     clock: Clock
-    reached: Callable[[int], submission.Position | None]
+    reached: Callable[[int], expansion.Position | None]
 
     def __call__(self, settled: Sequence[Outcome]) -> Work[list[LaneGrant]]:
         request = self.decide(settled)
@@ -70,7 +70,7 @@ class QueueChanges:
         writer: Writer,
         worker: Worker,
         parts: PartWriter,
-        reached: Callable[[int], submission.Position | None],
+        reached: Callable[[int], expansion.Position | None],
     ) -> None:
         self._clock = clock
         self._writer = writer

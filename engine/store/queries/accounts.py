@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 
 from engine.core.accounts import SALT_BYTES, Accounts
 from engine.store.dialect import insert
-from engine.store.queries import quotas, rates
+from engine.store.queries import rates, reservations
 from engine.store.schema import store_value
 
 _NAME = "salt of accounts"
@@ -30,5 +30,5 @@ def carry_over(connection: Connection, told: str, account: str) -> None:
     That is what was started in the last minute, until when it was asked to wait, and what is used and held.
     """
     if told != account:
-        quotas.rename(connection, told, account)
+        reservations.rename(connection, told, account)
         rates.rename(connection, told, account)

@@ -30,7 +30,8 @@ from sqlalchemy.engine import Connection
 from engine.core.runs import WaitReason
 from engine.core.states import AttemptOutcome, Event, target
 from engine.store.dialect import Bulk
-from engine.store.queries import given, quotas, rates
+from engine.store.queries import given, rates
+from engine.store.queries.admission import Admission, is_affordable_later, load_admission
 from engine.store.queries.queue import CLAIMABLE, PAST
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
 from engine.store.schema import attempt, job
@@ -150,7 +151,7 @@ def claim(
     buckets = rates.load(connection, asked)
     holder = given.holder_of(request.worker_id, request.run_id)
     buckets.note(connection, asked.values(), holder)
-    admission = quotas.load(connection, request)
+    admission = load_admission(connection, request)
     grants = [
         _claim_lane(connection, request, lane, buckets, admission, until or _LAST)
         for lane in request.lanes
@@ -168,7 +169,7 @@ def _claim_lane(
     request: Claim,
     lane: LaneClaim,
     buckets: rates.Buckets,
-    admission: quotas.Admission,
+    admission: Admission,
     until: tuple[int, int],
 ) -> LaneGrant:
     next_at, why = _next_slot(request, lane, buckets)
@@ -228,7 +229,7 @@ def _find_candidates(
     connection: Connection,
     request: Claim,
     lane: LaneClaim,
-    admission: quotas.Admission,
+    admission: Admission,
     until: tuple[int, int],
 ) -> _Candidates:
     """The first jobs of a lane in the order of the file, whatever their class, that quota allows.
@@ -255,7 +256,7 @@ def _find_candidates(
             found.later.append(
                 (request.now + _UNTOLD_RETRY_S if why is WaitReason.UNTOLD else inf, why)
             )
-            if quotas.is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
+            if is_affordable_later(connection, request.run_id, admission, row["cost_class"]):
                 return found
         if len(rows) < missing:
             _note_later(connection, request, lane, classes, found)

@@ -9,16 +9,12 @@ from sqlalchemy.engine import Connection
 from engine.core.policy import UnansweredPolicy
 from engine.core.rows import Coverage
 from engine.core.states import Event, State, sources
+from engine.store.queries.expansion import ExpansionProgress
 from engine.store.queries.families import place
 from engine.store.queries.queue import REMOVED
+from engine.store.queries.reuse import find_answers_of_others, is_enough
 from engine.store.queries.runs import RunRow
-from engine.store.queries.submission import (
-    ExpansionProgress,
-    find_answers_of_others,
-    find_members,
-    is_enough,
-    is_outdated,
-)
+from engine.store.queries.submission import find_members, is_outdated
 from engine.store.requests import NewJob
 from engine.store.schema import job, result, run
 

@@ -25,7 +25,7 @@ from sqlalchemy.engine import Connection
 from engine.core.quota import Cost
 from engine.core.states import AttemptOutcome, Event, State, sources, target
 from engine.store.dialect import Bulk, BulkUpsert, Upsert
-from engine.store.queries import quotas, rates
+from engine.store.queries import rates, reservations
 from engine.store.queries.queue import REMOVED, RUNNING, compress
 from engine.store.requests import Outcome
 from engine.store.schema import answer, attempt, cost, job, result
@@ -227,7 +227,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     if answered:
         _keep_answers(connection, answered)
     if reserving := [one for one in outcomes if one.reserved]:
-        quotas.settle(connection, reserving)
+        reservations.settle(connection, reserving)
     blocked: dict[str, float] = {}
     for one in outcomes:
         for name, until in one.blocked.items():
@@ -361,7 +361,7 @@ def _take_back(
     outcome: AttemptOutcome,
     message: str,
 ) -> list[Event]:
-    quotas.charge_lost(connection, worker_id)
+    reservations.charge_lost(connection, worker_id)
     held = connection.execute(_HELD_BY, {"worker_id": worker_id}).all()
     if not held:
         return []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.core.quota import QuotaState
 from engine.core.runs import WaitReason
 from engine.store import Bucket, Charge, Claimed, LaneClaim, QuotaKey, RunRow, Store
-from engine.store.queries.quotas import FIRST_TESTS
+from engine.store.queries.admission import FIRST_TESTS
 from engine.testing import FakeClock
 from tests.engine.store.databases import DATABASES, Scratch
 from tests.engine.store.scenes import (
