@@ -1,1 +1,1 @@
-"""Files that people write: YAML, TOML and JSON as plain values, and their mistakes told by their place."""
+"""Files that users write: YAML, TOML and JSON as plain values, and the line and column of each mistake."""

@@ -1,4 +1,4 @@
-"""A text as plain values that know their places: YAML, TOML and JSON."""
+"""YAML, TOML and JSON texts as plain values, with the line and column of each key and value."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -18,13 +18,16 @@ from engine.documents.yaml import locate_yaml, parse_yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a text is read: its value with whether a key is there twice, and, if asked, its places."""
+    """A parser: `parse` returns a value and whether a key occurs twice, `locate` finds the places."""
 
     parse: Callable[[str], tuple[Any, bool]]
     locate: Callable[[str], Places]
 
     def document(self, text: str) -> "Document":
-        """What a text says; raises Malformed if it is not of this format."""
+        """Parse a text; raises Malformed, with the place, if it is not in this format.
+
+        Duplicate keys and values that JSON cannot hold do not raise: the document lists them.
+        """
         parsed, has_duplicate_keys = self.parse(text)
         invalid: list[Problem] = []
         try:
@@ -41,13 +44,13 @@ class Format:
         )
 
     def read(self, text: str) -> Any:
-        """The value of a text; raises Malformed for any mistake in it."""
+        """Parse a text and return its value; raises Malformed for the first mistake in it."""
         return self.document(text).require_sound()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """What a text says. Where its parts stand is only looked for when there is a mistake to tell."""
+    """A parsed text. Its keys and values are located only when a mistake has to be reported."""
 
     value: Any
     """In JSON's types: mappings, lists, text, finite numbers, true, false and null."""
@@ -55,27 +58,27 @@ class Document:
     format: Format
     has_duplicate_keys: bool = False
     invalid: tuple[Problem, ...] = ()
-    """What no value of JSON can be, such as an infinite number; null stands in its place."""
+    """Values that JSON cannot hold, such as an infinite number; `value` has null in their place."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether there is neither a key that is there twice nor a value that cannot be one."""
+        """Whether the text has neither duplicate keys nor values that JSON cannot hold."""
         return not self.has_duplicate_keys and not self.invalid
 
     @property
     def duplicate_keys(self) -> list[tuple[str, int]]:
-        """The keys that are there already, by path, with their indexes."""
+        """The path and index of each key that repeats an earlier one."""
         return self._places.duplicate_keys if self.has_duplicate_keys else []
 
     def require_sound(self) -> Any:
-        """The value; raises Malformed for the first mistake where there is any."""
+        """Return the value; raises Malformed for the first mistake in the text."""
         if not self.is_sound:
             first, index = min(self._mistakes(), key=lambda one: one[1])
             raise Malformed(first, text=self.text, index=index)
         return self.value
 
     def _mistakes(self) -> Iterator[tuple[str, int]]:
-        """What is wrong with the text itself, and where."""
+        """The mistakes of the text itself: a message and an index for each."""
         for _, index in self.duplicate_keys:
             yield DUPLICATE_KEY, index
         for one in self.invalid:
@@ -83,9 +86,10 @@ class Document:
             yield one.message, index
 
     def locate(self, file: str, problems: Iterable[Problem]) -> list[Problem]:
-        """These mistakes and those of the text itself, each with its place, in the order of the text.
+        """Add a place to each problem, and to the text's own mistakes; returns all in file order.
 
-        A value that could not be read has no further mistakes. `file` is the name of the file in messages.
+        `file` is the file's name in messages. Problems of a value that could not be read are
+        dropped: the mistake in the text explains them.
         """
         found = [
             Problem(path, DUPLICATE_KEY, place=place_of(file, self.text, index))
@@ -108,7 +112,7 @@ class Document:
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Where each line begins."""
+        """The index of the first character of each line."""
         return [0, *(found.end() for found in re.finditer("\n", self.text))]
 
     @cached_property
@@ -117,7 +121,7 @@ class Document:
 
 
 def problem_of(file: str, error: Malformed) -> Problem:
-    """The mistake of a file that cannot be read, with its place."""
+    """An error of reading a file as a problem, with its place if that is known."""
     place = None if error.index is None else place_of(file, error.text, error.index)
     return Problem(error.path, error.message, place=place)
 

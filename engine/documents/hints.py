@@ -1,6 +1,6 @@
-"""What was probably meant where a text is not YAML, or says something else than it seems to.
+"""Advice for common mistakes in YAML: what the author probably meant, and what to write.
 
-No message repeats what stands in the file but a key's name and single characters: it may be a secret.
+Messages quote nothing from the file except keys and single characters: the rest may be a secret.
 """
 
 import re
@@ -22,14 +22,14 @@ _WINDOWS_PATH = re.compile(r'"(?:[A-Za-z]:\\|\\\\)')
 
 
 def syntax_hint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, int]:
-    """What is wrong with a text that is not YAML, in words for its author, and the index of it."""
+    """Explain a syntax error to the author of the text; returns the message and its index."""
     mark = error.problem_mark or error.context_mark
     index = len(text) if mark is None else min(mark.index, len(text))
     problem, found = error.problem or "it cannot be read", text[index : index + 1]
     if "mapping values are not allowed" in problem:
-        return _second_colon(text, index)
+        return _explain_second_colon(text, index)
     if "could not find expected ':'" in problem:
-        return _key_without_colon(text, _context(error, index))
+        return _explain_missing_colon(text, _context(error, index))
     if "escape" in problem:
         return BACKSLASH, max(text.rfind("\\", 0, index + 1), 0)
     if found == "\t" or text[:index].endswith("\t"):
@@ -40,26 +40,26 @@ def syntax_hint(text: str, error: yaml.MarkedYAMLError) -> tuple[str, int]:
         start = _context(error, index)
         return _in_quotes(text[start : start + 1]), start
     if "block sequence entries are not allowed" in problem:
-        return f"a list begins in a line of its own; {_in_quotes('-')}", index
-    return _unclosed(text, error, index) or _after_value(text, index) or (problem, index)
+        return f"a list begins on a line of its own; {_in_quotes('-')}", index
+    return _explain_unclosed(text, error, index) or _explain_rest(text, index) or (problem, index)
 
 
 def key_hint(text: str, index: int) -> str:
-    """What is wrong where a list or mapping stands in place of a key."""
+    """The message for a list or mapping in place of a key."""
     if text[max(0, index - 1) : index + 1] in ("{{", "{["):
         return f"a key must be text; {_in_quotes('{')}"
     return "a key must be text"
 
 
 def text_hint(text: str, index: int) -> str:
-    """What explains a mistake in the value at an index by its spelling; empty if nothing does."""
+    """Advice for a value at an index whose spelling explains the mistake; else an empty text."""
     if text[index : index + 1] in CURLY_QUOTES and index < len(text):
         return "curly quotes are part of the text: write straight ones"
     return BACKSLASH if _WINDOWS_PATH.match(text, index) else ""
 
 
 def is_tight_mapping(value: str) -> bool:
-    """Whether a text looks like a key and a value whose colon lacks the space that makes it one."""
+    """Whether a text looks like `key:value`, which YAML reads as text for want of a space."""
     return _TIGHT_COLON.match(value) is not None
 
 
@@ -67,19 +67,19 @@ def _in_quotes(character: str) -> str:
     return f'text that begins with {character} must be in quotes: "..."'
 
 
-def _second_colon(text: str, index: int) -> tuple[str, int]:
-    """A colon that makes a mapping where there is a value already."""
+def _explain_second_colon(text: str, index: int) -> tuple[str, int]:
+    """Explain a colon that would begin a mapping within a value."""
     begin = text.rfind("\n", 0, index) + 1
     line = text[begin:index]
     key = _KEY.match(line)
     if key is None:
         if (tight := _tight_colon_above(text, begin)) is not None:
             return _TIGHT, tight
-        told = "a colon where a value goes on: indent the line like the one above, or write text with a colon in quotes"
-        return told, begin + len(line) - len(line.lstrip())
+        message = "a colon inside a value: indent the line like the one above, or write text with a colon in quotes"
+        return message, begin + len(line) - len(line.lstrip())
     value = line[key.end() :].strip()
     if value in _PREFIXES:
-        return f"a reference has no space in it: {value}:NAME", begin + key.end()
+        return f"a reference contains no space: {value}:NAME", begin + key.end()
     return _colon_in_text(key[1]), begin + key.end()
 
 
@@ -88,25 +88,25 @@ def _colon_in_text(key: str) -> str:
 
 
 def _tight_colon_above(text: str, begin: int) -> int | None:
-    """Where the last line before `begin` has a colon without a space, if it has."""
+    """The index of a colon without a space in the last line before `begin`; None without one."""
     above = text[:begin].rstrip()
     found = _TIGHT_COLON.match(above, above.rfind("\n") + 1)
     return found.end() - 1 if found else None
 
 
-def _key_without_colon(text: str, begin: int) -> tuple[str, int]:
+def _explain_missing_colon(text: str, begin: int) -> tuple[str, int]:
     if tight := _TIGHT_COLON.match(text, text.rfind("\n", 0, begin) + 1):
         return _TIGHT, tight.end() - 1
-    return "a key without a colon, or text that goes on in the next line without quotes", begin
+    return "a key without a colon, or text that continues on the next line without quotes", begin
 
 
 def _context(error: yaml.MarkedYAMLError, index: int) -> int:
-    """Where the part of the text begins that the parser was in."""
+    """The index at which the parser began what it was reading."""
     return index if error.context_mark is None else int(error.context_mark.index)
 
 
-def _unclosed(text: str, error: yaml.MarkedYAMLError, index: int) -> tuple[str, int] | None:
-    """A bracket, brace or quote that is never closed."""
+def _explain_unclosed(text: str, error: yaml.MarkedYAMLError, index: int) -> tuple[str, int] | None:
+    """Explain a bracket, brace or quote that is never closed; None if that is not the mistake."""
     context, opened = error.context or "", _context(error, index)
     if "quoted scalar" in context:
         return "a quote is opened and never closed", opened
@@ -124,18 +124,18 @@ def _unclosed(text: str, error: yaml.MarkedYAMLError, index: int) -> tuple[str, 
     return None
 
 
-def _after_value(text: str, index: int) -> tuple[str, int] | None:
-    """More text after a value that was complete with its closing quote, bracket or brace."""
+def _explain_rest(text: str, index: int) -> tuple[str, int] | None:
+    """Explain text behind a value that its closing quote, bracket or brace has completed."""
     begin = text.rfind("\n", 0, index) + 1
     key = _KEY.match(text, begin, index)
     if key is None:
-        return "a line that is indented unlike those around it, or belongs to no key", index
+        return (
+            "a line that is indented differently from those around it, or belongs to no key",
+            index,
+        )
     first = text[key.end() : key.end() + 1]
     if first in ("{", "["):
         return _in_quotes(first), key.end()
     if first in ('"', "'"):
-        told = (
-            'text goes on after its closing quote: write quotes within it as \\" in double quotes'
-        )
-        return told, index
+        return 'text after its closing quote: write quotes within it as \\" in double quotes', index
     return None

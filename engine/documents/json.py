@@ -1,4 +1,4 @@
-"""JSON as data, and where its keys and values stand."""
+"""A parser of JSON, and the places of keys and values in it."""
 
 import json
 import re
@@ -27,9 +27,10 @@ class _TooLarge(Exception):
 
 
 def parse_json(text: str) -> tuple[Any, bool]:
-    """What a JSON text says, and whether a key is there twice, of which the first counts.
+    """Parse a JSON text; returns its value and whether a key occurs twice (the first one counts).
 
-    Raises Malformed.
+    Raises Malformed with the index of a syntax error, a number that is too large, or nesting that
+    is too deep for Python's parser.
     """
     twice = False
 
@@ -61,11 +62,11 @@ def _explain(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
         index += len(text[index + 1 :]) - len(text[index + 1 :].lstrip()) + 1
     found = text[index : index + 1]
     if found in ("}", "]") and text[:index].rstrip().endswith(","):
-        return f"a comma before {found}: leave it out", index
+        return f"a comma before {found}: remove it", index
     if found in ("'", *CURLY_QUOTES):
         return 'text is written in straight double quotes: "..."', index
     if found in ("/", "#"):
-        return "JSON has no comments: leave it out, or write the file in YAML", index
+        return "JSON has no comments: remove it, or write the file in YAML", index
     if error.msg.startswith("Invalid \\escape"):
         return r"a backslash is written twice (\\), or as / in a path", index
     if error.msg.startswith("Invalid control character"):
@@ -78,7 +79,7 @@ def _explain(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
 
 
 def _too_large(text: str) -> int | None:
-    """Where the first number with too many digits stands."""
+    """The index of the first number with too many digits."""
     return next((token.start() for token in _TOKEN.finditer(text) if _is_large(token[0])), None)
 
 
@@ -87,7 +88,7 @@ def _is_large(token: str) -> bool:
 
 
 def _too_deep(text: str) -> int | None:
-    """Where the first bracket or brace stands that is nested too deep."""
+    """The index of the first bracket or brace that is nested too deep."""
     depth = 0
     for token in _TOKEN.finditer(text):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
@@ -103,9 +104,9 @@ def _integer(digits: str) -> int:
 
 
 def locate_json(text: str) -> Places:
-    """Where the keys and values of a valid JSON text stand."""
+    """Find the keys and values of a valid JSON text."""
     places = Places(text)
-    # Of each open mapping or list: its path, and the number of its next item; None for a mapping.
+    # For each open mapping or list: its path, and the number of the current item, None for a mapping.
     opened: list[tuple[str, int | None]] = []
     path, is_key = "", False
     for token in _TOKEN.finditer(text):

@@ -1,13 +1,13 @@
-"""What is wrong with a text, a file or a value, before it is known which file or key it belongs to."""
+"""The error of a text, file or value that cannot be read, raised before its file or key is known."""
 
-DUPLICATE_KEY = "the key is there twice: keep one"
+DUPLICATE_KEY = "the key occurs twice: keep one"
 
 
 class Malformed(Exception):
-    """A text, file or value that cannot be used; the message never repeats what may be a secret.
+    """A text, file or value that cannot be used. The message never quotes what may be a secret.
 
-    `index` is where in `text` the mistake is, where that is known: then `str()` begins with its line
-    and column, and `message` does not. `path` names the key, where the mistake is one of a key.
+    `index` is the position of the mistake in `text`, None if unknown. With an index, `str(error)`
+    begins with line and column; `message` never does. `path` names the key of a mistake in a key.
     """
 
     def __init__(

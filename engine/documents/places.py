@@ -1,4 +1,4 @@
-"""Where each key and value of a text stands, by paths such as `matrix.groups[2]`."""
+"""The places of keys and values in a text, by paths such as `matrix.groups[2]`."""
 
 import re
 import unicodedata
@@ -11,10 +11,10 @@ from engine.documents.malformed import line_and_column
 
 _WIDTH = 76
 _TWICE_MAX = 100
-"""More keys that are there twice than anybody reads of."""
+"""Duplicate keys that are reported; a file with more has one cause."""
 _MARGIN = 12
-"""What is shown of a long line before the caret, at least."""
-# A literal key is never repeated, and a line with a mistake may hold one, whatever it is called.
+"""Characters of a long line that are shown before the caret, at least."""
+# A line that may contain a secret is not shown.
 _SECRETIVE = re.compile(
     r"key|token(?!s)|secret|auth|bearer|basic |cookie|pass|credential|signature|header|query|sk-|eyJ|//[^/ ]*@",
     re.IGNORECASE,
@@ -24,9 +24,9 @@ _LONG_WORD = re.compile(r"[A-Za-z0-9_+=-]{20,}")
 
 @dataclass(slots=True)
 class Places:
-    """Indexes into `text` by path; `duplicate_keys` are keys that are there already.
+    """Indexes of keys and values in `text`, by path; built by a format's `locate`.
 
-    The first of two keys counts. Built by a format's `locate`.
+    Of two equal keys the first counts; `duplicate_keys` has the others.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Places:
     duplicate_keys: list[tuple[str, int]] = field(default_factory=list)
 
     def add_key(self, path: str, index: int) -> None:
-        """A key of a mapping, before its value."""
+        """Add a key of a mapping; it is called before its value is added."""
         if path not in self.keys:
             self.keys[path] = index
         elif len(self.duplicate_keys) < _TWICE_MAX and not any(
@@ -44,11 +44,14 @@ class Places:
             self.duplicate_keys.append((path, index))
 
     def add_value(self, path: str, index: int) -> None:
-        """The beginning of a value."""
+        """Add the index at which a value begins."""
         self.values.setdefault(path, index)
 
     def index(self, path: str, *, of_key: bool) -> tuple[int, bool]:
-        """Where the value or key of a path stands, or that of its nearest parent; False for the whole."""
+        """Return the index of a path's value or key, or of its nearest parent's, and True.
+
+        Without any parent, returns the beginning of the document, and False.
+        """
         key, value = self.keys.get(path), self.values.get(path)
         if value is not None and not of_key and not self._is_below(key, value):
             return value, True
@@ -60,12 +63,12 @@ class Places:
         return self.values.get("", 0), False
 
     def _is_below(self, key: int | None, value: int) -> bool:
-        """Whether a value begins in a line below its key: then its mistake is looked for at the key."""
+        """Whether a value begins on a line below its key: then mistakes are shown at the key."""
         return key is not None and "\n" in self.text[key:value]
 
 
 def _parent(path: str) -> str:
-    """A path without its last part: a key, a place in a list, or a file and a line in that."""
+    """The path without its last part: a key, an index in a list, or a line of another file."""
     return path[: max(path.rfind("."), path.rfind("["), path.rfind(": "), 0)]
 
 
@@ -77,9 +80,9 @@ def child(path: str, key: str) -> str:
 def place_of(
     file: str, text: str, index: int, *, starts: Sequence[int] = (), is_shown: bool = True
 ) -> Place:
-    """The place of an index in the text of a file, with its line unless that might hold a key.
+    """The line and column of an index, with an excerpt unless the line may contain a secret.
 
-    `starts` are the indexes at which lines begin, where many places of one text are wanted.
+    `starts`, the indexes at which lines begin, speeds this up for many places in one text.
     """
     if starts:
         line = bisect_right(starts, index)
@@ -105,12 +108,12 @@ def _excerpt(text: str, index: int) -> tuple[str, ...]:
 
 
 def _visible(character: str) -> str:
-    """A character that takes its place in a line and does nothing else there."""
+    """The character, or a space in place of one that is not printable."""
     return character if character.isprintable() else " "
 
 
 def _cells(character: str) -> int:
-    """How many cells of a terminal a character takes."""
+    """The width of a character on a terminal, in cells."""
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

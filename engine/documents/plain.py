@@ -1,4 +1,4 @@
-"""Plain values out of whatever was read or given: mappings, lists, text, numbers, and little of it."""
+"""Conversion of parsed or given objects to plain values of JSON's types, within limits of size."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
@@ -15,15 +15,16 @@ _INTEGER_MAX = 2**63 - 1
 
 
 def to_plain(value: Any, problems: list[Problem]) -> Any:
-    """The same value in JSON's types; what JSON cannot hold is reported and becomes None.
+    """Copy a value into JSON's types; dates and times become text in ISO 8601.
 
-    Dates become ISO text. Raises TooLarge for what is nested too deep or far too large.
+    What JSON cannot hold becomes None and is added to `problems`. Raises TooLarge for more than
+    32 levels or a million values.
     """
     return _Copy(problems).of(value, "", 0)
 
 
 class TooLarge(Malformed):
-    """Nested too deep, or far too large; `path` is where."""
+    """Too many levels or values; `path` names the first one beyond the limit."""
 
     def __init__(self, message: str, path: str) -> None:
         super().__init__(message, path=path)
@@ -56,7 +57,7 @@ class _Copy:
                     self.of(item, f"{path}[{place}]", depth + 1) for place, item in enumerate(value)
                 ]
             case _:
-                self._refuse(path, f"a {type(value).__name__} has no place in a sweep")
+                self._refuse(path, f"a {type(value).__name__} cannot be used in a sweep")
                 return None
 
     def _mapping(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
@@ -68,7 +69,7 @@ class _Copy:
             if _is_encodable(key):
                 copy[key] = self.of(item, f"{path}.{key}" if path else key, depth + 1)
             else:
-                self._refuse(path, "a key holds characters that are no text")
+                self._refuse(path, "a key holds characters that are not valid text")
         return copy
 
     def _number(self, value: int | float, path: str) -> int | float | None:
@@ -84,7 +85,7 @@ class _Copy:
 
     def _text(self, value: str, path: str) -> str | None:
         if not _is_encodable(value):
-            self._refuse(path, "holds characters that are no text")
+            self._refuse(path, "holds characters that are not valid text")
             return None
         return str(value)
 
@@ -93,5 +94,5 @@ class _Copy:
 
 
 def _is_encodable(text: str) -> bool:
-    """Neither NUL, which databases refuse, nor half of a surrogate pair."""
+    """Whether a text has neither NUL, which databases refuse, nor a lone surrogate."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

@@ -1,4 +1,4 @@
-"""Files as texts, and as documents: YAML, TOML and JSON by suffix."""
+"""Reading files as text, and as documents whose format follows from their suffix."""
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from importlib.resources.abc import Traversable
@@ -13,7 +13,7 @@ FILE_BYTES_MAX = 8 * 1024 * 1024
 
 
 def read_document(path: Path) -> Document:
-    """What a YAML, TOML or JSON file says; raises Malformed."""
+    """Read a YAML, TOML or JSON file, by its suffix; raises Malformed if it cannot be read."""
     form = _FORMATS.get(path.suffix.lower())
     if form is None and _is_folder(path):
         raise Malformed("it is a folder; name a file in it")
@@ -26,7 +26,7 @@ def read_document(path: Path) -> Document:
 
 
 def load_document(path: Path, refuse: type[SweepError] = SweepError) -> Document:
-    """The same; raises the error that is given, with the place of what is wrong."""
+    """Read a file as `read_document` does; raises `refuse`, with the place of the mistake."""
     try:
         return read_document(path)
     except Malformed as error:
@@ -34,7 +34,7 @@ def load_document(path: Path, refuse: type[SweepError] = SweepError) -> Document
 
 
 def document_of(file: str, content: bytes, form: Format) -> Document:
-    """What the content of a file says; raises SweepError, with the place of what is wrong."""
+    """Parse the content of a file; raises SweepError, with the place of the mistake."""
     try:
         return form.document(decode_text(content))
     except Malformed as error:
@@ -45,23 +45,23 @@ def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError:
-        # A name that is too long, or in a folder that may not be entered.
+        # The name is too long, or the folder may not be entered.
         return False
 
 
 def read_text(path: Path) -> str:
-    """A text of at most FILE_BYTES_MAX with its line ends as \\n; raises Malformed."""
+    """Read a text file of at most 8 MiB, with \\n as line ends; raises Malformed if it cannot."""
     try:
         if not path.is_file():
             raise Malformed("it is not a file" if path.exists() else "there is no such file")
         return decode_text(read_bytes(path))
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a file's name"
+        reason = error.strerror if isinstance(error, OSError) else "no file can have this name"
         raise Malformed(f"cannot be read: {reason}") from None
 
 
 def read_bytes(file: Path | Traversable) -> bytes:
-    """At most FILE_BYTES_MAX of bytes; raises Malformed for more, and OSError."""
+    """Read a file of at most 8 MiB; raises Malformed for a larger one, and OSError."""
     with file.open("rb") as opened:
         content = opened.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
@@ -70,8 +70,8 @@ def read_bytes(file: Path | Traversable) -> bytes:
 
 
 def decode_text(content: bytes) -> str:
-    """The text of bytes in UTF-8, or in UTF-16 with its mark, with line ends as \\n; raises Malformed."""
-    # What Excel calls Unicode text, and what PowerShell writes.
+    """Decode UTF-8, or UTF-16 with a byte order mark; line ends become \\n. Raises Malformed."""
+    # Excel's "Unicode text" and files that PowerShell writes are UTF-16.
     encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
     try:
         text = content.decode(encoding).removeprefix("\ufeff")

@@ -1,4 +1,4 @@
-"""Tables as people have them: CSV, TSV, JSON Lines, and lists in JSON, YAML and TOML."""
+"""Tables in files: CSV, TSV, JSON Lines, and lists in JSON, YAML and TOML."""
 
 import csv
 import io
@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from engine.core.errors import Place, Problem
+from engine.core.listing import quantity
 from engine.core.placeholders import describe, fill, placeholders_in
 from engine.documents.document import JSON, TOML, YAML, Document
 from engine.documents.malformed import Malformed
@@ -24,21 +25,21 @@ TEXT_COLUMNS = (
     "instruction",
     "instructions",
 )
-"""What a column of prompts is usually called."""
+"""Usual names of a column of prompts."""
 NAME_COLUMNS = ("name", "id", "key", "label", "title")
-"""What a column of names is usually called."""
+"""Usual names of a column of names."""
 
 ROWS_MAX = 100_000
 _COLUMNS_SHOWN = 12
 _COLUMN_SHOWN = 40
 _DELIMITERS = (",", ";", "\t")
-# Excel's own line, which says what stands between the cells.
+# A first line that Excel understands: it names the separator.
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?\n', re.IGNORECASE)
 _HEADER_CELL = re.compile(r"\w[\w .-]{0,60}")
 
 
 class TableFormat(StrEnum):
-    """How a table is written."""
+    """The formats of tables."""
 
     CSV = "csv"
     TSV = "tsv"
@@ -58,13 +59,13 @@ _BY_SUFFIX = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: where it is in its file, such as `line 5` or `[4]`, and its cells by column."""
+    """A row: its place in the file, such as `line 5` or `[4]`, and its cells by column."""
 
     place: str
     cells: Mapping[str, Any]
 
     def text(self, column: str) -> str:
-        """The cell of a column as text; raises Malformed when it is empty or no text."""
+        """Return a cell as text; raises Malformed if it is blank, or neither text nor a number."""
         cell = self.cells.get(column)
         if isinstance(cell, int | float) and not isinstance(cell, bool):
             return f"{cell}"
@@ -77,7 +78,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """The rows, the columns where the format tells them before the rows, and where a list of rows stands."""
+    """What a reader returns; `columns` is empty in formats without a header, `path` is that of the list."""
 
     rows: Iterator[Row]
     columns: tuple[str, ...] = ()
@@ -87,9 +88,9 @@ class _Parts:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows of a file, empty ones left out, and all of its columns.
+    """The columns and rows of a file, without blank rows.
 
-    A table that is a list in a document knows that, and the `path` of the list in it.
+    A table that is a list in a document has that `document`, and the `path` of the list in it.
     """
 
     columns: tuple[str, ...]
@@ -97,18 +98,21 @@ class Table:
     document: Document | None = None
     path: str = ""
 
-    def problem(self, file: str, place: str, told: str) -> Problem:
-        """What is wrong in the row of a place, with the line and column where it begins."""
+    def problem(self, file: str, place: str, message: str) -> Problem:
+        """A mistake in the row of this place, with the line and column at which the row begins."""
         line = place.removeprefix("line ")
         if line.isdecimal():
-            return Problem("", told, place=Place(file, int(line), 1))
+            return Problem("", message, place=Place(file, int(line), 1))
         if self.document is None:
-            return Problem(place, told)
-        [found] = self.document.locate(file, [Problem(f"{self.path}{place}", told)])
+            return Problem(place, message)
+        [found] = self.document.locate(file, [Problem(f"{self.path}{place}", message)])
         return found
 
     def find_column(self, asked: str) -> str:
-        """The column of a name, written the same but for case; raises Malformed with those there are."""
+        """Return the column with this name, whatever its case, spaces and hyphens.
+
+        Raises Malformed, with the columns of the table, if there is none or more than one.
+        """
         if asked in self.columns:
             return self._only(asked)
         same = [name for name in self.columns if fold_name(name) == fold_name(asked)]
@@ -119,22 +123,23 @@ class Table:
     def find_usual_column(
         self, known: Sequence[str], key: str, *, apart_from: str | None = None
     ) -> str | None:
-        """The one column with one of the names that are known; None without one.
+        """Return the only column with one of the `known` names; None if there is none.
 
-        Raises Malformed where several could be meant: `key` is where the sweep says which.
+        Raises Malformed if there are several; `key` is the sweep's key that can name one.
         """
         found = [name for name in self.columns if fold_name(name) in known and name != apart_from]
         if len(found) > 1:
             raise Malformed(
-                f"{' and '.join(found)} could both be meant: say which with `{key}`;"
+                f"the columns {' and '.join(found)} could be meant: name one with `{key}`;"
                 f" {self.describe_columns()}"
             )
         return found[0] if found else None
 
     def fill_in(self, text: str, row: Row, *, apart_from: str | None, otherwise: str) -> str:
-        """The text with each placeholder replaced by the cell of the column that it names.
+        """Replace each placeholder of a text with this row's cell in the column that it names.
 
-        Raises Malformed for a placeholder that names none; `otherwise` is what else can be done.
+        Raises Malformed for a placeholder that names no column, with `otherwise` as another way
+        out, and for a cell that contains a placeholder itself.
         """
         by_name = {fold_name(name): name for name in self.columns if name != apart_from}
         found = placeholders_in(text)
@@ -150,7 +155,7 @@ class Table:
         return fill(text, values)
 
     def describe_columns(self) -> str:
-        """The columns as the end of an error message."""
+        """The names of the columns, for the end of an error message."""
         shown = [
             f"{name[:_COLUMN_SHOWN]}..."
             if len(name) > _COLUMN_SHOWN
@@ -168,17 +173,17 @@ class Table:
 
 
 def fold_name(name: str) -> str:
-    """A column's name as it is compared: case, spaces and hyphens make no difference."""
+    """Normalise a column's name for comparison: case, spaces and hyphens make no difference."""
     return re.sub(r"[\s-]+", "_", name.strip()).casefold()
 
 
 def table_format(file: PurePath) -> TableFormat | None:
-    """The format of a table by the ending of its name; None for other files."""
+    """The format of a table by its file's suffix; None for other files."""
     return _BY_SUFFIX.get(file.suffix.lower())
 
 
 def guess_table_format(text: str) -> TableFormat | None:
-    """The format of a text that can hardly be anything but a table, whatever its file is called."""
+    """The format of a text that is almost certainly a table, whatever its file's suffix; else None."""
     lines = [line for line in text.split("\n") if line.strip()]
     if len(lines) > 1 and all(line.lstrip().startswith("{") for line in lines):
         likely = TableFormat.JSONL
@@ -196,9 +201,9 @@ def guess_table_format(text: str) -> TableFormat | None:
 
 
 def read_table(text: str, written_as: TableFormat) -> Table:
-    """The table of a text, with one row at least; raises Malformed, with the place in the text."""
+    """Parse a table of at least one row; raises Malformed, with the place of the mistake."""
     if "\0" in text:
-        raise Malformed("it holds NUL characters")
+        raise Malformed("it contains NUL characters")
     parts = _READERS[written_as](text)
     columns = parts.columns
     found: list[Row] = []
@@ -233,15 +238,15 @@ def _rows(columns: tuple[str, ...], records: Iterator[tuple[str, list[str]]]) ->
             cells.pop()
         if len(cells) != len(columns):
             raise Malformed(
-                f"{place}: has {_counted(len(cells))}, the first line {len(columns)};"
+                f"{place}: has {quantity(len(cells), 'cell')}, the first line {len(columns)};"
                 " a cell with separators or line breaks in it must stand in quotes"
             )
         yield Row(place, dict(zip(columns, cells, strict=True)))
 
 
 def _records(text: str, delimiter: str, skipped: int) -> Iterator[tuple[str, list[str]]]:
-    """The records that hold anything, each with the line in which it begins."""
-    # A limit of the whole process, made for files of unknown size: this text is small enough.
+    """The records that are not blank, each with the line in which it begins."""
+    # The csv module's limit holds for the whole process; the size of this text is limited already.
     csv.field_size_limit(max(csv.field_size_limit(), FILE_BYTES_MAX))
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
@@ -261,9 +266,9 @@ def _records(text: str, delimiter: str, skipped: int) -> Iterator[tuple[str, lis
 
 
 def _delimiter_of(text: str) -> str:
-    """What stands between the cells of the first line: whatever makes most sense of it."""
+    """The delimiter with which the first line has the most known names, or else the most cells."""
 
-    def sense(delimiter: str) -> tuple[int, int]:
+    def score(delimiter: str) -> tuple[int, int]:
         try:
             _, cells = next(_records(text, delimiter, 0))
         except (StopIteration, Malformed):
@@ -271,7 +276,7 @@ def _delimiter_of(text: str) -> str:
         known = sum(fold_name(cell) in (*TEXT_COLUMNS, *NAME_COLUMNS) for cell in cells)
         return known, len(cells)
 
-    return max(_DELIMITERS, key=sense)
+    return max(_DELIMITERS, key=score)
 
 
 def _is_header(line: str) -> bool:
@@ -290,9 +295,9 @@ def _json_lines(text: str) -> Iterator[tuple[str, Any]]:
         try:
             yield f"line {number}", JSON.read(line)
         except Malformed as error:
-            told = str(error)
-            rest = told.removeprefix("line 1")
-            raise Malformed(f"line {number}{': ' if rest == told else ''}{rest}") from None
+            message = str(error)
+            rest = message.removeprefix("line 1")
+            raise Malformed(f"line {number}{': ' if rest == message else ''}{rest}") from None
 
 
 def _read_lines(text: str) -> _Parts:
@@ -300,7 +305,7 @@ def _read_lines(text: str) -> _Parts:
 
 
 def _read_document(document: Document) -> _Parts:
-    """The rows of a document that is a list, or a mapping with a list as its only value; else it is one row."""
+    """The rows of a list, or of a list that is a mapping's only value; any other mapping is one row."""
     listed, path = document.require_sound(), ""
     if isinstance(listed, Mapping):
         entries = list(listed.items())
@@ -325,10 +330,6 @@ def _cells(place: str, entry: Any) -> Mapping[str, Any]:
     if isinstance(entry, Mapping):
         return entry
     raise Malformed(f"{place}: must be a mapping or text")
-
-
-def _counted(cells: int) -> str:
-    return "1 cell" if cells == 1 else f"{cells} cells"
 
 
 _READERS: Mapping[TableFormat, Callable[[str], _Parts]] = {

@@ -1,4 +1,4 @@
-"""TOML as data, and where its keys and values stand, which its parser does not tell."""
+"""A parser of TOML, and the places of keys and values in it, which tomllib does not report."""
 
 import re
 import tomllib
@@ -11,7 +11,7 @@ from engine.documents.malformed import DUPLICATE_KEY, Malformed
 from engine.documents.places import Places, child
 from engine.documents.plain import DEPTH_MAX, TOO_DEEP
 
-# tomllib needs time with the square of a dotted key's length: minutes for one of some 100 kB.
+# tomllib takes quadratic time for a dotted key: minutes for one of 100 kB.
 _LONG_KEY = re.compile(
     r"""(?:^[ \t\[]*|[{,][ \t]*)(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*)"""
     f"{{{DEPTH_MAX}}}",
@@ -42,7 +42,11 @@ _TOKEN = re.compile(
 
 
 def parse_toml(text: str) -> tuple[Any, bool]:
-    """What a TOML text says; its parser refuses keys that are there twice. Raises Malformed."""
+    """Parse a TOML text; returns its value, and False, since duplicate keys raise here.
+
+    Raises Malformed with the index of a syntax error, a duplicate key, a key of more than 32
+    parts, a number that is too large, or nesting that is too deep for tomllib.
+    """
     if (long := _long_key(text)) is not None:
         raise Malformed(f"a key of more than {DEPTH_MAX} parts", text=text, index=long)
     try:
@@ -55,17 +59,17 @@ def parse_toml(text: str) -> tuple[Any, bool]:
         if problem == "Cannot overwrite a value" or _DECLARED_TWICE.fullmatch(problem):
             path, index = _Locator(text[:index]).locate_last_key()
             raise Malformed(DUPLICATE_KEY, text=text, index=index, path=path) from None
-        told = _ADVICE.get(problem, problem)
-        raise Malformed(f"not TOML: {told}", text=text, index=index) from None
+        message = _ADVICE.get(problem, problem)
+        raise Malformed(f"not TOML: {message}", text=text, index=index) from None
     except ValueError:
-        # Integers of thousands of digits, which Python refuses to convert.
+        # Python refuses to convert integers of thousands of digits.
         raise Malformed("the number is too large", text=text, index=_too_large(text)) from None
     except RecursionError:
         raise Malformed(TOO_DEEP, text=text, index=_too_deep(text)) from None
 
 
 def _long_key(text: str) -> int | None:
-    """Where the first key with too many parts goes beyond them; text that looks like one is none."""
+    """The index at which a key exceeds the limit on parts; None if there is no such key."""
     found = next(_LONG_KEY.finditer(text), None)
     if found is None:
         return None
@@ -78,16 +82,16 @@ def _long_key(text: str) -> int | None:
 
 
 def _too_large(text: str) -> int | None:
-    """Where the first number with too many digits stands."""
+    """The index of the first number with too many digits."""
     return next((one.start() for one in _TOKEN.finditer(text) if _LARGE.fullmatch(one[0])), None)
 
 
 def _too_deep(text: str) -> int | None:
-    """Where the first bracket or brace stands that is nested too deep."""
+    """The index of the first bracket or brace that is nested too deep."""
     depth = 0
     for token in _TOKEN.finditer(text):
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(token[0], 0)
-        # The mapping that all keys are in is a level, too.
+        # The document itself is the first level.
         if depth >= DEPTH_MAX:
             return token.start()
     return None
@@ -101,19 +105,19 @@ def _index(text: str, line: int, column: int) -> int:
 
 
 def locate_toml(text: str) -> Places:
-    """Where the keys and values of a valid TOML text stand."""
+    """Find the keys and values of a valid TOML text."""
     return _Locator(text).locate()
 
 
 class _Locator:
-    """Walks through the tokens of a valid text: tables, keys, values, and what is inside of them."""
+    """A walk through the tokens of a valid text: its tables, keys, and nested values."""
 
     def __init__(self, text: str) -> None:
         self._places = Places(text)
         self._tokens = [one for one in _TOKEN.finditer(text) if not one[0].startswith("#")]
         self._next = 0
         self._lists: dict[str, int] = {}
-        """Lists of tables, with the number of their last one."""
+        """The number of the current table in each list of tables."""
         self._last_key = ("", 0)
 
     def locate(self) -> Places:
@@ -141,14 +145,14 @@ class _Locator:
         return self._tokens[self._next - 1]
 
     def _take_all(self, *wanted: str) -> int:
-        """Pass over the tokens that come now, as long as they are among these; how many they were."""
+        """Skip tokens as long as they are among these; returns how many were skipped."""
         begin = self._next
         while self._peek() in wanted:
             self._take()
         return self._next - begin
 
     def _header(self) -> str:
-        """The path of the table that a header begins."""
+        """Read a table's header; returns the path of the table."""
         is_list = self._take_all("[") == 2
         index = self._tokens[self._next].start()
         path = self._key("")
@@ -163,7 +167,7 @@ class _Locator:
         return f"{path}[{self._lists[path]}]" if path in self._lists else path
 
     def _key(self, path: str) -> str:
-        """The path of a key of one or more parts, up to its equals sign or the end of a header."""
+        """Read a key of one or more parts, up to its `=` or the end of a header; returns its path."""
         begin = self._tokens[self._next].start()
         while self._peek() not in ("=", "]"):
             token = self._take()
@@ -193,7 +197,7 @@ class _Locator:
                     self._take_all("\n", ",")
                 self._take()
             case _:
-                # Numbers hold dots, and dates spaces.
+                # Numbers contain dots, and dates spaces.
                 while self._peek() not in (None, "\n", ",", "]", "}"):
                     self._take()
 

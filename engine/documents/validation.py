@@ -1,4 +1,4 @@
-"""pydantic's errors as problems of a sweep: named as in the file, without the values it held."""
+"""pydantic's errors as problems of a file: with its own names, and without the values in it."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from engine.documents.hints import is_tight_mapping
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
-# What is expected, and whether what was there is said: what it is, never what it says.
+# The end of the message describes the type of the value that was given, never the value.
 _EXPECTED = {
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
@@ -50,22 +50,23 @@ def validate(
     path: str,
     problems: list[Problem],
     *,
-    beside: Sequence[str] = (),
+    other_keys: Sequence[str] = (),
 ) -> _Model | None:
-    """The model that the plain values make, or None with the problems reported.
+    """Build a model from plain values; returns None, with `problems` extended, if they are wrong.
 
-    `beside` are keys that other code reads from the same place.
+    `path` is where the values are in the file. `other_keys` are keys that other code reads from
+    the same mapping: they are suggested for misspelt ones.
     """
     try:
-        # As JSON: strict, yet a list may become a tuple and text a path.
+        # From JSON: strict validation of Python objects would refuse a list for a tuple.
         return model.model_validate_json(json.dumps(written), strict=True)
     except ValidationError as error:
-        problems += problems_of(error, model, path, written, beside=beside)
+        problems += problems_of(error, model, path, written, other_keys=other_keys)
         return None
 
 
 def not_a_mapping(written: object, needs: str) -> Problem:
-    """What is wrong with a document that is no mapping; `needs` lists the keys that it has to have."""
+    """The problem of a document that is not a mapping; `needs` lists the keys that it must have."""
     what = "is empty" if written is None else "must be a mapping"
     return Problem("", f"{what}; it needs {needs}")
 
@@ -76,13 +77,13 @@ def problems_of(
     path: str,
     written: object,
     *,
-    beside: Sequence[str] = (),
+    other_keys: Sequence[str] = (),
 ) -> Iterator[Problem]:
-    """One problem for each error in what is `written`; no value is repeated but numbers out of bounds."""
+    """One problem for each error in the `written` values. Messages quote only numbers out of bounds."""
     mistakes = error.errors(include_url=False)
     broken = {one["loc"][:depth] for one in mistakes for depth in range(len(one["loc"]))}
     for found in mistakes:
-        # What is too short only because its parts are wrong is not a mistake of its own.
+        # A list that is too short because its items are invalid is not a mistake of its own.
         if found["type"] == "too_short" and found["loc"] in broken:
             continue
         where, within = path, written
@@ -90,7 +91,7 @@ def problems_of(
             where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
             within = _inside(within, part)
         is_of_key = found["type"] in ("extra_forbidden", "missing")
-        message = _message(found, model, beside)
+        message = _message(found, model, other_keys)
         yield Problem(where, message, is_of_key=is_of_key, at=_meant(message, within, where))
 
 
@@ -104,7 +105,7 @@ def _inside(written: object, part: int | str) -> object:
 
 
 def _meant(message: str, within: object, path: str) -> str | None:
-    """The path of the key that a message about a whole mapping begins with: that is where to look."""
+    """The path of the key that a message about a whole mapping begins with, if it does."""
     first = message.partition(" ")[0]
     if isinstance(within, Mapping) and first in within:
         return f"{path}.{first}" if path else first
@@ -112,12 +113,12 @@ def _meant(message: str, within: object, path: str) -> str | None:
 
 
 def rule_broken(found: ErrorDetails) -> str:
-    """What pydantic says of a mistake, without the name of its error before our own words."""
+    """pydantic's message for an error, without its prefix to messages of our own validators."""
     return found["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
-    """The parts of a location that the reader knows: not which of several models was meant."""
+    """The keys and indexes of a location, without pydantic's names for members of unions."""
     for last, part in enumerate(loc, start=1 - len(loc)):
         inside = isinstance(written, Mapping) and part in written
         if inside or isinstance(part, int):
@@ -127,7 +128,7 @@ def _parts(loc: Sequence[int | str], written: Any) -> Iterator[int | str]:
             yield part
 
 
-def _message(found: ErrorDetails, model: type[BaseModel] | None, beside: Sequence[str]) -> str:
+def _message(found: ErrorDetails, model: type[BaseModel] | None, other_keys: Sequence[str]) -> str:
     kind = found["type"]
     context = found.get("ctx", {})
     given = found.get("input")
@@ -140,7 +141,7 @@ def _message(found: ErrorDetails, model: type[BaseModel] | None, beside: Sequenc
         case "missing":
             return "is missing"
         case "extra_forbidden":
-            return _unknown_key(found["loc"], model, beside)
+            return _unknown_key(found["loc"], model, other_keys)
         case "literal_error" | "enum":
             return _not_a_choice(context["expected"], given)
         case "value_error" | "assertion_error":
@@ -164,12 +165,12 @@ def _size(kind: str, context: Mapping[str, Any]) -> str | None:
 
 
 def _unknown_key(
-    loc: Sequence[int | str], model: type[BaseModel] | None, beside: Sequence[str]
+    loc: Sequence[int | str], model: type[BaseModel] | None, other_keys: Sequence[str]
 ) -> str:
     *outside, key = loc
     siblings = _fields(model, outside) if model is not None else []
     if not outside:
-        siblings += beside
+        siblings += other_keys
     below = {} if model is None else _fields_below(model, outside)
     if key in below and nearest(str(key), siblings) is None:
         return f"unknown key; it belongs in {below[str(key)]}: {{{key}: ...}}"
@@ -186,16 +187,16 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def _not_a_choice(expected: str, given: object) -> str:
-    """What is allowed, in words, with the nearest of it."""
+    """The message for a value that is not among the choices, with the nearest choice."""
     known = _CHOICE.findall(expected)
     near = nearest(given, known) if isinstance(given, str) else None
     wanted = expected if len(known) != 1 else known[0]
-    told = "" if isinstance(given, str) else describe_given(given)
-    return f"must be {wanted}{told}" + (f'; did you mean "{near}"?' if near else "")
+    end = "" if isinstance(given, str) else describe_given(given)
+    return f"must be {wanted}{end}" + (f'; did you mean "{near}"?' if near else "")
 
 
 def _describe_given(kind: str, given: object) -> str:
-    """What was there in place of what is expected, and what may help."""
+    """The end of a message about a value of the wrong type: its type, with advice."""
     if kind.startswith(("int", "float")):
         return describe_non_number(given)
     if isinstance(given, str) and "mapping" in _EXPECTED[kind] and is_tight_mapping(given):
@@ -210,17 +211,17 @@ _YES_AND_NO = ("yes", "no", "on", "off")
 
 
 def describe_non_number(given: object) -> str:
-    """What was there in place of a number, as the end of a message."""
+    """The end of a message about a value that should be a number: its type, with advice."""
     if isinstance(given, str) and _NUMBER.fullmatch(given):
         return ", not text: leave out the quotes"
     return describe_given(given)
 
 
 def describe_given(given: object) -> str:
-    """What was there in place of what is expected, as the end of a message: what it is, if it is text."""
+    """The end of a message about a value of the wrong type: the type; of numbers, the value."""
     match given:
         case None:
-            return ", and nothing is there"
+            return ", but is empty"
         case bool():
             return f", not {str(given).lower()}"
         case int() | float():
@@ -236,7 +237,7 @@ def describe_given(given: object) -> str:
 
 
 def _fields_below(model: type[BaseModel], loc: Sequence[int | str]) -> dict[str, str]:
-    """The keys that are allowed one level below a location, each with the key that they belong in."""
+    """The keys that are allowed one level below a location, each with the key that it belongs in."""
     found: dict[str, str] = {}
     for outer in _at(model, loc):
         for name, field in outer.model_fields.items():
@@ -247,7 +248,7 @@ def _fields_below(model: type[BaseModel], loc: Sequence[int | str]) -> dict[str,
 
 
 def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """The keys that are allowed where a location points to."""
+    """The keys that are allowed at a location."""
     return [
         field.alias or name
         for found in _at(model, loc)
@@ -256,13 +257,13 @@ def _fields(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
 
 
 def _at(model: type[BaseModel], loc: Sequence[int | str]) -> list[type[BaseModel]]:
-    """The models that may stand where a location points to."""
+    """The models that are possible at a location."""
     models = [model]
     for part in loc:
         annotations = [
             found.model_fields[part].annotation for found in models if part in found.model_fields
         ]
-        # A part that is no field is a place in a list or a key in a mapping: same models.
+        # An index of a list, or a key of a mapping of models, leads to the same models.
         if annotations:
             models = [inner for annotation in annotations for inner in _models(annotation)]
     return models

@@ -1,7 +1,7 @@
-"""YAML as data: built straight from the parser's events, with the limits that files need.
+"""A parser of YAML as data, built on PyYAML's events, and the places of keys and values.
 
-Scalars follow YAML 1.2's core schema, so that `no` is text and `5e-1` a number. Tags and merge keys are
-refused with their line; so are aliases that would make a small file huge.
+Scalars follow YAML 1.2's core schema: `no` is text, and `5e-1` is a number. Tags and merge keys are
+refused, and so are aliases that expand to more than a million values.
 """
 
 import json
@@ -40,15 +40,16 @@ _FLOAT = re.compile(
     r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
 )
 _DIGITS_MAX = 300
-_NO_TAGS = "tags (!...) are not supported; write text that begins so in quotes"
+_NO_TAGS = "tags (!...) are not supported; write text that begins like this in quotes"
 _CONTROL = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """A character that YAML does not allow, not even in quotes."""
 
 
 def parse_yaml(text: str) -> tuple[Any, bool]:
-    """The one document of a YAML text, and whether a key is there twice, of which the first counts.
+    """Parse a YAML text of one document; returns it, and whether a key occurs twice (the first counts).
 
-    Raises Malformed.
+    Raises Malformed with the index of a syntax error, or of what is refused: tags, merge keys,
+    undefined aliases, a second document, and values beyond the limits.
     """
     try:
         builder = _build(text)
@@ -56,19 +57,19 @@ def parse_yaml(text: str) -> tuple[Any, bool]:
         mark = error.problem_mark or error.context_mark
         if mark is not None:
             _refuse_depth(text[: mark.index])
-        # str(error) would quote the file, which may hold a key by mistake.
-        told, index = syntax_hint(text, error)
-        raise Malformed(f"not YAML: {told}", text=text, index=index) from None
+        # str(error) quotes the file, which may contain a secret by mistake.
+        message, index = syntax_hint(text, error)
+        raise Malformed(f"not YAML: {message}", text=text, index=index) from None
     except yaml.YAMLError:
-        # Its position counts bytes of an encoding, which is no line or column.
+        # The position in this error counts bytes.
         raise Malformed(
-            "not YAML: it holds control characters", text=text, index=_control_character(text)
+            "not YAML: it contains control characters", text=text, index=_control_character(text)
         ) from None
     return builder.root, builder.has_duplicate_keys
 
 
 def to_yaml(text: str) -> str:
-    """A text as a YAML value of one line, in quotes unless it is read as this text without them."""
+    """Write a text as a YAML scalar of one line, with quotes only if it needs them."""
     with suppress(Malformed):
         if all(parse_yaml(one)[0] == {"key": text} for one in (f"key: {text}", f"{{key: {text}}}")):
             return text
@@ -79,9 +80,8 @@ def to_yaml(text: str) -> str:
 
 
 def locate_yaml(text: str) -> Places:
-    """Where the keys and values of a valid YAML text stand; those of an alias are where it is."""
+    """Find the keys and values of a valid YAML text; those inside an alias are at the alias."""
     places = Places(text)
-    # Of each open mapping or list: its path, and its next key, or the number of its next item.
     opened: list[_OpenNode] = []
     for event in yaml.parse(text, Loader=_LOADER):
         match event:
@@ -101,7 +101,10 @@ def locate_yaml(text: str) -> Places:
 
 @dataclass(slots=True)
 class _OpenNode:
-    """A mapping or list whose parts are being located; `number` is None for a mapping."""
+    """A mapping or list whose parts are being located.
+
+    `number` is that of its next item, None for a mapping; `key` is the one that waits for its value.
+    """
 
     path: str
     number: int | None
@@ -111,7 +114,7 @@ class _OpenNode:
         return self.number is None and self.key is None
 
     def next_path(self) -> str:
-        """The path of the value that comes now."""
+        """Return the path of the value that begins now, and advance."""
         if self.number is not None:
             self.number += 1
             return f"{self.path}[{self.number - 1}]"
@@ -129,8 +132,8 @@ def _build(text: str) -> "_Builder":
 def _refuse_depth(text: str) -> None:
     """Raise if the text before a syntax error is nested too deep.
 
-    The scanner reads ahead of its events and, depending on the version of the library, has a limit
-    of its own on depth. It may therefore stop before the builder has seen the level that is too deep.
+    The scanner reads ahead of its events, and some versions of the library limit the depth
+    themselves. So it may fail before the builder has seen the level that is too deep.
     """
     with suppress(yaml.YAMLError):
         try:
@@ -138,12 +141,12 @@ def _refuse_depth(text: str) -> None:
         except _TooDeep:
             raise
         except Malformed:
-            # The text was cut off: another mistake in it may not be in the file.
+            # Any other mistake may come from cutting the text off here.
             return
 
 
 def _index(event: Event) -> int:
-    """Where an event begins in the text."""
+    """The index at which an event begins in the text."""
     assert event.start_mark is not None, "events of a text have marks"
     return event.start_mark.index
 
@@ -224,8 +227,10 @@ class _Builder:
         anchored = self._anchors.get(name)
         if anchored is None:
             known = "that contains itself" if name in self._anchors else "that is not defined"
-            # Its name is not repeated: it may be a key that happens to begin with an asterisk.
-            raise self._at(event, f"an alias (*...) {known}; write text that begins so in quotes")
+            # Its name is not quoted: it may be a secret that begins with an asterisk.
+            raise self._at(
+                event, f"an alias (*...) {known}; write text that begins like this in quotes"
+            )
         self._count(anchored.nodes, event)
         self._add(anchored.value, None, anchored.nodes, event)
 
@@ -264,7 +269,7 @@ class _Builder:
             top.value.append(value)
             return
         if top.key is None:
-            raise self._at(event, "a key must be text, and no alias")
+            raise self._at(event, "a key must be text, not an alias")
         top.value.setdefault(top.key, value)
         top.key = None
 
@@ -278,7 +283,7 @@ class _Builder:
 
 
 def _plain_scalar(text: str) -> Any:
-    """The value of a text without quotes; raises ValueError for a number that is too large."""
+    """The value of a scalar without quotes; raises ValueError for a number that is too large."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.match(text):

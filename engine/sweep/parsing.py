@@ -166,7 +166,7 @@ class _Parser:
         self._settings = service.settings_model
         own = {key: value for key, value in written.items() if key != "health"}
         settings = validate(
-            service.settings_model, own, "service", self._problems, beside=("health",)
+            service.settings_model, own, "service", self._problems, other_keys=("health",)
         )
         wrong = {
             problem.path.split(".")[1]

@@ -237,7 +237,7 @@ def _text_of(file: Path) -> str:
     if not text.strip():
         raise Malformed("it is empty")
     if "\0" in text:
-        raise Malformed("it holds NUL characters")
+        raise Malformed("it contains NUL characters")
     return text
 
 

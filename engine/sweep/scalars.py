@@ -38,7 +38,7 @@ def _advice(axis: TextAxis | GroupAxis, text: str) -> str:
 def label(item: Any) -> str:
     """A name that rows, patterns and terminals can show; raises Malformed."""
     if not isinstance(item, str):
-        what = ", and nothing is there" if item is None else ": write it in quotes"
+        what = ", but is empty" if item is None else ": write it in quotes"
         raise Malformed(f"must be text{what}")
     if is_blank(item):
         raise Malformed("must not be empty")

@@ -248,7 +248,7 @@ def test_a_key_that_is_there_twice_is_told_at_the_second(
 
     told = mistakes(tmp_path, name, form, content)
 
-    [twice] = [one for one in told if one.message == "the key is there twice: keep one"]
+    [twice] = [one for one in told if one.message == "the key occurs twice: keep one"]
     assert twice.path == key
     assert twice.place is not None
     assert twice.place.line == content.rstrip("\n").count("\n") + 1

@@ -73,8 +73,8 @@ def test_yaml_scalars_follow_the_core_schema(text: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: the key is there twice"),
-        ("a: {b: 1, b: 2}", "line 1, column 11: the key is there twice"),
+        ("a: 1\nb: 2\na: 3\n", "line 3, column 1: the key occurs twice"),
+        ("a: {b: 1, b: 2}", "line 1, column 11: the key occurs twice"),
         ("a: [1, 2\nb: 3", "line 2, column 2: not YAML: "),
         ("a: !!python/object:os.system x", "line 1, column 4: tags (!...) are not supported"),
         ("a: !thing {}", "line 1, column 4: tags (!...) are not supported"),
@@ -83,14 +83,14 @@ def test_yaml_scalars_follow_the_core_schema(text: str, value: Any) -> None:
         ("a: &b [*b]", "line 1, column 8: an alias (*...) that contains itself"),
         ("base: &b {x: 1}\na: {<<: *b}", "line 2, column 5: merge keys (<<) are not supported"),
         ("? [a]\n: b", "line 1, column 3: a key must be text"),
-        ("a: &b x\n? *b\n: c", "line 2, column 3: a key must be text, and no alias"),
+        ("a: &b x\n? *b\n: c", "line 2, column 3: a key must be text, not an alias"),
         ("a: 1\n--- \nb: 2", "line 2, column 1: a second document; one is expected"),
         ("[" * 40 + "]" * 40, "line 1, column 33: nested more than 32 levels deep"),
         ("[" * 100_000, "line 1, column 33: nested more than 32 levels deep"),
         ("a: " + "9" * 5000, "line 1, column 4: the number is too large"),
-        ("a: \x07", "line 1, column 4: not YAML: it holds control characters"),
-        ("a: 1\nb: \x93x\x94", "line 2, column 4: not YAML: it holds control characters"),
-        ("a: \ufffe", "line 1, column 4: not YAML: it holds control characters"),
+        ("a: \x07", "line 1, column 4: not YAML: it contains control characters"),
+        ("a: 1\nb: \x93x\x94", "line 2, column 4: not YAML: it contains control characters"),
+        ("a: \ufffe", "line 1, column 4: not YAML: it contains control characters"),
     ],
 )
 def test_yaml_that_is_refused_is_refused_with_its_place(text: str, message: str) -> None:
@@ -232,14 +232,14 @@ def test_a_key_that_is_twice_in_toml_is_named_and_shown_where_it_begins(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("s.json", '{"a": 1, "a": 2}', "the key is there twice: keep one"),
+        ("s.json", '{"a": 1, "a": 2}', "the key occurs twice: keep one"),
         ("s.json", '{"a": }', "not JSON: a value is missing, or is not one of JSON: text is in double quotes; true, false and null are in small letters"),
         ("s.json", "[" * 100_000, "nested more than 32 levels deep"),
         ("s.json", '{"a": ' + "9" * 5000 + "}", "the number is too large"),
         ("s.json", '{"a": 1e999}', "must be a finite number"),
         ("s.json", '{"a": NaN}', "must be a finite number"),
-        ("s.json", '{"\\ud800": 1}', "a key holds characters that are no text"),
-        ("s.toml", "a = 1\na = 2\n", "the key is there twice: keep one"),
+        ("s.json", '{"\\ud800": 1}', "a key holds characters that are not valid text"),
+        ("s.toml", "a = 1\na = 2\n", "the key occurs twice: keep one"),
         ("s.toml", "a = " + "9" * 5000, "the number is too large"),
         ("s.toml", "a = " + "[" * 100_000, "nested more than 32 levels deep"),
         ("s.toml", "a = inf", "must be a finite number"),
@@ -408,7 +408,7 @@ class TestFiles:
             "x: it is not a file",
             "empty.md: it is empty",
             "bytes.md: line 1, column 1: not UTF-8 text (byte 0 of the file); save it in UTF-8",
-            "nul.md: it holds NUL characters",
+            "nul.md: it contains NUL characters",
             "large.md: larger than 8 MiB",
             "[.md: matches no file",
         ]

@@ -114,11 +114,11 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("models", ["a\nb"], "[0]", "holds control characters (U+000A)"),
         ("models", ["a\u202eb"], "[0]", "holds control characters (U+202E)"),
         ("models", ["\u200d"], "[0]", "must not be empty"),
-        ("models", ["a\0b"], "[0]", "holds characters that are no text"),
-        ("models", ["\ud800"], "[0]", "holds characters that are no text"),
+        ("models", ["a\0b"], "[0]", "holds characters that are not valid text"),
+        ("models", ["\ud800"], "[0]", "holds characters that are not valid text"),
         ("models", ["a" * 301], "[0]", "is longer than 300 characters"),
-        ("models", [None], "[0]", "must be text, and nothing is there"),
-        ("models", [b"a"], "[0]", "a bytes has no place in a sweep"),
+        ("models", [None], "[0]", "must be text, but is empty"),
+        ("models", [b"a"], "[0]", "a bytes cannot be used in a sweep"),
         ("groups", "mania", "", "must be a list of names, or all"),
         ("styles", ["tense"], "[0]", "there is no style tense; did you mean \"terse\"?"),
         ("styles", ["x"], "[0]", "there is no style x; there is florid, plain, terse"),
@@ -274,7 +274,7 @@ def test_a_key_that_is_twice_in_a_file_of_a_document_is_told(
     found = problems(evaluation="pinging", matrix={"models": [{"file": "one.json"}]})
 
     assert found == {
-        "matrix.models[0]": "one.json: line 2, column 2: the key is there twice: keep one"
+        "matrix.models[0]": "one.json: line 2, column 2: the key occurs twice: keep one"
     }
 
 

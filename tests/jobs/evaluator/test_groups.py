@@ -247,7 +247,7 @@ def test_a_key_that_stands_there_twice_is_refused_with_its_line(folder: Path, tw
     (folder / "mine.yaml").write_text(f"{written}{twice}\n", encoding="utf-8")
 
     line = written.count("\n") + 1
-    with pytest.raises(UsageError, match=rf"mine\.yaml:{line}:1: \w+: the key is there twice"):
+    with pytest.raises(UsageError, match=rf"mine\.yaml:{line}:1: \w+: the key occurs twice"):
         CaseSet(str(folder)).group("mine")
 
 
