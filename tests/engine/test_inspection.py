@@ -10,6 +10,7 @@ import pytest
 from engine import EventFilter, JobFilter, Run, UsageError
 from engine.core.states import AttemptOutcome, State
 from engine.kinds import Answer, Job, Permanent, Transient
+from engine.store.queries import inspection as queries
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import NOW, finished, good, opened, sweep
 
@@ -54,6 +55,25 @@ async def test_jobs_are_found_by_state_label_and_kind_of_error(tmp_path: Path) -
     assert of_model == wanted
     ids = [job.id for job in failed]
     assert (by_kind, by_text, by_detail) == (ids, ids[1:], ids)
+
+
+@pytest.mark.parametrize("few", [0, 100_000])
+async def test_few_and_many_jobs_of_a_state_are_listed_in_the_order_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(queries, "_FEW", few)
+    monkeypatch.setattr(queries, "_PAGE", 2)
+    service = scripted_service(good)
+    of = sweep(service, models=["c", "a", "b"], repeats=2)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run, _ = await finished(engine, of)
+        listed = await numbers(run)
+        answered = await numbers(run, JobFilter(states=[State.SUCCEEDED]))
+        others = await numbers(run, JobFilter(states=[State.FAILED, State.WAITING]))
+
+    assert len(listed) == 6
+    assert (answered, others) == (listed, [])
 
 
 async def test_a_threshold_finds_the_job_that_answers_it(tmp_path: Path) -> None:

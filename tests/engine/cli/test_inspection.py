@@ -1,11 +1,18 @@
 """`events`, `jobs` and `show`, as they are typed."""
 
 import json
-from collections.abc import Callable
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from tests.engine.cli.conftest import Nightsweep
+from tests.engine.cli.conftest import MAIN, Nightsweep
+from tests.engine.cli.test_signals import running
+from tests.patience import awaiting, wait_ended, with_stacks
 
 
 @pytest.fixture
@@ -68,6 +75,32 @@ def test_events_are_shown_and_followed_until_the_run_has_ended(ended: Nightsweep
     assert [one["kind"] for one in json.loads(ended("events", "--json").stdout)] == kinds
     assert json.loads(ended("events", "--json", "--until", "1d").stdout) == []
     assert ended("events", "--kind", "outage").stderr == "no events\n"
+
+
+def test_ctrl_c_ends_following_events_and_not_the_run(
+    sweep: Callable[..., str], tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    with running(sweep("slow"), tmp_path, environment) as run:
+        with closing(sqlite3.connect(tmp_path / "nightsweep.db")) as store, store:
+            store.execute("INSERT INTO event (run_id, at, kind, message) VALUES (1, 0, 'x', 'y')")
+        follow = subprocess.Popen(  # noqa: S603
+            [*MAIN, "events", "--follow", "--json"],
+            cwd=tmp_path,
+            env=with_stacks(environment),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert follow.stdout is not None
+        with awaiting("the event", follow):
+            first = follow.stdout.readline()
+
+        follow.send_signal(signal.SIGINT)
+
+        rest, said = wait_ended(follow)
+        assert run.poll() is None
+    assert json.loads(first)["kind"] == "x"
+    assert (follow.returncode, rest, said) == (0, "", "")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ def unread() -> Iterator[int]:
         *(("results", "--format", form) for form in FORMATS),
         ("results", "--json"),
         ("status",),
+        ("runs",),
+        ("jobs",),
+        ("jobs", "--json"),
+        ("show", "1"),
+        ("show", "1", "--raw"),
+        ("events", "--json"),
     ],
 )
 def test_who_reads_the_data_may_go_away(

@@ -121,6 +121,21 @@ async def test_what_a_scheduler_asks_over_and_over_uses_indexes(
     assert any("INDEX ix_attempt_sent (run_id=? AND sent_at>?" in line for line in found), found
 
 
+async def test_a_few_jobs_in_a_state_are_looked_up_by_it(
+    store: Store, plans: Callable[[], list[str]]
+) -> None:
+    run = await submit(store, *(new_job(number) for number in range(3)))
+    plans().clear()
+
+    found = [one.info.id async for one in store.reader.jobs(run, [State.PENDING])]
+
+    assert len(found) == 3
+    used = searches(plans(), "job")
+    assert not [line for line in used if "ix_job_place" in line], used
+    assert "SEARCH job USING INDEX ix_job_state (run_id=? AND state=?)" in used
+    assert "SEARCH job USING INTEGER PRIMARY KEY (rowid=?)" in used
+
+
 _LARGE = (
     ("job", "ix_job_state", "1000000 1000000 500000 50000 50000"),
     ("job", "ix_job_place", "1000000 1000000 1 1"),
