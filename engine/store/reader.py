@@ -24,16 +24,16 @@ from engine.store.queries import (
     admission,
     calls,
     events,
-    given,
     holdings,
     inspection,
     queue,
     quotas,
     rates,
+    recent_requests,
     reservations,
     results,
     runs,
-    started,
+    shared_limits,
     totals,
     usage,
 )
@@ -206,7 +206,9 @@ class StoreReader:
     async def lowest_rate(self, account: str) -> int | None:
         """The lowest rate that any live process was given for an account: it holds for all of them."""
         rows = (account, f"{rates.RATE_PREFIX}{account}")
-        lowest, _ = await self._database.ask(lambda connection: given.find_lowest(connection, rows))
+        lowest, _ = await self._database.ask(
+            lambda connection: shared_limits.find_lowest(connection, rows)
+        )
         return lowest
 
     # Results
@@ -240,7 +242,7 @@ class StoreReader:
     async def requests_last_minute(self, run_id: int, *, besides: str | None = None) -> int:
         """How many requests workers, `besides` one, started for a run whose jobs send many."""
         return await self._database.ask(
-            lambda connection: started.count_last_minute(
+            lambda connection: recent_requests.count_last_minute(
                 connection, run_id, besides=besides, now=self._clock.now()
             )
         )

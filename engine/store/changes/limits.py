@@ -15,14 +15,14 @@ from engine.core.rates import RateLog
 from engine.store.database import Database
 from engine.store.queries import (
     accounts,
-    given,
     lanes,
     permits,
     quotas,
     rates,
+    recent_requests,
     reservations,
+    shared_limits,
     slots,
-    started,
 )
 from engine.store.requests import (
     Bucket,
@@ -51,7 +51,7 @@ class SharedLimits:
         self, run_id: int, buckets: Sequence[Bucket], limits: Sequence[PermitLimit] = ()
     ) -> None:
         """Let limits that a run here was given hold for all who share them, before its first request."""
-        holder = given.holder_of(self._worker_id, run_id)
+        holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
             found = rates.load(connection, [bucket.name for bucket in buckets])
@@ -63,10 +63,10 @@ class SharedLimits:
 
     async def release(self, run_id: int) -> None:
         """Let limits that a run here was given hold no longer, and forget its lanes: it has ended here."""
-        holder = given.holder_of(self._worker_id, run_id)
+        holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
-            given.withdraw(connection, holder)
+            shared_limits.withdraw(connection, holder)
             lanes.remove(connection, run_id, self._worker_id)
 
         await self._writer.write(work)
@@ -78,7 +78,7 @@ class SharedLimits:
 
         `instead_of` is a slot that is given back: nothing was started in it.
         """
-        holder = given.holder_of(self._worker_id, run_id)
+        holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> Granted:
             now = self._clock.now()
@@ -107,7 +107,9 @@ class SharedLimits:
         """Tell other processes which requests of a run this one started in the last minute."""
         now = self._clock.now()
         await self._writer.write(
-            lambda connection: started.publish(connection, run_id, self._worker_id, log, now=now)
+            lambda connection: recent_requests.publish(
+                connection, run_id, self._worker_id, log, now=now
+            )
         )
 
     async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:

@@ -30,7 +30,7 @@ from sqlalchemy.engine import Connection
 from engine.core.runs import WaitReason
 from engine.core.states import AttemptOutcome, Event, target
 from engine.store.dialect import Bulk
-from engine.store.queries import given, rates
+from engine.store.queries import rates, shared_limits
 from engine.store.queries.admission import Admission, is_affordable_later, load_admission
 from engine.store.queries.queue import CLAIMABLE, PAST
 from engine.store.requests import Claim, Claimed, LaneClaim, LaneGrant
@@ -149,7 +149,7 @@ def claim(
         return []
     asked = {bucket.name: bucket for lane in request.lanes for bucket in lane.buckets}
     buckets = rates.load(connection, asked)
-    holder = given.holder_of(request.worker_id, request.run_id)
+    holder = shared_limits.holder_of(request.worker_id, request.run_id)
     buckets.note(connection, asked.values(), holder)
     admission = load_admission(connection, request)
     grants = [

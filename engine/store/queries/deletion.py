@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from engine.core.runs import RunState
-from engine.store.queries import parts, started
+from engine.store.queries import parts, recent_requests
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.queries.runs import RunRow, find, refuse_if_touched
 from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
@@ -108,7 +108,7 @@ def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now:
             _remove_rows(connection, table, of.id, room)
     if room.is_left:
         connection.execute(delete(quota).where(quota.c.name.in_(list(caps))))
-        started.forget(connection, of.id)
+        recent_requests.forget(connection, of.id)
         connection.execute(delete(run).where(run.c.id == of.id))
         removed.is_whole = True
     return removed

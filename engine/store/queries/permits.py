@@ -13,9 +13,9 @@ from engine.core.permit_rows import TOKENS_PREFIX, PermitRows
 from engine.core.permits import Granted, Kept, PermitLimit, PermitRequest, PermitStart
 from engine.secrets import is_reference
 from engine.store.dialect import Upsert
-from engine.store.queries import given, quotas
-from engine.store.queries.given import Limits
+from engine.store.queries import quotas, shared_limits
 from engine.store.queries.rates import RATE_PREFIX
+from engine.store.queries.shared_limits import Limits
 from engine.store.schema import rate_bucket
 
 _ROWS = PermitRows(RATE_PREFIX)
@@ -73,16 +73,16 @@ def share(connection: Connection, limits: Iterable[PermitLimit], holder: str) ->
         _ROWS.names(limit.name)[0]: (limit.rate_per_min, limit.tokens_per_min) for limit in limits
     }
     found = connection.execute(_HOLDERS, {"names": sorted(mine)})
-    before = {row.name: given.decode(row.given) for row in found}
-    after = given.update_holders(connection, before, mine, holder)
+    before = {row.name: shared_limits.decode(row.given) for row in found}
+    after = shared_limits.update_holders(connection, before, mine, holder)
     changed = [
-        {"name": row, "given": given.encode(held)}
+        {"name": row, "given": shared_limits.encode(held)}
         for row, held in after.items()
         if held != before.get(row, {})
     ]
     if changed:
         connection.execute(_GIVE.on(connection), changed)
-    return {limit.name: given.lowest(after[_ROWS.names(limit.name)[0]]) for limit in limits}
+    return {limit.name: shared_limits.lowest(after[_ROWS.names(limit.name)[0]]) for limit in limits}
 
 
 def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
@@ -90,7 +90,7 @@ def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
     return {
         name
         for name in names
-        if given.find_lowest(connection, _ROWS.names(name)[:1]) != (None, None)
+        if shared_limits.find_lowest(connection, _ROWS.names(name)[:1]) != (None, None)
     }
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from engine.core import rates
 from engine.core.runs import WaitReason
 from engine.store.dialect import Upsert
-from engine.store.queries import given
+from engine.store.queries import shared_limits
 from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
 
@@ -36,7 +36,7 @@ class Row:
 
     log: rates.RateLog = rates.EMPTY
     blocked_until: float = 0.0
-    holders: given.Holders = field(default_factory=dict)
+    holders: shared_limits.Holders = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -50,14 +50,14 @@ class Buckets:
         """Write down which rates a holder was given, so that they hold for all."""
         mine = {one.name: (one.rate_per_min, None) for one in buckets}
         before = {name: self.rows[name].holders for name in mine}
-        for name, holders in given.update_holders(connection, before, mine, holder).items():
+        for name, holders in shared_limits.update_holders(connection, before, mine, holder).items():
             if holders != before[name]:
                 self.rows[name].holders = holders
                 self.changed.add(name)
 
     def rate(self, bucket: Bucket) -> int | None:
         """The starts that are allowed in any minute; None: any number."""
-        lowest, _ = given.lowest(self.rows[bucket.name].holders)
+        lowest, _ = shared_limits.lowest(self.rows[bucket.name].holders)
         allowed = [rate for rate in (lowest, bucket.pace_per_min) if rate is not None]
         return min(allowed, default=None)
 
@@ -141,7 +141,7 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
     rows = {name: Row() for name in wanted}
     found = connection.execute(_READ, {"names": wanted})
     for name, log, blocked_until, holders in found:
-        rows[name] = Row(rates.decode(log), blocked_until, given.decode(holders))
+        rows[name] = Row(rates.decode(log), blocked_until, shared_limits.decode(holders))
     return Buckets(rows)
 
 
@@ -156,7 +156,7 @@ def save(connection: Connection, buckets: Buckets) -> None:
                 "name": name,
                 "log": rates.encode(buckets.rows[name].log),
                 "blocked_until": buckets.rows[name].blocked_until,
-                "given": given.encode(buckets.rows[name].holders),
+                "given": shared_limits.encode(buckets.rows[name].holders),
             }
             for name in sorted(buckets.changed)
         ],
