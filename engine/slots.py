@@ -13,49 +13,51 @@ from engine.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-_LOOK_S = 1.0
-"""How often others are asked whether they need slots, or have some."""
+_ASK_S = 1.0
+"""Seconds between looks at what other processes need or give back."""
 
 
 class SlotBook(Protocol):
-    """Where slots are kept that several processes share."""
+    """A record of slots that several processes share."""
 
-    async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:
-        """How many slots `who` has from now on; at least those `in_use`."""
+    async def take_slots(
+        self, name: str, caller: str, *, wants: int, in_use: int, limit: int
+    ) -> int:
+        """Ask for `wants` slots of `limit`; returns how many `caller` has now, at least `in_use`."""
         ...
 
 
 @dataclass(slots=True)
 class _Line:
-    """What one process knows of an endpoint's slots."""
+    """The slots of one endpoint, as this process knows them."""
 
     limit: int = 1
     has: int = 0
     in_use: int = 0
-    looked_at: float = -1.0
+    asked_at: float = -1.0
     waiting: deque[object] = field(default_factory=deque)
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     def notify(self) -> None:
-        """Let everybody who waits look again."""
+        """Wake all waiting calls, to look for a slot again."""
         changed, self.changed = self.changed, anyio.Event()
         changed.set()
 
 
 class Slots:
-    """Slots for one who asks under the name `who`; without a `book` nobody else uses them."""
+    """Slots for one caller, whose name is unique; without a `book`, no other process uses them."""
 
-    def __init__(self, clock: Clock, book: SlotBook | None = None, who: str = "") -> None:
+    def __init__(self, clock: Clock, book: SlotBook | None = None, caller: str = "") -> None:
         self._clock = clock
         self._book = book
-        self._who = who
+        self._caller = caller
         self._lines: dict[str, _Line] = {}
         self._asking = anyio.Lock()
         self._used = anyio.Event()
 
     @asynccontextmanager
     async def hold(self, name: str, max_in_flight: int) -> AsyncIterator[None]:
-        """Have one of the slots of a name within the block, waiting for it first come, first served."""
+        """Wait for a slot, first come, first served, and hold it within the block."""
         line = self._lines.setdefault(name, _Line())
         line.limit = max(line.limit, max_in_flight)
         await self._enter(name, line, max_in_flight)
@@ -75,7 +77,7 @@ class Slots:
                 if since is None:
                     since = self._clock.now()
                     _log_wait(name, line, limit)
-                until = self._clock.now() + _LOOK_S
+                until = self._clock.now() + _ASK_S
                 if line.waiting[0] is me and line.in_use < limit:
                     await self._clock.wait(changed, until)
                 else:
@@ -92,25 +94,25 @@ class Slots:
             return False
         if self._book is None:
             return True
-        if line.in_use >= line.has or self._clock.now() >= line.looked_at + _LOOK_S:
-            await self._look(name, line, wants=line.limit)
+        if line.in_use >= line.has or self._clock.now() >= line.asked_at + _ASK_S:
+            await self._ask(name, line, wants=line.limit)
         return line.in_use < min(limit, line.has)
 
-    async def _look(self, name: str, line: _Line, *, wants: int) -> None:
-        assert self._book is not None, "only asked where there is one"
+    async def _ask(self, name: str, line: _Line, *, wants: int) -> None:
+        assert self._book is not None, "without a book there is nothing to ask"
         async with self._asking:
-            line.looked_at = self._clock.now()
+            line.asked_at = self._clock.now()
             line.has = await self._book.take_slots(
-                name, self._who, wants=wants, in_use=line.in_use, limit=line.limit
+                name, self._caller, wants=wants, in_use=line.in_use, limit=line.limit
             )
         self._used.set()
 
     async def share(self) -> None:
-        """Give back what is not used, until cancelled; then all of it."""
+        """Give back unused slots from time to time until cancelled, and then all of them."""
         try:
             while True:
                 await self._used.wait()
-                await self._clock.sleep(_LOOK_S)
+                await self._clock.sleep(_ASK_S)
                 self._used = anyio.Event()
                 await self._give_back()
         finally:
@@ -120,7 +122,7 @@ class Slots:
     async def _give_back(self) -> None:
         for name, line in self._lines.items():
             if line.has > line.in_use and not line.waiting:
-                await self._look(name, line, wants=line.in_use)
+                await self._ask(name, line, wants=line.in_use)
             elif line.has:
                 self._used.set()
 

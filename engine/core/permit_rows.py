@@ -1,4 +1,4 @@
-"""Permits as a database keeps them: under each name a row for the log of its rate, and one for that of its tokens."""
+"""Permits in database rows: for each name, one row with its rate's log and one with its tokens'."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ from engine.core import permits
 from engine.core.permits import Kept, PermitStart
 
 TOKENS_PREFIX = "tokens "
-"""What the names of the rows for tokens begin with."""
+"""The prefix of the rows for tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class PermitRows:
-    """How the rows of a table are named; `rate_prefix` is what the names of those for rates begin with."""
+    """The names of rows in a table; `rate_prefix` is the prefix of the rows for rates."""
 
     rate_prefix: str = ""
 
     def names(self, name: str) -> tuple[str, str]:
-        """The names of the two rows, that of the rate first."""
+        """The names of the two rows: the rate's, then the tokens'."""
         return f"{self.rate_prefix}{name}", f"{TOKENS_PREFIX}{name}"
 
     def all_names(self, names: Iterable[str]) -> list[str]:
-        """The names of all rows in which these permits are kept."""
+        """The names of all rows of these permits."""
         return [row for name in names for row in self.names(name)]
 
-    def kept(self, names: Iterable[str], logs: Mapping[str, str]) -> dict[str, Kept]:
-        """What is kept under these names, out of the logs by the names of their rows."""
+    def from_logs(self, names: Iterable[str], logs: Mapping[str, str]) -> dict[str, Kept]:
+        """Convert `logs`, by name of row, to what is stored under these names."""
         return {
             name: Kept(logs.get(rate, ""), logs.get(tokens, ""))
             for name in names
             for rate, tokens in [self.names(name)]
         }
 
-    def changed(self, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> dict[str, str]:
-        """The logs that have to be written, by the names of their rows."""
+    def changes(self, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> dict[str, str]:
+        """The logs that have changed and must be written, by name of row."""
         changed: dict[str, str] = {}
         for name, new in after.items():
             (rate, tokens), old = self.names(name), before[name]
@@ -43,7 +43,7 @@ class PermitRows:
 
 
 def settle(before: Mapping[str, Kept], start: PermitStart, *, taken: int) -> dict[str, Kept]:
-    """What is kept once it is known what a call really took; 0: it was never made."""
+    """Record the tokens that a call took, 0 if it was never made; returns what to store."""
     return {
         name: permits.settle(before[name], at=start.at, estimate=start.estimate, taken=taken)
         for name in start.names

@@ -1,4 +1,4 @@
-"""Permits: starts within several rates and within tokens at once, and room kept for those that wait.
+"""Permits: starts within several rates and tokens at once, and room kept for callers that wait.
 
 Several processes ask for permits under one name. Left alone, small calls would fill every bit of room
 before a large one fits. So a refused caller gets a place in the line of the name, and the others leave
@@ -21,18 +21,18 @@ from engine.core.rates import CLOCK_TOLERANCE_S, PACE, SPAN_S, WINDOW_S
 
 _HORIZON_S = 0.2
 PLACE_S = 10.0
-"""How long a place in the line is kept for somebody who does not ask again."""
+"""How long a place in the line is kept for a caller that does not ask again."""
 _SAME_S = 0.002
-"""Times that are nearer than this are the same, but for the rounding of a log."""
+"""Times closer together than this differ only by the rounding of a log."""
 PATIENCE_S = 0.25
-"""When to ask again at the earliest where others, who go first, leave no room."""
+"""The shortest wait before asking again, if callers that go first leave no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitLimit:
-    """What may start in any 60 s under one name: calls, and the tokens that they take.
+    """The calls that may start in any 60 s under one name, and the tokens that they may take.
 
-    A limit that is None does not bind.
+    None is no limit.
     """
 
     name: str
@@ -41,13 +41,13 @@ class PermitLimit:
 
     @property
     def binds(self) -> bool:
-        """Whether anything ever waits for it."""
+        """Whether it limits anything."""
         return self.rate_per_min is not None or self.tokens_per_min is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitCap:
-    """A quota row, by name and period, of whose `allotted` requests each call takes one."""
+    """A quota row, by name and period; each call takes one of its `allotted` requests."""
 
     name: str
     period: str
@@ -58,12 +58,13 @@ class PermitCap:
 class PermitRequest:
     """Calls that wait for a permit, by the tokens that each is estimated at.
 
-    Each starts within all `limits` at once, and under the `cap` if there is one. `who` is the name of the
-    one that asks, unique over all processes, which begins with its worker and its run; `lead_s` how far ahead of now the first start is taken: what
-    it takes until it can be used; `last_at` the latest start that it was granted.
+    Each starts within all `limits` at once, and under the `cap` if there is one. `caller` is a name,
+    unique over all processes, that begins with its worker and its run. `lead_s` is how far ahead of
+    now the first start is taken: the time until it can be used. `last_at` is the latest start that
+    the caller was granted.
     """
 
-    who: str
+    caller: str
     calls: tuple[int, ...]
     limits: tuple[PermitLimit, ...]
     cap: PermitCap | None = None
@@ -72,18 +73,19 @@ class PermitRequest:
 
     @property
     def horizon_s(self) -> float:
-        """How far apart the first and the last start may be that are granted at once.
+        """How far apart the first and the last start granted at once may be, in seconds.
 
-        Whose commits are slow asks seldom: all that starts until the next time, in one go.
+        When commits are slow the caller asks rarely, so it takes every start up to the next time.
         """
         return max(_HORIZON_S, self.lead_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """When the first calls of a request may start, in order; and when to ask for the next one.
+    """When the first calls of a request may start, in order, and when to ask for the next ones.
 
-    `asked_at` is the time from which they were looked for. `is_used_up`: nothing is left under the cap, and no time will change that.
+    `asked_at` is the time of the request. `is_used_up`: nothing is left under the cap, which no
+    wait will change.
     """
 
     slots: tuple[float, ...]
@@ -94,18 +96,18 @@ class Granted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermitStart:
-    """A call that was granted its start, as it is settled."""
+    """A call that was granted its start and is now settled."""
 
     at: float
     estimate: int
     names: tuple[str, ...]
-    """The limits that learn what it took."""
+    """The limits to which the tokens that it took are reported."""
     cap: PermitCap | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept for a name, as texts: the log of its rate; the log of its tokens, and the line."""
+    """What is stored for a name, as JSON: the log of its rate; the log of its tokens with the line."""
 
     rate: str = ""
     tokens: str = ""
@@ -114,13 +116,13 @@ class Kept:
 class _Place(NamedTuple):
     """A place in the line of a name."""
 
-    who: str
+    caller: str
     first: int
-    """The tokens of the first call that waits."""
+    """The tokens of its first waiting call."""
     until: float
-    """Until when the place is kept."""
+    """When the place expires."""
     turn_until: float = 0.0
-    """Those behind it start nothing before this time; 0 where it waits for no rate."""
+    """Places behind it start nothing before this time; 0 if it waits for no rate."""
     lead_s: float = 0.0
 
 
@@ -130,7 +132,7 @@ _Line: TypeAlias = tuple[_Place, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Book:
-    """`Kept`, opened."""
+    """`Kept`, decoded."""
 
     starts: rates.RateLog
     log: tokens.TokenLog
@@ -140,10 +142,10 @@ class _Book:
 def take(
     kept: Mapping[str, Kept], request: PermitRequest, *, now: float
 ) -> tuple[Granted, dict[str, Kept]]:
-    """Grant the first calls of a request, as many as there is room for; and what to keep from now on.
+    """Grant the first calls of a request, as many as there is room for; returns what to store, too.
 
-    `kept` is what was kept under the names of the request's limits. It may have to be written again even where
-    nothing was granted: the places in the lines, and what the logs say of a clock that was set back.
+    `kept` is what is stored under the names of the request's limits. Store the returned value even
+    if nothing was granted: places in the lines and entries of a clock that was set back change.
     """
     before = {limit.name: kept.get(limit.name, Kept()) for limit in request.limits}
     opened = {name: _decode(one) for name, one in before.items()}
@@ -151,7 +153,7 @@ def take(
     mine_s = request.lead_s
     request = replace(request, lead_s=_lead_s(books.values(), mine_s))
     at, earliest = now + mine_s, now + request.lead_s
-    turn_at = max((_turn_at(book.line, request.who) for book in books.values()), default=0.0)
+    turn_at = max((_turn_at(book.line, request.caller) for book in books.values()), default=0.0)
     slots: list[float] = []
     for call in request.calls:
         at = _next_in_all(books, request, call, now=now, not_before=at)
@@ -162,9 +164,9 @@ def take(
         slots.append(at)
     if slots:
         # A caller that was served and has more requests goes behind those that were not.
-        books = {name: _leave_line(book, request.who) for name, book in books.items()}
+        books = {name: _leave_line(book, request.caller) for name, book in books.items()}
         request = replace(request, last_at=slots[-1], calls=request.calls[len(slots) :])
-    at = max([at, *(_turn_at(book.line, request.who) for book in books.values())])
+    at = max([at, *(_turn_at(book.line, request.caller) for book in books.values())])
     for limit in request.limits:
         book = books[limit.name]
         line = _line_after(book, limit, request, at, mine_s=mine_s, now=now)
@@ -177,14 +179,14 @@ def take(
 
 
 def _current(book: _Book, now: float) -> _Book:
-    """What of a book still matters."""
+    """The book without expired places and entries."""
     last = now + SPAN_S + PLACE_S + CLOCK_TOLERANCE_S
     line = tuple(place for place in book.line if now < place.until <= last)
     return _Book(rates.current(book.starts, now), tokens.current(book.log, now), line)
 
 
 def _is_kept(before: _Book, after: _Book) -> bool:
-    """Whether all that matters of a book is written already."""
+    """Whether everything in `after` is stored already, so that nothing has to be written."""
     return (
         before.starts[len(before.starts) - len(after.starts) :] == after.starts
         and before.log[len(before.log) - len(after.log) :] == after.log
@@ -193,19 +195,19 @@ def _is_kept(before: _Book, after: _Book) -> bool:
     )
 
 
-def _leave_line(book: _Book, who: str) -> _Book:
-    """The book without the place of `who`."""
-    return replace(book, line=tuple(place for place in book.line if place.who != who))
+def _leave_line(book: _Book, caller: str) -> _Book:
+    """The book without the place of `caller`."""
+    return replace(book, line=tuple(place for place in book.line if place.caller != caller))
 
 
 def _lead_s(books: Iterable[_Book], mine_s: float) -> float:
-    """How far ahead starts are taken by all in line."""
+    """How far ahead all callers in line take their starts: as far as the slowest."""
     return max([mine_s, *(place.lead_s for book in books for place in book.line)])
 
 
-def _turn_at(line: _Line, who: str) -> float:
-    """When the turns of those are over who have a place before `who`, or any place if it has none."""
-    return max((place.turn_until for place in _before(line, who)), default=0.0)
+def _turn_at(line: _Line, caller: str) -> float:
+    """When the turns of all places before the caller's are over; of all places, if it has none."""
+    return max((place.turn_until for place in _before(line, caller)), default=0.0)
 
 
 def _line_after(
@@ -215,8 +217,8 @@ def _line_after(
 
     A caller that waits for a rate needs none while no other caller starts anything.
     """
-    mine = _Place(request.who, 0, tokens.whole_ms(now + PLACE_S), lead_s=round(mine_s, 3))
-    others = _leave_line(book, request.who).line
+    mine = _Place(request.caller, 0, tokens.whole_ms(now + PLACE_S), lead_s=round(mine_s, 3))
+    others = _leave_line(book, request.caller).line
     is_shared = bool(others) or bool(book.starts and book.starts[-1][0] > request.last_at + _SAME_S)
     if request.calls and limit.tokens_per_min is not None:
         mine = mine._replace(first=request.calls[0])
@@ -230,7 +232,7 @@ def _line_after(
 def _with_turn(
     mine: _Place, book: _Book, rate_per_min: int, request: PermitRequest, at: float, now: float
 ) -> _Place:
-    """The place with a turn from `at`, if it is this rate that the calls wait for."""
+    """Give the place a turn from `at`, if this is the rate that its calls wait for."""
     free = rates.take(
         book.starts,
         now=now,
@@ -238,18 +240,18 @@ def _with_turn(
         want=0,
         not_before=now + request.lead_s,
     ).next_at
-    if max(free, _turn_at(book.line, request.who)) < at - _SAME_S:
+    if max(free, _turn_at(book.line, request.caller)) < at - _SAME_S:
         return mine
     spacing_s = PACE * WINDOW_S / rate_per_min
     batch_s = min(len(request.calls) * spacing_s, request.horizon_s)
     turn_until = at + min(max(spacing_s, batch_s), PLACE_S)
-    # A place that also waits for tokens asks every few seconds; any other at the time it was given.
+    # A caller that also waits for tokens asks every few seconds; any other at the time it was told.
     until = mine.until if mine.first else max(mine.until, at - request.lead_s + PLACE_S)
     return mine._replace(turn_until=tokens.whole_ms(turn_until), until=tokens.whole_ms(until))
 
 
 def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
-    """What to keep once it is known how many tokens the call took that started `at`; 0: it never did."""
+    """Record the tokens that a call started `at` took, 0 if it was never made; returns what to store."""
     book = _decode(kept)
     log = tokens.settle(book.log, at=at, estimate=estimate, tokens=taken)
     starts = book.starts if taken else rates.refund(book.starts, [at])
@@ -257,7 +259,7 @@ def settle(kept: Kept, *, at: float, estimate: int, taken: int) -> Kept:
 
 
 def merge(kept: Iterable[Kept]) -> Kept:
-    """The starts of several names, joined under one; its line is empty."""
+    """Merge the starts of several names; the line of the result is empty."""
     books = [_decode(one) for one in kept]
     starts = sorted(start for book in books for start in book.starts)
     log = sorted(entry for book in books for entry in book.log)
@@ -265,7 +267,7 @@ def merge(kept: Iterable[Kept]) -> Kept:
 
 
 def shift_back(kept: Kept, back_s: float) -> Kept:
-    """What to keep once a clock was set back by so much: all starts and places that much earlier."""
+    """Move all starts and places `back_s` seconds earlier, after the clock was set back by as much."""
     book = _decode(kept)
     starts = tuple((at - back_s, count) for at, count in book.starts)
     log = tuple((at - back_s, count, of_entry) for at, count, of_entry in book.log)
@@ -279,7 +281,7 @@ def shift_back(kept: Kept, back_s: float) -> Kept:
 def _next_in_all(
     books: Mapping[str, _Book], request: PermitRequest, call: int, *, now: float, not_before: float
 ) -> float:
-    """When a call could start within all limits at once."""
+    """The earliest time at which a call could start within all limits."""
     at = tokens.whole_ms(not_before)
     while True:
         latest = at
@@ -298,17 +300,17 @@ def _next_at(
     now: float,
     not_before: float,
 ) -> float:
-    """When a call could start, the room left alone that is kept for those who were here before."""
+    """The earliest time at which a call could start without the room kept for places before it."""
     at = not_before
     if limit.rate_per_min is not None:
         free = rates.take(
             book.starts, now=now, rate_per_min=limit.rate_per_min, want=0, not_before=at
         )
         at = free.next_at
-    # What a log can hold: so the start is found there again.
+    # A log holds whole milliseconds; without rounding the start would not be found there again.
     at = tokens.whole_ms(at)
     if (most := limit.tokens_per_min) is not None:
-        others = sum(place.first for place in _before(book.line, request.who))
+        others = sum(place.first for place in _before(book.line, request.caller))
         at = tokens.next_at(book.log, tokens_per_min=most, tokens=others + call, not_before=at)
         if others and others + call > most:
             at = max(at, now + request.lead_s + request.horizon_s + PATIENCE_S)
@@ -323,15 +325,15 @@ def _add_start(book: _Book, limit: PermitLimit, call: int, at: float) -> _Book:
     return book
 
 
-def _before(line: _Line, who: str) -> Iterable[_Place]:
-    """Those who have a place before `who`, or any place if it has none."""
-    return takewhile(lambda place: place.who != who, line)
+def _before(line: _Line, caller: str) -> Iterable[_Place]:
+    """The places before the caller's; all of them, if it has none."""
+    return takewhile(lambda place: place.caller != caller, line)
 
 
 def _put_in_line(line: _Line, mine: _Place, now: float) -> _Line:
     """The line with a place added; an existing place is rewritten only if it has changed or will expire soon."""
     for index, place in enumerate(line):
-        if place.who == mine.who:
+        if place.caller == mine.caller:
             is_fresh = (
                 place.first == mine.first
                 and place.until > now + PLACE_S / 2
@@ -352,7 +354,7 @@ def _decode(kept: Kept) -> _Book:
 
 
 def _encode(book: _Book, before: Kept) -> Kept:
-    """As texts; what was never used stays as it is."""
+    """Encode the book; a part that was never used stays empty."""
     if not (book.log or book.line or before.tokens):
         return replace(before, rate=rates.encode(book.starts))
     written = {"log": tokens.encode(book.log), "line": book.line}

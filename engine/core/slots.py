@@ -1,4 +1,4 @@
-"""Slots: how the calls under way at one endpoint are shared between those who ask it."""
+"""Slots: how the calls that may be in flight at one endpoint are shared between callers."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """How many slots a holder has, and how many it could use."""
+    """How many slots a caller has, and how many it could use."""
 
     has: int
     wants: int
@@ -19,15 +19,15 @@ class Held:
 
 
 def share(
-    holders: Mapping[str, Held], who: str, *, wants: int, in_use: int, limit: int
+    holders: Mapping[str, Held], caller: str, *, wants: int, in_use: int, limit: int
 ) -> Mapping[str, Held]:
-    """The holders after `who` has asked for `wants` slots, of which `in_use` cannot be given back now.
+    """Give `caller` up to `wants` slots of `limit`; returns all holders afterwards.
 
-    Whoever is alone gets all that there are. Where others wait, each gets an even share as slots come
-    free; of fewer slots than holders, each has one in turn. All together never have more than `limit`.
+    The caller keeps the slots `in_use`. A single caller gets every slot. If others wait, each gets
+    an even share as slots come free; if there are fewer slots than callers, they take turns.
     """
-    before = holders.get(who, Held(0, 0))
-    others = {name: held for name, held in holders.items() if name != who}
+    before = holders.get(caller, Held(0, 0))
+    others = {name: held for name, held in holders.items() if name != caller}
     room = max(0, limit - sum(held.has for held in others.values()))
     most = min(wants, room)
     if any(held.is_hungry for held in others.values()):
@@ -39,15 +39,15 @@ def share(
     has = max(in_use, most)
     if not has and not wants:
         return others
-    return {**others, who: Held(has, wants)}
+    return {**others, caller: Held(has, wants)}
 
 
 def encode(holders: Mapping[str, Held]) -> str:
-    """As it is kept in the store."""
-    return json.dumps({who: [held.has, held.wants] for who, held in holders.items()})
+    """Encode for the store, as JSON."""
+    return json.dumps({caller: [held.has, held.wants] for caller, held in holders.items()})
 
 
 def decode(text: str) -> dict[str, Held]:
-    """What `encode` wrote; an empty text is nobody."""
+    """Decode what `encode` wrote; an empty text has no holders."""
     written = json.loads(text) if text else {}
-    return {who: Held(has, wants) for who, (has, wants) in written.items()}
+    return {caller: Held(has, wants) for caller, (has, wants) in written.items()}

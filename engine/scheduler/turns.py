@@ -6,7 +6,7 @@ from typing import TypeVar
 from engine.clock import Clock
 from engine.core.errors import NotNow
 from engine.core.rates import GUARD_S
-from engine.permits import AHEAD_MEMORY, LeadTime
+from engine.permits import CONNECT_MEMORY, LeadTime
 from engine.starts import OPEN_MAX_S, Start, starting_with
 from engine.store import Bucket, Claimed, Store
 
@@ -48,7 +48,7 @@ class Turns:
         self._store = store
         self._clock = clock
         self._run_id = run_id
-        self._ahead = LeadTime(memory=AHEAD_MEMORY)
+        self._ahead = LeadTime(memory=CONNECT_MEMORY)
         self.is_used = False
         """Whether attempts say when they write: then one that is late gets another slot by then."""
         self._commit = LeadTime()

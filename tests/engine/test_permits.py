@@ -94,7 +94,7 @@ async def test_room_that_another_process_makes_is_found_soon() -> None:
         [at] = (
             await play.book.take_permits(
                 PermitRequest(
-                    who="another",
+                    caller="another",
                     calls=(800,),
                     limits=(PermitLimit(name="a", tokens_per_min=1000),),
                 )

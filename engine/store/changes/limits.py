@@ -112,11 +112,13 @@ class SharedLimits:
             )
         )
 
-    async def take_slots(self, name: str, who: str, *, wants: int, in_use: int, limit: int) -> int:
-        """How many slots of an endpoint `who`, of this worker, has from now on; at least those `in_use`."""
+    async def take_slots(
+        self, name: str, caller: str, *, wants: int, in_use: int, limit: int
+    ) -> int:
+        """How many slots of an endpoint `caller`, of this worker, has from now on; at least those `in_use`."""
         return await self._writer.write(
             lambda connection: slots.take(
-                connection, name, who, wants=wants, in_use=in_use, limit=limit
+                connection, name, caller, wants=wants, in_use=in_use, limit=limit
             )
         )
 

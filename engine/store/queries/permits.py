@@ -115,7 +115,7 @@ def _find_effective_limits(
     connection: Connection, request: PermitRequest
 ) -> tuple[PermitLimit, ...]:
     """The limits of a request as they hold for all: the lowest that any of those was given who share them."""
-    holder = " ".join(request.who.split(" ")[:2])
+    holder = " ".join(request.caller.split(" ")[:2])
     lowest = share(connection, request.limits, holder)
     return tuple(
         replace(one, rate_per_min=lowest[one.name][0], tokens_per_min=lowest[one.name][1])
@@ -150,11 +150,11 @@ def _load(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
     if not names:
         return {}
     found = connection.execute(_READ, {"names": _ROWS.all_names(names)})
-    return _ROWS.kept(names, {row.name: row.log for row in found})
+    return _ROWS.from_logs(names, {row.name: row.log for row in found})
 
 
 def _save(connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]) -> None:
-    _write(connection, _ROWS.changed(before, after))
+    _write(connection, _ROWS.changes(before, after))
 
 
 def _write(connection: Connection, logs: Mapping[str, str]) -> None:

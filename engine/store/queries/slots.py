@@ -23,9 +23,9 @@ _WRITE = Upsert(
 
 
 def take(
-    connection: Connection, name: str, who: str, *, wants: int, in_use: int, limit: int
+    connection: Connection, name: str, caller: str, *, wants: int, in_use: int, limit: int
 ) -> int:
-    """How many slots `who` has from now on. A holder's name begins with its worker's id.
+    """How many slots `caller` has from now on. A holder's name begins with its worker's id.
 
     What workers had that have gone, or were given up, is free.
     """
@@ -35,7 +35,7 @@ def take(
     ids = {holder: holder.partition(" ")[0] for holder in before}
     alive = set(connection.execute(_ALIVE, {"ids": sorted(set(ids.values()))}).scalars())
     there = {holder: held for holder, held in before.items() if ids[holder] in alive}
-    after = slots.share(there, who, wants=wants, in_use=in_use, limit=limit)
+    after = slots.share(there, caller, wants=wants, in_use=in_use, limit=limit)
     if after != before:
         connection.execute(_WRITE.on(connection), [{"name": row, "log": slots.encode(after)}])
-    return after[who].has if who in after else 0
+    return after[caller].has if caller in after else 0

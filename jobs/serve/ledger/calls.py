@@ -89,13 +89,13 @@ def settle_permit(connection: Connection, start: PermitStart, *, taken: int) -> 
 
 def _read_permits(connection: Connection, names: Sequence[str]) -> dict[str, Kept]:
     query = select(rate.c.name, rate.c.log).where(rate.c.name.in_(_ROWS.all_names(names)))
-    return _ROWS.kept(names, {row.name: row.log for row in connection.execute(query)})
+    return _ROWS.from_logs(names, {row.name: row.log for row in connection.execute(query)})
 
 
 def _write_permits(
     connection: Connection, before: Mapping[str, Kept], after: Mapping[str, Kept]
 ) -> None:
-    for row, log in _ROWS.changed(before, after).items():
+    for row, log in _ROWS.changes(before, after).items():
         connection.execute(
             insert(rate)
             .values(name=row, log=log)

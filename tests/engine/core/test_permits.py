@@ -25,17 +25,17 @@ class Book:
     last_at: dict[str, float] = field(default_factory=dict)
     """The latest start of each that asks."""
 
-    def ask(self, now: float, *calls: int, who: str = "one", **limits: int | float) -> Granted:
+    def ask(self, now: float, *calls: int, caller: str = "one", **limits: int | float) -> Granted:
         lead_s = limits.pop("lead_s", 0.0)
         limit = PermitLimit(name="a", **limits)  # type: ignore[arg-type]
-        last_at = self.last_at.get(who, 0.0)
+        last_at = self.last_at.get(caller, 0.0)
         request = PermitRequest(
-            who=who, calls=calls, limits=(limit,), lead_s=lead_s, last_at=last_at
+            caller=caller, calls=calls, limits=(limit,), lead_s=lead_s, last_at=last_at
         )
         granted, after = take({"a": self.kept}, request, now=now)
         self.kept = after["a"]
         self.started += zip(granted.slots, calls, strict=False)
-        self.last_at[who] = max((last_at, *granted.slots))
+        self.last_at[caller] = max((last_at, *granted.slots))
         return granted
 
     def settle(self, index: int, taken: int) -> None:
@@ -76,7 +76,7 @@ def test_no_window_of_60_s_sees_more_estimated_tokens_than_a_minute_has(
 
     for _ in range(80):
         calls = [chance.randint(1, largest) for _ in range(chance.randint(1, 20))]
-        book.ask(now, *calls, who=chance.choice("ab"), **limits)  # type: ignore[arg-type]
+        book.ask(now, *calls, caller=chance.choice("ab"), **limits)  # type: ignore[arg-type]
         now += chance.uniform(0, gap_s)
     used = [(at + chance.uniform(0, GUARD_S), tokens) for at, tokens in book.started]
 
@@ -191,8 +191,8 @@ def test_small_calls_of_another_process_do_not_keep_a_large_one_out(small: int) 
     book, now, is_served = Book(), NOW, False
     while not is_served and now < NOW + 3 * WINDOW_S:
         now += 0.5
-        book.ask(now, *[small] * 5, who="the other", tokens_per_min=1000)
-        is_served = bool(book.ask(now, 950, who="one", tokens_per_min=1000).slots)
+        book.ask(now, *[small] * 5, caller="the other", tokens_per_min=1000)
+        is_served = bool(book.ask(now, 950, caller="one", tokens_per_min=1000).slots)
 
     assert is_served
     assert worst(book.started)[0] <= 1000
@@ -202,8 +202,8 @@ def test_two_with_calls_of_half_a_minute_each_are_served_in_turn() -> None:
     book, now = Book(), NOW
     served = {"one": 0, "the other": 0}
     while now < NOW + 1200:
-        for who in served:
-            served[who] += len(book.ask(now, 600, 600, who=who, tokens_per_min=1000).slots)
+        for caller in served:
+            served[caller] += len(book.ask(now, 600, 600, caller=caller, tokens_per_min=1000).slots)
         now += 0.5
 
     assert sum(served.values()) >= 19
@@ -212,8 +212,8 @@ def test_two_with_calls_of_half_a_minute_each_are_served_in_turn() -> None:
 
 def test_room_is_kept_for_nobody_who_has_died_in_line() -> None:
     book = Book()
-    book.ask(NOW, 500, who="the dead", tokens_per_min=1000)
-    assert book.ask(NOW + 28, 900, who="the dead", tokens_per_min=1000).slots == ()
+    book.ask(NOW, 500, caller="the dead", tokens_per_min=1000)
+    assert book.ask(NOW + 28, 900, caller="the dead", tokens_per_min=1000).slots == ()
 
     waiting = book.ask(NOW + 29, 400, tokens_per_min=1000)
     alone = book.ask(NOW + 28 + PLACE_S + 0.1, 400, tokens_per_min=1000)
@@ -265,14 +265,14 @@ def test_a_start_within_several_limits_keeps_each_of_them(
     started: dict[str, list[tuple[float, int]]] = {"all": [], "own": [], "tokens": []}
 
     for _ in range(60):
-        who = chance.choice("abc")
+        caller = chance.choice("abc")
         calls = tuple(chance.randint(1, 200) for _ in range(chance.randint(1, 5)))
-        request = PermitRequest(who=who, calls=calls, limits=sets[who])
+        request = PermitRequest(caller=caller, calls=calls, limits=sets[caller])
         granted, after = take(kept, request, now=now)
         kept |= after
         for at, call in zip(granted.slots, calls, strict=False):
             assert at <= now + request.horizon_s + 0.001
-            for limit in sets[who]:
+            for limit in sets[caller]:
                 started[limit.name].append((at, call))
         now += chance.uniform(0, 4)
 
@@ -283,7 +283,7 @@ def test_a_start_within_several_limits_keeps_each_of_them(
 
 def test_a_call_that_was_never_made_is_taken_back_under_each_of_its_names() -> None:
     limits = (PermitLimit(name="a", rate_per_min=1), PermitLimit(name="b", rate_per_min=1))
-    request = PermitRequest(who="one", calls=(0,), limits=limits)
+    request = PermitRequest(caller="one", calls=(0,), limits=limits)
 
     granted, kept = take({}, request, now=NOW)
     after = {
@@ -298,7 +298,7 @@ def test_a_call_that_was_never_made_is_taken_back_under_each_of_its_names() -> N
 def test_whoever_is_stopped_in_line_for_a_rate_holds_the_others_up_once(rate: int) -> None:
     book, now, end = Book(), NOW, NOW + 30
     book.ask(NOW, *[0] * 64, rate_per_min=rate)
-    assert not book.ask(NOW, *[0] * 64, who="stopped", rate_per_min=rate).slots
+    assert not book.ask(NOW, *[0] * 64, caller="stopped", rate_per_min=rate).slots
 
     while now < end:
         granted = book.ask(now, *[0] * 64, rate_per_min=rate)
@@ -327,11 +327,11 @@ def test_those_who_wait_for_a_rate_are_served_in_turn() -> None:
     served: list[str] = []
 
     while len(served) < 30:
-        who = min(next_at, key=lambda one: next_at[one])
-        ahead = {"one": 3.0, "two": 0.0, "three": 0.4}[who]
-        granted = book.ask(next_at[who], 0, who=who, rate_per_min=30, lead_s=ahead)
-        served += [who] * len(granted.slots)
-        next_at[who] = next_at[who] + 0.01 if granted.slots else granted.next_at
+        caller = min(next_at, key=lambda one: next_at[one])
+        ahead = {"one": 3.0, "two": 0.0, "three": 0.4}[caller]
+        granted = book.ask(next_at[caller], 0, caller=caller, rate_per_min=30, lead_s=ahead)
+        served += [caller] * len(granted.slots)
+        next_at[caller] = next_at[caller] + 0.01 if granted.slots else granted.next_at
 
     turns = [served[at : at + 3] for at in range(9, 30, 3)]
     assert all(sorted(turn) == ["one", "three", "two"] for turn in turns)

@@ -109,7 +109,7 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
 ) -> None:
     machine = Machine()
     ask = PermitRequest(
-        who="tester", calls=(600,), limits=(PermitLimit(name="target", tokens_per_min=1000),)
+        caller="tester", calls=(600,), limits=(PermitLimit(name="target", tokens_per_min=1000),)
     )
     async with scratch.open(ProcessClock(machine, NOW)) as store:
         await store.limits.take_permits(ask)

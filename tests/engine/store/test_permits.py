@@ -14,8 +14,8 @@ from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import NOW
 
 
-def request(name: str, *calls: int, who: str = "tester", **limits: Any) -> PermitRequest:
-    return PermitRequest(who=who, calls=calls, limits=(PermitLimit(name=name, **limits),))
+def request(name: str, *calls: int, caller: str = "tester", **limits: Any) -> PermitRequest:
+    return PermitRequest(caller=caller, calls=calls, limits=(PermitLimit(name=name, **limits),))
 
 
 async def test_permits_within_a_job_keep_their_rate(store: Store, clock: FakeClock) -> None:
@@ -81,7 +81,9 @@ async def test_tokens_wait_no_longer_for_a_clock_that_was_set_back_between_two_s
         await store.limits.take_permits(
             request("target", 600, tokens_per_min=1000, rate_per_min=60)
         )
-        await store.limits.take_permits(request("target", 600, who="another", tokens_per_min=1000))
+        await store.limits.take_permits(
+            request("target", 600, caller="another", tokens_per_min=1000)
+        )
     clock = FakeClock(NOW - 3600)
     ask = request("target", 600, tokens_per_min=1000, rate_per_min=60)
 
@@ -133,7 +135,7 @@ async def test_each_call_takes_one_under_the_cap_and_what_was_never_sent_gives_i
 ) -> None:
     key = QuotaKey(name=CAP.name, period=CAP.period, counts_requests=True)
     await store.limits.set_cap(key, allotted=3)
-    ask = PermitRequest(who="tester", calls=(0, 0), limits=(), cap=CAP)
+    ask = PermitRequest(caller="tester", calls=(0, 0), limits=(), cap=CAP)
 
     first = await store.limits.take_permits(ask)
     second = await store.limits.take_permits(ask)
@@ -152,8 +154,8 @@ async def test_the_lowest_limits_that_a_live_process_was_given_hold_for_the_call
     async with scratch.open(clock) as older, scratch.open(clock) as younger:
 
         def ask(store: Store, rate: int, most: int) -> PermitRequest:
-            who = f"{store.worker_id} 1 0"
-            return request("target", 100, who=who, rate_per_min=rate, tokens_per_min=most)
+            caller = f"{store.worker_id} 1 0"
+            return request("target", 100, caller=caller, rate_per_min=rate, tokens_per_min=most)
 
         await younger.limits.take_permits(ask(younger, 60, 150))
         clock._now += 2.0

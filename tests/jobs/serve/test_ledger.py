@@ -360,7 +360,7 @@ async def test_an_evaluation_is_deleted_with_its_texts_after_the_days_of_history
 
 def request(name: str, *calls: int, **limits: Any) -> PermitRequest:
     limit = PermitLimit(name=name, **limits)
-    return PermitRequest(who="tester", calls=calls, limits=(limit,))
+    return PermitRequest(caller="tester", calls=calls, limits=(limit,))
 
 
 async def test_the_rate_of_permits_holds_across_a_restart(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ async def test_what_the_calls_of_a_service_took_counts_for_the_next_one(
 ) -> None:
     path, base_url = evaluated(tmp_path, took)
     limit = PermitLimit(name=f"target:{canonical(base_url)}", tokens_per_min=BUDGET)
-    request = PermitRequest(who="next", calls=(tokens,), limits=(limit,))
+    request = PermitRequest(caller="next", calls=(tokens,), limits=(limit,))
 
     async with Ledger(path, SystemClock(), history_days=1) as ledger:
         granted = await ledger.take_permits(request)

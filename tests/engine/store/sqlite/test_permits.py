@@ -15,7 +15,7 @@ async def main():
     clock, tokens = FakeClock(NOW), int(sys.argv[2])
     async with open_store(PATH, clock) as store:
         limit = PermitLimit(name="target", tokens_per_min=1000)
-        ask = PermitRequest(who=store.worker_id, calls=(tokens,) * 3, limits=(limit,))
+        ask = PermitRequest(caller=store.worker_id, calls=(tokens,) * 3, limits=(limit,))
         say("open")
         for line in sys.stdin:
             clock._now = float(line)

@@ -1,0 +1,64 @@
+"""What grants permits, and what is granted."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from engine.clock import Clock
+from engine.core import permit_rows, permits
+from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
+
+
+class PermitBook(Protocol):
+    """A durable record of granted starts, shared by all processes."""
+
+    async def take_permits(self, request: PermitRequest) -> Granted:
+        """Grant the first calls of a request, as many as there is room for."""
+        ...
+
+    async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
+        """Record the tokens that a call took; 0 if it was never made. Raises StoreError."""
+        ...
+
+    async def find_limited(self, names: Collection[str]) -> Collection[str]:
+        """The names among these under which any live process has a limit; it holds for all."""
+        ...
+
+
+class Permit(Protocol):
+    """A start that was granted to one call."""
+
+    async def start(self) -> None:
+        """Return at the moment at which the call may be sent, on a connection that is open.
+
+        If connecting took longer than planned, this waits for another start. Raises NotNow if there
+        is none soon.
+        """
+        ...
+
+    async def settle(self, tokens: int) -> None:
+        """Record the tokens that the call took, once they are known; 0 if it was never made.
+
+        Fewer than estimated make room at once; more make later calls wait.
+        """
+        ...
+
+
+class MemoryBook:
+    """A PermitBook in memory, for one process; it does not support caps."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[str, Kept] = {}
+
+    async def take_permits(self, request: PermitRequest) -> Granted:
+        assert request.cap is None, "a cap belongs to a run, which is in a store"
+        granted, kept = permits.take(self._kept, request, now=self._clock.now())
+        self._kept |= kept
+        return granted
+
+    async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
+        self._kept |= permit_rows.settle(self._kept, start, taken=taken)
+
+    async def find_limited(self, names: Collection[str]) -> Collection[str]:
+        # Each request for a permit carries its own limits.
+        return ()
