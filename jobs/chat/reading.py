@@ -8,7 +8,7 @@ from jobs.chat.finishes import Finish, read_finish
 from jobs.chat.messages import read_message
 from jobs.chat.streams import is_stream, read_stream
 from jobs.chat.target import ONLY_THOUGHTS, Reply, printable
-from jobs.http import Redactor, Unanswered, plain, read_json, reported
+from jobs.http import Redactor, Unanswered, error_from_document, plain, read_json
 
 _NAME_MAX = 60
 _TOKENS_MAX = 100_000_000
@@ -70,8 +70,8 @@ def _read(
         told = {name: value for name, value in document.items() if name != "choices"}
         if inside and not document.get("error"):
             told = {"error": inside}
-    raise reported(
-        where, told, headers=headers, now=now, redact=redact, untold=Unanswered.UNREADABLE
+    raise error_from_document(
+        where, told, headers=headers, now=now, redact=redact, default_reason=Unanswered.UNREADABLE
     )
 
 
@@ -102,8 +102,8 @@ def _reply(
         )
     said, thought = read_message(message)
     # Once more than in the bytes, which may spell a key in other ways.
-    text, in_text = redact.said(printable(said))
-    thinking, in_thinking = redact.said(printable(thought))
+    text, in_text = redact.redact_reply(printable(said))
+    thinking, in_thinking = redact.redact_reply(printable(thought))
     if not text.strip():
         if finish is Finish.TRUNCATED:
             raise Permanent(

@@ -34,7 +34,7 @@ from jobs.http import (
     Reply,
     Sent,
     parse_base_url,
-    read_as,
+    read_json_as,
     rule,
 )
 
@@ -143,23 +143,23 @@ class Client:
 
     async def monthly_quota(self) -> MonthlyQuota:
         """Tests used and allotted this month."""
-        return read_as(MONTHLY_QUOTA, *await self._ask("monthly_quota", self._key))
+        return read_json_as(MONTHLY_QUOTA, *await self._ask("monthly_quota", self._key))
 
     async def test_case_groups(self) -> list[TestCaseGroup]:
         """The groups that the key may use."""
-        return read_as(TEST_CASE_GROUPS, *await self._ask("test_case_groups", self._key))
+        return read_json_as(TEST_CASE_GROUPS, *await self._ask("test_case_groups", self._key))
 
     async def validate_api_key(self) -> KeyValidity:
         """Whether the key is valid."""
-        return read_as(KEY_VALIDITY, *await self._ask("validate_api_key", self._key))
+        return read_json_as(KEY_VALIDITY, *await self._ask("validate_api_key", self._key))
 
     async def ping(self) -> Ping:
         """Whether the service is there; sends no key."""
-        return read_as(PING, *await self._ask("ping", {}))
+        return read_json_as(PING, *await self._ask("ping", {}))
 
     async def version(self) -> Version:
         """The API's version; sends no key."""
-        return read_as(VERSION, *await self._ask("version", {}))
+        return read_json_as(VERSION, *await self._ask("version", {}))
 
     async def knows(self, extension: str) -> bool:
         """Whether the service knows something beyond the contract; asked once, of its version."""
@@ -177,7 +177,7 @@ class Client:
             except (Permanent, Unauthorized, QuotaExceeded):
                 continue
             with suppress(JobError):
-                return frozenset(read_as(VERSION, body, where).get("extensions") or ())
+                return frozenset(read_json_as(VERSION, body, where).get("extensions") or ())
         # It will not say: then it gets what the contract knows, and nothing else.
         return frozenset()
 

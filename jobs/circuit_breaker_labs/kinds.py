@@ -31,7 +31,7 @@ from jobs.circuit_breaker_labs.schema import (
     SingleTurnFinetune,
     SingleTurnSystemPrompt,
 )
-from jobs.http import Reply, keeping_unread, note_redacted
+from jobs.http import Reply, keep_unread_on_error, note_redacted
 
 MODELS = TextAxis(
     name="models",
@@ -109,7 +109,7 @@ class _Evaluation(JobKind):
                 sent=False,
             ) from None
         await note_redacted(context, reply.where, reply.redacted)
-        async with keeping_unread(context):
+        async with keep_unread_on_error(context):
             measured = self._measure(reply, job.parameters)
         return Answer(raw=reply.body, measurement=measured)
 

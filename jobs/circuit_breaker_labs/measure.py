@@ -14,7 +14,7 @@ from jobs.circuit_breaker_labs.schema import (
     MultiTurnAnswer,
     SingleTurnAnswer,
 )
-from jobs.http import Unanswered, read_as
+from jobs.http import Unanswered, read_json_as
 
 _REASON = re.compile(r"[a-z][a-z_]{0,39}")
 _QUESTIONS_MAX = 2**53
@@ -28,7 +28,7 @@ def measure_single_turn(
     `variations` and `layers` are what was asked for: from them and the failed cases of version 1.0.8 follows
     how many cases there were before any was varied.
     """
-    answer = read_as(SINGLE_TURN_ANSWER, body, where)
+    answer = read_json_as(SINGLE_TURN_ANSWER, body, where)
     results = answer.get("results")
     listed = answer.get("results_by_iteration")
     if results is None and listed is None:
@@ -65,7 +65,7 @@ def _cases(
 
 def measure_multi_turn(body: bytes, where: str, threshold: float) -> Measurement:
     """The numbers of a multi-turn answer; raises Transient or Permanent if it cannot be read."""
-    answer = read_as(MULTI_TURN_ANSWER, body, where)
+    answer = read_json_as(MULTI_TURN_ANSWER, body, where)
     results = answer.get("results")
     if results is None:
         results = answer.get("failed_results")

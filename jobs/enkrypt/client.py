@@ -18,7 +18,7 @@ from jobs.http import (
     Sent,
     parse_base_url,
     plain,
-    read_as,
+    read_json_as,
 )
 
 VENDOR_URL = "https://api.enkryptai.com"
@@ -105,7 +105,7 @@ class Client:
                 sent=False,
             )
         reply = await self._http.post(PATH, body)
-        return read_as(HEALTH_ANSWER, reply.body, reply.where), reply
+        return read_json_as(HEALTH_ANSWER, reply.body, reply.where), reply
 
     def _resolved(self, reference: str) -> str:
         secret = self._secret(checked_reference(reference))

@@ -23,7 +23,7 @@ from engine.kinds import (
 )
 from jobs.enkrypt.client import DEADLINE_S, DEFAULT_KEY, VENDOR_URL, BaseUrl, Client, service_key
 from jobs.enkrypt.schema import endpoint_schema, read_endpoint
-from jobs.http import NetworkSettings, keeping_unread, note_redacted
+from jobs.http import NetworkSettings, keep_unread_on_error, note_redacted
 
 LONGEST_DEADLINE_S = 900.0
 
@@ -67,7 +67,7 @@ class ModelHealthKind(JobKind):
     async def run(self, job: Job, context: JobContext) -> Answer:
         client = self._client()
         try:
-            async with keeping_unread(context):
+            async with keep_unread_on_error(context):
                 answer, reply = await client.model_health(job.parameters["model"])
         except UsageError as error:
             # The endpoint's own key is missing: no endpoint fails for what the user has to set.

@@ -28,7 +28,7 @@ from jobs.chat.target import Message, Question, Reply, Role, Target, digest
 from jobs.evaluator.shares import Shares, SlowStart
 from jobs.evaluator.stopwatch import Stopwatch, under_way
 from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
-from jobs.http import Unanswered, keeping_unread, note_redacted
+from jobs.http import Unanswered, keep_unread_on_error, note_redacted
 
 JUDGE, ATTACKER = "judge", "attacker"
 """The roles of models beside that under test, which is TARGET."""
@@ -145,7 +145,7 @@ class Asker:
                     f"the {self._role} {question.model}: {Unanswered.NOT_KEPT.words}",
                     reason=Unanswered.NOT_KEPT,
                 )
-            async with keeping_unread(context):
+            async with keep_unread_on_error(context):
                 reply = await once(question)
                 if read is not None:
                     reply = await self._readable(question, reply, read, once)

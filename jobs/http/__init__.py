@@ -1,18 +1,18 @@
-"""The shared HTTP client: deadlines, byte caps, one mapping of errors, and no leaked keys."""
+"""The shared HTTP client: deadlines, limits on bodies, one mapping of errors, and no leaked keys."""
 
 from jobs.http.client import HttpClient, HttpLimits, Reply
 from jobs.http.keys import Key, Sent
 from jobs.http.meanings import Meaning, rule
 from jobs.http.network import Network, NetworkSettings
-from jobs.http.refusals import refused, reported
+from jobs.http.response_errors import error_from_document, error_from_response
 from jobs.http.text import (
     Redactor,
-    keeping_unread,
+    keep_unread_on_error,
     note_redacted,
     plain,
-    read_as,
     read_json,
-    redaction_told,
+    read_json_as,
+    redaction_message,
 )
 from jobs.http.unanswered import Unanswered
 from jobs.http.urls import check_authority, check_host, parse_base_url
@@ -30,14 +30,14 @@ __all__ = [
     "Unanswered",
     "check_authority",
     "check_host",
-    "keeping_unread",
+    "error_from_document",
+    "error_from_response",
+    "keep_unread_on_error",
     "note_redacted",
     "parse_base_url",
     "plain",
-    "read_as",
     "read_json",
-    "redaction_told",
-    "refused",
-    "reported",
+    "read_json_as",
+    "redaction_message",
     "rule",
 ]

@@ -1,4 +1,4 @@
-"""What an error's body says: its words, its names and its numbers, whatever its shape."""
+"""Reads the body of an error, in whatever format: its message, names and status."""
 
 import json
 import re
@@ -39,64 +39,64 @@ _NOT_IN_NAMES = re.compile(r"[^a-z0-9]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """An error body as its service meant it.
+    """The content of an error's body.
 
-    `code` is the machine-readable name if there is one (`quota_exceeded`), `text` one printable line.
-    `names` are all names in it (codes, types, reasons), folded as `folded` does; `status` is the HTTP
-    status that the body itself gives. `told` says that `text` is a message of the service, `structured`
-    tells an error object of the service from a proxy's page or a bare sentence, `page` an HTML page.
-    `document` is the body's JSON value, None without one.
+    `code` is its machine-readable name if it has one (`quota_exceeded`), `text` one printable line.
+    `names` are all names in it (codes, types, reasons), in the form of `normalize_name`; `status` is the
+    HTTP status that the body itself gives. `has_message` says that `text` is a message of the service,
+    `structured` that the body is an error object of the service and not a proxy's page or a bare sentence,
+    `page` that it is HTML. `document` is the body's JSON value, or None.
     """
 
     code: str = ""
     text: str = ""
     names: frozenset[str] = frozenset()
     status: int | None = None
-    told: bool = False
+    has_message: bool = False
     structured: bool = False
     page: bool = False
     document: Any = None
 
-    def named(self, name: str) -> "Explanation":
-        """With one more name, such as one that stands in a header."""
-        return replace(self, names=self.names | {folded(name)})
+    def with_name(self, name: str) -> "Explanation":
+        """The same with one more name, such as one from a header."""
+        return replace(self, names=self.names | {normalize_name(name)})
 
 
-def folded(name: str) -> str:
-    """A name without case, dots and underscores: providers spell the same name in many ways."""
+def normalize_name(name: str) -> str:
+    """A name in lower case without punctuation, because providers spell the same name in many ways."""
     return _NOT_IN_NAMES.sub("", name.lower())
 
 
 def explain(body: bytes, redact: Redactor) -> Explanation:
-    """What an error body says, whatever its shape: FastAPI's, OpenAI's, plain text, HTML."""
+    """Read the body of an error, in any format: FastAPI's, OpenAI's, plain text, HTML."""
     try:
         document = read_json(body, "")
     except JobError:
         text = plain(body.decode("utf-8", "replace"), redact)
-        return Explanation(text=text, told=bool(text), page=bool(_PAGE.match(body)))
+        return Explanation(text=text, has_message=bool(text), page=bool(_PAGE.match(body)))
     return explain_document(document, redact)
 
 
 def explain_document(document: Any, redact: Redactor) -> Explanation:
-    """What an error says that is a JSON value, such as one inside a 200."""
-    found = _told(document)
+    """Read an error that is a JSON value, such as one inside a 200."""
+    found = _code_and_message(document)
     code, text = ("", json.dumps(document)) if found is None else found
     mappings = list(mappings_of(document))
     return Explanation(
         code=plain(code, redact, 60),
         text=plain(text, redact),
-        names=frozenset(folded(name) for one in mappings for name in _names_of(one)),
+        names=frozenset(normalize_name(name) for one in mappings for name in _names_of(one)),
         status=next((status for one in mappings if (status := _status_of(one))), None),
-        told=found is not None and bool(text),
+        has_message=found is not None and bool(text),
         structured=isinstance(document, dict) and isinstance(document.get("detail"), dict),
         document=document,
     )
 
 
 def mappings_of(document: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """The objects in a JSON value, the outer ones first; those that stand in texts as JSON, too.
+    """The objects in a JSON value, outer ones first, including those that its texts contain as JSON.
 
-    Proxies pass on what a provider said as a text inside their own error.
+    Proxies put a provider's error as text into their own.
     """
     waiting: list[tuple[Any, int]] = [(document, depth)]
     seen = 0
@@ -123,21 +123,23 @@ def _json_in(text: str) -> Any:
         return None
 
 
-def _told(document: Any) -> tuple[str, str] | None:
-    """The code and the message; None where the document has no message that is known as one."""
+def _code_and_message(document: Any) -> tuple[str, str] | None:
+    """The code and the message, or None if no part of the document is known to be a message."""
     match document:
         case {"detail": detail}:
-            return _told(detail)
+            return _code_and_message(detail)
         case {"error": Mapping() as error}:
-            return _told(error)
+            return _code_and_message(error)
         case {"base_resp": Mapping() as error}:
-            return _told(error)
+            return _code_and_message(error)
         case Mapping() if words := _words_of(document):
-            return _code_of(document), _located(document.get("loc"), words)
+            return _code_of(document), _with_location(document.get("loc"), words)
         case {"error": str(text)}:
             return text, text
         case list():
-            parts = [_told(part) or ("", json.dumps(part)) for part in document[:_PARTS]]
+            parts = [
+                _code_and_message(part) or ("", json.dumps(part)) for part in document[:_PARTS]
+            ]
             return "", "; ".join(text for _, text in parts)
         case str():
             return "", document
@@ -156,7 +158,7 @@ def _code_of(document: Mapping[str, Any]) -> str:
     return code if isinstance(code, str) else ""
 
 
-def _located(location: Any, text: str) -> str:
+def _with_location(location: Any, text: str) -> str:
     if not isinstance(location, list) or not location:
         return text
     return f"{'.'.join(str(part) for part in location[:_PARTS])}: {text}"
@@ -166,7 +168,7 @@ def _names_of(one: Mapping[str, Any]) -> Iterator[str]:
     for key, value in one.items():
         name = str(key).lower()
         if name == "base_resp" and isinstance(value, Mapping):
-            # Numbers that mean something to one provider alone carry its field's name.
+            # Numbers that only one provider uses get the name of its field.
             yield f"base_resp {value.get('status_code')}"
         elif name == "error_code" and isinstance(value, int):
             yield f"error_code {value}"

@@ -1,4 +1,4 @@
-"""Keys that go with requests, and are read again when they were refused."""
+"""Keys that are sent with requests, and read again after they were rejected."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -8,10 +8,10 @@ from engine.kinds import UsageError
 
 
 class Key:
-    """The key of a reference, read when this is made; `prefix` stands before it, such as `Bearer `.
+    """The key of the reference `name`, read at once; `prefix` is sent before it, such as `Bearer `.
 
-    `read` is given the reference and raises UsageError where there is no key. Tokens that are good for an hour are written anew
-    into their file, so a key that was refused is read again before anybody is told.
+    `read` takes the reference and raises UsageError if it has no key. Short-lived tokens are replaced in
+    their file every hour or so, so a rejected key is read again before the rejection is reported.
     """
 
     __slots__ = ("_prefix", "_read", "name", "secret")
@@ -27,11 +27,11 @@ class Key:
 
     @property
     def value(self) -> str:
-        """What is sent."""
+        """The text that is sent."""
         return self._prefix + self.secret
 
-    def read_again(self) -> None:
-        """Take the key as it is now; one that is not there, or cannot be sent, changes nothing."""
+    def reload(self) -> None:
+        """Read the key again; keep the old one if it is missing or cannot be sent."""
         with suppress(UsageError):
             secret = self._read(self.name)
             if is_sendable(secret):
@@ -39,7 +39,7 @@ class Key:
 
 
 Sent: TypeAlias = str | Key
-"""The value of a header or of a part of the query."""
+"""The value of a header or of a query parameter."""
 
 
 def is_sendable(value: str) -> bool:
@@ -48,7 +48,7 @@ def is_sendable(value: str) -> bool:
 
 
 def value_of(sent: Sent) -> str:
-    """What is sent, as text."""
+    """The text of a value."""
     return sent.value if isinstance(sent, Key) else sent
 
 

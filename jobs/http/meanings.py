@@ -1,48 +1,48 @@
-"""What an error means: one table over status, names and words, for every service and provider.
+"""What an error means: one table of rules over status, names and messages, for every provider.
 
-The rules are asked in order, and the first that fits decides; where none fits, the status does. Names
-(codes, types, reasons) come before words, since words may quote anything, a model's name or a user's text.
-Rules for words say what a provider's sentence says, not one word of it.
+The first rule that matches decides, and without one the status does. Rules for names (codes, types,
+reasons) come before rules for messages, which may quote anything, such as a model's name or a user's text.
+A rule for messages matches a provider's whole phrase, never a single word.
 
-A rule's source stands in the tests, beside the answers that it was made for.
+The tests have the source of each rule, with the answers that it was written for.
 """
 
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from jobs.http.explanations import Explanation, folded
+from jobs.http.explanations import Explanation, normalize_name
 
 _WORDS_SEEN = 300
-"""An error that quotes the request does so behind its own words."""
+"""Only this much of a message is searched: an error that quotes the request does so at its end."""
 
 
 class Meaning(Enum):
     """What an error means for the job, its lane and its service."""
 
     THROTTLED = auto()
-    """Too much at once. Wait, and it will be answered."""
+    """Rate limited; succeeds after a wait."""
     SPENT = auto()
-    """The account is empty, or a limit on its spending is reached: nothing helps but its owner."""
+    """The account has no credit, or has reached a spending limit; only its owner can change that."""
     ALLOTMENT = auto()
-    """What is allotted for the month is used up; the next month has more."""
+    """The month's allotment is used up; the next month has more."""
     MODERATED = auto()
-    """A filter stands in the way of this very content."""
+    """A filter rejects this content."""
     KEY_REFUSED = auto()
     """The key is not valid."""
     HICCUP = auto()
-    """Something broke on the way; the next try may be answered."""
+    """A transient failure; a retry may succeed."""
     REFUSED = auto()
-    """The answer is no, and stays no."""
+    """A permanent refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`meaning`, where all that is given fits.
+    """An error has this `meaning` if every condition holds that is set.
 
-    `statuses` hold the HTTP status or the one in the body. One of `names` is a name in the body; one
-    that ends with * is the beginning of a name. `words` are found in the message. `named` False: the body
-    has no name at all; `structured`: it is an error object of the service itself.
+    `statuses` contain the HTTP status or that in the body; one of `names` is a name in the body, or its
+    beginning if it ends with *; `words` match the message; `named` says whether the body has any name, and
+    `structured` whether it is an error object of the service itself.
     """
 
     meaning: Meaning
@@ -52,18 +52,21 @@ class Rule:
     named: bool | None = None
     structured: bool | None = None
 
-    def fits(self, status: int, said: Explanation) -> bool:
-        """Whether the rule speaks of this error; `status` is 200 for one inside a 200."""
-        if self.statuses and not self.statuses & {status, said.status}:
+    def matches(self, status: int, explanation: Explanation) -> bool:
+        """Whether the rule applies to an error; `status` is 200 for one inside a 200."""
+        if self.statuses and not self.statuses & {status, explanation.status}:
             return False
-        if self.named is not None and self.named is not bool(said.names):
+        if self.named is not None and self.named is not bool(explanation.names):
             return False
-        if self.structured is not None and self.structured is not said.structured:
+        if self.structured is not None and self.structured is not explanation.structured:
             return False
-        if self.names and not _has_one(said.names, self.names):
+        if self.names and not _has_one(explanation.names, self.names):
             return False
         if self.words is not None:
-            return said.told and self.words.search(said.text[:_WORDS_SEEN]) is not None
+            return (
+                explanation.has_message
+                and self.words.search(explanation.text[:_WORDS_SEEN]) is not None
+            )
         return True
 
 
@@ -82,18 +85,18 @@ def rule(
     named: bool | None = None,
     structured: bool | None = None,
 ) -> Rule:
-    """A rule, its names folded and its words without case."""
-    spelt = (folded(name) + ("*" if name.endswith("*") else "") for name in names)
+    """A rule with its names normalized, and its words matched in any case."""
+    spelt = (normalize_name(name) + ("*" if name.endswith("*") else "") for name in names)
     pattern = None if words is None else re.compile(words, re.IGNORECASE)
     return Rule(meaning, frozenset(statuses), frozenset(spelt), pattern, named, structured)
 
 
 TABLE = (
-    # More than a minute's tokens in one request is called a rate limit and will never fit.
+    # A request with more than a minute's tokens is called rate limited, but can never succeed.
     rule(Meaning.REFUSED, statuses=(413, 429), words=r"request too large"),
-    # OpenRouter: requests in flight fill the budget; as soon as some have ended there is room.
+    # OpenRouter: requests in flight use up the budget until some of them end.
     rule(Meaning.THROTTLED, "in_flight_budget_exhausted", "openrouter_in_flight_budget"),
-    # Alibaba names tokens per minute as OpenAI names an empty account.
+    # Alibaba uses for tokens per minute the name that OpenAI uses for an empty account.
     rule(
         Meaning.THROTTLED,
         "insufficient_quota",
@@ -128,7 +131,7 @@ TABLE = (
         "openrouter_workspace_budget",
         "base_resp 1008",
     ),
-    # Zhipu, whose words are Chinese.
+    # Zhipu, whose messages are in Chinese.
     rule(Meaning.SPENT, "1113", statuses=(200, 429)),
     rule(
         Meaning.SPENT,
@@ -145,7 +148,7 @@ TABLE = (
             r"|Exceeded(Token)?Budget|your account is not active, please check your billing"
         ),
     ),
-    # Gemini: a plan that does not have the model at all.
+    # Gemini: the plan does not include the model.
     rule(Meaning.SPENT, "RESOURCE_EXHAUSTED", words=r"\blimit: 0\b"),
     rule(Meaning.SPENT, statuses=(402,)),
     rule(
@@ -164,7 +167,7 @@ TABLE = (
         "base_resp 1027",
     ),
     rule(Meaning.MODERATED, "1301", statuses=(200, 400)),
-    # Where there is no code, or a proxy lost it: the provider's sentence, from its beginning.
+    # Without a code, or if a proxy dropped it: the beginning of the provider's message.
     rule(
         Meaning.MODERATED,
         statuses=(200, 400, 403),
@@ -248,7 +251,7 @@ TABLE = (
             r"|(exceeded|reached|hit) (the |your |its )?(\w+ )?(rate|request|concurrency)[ -]limit"
         ),
     ),
-    # Words of patience under a status that says no.
+    # Messages that ask to retry, with a status that is permanent otherwise.
     rule(
         Meaning.HICCUP,
         statuses=(200, 400, 403, 404),
@@ -259,19 +262,21 @@ TABLE = (
     ),
 )
 
-_KEPT = {401: Meaning.KEY_REFUSED} | dict.fromkeys((408, 409, 424, 425, 499), Meaning.HICCUP)
+_BY_STATUS = {401: Meaning.KEY_REFUSED} | dict.fromkeys((408, 409, 424, 425, 499), Meaning.HICCUP)
 
 
-def meaning_of(status: int, said: Explanation, own: tuple[Rule, ...] = ()) -> Meaning:
-    """What an error with an HTTP status means; `own` are rules of its service, which come first."""
-    for one in (*own, *TABLE):
-        if one.fits(status, said):
+def meaning_of(
+    status: int, explanation: Explanation, service_rules: tuple[Rule, ...] = ()
+) -> Meaning:
+    """What an error with an HTTP status means; `service_rules` come before the common table."""
+    for one in (*service_rules, *TABLE):
+        if one.matches(status, explanation):
             return one.meaning
     if 200 <= status < 300:
-        if said.status is None:
+        if explanation.status is None:
             return Meaning.HICCUP
-        status = said.status
-    if status == 403 and said.page:
-        # A firewall in front of the service, which says nothing of the request.
+        status = explanation.status
+    if status == 403 and explanation.page:
+        # A firewall in front of the service, which did not judge the request.
         return Meaning.HICCUP
-    return _KEPT.get(status, Meaning.HICCUP if status >= 500 else Meaning.REFUSED)
+    return _BY_STATUS.get(status, Meaning.HICCUP if status >= 500 else Meaning.REFUSED)

@@ -1,4 +1,4 @@
-"""The way to a host: straight or through a proxy of the environment, and whose certificates count."""
+"""Proxies from the environment, and the certificate authorities that are trusted."""
 
 import os
 import ssl
@@ -21,20 +21,20 @@ from jobs.http.urls import check_authority
 
 _HTTP = frozenset({"http", "https"})
 _SOCKS = frozenset({"socks4", "socks4a", "socks5", "socks5h"})
-_PASSING = frozenset({408, 425, 429})
+_TRANSIENT = frozenset({408, 425, 429})
 _BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """How requests travel. Without anything said, straight and under the usual authorities."""
+    """How requests reach a host. By default, without a proxy and with the usual authorities."""
 
     use_proxy: bool = False
     ca_file: Path | None = None
 
 
 class NetworkSettings(BaseModel):
-    """What a service's settings say of the network; none of it decides what is answered."""
+    """A service's settings for the network, which do not affect results."""
 
     use_proxy: Annotated[
         bool, Field(description="Whether requests go through the proxy that the environment names.")
@@ -45,39 +45,39 @@ class NetworkSettings(BaseModel):
     ] = None
 
     def network(self, folder: Path) -> Network:
-        """The same with the file looked for in a folder."""
+        """These settings, with `ca_file` relative to a folder."""
         name = self.ca_file
         path = None if name is None else folder.absolute() / Path(name).expanduser()
         return Network(use_proxy=self.use_proxy, ca_file=path)
 
     def notices(self, base_url: str) -> tuple[str, ...]:
-        """That requests to an address go through a proxy, if they do; raises UsageError for one of no use.
+        """A line that says which proxy requests to an address go through, if any.
 
-        Names the proxy's host and the variable: a proxy's address may hold a password.
+        It has the proxy's host and the variable, but no password. Raises UsageError for an unusable proxy.
         """
         url = httpx.URL(base_url)
         proxy = proxy_for(url) if self.use_proxy else None
         if proxy is None:
             return ()
-        way = f"requests to {url.host} go through the proxy {proxy.place} ({proxy.variable})"
-        return (f"{way}; use_proxy: false goes without it",)
+        notice = f"requests to {url.host} go through the proxy {proxy.place} ({proxy.variable})"
+        return (f"{notice}; use_proxy: false turns it off",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Proxy:
-    """A proxy, with its user and password if it has some, and the variable that names it."""
+    """A proxy, possibly with user and password, and the environment variable that names it."""
 
     url: httpx.URL
     variable: str
 
     @property
     def is_socks(self) -> bool:
-        """Whether it speaks SOCKS."""
+        """Whether it is a SOCKS proxy."""
         return self.url.scheme in _SOCKS
 
     @property
     def authorization(self) -> str | None:
-        """What it is told of its user, if its address names one."""
+        """The value of proxy-authorization, if the proxy's address has a user."""
         if not self.url.userinfo:
             return None
         login = f"{self.url.username}:{self.url.password}".encode()
@@ -85,50 +85,52 @@ class Proxy:
 
     @property
     def place(self) -> str:
-        """Its host and port, without the rest of its address."""
+        """Host and port, without the rest of the address."""
         port = self.url.port or {"http": 80, "https": 443}.get(self.url.scheme, 1080)
         return f"{self.url.host}:{port}"
 
 
 def proxy_for(url: httpx.URL) -> Proxy | None:
-    """The proxy that the environment names for an address; never one for this machine itself.
+    """The proxy that the environment names for an address; None for an address of this machine.
 
-    HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY in either case, the lower before the upper. Raises
-    UsageError for an address that is none, and for SOCKS without its extra.
+    Reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY; the lower-case variables take precedence. Raises
+    UsageError for a malformed proxy address, and for SOCKS if the extra `socks` is not installed.
     """
     if _is_loopback(url.host):
         return None
-    # HTTP_PROXY is not read in a CGI process, where callers can set it.
-    named = getproxies_environment()
-    if _is_excepted(url, named.get("no", "")):
+    # This ignores HTTP_PROXY in a CGI process, where a request can set it.
+    proxies = getproxies_environment()
+    if _is_excluded(url, proxies.get("no", "")):
         return None
-    kind = next((kind for kind in (url.scheme, "all") if named.get(kind)), None)
+    kind = next((kind for kind in (url.scheme, "all") if proxies.get(kind)), None)
     if kind is None:
         return None
     variable = f"{kind}_proxy" if os.environ.get(f"{kind}_proxy") else f"{kind}_proxy".upper()
-    proxy = Proxy(url=_parsed(named[kind], variable), variable=variable)
+    proxy = Proxy(url=_parse(proxies[kind], variable), variable=variable)
     if proxy.is_socks and find_spec("aiohttp_socks") is None:
         raise UsageError(
             f"{variable} names a SOCKS proxy, which needs the extra socks: run"
-            " `pip install 'nightsweep[socks]'`, or write use_proxy: false"
+            " `pip install 'nightsweep[socks]'`, or set use_proxy: false"
         )
     return proxy
 
 
-def proxy_failure(where: str, proxy: Proxy, cause: Exception, detail: str) -> JobError | None:
-    """The error where the proxy stood in the way; None where it did not.
+def proxy_connection_error(
+    where: str, proxy: Proxy, cause: Exception, detail: str
+) -> JobError | None:
+    """The error for an exception that the proxy caused; None for any other exception.
 
-    Nothing was sent then: the request's own connection goes through the proxy's.
+    The request was not sent in that case, because its connection leads through the proxy.
     """
     if isinstance(cause, aiohttp.ClientHttpProxyError):
-        return refused_by_proxy(where, proxy, cause.status, detail)
+        return proxy_error(where, proxy, cause.status, detail)
     if proxy.is_socks:
         from jobs.http.socks import NEVER_CONNECTED  # an extra
 
-        is_out_of_reach = isinstance(cause, NEVER_CONNECTED)
+        is_unreachable = isinstance(cause, NEVER_CONNECTED)
     else:
-        is_out_of_reach = isinstance(cause, aiohttp.ClientProxyConnectionError)
-    if not is_out_of_reach:
+        is_unreachable = isinstance(cause, aiohttp.ClientProxyConnectionError)
+    if not is_unreachable:
         return None
     return Unreachable(
         f"no connection through the proxy {proxy.place} of {proxy.variable} ({where})",
@@ -136,20 +138,20 @@ def proxy_failure(where: str, proxy: Proxy, cause: Exception, detail: str) -> Jo
     )
 
 
-def refused_by_proxy(where: str, proxy: Proxy, status: int, detail: str = "") -> JobError:
-    """The error that a proxy's own answer stands for; the request has not left it."""
+def proxy_error(where: str, proxy: Proxy, status: int, detail: str = "") -> JobError:
+    """The error for a proxy's own answer; the request has not reached the service."""
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return Unauthorized(
-            f"the proxy {proxy.place} wants a user and a password that it knows (407, {where}): write"
-            f" them into {proxy.variable}, as in http://USER:PASSWORD@HOST:PORT",
+            f"the proxy {proxy.place} rejects the user and password, or needs them (407, {where}): set"
+            f" {proxy.variable} to http://USER:PASSWORD@HOST:PORT",
             detail=detail,
             status=status,
             sent=False,
         )
-    kind = Unreachable if status in _PASSING or status >= 500 else Permanent
+    kind = Unreachable if status in _TRANSIENT or status >= 500 else Permanent
     return kind(
-        f"the proxy {proxy.place} of {proxy.variable} refuses to connect ({status}, {where}); where the"
-        " host is reached without it, list the host in NO_PROXY or write use_proxy: false",
+        f"the proxy {proxy.place} of {proxy.variable} refuses to connect ({status}, {where}); if the"
+        " host can be reached without it, list the host in NO_PROXY or set use_proxy: false",
         detail=detail,
         status=status,
         sent=False,
@@ -157,10 +159,10 @@ def refused_by_proxy(where: str, proxy: Proxy, status: int, detail: str = "") ->
 
 
 def tls_context(network: Network) -> ssl.SSLContext:
-    """The authorities of the system, the bundled ones, and those of the files that are named.
+    """A TLS context that trusts the system's and the bundled authorities, and those of further files.
 
-    These are `ca_file` and what SSL_CERT_FILE, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE name. Raises
-    UsageError for one that cannot be read.
+    These are `ca_file` and the files in SSL_CERT_FILE, REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE. Raises
+    UsageError for a file that cannot be read.
     """
     context = httpx.create_ssl_context(trust_env=False)
     context.load_default_certs()
@@ -171,7 +173,7 @@ def tls_context(network: Network) -> ssl.SSLContext:
             else:
                 context.load_verify_locations(cafile=path)
         except ssl.SSLError:
-            reason = "it holds no certificates in PEM"
+            reason = "it contains no certificates in PEM format"
         except OSError as error:
             reason = error.strerror or type(error).__name__
         else:
@@ -195,21 +197,21 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _is_excepted(url: httpx.URL, no_proxy: str) -> bool:
-    """Whether NO_PROXY lists the host, as curl, requests and others read it."""
+def _is_excluded(url: httpx.URL, no_proxy: str) -> bool:
+    """Whether NO_PROXY lists the host, by the rules of curl and requests."""
     entries = (entry.strip().lower() for entry in no_proxy.split(","))
     port = url.port or {"http": 80, "https": 443}[url.scheme]
     return any(_is_listed(url.host, port, entry) for entry in entries if entry)
 
 
 def _is_listed(host: str, port: int, entry: str) -> bool:
-    """Whether an entry is the host, the end of its name, its network, or any host at all."""
+    """Whether an entry of NO_PROXY is the host, a domain above it, its network, or `*`."""
     if entry == "*":
         return True
     try:
         return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
     except ValueError:
-        pass  # one of both is a name, or has a port
+        pass  # one of the two is a name, or has a port
     name, colon, of_port = entry.rpartition(":")
     if colon and of_port.isdigit():
         if int(of_port) != port:
@@ -219,7 +221,7 @@ def _is_listed(host: str, port: int, entry: str) -> bool:
     return host == entry or host.endswith(f".{entry}")
 
 
-def _parsed(address: str, variable: str) -> httpx.URL:
+def _parse(address: str, variable: str) -> httpx.URL:
     try:
         url = httpx.URL(address if "://" in address else f"http://{address}")
         if url.host and url.scheme in _HTTP | _SOCKS:
@@ -227,7 +229,7 @@ def _parsed(address: str, variable: str) -> httpx.URL:
             return url
     except (httpx.InvalidURL, ValueError):
         pass
-    # Not repeated: it may hold a password.
+    # Without the address, which may contain a password.
     raise UsageError(
         f"{variable} is not the address of a proxy: write one such as http://proxy.example.com:3128 or"
         " socks5://proxy.example.com:1080, or unset it"

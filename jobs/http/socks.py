@@ -1,4 +1,4 @@
-"""Connections through a SOCKS proxy; needs the extra `socks`."""
+"""Connects through a SOCKS proxy; needs the extra `socks`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ _PORT = 1080
 
 
 def socks_connector(proxy: httpx.URL, options: Mapping[str, Any]) -> aiohttp.TCPConnector:
-    """A connector over the proxy; `options` are those of TCPConnector.
+    """A connector through the proxy; `options` are those of TCPConnector.
 
-    As with curl, names are looked up by the proxy for socks4a and socks5h, and on this machine else.
+    As in curl, the proxy resolves names for socks4a and socks5h, and this machine for socks4 and socks5.
     """
     version_4 = proxy.scheme.startswith("socks4")
     return ProxyConnector(

@@ -1,4 +1,4 @@
-"""Text and JSON from the other side, made safe to keep: nothing here trusts what it reads."""
+"""Makes text and JSON from a server safe to store and show; the input may be anything."""
 
 import json
 import re
@@ -25,7 +25,7 @@ T = TypeVar("T")
 DETAIL_CHARACTERS = 500
 _DEEPEST = 200
 
-# Controls, and the marks that reorder or hide text on a terminal; lone surrogates cannot be stored.
+# Control characters, marks that reorder or hide text on a terminal, and lone surrogates, which cannot be stored.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]+"
@@ -35,15 +35,15 @@ _MARKUP = re.compile(r"<(script|style)\b.*?(</\1\s*>|$)|<[^<>]{0,300}>", re.IGNO
 
 
 REDACTED_EVENT = "redacted"
-"""The kind of the event that tells of a key in an answer."""
+"""The kind of the event for a key that was removed from an answer."""
 
 Cleaned = TypeVar("Cleaned", str, bytes)
 
 
 class Redactor:
-    """Takes known secrets out of texts; its own repr does not show them.
+    """Removes known secrets from texts; its repr does not show them.
 
-    `secrets` holds them under names that may be shown, such as their references.
+    `secrets` maps names that may be shown, such as references, to secrets.
     """
 
     __slots__ = ("_keys", "_texts")
@@ -58,76 +58,76 @@ class Redactor:
         return f"Redactor({len(self._texts)} spellings)"
 
     def add(self, name: str, secret: str) -> None:
-        """Take this out as well from now on, also as JSON, URLs and base64 would spell it."""
-        texts = {(text, _encoded(text)) for text in spellings(secret)}
-        keys = {(text, _encoded(text), name) for text in key_spellings(secret)}
-        # The longest first: one secret may be part of another.
+        """Remove this secret too, also as JSON, URLs and base64 spell it."""
+        texts = {(text, _encode(text)) for text in spellings(secret)}
+        keys = {(text, _encode(text), name) for text in key_spellings(secret)}
+        # The longest first, because one secret may be part of another.
         self._texts = sorted(texts.union(self._texts), key=lambda each: (-len(each[0]), each))
         self._keys = sorted(keys.union(self._keys), key=lambda each: (-len(each[0]), each))
 
     def __call__(self, text: str) -> str:
-        """A text about requests, such as an error's, with each secret replaced by `[redacted]`."""
+        """A message about requests with each secret replaced by `[redacted]`."""
         for secret, _ in self._texts:
             if secret in text:
                 text = text.replace(secret, REDACTED)
         return text
 
-    def torn(self, content: bytes) -> bytes:
-        """Bytes that broke off, without the beginning of a secret at their end."""
+    def cut_partial_secret(self, content: bytes) -> bytes:
+        """Incomplete bytes without the beginning of a secret at their end."""
         cut = max((_overlap(content, secret) for _, secret in self._texts), default=0)
         return content[: len(content) - cut]
 
-    def body(self, content: bytes) -> tuple[bytes, frozenset[str]]:
-        """The bytes of an answer without keys, and the names of those that were in it.
+    def redact_body(self, content: bytes) -> tuple[bytes, frozenset[str]]:
+        """The body of an answer without keys, and the names of the keys that were in it.
 
-        What models say is in there: taken out is only what is surely a key (`engine.kinds.key_spellings`).
+        It contains model output, so only what is surely a key is removed (`engine.kinds.key_spellings`).
         """
-        return _without(
+        return _remove(
             content, ((secret, name) for _, secret, name in self._keys), REDACTED.encode()
         )
 
-    def said(self, text: str) -> tuple[str, frozenset[str]]:
+    def redact_reply(self, text: str) -> tuple[str, frozenset[str]]:
         """The same for a text that a model wrote."""
-        return _without(text, ((secret, name) for secret, _, name in self._keys), REDACTED)
+        return _remove(text, ((secret, name) for secret, _, name in self._keys), REDACTED)
 
 
 async def note_redacted(context: JobContext, where: str, names: Collection[str]) -> None:
-    """Tell in the run's event log that an answer held keys, which were taken out of it; which, and where."""
+    """Note in the run's event log that keys were removed from an answer, if there were any."""
     if names:
-        await context.note(REDACTED_EVENT, redaction_told(where, names))
+        await context.note(REDACTED_EVENT, redaction_message(where, names))
 
 
-def redaction_told(where: str, names: Collection[str]) -> str:
-    """That an answer held keys, for people."""
+def redaction_message(where: str, names: Collection[str]) -> str:
+    """The text of that event."""
     keys = ", ".join(sorted(names))
-    return f"{where}: the answer held the key of {keys}; it was taken out before it was read"
+    return f"{where}: the answer contained the key of {keys}, which was removed before the answer was read"
 
 
-def _without(
-    content: Cleaned, keys: Iterable[tuple[Cleaned, str]], instead: Cleaned
+def _remove(
+    content: Cleaned, keys: Iterable[tuple[Cleaned, str]], replacement: Cleaned
 ) -> tuple[Cleaned, frozenset[str]]:
     found = set()
     for key, name in keys:
         if key in content:
             found.add(name)
-            content = content.replace(key, instead)
+            content = content.replace(key, replacement)
     return content, frozenset(found)
 
 
-def _encoded(text: str) -> bytes:
+def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
 def plain(text: str, redact: Redactor, limit: int = DETAIL_CHARACTERS) -> str:
     """One printable line of at most `limit` characters without markup, controls and secrets."""
-    # Twice: a key may hold what is taken for markup, or be echoed with controls inside. The cut last:
-    # half a key is a leak.
+    # Redacted twice: a key may contain what looks like markup, or be echoed with control characters in it.
+    # Cut last, because half a key is a leak.
     text = redact(_printable(redact(text)))
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def _overlap(content: bytes, secret: bytes) -> int:
-    """How many bytes at the end of `content` are the beginning of `secret`."""
+    """The number of bytes at the end of `content` that are the beginning of `secret`."""
     longest = min(len(content), len(secret))
     return next((n for n in range(longest, 0, -1) if content.endswith(secret[:n])), 0)
 
@@ -139,17 +139,16 @@ def _printable(text: str) -> str:
 
 
 def read_json(body: bytes, where: str) -> Any:
-    """The value of a JSON document.
+    """Parse a JSON document, leniently, because servers and proxies garble answers.
 
-    Proxies and servers garble answers, so whatever one can be sure of is read: a byte order mark, NaN and
-    Infinity, control characters in strings, lone surrogates, and bytes that are no UTF-8, which become
-    U+FFFD. Raises Transient, naming `where` and holding the body, for the rest: nesting beyond 200
-    levels and integers of 4,300 digits among it.
+    A byte order mark, NaN and Infinity, control characters in strings, lone surrogates, and bytes that are
+    not UTF-8 (which become U+FFFD) are accepted. Raises Transient, with `where` and the body, for anything
+    else, such as nesting beyond 200 levels or integers of 4,300 digits.
     """
     try:
         return from_json(body)
     except ValueError as error:
-        # The parser's text holds positions only, nothing of the document.
+        # The parser's message has positions, and no text of the document.
         problem = str(error)
     with suppress(ValueError, RecursionError):
         value = json.loads(body.decode(json.detect_encoding(body), "replace"), strict=False)
@@ -180,16 +179,15 @@ def _inside(value: Any) -> Iterable[Any]:
     return ()
 
 
-def read_as(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
-    """The value of a JSON document of a known shape.
+def read_json_as(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
+    """Parse a JSON document as the type of `adapter`.
 
-    Raises Transient like `read_json`, and Permanent, holding the body, if the document is JSON of another
-    shape.
+    Raises Transient as `read_json` does, and Permanent, with the body, if the document is of another type.
     """
     try:
-        return _validated(adapter, body, where)
+        return _validate(adapter, body, where)
     except ValidationError as error:
-        # Positions and rules only: what the document held may be anything.
+        # Positions and rules, and no text of the document, which may be anything.
         problems = error.errors(include_url=False, include_context=False, include_input=False)
     found = "; ".join(
         f"{'.'.join(map(str, problem['loc']))}: {rule_broken(problem)}" for problem in problems[:4]
@@ -199,7 +197,7 @@ def read_as(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
     )
 
 
-def _validated(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
+def _validate(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
     try:
         return adapter.validate_json(body)
     except ValidationError as error:
@@ -209,8 +207,8 @@ def _validated(adapter: TypeAdapter[T], body: bytes, where: str) -> T:
 
 
 @asynccontextmanager
-async def keeping_unread(context: JobContext) -> AsyncIterator[None]:
-    """Keep the bytes of an answer in the block that cannot be read: it was paid for."""
+async def keep_unread_on_error(context: JobContext) -> AsyncIterator[None]:
+    """Store the bytes of an answer that the block cannot read, because it was paid for."""
     try:
         yield
     except JobError as error:

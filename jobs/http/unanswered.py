@@ -1,12 +1,12 @@
-"""Why a question has no reply: the reasons by which errors are told apart and rows count them."""
+"""The reasons why a question has no reply, which errors carry and rows count."""
 
 from enum import StrEnum
 
 
 class Unanswered(StrEnum):
-    """The `reason` of an error that stands in the place of a reply; `words` say it in its message.
+    """The `reason` of an error in place of a reply; its message contains the reason's `words`.
 
-    None of these is ever counted as safe, or scored.
+    A question with one of these is neither scored nor counted as safe.
     """
 
     MODERATED = "moderated"
@@ -22,7 +22,7 @@ class Unanswered(StrEnum):
 
     @property
     def words(self) -> str:
-        """What happened, for people."""
+        """The reason as text for people."""
         return _WORDS[self]
 
 

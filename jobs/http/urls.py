@@ -1,4 +1,4 @@
-"""What a base URL may be, and the host in it."""
+"""Checks base URLs and their hosts."""
 
 import re
 from ipaddress import ip_address
@@ -12,7 +12,7 @@ _NUMBER = re.compile(rb"[0-9]+\Z|0[xX][0-9A-Fa-f]*\Z")
 
 
 def parse_base_url(text: str) -> httpx.URL:
-    """A base URL without a last slash, query and fragment; raises ValueError for what is none."""
+    """Parse a base URL, without its final slash. Raises ValueError, saying what to write, if it is malformed."""
     try:
         url = httpx.URL(text.strip())
     except (httpx.InvalidURL, TypeError, ValueError):
@@ -23,16 +23,16 @@ def parse_base_url(text: str) -> httpx.URL:
         raise ValueError("write a whole http or https URL, such as https://api.example.com/v1")
     check_authority(url)
     if url.userinfo:
-        raise ValueError("a URL here holds no user name or password; use a key reference")
+        raise ValueError("a URL must not contain a user name or password; use a key reference")
     if url.query or url.fragment:
-        raise ValueError("a base URL has no query and no fragment")
+        raise ValueError("a base URL must not have a query or a fragment")
     return url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
 
 
 def check_authority(url: httpx.URL) -> None:
-    """Raise ValueError, with what to write, for a host or a port that no connection can be made to.
+    """Raise ValueError, saying what to write, for a host or a port that cannot exist.
 
-    Whoever resolves such a name raises UnicodeError, or asks the network for it in vain.
+    Resolving such a name would raise UnicodeError, or query the network for nothing.
     """
     _check_host(url.raw_host)
     if url.port is not None and not 0 < url.port < 65_536:
@@ -40,11 +40,11 @@ def check_authority(url: httpx.URL) -> None:
 
 
 def check_host(host: str) -> None:
-    """Raise ValueError, with what to write, for what is no host's name and no address of one."""
+    """Raise ValueError, saying what to write, for a text that is neither a host's name nor its address."""
     try:
         raw_host = httpx.URL(scheme="http", host=host).raw_host
     except (httpx.InvalidURL, ValueError):
-        raise ValueError("this is no host's name or address") from None
+        raise ValueError("this is not the name or address of a host") from None
     if host.startswith("["):
         raise ValueError("write an IPv6 address without brackets here")
     _check_host(raw_host)
@@ -59,10 +59,10 @@ def _check_host(raw_host: bytes) -> None:
     if len(raw_host) > _NAME_MAX or not all(0 < len(label) <= _LABEL_MAX for label in labels):
         raise ValueError(
             f"the name of a host has parts of 1 to {_LABEL_MAX} characters between its dots,"
-            f" {_NAME_MAX} characters in all"
+            f" and at most {_NAME_MAX} characters"
         )
     if not _NAME.match(raw_host):
-        raise ValueError("the name of a host has letters, digits, hyphens and dots alone")
+        raise ValueError("the name of a host has only letters, digits, hyphens and dots")
     if _NUMBER.match(labels[-1]):
         try:
             ip_address(raw_host.decode("ascii"))

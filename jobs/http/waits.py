@@ -1,6 +1,6 @@
-"""How long an answer asks to wait, wherever it says so: in headers, in its body, in its words.
+"""Finds how long an answer asks to wait: in its headers, its body and its message.
 
-What it says in several places need not agree; the longest wait counts, within an hour.
+They need not agree; the longest wait counts, up to one hour.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 from jobs.http.explanations import Explanation, mappings_of
 
 LONGEST_WAIT_S = 3600.0
-"""No service is believed that asks for more."""
+"""The longest wait that is obeyed."""
 
 _EPOCH_S = 1e9
 _EPOCH_MS = 1e12
@@ -35,7 +35,7 @@ _RESET = re.compile(
 )
 _IN_WHOLE_SECONDS = re.compile(r"[0-9]{10}|[0-9-]{10}[Tt ][0-9:]{8}([Zz]|[+-][0-9:]+)?", re.A)
 _ROUNDED_S = 1.0
-"""A point in time that is told in whole seconds may have been rounded down by so much."""
+"""A time in whole seconds may have been rounded down by this much."""
 _SECONDS_IN_BODY = frozenset(
     {
         "estimated_time",
@@ -50,21 +50,22 @@ _SECONDS_IN_BODY = frozenset(
 _MS_IN_BODY = frozenset({"retry_after_ms", "retryafterms"})
 
 
-def asked_wait_s(
-    headers: Mapping[str, str], said: Explanation, now: float, *, throttled: bool
+def find_wait_s(
+    headers: Mapping[str, str], explanation: Explanation, now: float, *, throttled: bool
 ) -> float | None:
     """The longest wait that an answer asks for, in 0..3600 seconds; None if it asks for none.
 
-    When a limit begins anew counts only if the answer is `throttled`, and nothing is left of the limit.
+    `now` is in epoch seconds. The time at which a limit is reset counts only if the answer is `throttled`
+    and nothing is left of the limit.
     """
     waits: list[float] = [
         *_retry_after(headers, now),
         *(_resets(headers, now) if throttled else ()),
-        *_in_body(said.document, now, throttled=throttled),
-        *_in_words(said.text if said.told else ""),
+        *_in_body(explanation.document, now, throttled=throttled),
+        *_in_words(explanation.text if explanation.has_message else ""),
     ]
-    if throttled and any("perday" in name for name in said.names):
-        # Gemini names a wait of seconds even where the day's requests are used up.
+    if throttled and any("perday" in name for name in explanation.names):
+        # Gemini asks for seconds even if the day's requests are used up.
         waits.append(LONGEST_WAIT_S)
     if not waits:
         return None
@@ -72,9 +73,9 @@ def asked_wait_s(
 
 
 def seconds_of(value: str, now: float) -> float | None:
-    """The seconds from `now` that a text means, none of them negative; None if it makes no sense.
+    """The wait that a text means, in seconds from `now` and never negative; None if it cannot be read.
 
-    It holds seconds (`2.5`), a duration (`1m30s`, `120ms`), seconds or milliseconds since the epoch, an
+    It contains seconds (`2.5`), a duration (`1m30s`, `120ms`), seconds or milliseconds since the epoch, an
     HTTP date or one in ISO 8601; a time in the past gives 0.
     """
     value = value.strip()
@@ -102,7 +103,7 @@ def _unit_s(unit: str) -> float:
 
 
 def _moment(value: str) -> float | None:
-    """The time that a date means; one without a zone is in UTC."""
+    """The time of a date in epoch seconds; without a zone it is in UTC."""
     for parse in (parsedate_to_datetime, datetime.fromisoformat):
         try:
             moment = parse(value)
@@ -137,7 +138,7 @@ def _in_body(document: Any, now: float, *, throttled: bool) -> Iterator[float]:
         for key, value in one.items():
             name = str(key).lower()
             if name == "headers" and throttled and isinstance(value, Mapping):
-                # OpenRouter hands on the headers of the limit inside its error.
+                # OpenRouter puts the headers of the limit into its error.
                 texts = {str(header): str(text) for header, text in value.items()}
                 yield from _resets(texts, now)
             elif name in _SECONDS_IN_BODY and (wait_s := _value_s(value, now)) is not None:

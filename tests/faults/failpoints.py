@@ -131,7 +131,7 @@ def _watch_network(passed: _Counter, poison: str | None) -> None:
     transports: Any = AiohttpTransport
     clients: Any = HttpClient
     send = transports.handle_async_request
-    exchange = clients._exchanged
+    exchange = clients._send_with_valid_key
 
     async def handle(transport: AiohttpTransport, request: httpx.Request) -> httpx.Response:
         if poison is not None and poison.encode() in request.content:
@@ -147,7 +147,7 @@ def _watch_network(passed: _Counter, poison: str | None) -> None:
         return reply
 
     transports.handle_async_request = handle
-    clients._exchanged = exchanged
+    clients._send_with_valid_key = exchanged
 
 
 def sampled(count: int, most: int, chance: Random) -> Iterable[int]:

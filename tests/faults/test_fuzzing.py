@@ -38,7 +38,7 @@ from jobs.chat.target import Reply
 from jobs.circuit_breaker_labs.client import _RULES
 from jobs.circuit_breaker_labs.measure import measure_multi_turn, measure_single_turn
 from jobs.enkrypt.schema import HEALTH_ANSWER
-from jobs.http import HttpClient, HttpLimits, Redactor, read_as, refused
+from jobs.http import HttpClient, HttpLimits, Redactor, error_from_response, read_json_as
 from jobs.http import Reply as HttpReply
 from tests.faults.fuzz import (
     ANSWERS,
@@ -224,7 +224,7 @@ def test_whatever_an_evaluation_answers_it_is_measured_or_a_named_error(
 
 @given(body=_bodies(HEALTH))
 def test_whatever_a_health_question_answers_it_is_read_or_a_named_error(body: bytes) -> None:
-    found = outcome(lambda: read_as(HEALTH_ANSWER, body, "POST x"))
+    found = outcome(lambda: read_json_as(HEALTH_ANSWER, body, "POST x"))
 
     if isinstance(found, NightsweepError):
         assert_named(found)
@@ -254,7 +254,7 @@ def test_whatever_a_refusal_says_it_is_an_error_of_one_line_with_a_wait_within_r
 ) -> None:
     headers = {"retry-after": retry_after, "location": location}
 
-    error = refused(
+    error = error_from_response(
         "POST x",
         status,
         headers,

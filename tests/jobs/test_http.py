@@ -23,9 +23,9 @@ from jobs.http import (
     HttpLimits,
     Meaning,
     Redactor,
+    error_from_response,
     parse_base_url,
     plain,
-    refused,
     rule,
 )
 from jobs.http.explanations import explain
@@ -38,7 +38,9 @@ NOW = 1_800_000_000.0  # Fri, 15 Jan 2027 08:00:00 GMT
 
 
 def _refused(status: int, headers: Mapping[str, str] | None = None) -> JobError:
-    return refused("GET x", status, headers or {}, b"", now=NOW, redact=Redactor({"key": KEY}))
+    return error_from_response(
+        "GET x", status, headers or {}, b"", now=NOW, redact=Redactor({"key": KEY})
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,7 @@ def test_each_status_is_one_error(status: int, kind: type[JobError]) -> None:
 def test_a_service_decides_what_its_403_means() -> None:
     rules = (rule(Meaning.ALLOTMENT, "quota_exceeded", statuses=(403,)),)
     body = b'{"detail":{"error":"quota_exceeded","message":"no tests left"}}'
-    error = refused("GET x", 403, {}, body, now=NOW, redact=Redactor(), rules=rules)
+    error = error_from_response("GET x", 403, {}, body, now=NOW, redact=Redactor(), rules=rules)
 
     assert type(error) is QuotaExceeded
     assert error.detail == "no tests left"
@@ -135,9 +137,9 @@ def test_a_deeply_nested_detail_is_no_crash() -> None:
 def test_half_a_key_at_the_end_of_what_broke_off_is_taken_off() -> None:
     redact = Redactor({"key": KEY})
 
-    assert redact.torn(b"your key is " + KEY[:9].encode()) == b"your key is "
-    assert redact.torn(b"your key is wrong") == b"your key is wrong"
-    assert Redactor().torn(b"abc") == b"abc"
+    assert redact.cut_partial_secret(b"your key is " + KEY[:9].encode()) == b"your key is "
+    assert redact.cut_partial_secret(b"your key is wrong") == b"your key is wrong"
+    assert Redactor().cut_partial_secret(b"abc") == b"abc"
 
 
 @pytest.mark.parametrize("location", [f"https://{KEY}.example/x", f"https://a/{KEY}", f"//{KEY}"])
@@ -145,7 +147,7 @@ def test_a_redirect_to_the_key_itself_tells_nothing_of_it(location: str) -> None
     redact = Redactor({"key": "Planted-KEY-0a1b2c3d4e5f"})
     asked = location.replace(KEY, "Planted-KEY-0a1b2c3d4e5f")
 
-    error = refused("GET x", 307, {"location": asked}, b"", now=NOW, redact=redact)
+    error = error_from_response("GET x", 307, {"location": asked}, b"", now=NOW, redact=redact)
 
     assert KEY not in f"{error.message} {error.detail}".lower()
 
@@ -221,7 +223,7 @@ def test_a_base_url_has_one_form(text: str, expected: str) -> None:
         ("http://[::zz]/", "URL"),
         (f"http://{'a' * 253}", "parts of 1 to 63 characters"),
         (f"http://{'a' * 64}.example", "parts of 1 to 63 characters"),
-        (f"http://{'a.' * 130}example", "253 characters in all"),
+        (f"http://{'a.' * 130}example", "at most 253 characters"),
         ("http://a..example", "parts of 1 to 63 characters"),
         ("http://.", "parts of 1 to 63 characters"),
         ("http://b\u00fccher..example", "URL"),

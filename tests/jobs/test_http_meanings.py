@@ -7,7 +7,7 @@ import pytest
 
 from engine.kinds import JobError, OutOfCredit, Permanent, RateLimited, Transient
 from jobs.chat.reading import read_reply
-from jobs.http import Meaning, Redactor, refused, rule
+from jobs.http import Meaning, Redactor, error_from_response, rule
 from jobs.http.explanations import explain
 from jobs.http.meanings import meaning_of
 from tests.jobs.provider_answers import ANSWERS, NOW, SPENT, ProviderAnswer, error
@@ -20,7 +20,9 @@ def numbered(answers: Sequence[ProviderAnswer]) -> list[str]:
 def became(told: ProviderAnswer) -> JobError:
     body = told.body if isinstance(told.body, bytes) else json.dumps(told.body).encode()
     if told.status != 200:
-        return refused("POST x", told.status, told.headers, body, now=NOW, redact=Redactor())
+        return error_from_response(
+            "POST x", told.status, told.headers, body, now=NOW, redact=Redactor()
+        )
     with pytest.raises(JobError) as caught:
         read_reply(body, where="POST x", headers=told.headers, now=NOW)
     return caught.value
@@ -51,7 +53,7 @@ def test_an_empty_account_is_told_in_the_provider_s_own_words(told: ProviderAnsw
 def test_a_rate_limit_is_known_by_its_name_under_any_status(status: int, name: str) -> None:
     body = json.dumps(error("no", code=name)).encode()
 
-    found = refused("POST x", status, {}, body, now=NOW, redact=Redactor())
+    found = error_from_response("POST x", status, {}, body, now=NOW, redact=Redactor())
 
     assert type(found) is RateLimited
     assert found.status == status
@@ -69,7 +71,7 @@ def test_a_rate_limit_is_known_by_its_name_under_any_status(status: int, name: s
 def test_a_word_inside_another_message_decides_nothing(message: str) -> None:
     body = json.dumps(error(message, code="invalid_value")).encode()
 
-    found = refused("POST x", 400, {}, body, now=NOW, redact=Redactor())
+    found = error_from_response("POST x", 400, {}, body, now=NOW, redact=Redactor())
 
     assert (type(found), found.reason) == (Permanent, None)
 
@@ -78,7 +80,9 @@ def test_what_a_request_said_is_not_taken_for_the_provider_s_words() -> None:
     message = "messages.0.content: not a list; it was " + "x" * 300 + " I am out of credits"
     body = json.dumps(error(message)).encode()
 
-    assert type(refused("POST x", 400, {}, body, now=NOW, redact=Redactor())) is Permanent
+    assert (
+        type(error_from_response("POST x", 400, {}, body, now=NOW, redact=Redactor())) is Permanent
+    )
 
 
 def test_what_a_model_wrote_is_no_name_of_an_error() -> None:
@@ -95,7 +99,7 @@ def test_a_provider_s_error_is_found_in_the_text_of_a_proxy_s() -> None:
     inner = json.dumps(error("slow", code=429, status="RESOURCE_EXHAUSTED", retryDelay="7s"))
     body = json.dumps(error(inner, code=400)).encode()
 
-    found = refused("POST x", 400, {}, body, now=NOW, redact=Redactor())
+    found = error_from_response("POST x", 400, {}, body, now=NOW, redact=Redactor())
 
     assert isinstance(found, RateLimited)
     assert found.retry_after_s == 7.0
@@ -114,4 +118,6 @@ def test_a_service_s_own_rules_come_first() -> None:
 def test_an_error_however_deep_is_read_in_time(depth: int) -> None:
     body = b'{"error":' * depth + b'"no"' + b"}" * depth
 
-    assert type(refused("POST x", 400, {}, body, now=NOW, redact=Redactor())) is Permanent
+    assert (
+        type(error_from_response("POST x", 400, {}, body, now=NOW, redact=Redactor())) is Permanent
+    )

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.kinds import RateLimited, Transient
-from jobs.http import Redactor, refused
+from jobs.http import Redactor, error_from_response
 from jobs.http.explanations import explain
-from jobs.http.waits import asked_wait_s, seconds_of
+from jobs.http.waits import find_wait_s, seconds_of
 from tests.jobs.provider_answers import NOW
 
 
@@ -18,7 +18,7 @@ def asked(
     headers: dict[str, str] | None = None, body: Any = None, *, throttled: bool = True
 ) -> float | None:
     said = explain(json.dumps(body).encode(), Redactor())
-    return asked_wait_s(headers or {}, said, NOW, throttled=throttled)
+    return find_wait_s(headers or {}, said, NOW, throttled=throttled)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,9 @@ def test_a_wait_is_found_in_a_body(body: Any, expected: float | None) -> None:
 
 @pytest.mark.parametrize("status", [408, 409, 424, 425, 429, 498, 499, 500, 503])
 def test_a_wait_is_obeyed_wherever_waiting_makes_sense(status: int) -> None:
-    error = refused("GET x", status, {"retry-after": "12"}, b"", now=NOW, redact=Redactor())
+    error = error_from_response(
+        "GET x", status, {"retry-after": "12"}, b"", now=NOW, redact=Redactor()
+    )
 
     assert isinstance(error, Transient | RateLimited)
     assert error.retry_after_s == 12

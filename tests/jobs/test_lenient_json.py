@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from engine.kinds import Permanent, Transient
-from jobs.http import keeping_unread, read_as, read_json
+from jobs.http import keep_unread_on_error, read_json, read_json_as
 from tests.jobs.context import MemoryContext
 
 GARBLED = [
@@ -29,7 +29,7 @@ GARBLED = [
 @pytest.mark.parametrize(("what", "body", "value"), GARBLED, ids=[one[0] for one in GARBLED])
 def test_a_garbled_document_is_read(what: str, body: bytes, value: Any) -> None:
     assert read_json(body, "here") == value
-    assert read_as(TypeAdapter(dict[str, Any]), body, "here").keys() == value.keys()
+    assert read_json_as(TypeAdapter(dict[str, Any]), body, "here").keys() == value.keys()
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_the_bytes_of_an_answer_of_another_shape_go_to_the_context() -> No
     context = MemoryContext()
 
     with pytest.raises(Permanent):
-        async with keeping_unread(context):
-            read_as(TypeAdapter(dict[str, int]), b'{"a": "x"}', "here")
+        async with keep_unread_on_error(context):
+            read_json_as(TypeAdapter(dict[str, int]), b'{"a": "x"}', "here")
 
     assert context.unread == [("the answer breaks the contract (here)", b'{"a": "x"}')]

@@ -13,7 +13,7 @@ from engine.serving.errors import ApiError
 from engine.serving.shutdown import Shutdown
 from jobs.chat.reading import read_reply
 from jobs.chat.target import Reply
-from jobs.http import HttpClient, HttpLimits, plain, redaction_told
+from jobs.http import HttpClient, HttpLimits, plain, redaction_message
 from jobs.serve.addresses import AllowList, NotAllowed, port_of
 from jobs.serve.api_errors import error_responses
 from jobs.serve.auth import AuthenticatedRoute, require_key
@@ -201,7 +201,7 @@ def _unhealthy(probe: ModelProbe, client: HttpClient, error: JobError) -> ModelH
 
 def _log_redacted(where: str, names: Collection[str]) -> None:
     if names:
-        logger.warning("redacted", extra={"cause": redaction_told(where, names)})
+        logger.warning("redacted", extra={"cause": redaction_message(where, names)})
 
 
 def _address(probe: ModelProbe) -> str:

@@ -98,7 +98,7 @@ def test_a_host_that_other_machines_reach_needs_allow_remote(tmp_path: Path, hos
     [
         ("a" * 253, "parts of 1 to 63 characters"),
         ("a..b", "parts of 1 to 63 characters"),
-        ("\u00e4..b", "no host's name or address"),
+        ("\u00e4..b", "not the name or address of a host"),
         ("a\0b", "characters that are not valid text"),
         ("a b", "letters, digits, hyphens and dots"),
         ("1.2.3.4.5", "four numbers from 0 to 255"),

@@ -1,6 +1,6 @@
-"""The error that an answer other than a good one stands for, decided once for every service.
+"""The JobError for an answer that is an error, decided in one place for every service.
 
-Redirects are Permanent: they are not followed, a key must not travel. For everything else
+Redirects are Permanent: following one could send the key to another host. For all others,
 `jobs.http.meanings` has the table of what errors mean, and `jobs.http.waits` finds how long to wait.
 """
 
@@ -22,10 +22,10 @@ from jobs.http.explanations import Explanation, explain, explain_document
 from jobs.http.meanings import Meaning, Rule, meaning_of
 from jobs.http.text import Redactor, plain
 from jobs.http.unanswered import Unanswered
-from jobs.http.waits import asked_wait_s
+from jobs.http.waits import find_wait_s
 
 
-def refused(
+def error_from_response(
     where: str,
     status: int,
     headers: Mapping[str, str],
@@ -35,40 +35,41 @@ def refused(
     redact: Redactor,
     rules: tuple[Rule, ...] = (),
 ) -> JobError:
-    """The error that an answer other than 2xx stands for.
+    """The error for an answer other than 2xx.
 
-    `where` names what was asked; `rules` are those of the service, which come before the common table.
+    `where` names the request in messages; `rules` are the service's own, which come before the common
+    table. `now` is the time from which waits are counted.
     """
     if 300 <= status < 400:
-        return _redirected(where, status, headers, redact)
-    said = explain(body, redact)
+        return _redirect_error(where, status, headers, redact)
+    explanation = explain(body, redact)
     if kind := headers.get("x-amzn-errortype"):
-        said = said.named(kind.partition(":")[0])
-    meaning = meaning_of(status, said, rules)
-    wait_s = asked_wait_s(headers, said, now, throttled=meaning is Meaning.THROTTLED)
-    answered = f"answered {_named(status)} ({where})"
-    return _error(meaning, where, answered, said, status=status, wait_s=wait_s)
+        explanation = explanation.with_name(kind.partition(":")[0])
+    meaning = meaning_of(status, explanation, rules)
+    wait_s = find_wait_s(headers, explanation, now, throttled=meaning is Meaning.THROTTLED)
+    message = f"answered {_status_text(status)} ({where})"
+    return _error(meaning, where, message, explanation, status=status, wait_s=wait_s)
 
 
-def reported(
+def error_from_document(
     where: str,
     document: Any,
     *,
     headers: Mapping[str, str],
     now: float,
     redact: Redactor,
-    untold: Unanswered = Unanswered.ERROR,
+    default_reason: Unanswered = Unanswered.ERROR,
 ) -> JobError:
-    """The error that stands inside a 200 in the place of an answer.
+    """The error for a document inside a 200 that is an error in place of an answer.
 
-    `untold` is its reason where the document has no message that is known as one.
+    `default_reason` is its reason if the document has no known message.
     """
-    said = explain_document(document, redact)
-    meaning = meaning_of(200, said)
-    wait_s = asked_wait_s(headers, said, now, throttled=meaning is Meaning.THROTTLED)
-    reason = Unanswered.ERROR if said.told else untold
+    explanation = explain_document(document, redact)
+    meaning = meaning_of(200, explanation)
+    wait_s = find_wait_s(headers, explanation, now, throttled=meaning is Meaning.THROTTLED)
+    reason = Unanswered.ERROR if explanation.has_message else default_reason
     message = f"{reason.words} ({where})"
-    error = _error(meaning, where, message, said, status=said.status, wait_s=wait_s)
+    error = _error(meaning, where, message, explanation, status=explanation.status, wait_s=wait_s)
     if error.reason is None and isinstance(error, Permanent | Transient):
         error.reason = reason
     return error
@@ -77,19 +78,19 @@ def reported(
 def _error(
     meaning: Meaning,
     where: str,
-    answered: str,
-    said: Explanation,
+    default_message: str,
+    explanation: Explanation,
     *,
     status: int | None,
     wait_s: float | None,
 ) -> JobError:
     place = where if status is None else f"{status}, {where}"
-    detail = said.text
+    detail = explanation.text
     match meaning:
         case Meaning.THROTTLED:
-            return RateLimited(answered, detail=detail, status=status, retry_after_s=wait_s)
+            return RateLimited(default_message, detail=detail, status=status, retry_after_s=wait_s)
         case Meaning.HICCUP:
-            return Transient(answered, detail=detail, status=status, retry_after_s=wait_s)
+            return Transient(default_message, detail=detail, status=status, retry_after_s=wait_s)
         case Meaning.SPENT:
             message = (
                 f"the account has no credit left, or has reached a limit on spending ({place})"
@@ -98,7 +99,7 @@ def _error(
         case Meaning.ALLOTMENT:
             message = f"the monthly allotment of tests is used up ({place})"
             exceeded = QuotaExceeded(message, detail=detail, status=status)
-            exceeded.needs = _needed(said.document)
+            exceeded.needs = _tests_needed(explanation.document)
             return exceeded
         case Meaning.KEY_REFUSED:
             message = f"the key was refused ({place}); set a valid one and resume"
@@ -111,20 +112,22 @@ def _error(
             message = f"the service refuses this ({place})"
             return Permanent(message, detail=detail, status=status)
         case Meaning.REFUSED:
-            return Permanent(answered, detail=detail, status=status)
+            return Permanent(default_message, detail=detail, status=status)
 
 
-def _needed(document: Any) -> int:
-    """How many tests a request may come to, where its refusal says so; else 0."""
+def _tests_needed(document: Any) -> int:
+    """The number of tests that a request may need, if its refusal says so; else 0."""
     match document:
         case {"detail": {"needed": int() as needed}} if needed > 0:
             return needed
     return 0
 
 
-def _redirected(where: str, status: int, headers: Mapping[str, str], redact: Redactor) -> JobError:
-    # The host alone: paths and queries of a redirect may carry tokens. Secrets are taken out first:
-    # the host's name comes back in lower case.
+def _redirect_error(
+    where: str, status: int, headers: Mapping[str, str], redact: Redactor
+) -> JobError:
+    # Only the host, because paths and queries may contain tokens. Secrets are removed before the host is
+    # parsed, which turns it into lower case.
     try:
         host = (
             urlsplit(redact(headers.get("location", ""))).hostname
@@ -133,14 +136,14 @@ def _redirected(where: str, status: int, headers: Mapping[str, str], redact: Red
     except ValueError:
         host = "an address that cannot be read"
     return Permanent(
-        f"answered {_named(status)}, a redirect ({where}), which is not followed because a key must"
+        f"answered {_status_text(status)}, a redirect ({where}), which is not followed because a key must"
         " not travel; set base_url to the final address",
         detail=plain(f"redirect to {host}", redact),
         status=status,
     )
 
 
-def _named(status: int) -> str:
+def _status_text(status: int) -> str:
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
