@@ -21,6 +21,8 @@ def exit_code(status: Status) -> int:
     """The exit code of a `run` or `resume` that ended with this status."""
     if status.reason is StopReason.INTERRUPTED:
         return INTERRUPTED
-    if status.state is not RunState.FINISHED or status.coverage.to_come > 0:
+    coverage = status.coverage
+    # A cancelled cell has no outcome: `retry --cancelled` has it sent.
+    if status.state is not RunState.FINISHED or coverage.to_come or coverage.cancelled:
         return INCOMPLETE
-    return FAILED if status.cells_failed else ANSWERED
+    return FAILED if coverage.failed else ANSWERED
