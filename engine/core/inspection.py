@@ -63,7 +63,7 @@ class JobFilter:
 
     states: Collection[State] = ()
     where: Mapping[str, str] = field(default_factory=dict)
-    """Patterns by the field of an axis, such as `{"model": "anthropic/*"}`, or by `lane`."""
+    """Patterns by the field of an axis, such as `{"model": "anthropic/*"}`, or by `lane`; with `*` and `?`, in any case."""
     error: str = ""
     """A part of the error, its kind or its detail, in any case."""
     past: bool = False
@@ -98,7 +98,9 @@ def _is_like(value: Any, pattern: str) -> bool:
             return float(value) == float(pattern)
         except ValueError:
             return False
-    return fnmatchcase("" if value is None else str(value), pattern)
+    text = "" if value is None else str(value)
+    # Only `*` and `?` are special, as in patterns of lanes: names of models have brackets, too.
+    return fnmatchcase(text.casefold(), pattern.casefold().replace("[", "[[]"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,6 +133,8 @@ def _answer_lines(details: JobDetails) -> Iterator[str]:
         )
         if result.note:
             yield f"  {plain(result.note)}"
+        if result.values:
+            yield from _named("values", result.values, "  ")
     if details.answer is None:
         yield "no answer"
         return
@@ -176,7 +178,7 @@ def _parts(value: Any) -> Iterable[Any]:
 def _tree(value: Any, indent: str) -> Iterator[str]:
     """A JSON value in indented lines; a list of messages as a conversation, turn by turn."""
     match value:
-        case dict() if value:
+        case Mapping() if value:
             for name, part in value.items():
                 yield from _named(plain(str(name)), part, indent)
         case list() if value and all(map(_is_message, value)):
@@ -194,7 +196,7 @@ def _tree(value: Any, indent: str) -> Iterator[str]:
 
 def _named(name: str, value: Any, indent: str) -> Iterator[str]:
     colon = "" if name == "-" else ":"
-    if isinstance(value, dict | list) and value:
+    if isinstance(value, Mapping | list) and value:
         yield f"{indent}{name}{colon}"
         yield from _tree(value, f"{indent}  ")
     elif isinstance(value, str) and "\n" in value:

@@ -18,6 +18,10 @@ from tests.engine.report.samples import job_info
         (1, "true", False),
         ("anthropic/a", "anthropic/*", True),
         (None, "", True),
+        ("Qwen/Qwen3-Max", "qwen/*", True),
+        ("qwen/qwen3", "QWEN/QWEN?", True),
+        ("a[1]", "a[1]", True),
+        ("a1", "a[1]", False),
     ],
 )
 def test_a_label_is_compared_as_it_is_shown(label: object, pattern: str, is_wanted: bool) -> None:
