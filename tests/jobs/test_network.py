@@ -283,7 +283,9 @@ async def test_a_proxy_is_told_its_password_and_nobody_else_is(
             [notice] = chat.endpoint.notices(chat.endpoint.base_url)
         monkeypatch.setenv("ALL_PROXY", f"http://me:wrong-{PASSWORD}@127.0.0.1:{way.port}")
         async with target(f"{scheme}://{HOST}/v1", tmp_path, ca_file="authority.pem") as chat:
-            with pytest.raises(Unauthorized, match="rejects the user and password, or needs them") as caught:
+            with pytest.raises(
+                Unauthorized, match="rejects the user and password, or needs them"
+            ) as caught:
                 await chat.reply(QUESTION)
 
     error = caught.value
