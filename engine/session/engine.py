@@ -25,10 +25,12 @@ from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
 from engine.settings import Settings
 from engine.store import (
+    Memory,
     NewRun,
     RunRow,
     Store,
     open_for_reading,
+    open_memory_store,
     open_store,
     refuse_if_deleting,
 )
@@ -37,7 +39,7 @@ from engine.sweep import Sweep, check_name
 
 @asynccontextmanager
 async def open_engine(
-    store: str | Path = "nightsweep.db",
+    store: str | Path | Memory = "nightsweep.db",
     *,
     registry: Registry | None = None,
     clock: Clock | None = None,
@@ -47,6 +49,7 @@ async def open_engine(
     """Open a store, creating it if there is none; everything else is done through it.
 
     It is named by the path of its file, or by a URL: `sqlite:///night.db`, with four slashes for an absolute path.
+    A `Memory` (of `engine.testing`) is a store without a file.
 
     With `read_only` the store must be there and nothing is written, neither in it nor beside it: it can
     be looked at while another process holds it, on a full disk, and by a user who may only read. One of
@@ -54,16 +57,23 @@ async def open_engine(
 
     Raises StoreError when the store cannot be used, and UsageError for what names no file.
     """
-    path = Path(store_path(str(store)))
     clock = clock or SystemClock()
-    opening = open_for_reading if read_only else open_store
-    async with opening(path, clock) as opened:
+    async with _open(store, clock, read_only=read_only) as opened:
         yield Engine(
             opened,
             registry or Registry.installed(),
             clock,
             settings or Settings.from_environment(),
         )
+
+
+def _open(
+    store: str | Path | Memory, clock: Clock, *, read_only: bool
+) -> AbstractAsyncContextManager[Store]:
+    if isinstance(store, Memory):
+        return open_memory_store(store, clock, read_only=read_only)
+    path = Path(store_path(str(store)))
+    return open_for_reading(path, clock) if read_only else open_store(path, clock)
 
 
 class Engine:

@@ -4,6 +4,7 @@ The only package that speaks SQL. `open_store` opens it, `open_for_reading` wher
 """
 
 from engine.store.database import LOG_MAX_BYTES
+from engine.store.memory import Memory, open_memory_store
 from engine.store.opening import open_for_reading, open_store
 from engine.store.queries.holdings import Holding
 from engine.store.queries.inspection import JobHistory, KnownJob
@@ -38,6 +39,7 @@ __all__ = [
     "KnownJob",
     "LaneClaim",
     "LaneGrant",
+    "Memory",
     "NewJob",
     "NewRun",
     "Outcome",
@@ -47,6 +49,7 @@ __all__ = [
     "Store",
     "Totals",
     "open_for_reading",
+    "open_memory_store",
     "open_store",
     "refuse_if_deleting",
 ]

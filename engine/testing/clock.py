@@ -34,6 +34,9 @@ _MOMENT_MAX_S = 0.008
 _MOMENT_GROWTH = 1.5
 """Each further look comes later: what takes long on a busy machine is not made longer by being watched."""
 
+_MOST_GONE = 64
+"""Sleepers that were cancelled and may still be in the heap, beside as many as sleep."""
+
 
 @dataclass(slots=True, order=True)
 class _Sleeper:
@@ -61,6 +64,7 @@ class FakeClock:
         self._quiet_s = quiet_s
         self._asked = 0
         self._sleepers: list[_Sleeper] = []
+        self._asleep = 0
         self._threads_asleep = 0
         self._pauses = 0
         self._stirred = anyio.Event()
@@ -167,12 +171,17 @@ class FakeClock:
         self._asked += 1
         sleeper = _Sleeper(until, self._asked, wake)
         heappush(self._sleepers, sleeper)
+        self._asleep += 1
         self._stirred.set()
         try:
             yield
         finally:
             self._asked += 1
+            self._asleep -= 1
             sleeper.is_gone = True
+            if len(self._sleepers) > 2 * self._asleep + _MOST_GONE:
+                self._sleepers = [one for one in self._sleepers if not one.is_gone]
+                heapify(self._sleepers)
 
     def _next(self) -> float:
         while self._sleepers and self._sleepers[0].is_gone:
@@ -211,3 +220,32 @@ class FakeClock:
     def _has_thread(self) -> bool:
         """Whether a thread works for a task."""
         return count_threads_awaited() > self._threads_asleep
+
+
+class ProcessClock:
+    """The clock of one of several processes on a machine, which was set to a time when the process began.
+
+    It counts the seconds of `machine`, whose methods move all of its clocks; `boot` tells one machine
+    from another, and each start of a machine from the next. See `engine.clock.AnchoredClock`.
+    """
+
+    def __init__(self, machine: FakeClock, *, set_to: float, boot: str = "boot") -> None:
+        self.boot = boot
+        self.offset_s = set_to - machine.now()
+        self._machine = machine
+
+    def follow(self, offset_s: float) -> None:
+        """Count from another moment from now on."""
+        self.offset_s = offset_s
+
+    def now(self) -> float:
+        """The time as the process has it."""
+        return self.offset_s + self._machine.now()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return once the machine was moved by `seconds`."""
+        await self._machine.sleep(seconds)
+
+    async def wait(self, event: anyio.Event, until: float) -> bool:
+        """Return True once `event` is set, or False once it is `until` for the process."""
+        return await self._machine.wait(event, until - self.offset_s)

@@ -10,7 +10,7 @@ from engine.clock import Clock
 from engine.kinds import Answer, HealthGate, Job
 from engine.registry import Registry
 from engine.store import open_store
-from engine.testing import ScriptedService, scored
+from engine.testing import Memory, ScriptedService, scored
 
 NOW = 1_800_000_000.0
 """2027-01-15 08:00 UTC, a Friday."""
@@ -21,7 +21,7 @@ SELDOM = Settings(poll_s=1800.0, heartbeat_s=1800.0)
 
 @asynccontextmanager
 async def opened(
-    path: Path,
+    store: Path | Memory,
     service: type[ScriptedService],
     clock: Clock | None = None,
     *,
@@ -33,12 +33,12 @@ async def opened(
     Under a clock of a test commits are not paced, which takes real time.
     """
     known, settings = registry(service, gate), settings or Settings()
-    if clock is None:
-        async with open_engine(path, registry=known, settings=settings) as engine:
+    if clock is None or isinstance(store, Memory):
+        async with open_engine(store, registry=known, clock=clock, settings=settings) as engine:
             yield engine
     else:
-        async with open_store(path, clock, commit_interval_s=0) as store:
-            yield Engine(store, known, clock, settings)
+        async with open_store(store, clock, commit_interval_s=0) as unpaced:
+            yield Engine(unpaced, known, clock, settings)
 
 
 def registry(service: type[ScriptedService], gate: type[HealthGate] | None = None) -> Registry:

@@ -363,7 +363,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
     tmp_path: Path, clock: FakeClock, now: str, opens: str, closes: str
 ) -> None:
     berlin = "Europe/Berlin"
-    clock._now = at(now, berlin)
+    clock.skip(at(now, berlin) - clock.now())
     service = scripted_service(good, takes_s=600.0)
     limits = {"window": "22:00-07:00", "timezone": berlin, "max_in_flight": 1}
     of = sweep(service, repeats=58, limits=limits)
@@ -418,7 +418,7 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
     tmp_path: Path, clock: FakeClock, limits: dict[str, Any]
 ) -> None:
     end = NOW + 9.8 if "deadline" in limits else NOW + 60.0
-    clock._now = end - 9.8
+    clock.skip(end - 9.8 - clock.now())
     # Slots are 0.18 s apart and claimed in pairs.
     service = scripted_service(good)
     of = sweep(service, repeats=100, limits={"rate_per_min": 300, **limits})

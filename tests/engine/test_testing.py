@@ -20,7 +20,14 @@ from engine import Sweep, open_engine
 from engine.clock import Clock
 from engine.kinds import Allotment, Job, Transient
 from engine.registry import Registry
-from engine.testing import FakeClock, ScriptedService, scored, scripted_service
+from engine.testing import (
+    FakeClock,
+    Memory,
+    ProcessClock,
+    ScriptedService,
+    scored,
+    scripted_service,
+)
 
 NOW = 1_800_000_000.0
 
@@ -125,6 +132,112 @@ async def test_a_clock_without_sleepers_stands_still_while_jumping() -> None:
         await clock.wait(anyio.Event(), NOW)
 
     assert clock.now() == NOW
+
+
+async def test_a_clock_that_jumps_uses_no_timer_of_real_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, timers = FakeClock(NOW), list[float]()
+    loop = asyncio.get_running_loop()
+    call_at = loop.call_at
+
+    def counting(when: float, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *args, **more)
+
+    monkeypatch.setattr(loop, "call_at", counting)
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        for number in range(50):
+            tasks.start_soon(clock.sleep, 7.0 * number)
+            tasks.start_soon(clock.wait, anyio.Event(), NOW + 5.0 * number)
+        await clock.sleep(400.0)
+
+    assert timers == []
+
+
+async def test_a_paused_clock_stands_still_for_sleepers_until_the_last_pause_ends() -> None:
+    clock = FakeClock(NOW)
+    seen: list[float] = []
+
+    async def call(real_s: float) -> None:
+        with clock.paused():
+            await anyio.sleep(real_s)
+            seen.append(clock.now() - NOW)
+
+    async with clock.jumping(), anyio.create_task_group() as tasks:
+        tasks.start_soon(call, 0.06)
+        tasks.start_soon(call, 0.12)
+        await clock.sleep(10.0)
+
+    assert seen == [0.0, 0.0]
+    assert clock.now() == NOW + 10.0
+
+
+async def test_advancing_waits_for_the_end_of_a_pause() -> None:
+    clock = FakeClock(NOW)
+    ended = anyio.Event()
+
+    async def call() -> None:
+        with clock.paused():
+            await anyio.sleep(0.06)
+            ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await clock.advance(10.0)
+        assert ended.is_set()
+
+
+async def test_skipped_time_is_not_noticed_by_sleepers() -> None:
+    clock = FakeClock(NOW)
+    woken: list[float] = []
+
+    async def sleep() -> None:
+        await clock.sleep(10.0)
+        woken.append(clock.now() - NOW)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(sleep)
+        await clock.advance(4.0)
+        clock.skip(3600.0)
+        skipped = clock.now() - NOW
+        await clock.advance(5.0)
+        assert woken == []
+        await clock.advance(1.0)
+        clock.skip(-60.0)
+
+    assert skipped == 3604.0
+    assert woken == [3610.0]
+    assert clock.now() == NOW + 3550.0
+
+
+async def test_two_clocks_in_one_event_loop_do_not_wait_for_each_other() -> None:
+    one, other = FakeClock(NOW), FakeClock(NOW)
+
+    async with one.jumping(), other.jumping():
+        await one.sleep(60.0)
+        await other.sleep(3600.0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.sleep, 60.0)
+            tasks.start_soon(other.sleep, 60.0)
+
+    assert (one.now(), other.now()) == (NOW + 120.0, NOW + 3660.0)
+
+
+async def test_the_clocks_of_processes_count_the_seconds_of_their_machine() -> None:
+    machine = FakeClock(1000.0)
+    right = ProcessClock(machine, set_to=NOW)
+    await machine.advance(5.0)
+    slow = ProcessClock(machine, set_to=NOW)
+
+    async with machine.jumping():
+        await slow.sleep(10.0)
+        is_set = await right.wait(anyio.Event(), NOW + 20.0)
+
+    assert (right.now(), slow.now(), is_set) == (NOW + 20.0, NOW + 15.0, False)
+    slow.follow(right.offset_s)
+    assert slow.now() == right.now()
 
 
 WORK_S = 0.05
@@ -249,7 +362,7 @@ async def test_a_thread_that_sleeps_on_the_clock_does_not_hold_it() -> None:
     assert clock.now() == NOW + 60.0
 
 
-async def test_a_scripted_service_answers_fails_and_records(tmp_path: Path) -> None:
+async def test_a_scripted_service_answers_fails_and_records() -> None:
     def script(job: Job) -> object:
         if job.parameters["model"] == "b" and job.attempt == 1:
             return Transient("a hiccup")
@@ -259,9 +372,7 @@ async def test_a_scripted_service_answers_fails_and_records(tmp_path: Path) -> N
     clock = FakeClock(NOW)
 
     async with (
-        open_engine(
-            tmp_path / "store.db", registry=Registry({"scripted": service}), clock=clock
-        ) as engine,
+        open_engine(Memory(), registry=Registry({"scripted": service}), clock=clock) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep_of(service))
@@ -278,13 +389,13 @@ async def test_a_scripted_service_answers_fails_and_records(tmp_path: Path) -> N
     assert service.recording.started[-1].at > NOW
 
 
-async def test_jobs_can_be_held_in_flight(tmp_path: Path) -> None:
+async def test_jobs_can_be_held_in_flight() -> None:
     service = scripted_service(lambda _: scored(1.0))
     service.recording.hold()
     clock = FakeClock(NOW)
 
     async with open_engine(
-        tmp_path / "store.db", registry=Registry({"scripted": service}), clock=clock
+        Memory(), registry=Registry({"scripted": service}), clock=clock
     ) as engine:
         run = await engine.submit(sweep_of(service))
         async with anyio.create_task_group() as tasks:
@@ -299,16 +410,14 @@ async def test_jobs_can_be_held_in_flight(tmp_path: Path) -> None:
     assert service.recording.most_in_flight == 2
 
 
-async def test_a_service_with_an_allotment_has_a_quota_to_keep(tmp_path: Path) -> None:
+async def test_a_service_with_an_allotment_has_a_quota_to_keep() -> None:
     service = scripted_service(
         lambda _: scored(1.0, 1.0), allotment=Allotment(used=0, allotted=3), groups=("x", "y")
     )
     clock = FakeClock(NOW)
 
     async with (
-        open_engine(
-            tmp_path / "store.db", registry=Registry({"scripted": service}), clock=clock
-        ) as engine,
+        open_engine(Memory(), registry=Registry({"scripted": service}), clock=clock) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep_of(service, matrix={"models": ["a"], "groups": "all"}))

@@ -8,45 +8,14 @@ import pytest
 from engine.core.errors import StoreError
 from engine.core.permits import PermitLimit, PermitRequest
 from engine.store import Bucket, Store
-from engine.testing import FakeClock
+from engine.testing import FakeClock, ProcessClock
 from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import NOW, grants, new_job, submit
 
 KEY = Bucket(name="key", rate_per_min=60)
 
 
-class Machine:
-    """The seconds since a machine was booted, which all its processes count."""
-
-    def __init__(self, boot: str = "a boot") -> None:
-        self.boot = boot
-        self.seconds = 1_000.0
-
-
-class ProcessClock(FakeClock):
-    """A process's clock: that of the machine as it was set when the process began."""
-
-    def __init__(self, machine: Machine, set_to: float) -> None:
-        super().__init__(set_to)
-        self._machine = machine
-        self._offset_s = set_to - machine.seconds
-
-    @property
-    def boot(self) -> str:
-        return self._machine.boot
-
-    @property
-    def offset_s(self) -> float:
-        return self._offset_s
-
-    def follow(self, offset_s: float) -> None:
-        self._offset_s = offset_s
-
-    def now(self) -> float:
-        return self._offset_s + self._machine.seconds
-
-
-async def starts_of(store: Store, run_id: int, machine: Machine, seconds: float) -> list[float]:
+async def starts_of(store: Store, run_id: int, machine: FakeClock, seconds: float) -> list[float]:
     """When a store lets requests start in so many seconds, by the machine's own count."""
     found = []
     run = await store.reader.find_run(None)
@@ -55,8 +24,8 @@ async def starts_of(store: Store, run_id: int, machine: Machine, seconds: float)
     for _ in range(round(seconds)):
         now = store._clock.now()
         for grant in await grants(store, run, now=now, buckets=[KEY], horizon_s=0.99):
-            found += [job.start_at - now + machine.seconds for job in grant.jobs]
-        machine.seconds += 1.0
+            found += [job.start_at - now + machine.now() for job in grant.jobs]
+        machine.skip(1.0)
     return found
 
 
@@ -68,14 +37,14 @@ def most_in_a_minute(times: list[float]) -> int:
 async def test_two_live_processes_whose_clocks_differ_keep_one_rate(
     set_by_s: float, scratch: Scratch
 ) -> None:
-    machine = Machine()
+    machine = FakeClock(1000.0)
     found = []
 
-    async with scratch.open(ProcessClock(machine, NOW)) as older:
+    async with scratch.open(ProcessClock(machine, set_to=NOW)) as older:
         run = await submit(older, *(new_job(number) for number in range(400)))
         found += await starts_of(older, run.id, machine, 40.0)
         later = NOW + 40.0 + set_by_s
-        async with scratch.open(ProcessClock(machine, later)) as younger:
+        async with scratch.open(ProcessClock(machine, set_to=later)) as younger:
             for _ in range(60):
                 found += await starts_of(younger, run.id, machine, 1.0)
                 found += await starts_of(older, run.id, machine, 1.0)
@@ -90,13 +59,13 @@ async def test_two_live_processes_whose_clocks_differ_keep_one_rate(
 async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
     set_by_s: float, scratch: Scratch
 ) -> None:
-    machine = Machine()
-    async with scratch.open(ProcessClock(machine, NOW)) as store:
+    machine = FakeClock(1000.0)
+    async with scratch.open(ProcessClock(machine, set_to=NOW)) as store:
         run = await submit(store, *(new_job(number) for number in range(400)))
         found = await starts_of(store, run.id, machine, 50.0)
 
-    machine.seconds += 1.0
-    async with scratch.open(ProcessClock(machine, NOW + 51.0 + set_by_s)) as store:
+    machine.skip(1.0)
+    async with scratch.open(ProcessClock(machine, set_to=NOW + 51.0 + set_by_s)) as store:
         await store.worker.record_heartbeat()
         found += await starts_of(store, run.id, machine, 90.0)
 
@@ -107,15 +76,15 @@ async def test_a_clock_that_was_set_between_two_sessions_changes_no_window(
 async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
     scratch: Scratch,
 ) -> None:
-    machine = Machine()
+    machine = FakeClock(1000.0)
     ask = PermitRequest(
         caller="tester", calls=(600,), limits=(PermitLimit(name="target", tokens_per_min=1000),)
     )
-    async with scratch.open(ProcessClock(machine, NOW)) as store:
+    async with scratch.open(ProcessClock(machine, set_to=NOW)) as store:
         await store.limits.take_permits(ask)
         refused = await store.limits.take_permits(ask)
 
-    async with scratch.open(ProcessClock(machine, NOW + 7200.0)) as store:
+    async with scratch.open(ProcessClock(machine, set_to=NOW + 7200.0)) as store:
         await store.worker.record_heartbeat()
         again = await store.limits.take_permits(ask)
 
@@ -124,14 +93,14 @@ async def test_waits_are_as_long_as_they_were_after_the_clock_was_set_ahead(
 
 
 async def test_a_process_under_another_kernel_is_refused_while_one_works(scratch: Scratch) -> None:
-    machine, other = Machine(), Machine("another boot")
-    async with scratch.open(ProcessClock(machine, NOW)) as store:
+    machine, other = FakeClock(), FakeClock()
+    async with scratch.open(ProcessClock(machine, set_to=NOW)) as store:
         await store.worker.record_heartbeat()
-        async with scratch.open(ProcessClock(other, NOW)) as foreign:
+        async with scratch.open(ProcessClock(other, set_to=NOW, boot="another boot")) as foreign:
             with pytest.raises(StoreError, match="works on it under another kernel"):
                 await foreign.worker.record_heartbeat()
 
-    async with scratch.open(ProcessClock(other, NOW)) as alone:
+    async with scratch.open(ProcessClock(other, set_to=NOW, boot="another boot")) as alone:
         await alone.worker.record_heartbeat()
     kept = json.loads(scratch.rows("SELECT value FROM store_value WHERE name = 'clock'")[0][0])
     assert kept["boot"] == "another boot"
@@ -140,19 +109,18 @@ async def test_a_process_under_another_kernel_is_refused_while_one_works(scratch
 async def test_a_clock_that_only_pretends_to_count_the_same_seconds_is_refused(
     scratch: Scratch,
 ) -> None:
-    machine, faked = Machine(), Machine()
-    faked.seconds -= 100.0
-    async with scratch.open(ProcessClock(machine, NOW)) as store:
+    machine, faked = FakeClock(1000.0), FakeClock(900.0)
+    async with scratch.open(ProcessClock(machine, set_to=NOW)) as store:
         await store.worker.record_heartbeat()
-        async with scratch.open(ProcessClock(faked, NOW - 100.0)) as behind:
+        async with scratch.open(ProcessClock(faked, set_to=NOW - 100.0)) as behind:
             with pytest.raises(StoreError, match="is 100 s ahead of this process's"):
                 await behind.worker.record_heartbeat()
 
 
 async def test_who_only_looks_has_the_time_of_those_who_work(scratch: Scratch) -> None:
-    machine = Machine()
-    looking = ProcessClock(machine, NOW + 100.0)
-    async with scratch.open(ProcessClock(machine, NOW)) as store:
+    machine = FakeClock(1000.0)
+    looking = ProcessClock(machine, set_to=NOW + 100.0)
+    async with scratch.open(ProcessClock(machine, set_to=NOW)) as store:
         await store.worker.record_heartbeat()
         async with scratch.open(looking):
             told = looking.now()

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +25,16 @@ REPEATS = 7
 CALLS = 3 * REPEATS
 
 
-class CallClock(FakeClock):
-    """A clock that also stands still while a call is under way."""
-
-    in_flight = 0
-
-    def _next(self) -> float:
-        return inf if self.in_flight else super()._next()
-
-
 class Watched(ChatTarget):
     """A chat target that remembers when its calls started, and what they were estimated at."""
 
     started: list[tuple[float, int]]
-    watch: CallClock
+    watch: FakeClock
 
     async def reply(self, question: Question) -> Reply:
         self.started.append((self.watch.now(), estimated_tokens(question, MAX_TOKENS)))
-        self.watch.in_flight += 1
-        try:
+        with self.watch.paused():
             return await super().reply(question)
-        finally:
-            self.watch.in_flight -= 1
 
 
 class Scene:
@@ -56,7 +43,7 @@ class Scene:
     def __init__(self, folder: Path, server: ChatServer) -> None:
         self.folder = folder
         self.server = server
-        self.clock = CallClock(NOW)
+        self.clock = FakeClock(NOW)
         self.started: list[tuple[float, int]] = []
         scene = self
 

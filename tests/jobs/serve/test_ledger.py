@@ -388,7 +388,7 @@ async def test_the_tokens_that_answers_took_count_across_a_restart(tmp_path: Pat
         await first.settle_permit(PermitStart(at=at, estimate=600, names=("a",)), taken=100)
 
     async with Ledger(path, clock, history_days=1) as second:
-        clock._now += 30
+        clock.skip(30)
         granted = await second.take_permits(request("a", 600, 600, tokens_per_min=1000))
 
     assert full.slots == ()

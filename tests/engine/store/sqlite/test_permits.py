@@ -18,7 +18,7 @@ async def main():
         ask = PermitRequest(caller=store.worker_id, calls=(tokens,) * 3, limits=(limit,))
         say("open")
         for line in sys.stdin:
-            clock._now = float(line)
+            clock.skip(float(line) - clock.now())
             granted = await store.limits.take_permits(ask)
             for at in granted.slots:
                 start = PermitStart(at=at, estimate=tokens, names=("target",))
