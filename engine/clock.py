@@ -9,55 +9,54 @@ import anyio
 
 
 class Clock(Protocol):
-    """Time as the engine sees it. All times are seconds since the Unix epoch (float, UTC)."""
+    """The engine's source of time. All times are seconds since the Unix epoch (float, UTC)."""
 
     def now(self) -> float:
-        """The present moment; within a process it never runs backwards."""
+        """The current time; within a process it never goes backwards."""
         ...
 
     def sleep(self, seconds: float) -> Awaitable[None]:
-        """Return once `seconds` have passed."""
+        """Return after `seconds`."""
         ...
 
     async def wait(self, event: anyio.Event, until: float) -> bool:
-        """Return True once `event` is set, or False once the time is `until`."""
+        """Wait for `event` no longer than `until`; returns whether it is set."""
         ...
 
 
 @runtime_checkable
 class AnchoredClock(Clock, Protocol):
-    """A clock that is a count of seconds and a moment from which they are counted.
+    """A clock that adds an offset to a count of seconds that all processes of a machine share.
 
-    Processes that count from the same moment have the same time, whatever the machine's clock said when
-    each of them began.
+    Processes with the same offset agree on the time, whatever the wall clock showed when each began.
     """
 
     @property
     def boot(self) -> str:
-        """What tells the count from others: it goes on until the machine is booted again; empty if unknown."""
+        """The id of the machine's boot, with which the count began; empty if unknown."""
         ...
 
     @property
     def offset_s(self) -> float:
-        """The time at which the count was 0."""
+        """The time at which the count was 0, in seconds since the Unix epoch."""
         ...
 
     def follow(self, offset_s: float) -> None:
-        """Count from another moment from now on, such as that of a process that was here before."""
+        """Use another offset from now on, such as that of a process that started earlier."""
         ...
 
 
 class SystemClock:
-    """The machine's clock, read once and then carried by a clock that only goes on.
+    """The wall clock, read once and continued with a monotonic one.
 
-    Steps of the wall clock (NTP, a user, a virtual machine that is moved) therefore never reach a
-    running process; a restart takes the wall clock anew. The time that a machine sleeps counts where
-    the system tells it (Linux, macOS): windows and deadlines are met after it, too.
+    So steps of the wall clock (NTP, a user, a migrated virtual machine) never reach a running
+    process; a restart reads it again. Time during which the machine sleeps counts where the system
+    reports it (Linux, macOS), so windows and deadlines are kept after a sleep, too.
     """
 
     def __init__(self) -> None:
         self._offset_s = time.time() - _monotonic_s()
-        self._boot = _boot()
+        self._boot = _boot_id()
 
     @property
     def boot(self) -> str:
@@ -82,19 +81,19 @@ class SystemClock:
         return event.is_set()
 
 
-# What goes on while the machine sleeps: Linux's boot time; on macOS the system's CLOCK_MONOTONIC does,
-# of which Python's own monotonic clock is another.
-_GOES_ON = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+# A clock that runs while the machine sleeps: CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC on macOS, where
+# time.monotonic() stops.
+_AWAKE_OR_ASLEEP = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def _monotonic_s() -> float:
-    """Seconds since some moment, the same in all processes of a machine; it never runs backwards."""
-    if _GOES_ON is None:
+    """Seconds of a count that is the same in all processes of a machine and never goes backwards."""
+    if _AWAKE_OR_ASLEEP is None:
         return time.monotonic()
-    return time.clock_gettime(_GOES_ON) - _NAMESPACE_S
+    return time.clock_gettime(_AWAKE_OR_ASLEEP) - _NAMESPACE_S
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -102,7 +101,7 @@ def _boot() -> str:
 
 
 def _namespace_s() -> float:
-    """By how much this process's time namespace has moved the count: a container may have its own."""
+    """The offset of this process's time namespace, in seconds: a container may have its own."""
     try:
         offsets = Path("/proc/self/timens_offsets").read_text(encoding="ascii")
     except OSError:

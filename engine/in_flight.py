@@ -1,8 +1,8 @@
-"""How many bytes the answers in flight may take: large ones wait for each other, small ones never.
+"""A limit on the bytes of answers in flight: large answers wait for each other, small ones never.
 
-A job that has taken bytes keeps them until its outcome is in the store. Several may each have a part and want
-more; so the one that began first is never kept waiting, even beyond the limit: it ends, and then the next one
-is the first. What is taken is never more than the limit and one answer.
+A job keeps its bytes until its outcome is in the store. Several jobs could each hold a part and wait
+for more; so the one that began first never waits, even beyond the limit. At most the limit and one
+answer are held.
 """
 
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ import anyio
 
 
 class ByteBudget:
-    """What all jobs of a run may hold at a time in this process; see `hold_bytes`."""
+    """The bytes that all jobs of a run may hold at a time in this process; see `hold_bytes`."""
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
         self._held = 0
-        # In the order in which they began to take.
+        # In the order of their first bytes.
         self._holders: dict[_Holder, int] = {}
         self._freed = anyio.Event()
         self.most_held = 0
 
     @contextmanager
     def job(self) -> Iterator[None]:
-        """Within the block, what `hold_bytes` takes is held by one job; at its end it is given back."""
+        """Charge `hold_bytes` within the block to one job, and release its bytes at the end."""
         holder = _Holder(self)
         token = _HOLDER.set(holder)
         try:
@@ -36,7 +36,7 @@ class ByteBudget:
             self._freed.set()
 
     async def take(self, holder: "_Holder", count: int) -> None:
-        """Wait until there is room for `count` bytes more of a job, and take them."""
+        """Wait until there is room for `count` more bytes, and take them."""
         self._holders.setdefault(holder, 0)
         while self._held + count > self._limit and next(iter(self._holders)) is not holder:
             if self._freed.is_set():
@@ -48,7 +48,7 @@ class ByteBudget:
 
 
 class _Holder:
-    """A job that may take bytes."""
+    """A job that may hold bytes."""
 
     def __init__(self, budget: ByteBudget) -> None:
         self.budget = budget
@@ -58,6 +58,6 @@ _HOLDER: ContextVar[_Holder | None] = ContextVar("holder", default=None)
 
 
 async def hold_bytes(count: int) -> None:
-    """Wait until the job at work here may hold `count` bytes more until its end; outside a job, at once."""
+    """Wait until the current job may hold `count` more bytes until its end; returns at once outside a job."""
     if (holder := _HOLDER.get()) is not None:
         await holder.budget.take(holder, count)

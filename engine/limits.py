@@ -1,4 +1,4 @@
-"""When requests may start by the calendar: the hours of a window, the months of a quota."""
+"""Limits that depend on the calendar: the hours of a window, the months of a quota."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -11,12 +11,12 @@ _CALENDAR_S = 100 * 366 * 24 * 3600.0
 
 
 def bucket_of(account: str, lane: str) -> str:
-    """The name of the rate row of one lane, which also carries a Retry-After."""
+    """The name of a lane's rate row, which also holds a Retry-After."""
     return f"{account} {lane}"
 
 
 def opens_at(window: Window | None, now: float) -> float:
-    """When requests may start: now inside the window, else at its next opening."""
+    """When requests may start: now if the window is open, else when it opens next."""
     if window is None:
         return now
     local = datetime.fromtimestamp(now, ZoneInfo(window.timezone))
@@ -31,7 +31,7 @@ def opens_at(window: Window | None, now: float) -> float:
 
 
 def closes_at(window: Window | None, now: float) -> float:
-    """When requests may start no longer: the next end of the window, which is never without one."""
+    """When requests may not start any more: the next end of the window, infinite without a window."""
     if window is None:
         return inf
     local = datetime.fromtimestamp(now, ZoneInfo(window.timezone))
@@ -44,9 +44,9 @@ def closes_at(window: Window | None, now: float) -> float:
 
 
 def finishes_at(window: Window | None, now: float, work_s: float) -> float | None:
-    """When work of so many seconds is done that begins now and goes on in the window alone.
+    """When `work_s` seconds of work are done if it begins now and is done only within the window.
 
-    None for what lies so far ahead that no calendar has it.
+    None for a time that is more than a century ahead.
     """
     if work_s > _CALENDAR_S:
         return None
@@ -60,7 +60,7 @@ def finishes_at(window: Window | None, now: float, work_s: float) -> float | Non
 
 
 def month(now: float) -> str:
-    """The quota period that a time falls into, such as `2026-11` (UTC)."""
+    """The quota period of a time, such as `2026-11` (UTC)."""
     return _month_of_hour(int(now // 3600))
 
 
@@ -70,7 +70,7 @@ def _month_of_hour(hour: int) -> str:
 
 
 def month_began(now: float) -> float:
-    """When the quota period of a time began (UTC)."""
+    """When the quota period of a time began: the first of the month (UTC)."""
     today = datetime.fromtimestamp(now, UTC)
     return today.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp()
 

@@ -1,4 +1,4 @@
-"""What this machine allows a process: how many files it may hold open, and which errors mean that it ran short."""
+"""Limits of this machine: how many files a process may open, and errors that mean a shortage."""
 
 import errno
 import sys
@@ -7,15 +7,15 @@ from pathlib import Path
 from engine.core.errors import MachineFault
 
 _OPEN_FILES_WANTED = 1 << 20
-"""More than any run can use; a few systems have a hard limit of thousands of millions."""
+"""More than any run can use; the hard limit of some systems is in the billions."""
 _OPEN_FILES_OF_MACOS = 10_240
-"""The most that macOS grants, whatever it calls its hard limit."""
+"""The most that macOS grants, whatever its hard limit says."""
 _SPARE_FILES = 12
-"""For files that are open for a moment: answers on their way to the store, certificates, name look-ups."""
+"""For files that are open briefly: answers on their way to the store, certificates, name look-ups."""
 
 _SHORT_OF = {
-    errno.EMFILE: "it has as many files and connections open as one process may: raise `ulimit -n`",
-    errno.ENFILE: "all its programs together have too many files open: close some of them",
+    errno.EMFILE: "this process has too many files and connections open: raise `ulimit -n`",
+    errno.ENFILE: "its programs have too many files open: close some of them",
     errno.ENOMEM: "it has no memory left: close other programs, or lower max_in_flight",
     errno.ENOBUFS: "it has no memory left for connections: lower max_in_flight",
     errno.EADDRNOTAVAIL: "it has no address or port left for another connection: lower max_in_flight",
@@ -25,7 +25,7 @@ _SHORT_OF = {
 
 
 def machine_fault(error: BaseException, where: str = "") -> MachineFault | None:
-    """The fault of this machine that an error, or one that it came from, stands for; None if it is none.
+    """The shortage on this machine that an error, or one of its causes, reports; None for other errors.
 
     `where` says what was being done.
     """
@@ -33,7 +33,7 @@ def machine_fault(error: BaseException, where: str = "") -> MachineFault | None:
     if short_of is None:
         return None
     at = f" ({where})" if where else ""
-    return MachineFault(f"this machine cannot do it at present: {short_of}{at}")
+    return MachineFault(f"this machine ran short: {short_of}{at}")
 
 
 def _short_of(error: BaseException | None) -> str | None:
@@ -50,7 +50,7 @@ def _short_of(error: BaseException | None) -> str | None:
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as its user may, which is often many more than it starts with."""
+    """Raise this process's limit on open files as far as the system allows."""
     if sys.platform == "win32":
         return
     import resource
@@ -68,10 +68,7 @@ def raise_file_limit() -> None:
 
 
 def connections_allowed() -> int | None:
-    """How many connections this process can have open beside the files that it has open now; at least 1.
-
-    None where no limit is known.
-    """
+    """How many more connections this process can open; at least 1, and None if no limit is known."""
     if sys.platform == "win32":
         return None
     import resource

@@ -1,7 +1,7 @@
-"""Files that are written under a hidden name beside their place until they are whole.
+"""Temporary files in the target's folder, with a hidden name, that become the target once complete.
 
-However the writing ends, nothing is left of them. Only a process that is killed cannot tidy up: what it left
-is removed by the next one that writes a file into the same folder.
+They are removed however the writing ends. What a killed process leaves is removed by the next one
+that writes a file into the same folder.
 """
 
 import shutil
@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory, mkstemp
 
 _ENDING = ".nightsweep.part"
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
-"""What SQLite may put beside a database while it is written, too."""
+"""Suffixes of the files that SQLite may create with a database."""
 _ABANDONED_S = 3600.0
-"""A file that nobody has written to for so long is not being written any more."""
+"""A part file that has not changed for this long belongs to a dead process."""
 
 _parts: set[Path] = set()
 _folders: set[Path] = set()
@@ -22,9 +22,10 @@ _folders: set[Path] = set()
 
 @contextmanager
 def part_of(target: Path) -> Iterator[tuple[int, Path]]:
-    """An empty file of mode 0600 in the folder of `target`, open; removed after the block if it is still there.
+    """Create an empty file of mode 0600 in the folder of `target`; yields its descriptor and path.
 
-    The descriptor is the block's to close. Raises OSError when the file cannot be made.
+    The block closes the descriptor, and moves the file to keep it: what remains is removed
+    afterwards. Raises OSError if the file cannot be created.
     """
     descriptor, name = mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_ENDING)
     part = Path(name)
@@ -39,9 +40,9 @@ def part_of(target: Path) -> Iterator[tuple[int, Path]]:
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A new folder among the temporary files, of mode 0700; removed after the block with all that is in it.
+    """Create a temporary folder of mode 0700 and remove it, with all files in it, after the block.
 
-    Raises OSError when it cannot be made.
+    Raises OSError if it cannot be created.
     """
     with TemporaryDirectory(prefix="nightsweep-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -53,7 +54,7 @@ def private_folder() -> Iterator[Path]:
 
 
 def remove_parts() -> None:
-    """Remove what this process is writing, since it is about to end without coming to that."""
+    """Remove the files that this process is writing, before it exits without leaving its blocks."""
     for folder in list(_folders):
         shutil.rmtree(folder, ignore_errors=True)
     for part in list(_parts):
@@ -62,7 +63,7 @@ def remove_parts() -> None:
 
 
 def _sweep(fresh: Path) -> None:
-    """Remove what processes that were killed left in a folder, where a file has just been made."""
+    """Remove part files of killed processes from the folder of a file that was just created."""
     with suppress(OSError):
         now = fresh.stat().st_mtime
         for part in fresh.parent.glob(f".*{_ENDING}"):

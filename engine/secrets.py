@@ -1,7 +1,7 @@
-"""Keys: where they are kept, how they are read, and that no text of ours says them.
+"""Reading keys by reference, and removing them from texts.
 
-Sweep files and the store hold references, `env:NAME`, `file:PATH` or `dotenv:FILE#NAME`. A key is read
-when its service is opened, and whatever this process then writes for people can be cleaned of it.
+Sweep files and the store contain only references: `env:NAME`, `file:PATH` or `dotenv:FILE#NAME`. A
+key is read when its service is opened. From then on it can be removed from what this process writes.
 """
 
 import json
@@ -21,14 +21,14 @@ from engine.core.nearest import suggestion
 
 REDACTED = "[redacted]"
 
-# Servers that want no key are given words such as `none` or `lm-studio`, which stand in many texts.
+# For servers that need no key, users write words such as `none` or `lm-studio`, which many texts contain.
 _SHORTEST = 8
 _SHORTEST_OF_WORDS = 16
 _SHORTEST_KEY = 16
 _DISTINCT_IN_KEY = 8
 _BREAKS_IN_KEY = 0.15
 _SHORTEST_IN_BASE64 = 12
-# Where no word goes on: between a letter and a digit, before a capital, at a fourth consonant.
+# A break is where no word continues: between letter and digit, before a capital, at a fourth consonant.
 _BREAK = re.compile(
     r"(?<=[A-Za-z])(?=[0-9])|(?<=[0-9])(?=[A-Za-z])|(?<=[a-z])(?=[A-Z])"
     r"|(?<=[bcdfghj-np-tvwxzBCDFGHJ-NP-TVWXZ]{3})(?=[bcdfghj-np-tvwxzBCDFGHJ-NP-TVWXZ])"
@@ -43,7 +43,7 @@ _KINDS = {
     "file": re.compile(_PATH),
     "dotenv": re.compile(f"{_PATH}#{_NAME}"),
 }
-# A key itself may hold an equals sign; names of variables for keys are written in capitals.
+# A key may contain an equals sign itself; the names of variables for keys are in capitals.
 _ASSIGNMENT = re.compile(r"(?:export\s+)?([A-Z_][A-Z0-9_]*)\s*=\s*[^\s=]")
 _VARIABLE = re.compile(
     r"\$\{?([A-Z_][A-Z0-9_]*)\}?|([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN|SECRET))"
@@ -51,29 +51,29 @@ _VARIABLE = re.compile(
 _QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)
 
 _handed_out: set[str] = set()
-"""Every key that this process has read: a traceback may quote one whose owner is long gone."""
+"""Every key that this process has read: a traceback may quote one long after its service was closed."""
 
 
 def checked_reference(text: str) -> str:
-    """The text if it can be a reference to a key; raises ValueError, without the text, if not."""
+    """Return the text if it is a reference to a key; the ValueError otherwise does not quote it."""
     kind, _, name = text.partition(":")
     if kind in _KINDS and _KINDS[kind].fullmatch(name) and not (kind == "env" and _is_a_key(name)):
         return text
-    # The text itself is never repeated: it may be the key.
+    # Never quote the text: it may be the key.
     if variable := _VARIABLE.fullmatch(text.strip()):
         raise ValueError(f"the value of a variable is written as env:{variable[1] or variable[2]}")
     if kind == "env":
         raise ValueError(
-            "a key is never written into a sweep file: after `env:` comes the name of its variable"
+            "do not write a key into a sweep file: after `env:` write the name of its variable"
         )
     raise ValueError(
-        "a key is never written into a sweep file: set an environment variable and write `env:NAME`,"
+        "do not write a key into a sweep file: set an environment variable and write `env:NAME`,"
         " or keep it in a file and write `file:PATH` or, for a file of assignments, `dotenv:FILE#NAME`"
     )
 
 
 def _is_a_key(name: str) -> bool:
-    """Whether what should name a variable can only be a key; names are in capitals or of words."""
+    """Whether the name of a variable is really a key; names are in capitals, or of words."""
     return not name.isupper() and is_key(name)
 
 
@@ -91,13 +91,13 @@ SecretReference = Annotated[
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text, where other texts are allowed too, is meant as a reference to a key."""
+    """Whether a text is meant as a reference to a key, where other texts are allowed, too."""
     kind, colon, name = text.partition(":")
     return bool(colon and name) and kind in _KINDS
 
 
 def anchor(text: str, folder: Path) -> str:
-    """A text whose reference names a file in `folder`, with the whole path; any other text as it is."""
+    """Make the relative path of a reference absolute, from `folder`; other texts are unchanged."""
     kind, _, name = text.partition(":")
     if not is_reference(text) or kind == "env" or name.startswith("~"):
         return text
@@ -105,10 +105,10 @@ def anchor(text: str, folder: Path) -> str:
 
 
 def resolve_secret(reference: str, folder: Path = Path()) -> str:
-    """The secret that a reference points to, without white space and quotes around it.
+    """Read the secret of a reference, without surrounding white space and quotes.
 
-    Files are looked for in `folder`, unless their path is absolute. Raises UsageError, naming the
-    reference alone, when there is none.
+    Relative paths start at `folder`. Raises UsageError, which names the reference and never the
+    secret, if it cannot be read or is empty.
     """
     kind, _, name = reference.partition(":")
     match kind:
@@ -133,7 +133,7 @@ def resolve_secret(reference: str, folder: Path = Path()) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """The text with each key that this process has read replaced by `[redacted]`."""
+    """Replace each key that this process has read by `[redacted]`."""
     # The longest first: one key may be part of another.
     for secret in sorted(_handed_out, key=len, reverse=True):
         for spelling in spellings(secret):
@@ -142,10 +142,10 @@ def without_secrets(text: str) -> str:
 
 
 def is_key(secret: str) -> bool:
-    """Whether a secret is so long and random that a model which says it can only have been told it.
+    """Whether a secret is so long and random that a model cannot produce it by chance.
 
     At least 16 characters, eight of them different, without spaces, and with more breaks than words
-    have. Digests, UUIDs and the keys that providers issue are keys in this sense;
+    have. Digests, UUIDs and keys that providers issue are keys in this sense;
     `sk-no-key-required`, `correct-horse-battery-staple` and addresses are not.
     """
     size = len(_LETTER_OR_DIGIT.findall(secret))
@@ -159,16 +159,16 @@ def is_key(secret: str) -> bool:
 
 
 def spellings(secret: str) -> tuple[str, ...]:
-    """A secret as texts about requests may quote it: as it is, in JSON, Python, a URL, base64.
+    """The ways in which texts about requests may quote a secret: plain, JSON, Python, URL, base64.
 
-    The longest first; `Bearer KEY` holds KEY as well. None for what is too short to be told from other
-    text: under eight characters, or under sixteen without a digit.
+    The longest comes first. `Bearer KEY` includes KEY. A secret that is too short to be recognised in
+    a text, under 8 characters or under 16 without a digit, has none.
     """
     return _spell(part for part in _parts(secret) if _is_distinctive(part))
 
 
 def key_spellings(secret: str) -> tuple[str, ...]:
-    """The same for what models say, in which only what `is_key` is looked for."""
+    """The same for replies of models, in which only secrets that satisfy `is_key` are searched for."""
     return _spell(part for part in _parts(secret) if is_key(part))
 
 
@@ -195,17 +195,19 @@ def _spell(secrets: Iterable[str]) -> tuple[str, ...]:
             repr(secret)[1:-1],
         }
         if len(encoded) >= _SHORTEST_IN_BASE64:
-            # Whole groups of three bytes: what follows the secret does not change them.
+            # Whole groups of three bytes, which do not depend on what follows the secret.
             written.add(b64encode(encoded[: len(encoded) // 3 * 3]).decode("ascii"))
     return tuple(sorted(written, key=len, reverse=True))
 
 
 def _read_assignment(reference: str, content: str, name: str) -> str:
-    from dotenv import dotenv_values  # only needed where keys are kept so
+    from dotenv import dotenv_values  # imported only for dotenv: references
 
     values = dotenv_values(stream=StringIO(content))
     if name not in values:
-        raise UsageError(f"the file of {reference} assigns no {name}{suggestion(name, values)}")
+        raise UsageError(
+            f"the file of {reference} does not assign {name}{suggestion(name, values)}"
+        )
     secret = (values[name] or "").strip()
     if not secret:
         raise UsageError(f"the file of {reference} leaves {name} empty")
@@ -213,9 +215,9 @@ def _read_assignment(reference: str, content: str, name: str) -> str:
 
 
 def _unwrap_assignment(reference: str, content: str) -> str:
-    """The key in a file that was meant to hold a key alone; sent whole, `NAME=key` would be a wrong one.
+    """The key in a file that should contain only a key but assigns it, as in `NAME=key`.
 
-    Raises UsageError where the file assigns several.
+    Raises UsageError if the file assigns several names.
     """
     lines = (line.strip() for line in content.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
@@ -233,11 +235,11 @@ def _unwrap_assignment(reference: str, content: str) -> str:
 
 
 def _read(reference: str, name: str, folder: Path) -> str:
-    """The text of a file; the path is told whole, since it depends on the folder."""
+    """The text of a file. Errors name its absolute path, which depends on the folder."""
     path = folder / name
     try:
         path = folder.absolute() / Path(name).expanduser()
-        # A pipe or a device would be waited for, or read, for ever.
+        # Reading a pipe or a device might never end.
         if path.exists() and not path.is_file():
             raise UsageError(f"cannot read the key from {reference}: {path} is not a file")
         with path.open("rb") as file:
@@ -252,6 +254,6 @@ def _read(reference: str, name: str, folder: Path) -> str:
         reason = "it is not UTF-8 text"
     except OSError as error:
         reason = f"{error.strerror or type(error).__name__}: {path}"
-    except (RuntimeError, ValueError):  # nobody's home, a name that no file can have
-        reason = "there can be no such file"
+    except (RuntimeError, ValueError):  # an unknown user's home, a name that no file can have
+        reason = "no file can have this name"
     raise UsageError(f"cannot read the key from {reference}: {reason}")

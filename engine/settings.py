@@ -1,4 +1,4 @@
-"""How the engine itself behaves: read once at the edge, from the environment, and passed down."""
+"""Settings of the engine, read once from the environment and passed down."""
 
 import os
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ class Settings:
     """Times in seconds, sizes in megabytes. Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S."""
 
     grace_s: float = 10.0
-    """How long requests in flight may still take after a first Ctrl-C."""
+    """How long requests in flight may take after the first Ctrl-C."""
     poll_s: float = 1.0
-    """How often a run looks for a pause, a cancel and new jobs from other processes."""
+    """Seconds between a run's looks for a pause, a cancel and new jobs from other processes."""
     heartbeat_s: float = 5.0
-    """How often a worker says that it is alive."""
+    """Seconds between a worker's signs of life in the store."""
     answers_mb: float = 256.0
-    """Megabytes that answers in flight may take in all: beyond that large ones are read one after the other."""
+    """Megabytes that all answers in flight may take; beyond them, large ones are read one at a time."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of an environment; raises UsageError for one that is no positive number."""
+        """Read the settings from an environment; raises UsageError for one that is not a positive number."""
         values: dict[str, float] = {}
         for field in fields(cls):
             name = _PREFIX + field.name.upper()

@@ -1,8 +1,8 @@
-"""The moment at which a request starts: when its first byte is written, on a connection that is open.
+"""The start of a request: the moment at which its first byte is written to an open connection.
 
-Whoever counts requests says with `starting_with` what each of them waits for; whoever sends them awaits
-`start_request` right before it writes one. So the time that it takes to connect, which nobody knows
-beforehand, is none of the time that a rate counts.
+Code that counts requests sets what they wait for with `starting_with`; code that sends them awaits
+`start_request` right before it writes one. So a rate does not count the time that connecting takes,
+which is not known beforehand.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -11,17 +11,17 @@ from contextvars import ContextVar
 from typing import TypeAlias
 
 Start: TypeAlias = Callable[[], Awaitable[None]]
-"""Returns at the moment at which one more request may be written; raises JobError where none may."""
+"""Returns at the moment at which the next request may be written; raises JobError if none may."""
 
 OPEN_MAX_S = 15.0
-"""How long a connection that is open waits for its request to start at most: servers close idle ones."""
+"""The longest wait for a start on an open connection: servers close idle ones."""
 
 _start: ContextVar[Start | None] = ContextVar("start", default=None)
 
 
 @contextmanager
 def starting_with(start: Start | None) -> Iterator[None]:
-    """Within the block each request waits for `start`; None: for nothing."""
+    """Let each request within the block wait for `start`; None for no wait."""
     token = _start.set(start)
     try:
         yield
@@ -30,7 +30,7 @@ def starting_with(start: Start | None) -> Iterator[None]:
 
 
 async def start_request() -> None:
-    """Return when a request may be written, right now; await it again for each request."""
+    """Return at the moment at which a request may be written; await it for each request."""
     start = _start.get()
     if start is not None:
         await start()

@@ -283,7 +283,7 @@ async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(
 async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_what_to_raise(
     tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fault = MachineFault("this machine cannot do it at present: raise `ulimit -n`")
+    fault = MachineFault("this machine ran short: raise `ulimit -n`")
     service = scripted_service(
         lambda job: fault if service.recording.in_flight > 4 else good(job), takes_s=5.0
     )
@@ -309,7 +309,7 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
 async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    fault = MachineFault("this machine cannot do it at present: its disk is full")
+    fault = MachineFault("this machine ran short: its disk is full")
     service = scripted_service(lambda _: fault)
     of = sweep(service, repeats=5, retry={"attempts": 1, "outage_h": 1})
 

@@ -49,7 +49,7 @@ def test_a_reference_is_taken_as_it_is(reference: str) -> None:
     ],
 )
 def test_what_is_no_reference_is_refused_without_being_repeated(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^a key is never written into a sweep file: "):
+    with pytest.raises(ValueError, match=r"^do not write a key into a sweep file: "):
         checked_reference(text)
 
 
@@ -132,7 +132,7 @@ def test_a_key_is_read_from_a_file_of_assignments(name: str, mark: bytes, tmp_pa
     [
         (
             "dotenv:.env#A_KEYS",
-            r'the file of dotenv:\.env#A_KEYS assigns no A_KEYS; did you mean "A_KEY"\?',
+            r'the file of dotenv:\.env#A_KEYS does not assign A_KEYS; did you mean "A_KEY"\?',
         ),
         ("dotenv:.env#EMPTY", "leaves EMPTY empty"),
         ("dotenv:gone#A_KEY", "No such file or directory"),

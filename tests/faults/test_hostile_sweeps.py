@@ -296,7 +296,7 @@ class TestKeys:
 
         said = refusal(written(tmp_path, valid(service=service)))
 
-        assert "a key is never written into a sweep file" in said
+        assert "do not write a key into a sweep file" in said
         assert LITERAL_KEY not in said
 
     def test_a_key_is_read_from_a_small_regular_file_only(self, tmp_path: Path) -> None:

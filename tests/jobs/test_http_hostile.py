@@ -212,7 +212,7 @@ async def test_connecting_that_takes_longer_than_the_deadline_was_surely_not_sen
 # What Linux, macOS and the resolvers say where this machine itself ran short: errno(3), getaddrinfo(3).
 FAULTS = [
     (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
-    (OSError(errno.ENFILE, "Too many open files in system"), "all its programs"),
+    (OSError(errno.ENFILE, "Too many open files in system"), "its programs"),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), "no memory"),
     (OSError(errno.ENOBUFS, "No buffer space available"), "no memory left for connections"),
     (OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"), "no address or port"),

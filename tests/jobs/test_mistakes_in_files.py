@@ -118,9 +118,9 @@ def test_a_mistake_is_told_with_its_place_and_what_was_probably_meant(
         ("env: CBL_API_KEY", "4:12: not YAML: a reference contains no space: env:NAME"),
         ("$CBL_API_KEY", "4:12: service.api_key: the value of a variable is written as env:CBL_API_KEY"),
         ("CBL_API_KEY", "4:12: service.api_key: the value of a variable is written as env:CBL_API_KEY"),
-        ("env:sk-abc-def", "4:12: service.api_key: a key is never written into a sweep file: after `env:` comes the name of its variable"),
-        ("env:AIzaSyD4x9Kq2Lm8Zt1Vb6Nw3Rp7Yc5Hg0Jf", "4:12: service.api_key: a key is never written into a sweep file: after `env:` comes the name of its variable"),
-        ("sk-abc-def", "4:12: service.api_key: a key is never written into a sweep file: set an environment variable"),
+        ("env:sk-abc-def", "4:12: service.api_key: do not write a key into a sweep file: after `env:` write the name of its variable"),
+        ("env:AIzaSyD4x9Kq2Lm8Zt1Vb6Nw3Rp7Yc5Hg0Jf", "4:12: service.api_key: do not write a key into a sweep file: after `env:` write the name of its variable"),
+        ("sk-abc-def", "4:12: service.api_key: do not write a key into a sweep file: set an environment variable"),
         ("", "4:11: service.api_key: must be text, but is empty"),
     ],
 )  # fmt: skip

@@ -61,7 +61,7 @@ def test_every_mistake_is_reported_with_its_place_and_without_keys(tmp_path: Pat
     message = str(caught.value)
     for place in (
         "models.acme/a.endpoint.base_url: write a whole http or https URL",
-        "models.acme/b.endpoint.api_key: a key is never written",
+        "models.acme/b.endpoint.api_key: do not write a key",
         "models.acme/c: model is the name at an endpoint",
         'listen.prot: unknown key; did you mean "port"?',
         "answers: must be 'all'",
