@@ -6,7 +6,7 @@ Installed packages are only listed until a name is asked for: then its module is
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from engine.core.nearest import suggestion
 from engine.kinds import HealthGate, Service, UsageError
@@ -20,10 +20,10 @@ HEALTH_GROUP = "nightsweep.health"
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What a sweep can name: services and health gates, as classes or as entry points to them."""
+    """What a sweep can name: services and health gates, as classes, instances or entry points to either."""
 
-    services: Mapping[str, "type[Service] | EntryPoint"] = field(default_factory=dict)
-    health: Mapping[str, "type[HealthGate] | EntryPoint"] = field(default_factory=dict)
+    services: Mapping[str, "Service | type[Service] | EntryPoint"] = field(default_factory=dict)
+    health: Mapping[str, "HealthGate | type[HealthGate] | EntryPoint"] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Self:
@@ -37,13 +37,13 @@ class Registry:
             health={entry.name: entry for entry in found.select(group=HEALTH_GROUP)},
         )
 
-    def service(self, kind: str) -> type[Service]:
-        """The service of a kind; raises UsageError, with the nearest name, if there is none."""
+    def service(self, kind: str) -> Service:
+        """The service of a kind, without settings; raises UsageError, with the nearest name, if there is none."""
         if kind not in self.services and (advice := self._advice_for(kind)) is not None:
             raise UsageError(f"there is no service {kind!r}; {advice}")
-        loaded = _find(kind, self.services, "service")
-        if isinstance(loaded, type) and issubclass(loaded, Service):
-            return loaded
+        found = _find(kind, self.services, "service")
+        if isinstance(found, Service):
+            return found
         raise _not_a("Service", kind)
 
     def _advice_for(self, kind: str) -> str | None:
@@ -54,29 +54,43 @@ class Registry:
                     return advice
         return None
 
-    def health_gate(self, kind: str) -> type[HealthGate]:
-        """The health gate of a kind; raises UsageError, with the nearest name, if there is none."""
-        loaded = _find(kind, self.health, "health gate")
-        if isinstance(loaded, type) and issubclass(loaded, HealthGate):
-            return loaded
+    def health_gate(self, kind: str) -> HealthGate:
+        """The health gate of a kind, without settings; raises UsageError, with the nearest name, if there is none."""
+        found = _find(kind, self.health, "health gate")
+        if isinstance(found, HealthGate):
+            return found
         raise _not_a("HealthGate", kind)
 
 
-def _find(kind: str, known: Mapping[str, "type | EntryPoint"], what: str) -> object:
+def _find(kind: str, known: Mapping[str, Any], what: str) -> object:
     if kind not in known:
         raise UsageError(f"there is no {what} {kind!r}{suggestion(kind, known)}")
-    plugin = known[kind]
-    return plugin if isinstance(plugin, type) else _load(plugin, what)
+    found = known[kind]
+    if not isinstance(found, Service | HealthGate | type):
+        found = _load(found, what)
+    if isinstance(found, type) and issubclass(found, Service | HealthGate):
+        return _make(found, kind, what)
+    return found
 
 
 def _load(entry: "EntryPoint", what: str) -> object:
     try:
         return entry.load()
     except Exception as error:
-        # Somebody else's module: whatever it raises while being imported, the name is what failed.
+        # A third-party module can raise anything while it is imported.
         raise UsageError(
             f"the {what} {entry.name!r} cannot be loaded from {entry.value}:"
             f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def _make(declared: type, kind: str, what: str) -> object:
+    try:
+        return declared()
+    except Exception as error:
+        # A third-party class can raise anything, such as for arguments that it expects.
+        raise UsageError(
+            f"the {what} {kind!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
 
 

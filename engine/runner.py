@@ -4,6 +4,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import anyio
 from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
@@ -41,10 +42,11 @@ _TEXT_MAX = 2000
 
 
 class Runner:
-    """Runs attempts of one kind under one retry policy."""
+    """Runs attempts of one kind through the client of its open service, under one retry policy."""
 
-    def __init__(self, kind: JobKind, retry: Retry) -> None:
+    def __init__(self, kind: JobKind, client: Any, retry: Retry) -> None:
         self._kind = kind
+        self._client = client
         self._retry = retry
         # tenacity's wait strategies decide the delays; the waiting itself is done by the store, where
         # it holds no slot and survives a restart.
@@ -107,7 +109,7 @@ class Runner:
     async def _run(self, job: Job, context: JobContext) -> Answer:
         deadline_s = self._kind.attempt_s(job.labels)
         with anyio.move_on_after(deadline_s) as scope:
-            return await self._kind.run(job, context)
+            return await self._kind.run(job, self._client, context)
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")
 

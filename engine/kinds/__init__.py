@@ -60,7 +60,7 @@ from engine.core.retry import is_away
 from engine.documents.validation import rule_broken
 from engine.in_flight import hold_bytes
 from engine.kinds.context import JobContext
-from engine.kinds.kind import JobKind
+from engine.kinds.kind import FunctionKind, JobKind
 from engine.kinds.service import HealthGate, Service, ServiceSettings, packaged_yaml
 from engine.machine import connections_allowed, machine_fault
 from engine.permits import Permit
@@ -91,6 +91,7 @@ __all__ = [
     "Disconnected",
     "DocumentAxis",
     "Fact",
+    "FunctionKind",
     "Group",
     "GroupAxis",
     "Health",

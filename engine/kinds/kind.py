@@ -1,8 +1,9 @@
 """A job kind: what it declares, and the coroutine that sends one job."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
 
 from engine.core.axes import Axis
 from engine.core.model import Answer, CallLimit, Job, Measurement, Sends
@@ -10,52 +11,62 @@ from engine.core.money import CallSize
 from engine.core.provenance import Fact
 from engine.kinds.context import JobContext
 
+JobFunction: TypeAlias = Callable[[Job, Any, JobContext], Awaitable[Answer]]
+"""Does what `JobKind.run` does: called with a job, the service's client and the job's context."""
+
 
 class JobKind(ABC):
-    """One evaluation of a service against one sort of target."""
+    """One evaluation of a service against one sort of target.
 
-    name: ClassVar[str]
+    What it declares can be set on the class or on an instance. It holds no client and no state: a kind is made
+    when a sweep is parsed, and `run` is given the client of the open service.
+    """
+
+    name: str
     """The evaluation, as written in a sweep file."""
-    target: ClassVar[str] = "system_prompt"
-    axes: ClassVar[tuple[Axis, ...]]
-    folded_field: ClassVar[str | None] = None
+    axes: Sequence[Axis]
+    target: str = "system_prompt"
+    folded_field: str | None = None
     """The threshold's field, where one answer can be read at several thresholds."""
-    uses_quota: ClassVar[bool] = False
-    charged_by_reply: ClassVar[bool] = False
+    lane_field: str = "model"
+    """The axis whose value names a job's lane: jobs of one lane share the limits of a model."""
+    uses_quota: bool = False
+    charged_by_reply: bool = False
     """Whether tests are charged one by one, as `JobContext.cached` stores the replies that open them.
 
     Otherwise a job is charged as a whole: what its answer says, or all that was reserved for it where it
     got none and may have been worked on.
     """
-    deadline_s: ClassVar[float] = 900.0
-    """The most that one attempt may take, whatever the other side does."""
+    deadline_s: float = 900.0
+    """The most that one attempt may take, in seconds."""
+    judge: str = ""
+    """Who decides what passed, in words that are shown with the numbers; empty for the service itself."""
+    sends: Sends = Sends.JOB
+    """What a job sends: itself, calls each of which waits for a `permit`, or nothing that leaves."""
 
     def attempt_s(self, labels: Mapping[str, Any]) -> float:
         """The most that one attempt at a job may take; infinite where the kind bounds its own steps."""
         return self.deadline_s
-
-    @property
-    def judge(self) -> str:
-        """Who says what passed, in words that are shown beside the numbers; empty for the service itself."""
-        return ""
 
     def unusable(self) -> str | None:
         """Why the service's settings do not allow this kind and what to do; None if they do."""
         return None
 
     def lane(self, labels: Mapping[str, Any]) -> str:
-        """Jobs of one lane share the limits of a model."""
-        return str(labels["model"])
+        """The lane of a job with these labels."""
+        return str(labels[self.lane_field])
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
         """Whether an answer at one threshold gives the very answer at each lower one."""
         return False
 
-    async def prepare(self) -> None:  # noqa: B027 (most kinds have nothing to learn)
-        """Learn from the opened service what `folds_exactly` depends on; raises JobError.
+    async def prepare(self, client: Any) -> Self:
+        """The kind that knows what only the open service can tell and `folds_exactly` depends on.
 
-        Called before jobs are made. A sweep that is only planned offline does without.
+        Called before jobs are made, and again after a JobError; a sweep that is planned offline does
+        without it. Most kinds return themselves.
         """
+        return self
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
         """Jobs of one class cost the same quota, as far as can be known beforehand."""
@@ -72,11 +83,6 @@ class JobKind(ABC):
         bounds, which is then never exceeded. Without one a margin is held, and the last go one at a time.
         """
         return None
-
-    @property
-    def sends(self) -> Sends:
-        """What a job sends: itself, calls each of which waits for a `permit`, or nothing that leaves."""
-        return Sends.JOB
 
     def requests(self, labels: Mapping[str, Any]) -> int:
         """The most requests that one job sends, further tries aside, for `plan`."""
@@ -119,5 +125,36 @@ class JobKind(ABC):
         return ()
 
     @abstractmethod
-    async def run(self, job: Job, context: JobContext) -> Answer:
-        """Send one job and return its answer, or raise a JobError; anything else raised is a bug."""
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
+        """Send one job and return its answer.
+
+        `client` is what `Service.open` gives, `context` what the engine lends to a running job. Raises
+        JobError where there is no answer; any other exception is a bug in the kind and fails the job.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionKind(JobKind):
+    """A job kind without a class of its own: `function` is called as `JobKind.run` is.
+
+    `folds` says whether an answer at one threshold gives the very answer at each lower one.
+    """
+
+    name: str
+    axes: Sequence[Axis]
+    function: JobFunction
+    target: str = JobKind.target
+    folded_field: str | None = None
+    folds: bool = False
+    lane_field: str = JobKind.lane_field
+    uses_quota: bool = False
+    charged_by_reply: bool = False
+    deadline_s: float = JobKind.deadline_s
+    judge: str = ""
+    sends: Sends = Sends.JOB
+
+    def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
+        return self.folds
+
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
+        return await self.function(job, client, context)

@@ -1,9 +1,11 @@
-"""Services and health gates, seen through their adapters."""
+"""Services and health gates: declared once, given settings by a sweep, and opened for its jobs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,11 +25,30 @@ class ServiceSettings(BaseModel):
     kind: str
 
 
-class _Remote:
-    """What a service and a health gate of a sweep file have in common."""
+class _Declared:
+    """What a service and a health gate have in common."""
 
     folder: Path = Path()
     """The folder of the sweep file: the files that its settings name are looked for there."""
+    _settings: Any = None
+
+    @property
+    def settings(self) -> Any:
+        """The settings of the sweep, an instance of `settings_model`."""
+        assert self.has_settings, "there are no settings before a sweep gives them"
+        return self._settings
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether a sweep has given settings."""
+        return self._settings is not None
+
+    def with_settings(self, settings: Any, folder: Path = Path()) -> Self:
+        """A copy with the settings of a sweep, whose file is in `folder`."""
+        assert not self.has_settings, "a sweep gives settings once"
+        made = copy(self)
+        vars(made).update(_settings=settings, folder=folder)
+        return made
 
     def secret(self, reference: str) -> str:
         """The key that a reference points to; raises UsageError, naming the reference, if none."""
@@ -38,18 +59,15 @@ class _Remote:
         return ()
 
 
-class Service(_Remote, ABC):
+class Service(_Declared, ABC):
     """An evaluation API, seen through its adapter.
 
-    Made without touching network or secrets; `async with service:` opens it, which sends nothing: it is
-    tried before a run is written down, so that a missing key leaves nothing behind.
+    It is declared once, in a registry. Each sweep gives it settings, and only `open` makes a client: to
+    parse a sweep, to submit it and to ask for its status touches neither network nor keys. Until a sweep
+    gives settings, only `settings_model`, `templates`, `advice_for` and `kinds` are used.
     """
 
-    settings_model: ClassVar[type[ServiceSettings]]
-
-    def __init__(self, settings: Any, clock: Clock) -> None:
-        self.settings = settings
-        self.clock = clock
+    settings_model: type[ServiceSettings]
 
     @property
     @abstractmethod
@@ -75,8 +93,7 @@ class Service(_Remote, ABC):
         reference = self.credential
         return self.secret(reference) if is_reference(reference) else reference
 
-    @classmethod
-    def templates(cls) -> Mapping[str, str]:
+    def templates(self) -> Mapping[str, str]:
         """Sweeps over the service to begin with, which `nightsweep init` writes: YAML texts by their names.
 
         Each is valid as it stands and begins with a comment that says in a few words what it is for. Its
@@ -84,8 +101,7 @@ class Service(_Remote, ABC):
         """
         return {}
 
-    @classmethod
-    def advice_for(cls, kind: str) -> str | None:
+    def advice_for(self, kind: str) -> str | None:
         """What to write in place of an unknown `kind`, if this service can stand for it."""
         return None
 
@@ -96,51 +112,59 @@ class Service(_Remote, ABC):
         """
         return {}
 
-    @classmethod
-    def judging_again(
-        cls, settings: ServiceSettings, judging: Mapping[str, Any], *, asks_missing: bool
-    ) -> Mapping[str, Any]:
+    def judging_again(self, judging: Mapping[str, Any], *, asks_missing: bool) -> Mapping[str, Any]:
         """The settings, as a sweep file has them, of a run that judges replies which are kept.
 
         `judging` holds those that change. Nothing is asked but judges unless it `asks_missing` replies.
         Raises UsageError where the service judges its answers itself.
         """
-        raise UsageError(f"{settings.kind} judges its answers itself: no reply can be judged again")
+        raise UsageError(
+            f"{self.settings.kind} judges its answers itself: no reply can be judged again"
+        )
 
     @abstractmethod
     def kinds(self) -> Sequence[JobKind]:
-        """The job kinds of this service."""
+        """The job kinds of this service.
 
-    async def __aenter__(self) -> Self:
-        return self
+        Before there are settings (see `has_settings`), the kinds as they are whatever the settings: what
+        completes and checks sweep files reads their axes.
+        """
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    def price(self, role: str, endpoint: str, model: str) -> Price | None:
+        """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
         return None
 
-    async def groups(self) -> Sequence[Group]:
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Any]:
+        """Open what jobs are sent through, their client, and close it in the end; sends nothing.
+
+        Keys are read here: a run is only written down after this was tried, so that a missing key leaves
+        nothing behind. Raises UsageError for what is missing.
+        """
+        yield None
+
+    async def groups(self, client: Any) -> Sequence[Group]:
         """The test-case groups that `groups: all` stands for."""
         return ()
 
-    async def quota(self) -> Allotment | None:
+    async def quota(self, client: Any) -> Allotment | None:
         """The monthly quota of the key, where the service offers it."""
         return None
 
-    async def accepts_key(self) -> bool | None:
+    async def accepts_key(self, client: Any) -> bool | None:
         """Whether the service says that the key is valid; None where it has no such question.
 
         Asked before a run is stopped for a key that was refused; nothing that costs.
         """
         return None
 
-    def price(self, role: str, endpoint: str, model: str) -> Price | None:
-        """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
-        return None
-
-    async def check(self) -> Sequence[Check]:
+    async def check(self, client: Any) -> Sequence[Check]:
         """Whether the service can be used: reached, key accepted, versions. Sends nothing that costs."""
         return ()
 
-    async def check_models(self, models: Sequence[str], *, ask: bool) -> Sequence[Check]:
+    async def check_models(
+        self, client: Any, models: Sequence[str], *, ask: bool
+    ) -> Sequence[Check]:
         """Whether the models of a sweep, by the names of its lanes, would answer.
 
         With `ask`, each may be asked one short question, which may cost a little; without, nothing
@@ -149,23 +173,18 @@ class Service(_Remote, ABC):
         return ()
 
 
-class HealthGate(_Remote, ABC):
-    """Says whether a model can answer before its lane opens."""
+class HealthGate(_Declared, ABC):
+    """Says whether a model can answer before its lane opens; declared and opened as a service is."""
 
-    settings_model: ClassVar[type[BaseModel]]
+    settings_model: type[BaseModel]
 
-    def __init__(self, settings: Any, clock: Clock) -> None:
-        self.settings = settings
-        self.clock = clock
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        return None
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Any]:
+        """Open the client that `check` asks, and close it in the end; sends nothing."""
+        yield None
 
     @abstractmethod
-    async def check(self, lane: str) -> Health:
+    async def check(self, client: Any, lane: str) -> Health:
         """Ask about one model once; raises JobError when no answer could be had."""
 
 

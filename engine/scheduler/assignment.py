@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from engine.core.model import Allotment
+from engine.core.model import Allotment, Health
 from engine.core.policy import Limits, Retry, UnansweredPolicy
 from engine.core.runs import EventKind, StopReason
-from engine.kinds import HealthGate, JobContext, JobKind
+from engine.kinds import JobContext, JobKind
 from engine.scheduler.lane import Lane
 from engine.store import Claimed
 
@@ -19,6 +19,8 @@ class Assignment:
     run_id: int
     run: str
     kind: JobKind
+    client: Any
+    """What jobs are sent through: the client of the open service."""
     limits: Limits
     retry: Retry
     unanswered: UnansweredPolicy
@@ -33,7 +35,8 @@ class Assignment:
     """The digest of what decides the answer of a job with these labels."""
     context_of: Callable[[Claimed], JobContext]
     """What a claimed job is lent."""
-    gate: HealthGate | None = None
+    ask_health: Callable[[str], Awaitable[Health]] | None = None
+    """Asks the health gate about a lane."""
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
     ask_key: Callable[[], Awaitable[bool | None]] | None = None
 

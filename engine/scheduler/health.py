@@ -10,7 +10,6 @@ from engine.core.breaker import BreakerState
 from engine.core.errors import JobError, KeyRenewed, LimitReached
 from engine.core.model import Health
 from engine.core.runs import EventKind
-from engine.kinds import HealthGate
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Note
 from engine.scheduler.lane import Block, Lane
@@ -42,7 +41,7 @@ class HealthChecker:
 
     def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
         """Have the gate asked about lanes that it has not opened; `wake` is called with each end."""
-        if self._run.gate is None:
+        if self._run.ask_health is None:
             return
         for lane in lanes.waiting:
             if lane.name not in self._asked:
@@ -86,21 +85,21 @@ class HealthChecker:
 
     async def _complaint(self, lane: Lane) -> str | None:
         """What is wrong with a lane's target; None if it is well."""
-        assert self._run.gate is not None
         try:
-            health = await self._checked(self._run.gate, lane.name)
+            health = await self._check(lane.name)
         except LimitReached:
             raise
         except JobError as error:
             return str(error)
         return None if health.healthy else health.message or "no reason given"
 
-    async def _checked(self, gate: HealthGate, lane: str) -> Health:
-        """What the gate says; each question that leaves is one of `limits.requests`."""
+    async def _check(self, lane: str) -> Health:
+        """Ask the gate; each question that leaves is one of `limits.requests`."""
+        assert self._run.ask_health is not None, "lanes only wait for a gate that the sweep has"
         while True:
             await self._quota.take_request()
             try:
-                return await gate.check(lane)
+                return await self._run.ask_health(lane)
             except KeyRenewed:
                 continue
             except JobError as error:

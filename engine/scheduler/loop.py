@@ -63,7 +63,7 @@ class Scheduler:
         self._clock = clock
         self._settings = settings
         self._run = assignment
-        self._runner = Runner(assignment.kind, assignment.retry)
+        self._runner = Runner(assignment.kind, assignment.client, assignment.retry)
         self._documents = dict(assignment.documents)
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
         """What answers take in this process, from their first bytes until they are in the store."""
@@ -436,7 +436,7 @@ class Scheduler:
             now,
             of=Sent(job_id=claimed.id, fence=claimed.fence, started_at=began),
             patience_s=self.lanes.patience_s(lane),
-            is_gated=self._run.gate is not None,
+            is_gated=self._run.ask_health is not None,
             sends_jobs=self._sends_jobs,
         )
         notes += self._apply(settled)

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from engine.clock import Clock, SystemClock
 from engine.core.errors import JobError, UsageError
 from engine.core.model import Check
 from engine.core.nearest import suggestion
-from engine.kinds import Service
 from engine.scheduler import ask_counted
-from engine.session.identity import kind_of
 from engine.store import Store
 from engine.sweep import Sweep
 
@@ -24,25 +24,24 @@ async def settle_groups(
     """
     if not sweep.groups_pending:
         return sweep
-    async with sweep.service(clock or SystemClock()) as service:
+    clock, service = clock or SystemClock(), sweep.service
+    async with service.open(clock) as client:
         if store is None:
-            offered = await service.groups()
+            offered = await service.groups(client)
         else:
             account = (await store.limits.accounts()).name(service.address, service.key)
-            offered = await ask_counted(
-                store, service.clock, service.groups, account, sweep.limits.rate_per_min
-            )
+            ask = partial(service.groups, client)
+            offered = await ask_counted(store, clock, ask, account, sweep.limits.rate_per_min)
         return sweep.with_groups([group.name for group in offered])
 
 
 async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
     """The sweep with all that its service has to be asked before a plan: its groups, how cells fold."""
-    async with sweep.service(clock or SystemClock()) as service:
+    async with sweep.service.open(clock or SystemClock()) as client:
         if sweep.groups_pending:
-            sweep = sweep.with_groups([group.name for group in await service.groups()])
-        kind = kind_of(service, sweep)
-        await kind.prepare()
-        return replace(sweep, kind=kind)
+            offered = await sweep.service.groups(client)
+            sweep = sweep.with_groups([group.name for group in offered])
+        return replace(sweep, kind=await sweep.kind.prepare(client))
 
 
 async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) -> Sequence[Check]:
@@ -56,20 +55,20 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
     lanes = sorted(sweep.plan().lanes)
     try:
         checks += [Check(name="network", ok=True, message=notice) for notice in sweep.notices()]
-        async with sweep.service(clock) as service:
-            checks += await service.check()
-            checks += await service.check_models(lanes, ask=ask)
-            checks += await _check_groups(sweep, service)
+        async with sweep.service.open(clock) as client:
+            checks += await sweep.service.check(client)
+            checks += await sweep.service.check_models(client, lanes, ask=ask)
+            checks += await _check_groups(sweep, client)
     except (JobError, UsageError) as error:
         return [*checks, Check(name="service", ok=False, message=str(error))]
-    gate = sweep.health_gate(clock)
+    gate = sweep.health_gate
     if gate is None:
         return checks
     try:
-        async with gate:
+        async with gate.open(clock) as client:
             for lane in lanes:
                 try:
-                    health = await gate.check(lane)
+                    health = await gate.check(client, lane)
                 except JobError as error:
                     checks.append(Check(name=f"health {lane}", ok=False, message=str(error)))
                     continue
@@ -80,9 +79,9 @@ async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) 
     return checks
 
 
-async def _check_groups(sweep: Sweep, service: Service) -> list[Check]:
+async def _check_groups(sweep: Sweep, client: Any) -> list[Check]:
     """Whether the service knows the groups that the sweep names."""
-    offered = {group.name for group in await service.groups()}
+    offered = {group.name for group in await sweep.service.groups(client)}
     unknown = [name for name in sweep.groups() if name not in offered]
     if not offered or not sweep.groups():
         return []
@@ -99,7 +98,6 @@ async def try_opening(sweep: Sweep, clock: Clock | None = None) -> None:
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(sweep.service(clock))
-        gate = sweep.health_gate(clock)
-        if gate is not None:
-            await stack.enter_async_context(gate)
+        await stack.enter_async_context(sweep.service.open(clock))
+        if sweep.health_gate is not None:
+            await stack.enter_async_context(sweep.health_gate.open(clock))

@@ -19,7 +19,7 @@ from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import settle_groups, try_opening
 from engine.session.holdings import holdings
-from engine.session.identity import identity_of
+from engine.session.identity import Identity
 from engine.session.inspection import find_job
 from engine.session.planning import with_times
 from engine.session.run import Run, costs_of
@@ -116,16 +116,15 @@ class Engine:
     def _new_run(
         self, sweep: Sweep, pinned: Sequence[str] | None, *, accept: bool, fresh: bool
     ) -> NewRun:
-        service = sweep.service(self.clock)
         return NewRun(
             name=sweep.name,
             service=sweep.service_kind,
             evaluation=sweep.evaluation,
             target=sweep.target,
-            identity=service.identity,
+            identity=sweep.service.identity,
             sweep={"sweep": sweep.dump(), "pinned_groups": pinned},
             digest=sweep.digest,
-            facts=identity_of(sweep, service).facts,
+            facts=Identity(sweep).facts,
             accepts=accept,
             is_fresh=fresh,
         )
@@ -183,7 +182,7 @@ class Engine:
             if row is None:
                 return name
             same = sweep(name)
-            facts = identity_of(same, same.service(self.clock)).facts
+            facts = Identity(same).facts
             if row.digest == same.digest and not differences(row.provenance, facts):
                 return name
         raise AssertionError("numbers do not end")
@@ -196,8 +195,8 @@ class Engine:
         """
         if sweep.groups_pending and (pinned := await self._pinned(sweep.name)):
             sweep = sweep.with_groups(pinned)
-        identity = sweep.service(self.clock).identity
-        costs = await self.store.reader.costs(costs_of(identity, sweep.evaluation, sweep.target))
+        whose = costs_of(sweep.service.identity, sweep.evaluation, sweep.target)
+        costs = await self.store.reader.costs(whose)
         now = self.clock.now()
         found = with_times(sweep.plan(costs, await self.store.reader.usage()), sweep.limits, now)
         if sweep.groups_pending:
@@ -208,8 +207,8 @@ class Engine:
         except UsageError as error:
             refusal = f"what the store holds, since `run` would refuse: {error}"
             return replace(found, unknown=(*found.unknown, refusal))
-        facts = identity_of(sweep, sweep.service(self.clock))
-        return replace(found, held=await holdings(self.store, sweep, of, facts, costs, now))
+        identity = Identity(sweep)
+        return replace(found, held=await holdings(self.store, sweep, of, identity, costs, now))
 
     async def _pinned(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""

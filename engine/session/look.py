@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from engine.clock import SystemClock
 from engine.core.forecast import QuestionLoad, seconds_left
 from engine.core.lanes import GOES_ON, STANDS_STILL, LaneState, waits_elsewhere
 from engine.core.loads import Load
@@ -183,13 +182,13 @@ class Look:
         return QuestionLoad(left=questions.left, answered=answered, answered_over_s=over_s)
 
     async def _spending(self) -> tuple[Spending, ...]:
-        price_of = self.sweep.service(SystemClock()).price
+        price_of = self.sweep.service.price
         return spendings(await self.store.reader.usage(self.row.id), price_of)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         # A run that was never executed has used nobody's quota.
         account = self.row.account or ""
-        told = {account: told_account(self.sweep.service(SystemClock()))}
+        told = {account: told_account(self.sweep.service)}
         keys = quota_keys(self.sweep.kind, self.sweep.limits, self.row.name, account, self.now)
         return tuple(
             QuotaStatus(

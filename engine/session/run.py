@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from itertools import islice
 from math import inf
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
@@ -25,14 +25,13 @@ from engine.core.runs import Event, EventKind, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Session, Status
 from engine.core.values import ValueType
-from engine.kinds import JobKind
 from engine.results.coverage import count_answers
 from engine.results.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session import inspection
 from engine.session.context import Context, Counts
 from engine.session.holdings import BATCH, new_job
-from engine.session.identity import Identity, identity_of, kind_of
+from engine.session.identity import Identity
 from engine.session.interrupts import noticed_interrupts
 from engine.session.look import Look, told_account
 from engine.session.requests import Requests
@@ -117,12 +116,13 @@ class Run:
     async def _execute(self) -> Status:
         await self._found()
         async with AsyncExitStack() as stack:
-            service = await stack.enter_async_context(self.sweep.service(self._clock))
-            kind = kind_of(service, self.sweep)
-            identity = identity_of(self.sweep, service)
-            gate = self.sweep.health_gate(self._clock)
+            service, kind, gate = self.sweep.service, self.sweep.kind, self.sweep.health_gate
+            client = await stack.enter_async_context(service.open(self._clock))
+            identity = Identity(self.sweep)
+            ask_health = None
             if gate is not None:
-                await stack.enter_async_context(gate)
+                gate_client = await stack.enter_async_context(gate.open(self._clock))
+                ask_health = partial(gate.check, gate_client)
             await self._store.runs.record_facts(self.name, identity.facts)
             accounts = await self._store.limits.accounts()
             account = accounts.name(service.address, service.key)
@@ -150,6 +150,7 @@ class Run:
                     run_id=self._row.id,
                     run=self.name,
                     kind=kind,
+                    client=client,
                     limits=self.sweep.limits,
                     retry=self.sweep.retry,
                     unanswered=self.sweep.unanswered,
@@ -173,9 +174,9 @@ class Run:
                         if kind.charged_by_reply
                         else None,
                     ),
-                    gate=gate,
-                    ask_quota=service.quota,
-                    ask_key=service.accepts_key,
+                    ask_health=ask_health,
+                    ask_quota=partial(service.quota, client),
+                    ask_key=partial(service.accepts_key, client),
                 ),
             )
             counts.progress = scheduler.progress
@@ -186,7 +187,7 @@ class Run:
             try:
                 with self._store.worker.retrying_commits() as self._relent:
                     stop = await _outside_group(
-                        lambda: self._work(scheduler, slots, requests, identity, kind, counts)
+                        lambda: self._work(scheduler, slots, requests, identity, client, counts)
                     )
             except Exception as error:
                 if not (self._stopping and self._store.trouble and is_of_store(error)):
@@ -254,7 +255,7 @@ class Run:
         slots: Slots,
         requests: Requests | None,
         identity: Identity,
-        kind: JobKind,
+        client: Any,
         counts: Counts,
     ) -> Stop | None:
         expanding = (
@@ -274,17 +275,17 @@ class Run:
                     tasks.start_soon(self._store.worker.run_until_lost, tell, name="tell requests")
                 if not self._row.is_expanded:
                     scheduler.expanding = True
-                    expand = partial(self._expand, scheduler, identity, kind)
+                    expand = partial(self._expand, scheduler, identity, client)
                     tasks.start_soon(self._store.worker.run_until_lost, expand, name="expand")
                 stop = await scheduler.run()
                 tasks.cancel_scope.cancel()
         return stop
 
-    async def _expand(self, scheduler: Scheduler, identity: Identity, kind: JobKind) -> None:
+    async def _expand(self, scheduler: Scheduler, identity: Identity, client: Any) -> None:
         """Write the matrix into the queue, batch by batch, while the first jobs already run."""
         row, since = self._row, self._clock.now()
         kept = await self._store.reader.layout(row) if row.generation > 1 else None
-        sweep, layout = (await self._prepared(kind)).assign_ranks(
+        sweep, layout = (await self._prepare(client)).assign_ranks(
             None if kept is None else kept.layout, is_new=row.generation == 1
         )
         edit = await self._edit(sweep, kept, layout)
@@ -335,21 +336,20 @@ class Run:
                 return None
         return edit_of(sweep.matrix, kept.layout, layout)
 
-    async def _prepared(self, kind: JobKind) -> Sweep:
-        """The sweep over the opened service's kind, once that knows how its cells fold.
+    async def _prepare(self, client: Any) -> Sweep:
+        """The sweep with a kind that knows how its cells fold.
 
         A service that cannot be asked now is asked again: jobs that were made without its answer might
         send more than it takes.
         """
         while self.sweep.fold == "exact":
             try:
-                await kind.prepare()
-                break
+                return replace(self.sweep, kind=await self.sweep.kind.prepare(client))
             except JobError as error:
                 message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
                 await self._store.runs.add_event(self._row.id, EventKind.SERVICE, message)
             await self._clock.sleep(_ASK_AGAIN_S)
-        return replace(self.sweep, kind=kind)
+        return self.sweep
 
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
@@ -383,8 +383,7 @@ class Run:
         Raises IdentityChanged where the judge has changed and there are answers: `Engine.rejudge` judges
         again, in a run of its own.
         """
-        identity = identity_of(self.sweep, self.sweep.service(self._clock))
-        await self._store.runs.record_facts(self.name, identity.facts, accepts=True)
+        await self._store.runs.record_facts(self.name, Identity(self.sweep).facts, accepts=True)
 
     def stop(self) -> None:
         """Start nothing more, let what is in flight end within the grace, then return."""

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.clock import SystemClock
 from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
 from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
@@ -25,10 +24,10 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "name": sweep.name,
-        "service": sweep.service_settings.model_dump(mode="json"),
+        "service": sweep.service.settings.model_dump(mode="json"),
         "health": {
             "kind": sweep.health.kind,
-            "settings": sweep.health.settings.model_dump(mode="json"),
+            "settings": sweep.health.gate.settings.model_dump(mode="json"),
         }
         if sweep.health
         else None,
@@ -67,14 +66,16 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
             source, [Problem("format", "was written by another version of Nightsweep")]
         )
     problems: list[Problem] = []
-    service_class = registry.service(dump["service"]["kind"])
-    settings = validate(service_class.settings_model, dump["service"], "service", problems)
-    health = _health(dump["health"], registry, problems)
+    # Sweeps of earlier versions have no folder: their files were looked for where the command ran.
+    folder = Path(dump.get("folder", ""))
+    declared = registry.service(dump["service"]["kind"])
+    settings = validate(declared.settings_model, dump["service"], "service", problems)
+    health = _health(dump["health"], registry, folder, problems)
     if settings is None or problems:
         raise SweepError(source, problems)
-    kinds = service_class(settings, SystemClock()).kinds()
+    service = declared.with_settings(settings, folder)
     asked = (dump["evaluation"], dump["target"])
-    kind = next((kind for kind in kinds if (kind.name, kind.target) == asked), None)
+    kind = next((one for one in service.kinds() if (one.name, one.target) == asked), None)
     if kind is None:
         raise SweepError(
             source, [Problem("evaluation", f"{' '.join(asked)} is not offered any more")]
@@ -105,8 +106,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
     limits = _restored_limits(dump["limits"])
     return make(
         name=dump["name"],
-        service_kind=settings.kind,
-        service_settings=settings,
+        service=service,
         health=health,
         kind=kind,
         matrix=found.matrix,
@@ -118,8 +118,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         unanswered=_restored_unanswered(dump.get("unanswered")),
         groups_pending=bool(pending),
         registry=registry,
-        # Sweeps of earlier versions say nothing: their files were looked for where the command ran.
-        folder=Path(dump.get("folder", "")),
+        folder=folder,
         warnings=warnings_of(kind, found, limits),
     )
 
@@ -161,13 +160,15 @@ def _values(
 
 
 def _health(
-    written: Mapping[str, Any] | None, registry: Registry, problems: list[Problem]
+    written: Mapping[str, Any] | None, registry: Registry, folder: Path, problems: list[Problem]
 ) -> HealthConfig | None:
     if written is None:
         return None
-    model = registry.health_gate(written["kind"]).settings_model
-    settings = validate(model, written["settings"], "service.health", problems)
-    return HealthConfig(kind=written["kind"], settings=settings) if settings is not None else None
+    gate = registry.health_gate(written["kind"])
+    settings = validate(gate.settings_model, written["settings"], "service.health", problems)
+    if settings is None:
+        return None
+    return HealthConfig(kind=written["kind"], gate=gate.with_settings(settings, folder))
 
 
 def _limits(limits: Limits) -> dict[str, Any]:

@@ -3,34 +3,32 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from engine.core.errors import Problem
 from engine.core.matrix import Fold, Matrix
 from engine.core.policy import Limits, Retry, UnansweredPolicy
-from engine.kinds import JobKind, ServiceSettings
+from engine.kinds import HealthGate, JobKind, Service
 from engine.registry import Registry
 from engine.sweep.rules import Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthConfig:
-    """The health gate that a sweep asks before it opens a lane."""
+    """The health gate that a sweep asks before it opens a lane, by its name in the registry."""
 
     kind: str
-    settings: BaseModel
+    gate: HealthGate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SweepFields:
     """The parts of a sweep, each validated; `rules` are what the matrix was made with.
 
-    `folder` is that of the sweep file, absolute: references to files of keys start there.
+    `service` and the gate of `health` have the sweep's settings and are not open. `folder` is that of the
+    sweep file, absolute: references to files of keys start there.
     """
 
     name: str
-    service_kind: str
-    service_settings: ServiceSettings
+    service: Service
     health: HealthConfig | None
     kind: JobKind
     matrix: Matrix

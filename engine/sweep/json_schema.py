@@ -23,7 +23,6 @@ from engine.core.axes import (
 from engine.kinds import JobKind
 from engine.registry import Registry
 from engine.sweep.axes import ALL_GROUPS, REPEATS, REPEATS_MAX
-from engine.sweep.kinds import kinds_without_settings
 from engine.sweep.prompts import PROMPT_FORMS
 from engine.sweep.scalars import LABEL_MAX, VALUES_MAX
 from engine.sweep.schema import SweepFile
@@ -142,7 +141,7 @@ def _of_service(registry: Registry, name: str, defs: _Definitions) -> Schema:
         **({"health": _health(registry, defs)} if registry.health else {}),
     }
     properties["service"] = settings
-    kinds = kinds_without_settings(service)
+    kinds = service.kinds()
     if kinds:
         told = properties["evaluation"].get("description")
         properties["evaluation"] = _described(told, enum=_unique(kind.name for kind in kinds))

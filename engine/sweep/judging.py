@@ -42,14 +42,11 @@ def judged_again(
         check_name(name)
     except ValueError as error:
         raise UsageError(f"the name {name!r} {error}") from None
-    service = sweep.registry.service(sweep.service_kind)
     written = dump_sweep(sweep)
     written |= {
         "name": name,
         "reuse": True,
-        "service": service.judging_again(
-            sweep.service_settings, judging, asks_missing=asks_missing
-        ),
+        "service": sweep.service.judging_again(judging, asks_missing=asks_missing),
     }
     if asks_missing:
         # That of the first run, which may well have passed.

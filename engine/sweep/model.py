@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from engine.clock import Clock, SystemClock
 from engine.core.axes import AxisValue, GroupAxis
 from engine.core.canonical import digest
 from engine.core.errors import Problem, SweepError, UsageError
@@ -17,7 +16,7 @@ from engine.core.plan import make_plan
 from engine.core.quota import Cost
 from engine.core.status import Plan
 from engine.documents.malformed import Malformed
-from engine.kinds import HealthGate, Service
+from engine.kinds import HealthGate
 from engine.registry import Registry
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
@@ -99,32 +98,26 @@ class Sweep(SweepFields):
         """What is evaluated, such as system_prompt."""
         return self.kind.target
 
-    def service(self, clock: Clock) -> Service:
-        """A new instance of the service; nothing is opened."""
-        service = self.registry.service(self.service_kind)(self.service_settings, clock)
-        service.folder = self.folder
-        return service
+    @property
+    def service_kind(self) -> str:
+        """The service by its name in the registry, such as circuit-breaker-labs."""
+        return str(self.service.settings.kind)
 
-    def health_gate(self, clock: Clock) -> HealthGate | None:
-        """A new instance of the health gate, if the sweep has one; nothing is opened."""
-        if self.health is None:
-            return None
-        gate = self.registry.health_gate(self.health.kind)(self.health.settings, clock)
-        gate.folder = self.folder
-        return gate
+    @property
+    def health_gate(self) -> HealthGate | None:
+        """The health gate, if the sweep has one."""
+        return None if self.health is None else self.health.gate
 
     def notices(self) -> tuple[str, ...]:
         """What to know before requests leave, such as that they go through a proxy; sends nothing."""
-        clock = SystemClock()
-        gate = self.health_gate(clock)
-        found = [*self.service(clock).notices(), *(() if gate is None else gate.notices())]
+        gate = self.health_gate
+        found = [*self.service.notices(), *(() if gate is None else gate.notices())]
         return tuple(dict.fromkeys(found))
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
         """What all jobs have in common: service kind, evaluation, target and service identity."""
-        service = self.service(SystemClock())
-        return self.service_kind, self.evaluation, self.target, service.identity
+        return self.service_kind, self.evaluation, self.target, self.service.identity
 
     @property
     def digest(self) -> str:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from engine.clock import SystemClock
 from engine.core.errors import NightsweepError, Problem, SweepError
 from engine.core.nearest import nearest, suggestion
 from engine.documents.plain import TooLarge, to_plain
@@ -16,7 +15,6 @@ from engine.registry import Registry
 from engine.sweep.axes import REPEATS, Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.files import SweepFolder
-from engine.sweep.kinds import kinds_without_settings
 from engine.sweep.rules import read_rules, resolve, warnings_of
 from engine.sweep.schema import SweepFile
 from engine.sweep.values import ValueReader
@@ -75,9 +73,6 @@ class _Parser:
         self._problems = problems
         self._folder = folder
         self._reader = ValueReader(SweepFolder(folder), problems)
-        self._broken_service: type[Service] | None = None
-        self._texts: Mapping[str, str] = {}
-        """What is text and right in the settings of a broken service."""
         self._settings: type[ServiceSettings] | None = None
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
@@ -85,7 +80,7 @@ class _Parser:
         file = validate(SweepFile, self._tree, "", self._problems)
         service = self._service()
         health = self._health()
-        kinds = self._kinds(service)
+        kinds = () if service is None else service.kinds()
         self._say_where_keys_belong(kinds)
         kind = self._kind(kinds)
         if kind is None:
@@ -105,13 +100,13 @@ class _Parser:
         self._problems.extend(found.problems)
         if file is None or service is None or self._problems:
             return None
+        assert service.has_settings, "that it has none is among the problems"
         if not axes.pending and found.matrix.is_empty():
             self._refuse("exclude", "leaves no cell")
         limits = file.limits.limits()
         return make(
             name=file.name,
-            service_kind=service.settings.kind,
-            service_settings=service.settings,
+            service=service,
             health=health,
             kind=kind,
             matrix=found.matrix,
@@ -148,6 +143,10 @@ class _Parser:
         )
 
     def _service(self) -> Service | None:
+        """The service with its settings; without, if these are wrong.
+
+        Its kinds are then as they are whatever the settings, so that mistakes in the matrix are found in one go.
+        """
         written = self._mapping("service")
         kind = written.get("kind")
         if "service" not in self._tree or not isinstance(self._tree["service"], Mapping):
@@ -168,29 +167,13 @@ class _Parser:
         settings = validate(
             service.settings_model, own, "service", self._problems, other_keys=("health",)
         )
-        wrong = {
-            problem.path.split(".")[1]
-            for problem in self._problems
-            if problem.path.startswith("service.")
-        }
-        self._texts = {
-            key: value for key, value in own.items() if isinstance(value, str) and key not in wrong
-        }
         if settings is None:
-            self._broken_service = service
-            return None
-        try:
-            made = service(settings, SystemClock())
-        except NightsweepError as error:
-            self._refuse("service", str(error))
-            return None
-        mistakes = made.mistakes()
+            return service
+        configured = service.with_settings(settings, self._folder.absolute())
+        mistakes = configured.mistakes()
         for name, message in mistakes.items():
             self._refuse(f"service.{name}", message)
-        if mistakes:
-            self._broken_service = service
-            return None
-        return made
+        return service if mistakes else configured
 
     def _has_kind_misspelt(self, written: Mapping[str, Any], path: str) -> bool:
         """Whether `kind` is not there, but a key that can only be meant for it; that is reported."""
@@ -199,17 +182,6 @@ class _Parser:
                 self._refuse(f"{path}.{key}", unknown_key(key, ("kind",)), is_of_key=True)
                 return True
         return False
-
-    def _kinds(self, service: Service | None) -> Sequence[JobKind]:
-        """The kinds of the service; those of one whose settings are wrong too, if it can tell.
-
-        So that mistakes in the matrix need not wait until the settings are right.
-        """
-        if service is not None:
-            return service.kinds()
-        if self._broken_service is None:
-            return ()
-        return kinds_without_settings(self._broken_service, self._texts)
 
     def _health(self) -> HealthConfig | None:
         written = self._mapping("service").get("health")
@@ -227,17 +199,19 @@ class _Parser:
             return None
         kind = asked["kind"]
         try:
-            model = self._registry.health_gate(kind).settings_model
+            gate = self._registry.health_gate(kind)
         except NightsweepError as error:
             self._refuse("service.health", str(error))
             return None
         settings = {
             key: value
             for key, value in asked.items()
-            if key != "kind" or "kind" in model.model_fields
+            if key != "kind" or "kind" in gate.settings_model.model_fields
         }
-        found = validate(model, settings, "service.health", self._problems)
-        return HealthConfig(kind=kind, settings=found) if found is not None else None
+        found = validate(gate.settings_model, settings, "service.health", self._problems)
+        if found is None:
+            return None
+        return HealthConfig(kind=kind, gate=gate.with_settings(found, self._folder.absolute()))
 
     def _kind(self, kinds: Sequence[JobKind]) -> JobKind | None:
         evaluation, target = self._tree.get("evaluation"), self._tree.get("target")

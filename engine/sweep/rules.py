@@ -99,8 +99,8 @@ def warnings_of(kind: JobKind, found: Resolved, limits: Limits) -> tuple[Problem
 def _idle_limits(kind: JobKind, found: Resolved, limits: Limits) -> Iterator[Problem]:
     """Limits of models that the sweep does not have: what they should hold back is not held back."""
     models = [axis.values for axis in found.matrix.axes if axis.axis.field == "model"]
-    if type(kind).lane is not JobKind.lane or not models:
-        return  # what its lanes are called, the kind alone knows
+    if kind.lane_field != "model" or not models:
+        return
     names = [str(value.label) for value in models[0]]
     if len(names) * len(limits.models) > COMPARISONS_MAX:
         return

@@ -1,8 +1,9 @@
 """A service that is a script, for tests of what the engine makes of its answers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -149,9 +150,6 @@ class ScriptedKind(JobKind):
     )
     folded_field = "threshold"
 
-    def __init__(self, service: "ScriptedService") -> None:
-        self._service = service
-
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
         """Always: a scripted answer lists all its scores."""
         return True
@@ -160,9 +158,9 @@ class ScriptedKind(JobKind):
         """The group."""
         return str(labels["group"])
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Recording, context: JobContext) -> Answer:
         """What the service's script has for this job."""
-        return await self._service.recording.play(job, context.clock)
+        return await client.play(job, context.clock)
 
 
 class ScriptedSettings(ServiceSettings):
@@ -170,28 +168,47 @@ class ScriptedSettings(ServiceSettings):
 
 
 class ScriptedService(Service):
-    """A service that does what its recording's script says; made by `scripted_service`."""
+    """A service that does what a script says, for a registry.
+
+    It has one job kind, an instance of `kind`. `allotment` is the quota that it tells of, less what its
+    answers cost (with one, its jobs use quota); `groups` is what `groups: all` stands for. Each attempt
+    takes `takes_s` of the engine's time.
+    """
 
     settings_model = ScriptedSettings
-    recording: ClassVar[Recording]
-    allotment: ClassVar[Allotment | None]
-    offered: ClassVar[tuple[str, ...]]
-    kind: ClassVar[type[ScriptedKind]]
+    identity = "scripted"
+    credential = ""
 
-    @property
-    def identity(self) -> str:
-        return "scripted"
+    def __init__(
+        self,
+        script: Script,
+        *,
+        kind: type[ScriptedKind] = ScriptedKind,
+        allotment: Allotment | None = None,
+        groups: Sequence[str] = (),
+        takes_s: float = 0.0,
+    ) -> None:
+        self.recording = Recording(script, takes_s)
+        self.allotment = allotment
+        self._kind = kind
+        self._groups = tuple(groups)
 
     def kinds(self) -> Sequence[JobKind]:
-        return (self.kind(self),)
+        kind = self._kind()
+        kind.uses_quota = kind.uses_quota or self.allotment is not None
+        return (kind,)
 
-    async def groups(self) -> Sequence[Group]:
-        return tuple(Group(name=name) for name in self.offered)
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Recording]:
+        yield self.recording
 
-    async def quota(self) -> Allotment | None:
+    async def groups(self, client: Recording) -> Sequence[Group]:
+        return tuple(Group(name=name) for name in self._groups)
+
+    async def quota(self, client: Recording) -> Allotment | None:
         if self.allotment is None:
             return None
-        used = self.allotment.used + self.recording.tests
+        used = self.allotment.used + client.tests
         return Allotment(used=used, allotted=self.allotment.allotted)
 
 
@@ -202,20 +219,6 @@ def scripted_service(
     allotment: Allotment | None = None,
     groups: Sequence[str] = (),
     takes_s: float = 0.0,
-) -> type[ScriptedService]:
-    """A service of its own, with its own recording, for a registry.
-
-    `allotment` is the quota that it tells of, less what its answers cost (with one, its jobs use quota);
-    `groups` is what `groups: all` stands for. Each attempt takes `takes_s` of the engine's time.
-    """
-
-    class QuotaKind(kind):  # type: ignore[misc,valid-type]
-        uses_quota = allotment is not None
-
-    class Scripted(ScriptedService):
-        recording = Recording(script, takes_s)
-        offered = tuple(groups)
-
-    Scripted.kind = QuotaKind
-    Scripted.allotment = allotment
-    return Scripted
+) -> ScriptedService:
+    """See ScriptedService."""
+    return ScriptedService(script, kind=kind, allotment=allotment, groups=groups, takes_s=takes_s)

@@ -10,12 +10,11 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Self
 
 import anyio
 from anyio.abc import Process
@@ -23,7 +22,7 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 
 from engine.kinds import Check, Clock, JobError, Permanent, Transient, Unreachable, UsageError
 from jobs.chat import model_file
-from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.target import Generation, Question, Reply, told_settings
 
 # Each slot keeps a context of its own in memory. With one that they share, which would need less, the
@@ -44,26 +43,15 @@ _DIGITS = re.compile("[0-9]{1,3}")
 class LocalModel:
     """A GGUF file as a target. Without a path it is the built-in model, SmolLM2-135M-Instruct.
 
-    `context` bounds a prompt and its reply together, in tokens. Opening it raises UsageError, with what to do, when the file or the extra is missing.
+    `context` bounds a prompt and its reply together, in tokens.
     """
 
     def __init__(
-        self,
-        generation: Generation,
-        clock: Clock,
-        path: Path | None = None,
-        *,
-        context: int = CONTEXT_TOKENS,
+        self, generation: Generation, path: Path | None = None, *, context: int = CONTEXT_TOKENS
     ) -> None:
-        self._generation = generation
-        self._clock = clock
+        self.generation = generation
+        self.context = context
         self._path = path
-        self._context = context
-        self._threads = 1
-        self._lock = anyio.Lock()
-        self._stack = AsyncExitStack()
-        self._chat: ChatTarget | None = None
-        self._process: Process | None = None
 
     @property
     def name(self) -> str:
@@ -78,33 +66,57 @@ class LocalModel:
     @property
     def identity(self) -> str:
         """Name and digest of the model, and how it generates; raises UsageError without a file."""
-        options = json.dumps(self._generation.as_json(), sort_keys=True, separators=(",", ":"))
+        options = json.dumps(self.generation.as_json(), sort_keys=True, separators=(",", ":"))
         return f"{self.address}#{options}"
 
     @property
     def address(self) -> str:
         """Name and digest of the model; raises UsageError without a file."""
-        sha256 = model_file.BUILT_IN.sha256 if self._path is None else self._digest(self._path)
+        sha256 = model_file.BUILT_IN.sha256 if self._path is None else _digest(self._path)
         return f"gguf:{self.name}@{sha256[:16]}"
 
     @property
     def settings(self) -> str:
-        return told_settings(self._generation.as_json())
+        return told_settings(self.generation.as_json())
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def open(self, clock: Clock, folder: Path = Path()) -> AsyncIterator["LocalModelServer"]:
         _require_library()
-        self._threads = choose_threads()
-        await anyio.to_thread.run_sync(self._file)
-        return self
+        threads = choose_threads()
+        await anyio.to_thread.run_sync(self.require_file)
+        server = LocalModelServer(self, clock, threads)
+        try:
+            yield server
+        finally:
+            await server.aclose()
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    def require_file(self) -> Path:
+        """The path of its file; raises UsageError, with what to do, if it is missing."""
+        return model_file.require() if self._path is None else _existing(self._path)
+
+
+class LocalModelServer:
+    """Asks a local model, which a process of its own serves from the first question on."""
+
+    def __init__(self, model: LocalModel, clock: Clock, threads: int) -> None:
+        self._model = model
+        self._clock = clock
+        self._threads = threads
+        self._lock = anyio.Lock()
+        self._stack = AsyncExitStack()
+        self._chat: ChatClient | None = None
+        self._process: Process | None = None
+
+    async def aclose(self) -> None:
+        """End the process, if there is one."""
         self._chat = None
         await self._stack.aclose()
 
     async def reply(self, question: Question) -> Reply:
-        if question.model != self.name:
+        name = self._model.name
+        if question.model != name:
             raise Permanent(
-                f"the model {question.model!r} is not here: this target has one model, {self.name};"
+                f"the model {question.model!r} is not here: this target has one model, {name};"
                 " for others set service.endpoint or service.model_path",
                 sent=False,
             )
@@ -117,39 +129,24 @@ class LocalModel:
         return replace(reply, model=None, total_tokens=None)
 
     async def check(self) -> Sequence[Check]:
-        path = await anyio.to_thread.run_sync(self._file)
+        path = await anyio.to_thread.run_sync(self._model.require_file)
         try:
             await self._started()
         except JobError as error:
             return (Check(name="target", ok=False, message=error.message),)
-        return (Check(name="target", ok=True, message=f"{self.name} is loaded from {path}"),)
+        message = f"{self._model.name} is loaded from {path}"
+        return (Check(name="target", ok=True, message=message),)
 
-    def _file(self) -> Path:
-        return model_file.require() if self._path is None else self._given(self._path)
-
-    def _given(self, path: Path) -> Path:
-        try:
-            if path.is_file():
-                return path
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        raise UsageError(f"service.model_path: there is no file {path}")
-
-    def _digest(self, path: Path) -> str:
-        try:
-            return model_file.sha256_of(self._given(path))
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    async def _started(self) -> ChatTarget:
+    async def _started(self) -> ChatClient:
         async with self._lock:
             if self._chat is None:
                 self._chat = await self._start()
             return self._chat
 
-    async def _start(self) -> ChatTarget:
+    async def _start(self) -> ChatClient:
+        model = self._model
         try:
-            path = await anyio.to_thread.run_sync(self._file)
+            path = await anyio.to_thread.run_sync(model.require_file)
         except UsageError as error:
             # It was there when the target was opened.
             raise Permanent(str(error), sent=False) from error
@@ -157,26 +154,25 @@ class LocalModel:
         settings = {
             "model": str(path),
             "api_key": key,
-            "slots": self.slots,
-            "context": self._context,
+            "slots": model.slots,
+            "context": model.context,
             "threads": self._threads,
         }
         async with AsyncExitStack() as stack:
             process = await _spawn(stack)
-            base_url = await _introduced(process, settings, self.name)
-            chat = ChatTarget(
-                Endpoint(base_url=base_url, max_in_flight=self.slots, timeout_s=_ANSWER_S),
-                self._generation,
-                self._clock,
+            base_url = await _introduced(process, settings, model.name)
+            target = ChatTarget(
+                Endpoint(base_url=base_url, max_in_flight=model.slots, timeout_s=_ANSWER_S),
+                model.generation,
                 extra={"cache_prompt": False},
                 secret_headers={"authorization": f"Bearer {key}"},
             )
-            await stack.enter_async_context(chat)
+            chat = await stack.enter_async_context(target.open(self._clock))
             self._process = process
             self._stack = stack.pop_all()
         return chat
 
-    async def _stop_if_dead(self, chat: ChatTarget) -> None:
+    async def _stop_if_dead(self, chat: ChatClient) -> None:
         """Without its process the model is closed, so that the next attempt gets a new one."""
         async with self._lock:
             if self._chat is not chat or self._process is None:
@@ -262,6 +258,22 @@ async def _introduced(process: Process, settings: dict[str, object], name: str) 
             sent=False,
         )
     return str(answer["base_url"])
+
+
+def _existing(path: Path) -> Path:
+    try:
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    raise UsageError(f"service.model_path: there is no file {path}")
+
+
+def _digest(path: Path) -> str:
+    try:
+        return model_file.sha256_of(_existing(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> UsageError:

@@ -1,7 +1,8 @@
 """Any OpenAI-compatible chat endpoint as a target: OpenRouter, vLLM, Ollama, llama.cpp, LiteLLM."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -154,34 +155,20 @@ class ChatTarget:
     """The models behind one endpoint, asked with one set of generation settings.
 
     `extra` goes into every request as it is; `secret_headers` are sent besides the endpoint's own.
-    Files that the endpoint names are looked for in `folder`, which may be set until the target is opened.
     """
 
     def __init__(
         self,
         endpoint: Endpoint,
         generation: Generation,
-        clock: Clock,
         *,
         extra: Mapping[str, Any] | None = None,
         secret_headers: Mapping[str, str] | None = None,
-        folder: Path = Path(),
     ) -> None:
         self.endpoint = endpoint
-        self.limits = CallLimits(
-            endpoint.base_url,
-            key_name=endpoint.credential,
-            rate_per_min=endpoint.rate_per_min,
-            tokens_per_min=endpoint.tokens_per_min,
-            max_tokens=generation.max_tokens or 0,
-            max_in_flight=endpoint.max_in_flight,
-        )
-        """Roles that share an endpoint and a key share what it allows."""
-        self._clock = clock
+        self._max_tokens = generation.max_tokens or 0
         self._secret_headers = dict(secret_headers or {})
-        self.folder = folder
         self._options = {**generation.as_json(), **(extra or {})}
-        self._client: HttpClient | None = None
 
     @property
     def identity(self) -> str:
@@ -196,43 +183,58 @@ class ChatTarget:
     def settings(self) -> str:
         return told_settings({**self._options, **self.endpoint.shape})
 
-    async def __aenter__(self) -> Self:
+    def limits(self, key: str = "") -> CallLimits:
+        """What the endpoint allows its `key`: roles that share an endpoint and a key share it."""
+        return CallLimits(
+            self.endpoint.base_url,
+            key=key,
+            key_name=self.endpoint.credential,
+            rate_per_min=self.endpoint.rate_per_min,
+            tokens_per_min=self.endpoint.tokens_per_min,
+            max_tokens=self._max_tokens,
+            max_in_flight=self.endpoint.max_in_flight,
+        )
+
+    @asynccontextmanager
+    async def open(self, clock: Clock, folder: Path = Path()) -> AsyncIterator["ChatClient"]:
         endpoint = self.endpoint
-        headers = {**self._secret_headers, **self._with_keys(endpoint.headers)}
+        key = partial(Key, read=partial(resolve_secret, folder=folder))
+        headers = {**self._secret_headers, **_with_keys(endpoint.headers, key)}
         if endpoint.api_key is not None:
-            headers["authorization"] = self._key(endpoint.api_key, prefix="Bearer ")
-        client = HttpClient(
+            headers["authorization"] = key(endpoint.api_key, prefix="Bearer ")
+        charged = resolve_secret(endpoint.credential, folder) if endpoint.credential else ""
+        async with HttpClient(
             endpoint.base_url,
-            clock=self._clock,
+            clock=clock,
             headers=headers,
-            query=self._with_keys(endpoint.query),
+            query=_with_keys(endpoint.query, key),
             secrets=self._secret_headers,
-            network=endpoint.network(self.folder),
+            network=endpoint.network(folder),
             limits=HttpLimits(deadline_s=endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
             # Each question counts as a request, so CallLimits sends it again, within the limits.
             resends=False,
-        )
-        if endpoint.credential:
-            self.limits.key = resolve_secret(endpoint.credential, self.folder)
-        self._client = await client.__aenter__()
-        return self
+        ) as http:
+            yield ChatClient(http, endpoint, self._options, self.limits(charged), clock)
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.__aexit__(*exc_info)
 
-    def _with_keys(self, values: Mapping[str, str]) -> dict[str, Sent]:
-        return {
-            name: self._key(value) if is_reference(value) else value
-            for name, value in values.items()
-        }
+class ChatClient:
+    """Asks the models behind an endpoint, as ChatTarget.open makes it."""
 
-    def _key(self, reference: str, *, prefix: str = "") -> Key:
-        return Key(reference, partial(resolve_secret, folder=self.folder), prefix=prefix)
+    def __init__(
+        self,
+        http: HttpClient,
+        endpoint: Endpoint,
+        options: Mapping[str, Any],
+        limits: CallLimits,
+        clock: Clock,
+    ) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self._http = http
+        self._options = options
+        self._clock = clock
 
     async def reply(self, question: Question) -> Reply:
-        client = self._opened
         body = request_body(
             question,
             self._options,
@@ -241,13 +243,13 @@ class ChatTarget:
             extra=self.endpoint.extra_body,
         )
         try:
-            answer = await client.post("chat/completions", json.dumps(body).encode())
+            answer = await self._http.post("chat/completions", json.dumps(body).encode())
         except Permanent as error:
             raise self._advised(error) from None
         reply = read_reply(
             answer.body,
             where=answer.where,
-            redact=client.redact,
+            redact=self._http.redact,
             headers=answer.headers,
             now=self._clock.now(),
         )
@@ -275,7 +277,7 @@ class ChatTarget:
         a chat interface. Costs nothing.
         """
         try:
-            answer = await self._opened.get("models")
+            answer = await self._http.get("models")
         except JobError as error:
             if error.status not in (404, 405):
                 raise
@@ -288,15 +290,15 @@ class ChatTarget:
                 f"{answer.where}: not the answer of a chat interface; is base_url right?",
                 detail=error.detail,
             ) from None
-        if listed is None or not lists_what_is_called(self._opened.base_url.host):
+        if listed is None or not lists_what_is_called(self._http.base_url.host):
             return frozenset()
         return listed
 
     async def _look_below(self) -> None:
         """Raise Permanent if the interface is at /v1 below the base URL, where it mostly is."""
-        base = self._opened.base_url
+        base = self._http.base_url
         try:
-            answer = await self._opened.get("v1/models")
+            answer = await self._http.get("v1/models")
             found = read_listing(answer.json())
         except JobError:
             return
@@ -308,7 +310,7 @@ class ChatTarget:
 
     async def check(self) -> Sequence[Check]:
         """One look at the list of models, which costs nothing; not every endpoint has one."""
-        host = self._opened.base_url.host
+        host = self._http.base_url.host
         try:
             listed = await self.models()
         except JobError as error:
@@ -316,10 +318,9 @@ class ChatTarget:
         told = f"it lists {len(listed):,} models" if listed else "it does not list its models"
         return (Check(name="target", ok=True, message=f"{host} is reached; {told}"),)
 
-    @property
-    def _opened(self) -> HttpClient:
-        assert self._client is not None, "a target is used inside `async with`"
-        return self._client
+
+def _with_keys(values: Mapping[str, str], key: Callable[[str], Key]) -> dict[str, Sent]:
+    return {name: key(value) if is_reference(value) else value for name, value in values.items()}
 
 
 def _told(error: JobError) -> str:

@@ -53,6 +53,7 @@ class CallLimits:
         self,
         address: str,
         *,
+        key: str = "",
         key_name: str = "",
         rate_per_min: int | None = None,
         tokens_per_min: int | None = None,
@@ -60,9 +61,8 @@ class CallLimits:
         max_in_flight: int | None = None,
     ) -> None:
         self._address = address
+        self._key = key
         self._key_name = key_name
-        self.key = ""
-        """The key that is charged, once the endpoint is open."""
         self._rate_per_min = rate_per_min
         self._tokens_per_min = tokens_per_min
         self._max_tokens = max_tokens
@@ -116,7 +116,7 @@ class CallLimits:
         return context.slot(self._account(context), self._max_in_flight)
 
     def _account(self, context: JobContext) -> str:
-        return f"target:{context.account(self._address, self.key)}"
+        return f"target:{context.account(self._address, self._key)}"
 
     async def _permitted(
         self, ask: Ask, question: Question, context: JobContext, to_model: bool

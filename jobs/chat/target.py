@@ -2,16 +2,18 @@
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from inspect import isawaitable, iscoroutinefunction
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import anyio
 
-from engine.kinds import Check, JobError, Permanent, Transient, hashed
+from engine.kinds import Check, Clock, JobError, Permanent, Transient, hashed
 from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
 
@@ -123,8 +125,20 @@ class Generation:
         return {name: value for name, value in fields.items() if value is not None}
 
 
+class OpenTarget(Protocol):
+    """A target that can be asked."""
+
+    async def reply(self, question: Question) -> Reply:
+        """The model's reply, or a JobError that names why there is none."""
+        ...
+
+    async def check(self) -> Sequence[Check]:
+        """Whether the target can be used; sends nothing that costs."""
+        ...
+
+
 class Target(Protocol):
-    """A model under test. `async with target:` opens it; opening sends nothing."""
+    """A model under test, declared; `open` makes what asks it."""
 
     @property
     def identity(self) -> str:
@@ -141,16 +155,12 @@ class Target(Protocol):
         """How it is asked, as the value of a fact."""
         ...
 
-    async def __aenter__(self) -> Self: ...
+    def open(self, clock: Clock, folder: Path = Path()) -> AbstractAsyncContextManager[OpenTarget]:
+        """Open it, and close it in the end; sends nothing.
 
-    async def __aexit__(self, *exc_info: object) -> None: ...
-
-    async def reply(self, question: Question) -> Reply:
-        """The model's reply, or a JobError that names why there is none."""
-        ...
-
-    async def check(self) -> Sequence[Check]:
-        """Whether the target can be used; sends nothing that costs."""
+        Files that its settings name are looked for in `folder`. Raises UsageError for a file, an extra
+        or a key that is missing.
+        """
         ...
 
 
@@ -177,11 +187,9 @@ class CallableTarget:
     def settings(self) -> str:
         return ""
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        return None
+    @asynccontextmanager
+    async def open(self, clock: Clock, folder: Path = Path()) -> AsyncIterator[Self]:
+        yield self
 
     async def reply(self, question: Question) -> Reply:
         try:

@@ -1,14 +1,14 @@
 """The evaluations as job kinds: each one against system prompts and against fine-tuned models."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from copy import copy
+from typing import Any, ClassVar, Self
 
 from pydantic import ValidationError
 
 from engine.kinds import (
     Answer,
-    Axis,
     GroupAxis,
     IntegerAxis,
     Job,
@@ -90,16 +90,13 @@ class _Evaluation(JobKind):
     deadline_s = LONGEST_DEADLINE_S
     cost_fields: ClassVar[tuple[str, ...]]
 
-    def __init__(self, client: Callable[[], Client]) -> None:
-        self._client = client
-
     def cost_class(self, labels: Mapping[str, Any]) -> str:
         # The model and the prompt hardly change how many tests are made.
         return " ".join(f"{name}={labels[name]}" for name in self.cost_fields)
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Client, context: JobContext) -> Answer:
         try:
-            reply = await self._send(self._client(), job.parameters, job.repeat)
+            reply = await self._send(client, job.parameters, job.repeat)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
             path = ".".join(map(str, problem["loc"]))
@@ -123,8 +120,7 @@ class _Evaluation(JobKind):
 class _Finetuned(_Evaluation):
     target = "openai_finetune"
 
-    def __init__(self, client: Callable[[], Client], *, has_openai_key: bool) -> None:
-        super().__init__(client)
+    def __init__(self, *, has_openai_key: bool) -> None:
         self._has_openai_key = has_openai_key
 
     def unusable(self) -> str | None:
@@ -135,11 +131,11 @@ class _Finetuned(_Evaluation):
             " service.openai_api_key, such as env:OPENAI_API_KEY"
         )
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Client, context: JobContext) -> Answer:
         if problem := self.unusable():
             # Nothing of this kind can go well: its lanes stop, and no job fails for a missing line.
             raise Unauthorized(problem, sent=False)
-        return await super().run(job, context)
+        return await super().run(job, client, context)
 
 
 class _SingleTurn(_Evaluation):
@@ -171,14 +167,16 @@ class _SingleTurn(_Evaluation):
 class _MultiTurn(_Evaluation):
     name = "multi_turn"
     cost_fields = ("group", "max_turns")
-    _folds = False
+    folds = False
 
-    async def prepare(self) -> None:
+    async def prepare(self, client: Client) -> Self:
         # The vendor's might stop at a failure: then each threshold has conversations of its own.
-        self._folds = await self._client().knows(FOLDS_CONVERSATIONS)
+        prepared = copy(self)
+        prepared.folds = await client.knows(FOLDS_CONVERSATIONS)
+        return prepared
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        return self._folds
+        return self.folds
 
     def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
         """As many as this one: a conversation for each case, whatever becomes of it."""
@@ -191,7 +189,7 @@ class _MultiTurn(_Evaluation):
 class SingleTurnSystemPromptKind(_SingleTurn):
     """Single questions to a model with a system prompt."""
 
-    axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
+    axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = SingleTurnSystemPrompt(
@@ -208,7 +206,7 @@ class SingleTurnSystemPromptKind(_SingleTurn):
 class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
     """Single questions to a fine-tuned OpenAI model."""
 
-    axes: ClassVar[tuple[Axis, ...]] = (MODELS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
+    axes = (MODELS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = SingleTurnFinetune(
@@ -224,7 +222,7 @@ class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
 class MultiTurnSystemPromptKind(_MultiTurn):
     """Conversations with a model that has a system prompt."""
 
-    axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
+    axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
 
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = MultiTurnSystemPrompt(
@@ -240,7 +238,7 @@ class MultiTurnSystemPromptKind(_MultiTurn):
 class MultiTurnFinetuneKind(_Finetuned, _MultiTurn):
     """Conversations with a fine-tuned OpenAI model."""
 
-    axes: ClassVar[tuple[Axis, ...]] = (MODELS, GROUPS, THRESHOLDS, TURNS)
+    axes = (MODELS, GROUPS, THRESHOLDS, TURNS)
 
     async def _send(self, client: Client, parameters: Mapping[str, Any], repeat: int) -> Reply:
         request = MultiTurnFinetune(

@@ -1,7 +1,8 @@
 """The service as sweep files name it: `kind: circuit-breaker-labs`."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any, Self
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 
@@ -67,10 +68,6 @@ class CircuitBreakerLabs(Service):
     settings_model = CircuitBreakerLabsSettings
     settings: CircuitBreakerLabsSettings
 
-    def __init__(self, settings: Any, clock: Clock) -> None:
-        super().__init__(settings, clock)
-        self._client: Client | None = None
-
     @property
     def identity(self) -> str:
         return self.settings.base_url
@@ -79,67 +76,52 @@ class CircuitBreakerLabs(Service):
     def credential(self) -> str:
         return self.settings.api_key
 
-    @property
-    def client(self) -> Client:
-        """The open client, inside `async with`."""
-        assert self._client is not None, "the service is used inside `async with`"
-        return self._client
-
-    @classmethod
-    def templates(cls) -> Mapping[str, str]:
+    def templates(self) -> Mapping[str, str]:
         return packaged_yaml("jobs.circuit_breaker_labs", "templates")
 
     def kinds(self) -> Sequence[JobKind]:
-        has_key = self.settings.openai_api_key is not None
-
-        def client() -> Client:
-            return self.client
-
+        # Before there are settings the key may be among them.
+        has_key = not self.has_settings or self.settings.openai_api_key is not None
         return (
-            SingleTurnSystemPromptKind(client),
-            MultiTurnSystemPromptKind(client),
-            SingleTurnFinetuneKind(client, has_openai_key=has_key),
-            MultiTurnFinetuneKind(client, has_openai_key=has_key),
+            SingleTurnSystemPromptKind(),
+            MultiTurnSystemPromptKind(),
+            SingleTurnFinetuneKind(has_openai_key=has_key),
+            MultiTurnFinetuneKind(has_openai_key=has_key),
         )
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Client]:
         settings = self.settings
         openai = settings.openai_api_key
-        client = Client(
+        async with Client(
             url=settings.base_url,
             append_v1=settings.append_v1,
             api_key=Key(settings.api_key, self.secret),
             openai_api_key=None if openai is None else Key(openai, self.secret),
-            clock=self.clock,
+            clock=clock,
             limits=HttpLimits(deadline_s=settings.deadline_s),
             network=settings.network(self.folder),
-        )
-        self._client = await client.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.__aexit__(*exc_info)
+        ) as client:
+            yield client
 
     def notices(self) -> Sequence[str]:
         return self.settings.notices(self.settings.base_url)
 
-    async def groups(self) -> Sequence[Group]:
+    async def groups(self, client: Client) -> Sequence[Group]:
         return [
             Group(name=group["name"], description=group.get("description"))
-            for group in await self.client.test_case_groups()
+            for group in await client.test_case_groups()
         ]
 
-    async def quota(self) -> Allotment:
-        quota = await self.client.monthly_quota()
+    async def quota(self, client: Client) -> Allotment:
+        quota = await client.monthly_quota()
         return Allotment(used=quota["generated_tests"], allotted=quota["alloted_test_generations"])
 
-    async def accepts_key(self) -> bool:
-        return bool((await self.client.validate_api_key())["valid"])
+    async def accepts_key(self, client: Client) -> bool:
+        return bool((await client.validate_api_key())["valid"])
 
-    async def check(self) -> Sequence[Check]:
-        questions: tuple[tuple[str, Callable[[], Awaitable[Check]]], ...] = (
+    async def check(self, client: Client) -> Sequence[Check]:
+        questions: tuple[tuple[str, Callable[[Client], Awaitable[Check]]], ...] = (
             ("ping", self._check_ping),
             ("version", self._check_version),
             ("key", self._check_key),
@@ -149,7 +131,7 @@ class CircuitBreakerLabs(Service):
         checks: list[Check] = []
         for name, ask in questions:
             try:
-                checks.append(await ask())
+                checks.append(await ask(client))
             except JobError as error:
                 message = f"{error.message}: {error.detail}" if error.detail else error.message
                 checks.append(Check(name=name, ok=False, message=message))
@@ -158,18 +140,18 @@ class CircuitBreakerLabs(Service):
                     break
         return checks
 
-    async def _check_ping(self) -> Check:
-        answer = await self.client.ping()
+    async def _check_ping(self, client: Client) -> Check:
+        answer = await client.ping()
         message = f"{self.identity} answers"
         return Check(
             name="ping",
             ok=True,
             message=message,
-            data={"timestamp": self._shown(answer.get("timestamp", ""))},
+            data={"timestamp": _shown(answer.get("timestamp", ""), client)},
         )
 
-    async def _check_version(self) -> Check:
-        version = self._shown((await self.client.version())["version"])
+    async def _check_version(self, client: Client) -> Check:
+        version = _shown((await client.version())["version"], client)
         known = f"versions known here: {', '.join(KNOWN_VERSIONS)}"
         message = f"API version {version}"
         if version not in KNOWN_VERSIONS:
@@ -178,22 +160,23 @@ class CircuitBreakerLabs(Service):
             name="version", ok=True, message=f"{message} ({known})", data={"version": version}
         )
 
-    async def _check_key(self) -> Check:
-        valid = await self.accepts_key()
+    async def _check_key(self, client: Client) -> Check:
+        valid = await self.accepts_key(client)
         message = "is valid" if valid else "is not valid: set another one, or ask the vendor"
         return Check(name="key", ok=valid, message=f"the key of {self.credential} {message}")
 
-    async def _check_quota(self) -> Check:
-        quota = await self.quota()
+    async def _check_quota(self, client: Client) -> Check:
+        quota = await self.quota(client)
         left = quota.allotted - quota.used
         message = f"{quota.used} of {quota.allotted} tests used this month, {max(left, 0)} left"
         data = {"used": quota.used, "allotted": quota.allotted}
         return Check(name="quota", ok=left > 0, message=message, data=data)
 
-    async def _check_groups(self) -> Check:
-        names = [group.name for group in await self.groups()]
-        message = self._shown(f"{len(names)} test case groups: {', '.join(names)}")
+    async def _check_groups(self, client: Client) -> Check:
+        names = [group.name for group in await self.groups(client)]
+        message = _shown(f"{len(names)} test case groups: {', '.join(names)}", client)
         return Check(name="groups", ok=bool(names), message=message, data={"groups": names})
 
-    def _shown(self, text: str) -> str:
-        return plain(text, self.client.redact)
+
+def _shown(text: str, client: Client) -> str:
+    return plain(text, client.redact)

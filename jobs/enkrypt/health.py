@@ -1,7 +1,8 @@
 """The health gate: asks Enkrypt about a model before its lane opens (`service.health: enkrypt`)."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -105,38 +106,26 @@ class EnkryptHealth(HealthGate):
     settings_model = EnkryptHealthSettings
     settings: EnkryptHealthSettings
 
-    def __init__(self, settings: Any, clock: Clock) -> None:
-        super().__init__(settings, clock)
-        self._client: Client | None = None
-
-    async def __aenter__(self) -> Self:
-        # A key that is not there is told before anything waits for models that nobody can ask about.
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Client]:
+        # Report a missing key now, not when a lane already waits for its model.
         with_secrets(self.settings.endpoint, self.secret)
-        client = Client(
+        async with Client(
             url=self.settings.base_url,
             api_key=service_key(self.settings.api_key, self.secret),
-            clock=self.clock,
+            clock=clock,
             secret=self.secret,
             deadline_s=self.settings.deadline_s,
             network=self.settings.network(self.folder),
-        )
-        self._client = await client.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.__aexit__(*exc_info)
+        ) as client:
+            yield client
 
     def notices(self) -> Sequence[str]:
         return self.settings.notices(self.settings.base_url)
 
-    async def check(self, lane: str) -> Health:
-        assert self._client is not None, "the gate is used inside `async with`"
+    async def check(self, client: Client, lane: str) -> Health:
         try:
-            answer, _ = await self._client.model_health(
-                {**self.settings.endpoint, "model_name": lane}
-            )
+            answer, _ = await client.model_health({**self.settings.endpoint, "model_name": lane})
         except UsageError as error:
             raise Unauthorized(str(error), sent=False) from None
-        return Health(healthy=answer.status == "healthy", message=self._client.told(answer))
+        return Health(healthy=answer.status == "healthy", message=client.told(answer))

@@ -1,13 +1,13 @@
 """The service as sweep files name it: `kind: enkrypt`, with the evaluation model_health."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
 from engine.kinds import (
     Answer,
-    Axis,
     Check,
     Clock,
     DocumentAxis,
@@ -47,7 +47,7 @@ class ModelHealthKind(JobKind):
     """Whether each endpoint's model answers a plain question."""
 
     name = "model_health"
-    axes: ClassVar[tuple[Axis, ...]] = (
+    axes = (
         DocumentAxis(
             name="models",
             field="model",
@@ -58,14 +58,10 @@ class ModelHealthKind(JobKind):
     )
     deadline_s = LONGEST_DEADLINE_S
 
-    def __init__(self, client: Callable[[], Client]) -> None:
-        self._client = client
-
     def expected_tests(self, labels: Mapping[str, Any]) -> int:
         return 0
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
-        client = self._client()
+    async def run(self, job: Job, client: Client, context: JobContext) -> Answer:
         try:
             async with keep_unread_on_error(context):
                 answer, reply = await client.model_health(job.parameters["model"])
@@ -82,10 +78,6 @@ class Enkrypt(Service):
     settings_model = EnkryptSettings
     settings: EnkryptSettings
 
-    def __init__(self, settings: Any, clock: Clock) -> None:
-        super().__init__(settings, clock)
-        self._client: Client | None = None
-
     @property
     def identity(self) -> str:
         return self.settings.base_url
@@ -94,37 +86,27 @@ class Enkrypt(Service):
     def credential(self) -> str:
         return self.settings.api_key
 
-    @classmethod
-    def templates(cls) -> Mapping[str, str]:
+    def templates(self) -> Mapping[str, str]:
         return packaged_yaml("jobs.enkrypt", "templates")
 
     def kinds(self) -> Sequence[JobKind]:
-        return (ModelHealthKind(self._opened),)
+        return (ModelHealthKind(),)
 
-    def _opened(self) -> Client:
-        assert self._client is not None, "the service is used inside `async with`"
-        return self._client
-
-    async def __aenter__(self) -> Self:
-        client = Client(
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Client]:
+        async with Client(
             url=self.settings.base_url,
             api_key=service_key(self.settings.api_key, self.secret),
-            clock=self.clock,
+            clock=clock,
             secret=self.secret,
             deadline_s=self.settings.deadline_s,
             network=self.settings.network(self.folder),
-        )
-        self._client = await client.__aenter__()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.__aexit__(*exc_info)
+        ) as client:
+            yield client
 
     def notices(self) -> Sequence[str]:
         return self.settings.notices(self.settings.base_url)
 
-    async def check(self) -> Sequence[Check]:
+    async def check(self, client: Client) -> Sequence[Check]:
         message = f"{self.credential} is set; the service has no call that tests a key at no cost"
         return [Check(name="key", ok=True, message=message)]

@@ -10,7 +10,6 @@ import anyio
 
 from engine.kinds import (
     TARGET,
-    CallLimit,
     Job,
     JobContext,
     JobError,
@@ -24,7 +23,7 @@ from engine.kinds import (
     is_away,
 )
 from jobs.chat.limits import CallLimits
-from jobs.chat.target import Message, Question, Reply, Role, Target, digest
+from jobs.chat.target import Message, OpenTarget, Question, Reply, Role, Target, digest
 from jobs.evaluator.shares import Shares, SlowStart
 from jobs.evaluator.stopwatch import Stopwatch, under_way
 from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
@@ -63,26 +62,27 @@ class _Voucher:
 
 
 class Asker:
-    """Asks one model, in its `role`, on behalf of every evaluation of a service.
+    """Asks one target, in its `role`, on behalf of every evaluation of a service.
 
     At most `max_in_flight` questions are under way at once. Those without `limits` are no requests: the
     model is in this process. Only as many evaluations ask as it takes to keep them busy, and one of each
-    model, so that evaluations end one after the other and not all together at the end. One that
-    never `asks` knows only the replies that are kept. Where a question ends as if the service were away, a
+    model, so that evaluations end one after the other and not all together at the end. Without
+    a `client` it knows only the replies that are kept. Where a question ends as if the service were away, a
     short one finds out whether it is.
     """
 
     def __init__(
         self,
         target: Target,
+        client: OpenTarget | None,
         *,
         role: str = TARGET,
         max_in_flight: int,
         limits: CallLimits | None = None,
-        asks: bool = True,
     ) -> None:
-        self._target = target
+        self._client = client
         self._role = role
+        self._address = target.address
         self._identity = target.identity
         self._in_flight = Shares(max_in_flight)
         self._without_permit: defaultdict[str, SlowStart] = defaultdict(
@@ -92,14 +92,8 @@ class Asker:
             max(_EVALUATIONS_MIN, max_in_flight // _CASES_MIN), most=max_in_flight
         )
         self._limits = limits
-        self._asks = asks
         self._vouchers: defaultdict[str, _Voucher] = defaultdict(_Voucher)
         self._unanswerable = Unanswerable()
-
-    @property
-    def call_limit(self) -> CallLimit | None:
-        """The limits of its calls, for the plan of a sweep; None where they are no requests."""
-        return None if self._limits is None else self._limits.told
 
     @asynccontextmanager
     async def turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
@@ -139,7 +133,7 @@ class Asker:
             return reply
 
         async def call() -> bytes:
-            if not self._asks:
+            if self._client is None:
                 # Counted as unanswered: it is so, too, where the first run got no reply.
                 raise Permanent(
                     f"the {self._role} {question.model}: {Unanswered.NOT_KEPT.words}",
@@ -170,7 +164,7 @@ class Asker:
     def _usage(self, question: Question, told: Reply | Took) -> Usage:
         return Usage(
             role=self._role,
-            endpoint=self._target.address,
+            endpoint=self._address,
             model=question.model,
             input_tokens=told.input_tokens,
             output_tokens=told.output_tokens,
@@ -231,8 +225,9 @@ class Asker:
                 )
 
     async def _call(self, question: Question) -> Reply:
+        assert self._client is not None, "without a client nothing is called"
         with under_way():
-            return await self._target.reply(question)
+            return await self._client.reply(question)
 
     async def _readable(
         self,

@@ -60,17 +60,20 @@ def read_instructions() -> tuple[Instructions, str]:
 
 
 class Attacker:
-    """Writes as the person of a case: a chat model, which `chat` reaches."""
+    """Writes as the person of a case: a chat model of a target, asked through `asker`.
 
-    def __init__(self, asker: Asker, model: str, chat: Target) -> None:
+    Without one it is declared only.
+    """
+
+    def __init__(self, model: str, target: Target, asker: Asker | None = None) -> None:
         self._asker = asker
         self._model = model
         self._instructions, digest = read_instructions()
-        self.version = f"{self._instructions.version}+{digest[:12]}/{model}@{chat.identity}"
+        self.version = f"{self._instructions.version}+{digest[:12]}/{model}@{target.identity}"
         self.facts = {
             "attacker": model,
-            "endpoint of the attacker": chat.address,
-            "settings of the attacker": chat.settings,
+            "endpoint of the attacker": target.address,
+            "settings of the attacker": target.settings,
             "rules of the attacker": f"{self._instructions.version} sha256:{digest[:16]}",
         }
 
@@ -156,6 +159,7 @@ class Attacker:
             ),
             seed=seed,
         )
+        assert self._asker is not None, "an attacker that is only declared writes nothing"
         try:
             reply = await self._asker.ask(question, context)
         except Permanent as error:

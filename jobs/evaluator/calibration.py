@@ -30,12 +30,13 @@ from jobs.evaluator.agreement import (
     mean_absolute_error,
     picture,
 )
+from jobs.evaluator.asking import JUDGE
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.ratings import Rated
-from jobs.evaluator.service import asker_of
 from jobs.evaluator.settings import RubricJudgeSettings
+from jobs.evaluator.setup import asker_of
 from jobs.evaluator.together import Lacking, Tolerance, each
 
 logger = logging.getLogger(__name__)
@@ -105,7 +106,7 @@ async def judged_scores(
     """
     context = _Alone(clock)
     async with AsyncExitStack() as stack:
-        chosen = await _opened(judge, clock, stack)
+        chosen = await _open_judge(judge, clock, stack)
 
         async def score(one: Rated) -> float:
             judgement = await chosen.reply(one.case, one.case.user_input, one.reply, context)
@@ -141,14 +142,13 @@ def judge_notices(judge: str) -> Sequence[str]:
     return () if settings is None else settings.endpoint.notices(settings.endpoint.base_url)
 
 
-async def _opened(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
+async def _open_judge(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
     settings = _judge_settings(judge)
     if settings is None:
         return RulesJudge()
-    chat = await stack.enter_async_context(
-        ChatTarget(settings.endpoint, settings.generation, clock, folder=Path(judge).parent)
-    )
-    return RubricJudge(asker_of(chat, "judge"), settings.model, chat)
+    target = ChatTarget(settings.endpoint, settings.generation)
+    chat = await stack.enter_async_context(target.open(clock, Path(judge).parent))
+    return RubricJudge(settings.model, target, asker_of(target, chat, JUDGE))
 
 
 def _judge_settings(judge: str) -> RubricJudgeSettings | None:

@@ -1,11 +1,10 @@
 """Any Python callable as the model under test: the local evaluator over it, for a registry."""
 
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, Self
+from typing import Self
 
 from pydantic import model_validator
 
-from engine.kinds import Clock, ServiceSettings
 from jobs.chat.target import CallableTarget, Question
 from jobs.evaluator.service import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
@@ -22,9 +21,18 @@ class _CallableSettings(LocalSettings):
         return self
 
 
+class CallableEvaluator(LocalEvaluator):
+    """The local evaluator with a Python callable as its target; see `evaluator_of`."""
+
+    settings_model = _CallableSettings
+
+    def __init__(self, name: str, answer: Callable[[Question], str | Awaitable[str]]) -> None:
+        super().__init__(CallableTarget(name, answer))
+
+
 def evaluator_of(
     name: str, answer: Callable[[Question], str | Awaitable[str]]
-) -> type[LocalEvaluator]:
+) -> CallableEvaluator:
     """The local evaluator with `answer` as its target: Registry(services={"local": ...}).
 
     `answer` gets a Question (`messages`, `model` and `seed`) and returns the reply. A plain function runs
@@ -32,11 +40,4 @@ def evaluator_of(
     answers do. Raises nothing itself; what `answer` raises is a transient failure of its job, a JobError
     is kept as it is.
     """
-
-    class CallableEvaluator(LocalEvaluator):
-        settings_model: ClassVar[type[ServiceSettings]] = _CallableSettings
-
-        def __init__(self, settings: LocalSettings, clock: Clock) -> None:
-            super().__init__(settings, clock, target=CallableTarget(name, answer))
-
-    return CallableEvaluator
+    return CallableEvaluator(name, answer)

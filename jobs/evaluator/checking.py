@@ -19,9 +19,9 @@ from engine.kinds import (
     nearest,
     suggestion,
 )
-from jobs.chat.endpoint import ChatTarget
+from jobs.chat.endpoint import ChatClient
 from jobs.chat.listing import is_listed
-from jobs.chat.target import Question, Target
+from jobs.chat.target import OpenTarget, Question
 from jobs.evaluator.asking import SHORT
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case
@@ -91,7 +91,7 @@ class OnceContext:
 
 
 async def find_listed(
-    target: Target, models: Sequence[str], role: str = "model"
+    target: OpenTarget, models: Sequence[str], role: str = "model"
 ) -> Sequence[Check]:
     """Whether a target lists the models; nothing where it has no list. Sends nothing that costs.
 
@@ -113,7 +113,7 @@ async def find_listed(
     return found
 
 
-async def ask_each(target: Target, models: Sequence[str]) -> Sequence[Check]:
+async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]:
     """Whether each model answers a question, whether it is on a list or not."""
     listed = await _listed(target)
     found: dict[str, Check] = {}
@@ -157,8 +157,8 @@ async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> C
     return Check(name="attacker's answer", ok=True, message=message)
 
 
-async def _listed(target: Target) -> Collection[str]:
-    if not isinstance(target, ChatTarget):
+async def _listed(target: OpenTarget) -> Collection[str]:
+    if not isinstance(target, ChatClient):
         return ()
     try:
         return await target.models()
@@ -167,7 +167,7 @@ async def _listed(target: Target) -> Collection[str]:
         return ()
 
 
-async def _problem(target: Target, model: str) -> str | None:
+async def _problem(target: OpenTarget, model: str) -> str | None:
     question = Question(model=model, messages=SHORT, seed=0)
     try:
         try:

@@ -1,10 +1,10 @@
 """What the evaluations of one service have in common: what they share, and what is known before a run."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 from engine.kinds import (
     TARGET,
@@ -20,23 +20,25 @@ from engine.kinds import (
     TextAxis,
     UsageError,
 )
+from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import Endpoint
 from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
-from jobs.evaluator.asking import ATTACKER, JUDGE, Asker
-from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.asking import ATTACKER, JUDGE
 from jobs.evaluator.families import kinship
 from jobs.evaluator.groups import Case, CaseSet
-from jobs.evaluator.judge.protocol import Judge
-from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.seeds import Purpose, derive
-from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
-from jobs.evaluator.translation import Translator
+from jobs.evaluator.settings import RubricJudgeSettings
+from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
 
 _WITHIN_MIN_S, _WITHIN_MAX_S = 900.0, 24 * 3600.0
 _CALL_S = 600.0
 """The most that one call of a model on this machine takes, or of a callable."""
+_OTHER_MODELS = (
+    "this sweep evaluates {} in this process; for other models set service.endpoint, such as {{base_url:"
+    " https://openrouter.ai/api/v1, api_key: env:OPENROUTER_API_KEY}}"
+)
 _UNTRANSLATED = (
     "service.attacker.translations: nothing is translated, only the variations of a single_turn"
     " evaluation are (maximum_iteration_layers: 1 or 2)"
@@ -70,51 +72,39 @@ THRESHOLDS = NumberAxis(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """What all evaluations of one service share.
-
-    `cases_of` gives the cases of a group, `judge_model` is the model that judges, if one does;
-    `call_limits` are those of target, judge and attacker, None where there is none or its calls are no
-    requests. `provenance` goes into every answer, `decides` into the identity of a run. There is a `translator` only where there is an `attacker`.
-    """
-
-    settings: LocalSettings
-    cases_of: Callable[[str], Sequence[Case]]
-    judge: Judge
-    judge_model: str | None
-    asker: Asker
-    call_limits: Mapping[str, CallLimit | None]
-    attacker: Attacker | None
-    translator: Translator | None
-    group_names: Callable[[], Sequence[str] | None]
-    provenance: Mapping[str, Any]
-    decides: Provenance
-
-
 class Evaluation(JobKind):
-    target: ClassVar[str] = "system_prompt"
-    folded_field: ClassVar[str | None] = "threshold"
-    uses_quota: ClassVar[bool] = True
-    charged_by_reply: ClassVar[bool] = True
-    # For all calls of an evaluation together; each has a limit of its own.
-    deadline_s: ClassVar[float] = _WITHIN_MAX_S
+    """What is common to all evaluations; without a `setup` it is declared only, whatever the settings."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
+    folded_field = "threshold"
+    uses_quota = True
+    charged_by_reply = True
+    # For all calls of an evaluation together; each has a limit of its own.
+    deadline_s = _WITHIN_MAX_S
+
+    def __init__(self, setup: EvaluationSetup | None = None) -> None:
+        self._setup = setup
+        if setup is None:
+            return
+        self.judge = f"the {setup.judge.name} judge, a {setup.judge.label}"
+        self.sends = Sends.CALLS if any(self.call_limits().values()) else Sends.NOTHING
+        if isinstance(setup.target, LocalModel):
+            name = setup.target.name
+            only = replace(MODELS, choices=(name,), otherwise=_OTHER_MODELS.format(name))
+            self.axes = tuple(only if axis is MODELS else axis for axis in self.axes)
 
     @property
-    def judge(self) -> str:
-        judge = self.bench.judge
-        return f"the {judge.name} judge, a {judge.label}"
+    def setup(self) -> EvaluationSetup:
+        """How its service is set up."""
+        assert self._setup is not None, "a kind that is only declared evaluates nothing"
+        return self._setup
 
     def size(self, labels: Mapping[str, Any]) -> int:
         """How many cases the group has; raises UsageError for a group that does not exist."""
-        return len(self.bench.cases_of(labels["group"]))
+        return len(self.setup.cases_of(labels["group"]))
 
     def within_s(self, labels: Mapping[str, Any]) -> float:
         """For how long calls of a job may be under way in all: as if each took its most, one after the other."""
-        settings = self.bench.settings
+        settings = self.setup.settings
         asked = (settings, settings.judge, settings.attacker)
         endpoints = (getattr(one, "endpoint", None) for one in asked)
         call_s = max(_CALL_S if one is None else one.timeout_s for one in endpoints)
@@ -125,14 +115,9 @@ class Evaluation(JobKind):
         """Without an end: waiting for a turn takes as long as it takes, and `within_s` bounds the rest."""
         return inf
 
-    @property
-    def sends(self) -> Sends:
-        """Calls, unless all is asked of a model in this process."""
-        return Sends.CALLS if any(self.call_limits().values()) else Sends.NOTHING
-
     def call_limits(self) -> Mapping[str, CallLimit]:
-        told = self.bench.call_limits
-        asked = told if self.bench.settings.asks else {"judge": told["judge"]}
+        told = self.setup.call_limits()
+        asked = told if self.setup.settings.asks else {JUDGE: told[JUDGE]}
         return {whom: limit for whom, limit in asked.items() if limit is not None}
 
     def requests(self, labels: Mapping[str, Any]) -> int:
@@ -152,16 +137,16 @@ class Evaluation(JobKind):
 
     def by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
         """The questions of the models that there are, and that may be asked."""
-        asks = self.bench.settings.asks
+        asks = self.setup.settings.asks
         calls = {TARGET: target} if asks else {}
-        if self.bench.judge.calls_a_model:
-            calls["judge"] = judge
-        if self.bench.attacker is not None and asks:
-            calls["attacker"] = attacker
+        if self.setup.judge.calls_a_model:
+            calls[JUDGE] = judge
+        if self.setup.attacker is not None and asks:
+            calls[ATTACKER] = attacker
         return calls
 
     def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
-        settings, calls = self.bench.settings, self.calls(parameters)
+        settings, calls = self.setup.settings, self.calls(parameters)
         asked: list[tuple[str, str, Endpoint]] = []
         if settings.endpoint is not None:
             asked.append((TARGET, parameters["model"], settings.endpoint))
@@ -190,7 +175,7 @@ class Evaluation(JobKind):
         return {}
 
     def group_names(self) -> Sequence[str] | None:
-        return self.bench.group_names()
+        return None if self._setup is None else self._setup.group_names()
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Where the judge is of a target's family, or cannot read a group."""
@@ -198,13 +183,13 @@ class Evaluation(JobKind):
         return [
             *(warning for warning in found if warning is not None),
             *(warning for group in labels["groups"] for warning in self._unread(group)),
-            *([] if self.bench.translator is None or self.translates(labels) else [_UNTRANSLATED]),
+            *([] if self.setup.translator is None or self.translates(labels) else [_UNTRANSLATED]),
             *([_UNPROMPTED] if self._leaves_prompts_out else []),
         ]
 
     @property
     def _leaves_prompts_out(self) -> bool:
-        endpoint = self.bench.settings.endpoint
+        endpoint = self.setup.settings.endpoint
         return endpoint is not None and endpoint.system_role is SystemRole.NONE
 
     def translates(self, labels: Mapping[str, Sequence[Any]]) -> bool:
@@ -214,7 +199,7 @@ class Evaluation(JobKind):
     def _unread(self, group: str) -> Sequence[str]:
         """What becomes of the group's cases in other languages than English, if it has any."""
         try:
-            cases = self.bench.cases_of(group)
+            cases = self.setup.cases_of(group)
         except UsageError:
             # Such as one that stands for all groups, or is wrong: told where it is read.
             return ()
@@ -223,21 +208,22 @@ class Evaluation(JobKind):
             return ()
         which = f"{len(others)} of {len(cases)} cases of {group} ({', '.join(sorted(set(others)))})"
         warnings = []
-        if not self.bench.judge.calls_a_model:
-            judge = f"the {self.bench.judge.name} judge"
+        if not self.setup.judge.calls_a_model:
+            judge = f"the {self.setup.judge.name} judge"
             warnings.append(f"{judge} reads English only: its scores of {which} mean nothing")
-        if self.bench.attacker is not None:
+        if self.setup.attacker is not None:
             warnings.append(f"what an attacker writes is checked in English: none for {which}")
         return warnings
 
     def warning(self, model: str) -> str | None:
         """That the judge is of this target's family, if it is."""
-        judge = self.bench.judge_model
+        judge = self.setup.judge_model
         return None if judge is None else kinship(judge, model)
 
     async def ask(
         self,
         job: Job,
+        client: EvaluationClient,
         context: JobContext,
         case: Case,
         path: tuple[int, ...],
@@ -257,12 +243,12 @@ class Evaluation(JobKind):
         )
         said = [message for message in messages if message.role is Role.USER]
         opens = 1 if len(said) == 1 else 0
-        return await self.bench.asker.ask(question, context, about=case.id, tests=opens)
+        return await client.asker.ask(question, context, about=case.id, tests=opens)
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
         """A seed for one question of the job."""
         return derive(
-            self.bench.settings.seed,
+            self.setup.settings.seed,
             case=case.id,
             path=path,
             purpose=purpose,

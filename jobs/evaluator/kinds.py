@@ -1,13 +1,11 @@
 """The job kinds of the self-hosted evaluator."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from engine.kinds import (
     TARGET,
     Answer,
-    Axis,
     Fact,
     IntegerAxis,
     Job,
@@ -17,7 +15,7 @@ from jobs.chat.limits import tokens_of
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
 from jobs.evaluator.asking import JUDGE
-from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Bench, Evaluation
+from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Evaluation
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.rubric import RubricJudge
@@ -26,6 +24,7 @@ from jobs.evaluator.multi_turn import Talk, Turn, Voices, converse
 from jobs.evaluator.mutators import MOST_VARIATIONS, Translation
 from jobs.evaluator.seeds import Purpose
 from jobs.evaluator.settings import RubricJudgeSettings
+from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
 from jobs.evaluator.single_turn import (
     Asked,
     Judged,
@@ -39,10 +38,6 @@ from jobs.evaluator.single_turn import (
 from jobs.evaluator.together import Tolerance
 from jobs.evaluator.translation import CALLS
 
-_OTHER_MODELS = (
-    "this sweep evaluates {} in this process; for other models set service.endpoint, such as {{base_url:"
-    " https://openrouter.ai/api/v1, api_key: env:OPENROUTER_API_KEY}}"
-)
 RULES = "1"
 """Raised whenever the same settings ask something else, read a reply otherwise, or fail another score."""
 
@@ -50,8 +45,8 @@ RULES = "1"
 class SingleTurn(Evaluation):
     """Single-turn evaluation of a model under a system prompt."""
 
-    name: ClassVar[str] = "single_turn"
-    axes: ClassVar[tuple[Axis, ...]] = (
+    name = "single_turn"
+    axes = (
         MODELS,
         PROMPTS,
         GROUPS,
@@ -76,12 +71,12 @@ class SingleTurn(Evaluation):
         ),
     )
 
-    def __init__(self, bench: Bench) -> None:
-        super().__init__(bench)
+    def __init__(self, setup: EvaluationSetup | None = None) -> None:
+        super().__init__(setup)
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
-        decides = self.bench.decides
+        decides = self.setup.decides
         return (
             *decides.of_all(RULES),
             *decides.of_groups(labels),
@@ -110,7 +105,7 @@ class SingleTurn(Evaluation):
         parents = most_parents(
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
-        translated = 0 if self.bench.translator is None else CALLS
+        translated = 0 if self.setup.translator is None else CALLS
         return self.by_role(target=tests, judge=tests, attacker=parents * (1 + translated))
 
     def tokens(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
@@ -118,10 +113,10 @@ class SingleTurn(Evaluation):
         if parameters["maximum_iteration_layers"]:
             return {}
         cases = self.size(parameters)
-        reply = self.bench.settings.generation.max_tokens or 0
+        reply = self.setup.settings.generation.max_tokens or 0
         said, told = self._sizes_of(parameters["group"])
         found = {TARGET: (said + cases * tokens_of([parameters["prompt"] or ""]), cases * reply)}
-        judge = self.bench.settings.judge
+        judge = self.setup.settings.judge
         if isinstance(judge, RubricJudgeSettings):
             found[JUDGE] = (told + cases * reply, cases * judge.max_tokens)
         return found
@@ -129,7 +124,7 @@ class SingleTurn(Evaluation):
     def _sizes_of(self, group: str) -> tuple[int, int]:
         """Tokens of a group's messages, and of what a judge that is a model is asked about them."""
         if group not in self._sizes:
-            judge, cases = self.bench.judge, self.bench.cases_of(group)
+            judge, cases = self.setup.judge, self.setup.cases_of(group)
             told = [
                 message.content
                 for case in cases
@@ -140,20 +135,20 @@ class SingleTurn(Evaluation):
             self._sizes[group] = said, sum(tokens_of([text]) for text in told)
         return self._sizes[group]
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: EvaluationClient, context: JobContext) -> Answer:
         parameters = job.parameters
-        bench = self.bench
+        setup = self.setup
 
         async def ask(asked: Asked) -> Reply:
             said = (Message(Role.USER, asked.user_input),)
-            return await self.ask(job, context, asked.case, asked.path, said)
+            return await self.ask(job, client, context, asked.case, asked.path, said)
 
         async def judge(asked: Asked, reply: Reply) -> Judgement:
-            return await bench.judge.reply(asked.case, asked.user_input, reply.text, context)
+            return await client.judge.reply(asked.case, asked.user_input, reply.text, context)
 
-        async with bench.asker.turn(job, self.within_s(job.parameters)):
+        async with client.asker.turn(job, self.within_s(job.parameters)):
             found = await evaluate(
-                bench.cases_of(parameters["group"]),
+                setup.cases_of(parameters["group"]),
                 judge,
                 ask,
                 Layers(
@@ -161,19 +156,19 @@ class SingleTurn(Evaluation):
                     variations=parameters["variations"],
                     maximum_iteration_layers=parameters["maximum_iteration_layers"],
                     expand_on_all=self._expands_on_all,
-                    seed=bench.settings.seed,
+                    seed=setup.settings.seed,
                     repeat=job.repeat,
                 ),
                 Tolerance.of(job),
-                self._variers(job, context),
+                self._variers(job, client, context),
                 context.progress,
             )
         return single_turn_answer(
-            job.key, found, bench.provenance, self.warning(parameters["model"])
+            job.key, found, setup.provenance, self.warning(parameters["model"])
         )
 
-    def _variers(self, job: Job, context: JobContext) -> Variers:
-        attacker, translator = self.bench.attacker, self.bench.translator
+    def _variers(self, job: Job, client: EvaluationClient, context: JobContext) -> Variers:
+        attacker, translator = client.attacker, client.translator
 
         async def vary(parent: Judged) -> Sequence[str]:
             assert attacker is not None, "only called where there is one"
@@ -201,14 +196,14 @@ class SingleTurn(Evaluation):
 
     @property
     def _expands_on_all(self) -> bool:
-        return self.bench.settings.expand_on == "all"
+        return self.setup.settings.expand_on == "all"
 
 
 class MultiTurn(Evaluation):
     """Conversations with a model under a system prompt; `max_turns` counts messages."""
 
-    name: ClassVar[str] = "multi_turn"
-    axes: ClassVar[tuple[Axis, ...]] = (
+    name = "multi_turn"
+    axes = (
         MODELS,
         PROMPTS,
         GROUPS,
@@ -226,7 +221,7 @@ class MultiTurn(Evaluation):
     )
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
-        decides = self.bench.decides
+        decides = self.setup.decides
         return (
             *decides.of_all(RULES),
             *decides.of_groups(labels),
@@ -254,14 +249,14 @@ class MultiTurn(Evaluation):
             attacker=cases * (exchanges - 1),
         )
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: EvaluationClient, context: JobContext) -> Answer:
         parameters = job.parameters
-        bench = self.bench
-        attacker = bench.attacker
+        setup = self.setup
+        attacker = client.attacker
         scale, _ = read_scale()
 
         async def ask(turn: Turn) -> Reply:
-            return await self.ask(job, context, turn.case, (turn.number,), turn.messages)
+            return await self.ask(job, client, context, turn.case, (turn.number,), turn.messages)
 
         async def lead(turn: Turn, strategy: str) -> str | None:
             assert attacker is not None, "only called where there is one"
@@ -274,14 +269,14 @@ class MultiTurn(Evaluation):
             )
 
         async def flags(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
-            return await bench.judge.turn(case, messages, context)
+            return await client.judge.turn(case, messages, context)
 
         async def items(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
-            return await bench.judge.conversation(case, messages, context)
+            return await client.judge.conversation(case, messages, context)
 
-        async with bench.asker.turn(job, self.within_s(job.parameters)):
+        async with client.asker.turn(job, self.within_s(job.parameters)):
             found = await converse(
-                bench.cases_of(parameters["group"]),
+                setup.cases_of(parameters["group"]),
                 Voices(
                     ask=ask,
                     flags=flags,
@@ -292,27 +287,12 @@ class MultiTurn(Evaluation):
                 Talk(
                     threshold=parameters["threshold"],
                     max_turns=parameters["max_turns"],
-                    seed=bench.settings.seed,
+                    seed=setup.settings.seed,
                     repeat=job.repeat,
                 ),
                 Tolerance.of(job),
                 context.progress,
             )
         return multi_turn_answer(
-            job.key, found, bench.provenance, self.warning(parameters["model"])
+            job.key, found, setup.provenance, self.warning(parameters["model"])
         )
-
-
-def kinds_of(model: str | None) -> tuple[type[Evaluation], ...]:
-    """The kinds; for a target that has one model another name is a mistake in the sweep file."""
-    if model is None:
-        return (SingleTurn, MultiTurn)
-    models = replace(MODELS, choices=(model,), otherwise=_OTHER_MODELS.format(model))
-
-    class SingleTurnOfOneModel(SingleTurn):
-        axes: ClassVar[tuple[Axis, ...]] = (models, *SingleTurn.axes[1:])
-
-    class MultiTurnOfOneModel(MultiTurn):
-        axes: ClassVar[tuple[Axis, ...]] = (models, *MultiTurn.axes[1:])
-
-    return (SingleTurnOfOneModel, MultiTurnOfOneModel)

@@ -1,9 +1,10 @@
 """Runs an evaluation from its request to its answer: quota, queue, evaluator, history."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -14,7 +15,6 @@ from engine.kinds import (
     Clock,
     Job,
     JobError,
-    JobKind,
     MachineFault,
     RateLimited,
     Transient,
@@ -125,7 +125,8 @@ class Evaluations:
             ):
                 work.has_begun = True
                 context = EvaluationContext(self._ledger, self._clock, scope, reservation)
-                answer = await self._evaluate(kind, parameters, context, request)
+                run = partial(kind.run, client=model.client, context=context)
+                answer = await self._evaluate(run, parameters, context, request)
                 return await self._record(key, request, answer, scope)
 
     async def _record(
@@ -213,7 +214,7 @@ class Evaluations:
 
     async def _evaluate(
         self,
-        kind: JobKind,
+        run: Callable[[Job], Awaitable[Answer]],
         parameters: Mapping[str, Any],
         context: EvaluationContext,
         request: EvaluationRequest,
@@ -234,7 +235,7 @@ class Evaluations:
                     unanswered=UnansweredPolicy(max_share=limits.max_unanswered),
                 )
                 try:
-                    return await kind.run(job, context)
+                    return await run(job)
                 except JobError as error:
                     if attempt == limits.attempts or not isinstance(error, _RETRIED):
                         raise self._api_error(error, request, context, attempt) from None

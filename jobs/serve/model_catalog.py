@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -10,20 +10,20 @@ from engine.kinds import Clock, JobKind, UsageError
 from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import Target
-from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case, CaseSet
-from jobs.evaluator.service import LocalEvaluator, asker_of, target_of
+from jobs.evaluator.kinds import MultiTurn, SingleTurn
 from jobs.evaluator.settings import LocalSettings
+from jobs.evaluator.setup import EvaluationClient, EvaluationSetup, asker_of, target_of
 from jobs.serve.config import ServeConfig, is_pattern
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogModel:
-    """A model that can be evaluated: its name at its endpoint, and what calls it."""
+    """A model that can be evaluated: its name at its endpoint, and what calls it and its judge."""
 
     model: str
     target: Target
-    asker: Asker
+    client: EvaluationClient
 
 
 class ModelCatalog:
@@ -37,47 +37,56 @@ class ModelCatalog:
         self._config = config
         self._clock = clock
         self._folder = folder
-        self.cases = CaseSet(config.cases)
-        _check_cases(self.cases)
         # Models with the same settings share one target, and so its limits.
         self._targets: dict[str, Target] = {}
-        self._by_id: dict[str, CatalogModel] = {}
-        askers: dict[str, Asker] = {}
+        self._keys: dict[str, str] = {}
         for name, configured in config.models.items():
             settings = config.evaluator_settings(configured)
-            key = settings.model_dump_json()
+            key = self._keys[name] = settings.model_dump_json()
             if key not in self._targets:
-                self._targets[key] = target_of(settings, clock)
-                askers[key] = asker_of(self._targets[key])
-            target = self._targets[key]
-            if isinstance(target, ChatTarget):
-                target.folder = folder
-            model = target.name if isinstance(target, LocalModel) else configured.model or name
-            self._by_id[name] = CatalogModel(model=model, target=target, asker=askers[key])
-        first, *self._others = self._targets.values()
+                self._targets[key] = target_of(settings)
         some = next(iter(config.models.values()))
-        self._evaluator = LocalEvaluator(config.evaluator_settings(some), clock, target=first)
-        self._evaluator.folder = folder
+        self._setup = EvaluationSetup(
+            config.evaluator_settings(some), next(iter(self._targets.values()))
+        )
+        self.cases = self._setup.cases
+        _check_cases(self.cases)
+        self._by_id: dict[str, CatalogModel] = {}
+        self._client: EvaluationClient | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._evaluator)
-            for target in self._others:
-                await stack.enter_async_context(target)
+            first = await stack.enter_async_context(self._setup.open(self._clock, self._folder))
+            clients: dict[str, EvaluationClient] = {}
+            for key, target in self._targets.items():
+                clients[key] = first
+                if target is not self._setup.target:
+                    opened = await stack.enter_async_context(target.open(self._clock, self._folder))
+                    clients[key] = replace(first, asker=asker_of(target, opened))
+            self._client = first
+            self._by_id = {
+                name: self._model(name, key, clients[key]) for name, key in self._keys.items()
+            }
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
 
+    def _model(self, name: str, key: str, client: EvaluationClient) -> CatalogModel:
+        target, model = self._targets[key], self._config.models[name].model or name
+        if isinstance(target, LocalModel):
+            model = target.name
+        return CatalogModel(model=model, target=target, client=client)
+
     def notices(self) -> Sequence[str]:
         """Lines for the log about the proxies in use. Raises UsageError for a proxy that cannot be used."""
-        chats = [target for target in self._others if isinstance(target, ChatTarget)]
-        openai = self._config.openai
+        setup, openai = self._setup, self._config.openai
+        targets = (setup.target, setup.judge_target, setup.attacker_target, *self._targets.values())
+        endpoints = (target.endpoint for target in targets if isinstance(target, ChatTarget))
         found = [
-            *self._evaluator.notices(),
-            *(notice for chat in chats for notice in chat.endpoint.notices(chat.endpoint.base_url)),
+            *(notice for one in endpoints for notice in one.notices(one.base_url)),
             *(() if openai is None else openai.notices(openai.base_url)),
         ]
         return list(dict.fromkeys(found))
@@ -89,7 +98,7 @@ class ModelCatalog:
             return None
         model = self._by_id[found[0]]
         if is_pattern(found[0]):
-            return CatalogModel(model=name, target=model.target, asker=model.asker)
+            return replace(model, model=name)
         return model
 
     @asynccontextmanager
@@ -112,19 +121,20 @@ class ModelCatalog:
             max_tokens=openai.max_tokens,
         )
         assert settings.endpoint is not None, "set above"
-        async with ChatTarget(
+        target = ChatTarget(
             settings.endpoint,
             settings.generation,
-            self._clock,
-            folder=self._folder,
             secret_headers={"authorization": f"Bearer {key}"},
-        ) as target:
-            yield CatalogModel(model=name, target=target, asker=asker_of(target))
+        )
+        assert self._client is not None, "the catalog is used inside `async with`"
+        async with target.open(self._clock, self._folder) as opened:
+            client = replace(self._client, asker=asker_of(target, opened))
+            yield CatalogModel(model=name, target=target, client=client)
 
     def kind(self, name: str, model: CatalogModel, cases: Sequence[Case]) -> JobKind:
         """The job kind `name` for a model, over these cases instead of a group's."""
-        kinds = self._evaluator.kinds_on(model.target, model.asker, lambda _: cases)
-        [kind] = [kind for kind in kinds if kind.name == name]
+        setup = self._setup.on(model.target, cases)
+        [kind] = [kind for kind in (SingleTurn(setup), MultiTurn(setup)) if kind.name == name]
         return kind
 
 

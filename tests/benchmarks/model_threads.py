@@ -22,14 +22,15 @@ _TOKENS = 48
 
 
 async def answers_a_second(count: int) -> float:
-    async with LocalModel(Generation(max_tokens=_TOKENS), SystemClock()) as model:
+    target = LocalModel(Generation(max_tokens=_TOKENS))
+    async with target.open(SystemClock()) as model:
         await model.check()
         began = time.perf_counter()
         async with anyio.create_task_group() as tasks:
             for number in range(count):
                 message = Message(Role.USER, f"Tell me fact number {number} about rivers.")
                 tasks.start_soon(
-                    model.reply, Question(model=model.name, messages=(message,), seed=1)
+                    model.reply, Question(model=target.name, messages=(message,), seed=1)
                 )
         return count / (time.perf_counter() - began)
 

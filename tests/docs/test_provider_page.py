@@ -146,8 +146,8 @@ async def ask(name: str, folder: Path, *, shaped: bool) -> Asked:
             messages=(Message(Role.SYSTEM, "Be kind."), Message(Role.USER, "Hello?")),
             seed=7,
         )
-        chat = ChatTarget(settings.endpoint, settings.generation, SystemClock(), folder=folder)
-        async with chat:
+        target = ChatTarget(settings.endpoint, settings.generation)
+        async with target.open(SystemClock(), folder) as chat:
             assert (await chat.reply(question)).text == "Hi."
     [asked] = server.asked
     assert asked.line.split(" ")[1].startswith(f"{theirs.path.rstrip('/')}/chat/completions")

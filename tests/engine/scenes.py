@@ -22,11 +22,11 @@ SELDOM = Settings(poll_s=1800.0, heartbeat_s=1800.0)
 @asynccontextmanager
 async def opened(
     store: Path | Memory,
-    service: type[ScriptedService],
+    service: ScriptedService,
     clock: Clock | None = None,
     *,
     settings: Settings | None = None,
-    gate: type[HealthGate] | None = None,
+    gate: HealthGate | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine on a store that knows one scripted service, and perhaps a health gate.
 
@@ -41,7 +41,7 @@ async def opened(
             yield Engine(unpaced, known, clock, settings)
 
 
-def registry(service: type[ScriptedService], gate: type[HealthGate] | None = None) -> Registry:
+def registry(service: ScriptedService, gate: HealthGate | None = None) -> Registry:
     """A registry of one service, and perhaps a health gate."""
     return Registry(
         services={"scripted": service}, health={} if gate is None else {"scripted": gate}
@@ -49,12 +49,12 @@ def registry(service: type[ScriptedService], gate: type[HealthGate] | None = Non
 
 
 def sweep(
-    service: type[ScriptedService],
+    service: ScriptedService,
     *,
     models: Sequence[str] = ("a",),
     repeats: int = 1,
     matrix: Mapping[str, Any] | None = None,
-    gate: type[HealthGate] | None = None,
+    gate: HealthGate | None = None,
     **more: Any,
 ) -> Sweep:
     """A sweep over models and repeats, with what else the matrix and the file are to hold."""
@@ -79,7 +79,7 @@ async def finished(engine: Engine, of: Sweep) -> tuple[Run, Status]:
     return run, await run.execute()
 
 
-def starts(service: type[ScriptedService], model: str | None = None) -> list[float]:
+def starts(service: ScriptedService, model: str | None = None) -> list[float]:
     """When attempts were started, of one model or of all, ascending."""
     return sorted(
         start.at

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,12 @@ RATE = 30
 LIMITS = {"rate_per_min": RATE}
 
 
-def named(service: type[ScriptedService], address: str, reference: str) -> type[ScriptedService]:
+def named(service: ScriptedService, address: str, reference: str) -> ScriptedService:
     """The service, reached at an address with the key of a reference; what it is asked is recorded together."""
 
-    class Named(service):  # type: ignore[misc, valid-type]
-        @property
-        def identity(self) -> str:
-            return address
-
-        @property
-        def credential(self) -> str:
-            return reference
-
-    return Named
+    named = copy(service)
+    named.identity, named.credential = address, reference
+    return named
 
 
 async def work(path: Path, clock: FakeClock, service: Any, of: Sweep) -> None:

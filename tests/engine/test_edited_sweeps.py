@@ -20,7 +20,7 @@ def at_its_threshold(job: Job) -> Answer:
 
 
 async def edited(
-    path: Path, service: type[ScriptedService], *versions: Mapping[str, Any]
+    path: Path, service: ScriptedService, *versions: Mapping[str, Any]
 ) -> tuple[list[Row], list[Row], Status]:
     """Rows, rows with what is past, and the status after each version of a sweep has been run in turn."""
     *earlier, last = versions

@@ -137,8 +137,8 @@ async def test_a_plan_says_what_is_held_and_what_is_left_to_pay_for(tmp_path: Pa
 
 
 async def test_a_plan_of_what_a_run_would_refuse_says_so(tmp_path: Path) -> None:
-    base: Any = scripted_service(good)
-    elsewhere = type("Elsewhere", (base,), {"identity": property(lambda _: "elsewhere")})
+    base, elsewhere = scripted_service(good), scripted_service(good)
+    elsewhere.identity = "elsewhere"
     async with opened(tmp_path / "store.db", base, FakeClock(NOW)) as engine:
         await finished(engine, sweep(base))
         plan = await engine.plan(sweep(elsewhere))

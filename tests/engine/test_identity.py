@@ -4,6 +4,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from copy import copy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,7 +32,7 @@ class Decided(ScriptedKind):
         )
 
 
-def decided(**changed: Any) -> type[ScriptedService]:
+def decided(**changed: Any) -> ScriptedService:
     """A service of that kind, as another version of its files and code has it."""
     return scripted_service(good, kind=type("Changed", (Decided,), changed))
 
@@ -40,7 +41,7 @@ OLD_CASES = {"any": "1", "other": "1"}
 NEW_CASES = {"any": "2", "other": "1"}
 
 
-async def interrupted(path: Path, service: type[ScriptedService], **more: Any) -> None:
+async def interrupted(path: Path, service: ScriptedService, **more: Any) -> None:
     """A run of three jobs of which one is answered."""
     async with opened(path, service) as engine:
         await finished(engine, sweep(service, repeats=1, **more))
@@ -184,7 +185,8 @@ async def test_a_service_that_moved_goes_on_by_a_word_and_asks_nothing_twice(
     path = tmp_path / "store.db"
     await interrupted(path, decided())
     base = decided()
-    moved = type("Moved", (base,), {"identity": property(lambda _: "elsewhere")})
+    moved = copy(base)
+    moved.identity = "elsewhere"
 
     async with opened(path, moved) as engine:
         with pytest.raises(IdentityChanged, match="service changed from scripted to elsewhere"):

@@ -175,16 +175,16 @@ async def test_a_process_that_only_looks_says_what_is_wrong_with_a_model(
     class SlowGate(HealthGate):
         settings_model = GateSettings
 
-        async def check(self, lane: str) -> Health:
-            await self.clock.sleep(5.0)
+        async def check(self, client: None, lane: str) -> Health:
+            await clock.sleep(5.0)
             return Health(healthy=False, message=f"{lane} says nothing")
 
-    of = sweep(service, gate=SlowGate, retry={"base_delay_s": 600, "max_delay_s": 600})
+    of = sweep(service, gate=SlowGate(), retry={"base_delay_s": 600, "max_delay_s": 600})
     store = tmp_path / "store.db"
 
     async with (
-        opened(store, service, clock, settings=SELDOM, gate=SlowGate) as engine,
-        opened(store, service, clock, gate=SlowGate) as other,
+        opened(store, service, clock, settings=SELDOM, gate=SlowGate()) as engine,
+        opened(store, service, clock, gate=SlowGate()) as other,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)

@@ -23,7 +23,7 @@ class Asking(ScriptedKind):
     def expected_tests(self, labels: Mapping[str, Any]) -> int:
         return QUESTIONS
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         async def call() -> bytes:
             await context.clock.sleep(10.0)
             return b"reply"
@@ -31,7 +31,7 @@ class Asking(ScriptedKind):
         for number in range(QUESTIONS):
             await context.cached({"job": job.key, "question": number}, call)
             context.progress(number + 1, QUESTIONS)
-        return await super().run(job, context)
+        return await super().run(job, client, context)
 
 
 def all_passed(_: Job) -> Answer:

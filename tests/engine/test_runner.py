@@ -76,7 +76,7 @@ class Played(JobKind):
         self._end = end
         self._hangs = hangs
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         if self._hangs:
             await anyio.sleep_forever()
         if isinstance(self._end, BaseException):
@@ -85,7 +85,7 @@ class Played(JobKind):
 
 
 def runner(end: Answer | BaseException = ANSWER, **retry: Any) -> Runner:
-    return Runner(Played(end), Retry(**retry))
+    return Runner(Played(end), None, Retry(**retry))
 
 
 def job(attempt: int = 1) -> Job:
@@ -144,9 +144,9 @@ async def test_the_wait_after_a_429_grows_with_those_in_a_row_not_with_the_attem
 
 async def test_a_job_that_takes_too_long_has_timed_out() -> None:
     kind = Played(ANSWER, hangs=True)
-    kind.deadline_s = 0.01  # type: ignore[misc]  # of this one alone
+    kind.deadline_s = 0.01
 
-    ended = await Runner(kind, Retry()).attempt(job(), Context())
+    ended = await Runner(kind, None, Retry()).attempt(job(), Context())
 
     assert isinstance(ended.verdict, RetryLater)
     assert ended.verdict.outcome is AttemptOutcome.TIMED_OUT
@@ -184,7 +184,7 @@ async def test_what_is_kept_of_an_error_holds_no_key_and_nothing_that_cannot_be_
 
 
 async def test_cancellation_alone_goes_through() -> None:
-    waiting = Runner(Played(ANSWER, hangs=True), Retry())
+    waiting = Runner(Played(ANSWER, hangs=True), None, Retry())
 
     with anyio.move_on_after(0.01) as scope:
         await waiting.attempt(job(), Context())

@@ -7,7 +7,7 @@ import pytest
 
 from engine import Settings
 from engine.kinds import Allotment, Answer, Job, RateLimited, Transient
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -23,7 +23,7 @@ HOURS = 3600.0
 
 
 async def stopped_after(
-    seconds: float, path: Path, service: type, clock: FakeClock, **of: object
+    seconds: float, path: Path, service: ScriptedService, clock: FakeClock, **of: object
 ) -> None:
     """Work on a sweep for a while, then stop as a first Ctrl-C does."""
     async with (

@@ -3,6 +3,7 @@
 import itertools
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -373,12 +374,12 @@ async def test_an_attempt_ends_at_its_deadline_and_is_tried_again(tmp_path: Path
     class Hanging(ScriptedKind):
         deadline_s = 0.05
 
-        async def run(self, job: Job, context: JobContext) -> Answer:
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             if job.attempt == 1:
                 # For the next one: this attempt's deadline is set already.
-                self.deadline_s = 60.0  # type: ignore[misc]
+                self.deadline_s = 60.0
                 await anyio.sleep_forever()
-            return await super().run(job, context)
+            return await super().run(job, client, context)
 
     service = scripted_service(good, kind=Hanging)
     of = sweep(service, retry={"attempts": 2, "base_delay_s": 0.01})

@@ -1,9 +1,9 @@
 """The health gate: a lane opens once its target is well, and the rest does not wait for it."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from engine import Run, RunState, Status, StopReason
 from engine.core.runs import WaitReason
-from engine.kinds import Answer, Health, HealthGate, Job, Transient, Unhealthy
+from engine.kinds import Answer, Clock, Health, HealthGate, Job, Transient, Unhealthy
 from engine.testing import FakeClock, scripted_service
 from tests.engine.scenes import (
     NOW,
@@ -31,16 +31,18 @@ class GateSettings(BaseModel):
 
 class ScriptedGate(HealthGate):
     settings_model = GateSettings
-    asked: ClassVar[list[tuple[str, float]]]
-    script: ClassVar[Callable[[str, float], Health]]
 
-    async def check(self, lane: str) -> Health:
-        self.asked.append((lane, self.clock.now()))
-        return type(self).script(lane, self.clock.now())
+    def __init__(self, script: Callable[[str, float], Health]) -> None:
+        self.asked: list[tuple[str, float]] = []
+        self._script = script
 
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[Clock]:
+        yield clock
 
-def scripted_gate(script: Callable[[str, float], Health]) -> type[ScriptedGate]:
-    return type("Gate", (ScriptedGate,), {"asked": [], "script": staticmethod(script)})
+    async def check(self, client: Clock, lane: str) -> Health:
+        self.asked.append((lane, client.now()))
+        return self._script(lane, client.now())
 
 
 WELL = Health(healthy=True)
@@ -54,7 +56,7 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Pa
         return WELL
 
     service = scripted_service(good)
-    gate = scripted_gate(script)
+    gate = ScriptedGate(script)
 
     async with opened(tmp_path / "store.db", service, gate=gate) as engine:
         of = sweep(service, models=["a", "b", "c"], repeats=30, gate=gate)
@@ -69,7 +71,7 @@ async def test_questions_about_health_count_among_the_requests_of_a_cap(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good)
-    gate = scripted_gate(lambda lane, now: WELL)
+    gate = ScriptedGate(lambda lane, now: WELL)
     of = sweep(service, models=["a", "b"], repeats=30, gate=gate, limits={"requests": 5})
 
     async with (
@@ -90,7 +92,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
 ) -> None:
     well_at = NOW + 1800.0
     service = scripted_service(good, takes_s=60.0)
-    gate = scripted_gate(
+    gate = ScriptedGate(
         lambda lane, now: (
             Health(healthy=False, message="it says nothing")
             if lane == "sick" and now < well_at
@@ -125,7 +127,7 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(
             raise Transient("the health service is down")
         return Health(healthy=lane == "well", message="it says nothing")
 
-    gate = scripted_gate(script)
+    gate = ScriptedGate(script)
     of = sweep(service, models=["broken", "sick", "well"], repeats=5, gate=gate)
 
     async with (
@@ -147,7 +149,7 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     service = scripted_service(good, takes_s=60.0)
-    gate = scripted_gate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))
+    gate = ScriptedGate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))
     limits = {"max_in_flight": 1, "rate_per_min": 60}
     of = sweep(service, models=["sick", "well"], repeats=10, gate=gate, limits=limits)
     seen: list[Status] = []
@@ -183,7 +185,7 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
         return Transient("HTTP 500", status=500) if clock.now() < NOW + 400.0 else good(job)
 
     service = scripted_service(script)
-    gate = scripted_gate(lambda lane, now: WELL)
+    gate = ScriptedGate(lambda lane, now: WELL)
     of = sweep(service, repeats=100, gate=gate, retry={"attempts": 100})
 
     async with (
@@ -208,7 +210,7 @@ async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_not
         return Unhealthy("the target is gone") if is_sick else good(job)
 
     service = scripted_service(script, takes_s=1.0)
-    gate = scripted_gate(
+    gate = ScriptedGate(
         lambda lane, now: Health(healthy=not NOW + 5.0 <= now < NOW + 300.0, message="gone")
     )
     of = sweep(

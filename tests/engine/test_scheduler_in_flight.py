@@ -25,12 +25,12 @@ class Counting(ScriptedKind):
     now: Counter[str]
     most: Counter[str]
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         model = job.labels["model"]
         self.now[model] += 1
         self.most[model] = max(self.most[model], self.now[model])
         try:
-            return await super().run(job, context)
+            return await super().run(job, client, context)
         finally:
             self.now[model] -= 1
 
@@ -166,10 +166,9 @@ async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long
 ) -> None:
     # Two overloads bring it down to one in flight, and that one takes ten minutes.
     class Slow(ScriptedKind):
-        async def run(self, job: Job, context: JobContext) -> Answer:
-            recording: Recording = self._service.recording
-            recording.takes_s = 0.5 if clock.now() < NOW + 10.0 else 600.0
-            return await super().run(job, context)
+        async def run(self, job: Job, client: Recording, context: JobContext) -> Answer:
+            client.takes_s = 0.5 if clock.now() < NOW + 10.0 else 600.0
+            return await super().run(job, client, context)
 
     service = scripted_service(
         lambda job: (
@@ -318,7 +317,7 @@ async def test_full_slots_cost_no_claims(
 class Trivial(ScriptedKind):
     """Records nothing."""
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         return good(job)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, Measurement, Transient
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, Start, scored, scripted_service
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, Start, scored
 from tests.engine.scenes import SELDOM, events, opened, sweep
 
 EVE = datetime(2027, 1, 31, 23, 30, tzinfo=UTC).timestamp()
@@ -31,22 +31,23 @@ def month_in(zone: str, at: float) -> str:
     return datetime.fromtimestamp(at, ZoneInfo(zone)).strftime("%Y-%m")
 
 
-def allotting(clock: FakeClock, zone: str) -> Any:
+class Monthly(ScriptedService):
     """A service of ten tests a month, whose months begin at midnight in a time zone."""
 
-    class Monthly(ScriptedService):
-        async def quota(self) -> Allotment | None:
-            this = month_in(zone, clock.now())
-            used = sum(2 for one in self.recording.started if month_in(zone, one.at) == this)
-            return Allotment(used=used, allotted=10)
+    def __init__(self, clock: FakeClock, zone: str) -> None:
+        super().__init__(
+            lambda _: scored(0.2, 0.9),
+            kind=KnownCost,
+            allotment=Allotment(used=0, allotted=10),
+            takes_s=TAKES_S,
+        )
+        self._clock = clock
+        self._zone = zone
 
-    base = scripted_service(
-        lambda _: scored(0.2, 0.9),
-        kind=KnownCost,
-        allotment=Allotment(used=0, allotted=10),
-        takes_s=TAKES_S,
-    )
-    return type("Service", (Monthly, base), {})
+    async def quota(self, client: Any) -> Allotment | None:
+        this = month_in(self._zone, self._clock.now())
+        used = sum(2 for one in self.recording.started if month_in(self._zone, one.at) == this)
+        return Allotment(used=used, allotted=10)
 
 
 def by_month(started: list[Start], zone: str) -> list[int]:
@@ -68,7 +69,7 @@ async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_t
     tmp_path: Path, zone: str, clock: FakeClock
 ) -> None:
     clock.skip(EVE - clock.now())
-    service = allotting(clock, "UTC")
+    service = Monthly(clock, "UTC")
 
     async with (
         opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
@@ -89,7 +90,7 @@ async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is
     tmp_path: Path, zone: str, clock: FakeClock
 ) -> None:
     clock.skip(EVE - clock.now())
-    service = allotting(clock, zone)
+    service = Monthly(clock, zone)
     resumed = 0
 
     async with (
@@ -114,15 +115,14 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
     tmp_path: Path, clock: FakeClock
 ) -> None:
     clock.skip(EVE - clock.now())
-    base = allotting(clock, "UTC")
 
-    class Unreachable(ScriptedService):
-        async def quota(self) -> Allotment | None:
+    class Unreachable(Monthly):
+        async def quota(self, client: Any) -> Allotment | None:
             if clock.now() >= MIDNIGHT:
                 raise Transient("connection refused")
-            return await super().quota()
+            return await super().quota(client)
 
-    service: Any = type("Service", (Unreachable, base), {})
+    service = Unreachable(clock, "UTC")
 
     async with (
         opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
@@ -154,15 +154,12 @@ async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
         billed[month_in("UTC", at)] += 50
         return scored(*[0.9] * 50)
 
-    class Monthly(ScriptedService):
-        async def quota(self) -> Allotment | None:
+    class Costs(ScriptedService):
+        async def quota(self, client: Any) -> Allotment | None:
             this = month_in("UTC", clock.now())
             return Allotment(used=billed[this], allotted=10_000 if capped else 600)
 
-    base = scripted_service(
-        script, kind=Costly, allotment=Allotment(used=0, allotted=600), takes_s=700.0
-    )
-    service: Any = type("Service", (Monthly, base), {})
+    service = Costs(script, kind=Costly, allotment=Allotment(used=0, allotted=600), takes_s=700.0)
     limits = {"max_in_flight": 8, **({"quota": {"tests": 600}} if capped else {})}
 
     async with (
@@ -190,16 +187,15 @@ async def test_nothing_is_claimed_past_the_quota_while_a_new_month_is_being_aske
 ) -> None:
     clock.skip(EVE - clock.now())
     asked, answered = anyio.Event(), anyio.Event()
-    base = allotting(clock, "UTC")
 
-    class Slow(ScriptedService):
-        async def quota(self) -> Allotment | None:
+    class Slow(Monthly):
+        async def quota(self, client: Any) -> Allotment | None:
             if clock.now() >= MIDNIGHT:
                 asked.set()
                 await answered.wait()
-            return await super().quota()
+            return await super().quota(client)
 
-    service: Any = type("Service", (Slow, base), {})
+    service = Slow(clock, "UTC")
 
     async with (
         opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,

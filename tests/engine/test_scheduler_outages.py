@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -330,12 +331,12 @@ async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(
 class _Asking(ScriptedKind):
     """Has a first call of each job answered, and keeps it, before the script decides about the rest."""
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         async def call() -> bytes:
             return b"hello"
 
         await context.cached({"labels": dict(job.labels)}, call)
-        return await super().run(job, context)
+        return await super().run(job, client, context)
 
 
 async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(

@@ -255,13 +255,12 @@ async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
     class Generous(ScriptedService):
         asked = 0
 
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             type(self).asked += 1
             allotted = 10 if self.asked == 1 else 40
             return Allotment(used=self.recording.tests, allotted=allotted)
 
-    base = scripted_service(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
-    service: Any = type("Service", (Generous, base), {})
+    service = Generous(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
     of = sweep(service, repeats=30)
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
@@ -277,11 +276,10 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     class Silent(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             raise Transient("HTTP 500", status=500)
 
-    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
-    service: Any = type("Service", (Silent, base), {})
+    service = Silent(good, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
@@ -300,7 +298,7 @@ async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_
     kind: type[ScriptedKind], processes: int, tmp_path: Path, clock: FakeClock
 ) -> None:
     class Late(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             if clock.now() < NOW + 40:
                 raise Transient("HTTP 503", status=503)
             return Allotment(used=self.recording.tests, allotted=3_000)
@@ -310,8 +308,7 @@ async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_
             return QuotaExceeded("HTTP 403", status=403)
         return layered(job)
 
-    base = scripted_service(script, kind=kind, allotment=Allotment(used=0, allotted=0), takes_s=5.0)
-    service: Any = type("Service", (Late, base), {})
+    service = Late(script, kind=kind, allotment=Allotment(used=0, allotted=0), takes_s=5.0)
     of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 64})
 
     async with AsyncExitStack() as stack:
@@ -340,14 +337,13 @@ async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_
     asked: list[float] = []
 
     class Late(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             asked.append(clock.now())
             if clock.now() < NOW + 100:
                 raise Transient("HTTP 503", status=503, retry_after_s=90.0)
             return Allotment(used=0, allotted=3_000)
 
-    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=50.0)
-    service: Any = type("Service", (Late, base), {})
+    service = Late(good, allotment=Allotment(used=0, allotted=0), takes_s=50.0)
 
     async with (
         opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
@@ -365,14 +361,13 @@ async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
     class Without(ScriptedService):
         asked = 0
 
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             type(self).asked += 1
             if self.asked > 1 or is_told_first:
                 raise Permanent("no such path", status=404)
             raise Transient("HTTP 503", status=503)
 
-    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
-    service: Any = type("Service", (Without, base), {})
+    service = Without(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
@@ -389,14 +384,13 @@ async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_
     tmp_path: Path, clock: FakeClock
 ) -> None:
     class Refusing(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             # A failure later on is no reason to expect a figure again.
             if self.recording.tests > 100:
                 raise Transient("HTTP 503", status=503)
             raise Unauthorized("HTTP 403", status=403)
 
-    base = scripted_service(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
-    service: Any = type("Service", (Refusing, base), {})
+    service = Refusing(good, allotment=Allotment(used=0, allotted=0), takes_s=10.0)
     of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 8})
 
     async with (
@@ -424,13 +418,12 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
         return costing(5)
 
     class Busy(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             if self.recording.started:
                 raise Transient("HTTP 500", status=500)
             return Allotment(used=0, allotted=1_000)
 
-    base = scripted_service(script, allotment=Allotment(used=0, allotted=0))
-    service: Any = type("Service", (Busy, base), {})
+    service = Busy(script, allotment=Allotment(used=0, allotted=0))
     of = sweep(service, matrix={"groups": ["any"]})
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
@@ -474,7 +467,7 @@ async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_min
     asked_at: list[float] = []
 
     class Down(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             asked_at.append(clock.now())
             if len(asked_at) > 1:
                 raise Transient("HTTP 500", status=500)
@@ -483,8 +476,7 @@ async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_min
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500)
 
-    base = scripted_service(script, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
-    service = type("Service", (Down, base), {})
+    service = Down(script, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
     of = sweep(service, repeats=3, retry={"attempts": 8})
 
     async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
@@ -520,7 +512,7 @@ async def test_a_figure_that_was_told_before_another_process_spent_is_not_believ
     class Slow(ScriptedService):
         times = 0
 
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             type(self).times += 1
             figure = Allotment(used=self.recording.tests, allotted=20)
             if self.times == 1:
@@ -528,8 +520,7 @@ async def test_a_figure_that_was_told_before_another_process_spent_is_not_believ
                 await told.wait()
             return figure
 
-    base = scripted_service(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
-    service: Any = type("Service", (Slow, base), {})
+    service = Slow(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
     of = sweep(service, repeats=40, limits={"max_in_flight": 4})
 
     async with (
@@ -638,14 +629,14 @@ async def test_a_kind_that_is_charged_by_reply_opens_no_test_beyond_the_cap(
         def expected_tests(self, labels: Mapping[str, Any]) -> int:
             return 2
 
-        async def run(self, job: Job, context: JobContext) -> Answer:
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             async def call() -> bytes:
                 asked.append(job.key)
                 return b"a reply"
 
             for number in range(5):
                 await context.cached({"job": job.key, "call": number}, call, tests=1)
-            return await super().run(job, context)
+            return await super().run(job, client, context)
 
     asked: list[str] = []
     service = scripted_service(good, kind=Asking, allotment=Allotment(used=0, allotted=1_000))

@@ -28,7 +28,7 @@ MANY = 200
 
 
 async def work_for(
-    path: Path, clock: FakeClock, service: type[ScriptedService], of: Sweep, seconds: float
+    path: Path, clock: FakeClock, service: ScriptedService, of: Sweep, seconds: float
 ) -> None:
     """Work on a sweep for some simulated time, then stop as a first Ctrl-C does."""
     async with (
@@ -246,11 +246,11 @@ async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     class TwoCalls(ScriptedKind):
-        async def run(self, job: Job, context: JobContext) -> Answer:
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             for _ in range(2):
                 await context.permit("the target", rate_per_min=30)
                 calls.append(context.clock.now())
-            return await super().run(job, context)
+            return await super().run(job, client, context)
 
     calls: list[float] = []
     service: Any = scripted_service(good, kind=TwoCalls)

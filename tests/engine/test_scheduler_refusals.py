@@ -27,19 +27,15 @@ EMPTY = OutOfCredit("the account has no credit left (402)", status=402)
 HOUR_S = 3600.0
 
 
-def asked_for_its_key(base: type[ScriptedService], says: bool | JobError) -> Any:
-    """The service with a question about the key; `keys_asked` counts how often it was put."""
+class AskedForItsKey(ScriptedService):
+    """A service that says whether its key is valid, or raises that it cannot tell; None: it has no such question."""
 
-    class Asked(ScriptedService):
-        keys_asked = 0
+    says: bool | JobError | None = None
 
-        async def accepts_key(self) -> bool | None:
-            type(self).keys_asked += 1
-            if isinstance(says, JobError):
-                raise says
-            return says
-
-    return type("Service", (Asked, base), {})
+    async def accepts_key(self, client: Any) -> bool | None:
+        if isinstance(self.says, JobError):
+            raise self.says
+        return self.says
 
 
 @pytest.mark.parametrize("error", [REFUSED, EXCEEDED, EMPTY], ids=str)
@@ -51,9 +47,8 @@ async def test_one_odd_refusal_ends_no_run(
         return error if len(service.recording.started) == 40 else good(job)
 
     allotment = Allotment(used=0, allotted=10_000) if is_asked else None
-    service: Any = scripted_service(script, takes_s=0.1, allotment=allotment)
-    if is_asked:
-        service = asked_for_its_key(service, says=True)
+    service = AskedForItsKey(script, takes_s=0.1, allotment=allotment)
+    service.says = True if is_asked else None
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 4})
 
     async with (
@@ -77,11 +72,10 @@ async def test_one_odd_refusal_ends_no_run(
 async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
     says: Any, more: int, tmp_path: Path, clock: FakeClock
 ) -> None:
-    service: Any = scripted_service(
+    service = AskedForItsKey(
         lambda job: REFUSED if clock.now() > NOW + 1.0 else good(job), takes_s=0.1
     )
-    if says is not None:
-        service = asked_for_its_key(service, says=says)
+    service.says = says
     of = sweep(service, repeats=400, limits={"max_in_flight": 8})
 
     async with (
@@ -101,7 +95,8 @@ async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
 async def test_a_key_that_is_refused_although_it_is_called_valid_ends_with_words_that_say_so(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    service = asked_for_its_key(scripted_service(lambda _: REFUSED), says=True)
+    service = AskedForItsKey(lambda _: REFUSED)
+    service.says = True
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"attempts": 4})
 
     async with (
@@ -145,14 +140,13 @@ async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figur
     used: int, needs: int, tmp_path: Path, clock: FakeClock
 ) -> None:
     class Spent(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             return Allotment(used=used if self.recording.started else 0, allotted=1_000)
 
     error = QuotaExceeded("the monthly allotment of tests is used up (403)", status=403)
     error.needs = needs
 
-    base = scripted_service(lambda _: error, takes_s=0.1, allotment=Allotment(used=0, allotted=0))
-    service: Any = type("Service", (Spent, base), {})
+    service = Spent(lambda _: error, takes_s=0.1, allotment=Allotment(used=0, allotted=0))
     of = sweep(service, repeats=50, limits={"max_in_flight": 4})
 
     async with (

@@ -7,7 +7,7 @@ import pytest
 
 from engine import Run, RunState, Settings, Status, StopReason
 from engine.kinds import Answer, Job, JobContext, Permanent
-from engine.testing import FakeClock, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Recording, ScriptedKind, scripted_service
 from tests.engine.scenes import finished, good, opened, starts, sweep
 
 NOTICED_S = 2.0
@@ -238,9 +238,9 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
     tmp_path: Path, clock: FakeClock
 ) -> None:
     class Uneven(ScriptedKind):
-        async def run(self, job: Job, context: JobContext) -> Answer:
-            self._service.recording.takes_s = 5.0 if job.repeat == 1 else 500.0
-            return await super().run(job, context)
+        async def run(self, job: Job, client: Recording, context: JobContext) -> Answer:
+            client.takes_s = 5.0 if job.repeat == 1 else 500.0
+            return await super().run(job, client, context)
 
     service = scripted_service(good, kind=Uneven)
     of = sweep(service, repeats=6, limits={"max_in_flight": 3})

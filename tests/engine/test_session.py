@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Self
 
 import anyio
 import pytest
@@ -29,7 +30,7 @@ from engine.kinds import (
     Unauthorized,
     Unreachable,
 )
-from engine.testing import FakeClock, ScriptedKind, scored, scripted_service
+from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
 from tests.engine.scenes import finished, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
@@ -170,16 +171,14 @@ async def test_a_higher_threshold_is_sent_and_each_cell_stands_once(tmp_path: Pa
 
 
 async def test_all_groups_are_asked_for_once_and_stay_as_they_were(tmp_path: Path) -> None:
-    base: Any = scripted_service(good)
-
-    class Changing(base):  # type: ignore[misc]  # made for this test
+    class Changing(ScriptedService):
         asked = 0
 
-        async def groups(self) -> Sequence[Group]:
+        async def groups(self, client: Any) -> Sequence[Group]:
             type(self).asked += 1
             return [Group(name=name) for name in ("x", "y", f"new-{self.asked}")]
 
-    service: Any = Changing
+    service = Changing(good)
     of = sweep(service, matrix={"groups": "all"})
 
     async with opened(tmp_path / "store.db", service) as engine:
@@ -203,8 +202,8 @@ class OtherKind(ScriptedKind):
 
 async def test_a_sweep_of_another_service_or_evaluation_is_refused(tmp_path: Path) -> None:
     service = scripted_service(good)
-    base: Any = scripted_service(good)
-    elsewhere = type("Elsewhere", (base,), {"identity": property(lambda _: "elsewhere")})
+    elsewhere = scripted_service(good)
+    elsewhere.identity = "elsewhere"
     other = scripted_service(good, kind=OtherKind)
     path = tmp_path / "store.db"
 
@@ -460,11 +459,11 @@ async def test_calls_inside_an_evaluation_are_not_repeated_after_an_interruption
     tmp_path: Path,
 ) -> None:
     class Calling(ScriptedKind):
-        async def run(self, job: Job, context: JobContext) -> Answer:
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             for number in range(10):
                 key = {"job": job.key, "call": number}
                 await context.cached(key, partial(call, number))
-            return await super().run(job, context)
+            return await super().run(job, client, context)
 
     async def call(number: int) -> bytes:
         calls.append(number)
@@ -558,21 +557,19 @@ def test_totals_after_any_interruptions_are_those_of_an_undisturbed_run(
 class Sick(HealthGate):
     settings_model = GateSettings
 
-    async def check(self, lane: str) -> Health:
+    async def check(self, client: Any, lane: str) -> Health:
         if lane == "down":
             raise Transient("cannot connect")
         return Health(healthy=lane == "well", message="" if lane == "well" else "it says nothing")
 
 
 async def test_a_check_finds_what_would_stop_a_night_before_it_is_spent() -> None:
-    base: Any = scripted_service(good, groups=("mania",))
-
-    class Checked(base):  # type: ignore[misc]  # made for this test
-        async def check(self) -> Sequence[Check]:
+    class Checked(ScriptedService):
+        async def check(self, client: Any) -> Sequence[Check]:
             return [Check(name="ping", ok=True, message="answers")]
 
-    service: Any = Checked
-    of = sweep(service, models=["well", "sick", "down"], matrix={"groups": ["manla"]}, gate=Sick)
+    service = Checked(good, groups=("mania",))
+    of = sweep(service, models=["well", "sick", "down"], matrix={"groups": ["manla"]}, gate=Sick())
 
     checks = {one.name: one for one in await check(of, SystemClock())}
 
@@ -610,19 +607,18 @@ class _Asking(ScriptedKind):
     """A kind that learns of its service whether its cells fold, which is away at first."""
 
     asked = 0
+    folds = False
 
-    def __init__(self, service: Any) -> None:
-        super().__init__(service)
-        self._folds = False
-
-    async def prepare(self) -> None:
+    async def prepare(self, client: Any) -> Self:
         type(self).asked += 1
         if type(self).asked == 1:
             raise Unreachable("nobody listens")
-        self._folds = True
+        prepared = copy(self)
+        prepared.folds = True
+        return prepared
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        return self._folds
+        return self.folds
 
 
 async def test_how_cells_fold_is_asked_until_the_service_says_it(tmp_path: Path) -> None:
@@ -654,5 +650,5 @@ async def test_a_sweep_that_never_folds_asks_no_service_how(tmp_path: Path) -> N
 
 
 class _Unasked(ScriptedKind):
-    async def prepare(self) -> None:
+    async def prepare(self, client: Any) -> Self:
         raise AssertionError("not asked for here")

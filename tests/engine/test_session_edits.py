@@ -41,7 +41,7 @@ def asked_for(store: Store) -> Iterator[list[int]]:
     event.remove(database, "before_cursor_execute", executed)
 
 
-def sent(service: type[ScriptedService]) -> list[str]:
+def sent(service: ScriptedService) -> list[str]:
     return [start.job.labels["model"] for start in service.recording.started]
 
 
@@ -105,7 +105,7 @@ async def _never(*_: object, **__: object) -> None:
     await anyio.sleep_forever()
 
 
-async def cut_short(engine: Engine, service: type[ScriptedService], *, run_to: int) -> None:
+async def cut_short(engine: Engine, service: ScriptedService, *, run_to: int) -> None:
     """Execute the run until so many attempts are in flight, then end it at once."""
     run = await engine.run()
     async with anyio.create_task_group() as tasks:

@@ -12,7 +12,7 @@ from engine.core.errors import NotNow
 from engine.core.permits import PermitLimit
 from engine.kinds import Allotment, Answer, Group, Job, JobContext, start_request, starting_with
 from engine.permits import MemoryBook, Permits
-from engine.testing import FakeClock, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Recording, ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep
 
 SOMETIMES = (0.0, 1.5, 0.0, 0.0, 0.7)
@@ -25,10 +25,10 @@ def connecting(handshakes: Iterator[float]) -> type[ScriptedKind]:
     """A kind that connects before it writes."""
 
     class Connecting(ScriptedKind):
-        async def run(self, job: Job, context: JobContext) -> Answer:
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             await context.clock.sleep(next(handshakes))
             await start_request()
-            return await super().run(job, context)
+            return await super().run(job, client, context)
 
     return Connecting
 
@@ -84,11 +84,11 @@ async def test_each_request_of_an_attempt_has_a_slot_of_its_own(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     class Twice(ScriptedKind):
-        async def run(self, job: Job, context: JobContext) -> Answer:
+        async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             for _ in range(2):
                 await start_request()
                 written.append(context.clock.now())
-            return await super().run(job, context)
+            return await super().run(job, client, context)
 
     written: list[float] = []
     service = scripted_service(good, kind=Twice)
@@ -108,32 +108,28 @@ async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     kind = connecting(repeat(0.0))
-    of_service: Any = scripted_service(
-        good, kind=kind, allotment=Allotment(used=0, allotted=10**6), groups=("mania",)
-    )
 
-    class Asked(of_service):  # type: ignore[misc]
-        async def groups(self) -> Sequence[Group]:
+    class Asked(ScriptedService):
+        async def groups(self, client: Recording) -> Sequence[Group]:
             await start_request()
             asked.append(clock.now())
-            offered: Sequence[Group] = await super().groups()
-            return offered
+            return await super().groups(client)
 
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Recording) -> Allotment | None:
             await start_request()
             asked.append(clock.now())
-            told: Allotment | None = await super().quota()
-            return told
+            return await super().quota(client)
 
     asked: list[float] = []
+    service = Asked(good, kind=kind, allotment=Allotment(used=0, allotted=10**6), groups=("mania",))
 
     async with (
-        opened(tmp_path / "store.db", Asked, clock, settings=SELDOM) as engine,
+        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         for name in ("first", "second", "third"):
             of = sweep(
-                Asked,
+                service,
                 repeats=20,
                 name=name,
                 reuse=False,
@@ -143,7 +139,7 @@ async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
             await finished(engine, of)
 
     assert len(asked) >= 6
-    assert most_in_a_minute(sorted([*asked, *starts(of_service)])) <= 20
+    assert most_in_a_minute(sorted([*asked, *starts(service)])) <= 20
 
 
 @pytest.mark.parametrize("handshakes_s", [SOMETIMES, ALWAYS])

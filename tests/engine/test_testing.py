@@ -32,7 +32,7 @@ from engine.testing import (
 NOW = 1_800_000_000.0
 
 
-def sweep_of(service: type[ScriptedService], **more: object) -> Sweep:
+def sweep_of(service: ScriptedService, **more: object) -> Sweep:
     return Sweep.parse(
         {
             "name": "scripted",

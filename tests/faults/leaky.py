@@ -1,12 +1,13 @@
 """A service by somebody else, which puts its key into everything that it says."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from engine.kinds import (
     Answer,
     Check,
+    Clock,
     Job,
     JobContext,
     JobKind,
@@ -27,12 +28,11 @@ class LeakySettings(ServiceSettings):
 
 
 class LeakyKind(JobKind):
-    name: ClassVar[str] = "leak"
+    name = "leak"
     axes = (TextAxis(name="models", field="model"),)
-    key: str = ""
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
-        said = f"\x1b[2J\ud800 {self.key} {self.key!r}"
+    async def run(self, job: Job, client: str, context: JobContext) -> Answer:
+        said = f"\x1b[2J\ud800 {client} {client!r}"
         match job.labels["model"]:
             case "permanent":
                 raise Permanent(said, detail=said)
@@ -54,26 +54,24 @@ class LeakyService(Service):
     settings_model = LeakySettings
     settings: LeakySettings
 
-    def __init__(self, settings: Any, clock: Any) -> None:
-        super().__init__(settings, clock)
-        self._kind = LeakyKind()
-
     @property
     def identity(self) -> str:
         return "leaky"
 
     def kinds(self) -> Sequence[JobKind]:
-        return (self._kind,)
+        return (LeakyKind(),)
 
-    async def __aenter__(self) -> Self:
-        self._kind.key = key = resolve_secret(self.settings.api_key)
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[str]:
+        """The key is the client."""
+        key = resolve_secret(self.settings.api_key)
         logging.getLogger(__name__).debug("opened with %s", key, extra={"key": key})
         match self.settings.opens:
             case "crash":
                 raise RuntimeError(f"cannot open with \x1b[2J{key}")
             case "refuse":
                 raise UsageError(f"cannot open with \x1b[2J{key}")
-        return self
+        yield key
 
-    async def check(self) -> Sequence[Check]:
-        return (Check(name=self._kind.key, ok=False, message=f"the key is {self._kind.key}"),)
+    async def check(self, client: str) -> Sequence[Check]:
+        return (Check(name=client, ok=False, message=f"the key is {client}"),)

@@ -266,16 +266,15 @@ async def _turn_a_month(path: Path, chance: Random) -> str:
         return sum(2 for at in times if at <= clock.now() and _month(at) == month)
 
     class Monthly(ScriptedService):
-        async def quota(self) -> Allotment | None:
+        async def quota(self, client: Any) -> Allotment | None:
             return Allotment(used=billed(_month(clock.now())), allotted=allotted)
 
-    base = scripted_service(
+    service = Monthly(
         good,
         kind=chance.choice((KnownCost, ScriptedKind)),
         allotment=Allotment(used=0, allotted=allotted),
         takes_s=takes_s,
     )
-    service: Any = type("Service", (Monthly, base), {})
     of = scripted_sweep(service, repeats=int(allotted * 1.3), limits={"max_in_flight": in_flight})
     async with opened(path, service, clock, settings=SELDOM) as engine, clock.jumping():
         run, status = await finished(engine, of)

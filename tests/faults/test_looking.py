@@ -67,7 +67,7 @@ connection.execute("ROLLBACK")
 """
 
 
-def service() -> type[ScriptedService]:
+def service() -> ScriptedService:
     return scripted_service(good)
 
 

@@ -1,13 +1,14 @@
 """The service against a real server: every call, every kind, every refusal, checked by the contract."""
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
-from engine.core.axes import Axis
 from engine.kinds import (
     Answer,
     Job,
@@ -23,6 +24,7 @@ from engine.kinds import (
     UsageError,
 )
 from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSettings
+from jobs.circuit_breaker_labs.client import Client
 from tests.contracts.answers import GROUPS, VERSIONS
 from tests.contracts.faults import BODIES
 from tests.contracts.server import EVALUATIONS, ContractServer
@@ -54,9 +56,17 @@ async def server() -> AsyncIterator[ContractServer]:
         yield running
 
 
+@dataclass(frozen=True)
+class Opened:
+    """The service and its open client."""
+
+    declared: CircuitBreakerLabs
+    client: Client
+
+
 @pytest.fixture
-async def service(server: ContractServer) -> AsyncIterator[CircuitBreakerLabs]:
-    async with _service(server.url) as opened:
+async def service(server: ContractServer) -> AsyncIterator[Opened]:
+    async with _open(server.url) as opened:
         yield opened
 
 
@@ -65,24 +75,35 @@ def _service(url: str, **more: Any) -> CircuitBreakerLabs:
         kind="circuit-breaker-labs",
         **{"base_url": url, "api_key": "env:CBL_KEY", "openai_api_key": "env:OPENAI_KEY", **more},
     )
-    return CircuitBreakerLabs(settings, SystemClock())
+    return CircuitBreakerLabs().with_settings(settings)
 
 
-def _kind(service: CircuitBreakerLabs, name: str, target: str = "system_prompt") -> JobKind:
-    [kind] = [kind for kind in service.kinds() if (kind.name, kind.target) == (name, target)]
+@asynccontextmanager
+async def _open(url: str, **more: Any) -> AsyncIterator[Opened]:
+    declared = _service(url, **more)
+    async with declared.open(SystemClock()) as client:
+        yield Opened(declared, client)
+
+
+def _kind(declared: CircuitBreakerLabs, name: str, target: str = "system_prompt") -> JobKind:
+    [kind] = [kind for kind in declared.kinds() if (kind.name, kind.target) == (name, target)]
     return kind
 
 
-async def _run(kind: JobKind, context: JobContext | None = None, **changes: Any) -> Answer:
+async def _run(
+    service: Opened, kind: JobKind, context: JobContext | None = None, **changes: Any
+) -> Answer:
     fields = {axis.field for axis in kind.axes}
     values = {name: value for name, value in {**PARAMETERS, **changes}.items() if name in fields}
     job = Job(id=1, key="0" * 64, run="r", parameters=values, labels=values, repeat=1, attempt=1)
-    return await kind.run(job, context or MemoryContext())
+    return await kind.run(job, service.client, context or MemoryContext())
 
 
-async def _refusal(kind: JobKind, context: JobContext | None = None, **changes: Any) -> JobError:
+async def _refusal(
+    service: Opened, kind: JobKind, context: JobContext | None = None, **changes: Any
+) -> JobError:
     with pytest.raises(JobError) as caught:
-        await _run(kind, context, **changes)
+        await _run(service, kind, context, **changes)
     error = caught.value
     shown = f"{error!r} {error} {error.detail}"
     assert KEY not in shown
@@ -94,14 +115,14 @@ async def _refusal(kind: JobKind, context: JobContext | None = None, **changes: 
 @pytest.mark.parametrize("target", ["system_prompt", "openai_finetune"])
 @pytest.mark.parametrize("name", ["single_turn", "multi_turn"])
 async def test_every_evaluation_gives_the_same_numbers_from_every_api_version(
-    server: ContractServer, service: CircuitBreakerLabs, name: str, target: str, version: str
+    server: ContractServer, service: Opened, name: str, target: str, version: str
 ) -> None:
-    kind = _kind(service, name, target)
+    kind = _kind(service.declared, name, target)
     server.configure(version="1.0.8")
-    oldest = await _run(kind)
+    oldest = await _run(service, kind)
 
     server.configure(version=version)
-    answer = await _run(kind)
+    answer = await _run(service, kind)
 
     measurement = answer.measurement
     assert (measurement.passed, measurement.failed) == (
@@ -116,24 +137,24 @@ async def test_every_evaluation_gives_the_same_numbers_from_every_api_version(
 
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_an_answer_without_layers_tells_what_lower_thresholds_would_give(
-    server: ContractServer, service: CircuitBreakerLabs, version: str
+    server: ContractServer, service: Opened, version: str
 ) -> None:
     server.configure(version=version)
-    kind = _kind(service, "single_turn")
+    kind = _kind(service.declared, "single_turn")
 
-    high = await _run(kind, threshold=0.9)
-    low = await _run(kind, threshold=0.3)
+    high = await _run(service, kind, threshold=0.9)
+    low = await _run(service, kind, threshold=0.3)
 
     assert high.measurement.failed_at(0.3) == low.measurement.failed
     assert high.measurement.failed > low.measurement.failed
 
 
 async def test_fields_that_nobody_knows_stay_in_the_raw_answer(
-    server: ContractServer, service: CircuitBreakerLabs
+    server: ContractServer, service: Opened
 ) -> None:
     server.configure(version="1.0.10")
 
-    answer = await _run(_kind(service, "single_turn"))
+    answer = await _run(service, _kind(service.declared, "single_turn"))
 
     assert b'"test_result_id"' in answer.raw
     assert answer.raw.startswith(b"{")
@@ -144,21 +165,21 @@ async def test_fields_that_nobody_knows_stay_in_the_raw_answer(
 async def test_every_form_of_the_base_url_is_the_same_service(
     server: ContractServer, suffix: str
 ) -> None:
-    async with _service(server.url + suffix) as service:
-        await _run(_kind(service, "single_turn"))
+    async with _open(server.url + suffix) as service:
+        await _run(service, _kind(service.declared, "single_turn"))
 
-    assert service.identity == f"{server.url}/v1"
+    assert service.declared.identity == f"{server.url}/v1"
     assert [each.status for each in server.requests] == [200]
 
 
 async def test_a_server_that_has_the_api_at_its_root_is_asked_there(
     server: ContractServer,
 ) -> None:
-    async with _service(server.url, append_v1=False) as service:
-        await _run(_kind(service, "single_turn"))
+    async with _open(server.url, append_v1=False) as service:
+        await _run(service, _kind(service.declared, "single_turn"))
         asked_at = service.client.url
 
-    assert service.identity == server.url
+    assert service.declared.identity == server.url
     assert asked_at.path == "/"
     assert [each.status for each in server.requests] == [200]
 
@@ -174,16 +195,16 @@ async def test_a_server_that_has_the_api_at_its_root_is_asked_there(
     ],
 )
 async def test_a_path_of_the_base_url_is_kept(written: str, read: str) -> None:
-    async with _service(written) as service:
+    async with _open(written) as service:
         assert str(service.client.url) == read
 
-    assert service.identity == read
+    assert service.declared.identity == read
 
 
 async def test_the_openai_key_goes_with_fine_tunes_alone(server: ContractServer) -> None:
-    async with _service(server.url) as service:
-        await _run(_kind(service, "single_turn", "openai_finetune"))
-        await _run(_kind(service, "multi_turn", "openai_finetune"))
+    async with _open(server.url) as service:
+        await _run(service, _kind(service.declared, "single_turn", "openai_finetune"))
+        await _run(service, _kind(service.declared, "multi_turn", "openai_finetune"))
 
     # The server refuses a fine-tune without its header; the contract has none elsewhere.
     assert [each.path for each in server.requests] == [EVALUATIONS[1], EVALUATIONS[3]]
@@ -191,16 +212,16 @@ async def test_the_openai_key_goes_with_fine_tunes_alone(server: ContractServer)
 
 
 async def test_a_fine_tune_without_the_openai_key_says_what_to_add(server: ContractServer) -> None:
-    async with _service(server.url, openai_api_key=None) as service:
-        kind = _kind(service, "single_turn", "openai_finetune")
+    async with _open(server.url, openai_api_key=None) as service:
+        kind = _kind(service.declared, "single_turn", "openai_finetune")
 
-        error = await _refusal(kind)
+        error = await _refusal(service, kind)
 
         assert type(error) is Unauthorized
         assert "service.openai_api_key" in error.message
         assert not error.sent
         assert kind.unusable() == error.message
-        assert _kind(service, "single_turn").unusable() is None
+        assert _kind(service.declared, "single_turn").unusable() is None
     assert server.requests == []
 
 
@@ -216,9 +237,9 @@ async def test_a_fine_tune_without_the_openai_key_says_what_to_add(server: Contr
     ],
 )
 async def test_what_the_contract_forbids_is_never_sent(
-    server: ContractServer, service: CircuitBreakerLabs, changes: dict[str, Any], field: str
+    server: ContractServer, service: Opened, changes: dict[str, Any], field: str
 ) -> None:
-    error = await _refusal(_kind(service, "multi_turn"), **changes)
+    error = await _refusal(service, _kind(service.declared, "multi_turn"), **changes)
 
     assert type(error) is Permanent
     assert field in error.message
@@ -228,9 +249,9 @@ async def test_what_the_contract_forbids_is_never_sent(
 
 @pytest.mark.parametrize("changes", [{"variations": 6}, {"maximum_iteration_layers": 3}])
 async def test_single_turn_bounds_hold(
-    server: ContractServer, service: CircuitBreakerLabs, changes: dict[str, Any]
+    server: ContractServer, service: Opened, changes: dict[str, Any]
 ) -> None:
-    error = await _refusal(_kind(service, "single_turn"), **changes)
+    error = await _refusal(service, _kind(service.declared, "single_turn"), **changes)
 
     assert not error.sent
     assert server.requests == []
@@ -251,14 +272,14 @@ async def test_single_turn_bounds_hold(
 )
 async def test_each_status_is_its_error_and_keeps_the_services_detail(
     server: ContractServer,
-    service: CircuitBreakerLabs,
+    service: Opened,
     status: int,
     expected: type[JobError],
 ) -> None:
     error_name = "quota_exceeded" if status == 403 else "some_error"
     server.fail_next(status=status, detail=f"because of {KEY}", error=error_name, retry_after="9")
 
-    error = await _refusal(_kind(service, "single_turn"))
+    error = await _refusal(service, _kind(service.declared, "single_turn"))
 
     assert type(error) is expected
     assert error.status == status
@@ -268,11 +289,11 @@ async def test_each_status_is_its_error_and_keeps_the_services_detail(
 
 
 async def test_a_403_that_is_not_the_quotas_is_a_refusal(
-    server: ContractServer, service: CircuitBreakerLabs
+    server: ContractServer, service: Opened
 ) -> None:
     server.fail_next(status=403, error="blocked", detail="not from here")
 
-    error = await _refusal(_kind(service, "single_turn"))
+    error = await _refusal(service, _kind(service.declared, "single_turn"))
 
     assert type(error) is Permanent
     assert error.detail == "not from here"
@@ -280,11 +301,11 @@ async def test_a_403_that_is_not_the_quotas_is_a_refusal(
 
 async def test_refusals_of_the_service_itself_are_told(server: ContractServer) -> None:
     server.configure(allotted=3, unknown_models=["no/model"])
-    async with _service(server.url) as service:
-        kind = _kind(service, "single_turn")
-        quota = await _refusal(kind)
-        model = await _refusal(kind, model="no/model")
-        group = await _refusal(kind, group="nope")
+    async with _open(server.url) as service:
+        kind = _kind(service.declared, "single_turn")
+        quota = await _refusal(service, kind)
+        model = await _refusal(service, kind, model="no/model")
+        group = await _refusal(service, kind, group="nope")
 
     assert type(quota) is QuotaExceeded
     assert model.detail == "no model no/model"
@@ -295,12 +316,12 @@ async def test_refusals_of_the_service_itself_are_told(server: ContractServer) -
     "kind_of_fault", ["wrong_schema", "not_an_object", "error_in_200", "infinity"]
 )
 async def test_json_of_another_shape_breaks_the_contract_and_its_bytes_are_kept(
-    server: ContractServer, service: CircuitBreakerLabs, kind_of_fault: str
+    server: ContractServer, service: Opened, kind_of_fault: str
 ) -> None:
     server.play(kind_of_fault)
     context = MemoryContext()
 
-    error = await _refusal(_kind(service, "single_turn"), context)
+    error = await _refusal(service, _kind(service.declared, "single_turn"), context)
 
     assert type(error) is Permanent
     assert "contract" in error.message
@@ -309,29 +330,27 @@ async def test_json_of_another_shape_breaks_the_contract_and_its_bytes_are_kept(
     assert body == BODIES[kind_of_fault]()[0]
 
 
-async def test_an_answer_that_is_read_is_not_kept_twice(service: CircuitBreakerLabs) -> None:
+async def test_an_answer_that_is_read_is_not_kept_twice(service: Opened) -> None:
     context = MemoryContext()
 
-    await _run(_kind(service, "single_turn"), context)
+    await _run(service, _kind(service.declared, "single_turn"), context)
 
     assert context.unread == []
 
 
 async def test_a_deadline_of_the_settings_is_kept(server: ContractServer) -> None:
     server.play("hang")
-    async with _service(server.url, deadline_s=0.2) as service:
-        error = await _refusal(_kind(service, "single_turn"))
+    async with _open(server.url, deadline_s=0.2) as service:
+        error = await _refusal(service, _kind(service.declared, "single_turn"))
 
     assert type(error) is TimedOut
 
 
-async def test_quota_and_groups_are_read(
-    server: ContractServer, service: CircuitBreakerLabs
-) -> None:
+async def test_quota_and_groups_are_read(server: ContractServer, service: Opened) -> None:
     server.configure(used=12, allotted=500)
 
-    quota = await service.quota()
-    groups = await service.groups()
+    quota = await service.declared.quota(service.client)
+    groups = await service.declared.groups(service.client)
 
     assert (quota.used, quota.allotted) == (12, 500)
     assert [group.name for group in groups] == list(GROUPS)
@@ -339,9 +358,9 @@ async def test_quota_and_groups_are_read(
 
 
 async def test_check_asks_five_questions_and_sends_no_evaluation(
-    server: ContractServer, service: CircuitBreakerLabs
+    server: ContractServer, service: Opened
 ) -> None:
-    checks = await service.check()
+    checks = await service.declared.check(service.client)
 
     assert [one.name for one in checks] == ["ping", "version", "key", "quota", "groups"]
     assert all(one.ok for one in checks)
@@ -352,11 +371,11 @@ async def test_check_asks_five_questions_and_sends_no_evaluation(
 
 async def test_check_tells_a_bad_key_and_a_used_up_quota(server: ContractServer) -> None:
     server.configure(version="9.9.9\u001b[2J")
-    async with _service(server.url) as service:
+    async with _open(server.url) as service:
         server.configure(keys=["another"])
-        bad_key = {one.name: one for one in await service.check()}
+        bad_key = {one.name: one for one in await service.declared.check(service.client)}
         server.configure(keys=None, used=10, allotted=10)
-        no_quota = {one.name: one for one in await service.check()}
+        no_quota = {one.name: one for one in await service.declared.check(service.client)}
 
     assert [name for name, one in bad_key.items() if not one.ok] == [
         "key",
@@ -369,8 +388,8 @@ async def test_check_tells_a_bad_key_and_a_used_up_quota(server: ContractServer)
 
 
 async def test_check_of_nobody_ends_after_one_question() -> None:
-    async with _service("http://127.0.0.1:9") as service:
-        checks = await service.check()
+    async with _open("http://127.0.0.1:9") as service:
+        checks = await service.declared.check(service.client)
 
     assert [one.name for one in checks] == ["ping"]
     assert not checks[0].ok
@@ -384,7 +403,8 @@ async def test_keys_are_read_when_the_service_opens_and_not_before(
 
     assert service.credential == "env:CBL_KEY"
     with pytest.raises(UsageError, match="CBL_KEY"):
-        await service.__aenter__()
+        async with service.open(SystemClock()):
+            pass
 
 
 @pytest.mark.parametrize("field", ["api_key", "openai_api_key"])
@@ -442,7 +462,7 @@ def test_kinds_declare_what_folds_and_what_costs() -> None:
     ],
 )
 def test_each_kind_has_the_axes_of_its_request(name: str, target: str, fields: str) -> None:
-    axes: tuple[Axis, ...] = _kind(_service("http://127.0.0.1:9"), name, target).axes
+    axes = _kind(_service("http://127.0.0.1:9"), name, target).axes
 
     assert " ".join(axis.field for axis in axes) == fields
     assert [axis.default for axis in axes if not axis.required] in ([(1,), (0,)], [(4,)])

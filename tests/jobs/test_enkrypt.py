@@ -71,10 +71,10 @@ def _endpoint(**changes: Any) -> dict[str, Any]:
 async def _run(
     server: ContractServer, content: Any, context: MemoryContext | None = None, **settings: Any
 ) -> Answer:
-    service = Enkrypt(
-        EnkryptSettings(kind="enkrypt", base_url=server.url + "/", **settings), SystemClock()
+    service = Enkrypt().with_settings(
+        EnkryptSettings(kind="enkrypt", base_url=server.url + "/", **settings)
     )
-    async with service:
+    async with service.open(SystemClock()) as client:
         [kind] = service.kinds()
         job = Job(
             id=1,
@@ -85,7 +85,7 @@ async def _run(
             repeat=1,
             attempt=1,
         )
-        return await kind.run(job, context or MemoryContext())
+        return await kind.run(job, client, context or MemoryContext())
 
 
 async def test_a_healthy_model_passes_and_an_unhealthy_one_fails(server: ContractServer) -> None:
@@ -233,7 +233,7 @@ async def test_whatever_goes_wrong_is_a_named_error(
 
 
 def test_the_kind_has_one_axis_of_documents_and_no_quota() -> None:
-    service = Enkrypt(EnkryptSettings(kind="enkrypt"), SystemClock())
+    service = Enkrypt().with_settings(EnkryptSettings(kind="enkrypt"))
     [kind] = service.kinds()
     [axis] = kind.axes
 
@@ -249,10 +249,10 @@ async def test_the_gate_asks_once_about_each_model_through_openrouter(
     server: ContractServer,
 ) -> None:
     server.configure(unhealthy_models=["b/model"])
-    gate = EnkryptHealth(EnkryptHealthSettings(base_url=server.url), SystemClock())
-    async with gate:
-        healthy = await gate.check("a/model")
-        unhealthy = await gate.check("b/model")
+    gate = EnkryptHealth().with_settings(EnkryptHealthSettings(base_url=server.url))
+    async with gate.open(SystemClock()) as client:
+        healthy = await gate.check(client, "a/model")
+        unhealthy = await gate.check(client, "b/model")
 
     assert healthy.healthy
     assert not unhealthy.healthy
@@ -340,13 +340,13 @@ async def test_where_only_the_packages_variable_is_set_it_is_said_what_to_write(
 ) -> None:
     monkeypatch.delenv("ENKRYPT_API_KEY")
     monkeypatch.setenv("ENKRYPTAI_API_KEY", KEY)
-    clock = SystemClock()
-    made: Enkrypt | EnkryptHealth = Enkrypt(EnkryptSettings(kind="enkrypt"), clock)
+    made: Enkrypt | EnkryptHealth = Enkrypt().with_settings(EnkryptSettings(kind="enkrypt"))
     if opened == "gate":
-        made = EnkryptHealth(EnkryptHealthSettings(), clock)
+        made = EnkryptHealth().with_settings(EnkryptHealthSettings())
 
     with pytest.raises(UsageError, match="write `api_key: env:ENKRYPTAI_API_KEY`"):
-        await made.__aenter__()
+        async with made.open(SystemClock()):
+            pass
 
 
 def test_the_gates_endpoint_is_laid_over_the_default_and_survives_the_store() -> None:
@@ -380,11 +380,12 @@ def test_a_gates_endpoint_that_cannot_work_is_refused(endpoint: dict[str, Any]) 
 async def test_a_gate_without_the_key_of_the_models_says_so_before_it_is_opened(
     server: ContractServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = EnkryptHealth(EnkryptHealthSettings(base_url=server.url), SystemClock())
+    gate = EnkryptHealth().with_settings(EnkryptHealthSettings(base_url=server.url))
     monkeypatch.delenv("OPENROUTER_API_KEY")
 
     with pytest.raises(UsageError, match="OPENROUTER_API_KEY is not set"):
-        await gate.__aenter__()
+        async with gate.open(SystemClock()):
+            pass
 
     assert server.requests == []
 
@@ -392,10 +393,10 @@ async def test_a_gate_without_the_key_of_the_models_says_so_before_it_is_opened(
 async def test_a_gate_whose_key_is_missing_says_so(
     server: ContractServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = EnkryptHealth(EnkryptHealthSettings(base_url=server.url), SystemClock())
-    async with gate:
+    gate = EnkryptHealth().with_settings(EnkryptHealthSettings(base_url=server.url))
+    async with gate.open(SystemClock()) as client:
         monkeypatch.delenv("OPENROUTER_API_KEY")
         with pytest.raises(Unauthorized, match="OPENROUTER_API_KEY"):
-            await gate.check("a/model")
+            await gate.check(client, "a/model")
 
     assert server.requests == []

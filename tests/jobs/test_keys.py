@@ -1,6 +1,7 @@
 """Keys of a sweep: where they are read, and that they are read again when they are refused."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from engine import Sweep, open_engine
 from engine.clock import SystemClock
 from engine.kinds import KeyRenewed, Permanent, Unauthorized
-from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Reply, Role
 from jobs.circuit_breaker_labs import Client
 from jobs.circuit_breaker_labs.schema import SingleTurnSystemPrompt
@@ -34,12 +35,12 @@ def accepts(*keys: str) -> Callable[[Asked], tuple[int, Any]]:
     return answer
 
 
-def target(base_url: str, folder: Path, **settings: Any) -> ChatTarget:
+def target(base_url: str, folder: Path, **settings: Any) -> AbstractAsyncContextManager[ChatClient]:
     endpoint = Endpoint.model_validate({"base_url": base_url, **settings})
-    return ChatTarget(endpoint, Generation(), SystemClock(), folder=folder)
+    return ChatTarget(endpoint, Generation()).open(SystemClock(), folder)
 
 
-async def ask(chat: ChatTarget) -> Reply:
+async def ask(chat: ChatClient) -> Reply:
     return await chat.limits.reply(chat.reply, QUESTION, MemoryContext())
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import ssl
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import trustme
 
 from engine.clock import SystemClock
 from engine.kinds import JobError, Permanent, Unauthorized, Unreachable, UsageError
-from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Role
 from jobs.circuit_breaker_labs import CircuitBreakerLabs, CircuitBreakerLabsSettings
 from jobs.enkrypt import Enkrypt, EnkryptHealth, EnkryptHealthSettings, EnkryptSettings
@@ -31,9 +32,15 @@ PASSWORD = "planted-Passw0rd-77"  # noqa: S105
 QUESTION = Question(model="m", messages=(Message(Role.USER, "Hello?"),), seed=7)
 
 
-def target(base_url: str, folder: Path = Path(), **settings: Any) -> ChatTarget:
+def declared(base_url: str, **settings: Any) -> ChatTarget:
     endpoint = Endpoint.model_validate({"base_url": base_url, "timeout_s": 60, **settings})
-    return ChatTarget(endpoint, Generation(), SystemClock(), folder=folder)
+    return ChatTarget(endpoint, Generation())
+
+
+def target(
+    base_url: str, folder: Path = Path(), **settings: Any
+) -> AbstractAsyncContextManager[ChatClient]:
+    return declared(base_url, **settings).open(SystemClock(), folder)
 
 
 def port_of(server: ChatServer | ContractServer) -> int:
@@ -337,14 +344,15 @@ async def test_every_service_goes_through_the_proxy(monkeypatch: pytest.MonkeyPa
         settings = CircuitBreakerLabsSettings(
             kind="circuit-breaker-labs", base_url=address, api_key="env:ENKRYPT_API_KEY"
         )
-        async with CircuitBreakerLabs(settings, clock) as labs:
-            assert (await labs.quota()).used == 0
+        labs = CircuitBreakerLabs().with_settings(settings)
+        async with labs.open(clock) as client:
+            assert (await labs.quota(client)).used == 0
             assert "go through the proxy" in labs.notices()[0]
-        gate = EnkryptHealth(EnkryptHealthSettings(base_url=address), clock)
-        async with gate:
-            assert (await gate.check("a/model")).healthy
+        gate = EnkryptHealth().with_settings(EnkryptHealthSettings(base_url=address))
+        async with gate.open(clock) as asked:
+            assert (await gate.check(asked, "a/model")).healthy
             assert "go through the proxy" in gate.notices()[0]
-        enkrypt = Enkrypt(EnkryptSettings(kind="enkrypt", base_url=address), clock)
+        enkrypt = Enkrypt().with_settings(EnkryptSettings(kind="enkrypt", base_url=address))
         assert "go through the proxy" in enkrypt.notices()[0]
 
     assert [line.split(" ")[1] for line in way.asked] == [
@@ -369,9 +377,9 @@ async def test_an_authority_s_file_of_no_use_is_told_when_the_target_is_opened(
 
 
 def test_the_way_to_a_model_does_not_change_which_model_it_is() -> None:
-    plain = target("https://h/v1")
+    plain = declared("https://h/v1")
 
-    assert target("https://h/v1", use_proxy=False, ca_file="ca.pem").identity == plain.identity
+    assert declared("https://h/v1", use_proxy=False, ca_file="ca.pem").identity == plain.identity
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

@@ -44,25 +44,25 @@ def read_rubric() -> tuple[Rubric, str]:
 
 
 class RubricJudge:
-    """Judges by asking a chat model, which `chat` reaches."""
+    """Judges by asking a chat model of a target, through `asker`; without one it is declared only."""
 
     name: ClassVar[str] = "rubric"
     calls_a_model: ClassVar[bool] = True
 
-    def __init__(self, asker: Asker, model: str, chat: Target) -> None:
+    def __init__(self, model: str, target: Target, asker: Asker | None = None) -> None:
         self._asker = asker
         self._model = model
         self._rubric, rubric_digest = read_rubric()
         self._scale, scale_digest = read_scale()
         self.version = (
             f"{self._rubric.version}+{rubric_digest[:12]}"
-            f"/{self._scale.version}+{scale_digest[:12]}/{model}@{chat.identity}"
+            f"/{self._scale.version}+{scale_digest[:12]}/{model}@{target.identity}"
         )
         self.facts = {
             "judge": self.name,
             "judge model": model,
-            "endpoint of the judge": chat.address,
-            "settings of the judge": chat.settings,
+            "endpoint of the judge": target.address,
+            "settings of the judge": target.settings,
             "rules of the judge": f"{self._rubric.version}.{VERSION} sha256:{rubric_digest[:16]}",
             "scale": f"{self._scale.version} sha256:{scale_digest[:16]}",
         }
@@ -116,6 +116,7 @@ class RubricJudge:
         def read(answer: str) -> _Observations:
             return read_observations(answer, items, sought, said)
 
+        assert self._asker is not None, "a judge that is only declared judges nothing"
         answer = await self._asker.ask(question, context, read=read, about=case.id)
         found, raised = read(answer.text)
         by_name = {observation.name: observation for observation in raised}

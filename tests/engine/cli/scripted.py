@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +12,7 @@ from engine.kinds import (
     Allotment,
     Answer,
     Check,
+    Clock,
     Fact,
     Job,
     JobContext,
@@ -35,7 +37,7 @@ class ScriptedSettings(ServiceSettings):
 
 
 class ScriptedKind(JobKind):
-    name: ClassVar[str] = "scripted"
+    name = "scripted"
     axes = (
         TextAxis(name="models", field="model"),
         NumberAxis(name="thresholds", field="threshold", minimum=0, maximum=1),
@@ -47,10 +49,7 @@ class ScriptedKind(JobKind):
 
     def __init__(self, judge: str) -> None:
         self._judge = judge
-
-    @property
-    def judge(self) -> str:
-        return "" if self._judge == "mild" else f"a {self._judge} judge"
+        self.judge = "" if judge == "mild" else f"a {judge} judge"
 
     def provenance(self, labels: Any) -> Sequence[Fact]:
         return (
@@ -58,7 +57,7 @@ class ScriptedKind(JobKind):
             Fact(name="judge", value=self._judge, judging=True),
         )
 
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         match job.labels["model"]:
             case "broken":
                 raise Permanent("Unknown model", detail="broken \x1b[2J", status=404)
@@ -83,24 +82,22 @@ class ScriptedService(Service):
     def identity(self) -> str:
         return "scripted"
 
-    async def __aenter__(self) -> Self:
+    @asynccontextmanager
+    async def open(self, clock: Clock) -> AsyncIterator[None]:
         if self.settings.key:
             self.secret(self.settings.key)
-        return self
+        yield
 
     def kinds(self) -> Sequence[JobKind]:
-        return (ScriptedKind(self.settings.judge),)
+        return (ScriptedKind(self.settings.judge if self.has_settings else "mild"),)
 
-    @classmethod
-    def judging_again(
-        cls, settings: ServiceSettings, judging: Mapping[str, Any], *, asks_missing: bool
-    ) -> Mapping[str, Any]:
-        return {**settings.model_dump(), **judging}
+    def judging_again(self, judging: Mapping[str, Any], *, asks_missing: bool) -> Mapping[str, Any]:
+        return {**self.settings.model_dump(), **judging}
 
-    async def quota(self) -> Allotment | None:
+    async def quota(self, client: Any) -> Allotment | None:
         return None
 
-    async def check(self) -> Sequence[Check]:
+    async def check(self, client: Any) -> Sequence[Check]:
         return (
             Check(name="ping", ok=self.settings.reachable, message="asked"),
             Check(name="key", ok=True, message="accepted"),

@@ -1,14 +1,13 @@
 """A service with every sort of axis, for the tests of sweeps. It sends nothing."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.kinds import (
     Answer,
     Axis,
-    Clock,
     DocumentAxis,
     GroupAxis,
     Health,
@@ -24,7 +23,6 @@ from engine.kinds import (
     Service,
     ServiceSettings,
     TextAxis,
-    UsageError,
 )
 from engine.registry import Registry
 
@@ -64,13 +62,13 @@ def read_endpoint(document: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 class _Silent(JobKind):
-    async def run(self, job: Job, context: JobContext) -> Answer:
+    async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         raise Permanent("this kind is for planning only")
 
 
 class SingleTurn(_Silent):
     name = "single_turn"
-    axes: ClassVar[tuple[Axis, ...]] = (
+    axes: Sequence[Axis] = (
         MODELS,
         PROMPTS,
         GROUPS,
@@ -101,7 +99,7 @@ class SingleTurnFinetune(SingleTurn):
 
 class MultiTurn(_Silent):
     name = "multi_turn"
-    axes: ClassVar[tuple[Axis, ...]] = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
+    axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
     folded_field = "threshold"
 
 
@@ -110,7 +108,7 @@ class Pinging(_Silent):
 
     name = "pinging"
     target = "endpoint"
-    axes: ClassVar[tuple[Axis, ...]] = (
+    axes = (
         DocumentAxis(name="models", field="model", read=read_endpoint),
         IntegerAxis(name="sizes", field="size", minimum=1, maximum=9, required=False),
     )
@@ -135,12 +133,10 @@ class Labs(Service):
 
 
 class Picky(Labs):
-    """Cannot be made without regions."""
+    """Finds a mistake in settings without regions."""
 
-    def __init__(self, settings: Any, clock: Clock) -> None:
-        super().__init__(settings, clock)
-        if not settings.regions:
-            raise UsageError("regions must be given")
+    def mistakes(self) -> Mapping[str, str]:
+        return {} if self.settings.regions else {"regions": "must be given"}
 
 
 class GateSettings(BaseModel):
@@ -152,7 +148,7 @@ class GateSettings(BaseModel):
 class Gate(HealthGate):
     settings_model = GateSettings
 
-    async def check(self, lane: str) -> Health:
+    async def check(self, client: Any, lane: str) -> Health:
         return Health(healthy=True, message=lane)
 
 

@@ -227,18 +227,19 @@ def test_a_literal_key_is_refused_and_never_repeated(changes: dict[str, Any]) ->
     assert "sk-very-secret" not in repr(caught.value.problems)
 
 
-def test_a_service_that_cannot_tell_its_kinds_leaves_the_matrix_for_later() -> None:
+def test_the_matrix_is_read_however_wrong_the_settings_of_its_service_are() -> None:
     found = problems(
         service={"kind": "picky", "regions": "eu"}, matrix=matrix(thresholds=[1.5]), fold="no"
     )
 
-    assert set(found) == {"service.regions", "fold"}
+    assert set(found) == {"service.regions", "matrix.thresholds[0]", "fold"}
 
 
-def test_a_service_may_refuse_its_settings_as_a_whole() -> None:
-    found = problems(service={"kind": "picky"})
+def test_a_service_may_find_mistakes_in_settings_that_are_valid_by_themselves() -> None:
+    found = problems(service={"kind": "picky"}, matrix=matrix(thresholds=[1.5]))
 
-    assert found == {"service": "regions must be given"}
+    assert found["service.regions"] == "must be given"
+    assert set(found) == {"service.regions", "matrix.thresholds[0]"}
 
 
 def test_a_key_that_is_almost_health_is_told_so() -> None:

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import SystemClock
 from engine.core.errors import SweepError, UsageError
 from engine.core.policy import LaneLimits, Retry, Window
 from engine.registry import Registry
@@ -179,7 +178,7 @@ def test_a_service_and_its_health_gate_are_made_afresh() -> None:
         service={"kind": "labs", "regions": ["eu"], "health": {"kind": "gate", "every_s": 5}}
     )
 
-    service, gate = sweep.service(SystemClock()), sweep.health_gate(SystemClock())
+    service, gate = sweep.service, sweep.health_gate
 
     assert isinstance(service, Labs)
     assert service.settings.regions == ("eu",)
@@ -192,7 +191,7 @@ def test_a_health_gate_may_be_named_alone() -> None:
 
     assert sweep.health is not None
     assert sweep.health.kind == "gate"
-    assert parse().health_gate(SystemClock()) is None
+    assert parse().health_gate is None
 
 
 def test_pending_groups_stop_the_jobs_and_not_the_plan() -> None:
@@ -290,7 +289,9 @@ def test_a_dump_keeps_windows_deadlines_rules_and_health() -> None:
     assert restored.limits == sweep.limits
     assert restored.limits.window == Window(start_min=1320, end_min=420, timezone="Europe/Berlin")
     assert restored.limits.deadline == 1793602800.0
-    assert restored.health == sweep.health
+    assert restored.health is not None
+    assert restored.health.kind == "gate"
+    assert restored.health.gate.settings.every_s == 5
     assert list(restored.jobs()) == list(sweep.jobs())
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.kinds import Permanent, Transient, Unreachable, UsageError
-from jobs.chat.built_in import LocalModel, choose_threads
+from jobs.chat.built_in import LocalModel, LocalModelServer, choose_threads
 from jobs.chat.model_process import parameters_of
 from jobs.chat.target import Generation, Message, Question, Role
 from tests.paths import ROOT
@@ -27,8 +27,8 @@ from jobs.chat.built_in import LocalModel
 from jobs.chat.target import Generation, Message, Question, Role
 
 async def main():
-    async with LocalModel(Generation(max_tokens=2000), SystemClock()) as model:
-        question = Question(model=model.name, messages=(Message(Role.USER, "Tell a story."),), seed=1)
+    async with LocalModel(Generation(max_tokens=2000)).open(SystemClock()) as model:
+        question = Question(model="smollm2-135m", messages=(Message(Role.USER, "Tell a story."),), seed=1)
         await model.check()
         print("loaded", flush=True)
         await model.reply(question)
@@ -46,8 +46,10 @@ def question(text: str = "Hello, who are you?", model: str = "smollm2-135m") -> 
     return Question(model=model, messages=(Message(Role.USER, text),), seed=1)
 
 
-def built_in(max_tokens: int = 12, path: Path | None = None) -> LocalModel:
-    return LocalModel(Generation(max_tokens=max_tokens), SystemClock(), path)
+def built_in(
+    max_tokens: int = 12, path: Path | None = None
+) -> contextlib.AbstractAsyncContextManager[LocalModelServer]:
+    return LocalModel(Generation(max_tokens=max_tokens), path).open(SystemClock())
 
 
 def model_processes(of: int) -> list[psutil.Process]:
@@ -90,7 +92,7 @@ async def replies_of(questions: Sequence[Question], *, at_once: int) -> list[str
     replies: dict[str, str] = {}
     limit = anyio.CapacityLimiter(at_once)
 
-    async def ask(model: LocalModel, question: Question) -> None:
+    async def ask(model: LocalModelServer, question: Question) -> None:
         async with limit:
             reply = await model.reply(question)
             replies[question.messages[-1].content] = reply.text
@@ -190,7 +192,7 @@ async def test_a_model_that_is_generating_is_closed_without_waiting(built_in_mod
             await anyio.wait_all_tasks_blocked()
             group.cancel_scope.cancel()
         with anyio.fail_after(PATIENCE_S):
-            await model.__aexit__(None, None, None)
+            await model.aclose()
 
     assert model_processes(os.getpid()) == []
 
@@ -229,7 +231,7 @@ async def test_any_other_file_is_named_after_itself(built_in_model: Path, tmp_pa
     async with built_in(path=own) as model:
         reply = await model.reply(question(model="my-model"))
 
-    assert model.identity.startswith("gguf:my-model@b179c9523d0e6a0f#")
+    assert LocalModel(Generation(), own).identity.startswith("gguf:my-model@b179c9523d0e6a0f#")
     assert reply.text.strip()
 
 

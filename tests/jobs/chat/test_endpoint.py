@@ -1,5 +1,6 @@
 """The chat client against a real server on loopback."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from engine.kinds import (
     Unreachable,
     UsageError,
 )
-from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Role
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
@@ -32,9 +33,13 @@ QUESTION = Question(
 )
 
 
-def target(base_url: str, **settings: Any) -> ChatTarget:
+def declared(base_url: str, **settings: Any) -> ChatTarget:
     endpoint = Endpoint.model_validate({"base_url": base_url, **settings})
-    return ChatTarget(endpoint, Generation(temperature=0.0, max_tokens=64), SystemClock())
+    return ChatTarget(endpoint, Generation(temperature=0.0, max_tokens=64))
+
+
+def target(base_url: str, **settings: Any) -> AbstractAsyncContextManager[ChatClient]:
+    return declared(base_url, **settings).open(SystemClock())
 
 
 async def test_a_question_is_sent_as_an_openai_compatible_request() -> None:
@@ -190,12 +195,12 @@ async def test_a_web_page_in_place_of_the_list_is_no_chat_interface() -> None:
     "spelling", ["http://h/v1", "http://h/v1/", "http://h/v1/chat/completions", "HTTP://H/v1"]
 )
 def test_an_endpoint_has_one_identity_however_its_address_is_written(spelling: str) -> None:
-    assert target(spelling).identity == target("http://h/v1").identity
+    assert declared(spelling).identity == declared("http://h/v1").identity
 
 
 def test_headers_decide_the_identity_but_are_not_in_it() -> None:
-    plain = target("http://h/v1")
-    routed = target("http://h/v1", headers={"X-Deployment": "blue"})
+    plain = declared("http://h/v1")
+    routed = declared("http://h/v1", headers={"X-Deployment": "blue"})
 
     assert plain.identity != routed.identity
     assert "blue" not in routed.identity
@@ -206,7 +211,8 @@ async def test_an_evaluation_of_an_endpoint_asks_for_each_permit() -> None:
         endpoint = {"base_url": server.base_url, "rate_per_min": 30, "max_in_flight": 2}
         settings = LocalSettings.model_validate({"kind": "local", "endpoint": endpoint})
         context = MemoryContext()
-        async with LocalEvaluator(settings, SystemClock()) as local:
+        local = LocalEvaluator().with_settings(settings)
+        async with local.open(SystemClock()) as client:
             kind, _ = local.kinds()
             answer = await kind.run(
                 job(
@@ -217,6 +223,7 @@ async def test_an_evaluation_of_an_endpoint_asks_for_each_permit() -> None:
                     variations=1,
                     maximum_iteration_layers=0,
                 ),
+                client,
                 context,
             )
 

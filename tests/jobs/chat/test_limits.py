@@ -1,5 +1,6 @@
 """What an endpoint allows in a minute: what calls are estimated at, and what they are settled with."""
 
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from anyio import lowlevel
 from engine import Sweep, SweepError
 from engine.clock import SystemClock
 from engine.kinds import JobError, Permit
-from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.limits import estimated_tokens
 from jobs.chat.target import Generation, Message, Question, Reply, Role
 from tests.jobs.chat.server import Asked as Arrived
@@ -25,9 +26,9 @@ QUESTION = Question(
 ESTIMATE = 5 + 64
 
 
-def target(base_url: str, **settings: Any) -> ChatTarget:
+def target(base_url: str, **settings: Any) -> AbstractAsyncContextManager[ChatClient]:
     endpoint = Endpoint.model_validate({"base_url": base_url, **settings})
-    return ChatTarget(endpoint, Generation(temperature=0.0, max_tokens=64), SystemClock())
+    return ChatTarget(endpoint, Generation(temperature=0.0, max_tokens=64)).open(SystemClock())
 
 
 async def asked(document: Any, status: int = 200, **settings: Any) -> tuple[Reply | None, Any]:

@@ -174,7 +174,7 @@ async def test_a_refused_form_is_told_with_the_setting_that_helps(
         base_url = server.base_url + settings.get("path", "")
         shape = {name: value for name, value in settings.items() if name != "path"}
         endpoint = Endpoint.model_validate({"base_url": base_url, **shape})
-        async with ChatTarget(endpoint, Generation(max_tokens=64), SystemClock()) as chat:
+        async with ChatTarget(endpoint, Generation(max_tokens=64)).open(SystemClock()) as chat:
             with pytest.raises(Permanent) as caught:
                 await chat.reply(QUESTION)
 
@@ -196,7 +196,7 @@ async def test_a_refused_form_is_told_with_the_setting_that_helps(
 async def test_another_mistake_is_told_as_it_is(status: int, message: str) -> None:
     async with chat_server(lambda _: (status, openai(message))) as server:
         endpoint = Endpoint(base_url=server.base_url)
-        async with ChatTarget(endpoint, Generation(max_tokens=64), SystemClock()) as chat:
+        async with ChatTarget(endpoint, Generation(max_tokens=64)).open(SystemClock()) as chat:
             with pytest.raises(Permanent) as caught:
                 await chat.reply(QUESTION)
 

@@ -1,12 +1,13 @@
 """Requests in the form that an endpoint takes, and what of it makes a target another one."""
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from engine.clock import SystemClock
-from jobs.chat.endpoint import ChatTarget, Endpoint
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.target import Generation, Message, Question, Role
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.chat.server import chat_server, completion
@@ -18,9 +19,13 @@ GENERATION = Generation(temperature=0.0, max_tokens=64)
 KEY = "query-key-0123456789"
 
 
-def target(base_url: str, **settings: Any) -> ChatTarget:
+def declared(base_url: str, **settings: Any) -> ChatTarget:
     endpoint = Endpoint.model_validate({"base_url": base_url, **settings})
-    return ChatTarget(endpoint, GENERATION, SystemClock())
+    return ChatTarget(endpoint, GENERATION)
+
+
+def target(base_url: str, **settings: Any) -> AbstractAsyncContextManager[ChatClient]:
+    return declared(base_url, **settings).open(SystemClock())
 
 
 async def sent(*messages: Message, path: str = "", **settings: Any) -> tuple[str, dict[str, Any]]:
@@ -165,8 +170,8 @@ def test_what_cannot_be_meant_is_refused_with_what_to_do(
 
 def test_a_target_that_uses_no_such_setting_has_the_identity_that_it_always_had() -> None:
     # Of a store that an earlier version wrote.
-    assert target("http://h/v1").identity == "http://h/v1#c52af295dfc57acf"
-    routed = target("http://h/v1", headers={"X-Deployment": "blue"})
+    assert declared("http://h/v1").identity == "http://h/v1#c52af295dfc57acf"
+    routed = declared("http://h/v1", headers={"X-Deployment": "blue"})
     assert routed.identity == "http://h/v1#a0d913fc9516ec1c"
 
 
@@ -180,10 +185,10 @@ def test_a_target_that_uses_no_such_setting_has_the_identity_that_it_always_had(
     ],
 )
 def test_what_decides_replies_is_part_of_the_identity(settings: dict[str, Any]) -> None:
-    plain = target("http://h/v1")
+    plain = declared("http://h/v1")
 
-    assert target("http://h/v1", **settings).identity != plain.identity
-    assert target("http://h/v1", timeout_s=7, max_in_flight=3).identity == plain.identity
+    assert declared("http://h/v1", **settings).identity != plain.identity
+    assert declared("http://h/v1", timeout_s=7, max_in_flight=3).identity == plain.identity
 
 
 @pytest.mark.parametrize(
@@ -199,13 +204,13 @@ def test_what_decides_replies_is_part_of_the_identity(settings: dict[str, Any]) 
 def test_the_key_that_is_charged_is_found_wherever_it_is_sent(
     settings: dict[str, Any], credential: str
 ) -> None:
-    assert target("http://h/v1", **settings).endpoint.credential == credential
+    assert declared("http://h/v1", **settings).endpoint.credential == credential
 
 
 def test_an_address_with_a_query_is_the_same_target_as_the_query_apart() -> None:
-    whole = target("http://h/v1/chat/completions?api-version=1")
+    whole = declared("http://h/v1/chat/completions?api-version=1")
 
-    assert whole.identity == target("http://h/v1", query={"api-version": 1}).identity
+    assert whole.identity == declared("http://h/v1", query={"api-version": 1}).identity
 
 
 @pytest.mark.parametrize("role", ["judge", "attacker"])

@@ -55,9 +55,12 @@ async def evaluated(
         {"kind": "local", "cases": folder, "attacker": attacker}
     )
     target = CallableTarget("cold", answer)
-    async with LocalEvaluator(settings, SystemClock(), target=target) as local:
+    local = LocalEvaluator(target).with_settings(settings)
+    async with local.open(SystemClock()) as client:
         kind = local.kinds()[0]
-        outcome = await kind.run(job(**{**PARAMETERS, **changed}), context or MemoryContext())
+        outcome = await kind.run(
+            job(**{**PARAMETERS, **changed}), client, context or MemoryContext()
+        )
     document = json.loads(outcome.raw)
     assert "acme/attacker-1" in document["attacker"]
     layers: list[list[dict[str, Any]]] = document["results_by_iteration"]
@@ -171,7 +174,7 @@ def test_the_cost_counts_a_call_for_each_parent(folder: str) -> None:
     settings = LocalSettings.model_validate(
         {"kind": "local", "cases": folder, "attacker": attacker}
     )
-    kind = LocalEvaluator(settings, SystemClock()).kinds()[0]
+    kind = LocalEvaluator().with_settings(settings).kinds()[0]
 
     labels = {**PARAMETERS, "maximum_iteration_layers": 2}
 

@@ -39,7 +39,8 @@ def few_cases(tmp_path: Path) -> str:
 
 async def evaluated(cases: str) -> Answer:
     settings = LocalSettings(kind="local", cases=cases, max_tokens=24)
-    async with LocalEvaluator(settings, SystemClock()) as local:
+    local = LocalEvaluator().with_settings(settings)
+    async with local.open(SystemClock()) as client:
         kind, _ = local.kinds()
         return await kind.run(
             job(
@@ -50,6 +51,7 @@ async def evaluated(cases: str) -> Answer:
                 variations=1,
                 maximum_iteration_layers=1,
             ),
+            client,
             MemoryContext(),
         )
 
@@ -78,5 +80,5 @@ async def test_without_the_model_the_service_does_not_open(
     monkeypatch.setenv("NIGHTSWEEP_CACHE_DIR", str(tmp_path))
 
     with pytest.raises(UsageError, match="nightsweep model download"):
-        async with LocalEvaluator(LocalSettings(kind="local"), SystemClock()):
+        async with LocalEvaluator().with_settings(LocalSettings(kind="local")).open(SystemClock()):
             pass

@@ -54,8 +54,9 @@ async def checked(
             settings["judge"] = {"kind": "rubric", "endpoint": endpoint, "model": judge}
         if attacker is not None:
             settings["attacker"] = {"endpoint": endpoint, "model": attacker}
-        async with LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock()) as local:
-            found = await local.check_models(models, ask=ask)
+        local = LocalEvaluator().with_settings(LocalSettings(kind="local", **settings))
+        async with local.open(SystemClock()) as client:
+            found = await local.check_models(client, models, ask=ask)
         calls = [asked for asked in server.asked if asked.line.startswith("POST ")]
         return {one.name: one for one in found}, calls
 
@@ -178,8 +179,9 @@ async def test_asked_a_callable_is_called_once() -> None:
         return "Yes."
 
     settings, target = LocalSettings(kind="local"), CallableTarget("mine", answer)
-    async with LocalEvaluator(settings, SystemClock(), target=target) as local:
-        [found] = await local.check_models(["any"], ask=True)
+    local = LocalEvaluator(target).with_settings(settings)
+    async with local.open(SystemClock()) as client:
+        [found] = await local.check_models(client, ["any"], ask=True)
 
     assert found.ok
     assert len(questions) == 1

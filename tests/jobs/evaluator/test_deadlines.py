@@ -1,16 +1,18 @@
 """What an evaluation's time is: its calls, not its waiting."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
 
 from engine import Registry, Sweep, open_engine
-from engine.kinds import TimedOut
+from engine.kinds import Clock, TimedOut
 from jobs.chat.target import Question
-from jobs.evaluator import evaluator_of
+from jobs.evaluator.callables import CallableEvaluator
 from jobs.evaluator.evaluation import Evaluation
+from jobs.evaluator.setup import EvaluationClient
 from jobs.evaluator.stopwatch import Stopwatch, under_way
 
 CALL_S = 0.05
@@ -53,15 +55,16 @@ async def test_evaluations_in_line_at_a_busy_model_do_not_time_out(
         await anyio.sleep(CALL_S)
         return REPLY
 
-    class OneAtATime(evaluator_of("one-at-a-time-v1", answer)):  # type: ignore[misc]
-        async def __aenter__(self):  # type: ignore[no-untyped-def]
-            opened = await super().__aenter__()
-            self._asker._in_flight.total_tokens = 1
-            return opened
+    class OneAtATime(CallableEvaluator):
+        @asynccontextmanager
+        async def open(self, clock: Clock) -> AsyncIterator[EvaluationClient]:
+            async with super().open(clock) as client:
+                client.asker._in_flight.resize(1)
+                yield client
 
     # Less than the 16 evaluations together take, and far more than one of them.
     monkeypatch.setattr(Evaluation, "deadline_s", 100 * CALL_S)
-    registry = Registry(services={"local": OneAtATime})
+    registry = Registry(services={"local": OneAtATime("one-at-a-time-v1", answer)})
     sweep = Sweep.parse(
         {
             "name": "line",

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from engine import Status, Sweep, open_engine
-from engine.clock import SystemClock
 from engine.core.money import Price, Spending
 from engine.report.plans import plan_lines
 from engine.report.words import status_lines, summary_lines
@@ -148,7 +147,7 @@ def test_a_price_counts_at_its_own_endpoint_alone(tmp_path: Path) -> None:
     here = ChatServer(lambda _: (200, {}), base_url="http://127.0.0.1:9/v1")
     prices = {"*": {"input": 1_000, "output": 1_000}}
 
-    service = judged_by_a_model(here, tmp_path, {}, prices).service(SystemClock())
+    service = judged_by_a_model(here, tmp_path, {}, prices).service
 
     assert service.price("judge", here.base_url, "judge") == Price(input=1_000, output=1_000)
     assert service.price("judge", "http://127.0.0.1:10/v1", "judge") is None

@@ -55,7 +55,7 @@ class Model:
 def service(model: Model, **settings: Any) -> LocalEvaluator:
     target = CallableTarget("scripted", model.answer)
     described = LocalSettings.model_validate({"kind": "local", **settings})
-    return LocalEvaluator(described, SystemClock(), target=target)
+    return LocalEvaluator(target).with_settings(described)
 
 
 def multi_turn(local: LocalEvaluator) -> JobKind:
@@ -70,9 +70,10 @@ async def raw(
     repeat: int = 0,
     **changed: Any,
 ) -> bytes:
-    async with service(model or Model(), **(settings or {})) as local:
+    local = service(model or Model(), **(settings or {}))
+    async with local.open(SystemClock()) as client:
         asked = job(repeat=repeat, **{**PARAMETERS, **changed})
-        answer = await multi_turn(local).run(asked, context or MemoryContext())
+        answer = await multi_turn(local).run(asked, client, context or MemoryContext())
     assert measure_multi_turn(answer.raw, "here", asked.parameters["threshold"]) == (
         answer.measurement
     )

@@ -2,7 +2,6 @@
 
 import yaml
 
-from engine.clock import SystemClock
 from jobs.chat.model_file import BUILT_IN
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.groups import CaseSet
@@ -16,7 +15,7 @@ def test_the_quickstart_names_the_built_in_model_and_groups_and_stays_small() ->
     sweep = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     matrix = sweep["matrix"]
 
-    kind, _ = LocalEvaluator(LocalSettings(**sweep["service"]), SystemClock()).kinds()
+    kind, _ = LocalEvaluator().with_settings(LocalSettings(**sweep["service"])).kinds()
     asked = sum(
         kind.expected_tests({"group": group, "variations": 1, "maximum_iteration_layers": 0}) or 0
         for group in matrix["groups"]

@@ -40,9 +40,10 @@ async def judging(
     async with chat_server(answer) as server:
         endpoint = Endpoint(base_url=server.base_url)
         generation = LocalSettings(kind="local", judge=settings).judge.generation  # type: ignore[union-attr, arg-type]
-        async with ChatTarget(endpoint, generation, SystemClock()) as chat:
-            asker = Asker(chat, role="judge", max_in_flight=4)
-            yield RubricJudge(asker, "acme/judge-1", chat), server
+        target = ChatTarget(endpoint, generation)
+        async with target.open(SystemClock()) as chat:
+            asker = Asker(target, chat, role="judge", max_in_flight=4)
+            yield RubricJudge("acme/judge-1", target, asker), server
 
 
 def rubric(base_url: str, model: str = "acme/judge-1") -> dict[str, Any]:
@@ -292,7 +293,8 @@ async def evaluated(
 
     settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
     target = CallableTarget("kind", answer)
-    async with LocalEvaluator(settings, SystemClock(), target=target) as local:
+    local = LocalEvaluator(target).with_settings(settings)
+    async with local.open(SystemClock()) as client:
         kind = local.kinds()[0]
         parameters: dict[str, Any] = {
             "model": model,
@@ -303,7 +305,7 @@ async def evaluated(
             "maximum_iteration_layers": 0,
         }
         assert kind.requests(parameters) == 2 * CASES
-        outcome = await kind.run(job(**parameters), context or MemoryContext())
+        outcome = await kind.run(job(**parameters), client, context or MemoryContext())
     document: dict[str, Any] = json.loads(outcome.raw)
     return document
 
@@ -327,8 +329,9 @@ async def test_a_judge_of_the_target_s_family_is_warned_of_in_the_answer_and_in_
         judge = rubric(server.base_url, "qwen/qwen3-32b")
         settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
         target = CallableTarget("any", lambda _: pytest.fail("not asked"))
-        async with LocalEvaluator(settings, SystemClock(), target=target) as local:
-            checks = {one.name: one for one in await local.check()}
+        local = LocalEvaluator(target).with_settings(settings)
+        async with local.open(SystemClock()) as client:
+            checks = {one.name: one for one in await local.check(client)}
 
     [warning] = document["warnings"]
     assert "of one family (Qwen)" in warning
@@ -343,8 +346,9 @@ async def test_a_judge_whose_endpoint_is_down_fails_the_check_and_the_job() -> N
 
     settings = LocalSettings.model_validate({"kind": "local", "judge": judge})
     target = CallableTarget("any", lambda _: pytest.fail("not asked"))
-    async with LocalEvaluator(settings, SystemClock(), target=target) as local:
-        checks = {one.name: one for one in await local.check()}
+    local = LocalEvaluator(target).with_settings(settings)
+    async with local.open(SystemClock()) as client:
+        checks = {one.name: one for one in await local.check(client)}
     assert not checks["judge"].ok
 
 

@@ -56,12 +56,12 @@ class Model:
 
 def service(model: Model | None = None, **settings: Any) -> LocalEvaluator:
     target = CallableTarget("scripted", (model or Model()).answer)
-    return LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock(), target=target)
+    return LocalEvaluator(target).with_settings(LocalSettings(kind="local", **settings))
 
 
 def of_settings(**settings: Any) -> LocalEvaluator:
     """The service of these settings, on the target that they name."""
-    return LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock())
+    return LocalEvaluator().with_settings(LocalSettings(kind="local", **settings))
 
 
 def facts(
@@ -94,10 +94,11 @@ async def evaluated(
     settings: dict[str, Any] | None = None,
     **changed: Any,
 ) -> dict[str, Any]:
-    async with service(model, **(settings or {})) as local:
+    local = service(model, **(settings or {}))
+    async with local.open(SystemClock()) as client:
         kind, _ = local.kinds()
         asked = job(repeat=repeat, **parameters(**changed))
-        answer = await kind.run(asked, context or MemoryContext())
+        answer = await kind.run(asked, client, context or MemoryContext())
     document: dict[str, Any] = json.loads(answer.raw)
     measured = answer.measurement
     assert measured.passed == document["total_passed"]
@@ -140,12 +141,13 @@ async def test_every_number_leads_to_a_judge_and_its_evidence() -> None:
 
 
 async def test_the_same_inputs_give_the_same_bytes() -> None:
-    async with service() as first, service() as second:
-        one, two = first.kinds()[0], second.kinds()[0]
-        a = await one.run(job(**parameters()), MemoryContext())
-        b = await two.run(job(**parameters()), MemoryContext())
+    answers = []
+    for local in (service(), service()):
+        kind, _ = local.kinds()
+        async with local.open(SystemClock()) as client:
+            answers.append(await kind.run(job(**parameters()), client, MemoryContext()))
 
-    assert a.raw == b.raw
+    assert answers[0].raw == answers[1].raw
 
 
 async def test_an_evaluation_that_broke_off_does_not_repeat_what_was_paid_for() -> None:
@@ -184,11 +186,12 @@ async def test_another_repeat_asks_anew() -> None:
 
 
 async def test_an_answer_at_a_high_threshold_holds_that_of_each_lower_one() -> None:
-    async with service() as local:
+    local = service()
+    async with local.open(SystemClock()) as client:
         kind, _ = local.kinds()
         alone = parameters(maximum_iteration_layers=0)
-        high = await kind.run(job(**{**alone, "threshold": 0.9}), MemoryContext())
-        low = await kind.run(job(**{**alone, "threshold": 0.3}), MemoryContext())
+        high = await kind.run(job(**{**alone, "threshold": 0.9}), client, MemoryContext())
+        low = await kind.run(job(**{**alone, "threshold": 0.3}), client, MemoryContext())
 
         assert kind.folds_exactly({**alone})
         assert not kind.folds_exactly(parameters(maximum_iteration_layers=1))
@@ -219,7 +222,7 @@ def test_the_cost_of_an_unknown_group_is_a_usage_error() -> None:
 
 def test_the_built_in_target_has_one_model_and_an_endpoint_any() -> None:
     def choices(**settings: Any) -> tuple[str, ...]:
-        local = LocalEvaluator(LocalSettings(kind="local", **settings), SystemClock())
+        local = LocalEvaluator().with_settings(LocalSettings(kind="local", **settings))
         [models] = [axis for axis in local.kinds()[0].axes if axis.name == "models"]
         assert isinstance(models, TextAxis)
         return models.choices
@@ -234,10 +237,11 @@ async def test_an_empty_reply_is_never_scored() -> None:
 
     settings = LocalSettings(kind="local")
     target = CallableTarget("silent", silent)
-    async with LocalEvaluator(settings, SystemClock(), target=target) as local:
+    local = LocalEvaluator(target).with_settings(settings)
+    async with local.open(SystemClock()) as client:
         kind, _ = local.kinds()
         with pytest.raises(Transient, match="the reply is empty"):
-            await kind.run(job(**parameters()), MemoryContext())
+            await kind.run(job(**parameters()), client, MemoryContext())
 
 
 async def test_a_callable_that_fails_is_transient_and_one_that_lies_about_its_type_permanent() -> (
@@ -335,8 +339,8 @@ def test_no_secret_and_no_path_is_part_of_the_identity(
         "headers": {"x-api-key": "env:A_KEY"},
     }
 
-    far = LocalEvaluator(LocalSettings(kind="local", endpoint=endpoint), SystemClock())  # type: ignore[arg-type]
-    near = LocalEvaluator(LocalSettings(kind="local", model_path=str(model)), SystemClock())
+    far = LocalEvaluator().with_settings(LocalSettings(kind="local", endpoint=endpoint))  # type: ignore[arg-type]
+    near = LocalEvaluator().with_settings(LocalSettings(kind="local", model_path=str(model)))
 
     assert "sk-secret" not in far.identity
     assert far.credential == "env:A_KEY"
@@ -372,9 +376,10 @@ def test_wrong_settings_are_refused_without_repeating_a_key(
 
 
 async def test_the_groups_and_the_check_name_what_is_there() -> None:
-    async with service() as local:
-        groups = await local.groups()
-        checks = {one.name: one for one in await local.check()}
+    local = service()
+    async with local.open(SystemClock()) as client:
+        groups = await local.groups(client)
+        checks = {one.name: one for one in await local.check(client)}
 
     assert {"suicidal_ideation", "benign_controls"} <= {group.name for group in groups}
     assert all(group.description for group in groups)

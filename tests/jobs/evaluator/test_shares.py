@@ -124,9 +124,8 @@ async def test_a_model_that_waits_for_its_rate_keeps_no_more_than_one_place_from
         await anyio.sleep_forever()
         return ""
 
-    asker = Asker(
-        CallableTarget("any", answer), max_in_flight=4, limits=CallLimits("any", rate_per_min=1)
-    )
+    target = CallableTarget("any", answer)
+    asker = Asker(target, target, max_in_flight=4, limits=CallLimits("any", rate_per_min=1))
 
     async def ask(model: str, number: int, context: MemoryContext) -> None:
         said = (Message(Role.USER, f"Question {number}?"),)

@@ -69,11 +69,12 @@ async def test_a_conversation_goes_on_without_the_thoughts_and_keeps_them_by_tur
         settings = LocalSettings.model_validate(
             {"kind": "local", "endpoint": {"base_url": server.base_url, "max_in_flight": 1}}
         )
-        async with LocalEvaluator(settings, SystemClock()) as local:
+        local = LocalEvaluator().with_settings(settings)
+        async with local.open(SystemClock()) as client:
             _, kind = local.kinds()
             labels: dict[str, Any] = {"model": "m", "prompt": None, "group": "mania"}
             asked = job(**labels, threshold=0.5, max_turns=4)
-            answered = await kind.run(asked, MemoryContext())
+            answered = await kind.run(asked, client, MemoryContext())
         sent = json.dumps([asked.body for asked in server.asked])
 
     assert "Thought" not in sent

@@ -10,11 +10,10 @@ import anyio
 from engine import Registry, Run, Status, Sweep, open_engine
 from engine.kinds import Clock
 from engine.testing import FakeClock
-from jobs.chat.endpoint import ChatTarget
+from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
 from jobs.chat.limits import estimated_tokens
-from jobs.chat.target import Question, Reply
+from jobs.chat.target import Generation, Question, Reply
 from jobs.evaluator import LocalEvaluator
-from jobs.evaluator.settings import LocalSettings
 from tests.engine.scenes import NOW, SELDOM
 from tests.jobs.chat.server import ChatServer, chat_server, completion
 from tests.jobs.serve.running import GROUP, KIND, MODEL, PROMPT, write_groups
@@ -28,13 +27,25 @@ CALLS = 3 * REPEATS
 class Watched(ChatTarget):
     """A chat target that remembers when its calls started, and what they were estimated at."""
 
-    started: list[tuple[float, int]]
-    watch: FakeClock
+    def __init__(
+        self, endpoint: Endpoint, watch: FakeClock, started: list[tuple[float, int]]
+    ) -> None:
+        super().__init__(endpoint, Generation(max_tokens=MAX_TOKENS))
+        self._watch = watch
+        self._started = started
 
-    async def reply(self, question: Question) -> Reply:
-        self.started.append((self.watch.now(), estimated_tokens(question, MAX_TOKENS)))
-        with self.watch.paused():
-            return await super().reply(question)
+    @asynccontextmanager
+    async def open(self, clock: Clock, folder: Path = Path()) -> AsyncIterator[ChatClient]:
+        async with super().open(clock, folder) as client:
+            ask = client.reply
+
+            async def reply(question: Question) -> Reply:
+                self._started.append((self._watch.now(), estimated_tokens(question, MAX_TOKENS)))
+                with self._watch.paused():
+                    return await ask(question)
+
+            client.reply = reply  # type: ignore[method-assign]  # watched
+            yield client
 
 
 class Scene:
@@ -45,16 +56,9 @@ class Scene:
         self.server = server
         self.clock = FakeClock(NOW)
         self.started: list[tuple[float, int]] = []
-        scene = self
-
-        class Evaluator(LocalEvaluator):
-            def __init__(self, settings: LocalSettings, clock: Clock) -> None:
-                assert settings.endpoint is not None, "the sweep names one"
-                target = Watched(settings.endpoint, settings.generation, clock)
-                target.started, target.watch = scene.started, scene.clock
-                super().__init__(settings, clock, target=target)
-
-        self.registry = Registry(services={"local": Evaluator})
+        endpoint = Endpoint(base_url=server.base_url, tokens_per_min=BUDGET)
+        target = Watched(endpoint, self.clock, self.started)
+        self.registry = Registry(services={"local": LocalEvaluator(target)})
 
     async def run(self, *, stop_after_s: float | None = None) -> Status:
         """Work on the sweep to its end, or stop as a first Ctrl-C does."""

@@ -107,10 +107,11 @@ async def evaluated(
     """The results by layer."""
     read = settings(server.base_url, folder, **(service or {}))
     named = CallableTarget("cold", target or Cold())
-    async with LocalEvaluator(read, SystemClock(), target=named) as local:
+    local = LocalEvaluator(named).with_settings(read)
+    async with local.open(SystemClock()) as client:
         kind = local.kinds()[0]
         outcome = await kind.run(
-            job(attempts=2, **{**PARAMETERS, **changed}), context or MemoryContext()
+            job(attempts=2, **{**PARAMETERS, **changed}), client, context or MemoryContext()
         )
     layers: list[list[dict[str, Any]]] = json.loads(outcome.raw)["results_by_iteration"]
     return layers
@@ -312,7 +313,7 @@ def test_translations_that_cannot_be_made_or_judged_are_refused(
 def test_the_languages_are_part_of_every_result_s_identity(folder: Path) -> None:
     def facts(languages: list[str]) -> Mapping[str, str]:
         read = settings("http://127.0.0.1:9/v1", folder, attacker={"translations": languages})
-        kind = LocalEvaluator(read, SystemClock()).kinds()[0]
+        kind = LocalEvaluator().with_settings(read).kinds()[0]
         labels = {"groups": (), "maximum_iteration_layers": [1]}
         return to_record(kind.provenance(labels))
 
@@ -321,7 +322,7 @@ def test_the_languages_are_part_of_every_result_s_identity(folder: Path) -> None
 
 
 def test_the_cost_counts_both_ways_of_a_translation_for_each_parent(folder: Path) -> None:
-    kind = LocalEvaluator(settings("http://127.0.0.1:9/v1", folder), SystemClock()).kinds()[0]
+    kind = LocalEvaluator().with_settings(settings("http://127.0.0.1:9/v1", folder)).kinds()[0]
 
     labels = {**PARAMETERS, "variations": 3, "maximum_iteration_layers": 2}
 

@@ -23,7 +23,7 @@ def by_repeat(job: Job) -> Answer:
     return scored(0.2, 0.9, 0.1 + 0.9 * (job.repeat % 2))
 
 
-def service() -> type[ScriptedService]:
+def service() -> ScriptedService:
     return scripted_service(by_repeat, allotment=Allotment(used=0, allotted=100_000))
 
 

@@ -1,0 +1,207 @@
+"""How the evaluations of one service are set up by its settings, and what they ask once it is open."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from engine.kinds import TARGET, CallLimit, Clock, UsageError
+from jobs.chat.built_in import LocalModel
+from jobs.chat.endpoint import ChatClient, ChatTarget
+from jobs.chat.limits import CallLimits
+from jobs.chat.target import OpenTarget, Target
+from jobs.evaluator import mutators
+from jobs.evaluator.asking import ATTACKER, JUDGE, Asker
+from jobs.evaluator.attacker import Attacker
+from jobs.evaluator.groups import Case, CaseSet
+from jobs.evaluator.judge.protocol import Judge
+from jobs.evaluator.judge.rubric import RubricJudge
+from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.provenance import Provenance
+from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
+from jobs.evaluator.translation import Translator
+
+_DIGEST_LENGTH = 16
+_CALLS_AT_ONCE = 8
+_ALL = "all"
+
+
+class EvaluationSetup:
+    """Target, judge, attacker and cases, as settings declare them; `open` makes what asks them.
+
+    Without a `target` it is the one that the settings name.
+    """
+
+    def __init__(self, settings: LocalSettings, target: Target | None = None) -> None:
+        self.settings = settings
+        self.target = target_of(settings) if target is None else target
+        self.cases = CaseSet(settings.cases)
+        self._chosen: Sequence[Case] | None = None
+        judge, attacker = settings.judge, settings.attacker
+        self.judge_model: str | None = None
+        """The model that judges, if one does."""
+        self.judge_target: ChatTarget | None = None
+        self.judge: Judge = RulesJudge()
+        if isinstance(judge, RubricJudgeSettings):
+            self.judge_model = judge.model
+            self.judge_target = ChatTarget(judge.endpoint, judge.generation)
+            self.judge = RubricJudge(judge.model, self.judge_target)
+        self.attacker_target: ChatTarget | None = None
+        self.attacker: Attacker | None = None
+        self.translator: Translator | None = None
+        if attacker is not None:
+            self.attacker_target = ChatTarget(attacker.endpoint, attacker.generation)
+            self.attacker = Attacker(attacker.model, self.attacker_target)
+            self.translator = self._translator(self.attacker)
+
+    def on(self, target: Target, cases: Sequence[Case]) -> Self:
+        """The same judge and attacker on another target, over these cases whatever the group is called."""
+        made = copy(self)
+        made.target, made._chosen = target, cases  # noqa: SLF001 (a copy of its own)
+        return made
+
+    def _translator(self, attacker: Attacker) -> Translator | None:
+        settings = self.settings.attacker
+        if settings is None or not settings.translations:
+            return None
+        return Translator(attacker, settings.translations)
+
+    def cases_of(self, group: str) -> Sequence[Case]:
+        """The cases of a group; raises UsageError for one that does not exist."""
+        if self._chosen is not None:
+            return self._chosen
+        if group == _ALL and group not in self.cases.names:
+            # In a plan, before the service was asked which groups there are.
+            return [case for name in self.cases.names for case in self.cases.group(name).cases]
+        return self.cases.group(group).cases
+
+    def group_names(self) -> Sequence[str] | None:
+        """The groups that there are; None if the folder of cases cannot be read, which is a mistake of its own."""
+        try:
+            return self.cases.names
+        except UsageError:
+            return None
+
+    def call_limits(self) -> Mapping[str, CallLimit | None]:
+        """The limits of target, judge and attacker: None where there is none or its calls are no requests."""
+        judge, attacker = self.judge_target, self.attacker_target
+        limits = _limits_of(self.target)
+        return {
+            TARGET: None if limits is None else limits.told,
+            JUDGE: None if judge is None else judge.limits().told,
+            ATTACKER: None if attacker is None else attacker.limits().told,
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What decides the scores besides the axes, for every answer; never a secret."""
+        attacker = {} if self.attacker is None else {"attacker": self.attacker.version}
+        if self.translator is not None:
+            attacker["translations"] = self.translator.version
+        return {
+            "judge": {
+                "name": self.judge.name,
+                "version": self.judge.version,
+                "label": self.judge.label,
+            },
+            **attacker,
+            "target": self.target.identity,
+            "cases": self.cases.digest[:_DIGEST_LENGTH],
+            "mutators": mutators.VERSION,
+            "seed": self.settings.seed,
+            "expand_on": self.settings.expand_on,
+        }
+
+    @property
+    def decides(self) -> Provenance:
+        """The same as facts, for the identity of a run."""
+        return Provenance(
+            settings=self.settings,
+            target=self.target,
+            judge=self.judge,
+            attacker=self.attacker,
+            translator=self.translator,
+            cases_of=self.cases_of,
+        )
+
+    @asynccontextmanager
+    async def open(self, clock: Clock, folder: Path) -> AsyncIterator["EvaluationClient"]:
+        """Open all that evaluations ask; with replies that are kept, the judge alone.
+
+        Raises UsageError, with what to do, for a file, an extra or a key that is missing.
+        """
+        asks = self.settings.asks
+        async with AsyncExitStack() as stack:
+            judge, judge_chat = self.judge, None
+            if self.judge_target is not None and self.judge_model is not None:
+                judge_chat = await stack.enter_async_context(self.judge_target.open(clock, folder))
+                asker = asker_of(self.judge_target, judge_chat, JUDGE)
+                judge = RubricJudge(self.judge_model, self.judge_target, asker)
+            target = None
+            if asks:
+                target = await stack.enter_async_context(self.target.open(clock, folder))
+            attacker, attacker_chat = None, None
+            if self.attacker_target is not None and self.settings.attacker is not None:
+                if asks:
+                    attacker_chat = await stack.enter_async_context(
+                        self.attacker_target.open(clock, folder)
+                    )
+                asker = asker_of(self.attacker_target, attacker_chat, ATTACKER)
+                attacker = Attacker(self.settings.attacker.model, self.attacker_target, asker)
+            yield EvaluationClient(
+                clock=clock,
+                target=target,
+                asker=asker_of(self.target, target),
+                judge=judge,
+                judge_chat=judge_chat,
+                attacker=attacker,
+                attacker_chat=attacker_chat,
+                translator=None if attacker is None else self._translator(attacker),
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationClient:
+    """What the evaluations of an open service ask: its target through `asker`, its judge, its attacker.
+
+    Where replies that are kept are judged again, `target` and `attacker_chat` are not open: None.
+    """
+
+    clock: Clock
+    target: OpenTarget | None
+    asker: Asker
+    judge: Judge
+    judge_chat: ChatClient | None
+    attacker: Attacker | None
+    attacker_chat: ChatClient | None
+    translator: Translator | None
+
+
+def target_of(settings: LocalSettings) -> Target:
+    """The target that the settings name."""
+    if settings.endpoint is not None:
+        return ChatTarget(settings.endpoint, settings.generation)
+    path = None if settings.model_path is None else Path(settings.model_path)
+    return LocalModel(settings.generation, path, context=settings.context)
+
+
+def asker_of(target: Target, client: OpenTarget | None, role: str = TARGET) -> Asker:
+    """Within the limits of the endpoint; roles that share an endpoint and a key share its minute.
+
+    Without a `client`, the asker knows only the replies that are kept.
+    """
+    if isinstance(target, LocalModel):
+        return Asker(target, client, role=role, max_in_flight=target.slots)
+    limits = client.limits if isinstance(client, ChatClient) else _limits_of(target)
+    in_flight = target.endpoint.max_in_flight if isinstance(target, ChatTarget) else _CALLS_AT_ONCE
+    return Asker(target, client, role=role, max_in_flight=in_flight, limits=limits)
+
+
+def _limits_of(target: Target) -> CallLimits | None:
+    """The limits of a target's calls; None where they are no requests, since the model is in this process."""
+    if isinstance(target, LocalModel):
+        return None
+    # A callable may reach a server, so its calls count as requests.
+    return target.limits() if isinstance(target, ChatTarget) else CallLimits(target.address)
