@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     )
     from engine.core.provenance import Difference
     from engine.core.rows import Row, Source
-    from engine.core.runs import Event, RunInfo, RunState, StopReason
-    from engine.core.status import Backup, Deleted, Plan, Pruned, Status
+    from engine.core.runs import Event, RunState, StopReason
+    from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo, Status
     from engine.registry import Registry
     from engine.session import Engine, Run, check, open_engine
     from engine.settings import Settings
@@ -91,7 +91,7 @@ _HOMES = {
         "engine.core.errors",
     ),
     **dict.fromkeys(
-        ("Backup", "Deleted", "Plan", "Pruned", "Status"),
+        ("Backup", "Deleted", "Plan", "Pruned", "RunInfo", "Status"),
         "engine.core.status",
     ),
     **dict.fromkeys(
@@ -108,7 +108,7 @@ _HOMES = {
     ),
     "Difference": "engine.core.provenance",
     **dict.fromkeys(("Row", "Source"), "engine.core.rows"),
-    **dict.fromkeys(("Event", "RunInfo", "RunState", "StopReason"), "engine.core.runs"),
+    **dict.fromkeys(("Event", "RunState", "StopReason"), "engine.core.runs"),
     **dict.fromkeys(("Engine", "Run", "check", "open_engine"), "engine.session"),
     "Registry": "engine.registry",
     "Settings": "engine.settings",

@@ -267,7 +267,8 @@ def _table_width(target: Path | None) -> int:
 def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     """List the runs of a store, the latest first."""
     from engine.cli.running import run_command
-    from engine.core.runs import RunInfo
+    from engine.clock import SystemClock
+    from engine.core.status import RunInfo
     from engine.report.words import runs_lines
 
     async def look() -> list[RunInfo]:
@@ -278,4 +279,4 @@ def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
     if as_json:
         output.json_data(found)
     else:
-        output.data(runs_lines(found))
+        output.data(output.fitted(runs_lines(found, SystemClock().now()), sys.stdout))

@@ -1,6 +1,5 @@
 """The states of a run, why one waits or stops, and what its log tells: plain values."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -123,20 +122,6 @@ class WaitReason(StrEnum):
     """This machine ran short of something."""
     WINDOW = "window"
     """The hours in which the sweep may send."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunInfo:
-    """One line of `nightsweep runs`. Times are seconds since the Unix epoch."""
-
-    name: str
-    service: str
-    evaluation: str
-    state: RunState
-    reason: StopReason | None
-    created_at: float
-    updated_at: float
-    jobs: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

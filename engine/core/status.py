@@ -4,9 +4,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from engine.core.error_kinds import ErrorKind
+from engine.core.lanes import LaneState
 from engine.core.money import CostEstimate, Spending
 from engine.core.rows import Coverage
 from engine.core.runs import RunState, StopReason, WaitReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo:
+    """One line of `nightsweep runs`. Times are seconds since the Unix epoch."""
+
+    name: str
+    service: str
+    evaluation: str
+    state: RunState
+    reason: StopReason | None
+    created_at: float
+    updated_at: float
+    jobs: Mapping[str, int]
+    lanes: tuple[LaneState, ...] = ()
+    """What its lanes wait for, as the other processes that work on it have last reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

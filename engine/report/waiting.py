@@ -1,11 +1,12 @@
 """What the jobs of a run wait for, in words."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from engine.core.error_kinds import mask
-from engine.core.listing import join_first
+from engine.core.lanes import LaneState
+from engine.core.listing import join_first, quantity
 from engine.core.runs import WaitReason
 from engine.core.status import Status, Waiting
 from engine.core.terminal import plain
@@ -75,18 +76,43 @@ def held_lines(status: Status) -> list[str]:
     """What keeps jobs from being sent, most jobs first: how many, and why in whole sentences."""
     if status.unattended:
         return []
-    groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
-    for one in status.waiting:
-        if not _WORDS[one.why].is_in_line or one.detail:
-            groups.setdefault((one.why, mask(one.detail)), []).append(one)
+    groups = _held_by_cause(status.waiting)
     lines = sorted(
-        ((sum(one.jobs for one in group), _held(group, status)) for group in groups.values()),
+        ((sum(one.jobs for one in group), _held(group, status)) for group in groups),
         key=lambda line: (-line[0], line[1]),
     )
     shown = [f"{jobs:,} {said}" for jobs, said in lines[:MOST_CAUSES]]
     if more := sum(jobs for jobs, _ in lines[MOST_CAUSES:]):
         shown.append(f"and {more:,} more")
     return shown
+
+
+def lane_lines(lanes: Sequence[LaneState], now: float) -> list[str]:
+    """What keeps lanes from sending, as the processes that work on them last reported."""
+    waiting = [
+        Waiting(
+            lane=one.name,
+            why=one.why,
+            jobs=0,
+            until=one.until if one.until is not None and one.until > now else None,
+            detail=one.detail,
+        )
+        for one in lanes
+    ]
+    groups = _held_by_cause(waiting)
+    shown = [_explain(group, {one.name for one in lanes}, now) for group in groups[:MOST_CAUSES]]
+    if more := sum(map(len, groups[MOST_CAUSES:])):
+        shown.append(f"and {quantity(more, 'lane')} more")
+    return shown
+
+
+def _held_by_cause(waiting: Iterable[Waiting]) -> list[list[Waiting]]:
+    """Those that do not take their turn, by their cause."""
+    groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
+    for one in waiting:
+        if not _WORDS[one.why].is_in_line or one.detail:
+            groups.setdefault((one.why, mask(one.detail)), []).append(one)
+    return list(groups.values())
 
 
 def _in_line(status: Status) -> list[tuple[str, int]]:
@@ -113,14 +139,23 @@ def _by_reason(status: Status) -> dict[WaitReason, list[Waiting]]:
 
 def _held(group: Sequence[Waiting], status: Status) -> str:
     """Why some jobs are held, and for which models where others are not."""
+    is_quota_held = any(quota.reserved for quota in status.quotas)
+    all_lanes = {one.lane for one in status.waiting}
+    return _explain(group, all_lanes, status.at, is_quota_held=is_quota_held)
+
+
+def _explain(
+    group: Sequence[Waiting], all_lanes: Collection[str], now: float, *, is_quota_held: bool = False
+) -> str:
     lanes = sorted({one.lane for one in group})
-    others = {one.lane for one in status.waiting}.difference(lanes)
-    of = f" for {join_first([plain(lane) for lane in lanes])}" if others else ""
-    return f"{_WORDS[group[0].why].verb}{of}: {_cause(group, status)}"
+    of = (
+        f" for {join_first([plain(lane) for lane in lanes])}" if len(lanes) < len(all_lanes) else ""
+    )
+    return f"{_WORDS[group[0].why].verb}{of}: {_cause(group, now, is_quota_held=is_quota_held)}"
 
 
-def _cause(group: Sequence[Waiting], status: Status) -> str:
-    why, now = group[0].why, status.at
+def _cause(group: Sequence[Waiting], now: float, *, is_quota_held: bool) -> str:
+    why = group[0].why
     said = plain(group[0].detail) or _WORDS[why].text
     until = min((one.until for one in group if one.until is not None), default=None)
     match why:
@@ -128,9 +163,7 @@ def _cause(group: Sequence[Waiting], status: Status) -> str:
             return f"{_WORDS[why].text}{_until(until, now)}"
         case WaitReason.THROTTLED:
             return f"{_WORDS[why].text}{_again(until, now)}"
-        case WaitReason.QUOTA if not group[0].detail and any(
-            quota.reserved for quota in status.quotas
-        ):
+        case WaitReason.QUOTA if not group[0].detail and is_quota_held:
             return "what is left of the quota is held for jobs in flight"
         case WaitReason.UNHEALTHY:
             lanes = sorted({plain(one.lane) for one in group})

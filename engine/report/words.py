@@ -1,18 +1,18 @@
 """A status, a summary, a list of runs, in words that fit a terminal of 80 columns."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from engine.core.listing import quantity
 from engine.core.model import Check, describe_reasons
 from engine.core.rows import Coverage
-from engine.core.runs import RunInfo, RunState, StopReason
-from engine.core.status import QuotaStatus, Status
+from engine.core.runs import RunState, StopReason
+from engine.core.status import QuotaStatus, RunInfo, Status
 from engine.core.terminal import plain
 from engine.report.money import spending_lines, spent_lines
 from engine.report.reuse import reuse_lines
 from engine.report.times import duration, moment, time_of_day
-from engine.report.waiting import MOST_CAUSES, held_lines, jobs_line
+from engine.report.waiting import MOST_CAUSES, held_lines, jobs_line, lane_lines
 
 _AT = {
     "speed so far": "at the current speed",
@@ -186,8 +186,11 @@ def summary_lines(status: Status) -> list[str]:
     return [*lines, *trouble_lines(status), *error_lines(status), *stop_lines(status)]
 
 
-def runs_lines(runs: Iterable[RunInfo]) -> list[str]:
-    """One line for each run: name, state, jobs answered of all, when it was last worked on."""
+def runs_lines(runs: Sequence[RunInfo], now: float) -> list[str]:
+    """One line for each run: name, state, jobs answered of all, when it was last worked on.
+
+    Below it is what keeps its lanes from sending, where another process works on it.
+    """
     lines = []
     for run in runs:
         state = _state(run.state, run.reason)
@@ -197,10 +200,14 @@ def runs_lines(runs: Iterable[RunInfo]) -> list[str]:
         return ["no runs"]
     head = ("RUN", "STATE", "JOBS", "LAST CHANGE", "EVALUATION")
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
-    return [
+    table = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in [head, *lines]
     ]
+    shown = table[:1]
+    for run, line in zip(runs, table[1:], strict=True):
+        shown += [line, *(f"  {why}" for why in lane_lines(run.lanes, now))]
+    return shown
 
 
 def check_lines(checks: Iterable[Check]) -> list[str]:

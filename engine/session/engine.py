@@ -10,10 +10,11 @@ from typing import Any
 from engine.clock import Clock, SystemClock
 from engine.core.errors import UsageError
 from engine.core.inspection import JobDetails
+from engine.core.lanes import LaneState, waits_elsewhere
 from engine.core.nearest import suggestion
 from engine.core.provenance import differences
-from engine.core.runs import EventKind, RunInfo, RunState, StopReason
-from engine.core.status import Backup, Deleted, Plan, Pruned
+from engine.core.runs import EventKind, RunState, StopReason
+from engine.core.status import Backup, Deleted, Plan, Pruned, RunInfo
 from engine.core.stores import store_path
 from engine.registry import Registry
 from engine.scheduler import cap_names
@@ -244,7 +245,7 @@ class Engine:
         raise UsageError(f"the run of the job {name} was deleted")
 
     async def runs(self) -> list[RunInfo]:
-        """All runs of the store, the latest first."""
+        """All runs of the store, the latest first, with what they wait for in other processes."""
         return [
             RunInfo(
                 name=row.name,
@@ -255,9 +256,16 @@ class Engine:
                 created_at=row.created_at,
                 updated_at=row.updated_at,
                 jobs={state.value: count for state, count in jobs.items()},
+                lanes=await self._lanes_elsewhere(row),
             )
             for row, jobs in await self.store.reader.runs()
         ]
+
+    async def _lanes_elsewhere(self, row: RunRow) -> tuple[LaneState, ...]:
+        if row.state is not RunState.ACTIVE:
+            return ()
+        states = await self.store.worker.find_lanes_elsewhere(row.id)
+        return tuple(waits_elsewhere(name, states) for name in sorted({one.name for one in states}))
 
     async def rename(self, name: str, new: str) -> Run:
         """Give a run another name; its answers, and what it has used of its own limits, stay its own.

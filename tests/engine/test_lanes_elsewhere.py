@@ -239,8 +239,10 @@ async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Pat
             state = LaneState(name="a", why=WaitReason.OUTAGE, detail="away")
             await engine.store.queue.publish_lanes(run._row.id, [state])
             assert await other.store.worker.find_lanes_elsewhere(run._row.id) == [state]
+            assert [one.lanes for one in await other.runs()] == [(state,)]
 
         assert await other.store.worker.find_lanes_elsewhere(run._row.id) == []
+        assert [one.lanes for one in await other.runs()] == [()]
         assert await rows_of_lanes(other) == 0
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from engine.core.error_kinds import ErrorKind
+from engine.core.lanes import LaneState
 from engine.core.model import Check
-from engine.core.runs import RunInfo, RunState, StopReason, WaitReason
-from engine.core.status import Plan, Waiting
+from engine.core.runs import RunState, StopReason, WaitReason
+from engine.core.status import Plan, RunInfo, Waiting
 from engine.report.plans import plan_lines
 from engine.report.times import duration, moment, time_of_day
 from engine.report.waiting import held_lines, jobs_line
@@ -460,23 +461,46 @@ def test_a_progress_line_holds_what_a_log_needs(live_in: Callable[[str], None]) 
     )
 
 
-def test_runs_are_listed_one_a_line() -> None:
-    run = RunInfo(
-        name="crisis-safety",
-        service="circuit-breaker-labs",
-        evaluation="single_turn",
-        state=RunState.ACTIVE,
-        reason=StopReason.QUOTA,
-        created_at=1_700_000_000.0,
-        updated_at=1_700_000_000.0,
-        jobs={"succeeded": 7, "pending": 3},
-    )
+def run_info(**changes: Any) -> RunInfo:
+    values: dict[str, Any] = {
+        "name": "crisis-safety",
+        "service": "circuit-breaker-labs",
+        "evaluation": "single_turn",
+        "state": RunState.ACTIVE,
+        "reason": None,
+        "created_at": 1_700_000_000.0,
+        "updated_at": 1_700_000_000.0,
+        "jobs": {"succeeded": 7, "pending": 3},
+    }
+    return RunInfo(**{**values, **changes})
 
-    head, line = runs_lines([run])
+
+def test_runs_are_listed_one_a_line() -> None:
+    head, line = runs_lines([run_info(reason=StopReason.QUOTA)], AT)
 
     assert head.split() == ["RUN", "STATE", "JOBS", "LAST", "CHANGE", "EVALUATION"]
     assert line.startswith("crisis-safety  active (quota)  7/10  2023-11-1")
-    assert runs_lines([]) == ["no runs"]
+    assert runs_lines([], AT) == ["no runs"]
+
+
+def test_a_run_is_listed_with_what_keeps_its_lanes_from_sending() -> None:
+    lanes = (
+        LaneState(name="a", why=WaitReason.HELD, until=AT + 45),
+        LaneState(name="b", why=WaitReason.HELD, until=AT + 60),
+        LaneState(name="c", why=WaitReason.RATE, until=AT + 9),
+        LaneState(name="d", why=WaitReason.OUTAGE, detail="connection refused\x1b[2J"),
+        *(LaneState(name=f"e{n}", why=WaitReason.ERRORS, detail=f"odd {'x' * n}") for n in (1, 2)),
+    )
+
+    _, line, *held = runs_lines([run_info(lanes=lanes)], AT)
+
+    assert line.startswith("crisis-safety  active  7/10  ")
+    assert held == [
+        "  held for a, b: the service asked to wait 45 s",
+        "  held for d: connection refused",
+        "  held for e1: odd x",
+        "  and 1 lane more",
+    ]
 
 
 def test_findings_tell_good_from_bad() -> None:
