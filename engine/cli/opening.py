@@ -43,4 +43,4 @@ def is_there(store: str) -> bool:
     try:
         return path.exists()
     except OSError as error:
-        raise UsageError(f"{store}: cannot be looked up: {error.strerror}") from None
+        raise UsageError(f"{store}: cannot be accessed: {error.strerror}") from None

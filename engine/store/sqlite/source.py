@@ -102,5 +102,5 @@ def state_of(file: Path) -> FileState:
     try:
         found = file.stat()
     except OSError as error:
-        raise StoreError(f"{file}: cannot be looked up: {error.strerror}") from error
+        raise StoreError(f"{file}: cannot be accessed: {error.strerror}") from error
     return FileState(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -491,7 +491,7 @@ def test_a_store_that_cannot_be_looked_up_is_a_named_error(
     )
 
     assert ended.returncode == 2
-    assert ended.stderr.endswith("cannot be looked up: File name too long\n")
+    assert ended.stderr.endswith("cannot be accessed: File name too long\n")
     assert "Traceback" not in ended.stderr
 
 
