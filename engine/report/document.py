@@ -27,6 +27,9 @@ _MEASURED = tuple(
 )
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
 def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
     """A row as one flat object: its axes, what is known of the cell, its `values`; None is not known.
 
@@ -50,7 +53,7 @@ def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
 
 def row_json(row: Row, values: Iterable[str] = ()) -> str:
     """A row as one line of JSON, in ASCII as with `to_json`."""
-    return json.dumps(row_document(row, values), allow_nan=False)
+    return _ENCODER.encode(row_document(row, values))
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:

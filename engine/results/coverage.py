@@ -39,8 +39,10 @@ def _count_row(counts: RowCounts, row: Row, folded_field: str | None) -> None:
     has_numbers = row.total is not None
     counts.coverage.add(State(row.state), has_numbers=has_numbers)
     at = None if folded_field is None else row.labels.get(folded_field)
-    tests = counts.tests.setdefault(at, TestCounts())
-    tests.unanswered.update(row.unanswered_reasons or {})
+    if (tests := counts.tests.get(at)) is None:
+        tests = counts.tests[at] = TestCounts()
+    if row.unanswered_reasons:
+        tests.unanswered.update(row.unanswered_reasons)
     if has_numbers:
         tests.passed += row.passed or 0
         tests.failed += row.failed or 0

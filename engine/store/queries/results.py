@@ -149,7 +149,7 @@ def _job_row(of: RunRow, row: Any) -> JobRow:
     return JobRow(
         id=row.id,
         labels=json.loads(row.labels),
-        documents=json.loads(row.documents),
+        documents=_digests(row.documents),
         state=State(row.state),
         threshold=row.threshold,
         cells=thresholds(row.cells),
@@ -191,6 +191,13 @@ def value_columns(connection: Connection, run_id: int) -> dict[str, ValueType]:
     for name, kind in connection.execute(query):
         found.setdefault(name, set()).add(_TYPES[kind])
     return {name: column_type(found[name]) for name in sorted(found)}
+
+
+@lru_cache
+def _digests(documents: str) -> Mapping[str, str]:
+    """The digests of prompts and documents by field: parsed once for all jobs that share them."""
+    digests: dict[str, str] = json.loads(documents)
+    return digests
 
 
 @lru_cache
