@@ -33,7 +33,7 @@ class LaneBoard:
         self._told_at = -inf
         self._changed: dict[str, LaneState] = {}
         """What differs from what was told."""
-        self._carried: Sequence[LaneState] = ()
+        self._carried: tuple[LaneState, ...] = ()
         """What the transaction under way takes along."""
         self._has_news = anyio.Event()
 
@@ -41,19 +41,18 @@ class LaneBoard:
         """Take note of what the lanes wait for now."""
         for lane in self._lanes.lanes.values():
             state = self._lanes.state(lane, now)
-            if state == self._before(state):
+            if state == self._told.get(state.name):
                 self._changed.pop(state.name, None)
                 continue
             self._changed[state.name] = state
-            if state.is_news(self._before(state), now):
+            if self._is_news(state, now):
                 self._has_news.set()
 
     def carry(self, now: float) -> tuple[LaneState, ...]:
         """What a claim is to take along; `carried` says that it is committed."""
-        if now < self._told_at + _PAUSE_S and not self._news(now):
-            return ()
-        self._carried = tuple(self._changed.values())
-        return tuple(self._carried)
+        is_due = now >= self._told_at + _PAUSE_S or self._has_changed_much(now)
+        self._carried = tuple(self._changed.values()) if is_due else ()
+        return self._carried
 
     def carried(self) -> None:
         """The claim that took something along is committed."""
@@ -66,24 +65,37 @@ class LaneBoard:
             await self._has_news.wait()
             await self._clock.sleep(min(_PAUSE_S, self._told_at + _PAUSE_S - self._clock.now()))
             self._has_news = anyio.Event()
-            if self._news(self._clock.now()):
-                states = tuple(self._changed.values())
-                await self._store.queue.publish_lanes(self._run_id, states)
-                self._note(states)
+            if self._has_changed_much(self._clock.now()):
+                await self._publish_changes()
 
-    def _news(self, now: float) -> bool:
-        return any(one.is_news(self._before(one), now) for one in self._changed.values())
+    async def publish(self) -> None:
+        """Tell of all lanes now, so that other processes see that the run is executed here."""
+        self.look(self._clock.now())
+        await self._publish_changes()
 
-    def _before(self, state: LaneState) -> LaneState:
-        # A lane that was never told of takes its turn.
-        return self._told.get(state.name) or LaneState(name=state.name)
+    def forget(self) -> None:
+        """Tell of all lanes again: what the store had of them may be gone."""
+        self._told.clear()
+
+    async def _publish_changes(self) -> None:
+        if states := tuple(self._changed.values()):
+            await self._store.queue.publish_lanes(self._run_id, states)
+            self._note(states)
+
+    def _has_changed_much(self, now: float) -> bool:
+        return any(self._is_news(one, now) for one in self._changed.values())
+
+    def _is_news(self, state: LaneState, now: float) -> bool:
+        before = self._told.get(state.name)
+        return before is None or state.is_news(before, now)
 
     def _note(self, told: Sequence[LaneState]) -> None:
         now = self._clock.now()
         if told:
             self._told_at = now
         for state in told:
-            if state.is_news(before := self._before(state), now):
+            before = self._told.get(state.name) or LaneState(name=state.name)
+            if state.is_news(before, now):
                 _log(before, state, now)
             self._told[state.name] = state
             if self._changed.get(state.name) == state:

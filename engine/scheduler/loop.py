@@ -122,6 +122,11 @@ class Scheduler:
             job_id, answered=answered, total=total, asked_now=asked_now, now=self._clock.now()
         )
 
+    def publish_again(self) -> None:
+        """Tell other processes once more what the lanes wait for: they may have given this one up."""
+        self._board.forget()
+        self.wake()
+
     async def refresh(self) -> None:
         """Take over what the store says of the queue: new lanes, new jobs."""
         self.lanes.refresh(await self._store.reader.queues(self._run.run_id))
@@ -133,10 +138,13 @@ class Scheduler:
         """Work until all jobs have an outcome (None), or until stopped (why)."""
         await self._watch.reclaim()
         await self._watch.follow_clock()
+        await self._keep_to_machine()
+        await self.refresh()
+        # Before the service is asked for its quota, which may take a while.
+        await self._board.publish()
         await self._quota.observe()
         self.lanes.peers = await self._store.reader.count_peers(self._run.run_id)
         await self._remember_lanes()
-        await self._keep_to_machine()
         await self.refresh()
         await self._give_limits()
         async with anyio.create_task_group() as helpers:

@@ -34,6 +34,8 @@ class Watched(Protocol):
 
     def wake(self) -> None: ...
 
+    def publish_again(self) -> None: ...
+
     async def refresh(self) -> None: ...
 
 
@@ -56,12 +58,14 @@ class Watch:
         task_status.started()
         seen: RunFingerprint | None = None
         beat_at = self._clock.now() + self._settings.heartbeat_s
+        looked_at = self._clock.now()
         while True:
-            slept_at = self._clock.now()
             await self._clock.sleep(self._settings.poll_s)
-            if self._clock.now() - slept_at > self._settings.poll_s + _LATE_S:
-                # The machine was asleep, and the timers of who waits here with it.
-                watched.wake()
+            was_looked_at, looked_at = looked_at, self._clock.now()
+            if looked_at - was_looked_at > self._settings.poll_s + _LATE_S:
+                # The machine was asleep, and the timers of who waits here with it; or this process was
+                # stopped, and others have taken it for dead.
+                watched.publish_again()
             if self._store.is_lost:
                 watched.stop_for_lost_store()
                 # The first write that fails has the store's contents kept, and a place for the answers to come.

@@ -87,14 +87,13 @@ async def events(
         after = page[-1].id
 
 
-async def has_ended(store: Store, row: RunRow, *, is_executed_here: bool) -> bool:
-    """Whether no process works on a run any more, or it was stopped and nothing of it is in flight."""
-    if is_executed_here:
-        return False
-    if await store.worker.is_alone():
+async def is_executed_elsewhere(store: Store, row: RunRow) -> bool:
+    """Whether another process works on a run."""
+    if await store.worker.is_executed_elsewhere(row.id):
         return True
-    is_stopped = row.state is not RunState.ACTIVE or row.reason is not None
-    return is_stopped and not await store.reader.find_workers_on(row.id)
+    # Until the first batch of its matrix is written, a run has no lanes that tell who executes it.
+    is_new = not row.is_expanded and row.state is RunState.ACTIVE and row.reason is None
+    return is_new and not await store.worker.is_alone()
 
 
 def _with_names(known: KnownJob, names: Mapping[str, Mapping[str, Scalar]]) -> JobInfo:

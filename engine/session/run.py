@@ -73,6 +73,8 @@ class Run:
         self._stopping = False
         # Ends the waiting for a full disk.
         self._relent: Callable[[], None] | None = None
+        self._shares_limits = False
+        """Whether other processes know that the run is executed here, and keep to its limits."""
         # When the last execution here began, how many cells had an answer, and what it asked for since.
         self._began: tuple[int, Counts] | None = None
 
@@ -102,6 +104,7 @@ class Run:
                 raise Interrupted(told) from None
             finally:
                 self._stopping = False
+                await self._withdraw()
 
     async def _interrupted(self) -> str:
         """Write down that the run was interrupted, and say how to go on."""
@@ -184,6 +187,7 @@ class Run:
             if self._stopping:
                 self.stop()
             self._executing.add(self._row.id)
+            self._shares_limits = True
             try:
                 with self._store.worker.retrying_commits() as self._relent:
                     stop = await _outside_group(
@@ -196,7 +200,6 @@ class Run:
             finally:
                 self._scheduler, self._requests = None, None
                 self._executing.discard(self._row.id)
-                await self._withdraw()
         try:
             await self._conclude(stop)
         except StoreError:
@@ -208,6 +211,10 @@ class Run:
         return await self.status()
 
     async def _withdraw(self) -> None:
+        """Tell other processes that the run is no longer executed here: they have read why it ended by now."""
+        if not self._shares_limits:
+            return
+        self._shares_limits = False
         with anyio.CancelScope(shield=True), suppress(StoreError):
             await self._store.limits.release(self._row.id)
 
@@ -396,7 +403,7 @@ class Run:
     async def status(self) -> Status:
         """Where the run stands, counted from its rows."""
         row = await self._found()
-        unattended = row.id not in self._executing and await self._store.worker.is_alone()
+        unattended = not await self._is_executed(row)
         look = Look(
             self._store,
             self.sweep,
@@ -408,6 +415,9 @@ class Run:
             self._session(),
         )
         return await look.status(unattended=unattended)
+
+    async def _is_executed(self, row: RunRow) -> bool:
+        return row.id in self._executing or await inspection.is_executed_elsewhere(self._store, row)
 
     @cached_property
     def _loads(self) -> Mapping[str, Load]:
@@ -486,9 +496,7 @@ class Run:
         while True:
             row = await self._found()
             # Looked up before the events are: what was written last is among them.
-            is_last = not follow or await inspection.has_ended(
-                self._store, row, is_executed_here=row.id in self._executing
-            )
+            is_last = not (follow and await self._is_executed(row))
             async for event in inspection.events(self._store, row, wanted, after=after):
                 after = event.id
                 yield event

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from anyio import to_thread
-from sqlalchemy import bindparam, func, select, union
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select, union
 from sqlalchemy.engine import Connection
 
 from engine.clock import Clock
@@ -43,7 +43,7 @@ from engine.store.queries.results import JobRow
 from engine.store.queries.runs import KeptLayout, NewRun, RunRow
 from engine.store.queries.totals import Totals
 from engine.store.requests import NewJob, QuotaKey
-from engine.store.schema import call, document, job, run, worker
+from engine.store.schema import call, document, job, lane, run, worker
 
 _EVENTS_A_PAGE = 1_000
 ALL_EVENTS = EventFilter()
@@ -366,9 +366,23 @@ class StoreReader:
 
     async def find_workers_on(self, run_id: int) -> list[tuple[str, float]]:
         """The other workers that hold jobs of a run: (id, time of the last heartbeat)."""
-        holding = select(job.c.owner).where(queue.RUNNING, job.c.run_id == run_id)
+        return await self._find_workers(worker.c.id.in_(_owners(run_id)))
+
+    async def find_executors(self, run_id: int) -> list[tuple[str, float]]:
+        """The other workers that execute a run or hold jobs of it: (id, time of the last heartbeat)."""
+        publishers = select(lane.c.worker).where(lane.c.run_id == run_id)
+        return await self._find_workers(
+            or_(worker.c.id.in_(publishers), worker.c.id.in_(_owners(run_id)))
+        )
+
+    async def _find_workers(self, condition: ColumnElement[bool]) -> list[tuple[str, float]]:
         query = select(worker.c.id, worker.c.heartbeat_at).where(
-            worker.c.id != self.worker_id, worker.c.id.in_(holding)
+            worker.c.id != self.worker_id, condition
         )
         rows = await self._database.ask(lambda connection: connection.execute(query).all())
         return [(worker_id, heartbeat_at) for worker_id, heartbeat_at in rows]
+
+
+def _owners(run_id: int) -> Select[tuple[str | None]]:
+    """The workers that hold jobs of a run."""
+    return select(job.c.owner).where(queue.RUNNING, job.c.run_id == run_id)

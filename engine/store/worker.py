@@ -83,7 +83,7 @@ class Worker:
             return self.writer.troubled_since, str(self.writer.trouble)
         beats = [
             heartbeat_at
-            for worker_id, heartbeat_at in await self._reader.find_workers_on(run_id)
+            for worker_id, heartbeat_at in await self._reader.find_executors(run_id)
             if not self._liveness.has_gone(worker_id)
         ]
         if not beats or self._clock.now() - max(beats) < STUCK_S:
@@ -244,6 +244,11 @@ class Worker:
         """Whether no other worker of the store is alive."""
         others = await self._reader.find_other_workers()
         return all(self._liveness.has_gone(worker_id) for worker_id, _ in others)
+
+    async def is_executed_elsewhere(self, run_id: int) -> bool:
+        """Whether another worker that is alive executes a run, or holds jobs of it."""
+        found = await self._reader.find_executors(run_id)
+        return not all(self._liveness.has_gone(worker_id) for worker_id, _ in found)
 
     async def record_heartbeat(self) -> None:
         """Say that this worker is alive, even if somebody has given it up.

@@ -9,18 +9,19 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine import Engine, Run
+from engine import Engine, Run, Settings
 from engine.core.breaker import BreakerState
 from engine.core.doubt import Doubt
 from engine.core.lanes import LaneState, waits_elsewhere
 from engine.core.retry import Hold
 from engine.core.runs import WaitReason
 from engine.core.status import Waiting
-from engine.kinds import Health, HealthGate, RateLimited
+from engine.kinds import Allotment, Health, HealthGate, RateLimited
 from engine.report.words import status_lines
 from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import Lanes
-from engine.testing import FakeClock, scripted_service
+from engine.store.queries import workers
+from engine.testing import FakeClock, Recording, ScriptedService, scripted_service
 from tests.engine.scenes import NOW, SELDOM, good, opened, sweep
 from tests.engine.test_scheduler_health import GateSettings
 
@@ -99,6 +100,14 @@ async def rows_of_lanes(engine: Engine) -> int:
         lambda connection: connection.exec_driver_sql("SELECT count(*) FROM lane").scalar()
     )
     return int(count or 0)
+
+
+async def execute_for_a_moment(run: Run, clock: FakeClock) -> None:
+    """Execute a run until its matrix is in the queue, and stop it again."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run.execute)
+        await clock.advance(60.0)
+        run.stop()
 
 
 async def waits(run: Run) -> tuple[Waiting, ...]:
@@ -244,6 +253,109 @@ async def test_a_lane_of_a_process_that_has_gone_waits_for_nothing(tmp_path: Pat
         assert await other.store.worker.find_lanes_elsewhere(run._row.id) == []
         assert [one.lanes for one in await other.runs()] == [()]
         assert await rows_of_lanes(other) == 0
+
+
+async def test_a_run_that_has_stopped_is_unattended_while_another_run_is_executed(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=600.0))
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        await execute_for_a_moment(await engine.submit(sweep(service, repeats=8)), clock)
+        held = await engine.submit(sweep(service, name="held", repeats=8))
+        tasks.start_soon(held.execute)
+        await clock.advance(2.0)
+        seen = [await (await other.run(name)).status() for name in ("scripted", "held")]
+        lines = status_lines(seen[0])
+        tasks.cancel_scope.cancel()
+
+    assert [one.unattended for one in seen] == [True, False]
+    assert "no process is working on it; `nightsweep resume` goes on" in lines
+
+
+async def test_a_run_is_attended_while_its_service_is_asked_for_its_quota(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    class SlowService(ScriptedService):
+        async def quota(self, client: Recording) -> Allotment | None:
+            await clock.sleep(20.0)
+            return self.allotment
+
+    service = SlowService(
+        lambda _: RateLimited("too many requests", retry_after_s=600.0),
+        allotment=Allotment(used=0, allotted=1_000),
+    )
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock) as other,
+    ):
+        run = await engine.submit(sweep(service, repeats=8))
+        await execute_for_a_moment(run, clock)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run.execute)
+            await clock.advance(10.0)
+            seen = await (await other.run("scripted")).status()
+            tasks.cancel_scope.cancel()
+
+    assert not seen.unattended
+
+
+async def test_a_process_that_was_stopped_and_given_up_says_again_what_its_lanes_wait_for(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=Settings(poll_s=10.0)) as engine,
+        opened(store, service, clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(sweep(service, repeats=8, limits={"max_in_flight": 1}))
+        tasks.start_soon(run.execute)
+        await clock.advance(5.0)
+        before = await other.store.worker.find_lanes_elsewhere(run._row.id)
+        await other.store.worker.writer.write(
+            lambda connection: workers.leave(connection, engine.store.worker_id, NOW)
+        )
+        # The time goes on while a process is stopped; its timers do not.
+        for sleeper in clock._sleepers:
+            sleeper.until += 100.0
+        clock._now += 100.0
+        await clock.advance(15.0)
+        after = await other.store.worker.find_lanes_elsewhere(run._row.id)
+        tasks.cancel_scope.cancel()
+
+    assert [one.why for one in before] == [WaitReason.HELD]
+    assert after == before
+
+
+async def test_a_process_that_was_stopped_is_said_to_be_although_nothing_of_it_is_in_flight(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    service = scripted_service(lambda _: RateLimited("too many requests", retry_after_s=3000.0))
+    store = tmp_path / "store.db"
+
+    async with (
+        opened(store, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        run = await engine.submit(sweep(service, repeats=8, limits={"max_in_flight": 1}))
+        tasks.start_soon(run.execute)
+        await clock.advance(60.0)
+        seen = await (await other.run("scripted")).status()
+        tasks.cancel_scope.cancel()
+
+    assert seen.jobs["running"] == 0
+    assert seen.trouble == "the process that works on it is stopped, or cannot write to its disk"
 
 
 async def test_deleting_a_run_deletes_what_its_lanes_wait_for(tmp_path: Path) -> None:

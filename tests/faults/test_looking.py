@@ -228,7 +228,7 @@ async def test_a_full_disk_is_no_reason_not_to_look(tmp_path: Path) -> None:
 
         seen = looked_at("full", quiet, quiet, busy)
 
-    assert seen == [FINISHED, FINISHED | {"unattended": False}]
+    assert seen == [FINISHED, FINISHED]
 
 
 async def test_a_process_that_was_stopped_in_a_transaction_keeps_nobody_from_looking(
