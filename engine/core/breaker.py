@@ -1,41 +1,41 @@
-"""A lane in which everything fails alike is parked; one whose service is away waits until it is back."""
+"""Circuit breakers: a lane in which every job fails alike is parked; one in an outage waits."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import ceil, inf, log2
 
 THRESHOLD = 25
-"""So many failures of one fingerprint in a row, without any success between, open a breaker."""
+"""Failures with one fingerprint in a row that open a breaker."""
 OBSERVATIONS = 3
-"""A breaker opens after failures at so many different moments: what fails at once was seen failing once."""
+"""Different moments at which failures must occur before a breaker opens."""
 APART_S = 1.0
-"""Failures further apart than this are different moments, whenever their requests were started."""
+"""Failures further apart than this count as different moments, whenever their requests began."""
 PROBE_EVERY_S = 60.0
-"""The longest distance of the probes in an outage."""
+"""The longest time between two probes in an outage, in seconds."""
 
 
 class BreakerState(StrEnum):
-    """What a breaker lets through."""
+    """What a breaker admits."""
 
     CLOSED = "closed"
     """Everything."""
     OPEN = "open"
     """Nothing until the cooldown is over, then one job at a time, as a probe.
 
-    What was started before it opened is no probe, however late it ends.
+    A job that was started before it opened is not a probe, however late it ends.
     """
     PARKED = "parked"
-    """Nothing more in this session: every probe failed, or the service was away for too long."""
+    """Nothing more in this session: every probe failed, or the outage lasted too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Breaker:
     """The breaker of one lane; every change gives a new one. Times in seconds since the epoch.
 
-    Cooldowns grow from `base_delay_s` to `max_delay_s`, doubling: what breaks for seconds stops nothing for
-    longer. The lane is parked once `attempts` probes in a row have failed after one of at least an eighth
-    of `max_delay_s`. While the service is away, probes are sent at distances from `base_delay_s` to a
-    minute for as long as it is waited for.
+    Cooldowns double from `base_delay_s` to `max_delay_s`, so a fault of seconds costs no more than
+    seconds. The lane is parked once `attempts` probes in a row have failed after a cooldown of at
+    least an eighth of `max_delay_s`. In an outage, the time between probes grows from `base_delay_s`
+    to a minute, until the lane's patience ends.
     """
 
     attempts: int
@@ -44,28 +44,28 @@ class Breaker:
     threshold: int = THRESHOLD
     state: BreakerState = BreakerState.CLOSED
     fingerprint: str = ""
-    """What fails."""
+    """That of the last failure."""
     failures: int = 0
-    """How often in a row, probes included."""
+    """Failures in a row with this fingerprint, probes included."""
     observations: int = 0
-    """At how many different moments since the last success."""
+    """Different moments with a failure since the last success."""
     observed_at: float = -inf
-    """The last of them."""
+    """The last of these moments."""
     probes: int = 0
-    """How many probes have failed since the breaker opened."""
+    """Probes that have failed since the breaker opened."""
     probing: bool = False
     open_until: float = 0.0
     misses: int = 0
-    """How often in a row the service seemed to be away."""
+    """Requests in a row that found the service away."""
     since: float | None = None
-    """When it was first missed."""
+    """When the first of these requests ended."""
     away_since: float | None = None
-    """When the service was first missed, once that is an outage."""
+    """When the outage began, once there is one."""
     unasked_s: float = 0.0
-    """How long in the outage no probe could be sent, as in a machine that slept: that is not waited for."""
+    """Seconds of the outage in which no probe could be sent, as while a machine sleeps: they do not count."""
 
     def admits(self, now: float) -> int | None:
-        """How many jobs may be started at `now`: None for any number, else 0 or 1."""
+        """The number of jobs that may be started at `now`: 0, 1, or None for any number."""
         match self.state:
             case BreakerState.CLOSED:
                 return None
@@ -75,7 +75,7 @@ class Breaker:
                 return 0
 
     def on_start(self) -> "Breaker":
-        """After a job was started: where the breaker is open, it is the probe."""
+        """After a job was started: it is the probe if the breaker is open."""
         return replace(self, probing=True) if self.state is BreakerState.OPEN else self
 
     def on_away(
@@ -89,10 +89,10 @@ class Breaker:
         is_probe: bool = False,
         asked_s: float = 0.0,
     ) -> "Breaker":
-        """After a request that began at `started` found the service away: `surely`, or as far as one can tell.
+        """After a request that began at `started` found the service away, `surely` or probably.
 
-        The lane is parked once the outage has lasted for `patience_s`; with 0, after `attempts` probes.
-        The next probe is sent no sooner than after `asked_s`, which the answer asked to wait.
+        The lane is parked once the outage has lasted for `patience_s`, or with 0 after `attempts`
+        probes. The next probe waits for at least `asked_s`, the answer's Retry-After.
         """
         if self.state is BreakerState.PARKED:
             return self
@@ -110,7 +110,7 @@ class Breaker:
         misses = self.misses + 1
         since = now if self.misses == 0 or self.since is None else self.since
         counted = replace(
-            self._observe(now, started, anew=self.misses == 0),
+            self._observe(now, started, is_first=self.misses == 0),
             fingerprint=fingerprint,
             misses=misses,
             since=since,
@@ -121,7 +121,7 @@ class Breaker:
         return _wait_for_service(away, since, now, patience_s, asked_s)
 
     def on_success(self) -> "Breaker":
-        """After an answer, wherever it came from: the lane works."""
+        """After an answer to any job: the lane works."""
         if self.state is BreakerState.CLOSED and not self.failures and not self.misses:
             return self
         return Breaker(
@@ -134,16 +134,16 @@ class Breaker:
     def on_failure(
         self, fingerprint: str, now: float, *, started: float, is_probe: bool = False
     ) -> "Breaker":
-        """After a request that began at `started` failed; those in flight when it opened do not count."""
+        """After a request that began at `started` failed; one in flight when it opened does not count."""
         if self.misses and (is_probe or self.state is BreakerState.CLOSED):
-            # What fails like this is there.
+            # A service that fails a request is not away.
             return self.on_success().on_failure(fingerprint, now, started=started)
         match self.state:
             case BreakerState.CLOSED:
                 alike = fingerprint == self.fingerprint
                 failures = self.failures + 1 if alike else 1
                 counted = replace(
-                    self._observe(now, started, anew=not alike),
+                    self._observe(now, started, is_first=not alike),
                     fingerprint=fingerprint,
                     failures=failures,
                 )
@@ -160,27 +160,27 @@ class Breaker:
             case _:
                 return self
 
-    def _observe(self, now: float, started: float, *, anew: bool) -> "Breaker":
-        """After a failure; of a request that was in flight at the last one, soon after, it is the same again."""
-        if anew:
+    def _observe(self, now: float, started: float, *, is_first: bool) -> "Breaker":
+        """Count a moment with a failure, unless the request was in flight at the previous one, just before."""
+        if is_first:
             return replace(self, observations=1, observed_at=now)
         if started < self.observed_at and now < self.observed_at + APART_S:
             return self
         return replace(self, observations=self.observations + 1, observed_at=now)
 
     def on_inconclusive(self) -> "Breaker":
-        """After a probe that says nothing of the lane (throttled, interrupted): probe again."""
+        """After a probe that says nothing about the lane (throttled, interrupted): probe again."""
         return replace(self, probing=False)
 
     def on_refusal(self, *, is_probe: bool, sent: bool = True) -> "Breaker":
-        """After a refusal, which only a service that is there can send; not `sent`, it is one of our own."""
+        """After a refusal by the service, which is therefore not away; if not `sent`, by the engine."""
         if self.misses and sent:
             return self.on_success()
         return self.on_inconclusive() if is_probe else self
 
 
 def _open(breaker: Breaker, now: float) -> Breaker:
-    # The short cooldowns at first are for what passes in seconds: they use up none of the attempts.
+    # The first, short cooldowns are for faults that last seconds; they use up no attempts.
     longest_s = breaker.max_delay_s
     short = max(0, ceil(log2(longest_s / 8 / breaker.base_delay_s)))
     if breaker.probes >= short + breaker.attempts:

@@ -6,28 +6,28 @@ from heapq import heapify, heappop, heappush
 from math import floor, inf
 
 RECOVERY_S = 45.0
-"""From the floor back to the ceiling after the last overload, by time alone."""
+"""Seconds from the floor back to the ceiling after the last overload, without any success."""
 HALVING_INTERVAL_S = 1.0
-"""Overloads closer together than this, or than one request's latency, are one and the same."""
+"""Overloads closer together than this, or than a request's latency, count as one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concurrency:
     """Additive increase, multiplicative decrease, of the jobs in flight in one lane.
 
-    `limit` held at the time `since`; what holds now is `capacity(now)`. It grows with each success,
-    and with time alone: a lane at its floor, or without any traffic, is never frozen there.
+    `limit` is the value at the time `since`; `capacity(now)` is the current one. It grows with each
+    success and with time, so a lane without traffic does not stay at its floor.
     """
 
     ceiling: int
     limit: float
     since: float = 0.0
     deaf_until: float = 0.0
-    """Before this time an overload is the echo of one that was already answered."""
+    """Overloads before this time are echoes of one that has been handled."""
 
     @classmethod
     def at(cls, ceiling: int) -> "Concurrency":
-        """A lane that has seen no overload yet."""
+        """The state of a lane before any overload."""
         assert ceiling >= 1
         return cls(ceiling=ceiling, limit=float(ceiling))
 
@@ -36,7 +36,7 @@ class Concurrency:
         return floor(self._limit(now))
 
     def allows_at(self, jobs: int) -> float:
-        """When time alone lets so many be in flight; infinite where that is above the ceiling."""
+        """When time alone lets `jobs` be in flight; infinite above the ceiling."""
         if jobs > self.ceiling:
             return inf
         if jobs <= self.limit:
@@ -52,7 +52,7 @@ class Concurrency:
         return replace(self, limit=min(self.ceiling, limit + 1 / limit), since=now)
 
     def on_overload(self, now: float, *, in_flight: int, latency_s: float = 0.0) -> "Concurrency":
-        """After a 429 or 503: half of what was in flight, at most once per latency and second."""
+        """After a 429 or 503: halve the jobs in flight, at most once per second and per latency."""
         if now < self.deaf_until:
             return self
         return replace(
@@ -78,7 +78,7 @@ class LaneDemand:
 
     @property
     def room(self) -> int:
-        """The most that it can take now."""
+        """The most jobs that it can start now."""
         return max(0, min(self.ready, self.capacity - self.in_flight))
 
 

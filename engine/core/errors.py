@@ -1,15 +1,15 @@
-"""The tree of errors; each class answers "what happens next?".
+"""The tree of errors; each class says what happens next.
 
-NightsweepError                  what a user may meet; the message says what, where and what to do
+NightsweepError                  for users; the message says what happened, where, and what to do
 ├── StoreError                   the store cannot be used
 │   └── StoreLost                it was removed, moved or replaced while a process worked on it
-├── UsageError                   the command or call makes no sense here
+├── UsageError                   the command or call cannot be carried out here
 │   ├── SweepError               a sweep or another file of settings is wrong: every mistake at once
-│   └── IdentityChanged          a run would go on with other cases, another judge, ...
-└── JobError                     what an attempt ended in, decided by the kind's author
+│   └── IdentityChanged          a run would continue with other cases, another judge, ...
+└── JobError                     how an attempt failed, raised by the author of the job kind
     ├── Transient                again, not sooner than `retry_after_s`; uses an attempt
     │   ├── TimedOut             the attempt's deadline passed
-    │   └── Disconnected         the connection was lost; the request may have been worked on
+    │   └── Disconnected         the connection was lost; the service may have handled the request
     ├── Unreachable              no connection could be made; the attempt is given back, the lane waits
     ├── MachineFault             this machine is short of something; given back, fewer are in flight
     ├── RateLimited              again after `retry_after_s`; the attempt is given back, the lane is held
@@ -20,7 +20,7 @@ NightsweepError                  what a user may meet; the message says what, wh
     ├── Unauthorized             the service's lanes stop, nothing more is sent; the attempt is given back
     ├── Unhealthy                the lane waits until the target is healthy; the attempt is given back
     └── Permanent                never again: the job has failed
-Interrupted                      Ctrl-C ended a run that is executed from Python; no error, and no Exception
+Interrupted                      Ctrl-C ended a run executed from Python; not an Exception
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 
 _PROBLEMS_SHOWN = 20
 _COUNTED_FROM = 5
-"""More mistakes than can be seen at a glance are counted below them."""
+"""With more mistakes than this, the message ends with their number."""
 _DIFFERENCES_SHOWN = 12
 
 
 class NightsweepError(Exception):
-    """Base of all errors meant for the user: the text says what happened, where, what to do."""
+    """Base of all errors for users: the text says what happened, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something stands in a file: line and column from 1, and that line with a caret below.
+    """A position in a file: line and column from 1, and the line with a caret below it.
 
-    `excerpt` is empty where the lines would not help or might show a key.
+    `excerpt` is empty if the line would not help or might show a key.
     """
 
     file: str
@@ -60,10 +60,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: `path` such as `matrix.thresholds[2]`, what is wrong, and where it stands in its file.
+    """One mistake: its path, such as `matrix.thresholds[2]`, what is wrong, and its place in the file.
 
-    `is_of_key` says that the key is wrong, or missing, rather than its value; `at` is the path of what
-    to look at where that is only a part of `path`. `place` is None for what was not read from a file.
+    `is_of_key` says that the key is wrong or missing, not its value. `at` is the path to locate if it
+    differs from `path`. `place` is None for values that were not read from a file.
     """
 
     path: str
@@ -78,25 +78,26 @@ class Problem:
 
 
 class StoreError(NightsweepError):
-    """The store cannot be opened, read or written; what is in it is untouched."""
+    """The store cannot be opened, read or written; its contents are unchanged."""
 
 
 class StoreLost(StoreError):
     """The store's file was removed, moved, replaced or overwritten while this process had it open.
 
-    Nothing more is sent. The message says what became of it, and where the answers and replies in hand were kept.
+    Nothing more is sent. The message says what happened to it, and where unsaved answers and
+    replies were kept.
     """
 
 
 class UsageError(NightsweepError):
-    """A command or call that makes no sense here, such as a run that does not exist."""
+    """A command or call that cannot be carried out, such as one on a run that does not exist."""
 
 
 class SweepError(UsageError):
     """A sweep, or another file of settings, that cannot be used.
 
-    `problems` holds every mistake. The text has the first twenty, each as `FILE:LINE:COLUMN: PATH: ...`
-    where the mistake is in a file.
+    `problems` has every mistake. The text shows the first twenty; a mistake in a file is shown as
+    `FILE:LINE:COLUMN: PATH: ...`.
     """
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
@@ -114,15 +115,15 @@ class SweepError(UsageError):
 def _lines_of(source: str, problem: Problem) -> list[str]:
     line = f"{source}: {problem}" if problem.place is None else str(problem)
     excerpt = () if problem.place is None else problem.place.excerpt
-    # One line each: a key of the file may hold line breaks, and must not write lines of its own.
+    # A key of the file may contain line breaks, and must not begin lines of its own in the message.
     return [" ".join(line.splitlines()), *(f"    {one}" for one in excerpt)]
 
 
 class IdentityChanged(UsageError):
-    """What decides a run's answers has changed since it began; `differences` says what of it.
+    """What decides a run's answers has changed since the run began; `differences` lists the changes.
 
-    `mixes_judges` is True where the run holds answers that another judge judged: then the change
-    cannot be accepted, but be judged again in a run of its own (`Engine.rejudge`).
+    `mixes_judges` is True if the run has answers that another judge judged: then the change cannot
+    be accepted, but the replies can be judged again in a run of their own (`Engine.rejudge`).
     """
 
     def __init__(
@@ -132,9 +133,9 @@ class IdentityChanged(UsageError):
         self.differences = tuple(differences)
         self.mixes_judges = mixes_judges
         ways = [
-            "a new name for the sweep: replies that are kept are not asked for again",
-            "`--accept`: what is answered stays, the cells not yet asked get what is new",
-            "the files and versions that it began with",
+            "a new name for the sweep: kept replies are used again",
+            "`--accept`: answers stay, and cells without one are asked with the change",
+            "the files and versions with which it began",
         ]
         if mixes_judges:
             # Accepted, it would mix the numbers of two judges.
@@ -146,7 +147,7 @@ class IdentityChanged(UsageError):
                 [
                     f"{run}: what decides its answers has changed since it began:",
                     *_difference_lines(self.differences),
-                    "it can go on with:",
+                    "ways to continue:",
                     *(f"  {way}" for way in ways),
                 ]
             )
@@ -157,21 +158,21 @@ def _difference_lines(differences: "Sequence[Difference]") -> list[str]:
     unknown = [one.name for one in differences if one.before is None]
     lines = [line for one in differences if one.before is not None for line in one.lines()]
     if unknown:
-        lines.append(f"not noted by the version that began it: {', '.join(unknown)}")
+        lines.append(f"not recorded by the version that began it: {', '.join(unknown)}")
     if (hidden := len(lines) - _DIFFERENCES_SHOWN) > 0:
         lines[_DIFFERENCES_SHOWN:] = [f"and {hidden:,} more"]
     return [f"  {line}" for line in lines]
 
 
 class JobError(NightsweepError):
-    """What an attempt ended in when it has no answer.
+    """How an attempt without an answer failed.
 
-    `detail` is the service's own explanation, `status` its HTTP status where there is one, and
-    `sent` is False only if the request surely never left: then its quota is given back. `reason`
-    is a name for programs where the kind of work has names for why there is no answer. `unread` holds
-    the bytes of an answer that came and cannot be read. `service_answers` is set where the service has
-    answered other questions: then it is not away, whatever the error looks like, and its lane goes on,
-    however many jobs fail alike. `took` is what the provider told of a call that it counted all the same.
+    `detail` is the service's own explanation, and `status` its HTTP status, if it sent one. `sent`
+    is False only if the request surely never left: then its quota is given back. `reason` is a
+    machine-readable cause, for job kinds that have such names. `unread` is the body of an answer
+    that could not be read. `service_answers` means that the service has answered other questions of
+    the job: then it is not away, and its lane continues however many jobs fail alike. `took` is the
+    usage that the provider reported for a failed call.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class JobError(NightsweepError):
 
     @property
     def fingerprint(self) -> str:
-        """Equal for errors that are the same to a person: class, status and message without detail."""
+        """Class, status and message without detail: equal for errors with the same cause."""
         return f"{type(self).__name__}:{self.status or ''}:{self.message}"
 
 
@@ -219,7 +220,7 @@ class _Delayed(JobError):
 
 
 class Transient(_Delayed):
-    """May go well next time: 408, 425, 5xx, an answer that is cut off. Uses an attempt."""
+    """May succeed next time: 408, 425, 5xx, a truncated answer. Uses an attempt."""
 
 
 class TimedOut(Transient):
@@ -246,10 +247,10 @@ class Unreachable(JobError):
 
 
 class MachineFault(JobError):
-    """This machine cannot do what the request needs, such as open one more connection.
+    """This machine cannot do what the request needs, such as open another connection.
 
-    It says nothing of the service. The attempt is given back, and the run slows down. The message says
-    what is short and what to do.
+    It says nothing about the service. The attempt is given back, and the run slows down. The message
+    says what ran short and what to do.
     """
 
     def __init__(
@@ -259,22 +260,22 @@ class MachineFault(JobError):
 
 
 class RateLimited(_Delayed):
-    """The service asks for patience, by 429 or by name. The attempt is given back, the lane is held."""
+    """The service asks to wait, with 429 or in words. The attempt is given back, the lane is held."""
 
 
 class QuotaExceeded(JobError):
-    """The allotment is used up (403 quota_exceeded). The attempt is given back, no job fails.
+    """The quota is used up (403 quota_exceeded). The attempt is given back, no job fails.
 
-    `needs` is how many tests the request may come to, where the service says so.
+    `needs` is the number of tests that the request may cost, if the service says so, else 0.
     """
 
     needs: int = 0
 
 
 class OutOfCredit(QuotaExceeded):
-    """The account is empty or a limit on its spending is reached. No month brings that back.
+    """The account is empty, or its spending limit is reached; waiting for the next month does not help.
 
-    The lane stops, with the provider's own words; the attempt is given back, no job fails.
+    The lane stops and shows the provider's message. The attempt is given back, no job fails.
     """
 
 
@@ -283,10 +284,10 @@ class LimitReached(QuotaExceeded):
 
 
 class NotNow(JobError):
-    """Outside the sweep's window, or after its deadline, no request of a job starts, nor does one
-    whose slot did not come soon once it was connected.
+    """A request of a job may not start now: the window is closed, the deadline has passed, or no
+    slot came soon after connecting.
 
-    The attempt is given back, with what was answered kept.
+    The attempt is given back, and the replies so far are kept.
     """
 
     def __init__(self, message: str, *, detail: str = "", status: int | None = None) -> None:
@@ -294,13 +295,13 @@ class NotNow(JobError):
 
 
 class Unauthorized(JobError):
-    """The key is refused (401). The service's lanes stop once that is confirmed; the attempt is given back."""
+    """The key is refused (401). The service's lanes stop once this is confirmed; the attempt is given back."""
 
 
 class KeyRenewed(Unauthorized):
-    """The key was refused, and is another one by now: the same request may go well at once.
+    """The key was refused, but has been replaced meanwhile: the same request may succeed at once.
 
-    The attempt is given back and made again, as a request of its own.
+    The attempt is given back and repeated as a new request.
     """
 
 
@@ -309,11 +310,11 @@ class Unhealthy(JobError):
 
 
 class Permanent(JobError):
-    """Will never go well: 404, 422, an answer that breaks the contract. The job has failed."""
+    """Cannot succeed: 404, 422, an answer that breaks the contract. The job fails."""
 
 
 class Interrupted(KeyboardInterrupt, SystemExit):
-    """Ctrl-C while a run was executed: what was in flight is given back, and the run can be resumed.
+    """Ctrl-C during a run: attempts in flight are given back, and the run can be resumed.
 
     Uncaught, it ends a script with exit code 130 and without a traceback.
     """
@@ -324,7 +325,7 @@ class Interrupted(KeyboardInterrupt, SystemExit):
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """What was raised, out of the groups that task groups wrap it in."""
+    """The errors inside nested exception groups, or the error itself."""
     if isinstance(error, BaseExceptionGroup):
         for part in error.exceptions:
             yield from leaves(part)
@@ -333,5 +334,5 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def is_of_store(error: BaseException) -> bool:
-    """Whether an error says of the store alone that it cannot be used."""
+    """Whether an error, or every error of a group, is a StoreError."""
     return all(isinstance(leaf, StoreError) for leaf in leaves(error))

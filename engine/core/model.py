@@ -12,25 +12,25 @@ from engine.core.values import Value
 _UNANSWERED = UnansweredPolicy()
 
 TARGET = "target"
-"""By which name calls go to the model of a job's lane."""
+"""The name under which calls go to the model of a job's lane."""
 
 
 class Sends(Enum):
-    """What reaches somebody else's server when a job runs: what a *request* of its kind is."""
+    """What leaves this process when a job runs, which is what counts as a request."""
 
     JOB = "job"
     """The job itself, once: its claim takes a start within the rates."""
     CALLS = "calls"
     """Calls, each of which waits for a permit; the claim takes nothing."""
     NOTHING = "nothing"
-    """All is done in this process: no rate ever binds it."""
+    """Nothing: the job is done in this process, and no rate applies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallLimit:
-    """What an endpoint allows the calls that go to it, under a name that others may share.
+    """The limits of an endpoint; endpoints with the same name share them.
 
-    `tokens` is the most that the reply to one call may take. A limit that is None does not bind.
+    `tokens` is the most that one reply may take. A limit of None does not apply.
     """
 
     name: str
@@ -43,12 +43,12 @@ class CallLimit:
 class Measurement:
     """The numbers read from one answer.
 
-    `passed + failed` is what was measured at the job's own threshold. `scores` are the safety scores
-    in 0..1 of everything below that threshold at least, ascending; None where the evaluation has no
-    scores. `tests` is what the answer cost in quota where a job is charged as a whole. `unanswered` counts the questions that have no
-    answer, by reason; they are in none of the other numbers. `cases` is how many the evaluation began with, where
-    it went on to further layers and the answer tells: see `JobKind.most_tests`. `values` are whatever else is to stand
-    in the rows of the answer, by names that are identifiers and no other column's; None is not known.
+    `passed` and `failed` count at the job's own threshold. `scores` are the safety scores in 0..1 of
+    at least everything below that threshold, ascending; None if the evaluation has no scores. `tests`
+    is the cost in quota, for jobs that are charged as a whole. `unanswered` counts questions without
+    an answer, by reason; no other number includes them. `cases` is the number of cases before any
+    further layers, if the answer says so: see `JobKind.most_tests`. `values` are further columns of
+    the answer's rows; their names are identifiers that no other column has, and None is unknown.
     """
 
     passed: int
@@ -62,27 +62,27 @@ class Measurement:
 
     @property
     def total(self) -> int:
-        """All that was measured, passed or failed."""
+        """The number of measured questions, passed or failed."""
         return self.passed + self.failed
 
     @property
     def questions(self) -> int:
-        """All that was asked, answered or not."""
+        """The number of questions that were asked, answered or not."""
         return self.total + sum(self.unanswered.values())
 
     def failed_at(self, threshold: float) -> int:
-        """How many fail at a threshold no higher than the measured one: score < threshold."""
+        """The number of failures (score < threshold) at a threshold up to the measured one."""
         assert self.scores is not None, "only scored answers can be read at another threshold"
         return bisect_left(self.scores, threshold)
 
 
 def describe_reasons(unanswered: Mapping[str, int]) -> str:
-    """Reasons with their counts, such as `moderated 2, empty 1`."""
+    """The reasons with their counts, such as `moderated 2, empty 1`."""
     return ", ".join(f"{reason} {count:,}" for reason, count in unanswered.items())
 
 
 def counted_unanswered(unanswered: Mapping[str, int], answered: int) -> str:
-    """How many questions of an evaluation have no answer, and why."""
+    """Say how many questions of an evaluation have no answer, and why."""
     count = sum(unanswered.values())
     return (
         f"{count:,} of {answered + count:,} questions unanswered ({describe_reasons(unanswered)})"
@@ -91,7 +91,7 @@ def counted_unanswered(unanswered: Mapping[str, int], answered: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a succeeded job returns: the raw bytes, kept whole, and the numbers read from them."""
+    """The result of a job: the answer's raw bytes, which are kept whole, and the numbers in it."""
 
     raw: bytes
     measurement: Measurement
@@ -99,12 +99,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One unit of work as its coroutine sees it.
+    """One unit of work, as it is passed to its coroutine.
 
-    `parameters` maps each axis' field to what is sent (a prompt's text, not its name); `labels` maps
-    it to what rows show. `key` is the job's identity (64 hex digits), `attempt` counts from 1 to
-    `attempts`. `unanswered` says how many questions may have no answer in the end; `waits_out_outages`, that
-    an attempt which finds the service away is made again when it is back, be it the last one.
+    By each axis' field, `parameters` has what is sent (a prompt's text) and `labels` what rows show
+    (its name). `key` is the job's identity (64 hexadecimal digits); `attempt` counts from 1 to
+    `attempts`. `unanswered` is the policy on questions without an answer. `waits_out_outages` says
+    that an attempt that finds the service away is repeated once it is back, even the last one.
     """
 
     id: int
@@ -120,7 +120,7 @@ class Job:
 
     @property
     def is_last_attempt(self) -> bool:
-        """Whether there is no other attempt after this one."""
+        """Whether no attempt follows this one."""
         return self.attempt >= self.attempts
 
 
@@ -142,7 +142,7 @@ class Allotment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What a health gate says of one model."""
+    """The verdict of a health gate on one model."""
 
     healthy: bool
     message: str = ""
@@ -150,7 +150,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One line of `nightsweep check`: what was looked at, whether it is right, what was seen."""
+    """One line of `nightsweep check`: what was checked, whether it is right, and what was found."""
 
     name: str
     ok: bool

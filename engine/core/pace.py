@@ -1,23 +1,23 @@
-"""How fast a lane may start, learnt from a service that refuses what comes too fast.
+"""The pace of a lane's starts, learnt from a service that refuses requests that come too fast.
 
-A refusal says how long to wait, and not how much may be sent afterwards. Sent together, as many as were
-refused are refused again. So after a wait one request tries, and once it is let through the others follow
-evenly, as fast as the service took them before: the requests that it let through, spread over the time
-until it did so again. That pace is kept for a while and then grows, faster and faster, until it is
-refused or no pace at all. Evenly paced, a refusal costs the one request that met it.
+A refusal says how long to wait, but not how much may be sent afterwards; requests sent together would
+be refused together again. So after the wait, one request tries. Once it is accepted, the others
+follow evenly, at the pace that the service accepted before: the number of accepted requests over the
+time until it accepted the next one. That pace holds for a while and then grows, ever faster, until a
+request is refused or the pace no longer limits anything. At an even pace, a refusal costs one request.
 """
 
 from dataclasses import dataclass, replace
 from math import ceil
 
 WINDOW_S = 60.0
-"""What is longer ago says nothing of a limit by the minute; a longer wait neither."""
+"""Older starts, and longer waits, say nothing about a limit per minute."""
 GROWTH_S = 33.0
-"""After so long without a refusal the pace is twice as fast, after twice as long sixteen times."""
+"""After this long without a refusal the pace has doubled; after twice as long, it is 16 times as fast."""
 MARGIN = 0.97
-"""The share of what was let through that is used at first."""
+"""The share of the accepted pace that is used at first."""
 _FAST_PER_MIN = 6000
-"""A pace above this is as good as none."""
+"""A faster pace limits nothing."""
 _PATIENCE_MIN_S = 0.25
 
 
@@ -26,30 +26,30 @@ class Pace:
     """The pace of one lane; every change gives a new one. Times in seconds since the epoch."""
 
     began: float = 0.0
-    """When the stretch of requests began that `through` counts."""
+    """When the stretch of requests that `through` counts began."""
     last: float = 0.0
     """The last start."""
     through: int = 0
-    """Starts of the stretch that were not refused, as far as is known."""
+    """Starts of the stretch that are not known to be refused."""
     stopped: float | None = None
-    """When the service began to refuse; None while it lets requests through."""
+    """When the service began to refuse; None while it accepts requests."""
     tried_at: float | None = None
-    """The start of the request that tries whether it lets them through again."""
+    """When the request was started that tests whether it accepts them again."""
     patience_s: float = _PATIENCE_MIN_S
-    """A request that is not refused by then has been let through."""
+    """A request that is not refused within this time has been accepted."""
     spacing_s: float = 0.0
-    """The distance of starts when it was learnt; 0: there is no pace."""
+    """Seconds between starts when the pace was learnt; 0 without a pace."""
     learnt: float = 0.0
 
     def on_start(self, now: float, count: int) -> "Pace":
-        """After so many starts."""
+        """After `count` jobs were started."""
         if self.stopped is not None:
             return self if self.tried_at is not None else replace(self, tried_at=now)
         began, through = self.began, self.through
         if now - self.last > WINDOW_S:
             began, through = now, 0
         elif now - began > 2 * WINDOW_S:
-            # About the last minute counts, without a record of each start in it.
+            # An estimate of the last minute's starts, without a record of each.
             began, through = now - WINDOW_S, ceil(through * WINDOW_S / (now - began))
         return replace(self, began=began, last=now, through=through + count)
 
@@ -65,30 +65,30 @@ class Pace:
         return replace(self, through=self.through - 1, patience_s=patience_s)
 
     def on_answer(self, now: float, *, started: float) -> "Pace":
-        """After a request that began at `started` was let through."""
+        """After a request that began at `started` was accepted."""
         tried = self.tried_at is not None and started >= self.tried_at
         return self._resume(now) if tried else self
 
     def at(self, now: float) -> "Pace":
-        """As time alone changes it: a try that is not refused in time was let through."""
+        """After time has passed: a test that was not refused in time was accepted."""
         if self.tried_at is None or now < self.tried_at + self.patience_s:
             return self
         return self._resume(now)
 
     def admits(self) -> int | None:
-        """How many may start, whatever the rate: None for any number, else 0 or 1."""
+        """The number of jobs that may start, whatever the rate: 0, 1, or None for any number."""
         if self.stopped is None:
             return None
         return 1 if self.tried_at is None else 0
 
     @property
     def admits_at(self) -> float:
-        """When `admits` changes by time alone, while a request tries."""
+        """When `admits` changes by time alone, while a request tests the service."""
         assert self.tried_at is not None, "only a try that is under way ends by time"
         return self.tried_at + self.patience_s
 
     def rate_per_min(self, now: float) -> int | None:
-        """The starts that are allowed in any minute; None: no pace was learnt, or it has grown out of it."""
+        """The starts that are allowed in any minute; None if no pace was learnt or it no longer limits."""
         if not self.spacing_s:
             return None
         growth = 2.0 ** min(16.0, self._age(now) ** 2)

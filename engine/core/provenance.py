@@ -46,7 +46,7 @@ class Difference:
 
     def __str__(self) -> str:
         if self.before is None:
-            return f"{self.name}: not noted by the version that began the run"
+            return f"{self.name}: not recorded by the version that began the run"
         return (
             f"{self.name}: {'; '.join(self.changes())}" if self._is_of_settings else self._whole()
         )

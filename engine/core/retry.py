@@ -1,7 +1,6 @@
-"""What becomes of a job after an attempt: one verdict for each way an attempt can end.
+"""The verdict on an attempt: whether there is another one, and whether the job or its lane waits.
 
-The wait before another attempt is worked out by the caller (tenacity, in engine.runner) and given
-in; here is decided whether there is another attempt, and who waits: the job alone, or its lane.
+The wait before the next attempt is an argument; tenacity computes it in engine.runner.
 """
 
 from dataclasses import dataclass, replace
@@ -28,43 +27,43 @@ from engine.core.model import Answer
 from engine.core.states import AttemptOutcome, Event
 
 RETRY_AFTER_MAX_S = 3600.0
-"""The longest that a service's Retry-After is believed."""
+"""A longer Retry-After of a service is cut to this."""
 
-# Besides 429: the statuses that say "too much at once" rather than "something broke".
+# The statuses besides 429 that mean "too many at once", not "something broke".
 _OVERLOADED_STATUSES = frozenset({503, 529})
-# What gateways answer in the place of a service that is away; 52x and 530 are Cloudflare's:
+# What gateways answer for a service that is away; 52x and 530 are Cloudflare's:
 # https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/
 _AWAY_STATUSES = frozenset({502, 503, 504, 521, 522, 523, 530})
 
 
 class Hold(StrEnum):
-    """Who else must wait when an attempt is given back, and for what."""
+    """What waits when an attempt is given back, and for what."""
 
     JOB = "job"
-    """Nobody else."""
+    """Only the job."""
     KEY = "key"
-    """Nobody: the key was refused, and is another one by now."""
+    """Nothing: the key was refused but has been replaced meanwhile."""
     RATE = "rate"
-    """Everything under the same rate, for the delay."""
+    """Everything within the same rate, for the delay."""
     QUOTA = "quota"
-    """The lanes under the same quota, until there is some."""
+    """The lanes with the same quota, until some is left."""
     CREDIT = "credit"
-    """The lane, until somebody pays."""
+    """The lane, until the account is topped up."""
     UNAUTHORIZED = "unauthorized"
-    """All lanes of the service, until its key is right."""
+    """All lanes of the service, until its key is valid."""
     HEALTH = "health"
     """The lane, until its target is healthy."""
     UNREACHABLE = "unreachable"
     """The lane, until the service can be reached."""
     OUTAGE = "outage"
-    """The lane, once so much in a row has failed like this that the service must be away."""
+    """The lane, after so many failures in a row that the service must be away."""
     MACHINE = "machine"
     """Everything in this process, for the delay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeed:
-    """There is an answer."""
+    """The attempt has an answer."""
 
     event: ClassVar[Event] = Event.SUCCEED
     outcome: ClassVar[AttemptOutcome] = AttemptOutcome.SUCCEEDED
@@ -73,10 +72,10 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryLater:
-    """Again after `delay_s`; the attempt is used. `overloaded`: fewer should be in flight.
+    """Retry after `delay_s`; the attempt is used.
 
-    `is_away`: it failed as everything does while the service is away. `service_answers`: it answered
-    other questions.
+    `overloaded`: fewer jobs should be in flight. `is_away`: attempts fail like this while the
+    service is away. `service_answers`: the service has answered other questions of the job.
     """
 
     event: ClassVar[Event] = Event.RETRY_LATER
@@ -89,12 +88,12 @@ class RetryLater:
     is_away: bool = False
     service_answers: bool = False
     asked_s: float = 0.0
-    """How long the service asked to wait; that holds the lane, not the job alone."""
+    """Seconds that the service asked to wait; this holds the whole lane."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GiveBack:
-    """Again after `delay_s`, as if this attempt had not been; `hold` says who waits with the job."""
+    """Retry after `delay_s` without using the attempt; `hold` says what waits with the job."""
 
     event: ClassVar[Event] = Event.GIVE_BACK
     outcome: AttemptOutcome
@@ -105,16 +104,16 @@ class GiveBack:
     sent: bool
     fingerprint: str = ""
     is_told_when: bool = False
-    """Whether the service said when to ask again."""
+    """Whether the service said when to retry."""
     asked_s: float = 0.0
-    """How long it asked to wait, where the hold is for another reason than its rate."""
+    """Seconds that it asked to wait, if the hold has another reason than a rate."""
     needs: int = 0
-    """How many tests a request may come to that was refused for its quota; 0 where that is not known."""
+    """Tests that a request refused for quota may cost; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fail:
-    """Never again, unless somebody asks for it."""
+    """The job has failed; only an explicit retry sends it again."""
 
     event: ClassVar[Event] = Event.FAIL
     outcome: AttemptOutcome
@@ -125,14 +124,14 @@ class Fail:
 
 
 class Blame(StrEnum):
-    """Whom a failure is put down to that looks as if the service were away."""
+    """The presumed cause of a failure that looks as if the service were away."""
 
     UNKNOWN = "unknown"
-    """It is the first of this job since the lane has last had an answer."""
+    """The job's first such failure since the lane's last answer."""
     OUTAGE = "outage"
-    """The lane is waiting for the service, or has had no answer since this job failed like this before."""
+    """The lane waits for the service, or has had no answer since the job's previous such failure."""
     JOB = "job"
-    """The job has failed like this before, and others were answered between."""
+    """The job failed like this before, and other jobs were answered in between."""
 
 
 Verdict: TypeAlias = Succeed | RetryLater | GiveBack | Fail
@@ -146,18 +145,18 @@ def judge(
     delay_s: float,
     blame: Blame = Blame.UNKNOWN,
 ) -> Verdict:
-    """The verdict on attempt number `attempt` (from 1) of at most `attempts`, which came to `end`.
+    """Judge attempt number `attempt` (from 1) of at most `attempts`, which ended with `end`.
 
-    `delay_s` is the wait before the next attempt as far as the retry policy goes; a Retry-After makes
-    it longer, up to RETRY_AFTER_MAX_S, and for a 429 it is the wait. `blame` decides whether a lost connection or
-    a gateway's error uses an attempt. Anything raised that is no JobError is a bug in the job.
+    `delay_s` is the retry policy's wait before the next attempt. A Retry-After lengthens it, up to
+    RETRY_AFTER_MAX_S, and replaces it after a 429. `blame` decides whether a lost connection or a
+    gateway's error uses an attempt. An exception that is not a JobError is a bug in the job.
     """
     match end:
         case Answer():
             return Succeed(answer=end)
         case RateLimited():
             if end.retry_after_s is not None:
-                # Never at once, whatever the service says: this uses no attempt and would go round.
+                # Never retry immediately: a 429 uses no attempt, so Retry-After: 0 would loop forever.
                 delay_s = max(min(delay_s, 1.0), _clamp(end.retry_after_s, delay_s))
             given_back = _give_back(end, Hold.RATE, delay_s, AttemptOutcome.RATE_LIMITED)
             return replace(given_back, is_told_when=end.retry_after_s is not None)
@@ -192,22 +191,22 @@ def judge(
 
 
 def is_away(error: JobError) -> bool:
-    """Whether requests end like this while the service is away, although they may have been sent."""
+    """Whether requests fail like this while the service is away, even if they may have been sent."""
     if error.service_answers:
         return False
     return isinstance(error, Disconnected) or error.status in _AWAY_STATUSES
 
 
 def _is_outage(error: Transient, blame: Blame, *, is_last: bool) -> bool:
-    """Whether a failure is put down to an outage, so that no attempt is used."""
+    """Whether a failure is blamed on an outage, so that it uses no attempt."""
     if blame is Blame.OUTAGE:
         return is_away(error) or isinstance(error, TimedOut)
-    # Whether it is an outage is not known yet: no job fails before it is.
+    # No job fails before it is known whether this is an outage.
     return blame is Blame.UNKNOWN and is_last and is_away(error)
 
 
 def interruption(*, sent: bool = True) -> GiveBack:
-    """The verdict on an attempt that we ended ourselves: due again at once."""
+    """The verdict on an attempt that the engine stopped: the job is due again at once."""
     return GiveBack(
         outcome=AttemptOutcome.INTERRUPTED,
         hold=Hold.JOB,
@@ -219,12 +218,12 @@ def interruption(*, sent: bool = True) -> GiveBack:
 
 
 def describe(error: JobError) -> str:
-    """One line for people: what happened, and the service's own words on it."""
+    """One line for users: what happened, and the service's own explanation."""
     return f"{error.message}: {error.detail}" if error.detail else error.message
 
 
 def _hold(error: JobError, blame: Blame, *, is_last: bool) -> Hold | None:
-    """Who has to wait for an error that is not the job's fault; None if it is, or may be."""
+    """What waits after an error that is not the job's fault; None if it is, or may be, the job's."""
     match error:
         case NotNow():
             return Hold.JOB
@@ -285,13 +284,13 @@ def _outcome(error: JobError) -> AttemptOutcome:
 
 
 def retry_after_of(error: JobError) -> float:
-    """How long an answer asked to wait, within reason; 0 where it did not."""
+    """Seconds that an error's Retry-After asks to wait, at most an hour; 0 without one."""
     asked_s = getattr(error, "retry_after_s", None)
     return 0.0 if asked_s is None else _clamp(asked_s, 0.0)
 
 
 def _clamp(retry_after_s: float, otherwise_s: float) -> float:
-    """A service's Retry-After within reason; not a number is as good as none."""
+    """Limit a Retry-After to RETRY_AFTER_MAX_S; one that is not a finite number is ignored."""
     if not isfinite(retry_after_s):
         return otherwise_s
     return min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S)

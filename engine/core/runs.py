@@ -1,27 +1,27 @@
-"""The states of a run, why one waits or stops, and what its log tells: plain values."""
+"""The states of a run, the reasons to wait or stop, and its events: plain values."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class RunState(StrEnum):
-    """Where a run stands; `reason` beside it says why it cannot go on."""
+    """The state of a run; a run's `reason` says why it cannot continue."""
 
     ACTIVE = "active"
     PAUSED = "paused"
     CANCELLED = "cancelled"
     FINISHED = "finished"
     DELETING = "deleting"
-    """A part of it is gone: it can only be deleted."""
+    """Partly deleted: all that can be done is to complete the deletion."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended for good: what it has no answer to is missing, and not to go."""
+        """Whether the run has ended for good: cells without an answer are missing, not to come."""
         return self in (RunState.CANCELLED, RunState.FINISHED, RunState.DELETING)
 
 
 class StopReason(StrEnum):
-    """Why a run ended before every cell had an outcome."""
+    """Why a session of a run ended before every cell had an outcome."""
 
     QUOTA = "quota"
     CREDIT = "credit"
@@ -34,9 +34,9 @@ class StopReason(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What the engine does on its own, or meets, while it works on a run: kinds of lines of its log.
+    """The kinds of events in a run's log: what the engine met, and what it did on its own.
 
-    Job kinds may add lines of kinds of their own. Each StopReason is a kind as well: why a session ended.
+    Job kinds may log kinds of their own. Each StopReason is a kind, too: it says why a session ended.
     """
 
     OUTAGE = "outage"
@@ -44,7 +44,7 @@ class EventKind(StrEnum):
     BACK = "back"
     """It answers again."""
     BREAKER = "breaker"
-    """The same error came over and over: the lane sends one request at a time until one gets through."""
+    """The same error occurred repeatedly: the lane sends one request at a time until one succeeds."""
     PARKED = "parked"
     """Nothing more is sent in the lane in this session."""
     HEALTH = "health"
@@ -52,17 +52,17 @@ class EventKind(StrEnum):
     WELL = "well"
     """It is healthy again."""
     REFUSED = "refused"
-    """The lane's key, quota or account was refused more than once, which is not confirmed yet."""
+    """The lane's key, quota or account was refused more than once; this is not confirmed yet."""
     ANSWERED = "answered"
-    """A request was let through after that."""
+    """A request was accepted after a refusal."""
     MACHINE = "machine"
     """This machine ran short of something, such as open files."""
     STORAGE = "storage"
-    """A process keeps the store's log large."""
+    """A process prevents the store's log from shrinking."""
     CLOCK = "clock"
     """The clock was set back."""
     RECLAIMED = "reclaimed"
-    """Jobs of a process that died are sent again, or have no attempts left."""
+    """Jobs of a dead process are sent again, or have no attempts left."""
     SERVICE = "service"
     """The service did not say how cells fold."""
     REDACTED = "redacted"
@@ -74,7 +74,7 @@ class EventKind(StrEnum):
     RENAMED = "renamed"
     """The run was given another name."""
     QUOTA = "quota"
-    """Something was learnt of the quota, or it is used up."""
+    """The quota was learnt or has changed, or it is used up."""
     CREDIT = "credit"
     """The account is empty."""
     UNAUTHORIZED = "unauthorized"
@@ -86,47 +86,47 @@ class EventKind(StrEnum):
 
 
 class WaitReason(StrEnum):
-    """What jobs wait for that could be sent."""
+    """What jobs that could be sent wait for."""
 
     QUEUED = "queued"
     """A free place among those in flight."""
     RATE = "rate"
     """The next start within a rate."""
     PACE = "pace"
-    """The next start at the pace at which the service has let requests through."""
+    """The next start at the pace that the service has accepted."""
     RETRY = "retry"
     """The wait after an attempt that failed."""
     HELD = "held"
     """The service said when to ask again."""
     THROTTLED = "throttled"
-    """The service refuses requests as too many, and does not say for how long."""
+    """The service refuses requests as too many and does not say for how long."""
     FIRST_ANSWER = "first_answer"
-    """An answer that tells what one of them costs."""
+    """An answer that shows what a job costs."""
     UNTOLD = "untold"
-    """The service has not told its quota yet: until it does, one evaluation at a time."""
+    """The service has not reported its quota yet: until it does, one evaluation at a time."""
     QUOTA = "quota"
     CREDIT = "credit"
     """The account is empty."""
     HEALTH = "health"
-    """The model's health is being asked for."""
+    """The result of a check of the model's health."""
     UNHEALTHY = "unhealthy"
     ERRORS = "errors"
-    """The same error came over and over; one request at a time finds out whether it still does."""
+    """The same error occurred repeatedly; one request at a time tests whether it still does."""
     OUTAGE = "outage"
     """The service is away."""
     REFUSED = "refused"
-    """A key, quota or account was refused, which is asked again before it is believed."""
+    """A key, quota or account was refused; the service is asked again before this is believed."""
     GIVEN_UP = "given_up"
     """Nothing more is sent in this session."""
     MACHINE = "machine"
     """This machine ran short of something."""
     WINDOW = "window"
-    """The hours in which the sweep may send."""
+    """The opening of the sweep's window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that the engine did on its own. `at` is in seconds since the Unix epoch."""
+    """Something that the engine met or did on its own. `at` is in seconds since the Unix epoch."""
 
     id: int
     """Its number in the store: a later event has a higher one."""

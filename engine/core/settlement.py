@@ -1,4 +1,4 @@
-"""What the end of an attempt comes to: for its job, for its lane, and for the run. Decided here, once."""
+"""The consequences of an attempt's end for its job, its lane and the run, decided in one place."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,7 +16,7 @@ _AWAY = (Hold.UNREACHABLE, Hold.OUTAGE)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What an attempt came to, with what is to be kept of the error."""
+    """How an attempt ended, with the details of the error to store."""
 
     verdict: Verdict
     status: int | None = None
@@ -24,16 +24,16 @@ class Ended:
 
 
 class Signal(StrEnum):
-    """What the end of an attempt says of the lane's service."""
+    """What the end of an attempt says about the lane's service."""
 
     WORKS = "works"
-    """It answers what it is asked."""
+    """It answers."""
     AWAY = "away"
     """It seems to be away."""
     FAILS = "fails"
-    """It is there, and the request failed."""
+    """It can be reached, and the request failed."""
     REFUSES = "refuses"
-    """It is there, and refused the request for a reason that is not the job's."""
+    """It can be reached, and refused the request for a reason that is not the job's fault."""
     NOTHING = "nothing"
 
 
@@ -45,34 +45,34 @@ class Feedback:
     error: str = ""
     fingerprint: str = ""
     hold: Hold | None = None
-    """What the lane waits for, where the attempt was given back."""
+    """What the lane waits for, if the attempt was given back."""
     is_sent: bool = True
     has_succeeded: bool = False
     has_outcome: bool = False
-    """Whether the job has come to its end."""
+    """Whether the job has ended."""
     is_answer: bool = False
-    """Whether only a service that is there can have brought this about."""
+    """Whether only a service that can be reached can cause this."""
     is_overload: bool = False
-    """Whether fewer should be in flight."""
+    """Whether fewer jobs should be in flight."""
     is_doubtful: bool = False
-    """Whether it is a refusal of the service's own that may be a mistake."""
+    """Whether the service refused the request, possibly by mistake."""
     is_refusal_over: bool = False
-    """Whether the service has accepted the key of a request, whatever became of that."""
+    """Whether the service accepted the key, whatever else happened to the request."""
     is_surely_away: bool = False
-    """Whether no connection could be made, so that one request is enough to know."""
+    """Whether no connection could be made: then one request is enough to know."""
     held_s: float = 0.0
-    """For how long the lane is held, for all processes: a refusal for its rate, or a Retry-After."""
+    """Seconds for which the lane is held in all processes: a refused rate, or a Retry-After."""
     is_told_when: bool = True
-    """Whether the service said that itself."""
+    """Whether the service named this time itself."""
     asked_s: float = 0.0
-    """How long it asked to wait before the next request."""
+    """Seconds that it asked to wait before the next request."""
     needs: int = 0
-    """How many tests the request may come to that was refused for its quota; 0 where that is not known."""
+    """Tests that a request refused for quota may cost; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """All that follows from the end of an attempt."""
+    """The consequences of an attempt's end."""
 
     event: Event
     """What happens to the job."""
@@ -86,19 +86,19 @@ class Settlement:
     due_at: float = 0.0
     """When the job may be sent again; 0 for at once."""
     is_charged: bool
-    """Whether the attempt may have used quota; only what surely did not gets its reservation back."""
+    """Whether the attempt may have used quota; if it surely did not, its reservation is released."""
     is_sent: bool
     """Whether a request may have left."""
     keeps_attempt: bool
-    """False gives the attempt back: it was not the job's fault."""
+    """Whether the attempt counts; it does not if the failure was not the job's fault."""
     stops: StopReason | None = None
-    """Why the run can send nothing more, where it cannot: `error` says the rest."""
+    """Why the run can send nothing more; `error` has the details. None if it can."""
     is_machine_short: bool = False
-    """Whether this machine could not do what the request needed, so that fewer should be sent."""
+    """Whether this machine could not do what the request needed, so fewer should be sent."""
 
 
 def settlement(ended: Ended, now: float, *, reserved: int = 0) -> Settlement:
-    """What follows from an attempt that ended at `now`, for which `reserved` tests were held."""
+    """Decide the consequences of an attempt that ended at `now` and had `reserved` tests of quota."""
     match ended.verdict:
         case Succeed() as verdict:
             return _settle_success(verdict, now)
@@ -141,11 +141,11 @@ def _settle_give_back(ended: Ended, verdict: GiveBack, now: float, reserved: int
         status=ended.status,
         detail=ended.detail,
         due_at=_due_at(now, verdict.delay_s),
-        # A refusal costs nothing; a request that we broke off, or that was lost, may have been worked on.
+        # A refusal costs nothing; the service may have handled a request that was stopped or lost.
         is_charged=sent and hold in _MAY_HAVE_COST,
         is_sent=sent,
         keeps_attempt=False,
-        # Not refused by the service: a key that is not set needs no confirming.
+        # A key that is not set was not refused by the service, so there is nothing to confirm.
         stops=StopReason.UNAUTHORIZED if hold is Hold.UNAUTHORIZED and not is_doubtful else None,
         is_machine_short=hold is Hold.MACHINE,
         feedback=Feedback(

@@ -1,4 +1,4 @@
-"""The states of a job: the only place where a state changes.
+"""The states of a job, and the only table of their changes.
 
 The SQL's `state in sources(event)`, the CHECKs, the docs' diagram and the tests derive from
 TRANSITIONS.
@@ -15,7 +15,7 @@ class State(StrEnum):
     PENDING = "pending"
     RUNNING = "running"
     WAITING = "waiting"
-    """Not before a time: after a transient failure, a 429, an empty quota or a shutdown."""
+    """Due again at a time: after a transient failure, a 429, an empty quota or a shutdown."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -29,42 +29,42 @@ class Event(StrEnum):
     RETRY_LATER = "retry_later"
     """A transient failure: the attempt is used."""
     GIVE_BACK = "give_back"
-    """A 429, an empty quota, a refused key, a sick target, a shutdown: the attempt is given back."""
+    """A 429, an empty quota, a refused key, an unhealthy target, a shutdown: the attempt is given back."""
     RECLAIM = "reclaim"
     """Its worker is dead: the job may be claimed at once."""
     FAIL = "fail"
     CANCEL = "cancel"
     REQUEUE = "requeue"
-    """An explicit `retry`, or a cell that is back in the sweep file.
+    """An explicit `retry`, or a cell that returns to the sweep file.
 
-    Of an answer, too, where some of its questions have none: it stays until there is another.
+    An answered job is requeued if some of its questions have no answer; its answer stays until there
+    is another.
     """
 
 
 class AttemptOutcome(StrEnum):
-    """What one attempt came to; `sent` until it is known."""
+    """The outcome of an attempt; `sent` while it is in flight."""
 
     SENT = "sent"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     RATE_LIMITED = "rate_limited"
     REFUSED = "refused"
-    """Not the job's fault: quota used up, key refused or target unhealthy."""
+    """Not the job's fault: no quota, a refused key, or an unhealthy target."""
     TIMED_OUT = "timed_out"
     INTERRUPTED = "interrupted"
-    """Stopped by us before its end: a shutdown, a pause or a cancel."""
+    """Stopped by the engine: a shutdown, a pause or a cancel."""
     LOST = "lost"
-    """Its worker died; nobody knows what became of the request."""
+    """Its worker died; whether the service handled the request is unknown."""
 
 
 class IllegalTransition(Exception):
     """An event that cannot happen to a job in this state: a bug in the caller."""
 
 
-# An answer is kept from wherever it comes, if the job has none yet: it was paid for. So a success
-# that arrives late (its lease lost, its job cancelled or given up meanwhile) is legal everywhere
-# but where a result is already. A job with an answer that is asked again is never without one: where
-# it would fail or be cancelled, it has succeeded as before.
+# A late answer (its job was reclaimed, cancelled or failed meanwhile) was paid for, so it is kept
+# unless the job has a result already. A job that is asked again keeps its old answer: where it
+# would fail or be cancelled, it stays succeeded.
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
     {
         State.PENDING: {
@@ -101,7 +101,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
 
 
 def step(state: State, event: Event) -> State:
-    """The state after `event`; raises IllegalTransition where the event cannot happen."""
+    """The state after `event`; raises IllegalTransition if the event cannot happen in `state`."""
     try:
         return TRANSITIONS[state][event]
     except KeyError:
@@ -114,6 +114,6 @@ def sources(event: Event) -> tuple[State, ...]:
 
 
 def target(event: Event) -> State:
-    """The state that `event` leads to; it is the same from all its sources."""
+    """The state that `event` leads to, which is the same from every state."""
     [state] = {TRANSITIONS[source][event] for source in sources(event)}
     return state

@@ -248,7 +248,9 @@ async def test_a_run_of_an_earlier_version_goes_on_by_a_word_said_once(tmp_path:
 
     async with opened(path, service) as engine:
         run = await engine.run()
-        with pytest.raises(IdentityChanged, match="not noted by the version that began it: judge"):
+        with pytest.raises(
+            IdentityChanged, match="not recorded by the version that began it: judge"
+        ):
             await run.execute()
         await run.accept()
         status = await run.execute()

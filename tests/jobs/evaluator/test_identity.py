@@ -390,7 +390,9 @@ async def test_a_run_of_the_first_schema_goes_on_by_a_word_and_keeps_what_it_has
             await (await engine.submit(sweep)).execute()
 
         assert night.asked == QUESTIONS
-    assert "not noted by the version that began it: rules of the evaluation" in str(refused.value)
+    assert "not recorded by the version that began it: rules of the evaluation" in str(
+        refused.value
+    )
     assert len(str(refused.value)) < 700
     assert (status.cells, status.cells_done) == (2, 2)
 
