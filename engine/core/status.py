@@ -147,6 +147,8 @@ class Status:
     """True if no process is working on the run: what was in flight waits for `resume`."""
     is_rate_of_others: bool = False
     """True if `rate_per_min` was given to another process, which works with the same key, and not by the sweep."""
+    model_rates_of_others: Mapping[str, int] = field(default_factory=dict)
+    """Rates per minute of lanes that another process was given, where they are lower than the sweep's, by lane."""
     trouble: str = ""
     """Why nothing can be saved at present, such as a full disk; empty while all is well."""
     trouble_since: float | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from engine.core.listing import quantity
+from engine.core.listing import join_first, quantity
 from engine.core.model import Check, describe_reasons
 from engine.core.rows import Coverage
 from engine.core.runs import RunState, StopReason
@@ -75,11 +75,12 @@ def requests_line(status: Status) -> str:
     """Requests of the last minute against the limit; empty where none leaves this process."""
     if status.requests_per_min is None:
         return ""
-    sent = f"requests: {status.requests_per_min:,.0f}"
-    if status.is_rate_of_others:
-        return f"{sent} per minute; another process keeps this key to {status.rate_per_min:,}"
-    limit = f" of {status.rate_per_min:,}" if status.rate_per_min is not None else ""
-    return f"{sent}{limit} per minute"
+    has_limit = status.rate_per_min is not None and not status.is_rate_of_others
+    limit = f" of {status.rate_per_min:,}" if has_limit else ""
+    line = f"requests: {status.requests_per_min:,.0f}{limit} per minute"
+    lowered = [f"this key to {status.rate_per_min:,}"] * status.is_rate_of_others
+    lowered += [f"{plain(lane)} to {rate:,}" for lane, rate in status.model_rates_of_others.items()]
+    return f"{line}; another process keeps {join_first(lowered)}" if lowered else line
 
 
 def questions_line(status: Status) -> str:

@@ -1,6 +1,6 @@
 """One look at a run: what is known of it, from its rows and from who works on it here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from engine.core.forecast import QuestionLoad, seconds_left
@@ -15,7 +15,7 @@ from engine.core.runs import StopReason, WaitReason
 from engine.core.states import State
 from engine.core.status import QuotaStatus, Session, Status, Waiting
 from engine.kinds import Service
-from engine.limits import finishes_at, opens_at
+from engine.limits import bucket_of, finishes_at, opens_at
 from engine.results.coverage import count_answers
 from engine.scheduler import Scheduler, quota_keys
 from engine.session.requests import Requests
@@ -61,7 +61,7 @@ class Look:
             to_come=totals.questions_to_come,
             progress=self.scheduler.progress if self.scheduler else Progress(),
         )
-        limits = await self._limits()
+        limits, lowered = await self._limits(totals.lanes)
         elsewhere: list[LaneState] = []
         if not (self.scheduler or unattended):
             elsewhere = await self.store.worker.find_lanes_elsewhere(row.id)
@@ -85,7 +85,8 @@ class Look:
             cells_past=await self.store.reader.past_cells(row),
             requests_per_min=await self._last_minute(totals),
             rate_per_min=limits.rate_per_min,
-            is_rate_of_others=limits != self.sweep.limits,
+            is_rate_of_others=limits.rate_per_min != self.sweep.limits.rate_per_min,
+            model_rates_of_others=lowered,
             seconds_left=left,
             binding=binding,
             waiting=self._waiting(totals, elsewhere),
@@ -108,13 +109,29 @@ class Look:
             session=self.session,
         )
 
-    async def _limits(self) -> Limits:
-        """The sweep's limits, with the rate that another process was given for the key where that is lower."""
+    async def _limits(self, lanes: Collection[str]) -> tuple[Limits, Mapping[str, int]]:
+        """The sweep's limits, with lower rates that other processes were given for the key and for lanes.
+
+        Also the rates of lanes that are lower, by lane.
+        """
         limits, account = self.sweep.limits, self.row.account
-        lowest = await self.store.reader.lowest_rate(account) if account else None
-        if lowest is None or (limits.rate_per_min is not None and limits.rate_per_min <= lowest):
-            return limits
-        return replace(limits, rate_per_min=lowest)
+        if not account:
+            return limits, {}
+        rows = {name: bucket_of(account, name) for name in sorted(lanes)}
+        lowest = await self.store.reader.lowest_rates([account, *rows.values()])
+        lowered = {
+            name: lowest[row]
+            for name, row in rows.items()
+            if _is_lower(lowest.get(row), limits.for_lane(name).rate_per_min)
+        }
+        models = tuple(
+            (name, replace(limits.for_lane(name), rate_per_min=rate))
+            for name, rate in lowered.items()
+        )
+        limits = replace(limits, models=models + limits.models)
+        if _is_lower(lowest.get(account), limits.rate_per_min):
+            limits = replace(limits, rate_per_min=lowest[account])
+        return limits, lowered
 
     async def _last_minute(self, totals: Totals) -> float | None:
         """The requests that were started in the last minute, by all processes."""
@@ -242,6 +259,10 @@ class Look:
             state = scheduler.lanes.state(scheduler.lanes.lanes[name], self.now)
         until = state.until if state.until is not None and state.until > self.now else None
         return Waiting(lane=name, why=state.why, jobs=0, until=until, detail=state.detail)
+
+
+def _is_lower(rate: int | None, than: int | None) -> bool:
+    return rate is not None and (than is None or rate < than)
 
 
 def _after_holds(left: float, waits: Iterable[Waiting], now: float) -> float:

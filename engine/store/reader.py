@@ -203,13 +203,22 @@ class StoreReader:
             lambda connection: admission.find_costs(connection, service)
         )
 
-    async def lowest_rate(self, account: str) -> int | None:
-        """The lowest rate that any live process was given for an account: it holds for all of them."""
-        rows = (account, f"{rates.RATE_PREFIX}{account}")
-        lowest, _ = await self._database.ask(
-            lambda connection: shared_limits.find_lowest(connection, rows)
-        )
-        return lowest
+    async def lowest_rates(self, names: Iterable[str]) -> Mapping[str, int]:
+        """The lowest rate that any live process was given under each of these names: it holds for all of them.
+
+        A name without such a rate is left out.
+        """
+
+        def find(connection: Connection) -> dict[str, int]:
+            found = {}
+            for name in names:
+                rows = (name, f"{rates.RATE_PREFIX}{name}")
+                rate, _ = shared_limits.find_lowest(connection, rows)
+                if rate is not None:
+                    found[name] = rate
+            return found
+
+        return await self._database.ask(find)
 
     # Results
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine import Sweep
 from engine.kinds import Allotment
+from engine.limits import bucket_of
 from engine.report.words import requests_line
 from engine.store import Bucket
 from engine.testing import FakeClock, ScriptedService, scripted_service
@@ -137,14 +138,22 @@ async def test_a_rate_that_another_process_was_given_is_told_and_counts_in_the_t
         run = await engine.submit(sweep(service, repeats=1 + 10 * RATE, limits=limits))
         alone = await run.status()
         async with opened(path, service, clock) as other:
-            shared = Bucket(name=str(run._row.account), rate_per_min=RATE)
-            await other.store.limits.take_start(0, [shared], instead_of=None, lead_s=0.0)
+            account = str(run._row.account)
+            [(lane,)] = rows(path, "SELECT DISTINCT lane FROM job")
+            of_key = Bucket(name=account, rate_per_min=RATE)
+            of_model = Bucket(name=bucket_of(account, lane), rate_per_min=RATE)
+            await other.store.limits.take_start(0, [of_key], instead_of=None, lead_s=0.0)
             beside = await run.status()
+            await other.store.limits.take_start(0, [of_model], instead_of=None, lead_s=0.0)
+            both = await run.status()
         after = await run.status()
 
     assert requests_line(alone) == requests_line(after) == f"requests: 1 of {10 * RATE} per minute"
     assert (
         requests_line(beside) == f"requests: 1 per minute; another process keeps this key to {RATE}"
+    )
+    assert requests_line(both) == (
+        f"requests: 1 per minute; another process keeps this key to {RATE}, {lane} to {RATE}"
     )
     assert beside.seconds_left is not None
     assert alone.seconds_left is not None
