@@ -95,6 +95,28 @@ def test_a_revoked_key_cannot_be_revived_by_another_of_its_name(config: Path) ->
     assert isinstance(keys(config, "create", "alice", "--allotment", "1").exception, UsageError)
 
 
+def test_a_configuration_that_is_named_before_the_command_is_the_commands(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = config.rename(tmp_path / "mine.yaml")
+    write_config(tmp_path, "http://127.0.0.1:1/v1", {"ledger": "other.db"})
+
+    CliRunner().invoke(app, ["--config", str(mine), "keys", "create", "alice", "--allotment", "1"])
+    by_option = CliRunner().invoke(app, ["--config", str(mine), "keys", "list"])
+    by_variable = CliRunner().invoke(
+        app,
+        ["keys", "list"],
+        env={"NIGHTSWEEP_SERVE_CONFIG": str(mine)},
+        auto_envvar_prefix="NIGHTSWEEP_SERVE",
+    )
+    of_the_folder = CliRunner().invoke(app, ["keys", "list"])
+
+    assert "alice" in by_option.stdout
+    assert "alice" in by_variable.stdout
+    assert of_the_folder.stdout == ""
+
+
 def test_a_wrong_configuration_ends_the_command_with_2(tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("models: {a: {}}\nlisten: {port: 99999}\n", encoding="utf-8")
