@@ -5,7 +5,6 @@ from pathlib import Path
 
 import anyio
 import typer
-from click.core import ParameterSource
 
 from engine.clock import SystemClock
 from engine.kinds import UsageError
@@ -30,10 +29,9 @@ _REQUIRED = ("fastapi", "uvicorn", "prometheus_client")
 def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> None:
     """Serve, unless a command is named."""
     if context.invoked_subcommand is not None:
-        # Commands below read the same file, unless they are given one of their own.
-        if context.get_parameter_source("config") is not ParameterSource.DEFAULT:
-            names = typer.main.get_group(keys_app).commands
-            context.default_map = {"keys": {name: {"config": config} for name in names}}
+        # The commands of keys read the same file, unless they are given one of their own.
+        names = typer.main.get_group(keys_app).commands
+        context.default_map = {"keys": {name: {"config": config} for name in names}}
         return
     missing = [name for name in _REQUIRED if find_spec(name) is None]
     if missing:
