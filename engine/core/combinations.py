@@ -1,7 +1,7 @@
-"""The combinations of a matrix: the points of all axes but the folded one, each with its thresholds.
+"""The combinations of a matrix: the points of all axes except the folded one, with their thresholds.
 
-Walked lazily, as parallel products over what is needed of each value. Which rules concern a point is
-kept in bit masks, so that rules cost one `and` per axis however many there are.
+They are generated lazily, as parallel products over what is needed of each value. Bit masks show which
+rules apply to a point, so the number of rules does not matter: they cost one `and` per axis.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,28 +16,28 @@ from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.canonical import canonical, digest
 
 Block: TypeAlias = Mapping[str, frozenset[int]]
-"""Part of a matrix: the places of some values on some axes, which are named by their field."""
+"""A part of a matrix: the numbers of some values on some axes, by the axes' fields."""
 
 Changed: TypeAlias = Mapping[str, frozenset[int]]
-"""The numbers of some values on some axes, by their fields: any of them."""
+"""The numbers of some values on some axes, by the axes' fields; a point has at least one of them."""
 
 PLACE_BITS = 60
-"""Of a combination's place."""
-# Combinations that the same rules concern have the same thresholds; this many sets are remembered.
+"""The bits of a combination's place."""
+# Combinations with the same rules have the same thresholds; this many sets are cached.
 _REMEMBERED = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixAxis:
-    """One axis with its values: the first `own` are the matrix' own, the rest only included."""
+    """One axis with its values: the first `own` belong to the matrix, the others only to included blocks."""
 
     axis: Axis
     values: tuple[AxisValue, ...]
     own: int
     ranks: tuple[int, ...] | None = None
-    """What stands for each value in the places of jobs, in the order of the file; None: its number on the axis."""
+    """The rank of each value in the places of jobs, in file order; None for the value's number."""
     rank_bits: int | None = None
-    """For the highest rank that there may be; None: as the number of values needs them."""
+    """The bits for the highest possible rank; None for as many as the number of values needs."""
 
     @property
     def field(self) -> str:
@@ -46,21 +46,21 @@ class MatrixAxis:
 
     @property
     def is_large(self) -> bool:
-        """Whether its contents are too large to be repeated in every job."""
+        """Whether its contents are too large to be stored with every job."""
         return isinstance(self.axis, PromptAxis | DocumentAxis)
 
     def fragment(self, value: AxisValue) -> bytes:
-        """32 bytes that stand for a value, by content, in the keys of its jobs."""
+        """The digest of a value's content (32 bytes) for the keys of its jobs."""
         return sha256(canonical([self.field, value.content])).digest()
 
 
 class Threshold(NamedTuple):
-    """One value of the folded axis, and its part in a key."""
+    """One value of the folded axis, and its digest for keys."""
 
     value: float
     fragment: bytes
     place: int
-    """Where the axis has it."""
+    """Its number on the axis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class Thresholds:
 
 
 class Combination(NamedTuple):
-    """One point of all axes but the folded one; `labels` holds None in the place of that.
+    """One point of all axes except the folded one, for which `labels` has None.
 
-    `place` grows in the order of the file. It is made of the places of the values on their axes, with room: of
-    a value that is added at the end of an axis no other combination gets another place.
+    `place` grows in the order of the file. It is composed of the values' ranks, with room at the end
+    of each axis: a value added there changes no other combination's place.
     """
 
     place: int
@@ -84,29 +84,29 @@ class Combination(NamedTuple):
     fragments: bytes
     documents: Mapping[str, str]
     thresholds: Thresholds | None
-    """None where the evaluation has no folded axis."""
+    """None if the evaluation has no folded axis."""
 
 
 class _Column(NamedTuple):
-    """What is needed of the values of one axis, by their places."""
+    """What is needed of an axis' values, by their numbers."""
 
     labels: Sequence[Any]
     fragments: Sequence[bytes]
     digests: Sequence[str]
     excluded: Sequence[int]
-    """Bit n: the n-th excluded block has this value, or does not name the axis."""
+    """Bit n is set if the n-th excluded block has this value or does not name the axis."""
     covered: Sequence[int]
-    """Bit 0: it is one of the matrix' own. Bit n: the n-th included block covers it."""
+    """Bit 0 is set for the matrix' own values, and bit n if the n-th included block covers the value."""
 
 
-# Stands in the place of the folded axis: no part of a key, and no say in the masks.
+# Replaces the folded axis, which has no part in keys and masks.
 _FOLDED = _Column([None], [b""], [""], [-1], [-1])
 
 _Cells: TypeAlias = Callable[[int, int], tuple[bool, Thresholds | None]]
 
 
 def blocks(axes: Sequence[MatrixAxis], included: Iterable[Block]) -> list[list[Sequence[int]]]:
-    """For the matrix proper, then for each included block: the places it covers on each axis."""
+    """For the matrix itself, then for each included block: the values that it covers on each axis."""
     return [
         [sorted(block[axis.field]) if axis.field in block else range(axis.own) for axis in axes]
         for block in ({}, *included)
@@ -122,10 +122,10 @@ def combinations(
     with_keys: bool,
     changed: Changed | None = None,
 ) -> Iterator[Combination]:
-    """Every combination with at least one cell, once: in the first block that covers it.
+    """Yield each combination with at least one cell once, in the first block that covers it.
 
-    Without keys, `fragments` and `documents` are empty. With `changed`, those alone that have at least one
-    of these values, by their axes' fields.
+    Without `with_keys`, `fragments` and `documents` are empty. With `changed`, only combinations
+    with at least one of these values are yielded.
     """
     covering = blocks(axes, included)
     columns = [_column(axis, excluded, included, with_keys=with_keys) for axis in axes]
@@ -153,7 +153,7 @@ def combinations(
             _documents(fields, columns, places, large) if large else repeat({}),
             _masks([column.excluded for column in columns], places) if excluded else repeat(0),
             _masks([column.covered for column in columns], places) if included else repeat(1),
-            strict=False,  # the first one ends it
+            strict=False,  # repeat() is infinite
         ):
             if covers & earlier:
                 continue
@@ -171,7 +171,7 @@ def combinations(
 def _with_one_of(
     fields: Sequence[str], places: Sequence[Sequence[int]], changed: Changed
 ) -> Iterator[list[Sequence[int]]]:
-    """The part of a product that has at least one of the changed values, as products that do not overlap."""
+    """Split the points with at least one changed value into products that do not overlap."""
     unchanged = [
         [place for place in chosen if place not in changed.get(field, ())]
         for field, chosen in zip(fields, places, strict=True)
@@ -187,7 +187,7 @@ def _orders(
 ) -> tuple[list[Sequence[int]], int]:
     """What each value of each axis adds to a combination's place, and the bits below the block's number.
 
-    The lowest bits are for the folded axis, whose values are beside each other.
+    The folded axis has the lowest bits, so its values are adjacent.
     """
     shifts, above = rank_shifts(axes, blocks=len(covering), folded_field=folded_field)
     orders: list[Sequence[int]] = [
@@ -202,7 +202,7 @@ def _orders(
 def rank_shifts(
     axes: Sequence[MatrixAxis], *, blocks: int, folded_field: str | None
 ) -> tuple[dict[str, int], int]:
-    """The bits of a place below the rank of each axis' value, by field, and those below the block's number."""
+    """The number of bits below each axis' rank in a place, by field, and below the block's number."""
     widths = [axis.rank_bits or bits_with_room(len(axis.values)) for axis in axes]
     if sum(widths) + bits_with_room(blocks) > PLACE_BITS:
         widths = [(len(axis.values) - 1).bit_length() for axis in axes]
@@ -218,7 +218,7 @@ def rank_shifts(
 
 
 def bits_with_room(count: int) -> int:
-    """Bits for at least twice as many, which few changes of the number change."""
+    """Bits for at least twice as many values, so that small changes of `count` do not change it."""
     return -(-(count.bit_length() + 1) // 4) * 4
 
 
@@ -228,7 +228,7 @@ def _column(
     count = len(axis.values)
     exclusions = [_blocks_without(axis.field, excluded)] * count
     _mark(exclusions, axis.field, excluded)
-    # The matrix proper is the block before the included ones.
+    # The matrix itself is the block before the included ones.
     covering: list[Block] = [{}, *included]
     covers = [_blocks_without(axis.field, covering)] * axis.own + [0] * (count - axis.own)
     _mark(covers, axis.field, covering)
@@ -242,7 +242,7 @@ def _column(
 
 
 def _blocks_without(field: str, marked: Sequence[Block]) -> int:
-    """The bits of the blocks that say nothing of an axis."""
+    """The bits of the blocks that do not name an axis."""
     return sum(1 << bit for bit, block in enumerate(marked) if field not in block)
 
 
@@ -261,9 +261,9 @@ def _points(pools: Sequence[Sequence[Any]], places: Sequence[Sequence[int]]) -> 
 def _fragments(
     fields: Sequence[str], columns: Sequence[_Column], places: Sequence[Sequence[int]]
 ) -> Iterator[bytes]:
-    """The fragments of each point, joined in the order of the fields' names.
+    """The fragments of each point, joined in the alphabetical order of the fields.
 
-    A kind may change the order of its axes in a later version: keys do not depend on it.
+    So keys do not depend on the order of a kind's axes, which may change in a later version.
     """
     points = _points([column.fragments for column in columns], places)
     order = sorted(range(len(fields)), key=fields.__getitem__)
@@ -288,12 +288,12 @@ def _masks(pools: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> I
 
 
 def _whole(exclusions: int, covers: int) -> tuple[bool, None]:
-    """A combination without a folded axis is one cell: excluding it leaves nothing."""
+    """Whether a combination without a folded axis, which is a single cell, is not excluded."""
     return bool(covers & 1 and not exclusions) or covers > 1, None
 
 
 def _folding(column: _Column, own: int) -> _Cells:
-    """What tells the thresholds of a combination from the rules that concern its other values."""
+    """Make the function that selects a combination's thresholds by the rules that apply to it."""
     every = [
         Threshold(float(label), fragment, place)
         for place, (label, fragment) in enumerate(zip(column.labels, column.fragments, strict=True))

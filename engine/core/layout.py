@@ -1,8 +1,8 @@
-"""Where the values of a matrix stand among each other, edit after edit, and which jobs an edit concerns.
+"""The order of a matrix's values over several edits, and the jobs that an edit adds and removes.
 
-A job's place is made of the ranks of its values. A value keeps its rank for as long as it is in the sweep and in its
-turn: those that are added get ranks between those of their neighbours. So an edit moves no other job, and what it
-adds and removes follows from the two layouts alone, however many jobs there are.
+A job's place is composed of the ranks of its values. A value keeps its rank while it stays in the sweep
+in the same order; added values get ranks between those of their neighbours. So an edit moves no other
+job, and what it adds and removes follows from the two layouts, independent of the number of jobs.
 """
 
 from bisect import bisect_left
@@ -22,9 +22,9 @@ from engine.core.combinations import (
 from engine.core.matrix import Matrix
 
 _MOST_LEFT = 10_000
-"""Values that one statement takes; where more are removed or changed, all jobs are compared."""
+"""Values in one statement; if more are removed or changed, all jobs are compared."""
 _SPACINGS = (32, 16, 8, 4, 2)
-"""How far apart the values of a new matrix may stand; the widest that fits."""
+"""Distances between the ranks of a new matrix; the widest that fits is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,23 @@ class _Value:
 @dataclass(frozen=True, slots=True)
 class _Axis:
     values: Mapping[str, _Value]
-    """By what stands for them in keys, in the order of the file."""
+    """By the value's digest in job keys, in the order of the file."""
     bits: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A matrix as a store keeps it beside the jobs that were made of it."""
+    """A matrix as a store keeps it, with the jobs that were made from it."""
 
     axes: Mapping[str, _Axis]
     repeats: int
     excluded: Sequence[Mapping[str, Sequence[str]]]
     included: Sequence[Mapping[str, Sequence[str]]]
     rules: Any
-    """Whatever else decides which jobs the matrix makes, a JSON value."""
+    """Everything else that decides which jobs the matrix has, as a JSON value."""
 
     def dump(self) -> dict[str, Any]:
-        """It as a JSON value."""
+        """Convert to a JSON value."""
         return {
             "axes": {
                 field: [
@@ -70,7 +70,7 @@ class Layout:
 
     @classmethod
     def restore(cls, dump: Mapping[str, Any]) -> Self:
-        """What was dumped."""
+        """Restore a layout from what `dump` returned."""
         axes = {
             field: _Axis({name: _Value(*one) for name, *one in values}, bits)
             for field, (bits, values) in dump["axes"].items()
@@ -80,23 +80,23 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """What a matrix asks for otherwise than the one before it."""
+    """The differences between a matrix and its predecessor."""
 
     changed: Changed
-    """The numbers of values that are new or otherwise, by their axes' fields."""
+    """The numbers of new or changed values, by their axes' fields."""
     repeats: int
-    """Those that were there before; of later ones all is new."""
+    """Repeats that existed before; every job of later ones is new."""
     left: Sequence[tuple[int, int, frozenset[int]]]
-    """Values that are removed or otherwise: the lowest bit, the number of bits and the ranks in a job's place."""
+    """Removed or changed values: the lowest bit, the number of bits and the ranks in a job's place."""
     repeats_left: int | None
-    """The last repeat that is still asked for, where there were more."""
+    """The last repeat that is still requested, if there were more; else None."""
 
 
 def assign_ranks(matrix: Matrix, before: Layout | None, *, is_new: bool) -> Matrix:
-    """A matrix whose values have the ranks that they had before, and others between them.
+    """Give the values of a matrix their ranks of `before`, and new values ranks in between.
 
-    `is_new`: there are no jobs yet, whose places would change with the ranks. Where there is no room for a
-    value between two others, all have new ranks.
+    If there is no room between two ranks, all values get new ones. `is_new` says that there are no
+    jobs yet whose places would change.
     """
     if before is not None and set(before.axes) == {axis.field for axis in matrix.axes}:
         kept = [
@@ -113,7 +113,7 @@ def assign_ranks(matrix: Matrix, before: Layout | None, *, is_new: bool) -> Matr
 
 
 def layout_of(matrix: Matrix, rules: Any) -> Layout | None:
-    """What a store keeps of a matrix; None where places are too narrow to tell values by them."""
+    """The layout of a matrix; None if places have too few bits to identify its values."""
     names = {
         axis.field: [axis.fragment(value).hex() for value in axis.values] for axis in matrix.axes
     }
@@ -140,10 +140,10 @@ def layout_of(matrix: Matrix, rules: Any) -> Layout | None:
 
 
 def edit_of(matrix: Matrix, before: Layout, now: Layout) -> Edit | None:
-    """What is new, changed and removed in `now`, that of `matrix`; None where that may be anything.
+    """What is new, changed and removed in `now`, the layout of `matrix`; None if that cannot be told.
 
-    It is anything where rules or thresholds differ for values that both have: they decide what folds,
-    and what is excluded.
+    It cannot be told if rules or thresholds differ for values of both, because these decide which
+    jobs fold and which are excluded.
     """
     if not _is_alike(before, now, matrix.folded_field):
         return None
@@ -174,7 +174,7 @@ def edit_of(matrix: Matrix, before: Layout, now: Layout) -> Edit | None:
 
 
 def _is_alike(before: Layout, now: Layout, folded_field: str | None) -> bool:
-    """Whether all that two layouts have in common makes the same jobs in the same places."""
+    """Whether the values that two layouts share make the same jobs in the same places."""
     if list(before.axes) != list(now.axes) or before.rules != now.rules:
         return False
     if folded_field is not None and before.axes.get(folded_field) != now.axes.get(folded_field):
@@ -194,13 +194,13 @@ def _is_alike(before: Layout, now: Layout, folded_field: str | None) -> bool:
 
 
 def _excluded_blocks(layout: Layout, kept: Mapping[str, Set[str]]) -> list[bytes]:
-    """The excluded blocks as far as they concern kept values, in whichever order."""
+    """The excluded blocks, restricted to kept values, in an order that does not depend on the file."""
     found = [_restrict(block, kept) for block in layout.excluded]
     return sorted(canonical(block) for block in found if block is not None)
 
 
 def _included_blocks(layout: Layout, kept: Mapping[str, Set[str]]) -> list[object]:
-    """The same of included blocks, whose numbers count; those that concern none do not where they are the last."""
+    """The included blocks, restricted to kept values; their order counts, and empty ones at the end do not."""
     found: list[object] = [_restrict(block, kept) for block in layout.included]
     while found and found[-1] is None:
         found.pop()
@@ -230,7 +230,7 @@ def _block_bits(matrix: Matrix) -> int:
 
 
 def _fit(matrix: Matrix, axes: Sequence[MatrixAxis | None]) -> Matrix | None:
-    """The matrix with these axes, unless one lacks room or their ranks are too wide for a place."""
+    """The matrix with these axes; None if one lacks room or their ranks need more bits than a place has."""
     found = [axis for axis in axes if axis is not None]
     bits = sum(axis.rank_bits or bits_with_room(len(axis.values)) for axis in found)
     if len(found) < len(axes) or bits + _block_bits(matrix) > PLACE_BITS:
@@ -239,7 +239,7 @@ def _fit(matrix: Matrix, axes: Sequence[MatrixAxis | None]) -> Matrix | None:
 
 
 def _space_out(axis: MatrixAxis, spacing: int, folded_field: str | None) -> MatrixAxis:
-    """An axis whose ranks leave room before, between and behind its values."""
+    """The axis with ranks that leave room before, between and after its values."""
     if axis.field == folded_field:
         return axis
     count = len(axis.values)
@@ -250,7 +250,7 @@ def _space_out(axis: MatrixAxis, spacing: int, folded_field: str | None) -> Matr
 
 
 def _keep_ranks(axis: MatrixAxis, before: _Axis, folded_field: str | None) -> MatrixAxis | None:
-    """An axis whose values have the ranks that they had, as far as their order allows; None without room."""
+    """The axis with its old ranks, as far as the order allows; None if there is no room for new ones."""
     if axis.field == folded_field:
         return axis
     names = [axis.fragment(value).hex() for value in axis.values]
@@ -260,9 +260,9 @@ def _keep_ranks(axis: MatrixAxis, before: _Axis, folded_field: str | None) -> Ma
 
 
 def _longest_ascending(ranks: Sequence[int | None]) -> list[int | None]:
-    """The longest ascending choice of ranks in their places, None in those of the others."""
-    lowest: list[int] = []  # Of all ascending choices of a length, the lowest last rank ...
-    lasts: list[int] = []  # ... and where it stands.
+    """The ranks of a longest ascending subsequence, with None in place of all others."""
+    lowest: list[int] = []  # For each length, the lowest last rank of a subsequence ...
+    lasts: list[int] = []  # ... and its index.
     previous: list[int | None] = []
     for number, rank in enumerate(ranks):
         previous.append(None)
@@ -281,7 +281,7 @@ def _longest_ascending(ranks: Sequence[int | None]) -> list[int | None]:
 
 
 def _fill_gaps(ranks: Sequence[int | None], end: int) -> list[int] | None:
-    """Ranks with others in place of None, ascending and below `end`; None where there is no room."""
+    """Replace each None by a rank, so that all ascend and stay below `end`; None if there is no room."""
     found: list[int] = []
     missing = 0
     for rank in (*ranks, end):
@@ -293,7 +293,7 @@ def _fill_gaps(ranks: Sequence[int | None], end: int) -> list[int] | None:
         if room < missing:
             return None
         if missing and rank == end:
-            # At both ends of an axis half of the room at most is used up, and no more than is needed.
+            # At the ends of an axis, use at most half of the room.
             step = max(1, min(_SPACINGS[0], room // (2 * missing)))
             found += [after + step * (number + 1) for number in range(missing)]
         elif missing and not found:

@@ -26,7 +26,7 @@ Fold: TypeAlias = Literal["exact", "always", "never"]
 
 
 class JobRules(Protocol):
-    """What expansion asks of a job kind."""
+    """The part of a job kind that the expansion of a matrix needs."""
 
     def lane(self, labels: Mapping[str, Any]) -> str: ...
 
@@ -47,12 +47,12 @@ class JobRules(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """One job of a sweep. Its mappings may be shared between jobs: they are for reading.
+    """One job of a sweep. Its mappings may be shared between jobs, so do not change them.
 
-    `key` (32 bytes) says what is asked, by content; `family` is the same but for the threshold, and
-    None where the evaluation has none. `labels` is what rows show, `documents` the digests of what
-    is too large for it. `place` grows in the order of the file. `cells` are the thresholds that the job
-    answers, ascending, its own last.
+    `key` (32 bytes) identifies what is asked, by content; `family` does so without the threshold, and
+    is None if the evaluation has none. `labels` is what rows show; `documents` has the digests of
+    prompts and documents. `place` grows in the order of the file. `cells` are the thresholds that the
+    job answers, ascending; the last one is its own.
     """
 
     key: bytes
@@ -68,10 +68,10 @@ class JobSpec:
 
 
 class JobCount(NamedTuple):
-    """Jobs that differ in nothing but their repeat, for planning.
+    """Jobs that differ only in their repeat, for planning.
 
-    `expected_tests` and `calls` are of each; the tests are `learnt` if earlier answers told, and not
-    the kind.
+    `expected_tests` and `calls` are per job. The tests are `learnt` if they come from earlier
+    answers, not from the kind.
     """
 
     lane: str
@@ -82,9 +82,9 @@ class JobCount(NamedTuple):
     learnt: bool = False
     calls: Mapping[str, int] = MappingProxyType({})
     questions: int = 0
-    """Asked of a model in this process: no requests."""
+    """Questions for a model in this process, which are no requests."""
     most_tests: int | None = None
-    """The most that each may cost; None where nobody can tell."""
+    """The most that each may cost; None if unknown."""
 
 
 class _Job(NamedTuple):
@@ -98,9 +98,9 @@ class _Job(NamedTuple):
 class Matrix:
     """Axes in the order of the kind, values in the order of the file, repeats counted from 1.
 
-    Excluded blocks are taken out of the product of the axes' own values, included ones are added
-    after that; a cell is there once, however often it is asked for. An included block takes the own
-    values of each axis that it does not name.
+    Excluded blocks are removed from the product of the axes' own values; then included ones are
+    added. A cell exists once, however often it is requested. An included block has all own values
+    of each axis that it does not name.
     """
 
     axes: tuple[MatrixAxis, ...]
@@ -111,7 +111,7 @@ class Matrix:
 
     @property
     def size(self) -> int:
-        """The number of cells before exclusion, cells asked for twice counted twice."""
+        """The number of cells before exclusion; a cell that is requested twice counts twice."""
         return self.repeats * sum(
             prod(len(places) for places in block) for block in blocks(self.axes, self.included)
         )
@@ -130,7 +130,7 @@ class Matrix:
         }
 
     def document_labels(self) -> dict[str, dict[str, Scalar]]:
-        """What prompts and documents are called, by their axis' field and their digest."""
+        """The labels of prompts and documents, by their axis' field and their digest."""
         return {
             axis.field: {digest(value.content): value.label for value in axis.values}
             for axis in self.axes
@@ -138,7 +138,7 @@ class Matrix:
         }
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        """Labels of combinations that differ from the first one in one value, each value once."""
+        """The labels of combinations that differ from the first one in one value, for each value."""
         first = {axis.field: axis.values[0].label for axis in self.axes}
         for axis in self.axes:
             for value in axis.values:
@@ -146,7 +146,7 @@ class Matrix:
 
     @property
     def highest_threshold(self) -> float | None:
-        """The highest of the folded axis' own values that is not excluded everywhere; None without any."""
+        """The highest own threshold that is not excluded everywhere; None without thresholds."""
         for axis in self.axes:
             if axis.field == self.folded_field:
                 gone = frozenset[int]().union(
@@ -162,7 +162,7 @@ class Matrix:
         return None
 
     def fingerprint(self) -> Any:
-        """A JSON value that is equal for matrices of the same cells in the same order."""
+        """A JSON value that is equal for matrices with the same cells in the same order."""
         spelt = {
             axis.field: [axis.fragment(value).hex() for value in axis.values] for axis in self.axes
         }
@@ -191,10 +191,10 @@ class Matrix:
         changed: Changed | None = None,
         repeats: int = 0,
     ) -> Iterator[JobSpec]:
-        """The jobs, made one by one in the order of the file, the first repeat of all before the second.
+        """Make the jobs one by one: all of the first repeat, in the order of the file, then the second.
 
-        `identity` (a JSON value) is whatever else decides an answer. With `changed`, of the first `repeats`
-        those alone that have one of these values, in whichever order.
+        `identity` (a JSON value) is everything else that decides an answer. With `changed`, the first
+        `repeats` yield only jobs with one of these values, in any order.
         """
         job_start = sha256(canonical(["job", identity])).digest()
         family_start = sha256(canonical(["family", identity])).digest()
@@ -223,9 +223,9 @@ class Matrix:
     def counts(
         self, rules: JobRules, *, fold: Fold, costs: Mapping[str, Cost] | None = None
     ) -> Iterator[JobCount]:
-        """What `jobs` would make, counted without keys.
+        """Count the jobs that `jobs` would make, without computing keys.
 
-        `costs` are the tests that answers of a cost class cost so far, for kinds that cannot tell.
+        `costs` are the costs of earlier answers by cost class, for kinds that cannot tell theirs.
         """
         repeats = self.repeats
         for combination in self._combinations(with_keys=False):
@@ -236,12 +236,12 @@ class Matrix:
     def count(
         self, rules: JobRules, spec: JobSpec, cells: int, *, costs: Mapping[str, Cost] | None = None
     ) -> JobCount:
-        """One job that is asked for some of its `cells`, as `counts` counts it."""
+        """Count one job with `cells` of its cells, as `counts` does."""
         labels = {field: value for field, value in spec.labels.items() if field != "repeat"}
         return _count(rules, labels, cells=cells, repeats=1, costs=costs)
 
     def call_sizes(self, rules: JobRules, *, fold: Fold) -> Iterator[CallSize]:
-        """The sizes of the calls of all jobs; of a kind that tells none for its first job, none."""
+        """The sizes of all jobs' calls; none if the kind knows none for the first job."""
         contents = {
             axis.field: {value.label: value.content for value in axis.values}
             for axis in self.axes
@@ -295,7 +295,7 @@ def _count(
 def _jobs(
     combination: Combination, folded_field: str | None, rules: JobRules, fold: Fold
 ) -> Iterable[_Job]:
-    """The jobs of a combination: one at the highest threshold where it answers all, or one each."""
+    """The jobs of a combination: one at the highest threshold if that answers all, else one for each."""
     labels, thresholds = combination.labels, combination.thresholds
     if thresholds is None:
         return (_Job(labels, b"", ()),)

@@ -1,4 +1,4 @@
-"""How far the jobs are that have no outcome yet: the questions answered of those that each asks."""
+"""The progress of jobs in flight, in questions answered."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -9,20 +9,20 @@ _SPEED_OF_MOST = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobProgress:
-    """Questions of one job: `answered` of `total`, where `expected` were planned for if that is known."""
+    """The questions of one job: `answered` of `total`, with the planned number `expected`, if known."""
 
     answered: int
     total: int
     expected: int | None
     kept: int = 0
-    """Replies that were there before this process began, in the attempt that found the most."""
+    """Replies from before this process began, in the attempt that found the most."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """What the jobs of a run have reported in this process, which is kept nowhere else.
+    """What the jobs of a run have reported in this process; it is not stored.
 
-    A job that is tried again starts from the replies that are kept: what it had reported stays.
+    A retried job begins with the replies that were kept, so its earlier reports remain valid.
     """
 
     jobs: dict[int, JobProgress] = field(default_factory=dict)
@@ -31,16 +31,17 @@ class Progress:
     _kept_by_ended: int = 0
 
     def begin(self, job_id: int, *, expected: int | None, now: float) -> None:
-        """A job was started, of which so many questions are expected."""
+        """Record that a job was started, with `expected` questions if that is known."""
         if self._began_at is None:
             self._began_at = now
         begun = JobProgress(answered=0, total=expected or 0, expected=expected)
         self.jobs.setdefault(job_id, begun)
 
     def report(self, job_id: int, *, answered: int, total: int, asked_now: int, now: float) -> None:
-        """So many questions of a job are answered; `asked_now` of these since its last report.
+        """Record that `answered` of a job's `total` questions are answered.
 
-        Those whose replies were kept say nothing of the speed.
+        `asked_now` were answered since the last report by new replies; kept ones say nothing about
+        the speed.
         """
         before = self.jobs[job_id]
         most = max(answered, before.answered)
@@ -49,41 +50,41 @@ class Progress:
         self._forget(now)
 
     def find(self, job_id: int, kept: int) -> None:
-        """An attempt of a job has found so many replies that were there before this process began."""
+        """Record that an attempt found `kept` replies from before this process began."""
         before = self.jobs[job_id]
         self.jobs[job_id] = replace(before, kept=max(kept, before.kept))
 
     def end(self, job_id: int, *, has_outcome: bool) -> None:
-        """The job has an outcome, which tells what it came to, or is no longer ours."""
+        """Forget a job that has an outcome or no longer belongs to this process."""
         ended = self.jobs.pop(job_id, None)
         if ended is not None and has_outcome:
             self._kept_by_ended += ended.kept
 
     @property
     def kept(self) -> int:
-        """Replies that needed not be asked for, each counted once however often its job is tried."""
+        """Replies that did not have to be asked for; each counts once, however often its job is tried."""
         return self._kept_by_ended + sum(job.kept for job in self.jobs.values())
 
     @property
     def answered(self) -> int:
-        """Questions that the jobs without an outcome have had answered."""
+        """The answered questions of jobs in flight."""
         return sum(job.answered for job in self.jobs.values())
 
     @property
     def more_than_expected(self) -> int:
-        """By how much these jobs ask more questions than were planned for; negative for fewer."""
+        """How many more questions these jobs ask than were planned; negative for fewer."""
         return sum(
             job.total - job.expected for job in self.jobs.values() if job.expected is not None
         )
 
     def speed(self, now: float) -> tuple[int, float]:
-        """(questions answered, over how many seconds), of late."""
+        """The questions answered recently, and over how many seconds."""
         self._forget(now)
         over_s = 0.0 if self._began_at is None else max(0.0, now - self._began_at)
         return len(self._answered_at), over_s
 
     def _forget(self, now: float) -> None:
-        """Leave out what is too long ago, whether or not anybody asks for the speed."""
+        """Drop old answers, so that the record stays small even if `speed` is never called."""
         times = self._answered_at
         while times and (len(times) > _SPEED_OF_MOST or times[0] < now - _SPEED_OVER_S):
             self._began_at = times.popleft()
@@ -93,23 +94,23 @@ class Progress:
 class Questions:
     """The questions of a whole run.
 
-    `total` counts those of the answered jobs and of the jobs to come; None where a job to come does not
-    say how many it asks.
+    `total` counts those of answered jobs and of jobs to come; None if a job to come does not say
+    how many it asks.
     """
 
     answered: int
     total: int | None
     left: int | None
-    """Those that are still to be answered."""
+    """Questions still to be answered."""
 
 
 def questions_of(
     *, answered: int, unanswered: int, to_come: int | None, progress: Progress
 ) -> Questions:
-    """The questions of a run: of its answered jobs, of those in progress, and of all that have no answer yet.
+    """Add up the questions of answered jobs, of jobs in flight, and of jobs to come.
 
-    `answered` and `unanswered` are those of the jobs with an answer; `to_come` is what is expected of
-    all others that will be sent.
+    `answered` and `unanswered` are those of the jobs with an answer; `to_come` are expected of all
+    others that will be sent, None if unknown.
     """
     so_far = answered + progress.answered
     if to_come is None:

@@ -1,7 +1,7 @@
-"""What decides answers besides what a cell says, by name, and what has changed of it.
+"""Facts that decide answers besides the cell itself, and how they have changed.
 
-A run notes these facts when it begins. It goes on only while they are the same, or after somebody has
-accepted each change: two sets of questions in one run would look like one.
+A run records these facts when it begins. It continues only while they are the same, or after the user
+has accepted each change: otherwise it would mix two sets of questions without saying so.
 """
 
 import re
@@ -12,7 +12,7 @@ from functools import lru_cache
 from engine.core.canonical import digest
 
 SERVICE = "service"
-"""The fact that every service has: who is asked."""
+"""The name of the fact that every service has: its identity."""
 
 _DIGITS = 16
 _SHOWN_MAX = 60
@@ -25,9 +25,9 @@ _HASH = re.compile(r" ?sha256:[0-9a-f]+")
 class Fact:
     """One thing that decides answers, such as `cases of group self_harm` or `judge model`.
 
-    `value` is short text, or several with `, ` between them; each may end in a digest made by `hashed`.
-    People are shown the texts that differ, and that they changed where only their digests did.
-    `judging` says that it decides how replies are judged, and not which are asked for.
+    `value` is a short text, or several separated by `, `; each may end in a digest made by `hashed`.
+    Users are shown the texts that differ, or only that they changed if just their digests did.
+    `judging` says that it decides how replies are judged, not which are asked for.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A fact that is not what the run noted; `before` is None where it noted nothing."""
+    """A fact that differs from what the run recorded; `before` is None if it recorded nothing."""
 
     name: str
     before: str | None
@@ -52,13 +52,13 @@ class Difference:
         )
 
     def lines(self) -> list[str]:
-        """The same, each changed setting in a line of its own."""
+        """The difference as text, with a line for each changed setting."""
         if self._is_of_settings:
             return [f"{self.name}: {change}" for change in self.changes()]
         return [str(self)]
 
     def changes(self) -> list[str]:
-        """What has changed of settings, each by its name: `temperature changed from 0 to 0.7`."""
+        """The changes of settings, by name, such as `temperature changed from 0 to 0.7`."""
         before, after = (_settings(value) or {} for value in (self.before, self.after))
         return [
             _change(name, before.get(name), after.get(name))
@@ -79,20 +79,20 @@ class Difference:
 
 
 def hashed(value: object) -> str:
-    """A JSON value as part of a fact's value: equal for equal contents, and never shown."""
+    """A digest of a JSON value, as part of a fact's value; it is never shown."""
     return f"sha256:{digest(value)[:_DIGITS]}"
 
 
 def to_record(facts: Iterable[Fact]) -> dict[str, str]:
-    """Facts as a run keeps them."""
+    """Convert facts to what a run records, by name."""
     return {fact.name: fact.value for fact in facts}
 
 
 def differences(before: Mapping[str, str] | None, facts: Sequence[Fact]) -> list[Difference]:
-    """What of these facts a run noted differently.
+    """The facts that differ from those that a run recorded.
 
-    A fact that it has not noted belongs to cells that it did not have, such as those of another group.
-    `before` is None for a run of an earlier version, which noted nothing but its service.
+    A fact that it did not record belongs to cells that it did not have, such as those of another
+    group. `before` is None for a run of an earlier version, which recorded only its service.
     """
     if before is None:
         return [
@@ -119,12 +119,12 @@ def fingerprint(facts: tuple[Fact, ...]) -> str:
 
 
 def digest_of(facts: Mapping[str, str]) -> str:
-    """The same of facts as a run keeps them."""
+    """The fingerprint of facts as a run records them."""
     return digest(facts)[:_DIGITS]
 
 
 def _settings(value: str | None) -> dict[str, str] | None:
-    """Settings by their names, where a fact's value is made of them: `seed=1, extra_body sha256:...`."""
+    """The settings in a fact's value such as `seed=1, extra_body sha256:...`; None for other values."""
     found = {}
     for item in (value or "").split(", "):
         match = _SETTING.fullmatch(item)
@@ -137,15 +137,15 @@ def _settings(value: str | None) -> dict[str, str] | None:
 def _change(name: str, before: str | None, after: str | None) -> str:
     old, new = (None if one is None else _shorten(one.removeprefix("=")) for one in (before, after))
     if old is None:
-        return f"{name} was not set and is {new} now" if new else f"{name} is set now"
+        return f"{name} was not set and is now {new}" if new else f"{name} is now set"
     if new is None:
-        return f"{name} was {old} and is not set now" if old else f"{name} is not set any more"
+        return f"{name} was {old} and is not set now" if old else f"{name} is no longer set"
     if old == new:
         return f"{name} changed"
     return f"{name} changed from {old or 'another value'} to {new or 'another value'}"
 
 
 def _shorten(value: str) -> str:
-    """A value as people are shown it: without digests, whole numbers as such, long texts shortened."""
+    """A value for users: without digests, with whole numbers as such, and shortened if long."""
     text = ", ".join(_WHOLE.sub("", _HASH.sub("", item)) for item in value.split(", "))
     return text if len(text) <= _SHOWN_MAX else f"{text[: _SHOWN_MAX - 3]}..."

@@ -1,25 +1,25 @@
-"""Quota of one key in one period: reserved before sending, settled after, never over-committed.
+"""The quota of one key in one period: reserved before sending, settled afterwards, never exceeded.
 
-`used + reserved <= allotted` holds after every function here, as it does by CHECK in the store. What
-answers cost beyond that is kept in `overrun`, and moves into `used` as soon as there is room.
+Every function keeps `used + reserved <= allotted`, which a CHECK in the store repeats. What answers
+cost beyond that is kept in `overrun` and moves into `used` as soon as there is room.
 """
 
 from dataclasses import dataclass, replace
 from math import ceil, sqrt
 
 _SURPRISE = 16
-"""How many times what it cost at most an answer may cost after a first one; less, the more there were."""
+"""The margin on the largest cost after one answer, as a multiple; it shrinks with more answers."""
 
 
 UNTOLD = 2**62
-"""Stands for the allotment until the service has told it."""
+"""The allotment until the service has reported it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What answers of one class of jobs have cost: `tests` at most, over so many `answers`.
+    """The cost of one class of jobs: at most `tests` in `answers` answers so far.
 
-    `bound` is the most that any may come to, as far as its kind can tell from an answer.
+    `bound` is the most that any may cost, if the kind can read that from an answer.
     """
 
     tests: int
@@ -28,12 +28,12 @@ class Cost:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether there is a true bound: one that an answer went beyond is none."""
+        """Whether there is a bound that no answer has exceeded."""
         return self.bound is not None and self.tests <= self.bound
 
     @property
     def most(self) -> int:
-        """What is held for a job: its bound, or what answers cost with a margin that shrinks as they come."""
+        """The tests to reserve for a job: its bound, or the largest cost with a margin that shrinks."""
         if self.bound is not None and self.is_bounded:
             return self.bound
         return ceil(self.tests * (1 + _SURPRISE / sqrt(self.answers)))
@@ -41,7 +41,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaState:
-    """Tests of one period: `reserved` is held for what is in flight."""
+    """Tests of one period; `reserved` are for jobs in flight."""
 
     allotted: int
     used: int = 0
@@ -54,28 +54,28 @@ class QuotaState:
 
     @property
     def is_told(self) -> bool:
-        """Whether it is known how much is allotted."""
+        """Whether the service has reported the allotment."""
         return self.allotted < UNTOLD
 
     @property
     def room(self) -> int:
-        """Tests that can still be reserved."""
+        """The tests that can still be reserved."""
         return self.allotted - self.used - self.reserved
 
 
 def reserve(state: QuotaState, tests: int) -> QuotaState:
-    """Hold `tests`, at most `state.room`, for a job about to be sent."""
+    """Reserve `tests`, at most `state.room`, for a job about to be sent."""
     assert 0 <= tests <= state.room, f"{tests} tests do not fit into {state}"
     return replace(state, reserved=state.reserved + tests)
 
 
 def refund(state: QuotaState, held: int) -> QuotaState:
-    """Release what was held for a job that surely was not sent."""
+    """Release the reservation of a job that surely was not sent."""
     return settle(state, held, 0)
 
 
 def settle(state: QuotaState, held: int, tests: int) -> QuotaState:
-    """Turn what was held for a job into the `tests` that its answer cost."""
+    """Replace the reservation of a job by the `tests` that its answer cost."""
     assert held >= 0
     assert tests >= 0
     return fit_to_allotment(
@@ -86,7 +86,7 @@ def settle(state: QuotaState, held: int, tests: int) -> QuotaState:
 
 
 def fit_to_allotment(*, allotted: int, used: int, reserved: int) -> QuotaState:
-    """The state where `used` of `allotted` tests are gone and `reserved` are held, whatever fits."""
+    """The state with these numbers, cut to the allotment: first `reserved`, then `used`, else overrun."""
     held = min(reserved, allotted)
     kept = min(used, allotted - held)
     return QuotaState(allotted=allotted, used=kept, reserved=held, overrun=used - kept)

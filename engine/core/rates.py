@@ -1,19 +1,19 @@
-"""Rates: at most `rate_per_min` starts in any 60 s, evenly paced, and hardly any of it wasted.
+"""Rates: at most `rate_per_min` starts in any 60 s, evenly paced, and nearly all of them used.
 
 A log of the starts of the last minute is kept. A *slot* at time s is the right to start one request
-within [s, s + GUARD_S]; whoever is later must let the slot go (and may `refund` it). Of any two slots
-that are `rate_per_min` apart in order, the later is at least WINDOW_S + GUARD_S after the earlier, so
-that even the latest use of the one and the earliest of the other are a whole window apart.
+within [s, s + GUARD_S]; a request that is later must give the slot up (and may `refund` it). Of any
+two slots that are `rate_per_min` apart in order, the later is at least WINDOW_S + GUARD_S after the
+earlier. So the latest use of one and the earliest use of the other are a whole window apart.
 
-Slots are also PACE x 60 s / rate_per_min apart or more, whatever the log says: never a burst, not
-even on an empty log. PACE is below 1 so that a stall can be caught up.
+Slots are also at least PACE x 60 s / rate_per_min apart, so there is never a burst, not even with an
+empty log. PACE is below 1, so a stall can be made up for.
 
-Clocks. One that was set back sees starts in its future; those are pulled to at most CLOCK_TOLERANCE_S
-ahead of now: later than they can really have been, so that no more is let through, and soon enough
-to block for no longer than about a window. One that was set ahead forgets starts too early, which
-nothing in the log can tell from time going by; the pace then still holds, so that a window in which
-such a jump falls sees at most about 1/PACE of its rate. (Within a process the clock never jumps, see
-engine.clock: this is about restarts, and about several machines on one store.)
+A clock that was set back sees starts in its future. Those are moved to at most CLOCK_TOLERANCE_S ahead
+of now: later than they really were, so the rate holds, and early enough to block for about one window
+at most. A clock that was set ahead forgets starts too early, which the log cannot distinguish from
+time that has passed; the pace still holds, so a window with such a jump has at most about 1/PACE of
+its rate. (Within a process the clock never jumps, see engine.clock: this concerns restarts, and
+several machines with one store.)
 """
 
 import json
@@ -53,8 +53,8 @@ EMPTY: RateLog = ()
 class Taken:
     """What `take` granted: `slots` ascending, the `log` to store, and when to ask again.
 
-    `next_at` is the time of the next slot that could be granted. The log is to be stored even
-    where no slot was granted: what it says of a clock that was set back must last.
+    `next_at` is the time of the next slot that could be granted. Store the log even if no slot was
+    granted: entries of a clock that was set back may have moved.
     """
 
     slots: tuple[float, ...]
@@ -86,7 +86,7 @@ def take(
         slot = max(slot, live[-1][0] + spacing)
     slots: list[float] = []
     while True:
-        # `live` holds what a start at `slot` shares its window with.
+        # `live` has the starts in the same window as a start at `slot`.
         while live and (in_window >= rate_per_min or live[0][0] + SPAN_S <= slot):
             time, count = live.popleft()
             in_window -= count
@@ -100,7 +100,7 @@ def take(
 
 
 def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
-    """The log without `slots` that were granted and let go: nothing was started in them."""
+    """The log without `slots` that were granted but not used."""
     counts = {tick(time): count for time, count in log}
     for slot in slots:
         # A slot that is not found (the log was cut or moved meanwhile) stays counted: the safe side.
@@ -110,7 +110,7 @@ def refund(log: RateLog, slots: Iterable[float]) -> RateLog:
 
 
 def current(log: RateLog, now: float) -> RateLog:
-    """What of the log still matters, with no entry further ahead than a sane clock could put it."""
+    """The log without expired entries, and with none further ahead than the clock's tolerance."""
     latest = now + CLOCK_TOLERANCE_S
     live = log[bisect_right(log, now - SPAN_S, key=itemgetter(0)) :]
     if not live or live[-1][0] <= latest:
@@ -120,19 +120,19 @@ def current(log: RateLog, now: float) -> RateLog:
 
 
 def count_recent(log: RateLog, now: float) -> int:
-    """How many starts of the log lie in the last minute."""
+    """The number of starts in the last minute."""
     return sum(count for time, count in log if now - WINDOW_S < time <= now + CLOCK_TOLERANCE_S)
 
 
 def encode(log: RateLog) -> str:
     """The log as compact JSON: milliseconds since the previous entry, and counts, in turn.
 
-    Times are rounded up to the millisecond, which is never to the caller's advantage.
+    Times are rounded up to the millisecond, which never lets a request start too early.
     """
     flat: list[int] = []
     before = 0
     for time, count in log:
-        # Half a microsecond less, so that a time that is whole milliseconds already stays the same.
+        # Half a microsecond less, so that a time in whole milliseconds does not change.
         time_ms = ceil(time * 1000 - 0.0005)
         flat += (time_ms - before, count)
         before = time_ms
@@ -164,7 +164,7 @@ def append_starts(log: RateLog, slots: Iterable[float]) -> RateLog:
 
 
 def _append(entries: deque[tuple[float, int]], time: float, count: int) -> None:
-    """Add at the end; a shared entry carries the latest time, so that it expires last."""
+    """Add at the end; starts of one tick share an entry with the latest time, so that it expires last."""
     if entries and tick(entries[-1][0]) == tick(time):
         count += entries.pop()[1]
     entries.append((time, count))

@@ -1,4 +1,4 @@
-"""The cells of a run, what is known of each, and how many of them say something: plain values."""
+"""The rows of results, one for each cell, and counts of cells: plain values."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -11,7 +11,7 @@ from engine.core.values import Value
 
 
 class Source(StrEnum):
-    """How a cell's numbers were had."""
+    """Where a cell's numbers come from."""
 
     MEASURED = "measured"
     DERIVED = "derived"
@@ -21,16 +21,16 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One cell and what is known of it; None is what is not known."""
+    """One cell and what is known of it; unknown values are None."""
 
     labels: Mapping[str, Any]
     """The evaluation's axes by field, in the order of the kind, then `repeat`."""
     digests: Mapping[str, str | None] = field(default_factory=dict)
-    """12 hexadecimal digits of each prompt and document by field: equal for equal texts, None for no text."""
+    """12 hexadecimal digits of each prompt and document, by field: equal for equal texts, None without one."""
     asked: bool | None = True
-    """Whether the sweep asks for the cell; False where only an earlier one did, None as long as that is not known."""
+    """Whether the sweep asks for the cell; False if only an earlier version did, None while unknown."""
     outdated: bool = False
-    """Whether its answer is from before `run --fresh` and is still to be asked again: it counts as to come."""
+    """Whether its answer is older than `run --fresh` and will be asked again: it counts as to come."""
     state: str
     source: Source
     passed: int | None = None
@@ -42,53 +42,53 @@ class Row:
     unanswered: int | None = None
     """Questions without an answer."""
     unanswered_reasons: Mapping[str, int] | None = None
-    """The same by reason."""
+    """The number of these questions by reason."""
     lowest_rate: float | None = None
-    """The failure rate if all of these had passed."""
+    """The failure rate if all unanswered questions had passed."""
     highest_rate: float | None = None
-    """The failure rate if all of these had failed."""
+    """The failure rate if all unanswered questions had failed."""
     identity: str | None = None
-    """16 hexadecimal digits of what decided the answer: numbers of one cell are comparable where it is equal."""
+    """16 hexadecimal digits of what decided the answer; numbers are comparable only if they are equal."""
     error: str | None = None
     values: Mapping[str, Value] = field(default_factory=dict)
-    """What else the job kind told of the answer, by name."""
+    """Further values that the job kind reads from the answer, by name."""
 
     @classmethod
     def known_columns(cls) -> tuple[str, ...]:
-        """The fields that are columns: what is known of every cell."""
+        """The names of the fields that are columns of every row."""
         others = ("labels", "digests", "outdated", "values")
         return tuple(known.name for known in fields(cls) if known.name not in others)
 
     @classmethod
     def column_names(cls, axes: Collection[str]) -> frozenset[str]:
-        """The lower-case names of the columns that rows with these axes have; no value may have one of them."""
+        """The columns of rows with these axes, in lower case; no value may have one of these names."""
         # The table shows the failure rate as "rate".
         names = (*cls.known_columns(), "rate", "repeat", *axes, *map(digest_column, axes))
         return frozenset(name.lower() for name in names)
 
 
 def digest_column(axis: str) -> str:
-    """The name of the column that tells two texts under one label of an axis apart."""
+    """The name of the column that distinguishes texts with the same label on an axis."""
     return f"{axis}_digest"
 
 
 @dataclass(slots=True, kw_only=True)
 class Coverage:
-    """Cells by what is known of them. Each is in one of the counts, so that none leaves the denominator."""
+    """Cells by what is known of them. Each cell is in exactly one count, so the denominator is complete."""
 
     answered: int = 0
     failed: int = 0
-    """Their job has failed, or its answer has no numbers for them."""
+    """Cells whose job failed, or whose answer has no numbers for them."""
     cancelled: int = 0
     to_come: int = 0
 
     @property
     def cells(self) -> int:
-        """All of them."""
+        """The number of all cells."""
         return self.answered + self.failed + self.cancelled + self.to_come
 
     def add(self, state: State, *, has_numbers: bool, cells: int = 1) -> None:
-        """Count cells of jobs in a state, with numbers for them or without."""
+        """Add cells of jobs in a state, with or without numbers."""
         if has_numbers:
             self.answered += cells
         elif state is State.CANCELLED:
@@ -111,14 +111,14 @@ class TestCounts:
 
 @dataclass(slots=True, kw_only=True)
 class RowCounts:
-    """What rows add up to."""
+    """The totals of rows."""
 
     coverage: Coverage = field(default_factory=Coverage)
     past: int = 0
-    """Cells that the sweep does not ask for any more: in none of the other counts."""
+    """Cells that the sweep no longer asks for; no other count includes them."""
     tests: dict[float | None, TestCounts] = field(default_factory=dict)
-    """Tests by threshold, each test once at each of them; under None where the evaluation has none."""
+    """Tests by threshold, each counted once at every threshold; by None if the evaluation has none."""
 
 
 Rows: TypeAlias = Callable[[], AsyncIterator[Row]]
-"""The rows of a run, which can be read more than once."""
+"""Returns the rows of a run; each call begins at the first row."""

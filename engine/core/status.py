@@ -1,4 +1,4 @@
-"""What a person or a script is told about a run: plain values, derived from rows."""
+"""The status of runs, stores and plans, for users and scripts: plain values, derived from rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,9 +28,9 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Jobs that could be sent but for `why`; `detail` is what was said of that, the cause first.
+    """Jobs that could be sent if it were not for `why`; `detail` explains that, the cause first.
 
-    `until` is when they can be sent as far as that is known, and `zone` the one that the sweep tells it in.
+    `until` is when they can be sent, if known, and `zone` the time zone of the sweep's window.
     """
 
     lane: str
@@ -43,7 +43,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaStatus:
-    """Tests used, held for what is in flight, and allotted in the period."""
+    """Tests used, reserved for jobs in flight, and allotted in the period."""
 
     name: str
     period: str
@@ -54,66 +54,66 @@ class QuotaStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenOver:
-    """Answers that another run of the store was given, and that serve here as well."""
+    """Answers to another run of the store that are reused here."""
 
     run: str | None
-    """None for one that was deleted since."""
+    """None if that run was deleted since."""
     cells: int
     answered_at: float
-    """When the latest of them came, in seconds since the Unix epoch."""
+    """When the latest of them arrived, in seconds since the Unix epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """What one execution of a run in this process did."""
+    """One execution of a run in this process."""
 
     began_at: float
     """In seconds since the Unix epoch."""
     cells_before: int
-    """Cells that the run itself had an answer to when it began."""
+    """Cells of the run that had an answer when the session began."""
     attempts: int = 0
-    """Jobs that were sent, one that was tried again counted each time."""
+    """Jobs that were sent; a retried job counts each time."""
     calls: int = 0
-    """Calls within jobs that were to be made, whatever became of them."""
+    """Calls that jobs made or tried to make."""
     replies_kept: int = 0
-    """Replies that were there before it began, and needed not be asked for; each counts once."""
+    """Replies kept from before the session, which were not asked for again; each counts once."""
     replies_asked: int = 0
-    """Replies that were asked for, and came."""
+    """Replies that were asked for and received."""
 
     @property
     def has_sent(self) -> bool:
-        """Whether anybody was asked for anything."""
+        """Whether any request was sent."""
         return self.calls > 0 or (self.attempts > 0 and self.replies_kept == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """One look at a run. Job counts are by state; cell counts by what the user asked about."""
+    """The status of a run at one moment. Jobs are counted by state, and cells by what is known of them."""
 
     run: str
     state: RunState
     reason: StopReason | None
     message: str
-    """What stands in the way and what to do, for people; empty when nothing does."""
+    """What prevents the run from continuing, and what to do; empty if nothing does."""
     resume_at: float | None
     cells: int
     cells_done: int
     """Cells with an answer."""
     cells_failed: int
-    """Cells whose job has failed or was cancelled, or whose answer lacks more questions than may be."""
+    """Cells whose job failed or was cancelled, or whose answer leaves too many questions unanswered."""
     jobs: Mapping[str, int]
     """pending, running, waiting, succeeded, failed, cancelled."""
     tests_passed: int
-    """Tests that passed at `threshold`, each counted once; as the rows of that threshold say."""
+    """Tests that passed at `threshold`, each counted once, as in the rows of that threshold."""
     tests_failed: int
     requests_per_min: float | None
-    """Requests started in the last 60 s; None where none leaves this process."""
+    """Requests started in the last 60 s; None if jobs send none."""
     rate_per_min: int | None
-    """The service key's limit: the lowest that any process at work was given for it."""
+    """The rate limit of the service's key: the lowest that any live process has."""
     seconds_left: float | None
-    """Estimate from whichever limit binds; None while nothing is known."""
+    """An estimate from the limit that takes longest; None while nothing is known."""
     binding: str
-    """The limit that `seconds_left` was computed from; empty where nothing is left or known."""
+    """The limit from which `seconds_left` was computed; empty if nothing is left or known."""
     waiting: tuple[Waiting, ...] = ()
     quotas: tuple[QuotaStatus, ...] = ()
     errors: tuple[ErrorKind, ...] = ()
@@ -123,48 +123,48 @@ class Status:
     cells_cancelled: int = 0
     """Those of `cells_failed` whose job was cancelled."""
     at: float = 0.0
-    """When this was looked at, in seconds since the Unix epoch."""
+    """The time of this status, in seconds since the Unix epoch."""
     judge: str = ""
-    """Who says what passed; empty for the service itself."""
+    """The judge that decides what passed; empty for the service itself."""
     identity: str | None = None
-    """16 hexadecimal digits of what decides the answers; None where an earlier version began the run."""
+    """16 hexadecimal digits of what decides the answers; None if an earlier version began the run."""
     accepted: tuple[str, ...] = ()
-    """What was accepted that changed what decides the answers, in words: they are of several versions."""
+    """Accepted changes of what decides the answers, in words: the answers are of several versions."""
     tests_unanswered: Mapping[str, int] = field(default_factory=dict)
-    """Questions without an answer in what was answered, by reason, counted like the tests."""
+    """Questions without an answer in answered jobs, by reason, counted like the tests."""
     questions_answered: int | None = None
-    """Questions of the run that have an answer, those of jobs in flight included; None while another process
-    works on it, which alone knows those."""
+    """Questions of the run with an answer, including those of jobs in flight; None while another
+    process works on the run, because only that process knows the latter."""
     questions: int | None = None
-    """Questions of the jobs that are answered or to come; None where a job does not say how many it asks."""
+    """Questions of all jobs, answered or to come; None if a job does not say how many it asks."""
     spending: tuple[Spending, ...] = ()
-    """What the calls of the run took and cost, by role and model; replies of other runs cost nothing."""
+    """Tokens and costs of the run's calls, by role and model; replies of other runs cost nothing."""
     threshold: float | None = None
-    """The highest threshold that the sweep has for all: tests are counted there. None without thresholds."""
+    """The threshold at which tests are counted: the highest that all cells have. None without thresholds."""
     cells_past: int = 0
-    """Cells that only an earlier version of the sweep asked for: in none of the other counts."""
+    """Cells that only an earlier version of the sweep asked for; no other count includes them."""
     unattended: bool = False
-    """True if no process is working on the run: what was in flight waits for `resume`."""
+    """True if no process works on the run: jobs that were in flight wait for `resume`."""
     is_rate_of_others: bool = False
-    """True if `rate_per_min` was given to another process, which works with the same key, and not by the sweep."""
+    """True if `rate_per_min` is not the sweep's, but that of another process with the same key."""
     model_rates_of_others: Mapping[str, int] = field(default_factory=dict)
-    """Rates per minute of lanes that another process was given, where they are lower than the sweep's, by lane."""
+    """Rates per minute of lanes for which another process has a lower limit than the sweep, by lane."""
     trouble: str = ""
-    """Why nothing can be saved at present, such as a full disk; empty while all is well."""
+    """Why nothing can be saved at present, such as a full disk; empty if saving works."""
     trouble_since: float | None = None
-    """Since when that is so, in seconds since the Unix epoch."""
+    """When saving first failed, in seconds since the Unix epoch."""
     taken_over: tuple[TakenOver, ...] = ()
-    """The cells whose answer was given to another run, by that run."""
+    """Cells with an answer reused from another run, by that run."""
     cells_outdated: int = 0
-    """Cells of a run that was asked afresh which keep their answer from before: asking again failed."""
+    """Cells of a run started with `--fresh` that keep their old answer, because asking again failed."""
     fresh_at: float | None = None
-    """From when on answers and replies count, where everything was asked again."""
+    """The time from which answers and replies count, if everything was asked again with `--fresh`."""
     session: Session | None = None
-    """What this process did in its last execution of the run; None where it has not executed it."""
+    """The last execution of the run in this process; None if there was none."""
 
     @property
     def coverage(self) -> Coverage:
-        """Its cells by what is known of them."""
+        """The cells by what is known of them."""
         return Coverage(
             answered=self.cells_done,
             failed=self.cells_failed - self.cells_cancelled,
@@ -175,7 +175,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backup:
-    """A copy of a store that was made, and what it holds. `taken_at` is in seconds since the Unix epoch."""
+    """A backup of a store and its contents. `taken_at` is in seconds since the Unix epoch."""
 
     store: str
     path: str
@@ -184,12 +184,12 @@ class Backup:
     runs: int
     answers: int
     in_flight: int
-    """Jobs that were in flight: they are sent again when the copy is resumed."""
+    """Jobs that were in flight; they are sent again when the copy is resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
-    """A run that was deleted, and what went with it."""
+    """A deleted run, and what was deleted with it."""
 
     run: str
     jobs: int
@@ -198,43 +198,43 @@ class Deleted:
     """Answers that stay because other runs reuse them."""
     documents: int
     bytes: int
-    """Space in the store's file that new answers use; `prune` gives it back to the disk."""
+    """Freed bytes in the store's file; new answers use them, or `prune` returns them to the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """What was removed from a store because no run refers to it."""
+    """What `prune` removed from a store because no run refers to it."""
 
     documents: int
     workers: int
     bytes: int
-    """By how much the store's file has become smaller."""
+    """Bytes by which the store's file has shrunk."""
     compacted: bool
-    """False if the file was left as large as it is: another process works on the store."""
+    """False if the file could not shrink because another process works on the store."""
     deleted: tuple[Deleted, ...] = ()
-    """Runs whose deletion had been cut short, and what was left of them."""
+    """Runs whose interrupted deletion was completed, and what was deleted now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a store holds of a sweep already. The cells of all fields together are those of the sweep."""
+    """What a store already has of a sweep. The cells of all fields add up to those of the sweep."""
 
     cells_answered: int
-    """Cells that the run of its name has an answer to."""
+    """Cells with an answer in the run of the sweep's name."""
     cells_failed: int
-    """Cells that failed there: not asked for before `retry` puts them back in line."""
+    """Cells that failed there; they are asked again only after `retry`."""
     cells_cancelled: int
-    """Cells that were cancelled there: not asked for before `retry --cancelled` puts them back in line."""
+    """Cells that were cancelled there; they are asked again only after `retry --cancelled`."""
     taken_over: tuple[TakenOver, ...]
-    """Cells that would be answered from other runs."""
+    """Cells that other runs have answers for."""
     left: "Plan"
-    """What is still to be asked; its `money` is not told."""
+    """What is still to be asked; its `money` is empty."""
     has_replies: bool
-    """Whether replies of earlier calls are kept, which may make it less."""
+    """Whether replies of earlier calls are kept, which may reduce what is left."""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is held."""
+        """Whether the store has nothing of the sweep."""
         return not (
             self.cells_answered or self.cells_failed or self.cells_cancelled or self.taken_over
         )
@@ -242,7 +242,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a sweep would ask for, before anything is sent."""
+    """What a sweep would send, computed before anything is sent."""
 
     sweep: str
     cells: int
@@ -250,38 +250,38 @@ class Plan:
     jobs_unfolded: int
     """Jobs without folding: `jobs_unfolded - jobs` requests are saved."""
     requests: int
-    """The most requests that the sweep sends, retries aside."""
+    """The most requests that the sweep sends, not counting retries."""
     expected_tests: int | None
-    """Quota that the sweep needs; None while the service alone knows its cost."""
+    """The quota that the sweep needs, in tests; None if only the service knows the cost."""
     hours: float | None
-    """At the limits of the file; None without a rate limit."""
+    """Hours at the limits of the file; None without a rate limit."""
     binding: str
-    """The limit that takes longest, or the cap that ends the run before its time."""
+    """The limit that takes longest, or the cap that ends the run early."""
     lanes: Mapping[str, int] = field(default_factory=dict)
     """Jobs per lane."""
     unknown: tuple[str, ...] = ()
-    """What could not be known without the network, such as `groups: all`."""
+    """What only the network can tell, such as `groups: all`."""
     calls: Mapping[str, int] = field(default_factory=dict)
-    """The requests by whom they go to, where a job asks several."""
+    """The requests by role, if jobs make calls to several models."""
     money: tuple[CostEstimate, ...] = ()
-    """What the calls may cost, by role and model; of those alone whose price or cost is known."""
+    """The possible cost of the calls, by role and model, as far as a price or cost is known."""
     questions: int = 0
-    """The most that are asked of a model in this process: no requests."""
+    """The most questions asked of a model in this process, which are no requests."""
     is_cut_short: bool = False
-    """Whether `binding` is a cap that is used up before the last cell is answered."""
+    """Whether `binding` is a cap that is used up before all cells are answered."""
     starts_at: float | None = None
-    """When the run is taken to start, in seconds since the Unix epoch; None for a plan that was made without a clock."""
+    """The assumed start of the run, in seconds since the Unix epoch; None for a plan without a clock."""
     finish_at: float | None = None
-    """When it is done if it starts then, at the earliest; None without a rate, or where it is cut short."""
+    """The earliest end of a run that starts then; None without a rate, or if it is cut short."""
     window: str = ""
     """The hours in which requests start, such as `22:00-07:00 Europe/Berlin`; empty for all."""
     deadline: float | None = None
-    """After which nothing starts; None without one."""
+    """The time after which nothing starts, in seconds since the Unix epoch; None without one."""
     tests_learnt: bool = False
-    """Whether `expected_tests` is what earlier answers cost, and not the most that the kind can cost."""
+    """Whether `expected_tests` is an estimate from earlier answers, not the kind's own number."""
     most_tests: int | None = None
-    """The most that the sweep may cost in quota; None where nobody can tell."""
+    """The most that the sweep may cost in quota; None if unknown."""
     most_tests_of_one: int | None = None
-    """The most that one of its jobs may cost, which is held for each that is in flight; None where nobody can tell."""
+    """The most that one job may cost, which is reserved for each in flight; None if unknown."""
     held: Held | None = None
-    """What the store holds of it, and what is left; None without a store, or where that cannot be known."""
+    """What the store has of it, and what is left; None without a store, or if that cannot be known."""

@@ -1,8 +1,8 @@
-"""Tokens: in any 60 s, calls start that take at most `tokens_per_min`, and hardly any of it is wasted.
+"""Limits on tokens: calls that start in any 60 s take at most `tokens_per_min`, and use nearly all of it.
 
-What a call takes is known once its answer is there. Until then an estimate stands for it: `append_start`
-writes it down with the call's start, `settle` puts the truth in its place. So as many calls start as
-the answers leave room for, not as few as the estimates fear.
+What a call takes is known only once it is answered. Until then an estimate counts: `append_start`
+records it with the call's start, and `settle` replaces it with the true number. So as many calls
+start as the answers leave room for, not only as many as the estimates allow.
 
 A call that is estimated at more than a whole minute's tokens starts alone, in an empty window.
 
@@ -23,7 +23,7 @@ EMPTY: TokenLog = ()
 
 
 def current(log: TokenLog, now: float) -> TokenLog:
-    """What of the log still matters, with no start further ahead than a sane clock could put it."""
+    """The log without expired starts, and with none further ahead than the clock's tolerance."""
     latest = whole_ms(now + CLOCK_TOLERANCE_S)
     near = [entry for entry in log if now - SPAN_S < entry[0] <= latest]
     far = [entry for entry in log if entry[0] > latest]
@@ -41,7 +41,7 @@ def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: floa
     if live:
         mean = taken / sum(entry[1] for entry in live)
         at = max(at, live[-1][0] + PACE * WINDOW_S * min(1.0, mean / tokens_per_min))
-    # Alone, a call may take more than there is in a minute.
+    # A call that starts alone may take more than a minute's tokens.
     while live and (taken + tokens > tokens_per_min or live[0][0] + SPAN_S <= at):
         time, _, of_entry = live.popleft()
         taken -= of_entry
@@ -50,7 +50,7 @@ def next_at(log: TokenLog, *, tokens_per_min: int, tokens: int, not_before: floa
 
 
 def append_start(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
-    """The log with a call that starts at `at`, which `next_at` has told."""
+    """The log with a call that starts at `at`, a time that `next_at` returned."""
     starts = 1
     # Starts of one tick share an entry; it carries the latest time, so that it expires last.
     if log and tick(log[-1][0]) == tick(at):
@@ -60,9 +60,9 @@ def append_start(log: TokenLog, *, at: float, tokens: int) -> TokenLog:
 
 
 def settle(log: TokenLog, *, at: float, estimate: int, tokens: int) -> TokenLog:
-    """The log with what a call that started at `at` really took; 0: it was not made.
+    """The log with the tokens that a call started `at` took, 0 if it was not made.
 
-    A start that is not found is older than a window, or the clock was set: it stays as it is.
+    A start that is not found is older than the window, or the clock was set; then nothing changes.
     """
     for index, (time, starts, taken) in enumerate(log):
         if tick(time) == tick(at):
@@ -94,5 +94,5 @@ def decode(flat: list[int]) -> TokenLog:
 
 
 def whole_ms(time: float) -> float:
-    """The time, rounded up to the millisecond that a log can hold: so that it is found there again."""
+    """Round a time up to whole milliseconds, as a log stores it, so that it is found there again."""
     return ceil(time * 1000 - 0.0005) / 1000
