@@ -58,10 +58,6 @@ class AttemptOutcome(StrEnum):
     """Its worker died; whether the service handled the request is unknown."""
 
 
-class IllegalTransition(Exception):
-    """An event that cannot happen to a job in this state: a bug in the caller."""
-
-
 # A late answer (its job was reclaimed, cancelled or failed meanwhile) was paid for, so it is kept
 # unless the job has a result already. A job that is asked again keeps its old answer: where it
 # would fail or be cancelled, it stays succeeded.
@@ -98,14 +94,6 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = MappingProxyType(
         },
     }
 )
-
-
-def step(state: State, event: Event) -> State:
-    """The state after `event`; raises IllegalTransition if the event cannot happen in `state`."""
-    try:
-        return TRANSITIONS[state][event]
-    except KeyError:
-        raise IllegalTransition(f"a {state} job cannot {event}") from None
 
 
 def sources(event: Event) -> tuple[State, ...]:
