@@ -6,7 +6,7 @@ kinds: one per evaluation and target. A *job kind* declares its axes, its lane, 
 and the coroutine that sends one job.
 """
 
-from engine.clock import Clock
+from engine.clock import Clock, SystemClock
 from engine.core.accounts import Accounts, canonical
 from engine.core.axes import (
     Axis,
@@ -28,8 +28,10 @@ from engine.core.errors import (
     NotNow,
     OutOfCredit,
     Permanent,
+    Problem,
     QuotaExceeded,
     RateLimited,
+    SweepError,
     TimedOut,
     Transient,
     Unauthorized,
@@ -62,7 +64,7 @@ from engine.in_flight import hold_bytes
 from engine.kinds.context import JobContext
 from engine.kinds.kind import FunctionKind, JobKind
 from engine.kinds.service import HealthGate, Service, ServiceSettings, packaged_yaml
-from engine.machine import connections_allowed, machine_fault
+from engine.machine import connections_allowed, machine_fault, raise_file_limit
 from engine.permits import Permit
 from engine.secrets import (
     REDACTED,
@@ -114,6 +116,7 @@ __all__ = [
     "Permit",
     "PermitLimit",
     "Price",
+    "Problem",
     "PromptAxis",
     "QuotaExceeded",
     "RateLimited",
@@ -121,6 +124,8 @@ __all__ = [
     "Sends",
     "Service",
     "ServiceSettings",
+    "SweepError",
+    "SystemClock",
     "TextAxis",
     "TimedOut",
     "Took",
@@ -144,6 +149,7 @@ __all__ = [
     "machine_fault",
     "nearest",
     "packaged_yaml",
+    "raise_file_limit",
     "resolve_secret",
     "rule_broken",
     "spellings",

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine.core.errors import Problem, SweepError
 from engine.documents.reading import load_document
 from engine.documents.validation import not_a_mapping, validate
 from engine.kinds import (
@@ -16,6 +15,8 @@ from engine.kinds import (
     JobError,
     Permit,
     PermitLimit,
+    Problem,
+    SweepError,
     UnansweredPolicy,
     UnansweredRule,
     Usage,

@@ -12,9 +12,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from engine.clock import SystemClock
 from engine.core.terminal import plain
-from engine.kinds import UsageError
+from engine.kinds import SystemClock, UsageError
 from jobs.evaluator.calibration import THRESHOLDS, calibration, judge_notices, judged_scores
 from jobs.evaluator.groups import CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.ratings import read_ratings

@@ -16,14 +16,12 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from engine.core.errors import Problem, SweepError
-from engine.core.nearest import suggestion
 from engine.core.placeholders import describe, placeholders_in
 from engine.documents.document import YAML, Document, problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.reading import document_of, read_bytes
 from engine.documents.validation import not_a_mapping, validate
-from engine.kinds import UsageError
+from engine.kinds import Problem, SweepError, UsageError, suggestion
 from jobs.evaluator.case_tables import CaseTable, read_cases
 from jobs.evaluator.judge.items import Item, RedFlag
 

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.core.errors import Problem, SweepError
 from engine.documents.document import problem_of
 from engine.documents.malformed import Malformed
 from engine.documents.reading import read_text
 from engine.documents.tables import Row, Table, TableFormat, read_table, table_format
+from engine.kinds import Problem, SweepError
 from jobs.evaluator.groups import Case, CaseSet
 
 _SHOWN = 60

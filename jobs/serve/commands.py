@@ -6,8 +6,7 @@ from pathlib import Path
 import anyio
 import typer
 
-from engine.clock import SystemClock
-from engine.kinds import UsageError
+from engine.kinds import SystemClock, UsageError, raise_file_limit
 from jobs.serve.keys_commands import ConfigOption, keys_app
 
 app = typer.Typer(
@@ -38,7 +37,6 @@ def serve(context: typer.Context, config: ConfigOption = Path("serve.yaml")) -> 
         raise UsageError(
             f"{', '.join(missing)} is not installed: run `pip install 'nightsweep[serve]'`"
         )
-    from engine.machine import raise_file_limit
     from jobs.serve.config import read_config
     from jobs.serve.server import serve as serve_
 

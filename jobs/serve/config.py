@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from engine.core.errors import Problem, SweepError
 from engine.documents.reading import load_document
 from engine.documents.validation import not_a_mapping, validate
+from engine.kinds import Problem, SweepError
 from engine.serving.limits import Seconds, ServerLimits
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.clock import SystemClock
+from engine.kinds import SystemClock
 
 keys_app = typer.Typer(
     name="keys",

@@ -10,9 +10,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.functions import count
 
 from engine.core import permit_rows, permits
-from engine.core.accounts import SALT_BYTES, Accounts
+from engine.core.accounts import SALT_BYTES
 from engine.core.permit_rows import PermitRows
 from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
+from engine.kinds import Accounts
 from jobs.serve.ledger.schema import call, rate, salt
 
 _ROWS = PermitRows()
