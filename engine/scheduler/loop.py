@@ -32,11 +32,11 @@ from engine.machine import connections_allowed
 from engine.permits import LEAD_MAX_S, LeadTime
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Stop
-from engine.scheduler.board import LaneBoard
 from engine.scheduler.feedback import Noted, Sent
 from engine.scheduler.health import HealthChecker
 from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import UNMET_S, Lanes
+from engine.scheduler.publisher import LanePublisher
 from engine.scheduler.quota import QuotaTracker, is_short
 from engine.scheduler.refusals import RefusalChecker
 from engine.scheduler.turns import Turns
@@ -68,7 +68,7 @@ class Scheduler:
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
         """What answers take in this process, from their first bytes until they are in the store."""
         self.lanes = Lanes(assignment.limits, assignment.retry)
-        self._board = LaneBoard(store, clock, assignment.run_id, self.lanes)
+        self._publisher = LanePublisher(store, clock, assignment.run_id, self.lanes)
         self.expanding = False
         """True while the matrix is still being written: an empty queue is then not the end."""
         self._stop: Stop | None = None
@@ -123,8 +123,8 @@ class Scheduler:
         )
 
     def publish_again(self) -> None:
-        """Tell other processes once more what the lanes wait for: they may have given this one up."""
-        self._board.forget()
+        """Publish what the lanes wait for again: other processes may have given this one up."""
+        self._publisher.forget()
         self.wake()
 
     async def refresh(self) -> None:
@@ -141,7 +141,7 @@ class Scheduler:
         await self._keep_to_machine()
         await self.refresh()
         # Before the service is asked for its quota, which may take a while.
-        await self._board.publish()
+        await self._publisher.publish()
         await self._quota.observe()
         self.lanes.peers = await self._store.reader.count_peers(self._run.run_id)
         await self._remember_lanes()
@@ -151,7 +151,7 @@ class Scheduler:
             await helpers.start(self._watch.run, self, name="watch")
             doubts = partial(self._quota.settle_doubts, self.lanes, self.wake)
             helpers.start_soon(self._store.worker.run_until_lost, doubts, name="quota")
-            helpers.start_soon(self._store.worker.run_until_lost, self._board.run, name="lanes")
+            helpers.start_soon(self._store.worker.run_until_lost, self._publisher.run, name="lanes")
             async with (
                 anyio.create_task_group() as jobs,
                 self._store.queue.claiming_with_outcomes(self._decide, partial(self._start, jobs)),
@@ -242,13 +242,13 @@ class Scheduler:
                 continue
             if await self._is_done():
                 return
-            self._board.look(now)
+            self._publisher.observe(now)
             until = min(self.lanes.wakes_at(now), self._run.limits.deadline or inf, next_month(now))
             await self._clock.wait(self._wake, min(until, now + 3600.0))
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
         """Start what was claimed; nothing is awaited between the claim's commit and this."""
-        self._board.carried()
+        self._publisher.confirm_claim()
         if any(job.is_rated for grant in grants for job in grant.jobs):
             self._lead.adapt(self._clock.now() - grants[0].asked_at)
         # Those that got less come first the next time.
@@ -303,7 +303,7 @@ class Scheduler:
             ),
             quotas=self._quota.claimed(now),
             charged_by_reply=self._run.kind.charged_by_reply,
-            lane_states=self._board.carry(now),
+            lane_states=self._publisher.add_to_claim(now),
         )
 
     async def _is_done(self) -> bool:
