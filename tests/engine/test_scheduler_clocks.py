@@ -1,13 +1,11 @@
 """A clock that was set back or ahead between two sessions, and a machine that slept within one."""
 
-from pathlib import Path
-
 import anyio
 import pytest
 
 from engine import Settings
 from engine.kinds import Allotment, Answer, Job, RateLimited, Transient
-from engine.testing import FakeClock, ScriptedService, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -23,11 +21,11 @@ HOURS = 3600.0
 
 
 async def stopped_after(
-    seconds: float, path: Path, service: ScriptedService, clock: FakeClock, **of: object
+    seconds: float, memory: Memory, service: ScriptedService, clock: FakeClock, **of: object
 ) -> None:
     """Work on a sweep for a while, then stop as a first Ctrl-C does."""
     async with (
-        opened(path, service, clock, settings=SELDOM) as engine,
+        opened(memory, service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(sweep(service, **of))  # type: ignore[arg-type]
@@ -44,8 +42,9 @@ async def stopped_after(
     ],
 )
 async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
-    tmp_path: Path, error: Exception, wait_s: float
+    error: Exception, wait_s: float
 ) -> None:
+    memory = Memory()
     before, after = FakeClock(NOW), FakeClock(NOW - 5 * HOURS)
 
     def script(job: Job) -> Answer | Exception:
@@ -53,11 +52,11 @@ async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
 
     service = scripted_service(script)
     more = {"repeats": 3, "retry": {"base_delay_s": 300.0, "max_delay_s": 300.0}}
-    await stopped_after(10.0, tmp_path / "store.db", service, before, **more)
+    await stopped_after(10.0, memory, service, before, **more)
     sent = len(service.recording.started)
 
     async with (
-        opened(tmp_path / "store.db", service, after, settings=SELDOM) as engine,
+        opened(memory, service, after, settings=SELDOM) as engine,
         after.jumping(),
     ):
         run = await engine.run()
@@ -74,15 +73,15 @@ async def test_nothing_waits_for_hours_because_the_clock_was_set_back(
     ]
 
 
-async def test_a_clock_that_was_set_back_is_followed_once(tmp_path: Path) -> None:
+async def test_a_clock_that_was_set_back_is_followed_once() -> None:
     service = scripted_service(
         lambda _: RateLimited("too many requests", status=429, retry_after_s=600.0)
     )
-    path = tmp_path / "store.db"
-    await stopped_after(10.0, path, service, FakeClock(NOW), repeats=3)
+    memory = Memory()
+    await stopped_after(10.0, memory, service, FakeClock(NOW), repeats=3)
     for later_s in (0.0, 100.0, 200.0):
         clock = FakeClock(NOW - 5 * HOURS + later_s)
-        await stopped_after(10.0, path, service, clock, repeats=3)
+        await stopped_after(10.0, memory, service, clock, repeats=3)
 
     # All within the Retry-After of the first answer.
     assert len(service.recording.started) == 3
@@ -90,15 +89,15 @@ async def test_a_clock_that_was_set_back_is_followed_once(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("back_s", [-3 * HOURS, 40.0, 3 * HOURS])
 async def test_a_rate_holds_in_real_time_over_a_clock_that_jumps_between_sessions(
-    tmp_path: Path, back_s: float
+    back_s: float,
 ) -> None:
     service = scripted_service(good)
-    path = tmp_path / "store.db"
+    memory = Memory()
     more = {"repeats": 100, "limits": {"rate_per_min": 20}}
     before, after = FakeClock(NOW), FakeClock(NOW + 70.0 - back_s)
-    await stopped_after(70.0, path, service, before, **more)
+    await stopped_after(70.0, memory, service, before, **more)
     first = len(service.recording.started)
-    await stopped_after(130.0, path, service, after, **more)
+    await stopped_after(130.0, memory, service, after, **more)
 
     at = [start.at for start in service.recording.started]
     real = sorted([*at[:first], *(time + back_s for time in at[first:])])
@@ -108,15 +107,13 @@ async def test_a_rate_holds_in_real_time_over_a_clock_that_jumps_between_session
     assert len(at) - first >= 20
 
 
-async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again(
-    tmp_path: Path,
-) -> None:
+async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again() -> None:
     service = scripted_service(good, allotment=Allotment(used=0, allotted=100))
-    path = tmp_path / "store.db"
-    async with opened(path, service, FakeClock(NOW)) as engine:
+    memory = Memory()
+    async with opened(memory, service, FakeClock(NOW)) as engine:
         _, ahead = await finished(engine, sweep(service, repeats=10))
 
-    async with opened(path, service, FakeClock(NOW - 40 * 24 * HOURS)) as engine:
+    async with opened(memory, service, FakeClock(NOW - 40 * 24 * HOURS)) as engine:
         _, back = await finished(engine, sweep(service, repeats=60))
 
     assert [quota.period for quota in (*ahead.quotas, *back.quotas)] == ["2027-01", "2026-12"]
@@ -124,7 +121,7 @@ async def test_a_quota_period_that_the_clock_goes_back_into_is_asked_for_again(
     assert back.quotas[0].used == service.recording.tests
 
 
-async def test_a_machine_that_slept_looks_at_once_at_what_is_due(tmp_path: Path) -> None:
+async def test_a_machine_that_slept_looks_at_once_at_what_is_due() -> None:
     clock = FakeClock(NOW)
     service = scripted_service(
         lambda job: (
@@ -135,7 +132,7 @@ async def test_a_machine_that_slept_looks_at_once_at_what_is_due(tmp_path: Path)
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=Settings(poll_s=10.0)) as engine,
+        opened(Memory(), service, clock, settings=Settings(poll_s=10.0)) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(sweep(service, repeats=3))

@@ -2,7 +2,6 @@
 
 import itertools
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,7 +19,7 @@ from engine.kinds import (
     Transient,
     Unauthorized,
 )
-from engine.testing import FakeClock, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
 
 ATTEMPTS = "SELECT outcome, count(*) FROM attempt GROUP BY outcome"
@@ -34,7 +33,7 @@ async def outcomes(run: Run) -> dict[str, int]:
 
 
 async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     refusals = iter(range(3))
 
@@ -53,7 +52,7 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -66,9 +65,7 @@ async def test_a_retry_after_holds_its_lane_alone_and_gives_the_attempt_back(
     assert seen == {"succeeded": 20, "rate_limited": 3}
 
 
-async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(clock: FakeClock) -> None:
     storm_s = 600.0
     service = scripted_service(
         lambda job: (
@@ -81,7 +78,7 @@ async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(
     of = sweep(service, repeats=220, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -97,7 +94,7 @@ async def test_a_storm_of_429_is_met_with_patience_and_then_forgotten(
 
 
 async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_slot(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if job.labels["model"] == "broken" else good(job)
@@ -112,7 +109,7 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -130,9 +127,7 @@ async def test_a_broken_service_uses_attempts_at_growing_distances_and_holds_no_
     assert {row.error for row in rows if row.error} == {"HTTP 500 (gave up after 5 attempts)"}
 
 
-async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(clock: FakeClock) -> None:
     # The transaction that settles an attempt claims the next one, too.
     service = scripted_service(
         lambda job: Transient("HTTP 500", status=500) if job.attempt < 4 else good(job)
@@ -141,7 +136,7 @@ async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(
     of = sweep(service, repeats=3, retry=retry, limits={"max_in_flight": 2})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -151,12 +146,12 @@ async def test_a_job_that_is_due_again_at_once_is_sent_again_at_once(
     assert service.recording.most_in_flight <= 2
 
 
-async def test_a_job_that_fails_says_what_the_service_said(tmp_path: Path) -> None:
+async def test_a_job_that_fails_says_what_the_service_said() -> None:
     service = scripted_service(
         lambda _: Permanent("HTTP 404", status=404, detail="Test case group not found: xyz")
     )
 
-    async with opened(tmp_path / "store.db", service) as engine:
+    async with opened(Memory(), service) as engine:
         run, status = await finished(engine, sweep(service))
         [row] = [row async for row in run.rows()]
 
@@ -168,9 +163,7 @@ async def test_a_job_that_fails_says_what_the_service_said(tmp_path: Path) -> No
     assert kind.example == "Test case group not found: xyz"
 
 
-async def test_a_refused_key_stops_everything_and_fails_nothing(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_refused_key_stops_everything_and_fails_nothing(clock: FakeClock) -> None:
     def script(job: Job) -> Answer | Exception:
         if len(service.recording.started) > 30:
             return Unauthorized("the key is refused", status=401, detail="Invalid API key")
@@ -180,7 +173,7 @@ async def test_a_refused_key_stops_everything_and_fails_nothing(
     of = sweep(service, models=["a", "b"], repeats=200, limits={"rate_per_min": 600})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -200,9 +193,7 @@ async def test_a_refused_key_stops_everything_and_fails_nothing(
     assert {start.job.attempt for start in service.recording.started} == {1}
 
 
-async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(clock: FakeClock) -> None:
     left = iter(range(5))
 
     def script(job: Job) -> Answer | Exception:
@@ -214,7 +205,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 2})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -233,7 +224,7 @@ async def test_a_quota_that_is_used_up_ends_the_run_until_the_next_month(
 
 
 async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resume_goes_on(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     paid = anyio.Event()
 
@@ -246,7 +237,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
     of = sweep(service, models=["empty", "full"], repeats=20, limits={"max_in_flight": 2})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -269,7 +260,7 @@ async def test_an_empty_account_stops_its_lane_in_the_provider_s_words_and_resum
 
 
 async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if job.labels["model"] == "empty":
@@ -280,7 +271,7 @@ async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself
     of = sweep(service, models=["empty", "short"])
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -291,7 +282,7 @@ async def test_an_empty_account_is_told_before_a_quota_that_comes_back_by_itself
 
 
 async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if job.labels["model"] == "poisoned":
@@ -308,7 +299,7 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -324,16 +315,14 @@ async def test_a_lane_that_only_fails_is_parked_after_a_few_probes_and_says_so(
     assert any(kind == "breaker" and "25 times in a row" in message for kind, _, message in told)
 
 
-async def test_a_lane_that_works_again_is_no_longer_probed(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_lane_that_works_again_is_no_longer_probed(clock: FakeClock) -> None:
     service = scripted_service(
         lambda job: Transient("HTTP 500", status=500) if clock.now() < NOW + 120 else good(job)
     )
     of = sweep(service, repeats=100, retry={"attempts": 100, "max_delay_s": 300})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -345,14 +334,14 @@ async def test_a_lane_that_works_again_is_no_longer_probed(
 
 
 async def test_a_bug_in_a_kind_fails_its_own_job_alone_and_says_where(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return ZeroDivisionError("division by zero") if job.repeat == 2 else good(job)
 
     service = scripted_service(script)
 
-    async with opened(tmp_path / "store.db", service) as engine:
+    async with opened(Memory(), service) as engine:
         run, status = await finished(engine, sweep(service, repeats=5))
         rows = [row async for row in run.rows()]
         details = await run._store._database.ask(
@@ -370,7 +359,7 @@ async def test_a_bug_in_a_kind_fails_its_own_job_alone_and_says_where(
     assert "a bug in the job kind scripted" in caplog.text
 
 
-async def test_an_attempt_ends_at_its_deadline_and_is_tried_again(tmp_path: Path) -> None:
+async def test_an_attempt_ends_at_its_deadline_and_is_tried_again() -> None:
     class Hanging(ScriptedKind):
         deadline_s = 0.05
 
@@ -384,7 +373,7 @@ async def test_an_attempt_ends_at_its_deadline_and_is_tried_again(tmp_path: Path
     service = scripted_service(good, kind=Hanging)
     of = sweep(service, retry={"attempts": 2, "base_delay_s": 0.01})
 
-    async with opened(tmp_path / "store.db", service) as engine:
+    async with opened(Memory(), service) as engine:
         run, status = await finished(engine, of)
         seen = await outcomes(run)
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import anyio
 import pytest
@@ -12,7 +11,7 @@ from pydantic import BaseModel
 from engine import Run, RunState, Status, StopReason
 from engine.core.runs import WaitReason
 from engine.kinds import Answer, Clock, Health, HealthGate, Job, Transient, Unhealthy
-from engine.testing import FakeClock, scripted_service
+from engine.testing import FakeClock, Memory, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -48,7 +47,7 @@ class ScriptedGate(HealthGate):
 WELL = Health(healthy=True)
 
 
-async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Path) -> None:
+async def test_each_model_is_asked_about_once_before_its_lane_opens() -> None:
     seen: list[int] = []
 
     def script(lane: str, now: float) -> Health:
@@ -58,7 +57,7 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Pa
     service = scripted_service(good)
     gate = ScriptedGate(script)
 
-    async with opened(tmp_path / "store.db", service, gate=gate) as engine:
+    async with opened(Memory(), service, gate=gate) as engine:
         of = sweep(service, models=["a", "b", "c"], repeats=30, gate=gate)
         _, status = await finished(engine, of)
 
@@ -67,15 +66,13 @@ async def test_each_model_is_asked_about_once_before_its_lane_opens(tmp_path: Pa
     assert seen == [0, 0, 0]
 
 
-async def test_questions_about_health_count_among_the_requests_of_a_cap(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_questions_about_health_count_among_the_requests_of_a_cap(clock: FakeClock) -> None:
     service = scripted_service(good)
     gate = ScriptedGate(lambda lane, now: WELL)
     of = sweep(service, models=["a", "b"], repeats=30, gate=gate, limits={"requests": 5})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, gate=gate) as engine,
+        opened(Memory(), service, clock, gate=gate) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -88,7 +85,7 @@ async def test_questions_about_health_count_among_the_requests_of_a_cap(
 
 
 async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_well(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     well_at = NOW + 1800.0
     service = scripted_service(good, takes_s=60.0)
@@ -102,7 +99,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
     of = sweep(service, models=["sick", "well"], repeats=60, gate=gate, limits={"max_in_flight": 1})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -117,9 +114,7 @@ async def test_a_sick_model_waits_while_the_rest_runs_on_and_opens_once_it_is_we
     assert len(gate.asked) < 25
 
 
-async def test_a_run_whose_models_stay_sick_ends_and_says_so(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_run_whose_models_stay_sick_ends_and_says_so(clock: FakeClock) -> None:
     service = scripted_service(good)
 
     def script(lane: str, now: float) -> Health:
@@ -131,7 +126,7 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(
     of = sweep(service, models=["broken", "sick", "well"], repeats=5, gate=gate)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -145,9 +140,8 @@ async def test_a_run_whose_models_stay_sick_ends_and_says_so(
     assert Counter(lane for lane, _ in gate.asked)["sick"] == 6
 
 
-async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=60.0)
     gate = ScriptedGate(lambda lane, now: Health(healthy=lane == "well", message="says nothing"))
     limits = {"max_in_flight": 1, "rate_per_min": 60}
@@ -157,11 +151,11 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
     async def look(run: Run) -> None:
         await clock.sleep(330.0)
         seen.append(await run.status())
-        async with opened(tmp_path / "store.db", service, clock, gate=gate) as other:
+        async with opened(memory, service, clock, gate=gate) as other:
             seen.append(await (await other.run(run.name)).status())
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(memory, service, clock, settings=SELDOM, gate=gate) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
@@ -179,7 +173,7 @@ async def test_a_sick_model_has_no_time_left_and_is_in_nobody_else_s(
 
 
 async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return Transient("HTTP 500", status=500) if clock.now() < NOW + 400.0 else good(job)
@@ -189,7 +183,7 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
     of = sweep(service, repeats=100, gate=gate, retry={"attempts": 100})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -203,7 +197,7 @@ async def test_the_gate_is_asked_again_while_the_breaker_of_a_lane_is_open(
 
 
 async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_nothing(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         is_sick = job.labels["model"] == "a" and NOW + 5.0 <= clock.now() < NOW + 300.0
@@ -223,7 +217,7 @@ async def test_a_target_that_falls_sick_in_between_closes_its_lane_and_fails_not
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM, gate=gate) as engine,
+        opened(Memory(), service, clock, settings=SELDOM, gate=gate) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

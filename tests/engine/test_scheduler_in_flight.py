@@ -15,7 +15,7 @@ from engine.core.runs import WaitReason
 from engine.kinds import Answer, Job, JobContext, RateLimited, Transient
 from engine.settings import Settings
 from engine.store.changes.queue import QueueChanges
-from engine.testing import FakeClock, Recording, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, Recording, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 
@@ -41,14 +41,14 @@ def counting() -> type[Counting]:
 
 
 async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
-    tmp_path: Path, clock: FakeClock, counting: type[Counting]
+    clock: FakeClock, counting: type[Counting]
 ) -> None:
     service = scripted_service(good, kind=counting, takes_s=1.0)
     limits = {"max_in_flight": 6, "models": {"one": {"max_in_flight": 1}}}
     of = sweep(service, models=["one", "two", "three"], repeats=40, limits=limits)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -60,14 +60,15 @@ async def test_no_more_are_in_flight_than_allowed_in_all_and_in_a_lane(
     assert starts(service)[-1] <= NOW + 40 + 4
 
 
-async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: FakeClock) -> None:
+async def test_two_engines_on_one_store_share_the_slots(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=3.0)
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
     most_later = 0
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as one,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as one,
+        opened(memory, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
         first, second = await one.submit(of), await other.submit(of)
@@ -79,7 +80,7 @@ async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: F
         await clock.advance(10.0)
         most_later = service.recording.most_in_flight
         tasks.start_soon(clock.advance, 60.0)
-    async with opened(tmp_path / "store.db", service, clock) as engine:
+    async with opened(memory, service, clock) as engine:
         status = await (await engine.run()).status()
 
     assert most_later == 8
@@ -90,13 +91,13 @@ async def test_two_engines_on_one_store_share_the_slots(tmp_path: Path, clock: F
 
 
 async def test_lanes_get_fair_shares_of_the_slots(
-    tmp_path: Path, clock: FakeClock, counting: type[Counting]
+    clock: FakeClock, counting: type[Counting]
 ) -> None:
     service = scripted_service(good, kind=counting, takes_s=1.0)
     of = sweep(service, models=["a", "b", "c", "d"], repeats=100, limits={"max_in_flight": 10})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
@@ -109,12 +110,12 @@ async def test_lanes_get_fair_shares_of_the_slots(
     assert max(counts.values()) - min(counts.values()) <= 10
 
 
-async def test_a_single_slot_goes_round_between_lanes(tmp_path: Path, clock: FakeClock) -> None:
+async def test_a_single_slot_goes_round_between_lanes(clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=1.0)
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 1})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         await finished(engine, of)
@@ -131,7 +132,7 @@ async def test_a_single_slot_goes_round_between_lanes(tmp_path: Path, clock: Fak
     ],
 )
 async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
-    tmp_path: Path, clock: FakeClock, error: Exception
+    clock: FakeClock, error: Exception
 ) -> None:
     # It bears four at once until a minute has passed, then anything.
     def script(_: Job) -> Answer | Exception:
@@ -147,7 +148,7 @@ async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -162,7 +163,7 @@ async def test_a_lane_that_is_overloaded_is_given_less_and_recovers(
 
 
 async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     # Two overloads bring it down to one in flight, and that one takes ten minutes.
     class Slow(ScriptedKind):
@@ -181,7 +182,7 @@ async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long
     of = sweep(service, repeats=50, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -194,9 +195,8 @@ async def test_a_lane_at_its_floor_grows_again_while_its_only_request_takes_long
     assert in_flight == 8
 
 
-async def test_waiting_costs_no_claims(
-    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_waiting_costs_no_claims(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory()
     claims = 0
     claim = QueueChanges.claim
 
@@ -212,7 +212,7 @@ async def test_waiting_costs_no_claims(
     of = sweep(service, models=["a", "b"], repeats=50)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=Settings(poll_s=10.0)) as engine,
+        opened(memory, service, clock, settings=Settings(poll_s=10.0)) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -222,7 +222,7 @@ async def test_waiting_costs_no_claims(
         await clock.advance(2400.0)
         after = claims
         status = await run.status()
-        async with opened(tmp_path / "store.db", service, clock) as other:
+        async with opened(memory, service, clock) as other:
             elsewhere = await (await other.run()).status()
         run.stop()
 
@@ -234,9 +234,7 @@ async def test_waiting_costs_no_claims(
         assert sum(one.jobs for one in look.waiting) == 100
 
 
-async def test_jobs_that_back_off_are_told_from_those_in_line(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_jobs_that_back_off_are_told_from_those_in_line(clock: FakeClock) -> None:
     service = scripted_service(
         lambda job: Transient("HTTP 500", status=500) if job.attempt == 1 else good(job),
         takes_s=10,
@@ -246,7 +244,7 @@ async def test_jobs_that_back_off_are_told_from_those_in_line(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
+        opened(Memory(), service, clock) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -266,12 +264,12 @@ async def test_jobs_that_back_off_are_told_from_those_in_line(
 
 
 async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_wait(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     service = scripted_service(lambda _: RateLimited("too many requests", status=429))
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
+        opened(Memory(), service, clock) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(sweep(service, retry={"base_delay_s": 100}))
@@ -283,9 +281,7 @@ async def test_a_lane_that_is_refused_without_a_time_is_not_said_to_be_asked_to_
     assert waiting.why is WaitReason.THROTTLED
 
 
-async def test_full_slots_cost_no_claims(
-    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_full_slots_cost_no_claims(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = 0
     claim = QueueChanges.claim
 
@@ -299,7 +295,7 @@ async def test_full_slots_cost_no_claims(
     of = sweep(service, models=["a", "b"], repeats=50, limits={"max_in_flight": 4})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -359,7 +355,7 @@ def at(text: str, timezone: str) -> float:
     ],
 )
 async def test_requests_start_within_the_window_alone_over_midnight_and_clock_changes(
-    tmp_path: Path, clock: FakeClock, now: str, opens: str, closes: str
+    clock: FakeClock, now: str, opens: str, closes: str
 ) -> None:
     berlin = "Europe/Berlin"
     clock.skip(at(now, berlin) - clock.now())
@@ -368,7 +364,7 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
     of = sweep(service, repeats=58, limits=limits)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -387,14 +383,12 @@ async def test_requests_start_within_the_window_alone_over_midnight_and_clock_ch
     assert len(night) == min(58, hours * 6)
 
 
-async def test_a_deadline_ends_the_run_with_what_is_in_flight(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_deadline_ends_the_run_with_what_is_in_flight(clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=50.0)
     deadline = datetime.fromtimestamp(NOW + 120.0, UTC).isoformat()
     of = sweep(service, repeats=50, limits={"max_in_flight": 2, "deadline": deadline})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         run, status = await finished(engine, of)
         again = await run.execute()
 
@@ -414,7 +408,7 @@ async def test_a_deadline_ends_the_run_with_what_is_in_flight(
     ],
 )
 async def test_a_slot_that_lies_behind_the_end_is_not_used(
-    tmp_path: Path, clock: FakeClock, limits: dict[str, Any]
+    clock: FakeClock, limits: dict[str, Any]
 ) -> None:
     end = NOW + 9.8 if "deadline" in limits else NOW + 60.0
     clock.skip(end - 9.8 - clock.now())
@@ -423,7 +417,7 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
     of = sweep(service, repeats=100, limits={"rate_per_min": 300, **limits})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -436,19 +430,17 @@ async def test_a_slot_that_lies_behind_the_end_is_not_used(
     assert starts(service)[-1] < end
 
 
-async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_soon(
-    tmp_path: Path,
-) -> None:
+async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_soon() -> None:
     service = scripted_service(good)
     service.recording.hold()
     of = sweep(service, repeats=40, limits={"max_in_flight": 8})
     # Time stands still for the one that was stopped: it looks no more, and its heart does not beat.
     stopped, alive = FakeClock(NOW), FakeClock(NOW)
-    path = tmp_path / "store.db"
+    memory = Memory()
 
     async with (
-        opened(path, service, stopped) as first,
-        opened(path, service, alive) as second,
+        opened(memory, service, stopped) as first,
+        opened(memory, service, alive) as second,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon((await first.submit(of)).execute)
@@ -463,17 +455,17 @@ async def test_the_slots_of_a_process_that_stands_still_are_used_by_the_others_s
     assert (shared, taken_over) == (12, 16)
 
 
-async def test_a_process_that_stands_still_keeps_hardly_any_of_a_high_rate_from_the_others(
-    tmp_path: Path,
-) -> None:
+async def test_a_process_that_stands_still_keeps_hardly_any_of_a_high_rate_from_the_others() -> (
+    None
+):
     service = scripted_service(good)
     of = sweep(service, repeats=300, limits={"rate_per_min": 1200, "max_in_flight": 64})
     stopped, alive = FakeClock(NOW), FakeClock(NOW)
-    path = tmp_path / "store.db"
+    memory = Memory()
 
     async with (
-        opened(path, service, stopped) as first,
-        opened(path, service, alive) as second,
+        opened(memory, service, stopped) as first,
+        opened(memory, service, alive) as second,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon((await first.submit(of)).execute)
@@ -487,18 +479,16 @@ async def test_a_process_that_stands_still_keeps_hardly_any_of_a_high_rate_from_
     assert len(starts(service)) >= 20 * 8 - 5
 
 
-async def test_processes_that_are_alive_share_the_slots_however_long_their_jobs_take(
-    tmp_path: Path,
-) -> None:
+async def test_processes_that_are_alive_share_the_slots_however_long_their_jobs_take() -> None:
     service = scripted_service(good)
     service.recording.hold()
     of = sweep(service, repeats=40, limits={"max_in_flight": 8})
     clock = FakeClock(NOW)
-    path = tmp_path / "store.db"
+    memory = Memory()
 
     async with (
-        opened(path, service, clock) as first,
-        opened(path, service, clock) as second,
+        opened(memory, service, clock) as first,
+        opened(memory, service, clock) as second,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon((await first.submit(of)).execute)

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +12,7 @@ import pytest
 
 from engine import RunState, StopReason
 from engine.kinds import Allotment, Answer, Job, Measurement, Transient
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, Start, scored
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, Start, scored
 from tests.engine.scenes import SELDOM, events, opened, sweep
 
 EVE = datetime(2027, 1, 31, 23, 30, tzinfo=UTC).timestamp()
@@ -66,13 +65,13 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_the_machine_is(
-    tmp_path: Path, zone: str, clock: FakeClock
+    zone: str, clock: FakeClock
 ) -> None:
     clock.skip(EVE - clock.now())
     service = Monthly(clock, "UTC")
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep(service, repeats=10))
@@ -87,14 +86,14 @@ async def test_a_run_that_waits_for_quota_goes_on_as_the_month_begins_wherever_t
 
 
 async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is(
-    tmp_path: Path, zone: str, clock: FakeClock
+    zone: str, clock: FakeClock
 ) -> None:
     clock.skip(EVE - clock.now())
     service = Monthly(clock, zone)
     resumed = 0
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep(service, repeats=15))
@@ -112,7 +111,7 @@ async def test_a_months_quota_is_used_and_never_exceeded_wherever_the_service_is
 
 
 async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_months_allotment(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     clock.skip(EVE - clock.now())
 
@@ -125,7 +124,7 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
     service = Unreachable(clock, "UTC")
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run = await engine.submit(sweep(service, repeats=30, limits={"max_in_flight": 3}))
@@ -139,8 +138,9 @@ async def test_a_month_that_begins_while_the_service_cannot_be_asked_has_last_mo
 @pytest.mark.parametrize("billed_at", ["start", "end"])
 @pytest.mark.parametrize("capped", [False, True])
 async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
-    billed_at: str, capped: bool, tmp_path: Path, clock: FakeClock
+    billed_at: str, capped: bool, clock: FakeClock
 ) -> None:
+    memory = Memory()
     clock.skip(EVE - clock.now())
     billed: Counter[str] = Counter()
 
@@ -163,8 +163,8 @@ async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
     limits = {"max_in_flight": 8, **({"quota": {"tests": 600}} if capped else {})}
 
     async with (
-        opened(tmp_path / "one.db", service, clock, settings=SELDOM) as one,
-        opened(tmp_path / "one.db", service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=SELDOM) as one,
+        opened(memory, service, clock, settings=SELDOM) as other,
         clock.jumping(),
     ):
         runs = [
@@ -183,7 +183,7 @@ async def test_what_is_in_flight_as_a_month_turns_is_never_too_much_for_either(
 
 
 async def test_nothing_is_claimed_past_the_quota_while_a_new_month_is_being_asked_for(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     clock.skip(EVE - clock.now())
     asked, answered = anyio.Event(), anyio.Event()
@@ -198,7 +198,7 @@ async def test_nothing_is_claimed_past_the_quota_while_a_new_month_is_being_aske
     service = Slow(clock, "UTC")
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(sweep(service, repeats=40))

@@ -1,7 +1,6 @@
 """A service that goes away and comes back, and a machine that runs short: what that costs a run."""
 
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,7 +21,7 @@ from engine.kinds import (
     Transient,
     Unreachable,
 )
-from engine.testing import FakeClock, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, starts, sweep
 
 HOUR_S = 3600.0
@@ -60,7 +59,7 @@ async def attempts(run: Run) -> list[int]:
     ids=str,
 )
 async def test_an_outage_costs_its_time_and_nothing_else(
-    error: JobError, away_s: float, allowed: int, tmp_path: Path, clock: FakeClock
+    error: JobError, away_s: float, allowed: int, clock: FakeClock
 ) -> None:
     begins, ends = NOW + 25.0, NOW + 25.0 + away_s
     service = scripted_service(
@@ -69,7 +68,7 @@ async def test_an_outage_costs_its_time_and_nothing_else(
     of = sweep(service, repeats=40, limits={"max_in_flight": 4}, retry={"attempts": allowed})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -92,7 +91,7 @@ async def test_an_outage_costs_its_time_and_nothing_else(
 
 
 async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_nothing(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     is_away = [False]
 
@@ -104,7 +103,7 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
     of = sweep(service, repeats=20, limits={"max_in_flight": 1}, retry={"outage_h": 12})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -123,12 +122,12 @@ async def test_a_service_that_stays_away_parks_its_lane_after_hours_and_fails_no
 
 
 async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_minutes(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = scripted_service(lambda _: UNREACHABLE)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
@@ -149,7 +148,7 @@ async def test_a_service_that_never_answered_is_named_at_once_and_given_up_in_mi
 
 
 async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is_away(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     begins, ends = NOW + 100.0, NOW + 3 * HOUR_S
     service = scripted_service(
@@ -164,7 +163,7 @@ async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -174,7 +173,7 @@ async def test_a_model_that_was_not_asked_yet_waits_with_the_others_while_all_is
 
 
 async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_on(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     service = scripted_service(
         lambda job: BAD_GATEWAY if job.labels["model"] == "gone" else good(job), takes_s=30.0
@@ -182,7 +181,7 @@ async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_
     of = sweep(service, models=["gone", "sound"], repeats=60, limits={"max_in_flight": 2})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -195,7 +194,7 @@ async def test_a_model_that_alone_never_answers_is_given_up_while_the_others_go_
 
 @pytest.mark.parametrize("allowed", [1, 3])
 async def test_a_job_that_always_loses_its_connection_fails_while_others_are_answered(
-    allowed: int, tmp_path: Path, clock: FakeClock
+    allowed: int, clock: FakeClock
 ) -> None:
     service = scripted_service(
         lambda job: LOST if job.labels["repeat"] == 3 else good(job), takes_s=1.0
@@ -208,7 +207,7 @@ async def test_a_job_that_always_loses_its_connection_fails_while_others_are_ans
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -218,15 +217,13 @@ async def test_a_job_that_always_loses_its_connection_fails_while_others_are_ans
     assert seen == {"succeeded": 59, "failed": max(2, allowed)}
 
 
-async def test_a_service_that_answers_with_its_own_error_is_not_away(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_service_that_answers_with_its_own_error_is_not_away(clock: FakeClock) -> None:
     service = scripted_service(
         lambda job: UNREACHABLE if clock.now() < NOW + 30.0 else Permanent("HTTP 404", status=404)
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=3))
@@ -238,13 +235,13 @@ async def test_a_service_that_answers_with_its_own_error_is_not_away(
 
 
 async def test_without_patience_a_lane_is_parked_after_as_many_probes_as_jobs_have_attempts(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     service = scripted_service(lambda _: UNREACHABLE)
     of = sweep(service, limits={"max_in_flight": 1}, retry={"attempts": 4, "outage_h": 0})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -255,9 +252,7 @@ async def test_without_patience_a_lane_is_parked_after_as_many_probes_as_jobs_ha
     assert clock.now() - NOW < 60.0
 
 
-async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(clock: FakeClock) -> None:
     # Away from half an hour before the window closes until an hour after it opens again.
     opens = NOW + 24 * HOUR_S
     begins, ends = NOW + 1.5 * HOUR_S, opens + HOUR_S
@@ -272,7 +267,7 @@ async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -282,7 +277,7 @@ async def test_the_hours_in_which_nothing_may_be_sent_are_not_waited_for(
 
 
 async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_what_to_raise(
-    tmp_path: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     fault = MachineFault("this machine ran short: raise `ulimit -n`")
     service = scripted_service(
@@ -291,7 +286,7 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
     of = sweep(service, repeats=100, limits={"max_in_flight": 16}, retry={"attempts": 1})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -307,15 +302,13 @@ async def test_a_machine_that_runs_short_uses_no_attempt_sends_less_and_says_wha
     assert "ulimit -n" in caplog.text
 
 
-async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_machine_that_stays_short_stops_the_run_and_fails_nothing(clock: FakeClock) -> None:
     fault = MachineFault("this machine ran short: its disk is full")
     service = scripted_service(lambda _: fault)
     of = sweep(service, repeats=5, retry={"attempts": 1, "outage_h": 1})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -340,7 +333,7 @@ class _Asking(ScriptedKind):
 
 
 async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     ends = NOW + 3 * HOUR_S
     service = scripted_service(
@@ -348,7 +341,7 @@ async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=5))
@@ -358,12 +351,10 @@ async def test_a_service_that_answered_within_the_first_jobs_is_waited_for(
     assert "away since" in outage.message
 
 
-async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
-    tmp_path: Path,
-) -> None:
+async def test_a_process_that_only_looks_says_since_when_the_service_is_away() -> None:
     service = scripted_service(lambda _: UNREACHABLE)
     of = sweep(service, repeats=3, retry={"base_delay_s": 0.01})
-    store = tmp_path / "store.db"
+    store = Memory()
 
     async with opened(store, service) as engine, anyio.create_task_group() as tasks:
         run = await engine.submit(of)
@@ -385,12 +376,12 @@ async def test_a_process_that_only_looks_says_since_when_the_service_is_away(
 
 
 async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     service = scripted_service(lambda _: UNREACHABLE)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         of = sweep(service, repeats=3, retry={"attempts": 3, "outage_h": 0})
@@ -403,14 +394,14 @@ async def test_what_another_session_said_of_an_outage_is_not_told_of_this_one(
 
 
 async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lane(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     error = Disconnected("the connection failed")
     error.service_answers = True
     service = scripted_service(lambda job: error if job.attempt < 3 else good(job))
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, sweep(service, repeats=40, retry={"attempts": 3}))
@@ -421,7 +412,7 @@ async def test_jobs_that_fail_alike_while_the_service_answers_others_stop_no_lan
 
 
 async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_service(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     waits: list[bool] = []
 
@@ -434,7 +425,7 @@ async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_s
     service = scripted_service(script, takes_s=10.0)
     of = sweep(service, repeats=8, limits={"max_in_flight": 2})
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -454,9 +445,7 @@ async def test_a_job_that_is_itself_to_blame_is_told_that_nobody_waits_for_the_s
     ],
     ids=str,
 )
-async def test_an_outage_of_seconds_costs_seconds(
-    error: JobError, tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_an_outage_of_seconds_costs_seconds(error: JobError, clock: FakeClock) -> None:
     begins, ends = NOW + 1.0, NOW + 4.0
     service = scripted_service(
         lambda job: error if begins <= clock.now() < ends else good(job), takes_s=0.25
@@ -464,7 +453,7 @@ async def test_an_outage_of_seconds_costs_seconds(
     of = sweep(service, repeats=300, limits={"max_in_flight": 32})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -475,16 +464,14 @@ async def test_an_outage_of_seconds_costs_seconds(
     assert clock.now() - back <= 12.0
 
 
-async def test_a_batch_that_fails_together_opens_no_breaker(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_batch_that_fails_together_opens_no_breaker(clock: FakeClock) -> None:
     service = scripted_service(
         lambda job: LOST if job.attempt == 1 and job.repeat <= 64 else good(job), takes_s=0.25
     )
     of = sweep(service, repeats=128, limits={"max_in_flight": 64})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -495,7 +482,7 @@ async def test_a_batch_that_fails_together_opens_no_breaker(
 
 
 async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_probe(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     begins, ends = NOW + 2.0, NOW + 4.0
     service = scripted_service(
@@ -505,7 +492,7 @@ async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_
     of = sweep(service, repeats=400, limits={"rate_per_min": 6000, "max_in_flight": 64})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -529,14 +516,14 @@ async def test_what_was_claimed_before_the_breaker_opened_is_not_sent_and_is_no_
     ids=str,
 )
 async def test_a_retry_after_holds_the_lane_whatever_answer_it_comes_with(
-    error: JobError, tmp_path: Path, clock: FakeClock
+    error: JobError, clock: FakeClock
 ) -> None:
     ends = NOW + 10.0
     service = scripted_service(lambda job: error if clock.now() < ends else good(job), takes_s=0.05)
     of = sweep(service, repeats=200, limits={"max_in_flight": 16})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

@@ -2,12 +2,11 @@
 
 from collections import deque
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from engine.kinds import Answer, Job, RateLimited, Sends
-from engine.testing import FakeClock, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedKind, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 AT_ONCE = 32
@@ -34,13 +33,13 @@ class Strict:
 
 @pytest.mark.parametrize("says_how_long", [True, False])
 async def test_a_strict_service_is_asked_hardly_more_often_than_it_answers(
-    tmp_path: Path, clock: FakeClock, says_how_long: bool
+    clock: FakeClock, says_how_long: bool
 ) -> None:
     service = scripted_service(Strict(clock, says_how_long=says_how_long), takes_s=0.25)
     of = sweep(service, repeats=300, limits={"max_in_flight": AT_ONCE})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -57,7 +56,7 @@ async def test_a_strict_service_is_asked_hardly_more_often_than_it_answers(
 
 
 async def test_a_lane_that_was_refused_leaves_the_others_at_their_own_speed(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     strict = Strict(clock, says_how_long=True)
     service = scripted_service(
@@ -66,7 +65,7 @@ async def test_a_lane_that_was_refused_leaves_the_others_at_their_own_speed(
     of = sweep(service, models=["strict", "free"], repeats=100, limits={"max_in_flight": AT_ONCE})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -75,9 +74,7 @@ async def test_a_lane_that_was_refused_leaves_the_others_at_their_own_speed(
     assert starts(service, "free")[-1] - NOW < 10.0
 
 
-async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(clock: FakeClock) -> None:
     refusals = iter(range(1))
 
     def script(job: Job) -> Answer | Exception:
@@ -89,7 +86,7 @@ async def test_a_rate_of_the_sweep_below_the_learnt_pace_still_holds(
     of = sweep(service, repeats=40, limits={"models": {"*": {"rate_per_min": 20}}})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -105,9 +102,7 @@ class Evaluation(ScriptedKind):
     sends = Sends.CALLS
 
 
-async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(clock: FakeClock) -> None:
     refusals = iter(range(1))
 
     def script(job: Job) -> Answer | Exception:
@@ -119,7 +114,7 @@ async def test_jobs_that_make_calls_go_on_together_when_the_wait_is_over(
     of = sweep(service, repeats=12, limits={"max_in_flight": 4})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)

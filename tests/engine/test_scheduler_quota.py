@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -26,7 +25,14 @@ from engine.kinds import (
     Unauthorized,
     Unreachable,
 )
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, scored, scripted_service
+from engine.testing import (
+    FakeClock,
+    Memory,
+    ScriptedKind,
+    ScriptedService,
+    scored,
+    scripted_service,
+)
 from tests.engine.scenes import NOW, SELDOM, events, finished, good, opened, sweep
 
 
@@ -40,13 +46,13 @@ def by_group(job: Job) -> Answer:
     return costing({"small": 2, "large": 10}[job.labels["group"]])
 
 
-async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first(tmp_path: Path) -> None:
+async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first() -> None:
     service = scripted_service(by_group, allotment=Allotment(used=0, allotted=10_000))
     of = sweep(service, repeats=10, matrix={"groups": ["small", "large"]})
     service.recording.hold()
 
     async with (
-        opened(tmp_path / "store.db", service) as engine,
+        opened(Memory(), service) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -61,12 +67,12 @@ async def test_while_a_cost_is_unknown_one_job_of_each_class_goes_first(tmp_path
     assert after == 20
 
 
-async def test_never_more_than_the_allotment_is_used(tmp_path: Path, clock: FakeClock) -> None:
+async def test_never_more_than_the_allotment_is_used(clock: FakeClock) -> None:
     service = scripted_service(by_group, allotment=Allotment(used=7, allotted=100), takes_s=1.0)
     of = sweep(service, repeats=50, matrix={"groups": ["small", "large"]})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _run, status = await finished(engine, of)
@@ -108,7 +114,6 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
     kind: type[ScriptedKind],
     limits: Mapping[str, Any],
     in_flight: int,
-    tmp_path: Path,
     clock: FakeClock,
 ) -> None:
     service = scripted_service(
@@ -123,7 +128,7 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
     allowed = 2_000 if limits else 3_000
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -139,16 +144,14 @@ async def test_layered_evaluations_are_never_charged_beyond_their_quota(
         assert any("one evaluation at a time" in message for _, _, message in told)
 
 
-async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(clock: FakeClock) -> None:
     service = scripted_service(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=1_000), takes_s=1.0
     )
     of = sweep(service, repeats=50, limits={"quota": {"tests": 20}})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -161,12 +164,10 @@ async def test_the_cap_of_the_sweep_holds_below_the_allotment_of_the_key(
     )
 
 
-async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_cap_on_requests_counts_requests_and_a_higher_one_goes_on(clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=1.0)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, sweep(service, repeats=50, limits={"requests": 7}))
         sent = len(service.recording.started)
         _, more = await finished(engine, sweep(service, repeats=50, limits={"requests": 60}))
@@ -192,8 +193,10 @@ REFUSALS: Mapping[str, Callable[[], Answer | Exception]] = {
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 async def test_a_cap_on_requests_counts_those_that_were_refused_or_failed(
-    refusal: str, tmp_path: Path, clock: FakeClock
+    refusal: str, clock: FakeClock
 ) -> None:
+    memory = Memory()
+
     def script(job: Job) -> Answer | Exception:
         if len(service.recording.started) % 5 == 0:
             return good(job)
@@ -203,8 +206,8 @@ async def test_a_cap_on_requests_counts_those_that_were_refused_or_failed(
     of = sweep(service, models=["a", "b"], repeats=60, limits={"requests": 20})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as one,
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=SELDOM) as one,
+        opened(memory, service, clock, settings=SELDOM) as other,
         clock.jumping(),
     ):
         first, second = await one.submit(of), await other.submit(of)
@@ -218,23 +221,21 @@ async def test_a_cap_on_requests_counts_those_that_were_refused_or_failed(
     assert len(service.recording.started) <= 20
 
 
-async def test_requests_that_never_left_take_nothing_of_the_cap(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_requests_that_never_left_take_nothing_of_the_cap(clock: FakeClock) -> None:
     def script(job: Job) -> Answer | Exception:
         return good(job) if len(service.recording.started) > 8 else Unreachable("refused")
 
     service = scripted_service(script)
     of = sweep(service, repeats=5, limits={"requests": 5, "max_in_flight": 1})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, of)
 
     assert status.state is RunState.FINISHED
 
 
 async def test_a_key_that_was_renewed_is_sent_with_the_next_request_of_the_same_job(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         is_first = len(service.recording.started) == 1
@@ -242,16 +243,14 @@ async def test_a_key_that_was_renewed_is_sent_with_the_next_request_of_the_same_
 
     service = scripted_service(script)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, sweep(service, retry={"attempts": 1}))
 
     assert status.state is RunState.FINISHED
     assert [one.job.attempt for one in service.recording.started] == [1, 1]
 
 
-async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(clock: FakeClock) -> None:
     class Generous(ScriptedService):
         asked = 0
 
@@ -263,7 +262,7 @@ async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
     service = Generous(lambda _: costing(2), allotment=Allotment(used=0, allotted=0))
     of = sweep(service, repeats=30)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, of)
 
     assert status.reason is StopReason.QUOTA
@@ -272,16 +271,14 @@ async def test_a_quota_that_grew_meanwhile_is_noticed_before_giving_up(
     assert service.asked == 3
 
 
-async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(clock: FakeClock) -> None:
     class Silent(ScriptedService):
         async def quota(self, client: Any) -> Allotment | None:
             raise Transient("HTTP 500", status=500)
 
     service = Silent(good, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         run, status = await finished(engine, sweep(service, models=["a", "b"], repeats=5))
         told = [message for kind, _, message in await events(run) if kind == "quota"]
 
@@ -295,7 +292,7 @@ async def test_a_quota_that_cannot_be_asked_for_is_no_reason_not_to_start(
 
 @pytest.mark.parametrize(("kind", "processes"), [(Layered, 2), (Unbounded, 1)])
 async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_for_it(
-    kind: type[ScriptedKind], processes: int, tmp_path: Path, clock: FakeClock
+    kind: type[ScriptedKind], processes: int, clock: FakeClock
 ) -> None:
     class Late(ScriptedService):
         async def quota(self, client: Any) -> Allotment | None:
@@ -311,11 +308,10 @@ async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_
     service = Late(script, kind=kind, allotment=Allotment(used=0, allotted=0), takes_s=5.0)
     of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 64})
 
+    memory = Memory()
     async with AsyncExitStack() as stack:
         engines = [
-            await stack.enter_async_context(
-                opened(tmp_path / "store.db", service, clock, settings=SELDOM)
-            )
+            await stack.enter_async_context(opened(memory, service, clock, settings=SELDOM))
             for _ in range(processes)
         ]
         await stack.enter_async_context(clock.jumping())
@@ -332,7 +328,7 @@ async def test_what_is_sent_before_the_quota_is_told_for_the_first_time_is_held_
 
 
 async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_before(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     asked: list[float] = []
 
@@ -346,7 +342,7 @@ async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_
     service = Late(good, allotment=Allotment(used=0, allotted=0), takes_s=50.0)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         await finished(engine, sweep(service, repeats=8))
@@ -356,7 +352,7 @@ async def test_a_service_that_says_when_to_ask_for_its_quota_again_is_not_asked_
 
 @pytest.mark.parametrize("is_told_first", [True, False])
 async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
-    is_told_first: bool, tmp_path: Path, clock: FakeClock
+    is_told_first: bool, clock: FakeClock
 ) -> None:
     class Without(ScriptedService):
         asked = 0
@@ -371,7 +367,7 @@ async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -381,7 +377,7 @@ async def test_a_service_without_a_quota_is_sent_as_much_as_the_limits_allow(
 
 
 async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_the_limits_allow(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     class Refusing(ScriptedService):
         async def quota(self, client: Any) -> Allotment | None:
@@ -394,7 +390,7 @@ async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_
     of = sweep(service, models=["a", "b"], repeats=40, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -408,7 +404,7 @@ async def test_a_service_that_refuses_to_tell_its_quota_is_soon_sent_as_much_as_
 
 
 async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         if job.attempt == 1:
@@ -426,7 +422,7 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
     service = Busy(script, allotment=Allotment(used=0, allotted=0))
     of = sweep(service, matrix={"groups": ["any"]})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         run = await engine.submit(of)
         await run._store.worker.writer.write(
             lambda connection: connection.exec_driver_sql(
@@ -443,7 +439,7 @@ async def test_quota_held_for_a_connection_that_was_never_made_is_given_back(
 
 
 async def test_requests_without_an_answer_count_as_the_service_says_once_they_have_failed(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return costing(5) if job.labels["group"] == "good" else Transient("HTTP 500", status=500)
@@ -451,7 +447,7 @@ async def test_requests_without_an_answer_count_as_the_service_says_once_they_ha
     service = scripted_service(script, allotment=Allotment(used=95, allotted=300))
     of = sweep(service, matrix={"groups": ["good", "bad"]})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _run, status = await finished(engine, of)
 
     [quota] = status.quotas
@@ -462,7 +458,7 @@ async def test_requests_without_an_answer_count_as_the_service_says_once_they_ha
 
 
 async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_minute(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     asked_at: list[float] = []
 
@@ -479,7 +475,7 @@ async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_min
     service = Down(script, allotment=Allotment(used=0, allotted=0), takes_s=1.0)
     of = sweep(service, repeats=3, retry={"attempts": 8})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _, status = await finished(engine, of)
 
     questions = asked_at[1:-1]
@@ -489,7 +485,7 @@ async def test_a_service_that_does_not_tell_its_quota_either_is_asked_once_a_min
 
 
 async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the_sweep(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return costing(5) if job.attempt > 4 else Transient("HTTP 500", status=500)
@@ -497,16 +493,15 @@ async def test_what_failed_requests_did_not_cost_is_given_back_to_the_cap_of_the
     service = scripted_service(script, allotment=Allotment(used=0, allotted=10_000))
     of = sweep(service, matrix={"groups": ["any"]}, limits={"quota": {"tests": 300}})
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         _run, status = await finished(engine, of)
 
     assert status.jobs["succeeded"] == 1
     assert [(quota.used, quota.allotted) for quota in status.quotas] == [(5, 300), (5, 10_000)]
 
 
-async def test_a_figure_that_was_told_before_another_process_spent_is_not_believed(
-    tmp_path: Path,
-) -> None:
+async def test_a_figure_that_was_told_before_another_process_spent_is_not_believed() -> None:
+    memory = Memory()
     asked, told = anyio.Event(), anyio.Event()
 
     class Slow(ScriptedService):
@@ -524,8 +519,8 @@ async def test_a_figure_that_was_told_before_another_process_spent_is_not_believ
     of = sweep(service, repeats=40, limits={"max_in_flight": 4})
 
     async with (
-        opened(tmp_path / "store.db", service) as one,
-        opened(tmp_path / "store.db", service) as other,
+        opened(memory, service) as one,
+        opened(memory, service) as other,
         anyio.create_task_group() as tasks,
     ):
         first, second = await one.submit(of), await other.submit(of)
@@ -533,16 +528,15 @@ async def test_a_figure_that_was_told_before_another_process_spent_is_not_believ
         await asked.wait()
         await first.execute()
         told.set()
-    async with opened(tmp_path / "store.db", service) as engine:
+    async with opened(memory, service) as engine:
         status = await (await engine.run()).status()
 
     assert service.recording.tests == 20
     assert [(quota.used, quota.allotted) for quota in status.quotas] == [(20, 20)]
 
 
-async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(
         lambda _: costing(2), allotment=Allotment(used=0, allotted=1_000), takes_s=10.0
     )
@@ -552,8 +546,8 @@ async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as one,
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=SELDOM) as one,
+        opened(memory, service, clock, settings=SELDOM) as other,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
@@ -564,9 +558,9 @@ async def test_a_process_with_an_older_file_does_not_raise_a_cap_again(
     assert service.recording.tests == 20
 
 
-async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(clock: FakeClock) -> None:
+    memory = Memory()
+
     class Known(ScriptedKind):
         def expected_tests(self, labels: Mapping[str, Any]) -> int:
             return 60
@@ -576,8 +570,8 @@ async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(
     )
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as one,
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as other,
+        opened(memory, service, clock, settings=SELDOM) as one,
+        opened(memory, service, clock, settings=SELDOM) as other,
         clock.jumping(),
     ):
         first, second = [
@@ -595,22 +589,23 @@ async def test_a_run_waits_for_what_another_run_holds_instead_of_ending(
     assert service.recording.most_in_flight == 1
 
 
-async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: FakeClock) -> None:
+async def test_two_engines_on_one_store_share_the_quota(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(
         lambda _: costing(3), allotment=Allotment(used=0, allotted=100), takes_s=2.0
     )
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as one,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as one,
+        opened(memory, service, clock) as other,
         clock.jumping(),
         anyio.create_task_group() as tasks,
     ):
         first, second = await one.submit(of), await other.submit(of)
         tasks.start_soon(first.execute)
         tasks.start_soon(second.execute)
-    async with opened(tmp_path / "store.db", service, clock) as engine:
+    async with opened(memory, service, clock) as engine:
         status = await (await engine.run()).status()
 
     assert service.recording.tests == 99
@@ -619,7 +614,7 @@ async def test_two_engines_on_one_store_share_the_quota(tmp_path: Path, clock: F
 
 
 async def test_a_kind_that_is_charged_by_reply_opens_no_test_beyond_the_cap(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     class Asking(ScriptedKind):
         """Asks more than it says."""
@@ -641,7 +636,7 @@ async def test_a_kind_that_is_charged_by_reply_opens_no_test_beyond_the_cap(
     asked: list[str] = []
     service = scripted_service(good, kind=Asking, allotment=Allotment(used=0, allotted=1_000))
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         short, enough = (sweep(service, limits={"quota": {"tests": tests}}) for tests in (3, 5))
         _, stopped = await finished(engine, short)
         sent = len(asked)

@@ -9,8 +9,8 @@ import pytest
 
 from engine import Sweep
 from engine.kinds import Answer, Job, JobContext
-from engine.store.sqlite.database import SQLiteDatabase
-from engine.testing import FakeClock, ScriptedKind, ScriptedService, scripted_service
+from engine.store.memory import MemoryDatabase
+from engine.testing import FakeClock, Memory, ScriptedKind, ScriptedService, scripted_service
 from tests.engine.scenes import (
     NOW,
     SELDOM,
@@ -28,11 +28,11 @@ MANY = 200
 
 
 async def work_for(
-    path: Path, clock: FakeClock, service: ScriptedService, of: Sweep, seconds: float
+    store: Path | Memory, clock: FakeClock, service: ScriptedService, of: Sweep, seconds: float
 ) -> None:
     """Work on a sweep for some simulated time, then stop as a first Ctrl-C does."""
     async with (
-        opened(path, service, clock, settings=SELDOM) as engine,
+        opened(store, service, clock, settings=SELDOM) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -51,39 +51,36 @@ async def work_for(
 
 @pytest.mark.parametrize(("rate", "minutes"), [(20, MINUTES), (60, MINUTES), (300, 2)])
 async def test_nearly_all_of_a_rate_is_used_and_never_more(
-    tmp_path: Path, clock: FakeClock, rate: int, minutes: int
+    clock: FakeClock, rate: int, minutes: int
 ) -> None:
     service = scripted_service(good)
     of = sweep(service, repeats=rate * minutes + 50, limits={"rate_per_min": rate})
 
     # Slots are paced so that those of a minute are used within 54 s of it.
-    await work_for(tmp_path / "store.db", clock, service, of, minutes * 60.0 - 5)
+    await work_for(Memory(), clock, service, of, minutes * 60.0 - 5)
 
     assert most_in_a_minute(starts(service)) <= rate
     assert len(starts(service)) >= 0.98 * rate * minutes
 
 
-async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_restart_neither_wastes_a_rate_nor_begins_it_anew(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(good)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60})
 
-    await work_for(tmp_path / "store.db", clock, service, of, 145.0)
-    await work_for(tmp_path / "store.db", clock, service, of, 155.0)
+    await work_for(memory, clock, service, of, 145.0)
+    await work_for(memory, clock, service, of, 155.0)
 
     assert most_in_a_minute(starts(service)) <= 60
     assert len(starts(service)) >= 0.98 * 60 * MINUTES
 
 
-async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(clock: FakeClock) -> None:
     service = scripted_service(good, takes_s=47.0)
     of = sweep(service, repeats=400, limits={"rate_per_min": 60, "max_in_flight": 64})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         await finished(engine, of)
@@ -92,14 +89,12 @@ async def test_requests_that_take_long_do_not_keep_a_rate_from_being_used(
     assert 400 / 60 * 60 <= starts(service)[-1] - NOW + 60 <= 400 / 60 * 60 / 0.98 + 60
 
 
-async def test_the_rates_of_the_key_and_of_each_model_hold_together(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_the_rates_of_the_key_and_of_each_model_hold_together(clock: FakeClock) -> None:
     service = scripted_service(good)
     limits = {"rate_per_min": 60, "models": {"slow/*": {"rate_per_min": 10}}}
     of = sweep(service, models=["slow/a", "slow/b", "free/c"], repeats=300, limits=limits)
 
-    await work_for(tmp_path / "store.db", clock, service, of, MINUTES * 60.0)
+    await work_for(Memory(), clock, service, of, MINUTES * 60.0)
 
     assert most_in_a_minute(starts(service)) <= 60
     assert len(starts(service)) >= 0.98 * 60 * MINUTES
@@ -108,13 +103,13 @@ async def test_the_rates_of_the_key_and_of_each_model_hold_together(
         assert len(starts(service, model)) >= 0.98 * 10 * MINUTES
 
 
-async def test_a_slow_lane_does_not_hold_up_another(tmp_path: Path, clock: FakeClock) -> None:
+async def test_a_slow_lane_does_not_hold_up_another(clock: FakeClock) -> None:
     service = scripted_service(good)
     limits = {"models": {"slow": {"rate_per_min": 20}}, "max_in_flight": 4}
     of = sweep(service, models=["slow", "fast"], repeats=100, limits=limits)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -126,7 +121,7 @@ async def test_a_slow_lane_does_not_hold_up_another(tmp_path: Path, clock: FakeC
 
 
 async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
-    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = scripted_service(good)
     sleep = clock.sleep
@@ -140,7 +135,7 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
     of = sweep(service, repeats=40, limits={"rate_per_min": 600})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -157,22 +152,22 @@ async def test_a_slot_that_is_late_is_let_go_and_its_job_sent_in_another(
 
 
 async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_rate(
-    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transact = SQLiteDatabase._transact
+    transact = MemoryDatabase.transact
 
-    def slowly(database: SQLiteDatabase, work: Any) -> Any:
-        value = transact(database, work)
-        clock.skip(1.0)
+    async def slowly(database: MemoryDatabase, work: Any) -> Any:
+        value = await transact(database, work)
+        await clock.sleep(1.0)
         return value
 
-    monkeypatch.setattr(SQLiteDatabase, "_transact", slowly)
+    monkeypatch.setattr(MemoryDatabase, "transact", slowly)
     service = scripted_service(good)
     of = sweep(service, repeats=150, limits={"rate_per_min": 30})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
         clock.jumping(),
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
     ):
         _, status = await finished(engine, of)
 
@@ -182,25 +177,24 @@ async def test_a_disk_that_takes_a_second_to_commit_neither_stops_nor_breaks_a_r
 
 
 async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # What goes on beside a commit goes on: the clock moves while the writer's thread waits.
     clock = FakeClock(NOW)
-    transact, commits = SQLiteDatabase._transact, count()
+    transact, commits = MemoryDatabase.transact, count()
 
-    def slowly(database: SQLiteDatabase, work: Any) -> Any:
-        value = transact(database, work)
+    async def slowly(database: MemoryDatabase, work: Any) -> Any:
+        value = await transact(database, work)
         if next(commits) < MANY:
-            clock.sleep_in_thread(10.0)
+            await clock.sleep(10.0)
         return value
 
-    monkeypatch.setattr(SQLiteDatabase, "_transact", slowly)
+    monkeypatch.setattr(MemoryDatabase, "transact", slowly)
     service = scripted_service(good)
     of = sweep(service, repeats=40, limits={"rate_per_min": 30})
 
     async with (
         clock.jumping(),
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
     ):
         _, status = await finished(engine, of)
         taken = next(commits)
@@ -212,28 +206,28 @@ async def test_a_disk_that_takes_ten_seconds_to_commit_lets_a_rated_run_go_on(
 
 
 async def test_a_commit_that_takes_long_by_chance_costs_a_high_rate_no_more_than_its_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = FakeClock(NOW)
-    transact, claims = SQLiteDatabase._transact, count()
+    transact, claims = MemoryDatabase.transact, count()
 
-    def slowly_once(database: SQLiteDatabase, work: Any) -> Any:
-        value = transact(database, work)
+    async def slowly_once(database: MemoryDatabase, work: Any) -> Any:
+        value = await transact(database, work)
         [transaction] = work.args
         values = [change.value for change, _ in transaction.works]
         grants = [grant for value in values if isinstance(value, list) for grant in value]
         if any(grant.jobs for grant in grants) and next(claims) == 12:
             stalled.append(clock.now())
-            clock.sleep_in_thread(5.0)
+            await clock.sleep(5.0)
         return value
 
     stalled: list[float] = []
-    monkeypatch.setattr(SQLiteDatabase, "_transact", slowly_once)
+    monkeypatch.setattr(MemoryDatabase, "transact", slowly_once)
     service = scripted_service(good)
     limits = {"rate_per_min": 600, "max_in_flight": 8}
     of = sweep(service, repeats=200, limits=limits)
 
-    await work_for(tmp_path / "store.db", clock, service, of, 14.0)
+    await work_for(Memory(), clock, service, of, 14.0)
 
     [began] = stalled
     then = [at for at in starts(service) if began + 5.0 <= at < began + 11.0]
@@ -242,9 +236,7 @@ async def test_a_commit_that_takes_long_by_chance_costs_a_high_rate_no_more_than
     assert most_in_a_minute(starts(service)) <= 600
 
 
-async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(clock: FakeClock) -> None:
     class TwoCalls(ScriptedKind):
         async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             for _ in range(2):
@@ -256,7 +248,7 @@ async def test_a_permit_is_a_rate_that_a_kind_asks_for_itself(
     service: Any = scripted_service(good, kind=TwoCalls)
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, sweep(service, repeats=40))

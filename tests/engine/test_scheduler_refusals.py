@@ -1,6 +1,5 @@
 """Refusals of a key, a quota or an account: what is asked before a run stops for one."""
 
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,7 +17,7 @@ from engine.kinds import (
     Transient,
     Unauthorized,
 )
-from engine.testing import FakeClock, ScriptedService, scripted_service
+from engine.testing import FakeClock, Memory, ScriptedService, scripted_service
 from tests.engine.scenes import NOW, SELDOM, finished, good, opened, starts, sweep
 
 REFUSED = Unauthorized("the key was refused (401)", status=401)
@@ -41,7 +40,7 @@ class AskedForItsKey(ScriptedService):
 @pytest.mark.parametrize("error", [REFUSED, EXCEEDED, EMPTY], ids=str)
 @pytest.mark.parametrize("is_asked", [True, False], ids=["the service is asked", "it cannot be"])
 async def test_one_odd_refusal_ends_no_run(
-    error: JobError, is_asked: bool, tmp_path: Path, clock: FakeClock
+    error: JobError, is_asked: bool, clock: FakeClock
 ) -> None:
     def script(job: Job) -> Answer | Exception:
         return error if len(service.recording.started) == 40 else good(job)
@@ -52,7 +51,7 @@ async def test_one_odd_refusal_ends_no_run(
     of = sweep(service, models=["a", "b"], repeats=60, limits={"max_in_flight": 4})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -70,7 +69,7 @@ async def test_one_odd_refusal_ends_no_run(
     ids=["it says no", "it refuses that as well", "it does not say", "it has no such question"],
 )
 async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
-    says: Any, more: int, tmp_path: Path, clock: FakeClock
+    says: Any, more: int, clock: FakeClock
 ) -> None:
     service = AskedForItsKey(
         lambda job: REFUSED if clock.now() > NOW + 1.0 else good(job), takes_s=0.1
@@ -79,7 +78,7 @@ async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
     of = sweep(service, repeats=400, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -93,14 +92,14 @@ async def test_a_key_that_is_refused_stops_the_run_with_few_requests(
 
 
 async def test_a_key_that_is_refused_although_it_is_called_valid_ends_with_words_that_say_so(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     service = AskedForItsKey(lambda _: REFUSED)
     service.says = True
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"attempts": 4})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -113,9 +112,7 @@ async def test_a_key_that_is_refused_although_it_is_called_valid_ends_with_words
     assert clock.now() - NOW <= 60.0
 
 
-async def test_a_quota_that_is_held_but_not_spent_is_waited_for(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_quota_that_is_held_but_not_spent_is_waited_for(clock: FakeClock) -> None:
     # As a service that holds the most an evaluation may come to: three of them at once are too many.
     def script(job: Job) -> Answer | Exception:
         return EXCEEDED if service.recording.in_flight > 3 else good(job)
@@ -124,7 +121,7 @@ async def test_a_quota_that_is_held_but_not_spent_is_waited_for(
     of = sweep(service, models=["a", "b"], repeats=20, limits={"max_in_flight": 8})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -137,7 +134,7 @@ async def test_a_quota_that_is_held_but_not_spent_is_waited_for(
 
 @pytest.mark.parametrize(("used", "needs"), [(1_000, 0), (990, 20)], ids=["spent", "too little"])
 async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figure_says_so(
-    used: int, needs: int, tmp_path: Path, clock: FakeClock
+    used: int, needs: int, clock: FakeClock
 ) -> None:
     class Spent(ScriptedService):
         async def quota(self, client: Any) -> Allotment | None:
@@ -150,7 +147,7 @@ async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figur
     of = sweep(service, repeats=50, limits={"max_in_flight": 4})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -162,13 +159,13 @@ async def test_a_quota_that_is_spent_ends_the_run_as_soon_as_the_service_s_figur
 
 
 async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with_words_that_say_so(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     service = scripted_service(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
     of = sweep(service, repeats=50, limits={"max_in_flight": 4}, retry={"outage_h": 1})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -184,12 +181,12 @@ async def test_refusals_that_the_service_s_figure_contradicts_for_hours_end_with
     assert len(service.recording.started) <= 4 + 8 + 60
 
 
-async def test_a_process_that_only_looks_says_that_a_refusal_is_being_confirmed_until_it_is_over(
-    tmp_path: Path,
-) -> None:
+async def test_a_process_that_only_looks_says_that_a_refusal_is_being_confirmed_until_it_is_over() -> (
+    None
+):
     service = scripted_service(lambda _: EXCEEDED, allotment=Allotment(used=7, allotted=1_000))
     of = sweep(service, repeats=3, retry={"base_delay_s": 0.01, "max_delay_s": 0.02})
-    store = tmp_path / "store.db"
+    store = Memory()
 
     async with opened(store, service) as engine, anyio.create_task_group() as tasks:
         run = await engine.submit(of)

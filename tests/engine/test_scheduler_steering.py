@@ -1,13 +1,11 @@
 """What other processes do to a run that is being worked on, and how work on it ends early."""
 
-from pathlib import Path
-
 import anyio
 import pytest
 
 from engine import Run, RunState, Settings, Status, StopReason
 from engine.kinds import Answer, Job, JobContext, Permanent
-from engine.testing import FakeClock, Recording, ScriptedKind, scripted_service
+from engine.testing import FakeClock, Memory, Recording, ScriptedKind, scripted_service
 from tests.engine.scenes import finished, good, opened, starts, sweep
 
 NOTICED_S = 2.0
@@ -34,14 +32,15 @@ class Steered:
 
 
 async def test_a_pause_is_noticed_lets_what_is_in_flight_end_and_can_be_undone(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=30.0)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as engine,
+        opened(memory, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
         steered = Steered(await engine.submit(of), await other.submit(of), clock)
@@ -65,15 +64,14 @@ async def test_a_pause_is_noticed_lets_what_is_in_flight_end_and_can_be_undone(
     assert len(service.recording.started) == 10
 
 
-async def test_a_cancel_is_noticed_and_keeps_what_is_answered(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_cancel_is_noticed_and_keeps_what_is_answered(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=3.0)
     of = sweep(service, repeats=10, limits={"max_in_flight": 2})
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as engine,
+        opened(memory, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
         steered = Steered(await engine.submit(of), await other.submit(of), clock)
@@ -92,7 +90,8 @@ async def test_a_cancel_is_noticed_and_keeps_what_is_answered(
     assert all(row.total == 2 for row in rows[:4])
 
 
-async def test_a_retry_by_another_process_is_noticed(tmp_path: Path, clock: FakeClock) -> None:
+async def test_a_retry_by_another_process_is_noticed(clock: FakeClock) -> None:
+    memory = Memory()
     failing = True
 
     def script(job: Job) -> Answer | Exception:
@@ -105,14 +104,14 @@ async def test_a_retry_by_another_process_is_noticed(tmp_path: Path, clock: Fake
     of = sweep(service, models=["a", "b"], repeats=5, limits=limits)
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
+        opened(memory, service, clock) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
         tasks.start_soon(run.execute)
         await clock.advance(5.0)
         failing = False
-        async with opened(tmp_path / "store.db", service, clock) as other:
+        async with opened(memory, service, clock) as other:
             requeued = await (await other.run()).retry()
         retried_at = clock.now()
         await clock.advance(NOTICED_S)
@@ -127,7 +126,7 @@ async def test_a_retry_by_another_process_is_noticed(tmp_path: Path, clock: Fake
     assert noticed[-1] <= retried_at + NOTICED_S
 
 
-async def test_a_retry_in_the_same_process_is_noticed_too(tmp_path: Path, clock: FakeClock) -> None:
+async def test_a_retry_in_the_same_process_is_noticed_too(clock: FakeClock) -> None:
     failing = True
 
     def script(job: Job) -> Answer | Exception:
@@ -137,7 +136,7 @@ async def test_a_retry_in_the_same_process_is_noticed_too(tmp_path: Path, clock:
     of = sweep(service, models=["a", "b"], repeats=2, limits={"models": {"a": {"rate_per_min": 1}}})
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
+        opened(Memory(), service, clock) as engine,
         anyio.create_task_group() as tasks,
     ):
         run = await engine.submit(of)
@@ -153,15 +152,14 @@ async def test_a_retry_in_the_same_process_is_noticed_too(tmp_path: Path, clock:
     assert len(noticed) == 2
 
 
-async def test_cells_added_by_another_process_are_noticed_and_shared(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_cells_added_by_another_process_are_noticed_and_shared(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=5.0)
     limits = {"max_in_flight": 2}
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as engine,
+        opened(memory, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
         first = await engine.submit(sweep(service, repeats=10, limits=limits))
@@ -182,13 +180,14 @@ async def test_cells_added_by_another_process_are_noticed_and_shared(
 
 
 async def test_an_extension_that_nobody_has_written_out_is_left_for_a_resume(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=1.0)
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as engine,
+        opened(memory, service, clock) as other,
         anyio.create_task_group() as tasks,
     ):
         steered = Steered(await engine.submit(sweep(service, repeats=4)), await engine.run(), clock)
@@ -207,15 +206,16 @@ async def test_an_extension_that_nobody_has_written_out_is_left_for_a_resume(
 
 
 async def test_what_a_stopping_process_gives_back_is_taken_by_the_one_that_goes_on(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
+    memory = Memory()
     service = scripted_service(good, takes_s=60.0)
     of = sweep(service, repeats=4, limits={"max_in_flight": 4})
 
     async with (
-        opened(tmp_path / "store.db", service, clock) as engine,
+        opened(memory, service, clock) as engine,
         anyio.create_task_group() as tasks,
-        opened(tmp_path / "store.db", service, clock) as other,
+        opened(memory, service, clock) as other,
         anyio.create_task_group() as leaving,
     ):
         there = await other.submit(of)
@@ -235,7 +235,7 @@ async def test_what_a_stopping_process_gives_back_is_taken_by_the_one_that_goes_
 
 
 async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     class Uneven(ScriptedKind):
         async def run(self, job: Job, client: Recording, context: JobContext) -> Answer:
@@ -246,7 +246,7 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
     of = sweep(service, repeats=6, limits={"max_in_flight": 3})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=Settings(grace_s=20.0)) as engine,
+        opened(Memory(), service, clock, settings=Settings(grace_s=20.0)) as engine,
         anyio.create_task_group() as tasks,
     ):
         steered = Steered(await engine.submit(of), await engine.run(), clock)
@@ -271,10 +271,10 @@ async def test_a_stop_lets_requests_end_within_the_grace_and_gives_the_rest_back
     ]
 
 
-async def test_a_stop_before_anything_began_sends_nothing(tmp_path: Path, clock: FakeClock) -> None:
+async def test_a_stop_before_anything_began_sends_nothing(clock: FakeClock) -> None:
     service = scripted_service(good)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(Memory(), service, clock) as engine, clock.jumping():
         run = await engine.submit(sweep(service, repeats=5))
         run.stop()
         stopped = await run.execute()
@@ -287,11 +287,11 @@ async def test_a_stop_before_anything_began_sends_nothing(tmp_path: Path, clock:
     assert resumed.jobs["succeeded"] == 5
 
 
-async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight(tmp_path: Path) -> None:
+async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight() -> None:
     service = scripted_service(good)
     service.recording.hold()
 
-    async with opened(tmp_path / "store.db", service) as engine:
+    async with opened(Memory(), service) as engine:
         run = await engine.submit(sweep(service, repeats=10, limits={"max_in_flight": 4}))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run.execute)
@@ -309,11 +309,11 @@ async def test_cancelled_from_outside_a_run_gives_back_what_is_in_flight(tmp_pat
 
 @pytest.mark.parametrize("after_s", [0.0, 1.0])
 async def test_a_cancel_of_ones_own_is_not_undone_by_the_end_of_the_run(
-    tmp_path: Path, clock: FakeClock, after_s: float
+    clock: FakeClock, after_s: float
 ) -> None:
     service = scripted_service(good, takes_s=0.5)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine:
+    async with opened(Memory(), service, clock) as engine:
         run = await engine.submit(sweep(service, repeats=40, limits={"max_in_flight": 2}))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run.execute)
@@ -330,14 +330,13 @@ async def test_a_cancel_of_ones_own_is_not_undone_by_the_end_of_the_run(
     assert finished_status.jobs["succeeded"] == 40
 
 
-async def test_a_process_that_joins_a_finished_run_has_nothing_to_do(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_a_process_that_joins_a_finished_run_has_nothing_to_do(clock: FakeClock) -> None:
+    memory = Memory()
     service = scripted_service(good)
 
-    async with opened(tmp_path / "store.db", service, clock) as engine, clock.jumping():
+    async with opened(memory, service, clock) as engine, clock.jumping():
         await finished(engine, sweep(service, repeats=3))
-        async with opened(tmp_path / "store.db", service, clock) as other:
+        async with opened(memory, service, clock) as other:
             status = await (await other.run()).execute()
 
     assert status.state is RunState.FINISHED
