@@ -1,7 +1,7 @@
 """A GGUF model on this machine's CPU as a target: the built-in model, or any other file.
 
-The file is served by xllamacpp in a process of its own (jobs.chat.model_process), which starts with
-the first question and ends with the target.
+xllamacpp serves the file in a process of its own (jobs.chat.model_process), which starts with the first
+question and ends with the target.
 """
 
 import json
@@ -23,10 +23,10 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from engine.kinds import Check, Clock, JobError, Permanent, Transient, Unreachable, UsageError
 from jobs.chat import model_file
 from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
-from jobs.chat.target import Generation, Question, Reply, told_settings
+from jobs.chat.target import Generation, Question, Reply, describe_settings
 
-# Each slot keeps a context of its own in memory. With one that they share, which would need less, the
-# answers depend on what else is asked at the same time.
+# Each slot has its own context in memory. A shared one would need less, but then answers would depend on
+# the other questions in flight.
 _SLOTS = 8
 _SLOTS_OF_LARGER_MODELS = 4
 CONTEXT_TOKENS = 2048
@@ -43,7 +43,7 @@ _DIGITS = re.compile("[0-9]{1,3}")
 class LocalModel:
     """A GGUF file as a target. Without a path it is the built-in model, SmolLM2-135M-Instruct.
 
-    `context` bounds a prompt and its reply together, in tokens.
+    `context` limits a prompt and its reply together, in tokens.
     """
 
     def __init__(
@@ -55,29 +55,29 @@ class LocalModel:
 
     @property
     def name(self) -> str:
-        """What the models axis calls it."""
+        """Its name on the models axis."""
         return model_file.BUILT_IN.name if self._path is None else self._path.stem
 
     @property
     def slots(self) -> int:
-        """How many questions it answers at once."""
+        """The number of questions that it answers at once."""
         return _SLOTS if self._path is None else _SLOTS_OF_LARGER_MODELS
 
     @property
     def identity(self) -> str:
-        """Name and digest of the model, and how it generates; raises UsageError without a file."""
+        """Name and digest of the model, and its generation settings. Raises UsageError without a file."""
         options = json.dumps(self.generation.as_json(), sort_keys=True, separators=(",", ":"))
         return f"{self.address}#{options}"
 
     @property
     def address(self) -> str:
-        """Name and digest of the model; raises UsageError without a file."""
+        """Name and digest of the model. Raises UsageError without a file."""
         sha256 = model_file.BUILT_IN.sha256 if self._path is None else _digest(self._path)
         return f"gguf:{self.name}@{sha256[:16]}"
 
     @property
     def settings(self) -> str:
-        return told_settings(self.generation.as_json())
+        return describe_settings(self.generation.as_json())
 
     @asynccontextmanager
     async def open(self, clock: Clock, folder: Path = Path()) -> AsyncIterator["LocalModelServer"]:
@@ -91,12 +91,12 @@ class LocalModel:
             await server.aclose()
 
     def require_file(self) -> Path:
-        """The path of its file; raises UsageError, with what to do, if it is missing."""
-        return model_file.require() if self._path is None else _existing(self._path)
+        """The path of the file. Raises UsageError, saying what to do, if it is missing."""
+        return model_file.require() if self._path is None else _require_file(self._path)
 
 
 class LocalModelServer:
-    """Asks a local model, which a process of its own serves from the first question on."""
+    """An open local model, served by a process that starts with the first question."""
 
     def __init__(self, model: LocalModel, clock: Clock, threads: int) -> None:
         self._model = model
@@ -108,7 +108,7 @@ class LocalModelServer:
         self._process: Process | None = None
 
     async def aclose(self) -> None:
-        """End the process, if there is one."""
+        """End the process, if it has started."""
         self._chat = None
         await self._stack.aclose()
 
@@ -116,11 +116,11 @@ class LocalModelServer:
         name = self._model.name
         if question.model != name:
             raise Permanent(
-                f"the model {question.model!r} is not here: this target has one model, {name};"
-                " for others set service.endpoint or service.model_path",
+                f"this target has no model {question.model!r}, only {name}; for others set"
+                " service.endpoint or service.model_path",
                 sent=False,
             )
-        chat = await self._started()
+        chat = await self._ensure_started()
         try:
             reply = await chat.reply(question)
         except (Transient, Unreachable):
@@ -131,13 +131,13 @@ class LocalModelServer:
     async def check(self) -> Sequence[Check]:
         path = await anyio.to_thread.run_sync(self._model.require_file)
         try:
-            await self._started()
+            await self._ensure_started()
         except JobError as error:
             return (Check(name="target", ok=False, message=error.message),)
         message = f"{self._model.name} is loaded from {path}"
         return (Check(name="target", ok=True, message=message),)
 
-    async def _started(self) -> ChatClient:
+    async def _ensure_started(self) -> ChatClient:
         async with self._lock:
             if self._chat is None:
                 self._chat = await self._start()
@@ -148,7 +148,7 @@ class LocalModelServer:
         try:
             path = await anyio.to_thread.run_sync(model.require_file)
         except UsageError as error:
-            # It was there when the target was opened.
+            # The file existed when the target was opened.
             raise Permanent(str(error), sent=False) from error
         key = secrets.token_hex(16)
         settings = {
@@ -160,7 +160,7 @@ class LocalModelServer:
         }
         async with AsyncExitStack() as stack:
             process = await _spawn(stack)
-            base_url = await _introduced(process, settings, model.name)
+            base_url = await _send_settings(process, settings, model.name)
             target = ChatTarget(
                 Endpoint(base_url=base_url, max_in_flight=model.slots, timeout_s=_ANSWER_S),
                 model.generation,
@@ -173,7 +173,7 @@ class LocalModelServer:
         return chat
 
     async def _stop_if_dead(self, chat: ChatClient) -> None:
-        """Without its process the model is closed, so that the next attempt gets a new one."""
+        """Close the model if its process has ended, so that the next attempt starts a new one."""
         async with self._lock:
             if self._chat is not chat or self._process is None:
                 return
@@ -185,12 +185,12 @@ class LocalModelServer:
 
 
 def choose_threads(environment: Mapping[str, str] = os.environ) -> int:
-    """How many threads a model computes with: NIGHTSWEEP_MODEL_THREADS, else half of the CPUs.
+    """The number of threads for a model: NIGHTSWEEP_MODEL_THREADS, or half of the CPUs.
 
-    The threads wait for each other many times per token, so that all are as slow as one that a busy
-    machine delays. On two idle CPUs two threads give 1.6 times the answers of one; beside four busy
-    processes, a tenth as many as one (`python -m tests.benchmarks.model_threads`). Answers do not
-    depend on the number. Raises UsageError.
+    The threads wait for each other many times per token, so all are as slow as the slowest. On two idle
+    CPUs, two threads give 1.6 times the answers of one; next to four busy processes, a tenth
+    (`python -m tests.benchmarks.model_threads`). The number does not affect answers. Raises UsageError if
+    the variable is not a number from 1 to 512.
     """
     text = environment.get(_THREADS_VARIABLE)
     if text is None:
@@ -201,7 +201,7 @@ def choose_threads(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def _usable_cpus() -> int:
-    # What the process is bound to, where the system tells; macOS does not.
+    # The CPUs that the process is bound to; macOS does not report them.
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
@@ -220,7 +220,7 @@ async def _spawn(stack: AsyncExitStack) -> Process:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # A Ctrl-C is for the run, which ends its models when it is done with them.
+        # Ctrl-C must reach only the run, which ends its models itself.
         start_new_session=True,
     )
     stack.push_async_callback(_end, process)
@@ -228,19 +228,19 @@ async def _spawn(stack: AsyncExitStack) -> Process:
 
 
 async def _end(process: Process) -> None:
-    """End a process that leaves when its stdin does, without waiting for what it generates."""
+    """End a model process by closing its stdin, without waiting for a generation."""
     with anyio.CancelScope(shield=True):
-        assert process.stdin is not None, "it was opened with pipes"
+        assert process.stdin is not None, "opened with pipes"
         await process.stdin.aclose()
         with anyio.move_on_after(_STOP_S):
             await process.wait()
         await process.aclose()
 
 
-async def _introduced(process: Process, settings: dict[str, object], name: str) -> str:
-    """The base URL of the server in the process, once its model is loaded."""
-    assert process.stdin is not None, "it was opened with pipes"
-    assert process.stdout is not None, "it was opened with pipes"
+async def _send_settings(process: Process, settings: dict[str, object], name: str) -> str:
+    """Send a model process its settings; return the base URL of its server once the model is loaded."""
+    assert process.stdin is not None, "opened with pipes"
+    assert process.stdout is not None, "opened with pipes"
     hello = b""
     with anyio.move_on_after(_START_S):
         try:
@@ -252,15 +252,15 @@ async def _introduced(process: Process, settings: dict[str, object], name: str) 
     answer = json.loads(hello) if hello else {}
     if "base_url" not in answer:
         raise Permanent(
-            f"the model {name} could not be loaded: is the file a GGUF model, and is there memory"
-            " for it?",
-            detail=answer.get("error", f"no word from its process within {_START_S:g} s"),
+            f"the model {name} could not be loaded; check that the file is a GGUF model, and that it"
+            " fits into memory",
+            detail=answer.get("error", f"its process did not answer within {_START_S:g} s"),
             sent=False,
         )
     return str(answer["base_url"])
 
 
-def _existing(path: Path) -> Path:
+def _require_file(path: Path) -> Path:
     try:
         if path.is_file():
             return path
@@ -271,7 +271,7 @@ def _existing(path: Path) -> Path:
 
 def _digest(path: Path) -> str:
     try:
-        return model_file.sha256_of(_existing(path))
+        return model_file.sha256_of(_require_file(path))
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -20,5 +20,5 @@ def download_command() -> None:
 
 @app.command("path")
 def path_command() -> None:
-    """Print the path of the built-in model; exit code 2 when it is missing or damaged."""
+    """Print the path of the built-in model; exit code 2 if it is missing or damaged."""
     typer.echo(str(require()))

@@ -21,7 +21,7 @@ from engine.kinds import (
     resolve_secret,
 )
 from jobs.chat.limits import CallLimits, TokensPerMin
-from jobs.chat.listing import lists_what_is_called, read_listing
+from jobs.chat.listing import lists_callable_names, read_listing
 from jobs.chat.parameter_mistakes import setting_for
 from jobs.chat.prices import Prices
 from jobs.chat.reading import read_reply
@@ -31,11 +31,11 @@ from jobs.chat.shaping import (
     ParameterNames,
     Query,
     SystemRole,
-    refuse_fields_with_settings,
+    check_extra_fields,
+    move_query,
     request_body,
-    with_query_apart,
 )
-from jobs.chat.target import Generation, Question, Reply, digest, told_settings
+from jobs.chat.target import Generation, Question, Reply, describe_settings, digest
 from jobs.http import HttpClient, HttpLimits, Key, NetworkSettings, Sent, parse_base_url
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -43,12 +43,12 @@ _REPLY_BYTES_MAX = 4 * 1024 * 1024
 
 
 def read_base_url(text: str) -> str:
-    """The base URL of an interface, also where the address of its call is written."""
+    """Parse a base URL, which may be written with the path of the chat call. Raises ValueError."""
     return str(parse_base_url(text)).removesuffix("/").removesuffix("/chat/completions")
 
 
 class Endpoint(NetworkSettings, BaseModel):
-    """Where a model is reached, and in which form it takes requests."""
+    """Where a model is reached, and the format of its requests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,19 +56,20 @@ class Endpoint(NetworkSettings, BaseModel):
         str,
         AfterValidator(read_base_url),
         Field(
-            description="The address of an OpenAI-compatible interface, mostly up to its /v1.",
+            description="The base URL of an OpenAI-compatible API, usually ending in /v1.",
             examples=["https://openrouter.ai/api/v1", "http://127.0.0.1:11434/v1"],
         ),
     ]
     name: Annotated[
         Annotated[str, Field(pattern=_NAME)] | None,
         Field(
-            description="Tells the endpoint from others in place of its address, so that a run goes on"
-            " when the server has moved."
+            description="Identifies the endpoint instead of its address, so that a run continues when the"
+            " server has moved."
         ),
     ] = None
     api_key: Annotated[
-        SecretReference | None, Field(description="Where the key is; sent as a bearer token.")
+        SecretReference | None,
+        Field(description="A reference to the key, which is sent as a bearer token."),
     ] = None
     headers: Annotated[
         Headers, Field(description="Further headers; their values may be references to keys.")
@@ -76,66 +77,71 @@ class Endpoint(NetworkSettings, BaseModel):
     query: Annotated[
         Query,
         Field(
-            description="Parameters behind the address; their values may be references to keys.",
+            description="Query parameters of each request; their values may be references to keys.",
             examples=[{"api-version": "2024-10-21"}],
         ),
     ] = {}
     parameter_names: Annotated[
         ParameterNames,
         Field(
-            description="What the endpoint calls a parameter; null where it has no such parameter.",
+            description="The endpoint's name of a parameter, or null if it has no such parameter.",
             examples=[{"max_tokens": "max_completion_tokens", "seed": None}],
         ),
     ] = {}
     system_role: Annotated[
-        SystemRole, Field(description="How a system prompt is sent: its role, or as the user's.")
+        SystemRole,
+        Field(
+            description="The role of a system prompt; `user` puts it into the first user message."
+        ),
     ] = SystemRole.SYSTEM
     extra_body: Annotated[
         ExtraBody,
         Field(
-            description="Further fields of each request, sent as they are.",
+            description="Further fields of each request, sent unchanged.",
             examples=[{"reasoning_effort": "low"}],
         ),
     ] = {}
     prices: Annotated[
         Prices,
         Field(
-            description="What a million tokens cost, by a model's name or a pattern of names.",
+            description="The price of a million tokens, by a model's name or a pattern of names.",
             examples=[{"gpt-4.1-mini": {"input": 0.4, "output": 1.6}}],
         ),
     ] = {}
     rate_per_min: Annotated[
         Annotated[int, Field(ge=1)] | None,
-        Field(description="Calls that start in any 60 s, over all processes and restarts."),
+        Field(
+            description="The most calls that may start in any 60 s, across processes and restarts."
+        ),
     ] = None
     tokens_per_min: Annotated[
-        TokensPerMin | None, Field(description="Tokens that calls take in any 60 s.")
+        TokensPerMin | None, Field(description="The most tokens that calls may take in any 60 s.")
     ] = None
     max_in_flight: Annotated[
-        int, Field(ge=1, le=1000, description="Calls under way at once, over all processes.")
+        int, Field(ge=1, le=1000, description="The most calls at once, across processes.")
     ] = 8
     timeout_s: Annotated[
-        float, Field(gt=0, le=3600, description="How long one call may take, in seconds.")
+        float, Field(gt=0, le=3600, description="The time limit of one call, in seconds.")
     ] = 120.0
 
     @model_validator(mode="before")
     @classmethod
-    def _query_apart(cls, written: Any) -> Any:
-        return with_query_apart(written)
+    def _move_query(cls, written: Any) -> Any:
+        return move_query(written)
 
     @model_validator(mode="after")
-    def _each_field_once(self) -> Self:
-        refuse_fields_with_settings(self.extra_body, self.parameter_names)
+    def _check_extra_body(self) -> Self:
+        check_extra_fields(self.extra_body, self.parameter_names)
         return self
 
     @property
     def address(self) -> str:
-        """Who replies, in few words."""
+        """The endpoint in few words: its name or its base URL."""
         return self.name or self.base_url
 
     @property
     def credential(self) -> str:
-        """The reference of the key that is charged, wherever it is sent; empty without one."""
+        """The reference of the key that is charged, in whichever setting it is; empty without a key."""
         if self.api_key is not None:
             return self.api_key
         sent = (*self.headers.values(), *self.query.values())
@@ -143,7 +149,7 @@ class Endpoint(NetworkSettings, BaseModel):
 
     @property
     def shape(self) -> Mapping[str, Any]:
-        """What of these settings decides replies, as JSON; what is not set is not there."""
+        """The settings that affect replies, as JSON, without those that are not set."""
         return self.model_dump(
             mode="json",
             include={"headers", "query", "parameter_names", "system_role", "extra_body"},
@@ -152,9 +158,9 @@ class Endpoint(NetworkSettings, BaseModel):
 
 
 class ChatTarget:
-    """The models behind one endpoint, asked with one set of generation settings.
+    """The models of one endpoint, called with one set of generation settings.
 
-    `extra` goes into every request as it is; `secret_headers` are sent besides the endpoint's own.
+    `extra` is added to every request unchanged; `secret_headers` are sent in addition to the endpoint's own.
     """
 
     def __init__(
@@ -172,8 +178,8 @@ class ChatTarget:
 
     @property
     def identity(self) -> str:
-        decides = {"options": self._options, **self.endpoint.shape}
-        return f"{self.address}#{digest(decides)[:16]}"
+        settings = {"options": self._options, **self.endpoint.shape}
+        return f"{self.address}#{digest(settings)[:16]}"
 
     @property
     def address(self) -> str:
@@ -181,10 +187,10 @@ class ChatTarget:
 
     @property
     def settings(self) -> str:
-        return told_settings({**self._options, **self.endpoint.shape})
+        return describe_settings({**self._options, **self.endpoint.shape})
 
     def limits(self, key: str = "") -> CallLimits:
-        """What the endpoint allows its `key`: roles that share an endpoint and a key share it."""
+        """The limits of the endpoint for a key, shared by all roles with the same endpoint and key."""
         return CallLimits(
             self.endpoint.base_url,
             key=key,
@@ -211,14 +217,14 @@ class ChatTarget:
             secrets=self._secret_headers,
             network=endpoint.network(folder),
             limits=HttpLimits(deadline_s=endpoint.timeout_s, max_body_bytes=_REPLY_BYTES_MAX),
-            # Each question counts as a request, so CallLimits sends it again, within the limits.
+            # Each sending of a question counts as a request, so CallLimits repeats it, within the limits.
             resends=False,
         ) as http:
             yield ChatClient(http, endpoint, self._options, self.limits(charged), clock)
 
 
 class ChatClient:
-    """Asks the models behind an endpoint, as ChatTarget.open makes it."""
+    """An open ChatTarget, which calls the models of its endpoint."""
 
     def __init__(
         self,
@@ -245,7 +251,7 @@ class ChatClient:
         try:
             answer = await self._http.post("chat/completions", json.dumps(body).encode())
         except Permanent as error:
-            raise self._advised(error) from None
+            raise self._with_advice(error) from None
         reply = read_reply(
             answer.body,
             where=answer.where,
@@ -255,8 +261,8 @@ class ChatClient:
         )
         return replace(reply, redacted=tuple(sorted({*reply.redacted, *answer.redacted})))
 
-    def _advised(self, error: Permanent) -> Permanent:
-        """The error with the setting that helps, where the endpoint refuses the form of the request."""
+    def _with_advice(self, error: Permanent) -> Permanent:
+        """The error, with the setting that helps if the endpoint rejects the format of the request."""
         setting = setting_for(
             error.status,
             error.detail,
@@ -271,31 +277,31 @@ class ChatClient:
         return Permanent(f"{error.message}; {setting}", detail=error.detail, status=error.status)
 
     async def models(self) -> frozenset[str]:
-        """The names of the models that calls may use, as far as the endpoint lists them: often none.
+        """The names of the endpoint's models; empty if it does not list them. Costs nothing.
 
-        Raises JobError when the endpoint cannot be used, Permanent when its base URL is not that of
-        a chat interface. Costs nothing.
+        Raises JobError if the endpoint cannot be used, and Permanent if the base URL is not that of a chat
+        API.
         """
         try:
             answer = await self._http.get("models")
         except JobError as error:
             if error.status not in (404, 405):
                 raise
-            await self._look_below()
+            await self._check_v1()
             return frozenset()
         try:
             listed = read_listing(answer.json())
         except Transient as error:
             raise Permanent(
-                f"{answer.where}: not the answer of a chat interface; is base_url right?",
+                f"{answer.where}: this is not the answer of a chat API; check base_url",
                 detail=error.detail,
             ) from None
-        if listed is None or not lists_what_is_called(self._http.base_url.host):
+        if listed is None or not lists_callable_names(self._http.base_url.host):
             return frozenset()
         return listed
 
-    async def _look_below(self) -> None:
-        """Raise Permanent if the interface is at /v1 below the base URL, where it mostly is."""
+    async def _check_v1(self) -> None:
+        """Raise Permanent if the API is at /v1 below the base URL, as it usually is."""
         base = self._http.base_url
         try:
             answer = await self._http.get("v1/models")
@@ -304,24 +310,24 @@ class ChatClient:
             return
         if found is not None:
             raise Permanent(
-                f"{base.host}: the chat interface is at /v1: write"
+                f"{base.host}: the chat API is at /v1; set"
                 f" `base_url: {str(base).removesuffix('/')}/v1`"
             )
 
     async def check(self) -> Sequence[Check]:
-        """One look at the list of models, which costs nothing; not every endpoint has one."""
+        """Whether the endpoint can be reached, by its list of models; costs nothing."""
         host = self._http.base_url.host
         try:
             listed = await self.models()
         except JobError as error:
-            return (Check(name="target", ok=False, message=_told(error)),)
-        told = f"it lists {len(listed):,} models" if listed else "it does not list its models"
-        return (Check(name="target", ok=True, message=f"{host} is reached; {told}"),)
+            return (Check(name="target", ok=False, message=_describe(error)),)
+        listing = f"it lists {len(listed):,} models" if listed else "it does not list its models"
+        return (Check(name="target", ok=True, message=f"{host} is reached; {listing}"),)
 
 
 def _with_keys(values: Mapping[str, str], key: Callable[[str], Key]) -> dict[str, Sent]:
     return {name: key(value) if is_reference(value) else value for name, value in values.items()}
 
 
-def _told(error: JobError) -> str:
+def _describe(error: JobError) -> str:
     return f"{error.message}: {error.detail}" if error.detail else error.message

@@ -1,7 +1,7 @@
-"""How a generation ended: the names that providers give it, one table.
+"""How a generation ended: one table of the names that providers use.
 
-Compatible endpoints pass on the names of the engine or vendor behind them, in any case and with any
-separators: MAX_TOKENS, maxTokens and max-tokens are one name here. Sources:
+Endpoints pass on the names of the engine or vendor behind them. Case and separators are ignored:
+MAX_TOKENS, maxTokens and max-tokens are the same name. Sources:
 
 https://platform.openai.com/docs/api-reference/chat/object
 https://learn.microsoft.com/azure/ai-services/openai/concepts/content-filter
@@ -33,16 +33,16 @@ from typing import Any
 
 
 class Finish(IntEnum):
-    """What the end of a generation means; of several names the gravest counts."""
+    """What the end of a generation means; of several names the most serious counts."""
 
     WHOLE = 0
-    """The model had said what it had to say, as far as anybody tells."""
+    """The reply is complete, as far as the endpoint says."""
     TRUNCATED = 1
-    """A limit cut it short."""
+    """A limit ended it early."""
     WITHHELD = 2
-    """A filter stepped in, or the vendor refused in the model's place."""
+    """A filter or the vendor withheld it."""
     BROKEN_OFF = 3
-    """Something went wrong on the other side."""
+    """An error ended it."""
 
 
 _NAMES = {
@@ -133,32 +133,32 @@ _WORDLESS = re.compile(r"[^a-z0-9]+")
 _PREFIX = re.compile(r"^(?:finish|stop)?reason(?=.)")
 
 
-def _folded(name: str) -> str:
-    """A name without case and separators, and without the name of the enumeration that it is from."""
+def _normalize(name: str) -> str:
+    """A name in lower case without separators, and without the prefix of its enumeration."""
     return _PREFIX.sub("", _WORDLESS.sub("", name.casefold()))
 
 
-_BY_NAME = {_folded(name): finish for finish, names in _NAMES.items() for name in names}
+_BY_NAME = {_normalize(name): finish for finish, names in _NAMES.items() for name in names}
 
 
 def read_finish(choice: Mapping[str, Any]) -> tuple[Finish, str | None]:
-    """How a choice says that it ended, and the name that says so.
+    """How a choice ended, and the name by which it says so.
 
-    Gateways translate: OpenRouter keeps the provider's own name beside theirs, and so does LiteLLM, which
-    makes `stop` of what it does not know. A name that nobody knows says nothing.
+    Gateways translate names: OpenRouter and LiteLLM keep the provider's own in another field, and LiteLLM
+    turns unknown ones into `stop`. A name that is not in the table counts as a complete reply.
     """
-    named = [(_BY_NAME.get(_folded(name), Finish.WHOLE), name) for name in _names(choice)]
-    # The first of the gravest: their own name where both say the same.
+    named = [(_BY_NAME.get(_normalize(name), Finish.WHOLE), name) for name in _names(choice)]
+    # Of equally serious names the first, which is the gateway's own.
     return max(named, key=lambda each: each[0], default=(Finish.WHOLE, None))
 
 
 def _names(choice: Mapping[str, Any]) -> Iterator[str]:
     fields = choice.get("provider_specific_fields")
-    beside = fields if isinstance(fields, Mapping) else {}
+    extra = fields if isinstance(fields, Mapping) else {}
     for holder, name in (
         (choice, "finish_reason"),
         (choice, "native_finish_reason"),
-        (beside, "native_finish_reason"),
+        (extra, "native_finish_reason"),
     ):
         value = holder.get(name)
         if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What an endpoint allows in a minute: requests, and the tokens that they take."""
+"""Limits on the calls to an endpoint: requests and tokens a minute, and calls at once."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,34 +19,33 @@ from engine.kinds import (
     canonical,
     starting_with,
 )
-from jobs.chat.pacing import Turns
+from jobs.chat.pacing import CallPacer
 from jobs.chat.target import Question, Reply
 
 _BYTES_PER_TOKEN = 4
 _SETTLING_S = 5.0
-"""What is not settled by then stays as it was estimated: the disk is full, say."""
+"""A permit that cannot be settled in this time, such as on a full disk, keeps its estimate."""
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Reply]]
 TokensPerMin = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
-def fits_a_minute(max_tokens: int, tokens_per_min: int | None) -> None:
-    """Raise ValueError where one reply may take more tokens than there are in a minute."""
+def check_max_tokens(max_tokens: int, tokens_per_min: int | None) -> None:
+    """Raise ValueError if one reply may take more than a minute's tokens."""
     if tokens_per_min is not None and max_tokens > tokens_per_min:
         raise ValueError(
             f"{max_tokens} is above the endpoint's tokens_per_min, {tokens_per_min}: one reply could"
-            " take more than a minute has; lower max_tokens or raise tokens_per_min"
+            " take more than a minute's tokens; lower max_tokens or raise tokens_per_min"
         )
 
 
 class CallLimits:
-    """Asks for a permit before each call, and settles it with what the call really took.
+    """Gets a permit before each call, and settles it with the tokens that the call took.
 
-    The permit keeps the sweep's own limits as well. Calls to a model that has refused some wait for their
-    turn, too, whatever the limits are. Endpoints of one `address` and `key` share their limits, over all
-    processes, however the address is spelt and whatever the key is called.
-    None of `rate_per_min` and `tokens_per_min` does not bind; `max_tokens` bounds each reply; at most
-    `max_in_flight` are under way at once, where it is not None.
+    A permit also obeys the sweep's own limits. After a model has rate limited a call, its calls are paced as
+    well. Endpoints with the same `address` and `key` share their limits across processes, however the two
+    are spelt. None means no limit for `rate_per_min`, `tokens_per_min` and `max_in_flight`, the number of
+    calls at once; `max_tokens` is the longest reply.
     """
 
     def __init__(
@@ -67,10 +66,10 @@ class CallLimits:
         self._tokens_per_min = tokens_per_min
         self._max_tokens = max_tokens
         self._max_in_flight = max_in_flight
-        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
+        self._pacers: defaultdict[str, CallPacer] = defaultdict(CallPacer)
 
     @property
-    def told(self) -> CallLimit:
+    def call_limit(self) -> CallLimit:
         """The limits, for the plan of a sweep."""
         return CallLimit(
             name=f"{canonical(self._address)} {self._key_name}".strip(),
@@ -82,9 +81,9 @@ class CallLimits:
     async def reply(
         self, ask: Ask, question: Question, context: JobContext, *, to_model: bool = True
     ) -> Reply:
-        """The reply to a question, asked when it may be; `to_model`: of the model under test.
+        """Ask a question as soon as the limits allow; `to_model` says that the model under test answers it.
 
-        Where its key was refused and is another one by now, the question is a request once more.
+        If the key was rejected and has been replaced since, the question is sent again, as another request.
         """
         try:
             return await self._reply(ask, question, context, to_model)
@@ -94,20 +93,20 @@ class CallLimits:
     async def _reply(
         self, ask: Ask, question: Question, context: JobContext, to_model: bool
     ) -> Reply:
-        turns, clock = self._turns[question.model], context.clock
-        await turns.wait(clock)
+        pacer, clock = self._pacers[question.model], context.clock
+        await pacer.wait(clock)
         async with self._slot(context):
             started = clock.now()
             try:
-                reply = await self._permitted(ask, question, context, to_model)
+                reply = await self._ask_with_permit(ask, question, context, to_model)
             except RateLimited as error:
                 if error.sent:
-                    turns.refused(clock, error, started=started)
+                    pacer.on_refusal(clock, error, started=started)
                 raise
             except Transient as error:
-                turns.hold(clock, error)
+                pacer.hold(clock, error)
                 raise
-        turns.answered(clock, started=started)
+        pacer.on_answer(clock, started=started)
         return reply
 
     def _slot(self, context: JobContext) -> AbstractAsyncContextManager[None]:
@@ -118,14 +117,14 @@ class CallLimits:
     def _account(self, context: JobContext) -> str:
         return f"target:{context.account(self._address, self._key)}"
 
-    async def _permitted(
+    async def _ask_with_permit(
         self, ask: Ask, question: Question, context: JobContext, to_model: bool
     ) -> Reply:
         permit = await context.permit(
             self._account(context),
             rate_per_min=self._rate_per_min,
             tokens_per_min=self._tokens_per_min,
-            tokens=estimated_tokens(question, self._max_tokens),
+            tokens=estimate_tokens(question, self._max_tokens),
             to_model=to_model,
         )
         try:
@@ -141,17 +140,17 @@ class CallLimits:
 
 
 async def _settle(permit: Permit, tokens: int) -> None:
-    # A reply that was paid for reaches whoever keeps it, even while its evaluation is being cancelled.
+    # Shielded, so that a paid reply is returned even while its evaluation is being cancelled.
     with anyio.move_on_after(_SETTLING_S, shield=True):
         await permit.settle(tokens)
 
 
-def estimated_tokens(question: Question, max_tokens: int) -> int:
-    """What a call may take: a quarter of the question's bytes (UTF-8), and the longest reply."""
+def estimate_tokens(question: Question, max_tokens: int) -> int:
+    """The tokens that a call may take: a quarter of the question's UTF-8 bytes, and the longest reply."""
     return tokens_of(message.content for message in question.messages) + max_tokens
 
 
 def tokens_of(texts: Iterable[str]) -> int:
-    """What texts may take together: a quarter of their bytes."""
+    """The tokens that texts may take together: a quarter of their UTF-8 bytes."""
     size = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     return -(-size // _BYTES_PER_TOKEN)

@@ -1,7 +1,7 @@
-"""The message of a chat completion: what it says, and what it thinks.
+"""Splits the message of a chat completion into its reply and its thinking.
 
-Thoughts come in a field beside the content, as parts of the content, or inside of its text
-(jobs.chat.thinking); which of these depends on the provider:
+Depending on the provider, thinking is in a field of its own, in parts of the content, or inside its text
+(jobs.chat.thinking):
 https://api-docs.deepseek.com/guides/reasoning_model (reasoning_content)
 https://openrouter.ai/docs/use-cases/reasoning-tokens (reasoning, reasoning_details)
 https://docs.vllm.ai/en/latest/features/reasoning_outputs/ (reasoning, once reasoning_content)
@@ -15,7 +15,7 @@ from typing import Any
 
 from jobs.chat.thinking import split_thinking
 
-# The first that holds anything counts: some providers send the same thought in two of them.
+# The first that is not empty counts: some providers send the same text in two of them.
 _THOUGHTS = (
     "reasoning_content",
     "reasoning",
@@ -30,9 +30,9 @@ _DEEPEST = 8
 
 
 def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
-    """What a message says and what it thinks; either may be empty.
+    """The reply and the thinking in a message; either may be empty.
 
-    A refusal in a field of its own is what it says, unless there is content.
+    Without content, a refusal in its own field is the reply.
     """
     fields = (_text(message.get(name)) for name in _THOUGHTS)
     thoughts = [next((text for text in fields if text.strip()), "")]
@@ -41,13 +41,13 @@ def read_message(message: Mapping[str, Any]) -> tuple[str, str]:
     texts: list[str] = []
     for part in parts:
         (thoughts if _is_thought(part) else texts).append(_text(part))
-    said, inside = split_thinking("".join(texts))
+    reply, inside = split_thinking("".join(texts))
     thoughts.append(inside)
-    if not said.strip():
-        said = _text(message.get("refusal"))
-    # Some send the same thought beside the content and inside of it.
+    if not reply.strip():
+        reply = _text(message.get("refusal"))
+    # Some providers send the same thought in its own field and inside the content.
     once = dict.fromkeys(text.strip() for text in thoughts)
-    return said, "\n\n".join(filter(None, once))
+    return reply, "\n\n".join(filter(None, once))
 
 
 def _is_thought(part: Any) -> bool:
@@ -58,7 +58,7 @@ def _is_thought(part: Any) -> bool:
 
 
 def _text(value: Any, depth: int = 0) -> str:
-    """The text of a part, whichever of its fields holds it, or of a list of parts."""
+    """The text of a part, in whichever of its fields, or of a list of parts."""
     if isinstance(value, str):
         return value
     if depth == _DEEPEST:

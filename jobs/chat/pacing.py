@@ -1,12 +1,12 @@
-"""Calls to a model that has refused some: each at its turn, no faster than they were let through."""
+"""Paces the calls to a model after it has rate limited one: no faster than it answered before."""
 
 import anyio
 
 from engine.kinds import Clock, Pace, RateLimited, Transient
 
 
-class Turns:
-    """The turns of one model's calls in this process. Until one is refused there is no waiting."""
+class CallPacer:
+    """Paces one model's calls in this process. Until a call is rate limited, none of them waits."""
 
     def __init__(self) -> None:
         self._pace = Pace()
@@ -16,32 +16,32 @@ class Turns:
         self._refusal: RateLimited | Transient | None = None
 
     async def wait(self, clock: Clock) -> None:
-        """Return when a call may start, right now.
+        """Wait until a call may start.
 
-        Raises RateLimited, nothing sent, as long as the service has asked to wait.
+        Raises RateLimited, with nothing sent, while a Retry-After of the service has not passed.
         """
         while not await self._has_turn(clock):
             pass
         self._pace = self._pace.on_start(clock.now(), 1)
 
-    def refused(self, clock: Clock, error: RateLimited, *, started: float) -> None:
-        """The service asked for patience instead of answering the call that started then."""
+    def on_refusal(self, clock: Clock, error: RateLimited, *, started: float) -> None:
+        """Note that the service rate limited the call that started at `started`."""
         self.hold(clock, error)
         self._next_at = 0.0
-        self._become(self._pace.on_refusal(clock.now(), started=started))
+        self._set_pace(self._pace.on_refusal(clock.now(), started=started))
 
     def hold(self, clock: Clock, error: RateLimited | Transient) -> None:
-        """Let no call start for as long as the service asked to wait, if it did: with a 503, say."""
+        """Let no call start until the error's Retry-After has passed, if it has one."""
         until = clock.now() + (error.retry_after_s or 0.0)
         if until > self._held_until:
             self._held_until, self._refusal = until, error
 
-    def answered(self, clock: Clock, *, started: float) -> None:
-        """The service took the call that started then."""
-        self._become(self._pace.on_answer(clock.now(), started=started))
+    def on_answer(self, clock: Clock, *, started: float) -> None:
+        """Note that the service answered the call that started at `started`."""
+        self._set_pace(self._pace.on_answer(clock.now(), started=started))
 
     async def _has_turn(self, clock: Clock) -> bool:
-        """Whether a call may start now; waits for as long as nothing changes if it may not."""
+        """Whether a call may start now; if not, waits until that may have changed."""
         now = clock.now()
         if self._refusal is not None and now < self._held_until:
             raise RateLimited(
@@ -51,7 +51,7 @@ class Turns:
                 sent=False,
                 retry_after_s=self._held_until - now,
             )
-        self._become(self._pace.at(now))
+        self._set_pace(self._pace.at(now))
         match self._pace.admits():
             case 0:
                 await self._wait(clock, self._pace.admits_at)
@@ -66,12 +66,12 @@ class Turns:
         return at <= now or not await self._wait(clock, at)
 
     async def _wait(self, clock: Clock, until: float) -> bool:
-        """Wait until then, or until the pace changes: True."""
+        """Wait until a time; returns True if the pace changed before it."""
         if self._changed is None:
             self._changed = anyio.Event()
         return await clock.wait(self._changed, until)
 
-    def _become(self, pace: Pace) -> None:
+    def _set_pace(self, pace: Pace) -> None:
         if pace is self._pace:
             return
         self._pace = pace

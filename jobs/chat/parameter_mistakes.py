@@ -1,7 +1,7 @@
-"""Which setting helps where an endpoint refuses the form of a request.
+"""Finds the setting that helps if an endpoint rejects the format of a request.
 
-Every provider says in words of its own that a parameter has another name there, or is none. The error
-then names the setting of the sweep file to write, so that nobody has to know what is sent.
+Providers report an unknown or renamed parameter in different ways. The error then names the setting to
+write into the sweep file, so that users need not know the request.
 """
 
 import re
@@ -34,50 +34,52 @@ _TOKENS_RENAMED = re.compile(r"max_completion_tokens.{0,3}(?:instead| is require
 
 def setting_for(
     status: int | None,
-    said: str,
+    message: str,
     *,
     names: Mapping[Parameter, str | None],
     system_role: SystemRole,
     extra: Mapping[str, Any],
     wants_api_version: bool = False,
 ) -> str | None:
-    """What to write into the endpoint's settings after an error of this status and these words.
+    """What to write into the endpoint's settings after an error with this status and message.
 
-    `names`, `system_role` and `extra` are the settings as they are; `wants_api_version` says that the
-    address is one of Azure's that needs a version and has none. None where the error is another.
+    `names`, `system_role` and `extra` are the current settings; `wants_api_version` says that the address
+    is on Azure and lacks the version that it needs. None for an error of another kind.
     """
     if status not in _STATUSES:
         return None
-    found = [*_parameters(said, names), *_others(said, system_role, extra)]
-    if (status == 404 and wants_api_version) or _NO_API_VERSION.search(said):
-        found.append("query: {api-version: ...}")
-    return f"write {', '.join(found)} in the endpoint" if found else None
+    settings = [*_parameter_names(message, names), *_other_settings(message, system_role, extra)]
+    if (status == 404 and wants_api_version) or _NO_API_VERSION.search(message):
+        settings.append("query: {api-version: ...}")
+    return f"write {', '.join(settings)} in the endpoint" if settings else None
 
 
-def _parameters(said: str, names: Mapping[Parameter, str | None]) -> Iterator[str]:
-    refused = _REFUSED.search(said) is not None
+def _parameter_names(message: str, names: Mapping[Parameter, str | None]) -> Iterator[str]:
+    refused = _REFUSED.search(message) is not None
     changed: dict[str, str] = {}
     for parameter in PARAMETERS:
         sent = names.get(parameter, parameter)
-        if parameter == "max_tokens" and sent == parameter and _TOKENS_RENAMED.search(said):
+        if parameter == "max_tokens" and sent == parameter and _TOKENS_RENAMED.search(message):
             changed[parameter] = "max_completion_tokens"
-        elif refused and sent is not None and _is_named(sent, said):
+        elif refused and sent is not None and _is_named(sent, message):
             changed[parameter] = "null"
     if changed:
         written = ", ".join(f"{parameter}: {name}" for parameter, name in changed.items())
         yield f"parameter_names: {{{written}}}"
 
 
-def _others(said: str, system_role: SystemRole, extra: Mapping[str, Any]) -> Iterator[str]:
-    if system_role is SystemRole.DEVELOPER and _DEVELOPER_ROLE.search(said):
+def _other_settings(
+    message: str, system_role: SystemRole, extra: Mapping[str, Any]
+) -> Iterator[str]:
+    if system_role is SystemRole.DEVELOPER and _DEVELOPER_ROLE.search(message):
         yield "system_role: system"
-    elif system_role in (SystemRole.SYSTEM, SystemRole.DEVELOPER) and _SYSTEM_ROLE.search(said):
+    elif system_role in (SystemRole.SYSTEM, SystemRole.DEVELOPER) and _SYSTEM_ROLE.search(message):
         yield "system_role: user"
-    if _REFUSED.search(said):
-        wrong = [name for name in extra if _is_named(name, said)]
+    if _REFUSED.search(message):
+        wrong = [name for name in extra if _is_named(name, message)]
         if wrong:
             yield f"extra_body without {', '.join(wrong)}"
 
 
-def _is_named(parameter: str, said: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(parameter)}(?![\w-])", said) is not None
+def _is_named(parameter: str, message: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(parameter)}(?![\w-])", message) is not None

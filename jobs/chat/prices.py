@@ -1,4 +1,4 @@
-"""`prices` of an endpoint: what the tokens of its models cost."""
+"""`prices` of an endpoint: the price of its models' tokens."""
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -12,14 +12,14 @@ _AMOUNT = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class ModelPrice(BaseModel):
-    """What a model costs."""
+    """The prices of a model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    input: Annotated[_AMOUNT, Field(description="For a million tokens of prompts.")]
-    output: Annotated[_AMOUNT, Field(description="For a million tokens of replies.")]
+    input: Annotated[_AMOUNT, Field(description="The price of a million tokens of prompts.")]
+    output: Annotated[_AMOUNT, Field(description="The price of a million tokens of replies.")]
     currency: Annotated[
-        str, Field(pattern=r"^[A-Z]{3}$", description="The currency of both, as ISO 4217 has it.")
+        str, Field(pattern=r"^[A-Z]{3}$", description="The currency of both, an ISO 4217 code.")
     ] = "USD"
 
 
@@ -28,9 +28,9 @@ Prices: TypeAlias = Mapping[Annotated[str, Field(min_length=1)], ModelPrice]
 
 
 def price_of(model: str, prices: Mapping[str, ModelPrice]) -> Price | None:
-    """The price under a model's exact name, or else under the first pattern that it fits."""
-    fitting = (name for name in prices if fnmatchcase(model, name))
-    found = prices.get(model) or prices.get(next(fitting, ""))
+    """The price of a model: by its exact name, or else by the first pattern that matches."""
+    matching = (name for name in prices if fnmatchcase(model, name))
+    found = prices.get(model) or prices.get(next(matching, ""))
     if found is None:
         return None
     return Price(input=found.input, output=found.output, currency=found.currency)

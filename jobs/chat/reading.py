@@ -1,4 +1,4 @@
-"""From the body of a chat completion to a reply, or to the error that says why there is none."""
+"""Reads the body of a chat completion: a reply, or the error that says why there is none."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ from jobs.http import Redactor, Unanswered, error_from_document, plain, read_jso
 
 _NAME_MAX = 60
 _TOKENS_MAX = 100_000_000
-"""No call takes more."""
+"""Larger numbers are ignored."""
 _COST_MAX = 10_000.0
-"""Nor costs more."""
+"""Larger amounts are ignored; in US dollars."""
 _COST_HEADER = "x-litellm-response-cost"
 _NOTHING_SECRET = Redactor()
 _NO_HEADERS: Mapping[str, str] = {}
@@ -28,17 +28,17 @@ def read_reply(
     headers: Mapping[str, str] = _NO_HEADERS,
     now: float = 0.0,
 ) -> Reply:
-    """The reply in the body of a 200; `headers` and `now` say how long an error in it asks to wait.
+    """Read the reply in the body of a 200; `headers` and `now` serve to find an error's Retry-After.
 
-    Raises Permanent for what will not change when it is asked again (moderation, a token limit that
-    leaves no room), and what `jobs.http.meanings` makes of an error in the place of a reply. What is no
-    chat completion, without choices say, is Transient.
+    Raises Permanent for what would not change on a retry (moderation, a token limit reached before the reply
+    began), Transient for a body that is not a chat completion, and the error that `jobs.http.meanings`
+    assigns to an error in place of a reply. Every error keeps the body.
     """
     try:
         document = _document(body, where)
         return _read(document, where, redact, headers, now)
     except (Permanent, Transient) as error:
-        # What came is kept whatever it is: it was paid for, and somebody may want to look.
+        # The answer was paid for, so it is stored for the user to look at.
         error.unread = body
         raise
 
@@ -54,7 +54,7 @@ def _document(body: bytes, where: str) -> Any:
 def _read(
     document: Any, where: str, redact: Redactor, headers: Mapping[str, str], now: float
 ) -> Reply:
-    told: Any = document
+    error_document: Any = document
     if isinstance(document, Mapping):
         choice = _first(document.get("choices"))
         message = None if choice is None else choice.get("message")
@@ -66,12 +66,17 @@ def _read(
             except JobError as error:
                 error.took = None if took == Took() else took
                 raise
-        # Without what a model wrote, which is no error's name.
-        told = {name: value for name, value in document.items() if name != "choices"}
+        # Without the model's text, which could contain the name of an error.
+        error_document = {name: value for name, value in document.items() if name != "choices"}
         if inside and not document.get("error"):
-            told = {"error": inside}
+            error_document = {"error": inside}
     raise error_from_document(
-        where, told, headers=headers, now=now, redact=redact, default_reason=Unanswered.UNREADABLE
+        where,
+        error_document,
+        headers=headers,
+        now=now,
+        redact=redact,
+        default_reason=Unanswered.UNREADABLE,
     )
 
 
@@ -91,18 +96,18 @@ def _reply(
 ) -> Reply:
     finish, name = read_finish(choice)
     name = None if name is None else printable(name)
-    ended = f"finish_reason: {'none' if name is None else plain(name, redact, _NAME_MAX)}"
+    detail = f"finish_reason: {'none' if name is None else plain(name, redact, _NAME_MAX)}"
     if finish is Finish.WITHHELD:
         raise Permanent(
-            f"{Unanswered.MODERATED.words} ({where})", detail=ended, reason=Unanswered.MODERATED
+            f"{Unanswered.MODERATED.words} ({where})", detail=detail, reason=Unanswered.MODERATED
         )
     if finish is Finish.BROKEN_OFF:
         raise Transient(
-            f"{Unanswered.BROKEN_OFF.words} ({where})", detail=ended, reason=Unanswered.BROKEN_OFF
+            f"{Unanswered.BROKEN_OFF.words} ({where})", detail=detail, reason=Unanswered.BROKEN_OFF
         )
-    said, thought = read_message(message)
-    # Once more than in the bytes, which may spell a key in other ways.
-    text, in_text = redact.redact_reply(printable(said))
+    content, thought = read_message(message)
+    # Redacted again, because the bytes may spell a key in other ways.
+    text, in_text = redact.redact_reply(printable(content))
     thinking, in_thinking = redact.redact_reply(printable(thought))
     if not text.strip():
         if finish is Finish.TRUNCATED:
@@ -114,7 +119,7 @@ def _reply(
         only = f"{ONLY_THOUGHTS}; " if thinking else ""
         raise Transient(
             f"{Unanswered.EMPTY.words} ({where})",
-            detail=f"{only}{ended}",
+            detail=f"{only}{detail}",
             reason=Unanswered.EMPTY,
         )
     model, usage = document.get("model"), document.get("usage")
@@ -141,7 +146,7 @@ def _took(usage: Any, headers: Mapping[str, str]) -> Took:
 
 
 def _tokens(usage: Any, name: str) -> int | None:
-    """What the endpoint says that the call took; None where that is missing or cannot be."""
+    """A number of tokens that the endpoint reports; None if it is missing or impossible."""
     count = usage.get(name) if isinstance(usage, Mapping) else None
     if isinstance(count, bool) or not isinstance(count, int):
         return None
@@ -149,14 +154,14 @@ def _tokens(usage: Any, name: str) -> int | None:
 
 
 def _cost(usage: Any, headers: Mapping[str, str]) -> float | None:
-    """What the call came to in US dollars, as OpenRouter tells it in `usage` and LiteLLM in a header."""
-    told = usage.get("cost") if isinstance(usage, Mapping) else None
-    if told is None:
-        told = headers.get(_COST_HEADER)
-    if isinstance(told, bool) or not isinstance(told, int | float | str):
+    """The cost of the call in US dollars, which OpenRouter reports in `usage` and LiteLLM in a header."""
+    reported = usage.get("cost") if isinstance(usage, Mapping) else None
+    if reported is None:
+        reported = headers.get(_COST_HEADER)
+    if isinstance(reported, bool) or not isinstance(reported, int | float | str):
         return None
     try:
-        cost = float(told)
+        cost = float(reported)
     except (ValueError, OverflowError):
         return None
     return cost if 0 <= cost <= _COST_MAX else None

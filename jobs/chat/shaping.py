@@ -1,7 +1,7 @@
-"""Requests in the form that an endpoint takes: names of parameters, the system role, further fields.
+"""Requests in the format of an endpoint: names of parameters, the system role, further fields.
 
-OpenAI-compatible endpoints differ in what they refuse: `max_tokens`, a `seed`, a temperature of 0, the
-role `system`. What is set here goes into the identity of a target, because it decides its replies.
+OpenAI-compatible endpoints differ in what they reject: `max_tokens`, a `seed`, a temperature of 0, the
+role `system`. These settings affect replies, so they are part of a target's identity.
 """
 
 import re
@@ -33,8 +33,8 @@ PARAMETERS: tuple[Parameter, ...] = get_args(Parameter)
 class SystemRole(StrEnum):
     """How a system prompt is sent.
 
-    `user` puts it before the first message of the person, with a blank line between: models without a
-    system role want user and assistant in turns. `none` leaves it out.
+    `user` puts it before the first user message, separated by a blank line, because models without a system
+    role need user and assistant to alternate. `none` omits it.
     """
 
     SYSTEM = "system"
@@ -44,12 +44,12 @@ class SystemRole(StrEnum):
 
 
 def refuse_literal_keys(values: Mapping[str, str]) -> Mapping[str, str]:
-    """Headers or a query whose values may be references; raises ValueError for a literal key."""
+    """Raise ValueError for a literal key among headers or query parameters; return them otherwise."""
     for name, value in values.items():
         if is_reference(value):
             checked_reference(value)
         elif _SECRET_NAME.search(name) or _SECRET_VALUE.match(value):
-            # The value is never repeated: it may be the key.
+            # Without the value, which may be the key.
             raise ValueError(
                 f"{name} looks like a key, which is never written into a sweep file: write"
                 " `env:NAME`, `file:PATH` or `dotenv:FILE#NAME` as its value"
@@ -57,22 +57,22 @@ def refuse_literal_keys(values: Mapping[str, str]) -> Mapping[str, str]:
     return values
 
 
-def _names(names: Mapping[Parameter, str | None]) -> Mapping[Parameter, str | None]:
+def _check_names(names: Mapping[Parameter, str | None]) -> Mapping[Parameter, str | None]:
     sent = [name for name in names.values() if name is not None]
     for name in sent:
         if not _PARAMETER_NAME.fullmatch(name) or name in _CONVERSATION:
             raise ValueError(f"{name!r:.80} is not a name that a parameter can have")
     taken = [*sent, *(name for name in PARAMETERS if name not in names)]
     if len(set(taken)) < len(taken):
-        raise ValueError("two parameters have the same name")
+        raise ValueError("two parameters have the same name; give each its own")
     return names
 
 
-def _fields(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+def _check_fields(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     if ours := sorted(_CONVERSATION.intersection(fields)):
         raise ValueError(f"{ours[0]} comes from the sweep's matrix and cannot be set here")
     if fields.get("n") not in (None, 1):
-        raise ValueError("n: one reply is read of each call; use `repeats` in the matrix")
+        raise ValueError("n: only one reply of each call is read; use `repeats` in the matrix")
     for path, value in _texts(fields, ""):
         field = path.rpartition(".")[2].partition("[")[0]
         if _SECRET_FIELD.fullmatch(field) or _SECRET_VALUE.match(value):
@@ -84,7 +84,7 @@ def _fields(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
 
 
 def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Every text inside a JSON value, with its place; without recursion no nesting is too deep."""
+    """Every text inside a JSON value, with its path; without recursion, so any depth is possible."""
     rest: list[tuple[str, Any]] = [(path, value)]
     while rest:
         path, value = rest.pop()
@@ -97,7 +97,7 @@ def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
                 rest += [(f"{path}[{place}]", each) for place, each in enumerate(value)]
 
 
-def _as_text(values: Any) -> Any:
+def _numbers_to_text(values: Any) -> Any:
     # `api-version: 2` is a number in YAML.
     if not isinstance(values, Mapping):
         return values
@@ -109,20 +109,20 @@ def _as_text(values: Any) -> Any:
 Headers = Annotated[Mapping[str, str], AfterValidator(refuse_literal_keys)]
 Query = Annotated[
     Mapping[str, str],
-    BeforeValidator(_as_text, json_schema_input_type=Mapping[str, str | int | float]),
+    BeforeValidator(_numbers_to_text, json_schema_input_type=Mapping[str, str | int | float]),
     AfterValidator(refuse_literal_keys),
 ]
-"""Goes behind the address of every call, as `?name=value`."""
-ParameterNames = Annotated[Mapping[Parameter, str | None], AfterValidator(_names)]
-"""What the endpoint calls a parameter; None where it has no such parameter."""
-ExtraBody = Annotated[Mapping[str, JsonValue], AfterValidator(_fields)]
-"""Further fields of every request, sent as they are; each replaces a field of the same name."""
+"""Query parameters of every call."""
+ParameterNames = Annotated[Mapping[Parameter, str | None], AfterValidator(_check_names)]
+"""The endpoint's name of a parameter, or None if it has no such parameter."""
+ExtraBody = Annotated[Mapping[str, JsonValue], AfterValidator(_check_fields)]
+"""Further fields of every request, sent unchanged; each replaces a field of the same name."""
 
 
-def with_query_apart(written: Any) -> Any:
-    """An endpoint as written, with the query of its `base_url` moved into `query`.
+def move_query(written: Any) -> Any:
+    """An endpoint's settings with the query of `base_url` moved into `query`.
 
-    Addresses are copied whole, as Azure shows them. Raises ValueError for a name that is in both.
+    Users copy addresses with their query, as Azure shows them. Raises ValueError for a name in both.
     """
     if not isinstance(written, Mapping) or not isinstance(written.get("base_url"), str):
         return written
@@ -136,24 +136,24 @@ def with_query_apart(written: Any) -> Any:
         return written
     names = [*(name for name, _ in found), *query]
     if len(set(names)) < len(names):
-        raise ValueError("the query of base_url and `query` have a name in common: write it once")
+        raise ValueError("the query of base_url and `query` have a name in common; write it once")
     bare = urlunsplit(address._replace(query=""))
     return {**written, "base_url": bare, "query": {**query, **dict(found)}}
 
 
-def refuse_fields_with_settings(fields: Iterable[str], names: Mapping[Parameter, Any]) -> None:
-    """Raises ValueError for a field of `extra_body` that has a setting of its own."""
+def check_extra_fields(fields: Iterable[str], names: Mapping[Parameter, Any]) -> None:
+    """Raise ValueError for a field of `extra_body` that has its own setting."""
     sent = {names.get(parameter, parameter) for parameter in PARAMETERS}
     for field in fields:
         if field in PARAMETERS:
             raise ValueError(
-                f"extra_body.{field} has a setting of its own: write {field} beside the endpoint, or"
+                f"extra_body.{field} has its own setting: write {field} next to the endpoint, or"
                 f" parameter_names: {{{field}: null}} in it to send none"
             )
         if field == "max_completion_tokens" or field in sent:
             raise ValueError(
-                f"extra_body.{field} has a setting of its own: write the value of max_tokens, seed or"
-                " temperature beside the endpoint and its name in parameter_names, such as"
+                f"extra_body.{field} has its own setting: write the value of max_tokens, seed or"
+                " temperature next to the endpoint, and its name into parameter_names, such as"
                 " {max_tokens: max_completion_tokens}"
             )
 
@@ -166,16 +166,16 @@ def request_body(
     system_role: SystemRole,
     extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The body of one call. `options` are how the target generates; `extra` goes over everything."""
-    # Some endpoints stream unless they are told not to.
-    asked = {
+    """The body of one call. `options` are the generation settings; `extra` replaces fields of all others."""
+    # Some endpoints stream unless `stream` is false.
+    fields = {
         **question.as_json(),
         "messages": _messages(question, system_role),
         "stream": False,
         **options,
     }
     sent: dict[str, str | None] = {name: names.get(name, name) for name in PARAMETERS}
-    named = ((sent.get(name, name), value) for name, value in asked.items())
+    named = ((sent.get(name, name), value) for name, value in fields.items())
     return {**{name: value for name, value in named if name is not None}, **extra}
 
 

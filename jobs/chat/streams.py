@@ -1,6 +1,6 @@
-"""An event stream that came although none was asked for, put together into one completion.
+"""Assembles a completion from an event stream, which some gateways send without being asked.
 
-Some gateways always stream: https://html.spec.whatwg.org/multipage/server-sent-events.html, with the
+Formats: https://html.spec.whatwg.org/multipage/server-sent-events.html, and the
 chunks of https://platform.openai.com/docs/api-reference/chat-streaming.
 """
 
@@ -21,20 +21,20 @@ _DONE = b"[DONE]"
 
 
 def is_stream(body: bytes) -> bool:
-    """Whether the body begins like an event stream, and not like JSON."""
+    """Whether the body begins as an event stream and not as JSON."""
     return _FIELD.match(body) is not None
 
 
 def read_stream(body: bytes, where: str) -> Any:
-    """The completion that the chunks of the first choice make up.
+    """The completion that the chunks of the first choice form.
 
-    Raises Transient for a stream that cannot be read, and for one that ends before its choice does: its
-    reply would be a part of one.
+    Raises Transient for a stream that cannot be read, or that ends before the choice does, because the
+    reply would be incomplete.
     """
     lines = _LINE.split(body.removeprefix(b"\xef\xbb\xbf"))
-    events = [data for event in _events(lines) for data in _written_apart(event)]
+    events = [data for event in _events(lines) for data in _split_event(event)]
     if not events:
-        # Comments that keep a connection open, and then an answer like any other.
+        # Comments that keep the connection open, followed by an ordinary answer.
         return read_json(b"\n".join(line for line in lines if not line.startswith(b":")), where)
     completion = _Completion()
     for data in events:
@@ -44,7 +44,7 @@ def read_stream(body: bytes, where: str) -> Any:
             completion.has_ended = True
             break
         completion.add(read_json(data, where))
-    if completion.breaks_off:
+    if completion.is_incomplete:
         raise Transient(
             f"{Unanswered.BROKEN_OFF.words} ({where})",
             detail="the event stream ended before the reply did",
@@ -54,7 +54,7 @@ def read_stream(body: bytes, where: str) -> Any:
 
 
 def _events(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The lines of each event's data; lines that follow each other are one event's."""
+    """The data lines of each event; an empty line ends an event."""
     event: list[bytes] = []
     for line in lines:
         name, colon, value = line.partition(b":")
@@ -67,8 +67,8 @@ def _events(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield event
 
 
-def _written_apart(event: list[bytes]) -> list[bytes]:
-    """The chunks of an event: one over all its lines, or one a line where no empty lines part them."""
+def _split_event(event: list[bytes]) -> list[bytes]:
+    """The chunks of an event: one over all its lines, or one per line if the empty lines are missing."""
     return event if _is_chunk(event[0]) else [b"\n".join(event)]
 
 
@@ -81,7 +81,7 @@ def _is_chunk(line: bytes) -> bool:
 
 
 class _Completion:
-    """What the chunks said so far."""
+    """The completion that the chunks form so far."""
 
     def __init__(self) -> None:
         self.has_ended = False
@@ -90,7 +90,7 @@ class _Completion:
         self._pieces: defaultdict[str, list[Any]] = defaultdict(list)
 
     def add(self, chunk: Any) -> None:
-        """Add one chunk; a whole completion inside of an event counts as what it is."""
+        """Add a chunk; an event may also contain a whole completion."""
         if not isinstance(chunk, Mapping):
             return
         self._document |= {name: value for name, value in chunk.items() if name != "choices"}
@@ -100,36 +100,36 @@ class _Completion:
                 self._add_choice(choice)
 
     def _add_choice(self, choice: Mapping[str, Any]) -> None:
-        said = {name: value for name, value in choice.items() if value is not None}
-        whole, delta = said.pop("message", None), said.pop("delta", None)
+        fields = {name: value for name, value in choice.items() if value is not None}
+        whole, delta = fields.pop("message", None), fields.pop("delta", None)
         if isinstance(whole, Mapping):
             self._pieces = defaultdict(list)
         for part in (whole, delta):
             for name, value in part.items() if isinstance(part, Mapping) else ():
                 if value is not None:
                     self._pieces[name].append(value)
-        self._choice |= said
-        self.has_ended |= "finish_reason" in said or isinstance(whole, Mapping)
+        self._choice |= fields
+        self.has_ended |= "finish_reason" in fields or isinstance(whole, Mapping)
 
     @property
-    def breaks_off(self) -> bool:
-        """Whether something was said, and nothing says that it was all."""
+    def is_incomplete(self) -> bool:
+        """Whether there is a reply, and nothing says that it has ended."""
         return bool(self._pieces) and not self.has_ended and not self._document.get("error")
 
     @property
     def document(self) -> dict[str, Any]:
-        """The completion as it would have come without a stream."""
+        """The completion, as an endpoint sends it without a stream."""
         if not (self._choice or self._pieces):
             return self._document
         message = {
-            name: pieces[-1] if name == "role" else _joined(pieces)
+            name: pieces[-1] if name == "role" else _join(pieces)
             for name, pieces in self._pieces.items()
         }
         return {**self._document, "choices": [{**self._choice, "message": message}]}
 
 
-def _joined(pieces: list[Any]) -> Any:
-    """Texts and lists of parts go on from piece to piece; of all else the last counts."""
+def _join(pieces: list[Any]) -> Any:
+    """Texts and lists are concatenated; of other values the last counts."""
     if all(isinstance(piece, str) for piece in pieces):
         return "".join(pieces)
     if all(isinstance(piece, list) for piece in pieces):

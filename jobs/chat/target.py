@@ -1,4 +1,4 @@
-"""What is asked and what comes back: the model under test, however it is reached."""
+"""Targets, the models under test: their questions and replies, and Python callables as targets."""
 
 import json
 import re
@@ -17,12 +17,12 @@ from engine.kinds import Check, Clock, JobError, Permanent, Transient, hashed
 from jobs.chat.thinking import split_thinking
 from jobs.http import Unanswered
 
-ONLY_THOUGHTS = "the model thought, and said nothing"
+ONLY_THOUGHTS = "the model only wrote its thinking, and no reply"
 _WORD = re.compile(r"[\w.-]{1,32}")
 
 
 class Role(StrEnum):
-    """Who speaks."""
+    """The author of a message."""
 
     SYSTEM = "system"
     USER = "user"
@@ -37,7 +37,7 @@ class Message:
     content: str
 
     def as_json(self) -> dict[str, str]:
-        """The message as chat endpoints spell it."""
+        """The message in the format of chat endpoints."""
         return {"role": self.role.value, "content": self.content}
 
 
@@ -50,7 +50,7 @@ class Question:
     seed: int
 
     def as_json(self) -> dict[str, Any]:
-        """Everything that the caller decides about the answer, as JSON values."""
+        """The question in the format of chat endpoints."""
         return {
             "model": self.model,
             "messages": [message.as_json() for message in self.messages],
@@ -60,13 +60,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What the model said; `text` is never blank.
+    """A model's reply; `text` is never blank.
 
-    `truncated` says that the token limit cut it short: it is judged as far as it goes, and marked.
-    `total_tokens` is what the endpoint says that the call took, `input_tokens` and `output_tokens` its parts,
-    `cost` what it came to in US dollars; none of them is kept in the cache of replies.
-    `thinking` is what the model thought, which is never judged. `redacted` names the keys of ours that
-    the model said: they are in neither.
+    `truncated` says that the token limit ended it early; it is judged as far as it goes, and marked.
+    `total_tokens`, `input_tokens`, `output_tokens` and `cost` (US dollars) are the endpoint's figures for the
+    call, which the cache of replies does not keep. `thinking` is never judged. `redacted` names the user's
+    keys that were removed from text and thinking.
     """
 
     text: str
@@ -81,7 +80,7 @@ class Reply:
     redacted: tuple[str, ...] = ()
 
     def to_bytes(self) -> bytes:
-        """The reply as it is kept in the cache of calls."""
+        """The reply in the format of the cache of calls."""
         fields = {
             "text": self.text,
             "truncated": self.truncated,
@@ -96,70 +95,69 @@ class Reply:
     def from_bytes(cls, raw: bytes) -> Self:
         """The reply that `to_bytes` wrote.
 
-        Replies that were kept before thoughts were told apart are taken apart now. Raises Permanent where
-        nothing was said: asked again, the model would think the same.
+        Older versions wrote text and thinking as one, which are split here. Raises Permanent if only thinking
+        is left, because the same question would lead to the same.
         """
         fields = json.loads(raw)
         if "thinking" not in fields:
-            said, thinking = split_thinking(fields["text"])
-            if not said.strip():
+            text, thinking = split_thinking(fields["text"])
+            if not text.strip():
                 raise Permanent(
-                    f"the kept reply of {fields['model']}: {Unanswered.EMPTY.words}",
+                    f"the saved reply of {fields['model']}: {Unanswered.EMPTY.words}",
                     detail=ONLY_THOUGHTS,
                     reason=Unanswered.EMPTY,
                 )
-            fields |= {"text": said, "thinking": thinking or None}
+            fields |= {"text": text, "thinking": thinking or None}
         return cls(**fields | {"redacted": tuple(fields.get("redacted", ()))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """How a target generates. None leaves the choice to the endpoint."""
+    """The generation settings of a target. None leaves a setting to the endpoint."""
 
     temperature: float | None = 0.0
     max_tokens: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What is sent with every question."""
+        """The fields to send with every question."""
         fields = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         return {name: value for name, value in fields.items() if value is not None}
 
 
 class OpenTarget(Protocol):
-    """A target that can be asked."""
+    """An open target, which answers questions."""
 
     async def reply(self, question: Question) -> Reply:
-        """The model's reply, or a JobError that names why there is none."""
+        """Ask a question. Raises JobError, with its reason, if there is no reply."""
         ...
 
     async def check(self) -> Sequence[Check]:
-        """Whether the target can be used; sends nothing that costs."""
+        """Whether the target can be used, without requests that cost anything."""
         ...
 
 
 class Target(Protocol):
-    """A model under test, declared; `open` makes what asks it."""
+    """The declaration of a model under test; `open` makes it answer questions."""
 
     @property
     def identity(self) -> str:
-        """What decides its replies besides the question; never a secret."""
+        """Everything but the question that affects replies, without secrets."""
         ...
 
     @property
     def address(self) -> str:
-        """Who replies, in few words: an endpoint by its name or URL, a model by its file."""
+        """The target in few words: an endpoint's name or URL, or a model's file."""
         ...
 
     @property
     def settings(self) -> str:
-        """How it is asked, as the value of a fact."""
+        """Its settings as one line."""
         ...
 
     def open(self, clock: Clock, folder: Path = Path()) -> AbstractAsyncContextManager[OpenTarget]:
-        """Open it, and close it in the end; sends nothing.
+        """Open the target until the end of the block, without sending anything.
 
-        Files that its settings name are looked for in `folder`. Raises UsageError for a file, an extra
-        or a key that is missing.
+        Paths in its settings start from `folder`. Raises UsageError if a file, an extra or a key is missing.
         """
         ...
 
@@ -167,8 +165,8 @@ class Target(Protocol):
 class CallableTarget:
     """Any Python callable as a target: `def answer(question) -> str`, plain or `async`.
 
-    A plain one runs in a thread. `name` is its identity and should change when its answers do. A
-    JobError that it raises is kept; any other exception is transient.
+    A plain function runs in a thread. `name` is its identity and should change when its answers do. A
+    JobError that it raises is the job's error; any other exception is transient.
     """
 
     def __init__(self, name: str, answer: Callable[[Question], str | Awaitable[str]]) -> None:
@@ -193,7 +191,7 @@ class CallableTarget:
 
     async def reply(self, question: Question) -> Reply:
         try:
-            text = await self._called(question)
+            text = await self._call(question)
         except JobError:
             raise
         except Exception as error:
@@ -202,47 +200,47 @@ class CallableTarget:
             ) from error
         if not isinstance(text, str):
             raise Permanent(f"the target {self._name} returned {type(text).__name__}, not str")
-        said, thinking = split_thinking(printable(text))
-        if not said.strip():
+        content, thinking = split_thinking(printable(text))
+        if not content.strip():
             raise Transient(
                 f"{self._name}: {Unanswered.EMPTY.words}",
                 detail=ONLY_THOUGHTS if thinking else "",
                 reason=Unanswered.EMPTY,
             )
         return Reply(
-            text=said, finish_reason="stop", model=question.model, thinking=thinking or None
+            text=content, finish_reason="stop", model=question.model, thinking=thinking or None
         )
 
     async def check(self) -> Sequence[Check]:
         return (Check(name="target", ok=True, message=self.identity),)
 
-    async def _called(self, question: Question) -> str:
+    async def _call(self, question: Question) -> str:
         if iscoroutinefunction(self._answer) or iscoroutinefunction(type(self._answer).__call__):
             answer = self._answer(question)
         else:
-            # A plain function may take its time: the others' calls go on meanwhile.
+            # In a thread, because a plain function may block.
             answer = await anyio.to_thread.run_sync(self._answer, question, abandon_on_cancel=True)
         return await answer if isawaitable(answer) else answer
 
 
-def told_settings(settings: Mapping[str, Any]) -> str:
-    """Settings as the value of a fact: numbers and names as they are, all else as a digest."""
+def describe_settings(settings: Mapping[str, Any]) -> str:
+    """Settings as one line: numbers and names in plain text, all else as a digest."""
 
-    def told(value: Any) -> str:
+    def describe(value: Any) -> str:
         is_short = isinstance(value, int | float) or (
             isinstance(value, str) and _WORD.fullmatch(value)
         )
         return f"={value}" if is_short else f" {hashed(value)}"
 
-    return ", ".join(f"{name}{told(value)}" for name, value in sorted(settings.items()))
+    return ", ".join(f"{name}{describe(value)}" for name, value in sorted(settings.items()))
 
 
 def printable(text: str) -> str:
-    """The text without what UTF-8 cannot carry: lone surrogates and NUL become U+FFFD."""
+    """The text with lone surrogates and NUL, which cannot be stored, replaced by U+FFFD."""
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" or c == "\0" else c for c in text)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in one spelling, in hexadecimal."""
+    """SHA-256 of a JSON value in canonical form, in hexadecimal."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

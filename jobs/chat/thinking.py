@@ -1,7 +1,7 @@
-"""What a model thought, kept apart from what it said.
+"""Splits a reply into its text and the model's thinking.
 
-Servers without a reasoning parser leave thoughts in the reply, between marks that differ from model to
-model. The marks are those that these know:
+Servers without a reasoning parser leave the thinking in the reply, between marks that depend on the model.
+The marks below are from:
 https://docs.vllm.ai/en/latest/api/vllm/reasoning/ (one parser for each family of models)
 https://github.com/open-webui/open-webui/blob/main/backend/open_webui/utils/middleware.py
 https://github.com/ggml-org/llama.cpp/blob/master/common/chat.cpp
@@ -12,19 +12,20 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-# Names that stand in a reply for nothing but thoughts.
+# Tags that only mark thinking.
 _THOUGHTS = r"think|thinking|ant[_:]?thinking|(?:seed|mm):think"
-# Names that may stand in what is said, such as an exercise in which thoughts are written down: these
-# count where the reply begins with them.
+# Tags that a reply may contain for other reasons, such as an exercise of writing down thoughts. They only
+# count at its beginning.
 _LEADING = r"thoughts?|reason|reasoning"
 _ATTRIBUTES = r"(?:\s[^<>]{0,200})?"
 
 
 @dataclass(frozen=True, slots=True)
 class _Mark:
-    """How a thought begins and ends; `anywhere`: also where something was said before it.
+    """How thinking begins and ends.
 
-    `alone`: an end without its beginning counts, which the model's template had written for it.
+    `anywhere` says that it may also follow text. `alone` says that an end without a beginning counts,
+    because the model's template has written the beginning.
     """
 
     begins: str
@@ -68,7 +69,7 @@ _MARKS = (
         alone=False,
     ),
 )
-# What models of these families write around what they say.
+# What models of these families write around the text.
 _WRAPPING = re.compile(
     r"(?:<\|start\|>assistant)?<\|channel\|>final[^<]{0,200}<\|message\|>|<\|return\|>"
     r"|<\|(?:START|END)_RESPONSE\|>|<\|(?:begin|end)_of_solution\|>|\[END FINAL RESPONSE\]|<\|end\|>\s*\Z",
@@ -77,7 +78,7 @@ _WRAPPING = re.compile(
 _WRAPPED = re.compile(
     r"<(answer|response|output|solution)>(.*?)(?:</\1>)?\s*\Z", re.IGNORECASE | re.DOTALL
 )
-# Thoughts that begin and end with words.
+# Thinking that begins and ends with words.
 _WORDS = (
     # gpt-oss, when a server has dropped its marks: analysis...assistantfinal...
     re.compile(r"\s*(?:assistant)?analysis(?=\S)(.*?)assistantfinal", re.DOTALL),
@@ -99,47 +100,47 @@ _MARKED = re.compile(
 
 @dataclass(slots=True)
 class _Split:
-    """What was read so far: what is said, and what is thought."""
+    """The text and the thinking found so far."""
 
-    said: list[str] = field(default_factory=list)
-    thought: list[str] = field(default_factory=list)
-    is_silent: bool = True
-    """Whether nothing was said yet."""
+    text: list[str] = field(default_factory=list)
+    thinking: list[str] = field(default_factory=list)
+    is_blank: bool = True
+    """Whether there is no text yet."""
 
-    def say(self, text: str) -> None:
-        self.said.append(text)
-        self.is_silent = self.is_silent and not text.strip()
+    def add_text(self, text: str) -> None:
+        self.text.append(text)
+        self.is_blank = self.is_blank and not text.strip()
 
-    def retract(self) -> None:
-        """What was taken for said is thought: its end came without its beginning."""
-        self.thought.append("".join(self.said))
-        self.said.clear()
-        self.is_silent = True
+    def turn_into_thinking(self) -> None:
+        """Move the text to the thinking, after an end without a beginning."""
+        self.thinking.append("".join(self.text))
+        self.text.clear()
+        self.is_blank = True
 
 
 def split_thinking(text: str) -> tuple[str, str]:
-    """What a model said, and what it thought before and in between, which is empty where it did not.
+    """Split a reply into its text and its thinking, which is empty if there is none.
 
-    A thought that never ends leaves nothing said behind it. A text without thoughts stays as it is.
+    Thinking that does not end extends to the end of the reply. A reply without thinking is not changed.
     """
     split = _Split()
     for words in _WORDS:
         if match := words.match(text):
-            split.thought.append(match[1])
+            split.thinking.append(match[1])
             text = text[match.end() :]
     _read(text, split)
-    said, wrapped = _WRAPPING.subn("", "".join(split.said))
-    thought = "\n\n".join(filter(None, (part.strip() for part in split.thought)))
-    if not (split.thought or wrapped):
+    answer, wrapped = _WRAPPING.subn("", "".join(split.text))
+    thought = "\n\n".join(filter(None, (part.strip() for part in split.thinking)))
+    if not (split.thinking or wrapped):
         return text, ""
-    said = said.strip()
-    if whole := _WRAPPED.match(said):
-        said = whole[2].strip()
-    return said, thought
+    answer = answer.strip()
+    if whole := _WRAPPED.match(answer):
+        answer = whole[2].strip()
+    return answer, thought
 
 
 def _read(text: str, split: _Split) -> None:
-    """Go from mark to mark, once over the text: it may be megabytes of them."""
+    """Read the text once, from mark to mark: it may consist of megabytes of marks."""
     position = 0
     inside: _Mark | None = None
     unread: Counter[str] = Counter()
@@ -149,23 +150,23 @@ def _read(text: str, split: _Split) -> None:
         kind, mark = _which(match)
         if inside is not None:
             if kind == "ends" and mark.ends == inside.ends:
-                split.thought.append(text[position : match.start()])
+                split.thinking.append(text[position : match.start()])
                 position, inside = match.end(), None
             continue
         if kind == "begins":
-            is_leading = split.is_silent and not _WORD.search(text, position, match.start())
+            is_leading = split.is_blank and not _WORD.search(text, position, match.start())
             if mark.anywhere or is_leading:
-                split.say(text[position : match.start()])
+                split.add_text(text[position : match.start()])
                 position, inside = match.end(), mark
             else:
                 unread[mark.ends] += 1
         elif unread[mark.ends]:
             unread[mark.ends] -= 1
         elif mark.alone:
-            split.say(text[position : match.start()])
+            split.add_text(text[position : match.start()])
             position = match.end()
-            split.retract()
-    (split.said if inside is None else split.thought).append(text[position:])
+            split.turn_into_thinking()
+    (split.text if inside is None else split.thinking).append(text[position:])
 
 
 def _which(match: re.Match[str]) -> tuple[str, _Mark]:

@@ -20,7 +20,7 @@ from pydantic import (
 from engine.kinds import ServiceSettings, nearest
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint
-from jobs.chat.limits import fits_a_minute
+from jobs.chat.limits import check_max_tokens
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Generation
 from jobs.evaluator.translation import Languages
@@ -38,7 +38,7 @@ def _absolute(path: str) -> str:
 def _fits_the_endpoint(max_tokens: int | None, info: ValidationInfo) -> int | None:
     endpoint = info.data.get("endpoint")
     if endpoint is not None:
-        fits_a_minute(max_tokens or ENDPOINT_MAX_TOKENS, endpoint.tokens_per_min)
+        check_max_tokens(max_tokens or ENDPOINT_MAX_TOKENS, endpoint.tokens_per_min)
     return max_tokens
 
 
@@ -76,7 +76,7 @@ class _ChatModel(BaseModel):
     @classmethod
     def _fits_the_endpoint(cls, max_tokens: int, info: ValidationInfo) -> int:
         if "endpoint" in info.data:
-            fits_a_minute(max_tokens, info.data["endpoint"].tokens_per_min)
+            check_max_tokens(max_tokens, info.data["endpoint"].tokens_per_min)
         return max_tokens
 
 

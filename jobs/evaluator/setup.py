@@ -89,9 +89,9 @@ class EvaluationSetup:
         judge, attacker = self.judge_target, self.attacker_target
         limits = _limits_of(self.target)
         return {
-            TARGET: None if limits is None else limits.told,
-            JUDGE: None if judge is None else judge.limits().told,
-            ATTACKER: None if attacker is None else attacker.limits().told,
+            TARGET: None if limits is None else limits.call_limit,
+            JUDGE: None if judge is None else judge.limits().call_limit,
+            ATTACKER: None if attacker is None else attacker.limits().call_limit,
         }
 
     @property

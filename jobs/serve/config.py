@@ -22,7 +22,7 @@ from engine.kinds import Problem, SweepError
 from engine.serving.limits import Seconds, ServerLimits
 from jobs.chat.built_in import CONTEXT_TOKENS
 from jobs.chat.endpoint import Endpoint, read_base_url
-from jobs.chat.limits import TokensPerMin, fits_a_minute
+from jobs.chat.limits import TokensPerMin, check_max_tokens
 from jobs.evaluator.settings import (
     ENDPOINT_MAX_TOKENS,
     AttackerSettings,
@@ -129,7 +129,7 @@ class OpenAi(_Part, NetworkSettings):
     @field_validator("max_tokens")
     @classmethod
     def _fits_a_minute(cls, max_tokens: int | None, info: ValidationInfo) -> int | None:
-        fits_a_minute(max_tokens or ENDPOINT_MAX_TOKENS, info.data.get("tokens_per_min"))
+        check_max_tokens(max_tokens or ENDPOINT_MAX_TOKENS, info.data.get("tokens_per_min"))
         return max_tokens
 
 

@@ -1,4 +1,4 @@
-"""A chat endpoint on loopback that answers as it is told, and keeps what it was asked."""
+"""A chat endpoint on loopback that answers by a function and records its requests."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ class ChatServer:
 
     @property
     def questions(self) -> list[Asked]:
-        """The requests that had a body: not those that only look."""
+        """The requests with a body, without those for the list of models."""
         return [asked for asked in self.asked if asked.body is not None]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -127,7 +127,7 @@ async def test_different_questions_at_once_are_answered_the_same_by_each_process
     assert again == together
 
 
-async def test_the_number_of_threads_changes_no_answer(
+async def test_the_number_of_threads_does_not_change_answers(
     built_in_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replies: list[str] = []
@@ -140,7 +140,7 @@ async def test_the_number_of_threads_changes_no_answer(
     assert replies[0] == replies[1]
 
 
-def test_a_model_computes_with_its_threads_and_none_of_them_spins() -> None:
+def test_a_model_uses_its_threads_without_polling() -> None:
     settings = {"model": "model.gguf", "api_key": "key", "slots": 2, "context": 64, "threads": 3}
 
     parameters = parameters_of(settings)
@@ -149,7 +149,7 @@ def test_a_model_computes_with_its_threads_and_none_of_them_spins() -> None:
         assert (computing.n_threads, computing.poll) == (3, 0)
 
 
-def test_a_model_takes_half_of_the_cpus_or_as_many_threads_as_it_is_told() -> None:
+def test_a_model_uses_half_of_the_cpus_or_the_configured_number_of_threads() -> None:
     usable = len(os.sched_getaffinity(0))
 
     assert choose_threads({}) == max(1, usable // 2)
@@ -157,7 +157,7 @@ def test_a_model_takes_half_of_the_cpus_or_as_many_threads_as_it_is_told() -> No
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "two", "1.5", "1000", "9" * 5000, "²"])
-async def test_a_number_of_threads_that_makes_no_sense_is_refused_by_name(
+async def test_an_invalid_number_of_threads_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
     monkeypatch.setenv("NIGHTSWEEP_MODEL_THREADS", text)
@@ -167,7 +167,7 @@ async def test_a_number_of_threads_that_makes_no_sense_is_refused_by_name(
             pass
 
 
-async def test_the_model_makes_no_noise_and_leaves_no_process(
+async def test_the_model_prints_nothing_and_leaves_no_process(
     built_in_model: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with built_in() as model:
@@ -217,14 +217,18 @@ async def test_another_model_s_name_is_refused_before_anything_is_loaded(
     built_in_model: Path,
 ) -> None:
     async with built_in() as model:
-        with pytest.raises(Permanent, match="this target has one model, smollm2-135m") as caught:
+        with pytest.raises(
+            Permanent, match="has no model 'acme/model-1', only smollm2-135m"
+        ) as caught:
             await model.reply(question(model="acme/model-1"))
 
         assert not caught.value.sent
         assert model_processes(os.getpid()) == []
 
 
-async def test_any_other_file_is_named_after_itself(built_in_model: Path, tmp_path: Path) -> None:
+async def test_another_file_is_named_after_its_file_name(
+    built_in_model: Path, tmp_path: Path
+) -> None:
     own = tmp_path / "my-model.gguf"
     own.symlink_to(built_in_model)
 
@@ -235,19 +239,19 @@ async def test_any_other_file_is_named_after_itself(built_in_model: Path, tmp_pa
     assert reply.text.strip()
 
 
-async def test_a_file_that_is_no_model_is_a_named_error(tmp_path: Path) -> None:
+async def test_a_file_that_is_not_a_model_is_a_named_error(tmp_path: Path) -> None:
     own = tmp_path / "wrong.gguf"
     own.write_bytes(b"not a model" * 100)
 
     async with built_in(path=own) as model:
-        with pytest.raises(Permanent, match="is the file a GGUF model"):
+        with pytest.raises(Permanent, match="check that the file is a GGUF model"):
             await model.reply(question(model="wrong"))
         [check] = await model.check()
 
     assert not check.ok
 
 
-async def test_a_file_that_is_not_there_is_said_when_the_target_is_opened(tmp_path: Path) -> None:
+async def test_a_missing_file_is_reported_when_the_target_is_opened(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"service\.model_path: there is no file"):
         async with built_in(path=tmp_path / "missing.gguf"):
             pass

@@ -66,7 +66,7 @@ async def test_a_question_is_sent_as_an_openai_compatible_request() -> None:
     assert "authorization" not in asked.headers
 
 
-async def test_the_key_and_further_headers_travel_by_reference(
+async def test_the_key_and_further_headers_are_given_by_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAT_KEY", KEY)
@@ -85,7 +85,7 @@ async def test_the_key_and_further_headers_travel_by_reference(
     assert asked.headers["x-title"] == "Nightsweep"
 
 
-async def test_a_key_that_is_not_there_is_said_when_the_target_is_opened() -> None:
+async def test_a_missing_key_is_reported_when_the_target_is_opened() -> None:
     with pytest.raises(UsageError, match="NOT_SET is not set"):
         async with target("http://127.0.0.1:1/v1", api_key="env:NOT_SET"):
             pass
@@ -123,9 +123,7 @@ async def test_a_key_that_the_server_echoes_is_not_in_the_error(
         (200, b"<html>hello</html>", Transient),
     ],
 )
-async def test_each_status_has_its_named_outcome(
-    status: int, document: Any, error: type[JobError]
-) -> None:
+async def test_each_status_has_its_error(status: int, document: Any, error: type[JobError]) -> None:
     async with (
         chat_server(lambda _: (status, document)) as server,
         target(server.base_url) as chat,
@@ -150,7 +148,7 @@ async def test_moderation_by_the_provider_is_named_whatever_its_status(status: i
     assert caught.value.reason == Unanswered.MODERATED
 
 
-async def test_a_server_that_is_not_there_was_surely_not_asked() -> None:
+async def test_a_request_to_an_unreachable_server_was_not_sent() -> None:
     async with target("http://127.0.0.1:9/v1") as chat:
         with pytest.raises(Unreachable) as caught:
             await chat.reply(QUESTION)
@@ -159,7 +157,7 @@ async def test_a_server_that_is_not_there_was_surely_not_asked() -> None:
 
 
 @pytest.mark.parametrize(("status", "ok"), [(200, True), (404, True), (401, False), (500, False)])
-async def test_the_check_looks_at_the_list_of_models(status: int, ok: bool) -> None:
+async def test_the_check_requests_the_list_of_models(status: int, ok: bool) -> None:
     async with (
         chat_server(lambda _: (status, {"data": []})) as server,
         target(server.base_url) as chat,
@@ -170,7 +168,7 @@ async def test_the_check_looks_at_the_list_of_models(status: int, ok: bool) -> N
     assert server.asked[0].line.startswith("GET /v1/models ")
 
 
-async def test_a_base_url_without_its_v1_is_told_with_the_right_one() -> None:
+async def test_a_base_url_without_v1_is_an_error_with_the_right_one() -> None:
     def answer(asked: Asked) -> tuple[int, Any]:
         found = asked.line.startswith("GET /v1/models ")
         return (200, {"data": [{"id": "m"}]}) if found else (404, {"detail": "Not Found"})
@@ -179,26 +177,26 @@ async def test_a_base_url_without_its_v1_is_told_with_the_right_one() -> None:
         [check] = await chat.check()
 
     assert not check.ok
-    assert f"write `base_url: {server.base_url}`" in check.message
+    assert f"set `base_url: {server.base_url}`" in check.message
 
 
-async def test_a_web_page_in_place_of_the_list_is_no_chat_interface() -> None:
+async def test_a_web_page_in_place_of_the_list_is_not_a_chat_api() -> None:
     page = b"<!doctype html><title>Open WebUI</title>"
     async with chat_server(lambda _: (200, page)) as server, target(server.base_url) as chat:
         [check] = await chat.check()
 
     assert not check.ok
-    assert "is base_url right?" in check.message
+    assert "check base_url" in check.message
 
 
 @pytest.mark.parametrize(
     "spelling", ["http://h/v1", "http://h/v1/", "http://h/v1/chat/completions", "HTTP://H/v1"]
 )
-def test_an_endpoint_has_one_identity_however_its_address_is_written(spelling: str) -> None:
+def test_an_endpoint_has_one_identity_in_every_spelling_of_its_address(spelling: str) -> None:
     assert declared(spelling).identity == declared("http://h/v1").identity
 
 
-def test_headers_decide_the_identity_but_are_not_in_it() -> None:
+def test_headers_change_the_identity_but_are_not_shown_in_it() -> None:
     plain = declared("http://h/v1")
     routed = declared("http://h/v1", headers={"X-Deployment": "blue"})
 

@@ -97,7 +97,7 @@ def test_each_name_has_its_meaning(name: str, finish: Finish, source: str) -> No
 
 
 @pytest.mark.parametrize("choice", [{}, {"finish_reason": None}, {"finish_reason": 7}])
-def test_no_name_is_no_complaint(choice: dict[str, Any]) -> None:
+def test_a_missing_name_is_a_complete_reply(choice: dict[str, Any]) -> None:
     assert read_finish(choice) == (Finish.WHOLE, None)
 
 
@@ -114,7 +114,9 @@ def test_no_name_is_no_complaint(choice: dict[str, Any]) -> None:
         {"finish_reason": "insufficient_system_resource", "native_finish_reason": "stop"},
     ],
 )
-def test_of_a_gateway_s_name_and_the_provider_s_the_gravest_counts(choice: dict[str, Any]) -> None:
+def test_the_more_serious_of_the_gateway_s_and_the_provider_s_name_counts(
+    choice: dict[str, Any],
+) -> None:
     assert read_finish(choice) == (Finish.BROKEN_OFF, "insufficient_system_resource")
 
 
@@ -122,7 +124,7 @@ def read(text: str | None, name: str) -> Any:
     return read_reply(json.dumps(completion(text, name)).encode(), where="here")
 
 
-def test_what_a_limit_cut_is_judged_as_far_as_it_goes() -> None:
+def test_a_truncated_reply_is_judged_as_far_as_it_goes() -> None:
     reply = read("I'm so sorry you are", "MAX_TOKENS")
 
     assert (reply.text, reply.truncated) == ("I'm so sorry you are", True)
@@ -131,7 +133,7 @@ def test_what_a_limit_cut_is_judged_as_far_as_it_goes() -> None:
     assert caught.value.reason == Unanswered.TOKEN_LIMIT
 
 
-def test_half_a_reply_that_broke_off_is_asked_for_again() -> None:
+def test_a_reply_that_an_error_ended_is_transient() -> None:
     with pytest.raises(Transient) as caught:
         read("I'm so sorry you are", "Abort")
 
@@ -140,7 +142,7 @@ def test_half_a_reply_that_broke_off_is_asked_for_again() -> None:
     assert caught.value.detail == "finish_reason: Abort"
 
 
-def test_what_a_filter_stopped_is_no_reply_however_much_was_said() -> None:
+def test_a_withheld_reply_is_not_a_reply_whatever_its_length() -> None:
     with pytest.raises(Permanent) as caught:
         read("I'm so sorry you are", "RECITATION")
 

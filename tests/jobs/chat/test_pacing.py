@@ -21,7 +21,7 @@ def question(model: str = "strict") -> Question:
 
 
 class Strict:
-    """Answers at most 30 calls in any minute, each within a tenth of a second, and refuses all others."""
+    """Answers at most 30 calls in any minute, each within a tenth of a second, and refuses the others."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -54,7 +54,7 @@ def limits() -> CallLimits:
     )
 
 
-async def test_calls_after_a_refusal_follow_evenly_and_hardly_any_is_sent_in_vain(
+async def test_calls_after_a_refusal_are_spaced_evenly_and_hardly_any_is_refused(
     clock: FakeClock,
 ) -> None:
     strict, shared, context = Strict(clock), limits(), MemoryContext(clock=clock)
@@ -81,7 +81,7 @@ async def test_calls_after_a_refusal_follow_evenly_and_hardly_any_is_sent_in_vai
     assert sum(after - before < 0.5 for before, after in pairwise(later)) <= 8
 
 
-async def test_until_the_wait_is_over_nothing_is_sent_and_the_rest_of_it_is_told(
+async def test_nothing_is_sent_during_a_retry_after_and_the_rest_of_it_is_reported(
     clock: FakeClock,
 ) -> None:
     strict, shared, context = Strict(clock), limits(), MemoryContext(clock=clock)
@@ -104,7 +104,7 @@ async def test_until_the_wait_is_over_nothing_is_sent_and_the_rest_of_it_is_told
     assert third.message == "slow down"
 
 
-async def test_a_service_that_is_away_for_a_time_is_asked_by_no_call_before_that(
+async def test_a_503_with_retry_after_holds_all_calls_until_then(
     clock: FakeClock,
 ) -> None:
     asked: list[float] = []

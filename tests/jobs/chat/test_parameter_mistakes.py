@@ -167,7 +167,7 @@ MISTAKES: list[tuple[int, Any, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("status", "document", "settings", "told"), [row[:4] for row in MISTAKES])
-async def test_a_refused_form_is_told_with_the_setting_that_helps(
+async def test_a_rejected_format_is_reported_with_the_setting_that_helps(
     status: int, document: Any, settings: dict[str, Any], told: str
 ) -> None:
     async with chat_server(lambda _: (status, document)) as server:
@@ -193,7 +193,7 @@ async def test_a_refused_form_is_told_with_the_setting_that_helps(
         (413, "system role not supported"),
     ],
 )
-async def test_another_mistake_is_told_as_it_is(status: int, message: str) -> None:
+async def test_any_other_error_is_reported_unchanged(status: int, message: str) -> None:
     async with chat_server(lambda _: (status, openai(message))) as server:
         endpoint = Endpoint(base_url=server.base_url)
         async with ChatTarget(endpoint, Generation(max_tokens=64)).open(SystemClock()) as chat:

@@ -31,7 +31,7 @@ def test_a_reply_is_its_text_and_how_it_ended() -> None:
     )
 
 
-def test_a_reply_that_the_limit_cut_is_marked() -> None:
+def test_a_truncated_reply_is_marked() -> None:
     assert read(completion("Hello and", "length")).truncated
 
 
@@ -83,7 +83,7 @@ def test_a_refusal_in_a_field_of_its_own_is_a_reply() -> None:
         ),
     ],
 )
-def test_what_is_no_reply_has_a_name(
+def test_a_missing_reply_has_a_named_reason(
     document: Any, error: type[JobError], reason: Unanswered | None
 ) -> None:
     with pytest.raises(JobError) as caught:
@@ -114,7 +114,7 @@ def test_what_is_no_reply_has_a_name(
         (None, {"x-litellm-response-cost": "nan"}, (None, None, None)),
     ],
 )
-def test_a_reply_tells_what_it_took_and_cost_where_that_can_be_true(
+def test_a_reply_has_the_reported_tokens_and_cost_if_they_are_possible(
     usage: Any, headers: dict[str, str], told: tuple[Any, ...]
 ) -> None:
     body = json.dumps({**completion("Hello."), "usage": usage}).encode()

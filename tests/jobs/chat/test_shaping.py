@@ -52,7 +52,7 @@ async def sent(*messages: Message, path: str = "", **settings: Any) -> tuple[str
         ({"max_tokens": None}, {"seed": 7, "temperature": 0.0}),
     ],
 )
-async def test_a_parameter_has_the_name_that_the_endpoint_knows_or_is_left_out(
+async def test_a_parameter_has_the_endpoint_s_name_or_is_omitted(
     names: dict[str, str | None], parameters: dict[str, Any]
 ) -> None:
     _, body = await sent(parameter_names=names)
@@ -61,7 +61,7 @@ async def test_a_parameter_has_the_name_that_the_endpoint_knows_or_is_left_out(
     assert {name: value for name, value in body.items() if name in known} == parameters
 
 
-async def test_further_fields_are_sent_as_they_are_and_go_over_others() -> None:
+async def test_further_fields_are_sent_unchanged_and_replace_others() -> None:
     extra = {
         "reasoning_effort": "low",
         "service_tier": "flex",
@@ -109,7 +109,7 @@ async def test_the_system_prompt_is_sent_in_the_role_that_the_model_has(
         ("/?api-version=2024-06-01", {"query": {}}),
     ],
 )
-async def test_a_query_goes_behind_every_address_wherever_it_was_written(
+async def test_a_query_is_sent_with_every_call_wherever_it_was_written(
     path: str, settings: dict[str, Any]
 ) -> None:
     line, _ = await sent(path=path, **settings)
@@ -117,7 +117,7 @@ async def test_a_query_goes_behind_every_address_wherever_it_was_written(
     assert line == "POST /v1/chat/completions?api-version=2024-06-01 HTTP/1.1"
 
 
-async def test_a_key_in_the_query_travels_by_reference_and_is_told_to_nobody(
+async def test_a_key_in_the_query_is_given_by_reference_and_never_shown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("QUERY_KEY", KEY)
@@ -142,12 +142,12 @@ async def test_a_key_in_the_query_travels_by_reference_and_is_told_to_nobody(
         ({"base_url": "http://h/v1?a=1", "query": {"a": "2"}}, "have a name in common"),
         ({"extra_body": {"messages": []}}, "messages comes from the sweep's matrix"),
         ({"extra_body": {"model": "other"}}, "model comes from the sweep's matrix"),
-        ({"extra_body": {"n": 3}}, "one reply is read of each call"),
+        ({"extra_body": {"n": 3}}, "only one reply of each call is read"),
         ({"extra_body": {"seed": None}}, "parameter_names: {seed: null}"),
         ({"extra_body": {"max_completion_tokens": 5}}, "max_tokens: max_completion_tokens"),
         (
             {"parameter_names": {"seed": "random_seed"}, "extra_body": {"random_seed": 5}},
-            "extra_body.random_seed has a setting of its own",
+            "extra_body.random_seed has its own setting",
         ),
         ({"extra_body": {"a": [{"api_key": "planted"}]}}, r"a\[0\].api_key looks like a key"),
         ({"extra_body": {"a": ["sk-planted"]}}, r"a\[0\] looks like a key"),
@@ -158,7 +158,7 @@ async def test_a_key_in_the_query_travels_by_reference_and_is_told_to_nobody(
         ({"system_role": "assistant"}, "Input should be 'system', 'developer', 'user' or 'none'"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_with_what_to_do(
+def test_an_impossible_setting_is_refused_with_what_to_do(
     settings: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError, match=message) as caught:
@@ -168,7 +168,7 @@ def test_what_cannot_be_meant_is_refused_with_what_to_do(
     assert not any(key in str(errors) for key in ("AIzaSy", "planted"))
 
 
-def test_a_target_that_uses_no_such_setting_has_the_identity_that_it_always_had() -> None:
+def test_a_target_without_these_settings_keeps_its_identity() -> None:
     # Of a store that an earlier version wrote.
     assert declared("http://h/v1").identity == "http://h/v1#c52af295dfc57acf"
     routed = declared("http://h/v1", headers={"X-Deployment": "blue"})
@@ -184,7 +184,7 @@ def test_a_target_that_uses_no_such_setting_has_the_identity_that_it_always_had(
         {"extra_body": {"reasoning_effort": "low"}},
     ],
 )
-def test_what_decides_replies_is_part_of_the_identity(settings: dict[str, Any]) -> None:
+def test_settings_that_affect_replies_are_part_of_the_identity(settings: dict[str, Any]) -> None:
     plain = declared("http://h/v1")
 
     assert declared("http://h/v1", **settings).identity != plain.identity
@@ -201,13 +201,13 @@ def test_what_decides_replies_is_part_of_the_identity(settings: dict[str, Any]) 
         ({"query": {"v": "1", "key": "file:c"}}, "file:c"),
     ],
 )
-def test_the_key_that_is_charged_is_found_wherever_it_is_sent(
+def test_the_charged_key_is_found_in_every_setting(
     settings: dict[str, Any], credential: str
 ) -> None:
     assert declared("http://h/v1", **settings).endpoint.credential == credential
 
 
-def test_an_address_with_a_query_is_the_same_target_as_the_query_apart() -> None:
+def test_a_query_in_the_address_is_the_same_target_as_a_separate_query() -> None:
     whole = declared("http://h/v1/chat/completions?api-version=1")
 
     assert whole.identity == declared("http://h/v1", query={"api-version": 1}).identity

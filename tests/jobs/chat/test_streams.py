@@ -63,19 +63,19 @@ def read(body: bytes, redact: Redactor | None = None) -> Reply:
         ),
     ],
 )
-def test_the_pieces_make_up_the_reply(body: bytes) -> None:
+def test_the_chunks_form_the_reply(body: bytes) -> None:
     reply = read(body)
 
     assert (reply.text, reply.finish_reason, reply.model) == ("Are you safe?", "stop", "m")
 
 
-def test_comments_before_an_answer_without_events_are_passed_over() -> None:
+def test_comments_before_an_ordinary_answer_are_ignored() -> None:
     body = b': PROCESSING\n\n: PROCESSING\n\n{"choices": [{"message": {"content": "Hi."}}]}'
 
     assert read(body).text == "Hi."
 
 
-def test_thoughts_and_tokens_of_a_stream_are_read_too() -> None:
+def test_thinking_and_tokens_of_a_stream_are_read() -> None:
     body = stream(
         chunk(reasoning_content="He"),
         chunk(reasoning_content="lp."),
@@ -88,7 +88,7 @@ def test_thoughts_and_tokens_of_a_stream_are_read_too() -> None:
     assert (reply.text, reply.thinking, reply.total_tokens) == ("Are you safe?", "Help.", 9)
 
 
-def test_a_key_that_is_said_in_pieces_is_taken_out() -> None:
+def test_a_key_that_is_split_over_chunks_is_removed() -> None:
     pieces = [chunk(content=KEY[:9]), chunk(content=KEY[9:] + "!"), chunk("stop")]
 
     reply = read(stream(*pieces), Redactor({"env:A_KEY": KEY}))
@@ -97,7 +97,7 @@ def test_a_key_that_is_said_in_pieces_is_taken_out() -> None:
 
 
 @pytest.mark.parametrize("end", ["", "data: \n\n", ": still there\n\n"])
-def test_a_stream_that_ends_before_its_reply_is_no_reply(end: str) -> None:
+def test_a_stream_that_ends_before_its_reply_is_transient(end: str) -> None:
     body = stream(*SAID[:2], end=end)
 
     with pytest.raises(Transient) as caught:
@@ -114,7 +114,7 @@ def test_a_stream_says_how_it_ended() -> None:
     assert caught.value.reason == Unanswered.MODERATED
 
 
-def test_an_error_inside_of_a_stream_is_an_error() -> None:
+def test_an_error_inside_a_stream_is_an_error() -> None:
     # https://openrouter.ai/docs/api-reference/errors: after some tokens, with finish_reason error.
     broken = {"error": {"code": 502, "message": "provider disconnected"}, **chunk("error")}
     throttled = stream({"error": {"code": 429, "message": "slowly"}})
@@ -125,7 +125,7 @@ def test_an_error_inside_of_a_stream_is_an_error() -> None:
         read(throttled)
 
 
-def test_thousands_of_pieces_are_joined_once() -> None:
+def test_thousands_of_chunks_are_joined_once() -> None:
     pieces = [chunk(content="word ")] * 20_000
 
     assert read(stream(*pieces, chunk("stop"))).text == "word " * 20_000

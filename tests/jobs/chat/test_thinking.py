@@ -80,7 +80,7 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize(("text", "apart"), SPELLINGS.items())
-def test_what_is_thought_is_told_apart_from_what_is_said(text: str, apart: tuple[str, str]) -> None:
+def test_thinking_is_split_from_the_text(text: str, apart: tuple[str, str]) -> None:
     assert split_thinking(text) == apart
 
 
@@ -101,7 +101,7 @@ def test_what_is_thought_is_told_apart_from_what_is_said(text: str, apart: tuple
         "",
     ],
 )
-def test_a_text_without_thoughts_stays_as_it_is(text: str) -> None:
+def test_a_text_without_thinking_is_not_changed(text: str) -> None:
     assert split_thinking(text) == (text, "")
 
 
@@ -110,7 +110,7 @@ def test_a_text_without_thoughts_stays_as_it_is(text: str) -> None:
         st.sampled_from(["<think>", "</think>", "<thought>", "</thought>", "[THINK]", "a", " "])
     ).map("".join)
 )
-def test_nothing_is_made_up_whatever_stands_between_the_marks(text: str) -> None:
+def test_splitting_adds_nothing_whatever_is_between_the_marks(text: str) -> None:
     said, thought = split_thinking(text)
 
     assert said.count("a") + thought.count("a") == text.count("a")
@@ -175,7 +175,7 @@ PLACES: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "message"), PLACES, ids=[name for name, _ in PLACES])
-def test_a_thought_is_kept_beside_the_reply_wherever_it_came(
+def test_thinking_is_kept_apart_from_the_reply_in_every_format(
     name: str, message: dict[str, Any]
 ) -> None:
     document = completion(None)
@@ -187,7 +187,7 @@ def test_a_thought_is_kept_beside_the_reply_wherever_it_came(
 
 
 @pytest.mark.parametrize("message", [{"content": "<think>A."}, {"reasoning_content": "A."}])
-def test_a_thought_alone_is_no_reply(message: dict[str, Any]) -> None:
+def test_thinking_alone_is_not_a_reply(message: dict[str, Any]) -> None:
     spent, empty = completion(None, "length"), completion(None)
     for document in (spent, empty):
         document["choices"][0]["message"] = message
@@ -199,10 +199,10 @@ def test_a_thought_alone_is_no_reply(message: dict[str, Any]) -> None:
 
     assert cut.value.reason == Unanswered.TOKEN_LIMIT
     assert blank.value.reason == Unanswered.EMPTY
-    assert "the model thought, and said nothing" in blank.value.detail
+    assert "the model only wrote its thinking, and no reply" in blank.value.detail
 
 
-async def test_a_callable_s_thoughts_are_told_apart_too() -> None:
+async def test_the_thinking_of_a_callable_s_reply_is_split_off() -> None:
     target = CallableTarget("mine", lambda _: "<think>A.</think>B.")
     question = Question(model="m", messages=(Message(Role.USER, "Hello?"),), seed=1)
 
@@ -211,13 +211,13 @@ async def test_a_callable_s_thoughts_are_told_apart_too() -> None:
     assert (reply.text, reply.thinking) == ("B.", "A.")
 
 
-def test_a_reply_survives_the_cache_with_its_thought() -> None:
+def test_a_reply_survives_the_cache_with_its_thinking() -> None:
     reply = Reply(text="B.", thinking="A.", redacted=("env:A_KEY",))
 
     assert Reply.from_bytes(reply.to_bytes()) == reply
 
 
-def test_replies_that_were_kept_before_are_taken_apart_when_they_are_read() -> None:
+def test_replies_that_older_versions_saved_are_split_when_they_are_read() -> None:
     before = {"text": "<think>A.</think>B.", "truncated": False, "finish_reason": "stop"}
     thought_only = {**before, "text": "<think>A.", "model": "m"}
 

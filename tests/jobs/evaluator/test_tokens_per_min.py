@@ -11,7 +11,7 @@ from engine import Registry, Run, Status, Sweep, open_engine
 from engine.kinds import Clock
 from engine.testing import FakeClock
 from jobs.chat.endpoint import ChatClient, ChatTarget, Endpoint
-from jobs.chat.limits import estimated_tokens
+from jobs.chat.limits import estimate_tokens
 from jobs.chat.target import Generation, Question, Reply
 from jobs.evaluator import LocalEvaluator
 from tests.engine.scenes import NOW, SELDOM
@@ -40,7 +40,7 @@ class Watched(ChatTarget):
             ask = client.reply
 
             async def reply(question: Question) -> Reply:
-                self._started.append((self._watch.now(), estimated_tokens(question, MAX_TOKENS)))
+                self._started.append((self._watch.now(), estimate_tokens(question, MAX_TOKENS)))
                 with self._watch.paused():
                     return await ask(question)
 
