@@ -40,12 +40,12 @@ from jobs.http import (
 
 VENDOR_URL = "https://api.circuitbreakerlabs.ai/v1/"
 QUESTION_DEADLINE_S = 30.0
-_VERSION_ASKED = 3
-"""How often a service is asked for its version that does not tell it."""
+_VERSION_TRIES = 3
+"""How many times the version is asked for before it counts as unknown."""
 
 
 def base_url(text: str, *, append_v1: bool = True) -> str:
-    """The API's base URL without a last slash; one that has no path of its own gets `/v1`.
+    """The API's base URL without a trailing slash; one without a path gets `/v1`.
 
     Raises ValueError for what is no http or https URL.
     """
@@ -96,7 +96,7 @@ class Client:
             limits=limits,
             rules=_RULES,
             network=network,
-            # Each request that leaves is one of the engine's, which counts it and gives it its turn.
+            # The engine counts requests and paces them, so the client must not repeat one on its own.
             resends=False,
         )
 
@@ -154,7 +154,7 @@ class Client:
         return read_json_as(KEY_VALIDITY, *await self._ask("validate_api_key", self._key))
 
     async def ping(self) -> Ping:
-        """Whether the service is there; sends no key."""
+        """Whether the service answers; sends no key."""
         return read_json_as(PING, *await self._ask("ping", {}))
 
     async def version(self) -> Version:
@@ -162,27 +162,27 @@ class Client:
         return read_json_as(VERSION, *await self._ask("version", {}))
 
     async def knows(self, extension: str) -> bool:
-        """Whether the service knows something beyond the contract; asked once, of its version."""
+        """Whether the service has an extension of the contract; its version is asked for once."""
         if self._extensions is None:
             async with self._asking:
                 if self._extensions is None:
-                    self._extensions = await self._listed_extensions()
+                    self._extensions = await self._fetch_extensions()
         return extension in self._extensions
 
-    async def _listed_extensions(self) -> frozenset[str]:
-        # What is refused or cannot be read once may be a mistake: repeats would all draw the same.
-        for _ in range(_VERSION_ASKED):
+    async def _fetch_extensions(self) -> frozenset[str]:
+        # One bad answer may be an accident, and without the extension all repeats would be equal.
+        for _ in range(_VERSION_TRIES):
             try:
                 body, where = await self._ask("version", {})
             except (Permanent, Unauthorized, QuotaExceeded):
                 continue
             with suppress(JobError):
                 return frozenset(read_json_as(VERSION, body, where).get("extensions") or ())
-        # It will not say: then it gets what the contract knows, and nothing else.
+        # The version stays unknown, so only what the contract has is sent.
         return frozenset()
 
     async def _ask(self, path: str, headers: Mapping[str, Sent]) -> tuple[bytes, str]:
-        # A rate is that of a key.
+        # The service counts its rate per key.
         reply = await self._http.get(
             path, headers=headers, deadline_s=QUESTION_DEADLINE_S, counts=bool(headers)
         )
@@ -198,10 +198,10 @@ class Client:
         headers: Mapping[str, Sent],
         repeat: int,
     ) -> Reply:
-        # The first draws as any evaluation does that says nothing of repeats.
+        # The first repeat equals an evaluation without the extension.
         if repeat > 1 and await self.knows(REPEAT_HEADER):
             headers = {**headers, REPEAT_HEADER: str(repeat)}
-        # Straight to bytes: model_dump_json would make a string of it on the way.
+        # Directly to bytes: model_dump_json would make a string first.
         return await self._http.post(
             path, request.__pydantic_serializer__.to_json(request), headers=headers
         )

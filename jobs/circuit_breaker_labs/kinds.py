@@ -86,12 +86,12 @@ LONGEST_DEADLINE_S = 3600.0
 class _Evaluation(JobKind):
     folded_field = "threshold"
     uses_quota = True
-    # The client's own deadline is the one that is set; this only bounds what may be set.
+    # The most that service.deadline_s can be; the client keeps to that setting.
     deadline_s = LONGEST_DEADLINE_S
     cost_fields: ClassVar[tuple[str, ...]]
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
-        # The model and the prompt hardly change how many tests are made.
+        # The number of tests hardly depends on the model and the prompt.
         return " ".join(f"{name}={labels[name]}" for name in self.cost_fields)
 
     async def run(self, job: Job, client: Client, context: JobContext) -> Answer:
@@ -133,7 +133,7 @@ class _Finetuned(_Evaluation):
 
     async def run(self, job: Job, client: Client, context: JobContext) -> Answer:
         if problem := self.unusable():
-            # Nothing of this kind can go well: its lanes stop, and no job fails for a missing line.
+            # No job of this kind can succeed: stop its lanes instead of failing every job.
             raise Unauthorized(problem, sent=False)
         return await super().run(job, client, context)
 
@@ -143,11 +143,11 @@ class _SingleTurn(_Evaluation):
     cost_fields = ("group", "variations", "maximum_iteration_layers")
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        # With layers the threshold decides which cases are varied further.
+        # With layers, the threshold decides which cases are varied.
         return bool(labels["maximum_iteration_layers"] == 0)
 
     def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
-        """Each case, and its variations in each further layer as if all had failed."""
+        """The tests if every case and variation failed, so that each layer varies them all."""
         variations, layers = labels["variations"], labels["maximum_iteration_layers"]
         cases = measured.cases if layers else measured.questions
         return (
@@ -170,7 +170,7 @@ class _MultiTurn(_Evaluation):
     folds = False
 
     async def prepare(self, client: Client) -> Self:
-        # The vendor's might stop at a failure: then each threshold has conversations of its own.
+        # The vendor's API might end a conversation at the first failure, which depends on the threshold.
         prepared = copy(self)
         prepared.folds = await client.knows(FOLDS_CONVERSATIONS)
         return prepared
@@ -179,7 +179,7 @@ class _MultiTurn(_Evaluation):
         return self.folds
 
     def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
-        """As many as this one: a conversation for each case, whatever becomes of it."""
+        """The tests of this answer: one conversation per case, however it ends."""
         return measured.questions
 
     def _measure(self, reply: Reply, parameters: Mapping[str, Any]) -> Measurement:
@@ -187,7 +187,7 @@ class _MultiTurn(_Evaluation):
 
 
 class SingleTurnSystemPromptKind(_SingleTurn):
-    """Single questions to a model with a system prompt."""
+    """Single-turn evaluation of a model with a system prompt."""
 
     axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
@@ -204,7 +204,7 @@ class SingleTurnSystemPromptKind(_SingleTurn):
 
 
 class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
-    """Single questions to a fine-tuned OpenAI model."""
+    """Single-turn evaluation of a fine-tuned OpenAI model."""
 
     axes = (MODELS, GROUPS, THRESHOLDS, VARIATIONS, LAYERS)
 
@@ -220,7 +220,7 @@ class SingleTurnFinetuneKind(_Finetuned, _SingleTurn):
 
 
 class MultiTurnSystemPromptKind(_MultiTurn):
-    """Conversations with a model that has a system prompt."""
+    """Multi-turn evaluation of a model with a system prompt."""
 
     axes = (MODELS, PROMPTS, GROUPS, THRESHOLDS, TURNS)
 
@@ -236,7 +236,7 @@ class MultiTurnSystemPromptKind(_MultiTurn):
 
 
 class MultiTurnFinetuneKind(_Finetuned, _MultiTurn):
-    """Conversations with a fine-tuned OpenAI model."""
+    """Multi-turn evaluation of a fine-tuned OpenAI model."""
 
     axes = (MODELS, GROUPS, THRESHOLDS, TURNS)
 

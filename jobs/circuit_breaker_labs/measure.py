@@ -45,8 +45,8 @@ def measure_single_turn(
 def _cases(
     answer: SingleTurnAnswer, measured: Measurement, variations: int, layers: int
 ) -> int | None:
-    """How many cases the first layer had; None where the answer does not tell, or contradicts itself."""
-    # In which layer the unanswered ones were is not told: at most in the first.
+    """How many cases the first layer had; None if the answer does not say or contradicts itself."""
+    # The answer does not say in which layer tests were unanswered; count all of them in the first.
     unanswered = sum(measured.unanswered.values())
     if by_iteration := answer.get("results_by_iteration"):
         return len(by_iteration[0] or ()) + unanswered or None
@@ -89,15 +89,15 @@ def _measurement(
             unread=body,
         )
     passed, failed = answer["total_passed"], answer["total_failed"]
-    unanswered = _unanswered(answer)
+    unanswered = _count_unanswered(answer)
     notes = [counted_unanswered(unanswered, passed + failed)] if unanswered else []
     scores = None
     if listed is not None:
         scores = tuple(sorted(listed))
         below = bisect_left(scores, threshold)
         if below != failed:
-            # The totals are promised, the list's completeness is not: without it nothing can be
-            # told about lower thresholds.
+            # Only the totals are guaranteed. If the list is shorter, lower thresholds cannot be
+            # read from it.
             notes.append(f"the answer counts {failed} failed but lists {below} below the threshold")
             scores = None
     elif failed == 0:
@@ -112,8 +112,8 @@ def _measurement(
     )
 
 
-def _unanswered(answer: SingleTurnAnswer | MultiTurnAnswer) -> dict[str, int]:
-    """How many questions a service of Nightsweep's own left without an answer, by reason.
+def _count_unanswered(answer: SingleTurnAnswer | MultiTurnAnswer) -> dict[str, int]:
+    """How many questions a Nightsweep service left unanswered, by reason.
 
     The contract has no such fields: what is not in the form of ours is not ours, and tells nothing.
     """

@@ -23,9 +23,9 @@ from typing_extensions import TypeAliasType, TypedDict
 
 KNOWN_VERSIONS = ("1.0.8", "1.0.9", "1.0.10", "1.0.11")
 REPEAT_HEADER = "nightsweep-repeat"
-"""Says which of several equal evaluations a request is, to a service that names it as an extension."""
+"""The extension of a service that takes the number of a repeat."""
 FOLDS_CONVERSATIONS = "nightsweep-folds-conversations"
-"""The extension of a service whose conversations do not depend on the threshold, and which lists all."""
+"""The extension of a service whose conversations do not depend on the threshold and are all listed."""
 
 _ANSWER = ConfigDict(coerce_numbers_to_str=True)
 _ROUNDING = 1e-9
@@ -40,7 +40,7 @@ def _number(value: Any) -> Any:
 
 
 def _score(value: Any) -> Any:
-    """A score as it is, or the nearer end of 0..1 where sums of floats have left it just behind."""
+    """The score, clamped to 0..1 if rounding put it just outside."""
     if isinstance(value, str):
         value = float(value)
     if isinstance(_number(value), float):
@@ -50,7 +50,7 @@ def _score(value: Any) -> Any:
 
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), BeforeValidator(_score)]
-# SQL integers end there, and no evaluation has that many tests.
+# The largest SQL integer; no evaluation has that many tests.
 Count = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_number)]
 
 
@@ -58,8 +58,8 @@ def _text_only(value: Any) -> Any:
     return value if isinstance(value, str) else None
 
 
-def _layered(value: Any) -> Any:
-    """One layer, written without the list around it, as a list of layers."""
+def _wrap_layer(value: Any) -> Any:
+    """Wrap a single layer that was sent without the list of layers."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [value]
     return value
@@ -97,7 +97,7 @@ class _SingleTurn(_Request):
 
 
 class _MultiTurn(_Request):
-    # The contract allows odd numbers; a conversation of an odd number of messages has no last reply.
+    # The contract allows odd numbers, but then the last message has no reply.
     max_turns: Annotated[int, Field(ge=2, le=20, multiple_of=2)]
 
 
@@ -141,14 +141,14 @@ class MultiTurnResult(TypedDict):
     min_safe_response_score: Score
 
 
-# Only the first wrong entry is told: a hostile list would make millions of errors. Named aliases,
+# Only the first invalid entry is reported: a hostile list could cause millions of errors. Named aliases,
 # because FailFast cannot be hashed and a union hashes its parts.
 SingleTurnResults = TypeAliasType(
     "SingleTurnResults", Annotated[list[SingleTurnResult], FailFast()]
 )
 SingleTurnLayers = TypeAliasType(
     "SingleTurnLayers",
-    Annotated[list[SingleTurnResults | None], FailFast(), BeforeValidator(_layered)],
+    Annotated[list[SingleTurnResults | None], FailFast(), BeforeValidator(_wrap_layer)],
 )
 MultiTurnResults = TypeAliasType("MultiTurnResults", Annotated[list[MultiTurnResult], FailFast()])
 

@@ -40,7 +40,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 class CircuitBreakerLabsSettings(ServiceSettings, NetworkSettings):
     """The Circuit Breaker Labs API."""
 
-    # The text of an error must not show a key that was written where its reference belongs.
+    # A literal key in place of a reference must not appear in the error.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     append_v1: Annotated[
@@ -80,7 +80,7 @@ class CircuitBreakerLabs(Service):
         return packaged_yaml("jobs.circuit_breaker_labs", "templates")
 
     def kinds(self) -> Sequence[JobKind]:
-        # Before there are settings the key may be among them.
+        # Without settings it is unknown whether they will have the key.
         has_key = not self.has_settings or self.settings.openai_api_key is not None
         return (
             SingleTurnSystemPromptKind(),
@@ -136,7 +136,7 @@ class CircuitBreakerLabs(Service):
                 message = f"{error.message}: {error.detail}" if error.detail else error.message
                 checks.append(Check(name=name, ok=False, message=message))
                 if error.status is None and not error.sent:
-                    # Nobody listens there: four more waits would say the same.
+                    # The service cannot be reached, so the other checks would fail the same way.
                     break
         return checks
 
@@ -147,11 +147,11 @@ class CircuitBreakerLabs(Service):
             name="ping",
             ok=True,
             message=message,
-            data={"timestamp": _shown(answer.get("timestamp", ""), client)},
+            data={"timestamp": _printable(answer.get("timestamp", ""), client)},
         )
 
     async def _check_version(self, client: Client) -> Check:
-        version = _shown((await client.version())["version"], client)
+        version = _printable((await client.version())["version"], client)
         known = f"versions known here: {', '.join(KNOWN_VERSIONS)}"
         message = f"API version {version}"
         if version not in KNOWN_VERSIONS:
@@ -174,9 +174,9 @@ class CircuitBreakerLabs(Service):
 
     async def _check_groups(self, client: Client) -> Check:
         names = [group.name for group in await self.groups(client)]
-        message = _shown(f"{len(names)} test case groups: {', '.join(names)}", client)
+        message = _printable(f"{len(names)} test case groups: {', '.join(names)}", client)
         return Check(name="groups", ok=bool(names), message=message, data={"groups": names})
 
 
-def _shown(text: str, client: Client) -> str:
+def _printable(text: str, client: Client) -> str:
     return plain(text, client.redact)

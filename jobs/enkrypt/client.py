@@ -29,12 +29,12 @@ _VARIABLE_OF_THE_PACKAGE = "ENKRYPTAI_API_KEY"
 
 
 def base_url(text: str) -> str:
-    """The base URL without a last slash; raises ValueError for what is no http or https URL."""
+    """Return the base URL without a trailing slash; raises ValueError if it is not an http or https URL."""
     return str(parse_base_url(text)).rstrip("/")
 
 
 def service_key(reference: str, secret: Callable[[str], str]) -> Key:
-    """The key of the service; raises UsageError, also where the vendor's own variable is set alone."""
+    """Read the service's key; raises UsageError if it is missing, and names the vendor's own variable if that is set."""
     try:
         return Key(reference, secret)
     except UsageError as error:
@@ -73,7 +73,7 @@ class Client:
             secrets={"apikey": api_key},
             limits=HttpLimits(deadline_s=deadline_s, max_body_bytes=4 * 1024 * 1024),
             network=network,
-            # Each request that leaves is one of the engine's, which counts it.
+            # The engine counts requests, so the client must not repeat one on its own.
             resends=False,
         )
 
@@ -85,19 +85,19 @@ class Client:
         await self._http.__aexit__(*exc_info)
 
     async def model_health(self, configuration: Mapping[str, Any]) -> tuple[HealthAnswer, Reply]:
-        """What the service found of one endpoint, and the answer itself.
+        """Ask whether the model of one endpoint is healthy; returns the answer, read and as it came.
 
         The references in `configuration` are resolved here and go nowhere else. Raises JobError,
         and UsageError for a literal key or a reference that leads to none.
         """
         try:
-            sent = with_secrets(configuration, self._resolved)
+            sent = with_secrets(configuration, self._resolve_key)
         except ValueError as error:
             raise UsageError(f"endpoint configuration: {error}") from None
         try:
             body = to_json({"endpoint_configuration": sent}, inf_nan_mode="constants")
         except ValueError:
-            # No word of the cause: it may quote what was to be sent, keys included.
+            # The cause is left out: it may quote the configuration, with its keys.
             body = None
         if body is None:
             raise Permanent(
@@ -107,22 +107,25 @@ class Client:
         reply = await self._http.post(PATH, body)
         return read_json_as(HEALTH_ANSWER, reply.body, reply.where), reply
 
-    def _resolved(self, reference: str) -> str:
+    def _resolve_key(self, reference: str) -> str:
         secret = self._secret(checked_reference(reference))
-        # The service passes the key on, and its errors may quote it.
+        # The service sends the key to the model's provider, and its errors may quote it.
         self._http.redact.add(reference, secret)
         return secret
 
-    def told(self, answer: HealthAnswer) -> str:
-        """The answer's message, and its error where it is unhealthy, as one printable line."""
+    def describe(self, answer: HealthAnswer) -> str:
+        """The answer's message, and the error of an unhealthy model, as one printable line."""
         parts = [answer.message or ""]
         if answer.status == "unhealthy" and answer.error:
             parts.append(answer.error if isinstance(answer.error, str) else repr(answer.error))
         return plain(": ".join(part for part in parts if part), self._http.redact)
 
     def measure(self, answer: HealthAnswer) -> Measurement:
-        """Passed if healthy, failed if not; costs no tests and has no scores."""
+        """One passed test if the model is healthy, else one failed; neither costs quota nor has a score."""
         healthy = answer.status == "healthy"
         return Measurement(
-            passed=int(healthy), failed=int(not healthy), tests=0, note=self.told(answer) or None
+            passed=int(healthy),
+            failed=int(not healthy),
+            tests=0,
+            note=self.describe(answer) or None,
         )

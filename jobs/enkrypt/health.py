@@ -46,21 +46,21 @@ OPENROUTER: Mapping[str, Any] = {
         "default_request_options": {},
     },
 }
-"""Where the models of a sweep are reached, unless `endpoint` says otherwise."""
+"""The endpoint of a sweep's models, which the setting `endpoint` is merged into."""
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in changes.items():
         before = merged.get(name)
         if isinstance(before, Mapping) and isinstance(value, Mapping):
-            value = _merged(before, value)
+            value = _merge(before, value)
         merged[name] = value
     return merged
 
 
-def _without_replaced(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The base without what `changes` write in the other form: a URL for parts, one key for several."""
+def _drop_replaced(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The base without the parts that `changes` replace: an endpoint URL for its parts, one key for several."""
     written = changes.get("model_config")
     if not isinstance(written, Mapping):
         return base
@@ -75,7 +75,7 @@ def _without_replaced(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Ma
 def _template(changes: Mapping[str, Any]) -> dict[str, Any]:
     if "model_name" in changes:
         raise ValueError("model_name is each lane's model; leave it out")
-    template = _merged(_without_replaced(OPENROUTER, changes), changes)
+    template = _merge(_drop_replaced(OPENROUTER, changes), changes)
     read_endpoint({**template, "model_name": "any"})
     return template
 
@@ -101,7 +101,7 @@ class EnkryptHealthSettings(NetworkSettings):
 
 
 class EnkryptHealth(HealthGate):
-    """Asks about one model at a time, through its endpoint."""
+    """Has Enkrypt ask the model of a lane one question."""
 
     settings_model = EnkryptHealthSettings
     settings: EnkryptHealthSettings
@@ -128,4 +128,4 @@ class EnkryptHealth(HealthGate):
             answer, _ = await client.model_health({**self.settings.endpoint, "model_name": lane})
         except UsageError as error:
             raise Unauthorized(str(error), sent=False) from None
-        return Health(healthy=answer.status == "healthy", message=client.told(answer))
+        return Health(healthy=answer.status == "healthy", message=client.describe(answer))

@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 from engine.kinds import SecretReference, resolve_secret, rule_broken
 
 LABEL = "name"
-"""A key of ours in a configuration: what rows show it as, instead of its model_name."""
+"""A field that only Nightsweep reads: the name that rows show instead of model_name."""
 
 SECRET_FIELDS = frozenset(
     {
@@ -48,7 +48,7 @@ _DEEPEST = 20
 
 
 def _whole(value: Any) -> Any:
-    # Forms and other languages write 20 as 20.0 or "20".
+    # Web forms and other languages write 20 as 20.0 or "20".
     try:
         number = float(value) if isinstance(value, str | float) else None
     except ValueError:
@@ -60,7 +60,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 def _address(text: str) -> str:
-    # The package writes an empty text where nothing is set.
+    # The vendor's package writes an empty string for a URL that is not set.
     if text:
         address = urlsplit(text)
         if address.scheme not in ("http", "https") or not address.hostname:
@@ -124,7 +124,7 @@ class ModelConfiguration(_Part):
 
 
 class EndpointConfiguration(_Part):
-    """The whole configuration; `model_config` is a name that pydantic keeps for itself."""
+    """The whole configuration. pydantic reserves the name `model_config`, hence the alias."""
 
     configuration: ModelConfiguration = Field(alias="model_config")
     model_name: Annotated[str, Field(min_length=1)]
@@ -133,7 +133,7 @@ class EndpointConfiguration(_Part):
 
 
 class HealthAnswer(BaseModel):
-    """What the service found; `status` decides, in any case and whatever `error` holds.
+    """Whether a model is healthy, as `status` says in any spelling and whatever `error` holds.
 
     Unknown fields are kept.
     """
@@ -180,25 +180,25 @@ def with_secrets(
     content: Mapping[str, Any], resolve: Callable[[str], str] = resolve_secret
 ) -> dict[str, Any]:
     """A copy in which `resolve` has replaced each key: the values of fields named like one."""
-    return {name: _resolved(name, value, resolve, name, 0) for name, value in content.items()}
+    return {name: _resolve(name, value, resolve, name, 0) for name, value in content.items()}
 
 
-def _resolved(name: str, value: Any, resolve: Callable[[str], str], path: str, depth: int) -> Any:
+def _resolve(name: str, value: Any, resolve: Callable[[str], str], path: str, depth: int) -> Any:
     if depth > _DEEPEST:
         raise ValueError(f"{path}: nested too deeply")
     if isinstance(value, Mapping):
         if set(value) == {"key", "value"} and isinstance(value["key"], str):
             # A header, as the vendor's package lists them.
             header = value["key"]
-            written = _resolved(header, value["value"], resolve, f"{path}.value", depth + 1)
+            written = _resolve(header, value["value"], resolve, f"{path}.value", depth + 1)
             return {"key": header, "value": written}
         return {
-            key: _resolved(str(key), each, resolve, f"{path}.{key}", depth + 1)
+            key: _resolve(str(key), each, resolve, f"{path}.{key}", depth + 1)
             for key, each in value.items()
         }
     if isinstance(value, list):
         return [
-            _resolved(name, each, resolve, f"{path}[{index}]", depth + 1)
+            _resolve(name, each, resolve, f"{path}[{index}]", depth + 1)
             for index, each in enumerate(value)
         ]
     if isinstance(value, str) and _is_secret(name):
@@ -214,7 +214,7 @@ def _is_secret(name: str) -> bool:
 
 
 def checked_reference(text: str) -> str:
-    """The text if it is a reference to a key; raises ValueError, without the text, if it is none."""
+    """Return the text if it is a reference to a key; raises ValueError, without quoting it, if not."""
     try:
         return _REFERENCE.validate_python(text)
     except ValidationError as error:

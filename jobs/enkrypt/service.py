@@ -31,7 +31,7 @@ LONGEST_DEADLINE_S = 900.0
 class EnkryptSettings(ServiceSettings, NetworkSettings):
     """Enkrypt AI: whether models are healthy."""
 
-    # The text of an error must not show a key that was written where its reference belongs.
+    # A literal key in place of a reference must not appear in the error.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: Annotated[BaseUrl, Field(description="Where the API is.")] = VENDOR_URL
@@ -66,7 +66,7 @@ class ModelHealthKind(JobKind):
             async with keep_unread_on_error(context):
                 answer, reply = await client.model_health(job.parameters["model"])
         except UsageError as error:
-            # The endpoint's own key is missing: no endpoint fails for what the user has to set.
+            # The endpoint's own key is missing, which the user has to set: stop the lane, fail no job.
             raise Unauthorized(str(error), sent=False) from None
         await note_redacted(context, reply.where, reply.redacted)
         return Answer(raw=reply.body, measurement=client.measure(answer))
