@@ -78,7 +78,7 @@ def requests_line(status: Status) -> str:
     has_limit = status.rate_per_min is not None and not status.is_rate_of_others
     limit = f" of {status.rate_per_min:,}" if has_limit else ""
     line = f"requests: {status.requests_per_min:,.0f}{limit} per minute"
-    lowered = [f"this key to {status.rate_per_min:,}"] * status.is_rate_of_others
+    lowered = [f"this key to {status.rate_per_min:,}"] if status.is_rate_of_others else []
     lowered += [f"{plain(lane)} to {rate:,}" for lane, rate in status.model_rates_of_others.items()]
     return f"{line}; another process keeps {join_first(lowered)}" if lowered else line
 

@@ -530,3 +530,7 @@ def test_a_run_that_sends_no_requests_has_no_line_of_them() -> None:
 
     assert not any("per minute" in line for line in status_lines(looked))
     assert "per minute" not in progress_line(looked)
+
+
+def test_a_run_without_a_rate_has_no_limit_in_its_line_of_requests() -> None:
+    assert "requests: 58 per minute" in status_lines(status(rate_per_min=None))
