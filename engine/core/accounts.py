@@ -1,8 +1,8 @@
-"""Accounts: whose rates and quota a request uses, told by where it goes and which key goes with it.
+"""Accounts: the owner of the rates and quota that a request uses, identified by address and key.
 
-A provider counts by key, whatever a sweep file calls it (`env:KEY`, `file:key.txt`) and however it spells the
-address. So an account's name is made of the address in one spelling and of a keyed hash of the key: of
-the key itself nothing can be read from a store.
+A provider counts by key, whatever a sweep file calls it (`env:KEY`, `file:key.txt`) and however it
+spells the address. So the name of an account consists of the canonical address and a keyed hash of the
+key, from which the key cannot be derived.
 """
 
 import re
@@ -22,12 +22,12 @@ _SLASHES = re.compile(r"/{2,}")
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Names accounts; those of one `salt` name the same account alike."""
+    """Names of accounts; with the same `salt`, an account has the same name."""
 
     salt: bytes = field(repr=False)
 
     def name(self, address: str, key: str = "") -> str:
-        """The account that a key has at an address; without a key, whoever asks there."""
+        """The name of a key's account at an address; without a key, of all requests to the address."""
         place = canonical(address)
         if not key:
             return place
@@ -45,10 +45,10 @@ def place_of(account: str) -> str:
 
 
 def canonical(address: str) -> str:
-    """An address in the one spelling that all spellings of it have in common.
+    """The canonical spelling of an address: equal for all spellings of one URL.
 
-    A URL may stand behind other text; what holds none stays as it is. This machine is `localhost`, however
-    it is written.
+    Other text may precede the URL; text without one is unchanged. All names of this machine become
+    `localhost`.
     """
     found = _URL.search(address)
     if found is None:
@@ -77,7 +77,7 @@ def _host(host: str) -> str:
 
 
 def _ip(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is written as, also in the short forms that systems take, such as 127.1."""
+    """Parse an IP address, including short forms that systems accept, such as 127.1; None for a name."""
     try:
         address = ip_address(host)
     except ValueError:

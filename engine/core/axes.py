@@ -1,4 +1,4 @@
-"""The kinds of axis that a job kind can declare for its matrix.
+"""The kinds of axes that a job kind can declare for its matrix.
 
 An axis has two names: `name`, the plural under `matrix:` in a sweep file, and `field`, the singular
 that names one of its values in parameters and result rows.
@@ -13,9 +13,9 @@ Scalar: TypeAlias = str | int | float
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """One dimension of the matrix; left out of a file it holds `default`, unless `required`.
+    """One dimension of the matrix. If a file leaves it out, it has `default`, unless `required`.
 
-    `description` is what editors show of it.
+    Editors show `description`.
     """
 
     name: str
@@ -27,9 +27,9 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextAxis(Axis):
-    """Non-empty strings such as model names; `choices`, where given, are the only ones allowed.
+    """Non-empty strings such as model names; if there are `choices`, only these are allowed.
 
-    `otherwise` is what else can be done, told of a value that is none of them.
+    `otherwise` is advice for the message about any other value.
     """
 
     choices: tuple[str, ...] = ()
@@ -67,8 +67,8 @@ class PromptAxis(Axis):
 class GroupAxis(Axis):
     """Test-case groups by name, or `all`: the service is asked once, its answer pinned in the run.
 
-    `usual` names those that are there without asking anybody, for editors; `choices`, where given, are
-    the only ones that there are.
+    `usual` returns the groups that are known without asking a service, for editors; if there are
+    `choices`, only these exist.
     """
 
     choices: tuple[str, ...] = ()
@@ -79,8 +79,8 @@ class GroupAxis(Axis):
 class DocumentAxis(Axis):
     """Structured values, inline or as files, such as endpoint configurations.
 
-    `read` takes the parsed document and returns the label that rows show and the content that is
-    sent; it raises ValueError with what is wrong. `schema` makes a document's JSON Schema, for editors.
+    `read` takes the parsed document and returns the label for rows and the content to send; it raises
+    ValueError for a mistake. `schema` returns the JSON Schema of a document, for editors.
     """
 
     read: Callable[[Mapping[str, Any]], tuple[str, Mapping[str, Any]]]
@@ -89,7 +89,7 @@ class DocumentAxis(Axis):
 
 @dataclass(frozen=True, slots=True)
 class AxisValue:
-    """One point of an axis: `label` is what rows and patterns see, `content` is what is sent.
+    """One point of an axis: rows and patterns use its `label`, and its `content` is sent.
 
     They are the same for text and numbers. For prompts and documents the content is larger and is
     kept once in the store, under its digest.

@@ -1,18 +1,18 @@
-"""One spelling for each value, so that equal contents have equal digests however they were written."""
+"""Canonical JSON: equal values have equal digests, however they were written."""
 
 import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-# Beyond it a float no longer stands for exactly one whole number.
+# Larger floats do not represent a single whole number.
 _EXACT_INTEGERS = 2**53
 
 
 def canonical(value: Any) -> bytes:
     """JSON in UTF-8 with sorted keys, no white space, and whole floats written as integers.
 
-    Raises ValueError for what has no such spelling: NaN, infinities, lone surrogates.
+    Raises ValueError for NaN, infinities and lone surrogates, which JSON in UTF-8 cannot represent.
     """
     text = json.dumps(
         _normalise(value),
@@ -25,7 +25,7 @@ def canonical(value: Any) -> bytes:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of the canonical spelling, in hexadecimal."""
+    """SHA-256 of the canonical JSON, in hexadecimal."""
     return sha256(canonical(value)).hexdigest()
 
 
@@ -34,7 +34,7 @@ def _normalise(value: Any) -> Any:
         case float() if value.is_integer() and abs(value) < _EXACT_INTEGERS:
             return int(value)
         case float():
-            # Subclasses such as numpy's would spell themselves in their own way.
+            # Subclasses such as numpy's have their own repr.
             return float(value)
         case str():
             return value

@@ -1,10 +1,10 @@
-"""Failed jobs by the kind of their error: many that differ in numbers and ids are one."""
+"""Kinds of errors: messages that differ only in numbers and ids are of one kind."""
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# What names one request, one case or one object, and never comes again.
+# Names of a single request, case or object.
 _ID = re.compile(
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"  # a UUID
     r"|\b0x[0-9a-f]+\b"
@@ -14,17 +14,17 @@ _ID = re.compile(
     re.IGNORECASE,
 )
 _SOME_ID = "…"
-# A status tells kinds apart; a count of bytes, a position, a time or a place does not.
+# An HTTP status distinguishes kinds; a count of bytes, a position or a time does not.
 _NUMBER = re.compile(r"(?<![A-Za-z0-9_.-])(?![45][0-9]{2}(?![0-9.]))[0-9][0-9.,:]*(?<![.,:])")
 _MASK = "N"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorKind:
-    """How many jobs failed in the same way.
+    """Jobs that failed in the same way.
 
-    `message` says what happened, with N for a number in which they differ and … for an id; `example` is what the
-    service said to one of them, empty if it said nothing.
+    `message` says what happened, with N in place of numbers and … in place of ids in which they
+    differ. `example` is the service's explanation for one of them, empty if it gave none.
     """
 
     message: str
@@ -33,19 +33,19 @@ class ErrorKind:
 
     @property
     def text(self) -> str:
-        """What happened and what the service said to one of the jobs."""
+        """What happened, with the service's explanation for one of the jobs."""
         if not self.example:
             return self.message
         return f"{self.message}{': ' if self.jobs == 1 else ', such as: '}{self.example}"
 
 
 def mask(message: str) -> str:
-    """A message without what tells one of its kind from another."""
+    """Replace the numbers and ids of a message, so that all messages of a kind are equal."""
     return _NUMBER.sub(_MASK, _ID.sub(_SOME_ID, message))
 
 
 def by_kind(found: Iterable[ErrorKind]) -> tuple[ErrorKind, ...]:
-    """Those that differ in numbers and ids alone as one, the most frequent first."""
+    """Merge those that differ only in numbers and ids; the most frequent kind comes first."""
     kinds: dict[str, list[ErrorKind]] = {}
     for one in found:
         kinds.setdefault(mask(one.message), []).append(one)

@@ -7,13 +7,13 @@ from engine.core.loads import Load, slowest
 from engine.core.model import CallLimit
 from engine.core.policy import Limits
 
-_TELLING = 4
-"""Fewer jobs than this say little about speed."""
+_MIN_SAMPLE = 4
+"""Jobs, or questions, needed before the observed speed is used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuestionLoad:
-    """Questions that are still to be answered, and how many were, over how many seconds."""
+    """Questions still to be answered, and those answered in the last seconds."""
 
     left: int
     answered: int
@@ -29,12 +29,11 @@ def seconds_left(
     ended_over_s: float,
     questions: QuestionLoad | None = None,
 ) -> tuple[float | None, str]:
-    """(seconds, the limit that binds); None while nothing is known.
+    """Estimate the seconds that the open jobs take, and the limit that binds; None if unknown.
 
-    `loads` are what the open jobs of each lane still send. A rate that is set is taken at its word; the
-    speed so far, `ended` jobs that were sent and came to their end in the last `ended_over_s` seconds, is
-    taken for the rest once there are enough to tell. Until then the speed of their `questions` is, where
-    they ask several.
+    `loads` are the requests of each lane's open jobs. The estimate is the longest of the time within
+    the rates and the time at the observed speed: `ended` jobs in the last `ended_over_s` seconds or,
+    until enough jobs have ended, the speed of their `questions`, if they ask several.
     """
     jobs = sum(load.jobs for load in loads.values())
     if not jobs:
@@ -42,9 +41,9 @@ def seconds_left(
     known = []
     if (bound := slowest(loads, limits, call_limits)) is not None:
         known.append((bound.seconds, bound.short))
-    if ended >= _TELLING and ended_over_s > 0:
+    if ended >= _MIN_SAMPLE and ended_over_s > 0:
         known.append((jobs / ended * ended_over_s, "speed so far"))
-    elif questions is not None and questions.answered >= _TELLING:
+    elif questions is not None and questions.answered >= _MIN_SAMPLE:
         questions_s = questions.left / questions.answered * questions.answered_over_s
         known.append((questions_s, "speed so far"))
     return max(known, default=(None, ""))

@@ -10,11 +10,11 @@ from engine.core.states import AttemptOutcome, State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Which events of a run are wanted; without conditions, all."""
+    """Selects events of a run; without conditions, all."""
 
     kinds: tuple[str, ...] = ()
     lane: str | None = None
-    """A pattern with `*` and `?` in any case; events of no lane match none."""
+    """A pattern with `*` and `?`, in any case; an event without a lane matches none."""
     since: float | None = None
     """Not before this time, in seconds since the Unix epoch."""
     until: float | None = None
@@ -28,21 +28,21 @@ class JobInfo:
     id: int
     """Its number in the store, by which `Run.job` and `nightsweep show` find it."""
     key: str
-    """What it asks for, as 64 hexadecimal digits: equal in every run and store that asks for the same."""
+    """The digest of what it asks, as 64 hexadecimal digits: equal in every run and store."""
     state: State
     lane: str
     labels: Mapping[str, Any]
     """The evaluation's axes by field, in the order of the kind, then `repeat`."""
     cells: tuple[float, ...]
-    """The thresholds that it answers; empty where the evaluation has none."""
+    """The thresholds that it answers; empty if the evaluation has none."""
     asked: bool | None
-    """Whether the sweep asks for it; None as long as that is not known of a sweep that has changed."""
+    """Whether the sweep asks for it; None while that is unknown after a change of the sweep."""
     attempts: int
     """Attempts that count against the sweep's `retry.attempts`."""
     due_at: float | None
     """When a waiting job may be sent again; None for other states."""
     outcome: AttemptOutcome | None
-    """What its last attempt came to; None where it was never sent."""
+    """The outcome of its last attempt; None if it was never sent."""
     status: int | None
     """The HTTP status of the last attempt."""
     sent_at: float | None
@@ -50,16 +50,16 @@ class JobInfo:
     ended_at: float | None
     """When the last attempt ended; None while it is in flight."""
     error: str | None
-    """What last went wrong; None where nothing did, or where it was answered since."""
+    """The last error; None if there was none, or if the job was answered since."""
     error_kind: str | None
-    """The same without numbers and ids, which is how `status` counts causes."""
+    """The error without numbers and ids, by which `status` counts causes."""
     detail: str | None
-    """What the service said to it."""
+    """The service's explanation of the error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs are wanted; without conditions, all that the sweep asks for."""
+    """Selects jobs; without conditions, all that the sweep asks for."""
 
     states: Collection[State] = ()
     where: Mapping[str, str] = field(default_factory=dict)
@@ -67,10 +67,10 @@ class JobFilter:
     error: str = ""
     """A part of the error, its kind or its detail, in any case."""
     past: bool = False
-    """Also those that only an earlier version of the sweep asked for."""
+    """Whether to include jobs that only an earlier version of the sweep asked for."""
 
     def wants(self, job: JobInfo) -> bool:
-        """Whether a job meets the conditions on its labels and its error; the states are not looked at."""
+        """Whether a job meets the conditions on its labels and its error; `states` are not checked."""
         return all(_matches(job, name, text) for name, text in self.where.items()) and (
             not self.error or self._has_error(job)
         )
@@ -108,35 +108,35 @@ class Attempt:
     """One attempt at a job. Times are seconds since the Unix epoch."""
 
     number: int
-    """It rises from attempt to attempt of a job; not every number is used."""
+    """Ascending over the attempts of a job, possibly with gaps."""
     sent_at: float
     ended_at: float | None
     """None while it is in flight."""
     outcome: AttemptOutcome
     status: int | None
-    """The HTTP status that it got, where there was one."""
+    """The HTTP status of the reply, if there was one."""
     error: str | None
     detail: str | None
-    """What the service said."""
+    """The service's explanation of the error."""
     worker: str
-    """The process that sent it: its host and number, or its id once the store has forgotten those."""
+    """The process that sent it: its host and number, or its id once the store has deleted those."""
 
     @property
     def duration_s(self) -> float | None:
-        """How long it took in seconds; None while it is in flight."""
+        """Its duration in seconds; None while it is in flight."""
         return None if self.ended_at is None else max(0.0, self.ended_at - self.sent_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnreadReply:
-    """What a service sent that could not be read as an answer; it is kept because it was paid for."""
+    """A reply that could not be read as an answer; it is kept because it was paid for."""
 
     attempt: int
-    """The number of the attempt that it came to."""
+    """The number of the attempt that received it."""
     at: float
-    """When it came, in seconds since the Unix epoch."""
+    """When it was received, in seconds since the Unix epoch."""
     place: str
-    """What it was the reply to, in words."""
+    """What it is the reply to, in words."""
     size: int
     """Its size in bytes; `raw` may be only its beginning."""
     raw: bytes = field(repr=False)
@@ -149,32 +149,32 @@ class JobResult:
     passed: int
     failed: int
     tests: int
-    """What the answer cost in quota."""
+    """The cost of the answer in quota."""
     unanswered: Mapping[str, int]
     """Questions without an answer, by reason."""
     values: Mapping[str, Any]
-    """What the job kind measured besides, by name."""
+    """Further values of the job kind, by name."""
     note: str | None
     recorded_at: float
-    """When it was kept, in seconds since the Unix epoch."""
+    """When it was stored, in seconds since the Unix epoch."""
     reused_from: int | None
-    """The job of another run whose answer this is."""
+    """The job of another run whose answer was reused; None for an answer of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetails:
-    """All that a store knows of one job."""
+    """Everything that a store knows about one job."""
 
     run: str
     job: JobInfo
     documents: Mapping[str, Any]
     """Its prompt and other documents in full, by field."""
     attempts: tuple[Attempt, ...]
-    """Every attempt, the first one first."""
+    """All attempts, in order."""
     result: JobResult | None
     answer: bytes | None = field(repr=False)
-    """The answer as it came; None where there is none."""
+    """The answer as it was received; None without one."""
     is_in_side_file: bool
-    """Whether the answer is not in the store yet, such as after a full disk: the next `resume` takes it in."""
+    """Whether the answer is in a side file, as after a full disk; the next `resume` moves it to the store."""
     unread: tuple[UnreadReply, ...]
-    """Replies that could not be read, the first one first."""
+    """Replies that could not be read, in order."""

@@ -1,9 +1,9 @@
-"""What a name may hold: every script and emoji, and nothing that a reader cannot see or is misled by."""
+"""Characters of names: every script and emoji, but nothing that is invisible or misleading."""
 
 import re
 import unicodedata
 
-# Scripts such as Devanagari and Persian, and many emoji, are not written right without joiners.
+# Scripts such as Devanagari and Persian, and many emoji, need joiners.
 _JOINERS = "\u200c\u200d"
 _FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e007a]{1,10}\U000e007f")
 """The flag of a part of a country: England's, Scotland's."""
@@ -13,9 +13,9 @@ _BLANK = re.compile(
 
 
 def control_characters(name: str) -> str:
-    """The first character that no name may hold, such as U+202E; "" if there is none.
+    """The first character that is not allowed in a name, such as U+202E; "" if there is none.
 
-    Control characters, line separators, overrides of the direction of writing, and what is invisible.
+    Not allowed are control characters, line separators, direction overrides and invisible characters.
     """
     if name.isascii() and name.isprintable():
         return ""
@@ -23,7 +23,7 @@ def control_characters(name: str) -> str:
 
 
 def is_blank(name: str) -> bool:
-    """Whether nothing of a name can be seen."""
+    """Whether a name has no visible character."""
     return _BLANK.fullmatch(name.translate(dict.fromkeys(map(ord, _JOINERS)))) is not None
 
 
@@ -34,7 +34,7 @@ def _is_control(character: str) -> bool:
         case "Cf":
             return character not in _JOINERS
         case "Cn":
-            # A character of a later Unicode than Python knows, unless there will never be one.
+            # Allow characters of a later Unicode version, but not code points that are never assigned.
             return ord(character) & 0xFFFE == 0xFFFE or "\ufdd0" <= character <= "\ufdef"
         case _:
             return False

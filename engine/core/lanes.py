@@ -1,4 +1,4 @@
-"""What a lane waits for, as one process knows it and others are told."""
+"""What a lane waits for, as the process that sends its jobs reports it."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from engine.core.breaker import BreakerState
 from engine.core.runs import WaitReason
 
 GOES_ON = (WaitReason.QUEUED, WaitReason.RATE, WaitReason.PACE, WaitReason.RETRY)
-"""Jobs of the lane are being sent: they take their turn."""
+"""Reasons with which jobs of the lane are still being sent, one after the other."""
 STANDS_STILL = (
     WaitReason.QUOTA,
     WaitReason.CREDIT,
@@ -16,19 +16,19 @@ STANDS_STILL = (
     WaitReason.REFUSED,
     WaitReason.GIVEN_UP,
 )
-"""Time alone does not end these, so that a lane that waits for one has no time left. The lane says why."""
+"""Reasons that time alone does not end, so there is no estimate for the lane."""
 _SAME_S = 1.0
-"""Times that lie closer together are the same to people."""
+"""Times that are closer together look the same to users."""
 _FAR_S = 5.0
-"""A turn that comes sooner is not worth being told."""
+"""A wait that ends sooner is not reported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneState:
     """What the jobs of a lane wait for in one process.
 
-    `until` is when that ends, in seconds since the Unix epoch, as far as time decides it. `detail` is what
-    was said of the cause.
+    `until` is when the wait ends, in seconds since the Unix epoch, if time decides that. `detail`
+    explains the cause.
     """
 
     name: str
@@ -44,7 +44,7 @@ class LaneState:
         return self.why in GOES_ON
 
     def is_news(self, before: "LaneState", now: float) -> bool:
-        """Whether people would be told something else than `before`, for more than a few seconds."""
+        """Whether users would see something else than `before`, for more than a few seconds."""
         causes = (self.why, self.detail, self.breaker), (before.why, before.detail, before.breaker)
         if causes[0] != causes[1]:
             return True

@@ -188,18 +188,18 @@ def _is_alike(before: Layout, now: Layout, folded_field: str | None) -> bool:
         ):
             return False
     kept = {field: before.axes[field].values.keys() & now.axes[field].values for field in now.axes}
-    return _excluded_blocks(before, kept) == _excluded_blocks(now, kept) and _included_blocks(
+    return _restrict_excluded(before, kept) == _restrict_excluded(now, kept) and _restrict_included(
         before, kept
-    ) == (_included_blocks(now, kept))
+    ) == (_restrict_included(now, kept))
 
 
-def _excluded_blocks(layout: Layout, kept: Mapping[str, Set[str]]) -> list[bytes]:
+def _restrict_excluded(layout: Layout, kept: Mapping[str, Set[str]]) -> list[bytes]:
     """The excluded blocks, restricted to kept values, in an order that does not depend on the file."""
     found = [_restrict(block, kept) for block in layout.excluded]
     return sorted(canonical(block) for block in found if block is not None)
 
 
-def _included_blocks(layout: Layout, kept: Mapping[str, Set[str]]) -> list[object]:
+def _restrict_included(layout: Layout, kept: Mapping[str, Set[str]]) -> list[object]:
     """The included blocks, restricted to kept values; their order counts, and empty ones at the end do not."""
     found: list[object] = [_restrict(block, kept) for block in layout.included]
     while found and found[-1] is None:

@@ -1,15 +1,15 @@
-"""Lists in sentences, cut short where there are too many things to read."""
+"""Lists and numbers of things in sentences."""
 
 from collections.abc import Sequence
 
 
 def join_first(things: Sequence[str], *, most: int = 3, between: str = ", ") -> str:
-    """The first of `things` and how many more there are: `a, b, c and 3 more`."""
+    """Join the first `most` things and say how many more there are: `a, b, c and 3 more`."""
     more = len(things) - most
     shown = between.join(things[:most])
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def quantity(count: int, thing: str, things: str = "") -> str:
-    """A number of things: `1 job`, `2,000 jobs`; `things` is a plural that has no s of its own."""
+    """A number of things: `1 job`, `2,000 jobs`; `things` is an irregular plural."""
     return f"{count:,} {thing if count == 1 else things or thing + 's'}"

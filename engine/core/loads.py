@@ -1,4 +1,4 @@
-"""How many requests jobs send to whom, and how long each rate makes them take."""
+"""The requests that jobs send, and the time that they take within each rate."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,12 @@ from engine.core.policy import Limits
 
 @dataclass(slots=True)
 class Load:
-    """What the jobs of one lane send, further tries aside."""
+    """The requests of one lane's jobs, not counting retries."""
 
     jobs: float = 0
     requests: float = 0
     calls: dict[str, float] = field(default_factory=dict)
-    """The requests by whom they go to, where a job asks several."""
+    """The requests by role, if a job calls several models."""
 
     @property
     def to_model(self) -> float:
@@ -24,18 +24,18 @@ class Load:
         return self.calls.get(TARGET, 0) if self.calls else self.requests
 
     def times(self, factor: float) -> "Load":
-        """So many times the load."""
+        """The load of `factor` times as many jobs."""
         return replace(self.sending(factor), jobs=self.jobs * factor)
 
     def sending(self, share: float) -> "Load":
-        """As many jobs that send a share of the requests."""
+        """The load of as many jobs that send only a share of the requests."""
         calls = {whom: count * share for whom, count in self.calls.items()}
         return replace(self, requests=self.requests * share, calls=calls)
 
 
 @dataclass(frozen=True, slots=True)
 class RateTime:
-    """How long one rate makes requests take, and how the rate is called: in a file, and in short."""
+    """The seconds that requests take within one rate, and the rate's name: as in a file, and short."""
 
     seconds: float
     written: str
@@ -51,7 +51,7 @@ def loads_of(counts: Iterable[JobCount], sends: Sends) -> dict[str, Load]:
 
 
 def add(loads: dict[str, Load], count: JobCount, sends: Sends) -> None:
-    """Add what some jobs send."""
+    """Add the requests of some jobs."""
     load = loads.setdefault(count.lane, Load())
     load.jobs += count.jobs
     match sends:
@@ -68,7 +68,7 @@ def add(loads: dict[str, Load], count: JobCount, sends: Sends) -> None:
 def slowest(
     loads: Mapping[str, Load], limits: Limits, call_limits: Mapping[str, CallLimit]
 ) -> RateTime | None:
-    """The rate that makes the loads of these lanes take longest; None where none binds."""
+    """The rate within which these loads take longest; None if there is no rate."""
     times = [*_of_sweep(loads, limits), *_of_endpoints(loads.values(), call_limits)]
     return max(times, key=lambda found: found.seconds, default=None)
 

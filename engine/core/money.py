@@ -1,4 +1,4 @@
-"""What calls took in tokens, and what that costs: as providers tell it, or by prices that the user names."""
+"""The tokens of calls and their cost, as providers report it or by the user's prices."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -7,13 +7,13 @@ from typing import TypeAlias, TypeVar
 Number = TypeVar("Number", int, float)
 
 USD = "USD"
-"""The currency in which providers tell what a call cost."""
+"""The currency in which providers report the cost of a call."""
 _PER_TOKENS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Took:
-    """What a provider told of a call: tokens, and its cost in US dollars."""
+    """What a provider reported of a call: tokens, and the cost in US dollars; None if it did not."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -22,9 +22,9 @@ class Took:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one call took, by whom it went to in which role; None is what the provider does not tell.
+    """The tokens and cost of one call, with its role, endpoint and model.
 
-    `cost` is in US dollars.
+    None is what the provider does not report. `cost` is in US dollars.
     """
 
     role: str
@@ -37,23 +37,23 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """What a million tokens cost."""
+    """The price of a million tokens."""
 
     input: float
     output: float
     currency: str = USD
 
     def of(self, input_tokens: float, output_tokens: float) -> float:
-        """What so many tokens cost."""
+        """The cost of so many tokens."""
         return (self.input * input_tokens + self.output * output_tokens) / _PER_TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageTotal:
-    """Calls of one role to one model at one endpoint, added up.
+    """The sums over calls of one role to one model at one endpoint.
 
-    `told_cost` is that of the calls whose provider told it. Of the others, `priced` told what they took:
-    `priced_input_tokens` and `priced_output_tokens`.
+    The provider reported the cost of `told` calls, together `told_cost`. Of the others, `priced`
+    calls reported their tokens, together `priced_input_tokens` and `priced_output_tokens`.
     """
 
     role: str
@@ -61,7 +61,7 @@ class UsageTotal:
     model: str
     calls: int
     counted: int
-    """Those of `calls` that told what they took."""
+    """Those of `calls` that reported tokens."""
     input_tokens: int
     output_tokens: int
     told: int
@@ -73,7 +73,7 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
-    """What the calls of a run took, for one role and model at one endpoint. None where it is not known."""
+    """Tokens and cost of a run's calls, for one role and model at one endpoint; None if unknown."""
 
     role: str
     endpoint: str
@@ -82,16 +82,16 @@ class Spending:
     input_tokens: int | None
     output_tokens: int | None
     cost: Mapping[str, float] | None
-    """By currency: what the provider told, and prices of the sweep file for what it did not tell."""
+    """By currency: what the provider reported, and the sweep's prices for all other calls."""
     calls_without_cost: int
     """Those of `calls` that are not in `cost`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSize:
-    """Calls that a job makes to one model in one role: the most tokens of all of them, as estimated.
+    """The calls of a job to one model in one role, with an estimate of their most tokens in all.
 
-    None where a job's labels do not tell.
+    The tokens are None if the job's labels do not determine them.
     """
 
     role: str
@@ -105,23 +105,23 @@ class CallSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostEstimate:
-    """What the calls of a sweep may cost, for one role and model."""
+    """The possible cost of a sweep's calls, for one role and model."""
 
     role: str
     model: str
     calls: int
     cost: Mapping[str, float] | None
-    """By currency; None where neither prices and sizes nor earlier calls tell."""
+    """By currency; None if neither prices with sizes nor earlier calls determine it."""
     learnt: bool
-    """Whether that is by what earlier calls took, and not the most that they may take."""
+    """Whether this is an estimate from earlier calls, not the most that the calls may cost."""
 
 
 PriceOf: TypeAlias = Callable[[str, str, str], Price | None]
-"""The price of a role, at an endpoint, of a model; None where the user names none."""
+"""Returns the price for a role, endpoint and model; None if the user has set none."""
 
 
 def spendings(totals: Iterable[UsageTotal], price_of: PriceOf) -> tuple[Spending, ...]:
-    """What calls took and cost, by role and model, in the order of the totals."""
+    """The tokens and costs of calls, by role and model, in the order of the totals."""
     return tuple(_spending(one, price_of(one.role, one.endpoint, one.model)) for one in totals)
 
 
@@ -146,7 +146,7 @@ def _spending(total: UsageTotal, price: Price | None) -> Spending:
 
 
 def estimates(sizes: Iterable[CallSize], earlier: Iterable[UsageTotal]) -> tuple[CostEstimate, ...]:
-    """What calls of these sizes may cost, by role and model, going by `earlier` calls where there are some.
+    """Estimate the cost of calls of these sizes, by role and model, from `earlier` calls if there are any.
 
     Empty if no price is set and no provider has reported a cost.
     """
@@ -189,7 +189,7 @@ def _estimate(size: CallSize, earlier: UsageTotal | None) -> CostEstimate:
 
 
 def total_cost(costs: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
-    """Costs added up by currency."""
+    """Add up costs by currency."""
     found: dict[str, float] = {}
     for cost in costs:
         for currency, amount in (cost or {}).items():

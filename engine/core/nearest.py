@@ -1,4 +1,4 @@
-"""What a misspelt name was probably meant to be."""
+"""Suggestions for misspelt names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,20 +6,20 @@ from itertools import islice
 
 _SHOWN = 12
 _LOOKED_AT = 1000
-"""Comparing a name with very many others takes longer than anybody would wait for advice."""
+"""Names that are compared: with very many, comparing takes too long for a mere suggestion."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """The valid name that is spelt most like `name`, if any is."""
+    """The valid name whose spelling is closest to `name`; None if none is close."""
     by_fold = {known.casefold(): known for known in sorted(names, reverse=True)}
     close = get_close_matches(name.casefold(), by_fold, n=1, cutoff=0.6)
     return by_fold[close[0]] if close else None
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name, or else those that there are.
+    """The end of an error message: the nearest valid name, or else a list of valid names.
 
-    Looks at the first thousand names.
+    Only the first thousand names are compared.
     """
     rest = iter(names)
     known = sorted(set(islice(rest, _LOOKED_AT)))

@@ -1,10 +1,10 @@
-"""Placeholders of templates: `{{name}}` and `${NAME}`. A single `{name}` is none: code and JSON are full of it."""
+"""Placeholders in templates: `{{name}}` and `${NAME}`. `{name}` is none, since it is common in code and JSON."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-# Bounded, so that a hostile text costs linear time.
+# The repetitions are bounded, so a hostile text takes linear time.
 _PLACEHOLDER = re.compile(
     r"\{\{[\s#/^>&!~-]{0,20}(?P<braces>\w[^{}\n]{0,200})\}\}"
     r"|\$\{\s{0,20}(?P<dollar>\w[^{}\n]{0,200})\}"
@@ -12,7 +12,7 @@ _PLACEHOLDER = re.compile(
 
 
 class Placeholder(NamedTuple):
-    """A placeholder as it is written, what it names, and in which line."""
+    """A placeholder: its spelling, its name, and the number of its line."""
 
     written: str
     name: str
@@ -20,7 +20,7 @@ class Placeholder(NamedTuple):
 
 
 def placeholders_in(text: str) -> list[Placeholder]:
-    """All placeholders of a text, in its order."""
+    """All placeholders of a text, in order."""
     found = []
     line, counted = 1, 0
     for match in _PLACEHOLDER.finditer(text):
@@ -31,12 +31,12 @@ def placeholders_in(text: str) -> list[Placeholder]:
 
 
 def fill(text: str, values: Mapping[str, str]) -> str:
-    """The text with the placeholders that `values` names replaced; what they hold is not looked into."""
+    """Replace the placeholders that are named in `values`; placeholders in a value are not replaced."""
     return _PLACEHOLDER.sub(lambda match: values.get(_name(match), match.group()), text)
 
 
 def describe(found: Iterable[Placeholder]) -> str:
-    """The placeholders with the line of the first, as an error message names them."""
+    """Name the placeholders in an error message: the first one, with its line, and the number of others."""
     first, *rest = {one.written: one for one in found}.values()
     more = f" and {len(rest)} more" if rest else ""
     shown = " ".join(first.written.split())

@@ -1,4 +1,4 @@
-"""What a sweep would ask for, added up before anything is sent."""
+"""The plan of a sweep: what it would send, added up before anything is sent."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +23,11 @@ def make_plan(
     call_limits: Mapping[str, CallLimit] = _UNLIMITED,
     unknown: Sequence[str] = (),
 ) -> Plan:
-    """The plan of a sweep from its jobs' counts, of a kind that `sends` so and calls within `call_limits`.
+    """Add up the counts of a sweep's jobs; `sends` says what counts as a request of their kind.
 
-    `hours` is the time in which requests may start, at the limits of the sweep and its endpoints: outside
-    a run window none does. `binding` names the limit that takes longest, or that ends the run before its
-    time.
+    `hours` is the time that the requests take at the limits of the sweep and its endpoints, without
+    the hours outside a window. `binding` names the limit that takes longest, or that ends the run
+    early. `unknown` lists what only the network can tell.
     """
     loads: dict[str, Load] = {}
     calls: Counter[str] = Counter()
@@ -82,7 +82,7 @@ def _hours(bound: RateTime | None, loads: Mapping[str, Load]) -> float | None:
 
 
 def _cap_that_runs_out(requests: int, expected_tests: int | None, limits: Limits) -> str:
-    """The cap that is used up before the last job, if one surely is."""
+    """The cap that will surely be used up before the last job; empty if none will."""
     if limits.requests is not None and requests > limits.requests:
         return f"requests: {limits.requests} of {requests} needed"
     if (

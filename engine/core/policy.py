@@ -1,4 +1,4 @@
-"""How hard a sweep may press, and how often it tries again: plain values, checked where they enter."""
+"""Limits, retries and other policies of a sweep: plain values, validated when a sweep is parsed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneLimits:
-    """The limits of one lane; None leaves it to the sweep's own."""
+    """The limits of one lane; None for those of the sweep."""
 
     rate_per_min: int | None = None
     max_in_flight: int | None = None
@@ -20,7 +20,7 @@ _UNLIMITED = LaneLimits()
 class Window:
     """The hours in which requests may start, every day, in minutes after midnight.
 
-    A window whose end is not after its start goes over midnight. `timezone` is an IANA name.
+    A window that ends at or before its start includes midnight. `timezone` is an IANA name.
     """
 
     start_min: int
@@ -28,20 +28,20 @@ class Window:
     timezone: str
 
     def contains(self, minute: float) -> bool:
-        """Whether a time of day, in minutes after midnight in `timezone`, is inside."""
+        """Whether a time of day, in minutes after midnight in `timezone`, is within the window."""
         if self.start_min < self.end_min:
             return self.start_min <= minute < self.end_min
         return minute >= self.start_min or minute < self.end_min
 
     @property
     def minutes(self) -> int:
-        """How long it is open each day."""
+        """Minutes for which it is open each day."""
         return (self.end_min - self.start_min) % (24 * 60)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a sweep allows itself; None is no limit of ours.
+    """The limits of a sweep; None is no limit.
 
     `models` holds (name or pattern, limits) in the order of the file. `quota_tests` are tests a
     month, `requests` is a cap for the whole run, `deadline` is in seconds since the Unix epoch.
@@ -56,7 +56,7 @@ class Limits:
     deadline: float | None = None
 
     def for_lane(self, lane: str) -> LaneLimits:
-        """The limits written under the lane's exact name, or else under the first pattern it fits."""
+        """The limits under the lane's exact name, or else under the first pattern that matches it."""
         for name, limits in self.models:
             if name == lane:
                 return limits
@@ -68,9 +68,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often a job is tried and the waits between, which grow from base to max (seconds).
+    """How often a job is tried, and the waits in between, which grow from base to max, in seconds.
 
-    `outage_h` is for how many hours a service that is away is waited for; 0: not at all.
+    `outage_h` is the number of hours to wait for a service that is away; 0 for no wait.
     """
 
     attempts: int = 6
@@ -85,25 +85,25 @@ class Retry:
 
 
 class UnansweredRule(StrEnum):
-    """What becomes of an evaluation that has no answer to some of its questions."""
+    """How an evaluation counts that has no answer to some of its questions."""
 
     APART = "apart"
-    """They are counted on their own: the rate is that of the others."""
+    """Unanswered questions are counted separately: the rate is that of the others."""
     FAIL_JOB = "fail_job"
-    """There are no numbers without an answer to each."""
+    """The job fails unless every question has an answer."""
     AS_FAILED = "as_failed"
-    """They count as failed."""
+    """Unanswered questions count as failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnansweredPolicy:
-    """How questions without an answer count, and how large a share of them there may be (0..1)."""
+    """How questions without an answer count, and how large their share may be (0..1)."""
 
     rule: UnansweredRule = UnansweredRule.APART
     max_share: float = 0.2
 
     def allows(self, answered: int, unanswered: int) -> bool:
-        """Whether so many answers are enough for numbers; without any answer they never are."""
+        """Whether so many answers are enough for numbers; without any answer, they never are."""
         if unanswered == 0:
             return True
         if answered == 0 or self.rule is UnansweredRule.FAIL_JOB:

@@ -1,4 +1,4 @@
-"""How a store is named: by the path of its file, or by a URL."""
+"""Names of stores: paths of files, or URLs."""
 
 import re
 from urllib.parse import unquote
@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from engine.core.errors import UsageError
 
 _IN_MEMORY = re.compile(r":memory:|file::memory:.*|(?:file|sqlite).*\bmode=memory\b.*", re.I)
-# One slash is enough: Path() makes one of two. A drive of Windows has one letter.
+# One slash is enough, since Path() turns two into one. A scheme of one letter is a Windows drive.
 _URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]+):/|(?P<bare>file|sqlite):", re.IGNORECASE)
 _FILE_SCHEMES = ("file", "sqlite3")
 _POSTGRESQL = ("postgres", "postgresql")
@@ -14,13 +14,14 @@ _EXAMPLE = "sqlite:///nightsweep.db"
 
 
 def store_path(name: str) -> str:
-    """The path of the file of a store, which is named by it or by a URL.
+    """The path of a store's file, from a path or a URL.
 
-    `sqlite:///night.db` is a file in the current folder, `sqlite:////srv/night.db` one at an absolute path, as in
-    SQLAlchemy. What is special in a URL is written as in one, such as `%20` for a space.
+    As in SQLAlchemy, `sqlite:///night.db` is a file in the current folder and
+    `sqlite:////srv/night.db` one at an absolute path. Special characters of URLs are escaped, such
+    as `%20` for a space.
 
-    Raises UsageError for whatever else, such as a store in memory or the URL of another database. The message repeats
-    no more of a URL than its scheme: there may be a password in it.
+    Raises UsageError for anything else, such as a store in memory or the URL of another database. The
+    message quotes only the scheme of a URL, which may contain a password.
     """
     if _IN_MEMORY.fullmatch(name):
         raise _in_memory(name)
@@ -32,7 +33,7 @@ def store_path(name: str) -> str:
 
 
 def _path_of(url: str, scheme: str) -> str:
-    """The path in a URL of a scheme; raises UsageError for one that names no file."""
+    """The path in a URL with this scheme; raises UsageError if it names no file."""
     kind, _, driver = scheme.partition("+")
     if kind in _POSTGRESQL:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Values that a job kind gives a result beside its counts: names, and numbers, texts or booleans."""
+"""Named values in a result besides its counts: numbers, texts and booleans of a job kind."""
 
 import json
 import re
@@ -10,17 +10,17 @@ Value: TypeAlias = str | int | float | bool
 ValueType: TypeAlias = type[str] | type[int] | type[float] | type[bool]
 
 MAX_BYTES = 16_384
-"""What the values of one result may take as JSON: all of them are read for each row."""
+"""The largest size of a result's values as JSON, in bytes: every row reads all of them."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _INTEGER_MAX = 2**63 - 1
-"""The largest that a column of 64-bit integers holds."""
+"""The largest number in a column of 64-bit integers."""
 
 
 def check_values(values: Mapping[str, Any], taken: Collection[str]) -> dict[str, Value]:
     """The values of a result as they are kept; `taken` are the lower-case names that are columns already.
 
-    What is None, NaN or infinite is not known, and is left out. Raises ValueError for a name that is no
-    ASCII identifier or taken, for a value of another type, and where all together are too large.
+    None, NaN and infinities are unknown and left out. Raises ValueError for a name that is taken or
+    not an ASCII identifier, for a value of another type, and if all values together are too large.
     """
     checked: dict[str, Value] = {}
     for name, value in values.items():
@@ -67,9 +67,9 @@ def column_type(kinds: Collection[ValueType]) -> ValueType:
 
 
 def as_type(value: Value | None, kind: ValueType) -> Value | None:
-    """A value as a column of one type takes it: other values as JSON in a column of text, and else None.
+    """Convert a value to a column's type: others become JSON in a column of text, and None elsewhere.
 
-    A run that goes on may bring values of another type after its columns were looked up.
+    A running run may add values of another type after its columns were determined.
     """
     match value:
         case None:
