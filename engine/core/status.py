@@ -69,7 +69,7 @@ class Session:
 
     began_at: float
     """In seconds since the Unix epoch."""
-    cells_before: int
+    cells_before: int = 0
     """Cells of the run that had an answer when the session began."""
     attempts: int = 0
     """Jobs that were sent; a retried job counts each time."""

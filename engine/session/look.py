@@ -11,9 +11,10 @@ from engine.core.money import Spending, spendings
 from engine.core.policy import Limits
 from engine.core.progress import Progress, Questions, questions_of
 from engine.core.provenance import digest_of
+from engine.core.rows import Coverage
 from engine.core.runs import StopReason, WaitReason
 from engine.core.states import State
-from engine.core.status import QuotaStatus, Session, Status, Waiting
+from engine.core.status import QuotaStatus, Session, Status, TakenOver, Waiting
 from engine.kinds import Service
 from engine.limits import bucket_of, finishes_at, opens_at
 from engine.results.coverage import count_answers
@@ -66,6 +67,7 @@ class Look:
         if not (self.scheduler or unattended):
             elsewhere = await self.store.worker.find_lanes_elsewhere(row.id)
         left, binding = self._left(totals, questions, elsewhere, limits)
+        taken_over = await self.store.reader.answers_from_other_runs(row.id)
         since, trouble = await self.store.worker.find_stall(row.id) or (None, "")
         return Status(
             run=row.name,
@@ -103,11 +105,23 @@ class Look:
             unattended=unattended,
             trouble=trouble,
             trouble_since=since,
-            taken_over=await self.store.reader.answers_from_other_runs(row.id),
+            taken_over=taken_over,
             cells_outdated=totals.cells_outdated,
             fresh_at=row.fresh_at,
-            session=self.session,
+            session=await self._session(coverage, totals, taken_over),
         )
+
+    async def _session(
+        self, coverage: Coverage, totals: Totals, taken_over: Iterable[TakenOver]
+    ) -> Session | None:
+        """The session, with the cells that had an answer of the run's own when it began."""
+        if self.session is None:
+            return None
+        began_at = self.session.began_at
+        since = await self.store.reader.cells_answered_since(self.row.id, began_at)
+        of_others = sum(one.cells for one in taken_over)
+        before = coverage.answered - of_others - totals.cells_outdated - since
+        return replace(self.session, cells_before=max(0, before))
 
     async def _limits(self, lanes: Collection[str]) -> tuple[Limits, Mapping[str, int]]:
         """The sweep's limits, with lower rates that other processes were given for the key and for lanes.

@@ -25,7 +25,6 @@ from engine.core.runs import Event, EventKind, RunState, StopReason
 from engine.core.states import State
 from engine.core.status import Session, Status
 from engine.core.values import ValueType
-from engine.results.coverage import count_answers
 from engine.results.rows import RowRules, rows
 from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
 from engine.session import inspection
@@ -75,8 +74,8 @@ class Run:
         self._relent: Callable[[], None] | None = None
         self._shares_limits = False
         """Whether other processes know that the run is executed here, and keep to its limits."""
-        # When the last execution here began, how many cells had an answer, and what it asked for since.
-        self._began: tuple[int, Counts] | None = None
+        # When the last execution here began, and what it has asked for since.
+        self._counts: Counts | None = None
 
     @property
     def was_paused(self) -> bool:
@@ -138,7 +137,7 @@ class Run:
                 os.getpid(),
                 self._store.path,
             )
-            self._began, counts = None, Counts(began_at=self._clock.now())
+            self._counts = counts = Counts(began_at=self._clock.now())
             requests = None
             if kind.sends is Sends.CALLS:
                 requests = Requests(self._store, self._clock, self._row, account, self.sweep.limits)
@@ -218,30 +217,12 @@ class Run:
         with anyio.CancelScope(shield=True), suppress(StoreError):
             await self._store.limits.release(self._row.id)
 
-    async def _count_before(self, counts: Counts, begun: anyio.Event) -> None:
-        """Note how many cells have an answer of the run's own, for what is said of this execution in the end.
-
-        What is counted is as of the moment at which `begun` is set: beside the first requests, since a million jobs
-        take seconds. It is done before the execution ends.
-        """
-        threshold = self.sweep.matrix.highest_threshold
-        try:
-            with anyio.CancelScope(shield=True):
-                totals, taken_over = await self._store.reader.totals_before(
-                    self._row.id, threshold, begun.set
-                )
-        finally:
-            begun.set()
-        done = count_answers(totals, threshold, self.sweep.unanswered).coverage.answered
-        self._began = max(0, done - sum(one.cells for one in taken_over)), counts
-
     def _session(self) -> Session | None:
-        if self._began is None:
+        counts = self._counts
+        if counts is None:
             return None
-        cells_before, counts = self._began
         return Session(
             began_at=counts.began_at,
-            cells_before=cells_before,
             attempts=counts.attempts,
             calls=counts.calls,
             replies_kept=counts.progress.kept,
@@ -270,12 +251,6 @@ class Run:
         )
         with expanding:
             async with anyio.create_task_group() as tasks:
-                begun = anyio.Event()
-                count = partial(self._count_before, counts, begun)
-                tasks.start_soon(
-                    self._store.worker.run_until_lost, count, name="count what is answered"
-                )
-                await begun.wait()
                 tasks.start_soon(self._store.worker.run_until_lost, slots.share, name="share slots")
                 if requests is not None:
                     tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)

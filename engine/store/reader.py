@@ -1,7 +1,7 @@
 """What can be asked of a store; nothing here changes it."""
 
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -230,19 +230,11 @@ class StoreReader:
             )
         )
 
-    async def totals_before(
-        self, run_id: int, threshold: float | None, begun: Callable[[], None]
-    ) -> tuple[Totals, tuple[TakenOver, ...]]:
-        """The totals of a run and what it has taken over, both as of the moment at which `begun` is called."""
-
-        def count(connection: Connection) -> tuple[Totals, tuple[TakenOver, ...]]:
-            # With its first row the snapshot is there, whatever is written while the rest is counted.
-            connection.execute(select(run.c.id).where(run.c.id == run_id)).first()
-            begun()
-            found = totals.count(connection, run_id, now=self._clock.now(), threshold=threshold)
-            return found, totals.answers_from_other_runs(connection, run_id)
-
-        return await self._database.ask(count)
+    async def cells_answered_since(self, run_id: int, time: float) -> int:
+        """How many cells of a run were answered by requests sent at `time` or later."""
+        return await self._database.ask(
+            lambda connection: totals.count_answered_since(connection, run_id, time)
+        )
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
         """What the calls of a run took, or without one those of all runs."""

@@ -55,14 +55,19 @@ async def test_a_run_that_has_every_answer_sends_nothing_and_says_so(tmp_path: P
     service = scripted_service(good)
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         _, first = await finished(engine, sweep(service, repeats=2))
+        await _later(engine)
         _, again = await finished(engine, sweep(service, repeats=2))
         _, extended = await finished(engine, sweep(service, repeats=3))
+        await _later(engine)
+        edited = sweep(service, models=["a", "b"], repeats=1)
+        _, changed = await finished(engine, edited)
 
     assert first.session == Session(began_at=NOW, cells_before=0, attempts=2)
     assert not said(first).startswith(("nothing", "not asked"))
-    assert again.session == Session(began_at=NOW, cells_before=2)
+    assert again.session == Session(began_at=NOW + 60, cells_before=2)
     assert said(again) == "nothing was sent: 2 cells answered before; `run --fresh` asks again"
     assert said(extended) == "not asked again: 2 cells answered before"
+    assert (changed.cells_done, said(changed)) == (2, "not asked again: 1 cell answered before")
 
 
 async def test_a_limit_that_is_reached_is_not_told_as_answers_that_were_there(
@@ -72,6 +77,7 @@ async def test_a_limit_that_is_reached_is_not_told_as_answers_that_were_there(
     wanted = sweep(service, repeats=2, limits={"requests": 1})
     async with opened(tmp_path / "store.db", service, FakeClock(NOW)) as engine:
         await finished(engine, wanted)
+        await _later(engine)
         _, again = await finished(engine, wanted)
 
     assert (again.cells_done, again.cells) == (1, 2)

@@ -164,6 +164,17 @@ def _count_outdated(connection: Connection, run_id: int, fresh: Fresh) -> int:
     return int(connection.execute(cells).scalar_one())
 
 
+def count_answered_since(connection: Connection, run_id: int, time: float) -> int:
+    """How many cells that the sweep asks for were answered by requests sent at `time` or later."""
+    since = select(attempt.c.job_id).where(
+        attempt.c.run_id == run_id,
+        attempt.c.sent_at >= time,
+        attempt.c.outcome == AttemptOutcome.SUCCEEDED,
+    )
+    cells = select(func.coalesce(func.sum(job.c.cell_count), 0)).where(job.c.id.in_(since))
+    return int(connection.execute(cells).scalar_one())
+
+
 def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
     """The answers of a run that were given to others, by the run that asked for them."""
     theirs = job.alias("theirs")
