@@ -37,8 +37,9 @@ from engine.scheduler.health import HealthChecker
 from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import UNMET_S, Lanes
 from engine.scheduler.publisher import LanePublisher
-from engine.scheduler.quota import QuotaTracker, is_short
+from engine.scheduler.quota import QuotaTracker
 from engine.scheduler.refusals import RefusalChecker
+from engine.scheduler.shortage import Shortage, is_short
 from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
@@ -82,7 +83,7 @@ class Scheduler:
             store, clock, asking, self._runner, self._quota, self._note, self.stop
         )
         self._watch = Watch(store, clock, settings, assignment, self._note)
-        self._reserves = bool(self._quota.claimed(clock.now()))
+        self._reserves = bool(self._quota.keys_to_reserve(clock.now()))
         self._sends_jobs = assignment.kind.sends is Sends.JOB
         self._lead = LeadTime()
         # By job and fence: a job that is due again at once is claimed in the very transaction that
@@ -142,15 +143,15 @@ class Scheduler:
         await self.refresh()
         # Before the service is asked for its quota, which may take a while.
         await self._publisher.publish()
-        await self._quota.observe()
+        await self._quota.refresh()
         self.lanes.peers = await self._store.reader.count_peers(self._run.run_id)
         await self._remember_lanes()
         await self.refresh()
         await self._give_limits()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
-            doubts = partial(self._quota.settle_doubts, self.lanes, self.wake)
-            helpers.start_soon(self._store.worker.run_until_lost, doubts, name="quota")
+            ask = partial(self._quota.ask_when_in_doubt, self.lanes, self.wake)
+            helpers.start_soon(self._store.worker.run_until_lost, ask, name="quota")
             helpers.start_soon(self._store.worker.run_until_lost, self._publisher.run, name="lanes")
             async with (
                 anyio.create_task_group() as jobs,
@@ -161,7 +162,7 @@ class Scheduler:
                 await self._drain(jobs)
             if self._stop is None or self._stop.reason is not StopReason.UNAUTHORIZED:
                 with self._leaving_full_store():
-                    await self._quota.settle_last_doubts()
+                    await self._quota.ask_at_the_end()
             helpers.cancel_scope.cancel()
         return self._stop
 
@@ -233,8 +234,8 @@ class Scheduler:
                     "the sweep's deadline has passed; move limits.deadline and run it again to go on",
                 )
                 continue
-            await self._quota.turn_month(now, self.lanes)
-            await self._quota.tell_end()
+            await self._quota.change_month(now, self.lanes)
+            await self._quota.announce_end()
             self._health.ask(self.lanes, helpers, self.wake)
             self._refusals.ask(self.lanes, helpers, self.wake)
             if self.lanes.wants(now):
@@ -258,7 +259,7 @@ class Scheduler:
             lane.take(grant)
             if grant.jobs:
                 self.lanes.serve(lane)
-            self._quota.started(grant.jobs)
+            self._quota.note_claims(grant.jobs)
             for claimed in grant.jobs:
                 are_others_idle = self.lanes.are_others_idle(lane)
                 lane.start(self._clock.now(), claimed, are_others_idle=are_others_idle)
@@ -301,7 +302,7 @@ class Scheduler:
                 )
                 for name, count in wants.items()
             ),
-            quotas=self._quota.claimed(now),
+            quotas=self._quota.keys_to_reserve(now),
             charged_by_reply=self._run.kind.charged_by_reply,
             lane_states=self._publisher.add_to_claim(now),
         )
@@ -342,8 +343,8 @@ class Scheduler:
             return
         if short:
             now = self._clock.now()
-            message = await self._quota.describe(short, now)
-            self.stop(StopReason.QUOTA, message, await self._quota.resumes_at(short, now))
+            shortage = Shortage(self._store, self._run, short, self._quota.keys(now), now)
+            self.stop(StopReason.QUOTA, await shortage.describe(), await shortage.find_end())
             return
         self.stop(StopReason.UNHEALTHY, _given_up(waiting))
 
@@ -455,7 +456,7 @@ class Scheduler:
             lane.end()
             del self._flying[claimed.id, claimed.fence]
         if settled.is_charged:
-            self._quota.ended(began, has_answer=feedback.has_succeeded)
+            self._quota.note_end(began, has_answer=feedback.has_succeeded)
         if feedback.has_outcome or self.lanes.peers:
             # What is given back, others may take.
             self.progress.end(claimed.id, has_outcome=feedback.has_outcome)

@@ -109,7 +109,7 @@ class RefusalChecker:
 
     async def _ask_quota(self, lane: Lane, doubt: Doubt, lanes: Lanes) -> None:
         try:
-            told = await self._quota.figure()
+            told = await self._quota.fetch()
         except JobError:
             has_question, told = True, None
         else:
