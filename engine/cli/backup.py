@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from engine.core.status import Backup
 
 
-def _in_flight(jobs: int) -> str:
-    """What becomes of the jobs that were in flight, if there were any."""
+def _describe_in_flight(jobs: int) -> str:
+    """What happens to the jobs that were in flight, if there were any."""
     if not jobs:
         return ""
     were = "was in flight and is" if jobs == 1 else "were in flight and are"
@@ -28,7 +28,7 @@ def backup(
         Path | None,
         typer.Argument(
             metavar="FILE",
-            help="The new file; without it, one beside the store with the time (UTC).",
+            help="The new file; by default in the store's folder, with the time (UTC).",
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
@@ -46,11 +46,11 @@ def backup(
 
     made = run_command(copy)
     if as_json:
-        output.json_data(made)
+        output.write_json(made)
     else:
-        output.data([made.path])
+        output.write_lines([made.path])
     output.say(
         f"{quantity(made.answers, 'answer')} of {quantity(made.runs, 'run')}, {made.bytes:,} bytes"
-        + _in_flight(made.in_flight),
+        + _describe_in_flight(made.in_flight),
         f"go on from it: {shlex.join(['nightsweep', 'resume', '--store', made.path])}",
     )

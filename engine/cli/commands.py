@@ -1,4 +1,4 @@
-"""Commands that look at a sweep file or a store and change nothing."""
+"""Commands that read a sweep file or a store and change nothing."""
 
 import sys
 from functools import partial
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli import exit_codes, output
-from engine.cli.opening import is_there, open_for_reading
+from engine.cli.opening import open_for_reading, store_exists
 from engine.cli.options import (
     DEFAULT_STORE,
     JsonOption,
@@ -41,8 +41,8 @@ def plan(
 ) -> None:
     """Show what a sweep would ask for; no evaluation is sent.
 
-    Cells, jobs, what folding saves, requests, quota, and the time they need at the limits. A store
-    that is there already tells what answers cost, what it holds of them, and what is left.
+    Cells, jobs, what folding saves, requests, quota, and the time they need at the limits. With an
+    existing store also what answers cost, what it holds of them, and what is left.
     """
     show_plan(sweep, store, as_json, online=online)
 
@@ -65,7 +65,7 @@ def show_plan(
 
     loaded = Sweep.load(sweep)
 
-    is_known = is_there(store)
+    is_known = store_exists(store)
 
     async def make() -> "Plan":
         asked = await settle(loaded) if online else loaded
@@ -77,9 +77,9 @@ def show_plan(
     found = run_command(make)
     output.say(*(f"warning: {warning}" for warning in loaded.warnings))
     if as_json:
-        output.json_data(found)
+        output.write_json(found)
     else:
-        output.data(plan_lines(found))
+        output.write_lines(plan_lines(found))
 
 
 def check(
@@ -94,7 +94,7 @@ def check(
 
     Is it reached, is the key accepted, is there quota, are the groups and models known?
 
-    Exits with 1 when something is not right.
+    Exits with 1 when a check fails.
     """
     from engine.cli.running import run_command
     from engine.clock import SystemClock
@@ -105,9 +105,9 @@ def check(
     loaded = Sweep.load(sweep)
     checks = run_command(partial(check_sweep, loaded, SystemClock(), ask=ask))
     if as_json:
-        output.json_data(checks)
+        output.write_json(checks)
     else:
-        output.data(check_lines(checks))
+        output.write_lines(check_lines(checks))
     if not all(one.ok for one in checks):
         raise typer.Exit(exit_codes.FAILED)
 
@@ -119,7 +119,7 @@ def status(
         typer.Option(
             "--watch",
             envvar="NIGHTSWEEP_STATUS_WATCH",
-            help="Look again and again until the run ends; Ctrl-C ends only the looking.",
+            help="Repeat until the run ends; Ctrl-C ends only the watching.",
         ),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
@@ -137,7 +137,7 @@ def status(
     async def look() -> Status:
         async with open_for_reading(store) as engine:
             found = await engine.run(run)
-            return await (_watched(found, progress_every, as_json) if watch else found.status())
+            return await (_watch(found, progress_every, as_json) if watch else found.status())
 
     try:
         found = (run_quietly if watch else run_command)(look)
@@ -148,16 +148,16 @@ def status(
     if found is None:
         return
     if as_json:
-        output.json_data(found, indent=None if watch else 2)
+        output.write_json(found, indent=None if watch else 2)
     else:
-        output.data(output.fitted(status_lines(found), sys.stdout))
+        output.write_lines(output.fit(status_lines(found), sys.stdout))
 
 
-async def _watched(run: "Run", every_s: int, as_json: bool) -> "Status":
-    """Show a run on stdout until it has ended; where it then stands."""
-    from engine.cli.progress import watch, watching
+async def _watch(run: "Run", every_s: int, as_json: bool) -> "Status":
+    """Show a run on stdout until it has ended; returns its last status."""
+    from engine.cli.progress import watch, watch_display
 
-    with watching(every_s, as_json=as_json) as display:
+    with watch_display(every_s, as_json=as_json) as display:
         return await watch(run, display)
 
 
@@ -201,7 +201,7 @@ def results(
     from engine.cli.running import run_command
     from engine.report.coverage import counts_lines
 
-    written = _format(FORMATS["json"] if as_json else form, target)
+    written = _choose_format(FORMATS["json"] if as_json else form, target)
 
     async def write() -> "tuple[RowCounts, Status] | None":
         async with open_for_reading(store) as engine:
@@ -213,8 +213,8 @@ def results(
         output.say(*counts_lines(*ended))
 
 
-def _format(asked: RowFormat | None, target: Path | None) -> RowFormat:
-    """The format that is asked for, or else that of the file's ending; both are said where they differ."""
+def _choose_format(asked: RowFormat | None, target: Path | None) -> RowFormat:
+    """The format of `--format`, or else of the file's extension; a warning names both if they differ."""
     if target is None:
         return asked or FORMATS["table"]
     if asked is None:
@@ -256,7 +256,7 @@ async def _write(
 
 
 def _table_width(target: Path | None) -> int:
-    """That of the terminal; without one, as wide as the table is, whatever COLUMNS says."""
+    """The width of the terminal; without a terminal no limit, and COLUMNS is ignored."""
     from shutil import get_terminal_size
 
     if target is not None or not sys.stdout.isatty():
@@ -277,6 +277,6 @@ def runs(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> Non
 
     found = sorted(run_command(look), key=lambda one: -one.updated_at)
     if as_json:
-        output.json_data(found)
+        output.write_json(found)
     else:
-        output.data(output.fitted(runs_lines(found, SystemClock().now()), sys.stdout))
+        output.write_lines(output.fit(runs_lines(found, SystemClock().now()), sys.stdout))

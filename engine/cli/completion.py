@@ -1,7 +1,7 @@
-"""The names of runs and services for a shell that completes them.
+"""Completing names of runs and services in a shell.
 
-Pressing the Tab key must be quick and change nothing: the store is read past the engine, only where it
-is an ordinary SQLite file, and whatever goes wrong completes nothing.
+Completion must be quick and change nothing: the store is read without the engine, only if it is an
+ordinary SQLite file, and on any error nothing is completed.
 """
 
 import re
@@ -18,7 +18,7 @@ _MAGIC = b"SQLite format 3\0"
 _MOST = 200
 _WAIT_S = 0.2
 _UNQUOTED = re.compile(r"[\w.@%+,][\w.@%+,-]*")
-"""Names that every shell takes as they stand: nothing of others, which a store may hold, is handed to one."""
+"""Names that no shell needs to quote: a store may hold others, which must not reach a shell."""
 
 
 def complete_run(context: typer.Context, incomplete: str) -> list[str]:
@@ -46,8 +46,8 @@ def _run_names(store: Path) -> list[str]:
     with store.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             return []
-    # Who reads a log does so through what all readers share, which SQLite would make where it is not there:
-    # without a log, or with one that no process has open, the file is read as it is.
+    # SQLite reads a log through shared memory, and would create that file. Without a log, or with one
+    # that no process has open, the database is read as an immutable file.
     store = store.resolve()
     is_shared = all(Path(f"{store}{suffix}").exists() for suffix in ("-wal", "-shm"))
     address = f"{store.as_uri()}?{'mode=ro' if is_shared else 'immutable=1'}"

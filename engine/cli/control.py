@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 def pause(
     run: RunArgument = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False
 ) -> None:
-    """Stop sending until somebody says `resume`.
+    """Stop sending until `resume`.
 
     Processes that work on the run notice within seconds, and end.
     """
     status = _change("pause", run, store)
     if as_json:
-        output.json_data(status)
+        output.write_json(status)
     if status.state != "paused":
         output.say(f"{status.run} is {status.state}: there is nothing to pause")
         return
@@ -43,7 +43,7 @@ def cancel(
     """Cancel what has no answer yet; results stay."""
     status = _change("cancel", run, store)
     if as_json:
-        output.json_data(status)
+        output.write_json(status)
     if status.state != "cancelled":
         output.say(f"{status.run} is {status.state}: there is nothing to cancel")
         return
@@ -95,7 +95,7 @@ def retry(
             found = await engine.run(run)
             return found.name, await put_back(found)
 
-    async def requeued(engine: "Engine") -> "Run":
+    async def requeue_in_foreground(engine: "Engine") -> "Run":
         from engine.session import try_opening
 
         found = await engine.run(run)
@@ -105,10 +105,10 @@ def retry(
 
     if run_now:
         check_exists(store)
-        finish(requeued, store, progress_every, as_json)
+        finish(requeue_in_foreground, store, progress_every, as_json)
     name, count = run_command(requeue)
     if as_json:
-        output.json_data({"run": name, "requeued": count})
+        output.write_json({"run": name, "requeued": count})
     if count:
         output.say(f"go on:   {output.command('resume', name, store)}")
 
@@ -133,7 +133,7 @@ def rename(
 
     status = run_command(apply)
     if as_json:
-        output.json_data(status)
+        output.write_json(status)
     output.say(
         f"{run} is called {name} now",
         f"write `name: {to_yaml(name)}` in its sweep file, too: a file that has the old name starts another run",

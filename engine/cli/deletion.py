@@ -1,4 +1,4 @@
-"""`delete` and `prune`: runs that nobody needs any more, and the space that they took."""
+"""`delete` and `prune`: removing runs, and giving back the space that they took."""
 
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,7 @@ def delete(
     from engine.cli.running import run_command
 
     if not yes:
-        _confirm(run, run_command(partial(_described, store, run)))
+        _confirm(run, run_command(partial(_describe, store, run)))
     gone: list[int] = []
 
     async def apply() -> "Deleted":
@@ -41,13 +41,13 @@ def delete(
         done = run_command(apply)
     except (Interrupted, StoreError):
         if gone:
-            # Also where the run itself is gone, and only what it sent is left.
+            # `prune` also deletes the rest if the run's row is already gone.
             rest = output.command("prune", None, store)
             output.say(f"{quantity(gone[-1], 'job')} of {run} deleted; delete the rest: {rest}")
         raise
     if as_json:
-        output.json_data(done)
-    _tell_deleted(done)
+        output.write_json(done)
+    _report_deleted(done)
     output.say(f"{quantity(done.bytes, 'byte')} free in the store")
     output.say(f"make the file smaller: {output.command('prune', None, store)}")
 
@@ -66,9 +66,9 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
 
     done = run_command(apply)
     if as_json:
-        output.json_data(done)
+        output.write_json(done)
     for one in done.deleted:
-        _tell_deleted(one)
+        _report_deleted(one)
     output.say(
         f"removed {quantity(done.documents, 'document')} (prompts and the like) and"
         f" {quantity(done.workers, 'note')} of processes; {done.bytes:,} bytes given back"
@@ -77,18 +77,18 @@ def prune(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> No
         output.say("another process works on the store: the file keeps its size until it has ended")
 
 
-async def _described(store: str, run: str) -> str:
-    """A run in few words, for the question; raises UsageError when there is none."""
+async def _describe(store: str, run: str) -> str:
+    """A run in a few words, for the question; raises UsageError if it does not exist."""
     async with open_for_reading(store) as engine:
         found = next((one for one in await engine.runs() if one.name == run), None)
         if found is None:
-            await engine.run(run)  # says which there are
+            await engine.run(run)  # raises UsageError with the runs that exist
             raise UsageError(f"{run} has just been made; try again")
     answers = found.jobs.get(State.SUCCEEDED, 0)
     return f"{quantity(answers, 'answer')} of {quantity(sum(found.jobs.values()), 'job')}"
 
 
-def _tell_deleted(done: "Deleted") -> None:
+def _report_deleted(done: "Deleted") -> None:
     output.say(
         f"{done.run} is deleted: {quantity(done.jobs, 'job')}, {quantity(done.answers, 'answer')},"
         f" {quantity(done.documents, 'document')}"
@@ -100,8 +100,8 @@ def _tell_deleted(done: "Deleted") -> None:
 def _confirm(run: str, described: str) -> None:
     if not output.can_ask():
         raise UsageError(
-            f"{run} was not deleted, since nobody can be asked here: `--yes` deletes it, with {described}"
+            f"{run} was not deleted, since there is no terminal to ask on: `--yes` deletes it, with {described}"
         )
-    question = f"Delete {run} with {described}? They cannot be had back"
+    question = f"Delete {run} with {described}? This cannot be undone"
     if not typer.confirm(plain(question), err=True):
         raise UsageError(f"{run} was not deleted")

@@ -6,7 +6,7 @@ from engine.core.status import Status
 ANSWERED = 0
 """Every cell has an answer."""
 FAILED = 1
-"""Some cells have failed; for `check`, something is not right."""
+"""Some cells have failed; for `check`, a check has failed."""
 USAGE = 2
 """Wrong usage, sweep file or store."""
 INCOMPLETE = 3

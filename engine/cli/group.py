@@ -16,7 +16,7 @@ from engine.core.errors import UsageError
 
 ENTRY_POINTS = "nightsweep.commands"
 _INTERRUPTED = "nightsweep: interrupted"
-_OUR_WORDS = (
+_REWORDINGS = (
     (re.compile(r"Input should be a valid integer.*", re.DOTALL), "must be a whole number"),
     (re.compile(r"Input should be a valid number.*", re.DOTALL), "must be a number"),
     (re.compile(r"Input should be greater than or equal to "), "must be at least "),
@@ -42,11 +42,11 @@ class ExtensibleGroup(TyperGroup):
         for entry_point in _entry_points():
             if entry_point.name == cmd_name:
                 try:
-                    return _loaded(entry_point)
+                    return _load_command(entry_point)
                 except UsageError:
                     if not ctx.resilient_parsing:
                         raise
-                    # A shell that completes a line wants no reason why there is nothing to add.
+                    # Completion shows no errors.
                     return TyperCommand(cmd_name)
         return None
 
@@ -54,10 +54,10 @@ class ExtensibleGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = _in_our_words(error.message)
+            error.message = _reword(error.message)
             raise
         except (typer.Abort, EOFError):
-            # Ctrl-C, or the end of the input, where something was asked: the cursor is behind the question.
+            # Ctrl-C or the end of input at a question: the cursor is still on its line.
             output.say("", _INTERRUPTED)
             raise typer.Exit(exit_codes.INTERRUPTED) from None
         except KeyboardInterrupt:
@@ -83,17 +83,17 @@ class ExtensibleGroup(TyperGroup):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Completion:
-    """What shells are told of an added command; typer's own class is not public."""
+    """The completion of an added command; typer's own class is not public."""
 
     value: str
     help: str
     type: str = "plain"
 
 
-def _in_our_words(message: str) -> str:
-    """What is wrong with an option's value, without the words of the library that reads it."""
+def _reword(message: str) -> str:
+    """The message about an option's value, in our own words instead of those of pydantic."""
     told = message.removeprefix("Value error, ")
-    for theirs, ours in _OUR_WORDS:
+    for theirs, ours in _REWORDINGS:
         told = theirs.sub(ours, told)
     return told
 
@@ -102,7 +102,7 @@ def _entry_points() -> list[EntryPoint]:
     return sorted(entry_points(group=ENTRY_POINTS), key=lambda one: one.name)
 
 
-def _loaded(entry_point: EntryPoint) -> Any:
+def _load_command(entry_point: EntryPoint) -> Any:
     try:
         added = entry_point.load()
     except (ImportError, AttributeError) as error:
@@ -115,7 +115,7 @@ def _loaded(entry_point: EntryPoint) -> Any:
             f"the command {entry_point.name} ({entry_point.value}) is not a typer.Typer app;"
             " ask the package that it comes from"
         )
-    # Its help and mistakes look as those of the built-in commands do.
+    # Its help and errors look like those of the built-in commands.
     added.rich_markup_mode = None
     command = get_command(added)
     command.name = entry_point.name

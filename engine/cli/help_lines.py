@@ -7,12 +7,12 @@ from pathlib import Path
 
 
 def help_line(entry_point: EntryPoint) -> str:
-    """The first sentence of `help=` in `app = typer.Typer(help="...")`, where an entry point names `app`.
+    """The first sentence of `help=` in `app = typer.Typer(help="...")`, for an entry point that names `app`.
 
-    Without one that can be found, the package that the command comes from.
+    If none is found, a line that names the package of the command.
     """
     try:
-        text = _declared(_source(entry_point.module), entry_point.attr)
+        text = _find_help(_read_source(entry_point.module), entry_point.attr)
     except (OSError, SyntaxError, ValueError):
         text = ""
     if text:
@@ -21,8 +21,8 @@ def help_line(entry_point: EntryPoint) -> str:
     return f"From the package {package}; see nightsweep {entry_point.name} --help."
 
 
-def _source(module: str) -> bytes:
-    """The source of a module; raises OSError where there is none. No package above it is imported."""
+def _read_source(module: str) -> bytes:
+    """The source of a module, found without importing its packages; raises OSError if it has none."""
     spec: ModuleSpec | None = None
     name = ""
     for part in module.split("."):
@@ -36,17 +36,19 @@ def _source(module: str) -> bytes:
     return Path(spec.origin).read_bytes()
 
 
-def _declared(source: bytes, name: str) -> str:
-    """The text of `help=` in the call that is assigned to a name at the top of a module; empty without."""
+def _find_help(source: bytes, name: str) -> str:
+    """The text of `help=` in the call that is assigned to a name in a module; empty if it has none."""
     for statement in ast.parse(source).body:
         match statement:
             case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call(keywords=keywords)):
                 if target == name:
-                    return next((_text(one.value) for one in keywords if one.arg == "help"), "")
+                    return next(
+                        (_first_paragraph(one.value) for one in keywords if one.arg == "help"), ""
+                    )
     return ""
 
 
-def _text(value: ast.expr) -> str:
+def _first_paragraph(value: ast.expr) -> str:
     match value:
         case ast.Constant(value=str(text)):
             return " ".join(text.split("\n\n")[0].split())

@@ -1,4 +1,4 @@
-"""Commands that say why a run is stuck: its event log, its jobs, and one job with its answer."""
+"""Commands that show why a run is stuck: its event log, its jobs, and one job with its answer."""
 
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -15,7 +15,7 @@ from engine.core.inspection import EventFilter, JobFilter
 from engine.core.states import State
 
 if TYPE_CHECKING:
-    from engine.core.inspection import JobDetails
+    from engine.core.inspection import JobDetails, JobInfo
     from engine.core.runs import Event
     from engine.session import Run
 
@@ -46,7 +46,7 @@ def events(
     limit: LimitOption = None,
     follow: Annotated[
         bool,
-        typer.Option("--follow", help="Go on with new ones until the run ends, or Ctrl-C."),
+        typer.Option("--follow", help="Continue with new ones until the run ends, or Ctrl-C."),
     ] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -57,8 +57,6 @@ def events(
     """
     from engine.cli.running import run_command, run_quietly
     from engine.clock import SystemClock
-    from engine.report.document import to_json
-    from engine.report.events import event_line
     from engine.report.times import parse_moment
 
     now = SystemClock().now()
@@ -69,37 +67,47 @@ def events(
         until=None if until is None else parse_moment(until, now),
     )
 
-    def shown(event: "Event") -> str:
-        if as_json:
-            return to_json(event, indent=None)
-        return event_line(event)
-
-    async def lines(found: "Run") -> AsyncIterator[str]:
-        after = 0
-        if limit is not None:
-            latest = await found.events(
-                kinds=wanted.kinds,
-                lane=wanted.lane,
-                since=wanted.since,
-                until=wanted.until,
-                limit=limit,
-            )
-            for event in latest:
-                after = event.id
-                yield shown(event)
-            if not follow:
-                return
-        async for event in found.all_events(wanted, after=after, follow=follow):
-            yield shown(event)
-
-    async def show() -> None:
+    async def show_events() -> None:
         async with open_for_reading(store) as engine:
-            found = await engine.run(run)
+            found = _find_events(await engine.run(run), wanted, limit=limit, follow=follow)
             await _write(
-                lines(found), is_json=as_json, is_list=as_json and not follow, none="no events"
+                _format_events(found, as_json=as_json),
+                is_json=as_json,
+                is_list=as_json and not follow,
+                none="no events",
             )
 
-    (run_quietly if follow else run_command)(show)
+    (run_quietly if follow else run_command)(show_events)
+
+
+async def _find_events(
+    run: "Run", wanted: EventFilter, *, limit: int | None, follow: bool
+) -> "AsyncIterator[Event]":
+    """Yield the latest `limit` events, or without a limit all; with `follow` new ones after them."""
+    after = 0
+    if limit is not None:
+        latest = await run.events(
+            kinds=wanted.kinds,
+            lane=wanted.lane,
+            since=wanted.since,
+            until=wanted.until,
+            limit=limit,
+        )
+        for event in latest:
+            after = event.id
+            yield event
+        if not follow:
+            return
+    async for event in run.all_events(wanted, after=after, follow=follow):
+        yield event
+
+
+async def _format_events(events: "AsyncIterator[Event]", *, as_json: bool) -> AsyncIterator[str]:
+    from engine.report.document import to_json
+    from engine.report.events import event_line
+
+    async for event in events:
+        yield to_json(event, indent=None) if as_json else event_line(event)
 
 
 def jobs(
@@ -132,31 +140,34 @@ def jobs(
     In the order of the sweep. The number in front is what `nightsweep show` takes.
     """
     from engine.cli.running import run_command
+
+    wanted = JobFilter(
+        states=tuple(state or ()), where=_parse_conditions(where or ()), error=error, past=past
+    )
+
+    async def show_jobs() -> None:
+        async with open_for_reading(store) as engine:
+            found = await engine.run(run)
+            lines = _format_jobs(found.jobs(wanted), limit, as_json=as_json)
+            await _write(lines, is_json=as_json, is_list=as_json, none="no such jobs")
+
+    run_command(show_jobs)
+
+
+async def _format_jobs(
+    jobs: "AsyncIterator[JobInfo]", limit: int | None, *, as_json: bool
+) -> AsyncIterator[str]:
+    """Yield the lines of at most `limit` jobs, or one object for each."""
     from engine.report.document import to_json
     from engine.report.jobs import job_lines
 
-    wanted = JobFilter(
-        states=tuple(state or ()), where=_conditions(where or ()), error=error, past=past
-    )
-
-    async def lines(found: "Run") -> AsyncIterator[str]:
-        count = 0
-        async for job in found.jobs(wanted):
-            if as_json:
-                yield to_json(job, indent=None)
-            else:
-                for line in job_lines(job):
-                    yield line
-            count += 1
-            if count == limit:
-                return
-
-    async def show() -> None:
-        async with open_for_reading(store) as engine:
-            found = await engine.run(run)
-            await _write(lines(found), is_json=as_json, is_list=as_json, none="no such jobs")
-
-    run_command(show)
+    count = 0
+    async for job in jobs:
+        for line in [to_json(job, indent=None)] if as_json else job_lines(job):
+            yield line
+        count += 1
+        if count == limit:
+            return
 
 
 def show(
@@ -188,23 +199,23 @@ def show(
     from engine.cli.running import run_command
     from engine.report.jobs import detail_lines
 
-    async def look() -> "JobDetails":
+    async def find_job() -> "JobDetails":
         async with open_for_reading(store) as engine:
             found = engine if run is None else await engine.run(run)
             return await found.job(job)
 
-    details = run_command(look)
+    details = run_command(find_job)
     if raw:
         _write_raw(details)
     elif as_json:
         from engine.report.jobs import details_document
 
-        output.json_data(details_document(details))
+        output.write_json(details_document(details))
     else:
-        output.data(output.fitted(detail_lines(details), sys.stdout))
+        output.write_lines(output.fit(detail_lines(details), sys.stdout))
 
 
-def _conditions(written: Sequence[str]) -> dict[str, str]:
+def _parse_conditions(written: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in written:
         name, equals, pattern = text.partition("=")
@@ -217,18 +228,18 @@ def _conditions(written: Sequence[str]) -> dict[str, str]:
 
 
 async def _write(lines: AsyncIterator[str], *, is_json: bool, is_list: bool, none: str) -> None:
-    """Write lines to stdout as they come, or objects as one JSON list; a reader may go away."""
+    """Write lines to stdout as they come, or objects as one JSON list, until the reader has gone."""
     count = 0
     try:
         async for line in lines:
             if is_list:
-                output.data_part(",\n" if count else "[\n", line)
+                output.write_parts(",\n" if count else "[\n", line)
             else:
-                for part in [line] if is_json else output.fitted([line], sys.stdout):
-                    output.data_line(part)
+                for part in [line] if is_json else output.fit([line], sys.stdout):
+                    output.write_line(part)
             count += 1
         if is_list:
-            output.data_part("\n]\n" if count else "[]\n")
+            output.write_parts("\n]\n" if count else "[]\n")
         elif not (count or is_json):
             output.say(none)
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""A store that must be there already: a mistyped name is an error, not an empty store."""
+"""Opening an existing store: a mistyped name is an error, not an empty store."""
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 def open_existing(store: str) -> "AbstractAsyncContextManager[Engine]":
-    """Open a store to change it; raises UsageError when there is none."""
+    """Open a store to change it; raises UsageError if it does not exist."""
     check_exists(store)
-    from engine.cli.running import stopped_between_commits
+    from engine.cli.running import stopping_between_commits
     from engine.session import open_engine
 
-    return stopped_between_commits(open_engine(store))
+    return stopping_between_commits(open_engine(store))
 
 
 def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":
-    """Open a store to look at it, writing nothing; raises UsageError when there is none."""
+    """Open a store read-only, writing nothing; raises UsageError if it does not exist."""
     check_exists(store)
     from engine.session import open_engine
 
@@ -29,16 +29,16 @@ def open_for_reading(store: str) -> "AbstractAsyncContextManager[Engine]":
 
 
 def check_exists(store: str) -> None:
-    """Raise UsageError when there is no such store."""
-    if not is_there(store):
+    """Raise UsageError if a store does not exist."""
+    if not store_exists(store):
         raise UsageError(
             f"there is no store at {store}: name it with --store,"
             " or make one with `nightsweep run SWEEP`"
         )
 
 
-def is_there(store: str) -> bool:
-    """Whether there is anything where a store is named; raises UsageError where that cannot be seen."""
+def store_exists(store: str) -> bool:
+    """Whether a store's path exists; raises UsageError if that cannot be determined."""
     path = Path(store_path(store))
     try:
         return path.exists()

@@ -36,7 +36,7 @@ AcceptOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--accept",
-        help="Go on although cases, settings or rules have changed: what is answered stays.",
+        help="Continue although cases, settings or rules have changed; answers are kept.",
     ),
 ]
 SweepArgument: TypeAlias = Annotated[

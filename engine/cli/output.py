@@ -1,4 +1,4 @@
-"""Data on stdout, talk on stderr."""
+"""Writing data to stdout and messages to stderr."""
 
 import os
 import shlex
@@ -16,9 +16,9 @@ from engine.core.terminal import plain, wrapped
 
 
 def open_streams() -> None:
-    """Give a process that was started without stdout or stderr some that lead nowhere.
+    """Open the null device as stdout or stderr where the process was started without them.
 
-    Also so that no file which is opened later becomes what somebody takes for them.
+    Otherwise the next file that is opened would get their descriptor, and messages would be written into it.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -26,7 +26,7 @@ def open_streams() -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Have what is still written to a broken stream, by whomever, go nowhere."""
+    """Redirect a broken stream to the null device, so that later writes do not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
@@ -34,9 +34,9 @@ def silence(stream: TextIO) -> None:
 
 @contextmanager
 def to_stdout() -> Iterator[None]:
-    """Write data to stdout within the block; who reads it may go away when it has seen enough.
+    """Write data to stdout within the block, which ends quietly if the reader closes the pipe.
 
-    Raises UsageError when it cannot be written.
+    Raises UsageError if stdout cannot be written, for example on a full disk.
     """
     with suppress(BrokenPipeError), to_reader():
         yield
@@ -44,7 +44,10 @@ def to_stdout() -> Iterator[None]:
 
 @contextmanager
 def to_reader() -> Iterator[None]:
-    """The same; raises BrokenPipeError once the reader has gone, at the end of the block at the latest."""
+    """Write data to stdout within the block; raises BrokenPipeError if the reader closes the pipe.
+
+    It is raised at the end of the block at the latest. Other errors are raised as by `to_stdout`.
+    """
     try:
         yield
         sys.stdout.flush()
@@ -56,21 +59,21 @@ def to_reader() -> Iterator[None]:
         raise UsageError(f"cannot write to stdout: {error.strerror or error}") from None
 
 
-def data(lines: Iterable[str]) -> None:
-    """Write lines to stdout, without keys and what a terminal would obey."""
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines to stdout, without keys and terminal control sequences."""
     with to_stdout():
         for line in lines:
             typer.echo(_harmless(line, sys.stdout.encoding))
 
 
-def data_line(line: str) -> None:
-    """Write one line of an endless number to stdout; raises BrokenPipeError once the reader has gone."""
+def write_line(line: str) -> None:
+    """Write one line of a stream to stdout; raises BrokenPipeError if the reader has closed the pipe."""
     with to_reader():
         typer.echo(_harmless(line, sys.stdout.encoding))
 
 
-def data_part(*parts: str) -> None:
-    """Write parts of a long text to stdout, harmless ones as `data` does; raises BrokenPipeError like `data_line`.
+def write_parts(*parts: str) -> None:
+    """Write parts of a long text to stdout, harmless ones as `write_lines` does; raises BrokenPipeError like `write_line`.
 
     A part that ends a line, or separates two, is written as it is.
     """
@@ -80,15 +83,18 @@ def data_part(*parts: str) -> None:
             typer.echo(part if is_break else _harmless(part, sys.stdout.encoding), nl=False)
 
 
-def fitted(lines: Iterable[str], stream: TextIO) -> list[str]:
-    """Prose as it fits a terminal, wrapped between words; elsewhere as it is, whatever COLUMNS says."""
+def fit(lines: Iterable[str], stream: TextIO) -> list[str]:
+    """Wrap lines of prose between words to the width of a terminal; other streams get them unchanged.
+
+    COLUMNS is ignored for them.
+    """
     if not stream.isatty():
         return list(lines)
     return wrapped(map(plain, lines), get_terminal_size().columns)
 
 
-def json_data(value: Any, *, indent: int | None = 2) -> None:
-    """Write one of the engine's values to stdout as JSON, without an indent on one line."""
+def write_json(value: Any, *, indent: int | None = 2) -> None:
+    """Write one of the engine's values to stdout as JSON; with an `indent` of None on one line."""
     from engine.report.document import to_json
     from engine.secrets import without_secrets
 
@@ -97,9 +103,9 @@ def json_data(value: Any, *, indent: int | None = 2) -> None:
 
 
 def say(*lines: str) -> None:
-    """Write lines to stderr, without keys and what a terminal would obey.
+    """Write lines to stderr, without keys and terminal control sequences.
 
-    Nobody listening is no reason to end a run: then nothing is said.
+    A closed stderr does not end a run: further messages are dropped.
     """
     try:
         for line in lines:
@@ -109,17 +115,17 @@ def say(*lines: str) -> None:
 
 
 def fail(*lines: str) -> None:
-    """Write an error to stderr: each line with the command's name in front, indented ones as they are."""
+    """Write an error to stderr: `nightsweep: ` begins each line that is not indented."""
     say(*(line if line[:1] == " " else f"nightsweep: {line}" for line in lines))
 
 
 def can_ask() -> bool:
-    """Whether stdin and stderr are a terminal, so that a question can be asked and answered."""
+    """Whether the user can be asked a question: stdin and stderr are a terminal."""
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def command(name: str, run: str | None, store: str, *flags: str) -> str:
-    """The command line that a user would type next."""
+    """The command line that the user would type next, quoted for a shell."""
     options = [*flags]
     if store != DEFAULT_STORE:
         options += ["--store", store]
@@ -131,7 +137,7 @@ def command(name: str, run: str | None, store: str, *flags: str) -> str:
 
 
 def _harmless(line: str, encoding: str | None) -> str:
-    """A line without keys and control sequences, in what the stream can say: no locale may end a run."""
+    """A line without keys and control sequences; characters that the stream cannot encode are replaced."""
     from engine.secrets import without_secrets
 
     encoding = encoding or "utf-8"

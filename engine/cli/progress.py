@@ -28,26 +28,26 @@ if TYPE_CHECKING:
 
 PANEL_EVERY_S = 0.5
 _LONGEST = 300
-"""Of what a service says the screen shows so many characters; `status` shows all."""
-_LOOKS_SHARE = 20
-"""Looking at a run takes no more than this part of the time: a million jobs are not counted twice a second."""
+"""Characters of a service's message that the display shows; `status` shows it in full."""
+_QUERY_SHARE = 20
+"""The pause between two queries is at least this many times as long as a query: a million jobs take seconds."""
 
 
 class Display(Protocol):
-    """Where progress is shown: asked for a status every `every_s` seconds; 0 for never."""
+    """Shows the progress of a run. `every_s` is the time between two updates in seconds; 0 for none."""
 
     every_s: float
 
     def show(self, status: Status) -> None:
-        """Show where the run stands."""
+        """Show a status."""
         ...
 
     def say(self, text: str) -> None:
-        """Say one line beside the progress."""
+        """Show one line, above the progress."""
         ...
 
     def suspend(self) -> None:
-        """Leave the terminal as it was found, until `go_on`."""
+        """Clear the display, until `go_on`."""
         ...
 
     def go_on(self) -> None:
@@ -56,7 +56,7 @@ class Display(Protocol):
 
 
 async def follow(run: "Run", display: Display) -> None:
-    """Show the run's status again and again, until cancelled."""
+    """Show the run's status at intervals, until cancelled."""
     clock = SystemClock()
     took_s = 0.0
     while display.every_s > 0:
@@ -65,15 +65,15 @@ async def follow(run: "Run", display: Display) -> None:
         try:
             status = await run.status()
         except StoreLost:
-            return  # The run says so itself, once what is in flight has come to its end.
+            return  # The run raises it as well, after the requests in flight.
         took_s = clock.now() - began
         display.show(status)
 
 
 async def watch(run: "Run", display: Display) -> Status:
-    """Show the status of a run that others work on until it has ended; the last one, which is not shown.
+    """Show the status of a run that other processes execute, until none does any more.
 
-    It has ended when no process works on it any more, whatever the reason.
+    Returns the last status, which is not shown.
     """
     clock = SystemClock()
     while True:
@@ -87,21 +87,21 @@ async def watch(run: "Run", display: Display) -> Status:
 
 
 def _has_ended(status: Status) -> bool:
-    """Whether a run is over or was stopped, and what was in flight then has come to its end.
+    """Whether a run is over or was stopped, and has no request in flight.
 
-    One of several processes may have stopped before the others.
+    One of several processes may stop before the others.
     """
     is_stopped = status.state is not RunState.ACTIVE or status.reason is not None
     return status.unattended or (is_stopped and not status.jobs.get(State.RUNNING))
 
 
 def pause_s(every_s: float, took_s: float) -> float:
-    """How long to wait between two looks, the last of which took so long."""
-    return max(every_s, took_s * _LOOKS_SHARE)
+    """Seconds to wait between two queries for a status, if the last one took `took_s`."""
+    return max(every_s, took_s * _QUERY_SHARE)
 
 
 class Lines:
-    """One line every so often, for pipes and log files."""
+    """Writes progress to stderr line by line, for pipes and log files."""
 
     def __init__(self, every_s: float) -> None:
         self.every_s = every_s
@@ -126,21 +126,21 @@ class Lines:
 
 
 class DataLines(Lines):
-    """The same on stdout, or each status as a line of JSON, for `status --watch`."""
+    """Writes progress to stdout line by line, as text or as JSON, for `status --watch`."""
 
     def __init__(self, every_s: float, *, as_json: bool) -> None:
         super().__init__(every_s)
         self._as_json = as_json
 
     def show(self, status: Status) -> None:
-        """Raises BrokenPipeError once the reader has gone."""
+        """Write a status; raises BrokenPipeError if the reader has closed the pipe."""
         if self.every_s:
             line = to_json(status, indent=None) if self._as_json else words.progress_line(status)
-            output.data_line(line)
+            output.write_line(line)
 
 
 class Panel:
-    """A few lines at the bottom of a terminal, redrawn in place and gone at the end."""
+    """Draws progress at the bottom of a terminal, in place, and clears it at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.every_s = PANEL_EVERY_S
@@ -179,7 +179,7 @@ class Panel:
         self._draw(self._live.start)
 
     def _draw(self, draw: Callable[[], None]) -> None:
-        """Draw, or if the terminal has gone away, go on without it."""
+        """Call `draw`; if the terminal is gone, stop displaying instead of failing."""
         try:
             draw()
         except OSError:
@@ -187,13 +187,13 @@ class Panel:
             self.every_s = 0.0
 
 
-def displaying(every_s: float) -> Panel | Lines:
-    """Where a run that is executed here is shown: on stderr."""
+def run_display(every_s: float) -> Panel | Lines:
+    """The display for a run that this process executes: on stderr."""
     return Panel() if _can_redraw(sys.stderr) else Lines(every_s)
 
 
-def watching(every_s: float, *, as_json: bool) -> Panel | Lines:
-    """Where a run is watched that others work on: on stdout."""
+def watch_display(every_s: float, *, as_json: bool) -> Panel | Lines:
+    """The display for a run that other processes execute: on stdout."""
     if _can_redraw(sys.stdout) and not as_json:
         return Panel(Console(highlight=False))
     return DataLines(every_s, as_json=as_json)
@@ -204,15 +204,15 @@ def _can_redraw(stream: TextIO) -> bool:
 
 
 def panel(status: Status) -> RenderableType:
-    """A status in as many lines as it takes, wrapped at words: first what goes on, then what does not."""
+    """Render a status in wrapped lines: progress first, then what keeps jobs from being sent."""
     lines = [
         *words.trouble_lines(status),
-        _joined(words.questions_line(status), words.left_line(status)),
+        _join(words.questions_line(status), words.left_line(status)),
         waiting.jobs_line(status),
         *(words.shortened(line, _LONGEST) for line in waiting.held_lines(status)),
         *words.error_lines(status, longest=_LONGEST),
         *words.stop_lines(status),
-        _joined(words.requests_line(status), words.tests_counted(status)),
+        _join(words.requests_line(status), words.tests_counted(status)),
         *([words.judged_by(status.judge)] if status.judge else []),
         *(f"quota {words.quota_words(quota)}" for quota in status.quotas),
         *spent_lines(status.spending),
@@ -220,7 +220,7 @@ def panel(status: Status) -> RenderableType:
     return Group(_bar(status), *(Text(line, overflow="fold") for line in lines if line))
 
 
-def _joined(*parts: str) -> str:
+def _join(*parts: str) -> str:
     return " · ".join(filter(None, parts))
 
 

@@ -1,4 +1,4 @@
-"""`run` and `resume`: a run in the foreground, with its progress and its end."""
+"""`run`, `resume` and `rejudge`: executing a run in the foreground."""
 
 import gc
 import os
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from engine.core.status import Status
     from engine.session import Engine, Run
 
-Opened: TypeAlias = "Callable[[Engine], Awaitable[Run]]"
+OpenRun: TypeAlias = "Callable[[Engine], Awaitable[Run]]"
 
-LAST_WORD_S = 2.0
-"""How long an immediate stop may take before the process is ended from outside its event loop."""
+FORCED_EXIT_S = 2.0
+"""Seconds that an immediate stop may take; then a thread ends the process."""
 
 
 def run(
@@ -86,21 +86,21 @@ def resume(
     accept: AcceptOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a run, without its sweep file.
+    """Continue a run, without its sweep file.
 
     Ctrl-C stops gracefully and can be resumed; a second one stops at once.
     """
     check_exists(store)
     from engine.session import try_opening
 
-    async def taken_up(engine: "Engine") -> "Run":
+    async def take_up(engine: "Engine") -> "Run":
         found = await engine.run(run)
         await try_opening(found.sweep, engine.clock)
         if accept:
             await found.accept()
         return found
 
-    finish(taken_up, store, progress_every, as_json)
+    finish(take_up, store, progress_every, as_json)
 
 
 def rejudge(
@@ -134,64 +134,62 @@ def rejudge(
     progress_every: ProgressOption = 10,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge the replies of a run again, in a run beside it.
+    """Judge the kept replies of a run again, in a new run.
 
-    Only a judge is asked: replies that are kept are not asked for again, and the first run keeps its
-    numbers.
+    Only the judge is called; the target gets no request, and the first run keeps its numbers.
     """
     check_exists(store)
     from engine.core.errors import SweepError
     from engine.sweep.judging import read_judge
 
     source = None if judge is None else read_judge(judge)
-    judging = {
-        key: value
-        for key, value in (
-            ("judge", None if source is None else source.settings),
-            ("expand_on", expand_on),
-        )
-        if value is not None
-    }
+    judging: dict[str, object] = {} if source is None else {"judge": source.settings}
+    if expand_on is not None:
+        judging["expand_on"] = expand_on
 
-    async def judged_again(engine: "Engine") -> "Run":
+    async def judge_again(engine: "Engine") -> "Run":
         try:
             again = await engine.rejudge(
                 run, judging=judging, thresholds=threshold, name=name, ask_missing=ask_missing
             )
         except SweepError as error:
             raise error if source is None else source.locate(error) from None
-        by = again.sweep.kind.judge
-        output.say(
-            *(f"warning: {warning}" for warning in again.sweep.warnings),
-            f"{again.name}: the kept replies are judged again" + (f" by {by}" if by else ""),
-        )
+        output.say(*_rejudged_lines(again))
         return again
 
-    finish(judged_again, store, progress_every, as_json)
+    finish(judge_again, store, progress_every, as_json)
 
 
-def finish(opened: Opened, store: str, every_s: int, as_json: bool) -> NoReturn:
-    """Work on the run that is opened in the foreground, say how it ended, and exit with its code."""
+def _rejudged_lines(again: "Run") -> list[str]:
+    by = again.sweep.kind.judge
+    return [
+        *(f"warning: {warning}" for warning in again.sweep.warnings),
+        f"{again.name}: the kept replies are judged again" + (f" by {by}" if by else ""),
+    ]
+
+
+def finish(open_run: OpenRun, store: str, every_s: int, as_json: bool) -> NoReturn:
+    """Open a run, work on it in the foreground, say how it ended, and exit with its code."""
     from engine.cli.running import run_with_signals
     from engine.machine import raise_file_limit
     from engine.report.words import summary_lines
 
     tune_interpreter()
     raise_file_limit()
-    status, code = run_with_signals(partial(_in_foreground, opened, store, every_s))
+    status, code = run_with_signals(partial(_work_on, open_run, store, every_s))
     if as_json:
-        output.json_data(status)
-    ended = output.fitted(summary_lines(status), sys.stderr)
+        output.write_json(status)
+    ended = output.fit(summary_lines(status), sys.stderr)
     output.say(*ended, *_next_steps(status, code, store))
     raise typer.Exit(code)
 
 
 def tune_interpreter() -> None:
-    """Suit the interpreter to one busy event loop beside the thread that commits.
+    """Tune the interpreter for one busy event loop and the thread that commits.
 
-    Measured on two cores with 64 requests in flight: looking through what was imported again and again
-    took the garbage collector a fifth of the CPU time; and with the default switch interval of 5 ms a
-    commit waited for the loop between its statements, which cost more than a third of the throughput.
+    Measured on two cores with 64 requests in flight: the garbage collector spent a fifth of the CPU time
+    on imported modules, and with the default switch interval of 5 ms each statement of a commit waited
+    for the event loop, which cost more than a third of the throughput.
     """
     gc.collect()
     gc.freeze()
@@ -210,7 +208,7 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     if again:
         lines.append(f"again:   {output.command('retry', status.run, store, *again)}")
     resumable = code in (exit_codes.INCOMPLETE, exit_codes.INTERRUPTED)
-    # Where the sweep's own deadline or cap stands in the way, the message says what to change in the file.
+    # If the sweep's own deadline or cap ended the run, the message says what to change in the file.
     is_capped = status.reason == "quota" and status.resume_at is None
     if resumable and not status.cells_cancelled and status.reason != "deadline" and not is_capped:
         lines.append(f"go on:   {output.command('resume', status.run, store)}")
@@ -218,21 +216,21 @@ def _next_steps(status: "Status", code: int, store: str) -> list[str]:
     return lines
 
 
-async def _in_foreground(
-    opened: Opened, store: str, every_s: int, signals: "Signals"
+async def _work_on(
+    open_run: OpenRun, store: str, every_s: int, signals: "Signals"
 ) -> tuple["Status", int]:
-    """Work on a run until it is done or stopped; its last status and the exit code."""
-    from engine.cli.progress import displaying
-    from engine.cli.running import Stops, stopped_between_commits
+    """Execute a run until it is done or stopped; returns its last status and the exit code."""
+    from engine.cli.progress import run_display
+    from engine.cli.running import Stops, stopping_between_commits
     from engine.session import open_engine
 
     stops = Stops()
-    async with stopped_between_commits(open_engine(store), stops) as engine:
-        run = await opened(engine)
+    async with stopping_between_commits(open_engine(store), stops) as engine:
+        run = await open_run(engine)
         output.say(*run.sweep.notices())
         if run.was_paused:
-            output.say(f"{run.name} was paused: it goes on")
-        with displaying(every_s) as display:
+            output.say(f"{run.name} was paused and continues")
+        with run_display(every_s) as display:
             stops.suspend, stops.go_on = display.suspend, display.go_on
             status = await _execute(run, display, signals)
             stops.suspend, stops.go_on = Stops().suspend, Stops().go_on
@@ -243,7 +241,7 @@ async def _in_foreground(
 
 
 async def _execute(run: "Run", display: "Display", signals: "Signals") -> "Status | None":
-    """Let the run work, beside its display and the signals; where it stands, None if stopped at once."""
+    """Execute a run with its display and signals; returns its status, None if it was stopped at once."""
     import anyio
 
     from engine.cli.progress import follow
@@ -251,20 +249,20 @@ async def _execute(run: "Run", display: "Display", signals: "Signals") -> "Statu
     status: Status | None = None
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as execution:
-            signals.taker = _Obeying(run, display, execution)
+            signals.handler = _StopHandler(run, display, execution)
             try:
                 tasks.start_soon(follow, run, display, name="progress")
                 status = await run.execute()
             finally:
-                signals.taker = None
+                signals.handler = None
         tasks.cancel_scope.cancel()
     return status
 
 
-class _Obeying:
-    """First signal: a graceful stop. Second: at once. Third, or no end in sight: the process ends.
+class _StopHandler:
+    """Stops a run: gracefully at the first signal, at once at the second; the third ends the process.
 
-    A terminal that is closed says so once or several times, and only ever asks for the graceful stop.
+    SIGHUP only ever asks for the graceful stop, since a closing terminal may send it several times.
     """
 
     def __init__(self, run: "Run", display: "Display", execution: "CancelScope") -> None:
@@ -284,10 +282,10 @@ class _Obeying:
             self._run.stop()
         elif self._received == 2:
             self._display.say("stopping at once; nothing that was answered is lost")
-            # A thread, because whatever keeps the loop busy would keep a task waiting as well.
-            last_word = threading.Timer(LAST_WORD_S, os._exit, (exit_codes.INTERRUPTED,))
-            last_word.daemon = True
-            last_word.start()
+            # In a thread: a busy event loop would delay a task.
+            forced_exit = threading.Timer(FORCED_EXIT_S, os._exit, (exit_codes.INTERRUPTED,))
+            forced_exit.daemon = True
+            forced_exit.start()
             self._execution.cancel()
         else:
             os._exit(exit_codes.INTERRUPTED)

@@ -1,4 +1,4 @@
-"""Running a command until it is done, or until a signal ends it or stops it for a while."""
+"""Running a command until it is done, and what signals do to it meanwhile."""
 
 import asyncio
 import os
@@ -22,42 +22,42 @@ if TYPE_CHECKING:
     from engine.session import Engine
 
 T = TypeVar("T")
-Taker = Callable[[int], None]
-"""What is to be done about a signal, called in the event loop."""
+SignalHandler = Callable[[int], None]
+"""Handles a signal, given by number; called in the event loop."""
 
 ENDING_S = 0.75
-"""How long a command may take to end in order; then the process is ended from outside its event loop."""
+"""Seconds that a command has to end in order; then a thread ends the process."""
 _SHOW_CURSOR = "\x1b[?25h"
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP as a command has them, whatever its event loop is busy with.
+    """Receives SIGINT, SIGTERM and SIGHUP, also while the event loop is busy.
 
-    They end it, unless somebody takes them.
+    They cancel the command, unless it has set a `handler`.
     """
 
     def __init__(self, scope: anyio.CancelScope) -> None:
         self._scope = scope
         self._loop = asyncio.get_running_loop()
-        self.taker: Taker | None = None
+        self.handler: SignalHandler | None = None
         self.is_ended = False
         """Whether one of them has ended the command."""
 
     def receive(self, number: int, _frame: FrameType | None) -> None:
-        """The handler: it runs in the main thread, between any two steps of Python's."""
-        if self.taker is not None:
-            self._loop.call_soon_threadsafe(self.taker, number)
+        """Receive a signal; Python calls this in the main thread, between two bytecodes."""
+        if self.handler is not None:
+            self._loop.call_soon_threadsafe(self.handler, number)
             return
         self.is_ended = True
-        # A thread, because whatever keeps the loop busy would keep a task waiting as well.
-        last_word = threading.Timer(ENDING_S, end_at_once)
-        last_word.daemon = True
-        last_word.start()
+        # In a thread: a busy event loop would delay a task.
+        forced_exit = threading.Timer(ENDING_S, end_at_once)
+        forced_exit.daemon = True
+        forced_exit.start()
         self._loop.call_soon_threadsafe(self._scope.cancel)
 
 
 def end_at_once() -> None:
-    """End the process, whatever it is doing: SQLite takes back what was not committed."""
+    """End the process at once: SQLite rolls back what was not committed."""
     remove_parts()
     with suppress(OSError):
         os.write(2, b"nightsweep: interrupted\n")
@@ -65,15 +65,15 @@ def end_at_once() -> None:
 
 
 def run_command(work: Callable[[], Awaitable[T]]) -> T:
-    """Run a command to its end; raises Interrupted within a second after a signal that ends it.
+    """Run a command to its end; raises Interrupted within a second after SIGINT, SIGTERM or SIGHUP.
 
-    One that takes longer to end in order, such as while a name is looked up, ends with its process.
+    If it takes longer to end in order, for example during a DNS lookup, the process is ended.
     """
     return run_with_signals(lambda _: work())
 
 
 def run_quietly(work: Callable[[], Awaitable[T]]) -> T | None:
-    """The same for what is looked at for as long as somebody likes: None where a signal ended it."""
+    """Run a command that a signal ends without an error, such as `status --watch`; None then."""
     try:
         return anyio.run(_until_ended, lambda _: work())
     except Interrupted:
@@ -81,21 +81,21 @@ def run_quietly(work: Callable[[], Awaitable[T]]) -> T | None:
 
 
 def run_with_signals(work: Callable[[Signals], Awaitable[T]]) -> T:
-    """The same for a command that takes signals itself."""
+    """Run a command that handles signals itself."""
     return anyio.run(_until_ended, work)
 
 
 async def _until_ended(work: Callable[[Signals], Awaitable[T]]) -> T:
     with anyio.CancelScope() as scope:
         signals = Signals(scope)
-        # One that is ignored, such as by `nohup`, stays so; another thread than the main one has none.
-        taken = [
+        # Ignored signals, such as SIGHUP under `nohup`, stay ignored; only the main thread can set handlers.
+        handled = [
             number
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
             if signal.getsignal(number) is not signal.SIG_IGN
             and threading.current_thread() is threading.main_thread()
         ]
-        before = {number: signal.signal(number, signals.receive) for number in taken}
+        before = {number: signal.signal(number, signals.receive) for number in handled}
         try:
             return await work(signals)
         except Exception:
@@ -108,7 +108,7 @@ async def _until_ended(work: Callable[[Signals], Awaitable[T]]) -> T:
 
 
 class Stops:
-    """What is done before a command is stopped (SIGTSTP, Ctrl-Z), and after it goes on."""
+    """Called before a command is stopped (SIGTSTP, Ctrl-Z) and after it is continued."""
 
     def __init__(self) -> None:
         self.suspend: Callable[[], None] = _show_cursor
@@ -116,33 +116,33 @@ class Stops:
 
 
 @asynccontextmanager
-async def stopped_between_commits(
+async def stopping_between_commits(
     opening: "AbstractAsyncContextManager[Engine]", stops: Stops | None = None
 ) -> "AsyncIterator[Engine]":
-    """Open a store that is worked on; Ctrl-Z lets the current transaction end first.
+    """Open a store for a command that Ctrl-Z stops only between two transactions.
 
-    A process that is stopped within one would hold the store's lock for as long as it is stopped.
+    A process that is stopped within a transaction holds the store's lock until it is continued.
     """
     raised: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        opened = anyio.Event()
+        is_open = anyio.Event()
         engines: list[Engine] = []
-        await tasks.start(_stop_when_told, opened, engines, stops or Stops())
+        await tasks.start(_stop_on_sigtstp, is_open, engines, stops or Stops())
         try:
             async with opening as engine:
                 engines.append(engine)
-                opened.set()
+                is_open.set()
                 yield engine
         except (Exception, Interrupted) as error:
-            # Raised again below, as itself and not as a group of one.
+            # Raised below: raised here, the task group would wrap it in an exception group.
             raised = error
         tasks.cancel_scope.cancel()
     if raised is not None:
         raise raised
 
 
-async def _stop_when_told(
-    opened: anyio.Event,
+async def _stop_on_sigtstp(
+    is_open: anyio.Event,
     engines: "list[Engine]",
     stops: Stops,
     *,
@@ -155,7 +155,7 @@ async def _stop_when_told(
         task_status.started()
         async for _ in signals:
             # A store that is being opened may be in the middle of its migration.
-            await opened.wait()
+            await is_open.wait()
             async with engines[0].between_commits():
                 stops.suspend()
                 _stop()
@@ -163,7 +163,7 @@ async def _stop_when_told(
 
 
 def _stop() -> None:
-    """Stop as if the signal had not been handled; returns when the process goes on."""
+    """Stop the process as SIGTSTP does by default; returns when it is continued."""
     handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
     signal.raise_signal(signal.SIGTSTP)
     signal.signal(signal.SIGTSTP, handler)

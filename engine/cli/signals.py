@@ -1,13 +1,13 @@
-"""SIGTERM and SIGHUP end a command as Ctrl-C does, so that what it was writing is removed."""
+"""Making SIGTERM and SIGHUP end a command as Ctrl-C does, so that unfinished files are removed."""
 
 import signal
 from types import FrameType
 
 
 def end_as_interrupts() -> None:
-    """Have SIGTERM and SIGHUP do what SIGINT does; `run` and `serve` have handlers of their own later.
+    """Make SIGTERM and SIGHUP do what SIGINT does; `run` and `serve` later set their own handlers.
 
-    A signal that is ignored, such as a hangup under `nohup`, stays ignored.
+    An ignored signal, such as SIGHUP under `nohup`, stays ignored.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -16,6 +16,6 @@ def end_as_interrupts() -> None:
 
 def _interrupt(_: int, frame: FrameType | None) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    # A command in the background of a script ignores SIGINT; these signals are meant for it all the same.
+    # A background command of a script ignores SIGINT, but must not ignore these signals.
     interrupt = handler if callable(handler) else signal.default_int_handler
     interrupt(signal.SIGINT, frame)

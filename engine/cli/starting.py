@@ -1,4 +1,4 @@
-"""`init` and `schema`: a sweep file to begin with, and what editors need to know of it."""
+"""`init` and `schema`: a first sweep file, and its JSON Schema for editors."""
 
 import json
 import shlex
@@ -36,7 +36,7 @@ def init(
             help="The file; without it KIND.yaml. The sweep is named after it.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented sweep file to begin with.
 
@@ -49,7 +49,7 @@ def init(
     from engine.sweep.templates import templates
 
     registry = Registry.installed()
-    template = _chosen(templates(registry), kind)
+    template = _choose_template(templates(registry), kind)
     path = target or Path(f"{template.name}.yaml")
     if path.suffix not in (".yaml", ".yml"):
         raise UsageError(f"{path}: the sweep is written as YAML: give the file the ending .yaml")
@@ -60,14 +60,14 @@ def init(
             f"{path}: the sweep is named after the file, and its name {error}"
         ) from None
     beside = path.with_name(f"nightsweep-{template.service}.schema.json")
-    _refuse_what_is_there(path, force=force)
+    _refuse_existing(path, force=force)
     write_schema(sweep_schema(registry, template.service), beside)
     _write(path, template.sweep(path.stem, beside.name), replaces=force)
-    output.data([str(path)])
+    output.write_lines([str(path)])
     output.say(*_next_steps(template, path, beside))
 
 
-def _chosen(offered: "Sequence[Template]", kind: str | None) -> "Template":
+def _choose_template(offered: "Sequence[Template]", kind: str | None) -> "Template":
     by_name = {one.name: one for one in offered}
     if kind is None:
         if not output.can_ask():
@@ -88,10 +88,10 @@ def _chosen(offered: "Sequence[Template]", kind: str | None) -> "Template":
     return by_name[kind]
 
 
-def _refuse_what_is_there(path: Path, *, force: bool) -> None:
+def _refuse_existing(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         raise UsageError(
-            f"{path} is there already: choose another name with --output, or replace it with --force"
+            f"{path} already exists: choose another name with --output, or replace it with --force"
         )
 
 
@@ -100,7 +100,7 @@ def _write(path: Path, text: str, *, replaces: bool) -> None:
         with path.open("w" if replaces else "x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        _refuse_what_is_there(path, force=False)
+        _refuse_existing(path, force=False)
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -146,26 +146,26 @@ def schema(
 
     found = sweep_schema(Registry.installed(), service)
     if target is None:
-        output.data(_text(found).splitlines())
+        output.write_lines(_to_json(found).splitlines())
         return
     write_schema(found, target)
     output.say(
-        f"{target} is written; as the first line of a sweep file beside it:",
+        f"{target} is written; as the first line of a sweep file in the same folder:",
         f"# yaml-language-server: $schema={target.name}",
     )
 
 
 def write_schema(schema: "Schema", path: Path) -> None:
-    """Write a schema to a file; raises UsageError where there is a file that is none."""
+    """Write a schema to a file; raises UsageError if the file exists and is not a schema."""
     from engine.sweep.json_schema import DIALECT
 
     try:
         if path.exists() and DIALECT not in path.read_text(errors="replace"):
-            raise UsageError(f"{path} is there already and is no schema: choose another name")
-        path.write_text(_text(schema), encoding="utf-8")
+            raise UsageError(f"{path} already exists and is not a schema: choose another name")
+        path.write_text(_to_json(schema), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _text(schema: "Schema") -> str:
+def _to_json(schema: "Schema") -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

@@ -246,7 +246,7 @@ def test_a_paused_run_says_so_until_it_is_resumed(nightsweep: Nightsweep, sweep:
     assert " left" not in status
     resumed = nightsweep("resume")
     assert resumed.returncode == 3
-    assert "night was paused: it goes on" in resumed.stderr
+    assert "night was paused and continues" in resumed.stderr
     assert nightsweep("status").stdout.startswith("night: active (quota)")
 
 
@@ -258,7 +258,7 @@ def test_a_paused_run_goes_on_with_run_as_well_and_says_so_once(
 
     goes_on, again = nightsweep("run", path), nightsweep("run", path)
 
-    assert goes_on.stderr.splitlines()[0] == "night was paused: it goes on"
+    assert goes_on.stderr.splitlines()[0] == "night was paused and continues"
     assert "was paused" not in again.stderr
 
 

@@ -133,7 +133,7 @@ def test_nothing_is_deleted_without_a_terminal_to_ask_and_without_yes(
 
     assert ended.returncode == 2
     assert ended.stderr == (
-        "nightsweep: night was not deleted, since nobody can be asked here:"
+        "nightsweep: night was not deleted, since there is no terminal to ask on:"
         " `--yes` deletes it, with 1 answer of 1 job\n"
     )
     assert nightsweep("status", "night").returncode == 0
@@ -150,7 +150,7 @@ def test_on_a_terminal_it_is_asked_for(
     ended = nightsweep("delete", "night", streams={0: theirs, 2: theirs})
 
     asked = os.read(ours, 4096).decode()
-    assert "Delete night with 1 answer of 1 job? They cannot be had back [y/N]" in asked
+    assert "Delete night with 1 answer of 1 job? This cannot be undone [y/N]" in asked
     assert ended.returncode == code
     assert nightsweep("status", "night").returncode == (2 if code == 0 else 0)
 

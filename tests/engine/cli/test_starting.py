@@ -68,7 +68,7 @@ def test_no_file_is_overwritten_unless_that_is_asked_for(
     forced = nightsweep("init", "ollama", "--force")
 
     assert (refused.returncode, refused.stdout, kept) == (2, "", "mine")
-    assert "ollama.yaml is there already" in refused.stderr
+    assert "ollama.yaml already exists" in refused.stderr
     assert "--force" in refused.stderr
     assert forced.returncode == 0
     assert "llama3.2" in (tmp_path / "ollama.yaml").read_text()
@@ -166,7 +166,7 @@ def test_a_schema_in_a_file_is_replaced_and_nothing_else_is(
     written = json.loads((tmp_path / "night.schema.json").read_text())
     assert written["properties"]["evaluation"]["enum"] == ["model_health"]
     assert refused.returncode == 2
-    assert "sweep.yaml is there already and is no schema" in refused.stderr
+    assert "sweep.yaml already exists and is not a schema" in refused.stderr
     assert (tmp_path / "sweep.yaml").read_text() == "name: night\n"
 
 
