@@ -19,6 +19,7 @@ from engine.report.words import (
     left_line,
     progress_line,
     questions_line,
+    requests_line,
     runs_lines,
     status_lines,
     summary_lines,
@@ -523,6 +524,25 @@ def test_what_came_from_outside_is_made_harmless() -> None:
 
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"rate_per_min": None}, "requests: 58 per minute"),
+        ({"rate_per_min": 1200}, "requests: 58 of 1,200 per minute"),
+        (
+            {"rate_per_min": 9, "is_rate_of_others": True},
+            "requests: 58 per minute; another process keeps this key to 9",
+        ),
+        (
+            {"rate_per_min": 60, "model_rates_of_others": {"a/b": 7, "c": 8}},
+            "requests: 58 of 60 per minute; another process keeps a/b to 7, c to 8",
+        ),
+    ],
+)
+def test_requests_are_shown_with_the_rates_that_hold(changes: dict[str, Any], line: str) -> None:
+    assert requests_line(status(**changes)) == line
 
 
 def test_a_run_that_sends_no_requests_has_no_line_of_them() -> None:
