@@ -47,12 +47,22 @@ def _report(error: Exception) -> int:
         _report_usage(error)
         return exit_codes.USAGE
     found = list(leaves(error))
+    if isinstance(found[0], OSError) and _is_from_echo(found[0]):
+        # Commands of packages write to stdout with typer.echo.
+        output.silence(sys.stdout)
+        output.fail(f"cannot write to stdout: {found[0].strerror or found[0]}")
+        return exit_codes.USAGE
     if not all(isinstance(leaf, NightsweepError) for leaf in found):
         output.say(*_lines("".join(traceback.format_exception(error))))
         return exit_codes.BUG
     for leaf in found:
         output.fail(*_lines(str(leaf)))
     return exit_codes.USAGE
+
+
+def _is_from_echo(error: OSError) -> bool:
+    """Whether typer.echo raised the error, and not anything else that a command does."""
+    return traceback.extract_tb(error.__traceback__)[-1].name == "echo"
 
 
 def _report_usage(mistake: _UsageMistake) -> None:

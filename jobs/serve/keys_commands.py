@@ -46,7 +46,8 @@ def create(
         text = keys.create(
             connection, name, allotment=allotment, groups=group or None, now=SystemClock().now()
         )
-    typer.echo(text)
+        # Before the commit: a key that cannot be shown is not created.
+        typer.echo(text)
     typer.echo("Save this key now: it is not shown again.", err=True)
 
 

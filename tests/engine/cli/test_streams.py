@@ -70,6 +70,16 @@ def test_data_that_cannot_be_written_is_a_named_error(nightsweep: Nightsweep, sw
     assert ended.stderr == "nightsweep: cannot write to stdout: No space left on device\n"
 
 
+def test_output_of_a_package_s_command_that_cannot_be_written_is_a_named_error(
+    nightsweep: Nightsweep,
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = nightsweep("groups", streams={1: full.fileno()})
+
+    assert ended.returncode == 2
+    assert ended.stderr == "nightsweep: cannot write to stdout: No space left on device\n"
+
+
 def test_a_process_without_stdout_and_stderr_works_all_the_same(
     nightsweep: Nightsweep, sweep: Sweep, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:

@@ -4,7 +4,9 @@ import json
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,19 @@ def test_keys_are_made_listed_changed_and_revoked(config: Path) -> None:
     told = keys(config, "list").stdout
     assert "alice: 0 of 70 used, all groups" in told
     assert text not in told + str(listed)
+
+
+def test_a_key_that_cannot_be_printed_is_not_created(config: Path) -> None:
+    create = ["keys", "create", "alice", "--allotment", "50", "--config", str(config)]
+
+    with (
+        pytest.raises(OSError, match="No space left"),
+        open("/dev/full", "wb", 0) as full,  # noqa: PTH123
+        redirect_stdout(TextIOWrapper(full, write_through=True)),
+    ):
+        app(create, standalone_mode=False)
+
+    assert json.loads(keys(config, "list", "--json").stdout) == []
 
 
 @pytest.mark.parametrize(
