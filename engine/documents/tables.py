@@ -145,13 +145,13 @@ class Table:
         found = placeholders_in(text)
         if unknown := [one for one in found if fold_name(one.name) not in by_name]:
             raise Malformed(
-                f"holds the placeholder {describe(unknown)}, which is no column of the table: add it,"
+                f"contains the placeholder {describe(unknown)}, which is no column of the table: add it,"
                 f" {otherwise}; {self.describe_columns()}"
             )
         values = {one.name: row.text(by_name[fold_name(one.name)]) for one in found}
         for name, value in values.items():
             if inner := placeholders_in(value):
-                raise Malformed(f"{name} holds the placeholder {describe(inner)} itself")
+                raise Malformed(f"{name} contains the placeholder {describe(inner)} itself")
         return fill(text, values)
 
     def describe_columns(self) -> str:

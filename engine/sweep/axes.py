@@ -1,4 +1,4 @@
-"""`matrix:`, read for one job kind."""
+"""Reading `matrix:` for one job kind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,14 +20,14 @@ _KEYS_ELSEWHERE = {
     **dict.fromkeys(LimitsPart.model_fields, "limits"),
     **dict.fromkeys(RetryPart.model_fields, "retry"),
 }
-"""What is written into the matrix now and then, and where it would be read."""
+"""Keys that users sometimes write into the matrix, and the key that they belong in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axes:
-    """The axes that a sweep has, in the order of the kind, with their own values.
+    """The axes of a sweep, in the order of the kind, with their own values.
 
-    `pending` names the axes that hold whatever the service offers: they have no values yet.
+    `pending` names the axes of `all` groups, which have no values until the service is asked.
     """
 
     axes: tuple[Axis, ...]
@@ -39,7 +39,7 @@ class Axes:
 def read_axes(
     kind: JobKind, kinds: Sequence[JobKind], written: Mapping[str, Any], reader: ValueReader
 ) -> Axes:
-    """The axes of `kind` as written; `kinds` are all of its service, to tell whose an axis is."""
+    """Read the axes of `kind`; `kinds` are all of its service, for messages about axes of others."""
     own: dict[str, tuple[AxisValue, ...]] = {}
     pending = set()
     axes = [_with_groups(axis, kind) for axis in kind.axes]
@@ -70,7 +70,7 @@ def read_axes(
 
 
 def _with_groups(axis: Axis, kind: JobKind) -> Axis:
-    """The axis, with the groups that there are where those are known without asking anybody."""
+    """The axis with its groups as choices, if the kind knows them without asking a service."""
     names = kind.group_names() if isinstance(axis, GroupAxis) else None
     if not isinstance(axis, GroupAxis) or names is None:
         return axis

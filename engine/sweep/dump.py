@@ -1,4 +1,4 @@
-"""A sweep as one JSON value that needs no files, and back."""
+"""Conversion of a sweep to a JSON value that needs no files, and back."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +19,7 @@ _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 
 def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
-    """All of a sweep; a pending axis has null for its values."""
+    """Convert a sweep to a JSON value; a pending axis has null in place of its values."""
     by_name = {axis.axis.name: axis for axis in sweep.matrix.axes}
     return {
         "format": FORMAT,
@@ -34,13 +34,13 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
         "evaluation": sweep.kind.name,
         "target": sweep.kind.target,
         "matrix": {
-            name: [_written(axis.axis, value) for value in axis.values[: axis.own]] or None
+            name: [_dump_value(axis.axis, value) for value in axis.values[: axis.own]] or None
             for name, axis in by_name.items()
         },
         "repeats": sweep.matrix.repeats,
         "include": [
             {
-                name: [_written(by_name[name].axis, value) for value in values]
+                name: [_dump_value(by_name[name].axis, value) for value in values]
                 for name, values in rule.items()
             }
             for rule in sweep.rules.included
@@ -49,7 +49,7 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
             {name: list(patterns) for name, patterns in rule.items()}
             for rule in sweep.rules.excluded
         ],
-        "limits": _limits(sweep.limits),
+        "limits": _dump_limits(sweep.limits),
         "retry": asdict(sweep.retry),
         "fold": sweep.fold,
         "reuse": sweep.reuse,
@@ -59,18 +59,18 @@ def dump_sweep(sweep: SweepFields) -> dict[str, Any]:
 
 
 def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registry) -> _Sweep:
-    """The sweep of a dump; raises SweepError or UsageError if this installation cannot run it."""
+    """Restore a sweep from its dump; raises SweepError or UsageError if it cannot run here."""
     source = f"the stored sweep {dump['name']}"
     if dump["format"] != FORMAT:
         raise SweepError(
             source, [Problem("format", "was written by another version of Nightsweep")]
         )
     problems: list[Problem] = []
-    # Sweeps of earlier versions have no folder: their files were looked for where the command ran.
+    # Sweeps of earlier versions have no folder: their paths are relative to the current folder.
     folder = Path(dump.get("folder", ""))
     declared = registry.service(dump["service"]["kind"])
     settings = validate(declared.settings_model, dump["service"], "service", problems)
-    health = _health(dump["health"], registry, folder, problems)
+    health = _restore_health(dump["health"], registry, folder, problems)
     if settings is None or problems:
         raise SweepError(source, problems)
     service = declared.with_settings(settings, folder)
@@ -84,26 +84,26 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
     gone = [name for name in dump["matrix"] if name not in by_name]
     if gone:
         raise SweepError(
-            source, [Problem(f"matrix.{name}", "is no axis any more") for name in gone]
+            source, [Problem(f"matrix.{name}", "is not an axis any more") for name in gone]
         )
     axes = [axis for axis in kind.axes if axis.name in dump["matrix"]]
     pending = frozenset(name for name, values in dump["matrix"].items() if values is None)
     rules = Rules(
-        included=tuple(_values(rule, by_name) for rule in dump["include"]),
+        included=tuple(_restore_values(rule, by_name) for rule in dump["include"]),
         excluded=tuple(
             {name: tuple(patterns) for name, patterns in rule.items()} for rule in dump["exclude"]
         ),
     )
     found = resolve(
         axes,
-        _values(dump["matrix"], by_name),
+        _restore_values(dump["matrix"], by_name),
         rules,
         repeats=dump["repeats"],
         folded_field=kind.folded_field,
         unresolved=pending,
     )
     assert not found.problems, "it was resolved before it was dumped"
-    limits = _restored_limits(dump["limits"])
+    limits = _restore_limits(dump["limits"])
     return make(
         name=dump["name"],
         service=service,
@@ -115,7 +115,7 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         retry=Retry(**dump["retry"]),
         fold=dump["fold"],
         reuse=dump["reuse"],
-        unanswered=_restored_unanswered(dump.get("unanswered")),
+        unanswered=_restore_unanswered(dump.get("unanswered")),
         groups_pending=bool(pending),
         registry=registry,
         folder=folder,
@@ -123,14 +123,14 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
     )
 
 
-def _restored_unanswered(written: Mapping[str, Any] | None) -> UnansweredPolicy:
+def _restore_unanswered(written: Mapping[str, Any] | None) -> UnansweredPolicy:
     if written is None:
-        # Dumped by a version that did not know of it.
+        # An earlier version made the dump.
         return UnansweredPolicy()
     return UnansweredPolicy(rule=UnansweredRule(written["rule"]), max_share=written["max_share"])
 
 
-def _written(axis: Axis, value: AxisValue) -> Any:
+def _dump_value(axis: Axis, value: AxisValue) -> Any:
     match axis:
         case PromptAxis():
             return {"name": value.label, "text": value.content}
@@ -140,7 +140,7 @@ def _written(axis: Axis, value: AxisValue) -> Any:
             return value.label
 
 
-def _value(axis: Axis, written: Any) -> AxisValue:
+def _restore_value(axis: Axis, written: Any) -> AxisValue:
     match axis:
         case PromptAxis():
             return AxisValue(label=written["name"], content=written["text"])
@@ -150,16 +150,16 @@ def _value(axis: Axis, written: Any) -> AxisValue:
             return AxisValue(label=written, content=written)
 
 
-def _values(
+def _restore_values(
     written: Mapping[str, Any], axes: Mapping[str, Axis]
 ) -> dict[str, tuple[AxisValue, ...]]:
     return {
-        name: tuple(_value(axes[name], value) for value in values or ())
+        name: tuple(_restore_value(axes[name], value) for value in values or ())
         for name, values in written.items()
     }
 
 
-def _health(
+def _restore_health(
     written: Mapping[str, Any] | None, registry: Registry, folder: Path, problems: list[Problem]
 ) -> HealthConfig | None:
     if written is None:
@@ -171,12 +171,12 @@ def _health(
     return HealthConfig(kind=written["kind"], gate=gate.with_settings(settings, folder))
 
 
-def _limits(limits: Limits) -> dict[str, Any]:
-    # A list: the order of the patterns matters, and a mapping's might be lost on the way.
+def _dump_limits(limits: Limits) -> dict[str, Any]:
+    # A list, because the order of the patterns matters and JSON objects may be reordered.
     return {**asdict(limits), "models": [[name, asdict(of)] for name, of in limits.models]}
 
 
-def _restored_limits(written: Mapping[str, Any]) -> Limits:
+def _restore_limits(written: Mapping[str, Any]) -> Limits:
     window = written["window"]
     return Limits(
         **{

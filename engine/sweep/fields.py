@@ -1,4 +1,4 @@
-"""What a sweep consists of."""
+"""The fields of a sweep."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from engine.sweep.rules import Rules
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthConfig:
-    """The health gate that a sweep asks before it opens a lane, by its name in the registry."""
+    """The health gate that is asked before a lane opens, with its name in the registry."""
 
     kind: str
     gate: HealthGate
@@ -21,10 +21,10 @@ class HealthConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SweepFields:
-    """The parts of a sweep, each validated; `rules` are what the matrix was made with.
+    """The validated parts of a sweep; the matrix was made with `rules`.
 
-    `service` and the gate of `health` have the sweep's settings and are not open. `folder` is that of the
-    sweep file, absolute: references to files of keys start there.
+    `service` and the gate of `health` have the sweep's settings but are not open. `folder` is the
+    absolute path of the sweep file's folder, where references to files of keys start.
     """
 
     name: str

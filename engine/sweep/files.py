@@ -1,4 +1,4 @@
-"""The files that a sweep names: inside its own folder, whatever the pattern or a link says."""
+"""Finding the files that a sweep names, only inside its own folder, whatever patterns or links say."""
 
 import errno
 import os
@@ -11,25 +11,24 @@ _FILES_MAX = 10_000
 _ENTRIES_MAX = 200_000
 _BYTES_MAX = 64 * 1024 * 1024
 _LEAST_BYTES = 4096
-"""What a file counts for at least: opening many empty ones takes time too."""
+"""The least bytes that a file counts for: opening many empty files takes time, too."""
 
 _ANY_FOLDERS = "**"
 
 
 class SweepFolder:
-    """The folder of a sweep file. How much is looked at and read there for one sweep is bounded."""
+    """The folder of a sweep file, with limits on the files that one sweep may examine and read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries = 0
         self._bytes = 0
 
-    def matching(self, pattern: str) -> list[Path]:
-        """The files that a relative name or pattern stands for, sorted; at least one.
+    def find_files(self, pattern: str) -> list[Path]:
+        """Find the files that a relative name or pattern matches; returns at least one, sorted.
 
-        Raises Malformed for patterns, and for symbolic links, that lead out of the folder. Patterns
-        do not look into folders that are symbolic links, and pass over hidden files and what editors
-        leave behind.
+        Patterns skip hidden files, leftovers of editors, and folders that are symbolic links. Raises
+        Malformed if nothing matches, or if a pattern or link leads out of the folder.
         """
         parts = PurePosixPath(pattern).parts
         if not parts or ".." in parts or _is_absolute(pattern):
@@ -37,7 +36,7 @@ class SweepFolder:
                 f"{pattern}: must be a path inside the folder of the sweep file, relative to it"
             )
         literal = next((at for at, part in enumerate(parts) if _is_wild(part)), len(parts))
-        # A name that is no pattern is a file, there or not.
+        # A name without wildcards is a file, whether or not it exists.
         start = self._inside(self.path.joinpath(*parts[:literal]))
         if literal == len(parts):
             return [start]
@@ -50,11 +49,11 @@ class SweepFolder:
         return [self._inside(path) for path in sorted(found)]
 
     def spend(self, file: Path) -> None:
-        """Count a file that is about to be read; raises Malformed when the sweep has read too much."""
+        """Count a file that is about to be read; raises Malformed if the sweep has read too much."""
         try:
             size = file.stat().st_size
         except (OSError, ValueError):
-            size = 0  # whoever reads it says what is wrong
+            size = 0  # reading it will report the error
         self._bytes += max(size, _LEAST_BYTES)
         if self._bytes > _BYTES_MAX:
             raise Malformed(
@@ -63,15 +62,15 @@ class SweepFolder:
 
     def _inside(self, path: Path) -> Path:
         try:
-            if path.resolve().is_relative_to(self.path.resolve()) and not _goes_round(path):
+            if path.resolve().is_relative_to(self.path.resolve()) and not _is_loop(path):
                 return path
         except (OSError, RuntimeError, ValueError):
-            pass  # names that no file can have; before Python 3.13, links that go round, too
+            pass  # a name that no file can have or, before Python 3.13, a loop of links
         shown = path.relative_to(self.path).as_posix()
         raise Malformed(f"{shown}: leads out of the folder of the sweep file")
 
     def _search(self, start: Path, parts: tuple[str, ...], pattern: str) -> set[Path]:
-        """The files below `start`, without recursion: a tree may be deeper than the stack."""
+        """Find the files below `start`, without recursion: a tree may be deeper than the stack."""
         found: set[Path] = set()
         open_folders = {(start, 0)}
         seen = set(open_folders)
@@ -92,7 +91,7 @@ class SweepFolder:
         self._entries += 1
         if self._entries > _ENTRIES_MAX:
             raise Malformed(
-                f"{pattern}: needs more than {_ENTRIES_MAX:,} files to be looked at;"
+                f"{pattern}: more than {_ENTRIES_MAX:,} files would have to be examined;"
                 " keep prompts in a folder of their own"
             )
 
@@ -100,10 +99,10 @@ class SweepFolder:
 def _steps(
     entry: os.DirEntry[str], path: Path, parts: tuple[str, ...], at: int
 ) -> tuple[set[Path], set[tuple[Path, int]]]:
-    """What an entry means to the pattern from part `at` on: files found, folders to look into."""
+    """Match an entry with the pattern from part `at` on; returns files found and folders to search."""
     files: set[Path] = set()
     below: set[tuple[Path, int]] = set()
-    # A link to a folder is not followed: links may go round, and each round doubles the work.
+    # Links to folders are not followed: in a loop, each round would double the work.
     is_folder = entry.is_dir(follow_symlinks=False)
     while at < len(parts) and parts[at] == _ANY_FOLDERS:
         if is_folder and not _is_leftover(entry.name):
@@ -122,12 +121,12 @@ def _steps(
 
 
 def _is_hidden(name: str, part: str) -> bool:
-    """Whether a file is none that a pattern means: a pattern that begins with a dot wants it."""
+    """Whether a pattern skips a file; one that begins with a dot matches hidden files."""
     return _is_leftover(name) and not (part.startswith(".") and name.startswith("."))
 
 
 def _is_leftover(name: str) -> bool:
-    """Whether a file is hidden, or was left by an editor, an office program or a file manager."""
+    """Whether a file is hidden, or a leftover of an editor, an office program or a file manager."""
     return (
         name.startswith((".", "~$"))
         or name.endswith(("~", ".swp", ".swo", ".tmp", ".bak", ".orig"))
@@ -145,8 +144,8 @@ def _is_absolute(pattern: str) -> bool:
     return pattern.startswith(("/", "~")) or bool(windows.drive) or "\\" in pattern
 
 
-def _goes_round(path: Path) -> bool:
-    """Whether a path leads through links that lead back to themselves."""
+def _is_loop(path: Path) -> bool:
+    """Whether a path leads through a loop of links."""
     try:
         path.stat()
     except OSError as error:

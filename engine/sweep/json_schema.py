@@ -1,8 +1,8 @@
-"""The JSON Schema of sweep files, with which editors complete and check them.
+"""The JSON Schema of sweep files, which editors use to complete and check them.
 
-It is made of what validates a sweep: the pydantic models of the file and of each service's settings, and
-the axes of its job kinds. What depends on several values at once, or on files, only a loaded sweep knows.
-The dialect is draft-07, the newest that YAML editors know whole.
+It is derived from what validates a sweep: the pydantic models of the file and of each service's
+settings, and the axes of its job kinds. Rules that depend on several values or on files are checked
+only when a sweep is loaded. The dialect is draft-07, the newest that YAML editors support fully.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ _OF_ONE = ("items", "additionalProperties", "propertyNames", "if", "then", "else
 
 
 def sweep_schema(registry: Registry, service: str | None = None) -> Schema:
-    """The schema of sweeps over a service or, without one, over whichever installed one a file names.
+    """The schema of sweeps over a service or, without one, over any installed service.
 
     Raises UsageError for a service that is not installed.
     """
@@ -69,47 +69,47 @@ def sweep_schema(registry: Registry, service: str | None = None) -> Schema:
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's, without titles: they repeat the names of keys."""
+    """pydantic's generator, without titles, which would repeat the names of keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
 
 class _Definitions:
-    """Schemas that others refer to by name: one mapping for all, names of one service kept apart."""
+    """Schemas that others refer to by name: one mapping, with a prefix for each service."""
 
     def __init__(self, all_: dict[str, Schema] | None = None, prefix: str = "") -> None:
         self.all: dict[str, Schema] = {} if all_ is None else all_
         self._prefix = prefix
 
     def of(self, name: str) -> "_Definitions":
-        """The same mapping, under names that begin with this one."""
+        """The same mapping with another prefix."""
         return _Definitions(self.all, f"{name}.")
 
     def model(self, model: type[BaseModel]) -> Schema:
-        """The schema of a model; those that it refers to are kept."""
+        """The schema of a model; the schemas that it refers to are added to the definitions."""
         made = model.model_json_schema(schema_generator=_Generator)
         for name, one in made.pop("$defs", {}).items():
             self.all[self._name(name)] = self._plain(one)
         return self._plain(made)
 
     def document(self, made: Mapping[str, Any]) -> Schema:
-        """A schema that another model has produced, with its definitions."""
+        """Add the definitions of a finished schema; returns the schema itself."""
         for name, one in made.get("$defs", {}).items():
             self.all[self._name(name)] = self._plain(one)
         return self._plain({key: value for key, value in made.items() if key != "$defs"})
 
     def keep(self, name: str, schema: Schema) -> Schema:
-        """A reference to a schema that is kept under a name."""
+        """Add a schema under a name; returns a reference to it."""
         self.all[self._prefix + name] = schema
         return _reference(self._prefix + name)
 
     def _name(self, of_class: str) -> str:
-        # Editors show it: "Expected Limits".
+        # Editors show the name, as in "Expected Limits".
         return self._prefix + of_class.strip("_").removesuffix("Part")
 
     def _plain(self, schema: Mapping[str, Any]) -> Schema:
-        """In draft-07: nothing beside a reference, no titles, no defaults but those that are one value."""
+        """Convert to draft-07: nothing next to a reference, no titles, and only scalar defaults."""
         made: Schema = {}
         for key, value in schema.items():
             if key in _OF_SCHEMAS:
@@ -136,17 +136,21 @@ def _of_service(registry: Registry, name: str, defs: _Definitions) -> Schema:
     properties = file["properties"]
     settings = defs.model(service.settings_model)
     settings["properties"] = {
-        "kind": {"const": name, "description": "Which service evaluates."},
+        "kind": {"const": name, "description": "The service that evaluates."},
         **{key: one for key, one in settings["properties"].items() if key != "kind"},
         **({"health": _health(registry, defs)} if registry.health else {}),
     }
     properties["service"] = settings
     kinds = service.kinds()
     if kinds:
-        told = properties["evaluation"].get("description")
-        properties["evaluation"] = _described(told, enum=_unique(kind.name for kind in kinds))
-        told = properties["target"].get("description")
-        properties["target"] = _described(told, enum=_unique(kind.target for kind in kinds))
+        description = properties["evaluation"].get("description")
+        properties["evaluation"] = _with_description(
+            description, enum=_unique(kind.name for kind in kinds)
+        )
+        description = properties["target"].get("description")
+        properties["target"] = _with_description(
+            description, enum=_unique(kind.target for kind in kinds)
+        )
         file["allOf"] = [
             {"if": _is_meant(kind, kinds), "then": _of_kind(kind, defs)} for kind in kinds
         ]
@@ -154,7 +158,7 @@ def _of_service(registry: Registry, name: str, defs: _Definitions) -> Schema:
 
 
 def _health(registry: Registry, defs: _Definitions) -> Schema:
-    """The health gate of a service: its name, or its name with settings."""
+    """The schema of a health gate: its name, or its name with settings."""
     gates = sorted(registry.health)
     with_settings = []
     for name in gates:
@@ -170,7 +174,7 @@ def _health(registry: Registry, defs: _Definitions) -> Schema:
 
 
 def _is_meant(kind: JobKind, kinds: Sequence[JobKind]) -> Schema:
-    """What a file holds that asks for a kind; where it names no target, the usual one is meant."""
+    """The condition that a file asks for a kind; without a target, it asks for the usual one."""
     targets = [one.target for one in kinds if one.name == kind.name]
     usual = JobKind.target if JobKind.target in targets else min(targets)
     required = ["evaluation", *(["target"] if kind.target != usual else [])]
@@ -179,7 +183,7 @@ def _is_meant(kind: JobKind, kinds: Sequence[JobKind]) -> Schema:
 
 
 def _of_kind(kind: JobKind, defs: _Definitions) -> Schema:
-    """What a file holds besides if it asks for a kind."""
+    """The matrix and rules of a file that asks for a kind."""
     place = f"{kind.name}.{kind.target}"
     values = {axis.name: _value(axis, defs) for axis in kind.axes}
     matrix = _object(
@@ -190,13 +194,15 @@ def _of_kind(kind: JobKind, defs: _Definitions) -> Schema:
                 "minimum": 1,
                 "maximum": REPEATS_MAX,
                 "default": 1,
-                "description": "How often each cell is asked, each time with draws of its own.",
+                "description": "How often each cell is asked, each time with different random choices.",
             },
         },
         required=[axis.name for axis in kind.axes if axis.required and not axis.default],
     )
-    added = {axis.name: _one_or_more(_included(axis, values[axis.name])) for axis in kind.axes}
-    taken = {axis.name: _one_or_more(_excluded(axis)) for axis in kind.axes}
+    added = {
+        axis.name: _one_or_more(_value_to_include(axis, values[axis.name])) for axis in kind.axes
+    }
+    taken = {axis.name: _one_or_more(_value_to_exclude(axis)) for axis in kind.axes}
     rules = {"include": added, "exclude": taken}
     return {
         "properties": {
@@ -214,7 +220,7 @@ def _rule(axes: dict[str, Schema]) -> Schema:
 
 
 def _axis(axis: Axis, value: Schema) -> Schema:
-    """All the ways in which the values of an axis are written."""
+    """The schema of an axis, in all ways in which its values can be written."""
     many = {
         "type": "array",
         "items": value,
@@ -231,12 +237,12 @@ def _axis(axis: Axis, value: Schema) -> Schema:
         case PromptAxis() | DocumentAxis():
             ways = [many, value]
         case _:
-            return _described(axis.description, **many, **default)
-    return _described(axis.description, anyOf=ways, **default)
+            return _with_description(axis.description, **many, **default)
+    return _with_description(axis.description, anyOf=ways, **default)
 
 
 def _value(axis: Axis, defs: _Definitions) -> Schema:
-    """One value of an axis."""
+    """The schema of one value of an axis."""
     match axis:
         case NumberAxis():
             return {"type": "number", "minimum": axis.minimum, "maximum": axis.maximum}
@@ -246,7 +252,7 @@ def _value(axis: Axis, defs: _Definitions) -> Schema:
         case TextAxis(choices=choices) if choices:
             return {"enum": list(choices)}
         case GroupAxis(usual=usual) if usual is not None:
-            # Any other name may be a group of the user's own.
+            # Any other name may be a group of the user.
             return {"anyOf": [{"enum": list(usual())}, _label()]}
         case PromptAxis():
             return {"anyOf": [_prompt(axis, form, defs) for form in PROMPT_FORMS]}
@@ -260,11 +266,11 @@ def _value(axis: Axis, defs: _Definitions) -> Schema:
 def _prompt(axis: PromptAxis, form: type[BaseModel], defs: _Definitions) -> Schema:
     made = defs.model(form)
     made["properties"] |= {
-        "name": _described(made["properties"]["name"]["description"], **_label())
+        "name": _with_description(made["properties"]["name"]["description"], **_label())
     }
     if "text" in made["properties"] and not axis.absent:
-        told = made["properties"]["text"]["description"]
-        made["properties"]["text"] = _described(told, type="string")
+        description = made["properties"]["text"]["description"]
+        made["properties"]["text"] = _with_description(description, type="string")
     return made
 
 
@@ -280,13 +286,13 @@ def _range(axis: NumberAxis | IntegerAxis) -> Schema:
     )
 
 
-def _included(axis: Axis, value: Schema) -> Schema:
-    """One value that a rule adds: prompts and documents of the matrix by their names, too."""
+def _value_to_include(axis: Axis, value: Schema) -> Schema:
+    """The schema of a value in `include`: also names of the matrix' prompts and documents."""
     return {"anyOf": [_label(), value]} if isinstance(axis, PromptAxis | DocumentAxis) else value
 
 
-def _excluded(axis: Axis) -> Schema:
-    """One value that a rule takes out: a number, a name, or a pattern of names."""
+def _value_to_exclude(axis: Axis) -> Schema:
+    """The schema of a value in `exclude`: a number, a name, or a pattern of names."""
     return {"type": "number"} if isinstance(axis, NumberAxis | IntegerAxis) else _label()
 
 
@@ -306,7 +312,7 @@ def _object(
     return {**closed, "properties": dict(properties), **needs}
 
 
-def _described(description: str | None, **schema: Any) -> Schema:
+def _with_description(description: str | None, **schema: Any) -> Schema:
     return {"description": description, **schema} if description else schema
 
 

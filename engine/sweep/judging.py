@@ -1,4 +1,4 @@
-"""The sweep of a run that judges kept replies again: another judge, other thresholds, the same questions."""
+"""Sweeps that judge kept replies again: the same questions, with another judge or other thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ _NO_LIMITS: Mapping[str, Any] = {
 }
 
 
-def judged_again(
+def judge_again(
     sweep: _Sweep,
     name: str,
     judging: Mapping[str, Any],
@@ -49,7 +49,7 @@ def judged_again(
         "service": sweep.service.judging_again(judging, asks_missing=asks_missing),
     }
     if asks_missing:
-        # That of the first run, which may well have passed.
+        # The first run's deadline has probably passed.
         written["limits"] |= {"deadline": None}
     else:
         written["limits"] |= _NO_LIMITS
@@ -60,20 +60,20 @@ def judged_again(
     try:
         return restore_sweep(type(sweep), written, sweep.registry)
     except SweepError as error:
-        # Nothing is stored yet: these are mistakes in what was asked for.
+        # Nothing is stored yet: these are mistakes in the new settings.
         raise SweepError(name, error.problems) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeSource:
-    """`settings` as a sweep has them in `service.judge`, and the document that they were read from."""
+    """A judge's `settings`, as in a sweep's `service.judge`, and the document that they were read from."""
 
     settings: Any
     name: str
     document: Document | None = None
 
     def locate(self, error: SweepError) -> SweepError:
-        """The mistakes of a sweep that this judge is in, told by their places in its own file."""
+        """Convert a sweep's mistakes in this judge's settings to mistakes in the judge's own file."""
         prefix = f"{_JUDGE}."
         if self.document is None or not all(
             one.path == _JUDGE or one.path.startswith(prefix) for one in error.problems
@@ -91,9 +91,9 @@ class JudgeSource:
 
 
 def read_judge(judge: str) -> JudgeSource:
-    """The judge called `rules`, or the one that a file describes.
+    """Read the judge called `rules`, or one that a file describes.
 
-    The files that it names keys in are in its folder. Raises SweepError.
+    References to files of keys start at the file's folder. Raises SweepError.
     """
     if judge == _RULES:
         return JudgeSource(settings=judge, name=judge)
@@ -108,28 +108,28 @@ def read_judge(judge: str) -> JudgeSource:
         raise SweepError(judge, [found]) from None
     if not document.is_sound:
         raise SweepError(judge, document.locate(judge, ()))
-    settings = _anchored(document.value, path.parent.absolute())
+    settings = _anchor_references(document.value, path.parent.absolute())
     return JudgeSource(settings=settings, name=judge, document=document)
 
 
-def _anchored(value: Any, folder: Path) -> Any:
-    """A value with its references to keys in files, and the file of its authorities, made absolute."""
+def _anchor_references(value: Any, folder: Path) -> Any:
+    """Make the paths in references to keys, and of `ca_file`, absolute."""
     match value:
         case str():
             return anchor(value, folder)
         case {"ca_file": str(name), **rest}:
             file = folder / Path(name).expanduser()
-            return {**_anchored(rest, folder), "ca_file": str(file)}
+            return {**_anchor_references(rest, folder), "ca_file": str(file)}
         case Mapping():
-            return {key: _anchored(item, folder) for key, item in value.items()}
+            return {key: _anchor_references(item, folder) for key, item in value.items()}
         case list():
-            return [_anchored(item, folder) for item in value]
+            return [_anchor_references(item, folder) for item in value]
         case _:
             return value
 
 
 def _thresholds(sweep: SweepFields, thresholds: Sequence[float]) -> tuple[str, list[Any]]:
-    """The axis that thresholds are written under, and its values."""
+    """The name of the axis of thresholds, and its new values."""
     found = [one.axis for one in sweep.matrix.axes if one.axis.field == sweep.kind.folded_field]
     if not found:
         raise UsageError(f"{sweep.kind.name} has no thresholds")

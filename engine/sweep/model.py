@@ -20,7 +20,7 @@ from engine.kinds import HealthGate
 from engine.registry import Registry
 from engine.sweep.dump import dump_sweep, restore_sweep
 from engine.sweep.fields import SweepFields
-from engine.sweep.judging import judged_again
+from engine.sweep.judging import judge_again
 from engine.sweep.parsing import load_sweep, parse_sweep
 from engine.sweep.rules import Resolved, resolve, warnings_of
 from engine.sweep.scalars import label
@@ -30,17 +30,18 @@ GROUPS_UNKNOWN = "groups: all, counted as one group; the service knows how many 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Sweep(SweepFields):
-    """A valid sweep. Sweeps of equal `digest` ask for the same jobs in the same order.
+    """A valid sweep. Sweeps with equal `digest` have the same jobs in the same order.
 
-    `groups_pending` is True while `groups: all` stands for nobody knows what: `with_groups` settles
-    it. `warnings` are no mistakes, but may not be what was meant.
+    `groups_pending` is True while the groups of `groups: all` are unknown: `with_groups` sets them.
+    `warnings` point out parts that are valid but may not be intended.
     """
 
     @classmethod
     def load(cls, path: str | Path, registry: Registry | None = None) -> Self:
-        """The sweep of a YAML, TOML or JSON file; the files that it names are in its folder.
+        """Load a sweep from a YAML, TOML or JSON file; paths in it start at the file's folder.
 
-        Raises SweepError with every mistake.
+        Without a `registry`, all installed services are known. Raises SweepError with every mistake
+        and its line and column.
         """
         return load_sweep(cls, Path(path), registry or Registry.installed())
 
@@ -53,9 +54,10 @@ class Sweep(SweepFields):
         folder: str | Path = "",
         source: str = "sweep",
     ) -> Self:
-        """The sweep of a mapping as a file would hold it; `source` stands before each mistake.
+        """Make a sweep from a mapping with the keys and values of a sweep file.
 
-        Raises SweepError with every mistake.
+        Paths in it start at `folder`. Raises SweepError with every mistake; `source` is its name in
+        the messages.
         """
         return parse_sweep(
             cls, mapping, registry or Registry.installed(), folder=Path(folder), source=source
@@ -63,14 +65,14 @@ class Sweep(SweepFields):
 
     @classmethod
     def restore(cls, dump: Mapping[str, Any], registry: Registry | None = None) -> Self:
-        """The sweep that was dumped; needs no files.
+        """Restore a sweep from what `dump` returned, without reading files.
 
-        Raises SweepError or UsageError if the service is not installed or does not know it any more.
+        Raises SweepError or UsageError if its service is not installed or no longer supports it.
         """
         return restore_sweep(cls, dump, registry or Registry.installed())
 
     def dump(self) -> dict[str, Any]:
-        """The whole sweep as a JSON value: prompts and documents inline, secrets as references."""
+        """Convert the sweep to a JSON value, with prompts inline and secrets as references."""
         return dump_sweep(self)
 
     def judging_again(
@@ -81,12 +83,13 @@ class Sweep(SweepFields):
         thresholds: Sequence[float] | None = None,
         asks_missing: bool = False,
     ) -> Self:
-        """The sweep of a run that judges the replies again that a run of this one has kept.
+        """The sweep of a run that judges kept replies of this sweep's run again.
 
-        `judging` are settings of its service, `thresholds` stand in place of its own. Limits on what is
-        asked of the service hold only if it `asks_missing` replies. Raises SweepError or UsageError.
+        `judging` replaces settings of the service, and `thresholds` those of the matrix. The sweep's
+        limits apply only if it `asks_missing`, that is, if missing replies are asked for. Raises
+        SweepError or UsageError.
         """
-        return judged_again(self, name, judging, thresholds=thresholds, asks_missing=asks_missing)
+        return judge_again(self, name, judging, thresholds=thresholds, asks_missing=asks_missing)
 
     @property
     def evaluation(self) -> str:
@@ -100,7 +103,7 @@ class Sweep(SweepFields):
 
     @property
     def service_kind(self) -> str:
-        """The service by its name in the registry, such as circuit-breaker-labs."""
+        """The name of the service in the registry, such as circuit-breaker-labs."""
         return str(self.service.settings.kind)
 
     @property
@@ -109,19 +112,19 @@ class Sweep(SweepFields):
         return None if self.health is None else self.health.gate
 
     def notices(self) -> tuple[str, ...]:
-        """What to know before requests leave, such as that they go through a proxy; sends nothing."""
+        """What users should know before requests are sent, such as the use of a proxy; sends nothing."""
         gate = self.health_gate
         found = [*self.service.notices(), *(() if gate is None else gate.notices())]
         return tuple(dict.fromkeys(found))
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """What all jobs have in common: service kind, evaluation, target and service identity."""
+        """The service kind, evaluation, target and service identity that all jobs share."""
         return self.service_kind, self.evaluation, self.target, self.service.identity
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hexadecimal) of all that decides the jobs and their order: no limits, no formatting."""
+        """SHA-256, in hexadecimal, of everything that decides the jobs and their order, without limits."""
         return digest(
             [
                 self.identity,
@@ -133,9 +136,10 @@ class Sweep(SweepFields):
         )
 
     def with_groups(self, names: Iterable[str]) -> Self:
-        """The sweep with `groups: all` pinned to these; itself if it names its groups.
+        """Replace `groups: all` by these groups; a sweep that names its groups is returned unchanged.
 
-        Raises SweepError where a rule names a group that is not among them.
+        Raises SweepError if a rule names another group, and UsageError if there are no groups or a
+        name cannot be used.
         """
         if not self.groups_pending:
             return self
@@ -176,14 +180,15 @@ class Sweep(SweepFields):
         return self.matrix.documents()
 
     def jobs(self, identity: str | None = None, edit: Edit | None = None) -> Iterator[JobSpec]:
-        """The jobs one by one, in the order of the file, repeat by repeat; a million cost no memory.
+        """Yield the jobs in the order of the file, repeat by repeat, without keeping them in memory.
 
-        Their keys begin with the service's identity, or with that under which a run began. With an `edit`,
-        only those that it adds or changes, in whichever order. Raises UsageError while groups are pending.
+        Their keys depend on the service's identity, or on `identity`, with which a run began. With an
+        `edit`, only jobs that it adds or changes are yielded, in any order. Raises UsageError while
+        groups are pending.
         """
         if self.groups_pending:
             raise UsageError(
-                "`groups: all` is not settled yet: ask the service, then with_groups()"
+                "`groups: all` is still pending: ask the service for its groups, then call with_groups()"
             )
         *kind, current = self.identity
         salt = (*kind, current if identity is None else identity)
@@ -193,9 +198,9 @@ class Sweep(SweepFields):
         )
 
     def assign_ranks(self, before: Layout | None, *, is_new: bool) -> tuple[Self, Layout | None]:
-        """The sweep whose jobs stand where they stood `before`, and what to keep of it; see `layout`.
+        """The sweep with its jobs in their places of `before`, and the layout to store.
 
-        `is_new`: it has no jobs yet.
+        `is_new` says that it has no jobs yet. See `engine.core.layout`.
         """
         matrix = assign_ranks(self.matrix, before, is_new=is_new)
         folds = {self.kind.folds_exactly(labels) for labels in matrix.samples()}
@@ -205,10 +210,10 @@ class Sweep(SweepFields):
     def plan(
         self, costs: Mapping[str, Cost] | None = None, earlier: Iterable[UsageTotal] = ()
     ) -> Plan:
-        """What the sweep would ask for; touches neither files nor network.
+        """Compute what the sweep would send, without reading files or using the network.
 
-        `costs` are the tests that earlier answers of each cost class cost, `earlier` what calls took:
-        `Engine.plan` knows them.
+        `costs` are the costs of earlier answers by cost class, `earlier` the tokens of earlier calls;
+        `Engine.plan` passes both.
         """
         matrix, unknown = self.matrix, []
         if self.groups_pending:
@@ -220,7 +225,7 @@ class Sweep(SweepFields):
         return replace(found, money=estimates(sizes, earlier))
 
     def plan_of(self, counts: Iterable[JobCount], *, unknown: Sequence[str] = ()) -> Plan:
-        """What some of the jobs of the sweep would ask for, at its limits."""
+        """Compute what some of the sweep's jobs would send, at its limits."""
         return make_plan(
             self.name,
             counts,
@@ -231,7 +236,7 @@ class Sweep(SweepFields):
         )
 
     def loads(self) -> Mapping[str, Load]:
-        """What the jobs of each lane send in all, further tries aside."""
+        """The requests of each lane's jobs, not counting retries."""
         return loads_of(self.matrix.counts(self.kind, fold=self.fold), self.kind.sends)
 
     def _with_groups(self, names: tuple[str, ...], *, checked: bool = True) -> Resolved:

@@ -1,4 +1,4 @@
-"""From a file or mapping to a sweep: every mistake is looked for before any is reported."""
+"""Parsing a sweep from a file or mapping; all mistakes are collected before any is reported."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,7 +23,7 @@ _Sweep = TypeVar("_Sweep", bound=SweepFields)
 
 
 def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
-    """The sweep of a file; raises SweepError, each mistake with its place."""
+    """Load a sweep from a file; raises SweepError, with the place of each mistake."""
     document = load_document(path)
     sweep, problems = _read(make, document.value, registry, path.parent, [])
     if sweep is None or problems or not document.is_sound:
@@ -34,7 +34,7 @@ def load_sweep(make: type[_Sweep], path: Path, registry: Registry) -> _Sweep:
 def parse_sweep(
     make: type[_Sweep], written: Any, registry: Registry, *, folder: Path, source: str
 ) -> _Sweep:
-    """The sweep of a mapping; raises SweepError."""
+    """Parse a sweep from a mapping; raises SweepError with all mistakes."""
     problems: list[Problem] = []
     try:
         tree = to_plain(written, problems)
@@ -49,7 +49,7 @@ def parse_sweep(
 def _read(
     make: type[_Sweep], tree: Any, registry: Registry, folder: Path, problems: list[Problem]
 ) -> tuple[_Sweep | None, list[Problem]]:
-    """The sweep of plain values, or what is wrong with them beside the problems that are known."""
+    """The sweep of plain values, or None, and all problems, including those already known."""
     if not isinstance(tree, Mapping):
         return None, [not_a_mapping(tree, "name, service, evaluation, matrix")]
     sweep = _Parser(tree, registry, folder, problems).sweep(make)
@@ -57,7 +57,7 @@ def _read(
 
 
 def _first_of_each_path(problems: Sequence[Problem]) -> list[Problem]:
-    """What is wrong with a value is said once: a number too large need not also be no number."""
+    """The first problem of each value: a number that is too large need not be reported as no number, too."""
     first: dict[str, Problem] = {}
     for problem in problems:
         first.setdefault(problem.path, problem)
@@ -76,7 +76,7 @@ class _Parser:
         self._settings: type[ServiceSettings] | None = None
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
-        """The sweep, if nothing stands in the way of making it; mistakes are in the problems."""
+        """Parse the sweep; returns None if there are mistakes, which are in the problems."""
         file = validate(SweepFile, self._tree, "", self._problems)
         service = self._service()
         health = self._health()
@@ -95,12 +95,12 @@ class _Parser:
             rules,
             repeats=axes.repeats,
             folded_field=kind.folded_field,
-            unresolved=axes.pending | self._broken(axes),
+            unresolved=axes.pending | self._axes_with_mistakes(axes),
         )
         self._problems.extend(found.problems)
         if file is None or service is None or self._problems:
             return None
-        assert service.has_settings, "that it has none is among the problems"
+        assert service.has_settings, "wrong settings are among the problems"
         if not axes.pending and found.matrix.is_empty():
             self._refuse("exclude", "leaves no cell")
         limits = file.limits.limits()
@@ -115,7 +115,7 @@ class _Parser:
             retry=file.retry.retry(),
             fold=file.fold,
             reuse=file.reuse,
-            unanswered=file.unanswered_rule(),
+            unanswered=file.policy_on_unanswered(),
             groups_pending=bool(axes.pending),
             registry=self._registry,
             folder=self._folder.absolute(),
@@ -123,7 +123,7 @@ class _Parser:
         )
 
     def _say_where_keys_belong(self, kinds: Sequence[JobKind]) -> None:
-        """Tell keys that stand at the top, and would be read in the matrix or the service."""
+        """Say where unknown keys at the top level belong, if they are keys of the matrix or the service."""
         axes = {axis.name for kind in kinds for axis in kind.axes} | {REPEATS}
         settings = set() if self._settings is None else set(self._settings.model_fields)
         for at, problem in enumerate(self._problems):
@@ -131,11 +131,11 @@ class _Parser:
                 "matrix" if problem.path in axes else "service" if problem.path in settings else ""
             )
             if part and problem.is_of_key and problem.message.startswith("unknown key"):
-                told = f"unknown key; it belongs in {part}"
-                self._problems[at] = replace(problem, message=told)
+                message = f"unknown key; it belongs in {part}"
+                self._problems[at] = replace(problem, message=message)
 
-    def _broken(self, axes: Axes) -> frozenset[str]:
-        """The axes with a mistake: that a rule finds no value there may be no mistake of its own."""
+    def _axes_with_mistakes(self, axes: Axes) -> frozenset[str]:
+        """The axes with a mistake, for which values that a rule does not find are not reported."""
         return frozenset(
             axis.name
             for axis in axes.axes
@@ -143,19 +143,19 @@ class _Parser:
         )
 
     def _service(self) -> Service | None:
-        """The service with its settings; without, if these are wrong.
+        """The service with its settings, or without them if they are wrong.
 
-        Its kinds are then as they are whatever the settings, so that mistakes in the matrix are found in one go.
+        Its kinds do not depend on the settings, so mistakes in the matrix are found at the same time.
         """
         written = self._mapping("service")
         kind = written.get("kind")
         if "service" not in self._tree or not isinstance(self._tree["service"], Mapping):
-            return None  # said already
+            return None  # reported already
         if self._has_kind_misspelt(written, "service"):
             return None
         if not isinstance(kind, str):
-            told = f"must be text{describe_given(kind)}" if "kind" in written else "is missing"
-            self._refuse("service.kind", told, is_of_key="kind" not in written)
+            message = f"must be text{describe_given(kind)}" if "kind" in written else "is missing"
+            self._refuse("service.kind", message, is_of_key="kind" not in written)
             return None
         try:
             service = self._registry.service(kind)
@@ -176,7 +176,7 @@ class _Parser:
         return service if mistakes else configured
 
     def _has_kind_misspelt(self, written: Mapping[str, Any], path: str) -> bool:
-        """Whether `kind` is not there, but a key that can only be meant for it; that is reported."""
+        """Whether `kind` is missing but a similar key is present, which is then reported."""
         for key in written:
             if "kind" not in written and nearest(key.partition(":")[0], ("kind",)) is not None:
                 self._refuse(f"{path}.{key}", unknown_key(key, ("kind",)), is_of_key=True)
@@ -191,8 +191,8 @@ class _Parser:
         if isinstance(asked, Mapping) and self._has_kind_misspelt(asked, "service.health"):
             return None
         if isinstance(asked, Mapping) and not isinstance(asked.get("kind", ""), str):
-            told = f"must be text{describe_given(asked['kind'])}"
-            self._refuse("service.health.kind", told)
+            message = f"must be text{describe_given(asked['kind'])}"
+            self._refuse("service.health.kind", message)
             return None
         if not isinstance(asked, Mapping) or "kind" not in asked:
             self._refuse("service.health", "must be the kind of a health gate, or {kind: ..., ...}")
@@ -216,7 +216,7 @@ class _Parser:
     def _kind(self, kinds: Sequence[JobKind]) -> JobKind | None:
         evaluation, target = self._tree.get("evaluation"), self._tree.get("target")
         if not kinds or not isinstance(evaluation, str) or not isinstance(target, str | None):
-            return None  # said already
+            return None  # reported already
         offered = {kind.target: kind for kind in kinds if kind.name == evaluation}
         if not offered:
             near = suggestion(evaluation, {kind.name for kind in kinds})

@@ -1,4 +1,4 @@
-"""System prompts as written in a sweep file: inline, as files, or as the rows of a table."""
+"""Reading the system prompts of a sweep file: inline, from files, or from the rows of a table."""
 
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -28,11 +28,11 @@ from engine.sweep.files import SweepFolder
 from engine.sweep.scalars import label
 
 Located: TypeAlias = tuple[str, AxisValue]
-"""A value and the path that it was written at."""
+"""A value and its path in the sweep."""
 
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers", ".parquet")
 _EXPECTED = "must be {name: ..., text: ...} or {file: ...}"
-_AS_IT_STANDS = "or add `literal: true` to send it as it stands"
+_AS_IT_STANDS = "or add `literal: true` to send it unchanged"
 
 
 class _Part(BaseModel):
@@ -46,12 +46,12 @@ class _Part(BaseModel):
         str | None, Field(description="The column of the table that names the prompts.")
     ] = None
     literal: Annotated[
-        bool, Field(description="Whether placeholders such as {{name}} are sent as they stand.")
+        bool, Field(description="Whether placeholders such as {{name}} are sent unchanged.")
     ] = False
 
 
 class _Inline(_Part):
-    """A system prompt, written here."""
+    """An inline system prompt."""
 
     name: Annotated[Any, Field(description="What rows and rules call the prompt.")]
     text: Annotated[
@@ -63,7 +63,7 @@ class _Inline(_Part):
 
 
 class _File(_Part):
-    """A text file, which is one prompt, or a table, which is a prompt for each row."""
+    """A text file, which is one prompt, or a table, with a prompt in each row."""
 
     file: Annotated[
         str,
@@ -80,19 +80,19 @@ class _File(_Part):
 
 
 PROMPT_FORMS: tuple[type[BaseModel], ...] = (_Inline, _File)
-"""The ways in which an item of an axis of prompts is written."""
+"""The forms of an item on an axis of prompts."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptReader:
-    """Reads the items of an axis of prompts; mistakes go to `problems`."""
+    """Reads the items of an axis of prompts; mistakes are added to `problems`."""
 
     axis: PromptAxis
     folder: SweepFolder
     problems: list[Problem]
 
     def read(self, item: Any, path: str) -> list[Located]:
-        """The prompts that one item stands for; raises Malformed for what is wrong with all of it."""
+        """Read the prompts of one item; raises Malformed for a mistake in the item as a whole."""
         match item:
             case {"file": _}:
                 file = validate(_File, item, path, self.problems)
@@ -126,13 +126,13 @@ class PromptReader:
         return AxisValue(label=label(name), content=None)
 
     def _of_files(self, part: _File, path: str) -> list[Located]:
-        files = self.folder.matching(part.file)
+        files = self.folder.find_files(part.file)
         if part.name is not None and len(files) > 1:
             raise Malformed(f"{part.file}: matches {len(files)} files, which cannot share a name")
         found: list[Located] = []
         for file in files:
             self.folder.spend(file)
-            where = f"{path}: {self._shown(file)}"
+            where = f"{path}: {self._relative_name(file)}"
             try:
                 found += self._of_file(part, file, where)
             except Malformed as error:
@@ -144,7 +144,9 @@ class PromptReader:
         written_as = part.format or table_format(file)
         if written_as is None or written_as == "text":
             if part.column is not None:
-                raise Malformed("is read as one text and has no columns; `format` says otherwise")
+                raise Malformed(
+                    "is read as one text and has no columns; set `format` if it is a table"
+                )
             if part.format is None and (looks := guess_table_format(text)):
                 raise Malformed(
                     f"looks like a table: add `format: {looks}` for a prompt of each row,"
@@ -159,7 +161,7 @@ class PromptReader:
         return list(self._of_table(part, table, _stem(file), path))
 
     def _of_table(self, part: _File, table: Table, stem: str, path: str) -> Iterator[Located]:
-        """A prompt of each row, its placeholders filled from the row's other cells."""
+        """Make a prompt from each row, with placeholders filled from the row's other cells."""
         column = _text_column(table, part.column)
         names = _name_column(table, part.name_column, apart_from=column)
         for number, row in enumerate(table.rows, 1):
@@ -177,7 +179,7 @@ class PromptReader:
                 self._refuse(where, str(error))
 
     def _of_text(self, part: _Part, name: Any, text: str, path: str) -> list[Located]:
-        """The prompt of one text, or with `fill` one of each row of a table."""
+        """Make a prompt from a text or, with `fill`, one for each row of a table."""
         text = text.rstrip("\n")
         name = label(name)
         found = [] if part.literal else placeholders_in(text)
@@ -186,7 +188,7 @@ class PromptReader:
                 raise Malformed("`name_column` needs a table")
             if found:
                 raise Malformed(
-                    f"holds the placeholder {describe(found)}: write out what it stands for, fill it"
+                    f"contains the placeholder {describe(found)}: write out what it stands for, fill it"
                     f" from the columns of a table (`fill: FILE.csv`), {_AS_IT_STANDS}"
                 )
             return [(path, AxisValue(label=name, content=text))]
@@ -209,8 +211,8 @@ class PromptReader:
                 self._refuse(where, str(error))
 
     def _fill_table(self, pattern: str, path: str) -> tuple[Table, str]:
-        files = self.folder.matching(pattern)
-        shown = self._shown(files[0])
+        files = self.folder.find_files(pattern)
+        shown = self._relative_name(files[0])
         written_as = table_format(files[0])
         if len(files) > 1 or written_as is None:
             raise Malformed(f"{pattern}: `fill` needs one table ({', '.join(TableFormat)})")
@@ -220,7 +222,7 @@ class PromptReader:
         except Malformed as error:
             raise Malformed(f"{shown}: {error}") from None
 
-    def _shown(self, file: Path) -> str:
+    def _relative_name(self, file: Path) -> str:
         return file.relative_to(self.folder.path).as_posix()
 
     def _refuse(self, path: str, message: str) -> None:
@@ -247,14 +249,14 @@ def _text_column(table: Table, asked: str | None) -> str:
     found = table.find_usual_column(TEXT_COLUMNS, "column")
     if found is None:
         raise Malformed(
-            f"no column is called {', '.join(TEXT_COLUMNS[:3])} or the like: say with `column` which"
-            f" one holds the prompts; {table.describe_columns()}"
+            f"no column is called {', '.join(TEXT_COLUMNS[:3])} or the like: name the column of prompts with"
+            f" `column`; {table.describe_columns()}"
         )
     return found
 
 
 def _name_column(table: Table, asked: str | None, *, apart_from: str | None) -> str | None:
-    """The column of names: asked for, called `name`, or the one that is usual; None without any."""
+    """The column of names: the requested one, `name`, or one with a usual name; None without any."""
     if asked is not None:
         return table.find_column(asked)
     first = table.find_usual_column(NAME_COLUMNS[:1], "name_column", apart_from=apart_from)
@@ -266,5 +268,5 @@ def _name_in(row: Row, column: str) -> str:
 
 
 def _stem(file: Path) -> str:
-    """What a file's prompt is called; some systems spell names with combining characters."""
+    """The name of a file's prompt, in NFC: some systems store names with combining characters."""
     return unicodedata.normalize("NFC", file.stem)

@@ -1,4 +1,4 @@
-"""`include` and `exclude`: from what is written to the parts of a matrix that are meant."""
+"""Reading `include` and `exclude`, and resolving them to parts of a matrix."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ AxisValues: TypeAlias = Mapping[str, tuple[AxisValue, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Both lists as understood; `excluded` holds names, patterns and numbers."""
+    """Both lists, parsed; `excluded` has names, patterns and numbers."""
 
     included: tuple[AxisValues, ...] = ()
     excluded: tuple[Mapping[str, tuple[Scalar, ...]], ...] = ()
@@ -49,24 +49,26 @@ def read_rules(
     own: AxisValues,
     reader: ValueReader,
 ) -> Rules:
-    """What the two lists say, checked as far as it can be without their places in the matrix."""
+    """Parse the two lists, with all checks that do not need the matrix."""
     by_name = {axis.name: axis for axis in axes}
     named = {name: {value.label: value for value in values} for name, values in own.items()}
     included: list[AxisValues] = []
     excluded: list[Mapping[str, tuple[Scalar, ...]]] = []
-    for place, rule in enumerate(_limited(include, "include", reader)):
+    for place, rule in enumerate(_within_limit(include, "include", reader)):
         path = f"include[{place}]"
         included.append(
             {
-                name: _included(by_name[name], items, named.get(name, {}), f"{path}.{name}", reader)
+                name: _read_included(
+                    by_name[name], items, named.get(name, {}), f"{path}.{name}", reader
+                )
                 for name, items in _items(rule, by_name, path, reader)
             }
         )
-    for place, rule in enumerate(_limited(exclude, "exclude", reader)):
+    for place, rule in enumerate(_within_limit(exclude, "exclude", reader)):
         path = f"exclude[{place}]"
         excluded.append(
             {
-                name: _patterns(by_name[name], items, f"{path}.{name}", reader)
+                name: _read_patterns(by_name[name], items, f"{path}.{name}", reader)
                 for name, items in _items(rule, by_name, path, reader)
             }
         )
@@ -75,29 +77,29 @@ def read_rules(
 
 @dataclass(slots=True)
 class Resolved:
-    """A matrix, and what was noticed on the way to it."""
+    """A matrix, with the problems and warnings of its rules."""
 
     matrix: Matrix
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     comparisons: int = 0
-    """How often a pattern was held against a name."""
+    """Comparisons of patterns with names so far."""
 
 
 def warnings_of(kind: JobKind, found: Resolved, limits: Limits) -> tuple[Problem, ...]:
-    """What a sweep's user should know: of its rules, limits, and labels as the kind sees them."""
+    """Warnings about a sweep's rules and limits, and those of its kind about labels."""
     labels = {
         axis.axis.name: tuple(value.label for value in axis.values) for axis in found.matrix.axes
     }
     return (
         *found.warnings,
         *_idle_limits(kind, found, limits),
-        *(Problem("", told) for told in kind.warnings(labels)),
+        *(Problem("", message) for message in kind.warnings(labels)),
     )
 
 
 def _idle_limits(kind: JobKind, found: Resolved, limits: Limits) -> Iterator[Problem]:
-    """Limits of models that the sweep does not have: what they should hold back is not held back."""
+    """Limits whose pattern matches no model of the sweep, so that they limit nothing."""
     models = [axis.values for axis in found.matrix.axes if axis.axis.field == "model"]
     if kind.lane_field != "model" or not models:
         return
@@ -121,9 +123,9 @@ def resolve(
     folded_field: str | None,
     unresolved: frozenset[str] = frozenset(),
 ) -> Resolved:
-    """The matrix of the axes' own values and the rules.
+    """Make the matrix from the axes' own values and the rules.
 
-    `unresolved` names axes whose values are not known: what rules say of them is not checked.
+    `unresolved` names axes whose values are unknown, so that names in rules are not checked.
     """
     tables = {axis.name: _Table(axis, own[axis.name]) for axis in axes}
     found = Resolved(Matrix(axes=()))
@@ -140,7 +142,7 @@ def resolve(
         block = {}
         for name, chosen in patterns.items():
             path = f"exclude[{place}].{name}"
-            block[tables[name].axis.field] = tables[name].fitting(
+            block[tables[name].axis.field] = tables[name].find_matching(
                 chosen, path, found, checked=name not in unresolved
             )
         excluded.append(block)
@@ -159,7 +161,7 @@ def resolve(
 
 
 class _Table:
-    """The values of one axis by place: its own, then those that includes bring."""
+    """The values of one axis: its own, then those that `include` adds."""
 
     def __init__(self, axis: Axis, own: tuple[AxisValue, ...]) -> None:
         self.axis = axis
@@ -172,7 +174,7 @@ class _Table:
         return MatrixAxis(axis=self.axis, values=tuple(self._values), own=self._own)
 
     def add(self, values: Iterable[AxisValue], path: str) -> tuple[frozenset[int], list[Problem]]:
-        """The places of included values, which are new ones unless they are there already."""
+        """Add included values that the axis does not have yet; returns the numbers of all of them."""
         places: set[int] = set()
         problems: list[Problem] = []
         for value in values:
@@ -192,10 +194,10 @@ class _Table:
             places.add(place)
         return frozenset(places), problems
 
-    def fitting(
+    def find_matching(
         self, chosen: Iterable[Scalar], path: str, found: Resolved, *, checked: bool
     ) -> frozenset[int]:
-        """The places of the matrix' own values that names and patterns fit."""
+        """The numbers of the matrix' own values that names and patterns match."""
         places: set[int] = set()
         for one in chosen:
             exact = self._by_label.get(one)
@@ -222,7 +224,7 @@ class _Table:
         return frozenset(places)
 
 
-def _limited(
+def _within_limit(
     rules: Sequence[Mapping[str, Any]], path: str, reader: ValueReader
 ) -> Sequence[Mapping[str, Any]]:
     if len(rules) <= RULES_MAX:
@@ -234,7 +236,7 @@ def _limited(
 def _items(
     rule: Mapping[str, Any], axes: Mapping[str, Axis], path: str, reader: ValueReader
 ) -> Iterable[tuple[str, list[tuple[str, Any]]]]:
-    """The axes that a rule names, each with its items and their paths."""
+    """The axes of a rule, each with its items and their paths."""
     if not rule:
         reader.refuse(path, "names no axis")
     for name, written in rule.items():
@@ -248,7 +250,7 @@ def _items(
             yield name, [(f"{path}.{name}", written)]
 
 
-def _included(
+def _read_included(
     axis: Axis,
     items: Iterable[tuple[str, Any]],
     by_label: Mapping[Scalar, AxisValue],
@@ -264,10 +266,10 @@ def _included(
         else:
             names = (str(name) for name in by_label)
             reader.refuse(where, f"{item} is none of matrix.{axis.name}{suggestion(item, names)}")
-    return reader.distinct(axis, located)
+    return reader.check_distinct(axis, located)
 
 
-def _patterns(
+def _read_patterns(
     axis: Axis, items: Iterable[tuple[str, Any]], path: str, reader: ValueReader
 ) -> tuple[Scalar, ...]:
     found: list[Scalar] = []

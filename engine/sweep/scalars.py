@@ -1,4 +1,4 @@
-"""Text and numbers as values of an axis, each within what the axis allows."""
+"""Text and numbers as values of an axis, within the limits of the axis."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -16,7 +16,7 @@ RANGE = ("from", "to", "step")
 
 
 def scalar_value(axis: Axis, item: Any) -> AxisValue:
-    """The value of a text, group, number or integer axis; raises Malformed."""
+    """Read a value of a text, group, number or integer axis; raises Malformed for a wrong one."""
     match axis:
         case NumberAxis() | IntegerAxis():
             number = _number(axis, item)
@@ -29,32 +29,32 @@ def scalar_value(axis: Axis, item: Any) -> AxisValue:
 
 
 def _advice(axis: TextAxis | GroupAxis, text: str) -> str:
-    """What else can be written: the nearest value, or what the axis says of other ones."""
+    """The end of a message about a wrong value: the nearest one, or the axis' own advice."""
     if isinstance(axis, TextAxis) and axis.otherwise and nearest(text, axis.choices) is None:
         return f"; {axis.otherwise}"
     return suggestion(text, axis.choices)
 
 
 def label(item: Any) -> str:
-    """A name that rows, patterns and terminals can show; raises Malformed."""
+    """Check a name for rows, patterns and terminals; raises Malformed if it cannot be used."""
     if not isinstance(item, str):
         what = ", but is empty" if item is None else ": write it in quotes"
         raise Malformed(f"must be text{what}")
     if is_blank(item):
         raise Malformed("must not be empty")
     if item != item.strip():
-        raise Malformed("has white space around it")
+        raise Malformed("has white space at its beginning or end")
     if len(item) > LABEL_MAX:
         raise Malformed(f"is longer than {LABEL_MAX} characters")
     if found := control_characters(item):
-        raise Malformed(f"holds control characters ({found})")
+        raise Malformed(f"contains control characters ({found})")
     return item
 
 
 def numbers_between(written: Mapping[str, Any]) -> Iterator[int | float]:
-    """The numbers of {from, to, step}: exact in decimal, `to` included if a step hits it.
+    """Yield the numbers of {from, to, step}, exact in decimal, with `to` if a step reaches it.
 
-    Raises Malformed. Each must be a number, as `is_number` says.
+    The three values must satisfy `is_number`. Raises Malformed for an impossible or too long range.
     """
     first, last, step = (Decimal(repr(written[key])) for key in RANGE)
     if step <= 0:
@@ -84,9 +84,9 @@ def _number(axis: NumberAxis | IntegerAxis, item: Any) -> int | float:
         if item % axis.multiple_of:
             raise Malformed(f"{item} is not a multiple of {axis.multiple_of}")
         return int(item)
-    return float(item) + 0.0  # there is one zero, and it has no sign
+    return float(item) + 0.0  # -0.0 becomes 0.0
 
 
 def is_number(item: Any) -> bool:
-    """Whether a value is a number; true and false are none."""
+    """Whether a value is a number, which true and false are not."""
     return isinstance(item, int | float) and not isinstance(item, bool)

@@ -1,4 +1,4 @@
-"""The sweep file but for its matrix: what is written there, with its bounds."""
+"""The pydantic models of a sweep file, except for its matrix and service."""
 
 import re
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ _WINDOW = re.compile(rf"{_WINDOW_PATTERN}\Z")
 
 
 def check_name(name: str) -> str:
-    """The name if a run can be called so; raises ValueError with what is wrong with it."""
+    """Return a name that a run can have; raises ValueError with the mistake for any other."""
     if not 1 <= len(name) <= _NAME_MAX:
         raise ValueError(f"must have 1 to {_NAME_MAX} characters")
     if found := control_characters(name):
-        raise ValueError(f"holds control characters ({found})")
+        raise ValueError(f"contains control characters ({found})")
     if any(character in name for character in "/\\") or name in (".", ".."):
-        raise ValueError("is used for files: no / or \\ in it")
+        raise ValueError("is used in names of files: it must not contain / or \\")
     if is_blank(name):
-        raise ValueError("holds nothing that can be seen")
+        raise ValueError("has no visible characters")
     if name != name.strip():
-        raise ValueError("has white space around it")
+        raise ValueError("has white space at its beginning or end")
     return name
 
 
@@ -69,7 +69,7 @@ class _Part(BaseModel):
 
 
 class LaneLimitsPart(_Part):
-    """The limits of the models that a pattern fits."""
+    """The limits of the models that a pattern matches."""
 
     rate_per_min: Annotated[
         RatePerMin | None, Field(description="Requests of each of these models in any 60 s.")
@@ -138,7 +138,7 @@ class LimitsPart(_Part):
         return self
 
     def limits(self) -> Limits:
-        """The same as the engine carries it."""
+        """Convert to the engine's limits."""
         return Limits(
             rate_per_min=self.rate_per_min,
             max_in_flight=self.max_in_flight,
@@ -159,7 +159,7 @@ class LimitsPart(_Part):
 
 
 class RetryPart(_Part):
-    """What is tried again, and for how long."""
+    """How often and for how long jobs are retried."""
 
     attempts: Annotated[int, Field(ge=1, le=100, description="Tries of one job.")] = 6
     base_delay_s: Annotated[
@@ -171,7 +171,7 @@ class RetryPart(_Part):
         Field(
             ge=0,
             le=720,
-            description="For how many hours a service that is away is waited for; 0: not at all.",
+            description="Hours to wait for a service that is away; 0 for no wait.",
         ),
     ] = 12.0
 
@@ -182,18 +182,18 @@ class RetryPart(_Part):
         return self
 
     def retry(self) -> Retry:
-        """The same as the engine carries it."""
+        """Convert to the engine's policy."""
         return Retry(**dict(self))
 
 
 class SweepFile(_Part):
-    """The whole file; `service` and `matrix` are read once their kinds are known."""
+    """The whole file; `service` and `matrix` are read later, by their kinds."""
 
     name: Annotated[
         str,
         AfterValidator(check_name),
         Field(
-            description="The run's name in the store: `run` with the same name goes on with it.",
+            description="The run's name in the store: `run` with the same name continues it.",
             json_schema_extra={
                 "minLength": 1,
                 "maxLength": _NAME_MAX,
@@ -203,9 +203,10 @@ class SweepFile(_Part):
         ),
     ]
     service: Annotated[
-        Mapping[str, Any], Field(description="Who evaluates: `kind`, and the kind's own settings.")
+        Mapping[str, Any],
+        Field(description="The service that evaluates: `kind`, and the kind's own settings."),
     ]
-    evaluation: Annotated[str, Field(description="Which evaluation of the service.")]
+    evaluation: Annotated[str, Field(description="The evaluation of the service.")]
     target: Annotated[str | None, Field(description="What is evaluated.")] = None
     matrix: Annotated[
         Mapping[str, Any],
@@ -225,10 +226,12 @@ class SweepFile(_Part):
     retry: RetryPart = RetryPart()
     fold: Annotated[
         Literal["exact", "always", "never"],
-        Field(description="Whether one answer is read at lower thresholds: where that is exact."),
+        Field(
+            description="Whether one answer serves lower thresholds: by default where that is exact."
+        ),
     ] = "exact"
     reuse: Annotated[
-        bool, Field(description="Whether answers of other runs in the store are taken over.")
+        bool, Field(description="Whether answers of other runs in the store are reused.")
     ] = True
     unanswered: Annotated[
         Literal["apart", "fail_job", "as_failed"],
@@ -239,8 +242,8 @@ class SweepFile(_Part):
         Field(ge=0, le=1, description="The largest share of questions that may have no answer."),
     ] = 0.2
 
-    def unanswered_rule(self) -> UnansweredPolicy:
-        """`unanswered` and `max_unanswered` as the engine carries them."""
+    def policy_on_unanswered(self) -> UnansweredPolicy:
+        """Convert `unanswered` and `max_unanswered` to the engine's policy."""
         return UnansweredPolicy(rule=UnansweredRule(self.unanswered), max_share=self.max_unanswered)
 
 

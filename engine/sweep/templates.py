@@ -1,4 +1,4 @@
-"""Sweeps to begin with, as services offer them."""
+"""Templates of sweep files, which services offer."""
 
 import re
 from contextlib import suppress
@@ -22,22 +22,22 @@ class Template:
 
     @property
     def purpose(self) -> str:
-        """What it is for, in a few words."""
+        """Its purpose, in a few words."""
         return self.text.partition("\n")[0].removeprefix("# ")
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The variables of the environment that keys are read from."""
+        """The environment variables that keys are read from."""
         return tuple(dict.fromkeys(_KEY.findall(self.text)))
 
     def sweep(self, name: str, schema: str) -> str:
-        """The file: with a name of its own, and a first line that tells editors where its schema is."""
+        """The text of a file with this name, and a first line that refers editors to its schema."""
         named = _NAME.sub(lambda _: f"name: {to_yaml(name)}", self.text, count=1)
         return f"# yaml-language-server: $schema={schema}\n{named}"
 
 
 def templates(registry: Registry) -> list[Template]:
-    """All that the installed services offer, by name; a service that cannot be loaded offers nothing."""
+    """The templates of all installed services, by name; services that cannot be loaded are skipped."""
     found: dict[str, Template] = {}
     for service in registry.services:
         with suppress(UsageError):

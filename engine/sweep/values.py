@@ -1,4 +1,4 @@
-"""The values of an axis as written in a sweep file: inline, as a range, or in files."""
+"""Reading the values of an axis: inline, as a range, or from files."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -40,20 +40,20 @@ from engine.sweep.scalars import (
 
 @dataclass(frozen=True, slots=True)
 class ValueReader:
-    """Reads axes' values; files are looked up in `folder`, mistakes go to `problems`."""
+    """Reads the values of axes; files are found in `folder`, and mistakes are added to `problems`."""
 
     folder: SweepFolder
     problems: list[Problem]
 
     def axis(self, axis: Axis, written: Any, path: str) -> tuple[AxisValue, ...]:
-        """All values of an axis, each there once."""
+        """Read all values of an axis; duplicates are reported."""
         if isinstance(axis, NumberAxis | IntegerAxis) and isinstance(written, Mapping):
             located = self._range(axis, written, path)
         elif isinstance(axis, PromptAxis | DocumentAxis) and isinstance(written, Mapping):
             located = self.item(axis, written, path)
         elif not isinstance(written, list):
-            told = _EXPECTED.get(type(axis), f"must be a list{describe_given(written)}")
-            self.refuse(path, told)
+            message = _EXPECTED.get(type(axis), f"must be a list{describe_given(written)}")
+            self.refuse(path, message)
             return ()
         elif not written:
             self.refuse(path, "is empty: give it a value")
@@ -67,10 +67,10 @@ class ValueReader:
         if len(located) > VALUES_MAX:
             self.refuse(path, f"has more than {VALUES_MAX:,} values")
             return ()
-        return self.distinct(axis, located)
+        return self.check_distinct(axis, located)
 
     def item(self, axis: Axis, item: Any, path: str) -> list[Located]:
-        """The values that one item stands for: several for a pattern of files, none if it is wrong."""
+        """Read the values of one item: several for a pattern of files, none if it is wrong."""
         try:
             match axis:
                 case PromptAxis():
@@ -83,8 +83,8 @@ class ValueReader:
             self.refuse(path, str(error))
             return []
 
-    def distinct(self, axis: Axis, located: Iterable[Located]) -> tuple[AxisValue, ...]:
-        """The values, with those that are there twice reported, by content and by name."""
+    def check_distinct(self, axis: Axis, located: Iterable[Located]) -> tuple[AxisValue, ...]:
+        """Return the values, and report those that repeat the content or name of another."""
         values: list[AxisValue] = []
         by_label: dict[Any, str] = {}
         by_content: dict[bytes, tuple[str, Any]] = {}
@@ -95,7 +95,7 @@ class ValueReader:
                 same = (
                     name if name == value.label else f"{value.label} is the same as {name}, which"
                 )
-                self.refuse(path, f"{same} is there already, at {there}")
+                self.refuse(path, f"{same} is listed already, at {there}")
             elif value.label in by_label:
                 self.refuse(
                     path,
@@ -118,22 +118,22 @@ class ValueReader:
         if not self._is_range(written, path):
             return []
         try:
-            # One mistake is enough said of a range.
+            # Report only the first mistake of a range.
             return [(path, scalar_value(axis, number)) for number in numbers_between(written)]
         except Malformed as error:
             self.refuse(path, str(error))
             return []
 
     def _is_range(self, written: Mapping[str, Any], path: str) -> bool:
-        """Whether {from, to, step} are there, and numbers; what is wrong with them is reported."""
+        """Whether {from, to, step} are present and numbers; mistakes are reported."""
         unknown = [key for key in written if key not in RANGE]
         wrong = [key for key in RANGE if key in written and not is_number(written[key])]
         missing = [key for key in RANGE if key not in written and not unknown]
         for key in unknown:
             self.refuse(f"{path}.{key}", unknown_key(key, RANGE), is_of_key=True)
         for key in wrong:
-            told = f"must be a number{describe_non_number(written[key])}"
-            self.refuse(f"{path}.{key}", told)
+            message = f"must be a number{describe_non_number(written[key])}"
+            self.refuse(f"{path}.{key}", message)
         for key in missing:
             self.refuse(f"{path}.{key}", "is missing", is_of_key=True)
         return not (unknown or wrong or missing)
@@ -142,12 +142,12 @@ class ValueReader:
         match item:
             case {"file": str(pattern), **rest} if not rest:
                 found = []
-                for file in self.folder.matching(pattern):
+                for file in self.folder.find_files(pattern):
                     self.folder.spend(file)
                     try:
                         found += self._document(axis, read_document(file).require_sound(), path)
                     except Malformed as error:
-                        self.refuse(path, f"{self._shown(file)}: {error}")
+                        self.refuse(path, f"{self._relative_name(file)}: {error}")
                 return found
             case Mapping():
                 return self._document(axis, item, path)
@@ -159,14 +159,14 @@ class ValueReader:
         try:
             name, content = axis.read(written)
         except ValidationError as error:
-            # Its own text would repeat the values, keys among them.
+            # pydantic's message would quote the values, which may include keys.
             self.problems.extend(problems_of(error, None, path, written))
             return []
         except ValueError as error:
             raise Malformed(str(error)) from None
         return [(path, AxisValue(label=label(name), content=content))]
 
-    def _shown(self, file: Path) -> str:
+    def _relative_name(self, file: Path) -> str:
         return file.relative_to(self.folder.path).as_posix()
 
 

@@ -101,8 +101,8 @@ class Case(_Strict):
         for text in (self.user_input, *((led.opening, *led.beats) if led else ())):
             if not self.literal and (found := placeholders_in(text)):
                 raise ValueError(
-                    f"a text holds the placeholder {describe(found)}: write out what it stands for,"
-                    " or add `literal: true` to send it as it stands"
+                    f"a text contains the placeholder {describe(found)}: write out what it stands for,"
+                    " or add `literal: true` to send it unchanged"
                 )
         return self
 

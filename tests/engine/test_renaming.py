@@ -90,7 +90,7 @@ async def test_a_run_that_somebody_works_on_is_not_renamed(tmp_path: Path) -> No
         ("scripted", "other", "there is a run 'other' already"),
         ("scripted", "scripted", "is called 'scripted' already"),
         ("scripted", "a/b", "the name 'a/b' is used for files"),
-        ("scripted", " ", "the name ' ' holds nothing that can be seen"),
+        ("scripted", " ", "the name ' ' has no visible characters"),
         ("scriptde", "evening", "has no run 'scriptde'; did you mean"),
     ],
 )

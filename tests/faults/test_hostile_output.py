@@ -217,7 +217,7 @@ async def test_a_group_with_a_hostile_name_is_refused_by_name(
     server.play("body", None, status=200, body=body, path="test_case_groups")
 
     async with open_engine(tmp_path / "store.db") as engine:
-        with pytest.raises(UsageError, match="holds control characters"):
+        with pytest.raises(UsageError, match="contains control characters"):
             await engine.submit(Sweep.parse(written))
 
 

@@ -88,7 +88,7 @@ def test_the_sweep_to_be_spoilt_is_good(tmp_path: Path) -> None:
         ("[0.5]", "[0.5, 1.5]", "8:21: matrix.thresholds[1]: 1.5 is above 1"),
         ("[0.5]", "{from: 0, to: 1, stp: 0.1}", '8:32: matrix.thresholds.stp: unknown key; did you mean "step"?'),
         ("[self_harm]", "[self_harm, mania, self_harn]", '7:30: matrix.groups[2]: there is no group self_harn; did you mean "self_harm"?'),
-        ("[self_harm]", "[self_harm, self_harm]", "7:23: matrix.groups[1]: self_harm is there already, at matrix.groups[0]"),
+        ("[self_harm]", "[self_harm, self_harm]", "7:23: matrix.groups[1]: self_harm is listed already, at matrix.groups[0]"),
         ("[smollm2-135m]", "[smolm2-135m]", '6:12: matrix.models[0]: there is no model smolm2-135m; did you mean "smollm2-135m"?'),
         ("[smollm2-135m]", "[openai/gpt-4o]", "6:12: matrix.models[0]: there is no model openai/gpt-4o; this sweep evaluates smollm2-135m in this process; for other models set service.endpoint, such as {base_url: https://openrouter.ai/api/v1, api_key: env:OPENROUTER_API_KEY}"),
         ("[smollm2-135m]", "smollm2-135m", "6:11: matrix.models: must be a list, not text"),

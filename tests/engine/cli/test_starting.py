@@ -81,7 +81,7 @@ def test_no_file_is_overwritten_unless_that_is_asked_for(
         (("7",), "there is no sweep for '7'; there is built-in, circuit-breaker-labs, endpoint"),
         (("ollama", "--output", "sweep.toml"), "give the file the ending .yaml"),
         (("ollama", "--output", "no/such/sweep.yaml"), "cannot be written: No such file"),
-        (("ollama", "--output", " .yaml"), "its name holds nothing that can be seen"),
+        (("ollama", "--output", " .yaml"), "its name has no visible characters"),
         ((), "say what the sweep is for: nightsweep init built-in|circuit-breaker-labs|endpoint"),
     ],
 )

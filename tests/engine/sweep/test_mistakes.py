@@ -60,7 +60,7 @@ def test_every_mistake_of_the_matrix_and_its_rules_is_told_at_once() -> None:
 
     assert found == {
         "name": "must have 1 to 100 characters",
-        "matrix.models[1]": "a is there already, at matrix.models[0]",
+        "matrix.models[1]": "a is listed already, at matrix.models[0]",
         "matrix.thresholds[1]": "1.5 is above 1",
         "matrix.max_turns": "is an axis of multi_turn, not of single_turn",
         "matrix.layer": 'unknown axis; did you mean "layers"?',
@@ -89,8 +89,8 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("thresholds", [float("nan")], "[0]", "must be a finite number"),
         ("thresholds", [float("inf")], "[0]", "must be a finite number"),
         ("thresholds", [10**400], "[0]", "the number is too large"),
-        ("thresholds", [1, 1.0], "[1]", "1.0 is there already, at matrix.thresholds[0]"),
-        ("thresholds", [0.0, -0.0], "[1]", "0.0 is there already, at matrix.thresholds[0]"),
+        ("thresholds", [1, 1.0], "[1]", "1.0 is listed already, at matrix.thresholds[0]"),
+        ("thresholds", [0.0, -0.0], "[1]", "0.0 is listed already, at matrix.thresholds[0]"),
         ("thresholds", [], "", "is empty: give it a value"),
         ("thresholds", 0.5, "", "must be a list, or {from: ..., to: ..., step: ...}"),
         ("thresholds", None, "", "is missing"),
@@ -110,9 +110,9 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("models", [5], "[0]", "must be text: write it in quotes"),
         ("models", [""], "[0]", "must not be empty"),
         ("models", [" "], "[0]", "must not be empty"),
-        ("models", [" a"], "[0]", "has white space around it"),
-        ("models", ["a\nb"], "[0]", "holds control characters (U+000A)"),
-        ("models", ["a\u202eb"], "[0]", "holds control characters (U+202E)"),
+        ("models", [" a"], "[0]", "has white space at its beginning or end"),
+        ("models", ["a\nb"], "[0]", "contains control characters (U+000A)"),
+        ("models", ["a\u202eb"], "[0]", "contains control characters (U+202E)"),
         ("models", ["\u200d"], "[0]", "must not be empty"),
         ("models", ["a\0b"], "[0]", "holds characters that are not valid text"),
         ("models", ["\ud800"], "[0]", "holds characters that are not valid text"),
@@ -134,7 +134,7 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("prompts", [{"name": "p", "txt": "P"}], "[0].txt", "unknown key; did you mean \"text\"?"),
         ("prompts", [{"name": 5, "text": "P"}], "[0].name", "must be text: write it in quotes"),
         ("prompts", [PROMPT, {"name": "p", "text": "Q"}], "[1]", "another prompt of the name p is at matrix.prompts[0]; rename one"),
-        ("prompts", [PROMPT, {"name": "q", "text": "P\n"}], "[1]", "q is the same as p, which is there already, at matrix.prompts[0]"),
+        ("prompts", [PROMPT, {"name": "q", "text": "P\n"}], "[1]", "q is the same as p, which is listed already, at matrix.prompts[0]"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, message: str) -> None:
@@ -147,11 +147,11 @@ def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, me
         ({"name": None}, "name", "is missing"),
         ({"name": 5}, "name", "must be text, not 5"),
         ({"name": "x" * 101}, "name", "must have 1 to 100 characters"),
-        ({"name": "a\nb"}, "name", "holds control characters (U+000A)"),
-        ({"name": "\u200d"}, "name", "holds nothing that can be seen"),
-        ({"name": "a\\b"}, "name", "is used for files: no / or \\ in it"),
-        ({"name": ".."}, "name", "is used for files: no / or \\ in it"),
-        ({"name": " a"}, "name", "has white space around it"),
+        ({"name": "a\nb"}, "name", "contains control characters (U+000A)"),
+        ({"name": "\u200d"}, "name", "has no visible characters"),
+        ({"name": "a\\b"}, "name", "is used in names of files: it must not contain / or \\"),
+        ({"name": ".."}, "name", "is used in names of files: it must not contain / or \\"),
+        ({"name": " a"}, "name", "has white space at its beginning or end"),
         ({"service": None}, "service", "is missing"),
         ({"service": "labs"}, "service", "must be a mapping, not text"),
         ({"service": {}}, "service.kind", "is missing"),
@@ -177,7 +177,7 @@ def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, me
         ({"include": [{"prompts": "kin"}]}, "include[0].prompts", "kin is none of matrix.prompts; did you mean \"kind\"?"),
         ({"include": [{"prompts": {"name": "bare", "text": "X"}}]}, "include[0].prompts", "prompt bare is in the sweep with another text"),
         ({"include": [{"prompts": {"name": "x", "text": "Help."}}]}, "include[0].prompts", "prompt x is in the sweep with another name"),
-        ({"include": [{"models": ["a", "a"]}]}, "include[0].models[1]", "a is there already, at include[0].models[0]"),
+        ({"include": [{"models": ["a", "a"]}]}, "include[0].models[1]", "a is listed already, at include[0].models[0]"),
         ({"exclude": [{}]}, "exclude[0]", "names no axis"),
         ({"exclude": [{"models": 5}]}, "exclude[0].models", "must be the name of a model, or a pattern of names"),
         ({"exclude": [{"thresholds": "0.*"}]}, "exclude[0].thresholds", "must be a number, not text"),
@@ -262,7 +262,7 @@ def test_a_document_is_judged_by_its_kind() -> None:
     assert judged({"temperature": 1.0}) == {"matrix.models[0].model": "is missing"}
     assert judged("a") == {"matrix.models[0]": "must be a mapping, or {file: ...}"}
     assert judged({"model": "a"}, {"model": "a", "temperature": 0}) == {
-        "matrix.models[1]": "a is there already, at matrix.models[0]"
+        "matrix.models[1]": "a is listed already, at matrix.models[0]"
     }
 
 

@@ -115,8 +115,8 @@ def test_a_quoted_cell_holds_line_breaks_separators_and_quotes(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("p.csv", "nr,de\n1,Sei nett.\n", "no column is called text, prompt, content or the like: say with `column` which one holds the prompts; the columns are nr, de"),
-        ("p.csv", "kind,You are kind.\ncurt,You are curt.\n", "no column is called text, prompt, content or the like: say with `column` which one holds the prompts; the columns are kind, You are kind."),
+        ("p.csv", "nr,de\n1,Sei nett.\n", "no column is called text, prompt, content or the like: name the column of prompts with `column`; the columns are nr, de"),
+        ("p.csv", "kind,You are kind.\ncurt,You are curt.\n", "no column is called text, prompt, content or the like: name the column of prompts with `column`; the columns are kind, You are kind."),
         ("p.csv", "text,Prompt\na,b\n", "the columns text and Prompt could be meant: name one with `column`; the columns are text, Prompt"),
         ("p.csv", "id,title,text\n1,a,b\n", "the columns id and title could be meant: name one with `name_column`; the columns are id, title, text"),
         ("p.csv", "text,text\na,b\n", "the columns text and text could be meant: name one with `column`; the columns are text, text"),
@@ -135,7 +135,7 @@ def test_a_quoted_cell_holds_line_breaks_separators_and_quotes(tmp_path: Path) -
         ("p.jsonl", '{"text": "a"}\n{"text": "a", "text": "b"}\n', "line 2, column 15: the key occurs twice: keep one"),
         ("p.jsonl", '{"text": "a"}\n5\n', "line 2: must be a mapping or text"),
         ("p.json", '[{"text": "\\ud800"}]', "line 1, column 11: holds characters that are not valid text"),
-        ("p.json", '{"kind": "You are kind."}', "no column is called text, prompt, content or the like: say with `column` which one holds the prompts; the columns are kind"),
+        ("p.json", '{"kind": "You are kind."}', "no column is called text, prompt, content or the like: name the column of prompts with `column`; the columns are kind"),
         ("p.json", "5", "must hold a list"),
         ("p.yaml", "# nothing\n", "it is empty"),
         ("p.yaml", "- text: [a\n", "line 2, column 1: not YAML: the [ of line 1 is not closed, or a comma is missing"),
@@ -180,17 +180,17 @@ def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
     assert refusals(tmp_path, {"file": "p.csv"}) == [
         "p.csv: line 6: name is empty",
         "p.csv: line 7: text is empty",
-        "p.csv: line 9: holds control characters (U+0007)",
+        "p.csv: line 9: contains control characters (U+0007)",
         (
-            "p.csv: line 10: holds the placeholder ${TONE} (line 1), which is no column of the table:"
-            " add it, or add `literal: true` to send it as it stands; the columns are name, text"
+            "p.csv: line 10: contains the placeholder ${TONE} (line 1), which is no column of the table:"
+            " add it, or add `literal: true` to send it unchanged; the columns are name, text"
         ),
         (
             "p.csv: line 4: another prompt of the name kind is at matrix.prompts[0]: p.csv: line 2;"
             " rename one"
         ),
         (
-            "p.csv: line 8: other is the same as kind, which is there already, at matrix.prompts[0]:"
+            "p.csv: line 8: other is the same as kind, which is listed already, at matrix.prompts[0]:"
             " p.csv: line 2"
         ),
     ]
@@ -290,7 +290,7 @@ def test_a_name_that_the_file_system_has_taken_apart_is_put_together(tmp_path: P
     [
         ({"file": "p.csv", "name": "x"}, "p.csv: is a table: `name` is for a file that is one prompt"),
         ({"file": "p.csv", "fill": "p.csv"}, "p.csv: is a table: `fill` is for a file that is one prompt"),
-        ({"file": "a.md", "column": "x"}, "a.md: is read as one text and has no columns; `format` says otherwise"),
+        ({"file": "a.md", "column": "x"}, "a.md: is read as one text and has no columns; set `format` if it is a table"),
         ({"file": "a.md", "name_column": "x"}, "a.md: `name_column` needs a table"),
         ({"file": "p.csv", "format": "excel"}, "matrix.prompts[0].format: must be 'text', 'csv', 'tsv', 'jsonl', 'json', 'yaml' or 'toml'"),
         ({"file": "p.csv", "colum": "x"}, "matrix.prompts[0].colum: unknown key; did you mean \"column\"?"),
@@ -317,13 +317,13 @@ class TestPlaceholders:
 
         rest = (
             ": write out what it stands for, fill it from the columns of a table (`fill: FILE.csv`),"
-            " or add `literal: true` to send it as it stands"
+            " or add `literal: true` to send it unchanged"
         )
         assert refusals(tmp_path, {"file": "a.md"}) == [
-            f"a.md: holds the placeholder {{{{ user_name }}}} (line 3) and 1 more{rest}"
+            f"a.md: contains the placeholder {{{{ user_name }}}} (line 3) and 1 more{rest}"
         ]
         assert refusals(tmp_path, inline) == [
-            f"holds the placeholder {{{{user_name}}}} (line 1){rest}"
+            f"contains the placeholder {{{{user_name}}}} (line 1){rest}"
         ]
 
     def test_they_are_sent_when_that_is_asked_for(self, tmp_path: Path) -> None:
@@ -373,10 +373,10 @@ class TestPlaceholders:
 
         assert told("{{tone}}") == [
             "t.csv: line 2: tone is empty",
-            "t.csv: line 3: tone holds the placeholder {{x}} (line 1) itself",
+            "t.csv: line 3: tone contains the placeholder {{x}} (line 1) itself",
         ]
         assert told("{{tune}}")[0] == (
-            "t.csv: line 2: holds the placeholder {{tune}} (line 1), which is no column of the table:"
+            "t.csv: line 2: contains the placeholder {{tune}} (line 1), which is no column of the table:"
             " add it, or write it out; the columns are id, tone, x"
         )
         assert told("Nothing.") == ["has no placeholder to fill, such as {{name}}"]

@@ -197,7 +197,7 @@ def test_a_health_gate_may_be_named_alone() -> None:
 def test_pending_groups_stop_the_jobs_and_not_the_plan() -> None:
     sweep = parse(matrix=matrix(groups="all"))
 
-    with pytest.raises(UsageError, match="not settled"):
+    with pytest.raises(UsageError, match="still pending"):
         sweep.jobs()
 
     plan = sweep.plan()
@@ -316,7 +316,7 @@ def test_a_dump_of_a_service_that_is_gone_says_so() -> None:
     [
         ({"format": 99}, "format: was written by another version"),
         ({"evaluation": "old"}, "old system_prompt is not offered any more"),
-        ({"matrix": {"moods": ["x"]}}, "matrix.moods: is no axis any more"),
+        ({"matrix": {"moods": ["x"]}}, "matrix.moods: is not an axis any more"),
         ({"service": {"kind": "labs", "colour": "red"}}, "service.colour: unknown key"),
     ],
 )

@@ -164,7 +164,9 @@ def test_placeholders_are_filled_from_the_row_or_refused(tmp_path: Path) -> None
     assert case.multi_turn is not None
     assert (case.multi_turn.opening, *case.multi_turn.beats) == ("Hi Sam.", "Sam?")
     [told] = refusal(tmp_path, "text,name\n{{nam}},Sam\n")
-    assert told.startswith("t.csv:2:1: holds the placeholder {{nam}} (line 1), which is no column")
+    assert told.startswith(
+        "t.csv:2:1: contains the placeholder {{nam}} (line 1), which is no column"
+    )
     [case] = read(tmp_path, "text,literal\n{{nam}},yes\n")
     assert case.user_input == "{{nam}}"
 
