@@ -1,1 +1,1 @@
-"""What the numbers of a run are: its cells, and how many of them say something."""
+"""The numbers of a run: one row per cell, and how many cells have an answer."""

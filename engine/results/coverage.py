@@ -1,4 +1,4 @@
-"""How many cells of a run say something, and how many tests failed: of its rows, or without reading them one by one."""
+"""How many cells of a run have an answer, and how many tests failed: counted from its rows or from totals."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ _LACKING = "more questions of the answer are unanswered than the sweep allows"
 
 
 class CountedRows:
-    """Rows of a run that are counted as they are read; `counts` is of the last time that they were."""
+    """The rows of a run, counted as they are read; `counts` holds the counts of the latest reading."""
 
     def __init__(self, rows: Rows, folded_field: str | None) -> None:
         self._rows = rows
@@ -50,43 +50,46 @@ def _count_row(counts: RowCounts, row: Row, folded_field: str | None) -> None:
 
 @dataclass(slots=True)
 class Counts:
-    """Cells by what rows say of them, and the tests of those at one threshold."""
+    """The cells of a run by what is known of them, and their tests at one threshold."""
 
     coverage: Coverage = field(default_factory=Coverage)
     tests: TestCounts = field(default_factory=TestCounts)
-    in_vain: Counter[str] = field(default_factory=Counter)
-    """Jobs whose answer gives a cell no numbers, by the reason."""
+    without_numbers: Counter[str] = field(default_factory=Counter)
+    """Jobs whose answer has no numbers for a cell, by reason."""
 
     @property
     def errors(self) -> tuple[ErrorKind, ...]:
-        """The same as errors of jobs."""
-        return tuple(ErrorKind(message=why, jobs=jobs) for why, jobs in self.in_vain.items())
+        """The reasons in `without_numbers` as errors of jobs."""
+        return tuple(
+            ErrorKind(message=reason, jobs=jobs) for reason, jobs in self.without_numbers.items()
+        )
 
-    def add_in_vain(self, answers: Answers, cells: int, why: str) -> None:
-        """Count cells that these answers have no numbers for."""
+    def add_without_numbers(self, answers: Answers, cells: int, reason: str) -> None:
+        """Add cells for which these answers have no numbers."""
         self.coverage.add(answers.state, has_numbers=False, cells=cells)
         if cells and answers.state is State.SUCCEEDED:
-            self.in_vain[why] += answers.jobs
+            self.without_numbers[reason] += answers.jobs
 
 
 def count_answers(totals: Totals, threshold: float | None, policy: UnansweredPolicy) -> Counts:
-    """Count a run; tests at `threshold`, where the sweep has thresholds.
+    """Count the cells of a run, and its tests at `threshold`; None if the sweep has no thresholds.
 
-    An answer that is asked for again stays until there is another. One that lacks more questions than the
-    sweep allows by now says nothing, and one without scores nothing of other thresholds than its own.
+    The counts equal those of the rows. An answer counts until a new one replaces it. It has no numbers if
+    more of its questions are unanswered than the sweep now allows; without scores it has numbers only at its
+    own threshold.
     """
     counts = Counts()
     rest = dict(totals.cells)
     for answers in totals.answers:
         rest[answers.state] -= max(1, len(answers.cells)) * answers.jobs
-        _count(counts, answers, threshold, policy)
+        _add_answers(counts, answers, threshold, policy)
     for state, cells in rest.items():
-        # A job that has succeeded has an answer: those that are not told of are outdated ones.
+        # Jobs that succeeded but are not in `answers` have an outdated answer.
         counts.coverage.add(state, has_numbers=state is State.SUCCEEDED, cells=cells)
     return counts
 
 
-def _count(
+def _add_answers(
     counts: Counts, answers: Answers, threshold: float | None, policy: UnansweredPolicy
 ) -> None:
     unanswered = sum(answers.unanswered.values())
@@ -96,10 +99,10 @@ def _count(
             counts.tests.unanswered[reason] += count * answers.jobs
     each = max(1, len(answers.cells))
     if not policy.allows(answers.tests_each, unanswered):
-        counts.add_in_vain(answers, each * answers.jobs, _LACKING)
+        counts.add_without_numbers(answers, each * answers.jobs, _LACKING)
         return
     unreadable = 0 if answers.has_scores else sum(at != answers.threshold for at in answers.cells)
-    counts.add_in_vain(answers, unreadable * answers.jobs, UNREADABLE)
+    counts.add_without_numbers(answers, unreadable * answers.jobs, UNREADABLE)
     readable = (each - unreadable) * answers.jobs
     counts.coverage.add(answers.state, has_numbers=True, cells=readable)
     if is_asked and (threshold in (None, answers.threshold) or answers.has_scores):

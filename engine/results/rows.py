@@ -1,4 +1,4 @@
-"""From jobs to cells: one row for everything that the user asked about."""
+"""Rows from jobs: one for each cell of the sweep."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,23 +21,23 @@ _DIGEST_LENGTH = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowRules:
-    """What a sweep says of its rows."""
+    """The settings of a sweep that its rows depend on."""
 
     folded_field: str | None = None
     unanswered: UnansweredPolicy = field(default_factory=UnansweredPolicy)
     names: Mapping[str, Mapping[str, Scalar]] = field(default_factory=dict)
-    """What its prompts and documents are called now, by field and digest."""
+    """The current names of prompts and documents, by field and digest."""
 
 
 async def rows(
     jobs: AsyncIterable[JobRow], rules: RowRules, *, past: bool = False
 ) -> AsyncIterator[Row]:
-    """One row per cell, in the order of the jobs; a folded job gives a row for each threshold.
+    """Yield one row per cell, in the order of the jobs; a folded job has a row for each threshold.
 
-    With `past` also for cells that only an earlier sweep asked for.
+    With `past`, cells that only an earlier version of the sweep asked for are included.
     """
     async for job in jobs:
-        labels = _named(job, rules.names)
+        labels = _current_labels(job, rules.names)
         if rules.folded_field is None or job.threshold is None:
             yield _row(job, labels, None, job.is_asked, rules.unanswered)
             continue
@@ -47,15 +47,15 @@ async def rows(
 
 
 def _cells(job: JobRow, *, past: bool) -> Iterator[tuple[float, bool | None]]:
-    """The thresholds that a job answers, ascending, and whether each is asked for."""
+    """The thresholds that a job answers, ascending, and whether the sweep asks for each."""
     asked = dict.fromkeys(job.cells, job.is_asked)
     if past:
         asked |= dict.fromkeys(job.past_cells, False)
     return iter(sorted(asked.items()))
 
 
-def _named(job: JobRow, names: Mapping[str, Mapping[str, Scalar]]) -> Mapping[str, Any]:
-    """A job's labels with the names that its prompts and documents have now: they are known by content."""
+def _current_labels(job: JobRow, names: Mapping[str, Mapping[str, Scalar]]) -> Mapping[str, Any]:
+    """A job's labels with the current names of its prompts and documents, which are identified by content."""
     renamed = {
         axis: names[axis][content]
         for axis, content in job.documents.items()
@@ -82,21 +82,23 @@ def _row(
     }
     if job.passed is None or job.failed is None:
         return Row(**known, state=job.state, source=Source.MISSING, error=job.error)
-    # An answer without the numbers of this cell is a failure; one that is asked for again may yet have them.
-    in_vain = State.FAILED if job.state is State.SUCCEEDED else job.state
+    # An answer without numbers for this cell is a failure, unless the job is open and may still get them.
+    state_without_numbers = State.FAILED if job.state is State.SUCCEEDED else job.state
     failed = job.failed
     total = job.passed + job.failed
     unanswered = sum(job.unanswered.values())
     known |= {"unanswered": unanswered, "unanswered_reasons": job.unanswered}
     if not policy.allows(total, unanswered):
-        # It was kept under another setting.
+        # The sweep allowed more when the answer was recorded.
         lacking = counted_unanswered(job.unanswered, total)
         error = f"{lacking}, more than the sweep allows; `nightsweep retry --unanswered` asks again"
-        return Row(**known, state=in_vain, source=Source.MISSING, error=error)
+        return Row(**known, state=state_without_numbers, source=Source.MISSING, error=error)
     source = Source.REUSED if job.reused else Source.MEASURED
     if threshold is not None and threshold != job.threshold:
         if job.scores is None:
-            return Row(**known, state=in_vain, source=Source.MISSING, error=UNREADABLE)
+            return Row(
+                **known, state=state_without_numbers, source=Source.MISSING, error=UNREADABLE
+            )
         measured = Measurement(passed=job.passed, failed=job.failed, tests=total, scores=job.scores)
         failed = measured.failed_at(threshold)
         source = Source.REUSED if job.reused else Source.DERIVED
@@ -123,7 +125,7 @@ def _row(
 
 
 def _notes(job: JobRow, *, is_outdated: bool) -> str | None:
-    """The notes on an answer: its own, and how asking for a better one ended."""
+    """The notes on an answer: its own, that it is outdated, and that a later attempt failed."""
     outdated = OUTDATED if is_outdated else None
-    again = f"asked again in vain: {job.error}" if job.error else None
+    again = f"asking again failed: {job.error}" if job.error else None
     return "; ".join(filter(None, (job.note, outdated, again))) or None

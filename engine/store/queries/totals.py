@@ -64,7 +64,7 @@ class Totals:
     backing_off_after: Mapping[str, ErrorKind]
     """The most frequent error of the jobs of each lane that wait after an attempt."""
     cells_outdated: int
-    """Cells that were asked again in vain: their answer is from before."""
+    """Cells with an answer from before `run --fresh`, because asking again failed."""
 
     @property
     def questions_answered(self) -> int:
@@ -150,7 +150,7 @@ def _counted(connection: Connection, run_id: int, fresh: Fresh | None) -> Sequen
 
 
 def _count_outdated(connection: Connection, run_id: int, fresh: Fresh) -> int:
-    """Cells that were asked again in vain: their answer is from before."""
+    """Cells with an answer from before `run --fresh`, because asking again failed."""
     cells = (
         select(func.coalesce(func.sum(job.c.cell_count), 0))
         .select_from(result.join(job, job.c.id == result.c.job_id))

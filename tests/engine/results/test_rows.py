@@ -188,7 +188,7 @@ async def test_an_answer_that_is_asked_for_again_keeps_its_numbers_meanwhile(sta
 async def test_asking_again_in_vain_is_told_beside_the_numbers() -> None:
     [row] = await rows_of(job(**GAPS, note="1 missing", error="HTTP 500"))
 
-    assert (row.total, row.error) == (15, "1 missing; asked again in vain: HTTP 500")
+    assert (row.total, row.error) == (15, "1 missing; asking again failed: HTTP 500")
 
 
 async def test_what_only_an_earlier_sweep_asked_for_is_told_when_asked_and_says_so() -> None:
