@@ -9,6 +9,7 @@ from engine.core.axes import Axis, AxisValue, DocumentAxis, PromptAxis
 from engine.core.errors import Problem, SweepError
 from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
 from engine.documents.validation import validate
+from engine.kinds import JobKind, Service
 from engine.registry import Registry
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.rules import Rules, resolve, warnings_of
@@ -74,26 +75,11 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
     if settings is None or problems:
         raise SweepError(source, problems)
     service = declared.with_settings(settings, folder)
-    asked = (dump["evaluation"], dump["target"])
-    kind = next((one for one in service.kinds() if (one.name, one.target) == asked), None)
-    if kind is None:
-        raise SweepError(
-            source, [Problem("evaluation", f"{' '.join(asked)} is not offered any more")]
-        )
+    kind = _find_kind(service, dump, source)
     by_name = {axis.name: axis for axis in kind.axes}
-    gone = [name for name in dump["matrix"] if name not in by_name]
-    if gone:
-        raise SweepError(
-            source, [Problem(f"matrix.{name}", "is not an axis any more") for name in gone]
-        )
     axes = [axis for axis in kind.axes if axis.name in dump["matrix"]]
     pending = frozenset(name for name, values in dump["matrix"].items() if values is None)
-    rules = Rules(
-        included=tuple(_restore_values(rule, by_name) for rule in dump["include"]),
-        excluded=tuple(
-            {name: tuple(patterns) for name, patterns in rule.items()} for rule in dump["exclude"]
-        ),
-    )
+    rules = _restore_rules(dump, by_name)
     found = resolve(
         axes,
         _restore_values(dump["matrix"], by_name),
@@ -120,6 +106,29 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
         registry=registry,
         folder=folder,
         warnings=warnings_of(kind, found, limits),
+    )
+
+
+def _find_kind(service: Service, dump: Mapping[str, Any], source: str) -> JobKind:
+    """The job kind of a dump; raises SweepError if it, or one of its axes, no longer exists."""
+    name, target = dump["evaluation"], dump["target"]
+    kind = next((one for one in service.kinds() if (one.name, one.target) == (name, target)), None)
+    if kind is None:
+        raise SweepError(source, [Problem("evaluation", f"{name} {target} is no longer offered")])
+    known = {axis.name for axis in kind.axes}
+    if gone := [axis for axis in dump["matrix"] if axis not in known]:
+        raise SweepError(
+            source, [Problem(f"matrix.{axis}", "is no longer an axis") for axis in gone]
+        )
+    return kind
+
+
+def _restore_rules(dump: Mapping[str, Any], axes: Mapping[str, Axis]) -> Rules:
+    return Rules(
+        included=tuple(_restore_values(rule, axes) for rule in dump["include"]),
+        excluded=tuple(
+            {name: tuple(patterns) for name, patterns in rule.items()} for rule in dump["exclude"]
+        ),
     )
 
 

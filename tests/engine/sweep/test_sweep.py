@@ -315,8 +315,8 @@ def test_a_dump_of_a_service_that_is_gone_says_so() -> None:
     ("change", "message"),
     [
         ({"format": 99}, "format: was written by another version"),
-        ({"evaluation": "old"}, "old system_prompt is not offered any more"),
-        ({"matrix": {"moods": ["x"]}}, "matrix.moods: is not an axis any more"),
+        ({"evaluation": "old"}, "old system_prompt is no longer offered"),
+        ({"matrix": {"moods": ["x"]}}, "matrix.moods: is no longer an axis"),
         ({"service": {"kind": "labs", "colour": "red"}}, "service.colour: unknown key"),
     ],
 )
