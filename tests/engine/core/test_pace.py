@@ -15,13 +15,15 @@ from engine.core.pace import GROWTH_S, WINDOW_S, Pace
 NOW = 1_800_000_000.0
 
 
-def held(*, through: int = 60, within_s: float = 6.0, patience_s: float = 0.5) -> Pace:
-    """After so many were let through from NOW on, and one was refused at the end of that time."""
+def pace_after_refusal(
+    *, through: int = 60, within_s: float = 6.0, patience_s: float = 0.5
+) -> Pace:
+    """The pace after `through` requests from NOW on were accepted, and then one was refused."""
     pace = Pace().on_start(NOW, through + 1)
     return pace.on_refusal(NOW + within_s, started=NOW + within_s - patience_s / 2)
 
 
-def resumed(pace: Pace, at: float) -> Pace:
+def resume(pace: Pace, at: float) -> Pace:
     return pace.at(at).on_start(at, 1).on_answer(at, started=at)
 
 
@@ -33,7 +35,7 @@ def test_a_lane_that_is_never_refused_has_no_pace() -> None:
 
 
 def test_after_a_refusal_one_request_tries_and_the_others_wait_for_it() -> None:
-    pace = held()
+    pace = pace_after_refusal()
     tries = pace.on_start(NOW + 60, 1)
 
     assert pace.admits() == 1
@@ -45,14 +47,14 @@ def test_after_a_refusal_one_request_tries_and_the_others_wait_for_it() -> None:
 
 
 def test_a_try_that_is_refused_is_followed_by_another_after_the_next_wait() -> None:
-    pace = held().on_start(NOW + 10, 1).on_refusal(NOW + 10.1, started=NOW + 10)
+    pace = pace_after_refusal().on_start(NOW + 10, 1).on_refusal(NOW + 10.1, started=NOW + 10)
 
     assert pace.admits() == 1
     assert pace.on_start(NOW + 60, 1).admits() == 0
 
 
 def test_what_was_let_through_is_spread_over_the_time_that_it_took() -> None:
-    pace = resumed(held(through=60), NOW + 60)
+    pace = resume(pace_after_refusal(through=60), NOW + 60)
 
     assert pace.rate_per_min(NOW + 60) == 58
 
@@ -62,25 +64,26 @@ def test_refusals_of_what_was_under_way_are_no_more_than_one_and_count_as_not_le
     for number in range(40):
         pace = pace.on_refusal(NOW + 0.1 + number / 1000, started=NOW)
 
-    assert resumed(pace, NOW + 60).rate_per_min(NOW + 60) == 58
+    assert resume(pace, NOW + 60).rate_per_min(NOW + 60) == 58
 
 
 def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_the_wait() -> None:
-    pace = held().on_answer(NOW + 7, started=NOW + 5).on_start(NOW + 60, 1)
+    pace = pace_after_refusal().on_answer(NOW + 7, started=NOW + 5).on_start(NOW + 60, 1)
 
     assert pace.on_answer(NOW + 60.1, started=NOW + 5).admits() == 0
 
 
 def test_a_wait_beyond_a_minute_counts_as_one() -> None:
     an_hour, a_minute = (
-        resumed(held(through=60, within_s=30.0), NOW + 30 + wait_s) for wait_s in (3600.0, 60.0)
+        resume(pace_after_refusal(through=60, within_s=30.0), NOW + 30 + wait_s)
+        for wait_s in (3600.0, 60.0)
     )
 
     assert an_hour.spacing_s == a_minute.spacing_s == 1.5
 
 
 def test_where_nothing_was_ever_let_through_no_pace_is_learnt() -> None:
-    pace = resumed(held(through=0), NOW + 600)
+    pace = resume(pace_after_refusal(through=0), NOW + 600)
 
     assert pace.rate_per_min(NOW + 600) is None
 
@@ -94,7 +97,7 @@ def test_only_about_the_last_minute_counts_however_long_a_lane_has_run() -> None
     end = NOW + 10_060
     pace = pace.on_refusal(end, started=end - 0.1)
 
-    assert resumed(pace, end + 1).rate_per_min(end + 1) == pytest.approx(600, rel=0.5)
+    assert resume(pace, end + 1).rate_per_min(end + 1) == pytest.approx(600, rel=0.5)
 
 
 def test_what_came_before_a_pause_does_not_count() -> None:
@@ -102,11 +105,11 @@ def test_what_came_before_a_pause_does_not_count() -> None:
     later = NOW + 8 * 3600
     pace = pace.on_start(later, 61).on_refusal(later + 1, started=later)
 
-    assert resumed(pace, later + 60).rate_per_min(later + 60) == 58
+    assert resume(pace, later + 60).rate_per_min(later + 60) == 58
 
 
 def test_a_pace_grows_slowly_at_first_and_in_the_end_out_of_existence() -> None:
-    pace = resumed(held(through=60), NOW + 60)
+    pace = resume(pace_after_refusal(through=60), NOW + 60)
     rate = [pace.rate_per_min(NOW + 60 + after) for after in (5, GROWTH_S, 2 * GROWTH_S, 900)]
 
     assert rate == [59, 116, 931, None]

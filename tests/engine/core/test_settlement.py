@@ -15,11 +15,11 @@ ANSWER = Answer(raw=b"{}", measurement=Measurement(passed=1, failed=0, tests=1))
 OUTCOMES = (AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT)
 
 
-def settled(verdict: Verdict, *, reserved: int = 0) -> Settlement:
+def settle(verdict: Verdict, *, reserved: int = 0) -> Settlement:
     return settlement(Ended(verdict, 502, "the gateway says no"), NOW, reserved=reserved)
 
 
-def given_back(hold: Hold, *, sent: bool = True, **more: object) -> GiveBack:
+def give_back(hold: Hold, *, sent: bool = True, **more: object) -> GiveBack:
     return GiveBack(
         outcome=AttemptOutcome.REFUSED,
         hold=hold,
@@ -46,7 +46,7 @@ def retry_later(
 
 
 def test_an_answer_is_kept_and_shows_that_all_is_well() -> None:
-    found = settled(Succeed(answer=ANSWER))
+    found = settle(Succeed(answer=ANSWER))
 
     assert (found.event, found.outcome) == (Event.SUCCEED, AttemptOutcome.SUCCEEDED)
     assert (found.answer, found.error, found.due_at) == (ANSWER, None, 0.0)
@@ -81,7 +81,7 @@ def test_the_table_has_every_hold() -> None:
 def test_an_attempt_that_is_given_back_uses_none(hold: Hold, sent: bool) -> None:
     signal, may_cost, is_answer, is_doubtful, stops_unsent = HOLDS[hold]
 
-    found = settled(given_back(hold, sent=sent))
+    found = settle(give_back(hold, sent=sent))
 
     feedback = found.feedback
     assert (found.event, found.keeps_attempt, found.is_sent) == (Event.GIVE_BACK, False, sent)
@@ -110,7 +110,7 @@ def test_an_attempt_that_is_given_back_uses_none(hold: Hold, sent: bool) -> None
 def test_a_refusal_for_its_rate_holds_the_lane_and_so_does_a_wait_that_was_asked_for(
     hold: Hold, asked_s: float, is_told: bool, held_s: float, is_told_when: bool
 ) -> None:
-    feedback = settled(given_back(hold, asked_s=asked_s, is_told_when=is_told)).feedback
+    feedback = settle(give_back(hold, asked_s=asked_s, is_told_when=is_told)).feedback
 
     assert (feedback.held_s, feedback.is_told_when) == (held_s, is_told_when)
     assert feedback.asked_s == asked_s
@@ -122,7 +122,7 @@ def test_a_refusal_for_its_rate_holds_the_lane_and_so_does_a_wait_that_was_asked
 def test_a_refused_request_needed_what_was_held_for_it_at_least(
     needs: int, reserved: int, most: int
 ) -> None:
-    found = settled(given_back(Hold.QUOTA, needs=needs), reserved=reserved)
+    found = settle(give_back(Hold.QUOTA, needs=needs), reserved=reserved)
 
     assert found.feedback.needs == most
 
@@ -134,7 +134,7 @@ def test_a_refused_request_needed_what_was_held_for_it_at_least(
 def test_an_attempt_that_is_made_again_is_used_and_holds_its_lane_as_long_as_was_asked_for(
     outcome: AttemptOutcome, sent: bool, is_away: bool, service_answers: bool
 ) -> None:
-    found = settled(
+    found = settle(
         retry_later(
             outcome, sent=sent, is_away=is_away, service_answers=service_answers, asked_s=9.0
         )
@@ -156,7 +156,7 @@ def test_an_attempt_that_is_made_again_is_used_and_holds_its_lane_as_long_as_was
 def test_a_job_that_has_failed_is_over_and_holds_nothing(
     outcome: AttemptOutcome, sent: bool, service_answers: bool
 ) -> None:
-    found = settled(
+    found = settle(
         Fail(
             outcome=outcome,
             error="unknown model",
@@ -187,6 +187,6 @@ def test_an_overload_is_passed_on(overloaded: bool) -> None:
         sent=True,
     )
 
-    found = settled(again)
+    found = settle(again)
 
     assert (found.feedback.is_overload, found.due_at) == (overloaded, 0.0)

@@ -53,7 +53,7 @@ def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | 
             yield from paths(inner, (*path, part))
 
 
-def changed(path: tuple[str | int, ...], *, key: bool) -> dict[str, Any]:
+def spoil(path: tuple[str | int, ...], *, key: bool) -> dict[str, Any]:
     """The good sweep with one key misspelt, or one value of a type that is right nowhere."""
     sweep: dict[str, Any] = json.loads(json.dumps(GOOD))
     above: Any = sweep
@@ -70,7 +70,7 @@ def changed(path: tuple[str | int, ...], *, key: bool) -> dict[str, Any]:
     return sweep
 
 
-def written(folder: Path, sweep: Mapping[str, Any], form: str) -> Path:
+def write_sweep(folder: Path, sweep: Mapping[str, Any], form: str) -> Path:
     text = yaml.safe_dump(sweep, sort_keys=False) if form == "yaml" else json.dumps(sweep, indent=1)
     file = folder / f"night.{form}"
     file.write_text(text, encoding="utf-8")
@@ -98,7 +98,7 @@ def spelt(path: tuple[str | int, ...]) -> str:
 def test_a_misspelt_key_is_told_with_its_line_and_column(
     tmp_path: Path, path: tuple[str | int, ...], form: str
 ) -> None:
-    file = written(tmp_path, changed(path, key=True), form)
+    file = write_sweep(tmp_path, spoil(path, key=True), form)
     lines = file.read_text().splitlines()
 
     told = [one for one in mistakes(file) if one.path == f"{spelt(path)}x" and one.place]
@@ -113,7 +113,7 @@ def test_a_misspelt_key_is_told_with_its_line_and_column(
 def test_a_value_of_a_wrong_type_is_told_with_its_line(
     tmp_path: Path, path: tuple[str | int, ...], form: str
 ) -> None:
-    file = written(tmp_path, changed(path, key=False), form)
+    file = write_sweep(tmp_path, spoil(path, key=False), form)
     places = (YAML if form == "yaml" else JSON).locate(file.read_text())
     expected, _ = places.index(spelt(path), of_key=False)
 
@@ -211,8 +211,8 @@ def test_many_mistakes_are_told_in_the_order_of_the_file_and_counted(tmp_path: P
 
 
 def test_without_a_file_the_same_is_said_without_lines(tmp_path: Path) -> None:
-    sweep = changed(("limits", "rate_per_min"), key=True)
-    file = written(tmp_path, sweep, "yaml")
+    sweep = spoil(("limits", "rate_per_min"), key=True)
+    file = write_sweep(tmp_path, sweep, "yaml")
 
     with pytest.raises(SweepError) as caught:
         Sweep.parse(sweep, registry=REGISTRY)
@@ -226,7 +226,7 @@ def test_without_a_file_the_same_is_said_without_lines(tmp_path: Path) -> None:
 def test_a_warning_has_its_place(tmp_path: Path) -> None:
     sweep = {**GOOD, "limits": {"models": {"acne/*": {"rate_per_min": 2}}}}
 
-    [warning] = Sweep.load(written(tmp_path, sweep, "yaml"), REGISTRY).warnings
+    [warning] = Sweep.load(write_sweep(tmp_path, sweep, "yaml"), REGISTRY).warnings
 
     line = (tmp_path / "night.yaml").read_text().splitlines().index("    acne/*:") + 1
     assert str(warning).startswith(f"{tmp_path / 'night.yaml'}:{line}:5: limits.models.acne/*: ")

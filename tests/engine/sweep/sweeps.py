@@ -7,7 +7,7 @@ from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY
 
 
-def written(**changes: Any) -> dict[str, Any]:
+def sweep_file(**changes: Any) -> dict[str, Any]:
     """A valid file, with some of its keys replaced; None takes a key out."""
     file: dict[str, Any] = {
         "name": "night",
@@ -33,13 +33,13 @@ def matrix(**changes: Any) -> dict[str, Any]:
 
 def parse(**changes: Any) -> Sweep:
     """The sweep of such a file."""
-    return Sweep.parse(written(**changes), registry=REGISTRY)
+    return Sweep.parse(sweep_file(**changes), registry=REGISTRY)
 
 
 def problems(file: Any = None, /, **changes: Any) -> dict[str, str]:
     """What is wrong with such a file, by path; nothing if it is right."""
     try:
-        Sweep.parse(written(**changes) if file is None else file, registry=REGISTRY)
+        Sweep.parse(sweep_file(**changes) if file is None else file, registry=REGISTRY)
     except SweepError as error:
         return {problem.path: problem.message for problem in error.problems}
     return {}

@@ -46,7 +46,7 @@ def validator(service: str | None) -> Draft7Validator:
     return Draft7Validator(schema)
 
 
-def told(service: str | None, sweep: Any) -> list[str]:
+def schema_errors(service: str | None, sweep: Any) -> list[str]:
     """What the schema has against a sweep."""
     return [error.message for error in validator(service).iter_errors(sweep)]
 
@@ -59,7 +59,7 @@ def is_loaded(sweep: Any, folder: Path) -> bool:
     return True
 
 
-def changed(text: str, path: str, value: str | None) -> Any:
+def change(text: str, path: str, value: str | None) -> Any:
     """A sweep with the value at a dotted path replaced by one in YAML, or without it."""
     sweep = YAML.read(text)
     *outside, last = path.split(".")
@@ -84,8 +84,8 @@ def sweeps() -> list[tuple[str, str]]:
 def test_every_sweep_of_the_docs_fits_its_schema(where: str, text: str) -> None:
     sweep = YAML.read(text)
 
-    assert told(sweep["service"]["kind"], sweep) == [], where
-    assert told(None, sweep) == [], where
+    assert schema_errors(sweep["service"]["kind"], sweep) == [], where
+    assert schema_errors(None, sweep) == [], where
 
 
 @pytest.mark.parametrize("text", [LOCAL, CBL, ENKRYPT])
@@ -93,11 +93,11 @@ def test_every_sweep_of_the_docs_fits_its_schema(where: str, text: str) -> None:
 def test_a_schema_is_that_of_one_service(service: str, text: str) -> None:
     sweep = YAML.read(text)
 
-    assert (told(service, sweep) == []) == (sweep["service"]["kind"] == service)
+    assert (schema_errors(service, sweep) == []) == (sweep["service"]["kind"] == service)
 
 
 def test_the_schema_leaves_room_for_groups_of_one_s_own() -> None:
-    assert told(None, changed(LOCAL, "matrix.groups", "[self_harm, of_my_own]")) == []
+    assert schema_errors(None, change(LOCAL, "matrix.groups", "[self_harm, of_my_own]")) == []
 
 
 GOOD = [
@@ -187,12 +187,12 @@ def test_the_schema_and_the_sweep_agree(
     (tmp_path / "e.json").write_text(
         '{"model_name": "b", "model_config": {"endpoint_url": "http://h/v1"}}'
     )
-    sweep = changed(text, path, value)
+    sweep = change(text, path, value)
     if path == "limits.window":
         sweep["limits"]["timezone"] = "UTC"
 
-    assert (told(YAML.read(text)["service"]["kind"], sweep) == []) == is_good
-    assert (told(None, sweep) == []) == is_good
+    assert (schema_errors(YAML.read(text)["service"]["kind"], sweep) == []) == is_good
+    assert (schema_errors(None, sweep) == []) == is_good
     assert is_loaded(sweep, tmp_path) == is_good
 
 

@@ -8,7 +8,7 @@ import pytest
 from engine.core.errors import SweepError
 from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY
-from tests.engine.sweep.sweeps import matrix, parse, problems, written
+from tests.engine.sweep.sweeps import matrix, parse, problems, sweep_file
 
 PROMPT = {"name": "p", "text": "P"}
 
@@ -72,7 +72,7 @@ def test_every_mistake_of_the_matrix_and_its_rules_is_told_at_once() -> None:
 
 def test_an_error_names_its_source_on_each_line() -> None:
     with pytest.raises(SweepError) as caught:
-        Sweep.parse(written(name="", fold="no"), registry=REGISTRY, source="night.yaml")
+        Sweep.parse(sweep_file(name="", fold="no"), registry=REGISTRY, source="night.yaml")
 
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
@@ -255,13 +255,13 @@ def test_a_literal_key_is_answered_with_the_words_for_doing_it_right() -> None:
 
 
 def test_a_document_is_judged_by_its_kind() -> None:
-    def judged(*models: Any) -> dict[str, str]:
+    def judge(*models: Any) -> dict[str, str]:
         return problems(evaluation="pinging", matrix={"models": list(models)})
 
-    assert judged({"model": "none"}) == {"matrix.models[0]": "none is no model"}
-    assert judged({"temperature": 1.0}) == {"matrix.models[0].model": "is missing"}
-    assert judged("a") == {"matrix.models[0]": "must be a mapping, or {file: ...}"}
-    assert judged({"model": "a"}, {"model": "a", "temperature": 0}) == {
+    assert judge({"model": "none"}) == {"matrix.models[0]": "none is no model"}
+    assert judge({"temperature": 1.0}) == {"matrix.models[0].model": "is missing"}
+    assert judge("a") == {"matrix.models[0]": "must be a mapping, or {file: ...}"}
+    assert judge({"model": "a"}, {"model": "a", "temperature": 0}) == {
         "matrix.models[1]": "a is listed already, at matrix.models[0]"
     }
 
@@ -305,14 +305,14 @@ def test_something_else_than_a_mapping_is_refused(file: Any) -> None:
 
 
 def test_a_mapping_that_contains_itself_is_refused() -> None:
-    file = written()
+    file = sweep_file()
     file["matrix"] = {"models": [file]}
 
     assert problems(file) == {"": "nested more than 32 levels deep"}
 
 
 def test_keys_must_be_text() -> None:
-    assert problems({**written(), 5: 1}) == {"": "the key 5 must be text: write it in quotes"}
+    assert problems({**sweep_file(), 5: 1}) == {"": "the key 5 must be text: write it in quotes"}
 
 
 def test_a_matrix_beyond_all_nights_is_refused() -> None:

@@ -8,14 +8,14 @@ import pytest
 from engine.core.errors import SweepError
 from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY
-from tests.engine.sweep.sweeps import matrix, written
+from tests.engine.sweep.sweeps import matrix, sweep_file
 
 KIND, CURT = "You are kind.", "You are curt."
 BOTH = {"kind": KIND, "curt": CURT}
 
 
 def parse(folder: Path, prompts: Any) -> Sweep:
-    file = written(matrix=matrix(prompts=prompts))
+    file = sweep_file(matrix=matrix(prompts=prompts))
     return Sweep.parse(file, registry=REGISTRY, folder=folder)
 
 
@@ -368,20 +368,20 @@ class TestPlaceholders:
         (tmp_path / "t.csv").write_text("id,tone,x\nk,,1\nc,{{x}},2\n")
         (tmp_path / "t.txt").write_text("x")
 
-        def told(text: str, table: str = "t.csv") -> list[str]:
+        def fill(text: str, table: str = "t.csv") -> list[str]:
             return refusals(tmp_path, {"name": "a", "text": text, "fill": table})
 
-        assert told("{{tone}}") == [
+        assert fill("{{tone}}") == [
             "t.csv: line 2: tone is empty",
             "t.csv: line 3: tone contains the placeholder {{x}} (line 1) itself",
         ]
-        assert told("{{tune}}")[0] == (
+        assert fill("{{tune}}")[0] == (
             "t.csv: line 2: contains the placeholder {{tune}} (line 1), which is no column of the table:"
             " add it, or write it out; the columns are id, tone, x"
         )
-        assert told("Nothing.") == ["has no placeholder to fill, such as {{name}}"]
-        assert told("{{x}}", "t.txt")[0].startswith("t.txt: `fill` needs one table (csv, ")
-        assert told("{{x}}", "gone.csv") == ["gone.csv: there is no such file"]
+        assert fill("Nothing.") == ["has no placeholder to fill, such as {{name}}"]
+        assert fill("{{x}}", "t.txt")[0].startswith("t.txt: `fill` needs one table (csv, ")
+        assert fill("{{x}}", "gone.csv") == ["gone.csv: there is no such file"]
 
 
 LEFTOVERS = [

@@ -92,7 +92,7 @@ def parse(file: Mapping[str, Any]) -> Sweep:
         raise
 
 
-def listed(written: Any) -> list[Any]:
+def as_list(written: Any) -> list[Any]:
     return written if isinstance(written, list) else [written]
 
 
@@ -107,7 +107,7 @@ def expected_cells(file: Mapping[str, Any]) -> set[tuple[Any, ...]]:
                 any(
                     value == one
                     or (isinstance(one, str) and any(c in one for c in "*?[") and fnmatchcase(str(value), one))
-                    for one in listed(rule[name])
+                    for one in as_list(rule[name])
                 )
                 for name, value in zip(FIELDS, cell, strict=True)
                 if name in rule
@@ -117,13 +117,13 @@ def expected_cells(file: Mapping[str, Any]) -> set[tuple[Any, ...]]:
 
     points = {cell for cell in product(*own.values()) if not is_excluded(cell)}
     for rule in file["include"]:
-        points |= set(product(*(listed(rule.get(name, own[name])) for name in FIELDS)))
+        points |= set(product(*(as_list(rule.get(name, own[name])) for name in FIELDS)))
     return {
         (*point, number) for point in points for number in range(1, file["matrix"]["repeats"] + 1)
     }
 
 
-def answered(sweep: Sweep) -> Counter[tuple[Any, ...]]:
+def count_answers(sweep: Sweep) -> Counter[tuple[Any, ...]]:
     """Each cell with the number of jobs that answer it."""
     return Counter(
         (
@@ -143,7 +143,7 @@ def answered(sweep: Sweep) -> Counter[tuple[Any, ...]]:
 def test_each_cell_is_answered_by_exactly_one_job(file: dict[str, Any]) -> None:
     sweep = parse(file)
 
-    found = answered(sweep)
+    found = count_answers(sweep)
 
     assert set(found) == expected_cells(file)
     assert set(found.values()) == {1}
@@ -181,9 +181,9 @@ def test_order_formatting_and_defaults_change_no_key(file: dict[str, Any], rando
     spelt_out["matrix"] = {"variations": [1], "styles": ["plain"], **file["matrix"]}
     text = random.choice(
         [
-            json.dumps(shuffled(spelt_out, random), indent=random.choice([None, 3])),
+            json.dumps(shuffle(spelt_out, random), indent=random.choice([None, 3])),
             yaml.safe_dump(
-                shuffled(spelt_out, random), default_flow_style=random.choice([True, False])
+                shuffle(spelt_out, random), default_flow_style=random.choice([True, False])
             ),
         ]
     )
@@ -196,12 +196,12 @@ def test_order_formatting_and_defaults_change_no_key(file: dict[str, Any], rando
     assert {job.family for job in other.jobs()} == {job.family for job in sweep.jobs()}
 
 
-def shuffled(value: Any, random: Random) -> Any:
+def shuffle(value: Any, random: Random) -> Any:
     if isinstance(value, dict):
         keys = random.sample(list(value), len(value))
-        return {key: shuffled(value[key], random) for key in keys}
+        return {key: shuffle(value[key], random) for key in keys}
     if isinstance(value, list):
-        return [shuffled(item, random) for item in random.sample(value, len(value))]
+        return [shuffle(item, random) for item in random.sample(value, len(value))]
     return value
 
 

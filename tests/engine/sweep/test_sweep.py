@@ -8,7 +8,7 @@ from engine.core.policy import LaneLimits, Retry, Window
 from engine.registry import Registry
 from engine.sweep import Sweep
 from tests.engine.sweep.kinds import REGISTRY, Gate, Labs, SingleTurnFinetune
-from tests.engine.sweep.sweeps import matrix, parse, written
+from tests.engine.sweep.sweeps import matrix, parse, sweep_file
 
 YAML = """\
 name: crisis-safety
@@ -352,7 +352,7 @@ def test_what_decides_the_jobs_decides_the_digest(changes: dict[str, object]) ->
 
 def test_installed_services_are_used_without_a_registry() -> None:
     with pytest.raises(SweepError, match="there is no service 'labs'"):
-        Sweep.parse(written())
+        Sweep.parse(sweep_file())
 
 
 def test_names_are_written_in_any_script() -> None:
