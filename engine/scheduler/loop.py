@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from math import inf, isinf
+from math import inf
 from typing import TypeVar
 
 import anyio
@@ -19,20 +19,20 @@ from anyio.abc import TaskGroup
 
 from engine.clock import Clock
 from engine.core.errors import StoreError
-from engine.core.listing import join_first
-from engine.core.model import Job, Sends
+from engine.core.model import Sends
 from engine.core.progress import Progress
-from engine.core.rates import GUARD_S
-from engine.core.retry import interruption
 from engine.core.runs import EventKind, StopReason
-from engine.core.settlement import Ended, Settlement, settlement
+from engine.core.settlement import Settlement, settlement
 from engine.in_flight import ByteBudget
-from engine.limits import bucket_of, next_month, opens_at
+from engine.limits import next_month, opens_at
 from engine.machine import connections_allowed
 from engine.permits import LEAD_MAX_S, LeadTime
 from engine.runner import Runner
 from engine.scheduler.assignment import Assignment, Stop
+from engine.scheduler.attempts import Attempt, AttemptRunner
+from engine.scheduler.buckets import LaneBuckets
 from engine.scheduler.feedback import Noted, Sent
+from engine.scheduler.giving_up import describe_given_up, describe_unpaid, is_hopeless
 from engine.scheduler.health import HealthChecker
 from engine.scheduler.lane import Block, Lane
 from engine.scheduler.lanes import UNMET_S, Lanes
@@ -43,8 +43,7 @@ from engine.scheduler.shortage import Shortage, is_short
 from engine.scheduler.turns import Turns
 from engine.scheduler.watch import Watch
 from engine.settings import Settings
-from engine.starts import starting_with
-from engine.store import Bucket, Claim, Claimed, LaneClaim, LaneGrant, Outcome, Store
+from engine.store import Claim, Claimed, LaneClaim, LaneGrant, Outcome, Store
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +64,6 @@ class Scheduler:
         self._settings = settings
         self._run = assignment
         self._runner = Runner(assignment.kind, assignment.client, assignment.retry)
-        self._documents = dict(assignment.documents)
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
         """What answers take in this process, from their first bytes until they are in the store."""
         self.lanes = Lanes(assignment.limits, assignment.retry)
@@ -76,7 +74,8 @@ class Scheduler:
         self._wake = anyio.Event()
         self._idle = anyio.Event()
         self._turns = Turns(store, clock, assignment.run_id)
-        asking = self._counting_questions(assignment)
+        self._buckets = LaneBuckets(clock, assignment, self.lanes)
+        asking = self._count_questions(assignment)
         self._quota = QuotaTracker(store, clock, asking, self._note)
         self._health = HealthChecker(clock, assignment, self._runner, self._quota, self._note)
         self._refusals = RefusalChecker(
@@ -88,8 +87,18 @@ class Scheduler:
         self._lead = LeadTime()
         # By job and fence: a job that is due again at once is claimed in the very transaction that
         # settles its last attempt, and then flies twice for a moment.
-        self._flying: dict[tuple[int, int], Lane] = {}
+        self._in_flight: dict[tuple[int, int], Lane] = {}
         self.progress = Progress()
+        self._attempts = AttemptRunner(
+            store,
+            clock,
+            assignment,
+            self._runner,
+            self._turns,
+            self._buckets,
+            self.progress,
+            self._may_start,
+        )
 
     # What others may ask of it
 
@@ -111,7 +120,7 @@ class Scheduler:
     @property
     def jobs_in_flight(self) -> Collection[int]:
         """The jobs that are in flight in this process."""
-        return {job_id for job_id, _ in self._flying}
+        return {job_id for job_id, _ in self._in_flight}
 
     def heard(self, lane: str) -> None:
         """A call within a job of a lane was answered: its service is there, whatever becomes of the job."""
@@ -147,7 +156,7 @@ class Scheduler:
         self.lanes.peers = await self._store.reader.count_peers(self._run.run_id)
         await self._remember_lanes()
         await self.refresh()
-        await self._give_limits()
+        await self._share_limits()
         async with anyio.create_task_group() as helpers:
             await helpers.start(self._watch.run, self, name="watch")
             ask = partial(self._quota.ask_when_in_doubt, self.lanes, self.wake)
@@ -201,27 +210,25 @@ class Scheduler:
             kind = EventKind.BACK if was is EventKind.OUTAGE else EventKind.ANSWERED
             await self._note(kind, "asked again in a new session", self.lanes.lane(name))
 
-    def _counting_questions(self, assignment: Assignment) -> Assignment:
+    def _count_questions(self, assignment: Assignment) -> Assignment:
         """The assignment, whose questions to the service are counted by the key's rate as its jobs are."""
         if assignment.kind.sends is not Sends.JOB:
             return assignment
-        rate = assignment.limits.rate_per_min
-        account = (Bucket(name=assignment.account, rate_per_min=rate),)
         return replace(
             assignment,
-            ask_quota=self._counted(assignment.ask_quota, account),
-            ask_key=self._counted(assignment.ask_key, account),
+            ask_quota=self._count_question(assignment.ask_quota),
+            ask_key=self._count_question(assignment.ask_key),
         )
 
-    def _counted(
-        self, ask: Callable[[], Awaitable[T]] | None, account: Sequence[Bucket]
+    def _count_question(
+        self, ask: Callable[[], Awaitable[T]] | None
     ) -> Callable[[], Awaitable[T]] | None:
-        return None if ask is None else lambda: self._turns.asking(ask, account)
+        return None if ask is None else lambda: self._turns.asking(ask, self._buckets.of_key)
 
-    async def _give_limits(self) -> None:
+    async def _share_limits(self) -> None:
         """Let the sweep's rates hold for processes that began with higher ones, before any request."""
         if self._sends_jobs:
-            buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets(lane)]
+            buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets.of(lane)]
             await self._store.limits.share(self._run.run_id, buckets)
 
     async def _loop(self, jobs: TaskGroup, helpers: TaskGroup) -> None:
@@ -263,7 +270,7 @@ class Scheduler:
             for claimed in grant.jobs:
                 are_others_idle = self.lanes.are_others_idle(lane)
                 lane.start(self._clock.now(), claimed, are_others_idle=are_others_idle)
-                self._flying[claimed.id, claimed.fence] = lane
+                self._in_flight[claimed.id, claimed.fence] = lane
                 jobs.start_soon(self._work, claimed, lane, name=f"job {claimed.id}")
         self.wake()
 
@@ -282,7 +289,7 @@ class Scheduler:
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
         """What to claim, decided when the transaction runs: `settled` commits with it."""
         now = self._clock.now()
-        ending = (self._flying.get((one.job_id, one.fence)) for one in settled)
+        ending = (self._in_flight.get((one.job_id, one.fence)) for one in settled)
         freed = Counter(lane.name for lane in ending if lane is not None)
         wants = self.lanes.wants(now, freed) if self._stop is None else {}
         return Claim(
@@ -298,7 +305,7 @@ class Scheduler:
                     lane=name,
                     classes=self.lanes.lane(name).classes,
                     count=count,
-                    buckets=self._buckets(name),
+                    buckets=self._buckets.of(name),
                 )
                 for name, count in wants.items()
             ),
@@ -322,13 +329,13 @@ class Scheduler:
             return False
         if self.lanes.peers:
             return False
-        if all(map(_is_hopeless, waiting)):
+        if all(map(is_hopeless, waiting)):
             await self._give_up(waiting)
         return False
 
     async def _give_up(self, waiting: list[Lane]) -> None:
         if await self._store.reader.count_peers(self._run.run_id) or not all(
-            map(_is_hopeless, waiting)
+            map(is_hopeless, waiting)
         ):
             # What others get may be what these wait for; the watch looks again while there are any.
             return
@@ -337,16 +344,14 @@ class Scheduler:
         if short and await self._quota.has_more(short):
             return
         if unpaid:
-            whys = join_first(sorted({lane.why for lane in unpaid}), between="; ")
-            message = f"{whys.rstrip('.')}; top up the account or raise its limit, then resume"
-            self.stop(StopReason.CREDIT, message)
+            self.stop(StopReason.CREDIT, describe_unpaid(unpaid))
             return
         if short:
             now = self._clock.now()
             shortage = Shortage(self._store, self._run, short, self._quota.keys(now), now)
             self.stop(StopReason.QUOTA, await shortage.describe(), await shortage.find_end())
             return
-        self.stop(StopReason.UNHEALTHY, _given_up(waiting))
+        self.stop(StopReason.UNHEALTHY, describe_given_up(waiting))
 
     async def _drain(self, jobs: TaskGroup) -> None:
         """Let what is in flight come to its end: all of it was paid for."""
@@ -364,41 +369,16 @@ class Scheduler:
     # One job
 
     async def _work(self, claimed: Claimed, lane: Lane) -> None:
+        attempt = Attempt(claimed=claimed, lane=lane, began=self._clock.now())
         # An answer takes memory until it is in the store.
         with self.bytes.job():
-            await self._attempt(claimed, lane)
+            try:
+                await self._attempts.run(attempt)
+            finally:
+                # The store shields its writes: the outcome of a cancelled attempt is recorded, too.
+                await self._settle(attempt)
 
-    async def _attempt(self, claimed: Claimed, lane: Lane) -> None:
-        began = self._clock.now()
-        ended = Ended(interruption(sent=False))
-        try:
-            job = await self._job(claimed, lane)
-            if claimed.start_at - self._turns.ahead_s > began:
-                await self._clock.sleep(claimed.start_at - self._turns.ahead_s - began)
-            # A slot that is late is let go: used now, it could be one too many in its minute.
-            now = self._clock.now()
-            is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
-            is_late = is_late and not self._turns.is_used
-            if not is_late and self._may_start(claimed, lane, now):
-                began = now
-                ended = Ended(interruption(sent=True))
-                self.progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
-                context = self._run.context_of(claimed)
-                blame = partial(lane.blame, claimed.id)
-                start = None
-                if self._sends_jobs:
-                    start = self._turns.of(
-                        claimed,
-                        partial(self._buckets, lane.name),
-                        partial(self._may_start, claimed, lane),
-                    )
-                with starting_with(start):
-                    ended = await self._runner.attempt(job, context, lane.throttled, blame)
-        finally:
-            # The store shields what it is given: an outcome is recorded even of a cancelled attempt.
-            await self._settle(claimed, lane, ended, began)
-
-    def _fault(self, error: str, now: float) -> list[Noted]:
+    def _slow_down(self, error: str, now: float) -> list[Noted]:
         """Slow down because this machine ran short; stop where that lasts for as long as an outage may."""
         lanes = self.lanes
         is_new = lanes.pause(now, error)
@@ -408,30 +388,9 @@ class Scheduler:
             [(EventKind.MACHINE, f"{error}; fewer requests are sent meanwhile")] if is_new else []
         )
 
-    async def _job(self, claimed: Claimed, lane: Lane) -> Job:
-        parameters = dict(claimed.labels)
-        repeat = parameters.pop("repeat", claimed.repeat)
-        missing = [one for one in claimed.documents.values() if one not in self._documents]
-        if missing:
-            self._documents.update(await self._store.reader.documents(missing))
-        for field, digest in claimed.documents.items():
-            parameters[field] = self._documents[digest]
-        return Job(
-            id=claimed.id,
-            key=claimed.key.hex(),
-            run=self._run.run,
-            parameters=parameters,
-            labels=claimed.labels,
-            repeat=repeat,
-            attempt=claimed.attempt,
-            attempts=self._run.retry.attempts,
-            unanswered=self._run.unanswered,
-            waits_out_outages=not lane.is_to_blame(claimed.id),
-        )
-
-    async def _settle(self, claimed: Claimed, lane: Lane, ended: Ended, began: float) -> None:
-        now = self._clock.now()
-        settled = settlement(ended, now, reserved=claimed.reserved or 0)
+    async def _settle(self, attempt: Attempt) -> None:
+        claimed, lane, began, now = attempt.claimed, attempt.lane, attempt.began, self._clock.now()
+        settled = settlement(attempt.ended, now, reserved=claimed.reserved or 0)
         logger.debug(
             "attempt %d %s after %.3f s",
             claimed.attempt,
@@ -451,10 +410,12 @@ class Scheduler:
         notes += self._apply(settled)
         try:
             with self._leaving_full_store():
-                await self._store.queue.settle(self._outcome(claimed, lane, settled))
+                await self._store.queue.settle(
+                    self._attempts.make_outcome(attempt, settled, reserves=self._reserves)
+                )
         finally:
             lane.end()
-            del self._flying[claimed.id, claimed.fence]
+            del self._in_flight[claimed.id, claimed.fence]
         if settled.is_charged:
             self._quota.note_end(began, has_answer=feedback.has_succeeded)
         if feedback.has_outcome or self.lanes.peers:
@@ -475,60 +436,12 @@ class Scheduler:
         if settled.stops is not None:
             self.stop(settled.stops, settled.feedback.error)
         if settled.is_machine_short:
-            return self._fault(settled.feedback.error, settled.ended_at)
+            return self._slow_down(settled.feedback.error, settled.ended_at)
         if settled.feedback.has_succeeded:
             self.lanes.recover()
         return []
 
-    def _outcome(self, claimed: Claimed, lane: Lane, settled: Settlement) -> Outcome:
-        """What the store is to keep of an attempt."""
-        kind, answer, held_s = self._run.kind, settled.answer, settled.feedback.held_s
-        most_tests = provenance = None
-        if answer is not None:
-            most_tests = kind.most_tests(claimed.labels, answer.measurement)
-            provenance = self._run.provenance(claimed.labels)
-        return Outcome(
-            job_id=claimed.id,
-            run_id=self._run.run_id,
-            fence=claimed.fence,
-            event=settled.event,
-            attempt_outcome=settled.outcome,
-            ended_at=settled.ended_at,
-            service=self._run.costs_of,
-            cost_class=claimed.cost_class,
-            reserved=self._reserves,
-            answer=answer,
-            most_tests=most_tests,
-            provenance=provenance,
-            charged=settled.is_charged,
-            sent=settled.is_sent,
-            keeps_attempt=settled.keeps_attempt,
-            due_at=settled.due_at,
-            status=settled.status,
-            error=settled.error,
-            detail=settled.detail,
-            blocked={self._buckets(lane.name)[-1].name: settled.ended_at + held_s}
-            if held_s
-            else {},
-        )
-
     # Limits
-
-    def _buckets(self, lane: str) -> tuple[Bucket, ...]:
-        """The rate rows of a lane: the key's, then the model's, which also carries a Retry-After.
-
-        Where a job sends requests of its own, or none, the sweep's rates are not for the job itself. What
-        the service refuses is sent no faster than it was let through, whatever the sweep allows.
-        """
-        model = Bucket(
-            name=bucket_of(self._run.account, lane),
-            rate_per_min=self._run.limits.for_lane(lane).rate_per_min if self._sends_jobs else None,
-            pace_per_min=self.lanes.lane(lane).pace.rate_per_min(self._clock.now()),
-        )
-        if not self._sends_jobs:
-            return (model,)
-        # Also without a rate of its own: another process may have been given one for the key.
-        return (Bucket(name=self._run.account, rate_per_min=self._run.limits.rate_per_min), model)
 
     def _may_start(self, claimed: Claimed, lane: Lane, now: float) -> bool:
         """Whether a request may be written that was claimed in time."""
@@ -552,22 +465,3 @@ class Scheduler:
 
 
 _TOLD_AT_ONCE = (EventKind.OUTAGE, EventKind.BACK, EventKind.MACHINE)
-_HOPELESS = (Block.QUOTA, Block.CREDIT, Block.SICK, Block.PARKED)
-
-
-def _given_up(lanes: Sequence[Lane]) -> str:
-    """Why nothing more is sent to any of the lanes, the most frequent reason first."""
-    names: dict[tuple[bool, str], list[str]] = {}
-    for lane in sorted(lanes, key=lambda one: one.name):
-        names.setdefault((lane.block is Block.SICK, lane.why), []).append(lane.name)
-    told = []
-    for (is_sick, why), of in sorted(names.items(), key=lambda item: -len(item[1])):
-        verb = "is" if len(of) == 1 else "are"
-        told.append(
-            f"{join_first(of)} {verb} unhealthy: {why}" if is_sick else f"{join_first(of)}: {why}"
-        )
-    return join_first(told, between="; ")
-
-
-def _is_hopeless(lane: Lane) -> bool:
-    return lane.block in _HOPELESS or isinf(lane.next_at)

@@ -1,0 +1,141 @@
+"""Attempts at claimed jobs: each from its slot to its end, and what the store keeps of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from engine.clock import Clock
+from engine.core.model import Job, Sends
+from engine.core.progress import Progress
+from engine.core.rates import GUARD_S
+from engine.core.retry import interruption
+from engine.core.settlement import Ended, Settlement
+from engine.runner import Runner
+from engine.scheduler.assignment import Assignment
+from engine.scheduler.buckets import LaneBuckets
+from engine.scheduler.lane import Lane
+from engine.scheduler.turns import Turns
+from engine.starts import starting_with
+from engine.store import Claimed, Outcome, Store
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """An attempt at a claimed job; one that is cancelled has an end, too."""
+
+    claimed: Claimed
+    lane: Lane
+    began: float
+    """When it was started; until then, when its job was claimed."""
+    ended: Ended = field(default_factory=lambda: Ended(interruption(sent=False)))
+
+
+class AttemptRunner:
+    """Runs the attempts of one run.
+
+    `may_start` says whether a request may leave at a time: a stop, a pause or the end of the window may
+    come between the claim of a job and its slot.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        assignment: Assignment,
+        runner: Runner,
+        turns: Turns,
+        buckets: LaneBuckets,
+        progress: Progress,
+        may_start: Callable[[Claimed, Lane, float], bool],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._run = assignment
+        self._runner = runner
+        self._turns = turns
+        self._buckets = buckets
+        self._progress = progress
+        self._may_start = may_start
+        self._documents = dict(assignment.documents)
+
+    async def run(self, attempt: Attempt) -> None:
+        """Wait for the attempt's slot and run it; what it came to is in `attempt`, also if this is cancelled."""
+        claimed, lane = attempt.claimed, attempt.lane
+        job = await self._make_job(claimed, lane)
+        starts_at = claimed.start_at - self._turns.ahead_s
+        if starts_at > attempt.began:
+            await self._clock.sleep(starts_at - attempt.began)
+        now = self._clock.now()
+        # A request that starts after its slot may be one too many in its minute.
+        is_late = claimed.is_rated and now > claimed.start_at + GUARD_S
+        if (is_late and not self._turns.is_used) or not self._may_start(claimed, lane, now):
+            return
+        attempt.began, attempt.ended = now, Ended(interruption(sent=True))
+        self._progress.begin(claimed.id, expected=claimed.expected_tests, now=now)
+        context = self._run.context_of(claimed)
+        start = None
+        if self._run.kind.sends is Sends.JOB:
+            start = self._turns.of(
+                claimed,
+                partial(self._buckets.of, lane.name),
+                partial(self._may_start, claimed, lane),
+            )
+        with starting_with(start):
+            attempt.ended = await self._runner.attempt(
+                job, context, lane.throttled, partial(lane.blame, claimed.id)
+            )
+
+    async def _make_job(self, claimed: Claimed, lane: Lane) -> Job:
+        parameters = dict(claimed.labels)
+        repeat = parameters.pop("repeat", claimed.repeat)
+        missing = [one for one in claimed.documents.values() if one not in self._documents]
+        if missing:
+            self._documents.update(await self._store.reader.documents(missing))
+        for name, digest in claimed.documents.items():
+            parameters[name] = self._documents[digest]
+        return Job(
+            id=claimed.id,
+            key=claimed.key.hex(),
+            run=self._run.run,
+            parameters=parameters,
+            labels=claimed.labels,
+            repeat=repeat,
+            attempt=claimed.attempt,
+            attempts=self._run.retry.attempts,
+            unanswered=self._run.unanswered,
+            waits_out_outages=not lane.is_to_blame(claimed.id),
+        )
+
+    def make_outcome(self, attempt: Attempt, settled: Settlement, *, reserves: bool) -> Outcome:
+        """Return what the store keeps of an attempt; `reserves` says whether quota was held for it."""
+        kind, answer, held_s = self._run.kind, settled.answer, settled.feedback.held_s
+        claimed = attempt.claimed
+        most_tests = provenance = None
+        if answer is not None:
+            most_tests = kind.most_tests(claimed.labels, answer.measurement)
+            provenance = self._run.provenance(claimed.labels)
+        blocked = {}
+        if held_s:
+            blocked[self._buckets.of(attempt.lane.name)[-1].name] = settled.ended_at + held_s
+        return Outcome(
+            job_id=claimed.id,
+            run_id=self._run.run_id,
+            fence=claimed.fence,
+            event=settled.event,
+            attempt_outcome=settled.outcome,
+            ended_at=settled.ended_at,
+            service=self._run.costs_of,
+            cost_class=claimed.cost_class,
+            reserved=reserves,
+            answer=answer,
+            most_tests=most_tests,
+            provenance=provenance,
+            charged=settled.is_charged,
+            sent=settled.is_sent,
+            keeps_attempt=settled.keeps_attempt,
+            due_at=settled.due_at,
+            status=settled.status,
+            error=settled.error,
+            detail=settled.detail,
+            blocked=blocked,
+        )
