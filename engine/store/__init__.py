@@ -1,6 +1,7 @@
 """The store: one SQLite file that holds runs, jobs, attempts, results, rates and quotas.
 
-The only package that speaks SQL. `open_store` opens it, `open_for_reading` where it is only looked at; `Store` is all that the rest of the engine uses.
+Only this package speaks SQL. `open_store` opens a store for work, `open_for_reading` for reading only; the rest of
+the engine uses it through `Store`.
 """
 
 from engine.store.database import LOG_MAX_BYTES

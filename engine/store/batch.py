@@ -1,4 +1,4 @@
-"""A batch of changes, and the one transaction that it becomes."""
+"""A batch of changes, and the transaction that makes them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,43 +13,43 @@ from engine.store.requests import CallReply, Outcome
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
-"""A change, made inside a write transaction, in the writer's thread."""
+"""A change that is made inside a write transaction, in the writer's thread."""
 Preparation = Callable[[Sequence[Outcome]], Work[T]]
-"""Gives the change when its transaction is about to begin, told the outcomes that commit with it."""
+"""Returns the change just before its transaction begins, given the outcomes that commit with it."""
 
 
 @dataclass(slots=True)
 class Change(Generic[T]):
-    """What is to be done in a transaction, and what came of it."""
+    """A change to be made in a transaction, and its result."""
 
     work: Preparation[T] | Paid
     done: anyio.Event = field(default_factory=anyio.Event)
     patience_s: float | None = None
-    """How long its commit may fail before it is given up; None for what goes for everybody."""
+    """Seconds for which its commit may fail before it is given up; None for the writer's own limit."""
     value: T | None = None
     error: BaseException | None = None
 
     @property
     def paid(self) -> Paid | None:
-        """What it brings that the side file can hold."""
+        """The answer or reply in it, which the side file can hold; None for other changes."""
         return self.work if isinstance(self.work, Outcome | CallReply) else None
 
     def finish(self, error: BaseException | None) -> None:
-        """Release the caller: with its value, or with an error."""
+        """Release the caller, with an error or with `value`."""
         self.error = error
         self.done.set()
 
 
 @dataclass(slots=True)
 class Transaction:
-    """A batch, ready to be run: outcomes first, so that a claim sees what they set free."""
+    """A batch that is ready to run: outcomes come first, so that claims see the slots and quota that they free."""
 
     settled: list[tuple[Change[Any], Outcome]]
     replies: list[tuple[Change[Any], CallReply]]
     works: list[tuple[Change[Any], Work[Any]]]
 
     def run(self, connection: Connection) -> None:
-        """Make all changes of the batch, each with its value."""
+        """Make all changes of the batch and set their values."""
         if self.settled:
             applied = outcomes.settle(connection, [outcome for _, outcome in self.settled])
             for (change, _), counts in zip(self.settled, applied, strict=True):
@@ -61,12 +61,12 @@ class Transaction:
 
 
 def paid_of(batch: Iterable[Change[Any]]) -> list[Paid]:
-    """What a batch brings that the side file can hold."""
+    """The answers and replies in a batch, which the side file can hold."""
     return [change.paid for change in batch if change.paid is not None]
 
 
 def prepare(batch: Iterable[Change[Any]]) -> Transaction:
-    """Decide what the transaction of a batch does; in the event loop, just before it."""
+    """Build the transaction of a batch. Call it in the event loop just before the transaction runs."""
     settled = [(change, change.work) for change in batch if isinstance(change.work, Outcome)]
     settling = [outcome for _, outcome in settled]
     replies = [(change, change.work) for change in batch if isinstance(change.work, CallReply)]

@@ -1,4 +1,4 @@
-"""What SQLite and PostgreSQL write differently."""
+"""Statements that SQLite and PostgreSQL write differently."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,12 +30,12 @@ Insert: TypeAlias = sqlite.Insert | postgresql.Insert
 
 
 def insert(connection: Connection, table: Table) -> Insert:
-    """An INSERT that can say what happens on a conflict."""
+    """An INSERT of the connection's dialect, which supports ON CONFLICT."""
     return _insert(connection.dialect.name, table)
 
 
 class Upsert:
-    """An INSERT with its ON CONFLICT clause, built once for each dialect: it is run all the time."""
+    """An INSERT with an ON CONFLICT clause, built once for each dialect because it runs often."""
 
     def __init__(self, table: Table, conflict: Callable[[Insert], Insert]) -> None:
         @lru_cache
@@ -45,15 +45,15 @@ class Upsert:
         self._build = build
 
     def on(self, connection: Connection) -> Insert:
-        """The statement as the connection's database writes it."""
+        """The statement in the connection's dialect."""
         return self._build(connection.dialect.name)
 
 
 class Bulk:
     """One statement for many rows, built once for each dialect.
 
-    The rows are handed over as one value, a JSON list of lists. Given one by one, each is a call into
-    the database of its own, after which the writer's thread waits for its turn behind the event loop.
+    The rows are passed as one parameter, a JSON list of lists. With `executemany`, each row would be a separate call
+    into the database, after which the writer's thread waits for the interpreter's lock behind the event loop.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Bulk:
     def run(
         self, connection: Connection, rows: Sequence[Sequence[object]], **shared: object
     ) -> CursorResult[Any]:
-        """Run it for rows of values in the order of the columns; `shared` are parameters for all."""
+        """Run the statement for rows, whose values are in the order of the columns; `shared` apply to all rows."""
         parameters = dict(shared)
         if self._binary:
             rows, parameters["bytes"] = _extract_bytes(rows, self._binary)
@@ -80,7 +80,7 @@ class Bulk:
 
 
 class BulkUpsert(Bulk):
-    """An INSERT of many rows of some columns of a table, with its ON CONFLICT clause."""
+    """An INSERT of many rows, of some columns of a table, with an ON CONFLICT clause."""
 
     def __init__(
         self, columns: Sequence[Column[Any]], conflict: Callable[[Insert], Insert]
@@ -90,7 +90,7 @@ class BulkUpsert(Bulk):
         self._conflict = conflict
 
     def _on(self, dialect: str, given: Subquery) -> Insert:
-        # Without a WHERE clause SQLite would take the ON of the conflict for that of a join.
+        # Without a WHERE clause, SQLite would parse the ON of ON CONFLICT as that of a join.
         rows = select(given).where(true())
         into = _insert(dialect, self._columns[0].table)
         return self._conflict(into.from_select(list(self._columns), rows))
@@ -99,22 +99,22 @@ class BulkUpsert(Bulk):
 def _extract_bytes(
     rows: Iterable[Sequence[object]], binary: Sequence[int]
 ) -> tuple[list[list[object]], bytes]:
-    """JSON has no bytes: what there is of them goes beside it, each value as its start and length."""
-    beside = bytearray()
+    """Move byte values, which JSON cannot hold, into one separate value; each is replaced by (start, length)."""
+    extracted = bytearray()
     split = []
     for row in rows:
         values = list(row)
         for index in binary:
             content = values[index]
             if isinstance(content, bytes):
-                values[index] = (len(beside) + 1, len(content))
-                beside += content
+                values[index] = (len(extracted) + 1, len(content))
+                extracted += content
         split.append(values)
-    return split, bytes(beside)
+    return split, bytes(extracted)
 
 
 def _unpack(dialect: str, columns: Mapping[str, TypeEngine[Any]]) -> Subquery:
-    """The rows in the parameter `rows`, and the bytes in `bytes`, as a table."""
+    """The rows of the parameters `rows` and `bytes` as a subquery."""
     given = bindparam("rows", type_=Text)
     if dialect == "postgresql":
         listed = func.json_array_elements(cast(given, postgresql.JSON))

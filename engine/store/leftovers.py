@@ -1,4 +1,4 @@
-"""Side files of workers that have gone: what is in them is taken into the store that they are of."""
+"""Recovering the side files of workers that have ended into the store that they belong to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from engine.store.spill import SUFFIX
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideFile:
-    """What is in a side file; `unreadable` is how many of its lines cannot be read."""
+    """The content of a side file; `unreadable` is the number of lines that cannot be read."""
 
     answers: Sequence[Outcome]
     replies: Sequence[CallReply]
@@ -25,7 +25,7 @@ class SideFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """How much of a side file was new to a store, and how much of it is another store's."""
+    """How many entries of a side file were new to a store, and how many belong to another store."""
 
     answers: int
     replies: int
@@ -34,12 +34,12 @@ class Recovery:
 
 
 def find_side_files(folder: Path) -> dict[str, Path]:
-    """The side files in a folder, by worker."""
+    """The side files in a folder, by worker id."""
     return {path.stem: path for path in sorted(folder.glob(f"*{SUFFIX}"))}
 
 
 def read(path: Path) -> SideFile:
-    """What is in a side file; a last line that was cut short is left out. Raises OSError."""
+    """Read a side file, without a last line that was cut off. Raises OSError."""
     paid: dict[PaidKey, Paid] = {}
     unreadable = 0
     for line in path.read_bytes().partition(b"\0")[0].split(b"\n")[:-1]:
@@ -57,9 +57,9 @@ def read(path: Path) -> SideFile:
 
 
 def find_answer(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes | None:
-    """The latest answer of a job in the side files of a folder; None where there is none.
+    """The latest answer to a job in the side files of a folder; None if there is none.
 
-    `workers` are the workers of the job's attempts, by the number of the attempt.
+    `workers` are the workers of the job's attempts, by attempt number.
     """
     found: tuple[int, bytes] | None = None
     for worker_id, path in find_side_files(folder).items():
@@ -68,7 +68,7 @@ def find_answer(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes 
         try:
             answers = read(path).answers
         except FileNotFoundError:
-            continue  # it was taken in meanwhile
+            continue  # It was recovered meanwhile.
         for one in answers:
             is_of_job = one.job_id == job_id and workers.get(one.fence) == worker_id
             if is_of_job and one.answer and (found is None or one.fence > found[0]):
@@ -77,15 +77,15 @@ def find_answer(folder: Path, job_id: int, workers: Mapping[int, str]) -> bytes 
 
 
 def recover(connection: Connection, worker_id: str, left: SideFile) -> Recovery:
-    """Keep what a worker left behind, within a transaction, as far as it is this very store's.
+    """Store the content of a worker's side file, within a transaction, as far as it belongs to this store.
 
-    What is here already changes nothing. An answer is known by its attempt; a reply by its run, whatever has
-    become of its job: it is found by what was asked.
+    Entries that are stored already change nothing. An answer belongs to this store if its attempt is here; a reply if
+    its run is here, even without its job, because replies are stored by what was asked.
     """
     answers = _select_known_answers(connection, worker_id, left.answers)
     replies = _select_known_replies(connection, left.replies)
     return Recovery(
-        # Before the answers: those let go of the quota that the replies are charged to.
+        # Before the answers, which release the quota that the replies are charged to.
         replies=calls.recover(connection, replies) if replies else 0,
         answers=sum(outcomes.settle(connection, answers)) if answers else 0,
         foreign_answers=len(left.answers) - len(answers),
@@ -96,7 +96,7 @@ def recover(connection: Connection, worker_id: str, left: SideFile) -> Recovery:
 def _select_known_answers(
     connection: Connection, worker_id: str, answers: Sequence[Outcome]
 ) -> list[Outcome]:
-    # Only attempts that this store has recorded: a new store at the same path has other jobs.
+    # Only attempts that this store has: a new store at the same path has other jobs with the same ids.
     rows = connection.execute(
         select(attempt.c.job_id, attempt.c.fence).where(
             attempt.c.job_id.in_([one.job_id for one in answers]), attempt.c.worker == worker_id
@@ -114,5 +114,5 @@ def _select_known_replies(connection: Connection, replies: Sequence[CallReply]) 
 
 
 def remove(path: Path) -> None:
-    """Remove a side file that was taken in, by this process or another."""
+    """Remove a side file that was recovered by this process or another."""
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Opening a store by its path: the one place that chooses the database."""
+"""Opening a store by its path. Only this module chooses the database."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,8 @@ async def open_store(
     """Open the store at `path`, creating and migrating it as needed, and close it afterwards.
 
     `commit_interval_s` is the least real time between two commits under load; 0 does not pace them, for tests.
-    Raises StoreError, with what to do, when it cannot be opened.
+    Answers that dead workers left in side files are recovered. Raises StoreError, with what to do, if the store cannot
+    be opened.
     """
     async with (
         open_database(path) as database,
@@ -29,11 +30,12 @@ async def open_store(
 
 @asynccontextmanager
 async def open_for_reading(path: Path, clock: Clock) -> AsyncIterator[Store]:
-    """Open the store at `path` to look at it: nothing is written, there or beside it.
+    """Open the store at `path` for reading only; nothing is written, there or beside it.
 
-    It may be held by another process, on a full disk or a read-only medium, or not this user's to
-    write; one of an older version is read from a private copy. What would change it raises
-    UsageError. Raises StoreError, with what to do, when it cannot be read.
+    The store may be locked by another process, lie on a full disk or a read-only medium, or be read-only for this
+    user. A store of an older version is read from a private copy.
+
+    Changes raise UsageError. Raises StoreError, with what to do, if the store cannot be read.
     """
     async with (
         open_to_read(path) as database,

@@ -1,4 +1,4 @@
-"""What was paid for and is to be kept: answers to jobs, and replies to calls within them; as values and as text."""
+"""Answers to jobs and replies to calls, which were paid for and must not be lost, as values and as lines of text."""
 
 import base64
 import json
@@ -15,50 +15,50 @@ from engine.store.queries.queue import compress, decompress
 from engine.store.requests import CallReply, Charge, Outcome, QuotaKey
 
 Paid: TypeAlias = Outcome | CallReply
-"""An outcome, which was paid for if it has an answer, or a reply to a call within a job."""
+"""An outcome, which was paid for if it has an answer, or a reply to a call within a job, which always was."""
 _ANSWER, _REPLY = "answer", "reply"
 PaidKey: TypeAlias = tuple[type[Paid], int, int] | tuple[type[Paid], int, bytes, float]
-"""Tells one from all others of a store."""
+"""Identifies an outcome or a reply within a store."""
 
 
 def is_paid(one: Paid) -> bool:
-    """Whether there is anything in it that was paid for."""
+    """Whether it has an answer or a reply, which was paid for."""
     return isinstance(one, CallReply) or one.answer is not None
 
 
 def key_of(one: Paid) -> PaidKey:
-    """What tells it from others: the attempt that it came to, or what was asked and when it came."""
+    """The key of an outcome, by its attempt, or of a reply, by what was asked and when it was recorded."""
     if isinstance(one, CallReply):
         return CallReply, one.run_id, one.digest, one.recorded_at
     return Outcome, one.job_id, one.fence
 
 
-def describe_keys(names: Collection[PaidKey]) -> str:
-    """How many answers and replies have these names, in words."""
-    replies = sum(kind is CallReply for kind, *_ in names)
-    return describe_counts(len(names) - replies, replies)
+def describe_keys(keys: Collection[PaidKey]) -> str:
+    """The number of answers and replies with these keys, in words."""
+    replies = sum(kind is CallReply for kind, *_ in keys)
+    return describe_counts(len(keys) - replies, replies)
 
 
 def describe_counts(answers: int, replies: int) -> str:
-    """So many answers and replies, in words: `2 answers and 1 reply`; empty for none."""
-    said = [
+    """Numbers of answers and replies in words: `2 answers and 1 reply`; empty for none."""
+    words = [
         *([quantity(answers, "answer")] if answers else []),
         *([quantity(replies, "reply", "replies")] if replies else []),
     ]
-    return " and ".join(said)
+    return " and ".join(words)
 
 
 def to_line(one: Paid) -> bytes:
-    """A line of JSON that `from_line` reads."""
+    """Convert to a line of JSON that `from_line` reads."""
     plain = _dump_reply(one) if isinstance(one, CallReply) else _dump_answer(one)
     return json.dumps(plain, separators=(",", ":")).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Paid:
-    """What a line holds; raises ValueError where it cannot be read."""
+    """Convert a line back; raises ValueError if it cannot be read."""
     try:
         plain = json.loads(line)
-        # An older version knew answers only, and did not say so.
+        # Older versions wrote answers only, without a kind.
         return _READERS[plain.pop("kind", _ANSWER)](plain)
     except (AttributeError, KeyError, TypeError, zlib.error) as error:
         raise ValueError(f"not a line of a side file: {error}") from error
@@ -97,11 +97,11 @@ def _load_answer(plain: dict[str, Any]) -> Outcome:
         tests=plain.pop("tests"),
         scores=None if scores is None else tuple(scores),
         note=plain.pop("note"),
-        # What an older version left behind does not have these.
+        # Older versions did not write these.
         unanswered=plain.pop("unanswered", {}),
         values=plain.pop("values", {}),
     )
-    # Nor did that compress.
+    # Nor did they compress.
     raw = base64.b64decode(plain.pop("raw")) if "raw" in plain else _decode_raw(plain.pop("zlib"))
     return Outcome(
         event=Event.SUCCEED,

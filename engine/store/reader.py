@@ -1,4 +1,4 @@
-"""What can be asked of a store; nothing here changes it."""
+"""The questions that can be asked of a store; nothing here changes it."""
 
 import json
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
@@ -51,13 +51,13 @@ ALL_EVENTS = EventFilter()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFingerprint:
-    """What changes when somebody touches a run: its state, its sweep, when, or who was here."""
+    """Values of which at least one changes when a process changes a run or begins to work on the store."""
 
     state: RunState
     generation: int
     updated_at: float
     arrived_at: float
-    """When the last of the workers came that there are rows of."""
+    """When the latest worker arrived."""
 
 
 # Built once: a run that is executed asks these every second.
@@ -76,7 +76,10 @@ _OTHER_WORKERS = union(
 
 
 class StoreReader:
-    """An open store as its readers see it: each answer comes from one snapshot of its own."""
+    """Answers questions about a store; each answer comes from one snapshot.
+
+    All methods raise StoreError if the database cannot be read.
+    """
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.path = database.path
@@ -87,15 +90,15 @@ class StoreReader:
     # Runs
 
     async def find_run(self, name: str | None) -> RunRow | None:
-        """The run of a name, or without one the run that was used last."""
+        """The run of a name, or without one the run that was used last; None if there is none."""
         return await self._database.ask(lambda connection: runs.find(connection, name))
 
     async def runs(self) -> list[tuple[RunRow, Mapping[State, int]]]:
-        """All runs, the latest first, with their jobs by state."""
+        """All runs, the last used first, each with the number of its jobs by state."""
         return await self._database.ask(results.find_runs)
 
     async def fingerprint(self, run_id: int) -> RunFingerprint | None:
-        """A glance at a run, cheap enough to be taken every second; None once it is deleted."""
+        """The fingerprint of a run, cheap enough to be read every second; None once the run is deleted."""
         found = await self._database.ask(
             lambda connection: connection.execute(_FINGERPRINT, {"run_id": run_id}).first()
         )
@@ -110,21 +113,24 @@ class StoreReader:
         )
 
     async def documents(self, digests: Iterable[str]) -> dict[str, Any]:
-        """The contents kept under `digests`."""
+        """The documents with these digests, by digest; missing ones are left out."""
         query = select(document).where(document.c.digest.in_(bindparam("wanted", expanding=True)))
         wanted = {"wanted": sorted(set(digests))}
         rows = await self._database.ask(lambda connection: connection.execute(query, wanted).all())
         return {digest: json.loads(content) for digest, content in rows}
 
     async def preview(self, new: NewRun) -> RunRow:
-        """The run that `RunChanges.begin` would make or take up; see `runs.preview`."""
+        """The run as `RunChanges.begin` would create or update it; see `runs.preview`."""
         now = self._clock.now()
         return await self._database.ask(lambda connection: runs.preview(connection, new, now=now))
 
     async def survey(
         self, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool, unanswered: UnansweredPolicy
     ) -> list[tuple[Holding, str | None]]:
-        """What the store holds for each job of a batch, and which other run's answer would serve it."""
+        """What the store has for each job of a batch, and the name of the other run whose answer would be reused.
+
+        `reuse` and `unanswered` are those of the sweep; see `MatrixWriter.add_jobs`.
+        """
 
         def ask(connection: Connection) -> list[tuple[Holding, str | None]]:
             found = holdings.survey(connection, of, jobs, reuse=reuse, unanswered=unanswered)
@@ -135,7 +141,7 @@ class StoreReader:
         return await self._database.ask(ask)
 
     async def has_calls(self, of: RunRow, *, of_others: bool) -> bool:
-        """Whether replies are kept that could make it needless to ask for some."""
+        """Whether replies are stored that a run could use again; with `of_others`, also those of its service's runs."""
         query = select(call.c.run_id).where(call.c.recorded_at >= (of.fresh_at or 0.0)).limit(1)
         if of_others:
             query = query.join(run).where(run.c.service == of.service)
@@ -145,11 +151,11 @@ class StoreReader:
         return found is not None
 
     async def layout(self, of: RunRow) -> KeptLayout | None:
-        """The matrix of a run that was wholly in the queue last, where it was kept."""
+        """The last matrix of a run that was completely in the queue; None if it was not stored."""
         return await self._database.ask(lambda connection: runs.load_layout(connection, of))
 
     async def has_other_runs(self, of: RunRow, *, since: float | None = None) -> bool:
-        """Whether there are other runs that answers could be reused from."""
+        """Whether there are other runs whose answers could be reused; with `since`, only runs used since that time."""
         return await self._database.ask(
             lambda connection: runs.has_other_runs(connection, of, since=since)
         )
@@ -157,15 +163,15 @@ class StoreReader:
     # The queue
 
     async def queues(self, run_id: int) -> dict[str, tuple[str, ...]]:
-        """The cost classes in which each lane has jobs to be claimed."""
+        """The cost classes in which each lane of a run has claimable jobs."""
         return await self._database.ask(lambda connection: results.find_queues(connection, run_id))
 
     async def has_open_jobs(self, run_id: int) -> bool:
-        """Whether anything of a run is still to be answered."""
+        """Whether a run has a job that has not succeeded, failed or been cancelled."""
         return await self._database.ask(lambda connection: queue.has_open_jobs(connection, run_id))
 
     async def lanes_with_answers(self, run_id: int) -> list[str]:
-        """The lanes of a run in which there is an answer."""
+        """The lanes of a run that have an answer."""
         query = (
             select(job.c.lane)
             .where(job.c.run_id == run_id, job.c.state == State.SUCCEEDED)
@@ -176,7 +182,7 @@ class StoreReader:
         )
 
     async def count_peers(self, run_id: int) -> int:
-        """How many other workers have jobs of a run in flight."""
+        """The number of other workers that have jobs of a run in flight."""
         return await self._database.ask(
             lambda connection: queue.count_peers(connection, run_id, but=self.worker_id)
         )
@@ -184,29 +190,29 @@ class StoreReader:
     # Limits
 
     async def quotas(self, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
-        """The quota rows of `keys` that there are."""
+        """The quota rows of `keys` whose allotment is known, by (name, period)."""
         return await self._database.ask(lambda connection: quotas.find_known(connection, keys))
 
     async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
-        """Whether something is held under one of these quotas for jobs in flight of other runs."""
+        """Whether jobs in flight of runs other than `besides` hold something under one of these quotas."""
         return await self._database.ask(
             lambda connection: reservations.is_held(connection, keys, besides=besides)
         )
 
     async def total_settled(self, key: QuotaKey) -> int:
-        """All that requests under a quota came to so far, for `refresh_quota`."""
+        """The total cost of requests under a quota so far, for `SharedLimits.refresh_quota`."""
         return await self._database.ask(lambda connection: quotas.total_settled(connection, key))
 
     async def costs(self, service: str) -> Mapping[str, Cost]:
-        """What answers of each cost class have cost so far."""
+        """What answers of a service have cost so far, by cost class."""
         return await self._database.ask(
             lambda connection: admission.find_costs(connection, service)
         )
 
     async def lowest_rates(self, names: Iterable[str]) -> Mapping[str, int]:
-        """The lowest rate that any live process was given under each of these names: it holds for all of them.
+        """The lowest rates per minute of all live processes, by name, which apply to all of them.
 
-        A name without such a rate is left out.
+        Names without a rate are left out.
         """
 
         def find(connection: Connection) -> dict[str, int]:
@@ -223,7 +229,7 @@ class StoreReader:
     # Results
 
     async def totals(self, run_id: int, threshold: float | None = None) -> Totals:
-        """What the rows of a run add up to, with tests counted at a threshold; see `totals.count`."""
+        """The totals of a run; answers that can be evaluated at `threshold` are counted at that threshold."""
         return await self._database.ask(
             lambda connection: totals.count(
                 connection, run_id, now=self._clock.now(), threshold=threshold
@@ -231,17 +237,20 @@ class StoreReader:
         )
 
     async def cells_answered_since(self, run_id: int, time: float) -> int:
-        """How many cells of a run were answered by requests sent at `time` or later."""
+        """The number of cells of a run that were answered by requests sent at `time` or later."""
         return await self._database.ask(
             lambda connection: totals.count_answered_since(connection, run_id, time)
         )
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
-        """What the calls of a run took, or without one those of all runs."""
+        """The usage of the calls of a run, or of all runs, by role, model and endpoint."""
         return await self._database.ask(lambda connection: usage.sum_usage(connection, run_id))
 
     async def requests_last_minute(self, run_id: int, *, besides: str | None = None) -> int:
-        """How many requests workers, `besides` one, started for a run whose jobs send many."""
+        """The number of requests that workers, except `besides`, started for a run in the last minute.
+
+        Only kinds whose jobs send many requests record them.
+        """
         return await self._database.ask(
             lambda connection: recent_requests.count_last_minute(
                 connection, run_id, besides=besides, now=self._clock.now()
@@ -249,7 +258,7 @@ class StoreReader:
         )
 
     async def past_cells(self, of: RunRow) -> int:
-        """How many cells only earlier versions of a run's sweep asked for."""
+        """The number of cells that only earlier versions of a run's sweep asked for."""
         if of.generation == 1:
             return 0
         return await self._database.ask(
@@ -257,35 +266,35 @@ class StoreReader:
         )
 
     async def answers_from_other_runs(self, run_id: int) -> tuple[TakenOver, ...]:
-        """The answers of a run that were given to others, by the run that asked for them."""
+        """The answers of a run that were reused from other runs, by the run that asked for them."""
         return await self._database.ask(
             lambda connection: totals.answers_from_other_runs(connection, run_id)
         )
 
     async def value_columns(self, run_id: int) -> dict[str, ValueType]:
-        """The names of all values in the results of a run, and what a column of each holds."""
+        """The names of all further values in the results of a run, with their columns' types."""
         return await self._database.ask(
             lambda connection: results.value_columns(connection, run_id)
         )
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
-        """The jobs of a run in the order of the file; with `past` also those asked for by earlier sweeps."""
+        """The jobs of a run with their results, in the order of the file; see `results.job_rows`."""
         return results.job_rows(self._database, of, past=past)
 
     async def raw_answer(self, job_id: int) -> bytes | None:
-        """The bytes of a job's answer as they were received."""
+        """The bytes of a job's answer as they were received; None if it has none."""
         return await self._database.ask(lambda connection: results.raw_answer(connection, job_id))
 
     async def latest_events(
         self, run_id: int, wanted: EventFilter = ALL_EVENTS, *, limit: int = 100
     ) -> list[Event]:
-        """The latest events of a run, the oldest of them first."""
+        """The latest events of a run, at most `limit`, the oldest of them first."""
         return await self._database.ask(
             lambda connection: events.find_latest(connection, run_id, wanted, limit=limit)
         )
 
     async def events_after(self, run_id: int, wanted: EventFilter, after: int) -> list[Event]:
-        """The first events of a run after the one with a number, a page of them."""
+        """The first 1,000 events of a run after the one with the id `after`, the oldest first."""
         return await self._database.ask(
             lambda connection: events.find_after(
                 connection, run_id, wanted, after=after, limit=_EVENTS_A_PAGE
@@ -297,19 +306,19 @@ class StoreReader:
     def jobs(
         self, of: RunRow, states: Collection[State] = (), *, past: bool = False
     ) -> AsyncIterator[KnownJob]:
-        """The jobs of a run in the order of the file, read page by page; without `states`, those of all."""
+        """The jobs of a run in the order of the file, read page by page; see `inspection.jobs`."""
         return inspection.jobs(self._database, of, states, past=past)
 
     async def find_jobs_by_name(
         self, name: str, run_id: int | None = None
     ) -> list[tuple[int, int]]:
-        """The jobs that a name may mean, with the ids of their runs; see `inspection.find_by_name`."""
+        """The jobs that a name may mean: (job id, run id); see `inspection.find_by_name`."""
         return await self._database.ask(
             lambda connection: inspection.find_by_name(connection, name, run_id)
         )
 
     async def find_job(self, of: RunRow, job_id: int) -> tuple[KnownJob, JobHistory] | None:
-        """One job of a run and what became of it; None where the run has no such job."""
+        """One job of a run with its history; None if the run has no such job."""
 
         def ask(connection: Connection) -> tuple[KnownJob, JobHistory] | None:
             found = inspection.find(connection, of, job_id)
@@ -318,20 +327,20 @@ class StoreReader:
         return await self._database.ask(ask)
 
     async def find_answer_aside(self, job_id: int, workers: Mapping[int, str]) -> bytes | None:
-        """The latest answer of a job in a side file; `workers` are those of its attempts, by their number."""
+        """The latest answer to a job in a side file; `workers` are those of its attempts, by attempt number."""
         folder = self._database.side_files
         if folder is None:
             return None
         return await to_thread.run_sync(leftovers.find_answer, folder, job_id, workers)
 
     async def lanes_in_trouble(self, run_id: int) -> dict[str, EventKind]:
-        """The lanes that were away or refused when the log last told of that; see `results.lanes_in_trouble`."""
+        """The lanes of a run with an outage or a refusal that has not ended; see `results.lanes_in_trouble`."""
         return await self._database.ask(
             lambda connection: results.lanes_in_trouble(connection, run_id)
         )
 
     async def find_accepted_changes(self, run_id: int) -> tuple[str, ...]:
-        """What was accepted that changed what decides a run's answers."""
+        """The accepted changes of what determines a run's answers, in words."""
         return await self._database.ask(
             lambda connection: results.find_accepted_changes(connection, run_id)
         )
@@ -339,9 +348,10 @@ class StoreReader:
     async def find_reply(
         self, of: RunRow, key: Mapping[str, Any], *, of_others: bool
     ) -> tuple[bytes, float] | None:
-        """The response kept under `key` in a run, or in others of its service, too: else the latest; when it came.
+        """The response stored under `key`: (the response, when it was recorded); None if there is none.
 
-        Only those count that came after the run began to ask everything again.
+        The run's own response goes first. With `of_others`, the latest one in other runs of its service also counts.
+        If the run asks everything again, only responses recorded since then count.
         """
         service = of.service if of_others else None
         return await self._database.ask(
@@ -351,13 +361,13 @@ class StoreReader:
     # Workers
 
     async def check_log(self, above: int) -> tuple[int, str]:
-        """How large the database's log is and, where that is above a limit, who keeps it so in words."""
+        """The size of the database's log in bytes and, if it is `above` a limit, which processes cause that, in words."""
         return await self._database.check_log(above, self._clock)
 
     async def find_other_workers(self) -> list[tuple[str, float]]:
-        """The other workers that may be at work: (id, time of the last heartbeat).
+        """The other workers that may be alive: (id, time of the last heartbeat).
 
-        One that was given up and came back to life is among them as long as it holds jobs.
+        A worker that was declared dead and came back is included while it holds jobs.
         """
         own = {"own": self.worker_id}
         rows = await self._database.ask(

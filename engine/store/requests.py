@@ -1,4 +1,4 @@
-"""What the scheduler asks of the store, and what it is told: plain values."""
+"""The values that the scheduler and the store exchange."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from engine.core.states import AttemptOutcome, Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """A rate row by name, and its limit; without one the row only carries `blocked_until`.
+    """A rate row and its limit; without a limit, the row only has `blocked_until`.
 
-    The lowest `rate_per_min` that a live process was given holds for all; `pace_per_min`, which was learnt
-    from refusals, holds for this claim alone.
+    The lowest `rate_per_min` of all live processes applies to all. `pace_per_min`, which was learned from refusals,
+    applies to this claim only.
     """
 
     name: str
@@ -26,19 +26,19 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaKey:
-    """A quota row: whose it is and for which period, such as `2026-11`."""
+    """A quota row: its name, and its period such as `2026-11`."""
 
     name: str
     period: str
     counts_requests: bool = False
-    """A cap on requests: each job costs one, whatever tests it makes."""
+    """Whether it counts requests and not tests: each job costs one."""
     is_own: bool = False
-    """A cap of the sweep's: nothing is sent that may exceed it."""
+    """Whether it is the sweep's own cap, so that no job is sent that may exceed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneClaim:
-    """Up to `count` jobs of one lane, the first ones of its cost classes, within its rates."""
+    """A claim of up to `count` jobs of one lane, the first ones in its cost classes, within its rates."""
 
     lane: str
     classes: tuple[str, ...]
@@ -53,23 +53,23 @@ class Claim:
     run_id: int
     worker_id: str
     service: str
-    """Whose known costs apply: the service's identity and evaluation."""
+    """The service's identity and evaluation, by which known costs are found."""
     now: float
     lead_s: float = 0.0
-    """How far ahead of now the first slot of a rate is taken: what it takes until it can be used."""
+    """Seconds from now until the first slot of a rate, because the claim must commit before the slot can be used."""
     horizon_s: float
-    """How far after that the last one may be."""
+    """Seconds after that until the last slot."""
     lanes: tuple[LaneClaim, ...]
     quotas: tuple[QuotaKey, ...] = ()
     charged_by_reply: bool = False
-    """Whether tests are charged as their replies are kept, and not with the job's answer."""
+    """Whether tests are charged when their replies are stored, and not with the job's answer."""
     lane_states: tuple[LaneState, ...] = ()
-    """What lanes wait for, where that has changed: for other processes."""
+    """The lanes whose state has changed, to be shown to other processes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """A job that is now ours under `fence`; its request may start within a guard of `start_at`."""
+    """A claimed job, held under `fence`; its request may start at `start_at`, or later by a small tolerance."""
 
     id: int
     fence: int
@@ -82,17 +82,17 @@ class Claimed:
     repeat: int
     start_at: float
     is_rated: bool
-    """Whether a rate gave it this start: late, it would be one too many."""
+    """Whether `start_at` is a slot of a rate, which a late start would exceed."""
     expected_tests: int | None
     reserved: int | None
-    """Tests that are held for it; None where no quota of tests applies."""
+    """Tests reserved for it; None if no quota of tests applies."""
     is_alone: bool = False
-    """Whether it holds all that is left: it may cost more, or nobody knows."""
+    """Whether it holds all the quota that is left, because it may cost more or its cost is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """Tests that a reply opens, for its job; `quotas` are those that apply to the run."""
+    """Tests that a reply opens, to be charged to its job; `quotas` are those that apply to the run."""
 
     job_id: int
     tests: int
@@ -101,22 +101,22 @@ class Charge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallReply:
-    """A reply to a call within a job, to be kept under the `digest` of what decides it."""
+    """A reply to a call within a job, to be stored under the `digest` of what determines it."""
 
     run_id: int
     run_created_at: float
-    """With `run_id`, tells the run from those of other stores, and from later ones of the same id."""
+    """With `run_id`, distinguishes the run from those of other stores and from later runs with the same id."""
     digest: bytes
     response: bytes
     recorded_at: float
     charge: Charge | None = None
     took: tuple[Usage, ...] = ()
-    """What each request of the call took; the last one gave the response."""
+    """The usage of each request of the call; the last one gave the response."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneGrant:
-    """What a lane got at `asked_at`; `next_at` and `why` say when asking again makes sense, and what it waits for."""
+    """The jobs that a lane was granted at `asked_at`; `next_at` and `why` say when to ask again and what it waits for."""
 
     lane: str
     asked_at: float
@@ -128,7 +128,7 @@ class LaneGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one attempt came to, to be recorded once and for all."""
+    """The outcome of one attempt."""
 
     job_id: int
     run_id: int
@@ -139,39 +139,33 @@ class Outcome:
     service: str
     cost_class: str
     reserved: bool = False
-    """Whether quota was held for the attempt."""
+    """Whether quota was reserved for the attempt."""
     answer: Answer | None = None
     most_tests: int | None = None
-    """The most that any answer of the class may cost, as this one tells."""
+    """The most that any answer of the class can cost, as this answer shows; None if it does not."""
     provenance: str | None = None
-    """The digest of what decided the answer."""
+    """The digest of what determined the answer."""
     charged: bool = True
-    """Whether the attempt may have cost quota; False gives back what was reserved for it."""
+    """Whether the attempt may have cost quota; False releases what was reserved for it."""
     sent: bool = True
-    """Whether a request may have left; False gives back the one that was reserved for it."""
+    """Whether a request may have left; False releases the request that was reserved for it."""
     keeps_attempt: bool = True
-    """False gives the attempt back: nobody's fault."""
+    """Whether the attempt counts against the limit of attempts; False gives it back."""
     due_at: float = 0.0
     status: int | None = None
     error: str | None = None
     detail: str | None = None
     blocked: Mapping[str, float] = field(default_factory=dict)
-    """Rate rows that nobody may use before a time: Retry-After, for all processes."""
+    """Rate rows that no process may use before a time, because of Retry-After."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A row of `job` as the matrix asks for it.
-
-    `cells` are the thresholds that it answers, `past_cells` those that an earlier sweep asked of it. Within a family (the key without the threshold) answers
-    that are here already serve the cells that they can, unless `folds` is False: then each cell has to
-    be measured by the job that asks for it. `provenance` is the digest of what would decide its answer:
-    only an answer of another run that has the same is reused. `place` is where the file has the job among
-    those of its repeat.
-    """
+    """A row of `job` as the matrix asks for it."""
 
     key: bytes
     family: bytes | None
+    """The key without the threshold: jobs of one family can serve each other's cells."""
     lane: str
     cost_class: str
     expected_tests: int | None
@@ -179,8 +173,13 @@ class NewJob:
     documents: Mapping[str, str]
     repeat: int
     place: int
+    """The position of the job in the file, among the jobs of its repeat."""
     threshold: float | None
     cells: tuple[float, ...]
+    """The thresholds that it answers."""
     provenance: str
+    """The digest of what would determine its answer; only answers with the same digest are reused."""
     folds: bool = True
+    """Whether existing answers of its family serve its cells; if not, it measures each cell itself."""
     past_cells: tuple[float, ...] = ()
+    """The thresholds that only earlier sweeps asked of it."""

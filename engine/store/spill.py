@@ -1,8 +1,8 @@
-"""Answers and replies that cannot be committed, in a side file until they are: nothing paid for is lost.
+"""A side file for answers and replies that cannot be committed, so that nothing paid for is lost.
 
-While the disk is full, what is in hand is written, a line of JSON each, into space that was set aside
-when there was some. Whoever opens the store after this worker is gone takes it in (`leftovers`). Whoever
-writes waits for the disk, so that no more comes into the file than is in flight.
+While the disk is full, they are written as lines of JSON into space that was reserved before. If this worker ends
+first, the next process that opens the store recovers them (`leftovers`). Callers wait for their commits, so the file
+never holds more than was in flight.
 """
 
 import logging
@@ -19,19 +19,22 @@ logger = logging.getLogger(__name__)
 
 RESERVE_BYTES = 1_048_576
 SUFFIX = ".spill"
-"""What the name of a side file ends with, behind the worker's."""
+"""The suffix of a side file, after the worker's id."""
 
 
 class Lock(Protocol):
-    """What says that a worker is there."""
+    """A lock that shows that a worker is alive."""
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         ...
 
 
 class Spill:
-    """The side file of one worker; without a folder there is none, and nothing is kept. Blocking: for the writer's thread."""
+    """The side file of one worker; without a folder there is none, and nothing is kept.
+
+    All methods block; they run in the writer's thread.
+    """
 
     def __init__(self, folder: Path | None, worker_id: str) -> None:
         self._worker_id = worker_id
@@ -40,32 +43,32 @@ class Spill:
         self._end = 0
         self._kept: set[PaidKey] = set()
         self._is_short = False
-        """Whether it was said that not everything fits."""
+        """Whether a warning about missing space was logged."""
         self._lock: Lock | None = None
-        """Says that its worker is there beside a file that is in another folder now."""
+        """The worker's lock in another folder, if the file was moved there."""
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a file to keep anything in."""
+        """Whether the file exists and is open."""
         return self._descriptor is not None
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is no file, and should be one before anything is sent."""
+        """Whether the file does not exist yet but must before anything is sent."""
         return self._path is not None and self._descriptor is None
 
     def reserve(self) -> None:
-        """Set space aside while there is some; without it the file grows as far as the disk allows."""
+        """Create the file and reserve space in it; if that fails, it grows as far as the disk allows."""
         if self._path is None or self._descriptor is not None:
             return
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.pwrite(self._descriptor, bytes(RESERVE_BYTES), 0)
         except OSError as error:
-            logger.warning("%s: no space can be set aside: %s", self._path, error.strerror)
+            logger.warning("%s: cannot reserve space: %s", self._path, error.strerror)
 
     def keep(self, paid: Iterable[Paid]) -> None:
-        """Write down the answers and replies that are not in the file yet, as far as there is space."""
+        """Write the answers and replies that are not in the file yet, as far as space allows."""
         new = {key_of(one): one for one in paid if is_paid(one) and not self.holds(one)}
         if not new or self._descriptor is None:
             return
@@ -83,8 +86,8 @@ class Spill:
             self._end = end
             self._kept |= written
         if len(written) < len(new) and not self._is_short:
-            # Once, not each second for as long as the disk is full.
-            logger.warning("%s: has no space for all that is in hand", self._path)
+            # Logged once, not every second while the disk is full.
+            logger.warning("%s: has no space for all uncommitted answers", self._path)
         self._is_short = len(written) < len(new)
 
     def holds(self, one: Paid) -> bool:
@@ -93,22 +96,22 @@ class Spill:
 
     @property
     def count(self) -> int:
-        """How many answers and replies are in the file."""
+        """The number of answers and replies in the file."""
         return len(self._kept)
 
     @property
     def contents(self) -> str:
-        """The same in words: `2 answers and 1 reply`; empty for nothing."""
+        """The content of the file in words: `2 answers and 1 reply`; empty for none."""
         return describe_keys(self._kept)
 
     @property
     def is_used(self) -> bool:
-        """Whether anything is in the file."""
+        """Whether the file holds anything."""
         return bool(self._kept)
 
     @property
     def place(self) -> Path:
-        """Where the file is, also after its folder was moved."""
+        """The present path of the file, also after its folder was moved."""
         assert self._path is not None, "without a folder nothing is kept"
         if self._descriptor is not None:
             with suppress(OSError):
@@ -117,23 +120,25 @@ class Spill:
         return self._path
 
     def find_place(self, folder: Path, *, moves: bool, lock: Callable[[Path, str], Lock]) -> None:
-        """Have a file that can be found: the one there is, moved to `folder` if it `moves`, or a new one there.
+        """Make sure that the file can be found: keep it, move it to `folder` if `moves`, or create a new one there.
 
-        No other process takes it in while this worker lives: it holds a `lock` there by its id.
+        In `folder`, this worker takes the `lock` of its id, so that no other process recovers the file meanwhile.
         """
         if self._has_name() and not moves:
             return
         target = folder / f"{self._worker_id}{SUFFIX}"
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
-            with suppress(StoreError):  # where this worker holds its lock already
+            with suppress(StoreError):  # This worker may hold the lock already.
                 self._lock = lock(folder, self._worker_id)
             if self._has_name():
                 self.place.rename(target)
                 self._path = target
                 return
         except OSError as error:
-            logger.warning("%s: what is in hand cannot be kept there: %s", folder, error.strerror)
+            logger.warning(
+                "%s: uncommitted answers cannot be kept there: %s", folder, error.strerror
+            )
             return
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -145,22 +150,22 @@ class Spill:
         return self._descriptor is not None and os.fstat(self._descriptor).st_nlink > 0
 
     def forget(self, committed: Iterable[Paid]) -> None:
-        """Drop what its callers are about to be told is committed; clear the file once it holds nothing else."""
+        """Drop what was committed, before its callers are released; clear the file once it holds nothing else."""
         self._kept -= {key_of(one) for one in committed}
         if self._kept or self._descriptor is None:
             return
         try:
-            # Ends the text of the file and keeps the space.
+            # A zero byte ends the file's text; the space stays reserved.
             os.pwrite(self._descriptor, bytes(self._end), 0)
             os.fsync(self._descriptor)
         except OSError as error:
-            # Harmless: what is in the store already changes nothing when the file is read.
+            # Harmless: entries that are stored already change nothing when the file is recovered.
             logger.warning("%s: cannot be cleared: %s", self._path, error.strerror)
         else:
             self._end = 0
 
     def close(self) -> None:
-        """Leave the file behind only if somebody has to take it in."""
+        """Close the file, and remove it unless it holds something to be recovered."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -171,7 +176,7 @@ class Spill:
 
 
 def _write(descriptor: int, line: bytes, at: int) -> bool:
-    """Write a line; False where there is no space for all of it: the next one is written over its beginning."""
+    """Write a line; returns False if it does not fit, and the next line is written over it."""
     try:
         return os.pwrite(descriptor, line, at) == len(line)
     except OSError:

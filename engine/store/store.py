@@ -1,4 +1,4 @@
-"""A store on an open database: a reader, a worker with its writer, and what changes it."""
+"""A store on an open database: its reader, its worker, and the parts that change it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,24 +43,24 @@ class Store:
 
     @property
     def path(self) -> Path:
-        """The store as messages and commands name it."""
+        """The store's path, as messages and commands show it."""
         return self._database.path
 
     @property
     def worker_id(self) -> str:
-        """Whose jobs those are that this opening claims; empty where the store is only read."""
+        """The id of the worker that claims jobs through this store; empty if the store is only read."""
         return self.worker.id
 
     @property
     def trouble(self) -> StoreError | None:
-        """Why nothing can be committed at present, such as a full disk."""
+        """Why commits fail at present, such as a full disk; None if they succeed."""
         return self.worker.writer.trouble
 
     @property
     def is_lost(self) -> bool:
-        """Whether the store's file was removed, moved, replaced or overwritten: nothing may be sent any more.
+        """Whether the store's file was removed, moved, replaced or overwritten, so that nothing more may be sent.
 
-        Every change then raises StoreLost; answers and replies go to a side file, and answers count as recorded.
+        Changes then raise StoreLost. Answers and replies go to a side file, and answers count as recorded.
         """
         return self._database.is_lost
 
@@ -69,10 +69,10 @@ class Store:
         self._database.refuse_if_lost()
 
     async def back_up(self, target: Path | None = None) -> Backup:
-        """Copy the store to a new file of mode 0600, which is there once it is whole and checked.
+        """Copy the store to a new file of mode 0600, which appears once it is complete and checked.
 
-        Without a name it is put beside the store. Raises StoreError when the file is there already, or
-        cannot be written. Cancelled, it leaves nothing behind.
+        Without `target`, it is created beside the store, with the time in its name. Raises StoreError if the file
+        exists already or cannot be written. If cancelled, no file is left.
         """
         return await self._database.back_up(target, self._clock.now())
 
@@ -81,22 +81,22 @@ class Store:
 async def serving(
     database: Database, clock: Clock, *, commit_interval_s: float
 ) -> AsyncIterator[Store]:
-    """A store on an open database: it takes changes until the block ends, which signs its worker off.
+    """Yield a store on an open database. It accepts changes until the block ends, which signs its worker off.
 
     `commit_interval_s` is the least real time between two commits under load.
     """
     store = Store(database, clock, commit_interval_s=commit_interval_s)
     raised: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        # Cancelled while it starts, the writer would be waited for: only `sign_off` lets it end.
+        # If the start were cancelled, this would wait forever: only `sign_off` ends the writer.
         with anyio.CancelScope(shield=True):
             await tasks.start(store.worker.writer.run, name="writer")
-        tasks.start_soon(store.worker.interrupt_when_cancelled, name="break off")
+        tasks.start_soon(store.worker.interrupt_when_cancelled, name="interrupt")
         try:
             await store.worker.adopt_clock()
             yield store
         except (Exception, Interrupted) as error:
-            # Raised again below, as itself and not as a group of one.
+            # Raised again below, so that it is not wrapped in an exception group.
             raised = error
         finally:
             with anyio.CancelScope(shield=True):

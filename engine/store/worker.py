@@ -1,4 +1,4 @@
-"""A worker among the others of its store: how it comes and goes, and what becomes of who dies."""
+"""A worker and the other workers of its store: arrival, heartbeats, end, and the jobs of dead workers."""
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,19 +26,19 @@ from engine.store.writer import PATIENCE_S, Writer
 logger = logging.getLogger(__name__)
 
 _CLOCKS_DIFFER_S = 5.0
-"""A heartbeat further ahead than this was not given by this clock."""
-STUCK_S = 30.0
-"""A heartbeat this old, of a process that is there, says that it cannot commit."""
-_MOST_FORGOTTEN = 2_000
+"""A heartbeat further ahead than this comes from another clock."""
+STALLED_S = 30.0
+"""If the heartbeat of a live process is older than this, the process cannot commit."""
+_MAX_REMOVED = 2_000
 """Rows of workers that are removed in one transaction, in some hundredths of a second."""
 FULL_BYTES = 1_048_576
-"""A disk with less room is as good as full: the store's log grows by pages."""
+"""A disk with less space counts as full, because the store's log grows by pages."""
 
 
 class Worker:
-    """This opening of a store among its workers: it comes, is alive, goes, and outlives others.
+    """The worker that this opening of a store is.
 
-    Who only reads the store is no worker, and has no identity.
+    A process that only reads the store is not a worker: its `id` is empty, and it must not write.
     """
 
     def __init__(
@@ -55,11 +55,14 @@ class Worker:
             database, clock, spill, self._arrive, commit_interval_s=commit_interval_s
         )
         self._unrecoverable: set[str] = set()
-        """The workers whose side files cannot be taken in wholly, as was said."""
+        """The ids of workers whose side files cannot be recovered completely; that was logged."""
         self._signed_off = anyio.Event()
 
     async def run_until_lost(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do what is done beside the jobs of a run, until the store vanishes: who works on the run says so."""
+        """Run a background task of a run, and end it without an error if the store vanishes.
+
+        The process that executes the run reports the loss.
+        """
         try:
             await work()
         except StoreError:
@@ -67,17 +70,16 @@ class Worker:
                 raise
 
     async def find_lanes_elsewhere(self, run_id: int) -> list[LaneState]:
-        """What the lanes of a run wait for in the other processes that are alive, the latest to speak last."""
+        """What the lanes of a run wait for in the other live processes, the latest change last."""
         found = await self._database.ask(
             lambda connection: lanes.find_of_others(connection, run_id, but=self.id)
         )
         return [state for worker_id, state in found if not self._liveness.has_gone(worker_id)]
 
     async def find_stall(self, run_id: int) -> tuple[float, str] | None:
-        """Since when nothing is committed of a run that is worked on, and why; None where all is well.
+        """Whether commits of a run that is being executed fail: (since when, why), or None.
 
-        What another process is in trouble with cannot be written down on a full disk: it shows in a
-        heartbeat that stands still while its lock is held.
+        On a full disk, another process cannot record its trouble; it shows in an old heartbeat of a live process.
         """
         if self.writer.trouble is not None:
             return self.writer.troubled_since, str(self.writer.trouble)
@@ -86,22 +88,19 @@ class Worker:
             for worker_id, heartbeat_at in await self._reader.find_executors(run_id)
             if not self._liveness.has_gone(worker_id)
         ]
-        if not beats or self._clock.now() - max(beats) < STUCK_S:
+        if not beats or self._clock.now() - max(beats) < STALLED_S:
             return None
         free = await self._database.disk_free_bytes()
         if free is not None and free < FULL_BYTES:
             return max(beats), f"{self._database.path}: the disk is full; free some space"
-        return max(beats), "the process that works on it is stopped, or cannot write to its disk"
+        return max(beats), "the process that executes it is stopped, or cannot write to its disk"
 
     def retrying_commits(self) -> AbstractContextManager[Callable[[], None]]:
-        """Within the block changes wait out a full disk; elsewhere they are given up after a moment.
-
-        What the block is given ends that before the block does.
-        """
+        """Within the block, retry failing commits without limit; see `Writer.retrying_commits`."""
         return self.writer.retrying_commits()
 
     async def adopt_clock(self) -> None:
-        """Count on the clock of those who work on the store, if anybody does."""
+        """Use the clock of the workers on this store, if there are any."""
         clock = self._clock
         if isinstance(clock, AnchoredClock):
             kept = await self._database.ask(self._clock_of_others)
@@ -117,7 +116,7 @@ class Worker:
 
     @asynccontextmanager
     async def between_commits(self) -> AsyncIterator[None]:
-        """Within the block no transaction of this worker's is under way."""
+        """Within the block, no transaction of this worker is running."""
         async with self.writer.turn:
             yield
 
@@ -129,14 +128,14 @@ class Worker:
         workers.arrive(connection, self._identity, self._clock.now())
 
     def _agree_on_time(self, connection: Connection, clock: AnchoredClock) -> None:
-        """Have the clock of those who are here; raises StoreError where it cannot be had."""
+        """Use the clock of the other workers; raises StoreError if that is impossible."""
         others = self._find_others_alive(connection)
         kept = clocks.store_clock(connection)
         if others and kept is not None and kept.boot != clock.boot:
             raise StoreError(
                 f"{self._database.path}: process {others[0].pid} on {others[0].host} works on it under another"
                 " kernel, such as that of a virtual machine, whose clock cannot be compared with this"
-                " one's; stop it first, or use a store of its own here"
+                " one's; stop it first, or use another store here"
             )
         by_s = clocks.anchor(connection, clock, is_alone=not others)
         if by_s:
@@ -148,13 +147,14 @@ class Worker:
             raise StoreError(
                 f"{self._database.path}: the clock of process {ahead[0].pid}, which works on it, is"
                 f" {ahead[0].heartbeat_at - self._clock.now():,.0f} s ahead of this process's; rates hold only"
-                " where both have the machine's own clock"
+                " if both use the machine's own clock"
             )
 
     async def recover_side_files(self, *, patience_s: float | None = 0.0) -> None:
-        """Take in what workers that are gone could not commit, as far as anything can be committed now.
+        """Recover the side files of workers that have ended, as far as commits succeed.
 
-        Or else within `patience_s`; None waits as any change does.
+        A failing commit is retried for `patience_s` seconds; None for as long as that of any change. What cannot be
+        recovered is logged and stays in its file.
         """
         if self._database.side_files is None:
             return
@@ -181,7 +181,7 @@ class Worker:
         if left.answers or left.replies:
             taken = await self.writer.write(work, patience_s=patience_s)
             if new := describe_counts(taken.answers, taken.replies):
-                logger.info("took in %s that could not be committed before", new)
+                logger.info("recovered %s that could not be committed before", new)
             if foreign := describe_counts(taken.foreign_answers, taken.foreign_replies):
                 self._unrecoverable.add(worker_id)
                 logger.warning(
@@ -201,10 +201,10 @@ class Worker:
             await anyio.to_thread.run_sync(leftovers.remove, path)
 
     async def interrupt_when_cancelled(self) -> None:
-        """Wait for the end, and if cancelled before it keep nobody waiting for the database.
+        """Wait until this worker has signed off; if cancelled before that, do not let the database delay the end.
 
-        What is being read or changed is broken off; what has to be said in the end is said at once or
-        not. While a run is executed its answers are kept, however long that takes.
+        Running statements are interrupted, and the last changes are tried once. But while a run is being executed,
+        its answers are committed, however long that takes.
         """
         try:
             await self._signed_off.wait()
@@ -215,10 +215,10 @@ class Worker:
             raise
 
     async def sign_off(self) -> None:
-        """Commit what is left, give back what is still held, tell others that this worker is gone.
+        """Commit the remaining changes, give back jobs that are still held, and record this worker's end.
 
-        Waits for a full disk or a store that is held for a moment only; whatever could not be said
-        is found out by the next one to open the store.
+        Waits only PATIENCE_S for a full disk or a locked store. If that fails, the next process that opens the store
+        finds this worker dead.
         """
 
         def work(connection: Connection) -> None:
@@ -233,7 +233,7 @@ class Worker:
             if self._identity is not None:
                 self._identity.is_missed = False
         except StoreError as error:
-            # Who works on the store has heard of its loss already.
+            # The loss of the store was reported already.
             if not self._database.is_lost:
                 logger.warning("could not sign off: %s", error)
         finally:
@@ -251,14 +251,14 @@ class Worker:
         return not all(self._liveness.has_gone(worker_id) for worker_id, _ in found)
 
     async def record_heartbeat(self) -> None:
-        """Say that this worker is alive, even if somebody has given it up.
+        """Record that this worker is alive, even if another has declared it dead.
 
-        Some of those that have gone and sent nothing are forgotten along with it: there may be very many.
+        The same transaction removes some workers that have ended without sending anything; there may be very many.
         """
         idle = await self._database.ask(
-            lambda connection: workers.find_idle(connection, _MOST_FORGOTTEN)
+            lambda connection: workers.find_idle(connection, _MAX_REMOVED)
         )
-        # One that was stopped for long was given up, and still comes back.
+        # A stopped process is declared dead after a while, and may still come back.
         gone = await self._liveness.find_ended(idle)
 
         def work(connection: Connection) -> None:
@@ -271,10 +271,10 @@ class Worker:
     async def reclaim_from_dead(
         self, *, attempts: int | None = None, run_id: int | None = None
     ) -> tuple[int, int]:
-        """Take back what dead workers were doing: (jobs to be sent again, jobs out of attempts).
+        """Reclaim the jobs of dead workers: (jobs to be sent again, jobs that have failed).
 
-        What they could not commit is taken in before. `attempts` is the most that jobs of the run `run_id`
-        have, or without one those of all runs.
+        Their side files are recovered first. A job fails if it has used `attempts`, the limit of the run `run_id`, or
+        of all runs if that is None.
         """
         await self.recover_side_files(patience_s=None)
         again = spent = 0

@@ -1,11 +1,11 @@
 """Group commit: one task owns the write connection and commits many changes at once.
 
-Whoever writes is answered only after COMMIT. Commits are paced, so that under load each carries what
-has come in meanwhile, while a lone write is committed at once. A commit that fails because the disk
-is full or another process holds the store is tried again until it goes through; meanwhile the bounded
-stream holds back everyone who wants to write, and answers and replies in hand are written to a side
-file. That goes for runs that are executed. Other changes, and those of a process that is ending, wait
-for a moment only: with what was paid for safe in that file, the rest is given up.
+Callers return only after COMMIT. Commits are paced: under load, each commit carries all changes that arrived since
+the last one, while a single change is committed at once. If a commit fails because the disk is full or another
+process has locked the store, it is retried until it succeeds. Meanwhile the bounded stream blocks all writers, and
+uncommitted answers and replies are written to a side file. Commits are retried without limit only while a run is
+executed; other changes, and those of a process that is ending, fail after PATIENCE_S, except answers and replies
+that are safe in the side file.
 
 The first transaction also registers this worker, so a process that only reads writes nothing.
 """
@@ -38,21 +38,21 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 COMMIT_INTERVAL_S = 0.008
-"""The least time between two commits under load: a fair share for other processes, too."""
+"""The least time between two commits under load, in which other processes get the lock."""
 PATIENCE_S = 10.0
-"""How long a change waits for a commit that fails, when no run is executed or the process is ending."""
+"""How long a failing commit is retried if no run is executed or the process is ending."""
 _MAX_CHANGES_PER_COMMIT = 400
 _RETRY_INTERVAL_S = 1.0
 _CHECKS_PER_RETRY = 5
-"""How often it is looked meanwhile whether a commit is still waited for."""
+"""How often a pause between two retries checks whether the commit is still wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piggyback(Generic[T]):
-    """A change that goes along with every transaction that settles outcomes: no commit of its own.
+    """A change that is added to every transaction that settles outcomes, so that it needs no commit of its own.
 
-    `deliver` is called in the event loop with its value after COMMIT. It stays behind where an equal
-    change is in the transaction already: what both would decide on must not be had twice.
+    `deliver` is called in the event loop with its value after COMMIT. It is skipped if the batch already contains an
+    equal change; otherwise, for example, the same slots would be filled twice.
     """
 
     prepare: Preparation[T]
@@ -60,7 +60,7 @@ class Piggyback(Generic[T]):
 
 
 class Writer:
-    """The only way into the database for changes."""
+    """Commits all changes of this process."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Writer:
         self._database = database
         self._arrive = arrive
         self.has_arrived = False
-        """Whether the store tells of this worker."""
+        """Whether this worker's row was committed."""
         self._clock = clock
         self._spill = spill
         self._send, self._receive = anyio.create_memory_object_stream[Change[Any]](
@@ -89,14 +89,14 @@ class Writer:
         self._retrying: set[object] = set()
         self.piggybacks: list[Piggyback[Any]] = []
         self.trouble: StoreError | None = None
-        """Why commits do not go through at present."""
+        """Why commits fail at present; None if they succeed."""
         self._lost = ""
-        """What became of a store that has vanished, and what to do, once that is known."""
+        """What happened to a store that has vanished, and what to do; empty while it is in place."""
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Commit what comes in, until closed.
+        """Commit changes as they arrive, until `close`.
 
-        Nobody else's cancellation reaches it: those who are cancelled wait for their last commits.
+        It is shielded from cancellation, because cancelled callers wait for their last commits.
         """
         with anyio.CancelScope(shield=True):
             task_status.started()
@@ -110,7 +110,7 @@ class Writer:
         try:
             async with self._pace:
                 self._collect(batch)
-            # What the side file holds alone is committed as soon as anything is.
+            # Answers that are only in the side file are committed as soon as a commit succeeds.
             batch += self._owed
             self._owed = []
             along = self._take_along(batch)
@@ -119,7 +119,7 @@ class Writer:
                 if change.error is None:
                     piggyback.deliver(change.value)
         except BaseException as error:
-            # A bug: whoever waits has to hear of it.
+            # A bug: every waiting caller must get the error.
             while self._collect(batch):
                 pass
             for change in batch:
@@ -133,55 +133,56 @@ class Writer:
         return self._database.is_lost
 
     def close(self) -> None:
-        """Take nothing more; what was taken is still committed."""
+        """Accept no more changes; accepted ones are still committed."""
         self._send.close()
 
     @contextmanager
     def retrying_commits(self) -> Iterator[Callable[[], None]]:
-        """Within the block a change waits for as long as its commit fails, unless it is cancelled.
+        """Within the block, retry failing commits without limit, unless a change is cancelled.
 
-        What the block is given ends that before the block does.
+        Yields a function that ends this before the block does.
         """
-        who = object()
-        self._retrying.add(who)
+        block = object()
+        self._retrying.add(block)
         try:
-            yield lambda: self._retrying.discard(who)
+            yield lambda: self._retrying.discard(block)
         finally:
-            self._retrying.discard(who)
+            self._retrying.discard(block)
 
     def hurry(self) -> None:
-        """Wait neither for a lock nor for a disk any more: what cannot be committed now is given up."""
+        """Stop waiting for locks and for the disk: changes that cannot be committed now fail."""
         self._database.hurry()
 
     @property
     def is_retrying_commits(self) -> bool:
-        """Whether changes wait for as long as it takes."""
+        """Whether failing commits are retried without limit."""
         return bool(self._retrying)
 
     async def write(self, work: Work[T], *, patience_s: float | None = None) -> T:
-        """Run `work` in a write transaction, together with others; its value, after COMMIT.
+        """Run `work` in a write transaction, together with other changes; returns its value after COMMIT.
 
-        Raises StoreError when commits fail for too long, or for `patience_s`.
+        Raises StoreError if commits fail for `patience_s` seconds; if that is None, for PATIENCE_S, or never while
+        commits are retried without limit.
         """
         return await self._submit(Change(lambda _: work, patience_s=patience_s))
 
     async def write_prepared(self, prepare: Preparation[T]) -> T:
-        """Like `write`; what to do is decided in the event loop just before the transaction."""
+        """Like `write`, but the change is prepared in the event loop just before the transaction."""
         return await self._submit(Change(prepare))
 
     async def settle(self, outcome: Outcome) -> bool:
-        """Record an outcome; whether it changed its job. Returns after COMMIT.
+        """Record an outcome; returns, after COMMIT, whether it changed its job.
 
-        An answer whose commit could not be waited for is durable as well: True, and found in the
-        side file by who opens the store next.
+        An answer whose commit failed for too long is durable as well: this returns True, and the next process that
+        opens the store recovers the answer from the side file.
         """
         return await self._submit(Change[bool](outcome))
 
     async def keep(self, reply: CallReply) -> bool:
-        """Keep a reply to a call within a job; whether it is the one that counts. Returns after COMMIT.
+        """Store a reply to a call within a job; returns, after COMMIT, whether it is the one that counts.
 
-        One whose commit could not be waited for is durable as well, as an answer is. Raises StoreLost once
-        it is in the side file of a store that has vanished: nothing more may be asked.
+        A reply whose commit failed for too long is durable in the side file, like an answer. If the store has
+        vanished, raises StoreLost once the reply is in the side file, because nothing more may be sent.
         """
         return await self._submit(Change[bool](reply))
 
@@ -190,7 +191,7 @@ class Writer:
             try:
                 self._send.send_nowait(change)
             except anyio.WouldBlock:
-                # Once handed over it will happen: nobody may walk away without knowing whether it did.
+                # A change that was handed over will be made, so its caller must wait for the result.
                 with anyio.CancelScope(shield=True):
                     await self._send.send(change)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -202,13 +203,13 @@ class Writer:
             with anyio.CancelScope(shield=True):
                 await change.done.wait()
             if anyio.current_effective_deadline() > -inf:
-                raise  # asyncio's own cancellation, of which a task is told once
+                raise  # asyncio's own cancellation, which is delivered only once
         if change.error is not None:
             raise change.error
         return change.value  # type: ignore[return-value]  # set before `done`
 
     def _collect(self, batch: list[Change[Any]]) -> int:
-        """Add what has come in to a batch, up to a limit; how many."""
+        """Add waiting changes to a batch, up to a limit; returns how many."""
         room = range(_MAX_CHANGES_PER_COMMIT)
         for count in room:
             try:
@@ -231,12 +232,12 @@ class Writer:
     async def _commit_all(self, batch: list[Change[Any]]) -> None:
         error = await self._commit(batch)
         if error is not None and self.trouble is None and len(batch) > 1:
-            # One of them is at fault: each gets a transaction of its own.
+            # One of the changes is at fault, so each gets its own transaction.
             for change in list(batch):
                 await self._commit_all([change])
             return
         if self.trouble is None and self._spill.is_used:
-            # Before the callers are released: an answer reported as committed is in the store only.
+            # Before the callers are released, so that a committed answer is not in the side file as well.
             await to_thread.run_sync(self._spill.forget, paid_of(batch), limiter=self._thread)
         for change in batch:
             change.finish(error)
@@ -253,9 +254,9 @@ class Writer:
         return change.paid is not None and self._spill.holds(change.paid)
 
     async def _commit(self, batch: list[Change[Any]]) -> BaseException | None:
-        """Commit a batch, for as long as it takes; the error, if it cannot be.
+        """Commit a batch, retrying while the error may go away; returns the error if it cannot be committed.
 
-        Changes that do not wait that long fail meanwhile, and are taken out of the batch.
+        Changes with less patience fail meanwhile and are removed from the batch.
         """
         while batch:
             began = perf_counter()
@@ -282,7 +283,7 @@ class Writer:
         return None
 
     async def _reserve(self, transaction: Transaction) -> None:
-        """Have space for what is paid for before it can be refused."""
+        """Reserve space in the side file before a commit of paid answers can fail."""
         is_wanted = transaction.settled or transaction.replies or self._retrying
         if is_wanted and self._spill.is_missing and not self.is_lost:
             await to_thread.run_sync(self._spill.reserve, limiter=self._thread)
@@ -293,32 +294,32 @@ class Writer:
         transaction.run(connection)
 
     async def _fail_lost(self, batch: list[Change[Any]]) -> None:
-        """Keep what was paid for in the side file, and fail all else: the store has vanished."""
+        """After the store has vanished: keep answers and replies in the side file, and fail all other changes."""
         if not self._lost:
             self._lost = await self._database.rescue(self._spill)
         await self._keep(batch)
         for change in batch:
             change.value = self._is_safe(change)
-            # Bad news that is not kept costs nothing: its job is found to have been in flight.
+            # An outcome without an answer need not be kept: its job counts as lost in flight.
             is_over = isinstance(change.work, Outcome) and (
                 change.value or change.work.answer is None
             )
-            # A reply has the same said, kept or not: its job would ask on.
+            # A reply gets the error even if it is kept, because its job would send more.
             change.finish(None if is_over else self._store_lost_error())
         batch.clear()
 
     def _store_lost_error(self) -> StoreLost:
-        """What is raised from now on; it says where the answers and replies in hand are."""
+        """The error for changes from now on; it says where uncommitted answers and replies are."""
         spill = self._spill
         if not spill.is_used:
             return StoreLost(self._lost)
         return StoreLost(
             f"{self._lost}; {spill.contents} in hand {'is' if spill.count == 1 else 'are'} kept in"
-            f" {spill.place}, for the next start on that store to take in"
+            f" {spill.place}, and the next start on that store recovers {'it' if spill.count == 1 else 'them'}"
         )
 
     async def _keep(self, batch: list[Change[Any]]) -> None:
-        """Put what was paid for into the side file."""
+        """Write the answers and replies of a batch to the side file."""
         if self._spill.is_open:
             await to_thread.run_sync(self._spill.keep, paid_of(batch), limiter=self._thread)
 
@@ -339,7 +340,7 @@ class Writer:
         return error
 
     async def _wait(self, batch: list[Change[Any]], trouble: StoreError) -> None:
-        """Put what was paid for into the side file, fail the changes that have waited long enough, and wait."""
+        """Write answers and replies to the side file, fail the changes without patience left, and pause."""
         self._collect(batch)
         await self._keep(batch)
         waited_s = self._clock.now() - self.troubled_since

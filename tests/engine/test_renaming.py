@@ -87,7 +87,7 @@ async def test_a_run_that_somebody_works_on_is_not_renamed(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("scripted", "other", "there is a run 'other' already"),
+        ("scripted", "other", "a run 'other' exists already"),
         ("scripted", "scripted", "is called 'scripted' already"),
         ("scripted", "a/b", "the name 'a/b' is used for files"),
         ("scripted", " ", "the name ' ' has no visible characters"),

@@ -265,10 +265,8 @@ async def test_who_cannot_write_is_told_who_holds_the_store_and_what_to_do(
 
     pid = holder.pid
     assert f"process {pid} (python" in str(stopped.value)
-    assert "which works on scripted, was stopped while it holds the write lock" in str(
-        stopped.value
-    )
-    assert f"let it go on (`kill -CONT {pid}`" in str(stopped.value)
+    assert "which works on scripted, was stopped while holding the write lock" in str(stopped.value)
+    assert f"continue it (`kill -CONT {pid}`" in str(stopped.value)
 
 
 async def test_commits_that_come_while_somebody_looks_are_seen(tmp_path: Path) -> None:
@@ -359,7 +357,7 @@ async def test_a_store_of_an_older_version_is_read_and_stays_as_it_is(
     assert seen == copied == FINISHED
     assert unchanged == before
     assert (
-        "is of an older version (schema 0011), so a private copy of it as it is now is read"
+        "is of an older version (schema 0011), so a private copy of its present state is read"
         in caplog.text
     )
 

@@ -1,1 +1,1 @@
-"""What changes the store, by what is changed: each change is one transaction of the writer's, or one for each part."""
+"""The changes of the store, by subject."""

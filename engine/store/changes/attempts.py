@@ -1,4 +1,4 @@
-"""What comes in while a job is worked on: replies, their cost, and answers that cannot be read."""
+"""What arrives while a job is being executed: replies, their usage, and answers that cannot be read."""
 
 from collections.abc import (
     Mapping,
@@ -23,7 +23,7 @@ from engine.store.writer import Writer
 
 
 class AttemptChanges:
-    """What is kept of an attempt before it has an outcome."""
+    """Stores what an attempt receives before it has an outcome."""
 
     def __init__(self, clock: Clock, writer: Writer) -> None:
         self._clock = clock
@@ -32,9 +32,9 @@ class AttemptChanges:
     async def keep_unread(
         self, run_id: int, job_id: int, fence: int, *, where: str, body: bytes
     ) -> None:
-        """Keep the bytes of an answer that cannot be read with the attempt of `fence`.
+        """Store the bytes of an answer that cannot be read, with the attempt of `fence`.
 
-        Of one answer at most 32 MiB are kept, of one job at most 20 answers.
+        At most 32 MiB of an answer are stored, and at most 20 answers of a job.
         """
         now = self._clock.now()
         await self._writer.write(
@@ -44,13 +44,13 @@ class AttemptChanges:
         )
 
     async def hold_more(self, job_id: int, fence: int, tests: int) -> bool:
-        """Hold quota for `tests` besides what was reserved for an attempt; whether there was room."""
+        """Reserve quota for `tests` more of an attempt; returns False, and reserves nothing, if there is no room."""
         return await self._writer.write(
             lambda connection: charges.hold_more(connection, job_id, fence, tests)
         )
 
     async def keep_usage(self, run_id: int, took: Sequence[Usage]) -> None:
-        """Keep what calls took that gave no reply, each."""
+        """Store the usage of calls that gave no reply."""
         if took:
             now = self._clock.now()
             await self._writer.write(
@@ -65,11 +65,12 @@ class AttemptChanges:
         charge: Charge | None = None,
         took: Sequence[Usage] = (),
     ) -> bool:
-        """Keep a response under `key` in a run, and charge the tests that it opens. Durable when this returns.
+        """Store a response under `key` in a run, and charge the tests that it opens. Durable on return.
 
-        The first one stays, unless the run has begun to ask everything again since: False, and nothing
-        charged, where there is one. What calls `took` is kept whatever becomes of their responses; the
-        last one gave this. Where the store is lost, StoreLost is raised once the reply is in the side file.
+        If the run already has a response that counts, that one stays; this returns False and charges nothing. `took`
+        is the usage of the call's requests, of which the last one gave this response; it is stored in either case.
+
+        Raises StoreLost, once the reply is in the side file, if the store has vanished.
         """
         return await self._writer.keep(
             CallReply(

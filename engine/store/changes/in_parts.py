@@ -1,4 +1,4 @@
-"""Changes of many rows, a part of them in each transaction."""
+"""Changes of many rows, in one transaction for each part."""
 
 from array import array
 from collections.abc import (
@@ -28,7 +28,7 @@ def _on_part(
 
 
 class PartWriter:
-    """Makes changes in parts, so that others write between them."""
+    """Makes changes in parts, so that other processes can write in between."""
 
     def __init__(self, database: Database, clock: Clock, writer: Writer) -> None:
         self._database = database
@@ -36,12 +36,16 @@ class PartWriter:
         self._writer = writer
 
     async def ids(self, query: Select[Any]) -> "array[int]":
+        """The ids that a query finds, from one snapshot."""
         return await self._database.ask(lambda connection: parts.ids_of(connection, query))
 
     async def write(
         self, things: Sequence[T], work: Callable[[Connection, Sequence[T], bool], int]
     ) -> int:
-        """Do `work` for each part of `things`, told whether it is the last one; the sum of what it returns."""
+        """Run `work` for each part of `things`, each in its own transaction; returns the sum of its values.
+
+        `work` takes the connection, the part, and whether it is the last one.
+        """
         self._database.check_writable()
         left, total = len(things), 0
         for part in parts.parts(things):

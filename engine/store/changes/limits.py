@@ -31,7 +31,7 @@ from engine.store.requests import (
 from engine.store.writer import Writer
 
 START_HORIZON_S = 1.0
-"""How far ahead a slot is taken for a request that is about to be written."""
+"""Seconds within which a start must lie when it is taken for a request that is about to be written."""
 
 
 class SharedLimits:
@@ -44,13 +44,13 @@ class SharedLimits:
         self._worker_id = worker_id
 
     async def accounts(self) -> Accounts:
-        """What names accounts in this store."""
+        """The names of accounts in this store."""
         return await self._writer.write(accounts.accounts)
 
     async def share(
         self, run_id: int, buckets: Sequence[Bucket], limits: Sequence[PermitLimit] = ()
     ) -> None:
-        """Let limits that a run here was given hold for all who share them, before its first request."""
+        """Apply the limits of a run here to all processes that share them, before its first request."""
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
@@ -62,7 +62,7 @@ class SharedLimits:
         await self._writer.write(work)
 
     async def release(self, run_id: int) -> None:
-        """Let limits that a run here was given hold no longer, and forget its lanes: it has ended here."""
+        """Remove the limits and lanes of a run that has ended here."""
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
@@ -74,9 +74,10 @@ class SharedLimits:
     async def take_start(
         self, run_id: int, buckets: Sequence[Bucket], *, instead_of: float | None, lead_s: float
     ) -> Granted:
-        """A slot for a request beside those of claims, or none; and when to ask again.
+        """Take a start for one request outside claims; the grant has it, or says when to ask again.
 
-        `instead_of` is a slot that is given back: nothing was started in it.
+        `instead_of` is an earlier start that was not used and is given back. `lead_s` is how far ahead of now, in
+        seconds, the start must be at least.
         """
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
@@ -94,7 +95,7 @@ class SharedLimits:
         return await self._writer.write(work)
 
     async def take_permits(self, request: PermitRequest) -> Granted:
-        """Grant the first calls of a request, as many as there is room for."""
+        """Grant the first calls of a request, as many as the limits and its cap have room for."""
         return await self._writer.write(
             lambda connection: permits.take(connection, request, now=self._clock.now())
         )
@@ -104,7 +105,7 @@ class SharedLimits:
         return await self._database.ask(lambda connection: permits.find_limited(connection, names))
 
     async def publish_requests(self, run_id: int, log: RateLog) -> None:
-        """Tell other processes which requests of a run this one started in the last minute."""
+        """Show other processes which requests of a run this one started in the last minute."""
         now = self._clock.now()
         await self._writer.write(
             lambda connection: recent_requests.publish(
@@ -115,7 +116,10 @@ class SharedLimits:
     async def take_slots(
         self, name: str, caller: str, *, wants: int, in_use: int, limit: int
     ) -> int:
-        """How many slots of an endpoint `caller`, of this worker, has from now on; at least those `in_use`."""
+        """Share the slots of an endpoint; returns how many `caller` has from now on, at least those `in_use`.
+
+        The name of a caller begins with the id of this worker.
+        """
         return await self._writer.write(
             lambda connection: slots.take(
                 connection, name, caller, wants=wants, in_use=in_use, limit=limit
@@ -123,7 +127,7 @@ class SharedLimits:
         )
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        """Keep what a call really took; 0: it was never made. Waits for no disk and no lock."""
+        """Record how many tokens a call really took; 0 if it was never made. Does not wait for a full disk or a lock."""
         await self._writer.write(
             lambda connection: permits.settle(connection, start, taken=taken), patience_s=0.0
         )
@@ -137,10 +141,10 @@ class SharedLimits:
         since: int,
         caps: Sequence[QuotaKey] = (),
     ) -> None:
-        """Take over what the service says of its quota, asked when `quota_settled` was `since`.
+        """Set a quota to the figures of the service, which was asked when `total_settled` was `since`.
 
-        Where requests without an answer cost less than was held for them, the `caps` that they counted
-        under get the rest back, too.
+        If requests without an answer cost less than was held for them, the difference is also given back to the
+        `caps` under which they counted.
         """
         await self._writer.write(
             lambda connection: quotas.refresh(
@@ -149,28 +153,28 @@ class SharedLimits:
         )
 
     async def expect_quota(self, key: QuotaKey) -> bool:
-        """Let one job be in flight at a time until the service tells its quota; whether it has not yet."""
+        """Allow only one job in flight until the service reports its quota; returns whether that is still unknown."""
         return await self._writer.write(lambda connection: quotas.expect(connection, key))
 
     async def forget_quota(self, key: QuotaKey) -> None:
-        """Expect no figure of a quota any more: the service has none."""
+        """Stop waiting for the figures of a quota, because the service has none."""
         await self._writer.write(lambda connection: quotas.forget(connection, key))
 
     async def begin_period(self, names: Iterable[str], *, before: str, begun: str) -> None:
-        """Write the quota rows of a month that has begun, unless they are there; see `quotas.begin`."""
+        """Create the quota rows of a month that has begun; see `reservations.begin`."""
         wanted = tuple(names)
         await self._writer.write(
             lambda connection: reservations.begin(connection, wanted, before=before, begun=begun)
         )
 
     async def take_request(self, key: QuotaKey) -> bool:
-        """Count a request that is no job's under a cap; False, and nothing counted, where it is used up."""
+        """Count a request outside jobs under a cap; returns False, and counts nothing, if the cap is used up."""
         return await self._writer.write(lambda connection: quotas.take_request(connection, key))
 
     async def give_request_back(self, key: QuotaKey) -> None:
-        """A request that was taken so never left."""
+        """Give back a request that `take_request` counted and that was not sent."""
         await self._writer.write(lambda connection: quotas.spend(connection, key, -1))
 
     async def set_cap(self, key: QuotaKey, *, allotted: int) -> None:
-        """Set what the user allows."""
+        """Set the allotment that the user allows."""
         await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=allotted))

@@ -1,4 +1,4 @@
-"""The matrix of a sweep, put into the queue in batches."""
+"""Writing the matrix of a sweep into the queue, in batches."""
 
 from array import array
 from collections.abc import (
@@ -31,7 +31,7 @@ from engine.store.writer import Writer
 _UNANSWERED = UnansweredPolicy()
 
 
-def _changing(
+def _change_part(
     change: Callable[[Connection, RunRow, Sequence[int]], int],
     of: RunRow,
     connection: Connection,
@@ -42,7 +42,7 @@ def _changing(
 
 
 class MatrixWriter:
-    """What adds jobs to a run and removes those that its sweep no longer asks for."""
+    """Adds jobs to a run and removes those that its sweep no longer asks for."""
 
     def __init__(self, database: Database, clock: Clock, writer: Writer, parts: PartWriter) -> None:
         self._database = database
@@ -52,7 +52,7 @@ class MatrixWriter:
         self._asked: dict[tuple[int, int], expansion.ExpansionProgress] = {}
 
     async def add_documents(self, contents: Mapping[str, Any]) -> None:
-        """Keep prompts and other large contents once, under their digests."""
+        """Store prompts and other large contents once, under their digests."""
         await self._writer.write(lambda connection: submission.add_documents(connection, contents))
 
     async def add_jobs(
@@ -63,9 +63,9 @@ class MatrixWriter:
         reuse: bool,
         unanswered: UnansweredPolicy = _UNANSWERED,
     ) -> None:
-        """Put the next batch of the matrix into the queue; see `submission.add_jobs`.
+        """Add the next batch of the matrix to the queue; see `submission.add_jobs`.
 
-        Of an edited sweep, what is in line is claimed by this worker as far as the batches have come.
+        While an edited sweep is expanded, this worker claims only jobs up to the last batch.
         """
         asked = self._asked.setdefault((of.id, of.generation), expansion.ExpansionProgress())
         await self._writer.write(
@@ -85,9 +85,9 @@ class MatrixWriter:
             asked.reached = reached
 
     async def begin_edit(self, of: RunRow, edit: Edit) -> None:
-        """Let only that be added, changed and removed of a run's jobs which an edit concerns.
+        """Restrict the expansion to the jobs that an edit concerns.
 
-        All others are claimed from now on, as they are; what is changed, once it was added.
+        All other jobs of the run can be claimed from now on; changed ones as soon as they are added again.
         """
         asked = self._asked.setdefault((of.id, of.generation), expansion.ExpansionProgress())
         for find, change in (
@@ -95,12 +95,12 @@ class MatrixWriter:
             (expansion.find_behind, expansion.put_back),
         ):
             ids = await self._database.ask(partial(find, of=of, edit=edit))
-            await self._parts.write(array("q", ids), partial(_changing, change, of))
+            await self._parts.write(array("q", ids), partial(_change_part, change, of))
         asked.edit, asked.reached = edit, expansion.ALL_IN_TURN
 
     @contextmanager
     def expanding(self, of: RunRow) -> Iterator[None]:
-        """Within the block a run's matrix is gone through from its first batch."""
+        """Expand a run's matrix within the block, from its first batch on."""
         self._asked[of.id, of.generation] = expansion.ExpansionProgress()
         try:
             yield
@@ -108,16 +108,16 @@ class MatrixWriter:
             self._asked.pop((of.id, of.generation), None)
 
     def position(self, run_id: int) -> expansion.Position | None:
-        """How far this worker has come with the edited sweep of a run; None where it goes through none."""
+        """How far this worker has expanded an edited sweep of a run; None if it does not expand one."""
         generations = [generation for of, generation in self._asked if of == run_id]
         newest = max(generations, default=1)
         return self._asked[run_id, newest].reached if newest > 1 else None
 
     async def finish_expansion(self, of: RunRow, kept: KeptLayout | None = None) -> int:
-        """Say that the matrix is wholly there; returns how many jobs the sweep no longer asks for.
+        """Mark the matrix as complete and remove jobs that it did not ask for, in parts; returns how many.
 
-        All that it asks for was added by this worker, or is not concerned by its edit; what else there is
-        is removed, many jobs in parts. The layout is `kept` for the next edit.
+        This worker must have added all that the sweep asks for, except what its edit does not concern. The layout
+        `kept` is stored for the next edit.
         """
         asked = self._asked.get((of.id, of.generation), expansion.ExpansionProgress())
         removed = 0

@@ -1,4 +1,4 @@
-"""The queue: claiming jobs, settling them, and putting them in line."""
+"""The queue: claiming, settling, cancelling and requeueing jobs."""
 
 from collections.abc import (
     AsyncIterator,
@@ -35,12 +35,12 @@ from engine.store.worker import Worker
 from engine.store.writer import Piggyback, Writer
 
 Decide = Callable[[Sequence[Outcome]], Claim]
-"""What to claim, told the outcomes that the same transaction settles."""
+"""Decides what to claim, given the outcomes that the same transaction settles."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Claiming:
-    """A claim for the writer; equal to another that is decided by the same."""
+    """A claim for the writer; equal to another with the same `decide`."""
 
     decide: Decide
     clock: Clock
@@ -62,7 +62,7 @@ class _Claiming:
 
 
 class QueueChanges:
-    """What changes the states of jobs."""
+    """Changes the states of jobs."""
 
     def __init__(
         self,
@@ -79,17 +79,24 @@ class QueueChanges:
         self._reached = reached
 
     async def claim(self, decide: Decide) -> list[LaneGrant]:
-        """Make jobs ours, within rates and quota; what to claim is decided when the transaction runs."""
+        """Claim due jobs for this worker, within rates and quota, in one transaction.
+
+        `decide` runs in the event loop just before the transaction; it gets the outcomes that commit with it, and
+        returns how many jobs of which lanes to claim. The attempts are written in the same transaction, so the store
+        knows every request before it leaves.
+
+        Returns one grant per lane: the claimed jobs, or when to ask again and why. Raises StoreError if the claim
+        cannot be committed.
+        """
         return await self._writer.write_prepared(_Claiming(decide, self._clock, self._reached))
 
     @asynccontextmanager
     async def claiming_with_outcomes(
         self, decide: Decide, deliver: Callable[[list[LaneGrant]], None]
     ) -> AsyncIterator[None]:
-        """Claim within every transaction that settles outcomes, too: a slot is filled as it is freed.
+        """Within the block, also claim in each transaction that settles outcomes, so that free slots are refilled.
 
-        `deliver` is called in the event loop with what was granted, right after COMMIT; never again
-        once the block has ended.
+        `deliver` is called in the event loop with the grants, right after COMMIT, and never after the block.
         """
         piggyback = Piggyback(_Claiming(decide, self._clock, self._reached), deliver)
         self._writer.piggybacks.append(piggyback)
@@ -97,26 +104,26 @@ class QueueChanges:
             yield
         finally:
             self._writer.piggybacks.remove(piggyback)
-            # A claim that is being committed just now is still delivered, before this returns; while
-            # nothing can be committed there is none.
+            # A claim that is being committed now is delivered before this returns. While commits fail,
+            # there is no such claim.
             with suppress(StoreError):
                 await self._writer.write(lambda _: None)
 
     async def settle(self, outcome: Outcome) -> bool:
-        """Record an attempt's outcome; whether it changed its job. Durable when this returns."""
+        """Record the outcome of an attempt; returns whether it changed its job. Durable on return."""
         return await self._writer.settle(outcome)
 
     async def publish_lanes(self, run_id: int, states: Iterable[LaneState]) -> None:
-        """Tell other processes what lanes of a run wait for here."""
+        """Show other processes what lanes of a run wait for here."""
         now = self._clock.now()
         await self._writer.write(
             lambda connection: lanes.publish(connection, run_id, self._worker.id, states, now=now)
         )
 
     async def cancel(self, run_id: int) -> int:
-        """Cancel what is not yet sent; returns how many jobs.
+        """Cancel the jobs that are not in flight, including those of dead workers; returns how many.
 
-        What dead workers held is among them. Many are cancelled in parts: cut short, it is to be done again.
+        Many jobs are cancelled in parts; if that is interrupted, it has to be repeated.
         """
         await self._worker.reclaim_from_dead()
         ids = await self._parts.ids(queue.select_claimable(run_id))
@@ -125,9 +132,9 @@ class QueueChanges:
         )
 
     async def requeue(self, run_id: int, states: Iterable[State]) -> int:
-        """Put jobs back in line; returns how many. Of those that succeeded: with unanswered questions.
+        """Requeue the jobs in these states, succeeded ones only with unanswered questions; returns how many.
 
-        The run is active with the first of them. Many are put back in parts: cut short, the run says so.
+        The run becomes active. Many jobs are requeued in parts; if that is interrupted, the run's message says so.
         """
         wanted = tuple(states)
         ids = await self._parts.ids(queue.select_requeueable(run_id, wanted))
@@ -142,7 +149,7 @@ class QueueChanges:
         return await self._parts.write(ids, work)
 
     async def follow_clock(self) -> float:
-        """Bring waits nearer that a clock which was set back has moved away; by how many seconds."""
+        """Shorten waits that grew because the clock was set back; returns by how many seconds."""
         now = self._clock.now()
         return await self._writer.write(
             lambda connection: clocks.follow(connection, now, self._worker.id)

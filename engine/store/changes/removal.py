@@ -1,4 +1,4 @@
-"""Removing runs, and what no run refers to."""
+"""Deleting runs, and rows that no run refers to."""
 
 from collections.abc import (
     Callable,
@@ -23,7 +23,7 @@ from engine.store.writer import Writer
 
 
 class Removal:
-    """What removes rows for good, and gives their space back."""
+    """Deletes rows for good and gives their space back."""
 
     def __init__(
         self, database: Database, clock: Clock, writer: Writer, worker: Worker, parts: PartWriter
@@ -37,10 +37,10 @@ class Removal:
     async def delete_run(
         self, of: RunRow, caps: Iterable[str], on_progress: Callable[[int], None] = lambda _: None
     ) -> Deleted:
-        """Remove a run and all that is its own, a large one in parts; see `deletion.remove_part`.
+        """Delete a run and everything it owns, in parts; see `deletion.remove_part`.
 
-        Cut short, the run says that it is being deleted, and this goes on with it. `on_progress` is called
-        after each part, with the number of jobs that are gone so far.
+        `caps` are the names of its own quotas. `on_progress` is called after each part with the number of jobs
+        deleted so far. If that is interrupted, the run stays marked as being deleted, and this completes it.
         """
         self._database.check_writable()
         names, now = tuple(caps), self._clock.now()
@@ -65,7 +65,7 @@ class Removal:
         )
 
     async def prune(self) -> Pruned:
-        """Remove what no run refers to, in parts, and free its space if no other process works on the store."""
+        """Delete what no run refers to, in parts, and free its space if no other process uses the store."""
         documents = await self._remove_documents()
         gone = await self._remove_workers()
         alone = await self._worker.is_alone()
@@ -84,7 +84,7 @@ class Removal:
 
     async def _remove_workers(self) -> int:
         ids = await self._database.ask(workers.find_unneeded)
-        # One that was stopped for long was given up, and still comes back.
+        # A stopped process is declared dead after a while, and may still come back.
         gone = await self._database.liveness.find_ended(ids)
         return await self._parts.write(
             gone, lambda connection, part, _: workers.remove(connection, part)

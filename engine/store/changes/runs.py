@@ -1,4 +1,4 @@
-"""Runs as such: taking them up, their states and names, and their events."""
+"""Runs themselves: their creation, states, names and events."""
 
 from collections.abc import (
     Iterable,
@@ -22,21 +22,21 @@ from engine.store.writer import Writer
 
 
 class RunChanges:
-    """What changes the row of a run, and tells of it."""
+    """Changes the rows of runs, and adds events."""
 
     def __init__(self, clock: Clock, writer: Writer) -> None:
         self._clock = clock
         self._writer = writer
 
     async def begin(self, new: NewRun) -> RunRow:
-        """Create the run of a sweep, or take up the one of its name; see `runs.begin`."""
+        """Create the run of a sweep, or give the existing run of its name the sweep; see `runs.begin`."""
         now = self._clock.now()
         return await self._writer.write(lambda connection: runs.begin(connection, new, now=now))
 
     async def record_facts(
         self, name: str, facts: Sequence[Fact], *, accepts: bool = False
     ) -> None:
-        """Note what decides the answers of a run from now on; see `runs.record_facts`."""
+        """Record what determines the answers of a run from now on; see `runs.record_facts`."""
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
@@ -47,18 +47,20 @@ class RunChanges:
 
         await self._writer.write(work)
 
-    async def activate(self, run_id: int, account: str | None = None, told: str = "") -> None:
-        """Say that a run is worked on, unless it is finished and nothing of it is left to do.
+    async def activate(
+        self, run_id: int, account: str | None = None, display_name: str = ""
+    ) -> None:
+        """Make a run active, unless it is finished and has no open job.
 
-        `account` is whose rates and quota it uses from now on, shown as `told`; None leaves both unchanged.
-        A finished run keeps its state: the process that finished it may still be reading it.
+        `account` is the account whose rates and quota it uses from now on, shown to users as `display_name`; None
+        leaves both unchanged. A finished run keeps its state: the process that finished it may still be reading it.
         """
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
             runs.activate(connection, run_id, account, now=now)
-            if account is not None and told:
-                accounts.carry_over(connection, told, account)
+            if account is not None and display_name:
+                accounts.rename_account(connection, display_name, account)
 
         await self._writer.write(work)
 
@@ -72,7 +74,7 @@ class RunChanges:
         resume_at: float | None = None,
         unless: Iterable[RunState] = (),
     ) -> None:
-        """Set a run's state, unless it is in one of `unless` by now, or is being deleted."""
+        """Set a run's state, unless it is now in one of the states `unless` or being deleted."""
         await self._writer.write(
             lambda connection: connection.execute(
                 update(run)
@@ -88,7 +90,7 @@ class RunChanges:
         )
 
     async def rename_run(self, of: RunRow, name: str, caps: Iterable[tuple[str, str]]) -> RunRow:
-        """Give a run another name; see `runs.rename`."""
+        """Rename a run; see `runs.rename`."""
         now = self._clock.now()
         return await self._writer.write(
             lambda connection: runs.rename(connection, of, name, caps, now=now)
@@ -97,7 +99,7 @@ class RunChanges:
     async def add_event(
         self, run_id: int | None, kind: str, message: str, *, lane: str | None = None
     ) -> None:
-        """Add to the event log: what the morning report tells."""
+        """Add an event to the log, which reports and `nightsweep events` show."""
         await self._writer.write(
             lambda connection: connection.execute(
                 event.insert().values(

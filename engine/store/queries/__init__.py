@@ -1,1 +1,1 @@
-"""The statements that a store runs: each function is given a connection that is in a transaction."""
+"""The statements of the store. Each function takes a connection that is in a transaction."""

@@ -1,6 +1,6 @@
-"""The names of accounts in a store: the salt of them, unlike any other store's, and what goes on under a new name.
+"""The names of accounts in a store: their salt, which is the store's own, and the move to a new name.
 
-Every function runs inside a write transaction of the caller's.
+Every function runs inside a write transaction of the caller.
 """
 
 import secrets
@@ -17,18 +17,18 @@ _NAME = "salt of accounts"
 
 
 def accounts(connection: Connection) -> Accounts:
-    """What names accounts in this store."""
+    """The names of accounts in this store; creates the store's salt if it has none."""
     made = {"name": _NAME, "value": secrets.token_hex(SALT_BYTES)}
     connection.execute(insert(connection, store_value).values(**made).on_conflict_do_nothing())
     kept = connection.execute(select(store_value.c.value).where(store_value.c.name == _NAME))
     return Accounts(bytes.fromhex(kept.scalar_one()))
 
 
-def carry_over(connection: Connection, told: str, account: str) -> None:
-    """Let what older versions kept of an account hold on: they named it as it is told to people.
+def rename_account(connection: Connection, display_name: str, account: str) -> None:
+    """Move the rates and quota that older versions stored under an account's display name to its present name.
 
-    That is what was started in the last minute, until when it was asked to wait, and what is used and held.
+    That covers the starts of the last minute, a Retry-After that has not passed, and used and reserved quota.
     """
-    if told != account:
-        reservations.rename(connection, told, account)
-        rates.rename(connection, told, account)
+    if display_name != account:
+        reservations.rename(connection, display_name, account)
+        rates.rename(connection, display_name, account)

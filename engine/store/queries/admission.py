@@ -19,7 +19,7 @@ from engine.store.requests import Claim, Claimed, QuotaKey
 from engine.store.schema import cost, reservation
 
 FIRST_TESTS = 400
-"""What is held for a class that nobody has seen the cost of, where no other class tells more."""
+"""Tests held for the first job of a class of unknown cost, unless another class has cost more."""
 _HELD_BY_RUN = (
     select(reservation.c.name, reservation.c.period, func.sum(reservation.c.held).label("held"))
     .where(reservation.c.run_id == bindparam("run"))
@@ -45,25 +45,25 @@ class Admission:
     probing: set[str] = field(default_factory=set)
     """Classes of unknown cost that have a job in flight."""
     refusals: dict[str, WaitReason] = field(default_factory=dict)
-    """Classes of which no job can be sent now, and why."""
+    """Classes of which no job can be sent now, with the reason."""
     short: dict[str, Mapping[QuotaKey, int]] = field(default_factory=dict)
-    """Classes for which too little is left, and what one job of them needs."""
+    """Classes for which too little quota is left, with what one job needs."""
     held: Counter[QuotaKey] = field(default_factory=Counter)
     """What this claim has reserved so far."""
     alone: set[str] = field(default_factory=set)
-    """Classes of which a job holds all that is left."""
+    """Classes of which one job holds all the quota that is left."""
 
     @property
     def counts_tests(self) -> bool:
-        """Whether any of the quotas is one of tests."""
+        """Whether any of the quotas counts tests."""
         return any(not key.counts_requests for key in self.keys)
 
     def reserve(
         self, cost_class: str, expected_tests: int | None, *, charged: int = 0
     ) -> int | None:
-        """Hold what one job may cost; the tests held, or None when it has to wait.
+        """Reserve what one job may cost; returns the tests held, or None if the job has to wait.
 
-        `charged` of them are paid for already.
+        Of the job's tests, `charged` are paid for already.
         """
         if not self.keys:
             return 0
@@ -86,7 +86,7 @@ class Admission:
             self.short[cost_class] = self._amounts(tests if least is None else least)
             if least is None or not self._is_idle(of_tests) or not self._fits(least):
                 return None
-            # All that is left: nothing else starts before it is known what this one cost.
+            # It holds all that is left, so that no other job starts before its cost is known.
             tests = min(self.states[key].room for key in of_tests)
             self.alone.add(cost_class)
         for key, amount in self._amounts(tests).items():
@@ -107,18 +107,18 @@ class Admission:
         return not any(self.states[key].reserved for key in of_tests)
 
     def _guess(self) -> int:
-        """What is held for the first answer of a class: others tell what one may come to."""
+        """What to hold for the first answer of a class, estimated from other classes."""
         costs = self.costs.values()
         return max((*(one.most if one.is_bounded else one.tests for one in costs), FIRST_TESTS))
 
     def _minimum_alone(self, known: Cost | None, of_tests: Sequence[QuotaKey]) -> int | None:
-        """What has to be left for a job to go alone that might cost more; None where none may.
+        """The tests that must be left for a job to be sent alone although it may cost more; None if it must not be.
 
-        A job whose bound is known waits for as much: alone it goes only where no month would ever have
-        that, and never beyond a cap of the sweep's own.
+        A job whose bound is known waits until the bound fits. It is sent alone only if the quota's whole allotment is
+        below the bound, and never if the sweep's own cap is.
         """
         if known is None:
-            # Where all that is left is less than any answer cost so far, nobody needs to go first.
+            # If less is left than any answer has cost so far, sending a first job is pointless.
             return max(1, min((one.tests for one in self.costs.values()), default=1))
         if not known.is_bounded:
             return max(1, known.tests)
@@ -131,7 +131,7 @@ class Admission:
         return max(1, known.tests)
 
     def refund(self, cost_class: str, tests: int) -> None:
-        """Give back what was held for a job that is not sent after all."""
+        """Release what was reserved for a job that is not sent after all."""
         for key in self.keys:
             amount = 1 if key.counts_requests else tests
             self.states[key] = arithmetic.refund(self.states[key], amount)
@@ -140,7 +140,7 @@ class Admission:
         self.alone.discard(cost_class)
 
     def save(self, connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
-        """Write the rows, and for each job what is held for it."""
+        """Write the quota rows, and a reservation for each claimed job and quota."""
         if not self.keys:
             return
         quotas.write(connection, {(key.name, key.period): one for key, one in self.states.items()})
@@ -166,11 +166,11 @@ class Admission:
 
 
 def load_admission(connection: Connection, request: Claim) -> Admission:
-    """The quotas that a claim has to keep; nothing to keep, nothing is read."""
+    """Read the quotas that apply to a claim; without any, nothing is read."""
     if not request.quotas:
         return Admission()
     found = quotas.read(connection, [(key.name, key.period) for key in request.quotas])
-    # A quota that no row tells of is not finite.
+    # A quota without a row is unlimited.
     keys = tuple(key for key in request.quotas if (key.name, key.period) in found)
     known = find_costs(connection, request.service)
     probes = connection.execute(_PROBES, {"run": request.run_id})
@@ -185,9 +185,9 @@ def load_admission(connection: Connection, request: Claim) -> Admission:
 def is_affordable_later(
     connection: Connection, run_id: int, admission: Admission, cost_class: str
 ) -> bool:
-    """Whether a job that quota refused could be sent if the run's requests in flight cost nothing.
+    """Whether a job that quota refused would fit if the run's requests in flight cost nothing.
 
-    What other runs hold is left out: this run is not woken when they give it back.
+    What other runs hold does not count, because this run is not woken when they release it.
     """
     wanted = admission.short.get(cost_class)
     if wanted is None:
@@ -203,7 +203,7 @@ def is_affordable_later(
 
 
 def find_costs(connection: Connection, service: str) -> dict[str, Cost]:
-    """What answers of each cost class have cost so far."""
+    """What answers have cost so far, by cost class."""
     return {
         row.cost_class: Cost(tests=row.tests, answers=row.answers, bound=row.bound)
         for row in connection.execute(_COSTS, {"of": service})

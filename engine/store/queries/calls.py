@@ -1,7 +1,7 @@
-"""Replies of calls within jobs: in each run one is kept for a key, and of the others what they took.
+"""Replies to calls within jobs: each run keeps one per key, and of the others only their usage.
 
-A run that asks everything again counts only those that came since, whichever process asks: it may have
-read the run before. Runs inside a transaction of the caller's.
+In a run that asks everything again, only replies recorded since then count, in whichever process. Every function
+runs inside a transaction of the caller.
 """
 
 import json
@@ -42,7 +42,10 @@ _RECORDED_AT = select(call.c.recorded_at).where(*_OF_KEY)
 def find(
     connection: Connection, run_id: int, key: Mapping[str, Any], service: str | None
 ) -> tuple[bytes, float] | None:
-    """The response kept under `key` in a run, with a `service` also in others of it: else the latest; when it came."""
+    """Find the response stored under `key`: (the response, when it was recorded); None if there is none.
+
+    The run's own reply goes first. With a `service`, the latest reply in other runs of that service also counts.
+    """
     wanted = {"of_run": run_id, "of_key": digest(key)}
     if service is None:
         found = connection.execute(_KEPT_IN_RUN, wanted).first()
@@ -52,9 +55,10 @@ def find(
 
 
 def keep(connection: Connection, reply: CallReply) -> bool:
-    """Keep a reply, and charge the tests that it opens; False, and nothing charged, where one that counts is kept already.
+    """Store a reply and charge the tests that it opens.
 
-    What the call took is kept in any case.
+    Returns False, and charges nothing, if the run already has a reply that counts. The call's usage is stored in
+    either case.
     """
     of_key, took = _of_key(reply), reply.took
     values = {
@@ -66,7 +70,7 @@ def keep(connection: Connection, reply: CallReply) -> bool:
     is_new = connection.execute(_KEEP.on(connection), row).rowcount > 0
     if not is_new:
         fresh_at = connection.execute(_BEFORE, of_key).scalar()
-        # One that is older itself is as little asked for as that which it would replace.
+        # A reply that is itself from before that time does not replace another.
         if fresh_at is not None and reply.recorded_at >= fresh_at:
             usage.keep_replaced(connection, reply.run_id, reply.digest, before=fresh_at)
             connection.execute(update(call).where(*_OF_KEY).values(values), of_key)
@@ -79,9 +83,9 @@ def keep(connection: Connection, reply: CallReply) -> bool:
 
 
 def recover(connection: Connection, replies: Sequence[CallReply]) -> int:
-    """Keep replies of which some may have been recorded before; how many are new.
+    """Store the replies of a side file, some of which may be stored already; returns how many are new.
 
-    What their calls took is counted once all the same.
+    The usage of each call is counted only once.
     """
     counted = usage.find_without_reply(connection, {one.run_id for one in replies})
     count = 0
@@ -94,7 +98,7 @@ def recover(connection: Connection, replies: Sequence[CallReply]) -> int:
 
 
 def digest(key: Mapping[str, Any]) -> bytes:
-    """Under what a call is kept."""
+    """The digest under which the reply to a call is stored."""
     return sha256(json.dumps(key, sort_keys=True).encode()).digest()
 
 

@@ -1,6 +1,6 @@
-"""Tests that are charged one by one: each as the reply that opens it is kept, in the same transaction.
+"""Tests that are charged one by one, in the transaction that stores the reply which opens each test.
 
-What a job was charged is noted with it, so that no more is held for its next attempt than it can still ask.
+A job's row records what it was charged, so that its next attempt reserves only what it can still ask.
 """
 
 from sqlalchemy import ColumnElement, bindparam, select, update
@@ -30,7 +30,7 @@ _HOLD = (
 
 
 def hold_more(connection: Connection, job_id: int, fence: int, tests: int) -> bool:
-    """Hold `tests` besides what is held for an attempt; False, and nothing held, where they do not fit."""
+    """Reserve `tests` more for an attempt; returns False, and reserves nothing, if the quota has no room."""
     rows = connection.execute(
         select(reservation.c.name, reservation.c.period).where(
             _of(job_id), reservation.c.fence == fence
@@ -51,10 +51,10 @@ def hold_more(connection: Connection, job_id: int, fence: int, tests: int) -> bo
 
 
 def charge(connection: Connection, of: Charge) -> None:
-    """Count tests of a job as used, out of what is held for it.
+    """Count tests of a job as used and subtract them from what is held for it.
 
-    Nothing is held for an attempt that was taken back while its reply was on the way: then they are taken
-    from what is held for the attempt that took its place, or from what is not reserved.
+    If the attempt was reclaimed while its reply was in transit, nothing is held for it; the tests are then taken
+    from what is held for the next attempt, or from unreserved quota.
     """
     job_id, tests = of.job_id, of.tests
     connection.execute(update(job).where(job.c.id == job_id).values(charged=job.c.charged + tests))

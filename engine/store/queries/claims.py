@@ -1,9 +1,9 @@
-"""Claiming: making jobs ours, lane by lane in the order of the file, within rates and quota.
+"""Claiming jobs for a worker, lane by lane in the order of the file, within rates and quota.
 
-The first repeat of every cell comes before the second of any, and a job that is due again has the turn
-that it had before: what a run has sent when it is cut short is a fair sample of the sweep.
+The first repeat of every cell comes before the second repeat of any, and a job that is due again keeps its place
+in that order. So a run that is stopped early has sent a fair sample of the sweep.
 
-Runs inside a write transaction of the caller's and leaves committing to it.
+Runs inside a write transaction of the caller, which commits.
 """
 
 import json
@@ -44,11 +44,11 @@ _OF_CLASS = (
 _PLACE = (job.c.repeat, job.c.place)
 _LAST = (2**62, 2**62)
 _UNTOLD_RETRY_S = 1.0
-"""How long until it is looked again whether another process has learnt what the quota is."""
+"""Seconds until checking again whether another process has learned the quota from the service."""
 
 
 def _first_of_class(given: Subquery, *due: ColumnElement[bool]) -> Select[tuple[int]]:
-    """The first jobs of a class among those that are due, in the order of the file."""
+    """The first due jobs of a class, in the order of the file."""
     first = (
         select(job.c.id)
         .where(
@@ -68,7 +68,7 @@ def _first_of_class(given: Subquery, *due: ColumnElement[bool]) -> Select[tuple[
 
 
 def _candidates_of(given: Subquery) -> Select[Any]:
-    """The first jobs over all classes: those never sent, which the index has in order, and those due again."""
+    """The first due jobs over all classes: those never sent, which are ordered in the index, and those due again."""
     taken = job.alias("taken")
     first = union_all(
         _first_of_class(given, job.c.due_at == 0),
@@ -141,9 +141,9 @@ _SEND = Bulk(
 def claim(
     connection: Connection, request: Claim, *, until: tuple[int, int] | None = None
 ) -> list[LaneGrant]:
-    """Make jobs ours, within rates and quota; one grant per lane that was asked for.
+    """Claim jobs within rates and quota; returns one grant for each requested lane.
 
-    `until`: the repeat and place of the last job that may be claimed, of a sweep that is being gone through.
+    `until` is the repeat and place of the last job that may be claimed while an edited sweep is being expanded.
     """
     if not request.lanes:
         return []
@@ -211,14 +211,14 @@ def _claim_lane(
 
 
 def _next_slot(request: Claim, lane: LaneClaim, buckets: rates.Buckets) -> tuple[float, WaitReason]:
-    """When to claim for the lane's next slot, ahead of it by the lead; and what it waits for."""
+    """When to claim the lane's next slot, which is `lead_s` before the slot, and what the lane waits for."""
     at, why = buckets.next_at(lane.buckets, request.now, request.lead_s)
     return at - request.lead_s, why
 
 
 @dataclass(slots=True)
 class _Candidates:
-    """Jobs that could be sent, with what is held for each; and when there may be others."""
+    """Jobs that can be sent, with the tests held for each, and when there may be others."""
 
     rows: list[tuple[RowMapping, int]] = field(default_factory=list)
     empty: set[str] = field(default_factory=set)
@@ -232,10 +232,10 @@ def _find_candidates(
     admission: Admission,
     until: tuple[int, int],
 ) -> _Candidates:
-    """The first jobs of a lane in the order of the file, whatever their class, that quota allows.
+    """Find the first jobs of a lane, in the order of the file over all its classes, that quota allows.
 
-    A class that quota refuses is passed over. Only what could be paid for once requests in flight have
-    told what they cost keeps its turn: what comes behind it would use up the rest.
+    A class that quota refuses is skipped. But if the job would fit once the requests in flight turn out cheaper,
+    it keeps its turn, because the jobs behind it would use up what is left.
     """
     found = _Candidates()
     classes = set(lane.classes)
@@ -273,7 +273,7 @@ def _read_candidates(
     between: tuple[tuple[int, int], tuple[int, int]],
     count: int,
 ) -> Sequence[RowMapping]:
-    """The first due jobs of these classes behind a repeat and a place, as far as another one."""
+    """The first due jobs of these classes after one (repeat, place) and up to another."""
     (repeat, place), (last_repeat, last_place) = between
     return (
         _CANDIDATES.run(
@@ -287,7 +287,7 @@ def _read_candidates(
             place=place,
             last_repeat=last_repeat,
             last_place=last_place,
-            # What was put behind is not yet known to be in the sweep, in whichever repeat.
+            # Jobs that were put behind all others may no longer be in the sweep, whatever their repeat.
             behind=_LAST[1] if between[1] == _LAST else PAST,
         )
         .mappings()
@@ -302,7 +302,7 @@ def _note_later(
     classes: Iterable[str],
     found: _Candidates,
 ) -> None:
-    """All that is due of these classes is taken: note which have more later, and which have nothing."""
+    """All due jobs of these classes are taken: note which classes have jobs later, and which have none."""
     coming = _NEXT_DUE.run(
         connection,
         [(name,) for name in sorted(classes)],
@@ -340,7 +340,7 @@ def _to_claimed(
 
 def _start(connection: Connection, request: Claim, claimed: Sequence[Claimed]) -> None:
     _START.run(connection, [(one.id,) for one in claimed], worker_id=request.worker_id)
-    # "sent" is on disk before the request leaves: nothing is ever sent that the store does not know.
+    # The attempt is on disk before its request leaves, so the store knows every request.
     _SEND.run(
         connection,
         [

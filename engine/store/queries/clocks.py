@@ -1,11 +1,11 @@
-"""The store's clock: the one on which all processes count that work on it, and what follows when it was set.
+"""The store's clock, which all its processes share, and what changes when the machine's clock is set.
 
-Windows of rates, waits and leases are compared between processes, so they share one clock: that of the
-process which came first (`anchor`). SQLite keeps its processes on one machine, so they share the seconds since
-that was booted, and have to agree only on the moment from which these are counted. A store on a server would
-take the server's clock here instead.
+Rate windows, waits and leases are compared between processes, so these use one clock: that of the process which
+came first (`anchor`). All processes on a SQLite store run on one machine and share its monotonic seconds since
+boot, so they only need to agree on the time at which that count began. A store on a server would use the server's
+clock instead.
 
-Runs inside a transaction of the caller's and leaves committing to it.
+Every function runs inside a transaction of the caller, which commits.
 """
 
 import json
@@ -22,10 +22,10 @@ from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import call, job, rate_bucket, result, run, store_value, worker
 
 _CLOCKS_DIFFER_S = 5.0
-"""Clocks that are right differ by less: two machines, or the same before and after a restart."""
+"""Correct clocks differ by less than this, on two machines or before and after a restart."""
 
 _DRIFT_S = 1.0
-"""How far the machine's clock may have gone from the store's before that is set anew: it is slewed all the time."""
+"""How far the machine's clock may drift, such as by slewing, before the store's clock is set to it."""
 _NAME = "clock"
 _WRITE = Upsert(
     store_value,
@@ -35,23 +35,23 @@ _WRITE = Upsert(
 )
 
 _CLOSE = 1e-4
-"""How close together times of the future come to lie, as a share of how far apart they were."""
+"""The factor by which distances between future times are reduced when they are moved before the present."""
 
 
 _TOLD = (worker.c.heartbeat_at, worker.c.ended_at, run.c.updated_at)
-"""Signs of life."""
+"""Columns that record signs of life."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreClock:
-    """The boot whose seconds are counted, and the time at which their count was 0."""
+    """The boot whose monotonic seconds are counted, and the time at which that count was 0."""
 
     boot: str
     offset_s: float
 
 
 def store_clock(connection: Connection) -> StoreClock | None:
-    """The clock on which processes have counted last."""
+    """The clock that the store's processes used last; None in a new store."""
     text = connection.execute(
         select(store_value.c.value).where(store_value.c.name == _NAME)
     ).scalar()
@@ -59,10 +59,11 @@ def store_clock(connection: Connection) -> StoreClock | None:
 
 
 def anchor(connection: Connection, clock: AnchoredClock, *, is_alone: bool) -> float:
-    """Agree on one clock as a worker arrives: with those that are here, or else set the store's anew.
+    """Make an arriving worker use the store's clock, or set the store's clock if the worker is alone.
 
-    Returns by how many seconds the store's was set. What it said is moved along, so that windows and waits
-    stay as long as they were; after a reboot only `follow` can tell that. Others must count the same boot.
+    Returns by how many seconds the store's clock was set; stored times move with it, so that windows and waits
+    keep their length. After a reboot that shift is unknown, and only `follow` can find it. The other workers must
+    count the same boot.
     """
     kept = store_clock(connection)
     if kept is not None and not is_alone:
@@ -81,11 +82,10 @@ def anchor(connection: Connection, clock: AnchoredClock, *, is_alone: bool) -> f
 
 
 def follow(connection: Connection, now: float, worker_id: str) -> float:
-    """Move waits and times that lie ahead of `now` as far back as the clock was; by how many seconds.
+    """After the clock was set back, move waits and times that lie ahead of `now`; returns by how many seconds.
 
-    How far that is, is told by the latest sign of life: waits are then as long as they were meant to
-    be when it was given, and never shorter. Only where the worker is alone on the store: others who
-    were there before the clock was set back still go by their own.
+    The latest sign of life shows how far the clock was set back, so waits are never shorter than intended. Does
+    nothing unless the worker is alone on the store, because other workers still use the earlier clock.
     """
     others = select(worker.c.id).where(worker.c.id != worker_id, worker.c.ended_at.is_(None))
     if connection.execute(others.limit(1)).first() is not None:
@@ -99,7 +99,7 @@ def follow(connection: Connection, now: float, worker_id: str) -> float:
 
 
 def _move(connection: Connection, now: float, by_s: float) -> None:
-    """Move what lies ahead and the starts of the last minute as the clock was moved, which is `now` there."""
+    """Move future times and the starts of the last minute by `by_s`, as the clock was; `now` is the new time."""
     before = now - by_s
     if by_s < 0:
         for time in _TOLD:
@@ -118,9 +118,9 @@ def _move(connection: Connection, now: float, by_s: float) -> None:
 
 
 def _keep_fresh(connection: Connection, now: float, latest: float) -> None:
-    """Let what comes from now on count as fresh in runs that began to ask everything again later than that.
+    """Make new answers count as fresh in runs whose `fresh_at` lies in the future of the new clock.
 
-    Their beginning and all that was kept in that time stay in order, and lie close together before now.
+    These runs' times and those of what was recorded since are moved to just before `now`, in the same order.
     """
     if connection.execute(select(run.c.id).where(run.c.fresh_at > now).limit(1)).first() is None:
         return
@@ -130,7 +130,7 @@ def _keep_fresh(connection: Connection, now: float, latest: float) -> None:
 
 
 def _move_starts(connection: Connection, back_s: float) -> None:
-    """Bring the starts of the last minute nearer: never to before they really were."""
+    """Move the starts of the last minute, never to before they really happened."""
     permits.move_back(connection, back_s)
     are_rates = ~permits.IS_TOKENS & ~slots.IS_SLOTS
     logs = connection.execute(select(rate_bucket.c.name, rate_bucket.c.log).where(are_rates))

@@ -1,8 +1,8 @@
-"""Removing a run with all that is its own, and what no run refers to.
+"""Deleting a run with everything it owns, and rows that no run refers to.
 
-A run goes in parts, a transaction each. The first says that the run is being deleted: from then on it can
-only be deleted, and nobody takes what is left of it for the whole. A part takes jobs with all that they have, so
-that what other runs take over meanwhile is whole. The last part takes the run itself.
+A run is deleted in parts, one transaction each. The first part marks the run as being deleted, so that its rest is
+never taken for the whole run. Each part deletes jobs with all their rows, so that other runs reuse only whole
+answers meanwhile. The last part deletes the run itself.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,9 +31,9 @@ from engine.store.queries.runs import RunRow, find, refuse_if_touched
 from engine.store.schema import answer, document, job, metadata, quota, result, run, unread
 
 PART_BYTES = 32 * 1024 * 1024
-"""About what one transaction removes at most: a page has to be read before it is free."""
+"""About the most that one transaction deletes, in bytes: each page is read before it is freed."""
 _ATTEMPT_BYTES = 4096
-"""For how much an attempt counts: a page, the most that is read for it."""
+"""What an attempt counts for: one page, the most that is read for it."""
 
 _OF_JOBS = [table for table in reversed(metadata.sorted_tables) if "job_id" in table.c]
 _OF_RUNS = [
@@ -43,12 +43,12 @@ _OF_RUNS = [
 ]
 
 Matrices = Sequence[tuple[Any, ...]]
-"""Which matrices the runs of a store have: while they stay the same, no job begins to send a document."""
+"""The matrices of all runs; while they stay the same, no job refers to another document than before."""
 
 
 @dataclass(slots=True)
 class Removed:
-    """What transactions have removed of a run."""
+    """What was deleted of a run so far."""
 
     jobs: int = 0
     answers: int = 0
@@ -58,7 +58,7 @@ class Removed:
     """Whether nothing of the run is left."""
 
     def add(self, part: "Removed") -> None:
-        """Count what one transaction more has removed."""
+        """Add what another transaction deleted."""
         self.jobs += part.jobs
         self.answers += part.answers
         self.answers_kept += part.answers_kept
@@ -67,7 +67,7 @@ class Removed:
 
 @dataclass(slots=True)
 class _Room:
-    """What one transaction may still remove."""
+    """How much one transaction may still delete."""
 
     rows: int
     bytes: int
@@ -77,7 +77,7 @@ class _Room:
         return self.rows > 0 and self.bytes > 0
 
     def take(self, connection: Connection, query: Select[Any]) -> list[Any]:
-        """The keys of the first rows that there is room for, of a query for keys and sizes; one at least."""
+        """The keys of the first rows of a query for (key, size) that fit, at least one."""
         taken = []
         for key, size in connection.execute(query.limit(self.rows)):
             taken.append(key)
@@ -89,11 +89,11 @@ class _Room:
 
 
 def remove_part(connection: Connection, of: RunRow, caps: Iterable[str], *, now: float) -> Removed:
-    """Remove as much of a run, as it was seen, as one transaction may, and say that it is being deleted.
+    """Delete one part of a run, and mark the run as being deleted.
 
-    `caps` are the names of the quotas that are the run's alone. Answers that other runs have taken over
-    go to one of them. One that was seen being deleted may be gone by now: another process has removed the rest.
-    Raises UsageError when somebody has meanwhile touched the run.
+    `of` is the run as the caller read it; `caps` are the names of the quotas that belong to it alone. Answers that
+    other runs reuse are moved to one of these runs. If the run was being deleted already and is gone, another
+    process has deleted the rest. Raises UsageError if the run has changed since it was read.
     """
     current = find(connection, of.name)
     if current is None or current.id != of.id or current.state is not RunState.DELETING:
@@ -156,7 +156,7 @@ def _remove_jobs(connection: Connection, run_id: int, room: _Room) -> Removed:
 
 
 def _remove_rows(connection: Connection, table: Table, run_id: int, room: _Room) -> None:
-    """Remove rows that are a run's, but no job's, in the order of their keys."""
+    """Delete rows of a run that belong to no job, in the order of their keys."""
     [key] = [column for column in table.primary_key if column.name != "run_id"]
     sizes = [func.length(one) for one in table.c if isinstance(one.type, LargeBinary)]
     query = select(key, sum(sizes, start=literal(0))).where(table.c.run_id == run_id).order_by(key)
@@ -165,10 +165,10 @@ def _remove_rows(connection: Connection, table: Table, run_id: int, room: _Room)
 
 
 def _hand_over_answers(connection: Connection, run_id: int, ids: Sequence[int]) -> int:
-    """Let one of the runs that have taken over an answer of these jobs keep it; how many answers that were.
+    """Move answers of these jobs that other runs reuse to one of these runs each; returns how many were moved.
 
-    Its result then refers to itself: it still says that the answer was reused. So does one that has a
-    copy of its own, of an answer that was asked for again.
+    The new owner's result then refers to itself, which still shows that the answer was reused. So does a result
+    that has its own copy because the original was asked for again.
     """
     theirs = result.c.reused_from.in_(ids), result.c.run_id != run_id
     connection.execute(
@@ -200,14 +200,14 @@ def _hand_over_answers(connection: Connection, run_id: int, ids: Sequence[int]) 
 
 
 def find_unused_documents(connection: Connection) -> tuple[Matrices, list[str]]:
-    """The documents that no job sends, by digest, and the matrices that this goes for.
+    """The matrices of all runs, and the digests of the documents that no job refers to.
 
-    None while a run writes its matrix, which begins with them.
+    Returns no digests while a run writes its matrix, because it writes the documents first.
     """
     matrices = _matrices(connection)
     if any(expanded != digest for _, _, digest, expanded in matrices):
         return matrices, []
-    # Very many jobs name the same few documents.
+    # Many jobs refer to the same few documents.
     named = select(job.c.documents).distinct().subquery()
     each_of = func.json_each(named.c.documents).table_valued("value")
     sent = select(each_of.c.value).select_from(named.join(each_of, true()))
@@ -218,7 +218,7 @@ def find_unused_documents(connection: Connection) -> tuple[Matrices, list[str]]:
 
 
 def remove_documents(connection: Connection, digests: Sequence[str], matrices: Matrices) -> int:
-    """Remove documents that no job sent when the runs had these matrices; none if they have others by now."""
+    """Delete documents that were unused when the runs had these matrices; none if the matrices have changed."""
     if _matrices(connection) != matrices:
         return 0
     one = document.c.digest == bindparam("of")

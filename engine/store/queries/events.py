@@ -15,7 +15,7 @@ _ESCAPE = "\\"
 def find_after(
     connection: Connection, run_id: int, wanted: EventFilter, *, after: int, limit: int
 ) -> list[Event]:
-    """The first events that were written after the one with the number `after`, the oldest first."""
+    """The first `limit` events after the one with the id `after`, the oldest first."""
     query = _of(run_id, wanted).where(event.c.id > after).order_by(event.c.id).limit(limit)
     return [Event(**row) for row in connection.execute(query).mappings()]
 
@@ -23,7 +23,7 @@ def find_after(
 def find_latest(
     connection: Connection, run_id: int, wanted: EventFilter, *, limit: int
 ) -> list[Event]:
-    """The latest events of a run, the oldest of them first."""
+    """The latest `limit` events of a run, the oldest of them first."""
     query = _of(run_id, wanted).order_by(event.c.id.desc()).limit(limit)
     return [Event(**row) for row in reversed(connection.execute(query).mappings().all())]
 
@@ -43,7 +43,7 @@ def _of(run_id: int, wanted: EventFilter) -> Select[Any]:
 
 
 def _like(pattern: str) -> str:
-    """A pattern with `*` and `?` as LIKE takes it."""
+    """Convert a pattern with `*` and `?` to one for LIKE."""
     for special in (_ESCAPE, "%", "_"):
         pattern = pattern.replace(special, _ESCAPE + special)
     return pattern.replace("*", "%").replace("?", "_")

@@ -1,4 +1,4 @@
-"""How far the expansion of a sweep has come, and what becomes of jobs that it does not ask for.
+"""How far the expansion of a sweep has come, and what happens to jobs that it does not ask for.
 
 Every function runs inside a transaction of the caller.
 """
@@ -31,23 +31,23 @@ from engine.store.queries.runs import KeptLayout, RunRow
 from engine.store.schema import job, run
 
 Position: TypeAlias = tuple[int, int]
-"""A repeat and a place: where a job stands in the order of the file."""
+"""A repeat and a place: the position of a job in the order of the file."""
 ALL_IN_TURN: Position = (2**62, PAST)
-"""Behind every job but those that were put behind."""
+"""The position after all jobs except those that were put behind."""
 
 
 class ExpansionProgress:
-    """How far an expansion has come, and the jobs that it has asked for so far, by id: a bit each."""
+    """How far an expansion has come, and which jobs it has asked for so far, in one bit per job id."""
 
     def __init__(self) -> None:
         self._bits = bytearray()
         self.reached: Position = (0, 0)
-        """The last job that it has asked for: whether a job behind it is still in the sweep is not known."""
+        """The last job that it has asked for; whether jobs behind it are still in the sweep is unknown."""
         self.edit: Edit | None = None
-        """What alone it asks for, and what it removes, where that is known: then no other job is looked at."""
+        """The difference to the last expanded matrix, if known; then only the jobs that it concerns are read."""
 
     def add(self, ids: Iterable[int]) -> None:
-        """Note jobs."""
+        """Record jobs that the matrix asks for."""
         for job_id in ids:
             at, bit = divmod(job_id, 8)
             if at >= len(self._bits):
@@ -60,6 +60,7 @@ class ExpansionProgress:
 
 
 def is_superseded(connection: Connection, of: RunRow) -> bool:
+    """Whether the run has got another sweep since `of` was read, or was deleted."""
     current = select(run.c.generation).where(run.c.id == of.id, run.c.state != RunState.DELETING)
     return connection.execute(current).scalar_one_or_none() != of.generation
 
@@ -67,9 +68,9 @@ def is_superseded(connection: Connection, of: RunRow) -> bool:
 def find_passed_over(
     connection: Connection, of: RunRow, asked: ExpansionProgress, reached: Position
 ) -> Sequence[int]:
-    """The open jobs between what an expansion had reached and what it has reached now that it has not asked for.
+    """The open jobs that an expansion has not asked for, between its previous position and `reached`.
 
-    They are removed from the sweep, or stand further back in it than they did.
+    They were removed from the sweep or moved further back in it.
     """
     since, until = asked.reached, reached
     found: list[int] = []
@@ -81,19 +82,19 @@ def find_passed_over(
             query = query.where(job.c.place > since[1])
         if repeat == until[0]:
             query = query.where(job.c.place <= until[1])
-        # By place, whatever there is: as claimable ones they would be looked for among all that are in line.
+        # Read by place in any state; a condition on claimable jobs would search the whole queue.
         found += [row.id for row in connection.execute(query) if row.state in _OPEN]
     return [job_id for job_id in found if job_id not in asked]
 
 
 def find_displaced(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
-    """The jobs in line or in flight, and in their turn, that an edit removes or changes."""
+    """The open jobs, not put behind already, that an edit removes or changes."""
     query = _BY_PLACE.where(job.c.run_id == of.id, job.c.place < PAST, _is_left(edit), _IS_OPEN)
     return connection.execute(query).scalars().all() if _has_left(edit) else ()
 
 
 def find_behind(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]:
-    """The jobs that another expansion has put behind all others, and that an edit neither removes nor changes."""
+    """The jobs that an earlier expansion put behind all others and that an edit neither removes nor changes."""
     query = _BY_PLACE.where(
         job.c.run_id == of.id, job.c.place >= PAST, ~_is_left(edit), job.c.cell_count > 0
     )
@@ -101,10 +102,10 @@ def find_behind(connection: Connection, of: RunRow, edit: Edit) -> Sequence[int]
 
 
 def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
-    """Let jobs wait behind all others until the expansion has come to them, or removes them in the end.
+    """Put jobs behind all others until the expansion reaches them or removes them at the end.
 
-    Those in flight as well: one that is given back meanwhile is not to be sent again. Does nothing once another
-    process has written out the matrix.
+    That includes jobs in flight, which must not be sent again if they are given back. Does nothing once another
+    process has completed the expansion.
     """
     if _is_over(connection, of):
         return 0
@@ -112,28 +113,28 @@ def put_behind(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
 
 
 def put_back(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
-    """Give jobs that were put behind all others their turn again."""
+    """Give jobs that were put behind all others their place again."""
     if _is_over(connection, of):
         return 0
     return connection.execute(_PUT_BACK, each(ids)).rowcount
 
 
 def select_left_behind(of: RunRow, edit: Edit) -> Select[Any]:
-    """The jobs of a run that are asked for, or would be sent, as the store has it, and that an edit left behind."""
+    """The query for the jobs that are asked for, or claimable, and that an edit removes or changes."""
     return _BY_PLACE.where(
         job.c.run_id == of.id, _is_left(edit), or_(job.c.cell_count > 0, CLAIMABLE)
     )
 
 
 def select_asked(of: RunRow) -> Select[Any]:
-    """The jobs of a run that are asked for, or would be sent, as the store has it."""
+    """The query for the jobs of a run that are asked for, or claimable."""
     return select(job.c.id).where(job.c.run_id == of.id, or_(job.c.cell_count > 0, CLAIMABLE))
 
 
 def remove(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
-    """Cancel jobs that the matrix does not ask for any more, and make their cells past; how many were cancelled.
+    """Cancel jobs that the matrix no longer asks for, and make their cells past; returns how many were cancelled.
 
-    Answers of removed cells are kept. Does nothing if the run has meanwhile got another sweep.
+    Answers of removed cells are kept. Does nothing if the run has got another sweep meanwhile.
     """
     if is_superseded(connection, of):
         return 0
@@ -156,7 +157,7 @@ def remove(connection: Connection, of: RunRow, ids: Sequence[int]) -> int:
 
 
 def finish(connection: Connection, of: RunRow, kept: KeptLayout | None, *, now: float) -> None:
-    """Say that the matrix is wholly in the queue, unless somebody has submitted yet another sweep meanwhile."""
+    """Mark the matrix as completely in the queue, unless another sweep was submitted meanwhile."""
     connection.execute(
         update(run)
         .where(run.c.id == of.id, run.c.generation == of.generation)
@@ -169,7 +170,7 @@ def _has_left(edit: Edit) -> bool:
 
 
 def _is_left(edit: Edit) -> ColumnElement[bool]:
-    """Whether a job has a value, or is of a repeat, that an edit removes or changes."""
+    """The condition that a job has a value, or is of a repeat, that an edit removes or changes."""
     left: list[ColumnElement[bool]] = [
         job.c.place.op("%")(PAST).op(">>")(bit).op("&")((1 << bits) - 1).in_(sorted(ranks))
         for bit, bits, ranks in edit.left
@@ -180,7 +181,7 @@ def _is_left(edit: Edit) -> ColumnElement[bool]:
 
 
 def _is_over(connection: Connection, of: RunRow) -> bool:
-    """Whether the run has got another sweep, or another process has written out this one."""
+    """Whether the run has got another sweep, or another process has completed this expansion."""
     row = connection.execute(
         select(run.c.generation, run.c.expanded, run.c.digest).where(run.c.id == of.id)
     ).one()
@@ -189,7 +190,7 @@ def _is_over(connection: Connection, of: RunRow) -> bool:
 
 _OPEN = frozenset((*sources(Event.CLAIM), State.RUNNING))
 _IS_OPEN = or_(CLAIMABLE, RUNNING)
-# Along this index places are told without a look at the rows, of which a run may have a million.
+# This index has the places, so that the rows, perhaps a million, are not read.
 _BY_PLACE = select(job.c.id).with_hint(job, "INDEXED BY ix_job_place", "sqlite")
 _PUT_BEHIND = (
     update(job).where(ONE_OF_PART, _IS_OPEN, job.c.place < PAST).values(place=job.c.place + PAST)
@@ -203,7 +204,7 @@ _REMOVE = (
     update(job)
     .where(ONE_OF_PART, CLAIMABLE)
     .values(
-        # What has an answer and was to be asked again keeps it.
+        # A job that was to be asked again and has an answer keeps it.
         state=case((has_answer(), target(Event.SUCCEED)), else_=target(Event.CANCEL)),
         error=case((has_answer(), None), else_=REMOVED),
         due_at=0.0,

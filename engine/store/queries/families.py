@@ -1,7 +1,7 @@
-"""Who answers which threshold: cells of one family and the jobs that can serve them.
+"""Assigning the cells of a family to the jobs that can answer them.
 
-A family is one question but for its threshold. An answer at a threshold can be read at every lower
-one, so a cell that some answer can serve is never sent again, and no cell is at two jobs.
+The jobs of a family ask the same question at different thresholds. An answer at one threshold can be evaluated at
+every lower one, so a cell that an existing answer can serve is not sent again, and each cell belongs to one job.
 """
 
 from bisect import insort
@@ -13,26 +13,26 @@ from engine.store.requests import NewJob
 
 @dataclass(slots=True)
 class Member:
-    """A job of a family as the store has it. `cells` and `past_cells` are ascending and have none in common."""
+    """A job of a family as stored. `cells` and `past_cells` are ascending and disjoint."""
 
     id: int
     key: bytes
     threshold: float
     cells: list[float]
-    """What the sweep asks of it; what an earlier one asked as long as it is not `is_asked`."""
+    """The thresholds that the sweep asks of it; those of the earlier sweep until `is_asked` is set."""
     past_cells: list[float]
-    """What was asked of it and is no longer."""
+    """The thresholds that only earlier sweeps asked of it."""
     is_answered: bool
     is_asked: bool
-    """Whether the new matrix asks it for one of its cells."""
+    """Whether the new matrix asks for one of its cells."""
     is_changed: bool = False
     place: int | None = None
-    """Where the file has the first of the cells that it answers, as far as this batch tells."""
+    """The position in the file of the first cell that it answers, among those of this batch."""
     before: tuple[list[float], list[float], int] | None = None
-    """Its cells, past cells and place as they are in the store."""
+    """Its stored cells, past cells and place."""
 
     def serve(self, cell: float, place: int) -> None:
-        """Answer a cell of the new matrix, which the file has at a place."""
+        """Assign a cell of the new matrix, at a place in the file, to this job."""
         self._join()
         self.is_changed = True
         self.place = place if self.place is None else min(place, self.place)
@@ -42,18 +42,18 @@ class Member:
             insort(self.cells, cell)
 
     def drop(self, cell: float) -> None:
-        """Leave a cell to another job."""
+        """Remove a cell that is assigned to another job."""
         for cells in (self.cells, self.past_cells):
             if cell in cells:
                 cells.remove(cell)
                 self.is_changed = True
 
     def has(self, cell: float) -> bool:
-        """Whether the cell was asked of this job, be it by an earlier sweep."""
+        """Whether this or an earlier sweep asked this job for the cell."""
         return cell in self.cells or cell in self.past_cells
 
     def _join(self) -> None:
-        """Answer for the new matrix from now on: what an earlier one asked is past."""
+        """Make this job part of the new matrix; the cells of the earlier one become past cells."""
         if not self.is_asked:
             self.past_cells = merge_thresholds(self.cells, self.past_cells)
             self.cells = []
@@ -61,25 +61,25 @@ class Member:
 
 
 def merge_thresholds(cells: Iterable[float], others: Iterable[float]) -> list[float]:
-    """All of two lists of thresholds, ascending."""
+    """The union of two lists of thresholds, ascending."""
     return sorted({*cells, *others})
 
 
-def place(jobs: Iterable[NewJob], members: Mapping[bytes, Sequence[Member]]) -> list[NewJob]:
-    """Share the cells of `jobs` between them and the members of their families.
+def assign_cells(jobs: Iterable[NewJob], members: Mapping[bytes, Sequence[Member]]) -> list[NewJob]:
+    """Divide the cells of `jobs` between them and the existing members of their families.
 
-    Returns the jobs that are left with something to answer; the members are changed in place.
+    Changes the members in place. Returns the jobs that still have a cell to answer.
     """
-    placed = (_place(one, members.get(one.family or b"", ())) for one in jobs)
-    return [one for one in placed if one is not None]
+    assigned = (_assign(one, members.get(one.family or b"", ())) for one in jobs)
+    return [one for one in assigned if one is not None]
 
 
-def _place(one: NewJob, family: Sequence[Member]) -> NewJob | None:
+def _assign(one: NewJob, family: Sequence[Member]) -> NewJob | None:
     own = next((member for member in family if member.key == one.key), None)
     others = [member for member in family if member is not own]
     remaining: list[float] = []
     for cell in one.cells:
-        server = (_server(cell, own, others) if one.folds else None) or own
+        server = (_find_server(cell, own, others) if one.folds else None) or own
         if server is own:
             remaining.append(cell)
         for member in family:
@@ -88,14 +88,14 @@ def _place(one: NewJob, family: Sequence[Member]) -> NewJob | None:
             else:
                 member.drop(cell)
     if own is not None and own.is_asked:
-        # Written with the jobs of this batch, so that only what changes from here on is left to write.
+        # It is written with the jobs of this batch, so only later changes remain to be written.
         own.is_changed, own.place = False, one.place
         return replace(one, cells=tuple(own.cells), past_cells=tuple(own.past_cells))
     return replace(one, cells=tuple(remaining)) if remaining or not one.cells else None
 
 
-def _server(cell: float, own: Member | None, others: Sequence[Member]) -> Member | None:
-    """The answer that has the cell already, or else the nearest one that can serve it."""
+def _find_server(cell: float, own: Member | None, others: Sequence[Member]) -> Member | None:
+    """The answered job that has the cell already, or else the one with the nearest threshold that can serve it."""
     answers = [
         member
         for member in ([] if own is None else [own]) + list(others)

@@ -1,4 +1,4 @@
-"""What of a run does not count because `run --fresh` asks everything again."""
+"""Which answers of a run no longer count because `run --fresh` asks everything again."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ ENDED = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:
-    """Since when everything is asked again.
+    """The time since which everything is asked again.
 
     Conditions are on jobs joined with their results: jobs without a result have no `recorded_at`.
     """
@@ -21,11 +21,11 @@ class Fresh:
     at: float
     generation: int
     is_expanded: bool
-    """Whether the matrix has put back in line all that it asks for again."""
+    """Whether the expansion has requeued all jobs that it asks for again."""
 
     @property
     def is_outdated(self) -> ColumnElement[bool]:
-        """Jobs without an answer from since then that are, or will be, asked again."""
+        """The condition for jobs without a newer answer that are, or will be, asked again."""
         return and_(
             func.coalesce(result.c.recorded_at, 0.0) < self.at,
             or_(job.c.generation < self.generation, job.c.state.not_in(ENDED)),
@@ -33,7 +33,7 @@ class Fresh:
 
     @property
     def state(self) -> ColumnElement[str]:
-        """The state that a job counts in: pending, if it has ended but is not back in line yet."""
+        """The state in which a job counts: pending if it has ended but is still to be requeued."""
         is_to_come = and_(self.is_outdated, job.c.state.in_(ENDED))
         return case((is_to_come, State.PENDING.value), else_=job.c.state)
 
@@ -48,7 +48,7 @@ def find_fresh(connection: Connection, run_id: int) -> Fresh | None:
 def fresh_of(
     at: float | None, generation: int | None, expanded: str | None, digest: str
 ) -> Fresh | None:
-    """The same from the columns of a run."""
+    """Build it from the columns of a run."""
     if at is None or generation is None:
         return None
     return Fresh(at=at, generation=generation, is_expanded=expanded == digest)

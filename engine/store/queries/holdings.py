@@ -1,4 +1,4 @@
-"""What a store holds already of what a sweep asks for, found as submission would; writes nothing."""
+"""What a store already has for the jobs of a sweep, determined as submission would; writes nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from engine.core.policy import UnansweredPolicy
 from engine.core.rows import Coverage
 from engine.core.states import Event, State, sources
 from engine.store.queries.expansion import ExpansionProgress
-from engine.store.queries.families import place
+from engine.store.queries.families import assign_cells
 from engine.store.queries.queue import REMOVED
 from engine.store.queries.reuse import find_answers_of_others, is_enough
 from engine.store.queries.runs import RunRow
@@ -21,16 +21,15 @@ from engine.store.schema import job, result, run
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """What a store holds for one job of a sweep. Cells are counted; together they are all of the job."""
+    """What a store has for one job of a sweep, as counts of its cells; together they are all its cells."""
 
     kept: Coverage
-    """Those that have an outcome in the run itself: without an answer, they are not asked for before they
-    are put back in line."""
+    """Cells with an outcome in the run itself; those without an answer are asked again only by a retry."""
     taken_over: int = 0
-    """Those that would be answered from another run."""
+    """Cells that would be answered from another run."""
     to_ask: int = 0
     source: int | None = None
-    """The job of the other run, and when it was answered."""
+    """The job of the other run; `answered_at` is when it was answered."""
     answered_at: float = 0.0
 
 
@@ -42,10 +41,10 @@ def survey(
     reuse: bool,
     unanswered: UnansweredPolicy,
 ) -> list[Holding]:
-    """What `add_jobs` would find for each job of a batch; writes nothing."""
+    """What `submission.add_jobs` would find for each job of a batch; writes nothing."""
     placed: Sequence[NewJob] = jobs
     if of.generation > 1:
-        placed = place(jobs, find_members(connection, of, jobs, ExpansionProgress()))
+        placed = assign_cells(jobs, find_members(connection, of, jobs, ExpansionProgress()))
     wanted = {one.key: one for one in placed}
     kept = _find_states(connection, of, list(wanted), unanswered)
     others: Mapping[bytes, RowMapping] = {}
@@ -58,7 +57,7 @@ def survey(
 def _find_states(
     connection: Connection, of: RunRow, keys: Sequence[bytes], unanswered: UnansweredPolicy
 ) -> dict[bytes, State]:
-    """What becomes of these jobs in their run, by key, unless another run's answer could serve them."""
+    """The states that these jobs would have in their run, by key, without those that another run could answer."""
     rows = connection.execute(
         select(
             job.c.key,
@@ -96,7 +95,7 @@ def _holding(
     left = 0
     if placed is not None:
         left = sum(cell in placed.cells for cell in one.cells) if one.cells else 1
-    # An answer at another threshold serves the others.
+    # Answers at other thresholds serve the other cells.
     coverage = Coverage(answered=cells - left)
     if kept is not None and kept is not State.PENDING:
         coverage.add(kept, has_numbers=kept is State.SUCCEEDED, cells=left)
@@ -113,6 +112,6 @@ def _holding(
 
 
 def runs_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, str]:
-    """The names of the runs that jobs are of, by job."""
+    """The names of the runs of jobs, by job."""
     query = select(job.c.id, run.c.name).join(run, run.c.id == job.c.run_id)
     return dict(iter(connection.execute(query.where(job.c.id.in_(list(job_ids))))))

@@ -1,4 +1,4 @@
-"""Single jobs of a run with their attempts, answers and unread replies."""
+"""Single jobs of a run with their attempts, answers and unreadable answers."""
 
 import json
 from array import array
@@ -31,7 +31,7 @@ _KEY_DIGITS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownJob:
-    """A job, and the digests of its prompt and other documents by field."""
+    """A job, with the digests of its prompt and other documents by field."""
 
     info: JobInfo
     documents: Mapping[str, str]
@@ -39,11 +39,11 @@ class KnownJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHistory:
-    """What the store holds beside a job's own row."""
+    """What the store has of a job besides its own row."""
 
     attempts: tuple[Attempt, ...]
     workers: Mapping[int, str]
-    """The id of the worker that made each attempt, by the number of the attempt."""
+    """The ids of the workers that made the attempts, by attempt number."""
     result: JobResult | None
     answer: bytes | None
     unread: tuple[UnreadReply, ...]
@@ -52,7 +52,10 @@ class JobHistory:
 async def jobs(
     database: Database, of: RunRow, states: Collection[State] = (), *, past: bool = False
 ) -> AsyncIterator[KnownJob]:
-    """The jobs of a run in the order of the file, a page at a time; without `states`, those of all."""
+    """Yield the jobs of a run in the order of the file, read page by page.
+
+    `states` selects jobs by state; empty for all. With `past`, jobs that only earlier sweeps asked for are included.
+    """
     wanted = [job.c.run_id == of.id]
     if not past:
         wanted.append(job.c.cell_count > 0)
@@ -105,9 +108,9 @@ async def _pages_of_ids(
 def find_by_name(
     connection: Connection, name: str, run_id: int | None = None
 ) -> list[tuple[int, int]]:
-    """The jobs that a name may mean, of one run or of all: (id, the id of its run); the first few of many.
+    """Find the jobs that a name may mean, in one run or in all: (job id, run id), at most five.
 
-    A name is the number of a job in the store, or the first digits, six at least, of its key.
+    A name is the id of a job, or at least the first six hexadecimal digits of its key.
     """
     is_of_run = [] if run_id is None else [job.c.run_id == run_id]
     query = select(job.c.id, job.c.run_id).where(*is_of_run).order_by(job.c.id).limit(5)
@@ -121,7 +124,7 @@ def find_by_name(
 
 
 def _keys_beginning(digits: str) -> ColumnElement[bool] | None:
-    """The condition on keys that begin with hexadecimal digits; None where the text is no such beginning."""
+    """The condition that a key begins with hexadecimal digits; None if the text is not such a prefix."""
     if not _SHORTEST_PREFIX <= len(digits) <= _KEY_DIGITS:
         return None
     try:
@@ -133,14 +136,14 @@ def _keys_beginning(digits: str) -> ColumnElement[bool] | None:
 
 
 def find(connection: Connection, of: RunRow, job_id: int) -> KnownJob | None:
-    """One job of a run."""
+    """Find one job of a run; None if the run has no such job."""
     query = _with_last_attempt().where(job.c.id == job_id, job.c.run_id == of.id)
     row = connection.execute(query).first()
     return None if row is None else _to_known_job(of, row)
 
 
 def load_history(connection: Connection, job_id: int) -> JobHistory:
-    """What became of a job."""
+    """The attempts, result, answer and unreadable answers of a job."""
     query = (
         select(attempt, worker.c.host, worker.c.pid)
         .select_from(attempt.outerjoin(worker, worker.c.id == attempt.c.worker))
@@ -216,7 +219,7 @@ def _to_known_job(of: RunRow, row: Any) -> KnownJob:
 
 
 def _without_detail(row: Any) -> str | None:
-    """What went wrong; the store keeps it with what the service said behind it."""
+    """The error without the service's own words, which the store appends to it."""
     error: str | None = row.error
     return error.removesuffix(f": {row.detail}") if error and row.detail else error
 

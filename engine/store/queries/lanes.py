@@ -1,6 +1,6 @@
-"""What the lanes of a run wait for in each worker, as that worker last said.
+"""What the lanes of a run wait for in each worker, as that worker last reported.
 
-Every function runs inside a transaction of the caller's and leaves committing to it.
+Every function runs inside a transaction of the caller, which commits.
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ _OTHERS = (
 def publish(
     connection: Connection, run_id: int, worker_id: str, states: Iterable[LaneState], *, now: float
 ) -> None:
-    """Keep what lanes of a run wait for in a worker from now on."""
+    """Store what lanes of a run wait for in a worker."""
     rows = [
         {
             "run_id": run_id,
@@ -59,7 +59,7 @@ def publish(
 
 
 def find_of_others(connection: Connection, run_id: int, *, but: str) -> list[tuple[str, LaneState]]:
-    """The lanes of a run in workers that have not ended, `but` one; each with its worker, the latest last."""
+    """The lanes of a run in workers that have not ended, except `but`: (worker, lane), the latest change last."""
     rows = connection.execute(_OTHERS, {"run_id": run_id, "but": but})
     return [
         (
@@ -78,10 +78,10 @@ def find_of_others(connection: Connection, run_id: int, *, but: str) -> list[tup
 
 
 def remove(connection: Connection, run_id: int, worker_id: str) -> None:
-    """Forget the lanes of a run in a worker: it no longer works on the run."""
+    """Remove the lanes of a run in a worker that no longer executes it."""
     connection.execute(delete(lane).where(lane.c.run_id == run_id, lane.c.worker == worker_id))
 
 
 def forget(connection: Connection, worker_id: str) -> None:
-    """Forget the lanes of a worker that has gone, or was given up."""
+    """Remove the lanes of a worker that has ended or was declared dead."""
     connection.execute(delete(lane).where(lane.c.worker == worker_id))

@@ -1,7 +1,7 @@
-"""What attempts came to: settled by their worker, given back, or lost with it.
+"""Outcomes of attempts: settled by their worker, given back, or lost with it.
 
-Every function runs inside a write transaction of the caller's and leaves committing to it. Rows are
-read for update first and then changed by id, so that what was decided is what is written.
+Every function runs inside a write transaction of the caller, which commits. Rows are read for update and then
+changed by id, so that the rows which a decision was based on are the ones that are changed.
 """
 
 import json
@@ -85,7 +85,7 @@ _CLOSE_ATTEMPTS = Bulk(
         .where(
             attempt.c.job_id == given.c.job_id,
             attempt.c.fence == given.c.fence,
-            # An attempt that was given up for lost can only turn out to have succeeded.
+            # An attempt that was recorded as lost can only turn out to have succeeded.
             or_(
                 attempt.c.outcome == AttemptOutcome.SENT,
                 given.c.outcome == AttemptOutcome.SUCCEEDED,
@@ -114,7 +114,7 @@ _RESULT_COLUMNS = (
     result.c.unanswered,
     result.c["values"],
 )
-# There is a result already where an answer with unanswered questions was asked for again.
+# A result exists already if an answer with unanswered questions was asked for again.
 _KEEP_RESULTS = BulkUpsert(
     _RESULT_COLUMNS,
     lambda statement: statement.on_conflict_do_update(
@@ -154,33 +154,33 @@ _KEEP_COST = Upsert(
 
 @dataclass(slots=True)
 class _CurrentJob:
-    """A job within one transaction, as the outcomes that came before in it left it."""
+    """A job as the earlier outcomes of the same transaction left it."""
 
     state: str
     fence: int
     attempts: int
     cell_count: int
     has_answer: bool = False
-    """Whether the job is asked again and has an answer, which stays."""
+    """Whether the job is being asked again and already has an answer, which is kept."""
 
-    def takes(self, one: Outcome) -> bool:
-        """An answer while there is none yet; anything else only from the claim that holds the job."""
+    def accepts(self, one: Outcome) -> bool:
+        """Whether an outcome counts: an answer if there is none yet, others only from the job's current claim."""
         if one.event is Event.SUCCEED:
             return self.state in _ANSWERABLE
         return self.state == State.RUNNING and self.fence == one.fence
 
     def apply(self, one: Outcome) -> tuple[object, ...]:
-        """Change state as the outcome says; the row's new values."""
-        # A late answer leaves the count to whoever holds the job now.
+        """Change state by an outcome; returns the new values of the row."""
+        # A late answer does not change the attempts of the claim that holds the job now.
         given_back = not one.keeps_attempt and self.fence == one.fence
         return self._move(
             one.job_id, one.event, one.due_at, one.error, one.detail, given_back=given_back
         )
 
     def take_back(self, job_id: int, event: Event, message: str) -> tuple[object, ...]:
-        """Change state because its worker is gone; the row's new values."""
-        said = message if event is Event.FAIL else None
-        return self._move(job_id, event, 0.0, said, None, given_back=event is Event.GIVE_BACK)
+        """Change state because the job's worker has ended; returns the new values of the row."""
+        error = message if event is Event.FAIL else None
+        return self._move(job_id, event, 0.0, error, None, given_back=event is Event.GIVE_BACK)
 
     def _move(
         self,
@@ -195,7 +195,7 @@ class _CurrentJob:
         self.state = target(event)
         self.attempts -= given_back
         if self.cell_count == 0 and self.state in _CLAIMABLE:
-            # The sweep stopped asking for it while it was in flight: there is no other attempt.
+            # The sweep was edited while the job was in flight and no longer asks for it: no other attempt is made.
             self.state, due_at, error = target(Event.CANCEL), 0.0, REMOVED
             if self.has_answer:
                 self.state, error = target(Event.SUCCEED), None
@@ -205,10 +205,9 @@ class _CurrentJob:
 
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
-    """Record what attempts came to; for each, whether it changed its job.
+    """Record the outcomes of attempts; returns for each whether it changed its job.
 
-    A negative outcome counts only under the fence of its own claim; an answer is kept whenever the
-    job has none yet.
+    A negative outcome counts only under the fence of its own claim; an answer is kept if the job has none yet.
     """
     jobs = _load_jobs(connection, outcomes)
     counts: list[bool] = []
@@ -216,7 +215,7 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> list[bool]:
     answered: list[Outcome] = []
     for one in outcomes:
         of = jobs[one.job_id]
-        counts.append(of.takes(one))
+        counts.append(of.accepts(one))
         if counts[-1]:
             moved.append(of.apply(one))
             if one.answer is not None:
@@ -249,7 +248,7 @@ def _load_jobs(connection: Connection, outcomes: Sequence[Outcome]) -> dict[int,
 
 
 def _find_answered(connection: Connection, job_ids: Collection[int]) -> set[int]:
-    """Those of the jobs that have an answer already."""
+    """The jobs among these that have an answer."""
     if not job_ids:
         return set()
     return set(connection.execute(_ANSWERED, {"ids": list(job_ids)}).scalars())
@@ -322,11 +321,11 @@ def reclaim(
     attempts: int | None = None,
     run_id: int | None = None,
 ) -> tuple[int, int]:
-    """Take back what a dead worker was doing: (jobs to be sent again, jobs that are out of attempts).
+    """Reclaim the jobs of a dead worker: (jobs to be sent again, jobs that have failed).
 
-    Nobody knows what became of its requests, so each uses an attempt and its quota counts as spent.
-    `attempts` is the most that jobs of the run `run_id` have, or without one those of all runs; those
-    of other runs are never failed here: how many they have is for their own run to say.
+    The fate of their requests is unknown, so each uses an attempt and its quota counts as used. A job fails if it
+    has used `attempts`, the limit of the run `run_id`, or of all runs if that is None. Jobs of other runs never
+    fail here, because each run has its own limit.
     """
 
     def event(row_run_id: int, used: int) -> Event:
@@ -340,7 +339,7 @@ def reclaim(
 
 
 def give_back(connection: Connection, worker_id: str, *, now: float) -> int:
-    """Give back what a worker that says goodbye still holds, with its attempts; how many jobs."""
+    """Give back the jobs and attempts that a worker still holds when it signs off; returns how many jobs."""
     taken = _take_back(
         connection,
         worker_id,

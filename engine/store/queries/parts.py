@@ -1,7 +1,7 @@
-"""Changing many rows of a run in parts: a transaction each, with room for other writers between them.
+"""Changing many rows of a run in parts, one transaction each, so that other processes can write in between.
 
-What is to change is looked up first, from one snapshot, eight bytes a job; each part checks again what it
-changes. A change that is cut short between two parts is completed by doing it again.
+The ids to change are read first, from one snapshot, in eight bytes per job; each part checks its rows again before
+it changes them. A change that was interrupted between two parts is completed by repeating it.
 """
 
 from array import array
@@ -16,22 +16,22 @@ from engine.store.schema import job
 T = TypeVar("T")
 
 PART = 2_000
-"""Jobs that are changed in one transaction: it takes a tenth of a second at most."""
+"""Jobs per transaction, which then takes a tenth of a second at most."""
 PAUSE_S = 0.02
-"""Between two parts: SQLite gives the lock to whoever happens to ask while it is free."""
+"""Pause between two parts, in which others can take the lock: SQLite has no queue for it."""
 _ROWS_AT_ONCE = 10_000
 
 ONE_OF_PART: ColumnElement[bool] = job.c.id == bindparam("job_id")
-"""One job of a part, by its id; see `each`. A list of ids would be at the mercy of statistics: a scan for each part."""
+"""The condition for one job by id; see `each`. With a list of ids, SQLite's planner may scan the table for each part."""
 
 
 def each(ids: Iterable[int]) -> list[dict[str, Any]]:
-    """The parameters of a statement with ONE_OF_PART, which is run for each job."""
+    """The parameters for running a statement with ONE_OF_PART for each of these jobs."""
     return [{"job_id": job_id} for job_id in ids]
 
 
 def ids_of(connection: Connection, query: Select[Any]) -> "array[int]":
-    """The ids that a query finds, read as a stream: a million take 8 MB."""
+    """The ids that a query finds, read as a stream; a million take 8 MB."""
     found = array("q")
     rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query)
     for some in rows.partitions():
@@ -40,6 +40,6 @@ def ids_of(connection: Connection, query: Select[Any]) -> "array[int]":
 
 
 def parts(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    """What is to be changed in parts, as it is changed together."""
+    """Divide a sequence into parts of at most PART items."""
     for start in range(0, len(things), PART):
         yield things[start : start + PART]

@@ -1,4 +1,4 @@
-"""Permits in the store's rate rows. Every function runs inside a write transaction of the caller's."""
+"""Permits in the store's rate rows. Every function runs inside a write transaction of the caller."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +20,7 @@ from engine.store.schema import rate_bucket
 
 _ROWS = PermitRows(RATE_PREFIX)
 IS_TOKENS = rate_bucket.c.name.startswith(TOKENS_PREFIX)
-"""Of the rows whose log is not that of a rate."""
+"""The condition for rows whose log holds tokens and not starts."""
 _TOKENS = select(rate_bucket.c.name, rate_bucket.c.log).where(IS_TOKENS)
 _READ = select(rate_bucket.c.name, rate_bucket.c.log).where(
     rate_bucket.c.name.in_(bindparam("names", expanding=True))
@@ -46,10 +46,10 @@ _OLDER = select(rate_bucket.c.name).where(rate_bucket.c.name.startswith(bindpara
 
 
 def take(connection: Connection, request: PermitRequest, *, now: float) -> Granted:
-    """Grant the first calls of a request, as many as there is room for."""
+    """Grant the first calls of a request, as many as the limits and its cap have room for."""
     calls = request.calls
     if (cap := request.cap) is not None:
-        # Without a row there is no cap.
+        # If the cap has no row, it is not set.
         room = quotas.room(connection, cap)
         calls = calls if room is None else calls[:room]
         if not calls:
@@ -68,7 +68,7 @@ def take(connection: Connection, request: PermitRequest, *, now: float) -> Grant
 
 
 def share(connection: Connection, limits: Iterable[PermitLimit], holder: str) -> dict[str, Limits]:
-    """Write down which limits a holder was given; those that hold for all, by name."""
+    """Record the limits of a holder; returns the limits that apply to all holders, by name."""
     mine = {
         _ROWS.names(limit.name)[0]: (limit.rate_per_min, limit.tokens_per_min) for limit in limits
     }
@@ -86,7 +86,7 @@ def share(connection: Connection, limits: Iterable[PermitLimit], holder: str) ->
 
 
 def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
-    """Under which of these names a live holder was given a limit."""
+    """The names among these under which a live holder has a limit."""
     return {
         name
         for name in names
@@ -95,7 +95,7 @@ def find_limited(connection: Connection, names: Iterable[str]) -> set[str]:
 
 
 def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
-    """Keep what a call really took; 0: it was never made."""
+    """Record how many tokens a call really took; 0 if it was never made."""
     before = _load(connection, start.names)
     _save(connection, before, permit_rows.settle(before, start, taken=taken))
     if start.cap is not None and not taken:
@@ -103,7 +103,7 @@ def settle(connection: Connection, start: PermitStart, *, taken: int) -> None:
 
 
 def move_back(connection: Connection, back_s: float) -> None:
-    """Bring the starts of tokens nearer after the clock was set back; those of rates lie in rows of rates."""
+    """Move the starts in token rows after the clock was set back by `back_s`; `clocks` moves those in rate rows."""
     rows = connection.execute(_TOKENS).all()
     _write(
         connection,
@@ -114,7 +114,7 @@ def move_back(connection: Connection, back_s: float) -> None:
 def _find_effective_limits(
     connection: Connection, request: PermitRequest
 ) -> tuple[PermitLimit, ...]:
-    """The limits of a request as they hold for all: the lowest that any of those was given who share them."""
+    """The limits that apply to a request: the lowest of all holders that share them."""
     holder = " ".join(request.caller.split(" ")[:2])
     lowest = share(connection, request.limits, holder)
     return tuple(
@@ -124,9 +124,9 @@ def _find_effective_limits(
 
 
 def _load_under_older_names(connection: Connection, name: str) -> Kept:
-    """What older versions kept of the calls to an address: they named its key by the reference, behind a colon.
+    """The calls to an address as older versions stored them: under its key's reference, after a colon.
 
-    Which of several keys a reference gave is not known any more, so that it counts for each of them.
+    Which of several keys a reference meant is no longer known, so these calls count for each of them.
     """
     place = place_of(name)
     sort, colon, _ = place.partition(":")
@@ -134,11 +134,11 @@ def _load_under_older_names(connection: Connection, name: str) -> Kept:
     for prefix in (RATE_PREFIX, TOKENS_PREFIX):
         found = connection.execute(_OLDER, {"beginning": f"{prefix}{sort}{colon}"})
         older |= {one.removeprefix(prefix): None for one in found.scalars()}
-    names = [one for one in older if _was_named(one, place)]
+    names = [one for one in older if _is_older_name(one, place)]
     return permits.merge(_load(connection, names).values())
 
 
-def _was_named(older: str, place: str) -> bool:
+def _is_older_name(older: str, place: str) -> bool:
     return any(
         canonical(older[:at]) == place
         for at, letter in enumerate(older)

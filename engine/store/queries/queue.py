@@ -1,6 +1,6 @@
-"""The job queue in SQL: which jobs can be claimed, and what happens to many of them at once.
+"""The job queue in SQL: which jobs can be claimed, and changes of many jobs at once.
 
-Every function runs inside a write transaction of the caller's and leaves committing to it.
+Every function runs inside a write transaction of the caller, which commits.
 """
 
 import zlib
@@ -27,7 +27,7 @@ from engine.store.dialect import insert
 from engine.store.queries.parts import ONE_OF_PART, each
 from engine.store.schema import answer, job, result
 
-# Written out, not bound: only so does the planner see that the partial index fits.
+# The values are literals, because the planner does not use a partial index for bound parameters.
 CLAIMABLE: ColumnElement[bool] = literal_column(
     "job.state IN ({})".format(", ".join(f"'{state}'" for state in sources(Event.CLAIM)))
 )
@@ -36,13 +36,13 @@ RUNNING: ColumnElement[bool] = literal_column(
 )
 
 REMOVED = "removed from the sweep"
-"""The error of a job that was cancelled because its sweep asks for it no more."""
+"""The error of a job that was cancelled because its sweep no longer asks for it."""
 PAST = 2**61
-"""Added to the place of a job that is not asked for any more: behind all that is."""
+"""Added to the place of a job that is no longer asked for; it puts the job behind all others."""
 
 
 def has_open_jobs(connection: Connection, run_id: int) -> bool:
-    """Whether a run has any job that is neither answered, failed nor cancelled."""
+    """Whether a run has a job that has not succeeded, failed or been cancelled."""
     for where in (CLAIMABLE, RUNNING):
         query = select(job.c.id).where(job.c.run_id == run_id, where).limit(1)
         if connection.execute(query).first() is not None:
@@ -51,14 +51,14 @@ def has_open_jobs(connection: Connection, run_id: int) -> bool:
 
 
 def select_claimable(run_id: int) -> Select[Any]:
-    """The jobs of a run that are not yet sent."""
+    """The query for the jobs of a run that can be claimed."""
     return select(job.c.id).where(job.c.run_id == run_id, CLAIMABLE)
 
 
 def cancel(connection: Connection, ids: Sequence[int]) -> int:
-    """Cancel those of these jobs that are not yet sent; returns how many. What is in flight ends with its worker.
+    """Cancel the jobs among these that are not in flight; returns how many.
 
-    What has an answer and was to be asked again keeps it.
+    A job that was to be asked again and has an answer becomes succeeded instead.
     """
     return connection.execute(_CANCEL, each(ids)).rowcount
 
@@ -76,12 +76,12 @@ _CANCEL = (
 
 
 def select_requeueable(run_id: int, states: Iterable[State]) -> Select[Any]:
-    """The jobs of the sweep that can be put back in line; of those that have succeeded: where questions are unanswered."""
+    """The query for the jobs of a run that can be requeued; succeeded ones only if they have unanswered questions."""
     return select(job.c.id).where(job.c.run_id == run_id, _is_requeueable(states))
 
 
 def requeue(connection: Connection, ids: Sequence[int], states: Collection[State]) -> int:
-    """Put those of these jobs that are in one of the states back in line with fresh attempts; returns how many."""
+    """Requeue the jobs among these that are in one of the states, with no attempts used; returns how many."""
     wanted = and_(ONE_OF_PART, _is_requeueable(states))
     part = each(ids)
     if State.SUCCEEDED in states:
@@ -106,7 +106,7 @@ def _is_requeueable(states: Iterable[State]) -> ColumnElement[bool]:
     theirs = result.alias("theirs")
     is_partial = exists().where(theirs.c.job_id == job.c.id, theirs.c.unanswered.is_not(None))
     return and_(
-        # Written out: a statement that is run for each job takes no list.
+        # No IN: a statement that runs for a list of parameters cannot expand a list.
         or_(false(), *(job.c.state == state for state in allowed)),
         job.c.cell_count > 0,
         or_(job.c.state != State.SUCCEEDED, is_partial),
@@ -118,9 +118,9 @@ def keep_for_others(
     wanted: ColumnElement[bool],
     parameters: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Copy the answers of these jobs for the results of other runs that were taken over from them.
+    """Copy the answers of these jobs to the results of other runs that reuse them.
 
-    The jobs will get another answer, from which those numbers were not read.
+    The jobs will get new answers, which do not match the numbers of those results.
     """
     connection.execute(
         insert(connection, answer)
@@ -136,7 +136,7 @@ def keep_for_others(
 
 
 def count_peers(connection: Connection, run_id: int, *, but: str) -> int:
-    """How many workers other than `but` have jobs of a run in flight."""
+    """The number of workers, except `but`, that have jobs of a run in flight."""
     owners = select(func.count(job.c.owner.distinct())).where(
         RUNNING, job.c.run_id == run_id, job.c.owner != but
     )
@@ -144,10 +144,10 @@ def count_peers(connection: Connection, run_id: int, *, but: str) -> int:
 
 
 def compress(raw: bytes) -> bytes:
-    """An answer as it is kept."""
+    """Compress an answer for storage."""
     return zlib.compress(raw, 1)
 
 
 def decompress(kept: bytes) -> bytes:
-    """An answer as it was received."""
+    """Restore an answer as it was received."""
     return zlib.decompress(kept)

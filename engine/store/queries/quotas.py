@@ -47,7 +47,7 @@ _WRITE = Upsert(
 def read(
     connection: Connection, names: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], QuotaState]:
-    """The rows that there are, by name and period."""
+    """The existing rows among `names`, by (name, period)."""
     wanted = set(names)
     rows = connection.execute(_READ, {"names": sorted({name for name, _ in wanted})})
     return {
@@ -63,7 +63,7 @@ def read(
 
 
 def write(connection: Connection, states: Mapping[tuple[str, str], QuotaState]) -> None:
-    """Write rows as they are now."""
+    """Insert or update rows, by (name, period)."""
     connection.execute(
         _WRITE.on(connection),
         [
@@ -85,7 +85,7 @@ def count(
     came_to: Mapping[tuple[str, str], int],
     guessed: Mapping[tuple[str, str], int],
 ) -> None:
-    """Add to what requests came to under quotas so far; `guessed` is the part of those without an answer."""
+    """Add to the total cost of requests under quotas; `guessed` is the part of requests without an answer."""
     if came_to:
         connection.execute(
             _COUNT,
@@ -104,19 +104,19 @@ def count(
 def find_known(
     connection: Connection, keys: Iterable[QuotaKey]
 ) -> dict[tuple[str, str], QuotaState]:
-    """The rows of `keys` whose allotment is known, by name and period."""
+    """The rows of `keys` whose allotment is known, by (name, period)."""
     found = read(connection, [(key.name, key.period) for key in keys])
     return {name: state for name, state in found.items() if state.is_told}
 
 
 def total_settled(connection: Connection, key: QuotaKey) -> int:
-    """All that requests under this quota came to so far: to be read before the service is asked."""
+    """The total cost of requests under a quota; read it before asking the service, and pass it to `refresh`."""
     counted, _ = _read_counts(connection, key)
     return counted
 
 
 def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
-    """Set what a user allows, keeping what is used."""
+    """Set the allotment that the user allows; what is used stays."""
     found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
     state = arithmetic.fit_to_allotment(
@@ -126,7 +126,7 @@ def cap(connection: Connection, key: QuotaKey, *, allotted: int) -> None:
 
 
 def take_request(connection: Connection, key: QuotaKey) -> bool:
-    """Count a request under a cap, if it has room; one that is not set has."""
+    """Count a request under a cap; returns False, and counts nothing, if it has no room. A cap without a row has room."""
     if room(connection, key) == 0:
         return False
     spend(connection, key, 1)
@@ -134,13 +134,13 @@ def take_request(connection: Connection, key: QuotaKey) -> bool:
 
 
 def room(connection: Connection, cap: PermitCap | QuotaKey) -> int | None:
-    """How many requests may still start under a cap; None if it is not set."""
+    """The number of requests that may still start under a cap; None if it is not set."""
     found = read(connection, [(cap.name, cap.period)])
     return found[cap.name, cap.period].room if found else None
 
 
 def spend(connection: Connection, cap: PermitCap | QuotaKey, requests: int) -> None:
-    """Count requests that start under a cap; less than 0: they did not start after all."""
+    """Count requests that start under a cap; a negative number gives back requests that did not start."""
     found = read(connection, [(cap.name, cap.period)]) if requests else {}
     for name, before in found.items():
         used = max(0, before.used + before.overrun + requests)
@@ -151,7 +151,7 @@ def spend(connection: Connection, cap: PermitCap | QuotaKey, requests: int) -> N
 
 
 def expect(connection: Connection, key: QuotaKey) -> bool:
-    """Hold what is sent before the service tells its quota; whether that is still to come."""
+    """Create a row of unknown allotment, unless there is one; returns whether the allotment is still unknown."""
     name = key.name, key.period
     state = read(connection, [name]).get(name)
     if state is None:
@@ -161,7 +161,7 @@ def expect(connection: Connection, key: QuotaKey) -> bool:
 
 
 def forget(connection: Connection, key: QuotaKey) -> None:
-    """The service has no quota to tell: nothing is held any more for one that was expected."""
+    """Remove a row of unknown allotment and what is held under it, because the service has no quota."""
     name = key.name, key.period
     state = read(connection, [name]).get(name)
     if state is not None and not state.is_told:
@@ -179,19 +179,19 @@ def refresh(
     since: int,
     caps: Sequence[QuotaKey] = (),
 ) -> None:
-    """Take over what the service itself says of its quota, beside what we hold for requests in flight.
+    """Set a quota to the figures that the service reports; what is reserved for requests in flight stays.
 
-    `since` is what `settled` told before the service was asked: what requests came to meanwhile may not
-    be in its figure yet, and counts on top. Where requests without an answer cost less than was held for
-    them, that is given back to the `caps` that they counted under, too.
+    `since` is the `total_settled` from before the service was asked. Costs since then may be missing from the
+    service's figure, so they are added to it. If requests without an answer cost less than was held for them, the
+    difference is also given back to the `caps` under which they counted.
     """
     found = read(connection, [(key.name, key.period)])
     before = found.get((key.name, key.period), QuotaState(allotted=allotted))
     counted, guessed = _read_counts(connection, key)
     newly = counted - since
-    told = used + newly
-    given_back = min(guessed, max(0, before.used + before.overrun - told))
-    state = arithmetic.fit_to_allotment(allotted=allotted, used=told, reserved=before.reserved)
+    total = used + newly
+    given_back = min(guessed, max(0, before.used + before.overrun - total))
+    state = arithmetic.fit_to_allotment(allotted=allotted, used=total, reserved=before.reserved)
     write(connection, {(key.name, key.period): state})
     _confirm(connection, key, min(guessed, newly))
     for one in caps:

@@ -1,4 +1,4 @@
-"""Rate rows: shared by every process on the store, and read by the next one to start."""
+"""Rate rows, which all processes on a store share and which outlive them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from engine.store.requests import Bucket
 from engine.store.schema import rate_bucket
 
 RATE_PREFIX = "permit "
-"""Of the rows of those who ask for permits."""
+"""The prefix of the names of rows that belong to permits."""
 
 _READ = select(rate_bucket).where(rate_bucket.c.name.in_(bindparam("names", expanding=True)))
 _WRITE = Upsert(
@@ -47,7 +47,7 @@ class Buckets:
     changed: set[str] = field(default_factory=set)
 
     def note(self, connection: Connection, buckets: Iterable[Bucket], holder: str) -> None:
-        """Write down which rates a holder was given, so that they hold for all."""
+        """Record the rates of a holder, so that they apply to all holders."""
         mine = {one.name: (one.rate_per_min, None) for one in buckets}
         before = {name: self.rows[name].holders for name in mine}
         for name, holders in shared_limits.update_holders(connection, before, mine, holder).items():
@@ -56,21 +56,21 @@ class Buckets:
                 self.changed.add(name)
 
     def rate(self, bucket: Bucket) -> int | None:
-        """The starts that are allowed in any minute; None: any number."""
+        """The number of starts allowed in any minute; None if there is no limit."""
         lowest, _ = shared_limits.lowest(self.rows[bucket.name].holders)
         allowed = [rate for rate in (lowest, bucket.pace_per_min) if rate is not None]
         return min(allowed, default=None)
 
     def has_rate(self, buckets: Iterable[Bucket]) -> bool:
-        """Whether any of them bounds the starts in a minute."""
+        """Whether any of these buckets limits the starts per minute."""
         return any(self.rate(bucket) is not None for bucket in buckets)
 
     def next_at(
         self, buckets: Iterable[Bucket], now: float, lead_s: float = 0.0
     ) -> tuple[float, WaitReason]:
-        """When one request could start at the earliest within all `buckets`, and what it waits for.
+        """The earliest start of one request within all `buckets`, and what it waits for until then.
 
-        Within a rate that is no sooner than `lead_s` from now.
+        If a rate applies, that is at least `lead_s` from now.
         """
         earliest, why = now, WaitReason.QUEUED
         for bucket in buckets:
@@ -86,7 +86,7 @@ class Buckets:
                     not_before=max(earliest, now + lead_s),
                 )
                 if row.log and taken.log and taken.log[-1] != row.log[-1]:
-                    # The clock was set back: what the log now says of that has to last.
+                    # The clock was set back, and the log was corrected: store the correction.
                     row.log = taken.log
                     self.changed.add(bucket.name)
                 if taken.next_at > earliest:
@@ -102,7 +102,7 @@ class Buckets:
         horizon_s: float,
         lead_s: float = 0.0,
     ) -> tuple[float, ...]:
-        """Up to `want` start times within all `buckets` at once, from `lead_s` to `horizon_s` after that."""
+        """Take up to `want` starts within all `buckets`, from now + `lead_s` until `horizon_s` later."""
         buckets = tuple(buckets)
         rated = [(self.rows[one.name], one, self.rate(one)) for one in buckets]
         limited = [(row, one.name, rate) for row, one, rate in rated if rate is not None]
@@ -128,7 +128,7 @@ class Buckets:
         return tuple(slots)
 
     def refund(self, buckets: Iterable[Bucket], slot: float) -> None:
-        """Give back a slot in which nothing was started."""
+        """Give back a slot in which no request was started."""
         for bucket in buckets:
             row = self.rows[bucket.name]
             row.log = rates.refund(row.log, [slot])
@@ -136,7 +136,7 @@ class Buckets:
 
 
 def load(connection: Connection, names: Iterable[str]) -> Buckets:
-    """The rows of `names`, new ones where there are none."""
+    """Read the rows of `names`; missing ones are new and empty."""
     wanted = sorted(set(names))
     rows = {name: Row() for name in wanted}
     found = connection.execute(_READ, {"names": wanted})
@@ -146,7 +146,7 @@ def load(connection: Connection, names: Iterable[str]) -> Buckets:
 
 
 def save(connection: Connection, buckets: Buckets) -> None:
-    """Write the rows that were taken from."""
+    """Write the rows that have changed."""
     if not buckets.changed:
         return
     connection.execute(
@@ -164,7 +164,7 @@ def save(connection: Connection, buckets: Buckets) -> None:
 
 
 def block(connection: Connection, until: Mapping[str, float]) -> None:
-    """Let nobody start within these rows before a time; a later time that is there stays."""
+    """Let no request start within these rows before a time, unless they are blocked for longer already."""
     buckets = load(connection, until)
     for name, time in until.items():
         if time > buckets.rows[name].blocked_until:
@@ -174,10 +174,10 @@ def block(connection: Connection, until: Mapping[str, float]) -> None:
 
 
 def rename(connection: Connection, before: str, after: str) -> None:
-    """Let an account's rows of rates, with its lanes' and its permits', go on under another name."""
+    """Move an account's rate rows, with those of its lanes and permits, to another name."""
     for prefix in ("", RATE_PREFIX):
         old = f"{prefix}{before}"
-        # Its lanes' are sorted right behind it: a "!" follows a blank.
+        # Its lanes' names follow it in order: they begin with its name and a blank, and "!" follows a blank.
         is_of_it = (rate_bucket.c.name == old) | rate_bucket.c.name.between(f"{old} ", f"{old}!")
         names = connection.execute(select(rate_bucket.c.name).where(is_of_it)).scalars().all()
         renamed = {name: f"{prefix}{after}{name.removeprefix(old)}" for name in names}

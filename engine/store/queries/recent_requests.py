@@ -1,7 +1,7 @@
-"""How many requests of a run each worker has started in the last minute, where a job sends many.
+"""The requests that each worker has started for a run in the last minute, for kinds whose jobs send many.
 
-One row of `rate_bucket` for each run and worker, with a log as rates have it. Runs inside a transaction
-of the caller's.
+Each run has one row of `rate_bucket` per worker, with a log like those of rates. Every function runs inside a
+transaction of the caller.
 """
 
 from sqlalchemy import bindparam, delete, select
@@ -26,7 +26,7 @@ _WRITE = Upsert(
 def publish(
     connection: Connection, run_id: int, worker_id: str, log: RateLog, *, now: float
 ) -> None:
-    """Keep what a worker has started; what workers told that have gone is forgotten after a minute."""
+    """Store the log of a worker, and remove rows of other workers without a request in the last minute."""
     name = f"{_prefix(run_id)}{worker_id}"
     rows = [{"name": name, "log": rates.encode(log)}]
     connection.execute(_WRITE.on(connection), rows)
@@ -39,7 +39,7 @@ def publish(
 def count_last_minute(
     connection: Connection, run_id: int, *, besides: str | None, now: float
 ) -> int:
-    """The requests that workers have started, `besides` one, in the last minute."""
+    """The number of requests that workers, except `besides`, have started in the last minute."""
     left_out = None if besides is None else f"{_prefix(run_id)}{besides}"
     rows = connection.execute(_OF_RUN, {"prefix": _prefix(run_id)})
     return sum(rates.count_recent(_live(text, now), now) for name, text in rows if name != left_out)

@@ -48,9 +48,10 @@ _RELEASE = Bulk(
 
 @dataclass(frozen=True, slots=True)
 class _RequestCost:
-    """What a request came to. `is_guess`: only the service can tell whether it was billed so.
+    """The cost of a request.
 
-    It got no answer, and this much was held for it; or it is not known in which period it was billed.
+    `is_guess` marks a cost that only the service can confirm: the request got no answer, and this is what was held
+    for it; or the period in which it was billed is unknown.
     """
 
     tests: int
@@ -63,9 +64,10 @@ def hold(connection: Connection, rows: Sequence[Sequence[object]]) -> None:
 
 
 def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Replace what was held for these attempts by what they cost.
+    """Replace what was held for these attempts with what they cost.
 
-    What was held in two periods counts in both, in the later one until the service tells its figure.
+    If a reservation exists in two periods, the cost counts in both; in the later one as a guess, until the service
+    reports its figure.
     """
     by_attempt = {(one.job_id, one.fence): one for one in outcomes}
     held = connection.execute(_HELD_FOR, {"jobs": [one.job_id for one in outcomes]}).mappings()
@@ -90,9 +92,9 @@ def settle(connection: Connection, outcomes: Sequence[Outcome]) -> None:
 
 
 def charge_lost(connection: Connection, worker_id: str) -> None:
-    """Count what was held for a dead worker's requests as cost_of, because what they cost is not known.
+    """Count what was held for a dead worker's requests as used, because their cost is unknown.
 
-    What was held for tests that are charged as their replies come is given back.
+    Tests that are charged per reply are given back instead.
     """
     held = connection.execute(_HELD_BY, {"worker_id": worker_id})
     _settle(
@@ -107,7 +109,7 @@ def charge_lost(connection: Connection, worker_id: str) -> None:
 
 
 def is_held(connection: Connection, keys: Iterable[QuotaKey], *, besides: int) -> bool:
-    """Whether something is held under one of these quotas for jobs in flight of other runs."""
+    """Whether jobs in flight of other runs hold something under one of these quotas."""
     wanted = [(key.name, key.period) for key in keys]
     found = select(reservation.c.job_id).where(
         tuple_(reservation.c.name, reservation.c.period).in_(wanted),
@@ -118,9 +120,10 @@ def is_held(connection: Connection, keys: Iterable[QuotaKey], *, besides: int) -
 
 
 def begin(connection: Connection, names: Iterable[str], *, before: str, begun: str) -> None:
-    """Write the rows of a period that has begun, as they were allotted in the one before, unless they are there.
+    """Create the quota rows of a period that has begun, with the allotments of the period before.
 
-    Which of the two is billed for what is in flight nobody knows before the service tells: that is held in both.
+    Requests in flight are then held in both periods, because only the service knows which one it bills. Existing
+    rows keep their figures.
     """
     for name in names:
         found = quotas.read(connection, [(name, before), (name, begun)])
@@ -147,10 +150,10 @@ def begin(connection: Connection, names: Iterable[str], *, before: str, begun: s
 
 
 def rename(connection: Connection, before: str, after: str) -> None:
-    """Let quotas go on under another name, with what is used of them and held.
+    """Move quotas, with what is used and held, to another name.
 
-    Where there is a row of that name, too, both were told by one service: the later figure holds, if
-    there is one.
+    If there is a row of that name as well, both describe one quota of a service: the higher use counts, and the
+    new row's allotment if it is known.
     """
     rows = connection.execute(select(quota).where(quota.c.name == before)).mappings().all()
     for row in rows:
@@ -167,7 +170,7 @@ def rename(connection: Connection, before: str, after: str) -> None:
             reserved=old.reserved + new.reserved,
         )
         quotas.write(connection, {names[1]: state})
-    # What is held refers to the rows: first there are both.
+    # Reservations have a foreign key to the rows, so both rows must exist while they change.
     connection.execute(update(reservation).where(reservation.c.name == before).values(name=after))
     connection.execute(delete(quota).where(quota.c.name == before))
 

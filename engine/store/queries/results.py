@@ -1,4 +1,4 @@
-"""Reading a run: its jobs with their results, its queues, lanes and events."""
+"""Reading a run: its jobs with their results, its queues, and its lanes' events."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,20 +24,20 @@ _PAGE = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:
-    """A job and what is known of it, for result rows and reports."""
+    """A job with its result, for result rows and reports."""
 
     id: int
     labels: Mapping[str, Any]
     documents: Mapping[str, str]
-    """The digests of prompts and other documents, by their fields."""
+    """The digests of prompts and other documents, by field."""
     state: State
     threshold: float | None
     cells: tuple[float, ...]
     """The thresholds that the sweep asks of it."""
     past_cells: tuple[float, ...]
-    """The thresholds that were asked of it and are no longer."""
+    """The thresholds that only earlier versions of the sweep asked of it."""
     is_asked: bool | None
-    """Whether the sweep asks for it; None as long as that is not known of a sweep that has changed."""
+    """Whether the sweep asks for it; None while an edited sweep is not fully expanded."""
     error: str | None
     passed: int | None
     failed: int | None
@@ -49,11 +49,11 @@ class JobRow:
     outdated: bool = False
     """Whether `run --fresh` asks it again, and no answer has come since then."""
     provenance: str | None = None
-    """The digest of what decided the answer; None where it was not noted."""
+    """The digest of what determined the answer; None if it was not recorded."""
 
 
 def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...]]:
-    """The cost classes, in order, in which each lane of a run has jobs to be claimed."""
+    """The cost classes in which each lane of a run has claimable jobs, in order."""
     found: dict[str, list[str]] = {}
     next_pair = (
         select(job.c.lane, job.c.cost_class)
@@ -64,7 +64,7 @@ def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...
     query = next_pair
     while (row := connection.execute(query).first()) is not None:
         found.setdefault(row.lane, []).append(row.cost_class)
-        # Hops along the index from one pair to the next, however many jobs lie between.
+        # Jumps in the index from one pair to the next, however many jobs lie in between.
         query = next_pair.where(
             tuple_(job.c.lane, job.c.cost_class) > tuple_(row.lane, row.cost_class)
         )
@@ -72,7 +72,7 @@ def find_queues(connection: Connection, run_id: int) -> dict[str, tuple[str, ...
 
 
 def find_runs(connection: Connection) -> list[tuple[RunRow, Mapping[State, int]]]:
-    """All runs, the latest first, with their jobs by state."""
+    """All runs, the last used first, each with the number of its jobs by state."""
     rows = connection.execute(select(*COLUMNS).order_by(run.c.updated_at.desc(), run.c.id.desc()))
     found = [run_row(row) for row in rows.mappings()]
     counts = connection.execute(
@@ -122,9 +122,9 @@ _JOBS = (
 
 
 async def job_rows(database: Database, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
-    """The jobs of a run with their numbers, in the order of the file, a page at a time.
+    """Yield the jobs of a run with their results, in the order of the file, read page by page.
 
-    With `past` also those that an earlier sweep asked for and the present one does not.
+    With `past`, jobs that only earlier versions of the sweep asked for are included.
     """
     query = _JOBS if past else _JOBS.where(job.c.cell_count > 0)
     fresh = fresh_of(of.fresh_at, of.fresh_generation, of.expanded, of.digest)
@@ -175,11 +175,11 @@ _TYPES: Mapping[str, ValueType] = {
     "true": bool,
     "false": bool,
 }
-"""The types of values by what SQLite calls them."""
+"""The types of values by their names in SQLite."""
 
 
 def value_columns(connection: Connection, run_id: int) -> dict[str, ValueType]:
-    """The names of all values in the results of a run, in alphabetical order, and what a column of each holds."""
+    """The names of all further values in the results of a run, in alphabetical order, with their columns' types."""
     each = func.json_each(result.c["values"]).table_valued("key", "type")
     query = (
         select(each.c.key, each.c.type)
@@ -202,19 +202,19 @@ def _digests(documents: str) -> Mapping[str, str]:
 
 @lru_cache
 def thresholds(listed: str) -> tuple[float, ...]:
-    """A JSON list of thresholds; a run has few that differ."""
+    """Parse a JSON list of thresholds; cached, because the jobs of a run have few different ones."""
     return tuple(json.loads(listed))
 
 
 def is_asked(of: RunRow, row: Any) -> bool | None:
-    """Whether the sweep of a run asks for a job; None as long as that is not known."""
+    """Whether the sweep of a run asks for a job; None while that is unknown."""
     if row.cell_count == 0:
         return False
     return True if of.is_expanded or row.generation == of.generation else None
 
 
 def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...]:
-    """What was accepted in the course of a run that changed what decides its answers, in words."""
+    """The accepted changes of what determines a run's answers, in words, in order."""
     query = select(event.c.message).where(
         event.c.run_id == run_id, event.c.kind == EventKind.ACCEPTED
     )
@@ -222,8 +222,8 @@ def find_accepted_changes(connection: Connection, run_id: int) -> tuple[str, ...
 
 
 def raw_answer(connection: Connection, job_id: int) -> bytes | None:
-    """The bytes of a job's answer as they were received, or None while it has none."""
-    # Its own goes first: it is a copy where the job that it was taken over from was asked again.
+    """The bytes of a job's answer as they were received; None if it has none."""
+    # Its own copy goes first: it has one if the job whose answer it reuses was asked again.
     query = (
         select(answer.c.raw)
         .select_from(
@@ -238,7 +238,7 @@ def raw_answer(connection: Connection, job_id: int) -> bytes | None:
 
 
 def count_past_cells(connection: Connection, run_id: int) -> int:
-    """How many cells of a run only earlier versions of its sweep asked for."""
+    """The number of cells that only earlier versions of a run's sweep asked for."""
     is_past = and_(job.c.cell_count == 0, job.c.threshold.is_(None))
     of_job = case((is_past, 1), else_=func.json_array_length(job.c.past_cells))
     query = select(func.coalesce(func.sum(of_job), 0)).where(job.c.run_id == run_id)
@@ -246,9 +246,9 @@ def count_past_cells(connection: Connection, run_id: int) -> int:
 
 
 def lanes_in_trouble(connection: Connection, run_id: int) -> dict[str, EventKind]:
-    """The lanes of a run whose service was away, or refused them, when the log last told of that: OUTAGE or REFUSED."""
+    """The lanes whose last such event is an outage or a refusal that has not ended: OUTAGE or REFUSED by lane."""
     begins = (EventKind.OUTAGE, EventKind.REFUSED)
-    # A refusal ends as well where it is confirmed, with why the lane has stopped.
+    # A refusal also ends when it is confirmed: these events say why the lane has stopped.
     ends = (
         EventKind.BACK,
         EventKind.PARKED,

@@ -31,10 +31,7 @@ def reuse_answers(
     jobs: Iterable[NewJob],
     unanswered: UnansweredPolicy,
 ) -> None:
-    """Answer jobs of this batch from answers of other runs.
-
-    Those that have an answer and are asked again are left alone.
-    """
+    """Answer jobs of this batch from other runs, except those that have an answer and are asked again."""
     provenance = {one.key: one.provenance for one in jobs}
     rows = connection.execute(
         select(job.c.id, job.c.key).where(
@@ -81,9 +78,10 @@ def find_answers_of_others(
     provenance: Mapping[bytes, str],
     unanswered: UnansweredPolicy,
 ) -> dict[bytes, RowMapping]:
-    """The answers of other runs to these keys that were decided by the same and serve here, by key.
+    """The answers of other runs to these keys that can be reused here, by key.
 
-    An answer without gaps goes before others; of an own run that asks everything again, only what came since.
+    They were determined by the same facts, as their provenance shows. An answer without unanswered questions is
+    preferred. If this run asks everything again, only answers recorded since then count.
     """
     if not provenance:
         return {}
@@ -107,7 +105,7 @@ def find_answers_of_others(
             job.c.run_id != of.id,
             result.c.recorded_at >= (of.fresh_at or 0.0),
         )
-        # The last one of a key is taken.
+        # The last row of a key wins.
         .order_by(result.c.unanswered.is_(None), job.c.id)
     )
     return {
@@ -118,7 +116,7 @@ def find_answers_of_others(
 
 
 def is_enough(row: RowMapping, policy: UnansweredPolicy) -> bool:
-    """Whether an answer lacks no more questions than the sweep allows."""
+    """Whether an answer has no more unanswered questions than the sweep allows."""
     unanswered = json.loads(row["unanswered"] or "{}")
     return policy.allows(row["passed"] + row["failed"], sum(unanswered.values()))
 

@@ -1,4 +1,4 @@
-"""Runs: made by a sweep, found by name, given another sweep of the same service and evaluation."""
+"""The rows of runs: created by a sweep, found by name, and updated with another sweep of the same evaluation."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,16 +17,16 @@ from engine.store.queries.queue import RUNNING, has_open_jobs
 from engine.store.schema import event, job, quota, result, run
 
 _RETRY_CUT_SHORT = (
-    "not all jobs are put back in line yet; the same `nightsweep retry` again puts back the rest"
+    "not all jobs are requeued yet; repeat the same `nightsweep retry` to requeue the rest"
 )
 
 COLUMNS = [column for column in run.c if column is not run.c.layout]
-"""All but what is as large as the sweep, and only asked for when that is written out."""
+"""All columns except the layout, which is large and needed only while a sweep is expanded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run as the store knows it; times are seconds since the epoch."""
+    """A row of `run`; times are seconds since the epoch."""
 
     id: int
     name: str
@@ -46,11 +46,11 @@ class RunRow:
     updated_at: float
     provenance: Mapping[str, str] | None
     fresh_at: float | None = None
-    """From when on answers and replies count, where everything was asked again."""
+    """If everything was asked again: the time from which on answers and replies count."""
     fresh_generation: int | None = None
-    """The generation that asked everything again: answers to jobs of earlier ones do not count."""
+    """The generation that asked everything again; answers to jobs of earlier generations do not count."""
     account: str | None = None
-    """Whose rates and quota it used last; None where it never was executed."""
+    """The account whose rates and quota it used last; None if it was never executed."""
 
     @property
     def is_expanded(self) -> bool:
@@ -60,19 +60,19 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptLayout:
-    """The matrix that was wholly in the queue last, and of which generation."""
+    """The last matrix that was completely in the queue, and its generation."""
 
     generation: int
     since: float
-    """When it was begun to be written out: what other runs have had since is not taken over."""
+    """When its expansion began; answers that other runs got later were not reused."""
     unanswered: UnansweredPolicy
-    """Which answers of other runs served."""
+    """The policy by which answers of other runs were reused."""
     layout: Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """What a sweep wants of the run of its name."""
+    """What a sweep requires of the run of its name."""
 
     name: str
     service: str
@@ -82,18 +82,18 @@ class NewRun:
     sweep: Mapping[str, Any]
     digest: str
     facts: Sequence[Fact]
-    """What decides the answers now."""
+    """What determines the answers now."""
     accepts: bool = False
-    """Whether a change of these facts is accepted for the cells that are not answered yet."""
+    """Whether changed facts are accepted for the cells that have no answer yet."""
     is_fresh: bool = False
-    """Whether everything is asked again, whatever the store holds."""
+    """Whether everything is asked again, even if the store has answers."""
 
 
 def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
-    """Create the run, or take up the one of this name for its new sweep.
+    """Create the run, or give the existing run of this name the new sweep.
 
-    Raises UsageError when that one evaluates something else, and IdentityChanged when its answers are
-    decided by something else and that is not accepted.
+    Raises UsageError if the existing run evaluates something else or is being deleted, and IdentityChanged if what
+    determines its answers has changed and that is not accepted.
     """
     found = find(connection, new.name)
     wanted = preview(connection, new, now=now)
@@ -129,7 +129,7 @@ def begin(connection: Connection, new: NewRun, *, now: float) -> RunRow:
 
 
 def preview(connection: Connection, new: NewRun, *, now: float) -> RunRow:
-    """The run as `begin` would make it or take it up, with id 0 where there is none yet; writes nothing.
+    """The run as `begin` would create or update it, with id 0 if it would be new; writes nothing.
 
     Raises what `begin` raises.
     """
@@ -162,7 +162,7 @@ def preview(connection: Connection, new: NewRun, *, now: float) -> RunRow:
     wanted = replace(found, sweep=new.sweep, digest=new.digest)
     if not new.is_fresh and found.digest == new.digest:
         return wanted
-    # Even back to a sweep that was wholly there once: the one between may have begun to change it.
+    # Also when going back to a sweep that was fully expanded: the sweep in between may have changed its jobs.
     wanted = replace(wanted, generation=found.generation + 1, expanded=None)
     if not new.is_fresh:
         return wanted
@@ -185,10 +185,10 @@ def _refuse_another(found: RunRow, new: NewRun) -> None:
 def record_facts(
     connection: Connection, found: RunRow, facts: Sequence[Fact], *, accepts: bool, now: float
 ) -> None:
-    """Note what decides a run's answers from now on.
+    """Record what determines a run's answers from now on.
 
-    Raises IdentityChanged when that differs from what it noted before, unless the change is accepted.
-    A change of the judge cannot be accepted once there are answers: numbers of two judges never mix.
+    Raises IdentityChanged if that differs from what was recorded before, unless the change is accepted. A change of
+    the judge cannot be accepted once there are answers, so that numbers of two judges never mix.
     """
     refuse_if_deleting(found)
     changed = _refuse_changes(connection, found, facts, accepts=accepts)
@@ -208,7 +208,7 @@ def record_facts(
 def _refuse_changes(
     connection: Connection, found: RunRow, facts: Sequence[Fact], *, accepts: bool
 ) -> list[Difference]:
-    """What has changed of what decides a run's answers; raises IdentityChanged unless that is accepted."""
+    """The changes of what determines a run's answers; raises IdentityChanged unless they are accepted."""
     changed = _find_changes(found, facts)
     mixes = any(one.judging for one in changed) and _has_answers(connection, found.id)
     if changed and (mixes or not accepts):
@@ -219,13 +219,13 @@ def _refuse_changes(
 def _find_changes(found: RunRow, facts: Sequence[Fact]) -> list[Difference]:
     changed = differences(found.provenance, facts)
     if found.provenance is None and not changed:
-        # Nothing but the service decides, and that was always noted.
+        # Only the service determines the answers, and every version has recorded that.
         return differences({SERVICE: found.identity}, facts)
     return changed
 
 
 def _has_answers(connection: Connection, run_id: int) -> bool:
-    """Whether a run has an answer, or one under way."""
+    """Whether a run has an answer or a job in flight."""
     answered = select(result.c.job_id).where(result.c.run_id == run_id).limit(1)
     asked = select(job.c.id).where(job.c.run_id == run_id, RUNNING).limit(1)
     return any(connection.execute(query).first() is not None for query in (answered, asked))
@@ -236,7 +236,11 @@ def _dump_provenance(provenance: Mapping[str, str]) -> str:
 
 
 def activate(connection: Connection, run_id: int, account: str | None, *, now: float) -> None:
-    """Make a run active, unless it is finished or cancelled and each cell of its sweep has an outcome."""
+    """Make a run active and set its account, unless `account` is None.
+
+    A finished or cancelled run stays so if no job of its sweep is open. Raises UsageError if the run was deleted or
+    is being deleted.
+    """
     row = connection.execute(select(*COLUMNS).where(run.c.id == run_id)).mappings().first()
     if row is None:
         raise UsageError("the run was deleted")
@@ -250,7 +254,7 @@ def activate(connection: Connection, run_id: int, account: str | None, *, now: f
 
 
 def reopen(connection: Connection, run_id: int, *, is_cut_short: bool, now: float) -> None:
-    """Make a run active because jobs of it were put back in line; `is_cut_short` unless these were the last."""
+    """Make a run active because jobs of it were requeued; `is_cut_short` says that more are to follow."""
     connection.execute(
         update(run)
         .where(run.c.id == run_id, run.c.state != RunState.DELETING)
@@ -267,16 +271,14 @@ def reopen(connection: Connection, run_id: int, *, is_cut_short: bool, now: floa
 def rename(
     connection: Connection, of: RunRow, name: str, caps: Iterable[tuple[str, str]], *, now: float
 ) -> RunRow:
-    """Give a run another name; its sweep and what it has used of its own limits follow.
+    """Rename a run, and with it its sweep and its own quotas.
 
-    `caps` are the names of the quotas that are the run's alone, old and new. Raises UsageError when the
-    name is taken, or the run has changed meanwhile.
+    `caps` are the (old, new) names of the quotas that belong to the run alone. Raises UsageError if the name is
+    taken or the run has changed since it was read.
     """
     refuse_if_touched(connection, of)
     if find(connection, name) is not None:
-        raise UsageError(
-            f"there is a run {name!r} already: choose another name, or delete that run"
-        )
+        raise UsageError(f"a run {name!r} exists already: choose another name, or delete that run")
     sweep = {**of.sweep, "sweep": {**of.sweep["sweep"], "name": name}}
     connection.execute(
         update(run)
@@ -295,16 +297,16 @@ def rename(
 
 
 def refuse_if_deleting(of: RunRow) -> None:
-    """Raise UsageError for a run of which a part may be gone."""
+    """Raise UsageError if a run is being deleted, because a part of it may be gone."""
     if of.state is RunState.DELETING:
         raise UsageError(
-            f"the run {of.name!r} is being deleted, and a part of it is gone: `nightsweep delete` again"
-            " deletes the rest"
+            f"the run {of.name!r} is being deleted, and a part of it is gone: repeat `nightsweep delete`"
+            " to delete the rest"
         )
 
 
 def refuse_if_touched(connection: Connection, of: RunRow) -> None:
-    """Raise UsageError unless a run is as it was seen and none of its jobs is in flight."""
+    """Raise UsageError unless a run is as it was read and none of its jobs is in flight."""
     current = find(connection, of.name)
     if current is None or current.id != of.id:
         raise UsageError(f"the run {of.name!r} was deleted or renamed meanwhile")
@@ -317,7 +319,7 @@ def refuse_if_touched(connection: Connection, of: RunRow) -> None:
 
 
 def find(connection: Connection, name: str | None) -> RunRow | None:
-    """The run of a name, or the one that was used last; one that is being deleted only where there is no other."""
+    """Find the run of a name, or without one the run that was used last, preferably one that is not being deleted."""
     is_deleting = run.c.state == RunState.DELETING
     query = select(*COLUMNS).order_by(is_deleting, run.c.updated_at.desc(), run.c.id.desc())
     query = query.limit(1)
@@ -328,7 +330,7 @@ def find(connection: Connection, name: str | None) -> RunRow | None:
 
 
 def run_row(row: RowMapping) -> RunRow:
-    """A row of `run` as an object."""
+    """Convert a row of `run`."""
     provenance = row["provenance"]
     return RunRow(
         **{
@@ -341,7 +343,7 @@ def run_row(row: RowMapping) -> RunRow:
 
 
 def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = None) -> bool:
-    """Whether the store holds other runs that answers could be reused from, or has had any `since` a time."""
+    """Whether there are other runs whose answers could be reused; with `since`, only runs used since that time."""
     query = select(run.c.id).where(
         run.c.id != of.id, run.c.service == of.service, run.c.identity == of.identity
     )
@@ -351,7 +353,7 @@ def has_other_runs(connection: Connection, of: RunRow, *, since: float | None = 
 
 
 def load_layout(connection: Connection, of: RunRow) -> KeptLayout | None:
-    """The matrix that was wholly in the queue last, where it was kept."""
+    """The last matrix that was completely in the queue; None if it was not stored."""
     kept = connection.execute(select(run.c.layout).where(run.c.id == of.id)).scalar_one_or_none()
     if kept is None:
         return None
@@ -366,7 +368,7 @@ def load_layout(connection: Connection, of: RunRow) -> KeptLayout | None:
 
 
 def dump_layout(kept: KeptLayout | None) -> str | None:
-    """What `layout` reads."""
+    """The JSON that `load_layout` reads."""
     if kept is None:
         return None
     dump = {

@@ -1,9 +1,9 @@
-"""Limits as the runs that share a rate row were given them: the lowest counts for all of them.
+"""Limits of the runs that share a rate row: the lowest one applies to all of them.
 
-Each row of a rate keeps who was given which limits. A holder is a run in a worker; what it was given
-counts for as long as that worker lives and the run goes on. So a rate that is lowered in a sweep's file holds, from
-its first claim on, for processes that began with a higher one. Every function runs inside a transaction of
-the caller's.
+Each rate row records the limits of its holders. A holder is a run in a worker; its limits count while the worker
+lives and the run is being executed there. So when a sweep's file lowers a rate, the lower rate applies from that
+run's first claim on, also to processes that started with a higher one. Every function runs inside a transaction of
+the caller.
 """
 
 import json
@@ -31,21 +31,21 @@ _WRITE = (
 
 
 def decode(text: str) -> Holders:
-    """What `encode` wrote."""
+    """The holders from JSON that `encode` wrote."""
     return {holder: (rate, tokens) for holder, (rate, tokens) in json.loads(text or "{}").items()}
 
 
 def encode(holders: Mapping[str, Limits]) -> str:
-    """Who was given what, as compact JSON."""
+    """The limits of each holder as compact JSON."""
     return json.dumps(holders, sort_keys=True, separators=(",", ":"))
 
 
 def update_holders(
     connection: Connection, before: Mapping[str, Holders], mine: Mapping[str, Limits], holder: str
 ) -> dict[str, Holders]:
-    """Who has been given what from now on, by row, those left out who have gone.
+    """The new holders of each row in `mine`, without those whose workers have ended.
 
-    `before` is what the rows say, `mine` what `holder` was given for each of them.
+    `before` are the stored holders by row, `mine` the limits of `holder` by row. Writes nothing.
     """
     after = {}
     others = {
@@ -66,7 +66,7 @@ def update_holders(
 
 
 def find_lowest(connection: Connection, rows: Iterable[str]) -> Limits:
-    """The lowest limits that those who are alive were given in any of these rows."""
+    """The lowest limits of live holders in any of these rows."""
     found = connection.execute(_GIVEN.where(rate_bucket.c.name.in_(list(rows))))
     holders = [one for _, text in found for one in decode(text).items()]
     ids = sorted({_worker(holder) for holder, _ in holders})
@@ -75,14 +75,14 @@ def find_lowest(connection: Connection, rows: Iterable[str]) -> Limits:
 
 
 def lowest(holders: Holders) -> Limits:
-    """The limits that hold for all."""
+    """The limits that apply to all holders: the lowest of each kind."""
     rates = [rate for rate, _ in holders.values() if rate is not None]
     tokens = [most for _, most in holders.values() if most is not None]
     return min(rates, default=None), min(tokens, default=None)
 
 
 def withdraw(connection: Connection, holder: str) -> None:
-    """Forget what a run in a worker was given: it has ended there."""
+    """Remove the limits of a holder whose run has ended in its worker."""
     for row, text in connection.execute(_GIVEN).all():
         holders = decode(text)
         if holders.pop(holder, None) is not None:
@@ -90,7 +90,7 @@ def withdraw(connection: Connection, holder: str) -> None:
 
 
 def holder_of(worker_id: str, run_id: int) -> str:
-    """A run in a worker."""
+    """The name of a run in a worker as a holder of limits."""
     return f"{worker_id} {run_id}"
 
 

@@ -1,4 +1,4 @@
-"""Slots of endpoints in the store's rate rows. Runs inside a write transaction of the caller's."""
+"""Slots of endpoints in the store's rate rows. Runs inside a write transaction of the caller."""
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.engine import Connection
@@ -9,7 +9,7 @@ from engine.store.schema import rate_bucket, worker
 
 _PREFIX = "slots "
 IS_SLOTS = rate_bucket.c.name.startswith(_PREFIX)
-"""Of the rows that hold no log."""
+"""The condition for rows that hold slots and no log."""
 _READ = select(rate_bucket.c.log).where(rate_bucket.c.name == bindparam("row"))
 _ALIVE = select(worker.c.id).where(
     worker.c.id.in_(bindparam("ids", expanding=True)), worker.c.ended_at.is_(None)
@@ -25,17 +25,17 @@ _WRITE = Upsert(
 def take(
     connection: Connection, name: str, caller: str, *, wants: int, in_use: int, limit: int
 ) -> int:
-    """How many slots `caller` has from now on. A holder's name begins with its worker's id.
+    """Share the slots of an endpoint; returns how many `caller` has from now on.
 
-    What workers had that have gone, or were given up, is free.
+    A caller's name begins with its worker's id. Slots of workers that have ended or were declared dead are free.
     """
     row = f"{_PREFIX}{name}"
     text = connection.execute(_READ, {"row": row}).scalar() or ""
     before = slots.decode(text)
     ids = {holder: holder.partition(" ")[0] for holder in before}
     alive = set(connection.execute(_ALIVE, {"ids": sorted(set(ids.values()))}).scalars())
-    there = {holder: held for holder, held in before.items() if ids[holder] in alive}
-    after = slots.share(there, caller, wants=wants, in_use=in_use, limit=limit)
+    live = {holder: held for holder, held in before.items() if ids[holder] in alive}
+    after = slots.share(live, caller, wants=wants, in_use=in_use, limit=limit)
     if after != before:
         connection.execute(_WRITE.on(connection), [{"name": row, "log": slots.encode(after)}])
     return after[caller].has if caller in after else 0

@@ -1,8 +1,8 @@
-"""Writing a sweep's matrix into the queue, batch by batch, and changing it later.
+"""Writing a sweep's matrix into the queue, batch by batch.
 
-Each expansion has a generation. It goes through the whole matrix and writes only jobs that are new or
-changed. It notes in memory which jobs the matrix asks for, one bit each; those that it has not asked for at
-the end were removed from the sweep. So an expansion that was cut short is simply done again.
+Each expansion has a generation. It passes through the whole matrix, writes only new or changed jobs, and records in
+memory which jobs the matrix asks for, one bit each. The jobs that it has not asked for at the end were removed from
+the sweep. So an expansion that was interrupted is simply repeated.
 """
 
 import json
@@ -30,7 +30,7 @@ from engine.core.states import Event, State, sources, target
 from engine.store.dialect import BulkUpsert, insert
 from engine.store.queries import queue
 from engine.store.queries.expansion import ExpansionProgress, is_superseded
-from engine.store.queries.families import Member, place
+from engine.store.queries.families import Member, assign_cells
 from engine.store.queries.queue import REMOVED
 from engine.store.queries.reuse import reuse_answers
 from engine.store.queries.runs import RunRow
@@ -53,7 +53,7 @@ _MEMBERS = select(
     .scalar_subquery()
     .label("recorded_at"),
 ).where(job.c.family.in_(bindparam("families", expanding=True)), job.c.run_id == bindparam("run"))
-# One that was still open when everything was to be asked again may have been answered since.
+# A job that was open when everything was to be asked again may have been answered since.
 _SINCE = exists().where(
     result.c.job_id == literal_column("job.id"), result.c.recorded_at >= bindparam("fresh_at")
 )
@@ -64,7 +64,7 @@ _AGAIN = and_(
 )
 _RETURNING = or_(and_(job.c.state == State.CANCELLED, job.c.error == REMOVED), _AGAIN)
 _RESTATED = ("labels", "documents", "place", "cells", "cell_count", "past_cells")
-"""What a sweep may say otherwise of a job that is there."""
+"""The columns of an existing job that an edited sweep may change."""
 _ASK = BulkUpsert(
     (
         job.c.run_id,
@@ -94,10 +94,10 @@ _ASK = BulkUpsert(
             "attempts": case((_RETURNING, 0), else_=job.c.attempts),
             "error": case((_RETURNING, None), else_=job.c.error),
             "detail": case((_AGAIN, None), else_=job.c.detail),
-            # The replies that were paid for do not count any more.
+            # The replies that were charged no longer count.
             "charged": case((job.c.generation < bindparam("fresh"), 0), else_=job.c.charged),
         },
-        # What is as it was is not written: an edit costs what is new, and its expansion, done again, nothing.
+        # Unchanged rows are not written: an edit costs only its changes, and a repeated expansion nothing.
         where=or_(
             job.c.generation < bindparam("fresh"),
             *(job.c[name] != statement.excluded[name] for name in _RESTATED),
@@ -109,7 +109,7 @@ _ASK = BulkUpsert(
 
 
 def add_documents(connection: Connection, contents: Mapping[str, Any]) -> None:
-    """Keep prompts and other large contents once, under their digests."""
+    """Store prompts and other large contents once, under their digests."""
     if contents:
         connection.execute(
             insert(connection, document).on_conflict_do_nothing(),
@@ -129,10 +129,10 @@ def add_jobs(
     unanswered: UnansweredPolicy,
     asked: ExpansionProgress,
 ) -> None:
-    """Ask for a batch of jobs, noted in `asked`: new ones become pending, those that are there already stay.
+    """Add a batch of jobs to the queue and record it in `asked`: new jobs become pending, existing ones stay.
 
-    `reuse`: answers of other runs serve, unless more of their questions are unanswered than the run
-    allows. Does nothing if the run has meanwhile got another sweep, or is deleted.
+    With `reuse`, jobs are answered from other runs, unless such an answer lacks more questions than `unanswered`
+    allows. Does nothing if the run has got another sweep meanwhile or was deleted.
     """
     if is_superseded(connection, of):
         return
@@ -140,7 +140,7 @@ def add_jobs(
     wanted: Sequence[NewJob] = jobs
     if of.generation > 1:
         families = find_members(connection, of, jobs, asked)
-        wanted = place(jobs, families)
+        wanted = assign_cells(jobs, families)
     if wanted:
         fresh = of.fresh_generation or 0
         if fresh:
@@ -165,7 +165,7 @@ def add_jobs(
 def _keep_for_others(
     connection: Connection, of: RunRow, wanted: Iterable[NewJob], fresh: int
 ) -> None:
-    """Keep the answers that are asked for again for the runs that took them over."""
+    """Copy the answers of jobs that are asked again to the runs that reuse them."""
     keys = [one.key for one in wanted]
     queue.keep_for_others(
         connection,
@@ -203,7 +203,7 @@ def _values(of: RunRow, one: NewJob) -> tuple[object, ...]:
 def find_members(
     connection: Connection, of: RunRow, jobs: Iterable[NewJob], asked: ExpansionProgress
 ) -> dict[bytes, list[Member]]:
-    """What the run has of the families of these jobs, of which some were asked for already."""
+    """The run's existing jobs of the families of these jobs, by family; some were asked for already."""
     wanted = {one.family for one in jobs if one.family is not None}
     found: dict[bytes, list[Member]] = defaultdict(list)
     for row in connection.execute(_MEMBERS, {"families": list(wanted), "run": of.id}):
@@ -223,7 +223,7 @@ def find_members(
 
 
 def is_outdated(of: RunRow, generation: int, recorded_at: float | None) -> bool:
-    """Whether a job was done with before the run began to ask everything again."""
+    """Whether a job was answered before the run began to ask everything again."""
     if generation >= (of.fresh_generation or 0):
         return False
     return recorded_at is None or recorded_at < (of.fresh_at or 0.0)
@@ -234,7 +234,7 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
         (True, {"generation": of.generation}),
         (False, {}),
     ):
-        changed = [one for one in members if one.is_asked is is_asked and _is_otherwise(one)]
+        changed = [one for one in members if one.is_asked is is_asked and _differs(one)]
         if changed:
             connection.execute(
                 update(job)
@@ -259,8 +259,8 @@ def _save_members(connection: Connection, of: RunRow, members: Iterable[Member])
             )
 
 
-def _is_otherwise(one: Member) -> bool:
-    """Whether a member is to be written: it may have been changed and be as it was."""
+def _differs(one: Member) -> bool:
+    """Whether a member differs from its row; it may have been changed and changed back."""
     if not one.is_changed or one.before is None:
         return one.is_changed
     cells, past_cells, at = one.before

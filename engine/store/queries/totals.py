@@ -1,4 +1,4 @@
-"""Counting a run: its totals, derived from rows whenever they are asked for."""
+"""The totals of a run, always derived from its rows."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +17,13 @@ from engine.store.queries.queue import CLAIMABLE
 from engine.store.schema import attempt, job, result, run
 
 _LATEST = 1_000
-"""So many of the latest attempts, and of the errors that differ, are looked at."""
+"""The number of latest attempts, and of different errors, that are read."""
 _KINDS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """Answers that the sweep asks for and that can be read alike: at the same thresholds, with the same gaps."""
+    """Answers of the sweep that are evaluated alike: with the same thresholds and unanswered questions."""
 
     state: State
     cells: tuple[float, ...]
@@ -33,18 +33,18 @@ class Answers:
     """Questions of each that have no answer, by reason."""
     jobs: int
     passed: int
-    """Tests of all of them that passed at the threshold that was counted at, or else at their own."""
+    """Passed tests of all these answers, at the requested threshold or else at their own."""
     failed: int
 
     @property
     def tests_each(self) -> int:
-        """Tests of each of them, where some of its questions have no answer."""
+        """Tests of each answer, in a group with unanswered questions."""
         return (self.passed + self.failed) // self.jobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """What the rows of a run add up to; only what the sweep still asks for is counted."""
+    """The totals of a run, over what its sweep still asks for."""
 
     jobs: Mapping[State, int]
     cells: Mapping[State, int]
@@ -53,22 +53,22 @@ class Totals:
     answers: tuple[Answers, ...]
     sent_last_minute: int
     ended: int
-    """Requests that came to their end, of those sent since the run was taken up; see `_speed`."""
+    """Requests that have ended, among the latest since the run was activated; see `_measure_speed`."""
     ended_over_s: float
-    """How long ago the first of these was sent."""
+    """Seconds since the first of these was sent."""
     errors: tuple[ErrorKind, ...]
     questions_to_come: int | None
-    """Questions expected of the jobs that are open; None where one does not say how many it asks."""
+    """Expected questions of the open jobs; None if the number is unknown for one of them."""
     backing_off: Mapping[str, tuple[int, float]]
-    """Jobs that may not be sent yet by lane: how many, and when the first of them may be."""
+    """Jobs that may not be sent yet, by lane: (how many, when the first of them may be sent)."""
     backing_off_after: Mapping[str, ErrorKind]
-    """The most frequent error of the jobs of each lane that wait after an attempt."""
+    """The most frequent error of the waiting jobs of each lane."""
     cells_outdated: int
     """Cells with an answer from before `run --fresh`, because asking again failed."""
 
     @property
     def questions_answered(self) -> int:
-        """Questions of the jobs that have succeeded; one that is asked again counts when it has again."""
+        """Answered questions of succeeded jobs; a job that is asked again counts once it has succeeded again."""
         return sum(
             answers.passed + answers.failed
             for answers in self.answers
@@ -77,7 +77,7 @@ class Totals:
 
     @property
     def questions_unanswered(self) -> int:
-        """Questions of the same jobs that have no answer."""
+        """Unanswered questions of the same jobs."""
         return sum(
             sum(answers.unanswered.values()) * answers.jobs
             for answers in self.answers
@@ -88,9 +88,9 @@ class Totals:
 def count(
     connection: Connection, run_id: int, *, now: float, threshold: float | None = None
 ) -> Totals:
-    """Count a run; tests of answers that can be read at `threshold` are counted there.
+    """Count a run; answers that can be evaluated at `threshold` are counted at that threshold.
 
-    Where everything is asked again, what is not answered again yet is to come.
+    If everything is asked again, jobs that are not answered again yet count as open.
     """
     jobs = dict.fromkeys(State, 0)
     cells = dict.fromkeys(State, 0)
@@ -104,7 +104,7 @@ def count(
     sent = connection.execute(
         select(func.count()).where(
             attempt.c.run_id == run_id,
-            # Slots that lie ahead are claimed, but nothing is sent in them yet.
+            # Slots in the future are claimed, but nothing was sent in them yet.
             attempt.c.sent_at > now - 60.0,
             attempt.c.sent_at <= now,
         )
@@ -176,7 +176,7 @@ def count_answered_since(connection: Connection, run_id: int, time: float) -> in
 
 
 def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[TakenOver, ...]:
-    """The answers of a run that were given to others, by the run that asked for them."""
+    """The answers of a run that were reused from other runs, by the run that asked for them."""
     theirs = job.alias("theirs")
     rows = connection.execute(
         select(
@@ -200,18 +200,18 @@ def answers_from_other_runs(connection: Connection, run_id: int) -> tuple[TakenO
 
 @dataclass(frozen=True, slots=True)
 class _OpenJobs:
-    """Jobs of one lane and cost class that are neither in flight nor done."""
+    """Claimable jobs of one lane and cost class."""
 
     lane: str
     jobs: int
     expected_tests: int | None
-    """Questions expected of each: those of a class expect the same."""
+    """Expected questions of each job; the jobs of a class have the same number."""
     backing_off: int
     next_due_at: float | None
 
 
 def _find_open_jobs(connection: Connection, run_id: int, now: float) -> list[_OpenJobs]:
-    # Counted along an index; one job tells what each of its class expects.
+    # Counted with an index; one job of each class shows what all of them expect.
     is_early = job.c.due_at > now
     classes = (
         select(
@@ -279,7 +279,7 @@ def _find_answers(
         job.c.threshold,
         result.c.scores.is_not(None).label("has_scores"),
         result.c.unanswered,
-        # Whether an answer has too many gaps depends on how many questions it has.
+        # Whether too many questions are unanswered depends on how many there are.
         case((result.c.unanswered.is_not(None), total)),
     )
     rows = connection.execute(
@@ -313,9 +313,9 @@ def _find_answers(
 
 
 def _measure_speed(connection: Connection, run_id: int, now: float) -> tuple[int, float]:
-    """(requests that ended, seconds since the first was sent), over the latest since the run was taken up.
+    """(requests that have ended, seconds since the first was sent), over the latest since the run was activated.
 
-    Not what was sent alone: sixteen requests that take a quarter of an hour are sent in a second.
+    Sent requests alone do not show the speed: sixteen requests that take 15 minutes each are sent within a second.
     """
     taken_up_at = select(run.c.updated_at).where(run.c.id == run_id).scalar_subquery()
     latest = (
@@ -337,7 +337,7 @@ def _measure_speed(connection: Connection, run_id: int, now: float) -> tuple[int
 
 
 def _find_errors(connection: Connection, run_id: int) -> tuple[ErrorKind, ...]:
-    """What jobs failed with, the most frequent kinds first."""
+    """The errors of failed jobs, the most frequent kinds first."""
     found = [kind for _, kind in _find_errors_of(connection, run_id, State.FAILED)]
     return by_kind(found)[:_KINDS_MAX]
 
@@ -352,7 +352,7 @@ def _backing_off_after(connection: Connection, run_id: int) -> dict[str, ErrorKi
 def _find_errors_of(
     connection: Connection, run_id: int, state: State
 ) -> list[tuple[str, ErrorKind]]:
-    # An error is its message and the service's own words, which differ from job to job.
+    # The stored error ends with the service's own words, which differ from job to job.
     message = func.replace(
         func.coalesce(job.c.error, ""), func.coalesce(": " + job.c.detail, ""), ""
     ).label("message")

@@ -1,4 +1,4 @@
-"""Answers that came and cannot be read: kept with their attempts, because they were paid for."""
+"""Answers that cannot be read; they are kept with their attempts, because they were paid for."""
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
@@ -7,9 +7,9 @@ from engine.store.queries.queue import compress
 from engine.store.schema import unread
 
 UNREAD_BYTES_MAX = 32 * 1024 * 1024
-"""What is kept of one answer: as much as is ever read of one."""
+"""The most that is stored of one answer, which is also the most that is ever read of one."""
 UNREAD_MAX = 20
-"""How many are kept of one job: a proxy may answer every question of it with the same page."""
+"""The most answers stored of one job: a proxy may answer each of its questions with the same page."""
 
 
 def keep(
@@ -22,7 +22,7 @@ def keep(
     body: bytes,
     now: float,
 ) -> None:
-    """Keep an answer, unless there are UNREAD_MAX of its job already."""
+    """Store an answer, unless its job has UNREAD_MAX of them already."""
     of_job = select(func.count()).select_from(unread).where(unread.c.job_id == job_id)
     if connection.execute(of_job).scalar_one() >= UNREAD_MAX:
         return

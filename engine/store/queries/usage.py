@@ -1,4 +1,4 @@
-"""What calls took: kept with the reply, or in rows of their own, and added up from both."""
+"""The usage of calls: stored with the reply or in rows without one, and added up from both."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -16,21 +16,21 @@ COLUMNS = ("role", "endpoint", "model", "input_tokens", "output_tokens", "cost")
 def keep_without_reply(
     connection: Connection, run_id: int, took: Sequence[Usage], *, now: float
 ) -> None:
-    """Keep what calls took of which no reply is kept."""
+    """Store the usage of calls whose replies are not stored."""
     if took:
         rows = [{"run_id": run_id, "recorded_at": now, **asdict(one)} for one in took]
         connection.execute(call_without_reply.insert(), rows)
 
 
 def find_without_reply(connection: Connection, run_ids: Collection[int]) -> set[tuple[int, float]]:
-    """Of which runs, and when, something was kept that calls took of which no reply is kept."""
+    """The rows without a reply of these runs, as (run id, time of recording)."""
     columns = call_without_reply.c.run_id, call_without_reply.c.recorded_at
     rows = connection.execute(select(*columns).where(columns[0].in_(run_ids)))
     return {(run_id, at) for run_id, at in rows}
 
 
 def keep_replaced(connection: Connection, run_id: int, digest: bytes, *, before: float) -> None:
-    """Go on counting what the call took whose reply, kept `before` a time, is about to be replaced."""
+    """Keep the usage of a reply that was recorded `before` a time and is about to be replaced."""
     if before:
         columns = [call.c.run_id, call.c.recorded_at, *(call.c[name] for name in COLUMNS)]
         replaced = select(*columns).where(
@@ -44,7 +44,7 @@ def keep_replaced(connection: Connection, run_id: int, digest: bytes, *, before:
 
 
 def sum_usage(connection: Connection, run_id: int | None = None) -> tuple[UsageTotal, ...]:
-    """What the calls of a run took, or without one those of all runs, by whom they went to in which role."""
+    """The usage of the calls of a run, or of all runs, by role, model and endpoint."""
 
     def rows(table: Table) -> Select[Any]:
         of_run = () if run_id is None else (table.c.run_id == run_id,)
@@ -70,7 +70,7 @@ def sum_usage(connection: Connection, run_id: int | None = None) -> tuple[UsageT
             _sum(each.c.output_tokens, is_priced).label("priced_output_tokens"),
         )
         .group_by(each.c.role, each.c.endpoint, each.c.model)
-        # The model under test first, whose role comes last in the alphabet.
+        # The target comes first: its role is the last in alphabetical order.
         .order_by(each.c.role.desc(), each.c.model, each.c.endpoint)
     )
     return tuple(UsageTotal(**row) for row in connection.execute(query).mappings())

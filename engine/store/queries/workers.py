@@ -1,6 +1,6 @@
-"""The rows of workers: who is there, when its heart last beat, when it went or was given up.
+"""The rows of workers: when each arrived, its last heartbeat, and when it ended or was declared dead.
 
-Every function runs inside a write transaction of the caller's and leaves committing to it.
+Every function runs inside a write transaction of the caller, which commits.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from engine.store.queries.queue import RUNNING
 from engine.store.schema import attempt, job, worker
 
 _FRESH_S = 1.0
-"""A heartbeat no older than this need not be told again by a claim."""
+"""A claim does not renew a heartbeat that is younger than this."""
 
 # Built once: every claim runs it.
 _CLAIMED = (
@@ -39,7 +39,7 @@ _BEAT = (
     .values(heartbeat_at=bindparam("now"), ended_at=None)
 )
 
-# In the words of the index.
+# Written exactly as in the index, so that the planner uses it.
 _IDLE: ColumnElement[bool] = literal_column("(worker.ended_at IS NOT NULL AND NOT worker.has_sent)")
 _FIRST_IDLE = (
     select(worker.c.id).where(_IDLE).order_by(worker.c.ended_at).limit(bindparam("at_most"))
@@ -67,7 +67,7 @@ def find_others(connection: Connection, worker_id: str) -> list[OtherWorker]:
 
 
 def arrive(connection: Connection, identity: Identity, now: float) -> None:
-    """Tell other processes that a worker is there."""
+    """Insert the row of a new worker."""
     connection.execute(
         worker.insert().values(
             id=identity.id,
@@ -80,47 +80,48 @@ def arrive(connection: Connection, identity: Identity, now: float) -> None:
 
 
 def record_heartbeat(connection: Connection, worker_id: str, now: float) -> None:
-    """Say that a worker is alive, even if somebody has given it up."""
+    """Record that a worker is alive, even if another has declared it dead."""
     connection.execute(_BEAT, {"worker_id": worker_id, "now": now})
 
 
 def record_claim(connection: Connection, worker_id: str, now: float) -> None:
-    """A worker that claims is alive: who has watched it stand still may not take these jobs from it."""
+    """Record that a worker has claimed jobs and is alive, so that no observer takes these jobs from it."""
     connection.execute(
         _CLAIMED, {"worker_id": worker_id, "fresh_since": now - _FRESH_S, "now": now}
     )
 
 
 def has_beaten_since(connection: Connection, worker_id: str, heartbeat_at: float) -> bool:
-    """Whether a worker's heartbeat is another than the one that was seen."""
+    """Whether a worker's heartbeat has changed since it was read, or its row is gone."""
     found = select(worker.c.heartbeat_at).where(worker.c.id == worker_id)
-    # One that is not there any more has signed off, and was removed.
+    # A worker without a row has signed off, and its row was removed.
     return bool(connection.execute(found).scalar() != heartbeat_at)
 
 
 def leave(connection: Connection, worker_id: str, now: float) -> None:
-    """A worker has gone, or was given up: its lanes wait for nothing any more."""
+    """Record that a worker has ended or was declared dead, and remove its lanes."""
     lanes.forget(connection, worker_id)
     connection.execute(update(worker).where(worker.c.id == worker_id).values(ended_at=now))
 
 
 def find_idle(connection: Connection, at_most: int) -> list[str]:
-    """Workers that have gone, or were given up, and sent nothing: those that ended first."""
+    """The first workers, by time of their end, that have ended or were declared dead without sending anything."""
     return list(connection.execute(_FIRST_IDLE, {"at_most": at_most}).scalars())
 
 
 def remove_idle(connection: Connection, ids: Sequence[str]) -> None:
-    """Remove those of these workers that are still idle."""
+    """Remove the workers among these that are still idle."""
     connection.execute(delete(worker).where(_IDLE, worker.c.id.in_(ids)))
 
 
 def find_unneeded(connection: Connection) -> list[str]:
-    """Workers that have gone, or were given up, and of which no attempt tells, such as those of deleted runs."""
-    told = worker.c.id.not_in(select(attempt.c.worker))
-    return list(connection.execute(select(worker.c.id).where(_HAS_ENDED, told)).scalars())
+    """Workers that have ended or were declared dead and have no attempts, such as those of deleted runs."""
+    has_no_attempt = worker.c.id.not_in(select(attempt.c.worker))
+    query = select(worker.c.id).where(_HAS_ENDED, has_no_attempt)
+    return list(connection.execute(query).scalars())
 
 
 def remove(connection: Connection, ids: Sequence[str]) -> int:
-    """Remove those of these workers that have not come back; returns how many."""
+    """Remove the workers among these that have not come back; returns how many."""
     found = _HAS_ENDED, worker.c.id.in_(ids)
     return connection.execute(delete(worker).where(*found)).rowcount

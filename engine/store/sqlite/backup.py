@@ -1,8 +1,7 @@
-"""A copy of a store, taken while others work on it.
+"""Copying a store while processes work on it.
 
-One snapshot is copied, page by page, without keeping a writer waiting. In the copy nobody is at work:
-what was in flight when it was taken is taken back there and then, as from workers that have died, so
-that whoever opens the copy waits for no heartbeat.
+One snapshot is copied, page by page, without blocking writers. In the copy, jobs in flight are reclaimed as from dead
+workers, so that a process that opens the copy need not wait for heartbeats.
 """
 
 import os
@@ -30,7 +29,7 @@ from engine.store.sqlite.source import Source, is_cancelled
 
 
 def _default_target(store: Path, now: float) -> Path:
-    """Beside the store, with the time (UTC) in its name: `nightsweep-20270115T080000Z.db`."""
+    """The path beside the store with the time (UTC) in its name, such as `nightsweep-20270115T080000Z.db`."""
     return store.with_name(f"{store.stem}-{_stamp(now)}{store.suffix}")
 
 
@@ -39,25 +38,25 @@ def _stamp(now: float) -> str:
 
 
 async def back_up(store: Path, source: Source, target: Path | None, now: float) -> Backup:
-    """Copy the store, as it is read from `source`, to a new file of mode 0600, which is there once it is whole and checked.
+    """Copy the store, read from `source`, to a new file of mode 0600, which appears once it is complete and checked.
 
-    Without a name it is put beside the store. Raises StoreError when the file is there already, or
-    cannot be written. Cancelled, it leaves nothing behind.
+    Without `target`, it is created beside the store. Raises StoreError if the file exists already or cannot be
+    written. If cancelled, no file is left.
     """
     chosen = _default_target(store, now) if target is None else target
     return await to_thread.run_sync(_copy, store, source, chosen, now)
 
 
 def save_lost(connection: sqlite3.Connection, store: Path, folder: Path, at: float) -> Path:
-    """Copy a store whose file lost its last name at a time, out of a connection to it; where. Blocking.
+    """Copy a store whose file lost its last name at `at`, from an open connection; returns the path. Blocking.
 
-    Raises StoreError when it cannot be written.
+    Raises StoreError if the copy cannot be written.
     """
     target = folder / f"{store.stem}-rescued-{_stamp(at)}{store.suffix}"
     try:
         _make(target, connection.backup, at)
     except StoreError:
-        # Unless another process that had it open was faster.
+        # Another process that had the store open may have saved it already.
         if not target.exists():
             raise
     return target
@@ -79,7 +78,7 @@ def _copy(store: Path, source: Source, target: Path, now: float) -> Backup:
 def _make(
     target: Path, copy_pages: Callable[[sqlite3.Connection], None], now: float
 ) -> tuple[tuple[int, int, int], int]:
-    """Make a copy whole before it has its name: jobs in flight, runs and answers in it, and its size."""
+    """Make a complete copy, then give it its name: ((jobs in flight, runs, answers), size in bytes)."""
     if os.path.lexists(target):
         raise _exists_error(target)
     try:
@@ -87,7 +86,7 @@ def _make(
             os.close(descriptor)
             counts = _fill(copy_pages, part, target, now)
             size = part.stat().st_size
-            _put(part, target)
+            _publish(part, target)
     except (sqlite3.Error, DBAPIError) as error:
         raise explain(error, target) from error
     except OSError as error:
@@ -100,9 +99,9 @@ def _make(
 def _fill(
     copy_pages: Callable[[sqlite3.Connection], None], part: Path, target: Path, now: float
 ) -> tuple[int, int, int]:
-    """Copy a snapshot, take back what was in flight, check it: jobs in flight, runs, answers."""
+    """Copy a snapshot, reclaim jobs in flight and check the copy: (jobs in flight, runs, answers)."""
     with closing(sqlite3.connect(part, isolation_level=None, check_same_thread=False)) as copied:
-        # No shared memory is needed beside it: it may be on any file system.
+        # Needs no shared memory, so the copy may be on any file system.
         copied.execute("PRAGMA locking_mode = EXCLUSIVE")
         copy_pages(copied)
         copied.set_progress_handler(is_cancelled, PROGRESS_INSTRUCTIONS)
@@ -110,7 +109,7 @@ def _fill(
         counts = _settle(copied, now)
         [found] = copied.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise StoreError(f"{target}: not made, since the database is damaged ({found})")
+            raise StoreError(f"{target}: not created, because the store is damaged ({found})")
     return counts
 
 
@@ -127,25 +126,25 @@ def _settle(copied: sqlite3.Connection, now: float) -> tuple[int, int, int]:
 
 
 def _take_back(connection: Connection, now: float) -> int:
-    """Take back what any worker holds, and end them all; returns how many jobs that were."""
+    """Reclaim the jobs of all workers and mark the workers as ended; returns how many jobs were in flight."""
     holding = select(job.c.owner).where(RUNNING)
-    there = select(worker.c.id).where(or_(worker.c.ended_at.is_(None), worker.c.id.in_(holding)))
+    alive = select(worker.c.id).where(or_(worker.c.ended_at.is_(None), worker.c.id.in_(holding)))
     count = 0
-    for worker_id in connection.execute(there).scalars().all():
+    for worker_id in connection.execute(alive).scalars().all():
         again, _ = outcomes.reclaim(connection, worker_id, now=now)
         workers.leave(connection, worker_id, now)
         count += again
     return count
 
 
-def _put(part: Path, target: Path) -> None:
-    """Give the finished file its name, unless somebody else has taken it meanwhile."""
+def _publish(part: Path, target: Path) -> None:
+    """Give the complete file its name; raises StoreError if a file of that name was created meanwhile."""
     try:
         target.hardlink_to(part)
     except FileExistsError:
         raise _exists_error(target) from None
     except OSError:
-        # A file system without hard links: nothing better can be had there.
+        # The file system has no hard links; a plain rename is the best that is possible.
         part.rename(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -155,4 +154,4 @@ def _put(part: Path, target: Path) -> None:
 
 
 def _exists_error(target: Path) -> StoreError:
-    return StoreError(f"{target}: is there already, and no file is overwritten; name another")
+    return StoreError(f"{target}: exists already and is not overwritten; name another file")

@@ -1,4 +1,4 @@
-"""How connections to a store's file are prepared: what they wait for, what breaks them off, what they must not open."""
+"""Preparing the connections to a store's file: read-only access, snapshots, and refusing a replaced file."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from engine.sqlite.database_file import DatabaseFile
 from engine.store.sqlite.source import READ_TIMEOUT_S, Source
 
 STATE = "state of the file"
-"""Under which name a connection keeps the state of the file that it reads."""
+"""The key under which a connection's info holds the state of the file that it reads."""
 
 
 def refuse_if_lost(file: DatabaseFile) -> None:
-    """Raise StoreLost where a store is no longer the file that was opened."""
+    """Raise StoreLost if a store is no longer the file that was opened."""
     if (loss := file.loss()) is not None:
         raise StoreLost(f"{file.path}: {loss.what} while this process worked on it")
 
 
 def refuse_others(file: DatabaseFile, database: Engine) -> None:
-    """Have no connection opened to what has taken the place of a store."""
+    """Refuse new connections if another file has taken the place of a store."""
 
     @event.listens_for(database, "connect")
     def check(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
@@ -33,12 +33,12 @@ def refuse_others(file: DatabaseFile, database: Engine) -> None:
 
 
 def begin_reading(connection: Connection) -> None:
-    """Begin a transaction that sees one snapshot, from its first statement on."""
+    """Begin a read transaction, whose snapshot begins with its first statement."""
     connection.exec_driver_sql("BEGIN")
 
 
 def read_from(source: Source, database: Engine) -> None:
-    """Have each connection opened to be read only, and not used any more once it shows an old state."""
+    """Open each connection read-only, and replace it once it shows an old state of the file."""
 
     @event.listens_for(database, "do_connect")
     def address(

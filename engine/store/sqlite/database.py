@@ -1,12 +1,11 @@
-"""A store's file as its database: one connection for writing, a few for reading.
+"""A store's SQLite file as its database: one connection for writing, several for reading.
 
-A write transaction begins with BEGIN IMMEDIATE, so that it never fails half-way for want of the
-write lock; a read begins plainly and sees one snapshot.
+A write transaction begins with BEGIN IMMEDIATE, so that it never fails in the middle because another process has the
+write lock. A read begins with a plain BEGIN and sees one snapshot.
 
-Readers are asynchronous. The writer is not: it runs whole transactions in a thread of their own.
-Measured on two cores with 64 requests in flight, a transaction of some fifteen statements needed
-about fifty hops between the event loop and aiosqlite's thread, each waiting for its turn on a busy
-loop; now it is one.
+Reads are asynchronous. The writer instead runs whole transactions in a thread of its own. Measured on two cores with
+64 requests in flight, a transaction of fifteen statements through aiosqlite needs about fifty switches between the
+event loop and its thread, each waiting for a busy loop; in its own thread, it needs one.
 """
 
 import shutil
@@ -55,16 +54,16 @@ from engine.store.sqlite.source import TRIES, ChangedMeanwhile, Source
 T = TypeVar("T")
 
 WRITE_TIMEOUT_S = 5.0
-"""How long a transaction waits for the write lock before it is said who holds it."""
+"""How long a transaction waits for the write lock before it fails and the holder is reported."""
 _READERS = 4
 _LONG_S = 1.0
-"""A reader that is there for longer than this keeps the log from starting anew."""
+"""A read that takes longer than this keeps the log from being reset."""
 
 
 class SQLiteDatabase:
     """The connections of one process to one store.
 
-    Without an `identity` the store is only read, from its `source`. Raises OSError where there is no file.
+    Without an `identity`, the store is only read, from its `source`. Raises OSError if there is no file.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class SQLiteDatabase:
         self._has_written = False
         self._thread = anyio.CapacityLimiter(1)
         options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
-        # What a statement is given are prompts and what models say: no error or log repeats it.
+        # Statement parameters hold prompts and model output; `hide_parameters` keeps them out of errors and logs.
         self._writer = create_engine(
             URL.create("sqlite", database=str(path)),
             poolclass=QueuePool,
@@ -112,7 +111,7 @@ class SQLiteDatabase:
             read_from(source, self._reader.sync_engine)
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a write transaction, in the writer's thread; its value, after COMMIT."""
+        """Run `work` in a write transaction, in the writer's thread; returns its value after COMMIT."""
         self.check_writable()
         return await to_thread.run_sync(self._transact, work, limiter=self._thread)
 
@@ -122,12 +121,12 @@ class SQLiteDatabase:
             value = work(connection)
         self._has_written = True
         self._file.remember()
-        # What is told to be committed is in the file that is found at its path.
+        # A change counts as committed only if the file is still the one at the path.
         self.refuse_if_lost()
         return value
 
     async def ask(self, question: Callable[[Connection], T]) -> T:
-        """The answer to one question, from one snapshot. It holds back the checkpoint of the log."""
+        """Answer one question from one snapshot, which keeps the log from being checkpointed completely."""
         for _ in range(TRIES - 1):
             with suppress(ChangedMeanwhile):
                 return await self._ask_once(question)
@@ -136,7 +135,7 @@ class SQLiteDatabase:
     async def _ask_once(self, question: Callable[[Connection], T]) -> T:
         await checkpoint_if_cancelled()
         try:
-            # Short as it is, it is not broken off: a connection that is cut off is closed behind our back.
+            # Shielded because it is short, and a cancelled connection would be closed by its driver.
             with anyio.CancelScope(shield=True):
                 async with self._reader.begin() as connection:
                     answer = await connection.run_sync(question)
@@ -149,32 +148,32 @@ class SQLiteDatabase:
         return answer
 
     async def explain(self, error: Exception) -> StoreError:
-        """An error in the user's words; of a lock, who holds it."""
+        """Translate an error into the user's words; for a locked store, name the process that holds the lock."""
         if not is_busy(error):
             return explain(error, self.path)
         return StoreError(f"{self.path}: {await holder.describe(self)}")
 
     def is_passing(self, error: Exception) -> bool:
-        """Whether the disk is full, or the store is held: that may go away by itself."""
+        """Whether an error may go away by itself, such as a full disk or a locked store."""
         return is_passing(error)
 
     def check_writable(self) -> None:
-        """Raise UsageError where the store is only read."""
+        """Raise UsageError if the store is only read."""
         if self.identity is None:
             raise UsageError(
                 f"{self.path}: was opened with read_only=True; open it without to change it"
             )
 
     def interrupt(self) -> None:
-        """End the statements that are being executed, and those to come, until `allow_statements`."""
+        """Interrupt the running statements, and all further ones until `allow_statements`."""
         self._is_interrupted = True
 
     def allow_statements(self) -> None:
-        """Let statements be executed again."""
+        """Allow statements again after `interrupt`."""
         self._is_interrupted = False
 
     def hurry(self) -> None:
-        """Wait for no lock that somebody else holds any more."""
+        """Stop waiting for locks of other processes."""
         self.is_hurried = True
 
     async def close(self) -> None:
@@ -190,16 +189,16 @@ class SQLiteDatabase:
         return self._file.loss() is not None
 
     def refuse_if_lost(self) -> None:
-        """Raise StoreLost where the store is no longer the file that was opened."""
+        """Raise StoreLost if the store is no longer the file that was opened."""
         refuse_if_lost(self._file)
 
     async def rescue(self, spill: Spill) -> str:
-        """Keep what the lost file holds, and find a place for the side file."""
+        """Save the content of the lost file, and find a place for the side file; see `rescue.rescue`."""
         return await to_thread.run_sync(self._rescue, spill, limiter=self._thread)
 
     def _rescue(self, spill: Spill) -> str:
         loss = self._file.loss()
-        assert loss is not None, "nothing else is rescued"
+        assert loss is not None, "only a lost store is rescued"
         if not self._has_written:
             return rescue(self._file, loss, None, spill)
         connection = self._writer.raw_connection()
@@ -212,28 +211,28 @@ class SQLiteDatabase:
     # Its disk
 
     async def disk_free_bytes(self) -> int:
-        """How much room there is beside the file."""
+        """Free space, in bytes, on the disk of the file."""
         usage = await to_thread.run_sync(shutil.disk_usage, self.path.parent)
         return usage.free
 
     async def check_log(self, above: int, clock: Clock) -> tuple[int, str]:
-        """How large the write-ahead log is and, above a limit, who reads for so long that it grows."""
+        """The size of the write-ahead log and, if it is `above` a limit, the processes whose reads make it grow."""
         size = readers.log_bytes(self.path)
         if size <= above:
             return size, ""
         found = await to_thread.run_sync(readers.find_readers, self.path)
-        # Everybody reads for a moment; who is still there later reads for long.
+        # Every process reads for moments; one that is found twice has a long read.
         await clock.sleep(_LONG_S)
         again = await to_thread.run_sync(readers.find_readers, self.path)
         long = None if found is None or again is None else found & again
         return size, readers.describe(self.path, size, long)
 
     async def reusable_bytes(self) -> int:
-        """How much of the file is in free pages."""
+        """The size of the file's free pages in bytes."""
         return await self.ask(space.free_bytes)
 
     async def give_back_space(self) -> int:
-        """Rewrite the file without its free pages; returns by how many bytes it has shrunk."""
+        """Rewrite the file without its free pages; returns by how many bytes it shrank."""
         return await to_thread.run_sync(space.give_back, self.path)
 
     async def back_up(self, target: Path | None, now: float) -> Backup:

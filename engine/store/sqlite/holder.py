@@ -1,4 +1,4 @@
-"""Who holds the write lock of a store, what it works on, and what can be done about it."""
+"""The process that holds the write lock of a store, what it works on, and what the user can do."""
 
 import os
 import shlex
@@ -16,18 +16,16 @@ from engine.store.sqlite import readers
 
 
 async def describe(database: Database) -> str:
-    """What keeps others from writing, in words; without a process where the system does not tell."""
+    """Describe what holds the write lock and what to do, for messages; names the process if the system reports it."""
     found = await to_thread.run_sync(readers.find_writers, database.path)
     if found is None:
         shared = shlex.quote(f"{database.path}-shm")
-        return (
-            f"another process holds its write lock (`lsof {shared}` lists those that have it open)"
-        )
+        return f"another process holds its write lock (`lsof {shared}` lists the processes that have it open)"
     others = sorted(one for one in found if one.pid != os.getpid())
     if not others:
         return (
-            "another process holds its write lock: one that works on it at this moment, or that cannot"
-            " be seen from here, such as in another container"
+            "another process holds its write lock: only for a moment, or it cannot be seen from here,"
+            " such as in another container"
         )
     [first, *_] = others
     works_on = await _find_runs_of(database, first.pid)
@@ -39,15 +37,15 @@ def _describe(holder: readers.Reader, works_on: str, *, stopped: bool) -> str:
     who = f"process {holder.pid} ({holder.name}) on {socket.gethostname()}{works_on}"
     if stopped:
         return (
-            f"{who} was stopped while it holds the write lock: let it go on (`kill -CONT {holder.pid}`,"
-            f" or `fg` in its terminal) or end it (`kill -KILL {holder.pid}`: what it was about to"
-            " commit is taken back)"
+            f"{who} was stopped while holding the write lock: continue it (`kill -CONT {holder.pid}`,"
+            f" or `fg` in its terminal) or end it (`kill -KILL {holder.pid}`; its uncommitted changes"
+            " are rolled back)"
         )
     return f"{who} holds the write lock: wait for it, or end it (`kill {holder.pid}`)"
 
 
 async def _find_runs_of(database: Database, pid: int) -> str:
-    """The run of a process of this machine, as far as the store tells."""
+    """The runs that a process of this machine works on, as a clause; empty if the store cannot be read."""
 
     def ask(connection: Connection) -> list[str]:
         names = (

@@ -1,10 +1,10 @@
-"""Who is working on the store, and who has died.
+"""Which workers of a store are alive, and which are dead.
 
-A worker is one opening of a store by one process. It holds an operating-system lock on a file of its
-own for as long as it lives; the system frees the lock at once when the process dies, however it
-dies, so nobody waits for a lease. The heartbeat covers what a lock cannot tell: a process that is
-stopped or hung is given up once an observer has seen the same heartbeat for the whole lease, by the
-observer's own clock (so a laptop that slept does not lose its jobs on waking).
+A worker is one opening of a store by one process. While it lives, it holds an operating-system lock on its own file.
+The system releases the lock as soon as the process dies, so its jobs are reclaimed without waiting for a lease. The
+heartbeat detects what a lock cannot: a stopped or hung process is declared dead once an observer has seen the same
+heartbeat for the whole lease, measured by the observer's own clock, so that a laptop does not lose its jobs by
+sleeping.
 """
 
 import fcntl
@@ -21,24 +21,24 @@ from filelock import FileLock
 from engine.core.errors import StoreError
 
 LEASE_S = 60.0
-"""How long a heartbeat may stand still before the worker's jobs are given to others."""
-LOOK_MAX_S = 10.0
-"""The most that one look adds to that: an observer that was itself stopped has not been watching."""
+"""How long a heartbeat may stay the same before the worker's jobs are reclaimed."""
+OBSERVATION_MAX_S = 10.0
+"""The most that one observation adds to that time: an observer that was stopped has not observed meanwhile."""
 _LOCK = ".lock"
-"""What the name of a worker's lock file ends with."""
+"""The suffix of a worker's lock file."""
 
 
 def workers_folder(store: Path) -> Path:
-    """The folder beside a store in which its workers hold their locks, whatever links lead to it."""
+    """The folder with the locks of a store's workers: beside the store's file, with links resolved."""
     real = store.resolve()
     return real.with_name(f"{real.name}.workers")
 
 
 class WorkerLock:
-    """This worker's identity: a new UUID, and the lock that proves it alive.
+    """This worker's identity: a new UUID, and the lock that shows that it is alive.
 
-    With a `worker_id` it is another lock, in another folder, of a worker that has one. Raises StoreError
-    when the lock cannot be held.
+    With a `worker_id`, it is a further lock of an existing worker, in another folder. Raises StoreError if the lock
+    cannot be acquired.
     """
 
     def __init__(self, folder: Path, worker_id: str | None = None) -> None:
@@ -46,19 +46,19 @@ class WorkerLock:
         self.host = socket.gethostname()
         self.pid = os.getpid()
         self.is_missed = False
-        """Whether the store tells of this worker as one that is there."""
+        """Whether the store has this worker's row as one that has not ended."""
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             self._lock = FileLock(_lock_file(folder, self.id), mode=0o600)
             self._lock.acquire(timeout=0)
         except OSError as error:
             raise StoreError(
-                f"{folder}: cannot hold a worker's lock there ({error.strerror or error}); the folder"
-                " beside the store has to be writable"
+                f"{folder}: cannot lock a file there ({error.strerror or error}); the folder beside the"
+                " store must be writable"
             ) from None
 
     def release(self) -> None:
-        """Let go of the lock: free, it says that this worker has died, if it could not say so itself."""
+        """Release the lock; its file stays if the store does not know of the end, so that others find this worker dead."""
         self._lock.release()
         if not self.is_missed:
             Path(self._lock.lock_file).unlink(missing_ok=True)
@@ -66,15 +66,15 @@ class WorkerLock:
 
 @dataclass(slots=True)
 class _Watched:
-    """A heartbeat, for how long it has been seen to stand still, and when that was last looked at."""
+    """The last heartbeat of a worker, when it was last checked, and how long it has been the same."""
 
     beat: float
-    looked_at: float
-    still_s: float = 0.0
+    checked_at: float
+    unchanged_s: float = 0.0
 
 
 class FileLiveness:
-    """Tells dead workers from live ones by their lock files, as one observer sees them."""
+    """Detects dead workers by their lock files and heartbeats, as one observer."""
 
     def __init__(self, folder: Path, own_id: str) -> None:
         self._folder = folder
@@ -82,7 +82,7 @@ class FileLiveness:
         self._seen: dict[str, _Watched] = {}
 
     def is_dead(self, worker_id: str, heartbeat_at: float, now: float) -> bool:
-        """Whether a worker's jobs may be taken: its lock is free, or its heart stood still too long."""
+        """Whether a worker's jobs may be reclaimed: its lock is free, or its heartbeat has not changed for LEASE_S."""
         if worker_id == self._own_id:
             return False
         if _is_free(_lock_file(self._folder, worker_id)):
@@ -91,28 +91,28 @@ class FileLiveness:
         if seen is None or seen.beat != heartbeat_at:
             self._seen[worker_id] = _Watched(heartbeat_at, now)
             return False
-        seen.still_s += min(now - seen.looked_at, LOOK_MAX_S)
-        seen.looked_at = now
-        return seen.still_s > LEASE_S
+        seen.unchanged_s += min(now - seen.checked_at, OBSERVATION_MAX_S)
+        seen.checked_at = now
+        return seen.unchanged_s > LEASE_S
 
     def has_gone(self, worker_id: str) -> bool:
-        """Whether a worker's lock is free, or was removed since."""
+        """Whether a worker's lock is free or its file was removed."""
         lock_file = _lock_file(self._folder, worker_id)
         return _is_free(lock_file) or not os.path.lexists(lock_file)
 
     async def find_ended(self, worker_ids: Sequence[str]) -> list[str]:
-        """Those of these workers that have ended; their lock files are looked at in a thread."""
+        """The workers among these that have ended; their lock files are checked in a thread."""
         if not worker_ids:
             return []
         return await to_thread.run_sync(lambda: list(filter(self.has_gone, worker_ids)))
 
     def alive(self) -> list[str]:
-        """The workers whose locks are held, whatever their hearts do."""
+        """The workers whose locks are held, regardless of their heartbeats."""
         ids = [lock_file.stem for lock_file in self._folder.glob(f"*{_LOCK}")]
         return [worker_id for worker_id in ids if not self.has_gone(worker_id)]
 
     def forget(self, worker_id: str) -> None:
-        """Remove what a dead worker left behind."""
+        """Remove the lock file of a dead worker."""
         self._seen.pop(worker_id, None)
         lock_file = _lock_file(self._folder, worker_id)
         if _is_free(lock_file):
@@ -124,8 +124,8 @@ def _lock_file(folder: Path, worker_id: str) -> Path:
 
 
 def _is_free(lock_file: Path) -> bool:
-    """Whether nobody holds a lock, as far as this user can see; writes nothing."""
-    # A file that is missing proves nothing (someone may have tidied up): the heartbeat decides.
+    """Whether no process holds a lock, as far as this user can see; writes nothing."""
+    # A missing file proves nothing, because it may have been removed by hand; the heartbeat decides.
     try:
         descriptor = os.open(lock_file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

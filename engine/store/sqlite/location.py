@@ -1,4 +1,4 @@
-"""A store's file, in the store's words."""
+"""Error messages about a store's file."""
 
 import sqlite3
 from pathlib import Path
@@ -18,10 +18,8 @@ STORE = Purpose(
 
 
 def explain(error: BaseException, path: Path) -> StoreError:
-    """A database error in the user's words."""
+    """Translate a database error into the user's words, with what to do."""
     if code_of(error) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY:
         text = getattr(error, "orig", None) or error
-        return StoreError(
-            f"{path}: the run that this process works on was deleted meanwhile ({text})"
-        )
+        return StoreError(f"{path}: the run that this process was executing was deleted ({text})")
     return errors.explain(error, path, STORE)

@@ -1,9 +1,8 @@
-"""Bringing a store to the schema that this version of the code speaks.
+"""Migrating a store to the schema of this version of the code.
 
-All or nothing, and safe with several processes opening one store: a lock file lets one of them
-migrate while the others wait, and the whole migration is one transaction. It is refused while a process of an earlier version works on
-the store, which would go on as if nothing had changed. A new store is made as the code declares it,
-without the way through all revisions.
+A migration is one transaction, and safe when several processes open the store: a lock file lets one of them migrate
+while the others wait. It is refused while a process of an earlier version works on the store, which would not notice
+the change. A new store is created from the declared tables, without the revisions.
 """
 
 import logging
@@ -37,13 +36,13 @@ from engine.store.sqlite.location import explain
 from engine.store.sqlite.source import is_cancelled
 
 APPLICATION_ID = 0x4E_53_57_50
-"""In the header of each store: other programs keep a table `alembic_version`, too."""
+"""In the header of each store, because other programs also have a table `alembic_version`."""
 logger = logging.getLogger(__name__)
 
 _WORKERS = text(
     "SELECT host, pid, started_at FROM worker WHERE id IN :ids ORDER BY started_at"
 ).bindparams(bindparam("ids", expanding=True))
-# As Alembic makes it; it is there, and empty, in a store whose migrations were all taken back by hand.
+# As Alembic creates it. In a store that was downgraded completely by hand, it exists and is empty.
 _VERSION_TABLE = """
 CREATE TABLE IF NOT EXISTS alembic_version (
 	version_num VARCHAR(32) NOT NULL,
@@ -53,16 +52,16 @@ CREATE TABLE IF NOT EXISTS alembic_version (
 
 
 def migrations_folder() -> Path:
-    """Where the revisions are: beside this module in a wheel, in alembic/ in a checkout."""
+    """The folder of the revisions: `engine/store/migrations` in a wheel, `alembic` in a checkout."""
     installed = Path(__file__).parents[1] / "migrations"
     return installed if installed.is_dir() else Path(__file__).parents[3] / "alembic"
 
 
 def migrate(path: Path, lock: Path) -> None:
-    """Create the tables in an empty store or bring an older one up to date.
+    """Create the tables in an empty store, or migrate an older one.
 
-    The `lock` is beside those of the store's workers. Raises StoreError for a store of a newer version, for an
-    older one that a process is working on, and whenever the store cannot be migrated; it is then as it was.
+    `lock` is the lock file of migrations, in the folder of the workers' locks. Raises StoreError for a store of a newer
+    version, for an older one that a process is working on, and if the migration fails; the store is then unchanged.
     Blocking: call it in a thread.
     """
     try:
@@ -88,7 +87,7 @@ def _revision(path: Path) -> str | None:
 
 
 def revision_of(connection: sqlite3.Connection, path: Path) -> str | None:
-    """The store's revision, None without tables; raises StoreError for someone else's database."""
+    """The store's revision; None without tables. Raises StoreError for the database of another program."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
     [application] = connection.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID:
@@ -108,7 +107,7 @@ def _create(path: Path) -> None:
 
 @cache
 def schema() -> Sequence[str]:
-    """The statements that make the tables, each after those that it refers to."""
+    """The statements that create the tables, each after the tables that it refers to."""
     dialect = sqlite.dialect()
     made: list[ExecutableDDLElement] = []
     for table in metadata.sorted_tables:
@@ -136,27 +135,28 @@ def _upgrade(path: Path, found: str, workers: Path) -> None:
 
 
 def _check_unused(connection: Connection, path: Path, workers: Path) -> None:
-    """Raise StoreError where a process of an earlier version is working on a store."""
-    # A process that was stopped and given up still comes back. One that waits for this lock has no row yet.
+    """Raise StoreError if a process of an earlier version is working on the store."""
+    # The locks decide: a stopped process that was declared dead may come back. Processes that wait for this
+    # migration hold locks as well, but have no rows yet.
     ids = FileLiveness(workers, own_id="").alive()
     alive = connection.execute(_WORKERS, {"ids": ids}).all()
     if not alive:
         return
-    told = [
+    processes = [
         f"process {row.pid} on {row.host} (since {datetime.fromtimestamp(row.started_at, UTC):%Y-%m-%d %H:%M} UTC)"
         for row in alive
     ]
     kill = shlex.join(["kill", "-INT", *(str(row.pid) for row in alive)])
     raise StoreError(
-        f"{path}: an earlier version of Nightsweep is working on it, which this one cannot work beside:"
-        f" {join_first(told)}; wait for its end, or stop it with `{kill}` (what is answered stays), then"
+        f"{path}: an earlier version of Nightsweep is working on it, and two versions cannot share"
+        f" a store: {join_first(processes)}; wait for its end, or stop it with `{kill}` (answers are kept), then"
         " run this again"
     )
 
 
 def check_known(path: Path, found: str) -> None:
     """Raise StoreError for a store of a newer version."""
-    # Alembic takes a tenth of a second to import: only a store that needs it pays for it.
+    # Importing Alembic takes a tenth of a second, so it is imported only when needed.
     from alembic.script import ScriptDirectory
 
     revisions = ScriptDirectory(str(migrations_folder())).walk_revisions()
@@ -169,7 +169,7 @@ def check_known(path: Path, found: str) -> None:
 
 @contextmanager
 def _transaction(path: Path) -> Iterator[Connection]:
-    """One write transaction on a store, which is marked as ours and keeps a write-ahead log."""
+    """One write transaction on a store, which gets its application id and a write-ahead log."""
     with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_S)) as plain:
         plain.execute("PRAGMA journal_mode = WAL")
     database = create_engine(

@@ -1,4 +1,4 @@
-"""Opening a store's file: for a worker, which may make and migrate it, or only to read it."""
+"""Opening a store's file as a worker, which may create and migrate it, or for reading only."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ async def open_database(path: Path) -> AsyncIterator[SQLiteDatabase]:
         try:
             await anyio.to_thread.run_sync(migrate, path, folder / "migration.lock")
         except StoreError:
-            # A migration that was broken off is nothing to tell of.
+            # If the migration failed because this was cancelled, raise the cancellation.
             await checkpoint_if_cancelled()
             raise
         async with _closing(SQLiteDatabase(path, identity)) as database:

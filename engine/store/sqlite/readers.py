@@ -1,7 +1,7 @@
-"""Who holds SQLite's locks of a store, as far as the system tells.
+"""The processes that hold SQLite's locks on a store, as far as the system reports them.
 
-SQLite's log (`-wal`) starts anew once all of it is in the database and nobody reads from it. A single
-reader whose transaction stays open makes it grow with every commit, for as long as that takes.
+SQLite's log (`-wal`) is reset once all of it is in the database and no process reads from it. A single read transaction
+that stays open makes the log grow with every commit.
 """
 
 import os
@@ -16,14 +16,14 @@ _WRITE_LOCKS = range(120, 121)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reader:
-    """A process that is reading from a store; its name alone: arguments may hold keys."""
+    """A process that holds a lock on a store. Only its name is shown, because its arguments may hold keys."""
 
     pid: int
     name: str
 
 
 def log_bytes(store: Path) -> int:
-    """How large the log is; 0 where there is none."""
+    """The size of the log in bytes; 0 if there is none."""
     try:
         return Path(f"{store.resolve()}-wal").stat().st_size
     except FileNotFoundError:
@@ -31,17 +31,17 @@ def log_bytes(store: Path) -> int:
 
 
 def find_readers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
-    """The processes that hold a reader's lock right now, this one included.
+    """The processes that hold a reader's lock now, including this one.
 
-    None where the system does not tell (any but Linux).
+    None if the system does not report locks (any but Linux).
     """
     return _find_holders(store, locks, "READ", _READ_LOCKS)
 
 
 def find_writers(store: Path, locks: Path = Path("/proc/locks")) -> frozenset[Reader] | None:
-    """The process that holds the write lock right now; none if it runs in another container.
+    """The process that holds the write lock now; empty if it runs in another container.
 
-    None where the system does not tell (any but Linux).
+    None if the system does not report locks (any but Linux).
     """
     return _find_holders(store, locks, "WRITE", _WRITE_LOCKS)
 
@@ -60,18 +60,18 @@ def _find_holders(store: Path, locks: Path, kind: str, held: range) -> frozenset
 
 
 def describe(store: Path, size: int, found: frozenset[Reader] | None) -> str:
-    """What is wrong, who does it, and what can be done, in one line."""
+    """Describe a log of `size` bytes, the processes that cause it, and what to do, in one line."""
     if found is None:
-        who = f"a process that has it open (`lsof {store}-wal` lists them)"
+        causes = f"a process that has it open (`lsof {store}-wal` lists them)"
     else:
         names = [
             f"process {one.pid} ({'this one' if one.pid == os.getpid() else one.name})"
             for one in sorted(found)
         ]
-        who = " and ".join(names) or "readers that follow each other without a gap"
+        causes = " and ".join(names) or "reads that follow each other without a gap"
     return (
-        f"the store's log has grown to {size / 1024**2:,.0f} MiB, because it is being read all the"
-        f" time by {who}; once that has ended it grows no more"
+        f"the store's log has grown to {size / 1024**2:,.0f} MiB, because it is read all the time by"
+        f" {causes}; it stops growing once that has ended"
     )
 
 
@@ -85,7 +85,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def _parse_lock(line: str, kind: str) -> tuple[int, int, int, int]:
-    """Process, inode, first and last byte of a line of /proc/locks; of a waiting lock, nothing."""
+    """(process, inode, first byte, last byte) of a line of /proc/locks; nothing for a lock that is waited for."""
     match line.split():
         case [_, "POSIX" | "OFDLCK", _, found, pid, file, first, last] if found == kind:
             node = int(file.rpartition(":")[2])

@@ -1,8 +1,7 @@
-"""Finding out how a store can be read without writing to it.
+"""Determining how a store can be read without writing to it.
 
-A log whose shared memory can be neither found nor made, such as on a medium that a store was copied to
-without it, is read from a private copy in the folder for temporary files. So is a store of an older
-version: the copy is migrated, the store itself stays as it is.
+If the store has a log without shared memory, such as on a medium that it was copied to, a private copy in the folder
+for temporary files is read. So is a store of an older version: the copy is migrated, and the store stays unchanged.
 """
 
 import logging
@@ -28,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 16 * 1024 * 1024
 _SMALLEST_PAGE_BYTES = 512
-"""SQLite takes a file that is shorter for an empty database, whatever is in it."""
-# What SQLite says where the shared memory cannot be used.
+"""SQLite treats a shorter file as an empty database, whatever its content."""
+# SQLite's errors if the shared memory cannot be used.
 _UNSHARED = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -42,9 +41,9 @@ _UNSHARED = (
 
 @asynccontextmanager
 async def open_source(store: Path) -> AsyncIterator[Source]:
-    """Find out how a store can be read, without writing to it; a copy is removed afterwards.
+    """Determine how a store can be read without writing to it; a private copy is removed when the block ends.
 
-    Raises StoreError where it cannot be, and for a store of a newer version.
+    Raises StoreError if it cannot be read, and for a store of a newer version.
     """
     async with AsyncExitStack() as stack:
 
@@ -70,7 +69,7 @@ def _find(store: Path, scratch: Callable[[], Path]) -> Source:
         if found is not None:
             check_known(store, found)
             logger.warning(
-                "%s: is of an older version (schema %s), so a private copy of it as it is now is read",
+                "%s: is of an older version (schema %s), so a private copy of its present state is read",
                 store,
                 found,
             )
@@ -88,7 +87,7 @@ class _Unshared:
 def _find_revision_in_place(source: Source, store: Path) -> str | _Unshared | None:
     has_log = log_bytes(source.path) > 0
     if has_log and not Path(f"{source.path}-shm").exists():
-        # SQLite would make the file: it would be there afterwards, and perhaps not be its owner's.
+        # SQLite would create the file, which would remain and might belong to another user than the store.
         return _Unshared()
     try:
         return _read_revision(source, store)
@@ -120,8 +119,8 @@ def _make_copy(
 
 def _no_room_error(store: Path, why: str) -> StoreError:
     return StoreError(
-        f"{store}: can only be read from a private copy, and none can be written ({why}); set TMPDIR to"
-        " a folder with as much room as the store takes"
+        f"{store}: can only be read from a private copy, which cannot be written ({why}); set TMPDIR to a"
+        " folder with enough space for the store"
     )
 
 
@@ -131,7 +130,7 @@ def _copy_pages(source: Source, target: Path) -> None:
 
 
 def _copy_files(source: Source, target: Path) -> None:
-    """Copy a database and its log as they lie there."""
+    """Copy the files of a database and its log."""
     store, log = source.path, Path(f"{source.path}-wal")
     for _ in range(TRIES):
         before = state_of(store), state_of(log)

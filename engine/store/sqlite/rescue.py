@@ -1,6 +1,6 @@
-"""What is done for a store whose file has vanished under this process: all that it held is kept, and where is said.
+"""Saving a store whose file has vanished while this process worked on it, and saying where its content is.
 
-Nothing more is written to the file: whoever has it now goes by another name, and SQLite's locks with it.
+Nothing more is written to the file: another process may use it by another name, under which SQLite's locks differ.
 """
 
 import logging
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 def rescue(
     file: DatabaseFile, loss: Loss, connection: sqlite3.Connection | None, spill: Spill
 ) -> str:
-    """Keep what a lost store holds, and have a side file for what is in hand; what happened, and what to do. Blocking.
+    """Save a lost store, and make sure that there is a side file for uncommitted answers. Blocking.
 
-    There is no connection where this process has never written to the store.
+    `connection` is None if this process has never written to the store. Returns what happened and what to do.
     """
     logger.warning("%s: %s; nothing more is sent", file.path, loss.what)
     folder = workers_folder(file.path)
@@ -38,11 +38,11 @@ def rescue(
             advice = f"it is at {loss.now_at} now: move it back (`{there}`), then resume"
         else:
             folder = workers_folder(loss.now_at)
-            advice = f"go on with {_resume(loss.now_at)}"
+            advice = f"continue with {_resume(loss.now_at)}"
     elif loss.is_spoilt:
-        advice = "what others write into a store in use is lost or damages it: restore a backup"
+        advice = "another program wrote to the store while it was in use: restore a backup"
     elif loss.is_exchanged:
-        advice = "end all that has the store open, then resume"
+        advice = "end all processes that have the store open, then resume"
     else:
         advice = f"move it back to {file.path}, then resume"
     if loss.is_gone or loss.is_spoilt or loss.has_successor:
@@ -56,16 +56,18 @@ def rescue(
 def _save(
     file: DatabaseFile, loss: Loss, connection: sqlite3.Connection, folder: Path
 ) -> tuple[str, Path]:
-    """Save a file that has no name left; what the user can do, and the folder of its workers."""
+    """Save a file that has no name left: (what the user can do, the folder of its workers)."""
     try:
         saved = save_lost(connection, file.path, nearest_folder(file.path), loss.at)
     except StoreError as error:
-        return f"what it held could not be saved: {error}", folder
-    return f"what it held was saved as {saved}: go on with {_resume(saved)}", workers_folder(saved)
+        return f"its content could not be saved: {error}", folder
+    return f"its content was saved as {saved}: continue with {_resume(saved)}", workers_folder(
+        saved
+    )
 
 
 def _complete(file: DatabaseFile, now_at: Path, connection: sqlite3.Connection) -> None:
-    """Write the log, which goes by the old name, into the file, unless others have opened that meanwhile."""
+    """Write the log, which has the old name, into the file, unless another process has opened the file by its new name."""
     if file.is_alone_at(now_at):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

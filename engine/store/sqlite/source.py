@@ -1,10 +1,9 @@
-"""Where a store is read from that is only looked at: its file as it is, or a private copy of it.
+"""The file from which a store is read without writing to it: its own, or a private copy.
 
-SQLite reads a database whose latest commits are in a log (`-wal`) through shared memory (`-shm`), which
-must be there or be made: https://www.sqlite.org/wal.html#readonly. A store without such a log is all in
-its one file and is read as an unchanging one (`immutable`): nothing is written, locked or waited for, so
-that a full disk, a read-only medium or missing rights do not matter. That the file did not change
-after all, as somebody began to work on it, is checked when the reading is over.
+SQLite reads a database whose latest commits are in a log (`-wal`) through shared memory (`-shm`), which must exist or
+be created: https://www.sqlite.org/wal.html#readonly. A store without a log is completely in its one file and is opened
+as `immutable`: nothing is written, locked or waited for, so a full disk, a read-only medium or missing permissions do
+not matter. After each read, it is checked that the file has not changed because a process began to work on it.
 """
 
 import sqlite3
@@ -18,16 +17,16 @@ from engine.core.errors import StoreError
 from engine.store.sqlite.readers import log_bytes
 
 READ_TIMEOUT_S = 5.0
-"""How long a reader waits for another process that puts a log in order."""
+"""How long a reader waits for another process that recovers a log."""
 PAGES_AT_ONCE = 1024
-"""After so many pages it is looked whether a copy is still wanted."""
+"""The number of pages that are copied between two checks whether the copy was cancelled."""
 TRIES = 3
-"""How often a file that was written meanwhile is read again."""
+"""How often a file is read if it is written meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What tells that a file was written or replaced."""
+    """Values of which at least one changes when a file is written or replaced."""
 
     device: int
     inode: int
@@ -36,17 +35,17 @@ class FileState:
 
 
 class ChangedMeanwhile(StoreError):
-    """A file that was read as an unchanging one was written: what was read is worth nothing."""
+    """A file that was read as immutable was written, so what was read is invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file that is read, whatever links lead to it."""
+    """The file that is read, with links resolved."""
 
     path: Path
 
     def address(self) -> tuple[str, FileState | None]:
-        """The URI for a new connection, with the state of the file where it is taken to be unchanging."""
+        """The URI for a new connection, and the state of the file if it is opened as immutable."""
         uri = f"{self.path.as_uri()}?mode=ro"
         state = state_of(self.path)
         if log_bytes(self.path) == 0:
@@ -54,23 +53,23 @@ class Source:
         return uri, None
 
     def is_current(self, state: FileState | None) -> bool:
-        """Whether a connection that was made in this state still shows the latest commits."""
+        """Whether a connection that was opened in this state still shows the latest commits."""
         return state is None or (log_bytes(self.path) == 0 and state_of(self.path) == state)
 
     def is_unchanged(self, state: FileState | None) -> bool:
-        """Whether what such a connection has read up to now is of one moment."""
+        """Whether what such a connection has read so far is consistent."""
         return state is None or state_of(self.path) == state
 
     def changed_error(self) -> ChangedMeanwhile:
-        """What to raise where it is not."""
+        """The error for a file that has changed."""
         return ChangedMeanwhile(f"{self.path}: was written while it was read; try again")
 
     def copy_into(self, target: sqlite3.Connection) -> None:
-        """Copy one snapshot of the pages. Blocking, in a thread of anyio's: it ends when cancelled."""
+        """Copy the pages of one snapshot. Blocks in a thread of anyio, and ends when that is cancelled."""
         for _ in range(TRIES):
             address, state = self.address()
             with closing(connect(address)) as connection:
-                # Within a read transaction what others commit meanwhile does not make it begin anew.
+                # Within a read transaction, commits of other processes do not restart the copy.
                 connection.execute("BEGIN")
                 connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
                 connection.backup(
@@ -82,23 +81,23 @@ class Source:
 
 
 def is_cancelled() -> bool:
-    """Whether whoever waits for this thread was cancelled; False in a thread that is not anyio's."""
+    """Whether the task that waits for this thread was cancelled; False in a thread that is not anyio's."""
     try:
         check_cancelled()
     except RuntimeError:
         return False
-    except BaseException:  # whatever the event loop's cancellation is
+    except BaseException:  # The event loop's cancellation, of whatever class.
         return True
     return False
 
 
 def connect(address: str) -> sqlite3.Connection:
-    """A connection to such an address. Blocking."""
+    """Connect to the URI of a source. Blocking."""
     return sqlite3.connect(address, uri=True, timeout=READ_TIMEOUT_S, isolation_level=None)
 
 
 def state_of(file: Path) -> FileState:
-    """The state of a file; raises StoreError where there is none any more."""
+    """The state of a file; raises StoreError if it cannot be accessed."""
     try:
         found = file.stat()
     except OSError as error:

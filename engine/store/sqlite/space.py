@@ -1,4 +1,4 @@
-"""The free pages of a store's file: how many there are, and giving their space back to the disk."""
+"""The free pages of a store's file: their size, and returning them to the disk."""
 
 import sqlite3
 from contextlib import closing
@@ -14,7 +14,7 @@ from engine.store.sqlite.source import is_cancelled
 
 
 def free_bytes(connection: Connection) -> int:
-    """How much of the store's file new rows can use."""
+    """The size of the free pages of the store's file, which new rows can use."""
     pages, size = (
         connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
         for name in ("freelist_count", "page_size")
@@ -23,10 +23,10 @@ def free_bytes(connection: Connection) -> int:
 
 
 def give_back(store: Path) -> int:
-    """Rewrite the store's file without its free pages; returns by how many bytes it has shrunk.
+    """Rewrite the store's file without its free pages; returns by how many bytes it shrank.
 
-    Blocking, in a thread of anyio's: it ends when cancelled. No other process can write meanwhile. After a
-    crash the file is as it was.
+    Blocks in a thread of anyio, and ends when that is cancelled. No other process can write meanwhile. After a crash,
+    the file is unchanged.
     """
     try:
         with closing(
@@ -41,7 +41,7 @@ def give_back(store: Path) -> int:
     except sqlite3.Error as error:
         if primary_code_of(error) == sqlite3.SQLITE_FULL:
             raise StoreError(
-                f"{store}: no room to write it anew, beside it and in the folder for temporary files"
-                " (TMPDIR); what was removed is removed, and its space is used for new answers"
+                f"{store}: not enough space to rewrite it, beside it or in the folder for temporary files"
+                " (TMPDIR); rows were deleted, and their space is used for new answers"
             ) from error
         raise explain(error, store) from error

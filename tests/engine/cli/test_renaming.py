@@ -45,4 +45,4 @@ def test_a_taken_name_is_wrong_usage(nightsweep: Nightsweep, sweep: Sweep) -> No
     ended = nightsweep("rename", "night", "evening")
 
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert "there is a run 'evening' already: choose another name" in ended.stderr
+    assert "a run 'evening' exists already: choose another name" in ended.stderr

@@ -68,5 +68,5 @@ async def test_what_is_cut_short_ends_after_a_part_and_is_completed_by_doing_it_
     assert told is not None
     assert whole is not None
     assert (told.state, told.reason) == (RunState.ACTIVE, StopReason.INTERRUPTED)
-    assert "not all jobs are put back in line yet" in told.message
+    assert "not all jobs are requeued yet" in told.message
     assert (whole.state, whole.reason, whole.message) == (RunState.ACTIVE, None, "")

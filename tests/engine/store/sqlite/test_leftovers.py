@@ -298,7 +298,7 @@ async def test_what_does_not_fit_leaves_room_for_what_does_and_is_said_once(
 
     assert [side_file.holds(one) for one in (large, small, later)] == [False, True, True]
     assert leftovers.read(tmp_path / "worker.spill").replies == [small, later]
-    assert caplog.text.count("has no space for all that is in hand") == 1
+    assert caplog.text.count("has no space for all uncommitted answers") == 1
     side_file.close()
 
 

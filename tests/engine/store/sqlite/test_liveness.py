@@ -6,7 +6,7 @@ import anyio
 
 from engine.core.states import AttemptOutcome
 from engine.store import RunRow, Store, open_store
-from engine.store.sqlite.liveness import LEASE_S, LOOK_MAX_S, FileLiveness, WorkerLock
+from engine.store.sqlite.liveness import LEASE_S, OBSERVATION_MAX_S, FileLiveness, WorkerLock
 from engine.testing import FakeClock
 from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
@@ -38,7 +38,7 @@ async def observe(store: Store, clock: FakeClock, seconds: float) -> list[tuple[
     found = []
     end = clock.now() + seconds
     while clock.now() < end:
-        await clock.advance(LOOK_MAX_S / 2)
+        await clock.advance(OBSERVATION_MAX_S / 2)
         found.append(await store.worker.reclaim_from_dead(attempts=6))
     return found
 
@@ -83,7 +83,7 @@ async def test_a_worker_whose_heartbeat_stands_still_is_given_up(
         [job] = await claim(hung, run)
 
         early = await observe(store, clock, LEASE_S)
-        late = await observe(store, clock, LOOK_MAX_S)
+        late = await observe(store, clock, OBSERVATION_MAX_S)
 
         assert set(early) == {(0, 0)}
         assert (1, 0) in late
@@ -110,7 +110,7 @@ async def test_a_worker_that_came_back_to_life_is_watched_again(
 ) -> None:
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung:
-        await observe(store, clock, LEASE_S + LOOK_MAX_S)
+        await observe(store, clock, LEASE_S + OBSERVATION_MAX_S)
         assert await store.reader.find_other_workers() == []
 
         await claim(hung, run)
@@ -129,8 +129,8 @@ async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
     run = await submit(store, new_job("one"))
     async with open_store(path, clock) as hung, open_store(path, clock) as other:
         await hung.worker.record_heartbeat()
-        for _ in range(int(LEASE_S / LOOK_MAX_S) + 2):
-            await clock.advance(LOOK_MAX_S)
+        for _ in range(int(LEASE_S / OBSERVATION_MAX_S) + 2):
+            await clock.advance(OBSERVATION_MAX_S)
             for observer in (other, store):
                 await observer.worker.record_heartbeat()
                 await observer.worker.reclaim_from_dead(attempts=6)
@@ -138,7 +138,7 @@ async def test_what_a_worker_claims_after_it_was_given_up_is_its_own(
 
         # It comes back to life, and works before its heart beats again.
         await claim(hung, run)
-        await clock.advance(LOOK_MAX_S)
+        await clock.advance(OBSERVATION_MAX_S)
 
         assert await other.worker.reclaim_from_dead(attempts=6) == (0, 0)
         assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
@@ -168,7 +168,7 @@ async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_a
     with child(store.path, CLAIM_AND_HANG) as stopped:
         assert stopped.line().startswith("claimed")
         os.kill(stopped.pid, signal.SIGSTOP)
-        found = await observe(store, clock, LEASE_S + LOOK_MAX_S)
+        found = await observe(store, clock, LEASE_S + OBSERVATION_MAX_S)
         again, _ = await claim(store, run)
         assert await store.queue.settle(succeeded(again, run))
 

@@ -254,9 +254,9 @@ def test_a_store_that_an_earlier_version_works_on_is_brought_up_to_date_once_tha
     migrate(older, lock)
 
     assert str(refused.value) == (
-        f"{older}: an earlier version of Nightsweep is working on it, which this one cannot work beside:"
+        f"{older}: an earlier version of Nightsweep is working on it, and two versions cannot share a store:"
         " process 42 on lab (since 2027-01-15 08:00 UTC), process 43 on lab (since 2027-01-15 08:01 UTC);"
-        " wait for its end, or stop it with `kill -INT 42 43` (what is answered stays), then run this again"
+        " wait for its end, or stop it with `kill -INT 42 43` (answers are kept), then run this again"
     )
     assert "half" not in before
     assert "half" in schema_of(older)
