@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that the store hands over, or with `-x store=FILE` by hand."""
+"""Run the migrations on the connection that the store passes, or on the file of `-x store=FILE`."""
 
 from alembic import context
 from sqlalchemy import URL, create_engine
@@ -17,10 +17,10 @@ def migrate(connection: Connection) -> None:
     context.run_migrations()
 
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    migrate(given)
+passed = context.config.attributes.get("connection")
+if passed is not None:
+    migrate(passed)
 else:
     store = context.get_x_argument(as_dictionary=True)["store"]
-    with create_engine(URL.create("sqlite", database=store)).begin() as opened:
-        migrate(opened)
+    with create_engine(URL.create("sqlite", database=store)).begin() as connection:
+        migrate(connection)

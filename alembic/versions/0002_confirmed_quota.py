@@ -1,4 +1,4 @@
-"""What requests came to beside what the service tells of its quota.
+"""Count the cost of requests separately from the figures that the service reports for its quota.
 
 Revision: 0002
 """

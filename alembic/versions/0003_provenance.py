@@ -1,4 +1,4 @@
-"""What decides answers is noted with runs and results; calls are found across runs.
+"""Record what determines the answers with runs and results; find calls across runs.
 
 Revision: 0003
 """

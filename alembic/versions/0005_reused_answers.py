@@ -1,4 +1,4 @@
-"""An index that finds the jobs that reuse an answer.
+"""Add an index that finds the jobs which reuse an answer.
 
 Revision: 0005
 """

@@ -1,4 +1,4 @@
-"""Answers that came and cannot be read are kept with their attempts.
+"""Keep answers that cannot be read with their attempts.
 
 Revision: 0006
 """

@@ -1,4 +1,4 @@
-"""Tests that are charged as their replies come, and what a job was charged so far.
+"""Charge tests when their replies are stored, and record what a job was charged.
 
 Revision: 0007, after 0006
 """

@@ -1,4 +1,4 @@
-"""Whom a call went to, and what it took.
+"""Record the receiver and the usage of each call.
 
 Revision: 0008, after 0007
 """

@@ -1,4 +1,4 @@
-"""Keep the cells that only an earlier version of a sweep asked for apart from those that it asks for now.
+"""Separate cells that only earlier versions of a sweep asked for from those that it asks for now.
 
 Revision: 0009, after 0008
 """
@@ -11,7 +11,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# Jobs with an answer that were left out of a later sweep: until now they counted as asked for.
+# Jobs with an answer that a later version of the sweep does not contain; so far, they counted as asked for.
 _LEFT_OUT = """
 UPDATE job SET past_cells = cells, cells = '[]', cell_count = 0
 WHERE cell_count > 0 AND generation < (
@@ -19,7 +19,7 @@ WHERE cell_count > 0 AND generation < (
 )
 """
 
-# Thresholds that are nowhere in the sweep any more, of jobs that answer others.
+# Thresholds that are no longer in the sweep, of jobs that answer other thresholds.
 _THRESHOLDS = """
 SELECT value FROM json_each(
     (SELECT sweep FROM run WHERE run.id = job.run_id), '$.sweep.matrix.thresholds'
@@ -39,7 +39,7 @@ UPDATE job SET
 WHERE cell_count > 0 AND generation > 1
     AND EXISTS (SELECT 1 FROM run WHERE run.id = job.run_id AND run.expanded = run.digest)
     AND EXISTS (SELECT 1 FROM json_each(job.cells) WHERE value NOT IN ({_THRESHOLDS}))
-"""  # noqa: S608  # of constants alone
+"""  # noqa: S608  # composed of constants
 
 
 def upgrade() -> None:

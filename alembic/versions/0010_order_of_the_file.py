@@ -1,4 +1,4 @@
-"""Jobs know their place in the file, and are claimed in its order, repeat by repeat.
+"""Record the place of jobs in the file, to claim them in that order, repeat by repeat.
 
 Revision: 0010, after 0009
 """
@@ -16,7 +16,7 @@ CLAIMABLE = sa.text("state IN ('pending', 'waiting')")
 
 def upgrade() -> None:
     op.add_column("job", sa.Column("place", sa.Integer(), nullable=False, server_default="0"))
-    # Jobs were written in the order of the file, the repeats of each beside one another.
+    # Jobs were written in the order of the file, with the repeats of a cell next to each other.
     op.execute(
         "UPDATE job SET place = ordered.place FROM ("
         "SELECT id, row_number() OVER (PARTITION BY run_id, repeat ORDER BY id)"

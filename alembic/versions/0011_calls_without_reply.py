@@ -1,4 +1,4 @@
-"""What calls took that gave no reply.
+"""Record the usage of calls that gave no reply.
 
 Revision: 0011, after 0010
 """

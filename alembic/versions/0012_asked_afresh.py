@@ -1,4 +1,4 @@
-"""A run that asks everything again knows from when on answers and replies count.
+"""Record since when answers and replies count in a run that asks everything again.
 
 Revision: 0012, after 0011
 """

@@ -1,4 +1,4 @@
-"""Rates go by the key itself, hold for all who share them, and count on one clock
+"""Name rates by the key itself, share their limits between processes, and use one clock.
 
 Revision: 0013, after 0012
 """

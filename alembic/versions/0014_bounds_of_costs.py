@@ -1,4 +1,4 @@
-"""What an answer may come to at most, and requests that are held for in two months.
+"""Record the most that an answer can cost, and hold requests in two months at once.
 
 Revision: 0014, after 0013
 """
@@ -30,7 +30,7 @@ def downgrade() -> None:
 
 
 def _rebuild(*key: str) -> None:
-    """Make the table of reservations anew under another primary key."""
+    """Recreate the table of reservations with another primary key."""
     op.rename_table("reservation", "reservation_before")
     op.create_table(
         "reservation",

@@ -1,4 +1,4 @@
-"""Workers that have gone cost nothing: those who are here have an index, and idle ones can be removed.
+"""Make ended workers cheap: index the live ones, and find the idle ones so that they can be removed.
 
 Revision: 0015, after 0014
 """

@@ -13,7 +13,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    # What earlier versions wrote out is compared job by job at its next edit.
+    # Runs of earlier versions have no layout; they are compared job by job at their next edit.
     op.add_column("run", sa.Column("layout", sa.Text(), nullable=True))
 
 

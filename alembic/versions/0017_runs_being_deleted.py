@@ -1,4 +1,4 @@
-"""Tell runs of which a part is gone: a large one is deleted in many transactions.
+"""Mark runs that are being deleted, because a large one is deleted in many transactions.
 
 Revision: 0017, after 0016
 """
@@ -16,7 +16,7 @@ _AFTER = (*_BEFORE, "deleting")
 
 
 def _rebuild(states: tuple[str, ...]) -> None:
-    """Have the table again with other states: SQLite changes no CHECK of a table that is there."""
+    """Recreate the table with other states, because SQLite cannot change the CHECK of a table."""
     is_one = f"state IN ({', '.join(map(repr, states))})"
     table = sa.Table(
         "run",
@@ -44,7 +44,7 @@ def _rebuild(states: tuple[str, ...]) -> None:
         sa.Column("layout", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_run")),
     )
-    # Alembic has a table's constraints in a set: of those, the order would be another one each time.
+    # Alembic keeps a table's constraints in a set, whose order varies; these are given in order.
     ordered = (
         sa.CheckConstraint(is_one, name=op.f("ck_run_state")),
         sa.UniqueConstraint("name", name=op.f("uq_run_name")),

@@ -1,4 +1,4 @@
-"""Keep what the lanes of a run wait for, so that other processes can say it
+"""Store what the lanes of a run wait for, so that other processes can show it.
 
 Revision: 0018, after 0017
 """

@@ -1,4 +1,4 @@
-"""Keep what a job kind tells of an answer beside its counts.
+"""Store further values that a job kind reports for an answer.
 
 Revision: 0019, after 0018
 """
