@@ -539,7 +539,7 @@ def test_a_backup_is_made_named_and_resumed_from(nightsweep: Nightsweep, sweep: 
         made.stderr,
     )
     assert (again.returncode, again.stdout) == (2, "")
-    assert "copy.db: is there already" in again.stderr
+    assert "copy.db: exists already" in again.stderr
     assert beside.stdout.startswith("nightsweep-20")
     shown = nightsweep("status", "--store", beside.stdout.strip(), "--json")
     assert json.loads(shown.stdout)["cells_done"] == 4

@@ -137,7 +137,7 @@ async def test_a_backup_overwrites_nothing(tmp_path: Path, clock: FakeClock) -> 
     target.write_text("mine")
 
     async with opened(tmp_path / "store.db", service(), clock) as engine:
-        with pytest.raises(StoreError, match=r"kept\.txt: is there already"):
+        with pytest.raises(StoreError, match=r"kept\.txt: exists already"):
             await engine.backup(target)
 
     assert target.read_text() == "mine"

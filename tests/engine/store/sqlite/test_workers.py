@@ -45,7 +45,7 @@ def ids(scratch: Scratch) -> set[str]:
 async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scratch: Scratch
 ) -> None:
-    monkeypatch.setattr("engine.store.worker._MOST_FORGOTTEN", MANY // 2)
+    monkeypatch.setattr("engine.store.worker._MAX_REMOVED", MANY // 2)
     path = tmp_path / "store.db"
     left = []
 
