@@ -37,7 +37,7 @@ class Harm:
 
 
 def rescued(_: Path, said: str) -> Path:
-    found = re.search(r"was saved as (\S+): go on", said)
+    found = re.search(r"was saved as (\S+): continue", said)
     assert found is not None, said
     return Path(found[1])
 

@@ -197,7 +197,7 @@ async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store
         store.attempts.keep_call(run, {"of": "first"}, b"a reply"),
         store.runs.add_event(run.id, "lane", "something happened"),
     ):
-        with pytest.raises(StoreError, match="the run that this process works on was deleted"):
+        with pytest.raises(StoreError, match="the run that this process was executing was deleted"):
             await change
 
 
