@@ -1,6 +1,6 @@
 """Services and health gates by name, found through entry points; the engine never imports `jobs`.
 
-Installed packages are only listed until a name is asked for: then its module is imported.
+Entry points are listed at once, and a plugin's module is imported when its name is looked up.
 """
 
 from collections.abc import Mapping
@@ -27,10 +27,10 @@ class Registry:
 
     @classmethod
     def installed(cls) -> Self:
-        """All that the installed packages offer; nothing of theirs is imported yet."""
+        """The plugins of all installed packages, none of them imported yet."""
         from importlib.metadata import entry_points  # slow to import, and not always needed
 
-        # Each call reads a file of every package that is installed.
+        # Read once: each call reads a file of every installed package.
         found = entry_points()
         return cls(
             services={entry.name: entry for entry in found.select(group=SERVICES_GROUP)},
@@ -47,7 +47,7 @@ class Registry:
         raise _not_a("Service", kind)
 
     def _advice_for(self, kind: str) -> str | None:
-        """What a service says to write for a kind that is none of them."""
+        """The advice of the first service that covers an unknown kind."""
         for known in self.services:
             with suppress(UsageError):
                 if (advice := self.service(known).advice_for(kind)) is not None:
@@ -96,6 +96,5 @@ def _make(declared: type, kind: str, what: str) -> object:
 
 def _not_a(base: str, kind: str) -> UsageError:
     return UsageError(
-        f"what is installed as {kind!r} is not an engine.kinds.{base}; the package that offers it must be"
-        " repaired"
+        f"what is installed as {kind!r} is not an engine.kinds.{base}: a bug in the package that provides it"
     )

@@ -1,9 +1,9 @@
-"""What the author of a job kind sees: everything under `jobs/` is written against this module.
+"""The interface for authors of job kinds: everything under `jobs/` is written against it.
 
-A *service* is an evaluation API. It is declared by a `Service` subclass under the entry point group
-`nightsweep.services`, has a pydantic model for the `service:` part of a sweep file, and offers job
-kinds: one per evaluation and target. A *job kind* declares its axes, its lane, when thresholds fold,
-and the coroutine that sends one job.
+A *service* is an evaluation API, declared by a `Service` under the entry point group
+`nightsweep.services`. It has a pydantic model for the `service:` part of a sweep file, job kinds (one
+per evaluation and target), and `open`, which makes the client that they use. A *job kind* declares its
+axes, its lane, when thresholds fold, and the coroutine that sends one job.
 """
 
 from engine.clock import Clock, SystemClock

@@ -14,7 +14,7 @@ class JobContext(Protocol):
 
     @property
     def clock(self) -> Clock:
-        """The engine's clock: jobs use no other."""
+        """The engine's clock, the only one that jobs may use."""
         ...
 
     async def permit(
@@ -26,27 +26,28 @@ class JobContext(Protocol):
         tokens: int = 0,
         to_model: bool = False,
     ) -> Permit:
-        """Wait until one request may start, within the limits given here, such as those of an endpoint.
+        """Wait until one request may start within these limits, such as those of an endpoint.
 
-        Where the kind `sends` calls, the sweep's own limits bind it as well: its rate and, if it goes
-        `to_model` (the model of the job's lane), that of the model; it takes one of `limits.requests`,
-        and starts in the run's window. All of them are granted at once, durable, and shared by all
-        processes on the store. `tokens` is what the call is estimated at; `settle` the permit with what
-        it really took, 0 if it was never made. Raises LimitReached or NotNow where none may start.
+        If the kind `sends` calls, the sweep's limits apply as well: its rate, that of the model (if the
+        request goes `to_model`, the model of the job's lane), `limits.requests` and the run's window. All
+        limits are taken in one transaction and shared by all processes on the store. `tokens` is the
+        estimate of what the call takes; `settle` the permit with the actual number, or 0 if the call was
+        never made. Raises LimitReached or NotNow if no request may start.
         """
         ...
 
     def account(self, address: str, key: str = "") -> str:
-        """The name of the limits that a key has at an address, for `permit` and `slot`.
+        """The name for `permit` and `slot` of the limits that a key has at an address.
 
-        It is the same however the address is spelt and wherever the key was read from, and does not tell the key.
+        It depends neither on the spelling of the address nor on where the key was read from, and does not
+        reveal the key.
         """
         ...
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
-        """One of at most `max_in_flight` calls that are under way at something behind the service.
+        """Wait for one of `max_in_flight` slots, and hold it within the block.
 
-        Waits for it; shared by all processes on the store.
+        Slots of one name are shared by all processes on the store.
         """
         ...
 
@@ -58,33 +59,33 @@ class JobContext(Protocol):
         tests: int = 0,
         usage: Callable[[], Sequence[Usage]] | None = None,
     ) -> bytes:
-        """The bytes stored under `key`, or what `call` returns, stored before returning.
+        """Return the bytes stored under `key`; if there are none, store and return what `call` returns.
 
-        An evaluation that is killed half-way finds there the calls it has already paid for, and so does
-        another run of the service, unless its sweep has `reuse: false`. `key` must hold all that decides
-        the answer, as JSON values. `tests` is how many tests the call opens: a kind that is
-        `charged_by_reply` is charged them as the response is stored, and nothing for one that was stored
-        before. Raises QuotaExceeded where there is no quota left for them. `usage`, asked once `call` has
-        ended, says what each of its requests took, as far as that is known, that of the response last: all are stored, where a
-        JobError is raised, too.
+        An evaluation that was killed finds the replies that it has already paid for, and so does another
+        run of the service, unless its sweep has `reuse: false`. `key` holds everything that decides the
+        reply, as JSON values. `tests` is the number of tests that the call opens: a kind that is
+        `charged_by_reply` is charged for them when the reply is stored, and never for a stored reply.
+        `usage` is called when `call` has ended and returns what each of its requests took, as far as
+        known, that of the reply last; it is stored even if `call` raises JobError. Raises QuotaExceeded
+        if the quota does not cover the tests.
         """
         ...
 
     def progress(self, answered: int, total: int) -> None:
-        """Say that so many of the job's questions are answered, of `total` that it asks as far as known.
+        """Report that `answered` of the job's `total` questions, as far as known, have a reply.
 
-        A display shows it and takes the time left from it; it is kept in memory only. A question whose
-        reply was kept counts as answered like any other.
+        The progress display and its estimate of the time left use it; it is not stored. A stored reply
+        counts like any other.
         """
         ...
 
     async def note(self, kind: str, message: str) -> None:
-        """Add a line to the run's event log, where the job and its lane stand beside it."""
+        """Add a line to the run's event log, with the job and its lane."""
         ...
 
     async def keep_unread(self, where: str, body: bytes) -> None:
-        """Keep the bytes of an answer that came and cannot be used, beside the attempt.
+        """Store the bytes of an answer that cannot be used with the attempt.
 
-        `where` says what was asked and what is wrong. The bytes must hold no key.
+        `where` says what was asked and what is wrong. The bytes must not contain a key.
         """
         ...

@@ -18,8 +18,8 @@ JobFunction: TypeAlias = Callable[[Job, Any, JobContext], Awaitable[Answer]]
 class JobKind(ABC):
     """One evaluation of a service against one sort of target.
 
-    What it declares can be set on the class or on an instance. It holds no client and no state: a kind is made
-    when a sweep is parsed, and `run` is given the client of the open service.
+    Its fields can be set on the class or on an instance. A kind is created when a sweep is parsed, so it
+    holds no client: `run` gets that of the open service.
     """
 
     name: str
@@ -45,11 +45,11 @@ class JobKind(ABC):
     """What a job sends: itself, calls each of which waits for a `permit`, or nothing that leaves."""
 
     def attempt_s(self, labels: Mapping[str, Any]) -> float:
-        """The most that one attempt at a job may take; infinite where the kind bounds its own steps."""
+        """The most seconds that one attempt may take; infinite if the kind limits its steps itself."""
         return self.deadline_s
 
     def unusable(self) -> str | None:
-        """Why the service's settings do not allow this kind and what to do; None if they do."""
+        """Why the service's settings rule this kind out, and what to do; None if they allow it."""
         return None
 
     def lane(self, labels: Mapping[str, Any]) -> str:
@@ -57,70 +57,71 @@ class JobKind(ABC):
         return str(labels[self.lane_field])
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        """Whether an answer at one threshold gives the very answer at each lower one."""
+        """Whether an answer at one threshold contains the exact answer at every lower one."""
         return False
 
     async def prepare(self, client: Any) -> Self:
-        """The kind that knows what only the open service can tell and `folds_exactly` depends on.
+        """The kind with what `folds_exactly` needs to know from the open service.
 
-        Called before jobs are made, and again after a JobError; a sweep that is planned offline does
-        without it. Most kinds return themselves.
+        Called before jobs are created, and again after a JobError, but not for a plan made offline. Most
+        kinds return themselves.
         """
         return self
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
-        """Jobs of one class cost the same quota, as far as can be known beforehand."""
+        """The name of the jobs that are expected to cost the same quota as this one."""
         return ""
 
     def expected_tests(self, labels: Mapping[str, Any]) -> int | None:
-        """The most that a job may cost in quota; None where only an answer can tell."""
+        """The most tests that a job can cost; None if only an answer shows it."""
         return None
 
     def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
-        """The most that any job of the class of these labels may cost, as one answer tells; None if it does not.
+        """The most tests that any job of this cost class can cost, judging by one answer; None if unknown.
 
-        Asked where `expected_tests` is None. With a bound as many are in flight as fit into the quota at their
-        bounds, which is then never exceeded. Without one a margin is held, and the last go one at a time.
+        Called if `expected_tests` is None. With a bound, as many jobs are in flight as the quota covers at
+        that bound, so it is never exceeded. Without one, a margin is reserved for each job, and the last
+        jobs are sent one at a time.
         """
         return None
 
     def requests(self, labels: Mapping[str, Any]) -> int:
-        """The most requests that one job sends, further tries aside, for `plan`."""
+        """The most requests that one job sends, without retries, for `plan`."""
         return 1
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        """These requests by whom they go to, where a job asks several, such as a model and a judge.
+        """The same requests by recipient, if a job calls several, such as a model and a judge.
 
-        Those to the model of the job's lane stand under TARGET.
+        Requests to the model of the job's lane are counted under TARGET.
         """
         return {}
 
     def questions(self, labels: Mapping[str, Any]) -> int:
-        """The most questions that one job asks of a model in this process: no requests, for `plan`."""
+        """The most questions, which are not requests, to a model in this process, for `plan`."""
         return 0
 
     def call_limits(self) -> Mapping[str, CallLimit]:
-        """The limits of those whom `calls` go to, by the same names, where they have some."""
+        """The limits of the recipients in `calls`, by the same names, for those that have limits."""
         return {}
 
     def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
-        """The calls of a job by model, with the most tokens that they may take, for the cost in `plan`."""
+        """The calls of a job by model, with the most tokens they can take, for the cost in `plan`."""
         return ()
 
     def group_names(self) -> Sequence[str] | None:
-        """The groups that a sweep can name; None where only the service can tell, when it is asked."""
+        """The groups that a sweep can name; None if only the open service knows them."""
         return None
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-        """What to know before a sweep over these labels, by axis, is run; none of it a mistake."""
+        """Warnings, which are not mistakes, about a sweep over these labels by axis."""
         return ()
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
-        """What decides the answers over these labels, by axis, besides them and the service's identity.
+        """What decides the answers for these labels by axis, apart from the labels and the service's identity.
 
-        Such as the cases of each group, settings, and versions of rules in the code. A run that would
-        go on with other facts is refused until that is accepted, and only answers of equal facts are
-        reused. Facts of more labels are those of each of them, together.
+        For example the cases of each group, settings, and versions of rules in the code. A run does not
+        resume with other facts until they are accepted, and only answers with equal facts are reused. The
+        facts of several labels are the union of the facts of each.
         """
         return ()
 

@@ -51,11 +51,11 @@ class _Declared:
         return made
 
     def secret(self, reference: str) -> str:
-        """The key that a reference points to; raises UsageError, naming the reference, if none."""
+        """Read the key that a reference points to; raises UsageError, with the reference, if it is missing."""
         return resolve_secret(reference, self.folder)
 
     def notices(self) -> Sequence[str]:
-        """What to know before requests leave, such as that they go through a proxy; sends nothing."""
+        """Notes to print before requests are sent, such as that they go through a proxy."""
         return ()
 
 
@@ -72,51 +72,54 @@ class Service(_Declared, ABC):
     @property
     @abstractmethod
     def identity(self) -> str:
-        """Who is asked, in few words, such as the service's base URL; part of every job's key.
+        """A short name of who answers, such as the base URL; part of every job's key.
 
-        What else decides answers is told by `JobKind.provenance`.
+        Whatever else decides the answers belongs in `JobKind.provenance`.
         """
 
     @property
     def address(self) -> str:
-        """Where requests go: with the key, whose rates and quota they use. Spellings of a URL do not matter."""
+        """Where requests go. With the key it names the account whose rates and quota they use.
+
+        Different spellings of one URL count as the same address.
+        """
         return self.identity
 
     @property
     def credential(self) -> str:
-        """The reference of the key that is charged."""
+        """The reference to the key that is charged; empty without one."""
         return ""
 
     @property
     def key(self) -> str:
-        """The key that is charged, which names an account only as a hash; raises UsageError where there is none."""
+        """The key that is charged; raises UsageError if it is missing. Only a hash of it is stored."""
         reference = self.credential
         return self.secret(reference) if is_reference(reference) else reference
 
     def templates(self) -> Mapping[str, str]:
-        """Sweeps over the service to begin with, which `nightsweep init` writes: YAML texts by their names.
+        """Example sweeps that `nightsweep init` writes: YAML texts by name.
 
-        Each is valid as it stands and begins with a comment that says in a few words what it is for. Its
-        `name` is replaced by that of the file.
+        Each is a valid sweep and begins with a comment that says in a few words what it is for. `init`
+        replaces its `name` with that of the file.
         """
         return {}
 
     def advice_for(self, kind: str) -> str | None:
-        """What to write in place of an unknown `kind`, if this service can stand for it."""
+        """What to write instead of an unknown `kind` that this service covers; None if it does not."""
         return None
 
     def mistakes(self) -> Mapping[str, str]:
-        """What is wrong with settings, by their names, that only a look at files can tell.
+        """Mistakes in the settings, by setting, that can only be found by reading files.
 
-        Asked when a sweep is read; nothing is sent.
+        Called when a sweep is parsed. Sends nothing.
         """
         return {}
 
     def judging_again(self, judging: Mapping[str, Any], *, asks_missing: bool) -> Mapping[str, Any]:
-        """The settings, as a sweep file has them, of a run that judges replies which are kept.
+        """The settings, as in a sweep file, of a run that judges stored replies again.
 
-        `judging` holds those that change. Nothing is asked but judges unless it `asks_missing` replies.
-        Raises UsageError where the service judges its answers itself.
+        `judging` holds the settings that change. Only judges are called, unless `asks_missing`: then
+        missing replies are asked for. Raises UsageError if the service judges its answers itself.
         """
         raise UsageError(
             f"{self.settings.kind} judges its answers itself: no reply can be judged again"
@@ -126,20 +129,20 @@ class Service(_Declared, ABC):
     def kinds(self) -> Sequence[JobKind]:
         """The job kinds of this service.
 
-        Before there are settings (see `has_settings`), the kinds as they are whatever the settings: what
-        completes and checks sweep files reads their axes.
+        Also called without settings (`has_settings` is False), for the schema of sweep files and to find
+        mistakes in a matrix although the settings are wrong. Then return what holds for any settings.
         """
 
     def price(self, role: str, endpoint: str, model: str) -> Price | None:
-        """What the tokens of a model cost in a role, where the sweep file says so of that endpoint."""
+        """The price of a model's tokens in a role, if the sweep file states one for that endpoint."""
         return None
 
     @asynccontextmanager
     async def open(self, clock: Clock) -> AsyncIterator[Any]:
-        """Open what jobs are sent through, their client, and close it in the end; sends nothing.
+        """Open the client that jobs and questions are sent through, and close it afterwards.
 
-        Keys are read here: a run is only written down after this was tried, so that a missing key leaves
-        nothing behind. Raises UsageError for what is missing.
+        Reads keys and sends nothing. It is tried before a run is stored, so that a missing key leaves no
+        run behind. Raises UsageError for anything missing.
         """
         yield None
 
@@ -148,13 +151,13 @@ class Service(_Declared, ABC):
         return ()
 
     async def quota(self, client: Any) -> Allotment | None:
-        """The monthly quota of the key, where the service offers it."""
+        """The monthly quota of the key; None if the service has none or does not report it."""
         return None
 
     async def accepts_key(self, client: Any) -> bool | None:
-        """Whether the service says that the key is valid; None where it has no such question.
+        """Whether the service calls the key valid; None if it has no such call.
 
-        Asked before a run is stopped for a key that was refused; nothing that costs.
+        Called before a run is stopped for a refused key. Must not cost anything.
         """
         return None
 
@@ -180,12 +183,12 @@ class HealthGate(_Declared, ABC):
 
     @asynccontextmanager
     async def open(self, clock: Clock) -> AsyncIterator[Any]:
-        """Open the client that `check` asks, and close it in the end; sends nothing."""
+        """Open the client that `check` uses, and close it afterwards; sends nothing."""
         yield None
 
     @abstractmethod
     async def check(self, client: Any, lane: str) -> Health:
-        """Ask about one model once; raises JobError when no answer could be had."""
+        """Ask once whether the model of a lane is healthy; raises JobError if there is no answer."""
 
 
 def packaged_yaml(package: str, folder: str) -> dict[str, str]:

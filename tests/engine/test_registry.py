@@ -51,6 +51,15 @@ def test_a_package_that_does_not_keep_its_promise_is_named(value: str, message: 
         service(value).service("x")
 
 
+def test_a_class_that_cannot_be_made_without_arguments_is_named() -> None:
+    class Demanding(Labs):
+        def __init__(self, address: str) -> None:
+            self.address = address
+
+    with pytest.raises(UsageError, match=r"the service 'x' cannot be made: TypeError: .*address"):
+        Registry(services={"x": Demanding}).service("x")
+
+
 def test_a_class_of_the_wrong_sort_is_no_health_gate() -> None:
     registry = Registry(health={"x": EntryPoint("x", f"{HERE}:Labs", HEALTH_GROUP)})
 
