@@ -124,9 +124,8 @@ class MemoryDatabase:
         self._is_interrupted = False
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in a transaction; its value, after COMMIT."""
+        """Run `work` in a transaction; its value, after COMMIT. The writer's lock has let other tasks run before."""
         self.check_writable()
-        await checkpoint()
         with self._memory.transaction(is_broken_off=self._is_interrupted) as connection:
             return work(connection)
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import chain, cycle, repeat
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,7 +11,14 @@ from engine.core.errors import NotNow
 from engine.core.permits import PermitLimit
 from engine.kinds import Allotment, Answer, Group, Job, JobContext, start_request, starting_with
 from engine.permits import MemoryBook, Permits
-from engine.testing import FakeClock, Recording, ScriptedKind, ScriptedService, scripted_service
+from engine.testing import (
+    FakeClock,
+    Memory,
+    Recording,
+    ScriptedKind,
+    ScriptedService,
+    scripted_service,
+)
 from tests.engine.scenes import NOW, SELDOM, finished, good, most_in_a_minute, opened, starts, sweep
 
 SOMETIMES = (0.0, 1.5, 0.0, 0.0, 0.7)
@@ -35,13 +41,13 @@ def connecting(handshakes: Iterator[float]) -> type[ScriptedKind]:
 
 @pytest.mark.parametrize("handshakes_s", [SOMETIMES, ALWAYS])
 async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_slow(
-    tmp_path: Path, clock: FakeClock, handshakes_s: tuple[float, ...]
+    clock: FakeClock, handshakes_s: tuple[float, ...]
 ) -> None:
     service = scripted_service(good, kind=connecting(cycle(handshakes_s)))
     of = sweep(service, repeats=150, limits={"rate_per_min": 60})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         _, status = await finished(engine, of)
@@ -52,7 +58,7 @@ async def test_no_minute_sees_more_requests_than_its_rate_where_connecting_is_sl
 
 
 async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
-    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service = scripted_service(good, kind=connecting(repeat(0.0)))
     sleep = clock.sleep
@@ -66,7 +72,7 @@ async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
     of = sweep(service, repeats=70, limits={"rate_per_min": 60})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         run, status = await finished(engine, of)
@@ -80,9 +86,7 @@ async def test_a_request_that_is_late_gets_another_slot_in_the_same_attempt(
     assert sum(at < NOW + 60.0 for at in starts(service)) >= 59
 
 
-async def test_each_request_of_an_attempt_has_a_slot_of_its_own(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+async def test_each_request_of_an_attempt_has_a_slot_of_its_own(clock: FakeClock) -> None:
     class Twice(ScriptedKind):
         async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
             for _ in range(2):
@@ -95,7 +99,7 @@ async def test_each_request_of_an_attempt_has_a_slot_of_its_own(
     of = sweep(service, repeats=50, limits={"rate_per_min": 60})
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         await finished(engine, of)
@@ -105,7 +109,7 @@ async def test_each_request_of_an_attempt_has_a_slot_of_its_own(
 
 
 async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
-    tmp_path: Path, clock: FakeClock
+    clock: FakeClock,
 ) -> None:
     kind = connecting(repeat(0.0))
 
@@ -124,7 +128,7 @@ async def test_questions_to_the_service_are_counted_by_the_rate_of_its_key(
     service = Asked(good, kind=kind, allotment=Allotment(used=0, allotted=10**6), groups=("mania",))
 
     async with (
-        opened(tmp_path / "store.db", service, clock, settings=SELDOM) as engine,
+        opened(Memory(), service, clock, settings=SELDOM) as engine,
         clock.jumping(),
     ):
         for name in ("first", "second", "third"):

@@ -1,8 +1,6 @@
 """Every call of an evaluation is a request: it waits within the sweep's own limits and counts in them."""
 
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -15,7 +13,7 @@ from engine import Engine, Registry, Run, Status, Sweep, open_engine
 from engine.core.permits import PermitLimit
 from engine.core.runs import StopReason
 from engine.session.requests import Requests
-from engine.testing import FakeClock
+from engine.testing import FakeClock, Memory
 from jobs.chat.target import Question
 from jobs.evaluator import evaluator_of
 from tests.engine.scenes import NOW, SELDOM, most_in_a_minute
@@ -31,6 +29,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.memory = Memory()
         self.clock = FakeClock(NOW)
         self.asked: list[tuple[float, str]] = []
         self.takes_s = 0.0
@@ -55,9 +54,7 @@ class Scene:
         )
 
     def opened(self) -> Any:
-        return open_engine(
-            self.folder / "store.db", registry=self.registry, clock=self.clock, settings=SELDOM
-        )
+        return open_engine(self.memory, registry=self.registry, clock=self.clock, settings=SELDOM)
 
     async def run(self, sweep: Sweep, *, stop_after_s: float | None = None) -> Status:
         async with self.opened() as engine, self.clock.jumping():
@@ -261,21 +258,23 @@ async def test_without_limits_nothing_is_written_for_a_call(tmp_path: Path) -> N
 
     async with play.opened() as engine, play.clock.jumping():
         free = await finished(engine, play.sweep(models=["a"]), None, play.clock)
-        without = permits_kept(engine)
+        without = permits_kept(play.memory)
         await finished(
             engine, play.sweep(models=["b"], name="bound", rate_per_min=60), None, play.clock
         )
-        bound = permits_kept(engine)
+        bound = permits_kept(play.memory)
 
     assert free.cells_done == 1
     assert without == []
     assert bound == ["permit local:callable:kind"]
 
 
-def permits_kept(engine: Engine) -> list[str]:
-    """The rows of permits that the engine's store has."""
-    with closing(sqlite3.connect(engine.store.path)) as connection:
-        found = connection.execute("SELECT name FROM rate_bucket WHERE name LIKE 'permit %'")
+def permits_kept(memory: Memory) -> list[str]:
+    """The rows of permits that a store has."""
+    with memory.transaction() as connection:
+        found = connection.exec_driver_sql(
+            "SELECT name FROM rate_bucket WHERE name LIKE 'permit %'"
+        )
         return [name for (name,) in found]
 
 
