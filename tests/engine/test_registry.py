@@ -53,10 +53,10 @@ def test_a_package_that_does_not_keep_its_promise_is_named(value: str, message: 
 
 def test_a_class_that_cannot_be_made_without_arguments_is_named() -> None:
     class Demanding(Labs):
-        def __init__(self, address: str) -> None:
-            self.address = address
+        def __init__(self, region: str) -> None:
+            self.region = region
 
-    with pytest.raises(UsageError, match=r"the service 'x' cannot be made: TypeError: .*address"):
+    with pytest.raises(UsageError, match=r"the service 'x' cannot be made: TypeError: .*region"):
         Registry(services={"x": Demanding}).service("x")
 
 
