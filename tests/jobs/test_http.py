@@ -1,4 +1,4 @@
-"""The mapping of answers to errors, what is told of them, and what is never told."""
+"""The mapping of answers to errors, what errors show, and what they never show."""
 
 import logging
 import re
@@ -79,7 +79,7 @@ def test_each_status_is_one_error(status: int, kind: type[JobError]) -> None:
     assert error.sent
 
 
-def test_a_service_decides_what_its_403_means() -> None:
+def test_a_service_s_rules_decide_what_its_403_means() -> None:
     rules = (rule(Meaning.ALLOTMENT, "quota_exceeded", statuses=(403,)),)
     body = b'{"detail":{"error":"quota_exceeded","message":"no tests left"}}'
     error = error_from_response("GET x", 403, {}, body, now=NOW, redact=Redactor(), rules=rules)
@@ -114,11 +114,11 @@ def test_a_service_decides_what_its_403_means() -> None:
         (b"{" * 5000, "{" * 499 + "…"),
     ],
 )
-def test_the_detail_is_found_in_any_shape(body: bytes, text: str) -> None:
+def test_the_detail_is_found_in_any_format(body: bytes, text: str) -> None:
     assert explain(body, Redactor()).text == text
 
 
-def test_the_detail_is_one_printable_line_of_bounded_length() -> None:
+def test_the_detail_is_one_printable_line_of_limited_length() -> None:
     hostile = '{"detail":"\\u001b[2J\\nred\\u202e' + "x" * 10_000 + '\\u0000"}'
 
     text = explain(hostile.encode(), Redactor()).text
@@ -128,13 +128,13 @@ def test_the_detail_is_one_printable_line_of_bounded_length() -> None:
     assert len(text) == 500
 
 
-def test_a_deeply_nested_detail_is_no_crash() -> None:
+def test_a_deeply_nested_detail_does_not_crash() -> None:
     body = b'{"detail":' * 150 + b'"deep"' + b"}" * 150
 
     assert explain(body, Redactor()).text == "deep"
 
 
-def test_half_a_key_at_the_end_of_what_broke_off_is_taken_off() -> None:
+def test_half_a_key_at_the_end_of_an_incomplete_body_is_removed() -> None:
     redact = Redactor({"key": KEY})
 
     assert redact.cut_partial_secret(b"your key is " + KEY[:9].encode()) == b"your key is "
@@ -143,7 +143,7 @@ def test_half_a_key_at_the_end_of_what_broke_off_is_taken_off() -> None:
 
 
 @pytest.mark.parametrize("location", [f"https://{KEY}.example/x", f"https://a/{KEY}", f"//{KEY}"])
-def test_a_redirect_to_the_key_itself_tells_nothing_of_it(location: str) -> None:
+def test_a_redirect_to_the_key_itself_does_not_show_it(location: str) -> None:
     redact = Redactor({"key": "Planted-KEY-0a1b2c3d4e5f"})
     asked = location.replace(KEY, "Planted-KEY-0a1b2c3d4e5f")
 
@@ -237,7 +237,7 @@ def test_a_base_url_has_one_form(text: str, expected: str) -> None:
         ("http://[fe80::1%25eth0]", "with one %"),
     ],
 )
-def test_what_is_no_base_url_is_refused_with_what_to_write(text: str, told: str) -> None:
+def test_a_malformed_base_url_is_refused_with_what_to_write(text: str, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_base_url(text)
 
@@ -264,7 +264,7 @@ async def test_a_compressed_answer_is_unpacked() -> None:
     assert reply.body == bytes(64 * 1024 * 1024)
 
 
-async def test_connections_are_bounded_when_asked() -> None:
+async def test_connections_can_be_limited() -> None:
     limits = HttpLimits(max_connections=2)
     async with (
         ContractServer(latency_s=600) as server,
@@ -283,7 +283,7 @@ async def test_connections_are_bounded_when_asked() -> None:
         assert received == server.state.max_in_flight == 2
 
 
-async def test_without_a_bound_every_request_has_a_connection_at_once() -> None:
+async def test_without_a_limit_every_request_gets_a_connection_at_once() -> None:
     # More than 100, aiohttp's limit where none is set.
     count = 120
     async with (

@@ -129,7 +129,7 @@ async def test_an_answer_that_never_ends_is_cut_at_the_deadline(kind: str) -> No
         assert error.sent
 
 
-async def test_a_silent_server_is_given_up_after_the_read_limit() -> None:
+async def test_a_silent_server_times_out_after_the_read_limit() -> None:
     async with ContractServer() as server:
         server.play("hang")
 
@@ -139,7 +139,7 @@ async def test_a_silent_server_is_given_up_after_the_read_limit() -> None:
         assert "silent" in error.message
 
 
-async def test_a_redirect_is_permanent_and_names_the_host_alone() -> None:
+async def test_a_redirect_is_permanent_and_names_only_the_host() -> None:
     async with ContractServer() as server:
         server.play("redirect", location="https://evil.example/steal?token=abc")
 
@@ -162,7 +162,7 @@ async def test_an_error_status_counts_even_if_its_body_is_broken() -> None:
         assert len(error.detail) <= 500
 
 
-async def test_a_refused_connection_was_surely_not_sent() -> None:
+async def test_a_request_on_a_refused_connection_was_not_sent() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{unused.getsockname()[1]}"
@@ -177,7 +177,7 @@ async def test_a_refused_connection_was_surely_not_sent() -> None:
     assert caught.value.__context__ is None
 
 
-async def test_a_name_that_leads_nowhere_was_surely_not_sent() -> None:
+async def test_a_request_to_an_unknown_name_was_not_sent() -> None:
     async with _client("http://no-such-host.invalid") as client:
         with pytest.raises(Unreachable) as caught:
             await client.post(PATH, b"{}")
@@ -185,7 +185,7 @@ async def test_a_name_that_leads_nowhere_was_surely_not_sent() -> None:
     assert not caught.value.sent
 
 
-async def test_a_failed_handshake_was_surely_not_sent() -> None:
+async def test_a_request_after_a_failed_handshake_was_not_sent() -> None:
     async with ContractServer() as server:
         url = server.url.replace("http:", "https:")
 
@@ -197,7 +197,7 @@ async def test_a_failed_handshake_was_surely_not_sent() -> None:
         assert server.requests == []
 
 
-async def test_connecting_that_takes_longer_than_the_deadline_was_surely_not_sent() -> None:
+async def test_a_request_that_cannot_connect_within_the_deadline_was_not_sent() -> None:
     # The kernel takes the connection; nobody shakes hands over it.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}"
@@ -223,7 +223,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("raised", "words"), FAULTS, ids=[str(raised) for raised, _ in FAULTS])
-async def test_what_this_machine_is_short_of_is_no_fault_of_the_service(
+async def test_a_shortage_on_this_machine_is_not_an_error_of_the_service(
     raised: Exception, words: str
 ) -> None:
     class Short(AbstractResolver):
@@ -241,7 +241,7 @@ async def test_what_this_machine_is_short_of_is_no_fault_of_the_service(
     assert not caught.value.sent
 
 
-async def test_a_name_server_that_does_not_answer_is_told_from_a_name_that_does_not_exist() -> None:
+async def test_a_silent_name_server_and_an_unknown_name_are_different_errors() -> None:
     class Offline(AbstractResolver):
         async def resolve(self, *_: Any, **__: Any) -> list[ResolveResult]:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")

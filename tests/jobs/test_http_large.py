@@ -1,4 +1,4 @@
-"""Large answers in flight: they are read beside each other as far as there is room, and one after the other beyond."""
+"""Large answers in flight are read concurrently within the memory limit, and one after the other beyond it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -49,7 +49,7 @@ async def read(client: HttpClient, budget: ByteBudget, sizes: list[int]) -> None
 
 
 @pytest.mark.parametrize("tells_length", [True, False])
-async def test_answers_in_flight_take_what_they_may_and_one_answer_and_all_are_read(
+async def test_answers_in_flight_take_their_share_of_memory_plus_one_answer_and_all_are_read(
     tells_length: bool,
 ) -> None:
     limit = 2_000_000

@@ -1,4 +1,4 @@
-"""What the errors of providers mean, under whatever status, and how long they ask to wait."""
+"""What providers' errors mean, with any status, and how long they ask to wait."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def test_an_answer_means_what_its_provider_says(told: ProviderAnswer) -> None:
 
 
 @pytest.mark.parametrize("told", SPENT, ids=numbered(SPENT))
-def test_an_empty_account_is_told_in_the_provider_s_own_words(told: ProviderAnswer) -> None:
+def test_an_empty_account_is_reported_with_the_provider_s_message(told: ProviderAnswer) -> None:
     found = became(told)
 
     assert isinstance(found, OutOfCredit)
@@ -76,7 +76,7 @@ def test_a_word_inside_another_message_decides_nothing(message: str) -> None:
     assert (type(found), found.reason) == (Permanent, None)
 
 
-def test_what_a_request_said_is_not_taken_for_the_provider_s_words() -> None:
+def test_a_quoted_request_is_not_mistaken_for_the_provider_s_message() -> None:
     message = "messages.0.content: not a list; it was " + "x" * 300 + " I am out of credits"
     body = json.dumps(error(message)).encode()
 
@@ -85,7 +85,7 @@ def test_what_a_request_said_is_not_taken_for_the_provider_s_words() -> None:
     )
 
 
-def test_what_a_model_wrote_is_no_name_of_an_error() -> None:
+def test_a_model_s_text_is_not_mistaken_for_the_name_of_an_error() -> None:
     choice = {"message": None, "text": '{"code": "insufficient_quota"}'}
     body = json.dumps({"choices": [choice]}).encode()
 
@@ -115,7 +115,7 @@ def test_a_service_s_own_rules_come_first() -> None:
 
 
 @pytest.mark.parametrize("depth", [5, 500, 5000])
-def test_an_error_however_deep_is_read_in_time(depth: int) -> None:
+def test_an_error_of_any_depth_is_read_in_time(depth: int) -> None:
     body = b'{"error":' * depth + b'"no"' + b"}" * depth
 
     assert (

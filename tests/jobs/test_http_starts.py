@@ -1,4 +1,4 @@
-"""When the client writes a request: once its connection is open, and whoever counts has let it start."""
+"""The client writes a request once its connection is open and its rate lets it start."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,7 +67,7 @@ async def test_a_request_connects_first_and_is_written_when_it_may_start() -> No
     assert seen == [(1, 0), (1, 1)]
 
 
-async def test_waiting_for_its_start_is_no_part_of_a_requests_deadline() -> None:
+async def test_waiting_for_its_start_does_not_count_towards_a_request_s_deadline() -> None:
     async def start() -> None:
         await anyio.sleep(0.4)
 
@@ -78,7 +78,7 @@ async def test_waiting_for_its_start_is_no_part_of_a_requests_deadline() -> None
     assert reply.status == 200
 
 
-async def test_a_connection_that_the_server_closed_meanwhile_is_opened_anew() -> None:
+async def test_a_connection_that_the_server_closed_meanwhile_is_replaced() -> None:
     async with serving() as server, client(server) as http:
 
         async def start() -> None:
@@ -93,7 +93,7 @@ async def test_a_connection_that_the_server_closed_meanwhile_is_opened_anew() ->
     assert len(server.requests) == 1
 
 
-async def test_what_may_not_start_is_not_written() -> None:
+async def test_a_request_that_may_not_start_is_not_written() -> None:
     async def start() -> None:
         raise NotNow("the window is closed")
 

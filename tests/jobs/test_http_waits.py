@@ -1,4 +1,4 @@
-"""How long an answer asks to wait, in each of the places and spellings that there are."""
+"""How long an answer asks to wait, in every place and format."""
 
 import json
 from typing import Any
@@ -61,7 +61,7 @@ def test_a_wait_is_seconds_a_duration_or_a_time(value: str, expected: float | No
 @pytest.mark.parametrize(
     "value", ["86400", "9" * 5000, "2d", "Fri, 15 Jan 9999 07:00:00 GMT", "9" * 13]
 )
-def test_no_service_is_believed_that_asks_for_more_than_an_hour(value: str) -> None:
+def test_a_wait_is_at_most_an_hour(value: str) -> None:
     assert asked({"retry-after": value}) == 3600.0
 
 
@@ -73,11 +73,11 @@ def test_no_service_is_believed_that_asks_for_more_than_an_hour(value: str) -> N
         {"X-RateLimit-Reset": "20s", "X-RateLimit-Remaining": "1"},
     ],
 )
-def test_a_limit_of_which_something_is_left_asks_for_no_wait(headers: dict[str, str]) -> None:
+def test_a_limit_that_is_not_used_up_asks_for_no_wait(headers: dict[str, str]) -> None:
     assert asked(headers) is None
 
 
-def test_a_limit_s_new_beginning_counts_only_for_what_it_refused() -> None:
+def test_the_reset_of_a_limit_counts_only_if_the_answer_is_throttled() -> None:
     headers = {"x-ratelimit-reset": "20s", "x-ratelimit-remaining": "0"}
 
     assert asked(headers) == 20.0
@@ -113,7 +113,7 @@ def test_a_time_in_whole_seconds_may_have_been_rounded_down() -> None:
         ("timed out after waiting 600 seconds", None),
     ],
 )
-def test_a_wait_is_found_in_words(message: str, expected: float | None) -> None:
+def test_a_wait_is_found_in_a_message(message: str, expected: float | None) -> None:
     assert asked(body={"error": {"message": message}}) == pytest.approx(expected)
 
 
@@ -146,7 +146,7 @@ def test_a_wait_is_obeyed_wherever_waiting_makes_sense(status: int) -> None:
 
 
 @given(value=st.text() | st.from_regex(r"[0-9.]+ ?(ms|s|m|h|d|sec)?", fullmatch=True))
-def test_whatever_stands_for_a_wait_it_is_none_or_within_an_hour(value: str) -> None:
+def test_any_text_for_a_wait_means_none_or_at_most_an_hour(value: str) -> None:
     wait_s = asked({"retry-after": value, "x-ratelimit-reset": value, "retry-after-ms": value})
 
     assert wait_s is None or 0 <= wait_s <= 3600

@@ -1,4 +1,4 @@
-"""Keys of a sweep: where they are read, and that they are read again when they are refused."""
+"""A sweep's keys: where they are read, and that a rejected one is read again."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -85,7 +85,7 @@ async def test_a_key_in_a_header_or_the_query_is_read_again_too(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("then", [OLD, "", "two\nlines", "A=value\nB=value", None])
-async def test_a_key_that_is_not_another_one_now_stops_the_lane(
+async def test_a_rejected_key_that_has_not_changed_stops_the_lane(
     then: str | None, tmp_path: Path
 ) -> None:
     token = tmp_path / "token"
@@ -102,7 +102,7 @@ async def test_a_key_that_is_not_another_one_now_stops_the_lane(
     assert len(server.asked) == 1
 
 
-async def test_the_list_of_models_is_asked_for_again_with_a_new_key(tmp_path: Path) -> None:
+async def test_the_list_of_models_is_requested_again_with_a_new_key(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(OLD)
 
     def answer(asked: Asked) -> tuple[int, Any]:
@@ -117,7 +117,7 @@ async def test_the_list_of_models_is_asked_for_again_with_a_new_key(tmp_path: Pa
         assert await chat.models() == {"m"}
 
 
-async def test_a_new_key_that_is_refused_as_well_is_not_read_for_ever(tmp_path: Path) -> None:
+async def test_a_new_key_that_is_rejected_as_well_is_not_read_forever(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(OLD)
 
     async with (
@@ -132,7 +132,7 @@ async def test_a_new_key_that_is_refused_as_well_is_not_read_for_ever(tmp_path: 
     assert NEW not in f"{caught.value!r} {caught.value.detail}"
 
 
-async def test_many_that_are_refused_at_once_have_the_key_read_once() -> None:
+async def test_requests_that_are_rejected_at_once_read_the_key_once() -> None:
     reads: list[str] = []
     keys = [OLD, NEW]
 
@@ -156,7 +156,7 @@ async def test_many_that_are_refused_at_once_have_the_key_read_once() -> None:
     assert len(server.asked) <= 20
 
 
-async def test_a_key_that_was_read_again_is_told_to_nobody(tmp_path: Path) -> None:
+async def test_a_key_that_was_read_again_is_never_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text(OLD)
 
     def echo(asked: Asked) -> tuple[int, Any]:
@@ -185,7 +185,7 @@ async def test_the_vendor_s_key_is_read_again_too() -> None:
         assert (await client.monthly_quota())["generated_tests"] == 0
 
 
-async def test_an_evaluation_whose_key_was_renewed_is_sent_again_by_the_engine_alone() -> None:
+async def test_only_the_engine_repeats_an_evaluation_whose_key_was_renewed() -> None:
     keys = iter([OLD, NEW])
     request = SingleTurnSystemPrompt(
         openrouter_model_name="m",
@@ -209,7 +209,7 @@ async def test_an_evaluation_whose_key_was_renewed_is_sent_again_by_the_engine_a
     assert (sent_first, len(server.requests), reply.status) == (1, 2, 200)
 
 
-async def test_files_of_keys_are_looked_for_beside_the_sweep_also_when_it_is_resumed_elsewhere(
+async def test_paths_of_keys_start_from_the_sweep_s_folder_even_if_it_is_resumed_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "sweeps"

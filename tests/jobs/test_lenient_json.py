@@ -1,4 +1,4 @@
-"""JSON as proxies and servers send it: what can be read without doubt is read."""
+"""JSON as proxies and servers garble it is read if its meaning is certain."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_a_garbled_document_is_read(what: str, body: bytes, value: Any) -> None:
         b'\xef\xbb\xbf{"a": ' + b"9" * 5000 + b"}",
     ],
 )
-def test_what_nobody_can_read_keeps_its_bytes(body: bytes) -> None:
+def test_an_unreadable_document_keeps_its_bytes(body: bytes) -> None:
     with pytest.raises(
         Transient, match="the answer is not JSON that can be read \\(here\\)"
     ) as caught:
@@ -55,7 +55,7 @@ def test_what_nobody_can_read_keeps_its_bytes(body: bytes) -> None:
     assert caught.value.__context__ is None
 
 
-async def test_the_bytes_of_an_answer_of_another_shape_go_to_the_context() -> None:
+async def test_the_bytes_of_an_answer_of_another_type_are_stored() -> None:
     context = MemoryContext()
 
     with pytest.raises(Permanent):

@@ -1,4 +1,4 @@
-"""Proxies of the environment, and authorities of one's own, with real proxies on loopback."""
+"""Proxies from the environment and custom certificate authorities, with real proxies on loopback."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def tls(authority: trustme.CA) -> ssl.SSLContext:
         ),
     ],
 )  # fmt: skip
-def test_the_proxy_of_an_address_is_what_other_tools_take(
+def test_the_proxy_of_an_address_is_that_of_other_tools(
     environment: dict[str, str],
     url: str,
     expected: tuple[str, str] | None,
@@ -129,7 +129,7 @@ def test_the_proxy_of_an_address_is_what_other_tools_take(
         "socks5://1.2.3:1080",
     ],
 )
-def test_an_address_that_is_no_proxy_is_told_by_its_variable(
+def test_a_malformed_proxy_address_is_reported_with_its_variable(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", address)
@@ -140,7 +140,7 @@ def test_an_address_that_is_no_proxy_is_told_by_its_variable(
     assert PASSWORD not in str(caught.value)
 
 
-async def test_a_request_over_http_is_told_to_the_proxy_with_its_whole_address(
+async def test_a_request_over_http_gives_the_proxy_its_whole_url(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with (
@@ -156,7 +156,7 @@ async def test_a_request_over_http_is_told_to_the_proxy_with_its_whole_address(
     assert server.asked[0].headers["host"] == HOST
 
 
-async def test_a_proxy_may_itself_speak_tls(
+async def test_a_proxy_may_itself_use_tls(
     authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
@@ -174,7 +174,7 @@ async def test_a_proxy_may_itself_speak_tls(
 
 
 @pytest.mark.parametrize("named_by", ["ca_file", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-async def test_a_request_over_tls_goes_through_a_tunnel_to_a_server_of_one_s_own_authority(
+async def test_a_request_over_tls_uses_a_tunnel_and_the_authority_in_ca_file(
     named_by: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
@@ -196,7 +196,7 @@ async def test_a_request_over_tls_goes_through_a_tunnel_to_a_server_of_one_s_own
 
 
 @pytest.mark.parametrize("socks", [False, True])
-async def test_a_certificate_of_an_unknown_authority_is_refused_through_a_tunnel_too(
+async def test_a_certificate_of_an_unknown_authority_is_rejected_through_a_tunnel(
     socks: bool, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
@@ -214,7 +214,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused_through_a_tunnel
 
 
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
-async def test_a_socks_proxy_looks_the_name_up_itself(
+async def test_a_socks_proxy_resolves_the_name_itself(
     scheme: str,
     port: int,
     authority: trustme.CA,
@@ -234,7 +234,7 @@ async def test_a_socks_proxy_looks_the_name_up_itself(
     assert way.asked == [f"{HOST}:{port}"]
 
 
-async def test_a_socks_proxy_that_refuses_to_connect_is_told_and_nothing_was_sent(
+async def test_a_socks_proxy_that_refuses_to_connect_is_reported_and_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with proxy(9, socks=True, status=403) as way:
@@ -256,7 +256,7 @@ def test_without_its_extra_socks_is_refused_by_name(monkeypatch: pytest.MonkeyPa
         proxy_for(httpx.URL(f"https://{HOST}"))
 
 
-async def test_this_machine_and_what_is_told_so_are_reached_without_a_proxy(
+async def test_this_machine_and_hosts_in_no_proxy_are_reached_without_a_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with (
@@ -275,7 +275,7 @@ async def test_this_machine_and_what_is_told_so_are_reached_without_a_proxy(
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_is_told_its_password_and_nobody_else_is(
+async def test_only_the_proxy_gets_its_password(
     scheme: str, authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
@@ -306,7 +306,7 @@ async def test_a_proxy_is_told_its_password_and_nobody_else_is(
     ("status", "kind"),
     [(403, Permanent), (502, Unreachable), (503, Unreachable), (429, Unreachable)],
 )
-async def test_a_proxy_that_refuses_to_connect_is_told_from_the_service(
+async def test_a_proxy_s_refusal_is_distinguished_from_the_service_s(
     status: int, kind: type[JobError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxy(9, status=status) as way:
@@ -321,7 +321,7 @@ async def test_a_proxy_that_refuses_to_connect_is_told_from_the_service(
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "socks5h://127.0.0.1:9"])
-async def test_a_proxy_that_is_not_there_is_told_and_nothing_was_sent(
+async def test_an_unreachable_proxy_is_reported_and_nothing_was_sent(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", address)
@@ -365,7 +365,7 @@ async def test_every_service_goes_through_the_proxy(monkeypatch: pytest.MonkeyPa
     ("content", "reason"),
     [(None, "No such file"), (b"", "no certificates"), (b"\xff\x00", "no certificates")],
 )
-async def test_an_authority_s_file_of_no_use_is_told_when_the_target_is_opened(
+async def test_an_unusable_ca_file_is_reported_when_the_target_is_opened(
     content: bytes | None, reason: str, tmp_path: Path
 ) -> None:
     if content is not None:
@@ -376,7 +376,7 @@ async def test_an_authority_s_file_of_no_use_is_told_when_the_target_is_opened(
             pass
 
 
-def test_the_way_to_a_model_does_not_change_which_model_it_is() -> None:
+def test_network_settings_do_not_change_a_target_s_identity() -> None:
     plain = declared("https://h/v1")
 
     assert declared("https://h/v1", use_proxy=False, ca_file="ca.pem").identity == plain.identity

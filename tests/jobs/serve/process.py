@@ -1,4 +1,4 @@
-"""`nightsweep serve` in a process of its own, as it is typed."""
+"""`nightsweep serve` in a separate process."""
 
 import json
 import subprocess
@@ -20,20 +20,20 @@ from tests.patience import PATIENCE_S, next_line, wait_ended, with_stacks
 
 @dataclass
 class Process:
-    """A service that was started from the command line."""
+    """A service started from the command line."""
 
     process: subprocess.Popen[str]
     base_url: str
 
     def end(self) -> tuple[int, list[dict[str, Any]]]:
-        """Its exit code, once it ends, and its log."""
+        """Wait for its end; returns the exit code and the log."""
         _, log = wait_ended(self.process)
         return self.process.returncode, [json.loads(line) for line in log.splitlines()]
 
 
 @contextmanager
 def started(config_file: Path) -> Iterator[Process]:
-    """The command until the end of the block, which kills what is left of it."""
+    """Run the command until the end of the block, which kills it."""
     with subprocess.Popen(  # noqa: S603
         [str(Path(sys.executable).with_name("nightsweep")), "serve", "--config", str(config_file)],
         env=with_stacks(),
@@ -48,7 +48,7 @@ def started(config_file: Path) -> Iterator[Process]:
 
 
 class Held:
-    """Models that answer by rule, but the question number `after` (from 1) only once it is let go."""
+    """Models that answer by rule, but from question number `after` (from 1) on only once `let_go` is set."""
 
     def __init__(self, after: int, answer: Callable[[Asked], tuple[int, Any]] = by_rule) -> None:
         self._after = after
@@ -66,8 +66,8 @@ class Held:
 
 
 @contextmanager
-def hanging_up(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator[None]:
-    """One request, whose client hangs up at the end of the block without having read an answer."""
+def disconnecting(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator[None]:
+    """Send a request, and disconnect at the end of the block without reading the answer."""
     url = httpx.URL(base_url)
     content = json.dumps(body).encode()
     head = (
@@ -80,7 +80,7 @@ def hanging_up(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iter
 
 @contextmanager
 def asking(base_url: str, key: str, path: str, body: dict[str, Any]) -> Iterator[list[Any]]:
-    """One request in a thread; the list holds its answer, or what broke it, after the block."""
+    """Send a request in a thread; after the block, the list has its answer or its error."""
     got: list[Any] = []
 
     def ask() -> None:

@@ -1,4 +1,4 @@
-"""`nightsweep serve` and `nightsweep serve keys`, as they are typed."""
+"""`nightsweep serve` and `nightsweep serve keys` on the command line."""
 
 import json
 import socket
@@ -33,7 +33,7 @@ def test_the_command_is_added_to_nightsweep() -> None:
     assert added["serve"] == "jobs.serve.commands:app"
 
 
-def test_keys_are_made_listed_changed_and_revoked(config: Path) -> None:
+def test_keys_are_created_listed_changed_and_revoked(config: Path) -> None:
     made = keys(config, "create", "alice", "--allotment", "50", "--group", "exam_stress")
     keys(config, "create", "bob", "--allotment", "0")
     keys(config, "set", "alice", "--allotment", "70", "--all-groups")
@@ -48,9 +48,9 @@ def test_keys_are_made_listed_changed_and_revoked(config: Path) -> None:
     assert alice["groups"] is None
     assert alice["revoked"] is None
     assert bob["revoked"] is not None
-    told = keys(config, "list").stdout
-    assert "alice: 0 of 70 used, all groups" in told
-    assert text not in told + str(listed)
+    listing = keys(config, "list").stdout
+    assert "alice: 0 of 70 used, all groups" in listing
+    assert text not in listing + str(listed)
 
 
 def test_a_key_that_cannot_be_printed_is_not_created(config: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_key_that_cannot_be_printed_is_not_created(config: Path) -> None:
     ("arguments", "groups"),
     [(("--group", "exam_stress"), ["exam_stress"]), (("--all-groups",), None)],
 )
-def test_the_groups_of_a_key_are_changed_alone(
+def test_the_groups_of_a_key_can_be_changed_without_its_allotment(
     config: Path, arguments: tuple[str, ...], groups: list[str] | None
 ) -> None:
     keys(config, "create", "alice", "--allotment", "50", "--group", "moving_house")
@@ -84,7 +84,7 @@ def test_the_groups_of_a_key_are_changed_alone(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("create", "alice", "--allotment", "1"), "the key alice exists already"),
         (("create", "a b", "--allotment", "1"), "cannot be the name of a key"),
@@ -94,16 +94,18 @@ def test_the_groups_of_a_key_are_changed_alone(
         (("set", "carol", "--allotment", "1"), "there is no key carol"),
     ],
 )
-def test_what_makes_no_sense_is_told(config: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_a_wrong_argument_is_an_error_that_names_it(
+    config: Path, arguments: tuple[str, ...], message: str
+) -> None:
     keys(config, "create", "alice", "--allotment", "1")
 
     outcome = keys(config, *arguments)
 
     assert isinstance(outcome.exception, UsageError)
-    assert told in str(outcome.exception)
+    assert message in str(outcome.exception)
 
 
-def test_a_revoked_key_cannot_be_revived_by_another_of_its_name(config: Path) -> None:
+def test_the_name_of_a_revoked_key_cannot_be_used_again(config: Path) -> None:
     keys(config, "create", "alice", "--allotment", "1")
     keys(config, "revoke", "alice")
 
@@ -132,7 +134,7 @@ def test_a_configuration_that_is_named_before_the_command_is_the_commands(
     assert of_the_folder.stdout == ""
 
 
-def test_a_wrong_configuration_ends_the_command_with_2(tmp_path: Path) -> None:
+def test_a_wrong_configuration_ends_the_command_with_exit_code_2(tmp_path: Path) -> None:
     file = tmp_path / "serve.yaml"
     file.write_text("models: {a: {}}\nlisten: {port: 99999}\n", encoding="utf-8")
 
@@ -147,7 +149,7 @@ def test_a_wrong_configuration_ends_the_command_with_2(tmp_path: Path) -> None:
     assert "listen.port: 99999 is above 65535" in done.stderr
 
 
-def test_an_address_in_use_and_a_group_with_mistakes_are_told(tmp_path: Path) -> None:
+def test_an_address_in_use_and_a_malformed_group_are_errors(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         used = write_config(tmp_path, "http://127.0.0.1:1/v1", {"listen": {"port": port}})
@@ -161,7 +163,7 @@ def test_an_address_in_use_and_a_group_with_mistakes_are_told(tmp_path: Path) ->
     assert "broken.yaml:1:1: cases: is missing" in str(broken.exception)
 
 
-def test_what_serves_is_not_imported_by_other_commands() -> None:
+def test_other_commands_do_not_import_the_service() -> None:
     code = (
         "import sys; import engine.cli.app; import jobs.serve.commands;"
         " print([name for name in ('engine.serving', 'fastapi', 'uvicorn', 'prometheus_client') if name in sys.modules])"

@@ -1,4 +1,4 @@
-"""The disk of the ledger is full: nothing is begun that could not be written down, and nothing stays held."""
+"""With a full disk the service starts no evaluation, and keeps no reservation."""
 
 import resource
 import signal
@@ -19,7 +19,7 @@ from tests.patience import PATIENCE_S, until
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes")
-def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
+def test_a_full_disk_is_reported_and_logged_and_costs_no_allotment(
     tmp_path: Path,
 ) -> None:
     held = Held(after=1)
@@ -36,7 +36,7 @@ def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
 
         with started(file) as running:
             url, process = running.base_url, running.process.pid
-            # Its tests are held, and none of its replies is written, as the disk fills up.
+            # The disk fills up when the tests are reserved and no reply has been saved.
             with asking(url, key, SINGLE, evaluation()) as cut:
                 assert held.reached.wait(PATIENCE_S)
                 free = resource.prlimit(process, resource.RLIMIT_FSIZE, (1, -1))
@@ -58,8 +58,8 @@ def test_a_full_disk_is_told_to_the_caller_and_the_log_and_costs_no_allotment(
     assert again.status_code == 200
     assert quota == {"generated_tests": 3, "alloted_test_generations": 3}
     assert code == 0
-    told = [line for line in log if line["event"] == "the ledger failed"]
-    assert len(told) == 2
-    assert "nightsweep-serve.db: " in told[0]["error"]
-    assert "disk" in told[0]["error"].partition("; ")[2]
+    failures = [line for line in log if line["event"] == "the ledger failed"]
+    assert len(failures) == 2
+    assert "nightsweep-serve.db: " in failures[0]["error"]
+    assert "disk" in failures[0]["error"].partition("; ")[2]
     assert not [line for line in log if line["event"] == "a request crashed"]

@@ -1,4 +1,4 @@
-"""Clients that generators make of /openapi.json: whole, named well, and understood by the service."""
+"""Clients generated from /openapi.json are complete, have good names, and work with the service."""
 
 import json
 from collections.abc import Iterator
@@ -149,7 +149,7 @@ def test_a_generated_client_evaluates_lists_and_runs_again(
         assert set(each["fields"]) >= CHOICES | {"threshold"}
 
 
-def test_a_generated_client_reads_what_evaluates_nothing_and_refusals(
+def test_a_generated_client_reads_information_and_refusals(
     running: Running, generated: Path
 ) -> None:
     unknown = evaluation(openrouter_model_name="acme/unknown")
@@ -210,7 +210,7 @@ def test_generated_models_have_the_fields_and_the_bounds_of_requests_and_read_an
     assert len(of_single["read"]["results"]) == len(of_multi["read"]["results"]) == 3
 
 
-def test_the_service_holds_to_the_bounds_that_it_tells_of_integers(
+def test_the_service_enforces_the_documented_bounds_of_integers(
     running: Running, document: dict[str, Any]
 ) -> None:
     bounds = [bound for bound in told_bounds(document) if bound[0] == "integer"]
@@ -244,7 +244,7 @@ def told_bounds(part: Any) -> Iterator[tuple[Any, str, Any]]:
             yield from told_bounds(value)
 
 
-def test_every_call_has_a_summary_a_description_tags_and_a_name_of_its_own(
+def test_every_call_has_a_summary_a_description_tags_and_a_unique_name(
     document: dict[str, Any],
 ) -> None:
     calls = [call for paths in document["paths"].values() for call in paths.values()]
@@ -264,7 +264,7 @@ def test_every_call_has_a_summary_a_description_tags_and_a_name_of_its_own(
     assert len({call["summary"] for call in calls}) == len(calls)
 
 
-def test_every_request_has_examples_that_the_service_understands(
+def test_every_request_has_examples_that_the_service_accepts(
     running: Running, document: dict[str, Any]
 ) -> None:
     schemas = document["components"]["schemas"]

@@ -1,4 +1,4 @@
-"""docs/howto/run-the-service.md, done as it is written."""
+"""The steps of docs/howto/run-the-service.md work."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from tests.patience import PATIENCE_S
 _GUIDE = ROOT / "docs" / "howto" / "run-the-service.md"
 
 
-def test_who_follows_the_guide_in_an_empty_folder_has_an_answer(tmp_path: Path) -> None:
+def test_the_guide_works_in_an_empty_folder(tmp_path: Path) -> None:
     guide = _GUIDE.read_text(encoding="utf-8")
     config = yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0])
     commands = re.findall(r"^    nightsweep (serve keys (?!revoke).+)$", guide, re.MULTILINE)
@@ -31,7 +31,7 @@ def test_who_follows_the_guide_in_an_empty_folder_has_an_answer(tmp_path: Path) 
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(by_rule)) as models,
     ):
-        # What a reader has to have: a model, a key for the other one, and a port that is free.
+        # A reader has a model, a key for the other one, and a free port.
         config["models"]["acme/assistant"]["endpoint"]["base_url"] = models.base_url
         del config["models"]["openai/*"]
         config["listen"] = {"port": 0}
@@ -55,7 +55,7 @@ def test_who_follows_the_guide_in_an_empty_folder_has_an_answer(tmp_path: Path) 
 
 
 def nightsweep(command: str, folder: Path) -> str:
-    """What a command of the guide prints on stdout."""
+    """Run a command of the guide; returns its stdout."""
     done = subprocess.run(  # noqa: S603
         [str(Path(sys.executable).with_name("nightsweep")), *shlex.split(command)],
         cwd=folder,

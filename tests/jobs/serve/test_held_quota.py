@@ -1,4 +1,4 @@
-"""`nightsweep run` against `nightsweep serve`, each in a process of its own: a quota that is held, and one spent."""
+"""`nightsweep run` against `nightsweep serve` in separate processes: a quota that is reserved, and one used up."""
 
 import json
 import subprocess
@@ -19,11 +19,11 @@ from tests.jobs.serve.running import GROUP, KIND, MODEL, PROMPT, make_key, write
 from tests.patience import PATIENCE_S, with_stacks
 
 COSTS, HOLDS = 3, 3 * (1 + 2 + 4)
-"""An evaluation of three cases in which none fails, and what is held for it: two layers of two variations."""
+"""The tests of an evaluation of three cases without failures, and its reservation: two layers of two variations."""
 
 
-def slowly_kind(asked: Asked) -> tuple[int, Any]:
-    """A model that takes long enough for evaluations to meet, and never fails a case."""
+def answer_slowly(asked: Asked) -> tuple[int, Any]:
+    """A model slow enough for evaluations to overlap, which never fails a case."""
     if asked.body is None:
         return 200, {"object": "list", "data": []}
     time.sleep(0.05)
@@ -31,11 +31,11 @@ def slowly_kind(asked: Asked) -> tuple[int, Any]:
 
 
 @contextmanager
-def served(folder: Path, *, allotment: int) -> Iterator[tuple[str, str]]:
-    """The address of a service and a key of it."""
+def running_service(folder: Path, *, allotment: int) -> Iterator[tuple[str, str]]:
+    """The base URL of a running service, and a key."""
     with (
         start_blocking_portal() as portal,
-        portal.wrap_async_context_manager(chat_server(slowly_kind)) as models,
+        portal.wrap_async_context_manager(chat_server(answer_slowly)) as models,
     ):
         limits = {"evaluations_per_key": 16, "retry_after_s": 1}
         file = write_config(folder, models.base_url, {"limits": limits})
@@ -44,8 +44,8 @@ def served(folder: Path, *, allotment: int) -> Iterator[tuple[str, str]]:
             yield process.base_url, key
 
 
-def swept(folder: Path, base_url: str, key: str, *, repeats: int) -> tuple[int, dict[str, Any]]:
-    """The exit code of a run of a sweep over the service, and where it then stands."""
+def run_sweep(folder: Path, base_url: str, key: str, *, repeats: int) -> tuple[int, dict[str, Any]]:
+    """Run a sweep over the service; returns the exit code and the status."""
     file = folder / "sweep.json"
     matrix = {
         "models": [MODEL],
@@ -75,14 +75,14 @@ def swept(folder: Path, base_url: str, key: str, *, repeats: int) -> tuple[int, 
     return code, json.loads(command("status", "--json").stdout)
 
 
-def test_a_sweep_that_the_allotment_covers_is_not_ended_by_what_its_evaluations_hold(
+def test_a_sweep_within_the_allotment_is_not_ended_by_its_own_reservations(
     tmp_path: Path,
 ) -> None:
     repeats = 12
-    # Enough for all, but not for all that is held when more than two run at once.
+    # Enough for all evaluations, but not for the reservations of more than two at once.
     allotment = repeats * COSTS + HOLDS
-    with served(tmp_path, allotment=allotment) as (base_url, key):
-        code, status = swept(tmp_path, base_url, key, repeats=repeats)
+    with running_service(tmp_path, allotment=allotment) as (base_url, key):
+        code, status = run_sweep(tmp_path, base_url, key, repeats=repeats)
         quota = get(f"{base_url}/monthly_quota", headers={"cbl-api-key": key}).json()
 
     assert (code, status["cells_done"], status["reason"]) == (0, repeats, None)
@@ -92,16 +92,16 @@ def test_a_sweep_that_the_allotment_covers_is_not_ended_by_what_its_evaluations_
     }
 
 
-def test_a_sweep_that_the_allotment_does_not_cover_ends_at_once_with_the_day_to_resume(
+def test_a_sweep_over_the_allotment_ends_at_once_with_the_time_to_resume(
     tmp_path: Path,
 ) -> None:
-    with served(tmp_path, allotment=HOLDS + COSTS) as (base_url, key):
+    with running_service(tmp_path, allotment=HOLDS + COSTS) as (base_url, key):
         began = time.monotonic()
-        code, status = swept(tmp_path, base_url, key, repeats=6)
+        code, status = run_sweep(tmp_path, base_url, key, repeats=6)
         took_s = time.monotonic() - began
 
     assert (code, status["reason"]) == (3, "quota")
-    # Two fit; then what is left does not cover the most that a third may come to.
+    # Two fit; the rest does not cover the reservation of a third.
     assert status["cells_done"] == 2
     assert status["jobs"]["failed"] == 0
     assert status["resume_at"] is not None

@@ -1,4 +1,4 @@
-"""The calls that evaluate nothing, at / and at /v1."""
+"""Ping, version, key, quota and groups, at / and at /v1."""
 
 from datetime import datetime, timedelta
 

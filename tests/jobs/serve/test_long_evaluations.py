@@ -1,4 +1,4 @@
-"""Evaluations that take their time: hang-ups, the line, an orderly end, a kill."""
+"""Long evaluations: disconnects, the queue, shutdowns, kills."""
 
 import signal
 from pathlib import Path
@@ -11,7 +11,7 @@ from anyio.from_thread import start_blocking_portal
 from jobs.serve.config import read_config
 from tests.http_client import get, post
 from tests.jobs.chat.server import Asked, chat_server
-from tests.jobs.serve.process import Held, asking, hanging_up, started
+from tests.jobs.serve.process import Held, asking, disconnecting, started
 from tests.jobs.serve.running import Running, evaluation, make_key, service, write_config
 from tests.patience import PATIENCE_S, until
 
@@ -44,11 +44,11 @@ def one_at_a_time(models_url: str) -> dict[str, Any]:
 
 @pytest.fixture
 def held() -> Held:
-    """Models that keep the second question."""
+    """Models that hold back the reply to the second question."""
     return Held(after=2)
 
 
-def test_a_client_that_hangs_up_stops_the_spending_and_finds_what_was_paid_for(
+def test_a_disconnect_stops_the_evaluation_and_an_equal_request_continues_it(
     tmp_path: Path, held: Held
 ) -> None:
     with (
@@ -56,7 +56,7 @@ def test_a_client_that_hangs_up_stops_the_spending_and_finds_what_was_paid_for(
         portal.wrap_async_context_manager(chat_server(held)) as models,
         service(tmp_path, models=one_at_a_time(models.base_url)) as running,
     ):
-        with hanging_up(running.base_url, running.key, SINGLE, evaluation()):
+        with disconnecting(running.base_url, running.key, SINGLE, evaluation()):
             assert held.reached.wait(PATIENCE_S)
         until_gauge(running.base_url, "evaluations_running", 0)
         spent, asked = generated(running), held.count
@@ -71,7 +71,7 @@ def test_a_client_that_hangs_up_stops_the_spending_and_finds_what_was_paid_for(
         assert generated(running) == 3
 
 
-def test_an_evaluation_that_takes_too_long_is_given_up_and_gives_back_what_it_held(
+def test_an_evaluation_that_takes_too_long_is_ended_and_releases_its_reservation(
     tmp_path: Path, held: Held
 ) -> None:
     with (
@@ -86,7 +86,7 @@ def test_an_evaluation_that_takes_too_long_is_given_up_and_gives_back_what_it_he
         running.client() as client,
     ):
         late = client.post(SINGLE, json=evaluation())
-        # No model answers this one either: what counts is that it is begun, for which all must be there again.
+        # This one gets no reply either, but it starts, which needs the whole allotment.
         again = client.post(SINGLE, json=evaluation())
         held.let_go.set()
 
@@ -96,7 +96,7 @@ def test_an_evaluation_that_takes_too_long_is_given_up_and_gives_back_what_it_he
         assert "longer than 0.2 s" in answer.json()["detail"]["message"]
 
 
-def test_models_that_ask_for_patience_are_told_on_once_the_attempts_are_used_up(
+def test_a_rate_limit_of_a_model_is_passed_on_after_the_last_attempt(
     tmp_path: Path,
 ) -> None:
     def throttled(asked: Asked) -> tuple[int, Any]:
@@ -111,7 +111,7 @@ def test_models_that_ask_for_patience_are_told_on_once_the_attempts_are_used_up(
     assert "slow down" in answer.json()["detail"]["message"]
 
 
-def test_who_finds_the_line_full_is_told_when_to_come_back(tmp_path: Path) -> None:
+def test_a_full_queue_is_answered_429_with_retry_after(tmp_path: Path) -> None:
     held = Held(after=1)
     with (
         start_blocking_portal() as portal,
@@ -134,14 +134,14 @@ def test_who_finds_the_line_full_is_told_when_to_come_back(tmp_path: Path) -> No
     assert [answer.status_code for answer in (*first, *second)] == [200, 200]
 
 
-def test_a_client_that_hangs_up_in_the_line_leaves_it_and_what_it_held(tmp_path: Path) -> None:
+def test_a_disconnect_in_the_queue_frees_the_place_and_the_reservation(tmp_path: Path) -> None:
     held = Held(after=1)
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(held)) as models,
         service(
             tmp_path,
-            # Two evaluations: while one waits in line and one runs, there is no room for a third.
+            # For two evaluations, so a third is refused while one runs and one waits.
             allotment=6,
             models=one_at_a_time(models.base_url),
             limits={"evaluations": 1, "queue": 1},
@@ -149,7 +149,7 @@ def test_a_client_that_hangs_up_in_the_line_leaves_it_and_what_it_held(tmp_path:
         asking(running.base_url, running.key, SINGLE, evaluation()) as first,
     ):
         assert held.reached.wait(PATIENCE_S)
-        with hanging_up(running.base_url, running.key, SINGLE, evaluation()):
+        with disconnecting(running.base_url, running.key, SINGLE, evaluation()):
             until_gauge(running.base_url, "evaluations_waiting", 1)
         until_gauge(running.base_url, "evaluations_waiting", 0)
         with asking(running.base_url, running.key, SINGLE, evaluation()) as third:
@@ -160,7 +160,7 @@ def test_a_client_that_hangs_up_in_the_line_leaves_it_and_what_it_held(tmp_path:
     assert held.count == 6
 
 
-def test_a_service_without_grace_breaks_off_what_runs(tmp_path: Path) -> None:
+def test_a_shutdown_without_grace_ends_running_evaluations(tmp_path: Path) -> None:
     held = Held(after=1)
     with (
         start_blocking_portal() as portal,
@@ -179,21 +179,21 @@ def test_a_service_without_grace_breaks_off_what_runs(tmp_path: Path) -> None:
     assert [answer.status_code for answer in got] == [503]
 
 
-def test_after_a_kill_nothing_is_asked_or_charged_twice(tmp_path: Path) -> None:
+def test_after_a_kill_no_answered_question_is_sent_or_charged_again(tmp_path: Path) -> None:
     held = Held(after=3)
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(held)) as models,
     ):
         file = write_config(tmp_path, models.base_url, {})
-        # Just enough: what the killed one held must be there again.
+        # Just enough: the second evaluation needs what the killed service had reserved.
         key = make_key(read_config(file), "tester", allotment=3)
         headers = {"cbl-api-key": key}
         with started(file) as first, asking(first.base_url, key, SINGLE, evaluation()) as broken:
             quota = f"{first.base_url}/monthly_quota"
             until(
                 lambda: get(quota, headers=headers).json()["generated_tests"] == 2,
-                "two tests on the bill",
+                "two charged tests",
             )
             first.process.kill()
         held.let_go.set()
@@ -204,12 +204,12 @@ def test_after_a_kill_nothing_is_asked_or_charged_twice(tmp_path: Path) -> None:
 
     assert isinstance(broken[0], httpx.HTTPError)
     assert again.status_code == 200
-    # The one that was under way is asked again, the two before it are not.
+    # Only the question in flight is sent again, not the two before it.
     assert held.count == 3 + 1
     assert used == 3
 
 
-def test_the_log_tells_who_asked_for_what_and_nothing_that_was_said(tmp_path: Path) -> None:
+def test_the_log_has_key_names_and_paths_but_no_content(tmp_path: Path) -> None:
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(chat_server(Held(after=100))) as models,

@@ -1,4 +1,4 @@
-"""The outermost layer: caps, crashes, metrics."""
+"""Limits on requests, crashes, and metrics."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,9 @@ SINGLE = "/singleturn_evaluate_system_prompt"
 HALF_BODY = f"POST {SINGLE} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode()
 
 
-def test_a_request_that_is_too_large_is_refused_declared_or_not(tmp_path: Path) -> None:
+def test_a_request_that_is_too_large_is_refused_with_or_without_content_length(
+    tmp_path: Path,
+) -> None:
     with service(tmp_path, limits={"request_bytes": 2000}) as running, running.client() as client:
         declared = client.post(SINGLE, json=evaluation(system_prompt="x" * 3000))
         streamed = client.post(SINGLE, content=(b"x" * 500 for _ in range(10)))
@@ -25,7 +27,7 @@ def test_a_request_that_is_too_large_is_refused_declared_or_not(tmp_path: Path) 
     assert declared.json()["detail"]["error"] == "request_too_large"
 
 
-def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
+def test_a_request_that_never_ends_times_out(tmp_path: Path) -> None:
     with (
         service(tmp_path, limits={"request_s": 0.2}) as running,
         connected(running.base_url, HALF_BODY) as connection,
@@ -35,7 +37,7 @@ def test_a_request_that_never_ends_is_given_up(tmp_path: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
 
 
-def test_a_client_that_hangs_up_while_it_sends_is_logged_as_such(
+def test_a_client_that_disconnects_while_sending_is_logged_with_499(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="engine.serving")
@@ -51,7 +53,7 @@ def test_a_client_that_hangs_up_while_it_sends_is_logged_as_such(
     assert (logged["method"], logged["path"], logged["status"]) == ("POST", "(unknown)", 499)
 
 
-def test_a_crash_is_told_in_the_contract_s_shape_and_logged_without_what_was_sent(
+def test_a_crash_is_answered_in_the_contract_s_format_and_logged_without_its_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def crash(*_: object) -> None:
@@ -72,17 +74,17 @@ def test_metrics_count_requests_by_known_paths(shared_service: Running) -> None:
     with shared_service.client() as client:
         client.get("/v1/ping")
         client.get("/nowhere/sk-secret")
-        told = client.get("/metrics")
+        metrics = client.get("/metrics")
 
-    assert told.headers["content-type"].startswith("text/plain")
+    assert metrics.headers["content-type"].startswith("text/plain")
     line = 'nightsweep_requests_total{method="GET",path="/v1/ping",status="200"} 1.0'
-    assert line in told.text
-    assert 'path="(unknown)",status="404"' in told.text
-    assert "sk-secret" not in told.text
-    assert "tester" not in told.text
+    assert line in metrics.text
+    assert 'path="(unknown)",status="404"' in metrics.text
+    assert "sk-secret" not in metrics.text
+    assert "tester" not in metrics.text
 
 
-def test_metrics_are_what_prometheus_reads(shared_service: Running) -> None:
+def test_metrics_can_be_parsed_by_prometheus(shared_service: Running) -> None:
     with shared_service.client() as client:
         client.post(SINGLE, json=evaluation())
         families = {
@@ -108,7 +110,7 @@ def test_metrics_are_what_prometheus_reads(shared_service: Running) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data", ""])
-def test_a_body_that_is_not_said_to_be_json_is_refused_with_what_to_send(
+def test_a_body_of_another_content_type_is_refused_with_what_to_send(
     shared_service: Running, kind: str
 ) -> None:
     body = json.dumps(evaluation())

@@ -1,4 +1,4 @@
-"""Keys in files and proxies, as the service has them."""
+"""The service reads keys from files, and uses proxies."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ KEY = "planted-serve-key-0123"
 LOGIN = "planted-Passw0rd-42"
 
 
-def test_keys_are_looked_for_beside_the_configuration_and_proxies_are_told_in_the_log(
+def test_paths_of_keys_start_from_the_configuration_and_the_log_names_proxies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert Path.cwd() != tmp_path
@@ -31,8 +31,8 @@ def test_keys_are_looked_for_beside_the_configuration_and_proxies_are_told_in_th
 
     events = [line["event"] for line in log]
     assert code == 0
-    [told] = [event for event in events if "proxy" in event]
-    assert told.startswith(
+    [notice] = [event for event in events if "proxy" in event]
+    assert notice.startswith(
         "requests to models.example.com go through the proxy proxy.example.com:3128 (HTTPS_PROXY);"
     )
     assert LOGIN not in " ".join(events)

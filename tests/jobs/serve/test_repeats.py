@@ -1,4 +1,4 @@
-"""Repeats over HTTP: told to a service that knows of them, drawn anew there, and to no other."""
+"""Repeats over HTTP: sent to a service that supports them, where each makes its own random choices."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -32,33 +32,33 @@ def seeds(models: ChatServer, client: httpx.Client, path: str, **headers: str) -
 
 
 @pytest.mark.parametrize("path", [SINGLE, MULTI])
-def test_a_repeat_draws_what_no_other_repeat_draws_and_the_same_again(
+def test_a_repeat_makes_its_own_random_choices_and_the_same_ones_again(
     shared_service: Running, client: httpx.Client, path: str
 ) -> None:
     models = shared_service.models
 
-    unsaid, again = seeds(models, client, path), seeds(models, client, path)
+    default, again = seeds(models, client, path), seeds(models, client, path)
     first = seeds(models, client, path, **{REPEAT_HEADER: "1"})
     second = seeds(models, client, path, **{REPEAT_HEADER: "2"})
 
-    assert unsaid == again == first
+    assert default == again == first
     assert set(first).isdisjoint(second)
 
 
 @pytest.mark.parametrize("written", ["0", "-1", "10001", "two", "1.5", ""])
-def test_a_repeat_that_is_none_is_a_validation_error(client: httpx.Client, written: str) -> None:
+def test_an_invalid_repeat_is_a_validation_error(client: httpx.Client, written: str) -> None:
     answer = client.post(SINGLE, json=evaluation(), headers={REPEAT_HEADER: written})
 
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["header", REPEAT_HEADER]
 
 
-def test_the_version_tells_that_repeats_are_known(client: httpx.Client) -> None:
+def test_the_version_lists_the_extension_for_repeats(client: httpx.Client) -> None:
     assert REPEAT_HEADER in client.get("/version").json()["extensions"]
 
 
-def told(versions: list[tuple[int, Any]], asked: Asked) -> tuple[int, Any]:
-    """An API that gives no test a chance to fail; it is asked for its version as often as there are answers to it."""
+def respond(versions: list[tuple[int, Any]], asked: Asked) -> tuple[int, Any]:
+    """An API that passes every test, with one of `versions` for each request for its version."""
     if asked.line.startswith("GET /v1/version"):
         return versions.pop(0)
     return 200, {"total_passed": 3, "total_failed": 0, "failed_results": []}
@@ -83,7 +83,7 @@ LOST, REFUSED = (404, {"detail": "Not Found"}), (403, "<html>")
         ([LOST] * 3, [None] * 3),
     ],
 )
-async def test_a_service_is_told_of_repeats_only_if_it_says_that_it_knows_them(
+async def test_repeats_are_sent_only_to_a_service_that_lists_the_extension(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     versions: list[tuple[int, Any]],
@@ -92,7 +92,7 @@ async def test_a_service_is_told_of_repeats_only_if_it_says_that_it_knows_them(
     monkeypatch.setenv("SOME_KEY", "a-key-of-some-service")
     left = list(versions)
     async with (
-        chat_server(lambda asked: told(left, asked)) as api,
+        chat_server(lambda asked: respond(left, asked)) as api,
         open_engine(tmp_path / "store.db") as engine,
     ):
         submitted = await engine.submit(sweep(api.base_url))

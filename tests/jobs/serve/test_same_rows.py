@@ -1,4 +1,4 @@
-"""One sweep gives the same rows in this process and over the service, in every shape of its answers."""
+"""A sweep gives the same rows in process and over the service, in every format of its answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -65,7 +65,7 @@ def sweep(
                 "groups": list(groups),
                 **_MATRICES[evaluation],
             },
-            # Whether thresholds fold is each service's own to say, and rows tell it.
+            # Services differ in whether thresholds fold, and rows show it.
             "fold": "never",
             "retry": {"attempts": 2, "base_delay_s": 0.05, "max_delay_s": 0.1},
             **changes,
@@ -78,7 +78,7 @@ async def run(store: Path, asked: Sweep) -> tuple[Status, list[dict[str, Any]]]:
     async with open_engine(store) as engine:
         submitted = await engine.submit(asked)
         status = await submitted.execute()
-        # But for their identity, which names the service.
+        # Without the identity, which names the service.
         rows = [{**asdict(row), "identity": None} async for row in submitted.rows()]
     return status, sorted(rows, key=lambda row: str(sorted(row["labels"].items())))
 
@@ -100,7 +100,7 @@ def over_http(running: Running) -> dict[str, Any]:
 
 
 def gate(running: Running) -> dict[str, Any]:
-    """The gate of a sweep, pointed at our own service, for models on the server behind it."""
+    """A health gate on our own service, for models on the server behind it."""
     url = httpx.URL(running.models.base_url)
     endpoint = {"scheme": "http", "host": url.host, "port": url.port, "base_path": "/v1"}
     return {
@@ -112,7 +112,7 @@ def gate(running: Running) -> dict[str, Any]:
 
 
 def health_questions(running: Running) -> list[str]:
-    """The models that were asked how they are, in the order of asking."""
+    """The models whose health was checked, in order."""
     return [
         asked.body["model"]
         for asked in running.models.asked
@@ -138,7 +138,7 @@ async def test_a_sweep_gives_the_same_rows_in_process_and_over_the_service(
 
 @pytest.mark.parametrize("running", ["1.0.8"], indirect=True)
 @pytest.mark.parametrize("evaluation", list(_MATRICES))
-async def test_each_repeat_draws_for_itself_and_as_it_does_in_process(
+async def test_each_repeat_makes_the_random_choices_that_it_makes_in_process(
     running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: str
 ) -> None:
     monkeypatch.setenv("OWN_SERVICE_KEY", running.key)

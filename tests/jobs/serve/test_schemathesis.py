@@ -1,4 +1,4 @@
-"""Nothing that a document allows or forbids brings out a crash or an answer that it does not know."""
+"""Requests within and outside the OpenAPI documents never cause a crash or an undocumented answer."""
 
 import json
 import os
@@ -99,7 +99,7 @@ def examine(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_service_keeps_its_own_document(running: Running, tmp_path: Path) -> None:
+def test_the_service_follows_its_own_document(running: Running, tmp_path: Path) -> None:
     document = get(f"{running.base_url}/openapi.json").json()
     before = len(running.models.asked)
 
@@ -108,7 +108,7 @@ def test_the_service_keeps_its_own_document(running: Running, tmp_path: Path) ->
     assert len(running.models.asked) > before
 
 
-def test_the_service_keeps_the_published_contract(running: Running, tmp_path: Path) -> None:
+def test_the_service_follows_the_published_contract(running: Running, tmp_path: Path) -> None:
     document = json.loads(CONTRACT_FILE.read_text(encoding="utf-8"))
     before = len(running.models.asked)
 

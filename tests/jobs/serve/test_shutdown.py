@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C: who waits is sent away, what runs has its grace, a second signal ends it."""
+"""SIGTERM, SIGHUP and Ctrl-C reject waiting requests and let running ones finish; a second signal ends them."""
 
 import signal
 import socket
@@ -20,7 +20,7 @@ from tests.patience import PATIENCE_S, until
 HEALTH = "/redteam/model-health"
 
 
-def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_grace(
+def test_a_shutdown_rejects_waiting_requests_and_lets_running_ones_finish(
     tmp_path: Path,
 ) -> None:
     held = Held(after=1, answer=by_rule_or_healthy)
@@ -47,15 +47,15 @@ def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_gr
                 ):
                     until_gauge(url, "evaluations_waiting", 2)
                     running.process.send_signal(signal.SIGTERM)
-                # They have their answers while the first is still being kept.
-                sent_away = [*second, *third]
+                # They have their answers while the first one is still running.
+                rejected = [*second, *third]
                 assert first == health == []
                 held.let_go.set()
             code, log = running.end()
 
-    assert [answer.status_code for answer in sent_away] == [503, 503]
-    assert [answer.headers["retry-after"] for answer in sent_away] == ["7", "7"]
-    assert sent_away[0].json()["detail"]["error"] == "service_unavailable"
+    assert [answer.status_code for answer in rejected] == [503, 503]
+    assert [answer.headers["retry-after"] for answer in rejected] == ["7", "7"]
+    assert rejected[0].json()["detail"]["error"] == "service_unavailable"
     assert [answer.status_code for answer in first] == [200]
     assert [answer.json()["error"] for answer in health] == [""]
     assert code == 0
@@ -63,7 +63,9 @@ def test_who_waits_in_line_is_sent_away_at_once_and_what_runs_ends_within_its_gr
     assert answered == [503, 503, 200]
 
 
-def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_service_and_the_next_start_repairs_the_usage(
+    tmp_path: Path,
+) -> None:
     held = Held(after=2)
     with (
         start_blocking_portal() as portal,
@@ -71,7 +73,7 @@ def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path:
     ):
         changes = {"models": one_at_a_time(models.base_url), "limits": {"grace_s": 3600}}
         file = write_config(tmp_path, models.base_url, changes)
-        # Just enough: what the first one held must be there again.
+        # Just enough: the second evaluation needs what the first one reserved.
         key = make_key(read_config(file), "tester", allotment=3)
         with started(file) as first, asking(first.base_url, key, SINGLE, evaluation()) as cut:
             assert held.reached.wait(PATIENCE_S)
@@ -88,21 +90,21 @@ def test_a_second_signal_ends_it_and_the_next_one_settles_what_was_cut(tmp_path:
     assert [answer.status_code for answer in cut] == [503]
     assert "retry-after" in cut[0].headers
     assert [answer.status_code for answer in again] == [200]
-    # The first question was answered and paid for; the second, which was cut, is asked again.
+    # The first question was answered and paid for; the second, which was interrupted, is sent again.
     assert held.count == 2 + 2
     assert quota.json()["generated_tests"] == 3
     assert not [line for line in log if line["level"] == "error"]
 
 
 def refuses(base_url: str, key: str) -> bool:
-    """Whether nothing new is begun any more; before that, what is running holds all tests of the key."""
+    """Whether the service is shutting down; before that, a running evaluation has reserved all tests of the key."""
     answer = post(f"{base_url}{SINGLE}", json=evaluation(), headers={"cbl-api-key": key})
     assert answer.status_code in (429, 503)
     return answer.status_code == 503
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_an_idle_service_ends_at_once_whoever_keeps_a_connection_open(
+def test_an_idle_service_ends_at_once_despite_open_connections(
     number: signal.Signals, tmp_path: Path
 ) -> None:
     with (

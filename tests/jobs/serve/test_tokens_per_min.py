@@ -1,4 +1,4 @@
-"""The service keeps to the tokens of an endpoint's minute, from one start of it to the next."""
+"""The service obeys an endpoint's tokens_per_min across restarts."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,8 @@ BUDGET = 900_000
 CALLS = 3
 
 
-def evaluated(folder: Path, took: int) -> tuple[Path, str]:
-    """The ledger of a service that answered one evaluation, whose calls took so many tokens each.
-
-    And the address of the model that it asked.
-    """
+def run_evaluation(folder: Path, took: int) -> tuple[Path, str]:
+    """Run one evaluation whose calls take `took` tokens each; returns the ledger and the model's base URL."""
 
     def answer(asked: Asked) -> tuple[int, Any]:
         status, document = by_rule(asked)
@@ -46,10 +43,10 @@ def evaluated(folder: Path, took: int) -> tuple[Path, str]:
     ("took", "tokens", "is_granted"),
     [(10, BUDGET - CALLS * 10, True), (BUDGET // CALLS, 1, False)],
 )
-async def test_what_the_calls_of_a_service_took_counts_for_the_next_one(
+async def test_the_tokens_of_a_service_s_calls_count_after_a_restart(
     tmp_path: Path, took: int, tokens: int, is_granted: bool
 ) -> None:
-    path, base_url = evaluated(tmp_path, took)
+    path, base_url = run_evaluation(tmp_path, took)
     limit = PermitLimit(name=f"target:{canonical(base_url)}", tokens_per_min=BUDGET)
     request = PermitRequest(caller="next", calls=(tokens,), limits=(limit,))
 

@@ -1,4 +1,4 @@
-"""Questions that stay without an answer: the others keep their numbers, over HTTP as in process."""
+"""Questions without an answer do not affect the others, over HTTP as in process."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -72,7 +72,7 @@ def test_the_other_questions_are_answered_charged_and_listed(running: Running, p
     assert "content management policy" not in answer.text
 
 
-def test_more_than_may_be_unanswered_is_an_error_and_what_was_paid_for_is_kept(
+def test_too_many_unanswered_questions_are_an_error_and_paid_replies_are_kept(
     tmp_path: Path,
 ) -> None:
     models = Models("(2)", "(3)")
@@ -90,7 +90,7 @@ def test_more_than_may_be_unanswered_is_an_error_and_what_was_paid_for_is_kept(
     assert (asked_again, charged) == (4, 6)
 
 
-def test_how_many_may_be_unanswered_can_be_set(tmp_path: Path) -> None:
+def test_the_limit_of_unanswered_questions_can_be_configured(tmp_path: Path) -> None:
     limits = {"max_unanswered": 0.7}
     models = Models("(2)", "(3)")
     with service(tmp_path, models, limits=limits) as running, running.client() as client:
@@ -99,7 +99,7 @@ def test_how_many_may_be_unanswered_can_be_set(tmp_path: Path) -> None:
     assert answer.json()["total_unanswered"] == 4
 
 
-def test_the_openapi_document_tells_of_what_is_unanswered(running: Running) -> None:
+def test_the_openapi_document_describes_unanswered_questions(running: Running) -> None:
     with running.client() as client:
         schemas = client.get("/openapi.json").json()["components"]["schemas"]
 
@@ -155,7 +155,7 @@ async def run(store: Path, asked: Sweep) -> list[Row]:
 @pytest.mark.parametrize(
     ("evaluation", "matrix"), [("single_turn", _LAYERS), ("multi_turn", _TURNS)]
 )
-async def test_rows_tell_the_same_of_what_is_unanswered_in_process_and_over_the_service(
+async def test_rows_of_unanswered_questions_are_the_same_in_process_and_over_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: str, matrix: dict[str, Any]
 ) -> None:
     limits = {"max_unanswered": 0.7}

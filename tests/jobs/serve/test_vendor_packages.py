@@ -1,4 +1,4 @@
-"""The vendors' own packages find in the service what they find at the vendors."""
+"""The vendors' own packages work with the service as with the vendors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -123,7 +123,7 @@ EVERY_EVALUATION = [
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_package_reads_what_evaluates_nothing(call: Calling, version: str) -> None:
+def test_the_package_reads_information(call: Calling, version: str) -> None:
     told = call(version, *({"call": name} for name in QUESTIONS))
 
     assert [each["status"] for each in told] == [200] * 5
@@ -147,7 +147,7 @@ def test_the_package_reads_every_evaluation(call: Calling, version: str) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS[:3])
-def test_the_package_reads_what_failed(call: Calling, version: str) -> None:
+def test_the_package_reads_failed_results(call: Calling, version: str) -> None:
     single, multi = call(
         version,
         evaluate("single_turn", "system_prompt", openrouter_model_name=COLD_MODEL),
@@ -210,7 +210,7 @@ def test_the_package_reads_every_refusal(running: Running, call: Calling, versio
 
 @pytest.mark.parametrize("kind", ["single_turn", "multi_turn"])
 @pytest.mark.parametrize("version", VERSIONS[2:])
-def test_the_package_lists_what_was_evaluated_and_runs_it_again(
+def test_the_package_lists_results_and_runs_them_again(
     call: Calling, version: str, kind: str
 ) -> None:
     history = f"evaluation_history.get_{kind.replace('_', '')}_evaluations_get"
@@ -235,7 +235,7 @@ def test_the_package_lists_what_was_evaluated_and_runs_it_again(
 
 
 @pytest.mark.parametrize(("kind", "target"), EVERY_EVALUATION)
-def test_the_package_of_1_0_9_lists_what_was_evaluated_and_runs_one_result_again(
+def test_the_package_of_1_0_9_lists_results_and_runs_one_again(
     call: Calling, kind: str, target: str
 ) -> None:
     history = f"evaluation_history.get_{kind.replace('_', '')}_evaluations_get"
@@ -249,7 +249,7 @@ def test_the_package_of_1_0_9_lists_what_was_evaluated_and_runs_one_result_again
     assert again["parsed"]["total_passed"] + again["parsed"]["total_failed"] == 1
 
 
-def test_the_callers_openai_key_reaches_the_configured_endpoint_alone(
+def test_the_caller_s_openai_key_reaches_only_the_configured_endpoint(
     running: Running, call: Calling
 ) -> None:
     before = len(running.models.asked)
@@ -314,7 +314,7 @@ def rt_target(running: Running, model: str) -> dict[str, Any]:
     }
 
 
-def test_enkrypts_package_learns_that_a_model_is_healthy(
+def test_enkrypt_s_package_reads_that_a_model_is_healthy(
     healthy: Running, enkrypt: Callable[[Any], Any]
 ) -> None:
     target = {
@@ -341,7 +341,7 @@ def test_enkrypts_package_learns_that_a_model_is_healthy(
     assert [asked.body["model"] for asked in healthy.models.asked[-3:]] == [MODEL] * 3
 
 
-def test_enkrypts_package_learns_why_a_model_is_not(
+def test_enkrypt_s_package_reads_why_a_model_is_unhealthy(
     healthy: Running, enkrypt: Callable[[Any], Any]
 ) -> None:
     down = endpoint_configuration(healthy, "acme/down")
