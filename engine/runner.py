@@ -48,15 +48,15 @@ class Runner:
         self._kind = kind
         self._client = client
         self._retry = retry
-        # tenacity's wait strategies decide the delays; the waiting itself is done by the store, where
-        # it holds no slot and survives a restart.
+        # tenacity only computes the delays: a job waits in the store, where it holds no slot and survives
+        # a restart.
         self._wait = wait_exponential(
             multiplier=retry.base_delay_s, max=retry.max_delay_s
         ) + wait_random(0, retry.base_delay_s / 2)
         self._retrying = Retrying()
 
     def delay_s(self, attempt: int) -> float:
-        """How long to wait after attempt number `attempt` (from 1): exponential, with jitter."""
+        """Return how many seconds to wait after attempt number `attempt` (from 1): exponential, with jitter."""
         state = RetryCallState(self._retrying, fn=None, args=(), kwargs={})
         state.attempt_number = attempt
         return min(self._wait(state), self._retry.max_delay_s)
@@ -68,32 +68,32 @@ class Runner:
         throttled: int = 0,
         blame: Callable[[JobError], Blame] = lambda _: Blame.UNKNOWN,
     ) -> Ended:
-        """Run one attempt to its end. Only cancellation is ever raised.
+        """Run one attempt and return its end. Raises nothing but cancellation.
 
-        `throttled` is how often in a row the job's lane has met a 429: the waits grow with it. `blame` is
-        asked at the end of the attempt for whom its failure is put down to.
+        `throttled` is the number of 429s in a row that the job's lane has met: the waits grow with it. `blame`
+        is called with an error at the end of the attempt and says what caused it.
         """
         try:
-            answer = await self._with_values(job, await self._run(job, context), context)
-            answer = await _covering(job, answer, context)
+            answer = await self._check_values(job, await self._run(job, context), context)
+            answer = await _check_coverage(job, answer, context)
         except JobError as error:
-            return self._ended(job, error, throttled, blame(error))
+            return self._end(job, error, throttled, blame(error))
         except Exception as error:
             if is_of_store(error):
-                # The store is full, locked or gone: not the job's fault, so no attempt is used.
-                told = "; ".join(sorted({str(leaf) for leaf in leaves(error)}))
-                return Ended(_clean(replace(interruption(), error=told)))
+                # The store is full, locked or gone. That is not the job's fault and uses no attempt.
+                message = "; ".join(sorted({str(leaf) for leaf in leaves(error)}))
+                return Ended(_clean(replace(interruption(), error=message)))
             if (fault := machine_fault(error)) is not None:
-                return self._ended(job, fault, throttled, Blame.UNKNOWN)
-            where, name = _where(error), type(error).__name__
-            # Without the message, which may hold anything: it is kept with the attempt, cleaned.
+                return self._end(job, fault, throttled, Blame.UNKNOWN)
+            where, name = _innermost_lines(error), type(error).__name__
+            # The message may hold secrets: it is kept with the attempt, cleaned, and not logged.
             logger.error("a bug in the job kind %s: %s\n%s", self._kind.name, name, where)
             return Ended(_clean(self._judge(job, error, throttled, Blame.UNKNOWN)), None, where)
         verdict = judge(answer, attempt=job.attempt, attempts=self._retry.attempts, delay_s=0.0)
         return Ended(_clean(verdict))
 
-    def _ended(self, job: Job, error: JobError, throttled: int, blame: Blame) -> Ended:
-        detail = _kept(error.detail) or None
+    def _end(self, job: Job, error: JobError, throttled: int, blame: Blame) -> Ended:
+        detail = _to_stored_text(error.detail) or None
         verdict = self._judge(job, error, throttled, blame)
         # Without the service's own words, which may quote what it was asked.
         logger.info(
@@ -113,8 +113,11 @@ class Runner:
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")
 
-    async def _with_values(self, job: Job, answer: Answer, context: JobContext) -> Answer:
-        """The answer with its values as they are kept; where the job kind made a mistake, its bytes are kept alone."""
+    async def _check_values(self, job: Job, answer: Answer, context: JobContext) -> Answer:
+        """Return the answer with its values as they are stored.
+
+        Values that the job kind must not return raise Permanent; then only the answer's bytes are kept.
+        """
         measured = answer.measurement
         if not measured.values:
             return answer
@@ -125,7 +128,7 @@ class Runner:
             await context.keep_unread(message, answer.raw)
             raise Permanent(message) from error
         values = {
-            name: _kept(value) if isinstance(value, str) else value
+            name: _to_stored_text(value) if isinstance(value, str) else value
             for name, value in checked.items()
         }
         return replace(answer, measurement=replace(measured, values=values))
@@ -135,7 +138,7 @@ class Runner:
         if isinstance(error, RateLimited):
             tries = throttled + 1
         elif isinstance(error, Unreachable | MachineFault):
-            # The lane, or the whole run, waits: the job itself is due as soon as that is over.
+            # The lane or the whole run waits; the job itself is due as soon as that is over.
             tries = 1
         return judge(
             error,
@@ -146,10 +149,10 @@ class Runner:
         )
 
 
-async def _covering(job: Job, answer: Answer, context: JobContext) -> Answer:
-    """The answer, unless more of its questions are unanswered than the sweep allows.
+async def _check_coverage(job: Job, answer: Answer, context: JobContext) -> Answer:
+    """Return the answer; raises Permanent if more of its questions are unanswered than the sweep allows.
 
-    Then its bytes are kept with the attempt: it was paid for.
+    Its bytes are then kept with the attempt, since it was paid for.
     """
     measured = answer.measurement
     unanswered = sum(measured.unanswered.values())
@@ -175,31 +178,37 @@ def _what_next(verdict: Verdict) -> str:
 
 
 def _clean(verdict: Verdict) -> Verdict:
-    """The verdict with texts that can be kept: a job kind may put anything into them."""
+    """Return the verdict with texts that can be stored: a job kind may put anything into them."""
     match verdict:
         case RetryLater() | Fail():
-            error, fingerprint = _kept(verdict.error), _kept(verdict.fingerprint)
+            error, fingerprint = (
+                _to_stored_text(verdict.error),
+                _to_stored_text(verdict.fingerprint),
+            )
             return replace(verdict, error=error, fingerprint=fingerprint)
         case GiveBack():
-            error, fingerprint = _kept(verdict.error), _kept(verdict.fingerprint)
+            error, fingerprint = (
+                _to_stored_text(verdict.error),
+                _to_stored_text(verdict.fingerprint),
+            )
             return replace(verdict, error=error, fingerprint=fingerprint)
         case Succeed():
             measured = verdict.answer.measurement
             if measured.note is None:
                 return verdict
-            measured = replace(measured, note=_kept(measured.note))
+            measured = replace(measured, note=_to_stored_text(measured.note))
             return replace(verdict, answer=replace(verdict.answer, measurement=measured))
 
 
-def _kept(text: str) -> str:
-    """A text as the store takes it: no keys, no lone surrogates, no more than is ever looked at."""
+def _to_stored_text(text: str) -> str:
+    """Return a text as it is stored: without keys and lone surrogates, and not too long."""
     cleaned = without_secrets(text)
     if len(cleaned) > _TEXT_MAX:
         cleaned = cleaned[: _TEXT_MAX - 1] + "…"
     return cleaned.encode("utf-8", "replace").decode("utf-8")
 
 
-def _where(error: Exception) -> str:
-    """The innermost lines of a traceback: where, without the values that a message may carry."""
+def _innermost_lines(error: Exception) -> str:
+    """Return the innermost lines of a traceback, without the message and its values."""
     frames = traceback.extract_tb(error.__traceback__)[-5:]
     return "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames)

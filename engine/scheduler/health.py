@@ -1,4 +1,4 @@
-"""The health gate of one run: a lane opens once its target has said that it is well."""
+"""The health gate of one run: a lane opens once its model is healthy."""
 
 from collections.abc import Callable
 from itertools import count
@@ -18,9 +18,10 @@ from engine.scheduler.quota import QuotaTracker
 
 
 class HealthChecker:
-    """Asks about lanes, each until it is well.
+    """Asks the gate about each lane until its model is healthy.
 
-    One that is still sick after as many times as jobs are tried no longer keeps the run from ending.
+    A lane that is still unhealthy after as many questions as jobs have attempts no longer keeps the run
+    from ending.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class HealthChecker:
         self._asking: set[str] = set()
 
     def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
-        """Have the gate asked about lanes that it has not opened; `wake` is called with each end."""
+        """Start asking about lanes that the gate has not opened; `wake` is called when a lane changes."""
         if self._run.ask_health is None:
             return
         for lane in lanes.waiting:
@@ -53,29 +54,29 @@ class HealthChecker:
             helpers.start_soon(self._ask_until_healthy, lane, wake, name=f"health {lane.name}")
 
     async def _ask_until_healthy(self, lane: Lane, wake: Callable[[], None]) -> None:
-        is_told = False
+        is_noted = False
         try:
             for attempt in count(1):
                 try:
-                    sick = await self._complaint(lane)
+                    sick = await self._find_fault(lane)
                 except LimitReached as error:
-                    # Nothing more may leave, so no job of the lane either.
+                    # The sweep's limit of requests is reached, which stops the lane's jobs as well.
                     lane.close(Block.QUOTA, str(error))
                     return
                 if lane.breaker.state is BreakerState.PARKED:
                     return
                 if sick is None:
-                    if is_told:
+                    if is_noted:
                         await self._note(EventKind.WELL, "healthy again", lane)
                     lane.open()
                     return
                 if lane.why != sick:
                     lane.explain(sick)
-                    is_told = True
+                    is_noted = True
                     await self._note(EventKind.HEALTH, f"unhealthy: {sick}", lane)
                     wake()
                 if attempt >= self._run.retry.attempts:
-                    # The run no longer waits for it alone, but while the rest goes on it may get well.
+                    # The run no longer waits for this lane alone. While others go on, it may recover.
                     lane.close(Block.SICK, sick)
                     wake()
                 await self._clock.sleep(self._runner.delay_s(attempt))
@@ -83,8 +84,8 @@ class HealthChecker:
             self._asking.discard(lane.name)
             wake()
 
-    async def _complaint(self, lane: Lane) -> str | None:
-        """What is wrong with a lane's target; None if it is well."""
+    async def _find_fault(self, lane: Lane) -> str | None:
+        """Return what is wrong with a lane's model; None if it is healthy."""
         try:
             health = await self._check(lane.name)
         except LimitReached:

@@ -223,7 +223,7 @@ class Scheduler:
     def _count_question(
         self, ask: Callable[[], Awaitable[T]] | None
     ) -> Callable[[], Awaitable[T]] | None:
-        return None if ask is None else lambda: self._turns.asking(ask, self._buckets.of_key)
+        return None if ask is None else lambda: self._turns.ask(ask, self._buckets.of_key)
 
     async def _share_limits(self) -> None:
         """Let the sweep's rates hold for processes that began with higher ones, before any request."""

@@ -1,4 +1,4 @@
-"""Whether a refusal is to be believed: asked of the service, and of one more request, before a lane stops."""
+"""Confirming refusals: the service is asked, and one more request sent, before a lane stops."""
 
 from collections.abc import Callable
 from functools import partial
@@ -21,11 +21,11 @@ from engine.scheduler.quota import QuotaTracker
 from engine.store import Store
 
 _BELIEVED_AFTER = 2
-"""So many requests that were refused one after the other settle it where the service cannot be asked."""
+"""Requests refused one after the other that confirm a refusal if the service cannot be asked."""
 
 
 class RefusalChecker:
-    """Asks about lanes whose key, quota or account was refused, each until it is confirmed or answered."""
+    """Asks about lanes whose key, quota or account was refused, until that is confirmed or a job is answered."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RefusalChecker:
         self._asking: set[str] = set()
 
     def ask(self, lanes: Lanes, helpers: TaskGroup, wake: Callable[[], None]) -> None:
-        """Have the service asked about lanes that were refused; `wake` is called with each end."""
+        """Start asking the service about lanes that were refused; `wake` is called after each answer."""
         for lane in lanes.lanes.values():
             doubt = lane.doubt
             if doubt is None or not doubt.is_asking or lane.name in self._asking:
@@ -57,7 +57,7 @@ class RefusalChecker:
             helpers.start_soon(self._store.worker.run_until_lost, ask, name=f"refusal {lane.name}")
 
     def hasten(self, lanes: Lanes) -> None:
-        """Nothing is in flight here any more: whatever was held for it is free."""
+        """Let lanes try at once: nothing is in flight here, so all that was held for it is free."""
         now = self._clock.now()
         for lane in lanes.lanes.values():
             if not lanes.peers:
@@ -97,7 +97,7 @@ class RefusalChecker:
             self._try_again(lane, doubt)
 
     async def _is_key_valid(self) -> bool | None:
-        """What the service says of the key; None where it has no such question, or does not answer it."""
+        """Whether the service says that the key is valid; None if it cannot be asked or does not answer."""
         if self._run.ask_key is None:
             return None
         try:
@@ -109,24 +109,24 @@ class RefusalChecker:
 
     async def _ask_quota(self, lane: Lane, doubt: Doubt, lanes: Lanes) -> None:
         try:
-            told = await self._quota.fetch()
+            quota = await self._quota.fetch()
         except JobError:
-            has_question, told = True, None
+            has_question, quota = True, None
         else:
-            has_question = told is not None
+            has_question = quota is not None
         is_let_through = any(one.doubt and one.doubt.is_trying for one in lanes.lanes.values())
         is_repeated = doubt.is_alone and doubt.refusals >= _BELIEVED_AFTER and not is_let_through
-        if _is_spent(told, doubt, is_repeated=is_repeated) or (not has_question and is_repeated):
+        if _is_spent(quota, doubt, is_repeated=is_repeated) or (not has_question and is_repeated):
             await self._block(lane, doubt, Block.QUOTA, EventKind.QUOTA)
         elif self._is_out_of_patience(doubt, lanes):
             await self._block(
-                lane, doubt, Block.PARKED, EventKind.PARKED, _contradicted(told, doubt)
+                lane, doubt, Block.PARKED, EventKind.PARKED, _describe_contradiction(quota, doubt)
             )
         else:
             self._try_again(lane, doubt)
 
     def _is_out_of_patience(self, doubt: Doubt, lanes: Lanes) -> bool:
-        """Whether nothing was answered for as long as an outage may last, and all that was tried refused."""
+        """Whether every request was refused for as long as an outage may last."""
         retry = self._run.retry
         if not retry.outage_s:
             return doubt.refusals > retry.attempts
@@ -145,21 +145,21 @@ class RefusalChecker:
             await self._note(kind, lane.why, lane)
 
 
-def _is_spent(told: Allotment | None, doubt: Doubt, *, is_repeated: bool) -> bool:
-    """Whether the service's own figure confirms that there is no room for what was refused."""
-    if told is None:
+def _is_spent(quota: Allotment | None, doubt: Doubt, *, is_repeated: bool) -> bool:
+    """Whether the service's own figure confirms that the quota has no room for the refused request."""
+    if quota is None:
         return False
-    room = told.allotted - told.used
-    # All that is left was held for the one job, whose cost is not known: it needs more.
+    room = quota.allotted - quota.used
+    # The job, whose cost is unknown, held all that is left and was refused: it needs more.
     return room < max(1, doubt.needs) or (is_repeated and room <= doubt.needs)
 
 
-def _contradicted(told: Allotment | None, doubt: Doubt) -> str:
-    """Why a lane is given up whose refusals were not confirmed."""
+def _describe_contradiction(quota: Allotment | None, doubt: Doubt) -> str:
+    """Return why a lane is given up although its refusals were not confirmed."""
     refused = f"{quantity(doubt.refusals, 'request')} in a row refused"
-    if told is None:
+    if quota is None:
         return f"{doubt.why}; {refused}, and the service does not say how much is left"
     return (
-        f"{doubt.why}; {refused}, although the service's own figure says that only {told.used:,} of"
-        f" {told.allotted:,} tests are used: ask whoever runs it which is right, then resume"
+        f"{doubt.why}; {refused}, although the service's own figure says that only {quota.used:,} of"
+        f" {quota.allotted:,} tests are used: ask its operator which of the two is right, then resume"
     )

@@ -1,4 +1,4 @@
-"""When the requests of a run start: in a slot of its rates each, at the moment at which they are written."""
+"""When the requests of a run start: each in a slot of its rates, at the moment it is written."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -13,13 +13,13 @@ from engine.store import Bucket, Claimed, Store
 T = TypeVar("T")
 
 _QUESTION_MAX_S = 65.0
-"""How long a question waits for its slot: longer than a window."""
+"""The longest that a question waits for its slot: longer than the window of a rate."""
 _AHEAD_MAX_S = 4.0
-"""How long before their slots connections are opened at most."""
+"""The longest time before its slot that a connection is opened."""
 
 
 _NO_RUN = 0
-"""Where no run has been made yet."""
+"""Stands for the run before there is one."""
 
 
 async def ask_counted(
@@ -29,10 +29,10 @@ async def ask_counted(
     account: str,
     rate_per_min: int | None,
 ) -> T:
-    """The answer to a question to a service before there is a run, whose requests its account's rate counts."""
+    """Ask a service something before there is a run; the account's rate counts the requests."""
     turns = Turns(store, clock, _NO_RUN)
     try:
-        return await turns.asking(question, (Bucket(name=account, rate_per_min=rate_per_min),))
+        return await turns.ask(question, (Bucket(name=account, rate_per_min=rate_per_min),))
     finally:
         await store.limits.release(_NO_RUN)
 
@@ -82,8 +82,8 @@ class Turns:
 
         return start
 
-    async def asking(self, question: Callable[[], Awaitable[T]], buckets: Sequence[Bucket]) -> T:
-        """The answer to a question whose requests the rates in `buckets` count, too."""
+    async def ask(self, question: Callable[[], Awaitable[T]], buckets: Sequence[Bucket]) -> T:
+        """Ask a service something; the rates in `buckets` count the requests."""
         with starting_with(lambda: self._take(buckets, patience_s=_QUESTION_MAX_S)):
             return await question()
 
@@ -94,7 +94,7 @@ class Turns:
         *,
         patience_s: float = OPEN_MAX_S,
     ) -> None:
-        """Return in a slot of its own, which is not `instead_of`: that has passed unused."""
+        """Return in a slot of its own; `instead_of` is a slot that has passed unused and is given back."""
         until = self._clock.now() + patience_s
         while True:
             granted = await self._store.limits.take_start(

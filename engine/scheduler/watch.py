@@ -1,4 +1,4 @@
-"""What other processes do to a run: a pause, a cancel, new jobs, a death."""
+"""Noticing what other processes do to a run: a pause, a cancellation, new jobs, a death."""
 
 import logging
 from typing import Protocol
@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 
 
 _STILL_S = 1.5
-"""A process whose heartbeat is this late, after two looks, stands still: it was stopped, say."""
+"""A process whose heartbeat is later than this and two polls is taken to be stopped."""
 _LATE_S = 5.0
-"""A busy machine wakes somebody this late at most; one that was asleep, later."""
+"""A longer oversleep than this means that the machine was suspended, or this process stopped."""
 
 
 class Watched(Protocol):
-    """The scheduler, as far as others may change its course."""
+    """The parts of the scheduler that other processes influence."""
 
     lanes: Lanes
 
@@ -40,7 +40,7 @@ class Watched(Protocol):
 
 
 class Watch:
-    """Looks at the store every second or so, and beats this worker's heart."""
+    """Checks the store every `poll_s` seconds, and records this worker's heartbeat."""
 
     def __init__(
         self, store: Store, clock: Clock, settings: Settings, assignment: Assignment, note: Note
@@ -51,10 +51,10 @@ class Watch:
         self._run = assignment
         self._note = note
         self._had_company = False
-        self._log_told = LOG_MAX_BYTES
+        self._log_limit = LOG_MAX_BYTES
 
     async def run(self, watched: Watched, *, task_status: TaskStatus[None]) -> None:
-        """Notice what other processes do: a pause, a cancel, new jobs, a death."""
+        """Notice what other processes do, until cancelled or the store is lost."""
         task_status.started()
         seen: RunFingerprint | None = None
         beat_at = self._clock.now() + self._settings.heartbeat_s
@@ -63,12 +63,12 @@ class Watch:
             await self._clock.sleep(self._settings.poll_s)
             was_looked_at, looked_at = looked_at, self._clock.now()
             if looked_at - was_looked_at > self._settings.poll_s + _LATE_S:
-                # The machine was asleep, and the timers of who waits here with it; or this process was
-                # stopped, and others have taken it for dead.
+                # Timers stood still while the machine was suspended. While this process was stopped, others
+                # may have given it up.
                 watched.publish_again()
             if self._store.is_lost:
                 watched.stop_for_lost_store()
-                # The first write that fails has the store's contents kept, and a place for the answers to come.
+                # The first write that fails saves the store's contents and finds a place for later answers.
                 await self._store.worker.run_until_lost(self._store.worker.record_heartbeat)
                 return
             try:
@@ -77,11 +77,11 @@ class Watch:
                     beat_at = self._clock.now() + self._settings.heartbeat_s
                     await self._look_at_log()
                 elif self._had_company:
-                    # Others take over the slots of one that stands still: they have to know soon.
+                    # Others take over the slots of a stopped process, so they have to notice it soon.
                     await self._store.worker.record_heartbeat()
                 seen = await self._look(watched, seen)
             except NightsweepError as error:
-                # A store that is held or full for a moment: the writer says so where it matters.
+                # The store is locked or full; the writer reports that if it lasts.
                 logger.warning("cannot look at the store: %s", error)
 
     async def _look(self, watched: Watched, seen: RunFingerprint | None) -> RunFingerprint | None:
@@ -106,21 +106,21 @@ class Watch:
         if self._had_company and not others:
             await self.follow_clock()
         if others or self._had_company or run != seen:
-            # Once more after the last of the others has gone: for what it did before it went.
+            # Also once after the last of the others has gone, for what it did before that.
             watched.lanes.retry_refused()
             await watched.refresh()
         self._had_company = bool(others)
         return run
 
     async def _look_at_log(self) -> None:
-        """Say who makes the store's log grow; again each time that it has doubled."""
-        size, why = await self._store.reader.check_log(self._log_told)
+        """Note which process makes the store's log grow, and again each time that it has doubled."""
+        size, why = await self._store.reader.check_log(self._log_limit)
         if why:
-            self._log_told = 2 * size
+            self._log_limit = 2 * size
             await self._note(EventKind.STORAGE, why)
 
     async def follow_clock(self) -> None:
-        """Do not wait for times that have moved away because the clock was set back."""
+        """Shorten waits that have become longer because the clock was set back."""
         back_s = await self._store.queue.follow_clock()
         if back_s:
             await self._note(
