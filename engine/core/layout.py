@@ -140,9 +140,9 @@ def layout_of(matrix: Matrix, rules: Any) -> Layout | None:
 
 
 def edit_of(matrix: Matrix, before: Layout, now: Layout) -> Edit | None:
-    """What is new, changed and removed in `now`, the layout of `matrix`; None if that cannot be told.
+    """What is new, changed and removed in `now`, the layout of `matrix`; None if that is not decidable.
 
-    It cannot be told if rules or thresholds differ for values of both, because these decide which
+    It is not decidable if rules or thresholds differ for values of both, because these decide which
     jobs fold and which are excluded.
     """
     if not _is_alike(before, now, matrix.folded_field):

@@ -52,7 +52,7 @@ class Price:
 class UsageTotal:
     """The sums over calls of one role to one model at one endpoint.
 
-    The provider reported the cost of `told` calls, together `told_cost`. Of the others, `priced`
+    The provider reported the cost of `reported` calls, together `reported_cost`. Of the others, `priced`
     calls reported their tokens, together `priced_input_tokens` and `priced_output_tokens`.
     """
 
@@ -64,8 +64,8 @@ class UsageTotal:
     """Those of `calls` that reported tokens."""
     input_tokens: int
     output_tokens: int
-    told: int
-    told_cost: float
+    reported: int
+    reported_cost: float
     priced: int
     priced_input_tokens: int
     priced_output_tokens: int
@@ -127,12 +127,12 @@ def spendings(totals: Iterable[UsageTotal], price_of: PriceOf) -> tuple[Spending
 
 def _spending(total: UsageTotal, price: Price | None) -> Spending:
     cost: dict[str, float] = {}
-    if total.told:
-        cost[USD] = total.told_cost
+    if total.reported:
+        cost[USD] = total.reported_cost
     if price is not None and total.priced:
         priced = price.of(total.priced_input_tokens, total.priced_output_tokens)
         cost[price.currency] = cost.get(price.currency, 0.0) + priced
-    with_cost = total.told + (total.priced if price is not None else 0)
+    with_cost = total.reported + (total.priced if price is not None else 0)
     return Spending(
         role=total.role,
         endpoint=total.endpoint,
@@ -155,8 +155,8 @@ def estimates(sizes: Iterable[CallSize], earlier: Iterable[UsageTotal]) -> tuple
         whom = one.role, one.endpoint, one.model
         wanted[whom] = one if whom not in wanted else _together(wanted[whom], one)
     known = {(one.role, one.endpoint, one.model): one for one in earlier}
-    told = {whom for whom, one in known.items() if one.told}
-    if not any(one.price is not None or whom in told for whom, one in wanted.items()):
+    reported = {whom for whom, one in known.items() if one.reported}
+    if not any(one.price is not None or whom in reported for whom, one in wanted.items()):
         return ()
     return tuple(_estimate(one, known.get(whom)) for whom, one in wanted.items())
 
@@ -173,8 +173,8 @@ def _together(one: CallSize, other: CallSize) -> CallSize:
 def _estimate(size: CallSize, earlier: UsageTotal | None) -> CostEstimate:
     cost: dict[str, float] | None = None
     learnt = False
-    if earlier is not None and earlier.told:
-        cost, learnt = {USD: earlier.told_cost / earlier.told * size.calls}, True
+    if earlier is not None and earlier.reported:
+        cost, learnt = {USD: earlier.reported_cost / earlier.reported * size.calls}, True
     elif size.price is None:
         pass
     elif earlier is not None and earlier.counted:

@@ -245,7 +245,7 @@ def _with_turn(
     spacing_s = PACE * WINDOW_S / rate_per_min
     batch_s = min(len(request.calls) * spacing_s, request.horizon_s)
     turn_until = at + min(max(spacing_s, batch_s), PLACE_S)
-    # A caller that also waits for tokens asks every few seconds; any other at the time it was told.
+    # A caller that also waits for tokens asks every few seconds; any other at its given time.
     until = mine.until if mine.first else max(mine.until, at - request.lead_s + PLACE_S)
     return mine._replace(turn_until=tokens.whole_ms(turn_until), until=tokens.whole_ms(until))
 

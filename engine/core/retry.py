@@ -104,7 +104,7 @@ class GiveBack:
     sent: bool
     fingerprint: str = ""
     is_told_when: bool = False
-    """Whether the service said when to retry."""
+    """Whether the service specified when to retry."""
     asked_s: float = 0.0
     """Seconds that it asked to wait, if the hold has another reason than a rate."""
     needs: int = 0

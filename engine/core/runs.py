@@ -97,7 +97,7 @@ class WaitReason(StrEnum):
     RETRY = "retry"
     """The wait after an attempt that failed."""
     HELD = "held"
-    """The service said when to ask again."""
+    """The time at which the service asked to be asked again."""
     THROTTLED = "throttled"
     """The service refuses requests as too many and does not say for how long."""
     FIRST_ANSWER = "first_answer"

@@ -150,7 +150,7 @@ def _message(found: ErrorDetails, model: type[BaseModel] | None, other_keys: Seq
 
 
 def _size(kind: str, context: Mapping[str, Any]) -> str | None:
-    """What is said of a text, list or mapping that is too short, too long or of another form."""
+    """The message for a text, list or mapping that is too short, too long or malformed; else None."""
     match kind:
         case "string_too_short" | "too_short":
             least = context["min_length"]

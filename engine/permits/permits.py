@@ -88,8 +88,8 @@ class Permits:
     async def _await_turn(self, line: Line) -> None:
         """Wait until no line that has waited longer for one of the same limits is due to ask.
 
-        Lines of the same limits are told to ask again at the same time; without turns, the same one
-        might be first each time.
+        Lines with the same limits ask again at the same time; without turns, the same one might be
+        first each time.
         """
         while (first := self._before(line)) is not None:
             await self._clock.wait(first.asked, self._clock.now() + POLL_S)

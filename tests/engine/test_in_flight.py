@@ -58,7 +58,7 @@ async def test_an_answer_that_is_larger_than_the_limit_is_read_alone() -> None:
     assert (ended, budget.most_held) == ([0, 1, 2, 3], 300)
 
 
-async def test_who_is_cancelled_while_it_waits_or_holds_leaves_its_room_to_others() -> None:
+async def test_a_job_that_is_cancelled_while_it_waits_or_holds_leaves_its_room_to_others() -> None:
     budget = ByteBudget(LIMIT)
     ended: list[int] = []
 
@@ -73,5 +73,5 @@ async def test_who_is_cancelled_while_it_waits_or_holds_leaves_its_room_to_other
     assert ended == [9]
 
 
-async def test_outside_a_job_nobody_waits() -> None:
+async def test_outside_a_job_nothing_waits() -> None:
     await hold_bytes(10**12)

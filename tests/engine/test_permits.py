@@ -59,7 +59,7 @@ async def scene(takes_s: float = 0.0) -> AsyncIterator[Scene]:
         yield Scene(clock, book, Permits(book, clock, "tester"))
 
 
-async def test_who_comes_first_is_served_first_whatever_the_others_ask_for() -> None:
+async def test_the_first_caller_is_served_first_whatever_the_others_ask_for() -> None:
     async with scene() as play, anyio.create_task_group() as tasks:
         for tokens in (700, 900, 10, 20, 30):
             tasks.start_soon(play.call, tokens)
@@ -108,7 +108,7 @@ async def test_room_that_another_process_makes_is_found_soon() -> None:
     assert 50.5 <= play.started[0][0] <= 53
 
 
-async def test_who_gives_up_waiting_holds_up_nobody() -> None:
+async def test_a_caller_that_gives_up_waiting_delays_no_other() -> None:
     async with scene() as play, anyio.create_task_group() as tasks:
         await play.call(500)
         with anyio.CancelScope() as impatient:
@@ -138,7 +138,9 @@ async def test_a_start_that_the_disk_made_late_is_let_go_and_the_next_is_taken_a
     assert times[-1] < 4 * WINDOW_S
 
 
-def test_a_disk_that_no_lead_makes_up_for_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disk_that_is_too_slow_for_any_lead_time_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     lead = LeadTime()
 
     for _ in range(5):
@@ -178,7 +180,7 @@ async def test_a_call_that_was_never_made_gives_its_start_back() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_whoever_does_not_give_up_is_served_whatever_the_others_do(seed: int) -> None:
+async def test_a_caller_that_does_not_give_up_is_served_whatever_the_others_do(seed: int) -> None:
     chance, patient = Random(seed), 0
 
     async def impatient(play: Scene, tokens: int, wait_s: float) -> None:
@@ -236,7 +238,7 @@ async def test_a_book_that_cannot_be_written_is_everybody_s_error() -> None:
     assert len(failed) == 3
 
 
-async def test_who_waits_for_a_limit_of_its_own_loses_no_turn_to_those_who_do_not() -> None:
+async def test_a_call_with_a_limit_of_its_own_loses_no_turn_to_calls_without() -> None:
     """Both are told the same time to ask again, each time."""
     everybody = PermitLimit(name="all", rate_per_min=60)
     # Its own turns lie between those of all.

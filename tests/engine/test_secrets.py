@@ -62,7 +62,7 @@ def test_a_key_is_read_without_the_white_space_around_it(
     assert resolve_secret("env:A_KEY") == resolve_secret(f"file:{tmp_path / 'key'}") == KEY
 
 
-def test_a_key_that_is_not_there_is_told_by_its_reference(
+def test_a_missing_key_is_reported_by_its_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NOT_SET", raising=False)
@@ -139,7 +139,7 @@ def test_a_key_is_read_from_a_file_of_assignments(name: str, mark: bytes, tmp_pa
         ("file:.env", "assigns 5 names, not one key: write dotenv:.env#A_KEY"),
     ],
 )
-def test_what_is_wrong_with_a_file_of_assignments_is_said_without_the_key(
+def test_a_mistake_in_a_file_of_assignments_is_reported_without_the_key(
     reference: str, message: str, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text(DOTENV)

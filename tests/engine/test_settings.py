@@ -29,7 +29,7 @@ def test_what_is_no_number_is_refused_by_name(text: str) -> None:
         Settings.from_environment({"NIGHTSWEEP_GRACE_S": text})
 
 
-def test_a_size_is_told_from_a_time() -> None:
+def test_a_size_is_not_described_as_a_time() -> None:
     with pytest.raises(
         UsageError, match="NIGHTSWEEP_ANSWERS_MB: 'much' is not a number of megabytes"
     ):

@@ -183,5 +183,5 @@ async def test_a_call_that_connects_for_longer_than_its_window_is_open_is_not_wr
             await permit.start()
 
 
-async def test_without_anybody_who_counts_a_request_starts_at_once() -> None:
+async def test_a_request_that_is_not_counted_starts_at_once() -> None:
     await start_request()

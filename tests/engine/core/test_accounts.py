@@ -41,7 +41,7 @@ def test_paths_and_ports_that_differ_are_different_services() -> None:
     assert len({HERE.name(place, KEY) for place in places}) == len(places)
 
 
-def test_an_account_is_told_by_its_key_and_does_not_tell_it() -> None:
+def test_an_account_is_identified_by_its_key_and_does_not_reveal_it() -> None:
     account = HERE.name("http://h/v1", KEY)
 
     assert account != HERE.name("http://h/v1", KEY + "a")

@@ -31,7 +31,7 @@ def test_a_breaker_opens_after_so_many_failures_alike() -> None:
     assert fail(breaker).admits(0.0) == 0
 
 
-def test_another_error_or_a_success_between_starts_the_count_anew() -> None:
+def test_another_error_or_a_success_in_between_resets_the_count() -> None:
     one_other, one_success = make_breaker(), make_breaker()
 
     for count in range(THRESHOLD * 2):
@@ -175,7 +175,7 @@ def test_lost_connections_open_it_when_several_come_in_a_row() -> None:
     assert breaker.away_since == 10.0
 
 
-def test_an_answer_between_lost_connections_starts_the_count_anew() -> None:
+def test_an_answer_between_lost_connections_resets_the_count() -> None:
     breaker = make_breaker()
 
     for at in range(10 * OBSERVATIONS):

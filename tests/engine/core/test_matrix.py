@@ -75,7 +75,7 @@ def test_keys_do_not_depend_on_the_order_of_a_kinds_axes() -> None:
     assert list(next(jobs(other)).labels) == ["threshold", "prompt", "model", "repeat"]
 
 
-def test_a_key_depends_on_who_is_asked() -> None:
+def test_a_key_depends_on_the_service() -> None:
     matrix = Matrix(axes=(axis(MODEL, "a"),))
 
     assert next(jobs(matrix, "here")).key != next(jobs(matrix, "there")).key
@@ -177,7 +177,7 @@ def test_an_axis_without_values_leaves_nothing() -> None:
     assert matrix.size == 0
 
 
-def test_fingerprints_tell_matrices_apart_whose_jobs_or_their_order_differ() -> None:
+def test_fingerprints_differ_if_the_jobs_or_their_order_differ() -> None:
     rules = ({"model": frozenset({0})}, {"model": frozenset({1})})
     one = Matrix(axes=(axis(MODEL, "a", "b", "c"),), excluded=rules)
     same = Matrix(axes=(axis(MODEL, "a", "b", "c"),), excluded=rules[::-1])

@@ -210,7 +210,7 @@ def test_two_with_calls_of_half_a_minute_each_are_served_in_turn() -> None:
     assert abs(served["one"] - served["the other"]) <= 2
 
 
-def test_room_is_kept_for_nobody_who_has_died_in_line() -> None:
+def test_no_room_is_kept_for_a_caller_that_died_in_line() -> None:
     book = Book()
     book.ask(NOW, 500, caller="the dead", tokens_per_min=1000)
     assert book.ask(NOW + 28, 900, caller="the dead", tokens_per_min=1000).slots == ()
@@ -295,7 +295,7 @@ def test_a_call_that_was_never_made_is_taken_back_under_each_of_its_names() -> N
 
 
 @pytest.mark.parametrize("rate", [30, 600])
-def test_whoever_is_stopped_in_line_for_a_rate_holds_the_others_up_once(rate: int) -> None:
+def test_a_caller_that_is_stopped_in_line_for_a_rate_delays_the_others_once(rate: int) -> None:
     book, now, end = Book(), NOW, NOW + 30
     book.ask(NOW, *[0] * 64, rate_per_min=rate)
     assert not book.ask(NOW, *[0] * 64, caller="stopped", rate_per_min=rate).slots
@@ -310,7 +310,7 @@ def test_whoever_is_stopped_in_line_for_a_rate_holds_the_others_up_once(rate: in
     assert worst(book.started)[1] <= rate
 
 
-def test_whoever_waits_for_a_rate_alone_writes_nothing_while_it_waits() -> None:
+def test_a_caller_that_waits_for_a_rate_alone_writes_nothing_meanwhile() -> None:
     book = Book()
     for second in range(0, 120, 2):
         book.ask(NOW + second, 0, rate_per_min=20)
@@ -322,7 +322,7 @@ def test_whoever_waits_for_a_rate_alone_writes_nothing_while_it_waits() -> None:
     assert book.kept is kept
 
 
-def test_those_who_wait_for_a_rate_are_served_in_turn() -> None:
+def test_callers_that_wait_for_a_rate_are_served_in_turn() -> None:
     book, next_at = Book(), dict.fromkeys(("one", "two", "three"), NOW)
     served: list[str] = []
 

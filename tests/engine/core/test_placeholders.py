@@ -20,7 +20,7 @@ def test_double_braces_and_dollar_braces_are_placeholders(text: str, names: list
     assert [found.name for found in placeholders_in(text)] == names
 
 
-def test_a_placeholder_is_told_with_its_line_and_how_many_there_are_more() -> None:
+def test_a_placeholder_is_named_with_its_line_and_the_number_of_others() -> None:
     found = placeholders_in("One.\n\nTwo {{a}} {{a}}\n{{b}} ${c}")
 
     assert describe(found) == "{{a}} (line 3) and 2 more"

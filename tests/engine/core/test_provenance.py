@@ -27,7 +27,7 @@ def facts(**values: str) -> tuple[Fact, ...]:
         ("x" * 600, "y" * 600, f"judge changed from {'x' * 57}... to {'y' * 57}..."),
     ],
 )
-def test_a_difference_is_told_short(before: str, after: str, told: str) -> None:
+def test_a_difference_is_shown_briefly(before: str, after: str, told: str) -> None:
     [found] = differences({"judge": before}, facts(judge=after))
 
     assert str(found) == told

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from engine.core.slots import Held, decode, encode, share
 
 
-def test_whoever_is_alone_gets_all_that_it_wants() -> None:
+def test_a_single_caller_gets_all_that_it_wants() -> None:
     assert share({}, "a", wants=8, in_use=0, limit=8) == {"a": Held(8, 8)}
 
 
@@ -33,7 +33,7 @@ def test_one_slot_goes_from_one_to_the_other() -> None:
     assert (holders["a"].has, holders["b"].has) == (0, 1)
 
 
-def test_whoever_wants_none_is_forgotten() -> None:
+def test_a_caller_that_wants_none_is_forgotten() -> None:
     holders = share({}, "a", wants=3, in_use=0, limit=8)
 
     assert share(holders, "a", wants=0, in_use=0, limit=8) == {}

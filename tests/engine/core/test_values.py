@@ -87,7 +87,7 @@ def test_a_column_has_the_one_type_of_its_values_or_is_text(
         ("warm", float, None),
     ],
 )
-def test_a_value_is_told_in_the_type_of_its_column(
+def test_a_value_is_converted_to_the_type_of_its_column(
     value: Value | None, kind: ValueType, told: Value | None
 ) -> None:
     found = as_type(value, kind)

@@ -211,7 +211,7 @@ def test_text_that_looks_like_a_number_is_none(
     ("9" * 20, ALL, "the number is too large"),
     ("9" * 5000, ALL, "the number is too large"),
 )
-def test_what_is_no_number_is_told_at_its_place(
+def test_a_value_that_is_not_a_number_is_reported_at_its_place(
     tmp_path: Path, name: str, form: str, raw: str, told: str
 ) -> None:
     content = text_of(KINDS[name].content, form, number=raw)
@@ -238,9 +238,7 @@ def test_words_times_and_dates_are_text(tmp_path: Path, name: str, form: str, ra
 
 
 @every_kind
-def test_a_key_that_is_there_twice_is_told_at_the_second(
-    tmp_path: Path, name: str, form: str
-) -> None:
+def test_a_duplicate_key_is_reported_at_the_second(tmp_path: Path, name: str, form: str) -> None:
     text = text_of(KINDS[name].content, form)
     key = next(iter(KINDS[name].content))
     again = f"{key} = 1\n" if form == "toml" else f',"{key}": 1}}'
@@ -266,7 +264,7 @@ def test_a_key_that_is_there_twice_is_told_at_the_second(
         ("a: [1\n", "not YAML: the [ of line 1 is not closed", ""),
     ],
 )
-def test_yaml_that_is_refused_is_told_with_its_place(
+def test_yaml_that_is_refused_is_reported_with_its_place(
     tmp_path: Path, name: str, content: str, told: str, where: str
 ) -> None:
     message, found = first_mistake(tmp_path, name, "yaml", content)
@@ -288,7 +286,7 @@ def test_aliases_that_make_a_small_file_huge_are_refused(tmp_path: Path, name: s
 
 @every_kind
 @pytest.mark.parametrize("levels", [33, 50_000])
-def test_what_is_nested_too_deep_is_told_where_it_begins_to_be(
+def test_too_deep_nesting_is_reported_at_the_first_level_that_is_too_deep(
     tmp_path: Path, name: str, form: str, levels: int
 ) -> None:
     before = {"yaml": "a: ", "json": '{"a": ', "toml": "a = "}[form]
@@ -313,7 +311,7 @@ def test_a_byte_order_mark_is_understood(
 
 
 @every_kind
-def test_text_in_another_encoding_is_told_where_it_begins(
+def test_text_in_another_encoding_is_reported_where_it_begins(
     tmp_path: Path, name: str, form: str
 ) -> None:
     content = text_of(KINDS[name].content, form, text='"caf\u00e9"')
@@ -328,7 +326,7 @@ def test_text_in_another_encoding_is_told_where_it_begins(
 
 
 @every_kind
-def test_a_file_that_is_too_large_is_told(tmp_path: Path, name: str, form: str) -> None:
+def test_a_file_that_is_too_large_is_reported(tmp_path: Path, name: str, form: str) -> None:
     [told] = mistakes(tmp_path, name, form, b" " * (FILE_BYTES_MAX + 1))
 
     assert told.message == "larger than 8 MiB"
@@ -343,7 +341,7 @@ def test_a_file_that_is_too_large_is_told(tmp_path: Path, name: str, form: str) 
         ("[]", "must be a mapping; it needs "),
     ],
 )
-def test_a_file_without_keys_is_told_with_those_that_it_needs(
+def test_a_file_without_keys_is_reported_with_the_keys_that_it_needs(
     tmp_path: Path, name: str, content: str, told: str
 ) -> None:
     [found] = mistakes(tmp_path, name, "yaml", content)

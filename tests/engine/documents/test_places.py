@@ -95,7 +95,7 @@ def spelt(path: tuple[str | int, ...]) -> str:
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("path", KEYS, ids=spelt)
-def test_a_misspelt_key_is_told_with_its_line_and_column(
+def test_a_misspelt_key_is_reported_with_its_line_and_column(
     tmp_path: Path, path: tuple[str | int, ...], form: str
 ) -> None:
     file = write_sweep(tmp_path, spoil(path, key=True), form)
@@ -110,7 +110,7 @@ def test_a_misspelt_key_is_told_with_its_line_and_column(
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
 @pytest.mark.parametrize("path", ALL, ids=spelt)
-def test_a_value_of_a_wrong_type_is_told_with_its_line(
+def test_a_value_of_a_wrong_type_is_reported_with_its_line(
     tmp_path: Path, path: tuple[str | int, ...], form: str
 ) -> None:
     file = write_sweep(tmp_path, spoil(path, key=False), form)
@@ -196,7 +196,7 @@ def test_of_a_long_line_the_part_around_the_mistake_is_shown() -> None:
     assert shown[caret.index("^") :].startswith("fast")
 
 
-def test_many_mistakes_are_told_in_the_order_of_the_file_and_counted(tmp_path: Path) -> None:
+def test_many_mistakes_are_reported_in_the_order_of_the_file_and_counted(tmp_path: Path) -> None:
     file = tmp_path / "night.yaml"
     wrong = "".join(f"wrong_{number}: 1\n" for number in range(27))
     file.write_text(yaml.safe_dump(dict(GOOD), sort_keys=False) + wrong)
@@ -210,7 +210,7 @@ def test_many_mistakes_are_told_in_the_order_of_the_file_and_counted(tmp_path: P
     assert len(caught.value.problems) == 27
 
 
-def test_without_a_file_the_same_is_said_without_lines(tmp_path: Path) -> None:
+def test_without_a_file_mistakes_are_reported_without_lines(tmp_path: Path) -> None:
     sweep = spoil(("limits", "rate_per_min"), key=True)
     file = write_sweep(tmp_path, sweep, "yaml")
 

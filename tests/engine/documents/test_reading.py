@@ -413,7 +413,7 @@ class TestFiles:
             "[.md: matches no file",
         ]
 
-    def test_two_files_of_one_name_are_told_apart_by_renaming(self, tmp_path: Path) -> None:
+    def test_two_files_of_one_name_have_to_be_renamed(self, tmp_path: Path) -> None:
         for folder in ("x", "y"):
             (tmp_path / folder).mkdir()
             (tmp_path / folder / "a.md").write_text(folder)

@@ -225,7 +225,7 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
     assert forgotten == (None, None)
     assert await in_run() == (b"afresh", NOW + 60.0)
     [total] = await store.reader.usage(run.id)
-    assert (total.calls, total.told_cost) == (4, 15.0)
+    assert (total.calls, total.reported_cost) == (4, 15.0)
 
 
 async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(

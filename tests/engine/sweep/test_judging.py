@@ -9,7 +9,7 @@ from engine.sweep import Sweep
 from engine.sweep.judging import read_judge
 
 
-def test_a_mistake_in_the_file_of_a_judge_is_told_by_its_place_in_it(tmp_path: Path) -> None:
+def test_a_mistake_in_the_file_of_a_judge_is_reported_with_its_place_there(tmp_path: Path) -> None:
     file = tmp_path / "judge.yaml"
     file.write_text("kind: rubric\nmodel: m\nendpont: {}\n")
     source = read_judge(str(file))

@@ -13,7 +13,7 @@ from tests.engine.sweep.sweeps import matrix, parse, problems, sweep_file
 PROMPT = {"name": "p", "text": "P"}
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_mistakes_are_reported_together() -> None:
     found = problems(
         {
             "name": "a/b",
@@ -50,7 +50,7 @@ def test_every_mistake_is_told_at_once() -> None:
     }
 
 
-def test_every_mistake_of_the_matrix_and_its_rules_is_told_at_once() -> None:
+def test_all_mistakes_of_the_matrix_and_its_rules_are_reported_together() -> None:
     found = problems(
         name="",
         matrix=matrix(models=["a", "a"], thresholds=[0.3, 1.5], max_turns=[4], layer=[1]),
@@ -137,7 +137,9 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("prompts", [PROMPT, {"name": "q", "text": "P\n"}], "[1]", "q is the same as p, which is listed already, at matrix.prompts[0]"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, message: str) -> None:
+def test_a_wrong_value_is_reported_with_its_path(
+    axis: str, values: Any, path: str, message: str
+) -> None:
     assert problems(matrix=matrix(**{axis: values})) == {f"matrix.{axis}{path}": message}
 
 
@@ -205,7 +207,9 @@ def test_a_wrong_value_is_told_by_its_path(axis: str, values: Any, path: str, me
         ({"excludes": []}, "excludes", "unknown key; did you mean \"exclude\"?"),
     ],
 )  # fmt: skip
-def test_a_wrong_key_is_told_by_its_path(changes: dict[str, Any], path: str, message: str) -> None:
+def test_a_wrong_key_is_reported_with_its_path(
+    changes: dict[str, Any], path: str, message: str
+) -> None:
     assert problems(**changes).get(path) == message
 
 
@@ -242,7 +246,7 @@ def test_a_service_may_find_mistakes_in_settings_that_are_valid_by_themselves() 
     assert set(found) == {"service.regions", "matrix.thresholds[0]"}
 
 
-def test_a_key_that_is_almost_health_is_told_so() -> None:
+def test_a_misspelt_health_is_reported() -> None:
     found = problems(service={"kind": "labs", "helth": "gate"})
 
     assert found == {"service.helth": 'unknown key; did you mean "health"?'}
@@ -266,7 +270,7 @@ def test_a_document_is_judged_by_its_kind() -> None:
     }
 
 
-def test_a_key_that_is_twice_in_a_file_of_a_document_is_told(
+def test_a_duplicate_key_in_the_file_of_a_document_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

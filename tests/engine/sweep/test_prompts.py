@@ -160,7 +160,7 @@ def test_a_table_in_an_older_encoding_is_refused_with_the_line_and_what_to_do(
     ]
 
 
-def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_with_the_columns_that_exist(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("a,b b,b-b,\n1,2,3,4\n".replace(",\n", ",c\n", 1))
 
     for key in ("column", "name_column"):
@@ -171,7 +171,7 @@ def test_a_column_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) 
     assert refusals(tmp_path, {"file": "p.csv", "column": "B_B"}) == [f"p.csv: {told}"]
 
 
-def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_wrong_row_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(
         'name,text\nkind,You are kind.\n\nkind,"You are\nkinder."\n,Nobody.\ncurt,\n'
         "other,You are kind.\nbad\x07name,x\nhm,${TONE}\n"
@@ -196,7 +196,7 @@ def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_no_text_in_a_list_is_told_with_its_place(tmp_path: Path) -> None:
+def test_an_item_that_is_not_text_is_reported_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(
         '[{"id": 1, "text": "a"}, {"id": 2, "text": ["b"]}, {"id": 3, "text": null}, {"id": true, "text": "c"}]'
     )
@@ -297,7 +297,7 @@ def test_a_name_that_the_file_system_has_taken_apart_is_put_together(tmp_path: P
         ({"file": 5}, "matrix.prompts[0].file: must be text, not 5"),
     ],
 )  # fmt: skip
-def test_a_key_that_does_not_fit_is_told(
+def test_a_key_that_does_not_fit_is_reported(
     tmp_path: Path, item: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "p.csv").write_text("name,text\nkind,You are kind.\n")
@@ -364,7 +364,7 @@ class TestPlaceholders:
         inline = {"name": "n", "text": "${tone}", "fill": "numbered.jsonl"}
         assert prompts_of(tmp_path, [inline]) == {"n-1": "5", "n-2": "6"}
 
-    def test_what_cannot_be_filled_is_told_with_the_row(self, tmp_path: Path) -> None:
+    def test_a_row_that_cannot_fill_a_text_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "t.csv").write_text("id,tone,x\nk,,1\nc,{{x}},2\n")
         (tmp_path / "t.txt").write_text("x")
 

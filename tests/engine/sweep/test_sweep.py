@@ -221,7 +221,7 @@ def test_pinned_groups_make_the_same_jobs_as_written_ones() -> None:
     assert pinned.with_groups(reversed(named.groups())).digest != named.digest
 
 
-def test_a_rule_that_names_a_group_which_nobody_offers_is_refused_when_groups_are_pinned() -> None:
+def test_a_rule_that_names_an_unknown_group_is_refused_when_groups_are_pinned() -> None:
     sweep = parse(matrix=matrix(groups="all"), exclude=[{"groups": "manja"}])
 
     with pytest.raises(SweepError, match=r'exclude\[0\].groups: manja .* did you mean "mania"\?'):

@@ -90,7 +90,7 @@ def test_rows_of_json_may_be_whole_cases(tmp_path: Path) -> None:
     assert (case.id, case.persona.style, case.persona.age_band) == ("exam-03", "calm", "18-25")
 
 
-def test_every_row_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_wrong_row_is_reported_with_its_line(tmp_path: Path) -> None:
     table = "id,text,risk_level,control\n1,a,grave,\n2,b,,perhaps\n3,,,\n5,c,,\n5,d,,\n"
 
     assert refusal(tmp_path, table) == [

@@ -73,7 +73,7 @@ async def counted(store: Store, run: RunRow) -> tuple[int, float, QuotaState]:
     """What calls took, and the quota."""
     totals = await store.reader.usage(run.id)
     quota = (await store.reader.quotas([TESTS]))[TESTS.name, TESTS.period]
-    return sum(one.calls for one in totals), sum(one.told_cost for one in totals), quota
+    return sum(one.calls for one in totals), sum(one.reported_cost for one in totals), quota
 
 
 async def test_who_leaves_while_the_disk_is_full_leaves_replies_that_are_charged_once(
