@@ -49,7 +49,7 @@ def store_with(path: Path, *names: str) -> None:
 def test_commands_are_completed_those_of_other_packages_too(complete: Complete) -> None:
     assert {"plan", "run", "results", "greetings", "gone", "model"} <= set(complete(""))
     assert complete("greet") == ["greetings"]
-    assert complete("greetings", "") == ["greet", "crash", "refuse"]
+    assert complete("greetings", "") == ["greet", "crash", "log", "refuse"]
 
 
 def test_a_command_that_cannot_be_loaded_completes_nothing(complete: Complete) -> None:
