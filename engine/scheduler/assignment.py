@@ -1,4 +1,4 @@
-"""What a scheduler is given, and what it ends with."""
+"""What a scheduler works on, and how it ends."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ class Assignment:
     retry: Retry
     unanswered: UnansweredPolicy
     costs_of: str
-    """Whose costs are comparable: the service's identity and evaluation."""
+    """The name under which costs are comparable: the service's identity and evaluation."""
     account: str
     """The service and key whose rate and quota are shared: an address, and a keyed hash of the key."""
     told_account: str
-    """The same in words for people: the key by its reference."""
+    """The account as people read it, with the reference of the key."""
     documents: Mapping[str, Any]
     provenance: Callable[[Mapping[str, Any]], str]
-    """The digest of what decides the answer of a job with these labels."""
+    """Returns the digest of what decides the answer of a job with these labels."""
     context_of: Callable[[Claimed], JobContext]
-    """What a claimed job is lent."""
+    """Returns the context of a claimed job."""
     ask_health: Callable[[str], Awaitable[Health]] | None = None
     """Asks the health gate about a lane."""
     ask_quota: Callable[[], Awaitable[Allotment | None]] | None = None
@@ -43,7 +43,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
-    """Why a run ended before all was answered, in words, and when going on makes sense."""
+    """Why a run ended before all was answered, and when it can go on (seconds since the epoch)."""
 
     reason: StopReason
     message: str
@@ -51,6 +51,6 @@ class Stop:
 
 
 class Note(Protocol):
-    """Adds to the run's event log: what the morning report tells."""
+    """Adds a line to the run's event log."""
 
     async def __call__(self, kind: EventKind, message: str, lane: Lane | None = None) -> None: ...

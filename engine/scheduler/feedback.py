@@ -1,4 +1,4 @@
-"""Which attempt a lane learns from, and what is said of an outage."""
+"""The attempt that a lane learns from, and the words about an outage."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -13,18 +13,18 @@ Noted: TypeAlias = tuple[EventKind, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """The attempt that feedback is of: its job and claim, and when its request left, or would have."""
+    """The attempt that feedback is about: its job and claim, and when its request left or would have left."""
 
     job_id: int
     fence: int
     started_at: float
 
 
-def outage(error: str, breaker: Breaker, patience_s: float, *, was_answered: bool) -> str:
-    """Why a lane waits whose service is away, and for how long."""
-    assert breaker.away_since is not None, "only told of an outage"
+def describe_outage(error: str, breaker: Breaker, patience_s: float, *, was_answered: bool) -> str:
+    """Return why a lane waits whose service is away, and until when."""
+    assert breaker.away_since is not None, "called in an outage only"
     until = breaker.away_since + breaker.unasked_s + patience_s
-    since, end = _from_to(breaker.away_since, until)
+    since, end = _format_period(breaker.away_since, until)
     if not patience_s:
         return f"{error}; away since {since}"
     if not was_answered:
@@ -32,15 +32,15 @@ def outage(error: str, breaker: Breaker, patience_s: float, *, was_answered: boo
     return f"{error}; away since {since}, asked once a minute until {end}"
 
 
-def outage_over(error: str, breaker: Breaker, now: float, *, was_answered: bool) -> str:
-    """Why a lane is given up whose service stayed away."""
-    assert breaker.away_since is not None, "only told of an outage"
-    since, end = _from_to(breaker.away_since, now)
+def describe_end_of_outage(error: str, breaker: Breaker, now: float, *, was_answered: bool) -> str:
+    """Return why a lane is given up whose service stayed away."""
+    assert breaker.away_since is not None, "called in an outage only"
+    since, end = _format_period(breaker.away_since, now)
     if not was_answered:
         return f"{error}; no answer from {since} to {end}"
     return f"{error}; away from {since} to {end}"
 
 
-def _from_to(first: float, last: float) -> tuple[str, str]:
-    """Both times, with the dates where they are of two days."""
+def _format_period(first: float, last: float) -> tuple[str, str]:
+    """Return both times of day, with dates if they are not of the same day."""
     return time_of_day(first, now=last), time_of_day(last, now=first)

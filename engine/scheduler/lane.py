@@ -1,4 +1,7 @@
-"""One lane as this process sees it: what it waits for, and what it learns from each attempt. It alone changes itself."""
+"""One lane as this process sees it: what it waits for, and what it learns from each attempt.
+
+Other modules read its fields and call its methods; none assigns to a field.
+"""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,20 +15,20 @@ from engine.core.pace import Pace
 from engine.core.retry import Blame, Hold, is_away
 from engine.core.runs import EventKind, WaitReason
 from engine.core.settlement import Feedback, Signal
-from engine.scheduler.feedback import Noted, Sent, outage, outage_over
+from engine.scheduler.feedback import Noted, Sent, describe_end_of_outage, describe_outage
 from engine.store import Claimed, LaneGrant
 
 
 class Block(StrEnum):
-    """What holds up a lane until something other than time changes."""
+    """What stops a lane until something other than time changes."""
 
     QUOTA = "quota"
     CREDIT = "credit"
     """The account is empty: given up for this session."""
     HEALTH = "health"
-    """Its target is being asked for its health, or was found sick."""
+    """The health of its model is being checked, or was found wanting."""
     SICK = "sick"
-    """Its target stayed unhealthy: given up, unless it gets well while the rest goes on."""
+    """Its model stayed unhealthy: given up, unless it recovers while other lanes go on."""
     PARKED = "parked"
     """The same error over and over, or a service that stayed away: given up for this session."""
 
@@ -43,47 +46,47 @@ class Lane:
     """The cost classes that may hold jobs to be claimed."""
     in_flight: int = 0
     served: int = 0
-    """The turn in which it last got jobs."""
+    """The number of the turn in which it last got jobs."""
     next_at: float = 0.0
-    """When asking the store for jobs makes sense again; infinite until an answer comes in."""
+    """When to claim again; infinite if only an answer to another job can help."""
     waits_for: WaitReason = WaitReason.QUEUED
-    """What it waits for until then."""
+    """The reason for that wait."""
     block: Block | None = None
     why: str = ""
-    """What was said when it was blocked or its breaker opened, the cause first."""
+    """The message of when it was blocked or its breaker opened, the cause first."""
     throttled: int = 0
-    """429s in a row; those that came while the lane was already held count once."""
+    """The number of 429s in a row; those of one hold count once."""
     throttled_until: float = 0.0
     is_told_when: bool = False
-    """Whether the service said, with the last of these, when to ask again."""
+    """Whether the last 429 said when to ask again."""
     answers: int = 0
-    """How often the service has answered here, also with an error that only it can send."""
+    """Answers of the service in this process, including errors that only the service can send."""
     answered_at: float | None = None
-    """When it last did, in this run; None if it never has."""
+    """When the service last answered in this run; None if it never has."""
     worked_at: float = -inf
-    """When a job last had an answer: a request that began before and fails says nothing of the time since."""
+    """When a job last got an answer: the failure of a request that began before says nothing about now."""
     probe: tuple[int, int] | None = None
-    """Job and fence of the request that was sent to see whether the service is there, or still refuses."""
+    """Job and fence of the request that finds out whether the service is back, or still refuses."""
     suspects: dict[int, int] = field(default_factory=dict)
-    """Jobs that found the service away, with `answers` at the first time, until they have come to an end."""
+    """Unfinished jobs that found the service away, with the value of `answers` at the first time."""
     pace: Pace = field(default_factory=Pace)
-    """How fast the service has let its requests through, where it has refused some."""
+    """How fast the service lets requests through, once it has refused some."""
 
     def capacity(self, now: float, *, share: int, freed: int = 0) -> int:
-        """How many more jobs may be in flight now, with `freed` slots about to be free.
+        """Return how many more jobs may be in flight now, with `freed` slots about to be free.
 
-        The lane is shared between `share` processes.
+        `share` processes share the lane's slots.
         """
         if self.block is not None:
             return 0
-        allowed = shared(self.concurrency.capacity(now), share) - self.in_flight + freed
+        allowed = fair_share(self.concurrency.capacity(now), share) - self.in_flight + freed
         doubted = None if self.doubt is None else self.doubt.admits(now)
         for admitted in (self.breaker.admits(now), self.pace.admits(), doubted):
             allowed = allowed if admitted is None else min(admitted, allowed)
         return max(0, allowed)
 
     def wakes_at(self, now: float, *, share: int, freed: int = 0) -> float:
-        """When this lane may start something, as far as time alone decides."""
+        """Return when the lane may start a job; infinite if time alone does not decide."""
         if not self.classes or self.block is not None:
             return inf
         soonest = self.next_at
@@ -100,20 +103,20 @@ class Lane:
         if self.breaker.state is BreakerState.PARKED:
             return inf
         taken = self.in_flight - freed
-        if shared(self.concurrency.capacity(now), share) <= taken:
+        if fair_share(self.concurrency.capacity(now), share) <= taken:
             return max(soonest, self.concurrency.allows_at(share * (taken + 1)))
         return soonest
 
     def take(self, grant: LaneGrant) -> None:
-        """Take over what a claim says of the lane's queue."""
+        """Apply what a claim found in the lane's queue."""
         self.classes = tuple(name for name in self.classes if name not in grant.empty_classes)
         self.next_at = 0.0 if grant.next_at is None else grant.next_at
         self.waits_for = grant.why
 
     def start(self, now: float, claimed: Claimed, *, are_others_idle: bool) -> None:
-        """A job was claimed: where only one may be sent, to see how things stand, it is that one.
+        """Count a claimed job as in flight; if only one may be sent, as a probe, it is that one.
 
-        What was claimed just before its lane was closed is not, and will be given back.
+        A job that was claimed just before its lane was closed is no probe and will be given back.
         """
         self.in_flight += 1
         job_id, fence = claimed.id, claimed.fence
@@ -129,18 +132,18 @@ class Lane:
             self.pace = self.pace.on_start(now, 1)
 
     def end(self) -> None:
-        """A job that was in flight is settled."""
+        """Count a job that is settled as no longer in flight."""
         self.in_flight -= 1
 
     def lets_go(self, now: float, job_id: int, fence: int) -> bool:
-        """Whether a job that was claimed may still be sent: something may have come between."""
+        """Whether a claimed job may still be sent: the lane may have been closed since."""
         is_closed = self.breaker.state is not BreakerState.CLOSED or self.doubt is not None
         if is_closed and self.probe != (job_id, fence):
             return False
         return self.block is None and now >= self.throttled_until
 
     def waits(self, now: float, *, share: int) -> tuple[WaitReason, float | None]:
-        """What its jobs wait for, and until when where time decides."""
+        """Return what its jobs wait for, and until when if time decides."""
         until = self.wakes_at(now, share=share)
         ends_at = until if now < until < inf else None
         if self.block is not None:
@@ -165,7 +168,7 @@ class Lane:
         return self.waits_for, ends_at
 
     def blame(self, job_id: int, error: JobError) -> Blame:
-        """Whom a failure of a job is put down to."""
+        """Return what a failure of a job is put down to."""
         if self.breaker.away_since is not None:
             return Blame.OUTAGE
         if job_id not in self.suspects:
@@ -175,28 +178,28 @@ class Lane:
         return Blame.OUTAGE if is_away(error) else Blame.UNKNOWN
 
     def is_to_blame(self, job_id: int) -> bool:
-        """Whether a job is put down to itself if it now finds the service away once more."""
+        """Whether it would be the job's fault if it found the service away once more."""
         is_away = self.breaker.away_since is not None
         return not is_away and self.suspects.get(job_id, self.answers) < self.answers
 
     def remember_answers(self) -> None:
-        """It was answered in an earlier session."""
+        """Note that the service answered in an earlier session."""
         self.answered_at = 0.0
 
-    def heard(self, now: float) -> None:
-        """A call within a job was answered: the service has been there, which is no answer yet."""
+    def note_reply(self, now: float) -> None:
+        """Note that a call within a job was answered: the service is there, although the job has no answer yet."""
         if self.answered_at is None:
             self.answered_at = now
 
     def throttle(self, now: float, until: float, *, is_told_when: bool) -> None:
-        """A 429 came in: the next one will hold the lane for longer."""
+        """Hold the lane after a refusal as too many requests; the next one will hold it for longer."""
         self.is_told_when = is_told_when
         if now >= self.throttled_until:
             self.throttled += 1
         self.throttled_until = max(until, self.throttled_until)
 
     def offer(self, cost_class: str, due_at: float) -> None:
-        """A job of a class became claimable at a time."""
+        """Note that a job of a cost class can be claimed from a time on."""
         if cost_class not in self.classes:
             self.classes = tuple(sorted({*self.classes, cost_class}))
         if self.next_at > due_at:
@@ -205,32 +208,32 @@ class Lane:
     # The queue
 
     def refresh(self, classes: tuple[str, ...]) -> None:
-        """Take over in which cost classes the store has jobs to be claimed."""
+        """Add the cost classes in which the store has jobs to be claimed."""
         if set(classes) - set(self.classes):
             self.next_at = 0.0
-        # Only a claim that finds a class empty takes it away: one that was offered while this was
-        # being read is not in it.
+        # Only a claim that finds a class empty removes it: a class that was offered while the store was
+        # read is missing here.
         self.classes = tuple(sorted({*self.classes, *classes}))
 
     def serve(self, turn: int) -> None:
-        """It got jobs in a turn."""
+        """Note the turn in which the lane got jobs."""
         self.served = turn
 
     def pass_time(self, now: float) -> None:
-        """Let the pace change as time alone does."""
+        """Let the pace recover with time."""
         self.pace = self.pace.at(now)
 
     def retry_refused(self) -> None:
-        """An answer came in: quota or a class's cost may be known by now."""
+        """Claim again after an answer: the quota or the cost of a class may be known now."""
         if self.next_at == inf or self.waits_for is WaitReason.UNTOLD:
             self.next_at = 0.0
 
     def wait_for_quota(self, until: float) -> None:
-        """Look again at a time whether others have left some quota."""
+        """Claim again at a time: others may have given back some quota."""
         self.next_at, self.waits_for = until, WaitReason.QUOTA
 
     def reopen(self) -> None:
-        """There may be quota again."""
+        """Claim again: there may be quota."""
         self.block = None if self.block is Block.QUOTA else self.block
         self.next_at = 0.0
 
@@ -241,15 +244,15 @@ class Lane:
         self.block, self.why = block, why
 
     def explain(self, why: str) -> None:
-        """Say why it is closed."""
+        """Set the reason why it is closed."""
         self.why = why
 
     def open(self) -> None:
-        """Its target is well."""
+        """Send again: the model is healthy."""
         self.block, self.why = None, ""
 
     def settle_doubt(self, doubt: Doubt, block: Block, why: str) -> bool:
-        """A refusal is confirmed, unless a late answer has ended the doubt; whether it is."""
+        """Close the lane for a confirmed refusal; return False if a late answer has ended the doubt."""
         if self.doubt is not doubt:
             return False
         self.doubt = None
@@ -257,13 +260,13 @@ class Lane:
         return True
 
     def doubt_again(self, doubt: Doubt, until: float) -> None:
-        """A refusal is not confirmed: another request tries, not before a time."""
+        """Let another request try, not before a time: the refusal is not confirmed."""
         # A late answer may have ended it meanwhile.
         if self.doubt is doubt:
             self.doubt = doubt.try_again(until)
 
     def hasten(self, now: float) -> None:
-        """Nothing is in flight any more: what was held is free."""
+        """Let the next request try at once: nothing that could hold quota is in flight."""
         if self.doubt is not None:
             self.doubt = self.doubt.hasten(now)
 
@@ -279,12 +282,12 @@ class Lane:
         is_gated: bool,
         sends_jobs: bool,
     ) -> list[Noted]:
-        """Take over what the end of an attempt says; what is to be noted of it.
+        """Learn from the end of an attempt; return lines for the event log.
 
-        Before it is committed: that very transaction fills the slot again, or leaves it. `patience_s` is for
-        how long the lane's service may be away; `is_gated` says whether a health gate can be asked for the health
-        of the lane's model; `sends_jobs`, whether a job is the request itself: the pace of jobs says nothing
-        of the pace of the many calls inside them.
+        Called before the outcome is committed, since the same transaction may fill the slot again.
+        `patience_s` is how many seconds the service may be away; `is_gated` says whether a health gate can
+        be asked about the model; `sends_jobs`, whether a job is one request: only then does the pace of
+        jobs say anything about the pace of requests.
         """
         before = self.breaker
         is_probe = self.probe == (of.job_id, of.fence)
@@ -309,7 +312,7 @@ class Lane:
         return notes
 
     def _learn_speed(self, feedback: Feedback, now: float, *, of: Sent, sends_jobs: bool) -> None:
-        """Learn how much may be in flight, wait where the service asked for it, keep its pace."""
+        """Learn how many jobs may be in flight and at what pace, and wait if the service asked for it."""
         if feedback.has_succeeded:
             self.throttled = 0
             self.concurrency = self.concurrency.on_success(now)
@@ -330,9 +333,9 @@ class Lane:
     def _learn_refusal(
         self, feedback: Feedback, now: float, *, of: Sent, is_probe: bool
     ) -> list[Noted]:
-        """Doubt what the service refused, or stop doubting it; what is to be noted of it.
+        """Doubt a refusal, or stop doubting it; return lines for the event log.
 
-        Not of a first refusal: many are odd ones.
+        A first refusal is not noted: many are singular.
         """
         was = self.doubt is not None and self.doubt.refusals > 1
         if feedback.is_doubtful:
@@ -358,7 +361,7 @@ class Lane:
             self.why = feedback.error
             self.doubt = Doubt(hold=hold, why=self.why, since=now, needs=feedback.needs)
         if hold is Hold.QUOTA:
-            # What is in flight may hold what was refused: fewer at once need less.
+            # Jobs in flight may hold the quota that was refused; fewer at once hold less.
             self._slow_down(now, of)
 
     def _learn_breaker(
@@ -371,14 +374,14 @@ class Lane:
         patience_s: float,
         is_gated: bool,
     ) -> list[Noted]:
-        """Let the breaker see the end of an attempt; what is to be noted."""
+        """Apply the end of an attempt to the breaker; return lines for the event log."""
         before = self.breaker
         is_stale = of.started_at < self.worked_at and not is_probe
         match feedback.signal:
             case Signal.WORKS:
                 self.breaker = before.on_success()
             case Signal.AWAY:
-                # The first time counts: a job that fails so again after others were answered is itself to blame.
+                # Keep the first time: a job that fails like this again after others were answered is to blame.
                 self.suspects.setdefault(of.job_id, self.answers)
                 if not is_stale:
                     return self._miss(
@@ -427,7 +430,7 @@ class Lane:
     def _miss(
         self, feedback: Feedback, now: float, *, of: Sent, is_probe: bool, patience_s: float
     ) -> list[Noted]:
-        """A request found the service away."""
+        """Apply that a request found the service away; return lines for the event log."""
         before = self.breaker
         after = self.breaker = before.on_away(
             feedback.fingerprint,
@@ -443,15 +446,15 @@ class Lane:
         if after.state is BreakerState.PARKED:
             if before.state is BreakerState.PARKED:
                 return []
-            given_up = outage_over(
+            given_up = describe_end_of_outage(
                 feedback.error, after, now, was_answered=self.answered_at is not None
             )
             self.close(Block.PARKED, given_up)
             return [(EventKind.PARKED, self.why)]
-        self.why = outage(
+        self.why = describe_outage(
             feedback.error, after, patience_s, was_answered=self.answered_at is not None
         )
-        # One request that did not get through is no news; the first probe tells.
+        # A single request that did not get through is not noted; the first failed probe is.
         is_news = after.probes == 1 and before.probes == 0
         return [(EventKind.OUTAGE, self.why)] if is_news else []
 
@@ -465,6 +468,6 @@ _BLOCKED_FOR = {
 }
 
 
-def shared(slots: int, share: int) -> int:
-    """How many of some slots are one process's, of so many that share them."""
+def fair_share(slots: int, share: int) -> int:
+    """Return how many slots one of `share` processes may use; at least one."""
     return max(1, slots // share)

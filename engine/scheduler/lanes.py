@@ -15,11 +15,11 @@ from engine.core.lanes import STANDS_STILL, LaneState
 from engine.core.policy import Limits, Retry
 from engine.core.runs import WaitReason
 from engine.limits import opens_at
-from engine.scheduler.lane import Lane, shared
+from engine.scheduler.lane import Lane, fair_share
 
 _PLENTY = 1_000_000
 UNMET_S = 600.0
-"""How long a service is waited for that has never answered: long enough to load a model."""
+"""How long to wait for a service that has never answered: long enough to load a model."""
 _PAUSE_MAX_S = 60.0
 _served = attrgetter("served")
 
@@ -38,17 +38,17 @@ class Lanes:
     that a stopped process holds. Until all have looked, within a second, more may be in flight.
     """
     still: int = 0
-    """Those of them that stand still, such as one that was stopped: their slots are used by the others."""
+    """Those of `peers` that are stopped or hang: the others use their slots."""
     turn: int = 0
     paused_until: float = 0.0
-    """Until when nothing is started because this machine ran short of something."""
+    """Nothing is started before this time because this machine ran short of something."""
     paused_why: str = ""
     faults: int = 0
-    """How often in a row this machine could not do what a request needed; those of one pause count once."""
+    """Times in a row that this machine could not do what a request needed; those of one pause count once."""
     faulty_since: float = 0.0
 
     def lane(self, name: str) -> Lane:
-        """The lane of a name, made when it is first met."""
+        """Return the lane of a name; it is made on first use."""
         if name not in self.lanes:
             ceiling = self.limits.for_lane(name).max_in_flight or self.limits.max_in_flight
             self.lanes[name] = Lane(
@@ -63,7 +63,7 @@ class Lanes:
         return self.lanes[name]
 
     def refresh(self, queues: Mapping[str, tuple[str, ...]]) -> None:
-        """Take over what the store says of the jobs that can be claimed."""
+        """Add the lanes and cost classes in which the store has jobs to be claimed."""
         for name, classes in queues.items():
             self.lane(name).refresh(classes)
 
@@ -73,7 +73,7 @@ class Lanes:
         return sum(lane.in_flight for lane in self.lanes.values())
 
     def wants(self, now: float, freed: Mapping[str, int] | None = None) -> Mapping[str, int]:
-        """How many jobs to claim in each lane: the free slots, shared fairly.
+        """Return how many jobs to claim in each lane: the free slots, shared fairly.
 
         `freed` are slots that are about to be free, lane by lane.
         """
@@ -82,7 +82,7 @@ class Lanes:
         if free <= 0 or now < self.paused_until or opens_at(self.limits.window, now) > now:
             return {}
         demands = []
-        # The lane that was served longest ago is first: under a rate that lanes share, there is one slot at a time.
+        # Lanes take turns: under a rate that they share, there is one slot at a time.
         for lane in sorted(self.lanes.values(), key=_served):
             lane.pass_time(now)
             ending = freed.get(lane.name, 0)
@@ -97,7 +97,7 @@ class Lanes:
         return allot(free, demands)
 
     def state(self, lane: Lane, now: float) -> LaneState:
-        """What the jobs of a lane wait for."""
+        """Return what the jobs of a lane wait for."""
         why, until = lane.waits(now, share=self.share)
         detail = lane.why if why in STANDS_STILL else ""
         if self.paused_until > now:
@@ -112,7 +112,7 @@ class Lanes:
         )
 
     def wakes_at(self, now: float) -> float:
-        """When something may be started, as far as time alone decides."""
+        """Return when a job may be started; infinite if time alone does not decide."""
         if self._free() <= 0:
             return inf
         soonest = min(
@@ -121,7 +121,7 @@ class Lanes:
         return max(soonest, self.paused_until, opens_at(self.limits.window, now))
 
     def patience_s(self, lane: Lane) -> float:
-        """For how long a lane's service is waited for that is away; 0 for as many probes as jobs have attempts.
+        """Return how many seconds to wait for a lane's service that is away; 0 for as many probes as attempts.
 
         A lane that was never answered waits for a few minutes only (its address may be wrong), except
         while all that is known is that the whole service is away.
@@ -135,7 +135,7 @@ class Lanes:
         return outage_s if was_there else min(outage_s, UNMET_S)
 
     def are_others_idle(self, lane: Lane) -> bool:
-        """Whether nothing is in flight, in other lanes or processes, that may hold quota beside a lane's own request.
+        """Whether no job of other lanes or processes is in flight that may hold quota.
 
         What other lanes try that were refused as well holds nothing, unless it is let through.
         """
@@ -145,7 +145,7 @@ class Lanes:
         )
 
     def pause(self, now: float, why: str) -> bool:
-        """Start nothing for a while, because this machine ran short; whether that is new."""
+        """Start nothing for a while because this machine ran short; return whether the reason is new."""
         if now < self.paused_until:
             return False
         if not self.faults:
@@ -157,25 +157,25 @@ class Lanes:
         return is_new
 
     def recover(self) -> None:
-        """This machine could do what a request needed."""
+        """Note that this machine could do what a request needed."""
         self.faults = 0
 
     @property
     def share(self) -> int:
-        """Between how many processes the slots are shared."""
+        """The number of processes that share the slots."""
         return 1 + self.peers - self.still
 
     def _free(self) -> int:
-        slots = shared(self.limits.max_in_flight, self.share)
+        slots = fair_share(self.limits.max_in_flight, self.share)
         return max(1, slots >> self.faults) - self.in_flight
 
     def serve(self, lane: Lane) -> None:
-        """A lane got jobs: others come before it now."""
+        """Let other lanes come before one that has got jobs."""
         self.turn += 1
         lane.serve(self.turn)
 
     def retry_refused(self) -> None:
-        """An answer came in: lanes that waited for quota, or for a class's cost, may ask again."""
+        """Let lanes that wait for quota, or for the cost of a class, claim again after an answer."""
         for lane in self.lanes.values():
             lane.retry_refused()
 

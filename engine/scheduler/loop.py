@@ -54,7 +54,7 @@ _HORIZON_S = 0.2
 
 
 class Scheduler:
-    """Runs one run until everything has an outcome or something stands in the way."""
+    """Executes one run until every job has an outcome or nothing more can be sent."""
 
     def __init__(
         self, store: Store, clock: Clock, settings: Settings, assignment: Assignment
@@ -65,11 +65,11 @@ class Scheduler:
         self._run = assignment
         self._runner = Runner(assignment.kind, assignment.client, assignment.retry)
         self.bytes = ByteBudget(settings.answers_mb * 1_000_000)
-        """What answers take in this process, from their first bytes until they are in the store."""
+        """The memory of answers in this process, from their first bytes until they are in the store."""
         self.lanes = Lanes(assignment.limits, assignment.retry)
         self._publisher = LanePublisher(store, clock, assignment.run_id, self.lanes)
         self.expanding = False
-        """True while the matrix is still being written: an empty queue is then not the end."""
+        """True while the matrix is being written: an empty queue is then not the end."""
         self._stop: Stop | None = None
         self._wake = anyio.Event()
         self._idle = anyio.Event()
@@ -85,8 +85,8 @@ class Scheduler:
         self._reserves = bool(self._quota.keys_to_reserve(clock.now()))
         self._sends_jobs = assignment.kind.sends is Sends.JOB
         self._lead = LeadTime()
-        # By job and fence: a job that is due again at once is claimed in the very transaction that
-        # settles its last attempt, and then flies twice for a moment.
+        # By job and fence: a job that is due again at once may be claimed by the transaction that settles its
+        # last attempt, and is then in flight twice for a moment.
         self._in_flight: dict[tuple[int, int], Lane] = {}
         self.progress = Progress()
         self._attempts = AttemptRunner(
@@ -110,11 +110,11 @@ class Scheduler:
         self.wake()
 
     def stop_for_lost_store(self) -> None:
-        """Start nothing more, since the store has vanished: what is in flight has its grace."""
+        """Start nothing more, since the store has vanished; jobs in flight may end within the grace."""
         self.stop(StopReason.INTERRUPTED, "the store has vanished")
 
     def wake(self) -> None:
-        """Look again at what may be started."""
+        """Check again what may be started."""
         self._wake.set()
 
     @property
@@ -122,12 +122,12 @@ class Scheduler:
         """The jobs that are in flight in this process."""
         return {job_id for job_id, _ in self._in_flight}
 
-    def heard(self, lane: str) -> None:
-        """A call within a job of a lane was answered: its service is there, whatever becomes of the job."""
-        self.lanes.lane(lane).heard(self._clock.now())
+    def note_reply(self, lane: str) -> None:
+        """Note that a call within a job of a lane was answered: its service is there."""
+        self.lanes.lane(lane).note_reply(self._clock.now())
 
-    def reported(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
-        """A job has come so far."""
+    def report_progress(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
+        """Record how many questions of a job are answered."""
         self.progress.report(
             job_id, answered=answered, total=total, asked_now=asked_now, now=self._clock.now()
         )
@@ -138,14 +138,14 @@ class Scheduler:
         self.wake()
 
     async def refresh(self) -> None:
-        """Take over what the store says of the queue: new lanes, new jobs."""
+        """Add the lanes and jobs that are new in the store's queue."""
         self.lanes.refresh(await self._store.reader.queues(self._run.run_id))
         self.wake()
 
     # The loop
 
     async def run(self) -> Stop | None:
-        """Work until all jobs have an outcome (None), or until stopped (why)."""
+        """Execute the run; return None once all jobs have an outcome, else why it stopped."""
         await self._watch.reclaim()
         await self._watch.follow_clock()
         await self._keep_to_machine()
@@ -177,9 +177,9 @@ class Scheduler:
 
     @contextmanager
     def _leaving_full_store(self) -> Iterator[None]:
-        """Do not fail on the way out because the store is full: the next process to open it reclaims the rest.
+        """Ignore a full store while leaving: the next process to open it takes back what was in flight.
 
-        Where it has vanished, what is in flight still comes to its end.
+        If the store has vanished, stop, and let jobs in flight end.
         """
         try:
             yield
@@ -192,7 +192,7 @@ class Scheduler:
                 raise
 
     async def _keep_to_machine(self) -> None:
-        """Have no more in flight than this process may have connections open."""
+        """Limit the jobs in flight to the connections that this process may have open."""
         limits, allowed = self.lanes.limits, connections_allowed()
         if allowed is not None and allowed < limits.max_in_flight:
             self.lanes.limits = replace(limits, max_in_flight=allowed)
@@ -203,7 +203,7 @@ class Scheduler:
             )
 
     async def _remember_lanes(self) -> None:
-        """Take over from earlier sessions which lanes were answered; those that were away are asked anew."""
+        """Recall from earlier sessions which lanes were answered; those that were away are tried again."""
         for name in await self._store.reader.lanes_with_answers(self._run.run_id):
             self.lanes.lane(name).remember_answers()
         for name, was in (await self._store.reader.lanes_in_trouble(self._run.run_id)).items():
@@ -211,7 +211,7 @@ class Scheduler:
             await self._note(kind, "asked again in a new session", self.lanes.lane(name))
 
     def _count_questions(self, assignment: Assignment) -> Assignment:
-        """The assignment, whose questions to the service are counted by the key's rate as its jobs are."""
+        """Return the assignment with questions to the service that count under the key's rate, as jobs do."""
         if assignment.kind.sends is not Sends.JOB:
             return assignment
         return replace(
@@ -226,7 +226,7 @@ class Scheduler:
         return None if ask is None else lambda: self._turns.ask(ask, self._buckets.of_key)
 
     async def _share_limits(self) -> None:
-        """Let the sweep's rates hold for processes that began with higher ones, before any request."""
+        """Publish the sweep's rates before any request: they also bind processes that began with higher ones."""
         if self._sends_jobs:
             buckets = [bucket for lane in self.lanes.lanes for bucket in self._buckets.of(lane)]
             await self._store.limits.share(self._run.run_id, buckets)
@@ -255,7 +255,7 @@ class Scheduler:
             await self._clock.wait(self._wake, min(until, now + 3600.0))
 
     def _start(self, jobs: TaskGroup, grants: Sequence[LaneGrant]) -> None:
-        """Start what was claimed; nothing is awaited between the claim's commit and this."""
+        """Start claimed jobs; nothing is awaited between the commit of the claim and this."""
         self._publisher.confirm_claim()
         if any(job.is_rated for grant in grants for job in grant.jobs):
             self._lead.adapt(self._clock.now() - grants[0].asked_at)
@@ -287,7 +287,7 @@ class Scheduler:
             )
 
     def _decide(self, settled: Sequence[Outcome]) -> Claim:
-        """What to claim, decided when the transaction runs: `settled` commits with it."""
+        """Return what to claim, just before the transaction, with which the outcomes in `settled` commit."""
         now = self._clock.now()
         ending = (self._in_flight.get((one.job_id, one.fence)) for one in settled)
         freed = Counter(lane.name for lane in ending if lane is not None)
@@ -298,7 +298,7 @@ class Scheduler:
             service=self._run.costs_of,
             now=now,
             lead_s=min(self._lead.seconds + self._turns.ahead_s, LEAD_MAX_S),
-            # Whose commits are slow claims seldom: all that starts until the next one, in one go.
+            # When commits are slow we claim rarely, so take every slot up to the next claim at once.
             horizon_s=max(_HORIZON_S, self._lead.seconds),
             lanes=tuple(
                 LaneClaim(
@@ -315,14 +315,14 @@ class Scheduler:
         )
 
     async def _is_done(self) -> bool:
-        """Whether nothing is left to do here; where something is that nobody can do, why."""
+        """Whether nothing is left to do; stops the run if what is left cannot be sent."""
         if self.lanes.in_flight or self.expanding:
             return False
         waiting = list(self.lanes.waiting)
         if not waiting:
             if not await self._store.reader.has_open_jobs(self._run.run_id):
                 return True
-            # Others may still have some in flight, and what they give back is ours to take.
+            # Other processes may have jobs in flight and give them back.
             self.lanes.refresh(await self._store.reader.queues(self._run.run_id))
             if any(self.lanes.waiting):
                 self.wake()
@@ -337,7 +337,7 @@ class Scheduler:
         if await self._store.reader.count_peers(self._run.run_id) or not all(
             map(is_hopeless, waiting)
         ):
-            # What others get may be what these wait for; the watch looks again while there are any.
+            # These lanes may wait for answers of other processes; the watch checks while there are any.
             return
         unpaid = [lane for lane in waiting if lane.block is Block.CREDIT]
         short = [lane for lane in waiting if is_short(lane)]
@@ -354,7 +354,7 @@ class Scheduler:
         self.stop(StopReason.UNHEALTHY, describe_given_up(waiting))
 
     async def _drain(self, jobs: TaskGroup) -> None:
-        """Let what is in flight come to its end: all of it was paid for."""
+        """Let jobs in flight end, since they were paid for."""
         if self._stop is None or not self.lanes.in_flight:
             return
         hurried = self._stop.reason in (StopReason.INTERRUPTED, StopReason.CANCELLED)
@@ -379,7 +379,7 @@ class Scheduler:
                 await self._settle(attempt)
 
     def _slow_down(self, error: str, now: float) -> list[Noted]:
-        """Slow down because this machine ran short; stop where that lasts for as long as an outage may."""
+        """Slow down because this machine ran short; stop once that lasts as long as an outage may."""
         lanes = self.lanes
         is_new = lanes.pause(now, error)
         if lanes.faults > 1 and now - lanes.faulty_since > (self._run.retry.outage_s or UNMET_S):
@@ -419,7 +419,7 @@ class Scheduler:
         if settled.is_charged:
             self._quota.note_end(began, has_answer=feedback.has_succeeded)
         if feedback.has_outcome or self.lanes.peers:
-            # What is given back, others may take.
+            # Another process may take a job that is given back.
             self.progress.end(claimed.id, has_outcome=feedback.has_outcome)
         if not feedback.has_outcome:
             lane.offer(claimed.cost_class, settled.due_at)
@@ -432,7 +432,7 @@ class Scheduler:
             await self._note(kind, message, lane)
 
     def _apply(self, settled: Settlement) -> list[Noted]:
-        """Stop, slow down or go on as the end of an attempt has it; what is to be noted of it."""
+        """Stop, slow down or recover after an attempt; return lines for the event log."""
         if settled.stops is not None:
             self.stop(settled.stops, settled.feedback.error)
         if settled.is_machine_short:
@@ -444,19 +444,19 @@ class Scheduler:
     # Limits
 
     def _may_start(self, claimed: Claimed, lane: Lane, now: float) -> bool:
-        """Whether a request may be written that was claimed in time."""
+        """Whether the request of a claimed job may be written."""
         lets_go = lane.lets_go(max(now, claimed.start_at), claimed.id, claimed.fence)
         return lets_go and self._stop is None and self._is_open(now)
 
     def _is_open(self, now: float) -> bool:
-        """Whether requests may start, window and deadline permitting: a slot may lie behind their end."""
+        """Whether the window and the deadline let requests start: a slot may lie behind their end."""
         limits = self._run.limits
         in_time = limits.deadline is None or now < limits.deadline
         return in_time and opens_at(limits.window, now) <= now
 
     async def _note(self, kind: EventKind, message: str, lane: Lane | None = None) -> None:
         name = None if lane is None else lane.name
-        # A warning reaches the screen, whatever the progress shows.
+        # Warnings are shown whatever the progress looks like.
         level = logging.WARNING if kind in _TOLD_AT_ONCE else logging.INFO
         told = message if name is None else f"{name}: {message}"
         logger.log(level, "%s: %s", kind, told, extra={"run": self._run.run, "lane": name})

@@ -231,11 +231,11 @@ class Run:
 
     def _heard(self, lane: str) -> None:
         if self._scheduler is not None:
-            self._scheduler.heard(lane)
+            self._scheduler.note_reply(lane)
 
     def _reported(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
         if self._scheduler is not None:
-            self._scheduler.reported(job_id, answered, total, asked_now)
+            self._scheduler.report_progress(job_id, answered, total, asked_now)
 
     async def _work(
         self,
