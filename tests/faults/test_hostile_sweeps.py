@@ -222,7 +222,7 @@ class TestFiles:
 
         said = refusal(written(tmp_path, with_prompts("**/*.md")))
 
-        assert "needs more than 50 files to be looked at" in said
+        assert "more than 50 files would have to be examined" in said
 
     def test_pipes_devices_and_folders_are_no_prompts(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe.md")
