@@ -96,7 +96,7 @@ def count(
     cells = dict.fromkeys(State, 0)
     lanes: dict[str, dict[State, int]] = {}
     fresh = find_fresh(connection, run_id)
-    for state_text, lane, job_count, cell_count in _counted(connection, run_id, fresh):
+    for state_text, lane, job_count, cell_count in _count_jobs(connection, run_id, fresh):
         state = State(state_text)
         jobs[state] += job_count
         cells[state] += cell_count
@@ -130,12 +130,12 @@ def count(
 def jobs_by_state(connection: Connection, run_id: int) -> dict[State, int]:
     """Jobs that the sweep asks for by state; those that `run --fresh` will ask again are pending."""
     jobs = dict.fromkeys(State, 0)
-    for state, _, job_count, _ in _counted(connection, run_id, find_fresh(connection, run_id)):
+    for state, _, job_count, _ in _count_jobs(connection, run_id, find_fresh(connection, run_id)):
         jobs[State(state)] += job_count
     return jobs
 
 
-def _counted(connection: Connection, run_id: int, fresh: Fresh | None) -> Sequence[Any]:
+def _count_jobs(connection: Connection, run_id: int, fresh: Fresh | None) -> Sequence[Any]:
     """State, lane, jobs and cells of what the sweep asks for, by state and lane."""
     state: ColumnElement[str] = job.c.state
     jobs: FromClause = job

@@ -140,7 +140,7 @@ class SQLiteDatabase:
                 async with self._reader.begin() as connection:
                     answer = await connection.run_sync(question)
                     if self._source and not self._source.is_unchanged(connection.info[STATE]):
-                        raise self._source.changed_error()
+                        raise self._source.change_error()
         except (DBAPIError, PoolTimeout) as error:
             if self._source is None:
                 self.refuse_if_lost()

@@ -141,4 +141,4 @@ def _copy_files(source: Source, target: Path) -> None:
                     written.write(chunk)
         if (state_of(store), state_of(log)) == before:
             return
-    raise source.changed_error()
+    raise source.change_error()

@@ -60,7 +60,7 @@ class Source:
         """Whether what such a connection has read so far is consistent."""
         return state is None or state_of(self.path) == state
 
-    def changed_error(self) -> ChangedMeanwhile:
+    def change_error(self) -> ChangedMeanwhile:
         """The error for a file that has changed."""
         return ChangedMeanwhile(f"{self.path}: was written while it was read; try again")
 
@@ -77,7 +77,7 @@ class Source:
                 )
             if self.is_unchanged(state):
                 return
-        raise self.changed_error()
+        raise self.change_error()
 
 
 def is_cancelled() -> bool:

@@ -26,8 +26,8 @@ class Scratch(Protocol):
         """How many jobs are in each state."""
         ...
 
-    def broken_references(self) -> list[tuple[Any, ...]]:
-        """The rows that refer to others that are not there."""
+    def find_broken_references(self) -> list[tuple[Any, ...]]:
+        """The rows whose foreign keys refer to no row."""
         ...
 
 
@@ -49,8 +49,8 @@ class SQLiteScratch:
         """How many jobs are in each state."""
         return states(self.path)
 
-    def broken_references(self) -> list[tuple[Any, ...]]:
-        """The rows that refer to others that are not there."""
+    def find_broken_references(self) -> list[tuple[Any, ...]]:
+        """The rows whose foreign keys refer to no row."""
         return self.rows("PRAGMA foreign_key_check")
 
 
@@ -74,10 +74,10 @@ class MemoryScratch:
         """How many jobs are in each state."""
         return dict(self.rows("SELECT state, count(*) FROM job GROUP BY state"))
 
-    def broken_references(self) -> list[tuple[Any, ...]]:
-        """The rows that refer to others that are not there."""
+    def find_broken_references(self) -> list[tuple[Any, ...]]:
+        """The rows whose foreign keys refer to no row."""
         return self.rows("PRAGMA foreign_key_check")
 
 
 DATABASES: dict[str, Callable[[Path], Scratch]] = {"sqlite": SQLiteScratch, "memory": MemoryScratch}
-"""By name, what makes one in a folder. A further database is one more entry: all tests beside this module run on it."""
+"""By name, what creates a database in a folder. All tests in this folder run on each entry."""

@@ -158,22 +158,24 @@ def answer(
     )
 
 
-def succeeded(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
+def success(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
     given = {"answer": answer(0.2, 0.9), "provenance": PROVENANCE, **more}
     return _outcome(job, run, Event.SUCCEED, AttemptOutcome.SUCCEEDED, now, **given)
 
 
-def failed(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
+def failure(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
     given = {"error": "no such model", **more}
     return _outcome(job, run, Event.FAIL, AttemptOutcome.FAILED, now, **given)
 
 
-def retried(job: Claimed, run: RunRow, *, due_at: float, now: float = NOW, **more: Any) -> Outcome:
+def later_retry(
+    job: Claimed, run: RunRow, *, due_at: float, now: float = NOW, **more: Any
+) -> Outcome:
     given = {"error": "a hiccup", "due_at": due_at, **more}
     return _outcome(job, run, Event.RETRY_LATER, AttemptOutcome.FAILED, now, **given)
 
 
-def given_back(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
+def interruption(job: Claimed, run: RunRow, *, now: float = NOW, **more: Any) -> Outcome:
     given = {"keeps_attempt": False, "charged": False, **more}
     return _outcome(job, run, Event.GIVE_BACK, AttemptOutcome.INTERRUPTED, now, **given)
 
@@ -194,7 +196,7 @@ def _outcome(
     )
 
 
-def passed_and_failed(totals: Totals) -> tuple[int, int]:
+def count_tests(totals: Totals) -> tuple[int, int]:
     """How many tests have passed and failed, over all answers."""
     return sum(one.passed for one in totals.answers), sum(one.failed for one in totals.answers)
 

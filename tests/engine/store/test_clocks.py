@@ -1,4 +1,4 @@
-"""One clock for all processes on a store, whatever the machine's clock said when each of them began."""
+"""All processes on a store share one clock, whatever the machine's clock showed when each began."""
 
 import json
 

@@ -15,17 +15,17 @@ from engine.store.queries import deletion, parts
 from engine.store.schema import metadata
 from engine.testing import FakeClock
 from tests.engine.store.databases import Scratch
-from tests.engine.store.scenes import answer, begin, claim, new_job, submit, succeeded
+from tests.engine.store.scenes import answer, begin, claim, new_job, submit, success
 
 LONG = bytes(range(256)) * 400
 
 
-async def answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -> RunRow:
+async def submit_answered(store: Store, *jobs: NewJob, name: str, raw: bytes = b"{}") -> RunRow:
     """A run of which every job has an answer; it has calls, events and unread answers of its own."""
     run = await submit(store, *jobs, name=name, reuse=True)
     claimed = await claim(store, run)
     for job in claimed:
-        await store.queue.settle(succeeded(job, run, answer=answer(0.1, 0.9, raw=raw)))
+        await store.queue.settle(success(job, run, answer=answer(0.1, 0.9, raw=raw)))
     for job in claimed[:1]:
         await store.attempts.keep_unread(run.id, job.id, job.fence, where="x", body=b"<html>")
     await store.attempts.keep_call(run, {"of": name}, b"a reply")
@@ -53,8 +53,8 @@ def sending(name: str, document: str) -> NewJob:
 async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(
     store: Store, scratch: Scratch
 ) -> None:
-    first = await answered(store, new_job("one"), new_job("two"), name="first")
-    second = await answered(store, new_job("three"), name="second")
+    first = await submit_answered(store, new_job("one"), new_job("two"), name="first")
+    second = await submit_answered(store, new_job("three"), name="second")
     before = left_of(scratch, second.id)
     own = {"job", "attempt", "result", "call", "event", "unread"}
     assert set(left_of(scratch, first.id)) == own
@@ -66,7 +66,7 @@ async def test_a_deleted_run_leaves_no_row_and_other_runs_as_they_were(
     assert await store.reader.find_run("first") is None
     assert left_of(scratch, second.id) == before
     assert scratch.rows("SELECT count(*) FROM answer") == [(1,)]
-    assert scratch.broken_references() == []
+    assert scratch.find_broken_references() == []
 
 
 @pytest.fixture
@@ -86,10 +86,10 @@ async def delete_first_part(store: Store, of: RunRow) -> None:
 async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they_have(
     store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
-    run = await answered(store, *map(new_job, range(7)), name="first")
+    run = await submit_answered(store, *map(new_job, range(7)), name="first")
     for number in range(4):
         await store.attempts.keep_call(run, {"number": number}, b"a reply")
-    await answered(store, new_job("kept"), name="second")
+    await submit_answered(store, new_job("kept"), name="second")
     left: list[tuple[int, dict[str, int]]] = []
 
     async with clock.jumping():
@@ -103,7 +103,7 @@ async def test_a_large_run_is_deleted_in_parts_that_take_jobs_with_all_that_they
     assert left[-1] == (7, {})
     assert (deleted.jobs, deleted.answers) == (7, 7)
     assert scratch.rows("SELECT name FROM run") == [("second",)]
-    assert scratch.broken_references() == []
+    assert scratch.find_broken_references() == []
 
 
 @pytest.mark.parametrize(("size", "of_parts"), [(1, 1), (6_000, 3), (100_000, 5)])
@@ -112,7 +112,7 @@ async def test_a_part_is_the_smaller_the_larger_the_answers_are(
 ) -> None:
     # Each job counts with its answer and a page for its attempt.
     monkeypatch.setattr(deletion, "PART_BYTES", 20_000)
-    run = await answered(store, *map(new_job, range(4)), name="first", raw=os.urandom(size))
+    run = await submit_answered(store, *map(new_job, range(4)), name="first", raw=os.urandom(size))
     counts: list[int] = []
 
     async with clock.jumping():
@@ -126,12 +126,12 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
     store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
     jobs = [new_job(number) for number in range(7)]
-    first = await answered(store, *jobs, name="first", raw=b"the bytes")
-    second = await answered(store, *jobs[:2], *jobs[4:], name="second")
+    first = await submit_answered(store, *jobs, name="first", raw=b"the bytes")
+    second = await submit_answered(store, *jobs[:2], *jobs[4:], name="second")
 
     await delete_first_part(store, first)
     # What is left of it is whole, and is taken over as before.
-    third = await answered(store, *jobs[3:], name="third")
+    third = await submit_answered(store, *jobs[3:], name="third")
     half, found = left_of(scratch, first.id)["job"], await store.reader.find_run("first")
     assert found is not None
     async with clock.jumping():
@@ -142,15 +142,15 @@ async def test_answers_that_others_reuse_stay_with_them_while_their_run_is_half_
         kept = [row async for row in store.reader.job_rows(run)]
         assert [(row.reused, row.passed) for row in kept] == [(True, 1)] * count
         assert {await store.reader.raw_answer(row.id) for row in kept} == {b"the bytes"}
-    assert scratch.broken_references() == []
+    assert scratch.find_broken_references() == []
 
 
 @pytest.mark.usefixtures("in_parts")
 async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
     store: Store, clock: FakeClock
 ) -> None:
-    run = await answered(store, *map(new_job, range(7)), name="first")
-    await answered(store, new_job("one"), name="second")
+    run = await submit_answered(store, *map(new_job, range(7)), name="first")
+    await submit_answered(store, new_job("one"), name="second")
 
     await delete_first_part(store, run)
     await store.runs.set_state(run.id, RunState.PAUSED)
@@ -177,7 +177,7 @@ async def test_nothing_but_deleting_can_be_done_to_what_is_left_of_a_run(
 async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_deleted(
     store: Store, clock: FakeClock, scratch: Scratch
 ) -> None:
-    run = await answered(store, *map(new_job, range(7)), name="first")
+    run = await submit_answered(store, *map(new_job, range(7)), name="first")
 
     await delete_first_part(store, run)
     await store.matrix.add_jobs(run, [new_job("more")], reuse=False)
@@ -190,7 +190,7 @@ async def test_who_still_writes_out_the_matrix_of_a_run_adds_nothing_once_it_is_
 
 
 async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store: Store) -> None:
-    run = await answered(store, new_job("one"), name="first")
+    run = await submit_answered(store, new_job("one"), name="first")
     await store.removal.delete_run(run, [])
 
     for change in (
@@ -204,7 +204,7 @@ async def test_who_still_keeps_replies_of_a_run_is_told_that_it_is_deleted(store
 async def test_its_own_caps_go_and_the_account_s_quota_stays(
     store: Store, scratch: Scratch
 ) -> None:
-    run = await answered(store, new_job("one"), name="first")
+    run = await submit_answered(store, new_job("one"), name="first")
     for name in ("run first", "requests of first", "the account"):
         await store.limits.set_cap(QuotaKey(name=name, period="2027-01"), allotted=5)
 
@@ -214,9 +214,11 @@ async def test_its_own_caps_go_and_the_account_s_quota_stays(
 
 
 async def test_answers_that_other_runs_reuse_stay_with_them(store: Store, scratch: Scratch) -> None:
-    first = await answered(store, new_job("one"), new_job("two"), name="first", raw=b"the bytes")
-    second = await answered(store, new_job("one"), name="second")
-    third = await answered(store, new_job("one"), name="third")
+    first = await submit_answered(
+        store, new_job("one"), new_job("two"), name="first", raw=b"the bytes"
+    )
+    second = await submit_answered(store, new_job("one"), name="second")
+    third = await submit_answered(store, new_job("one"), name="third")
 
     deleted = await store.removal.delete_run(first, [])
 
@@ -233,7 +235,7 @@ async def test_answers_that_other_runs_reuse_stay_with_them(store: Store, scratc
 
     assert (await store.removal.delete_run(third, [])).answers == 1
     assert scratch.rows("SELECT count(*) FROM answer") == [(0,)]
-    assert scratch.broken_references() == []
+    assert scratch.find_broken_references() == []
 
 
 async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_run(
@@ -242,12 +244,12 @@ async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_r
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
     partial = answer(0.6, 0.7, 0.8, 0.9, raw=b"with a gap", empty=1)
-    await store.queue.settle(succeeded(job, first, answer=partial))
+    await store.queue.settle(success(job, first, answer=partial))
     second = await submit(store, new_job("one"), name="second", reuse=True)
     await store.queue.requeue(first.id, [State.SUCCEEDED])
     [again] = await claim(store, first)
     whole = answer(0.6, 0.7, 0.8, 0.9, 0.9, raw=b"whole")
-    await store.queue.settle(succeeded(again, first, answer=whole))
+    await store.queue.settle(success(again, first, answer=whole))
     third = await submit(store, new_job("one"), name="third", reuse=True)
     found = await store.reader.find_run("first")
     assert found is not None
@@ -258,15 +260,15 @@ async def test_who_keeps_a_copy_of_an_answer_that_was_asked_again_outlives_its_r
         [row] = [row async for row in store.reader.job_rows(run)]
         assert row.reused
         assert await store.reader.raw_answer(row.id) == raw
-    assert scratch.broken_references() == []
+    assert scratch.find_broken_references() == []
 
 
 async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -> None:
-    first = await answered(store, new_job("one"), name="first", raw=b"the bytes")
-    await answered(store, new_job("one"), name="second")
+    first = await submit_answered(store, new_job("one"), name="first", raw=b"the bytes")
+    await submit_answered(store, new_job("one"), name="second")
     await store.removal.delete_run(first, [])
 
-    third = await answered(store, new_job("one"), name="third")
+    third = await submit_answered(store, new_job("one"), name="third")
 
     [row] = [row async for row in store.reader.job_rows(third)]
     assert row.reused
@@ -275,8 +277,10 @@ async def test_a_later_run_reuses_an_answer_that_was_handed_over(store: Store) -
 
 async def test_documents_go_with_the_last_run_that_sends_them(store: Store) -> None:
     await store.matrix.add_documents({"shared": "Help.", "own": "Help kindly."})
-    first = await answered(store, sending("one", "shared"), sending("two", "own"), name="first")
-    second = await answered(store, sending("three", "shared"), name="second")
+    first = await submit_answered(
+        store, sending("one", "shared"), sending("two", "own"), name="first"
+    )
+    second = await submit_answered(store, sending("three", "shared"), name="second")
 
     assert (await store.removal.delete_run(first, [])).documents == 1
     assert set(await store.reader.documents(["shared", "own"])) == {"shared"}
@@ -285,7 +289,7 @@ async def test_documents_go_with_the_last_run_that_sends_them(store: Store) -> N
 
 async def test_no_document_goes_while_a_run_writes_its_matrix(store: Store) -> None:
     await store.matrix.add_documents({"old": "Help."})
-    first = await answered(store, sending("one", "old"), name="first")
+    first = await submit_answered(store, sending("one", "old"), name="first")
     await submit(store, name="second")
     with_another_sweep = await begin(store, "second", "another sweep")
     await store.matrix.add_documents({"new": "Help kindly."})
@@ -328,7 +332,7 @@ async def test_a_run_with_requests_in_flight_is_not_deleted(store: Store, scratc
 
 
 async def test_a_run_that_was_touched_since_it_was_looked_at_is_not_deleted(store: Store) -> None:
-    run = await answered(store, new_job("one"), name="first")
+    run = await submit_answered(store, new_job("one"), name="first")
     await store.runs.set_state(run.id, RunState.ACTIVE)
 
     with pytest.raises(UsageError, match="a process works on the run 'first'"):

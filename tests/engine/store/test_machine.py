@@ -28,12 +28,12 @@ from tests.engine.store.scenes import (
     NOW,
     answer,
     claim,
-    failed,
-    given_back,
+    failure,
+    interruption,
+    later_retry,
     new_job,
-    retried,
     submit,
-    succeeded,
+    success,
 )
 
 ATTEMPTS = 3
@@ -50,7 +50,7 @@ class Modelled:
     due_at: float = 0.0
     owner: str | None = None
     answers: int = 0
-    """Since it was last put back in line with one."""
+    """Since it was last requeued with one."""
     has_answer: bool = False
     has_gaps: bool = False
 
@@ -114,14 +114,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=held, worker=st.integers(0, 1), count=st.integers(1, 3))
     def claim(self, worker: int, count: int) -> Any:
-        return multiple(*self.claimed(worker, count))
+        return multiple(*self.find_claimed(worker, count))
 
     @rule(target=held, worker=st.integers(0, 1), seconds=st.integers(1, 9))
     def claim_later(self, worker: int, seconds: int) -> Any:
         self.now += seconds
-        return multiple(*self.claimed(worker, 4))
+        return multiple(*self.find_claimed(worker, 4))
 
-    def claimed(self, worker: int, count: int) -> list[Claimed]:
+    def find_claimed(self, worker: int, count: int) -> list[Claimed]:
         store = self.store(worker)
         due = sorted(
             (job.due_at, job_id)
@@ -145,12 +145,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(job=held, worker=st.integers(0, 1), gaps=st.integers(0, 1))
     def succeed(self, job: Claimed, worker: int, gaps: int) -> None:
-        """Whoever still has the answer brings it, in time, late or again."""
+        """Settle an answer by a worker that has it: in time, late or again."""
         model = self.jobs[job.id]
         counts = model.state in sources(Event.SUCCEED)
 
         told = answer(0.1, 0.9, empty=1) if gaps else answer(0.1, 0.9)
-        outcome = succeeded(job, self.run_row, answer=told, reserved=True)
+        outcome = success(job, self.run_row, answer=told, reserved=True)
         assert self.settle(worker, outcome) is counts
 
         if counts:
@@ -162,17 +162,17 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(job=held, worker=st.integers(0, 1), delay_s=st.integers(0, 5))
     def retry_later(self, job: Claimed, worker: int, delay_s: int) -> None:
         due_at = self.now + delay_s
-        outcome = retried(job, self.run_row, due_at=due_at, reserved=True)
+        outcome = later_retry(job, self.run_row, due_at=due_at, reserved=True)
         self.negative(job, worker, outcome, Event.RETRY_LATER)
 
     @rule(job=held, worker=st.integers(0, 1))
-    def give_back(self, job: Claimed, worker: int) -> None:
-        outcome = given_back(job, self.run_row, reserved=True)
+    def interruption(self, job: Claimed, worker: int) -> None:
+        outcome = interruption(job, self.run_row, reserved=True)
         self.negative(job, worker, outcome, Event.GIVE_BACK)
 
     @rule(job=held, worker=st.integers(0, 1))
     def fail(self, job: Claimed, worker: int) -> None:
-        self.negative(job, worker, failed(job, self.run_row, reserved=True), Event.FAIL)
+        self.negative(job, worker, failure(job, self.run_row, reserved=True), Event.FAIL)
 
     def negative(self, job: Claimed, worker: int, outcome: Outcome, event: Event) -> None:
         model = self.jobs[job.id]
@@ -310,7 +310,7 @@ class Host:
         await self._task
 
     async def die(self) -> None:
-        """What is left of a process after SIGKILL: a free lock and no word of goodbye."""
+        """Leave what SIGKILL leaves of a process: a free lock and no sign-off."""
 
         async def say_nothing() -> None:
             self.store.worker._signed_off.set()

@@ -21,12 +21,12 @@ from tests.engine.store.scenes import (
     answer,
     begin,
     claim,
-    given_back,
     grants,
+    interruption,
+    later_retry,
     new_job,
-    retried,
     submit,
-    succeeded,
+    success,
 )
 
 TESTS = QuotaKey(name="run", period="2027-01")
@@ -79,8 +79,8 @@ async def test_groups_are_sent_in_the_order_of_the_file_and_repeat_by_repeat(sto
 async def test_a_job_that_is_due_again_has_the_turn_that_it_had(store: Store) -> None:
     run = await ask(store, matrix(["b", "a"], repeats=3))
     first, second = await claim(store, run, 2, classes=("a", "b"))
-    await store.queue.settle(retried(first, run, due_at=NOW + 30))
-    await store.queue.settle(given_back(second, run))
+    await store.queue.settle(later_retry(first, run, due_at=NOW + 30))
+    await store.queue.settle(interruption(second, run))
 
     early = await claim(store, run, 2, classes=("a", "b"), now=NOW + 29)
     late = await claim(store, run, 2, classes=("a", "b"), now=NOW + 30)
@@ -143,7 +143,7 @@ async def test_an_answer_that_serves_another_threshold_stands_where_the_file_has
 ) -> None:
     run = await submit(store, new_job("b", 0.7), new_job("a", 0.7))
     for job in await claim(store, run):
-        await store.queue.settle(succeeded(job, run))
+        await store.queue.settle(success(job, run))
 
     await submit(
         store, new_job("new", 0.5), new_job("a", 0.5), new_job("b", 0.5), sweep="lower threshold"
@@ -190,7 +190,7 @@ async def test_what_is_first_keeps_its_turn_while_requests_in_flight_may_leave_e
     [job] = await claim(store, run, 1, classes=classes, quotas=[TESTS])
 
     [meanwhile] = await grants(store, run, classes=classes, quotas=[TESTS])
-    await store.queue.settle(succeeded(job, run, reserved=True, answer=answer(*[0.9] * cost)))
+    await store.queue.settle(success(job, run, reserved=True, answer=answer(*[0.9] * cost)))
 
     assert (meanwhile.jobs, meanwhile.why) == ((), "quota")
     assert names(await claim(store, run, classes=classes, quotas=[TESTS])) == then
@@ -250,15 +250,15 @@ def test_what_a_run_that_is_cut_short_has_sent_is_the_beginning_of_its_file_in_e
                     more: dict[str, Any] = {"reserved": bool(quotas)}
                     if end == "answered":
                         await store.queue.settle(
-                            succeeded(job, run, answer=answer(*[0.9] * 7), **more)
+                            success(job, run, answer=answer(*[0.9] * 7), **more)
                         )
                     elif end == "retried":
                         due_at = NOW + 60 * hour + 90
                         await store.queue.settle(
-                            retried(job, run, due_at=due_at, charged=False, **more)
+                            later_retry(job, run, due_at=due_at, charged=False, **more)
                         )
                     elif end == "given back":
-                        await store.queue.settle(given_back(job, run, **more))
+                        await store.queue.settle(interruption(job, run, **more))
 
     with TemporaryDirectory() as folder:
         anyio.run(play, Path(folder))

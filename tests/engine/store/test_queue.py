@@ -12,13 +12,13 @@ from tests.engine.store.scenes import (
     answer,
     begin,
     claim,
-    failed,
-    given_back,
+    failure,
     grants,
+    interruption,
+    later_retry,
     new_job,
-    retried,
     submit,
-    succeeded,
+    success,
 )
 
 
@@ -64,7 +64,7 @@ async def test_jobs_are_claimed_in_the_order_they_were_asked_for(store: Store) -
 async def test_a_waiting_job_is_not_claimed_before_it_is_due(store: Store) -> None:
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run)
-    await store.queue.settle(retried(job, run, due_at=NOW + 30.0))
+    await store.queue.settle(later_retry(job, run, due_at=NOW + 30.0))
 
     [early] = await grants(store, run, now=NOW + 29.9)
     [late] = await grants(store, run, now=NOW + 30.0)
@@ -86,8 +86,8 @@ async def test_a_transient_failure_uses_the_attempt_and_a_429_gives_it_back(stor
     run = await submit(store, new_job("used"), new_job("given back"))
     used, back = await claim(store, run)
 
-    await store.queue.settle(retried(used, run, due_at=0.0))
-    await store.queue.settle(given_back(back, run))
+    await store.queue.settle(later_retry(used, run, due_at=0.0))
+    await store.queue.settle(interruption(back, run))
 
     again = {job.labels["name"]: job for job in await claim(store, run)}
     assert (again["used"].attempt, again["used"].fence) == (2, 2)
@@ -97,13 +97,13 @@ async def test_a_transient_failure_uses_the_attempt_and_a_429_gives_it_back(stor
 async def test_a_lost_lease_settles_nothing_negative(store: Store, scratch: Scratch) -> None:
     run = await submit(store, new_job("one"))
     [lost] = await claim(store, run)
-    await store.queue.settle(given_back(lost, run))
+    await store.queue.settle(interruption(lost, run))
     [held] = await claim(store, run)
 
     for outcome in (
-        failed(lost, run),
-        given_back(lost, run),
-        retried(lost, run, due_at=NOW + 9),
+        failure(lost, run),
+        interruption(lost, run),
+        later_retry(lost, run, due_at=NOW + 9),
     ):
         assert not await store.queue.settle(outcome)
 
@@ -117,11 +117,11 @@ async def test_a_late_success_is_kept_once_and_its_attempt_recorded(
 ) -> None:
     run = await submit(store, new_job("one"))
     [late] = await claim(store, run)
-    await store.queue.settle(given_back(late, run))
+    await store.queue.settle(interruption(late, run))
     [held] = await claim(store, run)
 
-    first = await store.queue.settle(succeeded(late, run))
-    second = await store.queue.settle(succeeded(held, run, answer=answer(0.1, 0.1, 0.1)))
+    first = await store.queue.settle(success(late, run))
+    second = await store.queue.settle(success(held, run, answer=answer(0.1, 0.1, 0.1)))
 
     assert (first, second) == (True, False)
     assert scratch.rows("SELECT state, owner, attempts FROM job") == [("succeeded", None, 1)]
@@ -138,11 +138,11 @@ async def test_an_answer_is_kept_even_after_its_job_failed_or_was_cancelled(
 ) -> None:
     run = await submit(store, new_job("failed"), new_job("cancelled"))
     one, other = await claim(store, run)
-    await store.queue.settle(failed(one, run))
-    await store.queue.settle(given_back(other, run))
+    await store.queue.settle(failure(one, run))
+    await store.queue.settle(interruption(other, run))
     await store.queue.cancel(run.id)
 
-    kept = [await store.queue.settle(succeeded(job, run)) for job in (one, other)]
+    kept = [await store.queue.settle(success(job, run)) for job in (one, other)]
 
     assert kept == [True, True]
     assert scratch.states() == {"succeeded": 2}
@@ -156,9 +156,9 @@ async def test_an_answer_in_the_same_commit_as_a_failure_is_not_lost(
 
     run = await submit(store, new_job("one"))
     [lost] = await claim(store, run)
-    await store.queue.settle(given_back(lost, run))
+    await store.queue.settle(interruption(lost, run))
     [held] = await claim(store, run)
-    together = (failed(held, run), succeeded(lost, run), succeeded(held, run))
+    together = (failure(held, run), success(lost, run), success(held, run))
 
     counts = await store.worker.writer.write(
         lambda connection: outcomes.settle(connection, together)
@@ -174,7 +174,7 @@ async def test_the_raw_answer_is_kept_whole(store: Store) -> None:
     one, other = await claim(store, run)
     raw = bytes(range(256)) * 300
 
-    await store.queue.settle(succeeded(one, run, answer=answer(0.1, raw=raw)))
+    await store.queue.settle(success(one, run, answer=answer(0.1, raw=raw)))
 
     assert await store.reader.raw_answer(one.id) == raw
     assert await store.reader.raw_answer(other.id) is None
@@ -184,7 +184,7 @@ async def test_a_permanent_failure_is_told_with_its_detail(store: Store, scratch
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run)
 
-    await store.queue.settle(failed(job, run, status=404, detail="unknown model"))
+    await store.queue.settle(failure(job, run, status=404, detail="unknown model"))
 
     assert scratch.rows("SELECT state, error, detail FROM job") == [
         ("failed", "no such model", "unknown model")
@@ -203,7 +203,7 @@ async def test_cancelling_leaves_what_is_in_flight_to_its_worker(
     assert await store.queue.cancel(run.id) == 2
 
     assert scratch.states() == {"running": 1, "cancelled": 2}
-    assert await store.queue.settle(succeeded(job, run))
+    assert await store.queue.settle(success(job, run))
     assert not await store.reader.has_open_jobs(run.id)
 
 
@@ -212,10 +212,10 @@ async def test_putting_back_in_line_gives_fresh_attempts_and_leaves_answers_alon
 ) -> None:
     run = await submit(store, new_job("failed"), new_job("cancelled"), new_job("answered"))
     one, other, third = await claim(store, run)
-    await store.queue.settle(failed(one, run))
-    await store.queue.settle(given_back(other, run))
+    await store.queue.settle(failure(one, run))
+    await store.queue.settle(interruption(other, run))
     await store.queue.cancel(run.id)
-    await store.queue.settle(succeeded(third, run))
+    await store.queue.settle(success(third, run))
 
     assert await store.queue.requeue(run.id, [State.FAILED]) == 1
     assert await store.queue.requeue(run.id, [State.CANCELLED, State.SUCCEEDED]) == 1
@@ -228,19 +228,19 @@ async def test_putting_back_in_line_gives_fresh_attempts_and_leaves_answers_alon
     ]
 
 
-async def _asked_again(store: Store) -> tuple[RunRow, Claimed]:
+async def _ask_again(store: Store) -> tuple[RunRow, Claimed]:
     """A job whose answer lacks a question, claimed once more."""
     run = await submit(store, new_job("partial"), new_job("whole"))
     partial, whole = await claim(store, run)
-    await store.queue.settle(succeeded(partial, run, answer=answer(0.9, moderated=1)))
-    await store.queue.settle(succeeded(whole, run))
+    await store.queue.settle(success(partial, run, answer=answer(0.9, moderated=1)))
+    await store.queue.settle(success(whole, run))
     assert await store.queue.requeue(run.id, [State.SUCCEEDED]) == 1
     [again] = await claim(store, run)
     return run, again
 
 
 def _kill(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave of a process what SIGKILL does: a free lock and no word of goodbye."""
+    """Leave what SIGKILL leaves of a process: a free lock and no sign-off."""
 
     async def say_nothing() -> None:
         store.worker._signed_off.set()
@@ -255,10 +255,10 @@ async def _numbers(store: Store, run: RunRow) -> list[tuple[State, int | None, A
 
 
 async def test_an_answer_with_unanswered_questions_can_be_asked_for_again(store: Store) -> None:
-    run, again = await _asked_again(store)
+    run, again = await _ask_again(store)
     before = await _numbers(store, run)
 
-    await store.queue.settle(succeeded(again, run, answer=answer(0.8, 0.9, raw=b"whole now")))
+    await store.queue.settle(success(again, run, answer=answer(0.8, 0.9, raw=b"whole now")))
 
     assert (again.attempt, again.fence) == (1, 2)
     assert before == [("running", 1, {"moderated": 1})]
@@ -272,11 +272,11 @@ async def test_an_answer_that_is_asked_for_again_in_vain_stays(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, end: str, scratch: Scratch
 ) -> None:
     async with scratch.open(clock) as store:
-        run, again = await _asked_again(store)
+        run, again = await _ask_again(store)
         if end == "failed":
-            await store.queue.settle(failed(again, run))
+            await store.queue.settle(failure(again, run))
         elif end == "cancelled":
-            await store.queue.settle(given_back(again, run))
+            await store.queue.settle(interruption(again, run))
             await store.queue.cancel(run.id)
         else:
             _kill(store, monkeypatch)
@@ -290,13 +290,13 @@ async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
     kept = answer(0.6, 0.7, 0.8, 0.9, raw=b"with a gap", empty=1)
-    await store.queue.settle(succeeded(job, first, answer=kept))
+    await store.queue.settle(success(job, first, answer=kept))
     second = await submit(store, new_job("one"), name="second", reuse=True)
     [reused] = [row async for row in store.reader.job_rows(second)]
 
     await store.queue.requeue(first.id, [State.SUCCEEDED])
     [again] = await claim(store, first)
-    await store.queue.settle(succeeded(again, first, answer=answer(0.1, 0.9, raw=b"whole")))
+    await store.queue.settle(success(again, first, answer=answer(0.1, 0.9, raw=b"whole")))
 
     assert await _numbers(store, second) == [("succeeded", 4, {"empty": 1})]
     assert await store.reader.raw_answer(reused.id) == b"with a gap"
@@ -306,9 +306,9 @@ async def test_who_took_over_an_answer_keeps_it_when_it_is_asked_for_again(store
 async def test_totals_tell_answers_apart_by_what_is_unanswered(store: Store) -> None:
     run = await submit(store, *(new_job(name) for name in range(3)))
     one, two, three = await claim(store, run)
-    await store.queue.settle(succeeded(one, run, answer=answer(0.9, empty=2)))
-    await store.queue.settle(succeeded(two, run, answer=answer(0.9, empty=2)))
-    await store.queue.settle(succeeded(three, run, answer=answer(0.9, moderated=1, empty=1)))
+    await store.queue.settle(success(one, run, answer=answer(0.9, empty=2)))
+    await store.queue.settle(success(two, run, answer=answer(0.9, empty=2)))
+    await store.queue.settle(success(three, run, answer=answer(0.9, moderated=1, empty=1)))
 
     found = (await store.reader.totals(run.id)).answers
     assert sorted((one.jobs, dict(one.unanswered)) for one in found) == [
@@ -325,7 +325,7 @@ async def test_a_job_removed_while_in_flight_gets_no_other_attempt(
     await submit(store, new_job("stays"), sweep="second")
 
     for job in (stays, goes):
-        await store.queue.settle(retried(job, run, due_at=0.0))
+        await store.queue.settle(later_retry(job, run, due_at=0.0))
 
     assert scratch.states() == {"waiting": 1, "cancelled": 1}
     assert [job.labels["name"] for job in await claim(store, run)] == ["stays"]

@@ -18,14 +18,14 @@ from tests.engine.store.scenes import (
     NOW,
     answer,
     claim,
-    failed,
-    given_back,
+    failure,
     grants,
+    interruption,
+    later_retry,
     new_job,
     request,
-    retried,
     submit,
-    succeeded,
+    success,
 )
 
 TESTS = QuotaKey(name="key", period="2027-01")
@@ -43,7 +43,7 @@ def scores(count: int) -> Sequence[float]:
 async def settle(
     store: Store, run: RunRow, job: Claimed, tests: int, most: int | None = None
 ) -> None:
-    answered = succeeded(job, run, answer=answer(*scores(tests)), reserved=True, most_tests=most)
+    answered = success(job, run, answer=answer(*scores(tests)), reserved=True, most_tests=most)
     assert await store.queue.settle(answered)
 
 
@@ -72,7 +72,7 @@ async def test_a_first_job_that_got_no_answer_is_followed_by_another(store: Stor
     run = await submit(store, new_job("one"), new_job("other"))
     [first] = await claim(store, run, quotas=[TESTS])
 
-    await store.queue.settle(failed(first, run, reserved=True, charged=False))
+    await store.queue.settle(failure(first, run, reserved=True, charged=False))
 
     assert len(await claim(store, run, quotas=[TESTS])) == 1
 
@@ -111,7 +111,7 @@ async def test_tests_that_are_charged_by_reply_leave_what_is_held_one_by_one(sto
 
     kept = [await keep(store, run, first, call) for call in (1, 2, 2, 3)]
     half_way = await state(store)
-    await store.queue.settle(retried(first, run, due_at=NOW, reserved=True))
+    await store.queue.settle(later_retry(first, run, due_at=NOW, reserved=True))
     between = await state(store)
     [second] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
     await settle(store, run, second, 20)
@@ -130,7 +130,7 @@ async def test_a_reply_that_comes_after_its_attempt_was_taken_back_is_charged_al
     await store.limits.set_cap(TESTS, allotted=21)
     run = await submit(store, new_job("one", expected_tests=20))
     [first] = await claim(store, run, quotas=[TESTS], charged_by_reply=True)
-    await store.queue.settle(given_back(first, run, reserved=True))
+    await store.queue.settle(interruption(first, run, reserved=True))
 
     await keep(store, run, first, "held for nobody")
     unheld = await state(store)
@@ -160,8 +160,8 @@ async def test_what_surely_was_not_sent_gives_its_quota_back(store: Store) -> No
     run = await submit(store, *(new_job(number, expected_tests=20) for number in range(2)))
     one, other = await claim(store, run, quotas=[TESTS])
 
-    await store.queue.settle(given_back(one, run, reserved=True, charged=False))
-    await store.queue.settle(given_back(other, run, reserved=True, charged=True))
+    await store.queue.settle(interruption(one, run, reserved=True, charged=False))
+    await store.queue.settle(interruption(other, run, reserved=True, charged=True))
 
     assert await state(store) == QuotaState(allotted=50, used=20)
 
@@ -286,8 +286,8 @@ async def test_a_cap_on_requests_counts_each_that_left_whatever_became_of_it(sto
 
     jobs = await claim(store, run, quotas=[REQUESTS])
     await settle(store, run, jobs[0], 40)
-    await store.queue.settle(given_back(jobs[1], run, reserved=True, charged=False))
-    await store.queue.settle(given_back(jobs[2], run, reserved=True, charged=False, sent=False))
+    await store.queue.settle(interruption(jobs[1], run, reserved=True, charged=False))
+    await store.queue.settle(interruption(jobs[2], run, reserved=True, charged=False, sent=False))
 
     assert len(jobs) == 4
     assert await state(store, REQUESTS) == QuotaState(allotted=4, used=2, reserved=1)
@@ -398,7 +398,7 @@ async def test_what_is_in_flight_as_a_period_begins_is_held_in_both_and_confirme
         await store.limits.begin_period(["key", "no such"], before="2027-01", begun="2027-02")
     held = await state(store, begun)
     await settle(store, run, answered, 15)
-    await store.queue.settle(given_back(refused, run, reserved=True))
+    await store.queue.settle(interruption(refused, run, reserved=True))
     counted = await state(store), await state(store, begun)
     since = await store.reader.total_settled(begun)
     await store.limits.refresh_quota(begun, allotted=60, used=3, since=since)
@@ -475,15 +475,15 @@ def test_quota_is_never_over_committed_whatever_is_interleaved(
                     await store.limits.set_cap(TESTS, allotted=number)
                 elif move == "late" and landed:
                     job = landed[number % len(landed)]
-                    late = succeeded(job, run, answer=answer(*scores(tests)), reserved=True)
+                    late = success(job, run, answer=answer(*scores(tests)), reserved=True)
                     await store.queue.settle(late)
                 elif move in ("answer", "fail", "give back") and flying:
                     job = flying.pop(number % len(flying))
                     landed.append(job)
                     outcome = {
-                        "answer": succeeded(job, run, answer=answer(*scores(tests)), reserved=True),
-                        "fail": failed(job, run, reserved=True),
-                        "give back": given_back(job, run, reserved=True),
+                        "answer": success(job, run, answer=answer(*scores(tests)), reserved=True),
+                        "fail": failure(job, run, reserved=True),
+                        "give back": interruption(job, run, reserved=True),
                     }[move]
                     await store.queue.settle(outcome)
                 for key in (TESTS, REQUESTS):

@@ -8,8 +8,8 @@ from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import (
     NOW,
     claim,
-    given_back,
     grants,
+    interruption,
     new_job,
     submit,
 )
@@ -68,8 +68,8 @@ async def test_a_retry_after_holds_every_process(
     model = Bucket(name="key model")
     [job] = await claim(store, run, 1, buckets=[model])
 
-    await store.queue.settle(given_back(job, run, blocked={"key model": NOW + 90.0}))
-    await store.queue.settle(given_back(job, run, blocked={"key model": NOW + 30.0}))
+    await store.queue.settle(interruption(job, run, blocked={"key model": NOW + 90.0}))
+    await store.queue.settle(interruption(job, run, blocked={"key model": NOW + 30.0}))
 
     async with scratch.open(clock) as other:
         [held] = await grants(other, run, now=NOW + 89.0, buckets=[model])

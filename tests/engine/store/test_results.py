@@ -10,12 +10,12 @@ from tests.engine.store.scenes import (
     answer,
     begin,
     claim,
-    failed,
+    count_tests,
+    failure,
+    later_retry,
     new_job,
-    passed_and_failed,
-    retried,
     submit,
-    succeeded,
+    success,
 )
 
 
@@ -28,9 +28,9 @@ async def scene(store: Store) -> int:
     )
     for lane in ("a", "b"):
         one, other, third, fourth = await claim(store, run, 4, lanes=(lane,))
-        await store.queue.settle(succeeded(one, run, answer=answer(0.1, 0.5, 0.9, threshold=0.7)))
-        await store.queue.settle(failed(other, run, error=f"no {lane}"))
-        await store.queue.settle(retried(third, run, due_at=NOW + 30))
+        await store.queue.settle(success(one, run, answer=answer(0.1, 0.5, 0.9, threshold=0.7)))
+        await store.queue.settle(failure(other, run, error=f"no {lane}"))
+        await store.queue.settle(later_retry(third, run, due_at=NOW + 30))
         del fourth
     return run.id
 
@@ -46,7 +46,7 @@ async def test_totals_are_what_counting_the_rows_gives(store: Store, scratch: Sc
     assert sum(totals.jobs.values()) == 13
     assert sum(totals.cells.values()) == 25
     assert totals.lanes["a"][State.WAITING] == 1
-    assert passed_and_failed(totals) == (2, 4)
+    assert count_tests(totals) == (2, 4)
     assert [(kind.message, kind.jobs) for kind in totals.errors] == [("no a", 1), ("no b", 1)]
     assert totals.sent_last_minute == 8
 
@@ -88,14 +88,14 @@ async def test_the_speed_of_a_resumed_run_starts_at_the_resume(
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(9)))
     for job in await claim(store, run, 4):
-        await store.queue.settle(succeeded(job, run))
+        await store.queue.settle(success(job, run))
     before = await store.reader.totals(run.id)
 
     await clock.advance(600.0)
     await store.runs.activate(run.id)
     [job] = await claim(store, run, 1, now=clock.now())
     await clock.advance(5.0)
-    await store.queue.settle(succeeded(job, run, now=clock.now()))
+    await store.queue.settle(success(job, run, now=clock.now()))
     resumed = await store.reader.totals(run.id)
 
     assert before.ended == 4
@@ -107,8 +107,8 @@ async def test_errors_of_jobs_that_the_sweep_no_longer_asks_for_are_not_counted(
 ) -> None:
     run = await submit(store, new_job("removed"), new_job("kept"))
     removed, kept = await claim(store, run)
-    await store.queue.settle(failed(removed, run, error="no such model"))
-    await store.queue.settle(failed(kept, run, error="a timeout"))
+    await store.queue.settle(failure(removed, run, error="no such model"))
+    await store.queue.settle(failure(kept, run, error="a timeout"))
 
     await submit(store, new_job("kept"), sweep="second")
 
@@ -123,7 +123,7 @@ async def test_jobs_that_failed_alike_are_one_kind_of_error_whatever_the_service
     for number, job in enumerate(await claim(store, run)):
         words = f"case {'abc'[number % 3]}: {number} bytes"
         error = f"not JSON: {words} (gave up after 1 attempts)"
-        await store.queue.settle(failed(job, run, error=error, detail=words))
+        await store.queue.settle(failure(job, run, error=error, detail=words))
 
     [kind] = (await store.reader.totals(run.id)).errors
 
@@ -231,7 +231,7 @@ async def test_replies_that_are_not_kept_stay_in_what_calls_took_as_when_all_is_
 async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
     scratch: Scratch,
 ) -> None:
-    async def kept(store: Store) -> list[bytes | None]:
+    async def find_replies(store: Store) -> list[bytes | None]:
         found = [
             await store.reader.find_reply(run, {"of": name}, of_others=False) for name in "abc"
         ]
@@ -249,12 +249,12 @@ async def test_what_was_asked_afresh_stays_fresh_when_the_clock_is_set_back(
 
     async with scratch.open(FakeClock(NOW - 3600.0)) as store:
         await store.queue.follow_clock()
-        at_first = await kept(store)
+        at_first = await find_replies(store)
         is_new = [await store.attempts.keep_call(run, {"of": "c"}, reply) for reply in (b"1", b"2")]
 
         assert at_first == [None, b"afresh", None]
         assert is_new == [True, False]
-        assert await kept(store) == [None, b"afresh", b"1"]
+        assert await find_replies(store) == [None, b"afresh", b"1"]
 
 
 async def test_events_are_told_oldest_first(store: Store) -> None:
@@ -284,13 +284,13 @@ async def test_an_answer_since_a_fresh_run_began_counts_before_the_matrix_reache
 ) -> None:
     first = await submit(store, new_job("early"), new_job("late"))
     early, late = await claim(store, first, 2)
-    await store.queue.settle(succeeded(early, first, now=NOW - 60))
-    await store.queue.settle(retried(late, first, due_at=NOW))
+    await store.queue.settle(success(early, first, now=NOW - 60))
+    await store.queue.settle(later_retry(late, first, due_at=NOW))
     fresh = await begin(store, is_fresh=True)
     since = fresh.fresh_at
     assert since is not None
     [late] = await claim(store, fresh, now=since)
-    await store.queue.settle(succeeded(late, fresh, now=since))
+    await store.queue.settle(success(late, fresh, now=since))
 
     totals = await store.reader.totals(fresh.id)
 

@@ -22,17 +22,17 @@ from tests.engine.store.scenes import (
     answer,
     begin,
     claim,
-    given_back,
+    count_tests,
+    interruption,
     new_job,
-    passed_and_failed,
     submit,
-    succeeded,
+    success,
 )
 
 CELLS = "SELECT threshold, cells, state FROM job WHERE cell_count > 0 ORDER BY threshold"
 
 
-def folded(*thresholds: float, name: str = "one") -> NewJob:
+def new_folded_job(*thresholds: float, name: str = "one") -> NewJob:
     """One job at the highest threshold that answers them all."""
     return new_job(name, max(thresholds), sorted(thresholds))
 
@@ -41,7 +41,7 @@ async def answer_all(store: Store, run: RunRow) -> list[float]:
     """Answer whatever is to be claimed; the thresholds that were sent."""
     sent = []
     for job in await claim(store, run):
-        await store.queue.settle(succeeded(job, run, answer=answer(0.1, 0.4, 0.8)))
+        await store.queue.settle(success(job, run, answer=answer(0.1, 0.4, 0.8)))
         sent.append(job.labels["threshold"])
     return sent
 
@@ -68,7 +68,7 @@ async def test_submitting_the_same_again_changes_nothing(store: Store, scratch: 
 
     assert scratch.rows("SELECT * FROM job") == before
     assert (again.id, again.generation, again.is_expanded) == (run.id, 1, True)
-    assert await store.queue.settle(succeeded(job, run))
+    assert await store.queue.settle(success(job, run))
 
 
 async def test_a_cell_that_is_added_adds_its_job_alone(store: Store, scratch: Scratch) -> None:
@@ -85,7 +85,7 @@ async def test_a_cell_that_is_removed_is_cancelled_while_answers_are_kept(
 ) -> None:
     run = await submit(store, new_job("answered"), new_job("pending"), new_job("stays"))
     [job] = await claim(store, run, 1)
-    await store.queue.settle(succeeded(job, run))
+    await store.queue.settle(success(job, run))
 
     await submit(store, new_job("stays"), sweep="second")
 
@@ -138,7 +138,7 @@ PLACED = [new_job(f"{name}{repeat}", repeat=repeat) for repeat in (1, 2) for nam
 """Three values in places 0 to 2, twice."""
 
 
-async def placed(store: Store) -> RunRow:
+async def submit_placed(store: Store) -> RunRow:
     run = await begin(store)
     await store.matrix.add_jobs(
         run, [replace(job, place=number % 3) for number, job in enumerate(PLACED)], reuse=False
@@ -163,7 +163,7 @@ async def test_what_an_edit_removes_is_not_claimed_while_the_edit_is_written_out
     repeats_left: int | None,
     kept: Sequence[str],
 ) -> None:
-    await placed(store)
+    await submit_placed(store)
     edited = await begin(store, sweep="second")
 
     with store.matrix.expanding(edited):
@@ -184,7 +184,7 @@ async def test_what_an_edit_removes_is_not_claimed_while_the_edit_is_written_out
 async def test_what_an_edit_removes_is_not_sent_once_another_process_gives_it_back(
     store: Store, *, is_compared: bool
 ) -> None:
-    run = await placed(store)
+    run = await submit_placed(store)
     in_flight = await claim(store, run, 1)
     edited = await begin(store, sweep="second")
     gone = Edit(changed={}, repeats=2, left=[(0, 4, frozenset({0}))], repeats_left=None)
@@ -197,7 +197,7 @@ async def test_what_an_edit_removes_is_not_sent_once_another_process_gives_it_ba
         else:
             await store.matrix.begin_edit(edited, gone)
         for job in in_flight:
-            await store.queue.settle(given_back(job, run))
+            await store.queue.settle(interruption(job, run))
         claimed = await claim(store, edited)
 
     assert [job.labels["name"] for job in in_flight] == ["a1"]
@@ -207,7 +207,7 @@ async def test_what_an_edit_removes_is_not_sent_once_another_process_gives_it_ba
 async def test_an_edit_that_another_process_has_written_out_puts_nothing_behind(
     store: Store, scratch: Scratch
 ) -> None:
-    await placed(store)
+    await submit_placed(store)
     edited = await begin(store, sweep="second")
     edit = Edit(
         changed={"name": frozenset({0})},
@@ -261,10 +261,10 @@ async def test_the_expansion_of_a_sweep_that_was_replaced_meanwhile_changes_noth
 async def test_a_lower_threshold_is_served_by_the_answer_that_is_there(
     store: Store, scratch: Scratch
 ) -> None:
-    run = await submit(store, folded(0.5, 0.7))
+    run = await submit(store, new_folded_job(0.5, 0.7))
     await answer_all(store, run)
 
-    run = await submit(store, folded(0.3, 0.5, 0.7), sweep="second")
+    run = await submit(store, new_folded_job(0.3, 0.5, 0.7), sweep="second")
 
     assert await answer_all(store, run) == []
     assert cells_of(scratch) == {0.7: [0.3, 0.5, 0.7]}
@@ -273,10 +273,10 @@ async def test_a_lower_threshold_is_served_by_the_answer_that_is_there(
 async def test_removing_the_highest_threshold_sends_nothing_again(
     store: Store, scratch: Scratch
 ) -> None:
-    run = await submit(store, folded(0.3, 0.5, 0.7))
+    run = await submit(store, new_folded_job(0.3, 0.5, 0.7))
     await answer_all(store, run)
 
-    run = await submit(store, folded(0.3, 0.5), sweep="second")
+    run = await submit(store, new_folded_job(0.3, 0.5), sweep="second")
 
     assert await answer_all(store, run) == []
     assert cells_of(scratch) == {0.7: [0.3, 0.5]}
@@ -286,10 +286,10 @@ async def test_removing_the_highest_threshold_sends_nothing_again(
 async def test_a_higher_threshold_sends_one_job_for_the_new_cells_alone(
     store: Store, scratch: Scratch
 ) -> None:
-    run = await submit(store, folded(0.3, 0.5))
+    run = await submit(store, new_folded_job(0.3, 0.5))
     await answer_all(store, run)
 
-    run = await submit(store, folded(0.3, 0.5, 0.7, 0.9), sweep="second")
+    run = await submit(store, new_folded_job(0.3, 0.5, 0.7, 0.9), sweep="second")
 
     assert await answer_all(store, run) == [0.9]
     assert cells_of(scratch) == {0.5: [0.3, 0.5], 0.9: [0.7, 0.9]}
@@ -298,12 +298,12 @@ async def test_a_higher_threshold_sends_one_job_for_the_new_cells_alone(
 async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_of_another(
     store: Store, scratch: Scratch
 ) -> None:
-    old = await submit(store, folded(0.3, 0.7))
+    old = await submit(store, new_folded_job(0.3, 0.7))
     [job] = await claim(store, old)
     new = await begin(store, sweep="second")
-    await store.matrix.add_jobs(new, [folded(0.3, 0.9)], reuse=False)
+    await store.matrix.add_jobs(new, [new_folded_job(0.3, 0.9)], reuse=False)
 
-    await store.queue.settle(succeeded(job, old))
+    await store.queue.settle(success(job, old))
     await store.matrix.finish_expansion(new)
 
     assert cells_of(scratch) == {0.9: [0.3, 0.9]}
@@ -313,7 +313,7 @@ async def test_a_job_answered_while_its_sweep_was_being_replaced_keeps_no_cell_o
 async def test_never_folding_has_each_threshold_measured_by_its_own_job(
     store: Store, scratch: Scratch
 ) -> None:
-    run = await submit(store, folded(0.3, 0.7))
+    run = await submit(store, new_folded_job(0.3, 0.7))
     await answer_all(store, run)
 
     run = await submit(
@@ -332,7 +332,7 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(
 ) -> None:
     first = await submit(store, new_job("one"), name="first")
     [job] = await claim(store, first)
-    await store.queue.settle(succeeded(job, first, answer=answer(0.1, 0.9, raw=b"the very bytes")))
+    await store.queue.settle(success(job, first, answer=answer(0.1, 0.9, raw=b"the very bytes")))
     assert await store.reader.has_other_runs(await begin(store, "second"))
 
     second = await submit(store, new_job("one"), new_job("new"), name="second", reuse=True)
@@ -348,7 +348,7 @@ async def test_an_answer_of_another_run_is_reused_and_says_so(
     assert scratch.rows("SELECT DISTINCT reused_from FROM result WHERE job_id != ?", job.id) == [
         (job.id,)
     ]
-    assert passed_and_failed(await store.reader.totals(third.id)) == (1, 1)
+    assert count_tests(await store.reader.totals(third.id)) == (1, 1)
 
 
 async def test_reuse_can_be_refused(store: Store) -> None:
@@ -364,7 +364,7 @@ async def _with_answer(store: Store, name: str, *scores: float, empty: int = 0) 
     run = await submit(store, new_job("one"), name=name)
     [job] = await claim(store, run)
     given = answer(*scores, empty=empty) if empty else answer(*scores)
-    await store.queue.settle(succeeded(job, run, answer=given))
+    await store.queue.settle(success(job, run, answer=given))
     return run
 
 
@@ -427,7 +427,7 @@ async def test_an_answer_that_is_asked_again_stays_if_its_cell_is_removed_meanwh
     [again] = await claim(store, run)
     await submit(store, new_job("another"), sweep="second")
 
-    await store.queue.settle(given_back(again, run))
+    await store.queue.settle(interruption(again, run))
 
     assert scratch.rows("SELECT state, error FROM job ORDER BY id LIMIT 1") == [("succeeded", None)]
 
@@ -435,12 +435,12 @@ async def test_an_answer_that_is_asked_again_stays_if_its_cell_is_removed_meanwh
 async def test_a_threshold_is_past_while_it_is_removed_and_asked_for_when_it_is_back(
     store: Store, scratch: Scratch
 ) -> None:
-    run = await submit(store, folded(0.3, 0.5, 0.7))
+    run = await submit(store, new_folded_job(0.3, 0.5, 0.7))
     await answer_all(store, run)
 
-    run = await submit(store, folded(0.5), sweep="second")
+    run = await submit(store, new_folded_job(0.5), sweep="second")
     between = cells_of(scratch), await past_of(store, run)
-    run = await submit(store, folded(0.3, 0.5, 0.7), sweep="first")
+    run = await submit(store, new_folded_job(0.3, 0.5, 0.7), sweep="first")
 
     assert between == ({0.7: [0.5]}, {("one", 0.3): "succeeded", ("one", 0.7): "succeeded"})
     assert (cells_of(scratch), await past_of(store, run)) == ({0.7: [0.3, 0.5, 0.7]}, {})
@@ -450,9 +450,11 @@ async def test_a_threshold_is_past_while_it_is_removed_and_asked_for_when_it_is_
 async def test_what_was_removed_before_it_had_an_answer_is_past_as_well(
     store: Store, scratch: Scratch
 ) -> None:
-    await submit(store, folded(0.3, 0.7), folded(0.3, 0.7, name="other"), new_job("plain"))
+    await submit(
+        store, new_folded_job(0.3, 0.7), new_folded_job(0.3, 0.7, name="other"), new_job("plain")
+    )
 
-    run = await submit(store, folded(0.3, 0.5), sweep="second")
+    run = await submit(store, new_folded_job(0.3, 0.5), sweep="second")
 
     assert await past_of(store, run) == {
         ("one", 0.7): "cancelled",
@@ -523,14 +525,14 @@ steps = st.lists(
 )
 
 
-def asked_of(sweep: dict[str, set[float]], separate: bool) -> list[NewJob]:
+def jobs_for(sweep: dict[str, set[float]], separate: bool) -> list[NewJob]:
     if separate:
         return [
             new_job(name, level, [level], folds=False)
             for name, levels in sorted(sweep.items())
             for level in sorted(levels)
         ]
-    return [folded(*levels, name=name) for name, levels in sorted(sweep.items())]
+    return [new_folded_job(*levels, name=name) for name, levels in sorted(sweep.items())]
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -548,7 +550,7 @@ def test_whatever_is_submitted_and_answered_each_cell_asked_for_is_there_exactly
             for number, (sweep, separate, before, within, after, is_cut, is_fresh) in enumerate(
                 script
             ):
-                jobs = asked_of(sweep, separate)
+                jobs = jobs_for(sweep, separate)
                 await answer_some(store, run, before, now=clock.now())
                 await clock.sleep(1.0)
                 run = await begin(store, sweep=f"sweep {number}", is_fresh=is_fresh)
@@ -584,17 +586,17 @@ async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
     store: Store,
     clock: FakeClock,
 ) -> None:
-    jobs = [folded(0.5, name=name) for name in ("answered", "open", "then")]
+    jobs = [new_folded_job(0.5, name=name) for name in ("answered", "open", "then")]
     run = await submit(store, *jobs)
     [before] = await claim(store, run, 1)
-    await store.queue.settle(succeeded(before, run))
+    await store.queue.settle(success(before, run))
     async with clock.jumping():
         await clock.sleep(60.0)
 
     fresh = await begin(store, is_fresh=True)
     # It is still in line as it was, ahead of the matrix.
     [meanwhile] = await claim(store, fresh, 1)
-    await store.queue.settle(succeeded(meanwhile, fresh, now=clock.now()))
+    await store.queue.settle(success(meanwhile, fresh, now=clock.now()))
     held = await store.reader.survey(fresh, jobs, reuse=False, unanswered=UnansweredPolicy())
     await store.matrix.add_jobs(fresh, jobs, reuse=False)
     await store.matrix.finish_expansion(fresh)
@@ -608,4 +610,4 @@ async def test_what_is_answered_while_all_is_asked_again_is_not_asked_once_more(
 
 async def answer_some(store: Store, run: RunRow, count: int, *, now: float) -> None:
     for job in await claim(store, run, count):
-        await store.queue.settle(succeeded(job, run, now=now))
+        await store.queue.settle(success(job, run, now=now))

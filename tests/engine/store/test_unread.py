@@ -10,7 +10,7 @@ from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import NOW, begin, claim, new_job
 
 
-def kept(scratch: Scratch) -> list[tuple[int, int, float, str, int, bytes]]:
+def read_unread(scratch: Scratch) -> list[tuple[int, int, float, str, int, bytes]]:
     found = scratch.rows("SELECT job_id, fence, at, place, size, raw FROM unread ORDER BY id")
     return [(*rest, zlib.decompress(raw)) for *rest, raw in found]
 
@@ -24,7 +24,7 @@ async def test_an_answer_is_kept_with_its_attempt(store: Store, scratch: Scratch
         run.id, job.id, job.fence, where="POST x: not JSON", body=b"<html>" * 100
     )
 
-    assert kept(scratch) == [
+    assert read_unread(scratch) == [
         (job.id, job.fence, NOW, "POST x: not JSON", 600, b"<html>" * 100),
     ]
 
@@ -40,7 +40,7 @@ async def test_of_one_job_only_the_first_are_kept(store: Store, scratch: Scratch
         )
     await store.attempts.keep_unread(run.id, second.id, second.fence, where="another", body=b"page")
 
-    places = [place for _, _, _, place, _, _ in kept(scratch)]
+    places = [place for _, _, _, place, _, _ in read_unread(scratch)]
     assert places == [*map(str, range(UNREAD_MAX)), "another"]
 
 
@@ -54,5 +54,5 @@ async def test_of_one_answer_the_beginning_is_kept_and_its_whole_size_told(
 
     await store.attempts.keep_unread(run.id, job.id, job.fence, where="x", body=b"0123456789abc")
 
-    [(*_, size, raw)] = kept(scratch)
+    [(*_, size, raw)] = read_unread(scratch)
     assert (size, raw) == (13, b"0123456789")

@@ -11,12 +11,12 @@ from tests.engine.store.databases import Scratch
 from tests.engine.store.scenes import (
     NOW,
     claim,
-    failed,
-    given_back,
+    failure,
+    interruption,
     new_job,
     request,
     submit,
-    succeeded,
+    success,
 )
 
 
@@ -41,7 +41,7 @@ async def test_one_change_that_fails_does_not_hurt_those_that_were_committed_wit
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bad, "UPDATE job SET state = 'unheard of'")
-        tasks.start_soon(store.queue.settle, succeeded(job, run))
+        tasks.start_soon(store.queue.settle, success(job, run))
         tasks.start_soon(bug)
         tasks.start_soon(store.runs.add_event, run.id, "kind", "message")
 
@@ -64,9 +64,9 @@ async def test_a_slot_that_is_freed_is_filled_in_the_same_commit(
         return request(store, run, 1)
 
     async with store.queue.claiming_with_outcomes(decide, delivered.extend):
-        outcome = succeeded(job, run)
+        outcome = success(job, run)
         await store.queue.settle(outcome)
-    await store.queue.settle(failed(delivered[0].jobs[0], run))
+    await store.queue.settle(failure(delivered[0].jobs[0], run))
 
     assert told == [[outcome]]
     assert [len(grant.jobs) for grant in delivered] == [1]
@@ -88,7 +88,7 @@ async def test_the_same_free_slots_are_never_claimed_for_twice_in_one_commit(sto
         store.queue.claiming_with_outcomes(decide, claimed.extend),
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(store.queue.settle, given_back(job, run))
+        tasks.start_soon(store.queue.settle, interruption(job, run))
         tasks.start_soon(claim_too)
 
     assert sum(len(grant.jobs) for grant in claimed) == 2

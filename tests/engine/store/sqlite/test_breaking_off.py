@@ -1,4 +1,4 @@
-"""Whoever is cancelled waits for nothing: neither a long statement nor somebody else's lock."""
+"""A cancelled task waits neither for a long statement nor for the lock of another process."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -30,8 +30,8 @@ def never_ends(connection: Connection) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Somebody else holds the write lock."""
+def hold_write_lock(path: Path) -> Iterator[None]:
+    """Hold the write lock from another connection."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -96,7 +96,7 @@ async def test_a_change_that_waits_for_somebody_elses_lock_is_given_up(
     monkeypatch.setattr("engine.store.sqlite.database.WRITE_TIMEOUT_S", AGES_S)
     monkeypatch.setattr("engine.store.writer.PATIENCE_S", AGES_S)
 
-    with locked(path), anyio.fail_after(PATIENCE_S):
+    with hold_write_lock(path), anyio.fail_after(PATIENCE_S):
         with anyio.move_on_after(MOMENT_S) as scope:
             async with open_store(path, SystemClock()) as store:
                 await store.queue.cancel(1)
@@ -113,10 +113,10 @@ async def test_a_migration_that_waits_for_somebody_elses_lock_is_given_up(
     monkeypatch.setattr("engine.store.sqlite.migrate.BUSY_TIMEOUT_S", AGES_S)
     downgrade(path, "0012")
 
-    with locked(path), anyio.fail_after(PATIENCE_S):
+    with hold_write_lock(path), anyio.fail_after(PATIENCE_S):
         with anyio.move_on_after(MOMENT_S) as scope:
             async with open_store(path, SystemClock()):
-                pytest.fail("it was migrated while somebody else held the store")
+                pytest.fail("it was migrated while another connection held the lock")
 
     assert scope.cancelled_caught
     assert rows(path, "SELECT version_num FROM alembic_version") == [("0012",)]

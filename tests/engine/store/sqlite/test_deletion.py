@@ -17,7 +17,7 @@ from engine.store import open_store
 from engine.store.sqlite.space import give_back
 from tests.engine.store.scenes import new_job, rows
 from tests.engine.store.sqlite.test_location import modes_in
-from tests.engine.store.test_deletion import answered
+from tests.engine.store.test_deletion import submit_answered
 from tests.paths import ROOT
 
 
@@ -27,10 +27,10 @@ def size_of(path: Path) -> int:
 
 async def test_pruning_gives_the_space_back(path: Path) -> None:
     async with open_store(path, SystemClock()) as store:
-        first = await answered(
+        first = await submit_answered(
             store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000)
         )
-        await answered(store, new_job("kept"), name="second")
+        await submit_answered(store, new_job("kept"), name="second")
         deleted = await store.removal.delete_run(first, [])
         # With the pages that only the log holds so far.
         [(pages,)] = rows(path, "PRAGMA page_count")
@@ -41,7 +41,7 @@ async def test_pruning_gives_the_space_back(path: Path) -> None:
         assert pruned.compacted
         assert pruned.bytes >= deleted.bytes
         assert size_of(path) < 1_000_000
-        await answered(store, new_job("new"), name="third")
+        await submit_answered(store, new_job("new"), name="third")
     assert modes_in(path.parent)[path.name] == 0o600
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     assert rows(path, "SELECT count(*) FROM answer") == [(2,)]
@@ -52,7 +52,7 @@ async def test_workers_that_have_gone_and_sent_nothing_are_forgotten(path: Path)
         async with open_store(path, SystemClock()) as store:
             await store.worker.record_heartbeat()
             if name is not None:
-                await answered(store, new_job("one"), name=name)
+                await submit_answered(store, new_job("one"), name=name)
     async with open_store(path, SystemClock()) as store:
         assert (await store.removal.prune()).workers == 1
 
@@ -95,11 +95,11 @@ from engine.store import open_store
 from engine.store.queries import deletion
 from engine.store.sqlite.space import give_back
 from tests.engine.store.scenes import new_job
-from tests.engine.store.test_deletion import answered
+from tests.engine.store.test_deletion import submit_answered
 
 async def scene(path):
     async with open_store(path, SystemClock()) as store:
-        run = await answered(store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000))
+        run = await submit_answered(store, *map(new_job, range(50)), name="first", raw=os.urandom(50_000))
 """
 WITHOUT_ROOM = (
     SCENE

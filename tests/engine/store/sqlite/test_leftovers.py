@@ -1,4 +1,4 @@
-"""Replies to an unfinished evaluation that could not be committed, and who takes them in."""
+"""Replies and answers that could not be committed, and their recovery from side files."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ from tests.engine.store.scenes import (
     rows,
     states,
     submit,
-    succeeded,
+    success,
 )
 from tests.engine.store.sqlite.test_writer import LARGE, fill_disk, spill_files
 
@@ -64,13 +64,13 @@ def remove(store: Path) -> None:
     store.unlink()
 
 
-async def kept(store: Store, run: RunRow) -> bytes | None:
+async def find_kept(store: Store, run: RunRow) -> bytes | None:
     found = await store.reader.find_reply(run, KEY, of_others=False)
     return None if found is None else found[0]
 
 
-async def counted(store: Store, run: RunRow) -> tuple[int, float, QuotaState]:
-    """What calls took, and the quota."""
+async def read_counts(store: Store, run: RunRow) -> tuple[int, float, QuotaState]:
+    """The calls, their cost, and the quota."""
     totals = await store.reader.usage(run.id)
     quota = (await store.reader.quotas([TESTS]))[TESTS.name, TESTS.period]
     return sum(one.calls for one in totals), sum(one.reported_cost for one in totals), quota
@@ -107,8 +107,8 @@ async def test_who_leaves_while_the_disk_is_full_leaves_replies_that_are_charged
         # The second time as after a kill between the commit and the removal.
         left.write_bytes(content)
         async with open_store(path, clock) as store:
-            assert await kept(store, run) == LARGE
-            found = await counted(store, run)
+            assert await find_kept(store, run) == LARGE
+            found = await read_counts(store, run)
         assert found == (1, 1.0, QuotaState(allotted=10, used=1, reserved=4))
         assert spill_files(path) == []
 
@@ -137,11 +137,11 @@ async def main():
             killed.kill()
 
         # A process that was there all the time, and has opened nothing since.
-        before = await kept(store, run)
+        before = await find_kept(store, run)
         await store.worker.reclaim_from_dead()
 
         assert before is None
-        assert await kept(store, run) == LARGE
+        assert await find_kept(store, run) == LARGE
         assert states(path) == {"pending": 1}
         assert spill_files(path) == []
 
@@ -154,13 +154,13 @@ async def test_a_reply_is_known_by_its_run_whatever_became_of_its_job_and_its_wo
         run = await submit(store, new_job("one"))
         if meanwhile == "settled":
             [job] = await claim(store, run)
-            await store.queue.settle(succeeded(job, run))
+            await store.queue.settle(success(job, run))
         elif meanwhile == "asked again":
             await store.attempts.keep_call(run, KEY, b"another reply", took=[TOOK])
     for _ in range(2):
         leave_behind(path, reply_of(run, at=NOW + 1.0))
         async with open_store(path, clock) as store:
-            found = await kept(store, run)
+            found = await find_kept(store, run)
             [total] = await store.reader.usage(run.id)
 
         assert found == (b"another reply" if meanwhile == "asked again" else b"a reply")
@@ -181,8 +181,8 @@ async def test_a_reply_from_before_all_was_asked_again_does_not_count(
     leave_behind(path, reply_of(run, at=NOW + 1.0))
 
     async with open_store(path, clock) as store:
-        assert await kept(store, fresh) is None
-        assert await counted(store, run) == (2, 2.0, QuotaState(allotted=10))
+        assert await find_kept(store, fresh) is None
+        assert await read_counts(store, run) == (2, 2.0, QuotaState(allotted=10))
 
 
 async def test_a_reply_of_another_run_of_the_same_number_is_left_for_its_own_store(
@@ -197,7 +197,7 @@ async def test_a_reply_of_another_run_of_the_same_number_is_left_for_its_own_sto
     left = leave_behind(path, reply_of(run))
 
     async with open_store(path, clock) as store:
-        assert await kept(store, namesake) is None
+        assert await find_kept(store, namesake) is None
 
     assert namesake.id == run.id
     assert f"{left} holds 1 reply of another store" in caplog.text
@@ -214,7 +214,7 @@ async def test_lines_that_cannot_be_read_keep_nobody_from_the_rest(
     left.write_bytes(b'not JSON\n[]\n{"kind": "of a later version"}\n' + whole + whole[:-9])
 
     async with open_store(path, clock) as store:
-        assert await kept(store, run) == b"a reply"
+        assert await find_kept(store, run) == b"a reply"
 
     assert f"{left} has 3 lines that cannot be read; left as it is" in caplog.text
     assert left.exists()
@@ -264,14 +264,14 @@ async def test_nobody_takes_in_what_a_living_process_keeps_beside_the_copy_of_a_
             await store.attempts.keep_call(run, KEY, b"a reply")
         [copy] = copies()
         async with open_store(copy, clock) as other:
-            early = await kept(other, run)
-        assert await store.queue.settle(succeeded(job, run, answer=answer(0.9, raw=b"an answer")))
+            early = await find_kept(other, run)
+        assert await store.queue.settle(success(job, run, answer=answer(0.9, raw=b"an answer")))
         with pytest.raises(StoreLost, match=r"1 answer and 1 reply in hand are kept in"):
             await store.worker.record_heartbeat()
 
     assert early is None
     async with open_store(copy, clock) as other:
-        assert await kept(other, run) == b"a reply"
+        assert await find_kept(other, run) == b"a reply"
         assert await other.reader.raw_answer(job.id) == b"an answer"
     assert [one.name for one in copy.with_name(f"{copy.name}.workers").iterdir()] == []
 
@@ -310,6 +310,6 @@ async def test_an_answer_that_is_put_aside_comes_back_with_all_that_was_read_fro
     measured = replace(
         answer(0.2).measurement, note="a note", unanswered={"empty": 1}, values={"turns": 3}
     )
-    outcome = succeeded(job, run, answer=Answer(raw=b"raw", measurement=measured))
+    outcome = success(job, run, answer=Answer(raw=b"raw", measurement=measured))
 
     assert from_line(to_line(outcome)) == outcome

@@ -12,13 +12,13 @@ from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
     NOW,
     claim,
-    failed,
+    failure,
+    later_retry,
     new_job,
-    retried,
     rows,
     states,
     submit,
-    succeeded,
+    success,
 )
 
 CLAIM_AND_HANG = """
@@ -29,7 +29,7 @@ async def main():
         say("claimed", *(job.id for job in jobs))
         await anyio.to_thread.run_sync(sys.stdin.readline)
         for job in jobs:
-            say(await store.queue.settle(succeeded(job, run)))
+            say(await store.queue.settle(success(job, run)))
 """
 
 
@@ -72,7 +72,7 @@ async def test_the_jobs_of_a_live_process_are_never_taken(
             await other.worker.record_heartbeat()
             assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
-        assert await other.queue.settle(succeeded(job, run))
+        assert await other.queue.settle(success(job, run))
 
 
 async def test_a_worker_whose_heartbeat_stands_still_is_given_up(
@@ -88,8 +88,8 @@ async def test_a_worker_whose_heartbeat_stands_still_is_given_up(
         assert set(early) == {(0, 0)}
         assert (1, 0) in late
         # It comes back to life: what it still holds changes nothing, but its answer is kept.
-        assert not await hung.queue.settle(failed(job, run))
-        assert await hung.queue.settle(succeeded(job, run))
+        assert not await hung.queue.settle(failure(job, run))
+        assert await hung.queue.settle(success(job, run))
 
 
 async def test_an_observer_that_was_stopped_itself_does_not_blame_others(
@@ -170,7 +170,7 @@ async def test_a_stopped_process_changes_nothing_after_it_was_given_up_but_its_a
         os.kill(stopped.pid, signal.SIGSTOP)
         found = await observe(store, clock, LEASE_S + OBSERVATION_MAX_S)
         again, _ = await claim(store, run)
-        assert await store.queue.settle(succeeded(again, run))
+        assert await store.queue.settle(success(again, run))
 
         os.kill(stopped.pid, signal.SIGCONT)
         stopped.go_on()
@@ -223,7 +223,7 @@ async def test_cancelling_a_run_takes_what_dead_processes_held(store: Store) -> 
 async def test_a_retry_may_be_reclaimed_while_it_waits(store: Store) -> None:
     run = await submit(store, new_job("one"))
     [job] = await claim(store, run)
-    await store.queue.settle(retried(job, run, due_at=NOW + 60))
+    await store.queue.settle(later_retry(job, run, due_at=NOW + 60))
 
     assert await store.worker.reclaim_from_dead(attempts=6) == (0, 0)
 
@@ -263,8 +263,8 @@ async def test_a_cancelled_opening_still_says_goodbye(path: Path, clock: FakeClo
             run = await submit(store, new_job("one"))
             [job] = await claim(store, run)
             scope.cancel()
-            # What was paid for is settled even by who is being cancelled.
-            assert await store.queue.settle(succeeded(job, run))
+            # A cancelled process still settles answers, which were paid for.
+            assert await store.queue.settle(success(job, run))
 
     assert run is not None
     assert states(path) == {"succeeded": 1}

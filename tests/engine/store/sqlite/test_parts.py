@@ -20,7 +20,7 @@ from tests.engine.store.test_parts import MANY, cut_short
 
 @pytest.fixture
 def written(store: Store) -> Iterator[list[int]]:
-    """How many rows each transaction has written since."""
+    """Yield the numbers of rows that each transaction of the block writes."""
     counts: list[int] = []
     before = 0
 
@@ -28,15 +28,15 @@ def written(store: Store) -> Iterator[list[int]]:
         nonlocal before
         before = connection.connection.driver_connection.total_changes
 
-    def committed(connection: Any) -> None:
+    def on_commit(connection: Any) -> None:
         counts.append(connection.connection.driver_connection.total_changes - before)
 
     database = sqlite_of(store)._writer
     event.listen(database, "begin", began)
-    event.listen(database, "commit", committed)
+    event.listen(database, "commit", on_commit)
     yield counts
     event.remove(database, "begin", began)
-    event.remove(database, "commit", committed)
+    event.remove(database, "commit", on_commit)
 
 
 async def test_many_jobs_are_cancelled_and_put_back_in_parts(

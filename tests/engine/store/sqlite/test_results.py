@@ -16,12 +16,12 @@ from engine.testing import FakeClock
 from tests.engine.store.scenes import (
     NOW,
     grants,
+    later_retry,
     new_job,
-    retried,
     rows,
     sqlite_of,
     submit,
-    succeeded,
+    success,
 )
 from tests.engine.store.test_results import scene
 
@@ -35,7 +35,7 @@ def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
         if text.startswith(("SELECT", "UPDATE", "DELETE")):
             statements.append((text, values[0] if many else values))
 
-    def explained() -> list[str]:
+    def explain_statements() -> list[str]:
         return [
             detail
             for text, values in statements
@@ -45,7 +45,7 @@ def plans(store: Store) -> Iterator[Callable[[], list[str]]]:
     databases = (sqlite_of(store)._writer, sqlite_of(store)._reader.sync_engine)
     for database in databases:
         event.listen(database, "before_cursor_execute", remember)
-    yield explained
+    yield explain_statements
     for database in databases:
         event.remove(database, "before_cursor_execute", remember)
 
@@ -78,8 +78,8 @@ async def test_claiming_and_settling_look_up_jobs_by_their_indexes_only(
 ) -> None:
     run = await submit(store, *(new_job(number) for number in range(3)))
     [grant] = await grants(store, run)
-    await store.queue.settle(succeeded(grant.jobs[0], run))
-    await store.queue.settle(retried(grant.jobs[1], run, due_at=NOW + 9))
+    await store.queue.settle(success(grant.jobs[0], run))
+    await store.queue.settle(later_retry(grant.jobs[1], run, due_at=NOW + 9))
 
     found = plans()
 

@@ -24,10 +24,10 @@ from tests.paths import ROOT
 
 def schema_of(path: Path) -> dict[str, str]:
     found = rows(path, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return {name: normalised(text) for name, text in found}
+    return {name: normalise(text) for name, text in found}
 
 
-def normalised(text: str) -> str:
+def normalise(text: str) -> str:
     """A table's constraints may be written in any order, and its name in quotes as SQLite does where it
     renames one; everything else may not differ."""
     text = re.sub(r'^CREATE TABLE "(\w+)"', r"CREATE TABLE \1", text)
@@ -36,8 +36,8 @@ def normalised(text: str) -> str:
     return f"{head}({', '.join(sorted(part.strip() for part in parts))})"
 
 
-def opened(folder: Path) -> Path:
-    """A new store, as this version of the code makes it."""
+def create_store(folder: Path) -> Path:
+    """A new store, as this version of the code creates it."""
     path = folder / "store.db"
     path.touch()
     migrate(path, folder / "lock")
@@ -65,7 +65,7 @@ def test_a_new_store_is_as_if_all_revisions_had_made_it(tmp_path: Path) -> None:
     migrated = tmp_path / "migrated.db"
     revisions.upgrade(migrated)
 
-    new = opened(tmp_path)
+    new = create_store(tmp_path)
 
     assert schema_of(new) == schema_of(migrated)
     for path in (new, migrated):
@@ -103,7 +103,7 @@ def test_the_folder_of_migrations_does_not_hide_the_library() -> None:
 def test_a_store_whose_migrations_are_all_taken_back_is_empty_and_can_be_opened_again(
     tmp_path: Path,
 ) -> None:
-    path = opened(tmp_path)
+    path = create_store(tmp_path)
     whole = schema_of(path)
 
     revisions.downgrade(path, "base")
@@ -136,7 +136,7 @@ VALUES
 def test_what_edited_sweeps_asked_once_is_past_in_a_store_that_is_brought_up_to_date(
     tmp_path: Path,
 ) -> None:
-    path = opened(tmp_path)
+    path = create_store(tmp_path)
     revisions.downgrade(path, "0008")
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(EDITED)
@@ -155,7 +155,7 @@ def test_what_edited_sweeps_asked_once_is_past_in_a_store_that_is_brought_up_to_
 
 
 def test_a_store_is_marked_as_ours(tmp_path: Path) -> None:
-    path = opened(tmp_path)
+    path = create_store(tmp_path)
 
     assert rows(path, "PRAGMA application_id") == [(int.from_bytes(b"NSWP"),)]
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
@@ -191,7 +191,7 @@ def downgrade() -> None:
 def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, message: str
 ) -> None:
-    path = opened(tmp_path)
+    path = create_store(tmp_path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO event (at, kind, message) VALUES (1, 'kind', 'kept')")
         connection.commit()
@@ -216,7 +216,7 @@ def test_a_migration_that_fails_half_way_leaves_the_store_as_it_was(
 @pytest.fixture
 def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of a version that comes before this one."""
-    path = opened(tmp_path)
+    path = create_store(tmp_path)
     folder = tmp_path / "migrations"
     shutil.copytree(migrations_folder(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "versions" / "next.py").write_text(NEXT.format(head=HEAD, statement="SELECT 1"))

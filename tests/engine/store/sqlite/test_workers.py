@@ -19,8 +19,8 @@ from tests.engine.store.scenes import begin, claim, new_job, rows, sqlite_of, su
 MANY = 300
 
 
-def gone(count: int, **more: object) -> Callable[[Connection], Any]:
-    """Rows of workers that were here one after the other."""
+def insert_ended(count: int, **more: object) -> Callable[[Connection], Any]:
+    """Insert rows of workers that ended one after the other."""
     return lambda connection: connection.execute(
         worker.insert(),
         [
@@ -50,7 +50,7 @@ async def test_those_that_sent_nothing_are_forgotten_with_heartbeats_a_part_at_a
     left = []
 
     async with open_store(path, SystemClock()) as store:
-        await store.worker.writer.write(gone(MANY))
+        await store.worker.writer.write(insert_ended(MANY))
         for _ in range(3):
             await store.worker.record_heartbeat()
             left.append(len(ids(scratch)))
@@ -70,8 +70,8 @@ async def test_those_that_attempts_tell_of_stay_and_so_does_one_that_may_come_ba
     stopped = WorkerLock(workers_folder(path))
     try:
         async with open_store(path, SystemClock()) as store:
-            await store.worker.writer.write(gone(1, id=stopped.id))
-            await store.worker.writer.write(gone(3))
+            await store.worker.writer.write(insert_ended(1, id=stopped.id))
+            await store.worker.writer.write(insert_ended(3))
             await store.worker.record_heartbeat()
             found = ids(scratch)
             await begin(store)

@@ -1,4 +1,4 @@
-"""The writer on a full disk, beside other processes, and after a kill."""
+"""The writer on a full disk, with other processes, and after a kill."""
 
 import logging
 import sqlite3
@@ -22,14 +22,14 @@ from tests.engine.store.processes import child
 from tests.engine.store.scenes import (
     answer,
     claim,
-    failed,
+    count_tests,
+    failure,
     new_job,
-    passed_and_failed,
     rows,
     sqlite_of,
     states,
     submit,
-    succeeded,
+    success,
 )
 
 LARGE = Random(1).randbytes(200_000)
@@ -81,7 +81,7 @@ async def test_changes_that_come_together_are_committed_together(store: Store) -
 
     async with anyio.create_task_group() as tasks:
         for job in jobs:
-            tasks.start_soon(store.queue.settle, succeeded(job, run))
+            tasks.start_soon(store.queue.settle, success(job, run))
 
     assert states(store.path) == {"succeeded": 50}
     assert len(commits) <= 3
@@ -95,7 +95,7 @@ async def main():
     async with open_store(PATH, SystemClock()) as store:
         run = await store.reader.find_run("run")
         for job in await claim(store, run):
-            await store.queue.settle(succeeded(job, run))
+            await store.queue.settle(success(job, run))
             say(job.id)
 """
 
@@ -123,7 +123,7 @@ async def test_a_full_disk_is_waited_for_and_nothing_in_hand_is_lost(
     with caplog.at_level(logging.WARNING), store.worker.retrying_commits():
         async with full_disk(store, clock) as tasks:
             for job in jobs:
-                tasks.start_soon(settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
+                tasks.start_soon(settle, success(job, run, answer=answer(0.1, raw=LARGE)))
             await until_in_trouble(store, clock)
             trouble = store.trouble
             for _ in range(20):
@@ -188,13 +188,13 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
     left: list[Sequence[Outcome]] = []
 
     async def settle_and_look() -> None:
-        await store.queue.settle(succeeded(one, run, answer=answer(0.1, raw=LARGE)))
+        await store.queue.settle(success(one, run, answer=answer(0.1, raw=LARGE)))
         left.append(leftovers.read(*spill_files(store.path)).answers)
 
     async with full_disk(store, clock) as tasks:
         tasks.start_soon(settle_and_look)
         await until_in_trouble(store, clock)
-        tasks.start_soon(store.queue.settle, succeeded(other, run, answer=answer(0.9, raw=b"late")))
+        tasks.start_soon(store.queue.settle, success(other, run, answer=answer(0.9, raw=b"late")))
         await clock.advance(2.0)
         [path] = spill_files(store.path)
         kept = leftovers.read(path).answers
@@ -202,7 +202,7 @@ async def test_answers_in_hand_are_in_the_side_file_until_they_are_committed(
 
     assert [outcome.answer and outcome.answer.raw for outcome in kept] == [LARGE, b"late"]
     assert mode == 0o600
-    # The answer has left the side file when its caller is told that it is committed.
+    # The answer is no longer in the side file when its caller returns.
     assert left == [[]]
 
 
@@ -224,9 +224,9 @@ async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_ta
                     except StoreError:
                         kept.append(False)
 
-                good = succeeded(answered, run, answer=answer(0.1, 0.9, raw=LARGE))
+                good = success(answered, run, answer=answer(0.1, 0.9, raw=LARGE))
                 tasks.start_soon(settle, good)
-                tasks.start_soon(settle, failed(unlucky, run, detail="long " * 10_000))
+                tasks.start_soon(settle, failure(unlucky, run, detail="long " * 10_000))
                 while store.trouble is None:
                     await clock.sleep(0.1)
                 scope.cancel()
@@ -240,7 +240,7 @@ async def test_who_leaves_while_the_disk_is_full_is_not_kept_and_the_next_one_ta
         assert spill_files(path) == []
         assert states(path) == {"succeeded": 1, "running": 2}
         assert await store.reader.raw_answer(answered.id) == LARGE
-        assert passed_and_failed(await store.reader.totals(run.id)) == (1, 1)
+        assert count_tests(await store.reader.totals(run.id)) == (1, 1)
         assert await store.worker.reclaim_from_dead(attempts=6) == (2, 0)
 
 
@@ -257,7 +257,7 @@ async def main():
         run = await store.reader.find_run("run")
         [job] = await claim(store, run)
         fill_disk(store)
-        tasks.start_soon(store.queue.settle, succeeded(job, run, answer=answer(0.1, raw=LARGE)))
+        tasks.start_soon(store.queue.settle, success(job, run, answer=answer(0.1, raw=LARGE)))
         clock = SystemClock()
         while not any(file.read_bytes()[:1] == b"{" for file in spill_files(PATH)):
             await clock.sleep(0.01)
@@ -287,7 +287,7 @@ async def test_a_side_file_of_another_store_changes_nothing_and_is_left_for_that
         [job] = await claim(store, run)
         stranger = spill.Spill(path.with_name("store.db.workers"), "somebody else")
         stranger.reserve()
-        stranger.keep([succeeded(job, run)])
+        stranger.keep([success(job, run)])
         stranger.close()
 
     async with open_store(path, clock):
@@ -306,15 +306,15 @@ async def test_answers_that_were_committed_after_all_are_not_taken_in_twice(
         [job] = await claim(store, run)
         left = spill.Spill(path.with_name("store.db.workers"), store.worker_id)
         left.reserve()
-        left.keep([succeeded(job, run, answer=answer(0.1))])
-        await store.queue.settle(succeeded(job, run, answer=answer(0.1)))
+        left.keep([success(job, run, answer=answer(0.1))])
+        await store.queue.settle(success(job, run, answer=answer(0.1)))
         content = spill_files(path)[0].read_bytes()
     path.with_name("store.db.workers").joinpath(f"{store.worker_id}.spill").write_bytes(content)
 
     async with open_store(path, clock) as store:
         totals = await store.reader.totals(run.id)
 
-    assert passed_and_failed(totals) == (0, 1)
+    assert count_tests(totals) == (0, 1)
     assert spill_files(path) == []
 
 
@@ -322,7 +322,7 @@ async def test_the_side_file_is_kept_while_any_answer_is_in_it_alone(
     store: Store, tmp_path: Path
 ) -> None:
     run = await submit(store, new_job("one"), new_job("other"))
-    one, other = [succeeded(job, run) for job in await claim(store, run)]
+    one, other = [success(job, run) for job in await claim(store, run)]
     side_file = spill.Spill(tmp_path, "worker")
     side_file.reserve()
     side_file.keep([one, other])
@@ -347,7 +347,7 @@ async def test_a_working_store_leaves_no_side_file(path: Path, clock: FakeClock)
     async with open_store(path, clock) as store:
         run = await submit(store, new_job("one"))
         [job] = await claim(store, run)
-        await store.queue.settle(succeeded(job, run))
+        await store.queue.settle(success(job, run))
         [reserve] = spill_files(path)
         assert reserve.stat().st_size == spill.RESERVE_BYTES
 
