@@ -1,1 +1,1 @@
-"""Rows and looks at a run, written for people and for other programs."""
+"""Rows, plans and the status of a run as text for people and as data for other programs."""

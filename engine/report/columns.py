@@ -1,4 +1,4 @@
-"""The columns of rows as programs read them, and what is in each."""
+"""The columns of rows as programs read them, with their types."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,11 +24,11 @@ KNOWN: Mapping[str, ValueType] = {
     "source": str,
     "error": str,
 }
-"""What is known of a cell and what is in it, in the order of the columns."""
+"""The columns of every row, in their order, with their types."""
 
 
 def axis_columns(axes: Sequence[MatrixAxis]) -> dict[str, ValueType]:
-    """The columns that say which cell a row is about, in their order, and what is in them."""
+    """The columns that identify the cell of a row, in their order, with their types."""
     labels: dict[str, ValueType] = {axis.field: _axis_type(axis) for axis in axes}
     digests: dict[str, ValueType] = {
         digest_column(axis.field): str for axis in axes if axis.is_large

@@ -1,4 +1,4 @@
-"""What the rows of a run add up to, in words."""
+"""The counts of a run's rows as text."""
 
 from engine.core.model import describe_reasons
 from engine.core.rows import RowCounts
@@ -10,7 +10,7 @@ _MOST_THRESHOLDS = 5
 
 
 def counts_lines(counts: RowCounts, status: Status) -> list[str]:
-    """What the rows of a run add up to, for people, with nothing that is missing left unsaid."""
+    """The counts of a run's rows for people: cells, failed tests, unanswered questions."""
     lines = [f"{plain(status.run)}: {', '.join(_cells(counts, status))}"]
     if tests := _tests(counts):
         by = f" ({judged_by(status.judge)})" if status.judge else ""
@@ -30,7 +30,7 @@ def _cells(counts: RowCounts, status: Status) -> list[str]:
 
 
 def _tests(counts: RowCounts) -> str:
-    """How many tests failed of how many, threshold by threshold, the lowest first."""
+    """Failed tests of all tests by threshold, the lowest first."""
     counted = {at: tests for at, tests in counts.tests.items() if tests.passed + tests.failed}
     parts = [
         f"{counted[at].failed:,} of {counted[at].passed + counted[at].failed:,}{at_threshold(at)}"
@@ -42,7 +42,7 @@ def _tests(counts: RowCounts) -> str:
 
 
 def _unanswered(counts: RowCounts, threshold: float | None) -> str:
-    """The questions without an answer, each counted once where the sweep has it at all."""
+    """The number of questions without an answer at one threshold, with their reasons."""
     tests = counts.tests.get(threshold)
     if tests is None or not tests.unanswered:
         return ""

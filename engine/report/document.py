@@ -1,4 +1,4 @@
-"""The engine's values as JSON."""
+"""Conversion of the engine's values to JSON."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from engine.core.rows import Row, digest_column
 
 
 def document(value: Any) -> Any:
-    """A value made of dataclasses, mappings and sequences, as what JSON knows."""
+    """Convert a value of dataclasses, mappings and sequences to types that JSON has."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: document(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Enum):
@@ -31,7 +31,7 @@ _ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
-    """A row as one flat object: its axes, what is known of the cell, its `values`; None is not known.
+    """Convert a row to one flat object: its axes, what is known of the cell, its `values`; unknown is None.
 
     Its values are what JSON takes: a run has a million of them, and nothing looks into each again.
     """
@@ -52,10 +52,10 @@ def row_document(row: Row, values: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def row_json(row: Row, values: Iterable[str] = ()) -> str:
-    """A row as one line of JSON, in ASCII as with `to_json`."""
+    """Convert a row to one line of JSON in ASCII."""
     return _ENCODER.encode(row_document(row, values))
 
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
-    """JSON in ASCII: safe on any terminal, whatever the strings in it hold."""
+    """Convert a value to JSON in ASCII, which is safe on any terminal."""
     return json.dumps(document(value), indent=indent, allow_nan=False)

@@ -1,4 +1,4 @@
-"""What the run's log tells, in words."""
+"""The events of a run's log as text."""
 
 from collections.abc import Mapping
 
@@ -37,12 +37,12 @@ EVENT_WORDS: Mapping[EventKind, str] = {
 
 
 def event_words(kind: str) -> str:
-    """What a kind of event is called; a word of a job kind's own stands for itself."""
+    """The words for a kind of event; a job kind's own kinds are shown unchanged."""
     return EVENT_WORDS[EventKind(kind)] if kind in EVENT_WORDS else kind
 
 
 def event_line(event: Event) -> str:
-    """An event on one line: when, what kind, of which lane, and what happened."""
+    """An event on one line: its time, kind, lane and message."""
     lane = f" [{plain(event.lane)}]" if event.lane else ""
     when = moment_to_the_second(event.at)
     return f"{when}  {plain(event_words(event.kind))}{lane}: {plain(event.message)}"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and that nobody else can read."""
+"""Output files that appear only when complete, readable by their owner alone."""
 
 import os
 from collections.abc import Iterator

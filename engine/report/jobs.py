@@ -1,4 +1,4 @@
-"""Jobs for people: one after the other, and one with all that is known of it."""
+"""Jobs as text: short in a list, or one in full."""
 
 import base64
 import json
@@ -14,13 +14,13 @@ from engine.report.times import duration, moment
 from engine.report.words import shortened
 
 _LONGEST = 300
-"""Of what a service says, a list of jobs shows so many characters; `show` shows all."""
+"""The most characters of a service's words in a list of jobs; `show` shows all."""
 _DEPTH_MAX = 200
 """Answers that are nested more deeply are shown as text: printing a value takes a few calls per level."""
 
 
 def job_lines(job: JobInfo) -> list[str]:
-    """A job in a list: its number, state and labels; then its attempts and what went wrong."""
+    """A job in a list: its number, state and labels, then its attempts and errors."""
     lines = [f"{job.id}  {job.state}  {_labels(job)}"]
     said = [f"{quantity(job.attempts, 'attempt')}"] if job.attempts else []
     if job.outcome is not None and job.outcome.value != job.state.value:
@@ -39,7 +39,7 @@ def job_lines(job: JobInfo) -> list[str]:
 
 
 def detail_lines(details: JobDetails) -> Iterator[str]:
-    """All that is known of a job, in lines; texts of models and services keep their line breaks."""
+    """All that is known of a job; texts of models and services keep their line breaks."""
     job = details.job
     yield f"job {job.id} of {plain(details.run)}: {job.state}"
     yield f"key {job.key}"
@@ -68,7 +68,7 @@ def detail_lines(details: JobDetails) -> Iterator[str]:
 
 
 def details_document(details: JobDetails) -> dict[str, Any]:
-    """A job as JSON has it: the answer as JSON where it is that, else as text, else in base64."""
+    """A job for JSON; its answer is JSON if it can be parsed, else text, else base64."""
     found: dict[str, Any] = document(
         {
             "run": details.run,
@@ -99,7 +99,7 @@ def _labels(job: JobInfo) -> str:
 
 
 def _folded(job: JobInfo) -> Mapping[str, Any]:
-    """The thresholds that one job answers, where they are several."""
+    """The thresholds of a job that answers several."""
     return {"threshold": " ".join(f"{one:g}" for one in job.cells)} if len(job.cells) > 1 else {}
 
 

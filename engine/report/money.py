@@ -1,4 +1,4 @@
-"""What calls took and cost, in words."""
+"""The usage and cost of calls as text."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from engine.core.terminal import plain
 
 
 def amounts(cost: Mapping[str, float]) -> str:
-    """Costs by currency, such as `1.24 USD`; what is less than a cent with more digits."""
+    """Costs by currency, such as `1.24 USD`; small amounts have four decimals."""
     return " and ".join(f"{_amount(amount)} {plain(name)}" for name, amount in sorted(cost.items()))
 
 
@@ -18,22 +18,22 @@ def _amount(amount: float) -> str:
 
 
 def spending_lines(spending: Iterable[Spending]) -> list[str]:
-    """What a run took and cost so far, then each of several models; empty where it is not known."""
-    told = [one for one in spending if one.input_tokens is not None or one.cost is not None]
-    lines = spent_lines(told)
-    if len(told) > 1:
-        lines += [f"    {plain(one.role)} {plain(one.model)}: {_parts([one])}" for one in told]
+    """The usage and cost of a run so far, in all and by model; empty if unknown."""
+    known = [one for one in spending if one.input_tokens is not None or one.cost is not None]
+    lines = spent_lines(known)
+    if len(known) > 1:
+        lines += [f"    {plain(one.role)} {plain(one.model)}: {_parts([one])}" for one in known]
     return lines
 
 
 def spent_lines(spending: Iterable[Spending]) -> list[str]:
-    """The same in one line, over all models."""
-    told = [one for one in spending if one.input_tokens is not None or one.cost is not None]
-    return [f"spent: {_parts(told)}"] if told else []
+    """The usage and cost of a run so far on one line, over all models."""
+    known = [one for one in spending if one.input_tokens is not None or one.cost is not None]
+    return [f"spent: {_parts(known)}"] if known else []
 
 
 def estimate_lines(estimates: Sequence[CostEstimate]) -> list[str]:
-    """What a sweep may cost, and how that is known; nothing where no price is."""
+    """The expected cost of a sweep, and what the estimate is based on; empty without estimates."""
     lines = []
     for learnt, words in ((False, "at most {}"), (True, "about {}, by what earlier calls took")):
         known = [one for one in estimates if one.cost is not None and one.learnt is learnt]
@@ -49,7 +49,7 @@ def estimate_lines(estimates: Sequence[CostEstimate]) -> list[str]:
 
 
 def _of(some: Sequence[CostEstimate], estimates: Sequence[CostEstimate]) -> str:
-    """Whose cost it is, where it is not that of all."""
+    """The models that these estimates are for, unless they are for all."""
     if len(some) == len(estimates):
         return ""
     return f" for {', '.join(f'{plain(one.role)} {plain(one.model)}' for one in some)}"

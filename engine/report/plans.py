@@ -1,4 +1,4 @@
-"""A plan in words that fit a terminal of 80 columns."""
+"""A plan as text for a terminal of 80 columns."""
 
 from engine.core.listing import quantity
 from engine.core.status import Held, Plan
@@ -11,7 +11,7 @@ _MOST_LANES = 20
 
 
 def plan_lines(plan: Plan) -> list[str]:
-    """What a sweep would ask for."""
+    """The cells, jobs, requests, quota, cost and time of a sweep."""
     saved = plan.jobs_unfolded - plan.jobs
     lines = [
         f"sweep      {plain(plan.sweep)}",
@@ -39,7 +39,7 @@ def plan_lines(plan: Plan) -> list[str]:
 
 
 def _held_lines(held: Held) -> list[str]:
-    """What the store holds of a sweep, and what is left of all that stands above."""
+    """The part of a sweep that the store already has, and what is left to do."""
     left = held.left
     parts = [
         *[f"{quantity(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
@@ -81,7 +81,7 @@ def _requests(plan: Plan) -> str:
 
 
 def _finish_lines(plan: Plan) -> list[str]:
-    """When the sweep is done if it starts now, and whether that is in time."""
+    """When the sweep would finish if started now, and a warning if that is after its deadline."""
     lines = []
     if plan.finish_at is not None:
         within = f", only within {plan.window}" if plan.window else ""

@@ -1,4 +1,4 @@
-"""What is not asked again and why, in words."""
+"""What is not asked again, and why, as text."""
 
 from engine.core.listing import quantity
 from engine.core.status import Status, TakenOver
@@ -7,7 +7,7 @@ from engine.report.times import moment
 
 
 def reuse_lines(status: Status) -> list[str]:
-    """What was not asked because the store held it, and that nothing was asked where that is all."""
+    """What was not sent because the store already has it, and outdated answers that were kept."""
     held = [taken_over(one) for one in status.taken_over]
     session = status.session
     lines = []
@@ -34,7 +34,7 @@ def reuse_lines(status: Status) -> list[str]:
 
 
 def taken_over(one: TakenOver) -> str:
-    """Answers that were taken over from one run: how many cells, from which run and when."""
+    """The answers reused from one run: the number of cells, the run, and when they were answered."""
     whose = "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
     cells = quantity(one.cells, "cell")
     return f"{cells} taken over from {whose} (answered {moment(one.answered_at)})"

@@ -1,4 +1,4 @@
-"""The one interface of all formats: what is written, and the value that a format is."""
+"""The interface of all formats of results: what a format is given, and what it provides."""
 
 import codecs
 import sys
@@ -14,7 +14,7 @@ from engine.report.columns import KNOWN
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """The rows of a run as a format gets them.
+    """The rows of a run and the columns that they have.
 
     `rows()` reads them one after the other, and may be called more than once: however many there are,
     a format holds no more than a few thousand. `width` is that of a terminal, in its cells, and
@@ -24,15 +24,15 @@ class Sheet:
     run: str
     rows: Rows
     axes: Mapping[str, ValueType]
-    """The columns that say which cell a row is about."""
+    """The columns that identify the cell of a row."""
     values: Mapping[str, ValueType] = field(default_factory=dict)
-    """The columns of what the job kind tells of its answers beside the counts."""
+    """The columns of further values that the job kind reports for its answers."""
     width: int = sys.maxsize
     encoding: str = "utf-8"
 
     @property
     def columns(self) -> dict[str, ValueType]:
-        """All columns in their order, and what is in them; each value may be None."""
+        """All columns in their order, with their types; any value may be None."""
         own = {**self.axes, **KNOWN}
         return own | {name: kind for name, kind in self.values.items() if name not in own}
 
@@ -42,7 +42,7 @@ WriteSheet: TypeAlias = Callable[[Sheet, BinaryIO], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowFormat:
-    """A format of results: a module of `engine.report.formats` offers it as FORMAT.
+    """A format of results, defined as FORMAT in a module of `engine.report.formats`.
 
     `name` is what `--format` takes, and `ending` what the names of its files end in. `write` writes a
     sheet to a stream of bytes (`text_to` makes it one of text) and leaves it open.
@@ -52,11 +52,11 @@ class RowFormat:
     ending: str
     write: WriteSheet
     is_text: bool = True
-    """Whether a terminal can show it."""
+    """Whether its output can be shown on a terminal."""
 
 
 async def write_sheet(form: RowFormat, sheet: Sheet, stream: BinaryIO) -> None:
-    """Write a sheet in a format; raises UsageError where it is bytes, and the stream a terminal."""
+    """Write a sheet in a format; raises UsageError for a binary format on a terminal."""
     if not form.is_text and stream.isatty():
         raise UsageError(
             f"{form.name} cannot be shown on a terminal: name a file with --output FILE{form.ending}"
@@ -65,5 +65,5 @@ async def write_sheet(form: RowFormat, sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def text_to(stream: BinaryIO, encoding: str = "utf-8") -> codecs.StreamWriter:
-    """A stream of text above one of bytes; holds nothing back, and needs not be closed."""
+    """Wrap a stream of bytes as one of text; it buffers nothing and need not be closed."""
     return codecs.getwriter(encoding)(stream, "replace")

@@ -1,4 +1,4 @@
-"""Durations and times as people say them, each with its zone."""
+"""Durations and times as text; every time has its zone."""
 
 import re
 from datetime import UTC, datetime, tzinfo
@@ -11,7 +11,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
+    """A duration in seconds as text: `45 s`, `12 min`, `3 h 05 min`, `2 d 4 h`."""
     whole = round(seconds)
     if whole < 120:
         return f"{whole} s"
@@ -33,12 +33,12 @@ def moment(time: float, zone: str | None = None) -> str:
 
 
 def moment_to_the_second(time: float) -> str:
-    """The same with seconds, in local time: `2026-11-29 22:00:05 CET`."""
+    """A local date and time with seconds and zone: `2026-11-29 22:00:05 CET`."""
     return f"{_at(time, None):%Y-%m-%d %H:%M:%S} {_zone_name(time, None)}"
 
 
 def parse_moment(text: str, now: float) -> float:
-    """A time that a person writes, in seconds since the Unix epoch: `2h` ago, or a date with or without a time.
+    """Parse a time, in seconds since the Unix epoch: how long ago, such as `2h`, or a date with or without a time.
 
     Local, unless it has an offset (`2026-11-29T22:00+01:00`). Raises UsageError for anything else.
     """
@@ -54,7 +54,7 @@ def parse_moment(text: str, now: float) -> float:
 
 
 def time_of_day(time: float, *, now: float, zone: str | None = None) -> str:
-    """Time and zone, such as `07:42 CET`, with the date where it is not the day of `now`."""
+    """A local time and its zone, such as `07:42 CET`, with the date unless it is that of `now`."""
     if _at(time, zone).date() != _at(now, zone).date():
         return moment(time, zone)
     return f"{_at(time, zone):%H:%M} {_zone_name(time, zone)}"

@@ -1,4 +1,4 @@
-"""What the jobs of a run wait for, in words."""
+"""What the jobs of a run wait for, as text."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -13,33 +13,33 @@ from engine.core.terminal import plain
 from engine.report.times import duration, time_of_day
 
 _FAR_S = 90.0
-"""How far off a time is that is worth being said."""
+"""Only times further off than this are shown as such; nearer ones as durations, or not at all."""
 MOST_CAUSES = 3
-"""Of those who wait or have failed, so many causes are told one by one."""
+"""The most causes of waiting, or of failures, that are shown one by one."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """What is said of jobs that wait: `text` where nothing better is known, and what is done with them."""
+    """The words for jobs that wait: `text` if there is no better explanation, and what happens to them."""
 
     text: str
     verb: str = "held"
-    is_in_line: bool = False
-    """Whether `text` says all: they take their turn."""
+    is_queued: bool = False
+    """Whether they only wait for their turn, so that `text` says all."""
 
 
 _WORDS = {
-    WaitReason.QUEUED: _Words("queued", is_in_line=True),
-    WaitReason.RATE: _Words("queued at the rate limit", is_in_line=True),
-    WaitReason.PACE: _Words("queued at the pace that the service allows", is_in_line=True),
-    WaitReason.RETRY: _Words("backing off", verb="backing off", is_in_line=True),
+    WaitReason.QUEUED: _Words("queued", is_queued=True),
+    WaitReason.RATE: _Words("queued at the rate limit", is_queued=True),
+    WaitReason.PACE: _Words("queued at the pace that the service allows", is_queued=True),
+    WaitReason.RETRY: _Words("backing off", verb="backing off", is_queued=True),
     WaitReason.HELD: _Words("the service asked to wait"),
     WaitReason.THROTTLED: _Words("the service refuses requests as too many"),
     WaitReason.FIRST_ANSWER: _Words(
-        "queued for the first answer, which tells their cost", is_in_line=True
+        "queued for the first answer, which tells their cost", is_queued=True
     ),
     WaitReason.UNTOLD: _Words(
-        "queued one at a time until the service tells its quota", is_in_line=True
+        "queued one at a time until the service tells its quota", is_queued=True
     ),
     WaitReason.QUOTA: _Words("the quota is used up"),
     WaitReason.CREDIT: _Words("the account is empty"),
@@ -50,13 +50,13 @@ _WORDS = {
     WaitReason.REFUSED: _Words("the service refused the key or the quota"),
     WaitReason.GIVEN_UP: _Words("the service is away", verb="given up"),
     WaitReason.MACHINE: _Words("this machine ran short of something"),
-    WaitReason.WINDOW: _Words("until the window opens", is_in_line=True),
+    WaitReason.WINDOW: _Words("until the window opens", is_queued=True),
 }
 
 
 def jobs_line(status: Status) -> str:
-    """Jobs by what they do: in flight, in line, and how they ended; empty where all are held."""
-    waiting = [] if status.unattended else _in_line(status)
+    """The number of jobs in flight, queued and ended; empty if all are held."""
+    waiting = [] if status.unattended else _list_queued(status)
     explained = sum(one.jobs for one in status.waiting if not status.unattended)
     counts = {
         "running": status.jobs.get("running", 0),
@@ -73,12 +73,12 @@ def jobs_line(status: Status) -> str:
 
 
 def held_lines(status: Status) -> list[str]:
-    """What keeps jobs from being sent, most jobs first: how many, and why in whole sentences."""
+    """What holds jobs, most jobs first: their number, and why."""
     if status.unattended:
         return []
-    groups = _held_by_cause(status.waiting)
+    groups = _group_held(status.waiting)
     lines = sorted(
-        ((sum(one.jobs for one in group), _held(group, status)) for group in groups),
+        ((sum(one.jobs for one in group), _describe_held(group, status)) for group in groups),
         key=lambda line: (-line[0], line[1]),
     )
     shown = [f"{jobs:,} {said}" for jobs, said in lines[:MOST_CAUSES]]
@@ -99,26 +99,26 @@ def lane_lines(lanes: Sequence[LaneState], now: float) -> list[str]:
         )
         for one in lanes
     ]
-    groups = _held_by_cause(waiting)
+    groups = _group_held(waiting)
     shown = [_explain(group, {one.name for one in lanes}, now) for group in groups[:MOST_CAUSES]]
     if more := sum(map(len, groups[MOST_CAUSES:])):
         shown.append(f"and {quantity(more, 'lane')} more")
     return shown
 
 
-def _held_by_cause(waiting: Iterable[Waiting]) -> list[list[Waiting]]:
-    """Those that do not take their turn, by their cause."""
+def _group_held(waiting: Iterable[Waiting]) -> list[list[Waiting]]:
+    """Group those that are not only queued by their cause."""
     groups: dict[tuple[WaitReason, str], list[Waiting]] = {}
     for one in waiting:
-        if not _WORDS[one.why].is_in_line or one.detail:
+        if not _WORDS[one.why].is_queued or one.detail:
             groups.setdefault((one.why, mask(one.detail)), []).append(one)
     return list(groups.values())
 
 
-def _in_line(status: Status) -> list[tuple[str, int]]:
-    """Jobs that take their turn by what is said of them, the most first."""
+def _list_queued(status: Status) -> list[tuple[str, int]]:
+    """The numbers of queued jobs by their words, the largest first."""
     jobs: Counter[str] = Counter()
-    for why, group in _by_reason(status).items():
+    for why, group in _group_queued(status).items():
         said = _WORDS[why].text
         until = min((one.until for one in group if one.until is not None), default=None)
         if why is WaitReason.WINDOW and until is not None:
@@ -129,16 +129,16 @@ def _in_line(status: Status) -> list[tuple[str, int]]:
     return jobs.most_common()
 
 
-def _by_reason(status: Status) -> dict[WaitReason, list[Waiting]]:
+def _group_queued(status: Status) -> dict[WaitReason, list[Waiting]]:
     groups: dict[WaitReason, list[Waiting]] = {}
     for one in status.waiting:
-        if _WORDS[one.why].is_in_line:
+        if _WORDS[one.why].is_queued:
             groups.setdefault(one.why, []).append(one)
     return groups
 
 
-def _held(group: Sequence[Waiting], status: Status) -> str:
-    """Why some jobs are held, and for which models where others are not."""
+def _describe_held(group: Sequence[Waiting], status: Status) -> str:
+    """Why some jobs are held, and in which lanes if others are not."""
     is_quota_held = any(quota.reserved for quota in status.quotas)
     all_lanes = {one.lane for one in status.waiting}
     return _explain(group, all_lanes, status.at, is_quota_held=is_quota_held)
@@ -191,5 +191,5 @@ def _again(until: float | None, now: float) -> str:
 
 
 def not_sent(status: Status) -> int:
-    """Jobs that are neither in flight nor done."""
+    """The number of jobs that are neither in flight nor ended."""
     return status.jobs.get("pending", 0) + status.jobs.get("waiting", 0)

@@ -1,4 +1,4 @@
-"""A status, a summary, a list of runs, in words that fit a terminal of 80 columns."""
+"""A run's status and summary, and the list of runs, as text for a terminal of 80 columns."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -19,11 +19,11 @@ _AT = {
     "rate": "at the rate limit",
     "the run's window": "within the window",
 }
-"""What some limits on the time left are called after it."""
+"""The words for some of the limits that decide the time left."""
 
 
 def status_lines(status: Status) -> list[str]:
-    """One look at a run, the counts first, then what stands in the way."""
+    """The status of a run: its counts first, then what keeps it from going on."""
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", *trouble_lines(status)]
     lines += [cells_line(status), *_if_any(jobs_line(status))]
@@ -42,7 +42,7 @@ def status_lines(status: Status) -> list[str]:
 
 
 def trouble_lines(status: Status) -> list[str]:
-    """That nothing can be saved, since when and why; nothing while all is well."""
+    """Since when and why nothing can be saved; empty if all is well."""
     if status.trouble_since is None:
         return []
     since = time_of_day(status.trouble_since, now=status.at)
@@ -54,12 +54,12 @@ def _state(state: RunState, reason: StopReason | None) -> str:
 
 
 def cells_line(status: Status) -> str:
-    """Cells with an answer, of all; those that failed, are to go or are missing counted out loud."""
+    """Answered cells of all cells, and how many failed, were cancelled or have no answer."""
     return ", ".join(coverage_parts(status.coverage, status))
 
 
 def coverage_parts(coverage: Coverage, status: Status) -> list[str]:
-    """Cells of a run by what is known of them, in words."""
+    """The cells of a run by what is known of them."""
     more = "+ (more are being added)" if status.expanding else ""
     parts = [f"{coverage.answered:,} of {coverage.cells:,}{more} cells answered"]
     if coverage.failed:
@@ -72,7 +72,7 @@ def coverage_parts(coverage: Coverage, status: Status) -> list[str]:
 
 
 def requests_line(status: Status) -> str:
-    """Requests of the last minute against the limit; empty where none leaves this process."""
+    """The requests of the last minute and their limit; empty if jobs send none."""
     if status.requests_per_min is None:
         return ""
     has_limit = status.rate_per_min is not None and not status.is_rate_of_others
@@ -84,19 +84,19 @@ def requests_line(status: Status) -> str:
 
 
 def questions_line(status: Status) -> str:
-    """Questions answered of all; empty where jobs do not say how many they ask, or others know."""
+    """Answered questions of all questions; empty if the number is unknown."""
     if not status.questions or status.questions_answered is None:
         return ""
     return f"questions: {status.questions_answered:,} of {status.questions:,} answered"
 
 
 def tests_line(status: Status) -> str:
-    """Tests that passed and failed so far, at which threshold, and who says so."""
+    """The tests that passed and failed so far, their threshold, and the judge."""
     return tests_counted(status) + (f" ({judged_by(status.judge)})" if status.judge else "")
 
 
 def tests_counted(status: Status) -> str:
-    """Tests that passed and failed so far at a threshold, beside a line that says who judges."""
+    """The tests that passed and failed so far and their threshold, without the judge."""
     tests = (
         f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
         f"{at_threshold(status.threshold)}"
@@ -110,12 +110,12 @@ def tests_counted(status: Status) -> str:
 
 
 def at_threshold(threshold: float | None) -> str:
-    """Where tests were counted; empty where the evaluation has no thresholds."""
+    """The threshold of counted tests; empty if the evaluation has none."""
     return "" if threshold is None else f" at threshold {threshold:g}"
 
 
 def accepted_lines(status: Status) -> list[str]:
-    """What was accepted in the course of the run: its answers are of several versions."""
+    """The changes that were accepted during the run, after which its answers have several identities."""
     return [plain(message) for message in status.accepted]
 
 
@@ -124,12 +124,12 @@ def _if_any(line: str) -> list[str]:
 
 
 def judged_by(judge: str) -> str:
-    """Whose verdicts numbers are, where they are not the service's own."""
+    """The judge whose verdicts the numbers are."""
     return f"judged by {plain(judge)}"
 
 
 def quota_words(quota: QuotaStatus) -> str:
-    """One quota: used of allotted, and what is held for requests in flight."""
+    """One quota: what is used of it, and what is reserved for requests in flight."""
     held = f" ({quota.reserved:,} held)" if quota.reserved else ""
     # The numbers first: what is cut off on a narrow terminal is the name.
     period = "" if quota.period == "run" else f" in {plain(quota.period)}"
@@ -137,7 +137,7 @@ def quota_words(quota: QuotaStatus) -> str:
 
 
 def left_line(status: Status) -> str:
-    """How long it will take, and because of which limit; empty when nobody knows, or works on it."""
+    """The time left and the limit that decides it; empty if unknown, or if no process works on the run."""
     if not status.seconds_left or status.unattended or status.state is not RunState.ACTIVE:
         return ""
     done = time_of_day(status.at + status.seconds_left, now=status.at)
@@ -151,7 +151,7 @@ def _at_limit(binding: str) -> str:
 
 
 def stop_lines(status: Status) -> list[str]:
-    """Why a run does not go on, and when it can."""
+    """Why a run stopped, and when it can go on."""
     lines = [plain(status.message)] if status.message else []
     if status.resume_at is not None:
         lines.append(f"it can go on from {moment(status.resume_at)}")
@@ -159,7 +159,7 @@ def stop_lines(status: Status) -> list[str]:
 
 
 def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
-    """Why jobs failed, the most frequent cause first; none is longer than `longest` characters."""
+    """Why jobs failed, the most frequent cause first, each cut to `longest` characters."""
     if not status.errors:
         return []
     lines = ["why jobs failed:"]
@@ -173,12 +173,12 @@ def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
 
 
 def shortened(text: str, longest: int | None) -> str:
-    """A text, or its beginning where it is longer than that."""
+    """A text, cut if it is longer than `longest` characters."""
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
 def summary_lines(status: Status) -> list[str]:
-    """How a run ended: what was answered, what failed and why, and what stands in the way."""
+    """How a run ended: what was answered, what failed and why, and what keeps it from going on."""
     lines = [f"{plain(status.run)}: {cells_line(status)}", *reuse_lines(status)]
     if status.tests_passed or status.tests_failed:
         lines.append(tests_line(status))
@@ -212,14 +212,14 @@ def runs_lines(runs: Sequence[RunInfo], now: float) -> list[str]:
 
 
 def check_lines(checks: Iterable[Check]) -> list[str]:
-    """One line for each thing that was looked at."""
+    """One line for each check."""
     return [
         f"{'ok ' if one.ok else 'BAD'}  {plain(one.name)}: {plain(one.message)}" for one in checks
     ]
 
 
 def progress_line(status: Status) -> str:
-    """One line about a running run, for a log: when, counts, and the causes of what does not go on."""
+    """One line about a run in progress, for a log: the time, its counts, and what holds jobs."""
     counts = [
         f"{status.cells_done:,}/{status.cells:,} cells",
         questions_line(status),

@@ -1,4 +1,4 @@
-"""Rows as comma-separated values, which no spreadsheet takes for formulas."""
+"""Rows as comma-separated values, safe from being run as formulas by a spreadsheet."""
 
 import csv
 import re
@@ -10,15 +10,15 @@ from engine.core.terminal import plain
 from engine.report.document import row_document
 from engine.report.sheet import RowFormat, Sheet, text_to
 
-# Where a spreadsheet may take a cell for a formula, also in full-width forms, and after what some of them
-# take for the start of a cell: where a comma is a decimal point, lists are separated by semicolons.
+# Beginnings of formulas, also in full-width forms. A cell may also begin after ; or |, because lists are
+# separated by semicolons in locales with a decimal comma.
 _FORMULA = re.compile(r"""(^|[;|])(?=[\s"']*[=+\-@\uff1d\uff0b\uff0d\uff20])""")
 _NUMERIC = (int, float)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """RFC 4180, with a header; what is not known is empty."""
+    """Write RFC 4180 with a header; unknown values are empty."""
     writer = csv.writer(text_to(stream))
     names: list[str] = []
     async for row in sheet.rows():
@@ -34,7 +34,7 @@ def _flat(value: Any) -> Any:
 
 
 def csv_cell(value: Any) -> Any:
-    """A value that no spreadsheet runs: what looks like a formula gets an apostrophe in front."""
+    """A value that no spreadsheet runs: an apostrophe is put before what looks like a formula."""
     if value is None or isinstance(value, _NUMERIC):
         return value
     text = plain(str(value))

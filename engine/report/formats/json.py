@@ -7,7 +7,7 @@ from engine.report.sheet import RowFormat, Sheet, text_to
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """A row a line, so that it can be read without a parser that holds all of it."""
+    """Write one row per line, so that a reader need not hold the whole list in memory."""
     text = text_to(stream)
     before = "[\n"
     async for row in sheet.rows():

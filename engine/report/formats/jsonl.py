@@ -1,4 +1,4 @@
-"""Rows as JSON, one object a line."""
+"""Rows as JSON Lines: one object per line."""
 
 from typing import BinaryIO
 
@@ -7,7 +7,7 @@ from engine.report.sheet import RowFormat, Sheet, text_to
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """The objects that the format `json` lists."""
+    """Write the objects of the format `json`, one per line."""
     text = text_to(stream)
     async for row in sheet.rows():
         text.write(row_json(row, sheet.values) + "\n")

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import pyarrow  # type: ignore[import-untyped]
 
 ROW_GROUP = 10_000
-"""Rows that are held in memory and written as one row group."""
+"""The number of rows that are held in memory and written as one row group."""
 
 
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
-    """Write a row group at a time; raises UsageError where pyarrow is not installed."""
+    """Write one row group at a time; raises UsageError if pyarrow is not installed."""
     try:
         import pyarrow
         from pyarrow.parquet import ParquetWriter  # type: ignore[import-untyped]
@@ -39,7 +39,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def _schema(sheet: Sheet) -> "pyarrow.Schema":
-    """The schema of a run's rows: any value may be null, and the file says which run it is of."""
+    """The schema of a run's rows; all columns are nullable, and the metadata names the run."""
     import pyarrow
 
     types = {
@@ -53,7 +53,7 @@ def _schema(sheet: Sheet) -> "pyarrow.Schema":
 
 
 def _values(row: Row, columns: Iterable[tuple[str, ValueType | None]]) -> dict[str, Any]:
-    """What a row has in each column; a value of the job kind as the type of its column takes it."""
+    """The values of a row by column; those of the job kind are converted to their column's type."""
     known = row_document(row, [name for name, _ in columns])
     return {
         name: _value(known[name] if kind is None else as_type(known[name], kind))
@@ -62,7 +62,7 @@ def _values(row: Row, columns: Iterable[tuple[str, ValueType | None]]) -> dict[s
 
 
 def _value(value: Any) -> Any:
-    """A value as a column takes it: what has parts as JSON, text as UTF-8 can say it."""
+    """A value as Parquet stores it: mappings as JSON, text as valid UTF-8."""
     if isinstance(value, Mapping):
         return to_json(value, indent=None)
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""A table of rows for people: it fits the terminal, and is written in two passes over the rows."""
+"""A table of rows for people that fits the terminal; it needs two passes over the rows."""
 
 from codecs import StreamWriter
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ GAP = "  "
 UNKNOWN = "-"
 MEASURES = ("asked", "failed", "rate", "95 % interval", "unanswered", "source")
 _ASKED = {True: "yes", False: "no", None: UNKNOWN}
-_UNTOLD = {"asked": "yes", "unanswered": UNKNOWN}
-"""Measures that are left out where every row says the same."""
+_USUAL = {"asked": "yes", "unanswered": UNKNOWN}
+"""Measures that are left out if every row has this value."""
 _NARROWEST = 6
 
 
 @dataclass(slots=True)
 class Column:
-    """One axis as it is seen in the first pass: how wide, and whether it ever changes."""
+    """A column as seen in the first pass: its width, and whether its value ever changes."""
 
     width: int
     first: str | None = None
@@ -38,26 +38,26 @@ class Column:
 
 @dataclass(slots=True)
 class Layout:
-    """Which axes stand above the table, which head a section, and the widths of the columns."""
+    """The axes shown above the table, those that head sections, and the widths of the columns."""
 
     constants: dict[str, str] = field(default_factory=dict)
     sections: list[str] = field(default_factory=list)
     widths: dict[str, int] = field(default_factory=dict)
     numbers: frozenset[str] = frozenset(MEASURES[:-1])
-    """Columns of numbers, which are compared by their last digits."""
+    """Columns of numbers, which are aligned to the right."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What the first pass saw."""
+    """What the first pass over the rows found."""
 
     columns: dict[str, Column] = field(default_factory=dict)
     digests: dict[tuple[str, str], str | None] = field(default_factory=dict)
     """The first digest of each label, by the column of the digest and the label."""
     ambiguous: set[str] = field(default_factory=set)
-    """The columns of digests that tell two texts of one label apart."""
+    """The columns of digests that are needed because two texts have the same label."""
     values: dict[str, Column] = field(default_factory=dict)
-    """The columns of what the job kind tells of its answers beside the counts."""
+    """The columns of further values that the job kind reports for its answers."""
 
     def see(self, row: Row) -> None:
         for name, cell in (_labels(row) | measures(row)).items():
@@ -73,14 +73,14 @@ class Seen:
 async def write(sheet: Sheet, stream: BinaryIO) -> None:
     """Write a table of a run's rows no wider than the sheet's width.
 
-    Axes with one value are said once, above it. Where the others do not fit, the leading ones become
-    headings, then labels are cut. The error of a cell without an answer stands below its row.
+    Axes with a single value are shown once, above the table. If the others do not fit, the leading ones
+    become headings of sections, then labels are cut. A cell's error is shown below its row.
     """
     text, width = text_to(stream, sheet.encoding), sheet.width
     seen = Seen(values={name: Column(cell_len(name)) for name in sheet.values})
     async for row in sheet.rows():
         seen.see(row)
-    layout = _laid_out(seen, width, sheet.values)
+    layout = _lay_out(seen, width, sheet.values)
     heading: tuple[str, ...] | None = None
     is_empty = True
     async for row in sheet.rows():
@@ -102,7 +102,7 @@ async def write(sheet: Sheet, stream: BinaryIO) -> None:
 
 
 def measures(row: Row) -> dict[str, str]:
-    """What is known of a cell, as text under the names in MEASURES."""
+    """What is known of a cell as text, by the names in MEASURES."""
     share = UNKNOWN if row.total is None else f"{row.failed}/{row.total}"
     rate = UNKNOWN if row.failure_rate is None else f"{row.failure_rate:.1%}"
     interval = UNKNOWN
@@ -117,7 +117,7 @@ def measures(row: Row) -> dict[str, str]:
 
 
 def _labels(row: Row) -> dict[str, str]:
-    """The axes of a cell as text, each with the digest of what it stands for beside it."""
+    """The axes of a cell as text, each followed by its digest."""
     found: dict[str, Any] = {}
     for name, value in row.labels.items():
         found[name] = value
@@ -129,11 +129,11 @@ def _labels(row: Row) -> dict[str, str]:
     }
 
 
-def _laid_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
+def _lay_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout:
     layout = Layout()
     needless = {plain(column) for column, _ in seen.digests} - seen.ambiguous
     for name, column in seen.columns.items():
-        if name in needless or (not column.varies and column.first == _UNTOLD.get(name)):
+        if name in needless or (not column.varies and column.first == _USUAL.get(name)):
             continue
         if name in MEASURES or column.varies:
             layout.widths[name] = column.width
@@ -154,7 +154,7 @@ def _laid_out(seen: Seen, width: int, values: Mapping[str, ValueType]) -> Layout
 
 
 def _add_values(layout: Layout, seen: Seen, width: int, kinds: Mapping[str, ValueType]) -> None:
-    """Give the room that is left to the values that fit into it as a whole, in their order."""
+    """Add columns for values, in their order, as long as they fit into the remaining width."""
     for name, column in seen.values.items():
         is_new = name not in seen.columns
         if is_new and _total(layout) + len(GAP) + column.width <= width:
@@ -164,7 +164,7 @@ def _add_values(layout: Layout, seen: Seen, width: int, kinds: Mapping[str, Valu
 
 
 def _value(row: Row, name: str) -> str:
-    """What the job kind told of an answer under a name, as text."""
+    """A value of the job kind by name, as text."""
     match row.values.get(name):
         case None:
             return UNKNOWN
