@@ -89,7 +89,7 @@ async def test_a_run_that_somebody_works_on_is_not_renamed(tmp_path: Path) -> No
     [
         ("scripted", "other", "a run 'other' exists already"),
         ("scripted", "scripted", "is called 'scripted' already"),
-        ("scripted", "a/b", "the name 'a/b' is used for files"),
+        ("scripted", "a/b", "the name 'a/b' is used in names of files"),
         ("scripted", " ", "the name ' ' has no visible characters"),
         ("scriptde", "evening", "has no run 'scriptde'; did you mean"),
     ],

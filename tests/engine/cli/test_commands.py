@@ -141,7 +141,7 @@ def test_a_run_is_judged_again_beside_itself(
     ("options", "told"),
     [
         (["--judge", "judge.yaml"], "judge.yaml: there is no such file"),
-        (["--name", "a/b"], "the name 'a/b' is used for files"),
+        (["--name", "a/b"], "the name 'a/b' is used in names of files"),
         (["nothing"], "has no run 'nothing'"),
     ],
 )
