@@ -104,7 +104,7 @@ class Engine:
             await self._check_idle(sweep.name)
         pinned: Sequence[str] | None = None
         if sweep.groups_pending:
-            pinned = await self._pinned(sweep.name)
+            pinned = await self._find_pinned_groups(sweep.name)
             sweep = (
                 sweep.with_groups(pinned)
                 if pinned
@@ -150,7 +150,7 @@ class Engine:
         name: str | None = None,
         ask_missing: bool = False,
     ) -> Run:
-        """A run that judges the replies of another again and stands beside it; nothing is sent.
+        """Make a run that judges the kept replies of another run again; nothing is sent.
 
         `judging` holds what changes of the service's settings, such as `{"judge": "rules"}`; without it
         the judge is that of the first run, as this version has it. Nobody but a judge is asked, so that
@@ -194,7 +194,7 @@ class Engine:
         `held` of the plan says what the store holds of it already, and what is left for a run that is
         submitted with these options.
         """
-        if sweep.groups_pending and (pinned := await self._pinned(sweep.name)):
+        if sweep.groups_pending and (pinned := await self._find_pinned_groups(sweep.name)):
             sweep = sweep.with_groups(pinned)
         whose = costs_of(sweep.service.identity, sweep.evaluation, sweep.target)
         costs = await self.store.reader.costs(whose)
@@ -211,7 +211,7 @@ class Engine:
         identity = Identity(sweep)
         return replace(found, held=await holdings(self.store, sweep, of, identity, costs, now))
 
-    async def _pinned(self, name: str) -> Sequence[str] | None:
+    async def _find_pinned_groups(self, name: str) -> Sequence[str] | None:
         """What `groups: all` stands for in the run of a name, if it was asked for there."""
         row = await self.store.reader.find_run(name)
         return None if row is None else row.sweep["pinned_groups"]
@@ -221,14 +221,14 @@ class Engine:
 
         Raises UsageError when there is none.
         """
-        return self._run_of(await self._found(name))
+        return self._run_of(await self._find_row(name))
 
-    async def _found(self, name: str | None) -> RunRow:
-        row = await self._known(name)
+    async def _find_row(self, name: str | None) -> RunRow:
+        row = await self._find_any_row(name)
         refuse_if_deleting(row)
         return row
 
-    async def _known(self, name: str | None) -> RunRow:
+    async def _find_any_row(self, name: str | None) -> RunRow:
         row = await self.store.reader.find_run(name)
         if row is None:
             known = [one.name for one, _ in await self.store.reader.runs()]
@@ -277,7 +277,7 @@ class Engine:
             check_name(new)
         except ValueError as error:
             raise UsageError(f"the name {new!r:.120} {error}") from None
-        row = await self._idle(await self._found(name))
+        row = await self._idle(await self._find_row(name))
         if new == name:
             raise UsageError(f"the run is called {name!r} already")
         caps = list(zip(cap_names(name), cap_names(new), strict=True))
@@ -293,7 +293,7 @@ class Engine:
         works on it.
         """
         return await self.store.removal.delete_run(
-            await self._idle(await self._known(name)), cap_names(name), told
+            await self._idle(await self._find_any_row(name)), cap_names(name), told
         )
 
     async def _idle(self, row: RunRow) -> RunRow:
@@ -327,7 +327,7 @@ class Engine:
         return self.store.worker.between_commits()
 
     async def backup(self, target: str | Path | None = None) -> Backup:
-        """Copy the store to a new file, also while others work on it; without a name, beside the store.
+        """Copy the store to a new file, also while others work on it; by default in the store's folder.
 
         The copy is whole and can be resumed from. Raises StoreError when the file is there already
         or cannot be written.

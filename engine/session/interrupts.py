@@ -8,8 +8,8 @@ from types import FrameType
 
 
 @contextmanager
-def noticed_interrupts() -> Iterator[list[int]]:
-    """The interrupts that came within the block; who handled them before still does.
+def notice_interrupts() -> Iterator[list[int]]:
+    """Collect the interrupts that come within the block; the previous handler still handles them.
 
     None is noticed outside the main thread, or if Python has no handler for the signal.
     """

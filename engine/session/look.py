@@ -1,4 +1,4 @@
-"""One look at a run: what is known of it, from its rows and from who works on it here."""
+"""The status of a run, from its rows in the store and from the scheduler of this process."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ _HOLDS = (WaitReason.HELD, WaitReason.THROTTLED, WaitReason.MACHINE)
 """Nothing of a lane is sent until these are over."""
 
 
-def told_account(service: Service) -> str:
+def describe_account(service: Service) -> str:
     """Whose rates and quota the requests of a service use, in words for people."""
     return f"{service.identity} {service.credential}".strip()
 
@@ -183,7 +183,7 @@ class Look:
     def _left(
         self, totals: Totals, questions: Questions, elsewhere: list[LaneState], limits: Limits
     ) -> tuple[float | None, str]:
-        """How long what goes on will take, and what decides that; None where nothing goes on."""
+        """The seconds that the lanes which send need, and the limit that decides; None if no lane sends."""
         loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
         waits = {lane: self._waits(lane, elsewhere) for lane in loads}
         moving = {lane: load for lane, load in loads.items() if waits[lane].why not in STANDS_STILL}
@@ -219,7 +219,7 @@ class Look:
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
         # A run that was never executed has used nobody's quota.
         account = self.row.account or ""
-        told = {account: told_account(self.sweep.service)}
+        told = {account: describe_account(self.sweep.service)}
         keys = quota_keys(self.sweep.kind, self.sweep.limits, self.row.name, account, self.now)
         return tuple(
             QuotaStatus(

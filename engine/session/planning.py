@@ -16,12 +16,12 @@ def with_times(plan: Plan, limits: Limits, now: float) -> Plan:
         plan,
         starts_at=now,
         finish_at=finish_at,
-        window="" if limits.window is None else _told(limits.window),
+        window="" if limits.window is None else _describe_window(limits.window),
         deadline=limits.deadline,
     )
 
 
-def _told(window: Window) -> str:
+def _describe_window(window: Window) -> str:
     start, end = (
         f"{minute // 60:02}:{minute % 60:02}" for minute in (window.start_min, window.end_min)
     )

@@ -17,13 +17,13 @@ from engine.scheduler import cap_names
 from engine.store import RunRow, Store
 
 _TELL_S = 2.0
-"""How often other processes are told how many requests were started."""
+"""Seconds between two reports to other processes of how many requests were started."""
 
 
 class Requests:
-    """What bounds each request of a run in this process, and a log of those of the last minute.
+    """Limits the requests of a run in this process, and logs those of the last minute.
 
-    `account` is whose rate it is. Without limits of the sweep nothing is written for a request.
+    `account` names the rate that they use. Without limits of the sweep, nothing is written for a request.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Requests:
         return _Counted(self, permit, job_id, now)
 
     def _until(self) -> float:
-        """Until when requests may start; raises NotNow where none may."""
+        """The time until which requests may start; raises NotNow if none may start now."""
         now, limits = self._clock.now(), self._limits
         if limits.deadline is not None and now >= limits.deadline:
             raise NotNow("the sweep's deadline has passed")
@@ -69,7 +69,7 @@ class Requests:
         return min(closes_at(limits.window, now), limits.deadline or inf)
 
     def take_back(self, job_id: int, at: float) -> None:
-        """A request that was to start then was never sent."""
+        """Remove a request that was to start at a time and was never sent."""
         self._log = rates.refund(self._log, [at])
         self._of_jobs[job_id] -= 1
 
@@ -79,7 +79,7 @@ class Requests:
         return rates.count_recent(self._log, self._clock.now())
 
     def of_jobs(self, in_flight: Collection[int]) -> int:
-        """How many requests the jobs that are in flight have sent so far; those of others are forgotten."""
+        """How many requests the jobs in flight have sent so far; the counts of other jobs are removed."""
         for gone in [job_id for job_id in self._of_jobs if job_id not in in_flight]:
             del self._of_jobs[gone]
         return self._of_jobs.total()

@@ -31,8 +31,8 @@ from engine.session import inspection
 from engine.session.context import Context, Counts
 from engine.session.holdings import BATCH, new_job
 from engine.session.identity import Identity
-from engine.session.interrupts import noticed_interrupts
-from engine.session.look import Look, told_account
+from engine.session.interrupts import notice_interrupts
+from engine.session.look import Look, describe_account
 from engine.session.requests import Requests
 from engine.settings import Settings
 from engine.slots import Slots
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def was_paused(self) -> bool:
-        """Whether the run was paused when it was looked up; executing it goes on with it."""
+        """Whether the run was paused when it was looked up; executing it continues it."""
         return self._row.state is RunState.PAUSED
 
     async def execute(self) -> Status:
@@ -90,14 +90,14 @@ class Run:
         Cancelled from outside, it gives back what is in flight before it ends. A Ctrl-C that asyncio.run or a
         notebook turns into a cancellation is raised as Interrupted, after a warning that says how to go on.
         """
-        with noticed_interrupts() as interrupts:
+        with notice_interrupts() as interrupts:
             try:
                 return await self._execute()
             except anyio.get_cancelled_exc_class():
                 if self._stopping or not interrupts:
                     raise
                 with anyio.CancelScope(shield=True):
-                    told = await self._interrupted()
+                    told = await self._record_interrupt()
                 if anyio.current_effective_deadline() == -inf:
                     raise  # of the task group that cancelled it
                 raise Interrupted(told) from None
@@ -105,7 +105,7 @@ class Run:
                 self._stopping = False
                 await self._withdraw()
 
-    async def _interrupted(self) -> str:
+    async def _record_interrupt(self) -> str:
         """Write down that the run was interrupted, and say how to go on."""
         with suppress(StoreError):
             await self._conclude(Stop(reason=StopReason.INTERRUPTED, message="interrupted"))
@@ -116,7 +116,7 @@ class Run:
         return told
 
     async def _execute(self) -> Status:
-        await self._found()
+        await self._find_row()
         async with AsyncExitStack() as stack:
             service, kind, gate = self.sweep.service, self.sweep.kind, self.sweep.health_gate
             client = await stack.enter_async_context(service.open(self._clock))
@@ -128,7 +128,7 @@ class Run:
             await self._store.runs.record_facts(self.name, identity.facts)
             accounts = await self._store.limits.accounts()
             account = accounts.name(service.address, service.key)
-            told = told_account(service)
+            told = describe_account(service)
             await self._take_up(account, told)
             logger.info(
                 "%s: worker %s, process %d, works on it in %s",
@@ -170,8 +170,8 @@ class Run:
                         accounts=accounts,
                         requests=requests,
                         reuses=self.sweep.reuse,
-                        heard=self._heard,
-                        reported=self._reported,
+                        heard=self._hear,
+                        reported=self._report_progress,
                         quotas=partial(quota_keys, kind, self.sweep.limits, self.name, account)
                         if kind.charged_by_reply
                         else None,
@@ -229,11 +229,11 @@ class Run:
             replies_asked=counts.replies_asked,
         )
 
-    def _heard(self, lane: str) -> None:
+    def _hear(self, lane: str) -> None:
         if self._scheduler is not None:
             self._scheduler.note_reply(lane)
 
-    def _reported(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
+    def _report_progress(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
         if self._scheduler is not None:
             self._scheduler.report_progress(job_id, answered, total, asked_now)
 
@@ -283,12 +283,12 @@ class Run:
                 row, batch, reuse=reuse, unanswered=self.sweep.unanswered
             )
             await scheduler.refresh()
-        await self._store.matrix.finish_expansion(row, self._kept(layout, since))
+        await self._store.matrix.finish_expansion(row, self._layout_to_keep(layout, since))
         logger.info("%s: its jobs were written in %.1f s", self.name, self._clock.now() - since)
         scheduler.expanding = False
         await scheduler.refresh()
 
-    def _kept(self, layout: Layout | None, since: float) -> KeptLayout | None:
+    def _layout_to_keep(self, layout: Layout | None, since: float) -> KeptLayout | None:
         """What the next edit is compared with; None if the matrix has no layout."""
         if layout is None:
             return None
@@ -335,7 +335,7 @@ class Run:
 
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
-            row = await self._found()
+            row = await self._find_row()
             # Cancelled by somebody while the last requests came in, it stays cancelled; with another
             # sweep that nobody has written out yet, there is more to do.
             await self._store.runs.set_state(
@@ -360,7 +360,7 @@ class Run:
             await self._store.runs.add_event(self._row.id, EventKind(stop.reason), stop.message)
 
     async def accept(self) -> None:
-        """Let the run go on with what decides answers now: what is answered stays as it is.
+        """Let the run continue with the settings that decide answers now; existing answers are kept.
 
         Raises IdentityChanged where the judge has changed and there are answers: `Engine.rejudge` judges
         again, in a run of its own.
@@ -377,7 +377,7 @@ class Run:
 
     async def status(self) -> Status:
         """Where the run stands, counted from its rows."""
-        row = await self._found()
+        row = await self._find_row()
         unattended = not await self._is_executed(row)
         look = Look(
             self._store,
@@ -405,7 +405,7 @@ class Run:
             # Such as a group whose file has gone: only how long it will take is not known then.
             return {}
 
-    async def _found(self) -> RunRow:
+    async def _find_row(self) -> RunRow:
         row = await self._store.reader.find_run(self.name)
         if row is None or row.id != self._row.id:
             raise UsageError(f"the run {self.name!r} was deleted or renamed")
@@ -419,7 +419,7 @@ class Run:
         False. While a sweep that has changed is not wholly written out, it is None where that is not known yet.
         Raises UsageError in the end where the run was deleted meanwhile: then rows may be missing.
         """
-        jobs = self._store.reader.job_rows(await self._found(), past=past)
+        jobs = self._store.reader.job_rows(await self._find_row(), past=past)
         rules = RowRules(
             folded_field=self.sweep.kind.folded_field,
             unanswered=self.sweep.unanswered,
@@ -427,15 +427,15 @@ class Run:
         )
         async for row in rows(jobs, rules, past=past):
             yield row
-        await self._found()
+        await self._find_row()
 
     async def value_columns(self) -> Mapping[str, ValueType]:
-        """The names of all values that the answers of the run have beside their counts (`Row.values`).
+        """The names of all values that the answers of the run have in addition to their counts (`Row.values`).
 
         In alphabetical order, each with the type that all its values have: int, float, bool or str. It is
         float for integers and floats, and str where they differ otherwise.
         """
-        return await self._store.reader.value_columns((await self._found()).id)
+        return await self._store.reader.value_columns((await self._find_row()).id)
 
     async def note(self, kind: str, message: str) -> None:
         """Add to the run's event log."""
@@ -469,7 +469,7 @@ class Run:
         """
         wanted = wanted or EventFilter()
         while True:
-            row = await self._found()
+            row = await self._find_row()
             # Looked up before the events are: what was written last is among them.
             is_last = not (follow and await self._is_executed(row))
             async for event in inspection.events(self._store, row, wanted, after=after):
@@ -484,7 +484,7 @@ class Run:
 
         Raises UsageError where the filter names what the run has no axis for.
         """
-        row = await self._found()
+        row = await self._find_row()
         async for one in inspection.jobs(self._store, self.sweep, row, wanted or JobFilter()):
             yield one
 
@@ -494,16 +494,16 @@ class Run:
         `name` is the job's `id`, or the first digits of its `key`, six at least. Raises UsageError where the run
         has no such job, or more than one.
         """
-        row = await self._found()
+        row = await self._find_row()
         job_id, _ = await inspection.find_job(self._store, str(name), row)
         return await inspection.details(self._store, self.sweep, row, job_id)
 
     async def pause(self) -> None:
-        """Have every process that works on the run start nothing more; `unpause` or execute goes on.
+        """Make every process that works on the run start nothing more; `unpause` or `execute` continues it.
 
         A run that is finished or cancelled stays so.
         """
-        await self._found()
+        await self._find_row()
         await self._store.runs.set_state(
             self._row.id,
             RunState.PAUSED,
@@ -518,7 +518,7 @@ class Run:
 
     async def _take_up(self, account: str | None = None, told: str = "") -> None:
         """Say that the run is worked on; where cancelling it was cut short, that is completed first."""
-        if (await self._found()).state is RunState.CANCELLED:
+        if (await self._find_row()).state is RunState.CANCELLED:
             await self._cancel_open()
         await self._store.runs.activate(self._row.id, account, told)
 
@@ -528,7 +528,7 @@ class Run:
         A run that is finished stays so. Of many jobs a few thousand are cancelled at a time; cut short, the
         run is cancelled and says that not all of its jobs are: this, or executing it, goes on with them.
         """
-        await self._found()
+        await self._find_row()
         await self._store.runs.set_state(
             self._row.id,
             RunState.CANCELLED,
@@ -562,7 +562,7 @@ class Run:
             *[State.CANCELLED] * cancelled,
             *[State.SUCCEEDED] * unanswered,
         ]
-        await self._found()
+        await self._find_row()
         return await self._store.queue.requeue(self._row.id, states)
 
 
