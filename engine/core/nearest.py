@@ -31,4 +31,4 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     more = f" and {len(known) - _SHOWN} more" if len(known) > _SHOWN else ""
     if next(rest, None) is not None:
         more = " and many more"
-    return f"; there is {', '.join(known[:_SHOWN])}{more}"
+    return f"; known: {', '.join(known[:_SHOWN])}{more}"

@@ -19,7 +19,7 @@ def read_document(path: Path) -> Document:
         raise Malformed("it is a folder; name a file in it")
     if form is None:
         raise Malformed(
-            f"the format of {path.suffix or 'a file without suffix'} is not known"
+            f"the format of {path.suffix or 'a file without suffix'} is unknown"
             f"{suggestion(path.suffix, _FORMATS)}"
         )
     return form.document(read_text(path))

@@ -225,7 +225,7 @@ async def test_a_run_that_is_not_there_is_named_with_those_that_are(tmp_path: Pa
         with pytest.raises(UsageError, match="is empty"):
             await engine.run()
         await engine.submit(sweep(service))
-        with pytest.raises(UsageError, match="no run 'night'; there is scripted"):
+        with pytest.raises(UsageError, match="no run 'night'; known: scripted"):
             await engine.run("night")
 
 

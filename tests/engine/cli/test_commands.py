@@ -521,7 +521,7 @@ def test_a_run_that_does_not_exist_is_wrong_usage(
         assert called(command, "nobody", "--store", str(tmp_path / "nightsweep.db")) == 2
         error = capsys.readouterr().err
         assert "nobody" in error
-        assert "there is night" in error
+        assert "; known: night" in error
         assert "Traceback" not in error
 
 

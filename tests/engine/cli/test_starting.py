@@ -78,7 +78,7 @@ def test_no_file_is_overwritten_unless_that_is_asked_for(
     ("args", "problem"),
     [
         (("opnrouter",), "there is no sweep for 'opnrouter'; did you mean \"openrouter\"?"),
-        (("7",), "there is no sweep for '7'; there is built-in, circuit-breaker-labs, endpoint"),
+        (("7",), "there is no sweep for '7'; known: built-in, circuit-breaker-labs, endpoint"),
         (("ollama", "--output", "sweep.toml"), "give the file the ending .yaml"),
         (("ollama", "--output", "no/such/sweep.yaml"), "cannot be written: No such file"),
         (("ollama", "--output", " .yaml"), "its name has no visible characters"),

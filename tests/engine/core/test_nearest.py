@@ -12,6 +12,6 @@ def test_the_nearest_name_is_the_one_spelt_alike() -> None:
 
 def test_a_suggestion_falls_back_to_all_names() -> None:
     assert suggestion("promts", NAMES) == '; did you mean "prompts"?'
-    assert suggestion("xyz", NAMES) == "; there is Thresholds, models, prompts"
+    assert suggestion("xyz", NAMES) == "; known: Thresholds, models, prompts"
     assert suggestion("xyz", []) == "; there are none"
     assert suggestion("?", map(str, range(100, 120))).endswith("110, 111 and 8 more")

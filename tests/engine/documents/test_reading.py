@@ -248,8 +248,8 @@ def test_a_key_that_is_twice_in_toml_is_named_and_shown_where_it_begins(
         ("s.yaml", b"name: \xff\xfe", "not UTF-8 text (byte 6 of the file); save it in UTF-8"),
         ("s.yaml", b" " * (FILE_BYTES_MAX + 1), "larger than 8 MiB"),
         ("s.yml", "- a", "must be a mapping; it needs name, service, evaluation, matrix"),
-        ("s.yamll", "a: 1", "the format of .yamll is not known; did you mean \".yaml\"?"),
-        ("sweep", "a: 1", "the format of a file without suffix is not known; there is .json, .toml, .yaml, .yml"),
+        ("s.yamll", "a: 1", "the format of .yamll is unknown; did you mean \".yaml\"?"),
+        ("sweep", "a: 1", "the format of a file without suffix is unknown; known: .json, .toml, .yaml, .yml"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_refused_says_why(

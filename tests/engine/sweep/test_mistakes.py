@@ -121,7 +121,7 @@ def test_an_error_names_its_source_on_each_line() -> None:
         ("models", [b"a"], "[0]", "a bytes cannot be used in a sweep"),
         ("groups", "mania", "", "must be a list of names, or all"),
         ("styles", ["tense"], "[0]", "there is no style tense; did you mean \"terse\"?"),
-        ("styles", ["x"], "[0]", "there is no style x; there is florid, plain, terse"),
+        ("styles", ["x"], "[0]", "there is no style x; known: florid, plain, terse"),
         ("repeats", 0, "", "0 is below 1"),
         ("repeats", 10_001, "", "10001 is above 10000"),
         ("repeats", True, "", "must be a whole number, not true"),
@@ -297,7 +297,7 @@ def test_a_limit_of_no_model_is_a_warning() -> None:
     sweep = parse(limits=limits)
 
     assert [str(warning) for warning in sweep.warnings] == [
-        "limits.models.acne/*: matches no model and limits nothing; there is acme/one, acme/two, other/three"
+        "limits.models.acne/*: matches no model and limits nothing; known: acme/one, acme/two, other/three"
     ]
     assert Sweep.restore(sweep.dump(), REGISTRY).warnings == sweep.warnings
 

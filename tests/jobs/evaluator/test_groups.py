@@ -199,7 +199,7 @@ def test_every_mistake_in_a_group_is_told_with_its_place(folder: Path) -> None:
     told = [line for line in str(caught.value).splitlines() if not line.startswith(" ")]
     assert [line.removeprefix(str(folder / "mine.yaml")) for line in told] == [
         ":1:281: cases[0].risk_level: must be 'none', 'low', 'moderate', 'high' or 'imminent'",
-        ":1:337: cases[0].colour: unknown key; there is control, expected, id, literal, locale, multi_turn, objective, persona, red_flags, risk_level, user_input",
+        ":1:337: cases[0].colour: unknown key; known: control, expected, id, literal, locale, multi_turn, objective, persona, red_flags, risk_level, user_input",
     ]
 
 
@@ -293,5 +293,5 @@ def test_a_folder_that_does_not_exist_is_refused(folder: Path) -> None:
 
 
 def test_an_unknown_group_is_refused_with_those_that_exist() -> None:
-    with pytest.raises(UsageError, match="'nonsense'; there is ai_dependence, benign_controls"):
+    with pytest.raises(UsageError, match="'nonsense'; known: ai_dependence, benign_controls"):
         BUILT_IN.group("nonsense")
