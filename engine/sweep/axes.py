@@ -37,12 +37,20 @@ class Axes:
 
 
 def read_axes(
-    kind: JobKind, kinds: Sequence[JobKind], written: Mapping[str, Any], reader: ValueReader
+    kind: JobKind,
+    kinds: Sequence[JobKind],
+    written: Mapping[str, Any],
+    reader: ValueReader,
+    *,
+    group_names: Sequence[str] | None,
 ) -> Axes:
-    """Read the axes of `kind`; `kinds` are all of its service, for messages about axes of others."""
+    """Read the axes of `kind`; `kinds` are all of its service, for messages about axes of others.
+
+    `group_names` are the groups that can be named; None if only the open service knows them.
+    """
     own: dict[str, tuple[AxisValue, ...]] = {}
     pending = set()
-    axes = [_with_groups(axis, kind) for axis in kind.axes]
+    axes = [_with_groups(axis, group_names) for axis in kind.axes]
     for axis in axes:
         path = f"matrix.{axis.name}"
         values = written.get(axis.name, list(axis.default))
@@ -69,9 +77,8 @@ def read_axes(
     )
 
 
-def _with_groups(axis: Axis, kind: JobKind) -> Axis:
-    """The axis with its groups as choices, if the kind knows them without asking a service."""
-    names = kind.group_names() if isinstance(axis, GroupAxis) else None
+def _with_groups(axis: Axis, names: Sequence[str] | None) -> Axis:
+    """The axis with its groups as choices, if they are known without asking a service."""
     if not isinstance(axis, GroupAxis) or names is None:
         return axis
     return replace(axis, choices=tuple(names))

@@ -74,6 +74,8 @@ class _Parser:
         self._folder = folder
         self._reader = ValueReader(SweepFolder(folder), problems)
         self._settings: type[ServiceSettings] | None = None
+        self._part: Service | None = None
+        """The service with those of its settings that are right, where others are wrong."""
 
     def sweep(self, make: type[_Sweep]) -> _Sweep | None:
         """Parse the sweep; returns None if there are mistakes, which are in the problems."""
@@ -85,7 +87,13 @@ class _Parser:
         kind = self._kind(kinds)
         if kind is None:
             return None
-        axes = read_axes(kind, kinds, self._mapping("matrix"), self._reader)
+        axes = read_axes(
+            kind,
+            kinds,
+            self._mapping("matrix"),
+            self._reader,
+            group_names=self._group_names(kind),
+        )
         rules = read_rules(
             self._list("include"), self._list("exclude"), axes.axes, axes.own, self._reader
         )
@@ -145,7 +153,7 @@ class _Parser:
     def _service(self) -> Service | None:
         """The service with its settings, or without them if they are wrong.
 
-        Its kinds do not depend on the settings, so mistakes in the matrix are found at the same time.
+        Its kinds are known either way, so mistakes in the matrix are found at the same time.
         """
         written = self._mapping("service")
         kind = written.get("kind")
@@ -168,12 +176,34 @@ class _Parser:
             service.settings_model, own, "service", self._problems, other_keys=("health",)
         )
         if settings is None:
+            self._part = self._with_right_settings(service, own)
             return service
         configured = service.with_settings(settings, self._folder.absolute())
         mistakes = configured.mistakes()
         for name, message in mistakes.items():
             self._refuse(f"service.{name}", message)
         return service if mistakes else configured
+
+    def _with_right_settings(self, service: Service, written: Mapping[str, Any]) -> Service | None:
+        """The service without the settings that are wrong; None if it needs one of them."""
+        wrong = {
+            problem.path.removeprefix("service.").partition(".")[0].partition("[")[0]
+            for problem in self._problems
+        }
+        right = {key: value for key, value in written.items() if key not in wrong}
+        settings = validate(service.settings_model, right, "service", [])
+        return (
+            None if settings is None else service.with_settings(settings, self._folder.absolute())
+        )
+
+    def _group_names(self, kind: JobKind) -> Sequence[str] | None:
+        """The groups that a sweep can name, as far as the settings that are right tell."""
+        if self._part is None:
+            return kind.group_names()
+        for same in self._part.kinds():
+            if (same.name, same.target) == (kind.name, kind.target):
+                return same.group_names()
+        return None
 
     def _has_kind_misspelt(self, written: Mapping[str, Any], path: str) -> bool:
         """Whether `kind` is missing but a similar key is present, which is then reported."""

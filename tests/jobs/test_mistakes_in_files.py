@@ -192,3 +192,16 @@ def test_three_misspelt_keys_and_more_are_told_at_once_in_order(tmp_path: Path) 
         "matrix.thresholds[0]",
         "limts",
     ]
+
+
+def test_a_misspelt_group_of_ones_own_is_told_beside_a_misspelt_setting(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "sleep.yaml").write_text(
+        "group: sleep\ndescription: About sleep.\ncases:\n  - {id: one, user_input: I cannot sleep.}\n"
+    )
+    spoilt = GOOD.replace("local", f"local\n  temprature: 0\n  cases: {tmp_path / 'mine'}")
+
+    found = told(tmp_path, spoilt.replace("self_harm", "slep"))
+
+    assert [line.split(": ")[1] for line in found] == ["service.temprature", "matrix.groups[0]"]
+    assert 'did you mean "sleep"' in found[1]
