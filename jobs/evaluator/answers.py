@@ -15,8 +15,8 @@ from engine.kinds import Answer, Measurement, counted_unanswered
 from jobs.evaluator.groups import Case
 from jobs.evaluator.multi_turn import BrokenOff, Conversation, Conversed
 from jobs.evaluator.mutators import Translation
+from jobs.evaluator.questions import Lacking
 from jobs.evaluator.single_turn import Evaluated, Judged, UnansweredQuestion
-from jobs.evaluator.together import Lacking
 
 _ID_BYTES = 6
 """Identifiers stay below 2**48: every JSON reader keeps them whole."""

@@ -14,15 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.kinds import JobContext, Permanent
 from jobs.chat.target import Message, Question, Role, Target
-from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
+from jobs.evaluator.model_caller import ModelCaller
 from jobs.evaluator.mutators import MOST_VARIATIONS
 from jobs.evaluator.objects import find_object
-from jobs.evaluator.packaged import packaged
-from jobs.evaluator.quoting import quoted
+from jobs.evaluator.package_data import read_package_data
+from jobs.evaluator.quoting import quote_messages
 from jobs.http import Unanswered
 
 LENGTH_MAX = 4000
@@ -56,17 +56,17 @@ class _Turn(BaseModel):
 @cache
 def read_instructions() -> tuple[Instructions, str]:
     """The instructions that travel with the package, and the SHA-256 of their file."""
-    return packaged(Instructions, "jobs.evaluator", "attacker.yaml")
+    return read_package_data(Instructions, "jobs.evaluator", "attacker.yaml")
 
 
 class Attacker:
-    """Writes as the person of a case: a chat model of a target, asked through `asker`.
+    """Writes as the person of a case: a chat model of a target, asked through `caller`.
 
     Without one it is declared only.
     """
 
-    def __init__(self, model: str, target: Target, asker: Asker | None = None) -> None:
-        self._asker = asker
+    def __init__(self, model: str, target: Target, caller: ModelCaller | None = None) -> None:
+        self._caller = caller
         self._model = model
         self._instructions, digest = read_instructions()
         self.version = f"{self._instructions.version}+{digest[:12]}/{model}@{target.identity}"
@@ -150,7 +150,7 @@ class Attacker:
         context: JobContext,
     ) -> str:
         """The model's answer about `messages`; empty where its provider withheld it."""
-        nonce, exchange = quoted(messages)
+        nonce, exchange = quote_messages(messages)
         question = Question(
             model=self._model,
             messages=(
@@ -159,9 +159,9 @@ class Attacker:
             ),
             seed=seed,
         )
-        assert self._asker is not None, "an attacker that is only declared writes nothing"
+        assert self._caller is not None, "an attacker that is only declared writes nothing"
         try:
-            reply = await self._asker.ask(question, context)
+            reply = await self._caller.ask(question, context)
         except Permanent as error:
             # A provider that withholds what the attacker wrote has refused for it.
             if error.reason != Unanswered.MODERATED:

@@ -31,14 +31,14 @@ from jobs.evaluator.agreement import (
     mean_absolute_error,
     picture,
 )
-from jobs.evaluator.asking import JUDGE
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.model_caller import JUDGE
+from jobs.evaluator.questions import Lacking, Tolerance, map_concurrently
 from jobs.evaluator.ratings import Rated
 from jobs.evaluator.settings import RubricJudgeSettings
-from jobs.evaluator.setup import asker_of
-from jobs.evaluator.together import Lacking, Tolerance, each
+from jobs.evaluator.setup import model_caller_for
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ async def _all_scores(
     rated: Sequence[Rated], score: Callable[[Rated], Awaitable[float]]
 ) -> list[float]:
     """The score of each reply; raises the error that decides where any has none."""
-    outcomes = await each(rated, score)
+    outcomes = await map_concurrently(rated, score)
     scores = [one for one in outcomes if not isinstance(one, JobError)]
     lacking = [
         Lacking(one.case.id, outcome)
@@ -149,7 +149,7 @@ async def _open_judge(judge: str, clock: Clock, stack: AsyncExitStack) -> Judge:
         return RulesJudge()
     target = ChatTarget(settings.endpoint, settings.generation)
     chat = await stack.enter_async_context(target.open(clock, Path(judge).parent))
-    return RubricJudge(settings.model, target, asker_of(target, chat, JUDGE))
+    return RubricJudge(settings.model, target, model_caller_for(target, chat, JUDGE))
 
 
 def _judge_settings(judge: str) -> RubricJudgeSettings | None:

@@ -22,11 +22,11 @@ from engine.kinds import (
 from jobs.chat.endpoint import ChatClient
 from jobs.chat.listing import is_listed
 from jobs.chat.target import OpenTarget, Question
-from jobs.evaluator.asking import SHORT
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.model_caller import SHORT
 
 _AT_ONCE = 4
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."

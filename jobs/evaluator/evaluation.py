@@ -25,9 +25,9 @@ from jobs.chat.endpoint import Endpoint
 from jobs.chat.prices import price_of
 from jobs.chat.shaping import SystemRole
 from jobs.chat.target import Message, Question, Reply, Role
-from jobs.evaluator.asking import ATTACKER, JUDGE
-from jobs.evaluator.families import kinship
+from jobs.evaluator.families import same_family_warning
 from jobs.evaluator.groups import Case, CaseSet
+from jobs.evaluator.model_caller import ATTACKER, JUDGE
 from jobs.evaluator.seeds import Purpose, derive
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
@@ -218,7 +218,7 @@ class Evaluation(JobKind):
     def warning(self, model: str) -> str | None:
         """That the judge is of this target's family, if it is."""
         judge = self.setup.judge_model
-        return None if judge is None else kinship(judge, model)
+        return None if judge is None else same_family_warning(judge, model)
 
     async def ask(
         self,
@@ -243,7 +243,7 @@ class Evaluation(JobKind):
         )
         said = [message for message in messages if message.role is Role.USER]
         opens = 1 if len(said) == 1 else 0
-        return await client.asker.ask(question, context, about=case.id, tests=opens)
+        return await client.caller.ask(question, context, about=case.id, tests=opens)
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:
         """A seed for one question of the job."""

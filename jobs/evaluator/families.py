@@ -34,7 +34,7 @@ def family(model: str) -> str | None:
     return None
 
 
-def kinship(judge: str, target: str) -> str | None:
+def same_family_warning(judge: str, target: str) -> str | None:
     """A warning where a judge and the model that it judges are of one family, else None."""
     shared = family(judge)
     same = shared is not None and shared == family(target)

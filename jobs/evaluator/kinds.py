@@ -14,14 +14,15 @@ from engine.kinds import (
 from jobs.chat.limits import tokens_of
 from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.answers import multi_turn_answer, single_turn_answer
-from jobs.evaluator.asking import JUDGE
 from jobs.evaluator.evaluation import GROUPS, MODELS, PROMPTS, THRESHOLDS, Evaluation
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.scoring import read_scale
+from jobs.evaluator.model_caller import JUDGE
 from jobs.evaluator.multi_turn import Talk, Turn, Voices, converse
 from jobs.evaluator.mutators import MOST_VARIATIONS, Translation
+from jobs.evaluator.questions import Tolerance
 from jobs.evaluator.seeds import Purpose
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
@@ -35,7 +36,6 @@ from jobs.evaluator.single_turn import (
     most_parents,
     most_tests,
 )
-from jobs.evaluator.together import Tolerance
 from jobs.evaluator.translation import CALLS
 
 RULES = "1"
@@ -146,7 +146,7 @@ class SingleTurn(Evaluation):
         async def judge(asked: Asked, reply: Reply) -> Judgement:
             return await client.judge.reply(asked.case, asked.user_input, reply.text, context)
 
-        async with client.asker.turn(job, self.within_s(job.parameters)):
+        async with client.caller.turn(job, self.within_s(job.parameters)):
             found = await evaluate(
                 setup.cases_of(parameters["group"]),
                 judge,
@@ -274,7 +274,7 @@ class MultiTurn(Evaluation):
         async def items(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
             return await client.judge.conversation(case, messages, context)
 
-        async with client.asker.turn(job, self.within_s(job.parameters)):
+        async with client.caller.turn(job, self.within_s(job.parameters)):
             found = await converse(
                 setup.cases_of(parameters["group"]),
                 Voices(

@@ -13,8 +13,15 @@ from jobs.chat.target import Message, Reply, Role
 from jobs.evaluator.groups import Case, MultiTurn
 from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.scoring import Scale
+from jobs.evaluator.questions import (
+    Lacking,
+    Progress,
+    Tolerance,
+    because_of,
+    map_concurrently,
+    unheard,
+)
 from jobs.evaluator.seeds import Purpose, derive, generator
-from jobs.evaluator.together import Lacking, Progress, Tolerance, because_of, each, unheard
 from jobs.http import Unanswered
 
 _CONTINUATIONS = (
@@ -136,7 +143,7 @@ async def converse(
         progress(answered, len(cases))
         return conversation
 
-    outcomes = await each(list(enumerate(cases)), held)
+    outcomes = await map_concurrently(list(enumerate(cases)), held)
     found = Conversed(
         conversations=[one for one in outcomes if not isinstance(one, JobError)],
         broken_off=[

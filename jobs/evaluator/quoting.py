@@ -9,7 +9,7 @@ from jobs.chat.target import Message
 _NONCE_LENGTH = 24
 
 
-def quoted(messages: Sequence[Message]) -> tuple[str, list[str]]:
+def quote_messages(messages: Sequence[Message]) -> tuple[str, list[str]]:
     """The marker, and the messages between lines that hold it.
 
     The marker derives from all that is quoted: no text can hold its own, and the same conversation

@@ -21,7 +21,6 @@ from jobs.chat.built_in import LocalModel
 from jobs.chat.endpoint import ChatTarget
 from jobs.chat.prices import price_of
 from jobs.chat.target import Target
-from jobs.evaluator.asking import ATTACKER, JUDGE
 from jobs.evaluator.checking import (
     OnceContext,
     ask_attacker,
@@ -29,8 +28,9 @@ from jobs.evaluator.checking import (
     ask_judge,
     find_listed,
 )
-from jobs.evaluator.families import family, kinship
+from jobs.evaluator.families import family, same_family_warning
 from jobs.evaluator.kinds import MultiTurn, SingleTurn
+from jobs.evaluator.model_caller import ATTACKER, JUDGE
 from jobs.evaluator.providers import endpoint_advice
 from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
@@ -181,7 +181,7 @@ class LocalEvaluator(Service):
         [reached] = await client.judge_chat.check()
         said = [f"{judge.name}, a {judge.label}", reached.message]
         if isinstance(self._setup.target, LocalModel):
-            warning = kinship(model, self._setup.target.name)
+            warning = same_family_warning(model, self._setup.target.name)
             said += [] if warning is None else [f"warning: {warning}"]
         elif kin := family(model):
             said.append(f"warning: a target of its family ({kin}) is favoured, and marked so")

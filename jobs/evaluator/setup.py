@@ -13,12 +13,12 @@ from jobs.chat.endpoint import ChatClient, ChatTarget
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import OpenTarget, Target
 from jobs.evaluator import mutators
-from jobs.evaluator.asking import ATTACKER, JUDGE, Asker
 from jobs.evaluator.attacker import Attacker
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.model_caller import ATTACKER, JUDGE, ModelCaller
 from jobs.evaluator.provenance import Provenance
 from jobs.evaluator.settings import LocalSettings, RubricJudgeSettings
 from jobs.evaluator.translation import Translator
@@ -36,7 +36,7 @@ class EvaluationSetup:
 
     def __init__(self, settings: LocalSettings, target: Target | None = None) -> None:
         self.settings = settings
-        self.target = target_of(settings) if target is None else target
+        self.target = target_from_settings(settings) if target is None else target
         self.cases = CaseSet(settings.cases)
         self._chosen: Sequence[Case] | None = None
         judge, attacker = settings.judge, settings.attacker
@@ -137,8 +137,8 @@ class EvaluationSetup:
             judge, judge_chat = self.judge, None
             if self.judge_target is not None and self.judge_model is not None:
                 judge_chat = await stack.enter_async_context(self.judge_target.open(clock, folder))
-                asker = asker_of(self.judge_target, judge_chat, JUDGE)
-                judge = RubricJudge(self.judge_model, self.judge_target, asker)
+                caller = model_caller_for(self.judge_target, judge_chat, JUDGE)
+                judge = RubricJudge(self.judge_model, self.judge_target, caller)
             target = None
             if asks:
                 target = await stack.enter_async_context(self.target.open(clock, folder))
@@ -148,12 +148,12 @@ class EvaluationSetup:
                     attacker_chat = await stack.enter_async_context(
                         self.attacker_target.open(clock, folder)
                     )
-                asker = asker_of(self.attacker_target, attacker_chat, ATTACKER)
-                attacker = Attacker(self.settings.attacker.model, self.attacker_target, asker)
+                caller = model_caller_for(self.attacker_target, attacker_chat, ATTACKER)
+                attacker = Attacker(self.settings.attacker.model, self.attacker_target, caller)
             yield EvaluationClient(
                 clock=clock,
                 target=target,
-                asker=asker_of(self.target, target),
+                caller=model_caller_for(self.target, target),
                 judge=judge,
                 judge_chat=judge_chat,
                 attacker=attacker,
@@ -164,14 +164,14 @@ class EvaluationSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationClient:
-    """What the evaluations of an open service ask: its target through `asker`, its judge, its attacker.
+    """What the evaluations of an open service ask: its target through `caller`, its judge, its attacker.
 
     Where replies that are kept are judged again, `target` and `attacker_chat` are not open: None.
     """
 
     clock: Clock
     target: OpenTarget | None
-    asker: Asker
+    caller: ModelCaller
     judge: Judge
     judge_chat: ChatClient | None
     attacker: Attacker | None
@@ -179,7 +179,7 @@ class EvaluationClient:
     translator: Translator | None
 
 
-def target_of(settings: LocalSettings) -> Target:
+def target_from_settings(settings: LocalSettings) -> Target:
     """The target that the settings name."""
     if settings.endpoint is not None:
         return ChatTarget(settings.endpoint, settings.generation)
@@ -187,16 +187,16 @@ def target_of(settings: LocalSettings) -> Target:
     return LocalModel(settings.generation, path, context=settings.context)
 
 
-def asker_of(target: Target, client: OpenTarget | None, role: str = TARGET) -> Asker:
+def model_caller_for(target: Target, client: OpenTarget | None, role: str = TARGET) -> ModelCaller:
     """Within the limits of the endpoint; roles that share an endpoint and a key share its minute.
 
-    Without a `client`, the asker knows only the replies that are kept.
+    Without a `client`, the caller knows only the replies that are kept.
     """
     if isinstance(target, LocalModel):
-        return Asker(target, client, role=role, max_in_flight=target.slots)
+        return ModelCaller(target, client, role=role, max_in_flight=target.slots)
     limits = client.limits if isinstance(client, ChatClient) else _limits_of(target)
     in_flight = target.endpoint.max_in_flight if isinstance(target, ChatTarget) else _CALLS_AT_ONCE
-    return Asker(target, client, role=role, max_in_flight=in_flight, limits=limits)
+    return ModelCaller(target, client, role=role, max_in_flight=in_flight, limits=limits)
 
 
 def _limits_of(target: Target) -> CallLimits | None:

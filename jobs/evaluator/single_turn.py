@@ -21,16 +21,16 @@ from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
 from jobs.evaluator.mutators import MOST_VARIATIONS, Mutation, Translation
 from jobs.evaluator.mutators import variations as mutated
-from jobs.evaluator.seeds import Purpose, derive, generator
-from jobs.evaluator.together import (
+from jobs.evaluator.questions import (
     Lacking,
     Outcome,
     Progress,
     Tolerance,
     because_of,
-    each,
+    map_concurrently,
     unheard,
 )
+from jobs.evaluator.seeds import Purpose, derive, generator
 from jobs.http import Unanswered
 
 ATTACKER = "attacker"
@@ -176,7 +176,7 @@ async def evaluate(
         iteration = len(found.layers)
         layers_left = how.maximum_iteration_layers - iteration
         most = first_id - len(asking) + most_tests(len(asking), how.variations, layers_left)
-        outcomes = await each(asking, judged)
+        outcomes = await map_concurrently(asking, judged)
         found.layers.append([one for one in outcomes if not isinstance(one, JobError)])
         found.unanswered.extend(_without_reply(asking, outcomes, iteration))
         _check(found, tolerance)
@@ -227,7 +227,7 @@ async def _children(
     ]
     children: list[Asked] = []
     unwritten: list[UnansweredQuestion] = []
-    for parent, made in zip(parents, await each(parents, varied), strict=True):
+    for parent, made in zip(parents, await map_concurrently(parents, varied), strict=True):
         next_id = first_id + len(children) + len(unwritten)
         if isinstance(made, JobError):
             unwritten += _unwritten(parent.asked, made, how.variations, next_id, iteration)

@@ -18,7 +18,7 @@ from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
 from jobs.evaluator.mutators import Translation
 from jobs.evaluator.objects import find_object
-from jobs.evaluator.packaged import packaged
+from jobs.evaluator.package_data import read_package_data
 
 CALLS = 2
 """Questions to the attacker for one translation: forth and back."""
@@ -43,7 +43,7 @@ class _Translated(BaseModel):
 @cache
 def read_instructions() -> tuple[Instructions, str]:
     """The instructions that travel with the package, and the SHA-256 of their file."""
-    return packaged(Instructions, "jobs.evaluator", "translation.yaml")
+    return read_package_data(Instructions, "jobs.evaluator", "translation.yaml")
 
 
 def _known(language: str) -> str:

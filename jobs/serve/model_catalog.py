@@ -13,7 +13,12 @@ from jobs.chat.target import Target
 from jobs.evaluator.groups import Case, CaseSet
 from jobs.evaluator.kinds import MultiTurn, SingleTurn
 from jobs.evaluator.settings import LocalSettings
-from jobs.evaluator.setup import EvaluationClient, EvaluationSetup, asker_of, target_of
+from jobs.evaluator.setup import (
+    EvaluationClient,
+    EvaluationSetup,
+    model_caller_for,
+    target_from_settings,
+)
 from jobs.serve.config import ServeConfig, is_pattern
 
 
@@ -44,7 +49,7 @@ class ModelCatalog:
             settings = config.evaluator_settings(configured)
             key = self._keys[name] = settings.model_dump_json()
             if key not in self._targets:
-                self._targets[key] = target_of(settings)
+                self._targets[key] = target_from_settings(settings)
         some = next(iter(config.models.values()))
         self._setup = EvaluationSetup(
             config.evaluator_settings(some), next(iter(self._targets.values()))
@@ -63,7 +68,7 @@ class ModelCatalog:
                 clients[key] = first
                 if target is not self._setup.target:
                     opened = await stack.enter_async_context(target.open(self._clock, self._folder))
-                    clients[key] = replace(first, asker=asker_of(target, opened))
+                    clients[key] = replace(first, caller=model_caller_for(target, opened))
             self._client = first
             self._by_id = {
                 name: self._model(name, key, clients[key]) for name, key in self._keys.items()
@@ -128,7 +133,7 @@ class ModelCatalog:
         )
         assert self._client is not None, "the catalog is used inside `async with`"
         async with target.open(self._clock, self._folder) as opened:
-            client = replace(self._client, asker=asker_of(target, opened))
+            client = replace(self._client, caller=model_caller_for(target, opened))
             yield CatalogModel(model=name, target=target, client=client)
 
     def kind(self, name: str, model: CatalogModel, cases: Sequence[Case]) -> JobKind:

@@ -13,10 +13,10 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.kinds import rule_broken
-from jobs.evaluator.asking import Unreadable
 from jobs.evaluator.judge.fairness import fair_sentences
 from jobs.evaluator.judge.items import Evidence, Item, Observation, RedFlag
 from jobs.evaluator.judge.text import count_words, locate, sentences
+from jobs.evaluator.model_caller import Unreadable
 from jobs.evaluator.objects import find_object
 
 _QUOTE_MAX = 4000

@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from jobs.evaluator.judge.items import Item, RedFlag
-from jobs.evaluator.packaged import packaged
+from jobs.evaluator.package_data import read_package_data
 
 
 def _whole_words(source: object) -> object:
@@ -60,4 +60,4 @@ class Lexicon(_Data):
 @cache
 def read_lexicon() -> tuple[Lexicon, str]:
     """The lexicon that travels with the package, and the SHA-256 of its file."""
-    return packaged(Lexicon, "jobs.evaluator.judge", "lexicon.yaml")
+    return read_package_data(Lexicon, "jobs.evaluator.judge", "lexicon.yaml")

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from engine.kinds import JobContext
 from jobs.chat.target import Message, Question, Role, Target
-from jobs.evaluator.asking import Asker
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.claims import Said, read_observations
 from jobs.evaluator.judge.items import Item, Judgement, Observation, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
-from jobs.evaluator.packaged import packaged
-from jobs.evaluator.quoting import quoted
+from jobs.evaluator.model_caller import ModelCaller
+from jobs.evaluator.package_data import read_package_data
+from jobs.evaluator.quoting import quote_messages
 
 VERSION = 1
 """Raised whenever this code asks, or takes from the same answer, something else by the same rubric."""
@@ -40,17 +40,17 @@ class Rubric(BaseModel):
 @cache
 def read_rubric() -> tuple[Rubric, str]:
     """The rubric that travels with the package, and the SHA-256 of its file."""
-    return packaged(Rubric, "jobs.evaluator.judge", "rubric.yaml")
+    return read_package_data(Rubric, "jobs.evaluator.judge", "rubric.yaml")
 
 
 class RubricJudge:
-    """Judges by asking a chat model of a target, through `asker`; without one it is declared only."""
+    """Judges by asking a chat model of a target, through `caller`; without one it is declared only."""
 
     name: ClassVar[str] = "rubric"
     calls_a_model: ClassVar[bool] = True
 
-    def __init__(self, model: str, target: Target, asker: Asker | None = None) -> None:
-        self._asker = asker
+    def __init__(self, model: str, target: Target, caller: ModelCaller | None = None) -> None:
+        self._caller = caller
         self._model = model
         self._rubric, rubric_digest = read_rubric()
         self._scale, scale_digest = read_scale()
@@ -116,8 +116,8 @@ class RubricJudge:
         def read(answer: str) -> _Observations:
             return read_observations(answer, items, sought, said)
 
-        assert self._asker is not None, "a judge that is only declared judges nothing"
-        answer = await self._asker.ask(question, context, read=read, about=case.id)
+        assert self._caller is not None, "a judge that is only declared judges nothing"
+        answer = await self._caller.ask(question, context, read=read, about=case.id)
         found, raised = read(answer.text)
         by_name = {observation.name: observation for observation in raised}
         return found, tuple(by_name.get(flag, Observation(flag, False)) for flag in flags)
@@ -138,7 +138,7 @@ class RubricJudge:
         *,
         whole: bool,
     ) -> tuple[Message, ...]:
-        nonce, exchange = quoted(messages)
+        nonce, exchange = quote_messages(messages)
         resources = ", ".join(self._scale.resource_fit[case.risk_level]).replace("_", " ")
         asked = [
             f"Risk of the situation: {case.risk_level.value}. Place: {case.locale}.",

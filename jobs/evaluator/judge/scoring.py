@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.evaluator.groups import Case, RiskLevel
 from jobs.evaluator.judge.items import Item, Judgement, Observation, RedFlag
-from jobs.evaluator.packaged import packaged
+from jobs.evaluator.package_data import read_package_data
 
 _DIGITS = 4
 
@@ -88,4 +88,4 @@ class Scale(_Data):
 @cache
 def read_scale() -> tuple[Scale, str]:
     """The scale that travels with the package, and the SHA-256 of its file."""
-    return packaged(Scale, "jobs.evaluator.judge", "scale.yaml")
+    return read_package_data(Scale, "jobs.evaluator.judge", "scale.yaml")

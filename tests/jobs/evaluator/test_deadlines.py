@@ -59,7 +59,7 @@ async def test_evaluations_in_line_at_a_busy_model_do_not_time_out(
         @asynccontextmanager
         async def open(self, clock: Clock) -> AsyncIterator[EvaluationClient]:
             async with super().open(clock) as client:
-                client.asker._in_flight.resize(1)
+                client.caller._in_flight.resize(1)
                 yield client
 
     # Less than the 16 evaluations together take, and far more than one of them.

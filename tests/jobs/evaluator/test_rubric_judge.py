@@ -12,11 +12,11 @@ from engine.kinds import Permanent, Transient, Unreachable
 from jobs.chat.endpoint import ChatTarget, Endpoint
 from jobs.chat.target import CallableTarget, Message, Question, Role
 from jobs.evaluator import LocalEvaluator
-from jobs.evaluator.asking import Asker
-from jobs.evaluator.families import family, kinship
+from jobs.evaluator.families import family, same_family_warning
 from jobs.evaluator.groups import CaseSet, RiskLevel
 from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.judge.rubric import RubricJudge, read_rubric
+from jobs.evaluator.model_caller import ModelCaller
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
 from tests.jobs.context import MemoryContext, job
@@ -42,8 +42,8 @@ async def judging(
         generation = LocalSettings(kind="local", judge=settings).judge.generation  # type: ignore[union-attr, arg-type]
         target = ChatTarget(endpoint, generation)
         async with target.open(SystemClock()) as chat:
-            asker = Asker(target, chat, role="judge", max_in_flight=4)
-            yield RubricJudge("acme/judge-1", target, asker), server
+            caller = ModelCaller(target, chat, role="judge", max_in_flight=4)
+            yield RubricJudge("acme/judge-1", target, caller), server
 
 
 def rubric(base_url: str, model: str = "acme/judge-1") -> dict[str, Any]:
@@ -370,7 +370,7 @@ async def test_a_judge_that_does_not_exist_is_permanent() -> None:
     ],
 )
 def test_families_are_known_by_name(judge: str, target: str, shared: bool) -> None:
-    assert (kinship(judge, target) is not None) is shared
+    assert (same_family_warning(judge, target) is not None) is shared
 
 
 def test_a_model_of_no_known_family_has_none() -> None:

@@ -10,7 +10,7 @@ from anyio.lowlevel import checkpoint
 
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import CallableTarget, Message, Question, Role
-from jobs.evaluator.asking import Asker
+from jobs.evaluator.model_caller import ModelCaller
 from jobs.evaluator.shares import Shares, SlowStart
 from tests.jobs.context import Asked, MemoryContext
 
@@ -125,11 +125,11 @@ async def test_a_model_that_waits_for_its_rate_keeps_no_more_than_one_place_from
         return ""
 
     target = CallableTarget("any", answer)
-    asker = Asker(target, target, max_in_flight=4, limits=CallLimits("any", rate_per_min=1))
+    caller = ModelCaller(target, target, max_in_flight=4, limits=CallLimits("any", rate_per_min=1))
 
     async def ask(model: str, number: int, context: MemoryContext) -> None:
         said = (Message(Role.USER, f"Question {number}?"),)
-        await asker.ask(Question(model=model, messages=said, seed=0), context)
+        await caller.ask(Question(model=model, messages=said, seed=0), context)
 
     async with anyio.create_task_group() as tasks:
         for number in range(8):

@@ -25,6 +25,7 @@ from jobs.evaluator.answers import single_turn_answer
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Item, Judgement
 from jobs.evaluator.judge.rules import RulesJudge
+from jobs.evaluator.questions import Lacking, Tolerance
 from jobs.evaluator.single_turn import (
     Asked,
     Evaluated,
@@ -34,7 +35,6 @@ from jobs.evaluator.single_turn import (
     evaluate,
     most_tests,
 )
-from jobs.evaluator.together import Lacking, Tolerance
 from jobs.http import Unanswered
 from tests.jobs.evaluator.replies import case
 

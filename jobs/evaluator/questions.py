@@ -135,7 +135,7 @@ def because_of(reason: Unanswered) -> Iterator[None]:
         raise
 
 
-async def each(
+async def map_concurrently(
     things: Sequence[Thing], work: Callable[[Thing], Awaitable[Result]]
 ) -> list[Outcome[Result]]:
     """The result of `work` on each thing, or the JobError in its place, in their order.

@@ -1,4 +1,4 @@
-"""A judge that shares its target's family is told of before a run, by every command that starts one."""
+"""Every command that starts a run warns when a judge and its target are of one model family."""
 
 import json
 from pathlib import Path

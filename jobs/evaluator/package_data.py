@@ -12,7 +12,7 @@ from engine.documents.reading import decode_text
 T = TypeVar("T", bound=BaseModel)
 
 
-def packaged(model: type[T], package: str, name: str) -> tuple[T, str]:
+def read_package_data(model: type[T], package: str, name: str) -> tuple[T, str]:
     """What a YAML file of a package says, and the file's SHA-256: part of a result's identity."""
     content = (files(package) / name).read_bytes()
     return model.model_validate(YAML.read(decode_text(content))), sha256(content).hexdigest()

@@ -61,7 +61,7 @@ class _Voucher:
     asking: anyio.Lock = field(default_factory=anyio.Lock)
 
 
-class Asker:
+class ModelCaller:
     """Asks one target, in its `role`, on behalf of every evaluation of a service.
 
     At most `max_in_flight` questions are under way at once. Those without `limits` are no requests: the
