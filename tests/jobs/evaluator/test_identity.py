@@ -346,7 +346,7 @@ async def test_an_upgrade_of_the_judge_s_rules_is_judged_again_beside_the_run(
         ({"judging": {"cases": "elsewhere"}}, "cases does not judge"),
         ({"judging": {"judge": "nobody"}}, "service.judge"),
         ({"thresholds": [1.5]}, "matrix.thresholds: 1.5 is above 1"),
-        ({"name": "a/b"}, "used for files"),
+        ({"name": "a/b"}, "used in names of files"),
     ],
 )
 async def test_what_cannot_be_judged_again_is_refused(
