@@ -18,9 +18,10 @@ from engine.sweep import Sweep
 async def settle_groups(
     sweep: Sweep, clock: Clock | None = None, store: Store | None = None
 ) -> Sweep:
-    """The sweep with `groups: all` pinned to what its service offers; itself if it names its groups.
+    """Replace `groups: all` by the groups that the service offers; other sweeps are returned unchanged.
 
-    With a `store` the question counts within the rate of the key, as those of its runs do.
+    With a `store`, the question counts within the rate of the key, like those of its runs. Raises JobError if
+    the service does not answer, and UsageError if it offers no group.
     """
     if not sweep.groups_pending:
         return sweep
@@ -36,7 +37,10 @@ async def settle_groups(
 
 
 async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
-    """The sweep with all that its service has to be asked before a plan: its groups, how cells fold."""
+    """Ask the service what a plan needs to know: the groups of `groups: all`, and which cells fold.
+
+    Returns the sweep with the answers. Raises JobError if the service does not answer.
+    """
     async with sweep.service.open(clock or SystemClock()) as client:
         if sweep.groups_pending:
             offered = await sweep.service.groups(client)
@@ -45,10 +49,10 @@ async def settle(sweep: Sweep, clock: Clock | None = None) -> Sweep:
 
 
 async def check(sweep: Sweep, clock: Clock | None = None, *, ask: bool = False) -> Sequence[Check]:
-    """Whether a sweep could be run: service, key, quota, groups, names and health of each model.
+    """Check whether a sweep could be run: service, key, quota, groups, names and health of each model.
 
-    Sends nothing that costs, unless `ask` has each model asked one short question. A problem is a
-    check that is not `ok`, never an exception.
+    Nothing is sent that costs, unless `ask` is set: then each model is asked one short question. Returns one
+    Check for each thing examined; a problem is a check that is not `ok`, never an exception.
     """
     clock = clock or SystemClock()
     checks = [Check(name="warning", ok=True, message=str(warning)) for warning in sweep.warnings]

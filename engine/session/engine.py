@@ -47,16 +47,17 @@ async def open_engine(
     settings: Settings | None = None,
     read_only: bool = False,
 ) -> AsyncIterator["Engine"]:
-    """Open a store, creating it if there is none; everything else is done through it.
+    """Open a store within the block, creating it if there is none, and yield its `Engine`.
 
-    It is named by the path of its file, or by a URL: `sqlite:///night.db`, with four slashes for an absolute path.
-    A `Memory` (of `engine.testing`) is a store without a file.
+    `store` is the path of a file, a URL (`sqlite:///night.db`, with four slashes for an absolute path), or a
+    `Memory` of `engine.testing`, which needs no file. Without a `registry` all installed services are known;
+    without `settings` they come from the environment.
 
-    With `read_only` the store must be there and nothing is written, neither in it nor beside it: it can
-    be looked at while another process holds it, on a full disk, and by a user who may only read. One of
-    an older version is read from a private copy. What would change the store raises UsageError.
+    With `read_only` the store must exist and nothing is written, neither in it nor next to it, so it can be
+    read while another process holds it, on a full disk, and without write permission. A store of an older
+    version is read from a private copy. Calls that would change the store raise UsageError.
 
-    Raises StoreError when the store cannot be used, and UsageError for what names no file.
+    Raises StoreError if the store cannot be used, and UsageError if `store` names no file.
     """
     clock = clock or SystemClock()
     async with _open(store, clock, read_only=read_only) as opened:
@@ -78,7 +79,11 @@ def _open(
 
 
 class Engine:
-    """An open store with what is needed to run sweeps in it."""
+    """An open store, and what is needed to run sweeps with it; `open_engine` makes it.
+
+    `store`, `registry`, `clock` and `settings` are those it was opened with. All methods raise StoreError if
+    the store cannot be read or written.
+    """
 
     def __init__(self, store: Store, registry: Registry, clock: Clock, settings: Settings) -> None:
         self.store = store
@@ -88,17 +93,17 @@ class Engine:
         self._executing: set[int] = set()
 
     async def submit(self, sweep: Sweep, *, accept: bool = False, fresh: bool = False) -> Run:
-        """The run of a sweep's name, made or changed to what the sweep asks for; nothing is sent.
+        """Create the run of a sweep, or change the run of that name to what the sweep asks for.
 
-        `groups: all` is asked of the service once and then stays as it was pinned. Raises UsageError
-        when the run of this name evaluates something else, and IdentityChanged when its answers were
-        decided by something else, such as other cases, unless the change is accepted for the cells that
-        are not answered yet.
+        No job is sent; the service is only asked, once, what `groups: all` stands for, and the run keeps
+        these groups. Existing answers are kept. Raises UsageError if the run evaluates something else, and
+        IdentityChanged if something that decides its answers has changed, such as cases or the judge. With
+        `accept`, cells without an answer are asked with the change.
 
-        `fresh` asks everything again: nothing that the store holds is taken over, neither answers of
-        other runs nor those of this one, which stay until there are others, nor replies of earlier calls.
-        That holds for the run from then on, however often it is stopped and resumed; submitting it fresh
-        once more asks everything again. Raises UsageError when a process has jobs of the run in flight.
+        With `fresh`, everything is asked again: neither answers of other runs, nor the run's own, nor kept
+        replies of earlier calls are used. The old answers stay until there are new ones. This applies to the
+        run from then on, however often it is stopped and resumed, until it is submitted fresh once more.
+        Raises UsageError if a process has jobs of the run in flight.
         """
         if fresh:
             await self._check_idle(sweep.name)
@@ -150,13 +155,16 @@ class Engine:
         name: str | None = None,
         ask_missing: bool = False,
     ) -> Run:
-        """Make a run that judges the kept replies of another run again; nothing is sent.
+        """Create a run that judges the kept replies of another run again, without executing it.
 
-        `judging` holds what changes of the service's settings, such as `{"judge": "rules"}`; without it
-        the judge is that of the first run, as this version has it. Nobody but a judge is asked, so that
-        a cell fails whose replies are not all kept; with `ask_missing` those are asked for. Without a
-        `name` the run is called after the first. Raises UsageError where the service judges itself, and
-        where the judge's key is missing.
+        `run` is the name of that run, by default the one used last. `judging` holds the settings of the
+        service that change, such as `{"judge": "rules"}`; without it, the run's own judge is used in its
+        current version. `thresholds` replaces those of the sweep. Only judges are called: a cell whose
+        replies are not all kept fails, unless `ask_missing` lets the target be asked for them. Without
+        `name`, the run is named after the first, with the ending `-rejudged`.
+
+        Raises UsageError if the service judges its answers itself, if the judge's key is missing, or if there
+        is no such run.
         """
         first = await self.run(run)
 
@@ -189,10 +197,11 @@ class Engine:
         raise AssertionError("numbers do not end")
 
     async def plan(self, sweep: Sweep, *, accept: bool = False, fresh: bool = False) -> Plan:
-        """What a sweep would ask for, as far as this store knows what answers cost; nothing is sent.
+        """Compute what a sweep would send, from what earlier answers in this store have cost.
 
-        `held` of the plan says what the store holds of it already, and what is left for a run that is
-        submitted with these options.
+        Nothing is sent. `held` of the plan has what the store already has of the sweep, and what is left if
+        it is submitted with these options. It is None as long as only the service knows the groups. If
+        `submit` would refuse the sweep, `unknown` has the reason.
         """
         if sweep.groups_pending and (pinned := await self._find_pinned_groups(sweep.name)):
             sweep = sweep.with_groups(pinned)
@@ -217,9 +226,9 @@ class Engine:
         return None if row is None else row.sweep["pinned_groups"]
 
     async def run(self, name: str | None = None) -> Run:
-        """The run of a name, or without one the run that was used last.
+        """Find a run by its name; without one, the run that was used last.
 
-        Raises UsageError when there is none.
+        Raises UsageError, with the nearest name, if there is no such run, or if it is partly deleted.
         """
         return self._run_of(await self._find_row(name))
 
@@ -237,7 +246,10 @@ class Engine:
         return row
 
     async def job(self, name: int | str) -> JobDetails:
-        """One job of any run of the store, as `Run.job` tells it."""
+        """Find a job in any run of the store, by its `id` or the first digits of its `key`, at least six.
+
+        Returns what `Run.job` returns. Raises UsageError if there is no such job, or more than one.
+        """
         job_id, run_id = await find_job(self.store, str(name))
         for row, _ in await self.store.reader.runs():
             if row.id == run_id:
@@ -245,7 +257,7 @@ class Engine:
         raise UsageError(f"the run of the job {name} was deleted")
 
     async def runs(self) -> list[RunInfo]:
-        """All runs of the store, the latest first, with what they wait for in other processes."""
+        """All runs of the store, the last used first, with what their lanes wait for in other processes."""
         return [
             RunInfo(
                 name=row.name,
@@ -268,10 +280,10 @@ class Engine:
         return tuple(waits_elsewhere(name, states) for name in sorted({one.name for one in states}))
 
     async def rename(self, name: str, new: str) -> Run:
-        """Give a run another name; its answers, and what it has used of its own limits, stay its own.
+        """Give a run another name; it keeps its answers and what it has used of its own limits.
 
-        A sweep file that has the old name then makes a run of its own. Raises UsageError when there is no
-        such run, the new name is taken or cannot be one, or a process works on the run.
+        A sweep file with the old name then starts a new run. Raises UsageError if there is no such run, if
+        the new name is taken or not allowed, or if a process works on the run.
         """
         try:
             check_name(new)
@@ -285,12 +297,11 @@ class Engine:
         return self._run_of(renamed)
 
     async def delete(self, name: str, *, told: Callable[[int], None] = lambda _: None) -> Deleted:
-        """Delete a run with its jobs, results and answers; answers that other runs reuse stay.
+        """Delete a run with its jobs, results and answers; answers that other runs reuse are kept for them.
 
-        A large run goes in parts; `told` is called after each, with the number of jobs that are gone. After
-        a crash between two of them its state says that it is being deleted, and it cannot be used any more:
-        this, or `prune`, goes on with it. Raises UsageError when there is no such run, or when a process
-        works on it.
+        A large run is deleted in parts; after each, `told` is called with the number of jobs that are gone.
+        If this is interrupted, the run's state is `deleting`: only `delete` and `prune` accept it, and delete
+        the rest. Raises UsageError if there is no such run, or if a process works on it.
         """
         return await self.store.removal.delete_run(
             await self._idle(await self._find_any_row(name)), cap_names(name), told
@@ -309,10 +320,10 @@ class Engine:
         return row
 
     async def prune(self) -> Pruned:
-        """Remove what no run refers to, such as the prompts of deleted runs, and make the file smaller.
+        """Remove what no run refers to, such as prompts of deleted runs, and shrink the store's file.
 
-        Runs whose deletion was cut short go first. While others work on the store the file keeps its size.
-        Raises StoreError when there is no room to rewrite it.
+        Interrupted deletions are completed first. While another process works on the store, the file keeps
+        its size, and `compacted` is False. Raises StoreError if there is no space to rewrite the file.
         """
         await self.store.worker.reclaim_from_dead()
         deleted = [
@@ -323,14 +334,16 @@ class Engine:
         return replace(await self.store.removal.prune(), deleted=tuple(deleted))
 
     def between_commits(self) -> AbstractAsyncContextManager[None]:
-        """Within the block nothing is committed: a process that is stopped there holds no lock of the store."""
+        """Hold back commits within the block: a process that stops itself there holds no lock of the store.
+        """
         return self.store.worker.between_commits()
 
     async def backup(self, target: str | Path | None = None) -> Backup:
-        """Copy the store to a new file, also while others work on it; by default in the store's folder.
+        """Copy the store to a new file, also while processes work on it; no file is overwritten.
 
-        The copy is whole and can be resumed from. Raises StoreError when the file is there already
-        or cannot be written.
+        `target` is a path or URL; by default the copy is in the store's folder, with the time (UTC) in its
+        name. It is complete, and runs can be resumed from it. Raises StoreError if the file exists or cannot
+        be written, and UsageError for a store in memory.
         """
         chosen = None if target is None else Path(store_path(str(target)))
         return await self.store.back_up(chosen)

@@ -48,7 +48,11 @@ _ASK_AGAIN_S = 60.0
 
 
 class Run:
-    """One run in the store: it can be executed here, and looked at and steered from anywhere."""
+    """One run in a store: executed in this process, and read and controlled from any.
+
+    `Engine.submit` and `Engine.run` return it. `name` is the run's name and `sweep` what it asks for. Methods
+    that look the run up raise UsageError once it is deleted or renamed.
+    """
 
     def __init__(
         self,
@@ -83,12 +87,15 @@ class Run:
         return self._row.state is RunState.PAUSED
 
     async def execute(self) -> Status:
-        """Send all that is not answered yet, in the foreground, until done or stopped.
+        """Send everything that has no answer yet, until it is done or something stops the run.
 
-        Returns where the run then stands; raises UsageError or StoreError when it cannot be worked on,
-        IdentityChanged when what decides its answers has changed since it began (see `accept`).
-        Cancelled from outside, it gives back what is in flight before it ends. A Ctrl-C that asyncio.run or a
-        notebook turns into a cancellation is raised as Interrupted, after a warning that says how to go on.
+        Returns the status at the end; its `reason` says why cells are left. Raises UsageError or StoreError
+        if the run cannot be executed, StoreLost if its store vanishes, and IdentityChanged if something that
+        decides its answers has changed since it began (see `accept`).
+
+        If it is cancelled, jobs in flight are given back first. A Ctrl-C that asyncio.run or a notebook turns
+        into a cancellation is raised as Interrupted, after a logged warning with the command that resumes the
+        run.
         """
         with notice_interrupts() as interrupts:
             try:
@@ -360,15 +367,18 @@ class Run:
             await self._store.runs.add_event(self._row.id, EventKind(stop.reason), stop.message)
 
     async def accept(self) -> None:
-        """Let the run continue with the settings that decide answers now; existing answers are kept.
+        """Let the run continue with the current cases, judge and settings; existing answers are kept.
 
-        Raises IdentityChanged where the judge has changed and there are answers: `Engine.rejudge` judges
-        again, in a run of its own.
+        Raises IdentityChanged if the judge has changed and the run has answers: use `Engine.rejudge`, which
+        judges their replies again in a run of its own.
         """
         await self._store.runs.record_facts(self.name, Identity(self.sweep).facts, accepts=True)
 
     def stop(self) -> None:
-        """Start nothing more, let what is in flight end within the grace, then return."""
+        """Start nothing more: requests in flight have `Settings.grace_s` seconds, then `execute` returns.
+
+        Requests that take longer are given back with their attempts, and sent again when the run is resumed.
+        """
         self._stopping = True
         if self._relent is not None:
             self._relent()
@@ -376,7 +386,11 @@ class Run:
             self._scheduler.stop(StopReason.INTERRUPTED, "interrupted")
 
     async def status(self) -> Status:
-        """Where the run stands, counted from its rows."""
+        """Count the run's jobs, cells and tests, and find out what it waits for.
+
+        Everything is counted from the rows of the store, so it is right after a crash, and in any process.
+        Questions in flight are known only to the process that asks them.
+        """
         row = await self._find_row()
         unattended = not await self._is_executed(row)
         look = Look(
@@ -413,11 +427,11 @@ class Run:
         return row
 
     async def rows(self, *, past: bool = False) -> AsyncIterator[Row]:
-        """One row for each cell that the sweep asks for, in the order of the file; read page by page.
+        """Yield one row for each cell that the sweep asks for, in the order of the file, read page by page.
 
-        With `past` also for those that only an earlier version of the sweep asked for: their `asked` is
-        False. While a sweep that has changed is not wholly written out, it is None where that is not known yet.
-        Raises UsageError in the end where the run was deleted meanwhile: then rows may be missing.
+        With `past`, also the cells that only an earlier version of the sweep asked for, whose `asked` is
+        False. `asked` is None where it is unknown because a changed sweep is not completely written yet.
+        Raises UsageError at the end if the run was deleted meanwhile: then rows may be missing.
         """
         jobs = self._store.reader.job_rows(await self._find_row(), past=past)
         rules = RowRules(
@@ -430,15 +444,15 @@ class Run:
         await self._find_row()
 
     async def value_columns(self) -> Mapping[str, ValueType]:
-        """The names of all values that the answers of the run have in addition to their counts (`Row.values`).
+        """The names of all `Row.values` of the run in alphabetical order, each with its type.
 
-        In alphabetical order, each with the type that all its values have: int, float, bool or str. It is
-        float for integers and floats, and str where they differ otherwise.
+        The type is int, float, bool or str: float for a mixture of integers and floats, and str for any other
+        mixture.
         """
         return await self._store.reader.value_columns((await self._find_row()).id)
 
     async def note(self, kind: str, message: str) -> None:
-        """Add to the run's event log."""
+        """Add a line to the run's event log: `kind` is an EventKind or a word of your own."""
         await self._store.runs.add_event(self._row.id, kind, message)
 
     async def events(
@@ -450,10 +464,10 @@ class Run:
         until: float | None = None,
         limit: int = 100,
     ) -> list[Event]:
-        """The latest lines of the run's log, at most `limit`, the oldest of them first.
+        """The latest events of the run that match, at most `limit`, the oldest of them first.
 
-        `kinds` are EventKinds or words of a job kind's own; `lane` is a pattern with `*` and `?`; `since` and
-        `until` are seconds since the Unix epoch.
+        `kinds` are EventKinds or words of a job kind's own; none means all. `lane` is a pattern with `*` and
+        `?`. `since` and `until` are seconds since the Unix epoch.
         """
         wanted = EventFilter(kinds=tuple(kinds), lane=lane, since=since, until=until)
         return await self._store.reader.latest_events(self._row.id, wanted, limit=limit)
@@ -461,11 +475,11 @@ class Run:
     async def all_events(
         self, wanted: EventFilter | None = None, *, after: int = 0, follow: bool = False
     ) -> AsyncIterator[Event]:
-        """The lines of the run's log, the oldest first, read page by page.
+        """Yield the events of the run that match `wanted`, the oldest first, read page by page.
 
-        `after` is the `id` of the last one that is known already. With `follow` it goes on with new ones, for
-        which it looks every `Settings.poll_s` seconds, until no process works on the run any more. Raises UsageError
-        in the end where the run was deleted meanwhile.
+        `after` is the `id` of the last event that is already known. With `follow`, new events are yielded as
+        well, looked up every `Settings.poll_s` seconds until no process works on the run any more. Raises
+        UsageError if the run is deleted meanwhile.
         """
         wanted = wanted or EventFilter()
         while True:
@@ -480,18 +494,18 @@ class Run:
             await self._clock.sleep(self._settings.poll_s)
 
     async def jobs(self, wanted: JobFilter | None = None) -> AsyncIterator[JobInfo]:
-        """The run's jobs in the order of the file, those that a filter wants; read page by page.
+        """Yield the run's jobs that a filter selects, by default all, in the order of the file, page by page.
 
-        Raises UsageError where the filter names what the run has no axis for.
+        Raises UsageError if `wanted.where` names an axis that the run does not have.
         """
         row = await self._find_row()
         async for one in inspection.jobs(self._store, self.sweep, row, wanted or JobFilter()):
             yield one
 
     async def job(self, name: int | str) -> JobDetails:
-        """All that is known of one job: its attempts, its answer, what could not be read.
+        """Everything that is known of one job: its attempts, its answer, and replies that could not be read.
 
-        `name` is the job's `id`, or the first digits of its `key`, six at least. Raises UsageError where the run
+        `name` is the job's `id`, or the first digits of its `key`, at least six. Raises UsageError if the run
         has no such job, or more than one.
         """
         row = await self._find_row()
@@ -499,9 +513,10 @@ class Run:
         return await inspection.details(self._store, self.sweep, row, job_id)
 
     async def pause(self) -> None:
-        """Make every process that works on the run start nothing more; `unpause` or `execute` continues it.
+        """Let every process that works on the run start nothing more, and end.
 
-        A run that is finished or cancelled stays so.
+        Processes notice within `Settings.poll_s` seconds, and their requests in flight finish. `unpause` or
+        `execute` continues the run. A finished or cancelled run is not changed.
         """
         await self._find_row()
         await self._store.runs.set_state(
@@ -513,7 +528,11 @@ class Run:
         )
 
     async def unpause(self) -> None:
-        """Let the run be worked on again."""
+        """Make a paused or cancelled run active again, without executing it.
+
+        If its cancellation was interrupted, that is completed first. A finished run without open jobs is not
+        changed.
+        """
         await self._take_up()
 
     async def _take_up(self, account: str | None = None, told: str = "") -> None:
@@ -523,10 +542,10 @@ class Run:
         await self._store.runs.activate(self._row.id, account, told)
 
     async def cancel(self) -> int:
-        """Cancel what is not answered yet and keep what is; returns how many jobs were cancelled.
+        """Cancel all jobs without an answer and keep all answers; returns the number of jobs cancelled.
 
-        A run that is finished stays so. Of many jobs a few thousand are cancelled at a time; cut short, the
-        run is cancelled and says that not all of its jobs are: this, or executing it, goes on with them.
+        A finished run stays finished. Many jobs are cancelled in parts: if this is interrupted, the run is
+        cancelled and its message says that jobs remain, which `cancel` or `execute` cancels.
         """
         await self._find_row()
         await self._store.runs.set_state(
@@ -552,10 +571,12 @@ class Run:
     async def retry(
         self, *, failed: bool = True, cancelled: bool = False, unanswered: bool = False
     ) -> int:
-        """Put jobs back in line with fresh attempts; returns how many.
+        """Put jobs back into the queue, with all their attempts; returns the number of jobs.
 
-        Of many a few thousand are put back at a time; cut short, the run is active and says that there are more.
-        `unanswered` means those with an answer that lacks questions: it stays until there is another.
+        `failed`, `cancelled` and `unanswered` select which; `unanswered` are jobs whose answer lacks
+        questions, which is kept until there is a new one. Many jobs are put back in parts: if this is
+        interrupted, the run is active and its message says that jobs remain. Nothing is sent before
+        `execute`.
         """
         states = [
             *[State.FAILED] * failed,
