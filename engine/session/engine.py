@@ -334,8 +334,7 @@ class Engine:
         return replace(await self.store.removal.prune(), deleted=tuple(deleted))
 
     def between_commits(self) -> AbstractAsyncContextManager[None]:
-        """Hold back commits within the block: a process that stops itself there holds no lock of the store.
-        """
+        """Hold back commits within the block: a process that stops itself there holds no lock of the store."""
         return self.store.worker.between_commits()
 
     async def backup(self, target: str | Path | None = None) -> Backup:
