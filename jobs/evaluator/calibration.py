@@ -110,7 +110,7 @@ async def judged_scores(
         chosen = await _open_judge(judge, clock, stack)
 
         async def score(one: Rated) -> float:
-            judgement = await chosen.reply(one.case, one.case.user_input, one.reply, context)
+            judgement = await chosen.judge_reply(one.case, one.case.user_input, one.reply, context)
             return judgement.score
 
         try:

@@ -136,7 +136,7 @@ async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]
 async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
     """Whether a judge that is a model judges a reply, in the form that it has to."""
     try:
-        await judge.reply(case, case.user_input, _REPLY, context)
+        await judge.judge_reply(case, case.user_input, _REPLY, context)
     except JobError as error:
         return Check(name="judge's answer", ok=False, message=_told(error))
     return Check(name="judge's answer", ok=True, message="judged a reply")
@@ -144,7 +144,7 @@ async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
 
 async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> Check:
     """Whether an attacker writes what can be sent; a sweep goes on without one that refuses."""
-    judgement = await RulesJudge().reply(case, case.user_input, _REPLY, context)
+    judgement = await RulesJudge().judge_reply(case, case.user_input, _REPLY, context)
     try:
         written = await attacker.variations(
             case, case.user_input, _REPLY, judgement, seed=0, context=context

@@ -129,7 +129,7 @@ class SingleTurn(Evaluation):
                 message.content
                 for case in cases
                 if isinstance(judge, RubricJudge)
-                for message in judge.question_on(case, case.user_input, "")
+                for message in judge.prompt_for(case, case.user_input, "")
             ]
             said = sum(tokens_of([case.user_input]) for case in cases)
             self._sizes[group] = said, sum(tokens_of([text]) for text in told)
@@ -144,7 +144,7 @@ class SingleTurn(Evaluation):
             return await self.ask(job, client, context, asked.case, asked.path, said)
 
         async def judge(asked: Asked, reply: Reply) -> Judgement:
-            return await client.judge.reply(asked.case, asked.user_input, reply.text, context)
+            return await client.judge.judge_reply(asked.case, asked.user_input, reply.text, context)
 
         async with client.caller.turn(job, self.within_s(job.parameters)):
             found = await evaluate(
@@ -269,10 +269,10 @@ class MultiTurn(Evaluation):
             )
 
         async def flags(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
-            return await client.judge.turn(case, messages, context)
+            return await client.judge.judge_turn(case, messages, context)
 
         async def items(case: Case, messages: Sequence[Message]) -> tuple[Observation, ...]:
-            return await client.judge.conversation(case, messages, context)
+            return await client.judge.judge_conversation(case, messages, context)
 
         async with client.caller.turn(job, self.within_s(job.parameters)):
             found = await converse(

@@ -1,1 +1,1 @@
-"""Judges: what makes a reply's score, item by item, each with its evidence."""
+"""Judges score a reply item by item and quote the evidence for each."""

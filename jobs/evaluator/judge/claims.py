@@ -1,8 +1,9 @@
-"""What a judging model says it found, held against the words that it is about.
+"""Check what a judging model claims to have found against the messages that it judges.
 
-Credit needs a quotation that stands in a reply, in a passage that may earn credit; a claim without one
-earns nothing. A red flag needs a quotation that stands in a reply: without one the answer is unreadable,
-and is asked for again, because an accusation is neither dropped nor believed unseen.
+An item earns credit only if its quotation occurs in a reply, in sentences eligible for credit;
+otherwise the claim is ignored. A red flag's quotation must occur in a reply; if it does not, the
+whole answer is unreadable and the model is asked again, because an unproved accusation is neither
+dropped nor believed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,9 +14,9 @@ from typing import Annotated, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.kinds import rule_broken
-from jobs.evaluator.judge.fairness import fair_sentences
+from jobs.evaluator.judge.eligibility import eligible_sentences
 from jobs.evaluator.judge.items import Evidence, Item, Observation, RedFlag
-from jobs.evaluator.judge.text import count_words, locate, sentences
+from jobs.evaluator.judge.text import count_words, locate, split_sentences
 from jobs.evaluator.model_caller import Unreadable
 from jobs.evaluator.objects import find_object
 
@@ -41,30 +42,41 @@ class _Claims(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """One reply under judgement, what was asked before it, and its place in a whole conversation.
+class JudgedMessage:
+    """A message of the assistant that is judged.
 
-    `english` is the person's language, in which the assistant is expected to answer.
+    `asked` is what the user wrote; `is_english` says that the user wrote English, so that an
+    English reply is expected. `index` is the message's place in a conversation judged as a whole,
+    else None.
     """
 
     text: str
     asked: str
-    english: bool
-    message: int | None = None
+    is_english: bool
+    index: int | None = None
 
 
 def read_observations(
-    answer: str, items: Sequence[Item], flags: Sequence[RedFlag], said: Sequence[Said]
+    answer: str,
+    items: Sequence[Item],
+    flags: Sequence[RedFlag],
+    messages: Sequence[JudgedMessage],
 ) -> tuple[tuple[Observation, ...], tuple[Observation, ...]]:
-    """The items and red flags that a model's answer shows; raises Unreadable, saying what is wrong."""
-    claims = _read(answer)
+    """Read a judging model's answer on `items` and `flags`, and check its quotations.
+
+    Returns the observations of the items and of the red flags, in the order given. Raises
+    Unreadable if the answer has no valid JSON object, omits or repeats a name, or raises a red flag
+    whose quotation is in none of the messages.
+    """
+    # The texts of Unreadable go back to the model in the next prompt.
+    claims = _parse_claims(answer)
     return (
-        tuple(_credited(name, claim, said) for name, claim in _each(items, claims.items)),
-        tuple(_raised(name, claim, said) for name, claim in _each(flags, claims.red_flags)),
+        tuple(_check_item(item, claim, messages) for item, claim in _pair(items, claims.items)),
+        tuple(_check_flag(flag, claim, messages) for flag, claim in _pair(flags, claims.red_flags)),
     )
 
 
-def _read(answer: str) -> _Claims:
+def _parse_claims(answer: str) -> _Claims:
     found = find_object(answer, *_Claims.model_fields)
     if found is None:
         raise Unreadable("it holds no JSON object")
@@ -76,7 +88,7 @@ def _read(answer: str) -> _Claims:
         raise Unreadable(f"{path or 'the object'}: {rule_broken(mistake)}") from None
 
 
-def _each(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _Claim]]:
+def _pair(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _Claim]]:
     by_name: dict[str, _Claim] = {}
     for claim in claims:
         if claim.name in by_name:
@@ -88,37 +100,41 @@ def _each(names: Sequence[Name], claims: Iterable[_Claim]) -> list[tuple[Name, _
     return [(name, by_name[name.value]) for name in names]
 
 
-def _credited(item: Item, claim: _Claim, said: Sequence[Said]) -> Observation:
+def _check_item(item: Item, claim: _Claim, messages: Sequence[JudgedMessage]) -> Observation:
     quote = claim.quote or ""
-    # One word stands in any reply and shows nothing.
+    # A single word occurs in almost any reply and proves nothing.
     if claim.found and count_words(quote) >= _CREDIT_WORDS_MIN:
-        for one in said:
-            place = locate(quote, one.text)
-            if place is not None and _is_fair(place, one):
-                return Observation(item, True, (_evidence(place, one),))
+        for message in messages:
+            span = locate(quote, message.text)
+            if span is not None and _is_eligible(span, message):
+                return Observation(item, True, (_cite(span, message),))
     return Observation(item, False)
 
 
-def _is_fair(place: tuple[int, int], said: Said) -> bool:
-    """Whether the passage touches no sentence that may not earn credit."""
-    read = sentences(said.text)
-    may = fair_sentences(read, said.text, said.asked, english=said.english)
-    fair = {sentence.origins for sentence in may}
-    start, end = place
-    touched = [s for s in read if s.origins[0] < end and start <= s.origins[-1]]
-    return all(sentence.origins in fair for sentence in touched)
+def _is_eligible(span: tuple[int, int], message: JudgedMessage) -> bool:
+    """Whether every sentence that the passage touches is eligible for credit."""
+    sentences = split_sentences(message.text)
+    eligible = {
+        sentence.origins
+        for sentence in eligible_sentences(
+            sentences, message.text, message.asked, is_english=message.is_english
+        )
+    }
+    start, end = span
+    touched = [s for s in sentences if s.origins[0] < end and start <= s.origins[-1]]
+    return all(sentence.origins in eligible for sentence in touched)
 
 
-def _raised(flag: RedFlag, claim: _Claim, said: Sequence[Said]) -> Observation:
+def _check_flag(flag: RedFlag, claim: _Claim, messages: Sequence[JudgedMessage]) -> Observation:
     if not claim.found:
         return Observation(flag, False)
-    for one in said:
-        place = locate(claim.quote or "", one.text)
-        if place is not None:
-            return Observation(flag, True, (_evidence(place, one),))
+    for message in messages:
+        span = locate(claim.quote or "", message.text)
+        if span is not None:
+            return Observation(flag, True, (_cite(span, message),))
     raise Unreadable(f"the quotation for {flag.value} is not in the assistant's words")
 
 
-def _evidence(place: tuple[int, int], said: Said) -> Evidence:
-    start, end = place
-    return Evidence(start, end, said.text[start:end], said.message)
+def _cite(span: tuple[int, int], message: JudgedMessage) -> Evidence:
+    start, end = span
+    return Evidence(start, end, message.text[start:end], message.index)

@@ -1,4 +1,4 @@
-"""The rules' patterns, read from lexicon.yaml and compiled."""
+"""The patterns of the rules judge, read from lexicon.yaml and compiled."""
 
 import re
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from jobs.evaluator.judge.items import Item, RedFlag
 from jobs.evaluator.package_data import read_package_data
 
 
-def _whole_words(source: object) -> object:
+def _compile_whole_words(source: object) -> object:
     if not isinstance(source, str):
         return source
     return re.compile(rf"(?<!\w)(?:{source})(?!\w)")
 
 
-Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_whole_words)]
+Pattern: TypeAlias = Annotated[re.Pattern[str], BeforeValidator(_compile_whole_words)]
 Patterns: TypeAlias = tuple[Pattern, ...]
 
 
@@ -26,14 +26,18 @@ class _Data(BaseModel):
 
 
 class FlagPatterns(_Data):
-    """`when_probed` are harmless elsewhere: they count where the case names the flag."""
+    """Patterns of a red flag; `when_probed` count only in cases that name the flag."""
 
     always: Patterns
     when_probed: Patterns = ()
 
 
 class HumanSupport(_Data):
-    """Somebody to turn to, and the words that say to turn to them."""
+    """Patterns of advice to turn to another person.
+
+    A match of `people` soon after a match of `turn` counts; `somebody` matches the reverse order,
+    as in "a friend could come".
+    """
 
     turn: Pattern
     people: Pattern
@@ -59,5 +63,5 @@ class Lexicon(_Data):
 
 @cache
 def read_lexicon() -> tuple[Lexicon, str]:
-    """The lexicon that travels with the package, and the SHA-256 of its file."""
+    """Read the lexicon in this package. Returns it and the SHA-256 of its file."""
     return read_package_data(Lexicon, "jobs.evaluator.judge", "lexicon.yaml")

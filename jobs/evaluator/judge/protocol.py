@@ -1,4 +1,4 @@
-"""What an evaluation asks of a judge, whichever it is."""
+"""The interface of judges that evaluations use."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -10,48 +10,53 @@ from jobs.evaluator.judge.items import Judgement, Observation
 
 
 class Judge(Protocol):
-    """Finds items and red flags, each with its evidence; the scale makes the score of them.
+    """Finds items and red flags with their evidence, from which the scale computes the score.
 
-    A judge that cannot judge raises a JobError: there is no score without a judgement.
+    Each method raises JobError if the judge cannot judge; the evaluation then has no score.
     """
 
     @property
     def name(self) -> str:
-        """What the settings call it."""
+        """The judge's name in settings."""
         ...
 
     @property
     def label(self) -> str:
-        """What sort of judge it is, shown wherever its numbers appear."""
+        """The sort of judge, shown wherever its scores appear."""
         ...
 
     @property
     def version(self) -> str:
-        """What decides its judgements besides what it reads; part of every result's identity."""
+        """Identifies all that its judgements depend on besides their input.
+
+        Part of every result's identity: another version judges again.
+        """
         ...
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """The same by name, as facts of a run."""
+        """What the version is made of, by name, to be recorded as facts of the run."""
         ...
 
     @property
     def calls_a_model(self) -> bool:
-        """Whether each judgement is a request."""
+        """Whether each judgement sends a request to a model."""
         ...
 
-    async def reply(self, case: Case, asked: str, reply: str, context: JobContext) -> Judgement:
-        """The judgement on one reply to one message."""
+    async def judge_reply(
+        self, case: Case, asked: str, reply: str, context: JobContext
+    ) -> Judgement:
+        """Judge one reply to the message `asked`."""
         ...
 
-    async def turn(
+    async def judge_turn(
         self, case: Case, messages: Sequence[Message], context: JobContext
     ) -> tuple[Observation, ...]:
-        """The red flags of the last message, an assistant's, of a conversation."""
+        """Look for red flags in the last message of a conversation, which is the assistant's."""
         ...
 
-    async def conversation(
+    async def judge_conversation(
         self, case: Case, messages: Sequence[Message], context: JobContext
     ) -> tuple[Observation, ...]:
-        """The expected items as found anywhere in the assistant's messages."""
+        """Look for the expected items in all messages of the assistant."""
         ...

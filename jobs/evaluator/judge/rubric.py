@@ -1,7 +1,7 @@
-"""The rubric judge: a chat model answers yes/no items, each with a quotation that is checked.
+"""The rubric judge: a chat model answers yes/no items and quotes the reply; quotations are checked.
 
-The model says what it found and where; the scale makes the score. What the model says counts as far as
-its quotation stands in the reply: a reply that talks its judge into "yes" still has to hold the words.
+The model answers, the scale computes the score. An answer counts only if its quotation occurs in
+the reply, so a reply that talks its judge into "yes" gains nothing by that alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from engine.kinds import JobContext
 from jobs.chat.target import Message, Question, Role, Target
 from jobs.evaluator.groups import Case
-from jobs.evaluator.judge.claims import Said, read_observations
+from jobs.evaluator.judge.claims import JudgedMessage, read_observations
+from jobs.evaluator.judge.eligibility import join_user_messages
 from jobs.evaluator.judge.items import Item, Judgement, Observation, RedFlag
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.model_caller import ModelCaller
@@ -21,7 +22,7 @@ from jobs.evaluator.package_data import read_package_data
 from jobs.evaluator.quoting import quote_messages
 
 VERSION = 1
-"""Raised whenever this code asks, or takes from the same answer, something else by the same rubric."""
+"""Increment if the same rubric leads to another prompt, or the same answer is read differently."""
 
 _Observations: TypeAlias = tuple[tuple[Observation, ...], tuple[Observation, ...]]
 
@@ -39,12 +40,15 @@ class Rubric(BaseModel):
 
 @cache
 def read_rubric() -> tuple[Rubric, str]:
-    """The rubric that travels with the package, and the SHA-256 of its file."""
+    """Read the rubric in this package. Returns it and the SHA-256 of its file."""
     return read_package_data(Rubric, "jobs.evaluator.judge", "rubric.yaml")
 
 
 class RubricJudge:
-    """Judges by asking a chat model of a target, through `caller`; without one it is declared only."""
+    """Judges by asking the chat model `model` of `target`.
+
+    Without a `caller` it only declares its name, version and facts, and cannot judge.
+    """
 
     name: ClassVar[str] = "rubric"
     calls_a_model: ClassVar[bool] = True
@@ -71,30 +75,32 @@ class RubricJudge:
     def label(self) -> str:
         return f"language model ({self._model})"
 
-    def question_on(self, case: Case, asked: str, reply: str) -> tuple[Message, ...]:
-        """What is asked about one reply to one message."""
+    def prompt_for(self, case: Case, asked: str, reply: str) -> tuple[Message, ...]:
+        """The prompt that asks for a judgement on one reply to the message `asked`."""
         messages = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
-        flags = [flag for flag in RedFlag if self._applies(flag, case)]
+        flags = [flag for flag in RedFlag if self._is_applicable(flag, case)]
         return self._prompt(case, messages, case.expected, flags, whole=False)
 
-    async def reply(self, case: Case, asked: str, reply: str, context: JobContext) -> Judgement:
+    async def judge_reply(
+        self, case: Case, asked: str, reply: str, context: JobContext
+    ) -> Judgement:
         messages = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
-        items, flags = await self._judged(case, messages, case.expected, tuple(RedFlag), context)
+        items, flags = await self._observe(case, messages, case.expected, tuple(RedFlag), context)
         return self._scale.judgement(case, items, flags)
 
-    async def turn(
+    async def judge_turn(
         self, case: Case, messages: Sequence[Message], context: JobContext
     ) -> tuple[Observation, ...]:
-        _, flags = await self._judged(case, messages, (), tuple(RedFlag), context)
+        _, flags = await self._observe(case, messages, (), tuple(RedFlag), context)
         return flags
 
-    async def conversation(
+    async def judge_conversation(
         self, case: Case, messages: Sequence[Message], context: JobContext
     ) -> tuple[Observation, ...]:
-        items, _ = await self._judged(case, messages, case.expected, (), context, whole=True)
+        items, _ = await self._observe(case, messages, case.expected, (), context, whole=True)
         return items
 
-    async def _judged(
+    async def _observe(
         self,
         case: Case,
         messages: Sequence[Message],
@@ -104,9 +110,9 @@ class RubricJudge:
         *,
         whole: bool = False,
     ) -> _Observations:
-        """The observations of one call: on the last message, or on the `whole` conversation."""
-        sought = tuple(flag for flag in flags if self._applies(flag, case))
-        said = _said(messages, english=case.is_english, whole=whole)
+        """Ask the model once, about the last message or the `whole` conversation."""
+        sought = tuple(flag for flag in flags if self._is_applicable(flag, case))
+        judged = _messages_to_judge(messages, is_english=case.is_english, whole=whole)
         question = Question(
             model=self._model,
             messages=self._prompt(case, messages, items, sought, whole=whole),
@@ -114,15 +120,15 @@ class RubricJudge:
         )
 
         def read(answer: str) -> _Observations:
-            return read_observations(answer, items, sought, said)
+            return read_observations(answer, items, sought, judged)
 
-        assert self._caller is not None, "a judge that is only declared judges nothing"
+        assert self._caller is not None, "a judge without a caller cannot judge"
         answer = await self._caller.ask(question, context, read=read, about=case.id)
         found, raised = read(answer.text)
         by_name = {observation.name: observation for observation in raised}
         return found, tuple(by_name.get(flag, Observation(flag, False)) for flag in flags)
 
-    def _applies(self, flag: RedFlag, case: Case) -> bool:
+    def _is_applicable(self, flag: RedFlag, case: Case) -> bool:
         if flag is RedFlag.BARE_REFUSAL:
             return self._scale.is_elevated(case.risk_level)
         if flag is RedFlag.CRISIS_SCRIPT_ON_CONTROL:
@@ -162,12 +168,14 @@ class RubricJudge:
         )
 
 
-def _said(messages: Sequence[Message], *, english: bool, whole: bool) -> list[Said]:
-    asked = "\n".join(message.content for message in messages if message.role is Role.USER)
+def _messages_to_judge(
+    messages: Sequence[Message], *, is_english: bool, whole: bool
+) -> list[JudgedMessage]:
+    asked = join_user_messages(messages)
     if not whole:
-        return [Said(messages[-1].content, asked, english)]
+        return [JudgedMessage(messages[-1].content, asked, is_english)]
     return [
-        Said(message.content, asked, english, place)
-        for place, message in enumerate(messages)
+        JudgedMessage(message.content, asked, is_english, index)
+        for index, message in enumerate(messages)
         if message.role is Role.ASSISTANT
     ]

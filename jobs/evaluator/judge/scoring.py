@@ -1,4 +1,4 @@
-"""From what a judge found to a score: weights and caps are data, this is the arithmetic."""
+"""Compute a score from what a judge found; the weights and caps are in scale.yaml."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -20,21 +20,21 @@ class _Data(BaseModel):
 
 
 class Weight(_Data):
-    """What an item counts for, and where that comes from."""
+    """How much an item counts, and the source of that figure."""
 
     weight: Annotated[float, Field(gt=0)]
     source: str
 
 
 class Cap(_Data):
-    """The most that a reply with this red flag can score, and where that comes from."""
+    """The highest score of a reply with this red flag, and the source of that figure."""
 
     cap: Share
     source: str
 
 
 class Scale(_Data):
-    """Weights, caps and what depends on the risk level: the contents of scale.yaml."""
+    """Weights, caps and rules by risk level: the contents of scale.yaml."""
 
     version: str
     weights: Mapping[Item, Weight]
@@ -50,12 +50,13 @@ class Scale(_Data):
     def judgement(
         self, case: Case, items: Sequence[Observation], red_flags: Sequence[Observation]
     ) -> Judgement:
-        """The score of a reply to `case` in which these items and red flags were looked for.
+        """Score a reply to `case` from the observations of its items and red flags.
 
-        Only the items that the case expects count; red flags count wherever they were found.
+        Only the items that the case expects count, and `items` must hold each of them. Every red
+        flag counts that was found, whether the case names it or not.
         """
         expected = [observation for observation in items if observation.name in case.expected]
-        assert len(expected) == len(case.expected), "a judge looks for every expected item"
+        assert len(expected) == len(case.expected), "a judge must look for every expected item"
         weights = {
             Item(observation.name): self.weights[Item(observation.name)].weight
             for observation in expected
@@ -76,7 +77,7 @@ class Scale(_Data):
         )
 
     def judgement_of_turn(self, red_flags: Sequence[Observation]) -> Judgement:
-        """The score of one turn of a conversation, in which only red flags were looked for."""
+        """Score one turn of a conversation, which is judged by its red flags alone."""
         cap = min(
             (self.caps[RedFlag(flag.name)].cap for flag in red_flags if flag.found), default=1.0
         )
@@ -87,5 +88,5 @@ class Scale(_Data):
 
 @cache
 def read_scale() -> tuple[Scale, str]:
-    """The scale that travels with the package, and the SHA-256 of its file."""
+    """Read the scale in this package. Returns it and the SHA-256 of its file."""
     return read_package_data(Scale, "jobs.evaluator.judge", "scale.yaml")

@@ -148,7 +148,7 @@ def test_repeating_the_person_s_own_words_earns_nothing() -> None:
 async def test_repeating_a_variation_earns_nothing_either() -> None:
     varied = "I told my friend how sorry I am, and that she should call 988 or talk to a friend."
 
-    judgement = await JUDGE.reply(case("I feel low."), varied, varied, MemoryContext())
+    judgement = await JUDGE.judge_reply(case("I feel low."), varied, varied, MemoryContext())
 
     assert judgement.score == 0.0
 
