@@ -13,10 +13,10 @@ from typing import Any
 
 from engine.kinds import Answer, Measurement, counted_unanswered
 from jobs.evaluator.groups import Case
-from jobs.evaluator.multi_turn import BrokenOff, Conversation, Conversed
+from jobs.evaluator.multi_turn import Conversation, MultiTurnOutcome, UnfinishedConversation
 from jobs.evaluator.mutators import Translation
-from jobs.evaluator.questions import Lacking
-from jobs.evaluator.single_turn import Evaluated, Judged, UnansweredQuestion
+from jobs.evaluator.questions import MissingAnswer
+from jobs.evaluator.single_turn import JudgedMessage, SingleTurnOutcome, UnansweredQuestion
 
 _ID_BYTES = 6
 """Identifiers stay below 2**48: every JSON reader keeps them whole."""
@@ -24,32 +24,36 @@ _ID_BYTES = 6
 
 def single_turn_answer(
     key: str,
-    found: Evaluated,
+    found: SingleTurnOutcome,
     provenance: Mapping[str, Any],
     warning: str | None = None,
 ) -> Answer:
     """The raw answer and its numbers; `key` is the job's, from which all identifiers derive."""
     layers = found.layers
-    results = [[_result(key, number, one) for one in layer] for number, layer in enumerate(layers)]
+    results = [
+        [_result_fields(key, number, one) for one in layer] for number, layer in enumerate(layers)
+    ]
     everything = [one for layer in layers for one in layer]
     passed = sum(one.passed for one in everything)
     document = {
         "evaluation_id": _identifier(key),
         "total_passed": passed,
         "total_failed": len(everything) - passed,
-        "failed_results": [[_failed(one) for one in layer if not one.passed] for layer in layers],
+        "failed_results": [
+            [_failed_fields(one) for one in layer if not one.passed] for layer in layers
+        ],
         "results_by_iteration": results,
         "total_unanswered": len(found.unanswered),
-        "unanswered_results": [_unanswered(one) for one in found.unanswered],
+        "unanswered_results": [_question_fields(one) for one in found.unanswered],
         **provenance,
     }
     scored = [(one.judgement.score, one.passed) for one in everything]
-    return _answer(document, scored, [one.lacking for one in found.unanswered], warning)
+    return _answer(document, scored, [one.missing for one in found.unanswered], warning)
 
 
 def multi_turn_answer(
     key: str,
-    found: Conversed,
+    found: MultiTurnOutcome,
     provenance: Mapping[str, Any],
     warning: str | None = None,
 ) -> Answer:
@@ -60,20 +64,22 @@ def multi_turn_answer(
         "evaluation_id": _identifier(key),
         "total_passed": passed,
         "total_failed": len(conversations) - passed,
-        "failed_results": [_failed_talk(one) for one in conversations if not one.passed],
-        "results": [_talk(key, one) for one in conversations],
-        "total_unanswered": len(found.broken_off),
-        "unanswered_results": [_broken_off(one) for one in found.broken_off],
+        "failed_results": [
+            _failed_conversation_fields(one) for one in conversations if not one.passed
+        ],
+        "results": [_conversation_fields(key, one) for one in conversations],
+        "total_unanswered": len(found.unfinished),
+        "unanswered_results": [_unfinished_fields(one) for one in found.unfinished],
         **provenance,
     }
     scored = [(one.judgement.score, one.passed) for one in conversations]
-    return _answer(document, scored, [one.lacking for one in found.broken_off], warning)
+    return _answer(document, scored, [one.missing for one in found.unfinished], warning)
 
 
 def _answer(
     document: dict[str, Any],
     scored: Sequence[tuple[float, bool]],
-    lacking: Sequence[Lacking],
+    missing: Sequence[MissingAnswer],
     warning: str | None,
 ) -> Answer:
     if warning is not None:
@@ -86,48 +92,48 @@ def _answer(
             failed=len(scored) - passed,
             tests=len(scored),
             scores=tuple(sorted(score for score, _ in scored)),
-            unanswered=_by_reason(lacking),
-            note=_note(lacking, len(scored)),
+            unanswered=_by_reason(missing),
+            note=_note(missing, len(scored)),
         ),
     )
 
 
-def _by_reason(lacking: Sequence[Lacking]) -> dict[str, int]:
+def _by_reason(missing: Sequence[MissingAnswer]) -> dict[str, int]:
     """How many questions have no answer for which reason, the most frequent first."""
-    return dict(Counter(sorted(one.reason for one in lacking)).most_common())
+    return dict(Counter(sorted(one.reason for one in missing)).most_common())
 
 
-def _note(lacking: Sequence[Lacking], answered: int) -> str | None:
+def _note(missing: Sequence[MissingAnswer], answered: int) -> str | None:
     """What is missing in an answer, with one error in its own words."""
-    if not lacking:
+    if not missing:
         return None
-    first = lacking[0]
+    first = missing[0]
     said = ": ".join(filter(None, (first.error.message, first.error.detail)))
-    return f"{counted_unanswered(_by_reason(lacking), answered)}, such as {first.case}: {said}"
+    return f"{counted_unanswered(_by_reason(missing), answered)}, such as {first.case}: {said}"
 
 
-def _unanswered(one: UnansweredQuestion) -> dict[str, Any]:
+def _question_fields(one: UnansweredQuestion) -> dict[str, Any]:
     return {
         "conversation_id": one.conversation_id,
         "user_input": one.user_input,
-        "reason": one.lacking.reason,
+        "reason": one.missing.reason,
         "iteration": one.iteration,
-        **_case(one.case),
+        **_case_fields(one.case),
         "parent_conversation_id": one.parent_id,
         "mutator": one.mutator,
     }
 
 
-def _broken_off(one: BrokenOff) -> dict[str, Any]:
+def _unfinished_fields(one: UnfinishedConversation) -> dict[str, Any]:
     return {
         "conversation_id": one.conversation_id,
-        "reason": one.lacking.reason,
-        **_case(one.case),
+        "reason": one.missing.reason,
+        **_case_fields(one.case),
         "strategy": one.strategy,
     }
 
 
-def _case(case: Case) -> dict[str, Any]:
+def _case_fields(case: Case) -> dict[str, Any]:
     return {
         "test_case_id": _identifier(case.id),
         "case": case.id,
@@ -136,7 +142,7 @@ def _case(case: Case) -> dict[str, Any]:
     }
 
 
-def _failed_talk(one: Conversation) -> dict[str, Any]:
+def _failed_conversation_fields(one: Conversation) -> dict[str, Any]:
     return {
         "min_safe_response_score": one.judgement.score,
         "conversation_id": one.conversation_id,
@@ -144,22 +150,22 @@ def _failed_talk(one: Conversation) -> dict[str, Any]:
     }
 
 
-def _talk(key: str, one: Conversation) -> dict[str, Any]:
+def _conversation_fields(key: str, one: Conversation) -> dict[str, Any]:
     case = one.case
     return {
         "test_result_id": _identifier(key, one.conversation_id),
-        **_failed_talk(one),
+        **_failed_conversation_fields(one),
         "passed": one.passed,
-        **_case(case),
+        **_case_fields(case),
         "strategy": one.strategy,
         "written_by": list(one.written_by),
         "truncated": one.truncated,
-        **_redacted(one.redacted),
+        **_redacted_fields(one.redacted),
         "turns": [
             {
                 "score": turn.score,
                 "red_flags": turn.as_json()["red_flags"],
-                **_thinking(thinking),
+                **_thinking_fields(thinking),
             }
             for turn, thinking in zip(one.turns, one.thinking, strict=True)
         ],
@@ -167,46 +173,46 @@ def _talk(key: str, one: Conversation) -> dict[str, Any]:
     }
 
 
-def _failed(one: Judged) -> dict[str, Any]:
+def _failed_fields(one: JudgedMessage) -> dict[str, Any]:
     return {
-        "user_input": one.asked.user_input,
-        "conversation_id": one.asked.conversation_id,
+        "user_input": one.message.user_input,
+        "conversation_id": one.message.conversation_id,
         "model_response": one.reply.text,
         "safe_response_score": one.judgement.score,
     }
 
 
-def _result(key: str, iteration: int, one: Judged) -> dict[str, Any]:
-    asked = one.asked
+def _result_fields(key: str, iteration: int, one: JudgedMessage) -> dict[str, Any]:
+    message = one.message
     return {
-        "test_result_id": _identifier(key, asked.conversation_id),
+        "test_result_id": _identifier(key, message.conversation_id),
         "iteration": iteration,
-        **_failed(one),
+        **_failed_fields(one),
         "passed": one.passed,
-        **_case(asked.case),
-        "parent_conversation_id": asked.parent_id,
-        "mutator": asked.mutator,
-        **_translation(asked.translation),
+        **_case_fields(message.case),
+        "parent_conversation_id": message.parent_id,
+        "mutator": message.mutator,
+        **_translation_fields(message.translation),
         "truncated": one.reply.truncated,
-        **_thinking(one.reply.thinking),
-        **_redacted(one.reply.redacted),
+        **_thinking_fields(one.reply.thinking),
+        **_redacted_fields(one.reply.redacted),
         "judgement": one.judgement.as_json(),
     }
 
 
-def _translation(translation: Translation | None) -> dict[str, Any]:
+def _translation_fields(translation: Translation | None) -> dict[str, Any]:
     """Told of translations alone: of what the lint has read, and in which language the target was asked."""
     if translation is None:
         return {}
     return {"language": translation.language, "translated_back": translation.english}
 
 
-def _thinking(thinking: str | None) -> dict[str, Any]:
+def _thinking_fields(thinking: str | None) -> dict[str, Any]:
     """What the model thought before it answered, where it told: part of the transcript, never judged."""
     return {} if thinking is None else {"thinking": thinking}
 
 
-def _redacted(names: Sequence[str]) -> dict[str, Any]:
+def _redacted_fields(names: Sequence[str]) -> dict[str, Any]:
     """Told only where keys were taken out of what the model said; which, by their references."""
     return {"redacted": list(names)} if names else {}
 

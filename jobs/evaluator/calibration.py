@@ -35,7 +35,7 @@ from jobs.evaluator.judge.protocol import Judge
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.model_caller import JUDGE
-from jobs.evaluator.questions import Lacking, Tolerance, map_concurrently
+from jobs.evaluator.questions import MissingAnswer, Tolerance, map_concurrently
 from jobs.evaluator.ratings import Rated
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import model_caller_for
@@ -128,12 +128,12 @@ async def _all_scores(
     """The score of each reply; raises the error that decides where any has none."""
     outcomes = await map_concurrently(rated, score)
     scores = [one for one in outcomes if not isinstance(one, JobError)]
-    lacking = [
-        Lacking(one.case.id, outcome)
+    missing = [
+        MissingAnswer(one.case.id, outcome)
         for one, outcome in zip(rated, outcomes, strict=True)
         if isinstance(outcome, JobError)
     ]
-    Tolerance(policy=_EVERY, is_last_attempt=True).check(lacking, len(scores))
+    Tolerance(policy=_EVERY, is_last_attempt=True).check(missing, len(scores))
     return scores
 
 

@@ -125,17 +125,21 @@ class Evaluation(JobKind):
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         leaving = self.call_limits()
-        return {whom: count for whom, count in self.asked(labels).items() if whom in leaving}
+        return {
+            whom: count for whom, count in self.question_counts(labels).items() if whom in leaving
+        }
 
     def questions(self, labels: Mapping[str, Any]) -> int:
         leaving = self.call_limits()
-        return sum(count for whom, count in self.asked(labels).items() if whom not in leaving)
+        return sum(
+            count for whom, count in self.question_counts(labels).items() if whom not in leaving
+        )
 
     @abstractmethod
-    def asked(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+    def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         """The most questions of a job, by whom they go to."""
 
-    def by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
+    def count_by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
         """The questions of the models that there are, and that may be asked."""
         asks = self.setup.settings.asks
         calls = {TARGET: target} if asks else {}
@@ -154,7 +158,7 @@ class Evaluation(JobKind):
             asked.append((JUDGE, settings.judge.model, settings.judge.endpoint))
         if settings.attacker is not None:
             asked.append((ATTACKER, settings.attacker.model, settings.attacker.endpoint))
-        tokens = self.tokens(parameters)
+        tokens = self.token_counts(parameters)
         found = []
         for role, model, endpoint in asked:
             read, written = tokens.get(role, (None, None))
@@ -170,7 +174,7 @@ class Evaluation(JobKind):
             found.append(size)
         return [size for size in found if size.calls]
 
-    def tokens(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+    def token_counts(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
         """The most tokens in and out of all calls of a job, by role, where its parameters tell."""
         return {}
 
@@ -179,16 +183,16 @@ class Evaluation(JobKind):
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
         """Where the judge is of a target's family, or cannot read a group."""
-        found = (self.warning(str(model)) for model in labels["models"])
+        found = (self.same_family_warning(str(model)) for model in labels["models"])
         return [
             *(warning for warning in found if warning is not None),
-            *(warning for group in labels["groups"] for warning in self._unread(group)),
+            *(warning for group in labels["groups"] for warning in self._language_warnings(group)),
             *([] if self.setup.translator is None or self.translates(labels) else [_UNTRANSLATED]),
-            *([_UNPROMPTED] if self._leaves_prompts_out else []),
+            *([_UNPROMPTED] if self._omits_prompts else []),
         ]
 
     @property
-    def _leaves_prompts_out(self) -> bool:
+    def _omits_prompts(self) -> bool:
         endpoint = self.setup.settings.endpoint
         return endpoint is not None and endpoint.system_role is SystemRole.NONE
 
@@ -196,7 +200,7 @@ class Evaluation(JobKind):
         """Whether any job over these labels may have a message translated."""
         return False
 
-    def _unread(self, group: str) -> Sequence[str]:
+    def _language_warnings(self, group: str) -> Sequence[str]:
         """What becomes of the group's cases in other languages than English, if it has any."""
         try:
             cases = self.setup.cases_of(group)
@@ -215,7 +219,7 @@ class Evaluation(JobKind):
             warnings.append(f"what an attacker writes is checked in English: none for {which}")
         return warnings
 
-    def warning(self, model: str) -> str | None:
+    def same_family_warning(self, model: str) -> str | None:
         """That the judge is of this target's family, if it is."""
         judge = self.setup.judge_model
         return None if judge is None else same_family_warning(judge, model)

@@ -20,18 +20,18 @@ from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.scoring import read_scale
 from jobs.evaluator.model_caller import JUDGE
-from jobs.evaluator.multi_turn import Talk, Turn, Voices, converse
+from jobs.evaluator.multi_turn import ConversationOptions, Participants, Turn, hold_conversations
 from jobs.evaluator.mutators import MOST_VARIATIONS, Translation
 from jobs.evaluator.questions import Tolerance
 from jobs.evaluator.seeds import Purpose
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
 from jobs.evaluator.single_turn import (
-    Asked,
-    Judged,
-    Layers,
-    Translations,
-    Variers,
+    CaseMessage,
+    JudgedMessage,
+    SpreadOptions,
+    TranslationSource,
+    VariationSources,
     evaluate,
     most_parents,
     most_tests,
@@ -99,29 +99,29 @@ class SingleTurn(Evaluation):
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
 
-    def asked(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+    def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         """The most: of the target, of a judge for each reply, of an attacker for each parent."""
         tests = self.expected_tests(labels)
         parents = most_parents(
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
         translated = 0 if self.setup.translator is None else CALLS
-        return self.by_role(target=tests, judge=tests, attacker=parents * (1 + translated))
+        return self.count_by_role(target=tests, judge=tests, attacker=parents * (1 + translated))
 
-    def tokens(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
+    def token_counts(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
         """Told of the first layer alone: how long variations are is not known beforehand."""
         if parameters["maximum_iteration_layers"]:
             return {}
         cases = self.size(parameters)
         reply = self.setup.settings.generation.max_tokens or 0
-        said, told = self._sizes_of(parameters["group"])
+        said, told = self._token_counts_of(parameters["group"])
         found = {TARGET: (said + cases * tokens_of([parameters["prompt"] or ""]), cases * reply)}
         judge = self.setup.settings.judge
         if isinstance(judge, RubricJudgeSettings):
             found[JUDGE] = (told + cases * reply, cases * judge.max_tokens)
         return found
 
-    def _sizes_of(self, group: str) -> tuple[int, int]:
+    def _token_counts_of(self, group: str) -> tuple[int, int]:
         """Tokens of a group's messages, and of what a judge that is a model is asked about them."""
         if group not in self._sizes:
             judge, cases = self.setup.judge, self.setup.cases_of(group)
@@ -139,19 +139,21 @@ class SingleTurn(Evaluation):
         parameters = job.parameters
         setup = self.setup
 
-        async def ask(asked: Asked) -> Reply:
-            said = (Message(Role.USER, asked.user_input),)
-            return await self.ask(job, client, context, asked.case, asked.path, said)
+        async def ask(message: CaseMessage) -> Reply:
+            said = (Message(Role.USER, message.user_input),)
+            return await self.ask(job, client, context, message.case, message.path, said)
 
-        async def judge(asked: Asked, reply: Reply) -> Judgement:
-            return await client.judge.judge_reply(asked.case, asked.user_input, reply.text, context)
+        async def judge(message: CaseMessage, reply: Reply) -> Judgement:
+            return await client.judge.judge_reply(
+                message.case, message.user_input, reply.text, context
+            )
 
         async with client.caller.turn(job, self.within_s(job.parameters)):
             found = await evaluate(
                 setup.cases_of(parameters["group"]),
                 judge,
                 ask,
-                Layers(
+                SpreadOptions(
                     threshold=parameters["threshold"],
                     variations=parameters["variations"],
                     maximum_iteration_layers=parameters["maximum_iteration_layers"],
@@ -160,38 +162,44 @@ class SingleTurn(Evaluation):
                     repeat=job.repeat,
                 ),
                 Tolerance.of(job),
-                self._variers(job, client, context),
+                self._variation_sources(job, client, context),
                 context.progress,
             )
         return single_turn_answer(
-            job.key, found, setup.provenance, self.warning(parameters["model"])
+            job.key, found, setup.provenance, self.same_family_warning(parameters["model"])
         )
 
-    def _variers(self, job: Job, client: EvaluationClient, context: JobContext) -> Variers:
+    def _variation_sources(
+        self, job: Job, client: EvaluationClient, context: JobContext
+    ) -> VariationSources:
         attacker, translator = client.attacker, client.translator
 
-        async def vary(parent: Judged) -> Sequence[str]:
+        async def vary(parent: JudgedMessage) -> Sequence[str]:
             assert attacker is not None, "only called where there is one"
-            asked = parent.asked
+            message = parent.message
             return await attacker.variations(
-                asked.case,
-                asked.user_input,
+                message.case,
+                message.user_input,
                 parent.reply.text,
                 parent.judgement,
-                written=asked.written,
-                seed=self.seed(job, asked.case, asked.path, Purpose.ATTACKER),
+                written=message.written,
+                seed=self.seed(job, message.case, message.path, Purpose.ATTACKER),
                 context=context,
             )
 
-        async def into(asked: Asked, language: str, seed: int) -> tuple[str, Translation] | None:
+        async def translate(
+            message: CaseMessage, language: str, seed: int
+        ) -> tuple[str, Translation] | None:
             assert translator is not None, "only called where there is one"
             return await translator.translation(
-                asked.case, asked.user_input, language, seed=seed, context=context
+                message.case, message.user_input, language, seed=seed, context=context
             )
 
-        return Variers(
+        return VariationSources(
             vary=None if attacker is None else vary,
-            translations=None if translator is None else Translations(translator.languages, into),
+            translations=None
+            if translator is None
+            else TranslationSource(translator.languages, translate),
         )
 
     @property
@@ -239,11 +247,11 @@ class MultiTurn(Evaluation):
         """One conversation a case; raises UsageError for a group that does not exist."""
         return self.size(labels)
 
-    def asked(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
+    def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
         """With E exchanges a conversation takes E calls of the target, E - 1 of an attacker, E + 1 of a judge."""
         exchanges = int(labels["max_turns"]) // 2
         cases = self.size(labels)
-        return self.by_role(
+        return self.count_by_role(
             target=cases * exchanges,
             judge=cases * (exchanges + 1),
             attacker=cases * (exchanges - 1),
@@ -275,16 +283,16 @@ class MultiTurn(Evaluation):
             return await client.judge.judge_conversation(case, messages, context)
 
         async with client.caller.turn(job, self.within_s(job.parameters)):
-            found = await converse(
+            found = await hold_conversations(
                 setup.cases_of(parameters["group"]),
-                Voices(
+                Participants(
                     ask=ask,
                     flags=flags,
                     items=items,
                     scale=scale,
                     lead=None if attacker is None else lead,
                 ),
-                Talk(
+                ConversationOptions(
                     threshold=parameters["threshold"],
                     max_turns=parameters["max_turns"],
                     seed=setup.settings.seed,
@@ -294,5 +302,5 @@ class MultiTurn(Evaluation):
                 context.progress,
             )
         return multi_turn_answer(
-            job.key, found, setup.provenance, self.warning(parameters["model"])
+            job.key, found, setup.provenance, self.same_family_warning(parameters["model"])
         )

@@ -14,12 +14,12 @@ from jobs.evaluator.groups import Case, MultiTurn
 from jobs.evaluator.judge.items import Judgement, Observation
 from jobs.evaluator.judge.scoring import Scale
 from jobs.evaluator.questions import (
-    Lacking,
+    MissingAnswer,
     Progress,
     Tolerance,
-    because_of,
+    blame,
+    ignore_progress,
     map_concurrently,
-    unheard,
 )
 from jobs.evaluator.seeds import Purpose, derive, generator
 from jobs.http import Unanswered
@@ -71,25 +71,25 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenOff:
+class UnfinishedConversation:
     """A conversation that did not come to its judgement."""
 
     conversation_id: int
     case: Case
     strategy: str
-    lacking: Lacking
+    missing: MissingAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conversed:
+class MultiTurnOutcome:
     """What an evaluation came to: the judged conversations, and those that broke off."""
 
     conversations: list[Conversation]
-    broken_off: list[BrokenOff]
+    unfinished: list[UnfinishedConversation]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Talk:
+class ConversationOptions:
     """How conversations are held: `max_turns` messages each, failed below `threshold`."""
 
     threshold: float
@@ -106,28 +106,28 @@ class Talk:
 Ask = Callable[[Turn], Awaitable[Reply]]
 Lead = Callable[[Turn, str], Awaitable[str | None]]
 """The person's next message under a strategy, from an attacker model; None where it refuses."""
-FlagsOf = Callable[[Case, Sequence[Message]], Awaitable[tuple[Observation, ...]]]
-ItemsOf = Callable[[Case, Sequence[Message]], Awaitable[tuple[Observation, ...]]]
+FindRedFlags = Callable[[Case, Sequence[Message]], Awaitable[tuple[Observation, ...]]]
+FindItems = Callable[[Case, Sequence[Message]], Awaitable[tuple[Observation, ...]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Voices:
+class Participants:
     """Who takes part: the target, the judge in its two roles, and perhaps an attacker."""
 
     ask: Ask
-    flags: FlagsOf
-    items: ItemsOf
+    flags: FindRedFlags
+    items: FindItems
     scale: Scale
     lead: Lead | None = None
 
 
-async def converse(
+async def hold_conversations(
     cases: Sequence[Case],
-    voices: Voices,
-    how: Talk,
+    participants: Participants,
+    options: ConversationOptions,
     tolerance: Tolerance,
-    progress: Progress = unheard,
-) -> Conversed:
+    progress: Progress = ignore_progress,
+) -> MultiTurnOutcome:
     """A judged conversation for each case, in the cases' order; `progress` is called for each.
 
     One that breaks off is never scored. When there are more of them than `tolerance` allows, the
@@ -136,32 +136,32 @@ async def converse(
 
     answered = 0
 
-    async def held(numbered: tuple[int, Case]) -> Conversation:
+    async def hold_one(numbered: tuple[int, Case]) -> Conversation:
         nonlocal answered
-        conversation = await _conversation(*numbered, voices, how)
+        conversation = await _hold_conversation(*numbered, participants, options)
         answered += 1
         progress(answered, len(cases))
         return conversation
 
-    outcomes = await map_concurrently(list(enumerate(cases)), held)
-    found = Conversed(
+    outcomes = await map_concurrently(list(enumerate(cases)), hold_one)
+    found = MultiTurnOutcome(
         conversations=[one for one in outcomes if not isinstance(one, JobError)],
-        broken_off=[
-            BrokenOff(
+        unfinished=[
+            UnfinishedConversation(
                 conversation_id=number,
                 case=case,
-                strategy=plan_of(case, how)[0],
-                lacking=Lacking(case.id, outcome),
+                strategy=script_for(case, options)[0],
+                missing=MissingAnswer(case.id, outcome),
             )
             for number, (case, outcome) in enumerate(zip(cases, outcomes, strict=True))
             if isinstance(outcome, JobError)
         ],
     )
-    tolerance.check([one.lacking for one in found.broken_off], len(found.conversations))
+    tolerance.check([one.missing for one in found.unfinished], len(found.conversations))
     return found
 
 
-def plan_of(case: Case, how: Talk) -> tuple[str, list[str]]:
+def script_for(case: Case, options: ConversationOptions) -> tuple[str, list[str]]:
     """The strategy of a case, and what the person says in each turn when no attacker leads.
 
     A case without multi-turn data opens with its message; beats that run out go on with continuations
@@ -170,14 +170,16 @@ def plan_of(case: Case, how: Talk) -> tuple[str, list[str]]:
     led = case.multi_turn or MultiTurn(
         strategy="user_persona", opening=case.user_input, beats=(_CONTINUATIONS[0],)
     )
-    seed = derive(how.seed, case=case.id, path=(), purpose=Purpose.BEATS, repeat=how.repeat)
+    seed = derive(options.seed, case=case.id, path=(), purpose=Purpose.BEATS, repeat=options.repeat)
     rest = [text for text in _CONTINUATIONS if text not in led.beats]
     generator(seed).shuffle(rest)
-    return led.strategy, [led.opening, *led.beats, *rest][: how.exchanges]
+    return led.strategy, [led.opening, *led.beats, *rest][: options.exchanges]
 
 
-async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> Conversation:
-    strategy, script = plan_of(case, how)
+async def _hold_conversation(
+    number: int, case: Case, participants: Participants, options: ConversationOptions
+) -> Conversation:
+    strategy, script = script_for(case, options)
     messages: tuple[Message, ...] = ()
     written_by: list[str] = []
     turns: list[Judgement] = []
@@ -186,23 +188,25 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
     thinking: list[str | None] = []
     for turn, scripted in enumerate(script):
         led = None
-        if turn and voices.lead is not None:
-            with because_of(Unanswered.ATTACKER):
-                led = await voices.lead(Turn(case=case, number=turn, messages=messages), strategy)
+        if turn and participants.lead is not None:
+            with blame(Unanswered.ATTACKER):
+                led = await participants.lead(
+                    Turn(case=case, number=turn, messages=messages), strategy
+                )
         written_by.append("case" if led is None else "attacker")
         messages += (Message(Role.USER, led or scripted),)
-        reply = await voices.ask(Turn(case=case, number=turn, messages=messages))
+        reply = await participants.ask(Turn(case=case, number=turn, messages=messages))
         messages += (Message(Role.ASSISTANT, reply.text),)
         truncated |= reply.truncated
         redacted.update(reply.redacted)
         thinking.append(reply.thinking)
-        with because_of(Unanswered.JUDGE):
-            flags = _placed(await voices.flags(case, messages), len(messages) - 1)
-        turns.append(voices.scale.judgement_of_turn(flags))
+        with blame(Unanswered.JUDGE):
+            flags = _set_message_number(await participants.flags(case, messages), len(messages) - 1)
+        turns.append(participants.scale.judgement_of_turn(flags))
     raised = [flag for turn in turns for flag in turn.red_flags]
-    with because_of(Unanswered.JUDGE):
-        items = await voices.items(case, messages)
-    judgement = voices.scale.judgement(case, items, raised)
+    with blame(Unanswered.JUDGE):
+        items = await participants.items(case, messages)
+    judgement = participants.scale.judgement(case, items, raised)
     return Conversation(
         conversation_id=number,
         case=case,
@@ -214,11 +218,11 @@ async def _conversation(number: int, case: Case, voices: Voices, how: Talk) -> C
         thinking=tuple(thinking),
         turns=tuple(turns),
         judgement=judgement,
-        passed=judgement.score >= how.threshold,
+        passed=judgement.score >= options.threshold,
     )
 
 
-def _placed(flags: Sequence[Observation], message: int) -> list[Observation]:
+def _set_message_number(flags: Sequence[Observation], message: int) -> list[Observation]:
     """The observations on one message, told apart from those on the others."""
     return [
         replace(flag, evidence=tuple(replace(quote, message=message) for quote in flag.evidence))

@@ -110,7 +110,7 @@ _FORMAL = (
 _YOUNG_BANDS = frozenset({"under 13", "13-17", "18-25"})
 
 
-def variations(text: str, persona: Persona, count: int, chance: Random) -> tuple[Mutation, ...]:
+def mutate(text: str, persona: Persona, count: int, chance: Random) -> tuple[Mutation, ...]:
     """The first `count` variations of a message, each by another mutator.
 
     Fewer variations are always the beginning of more, so that a sweep over their number asks nothing
@@ -129,11 +129,11 @@ def variations(text: str, persona: Persona, count: int, chance: Random) -> tuple
 
 
 def _euphemism(text: str, persona: Persona, chance: Random) -> str:
-    softened = _replaced(text, _EUPHEMISMS)
+    softened = _replace(text, _EUPHEMISMS)
     return softened if softened != text else chance.choice(_VEILS) + text
 
 
-def _minimising(text: str, persona: Persona, chance: Random) -> str:
+def _minimise(text: str, persona: Persona, chance: Random) -> str:
     before, after = chance.choice(_MINIMISERS)
     return f"{before}{text}{after}"
 
@@ -149,22 +149,22 @@ def _register_and_age(text: str, persona: Persona, chance: Random) -> str:
         opening = chance.choice(
             ("Good evening. ", "Dear assistant, ", "I hope this finds you well. ")
         )
-        return opening + _replaced(text, _FORMAL)
+        return opening + _replace(text, _FORMAL)
     closing = chance.choice((" idk", " lol", " fr", " smh"))
-    return _replaced(text, _YOUNG).lower().rstrip(".!") + closing
+    return _replace(text, _YOUNG).lower().rstrip(".!") + closing
 
 
 def _typos(text: str, persona: Persona, chance: Random) -> str:
     """About one long word in four gets two of its inner letters swapped."""
 
-    def garbled(match: re.Match[str]) -> str:
+    def swap_letters(match: re.Match[str]) -> str:
         word = match.group()
         if chance.random() >= 0.25:
             return word
         at = chance.randrange(1, len(word) - 2)
         return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
 
-    return _LONG_WORD.sub(garbled, text.lower()).replace("'", "")
+    return _LONG_WORD.sub(swap_letters, text.lower()).replace("'", "")
 
 
 def _fiction(text: str, persona: Persona, chance: Random) -> str:
@@ -183,7 +183,7 @@ def _dependence_appeal(text: str, persona: Persona, chance: Random) -> str:
     return chance.choice(_DEPENDENCE).replace("{text}", text)
 
 
-def _replaced(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
+def _replace(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in pairs:
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE)
     return text
@@ -191,7 +191,7 @@ def _replaced(text: str, pairs: tuple[tuple[str, str], ...]) -> str:
 
 MUTATORS: dict[str, Mutator] = {
     "euphemism": _euphemism,
-    "minimising": _minimising,
+    "minimising": _minimise,
     "third_person": _third_person,
     "register_and_age": _register_and_age,
     "typos": _typos,

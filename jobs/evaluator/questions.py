@@ -48,12 +48,12 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with how many questions are answered, and of how many."""
 
 
-def unheard(answered: int, total: int) -> None:
+def ignore_progress(answered: int, total: int) -> None:
     """Ignores progress."""
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
+class MissingAnswer:
     """A question without an answer: its case, and the error in the answer's place."""
 
     case: str
@@ -88,24 +88,24 @@ class Tolerance:
             waits_out_outages=job.waits_out_outages,
         )
 
-    def check(self, lacking: Sequence[Lacking], answered: int) -> None:
+    def check(self, missing: Sequence[MissingAnswer], answered: int) -> None:
         """Raise the error that decides, if more answers are needed before there are numbers."""
-        asked = answered + len(lacking)
-        final = [one for one in lacking if self._is_final(one.error)]
-        others = [one for one in lacking if not self._is_final(one.error)]
+        asked = answered + len(missing)
+        final = [one for one in missing if self._is_final(one.error)]
+        others = [one for one in missing if not self._is_final(one.error)]
         of_all = [one for one in others if not isinstance(one.error, Permanent | Transient)]
         is_enough = self.policy.allows(asked - len(final), len(final))
-        away = [one for one in lacking if one.error.sent and is_away(one.error)]
+        away = [one for one in missing if one.error.sent and is_away(one.error)]
         if of_all and away and all(_is_held(one.error) for one in of_all):
             # They were not asked because of what others were told.
-            raise _told(away, lacking, asked)
+            raise _decisive_error(away, missing, asked)
         if of_all:
             # It says nothing of the questions: their answers are yet to come.
-            raise _charged(_gravest(of_all).error, lacking, asked)
+            raise _mark_sent(_worst(of_all).error, missing, asked)
         if not is_enough and final:
-            raise _told(final, lacking, asked, ", more than allowed")
+            raise _decisive_error(final, missing, asked, ", more than allowed")
         if others:
-            raise _told(others, lacking, asked)
+            raise _decisive_error(others, missing, asked)
 
     def _is_final(self, error: JobError) -> bool:
         """Whether the question stays without an answer: no attempt follows that could bring one."""
@@ -126,7 +126,7 @@ def _is_held(error: JobError) -> bool:
 
 
 @contextmanager
-def because_of(reason: Unanswered) -> Iterator[None]:
+def blame(reason: Unanswered) -> Iterator[None]:
     """Name the `reason` of what goes wrong within the block."""
     try:
         yield
@@ -163,29 +163,29 @@ async def map_concurrently(
     return [outcomes[place] if place in outcomes else stopped[0] for place in range(len(things))]
 
 
-def _told(
-    decisive: Sequence[Lacking], lacking: Sequence[Lacking], asked: int, limit: str = ""
+def _decisive_error(
+    decisive: Sequence[MissingAnswer], missing: Sequence[MissingAnswer], asked: int, limit: str = ""
 ) -> JobError:
     """The error that decides, with how many questions it is about."""
-    worst = _gravest(decisive)
+    worst = _worst(decisive)
     error = worst.error
-    told = f"{len(lacking)} of {asked} questions unanswered{limit}, such as {worst.case}"
+    told = f"{len(missing)} of {asked} questions unanswered{limit}, such as {worst.case}"
     error.detail = f"{error.detail.rstrip('.')}; {told}" if error.detail else told
-    if not is_away(error) and len(lacking) < asked / 2:
+    if not is_away(error) and len(missing) < asked / 2:
         # Most questions are answered: this one says nothing of the service.
         error.service_answers = True
-    return _charged(error, lacking, asked)
+    return _mark_sent(error, missing, asked)
 
 
-def _charged(error: JobError, lacking: Sequence[Lacking], asked: int) -> JobError:
+def _mark_sent(error: JobError, missing: Sequence[MissingAnswer], asked: int) -> JobError:
     # What the others cost was spent.
-    error.sent = asked > len(lacking) or any(one.error.sent for one in lacking)
+    error.sent = asked > len(missing) or any(one.error.sent for one in missing)
     return error
 
 
-def _gravest(lacking: Sequence[Lacking]) -> Lacking:
-    def rank(one: Lacking) -> tuple[int, bool]:
+def _worst(missing: Sequence[MissingAnswer]) -> MissingAnswer:
+    def rank(one: MissingAnswer) -> tuple[int, bool]:
         kinds = [n for n, kind in enumerate(_GRAVEST_FIRST) if isinstance(one.error, kind)]
         return min(kinds, default=len(_GRAVEST_FIRST)), not is_away(one.error)
 
-    return min(lacking, key=rank)
+    return min(missing, key=rank)

@@ -19,16 +19,15 @@ from engine.kinds import JobError
 from jobs.chat.target import Reply
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.items import Judgement
-from jobs.evaluator.mutators import MOST_VARIATIONS, Mutation, Translation
-from jobs.evaluator.mutators import variations as mutated
+from jobs.evaluator.mutators import MOST_VARIATIONS, Mutation, Translation, mutate
 from jobs.evaluator.questions import (
-    Lacking,
+    MissingAnswer,
     Outcome,
     Progress,
     Tolerance,
-    because_of,
+    blame,
+    ignore_progress,
     map_concurrently,
-    unheard,
 )
 from jobs.evaluator.seeds import Purpose, derive, generator
 from jobs.http import Unanswered
@@ -40,7 +39,7 @@ TRANSLATION = "translation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class CaseMessage:
     """One question: `path` holds the index of the variation taken in each layer so far.
 
     The `case` of a translation has the locale of its language, in the place where the person was.
@@ -58,10 +57,10 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class JudgedMessage:
     """One question with its reply and the judgement on it."""
 
-    asked: Asked
+    message: CaseMessage
     reply: Reply
     judgement: Judgement
     passed: bool
@@ -77,19 +76,19 @@ class UnansweredQuestion:
     user_input: str | None
     parent_id: int | None
     mutator: str | None
-    lacking: Lacking
+    missing: MissingAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluated:
+class SingleTurnOutcome:
     """What an evaluation came to: the judged replies by layer, and the questions without one."""
 
-    layers: list[list[Judged]]
+    layers: list[list[JudgedMessage]]
     unanswered: list[UnansweredQuestion]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layers:
+class SpreadOptions:
     """How an evaluation spreads: `threshold` is the score below which a reply fails."""
 
     threshold: float
@@ -100,29 +99,29 @@ class Layers:
     repeat: int
 
 
-Ask = Callable[[Asked], Awaitable[Reply]]
-Judge = Callable[[Asked, Reply], Awaitable[Judgement]]
-Vary = Callable[[Judged], Awaitable[Sequence[str]]]
+Ask = Callable[[CaseMessage], Awaitable[Reply]]
+Judge = Callable[[CaseMessage, Reply], Awaitable[Judgement]]
+Vary = Callable[[JudgedMessage], Awaitable[Sequence[str]]]
 """Variations of a question from an attacker model: as many as it can give, or none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Translations:
+class TranslationSource:
     """Into which `languages` a question may go, and who takes it there.
 
     `into` gets the question, the language and a seed; what it returns is None where nothing may be sent.
     """
 
     languages: Sequence[str]
-    into: Callable[[Asked, str, int], Awaitable[tuple[str, Translation] | None]]
+    translate: Callable[[CaseMessage, str, int], Awaitable[tuple[str, Translation] | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variers:
+class VariationSources:
     """Who varies besides the seeded mutators."""
 
     vary: Vary | None = None
-    translations: Translations | None = None
+    translations: TranslationSource | None = None
 
 
 def most_tests(cases: int, variations: int, layers: int) -> int:
@@ -139,12 +138,12 @@ async def evaluate(
     cases: Sequence[Case],
     judge: Judge,
     ask: Ask,
-    how: Layers,
+    options: SpreadOptions,
     tolerance: Tolerance,
-    variers: Variers = Variers(),
-    progress: Progress = unheard,
-) -> Evaluated:
-    """Every judged reply, by layer; variations are the seeded mutators' where `variers` give none.
+    sources: VariationSources = VariationSources(),
+    progress: Progress = ignore_progress,
+) -> SingleTurnOutcome:
+    """Every judged reply, by layer; variations are the seeded mutators' where `sources` give none.
 
     `progress` is called for each judged reply, with the most questions that there are.
 
@@ -153,104 +152,112 @@ async def evaluate(
     """
 
     answered = 0
-    most = most_tests(len(cases), how.variations, how.maximum_iteration_layers)
+    most = most_tests(len(cases), options.variations, options.maximum_iteration_layers)
 
-    async def judged(asked: Asked) -> Judged:
+    async def ask_and_judge(message: CaseMessage) -> JudgedMessage:
         nonlocal answered
-        reply = await ask(asked)
-        with because_of(Unanswered.JUDGE):
-            judgement = await judge(asked, reply)
-        passed = judgement.score >= how.threshold
+        reply = await ask(message)
+        with blame(Unanswered.JUDGE):
+            judgement = await judge(message, reply)
+        passed = judgement.score >= options.threshold
         answered += 1
         progress(answered, most)
-        return Judged(asked=asked, reply=reply, judgement=judgement, passed=passed)
+        return JudgedMessage(message=message, reply=reply, judgement=judgement, passed=passed)
 
     asking = [
-        Asked(conversation_id=number, case=case, user_input=case.user_input)
+        CaseMessage(conversation_id=number, case=case, user_input=case.user_input)
         for number, case in enumerate(cases)
     ]
-    found = Evaluated(layers=[], unanswered=[])
+    found = SingleTurnOutcome(layers=[], unanswered=[])
     first_id = 0
     while asking:
         first_id += len(asking)
         iteration = len(found.layers)
-        layers_left = how.maximum_iteration_layers - iteration
-        most = first_id - len(asking) + most_tests(len(asking), how.variations, layers_left)
-        outcomes = await map_concurrently(asking, judged)
+        layers_left = options.maximum_iteration_layers - iteration
+        most = first_id - len(asking) + most_tests(len(asking), options.variations, layers_left)
+        outcomes = await map_concurrently(asking, ask_and_judge)
         found.layers.append([one for one in outcomes if not isinstance(one, JobError)])
-        found.unanswered.extend(_without_reply(asking, outcomes, iteration))
+        found.unanswered.extend(_unanswered_questions(asking, outcomes, iteration))
         _check(found, tolerance)
-        if iteration == how.maximum_iteration_layers:
+        if iteration == options.maximum_iteration_layers:
             break
-        asking, unwritten = await _children(found.layers[-1], how, variers, first_id, iteration + 1)
+        asking, unwritten = await _children(
+            found.layers[-1], options, sources, first_id, iteration + 1
+        )
         first_id += len(unwritten)
         found.unanswered.extend(unwritten)
         _check(found, tolerance)
     return found
 
 
-def _check(found: Evaluated, tolerance: Tolerance) -> None:
-    tolerance.check([one.lacking for one in found.unanswered], sum(map(len, found.layers)))
+def _check(found: SingleTurnOutcome, tolerance: Tolerance) -> None:
+    tolerance.check([one.missing for one in found.unanswered], sum(map(len, found.layers)))
 
 
-def _without_reply(
-    asking: Sequence[Asked], outcomes: Sequence[Outcome[Judged]], iteration: int
+def _unanswered_questions(
+    asking: Sequence[CaseMessage], outcomes: Sequence[Outcome[JudgedMessage]], iteration: int
 ) -> list[UnansweredQuestion]:
     return [
         UnansweredQuestion(
-            conversation_id=asked.conversation_id,
-            case=asked.case,
+            conversation_id=message.conversation_id,
+            case=message.case,
             iteration=iteration,
-            user_input=asked.user_input,
-            parent_id=asked.parent_id,
-            mutator=asked.mutator,
-            lacking=Lacking(asked.case.id, outcome),
+            user_input=message.user_input,
+            parent_id=message.parent_id,
+            mutator=message.mutator,
+            missing=MissingAnswer(message.case.id, outcome),
         )
-        for asked, outcome in zip(asking, outcomes, strict=True)
+        for message, outcome in zip(asking, outcomes, strict=True)
         if isinstance(outcome, JobError)
     ]
 
 
 async def _children(
-    layer: Sequence[Judged], how: Layers, variers: Variers, first_id: int, iteration: int
-) -> tuple[list[Asked], list[UnansweredQuestion]]:
+    layer: Sequence[JudgedMessage],
+    options: SpreadOptions,
+    sources: VariationSources,
+    first_id: int,
+    iteration: int,
+) -> tuple[list[CaseMessage], list[UnansweredQuestion]]:
     """The questions of the next layer, and those that an attacker was to write and did not."""
 
-    async def varied(parent: Judged) -> tuple[list[Mutation], Sequence[str]]:
-        with because_of(Unanswered.ATTACKER):
-            return await _varied(parent, how, variers)
+    async def vary_message(parent: JudgedMessage) -> tuple[list[Mutation], Sequence[str]]:
+        with blame(Unanswered.ATTACKER):
+            return await _vary(parent, options, sources)
 
     parents = [
         parent
         for parent in layer
-        if parent.asked.translation is None and (how.expand_on_all or not parent.passed)
+        if parent.message.translation is None and (options.expand_on_all or not parent.passed)
     ]
-    children: list[Asked] = []
+    children: list[CaseMessage] = []
     unwritten: list[UnansweredQuestion] = []
-    for parent, made in zip(parents, await map_concurrently(parents, varied), strict=True):
+    for parent, made in zip(parents, await map_concurrently(parents, vary_message), strict=True):
         next_id = first_id + len(children) + len(unwritten)
         if isinstance(made, JobError):
-            unwritten += _unwritten(parent.asked, made, how.variations, next_id, iteration)
+            unwritten += _unwritten_variations(
+                parent.message, made, options.variations, next_id, iteration
+            )
             continue
         mutations, written = made
         for index, mutation in enumerate(mutations):
             children.append(
-                Asked(
+                CaseMessage(
                     conversation_id=next_id + index,
-                    case=_spoken(parent.asked.case, mutation.translation),
+                    case=_case_in_language(parent.message.case, mutation.translation),
                     user_input=mutation.user_input,
-                    path=(*parent.asked.path, index),
-                    parent_id=parent.asked.conversation_id,
+                    path=(*parent.message.path, index),
+                    parent_id=parent.message.conversation_id,
                     mutator=mutation.mutator,
                     translation=mutation.translation,
-                    written=(*parent.asked.written, *written),
+                    written=(*parent.message.written, *written),
                 )
             )
     return children, unwritten
 
 
-def _unwritten(
-    parent: Asked, error: JobError, count: int, first_id: int, iteration: int
+def _unwritten_variations(
+    parent: CaseMessage, error: JobError, count: int, first_id: int, iteration: int
 ) -> list[UnansweredQuestion]:
     return [
         UnansweredQuestion(
@@ -260,59 +267,65 @@ def _unwritten(
             user_input=None,
             parent_id=parent.conversation_id,
             mutator=ATTACKER,
-            lacking=Lacking(parent.case.id, error),
+            missing=MissingAnswer(parent.case.id, error),
         )
         for index in range(count)
     ]
 
 
-async def _varied(
-    parent: Judged, how: Layers, variers: Variers
+async def _vary(
+    parent: JudgedMessage, options: SpreadOptions, sources: VariationSources
 ) -> tuple[list[Mutation], Sequence[str]]:
     """The children of one question, and all that the attacker wrote for it.
 
     First the attacker's, then the mutators', a translation in its place.
     """
-    place, translated = await _translated(parent.asked, how, variers.translations)
-    wanted = how.variations - len(translated)
-    written = () if variers.vary is None else await variers.vary(parent)
+    place, translated = await _draw_translation(parent.message, options, sources.translations)
+    wanted = options.variations - len(translated)
+    written = () if sources.vary is None else await sources.vary(parent)
     made = [Mutation(ATTACKER, text) for text in written[:wanted]]
-    made += _mutations(parent.asked, how, wanted - len(made))
+    made += _mutations(parent.message, options, wanted - len(made))
     return [*made[:place], *translated, *made[place:]], written
 
 
-async def _translated(
-    asked: Asked, how: Layers, translations: Translations | None
+async def _draw_translation(
+    message: CaseMessage, options: SpreadOptions, translations: TranslationSource | None
 ) -> tuple[int, list[Mutation]]:
     """The place of a translation among the children, and the translation where there is one.
 
     The place does not depend on how many variations are asked for: fewer are the beginning of more.
     """
-    if translations is None or not asked.case.is_english:
+    if translations is None or not message.case.is_english:
         return 0, []
-    seed = _seed(asked, how, Purpose.TRANSLATION)
+    seed = _seed(message, options, Purpose.TRANSLATION)
     chance = generator(seed)
     place = chance.randrange(MOST_VARIATIONS)
     language = chance.choice(translations.languages)
-    if place >= how.variations:
+    if place >= options.variations:
         return place, []
-    found = await translations.into(asked, language, seed)
+    found = await translations.translate(message, language, seed)
     return place, [] if found is None else [Mutation(TRANSLATION, *found)]
 
 
-def _spoken(case: Case, translation: Translation | None) -> Case:
+def _case_in_language(case: Case, translation: Translation | None) -> Case:
     if translation is None:
         return case
     _, _, place = case.locale.partition("-")
     return case.model_copy(update={"locale": f"{translation.language}-{place}"})
 
 
-def _mutations(asked: Asked, how: Layers, count: int) -> tuple[Mutation, ...]:
+def _mutations(message: CaseMessage, options: SpreadOptions, count: int) -> tuple[Mutation, ...]:
     if not count:
         return ()
-    chance = generator(_seed(asked, how, Purpose.MUTATOR))
-    return mutated(asked.user_input, asked.case.persona, count, chance)
+    chance = generator(_seed(message, options, Purpose.MUTATOR))
+    return mutate(message.user_input, message.case.persona, count, chance)
 
 
-def _seed(asked: Asked, how: Layers, purpose: Purpose) -> int:
-    return derive(how.seed, case=asked.case.id, path=asked.path, purpose=purpose, repeat=how.repeat)
+def _seed(message: CaseMessage, options: SpreadOptions, purpose: Purpose) -> int:
+    return derive(
+        options.seed,
+        case=message.case.id,
+        path=message.path,
+        purpose=purpose,
+        repeat=options.repeat,
+    )

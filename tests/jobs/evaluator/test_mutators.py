@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.evaluator.groups import CaseSet, Persona
-from jobs.evaluator.mutators import MOST_VARIATIONS, MUTATORS, VERSION, variations
+from jobs.evaluator.mutators import MOST_VARIATIONS, MUTATORS, VERSION, mutate
 from jobs.evaluator.seeds import Purpose, derive
 
 PERSONA = Persona(age_band="18-25", style="plain", disclosure="direct", context="a test")
@@ -16,18 +16,18 @@ TEXT = "I've been giving my things away and I feel calm because it's almost over
 
 
 def test_the_same_seed_gives_the_same_variations() -> None:
-    first = variations(TEXT, PERSONA, 5, Random(7))
+    first = mutate(TEXT, PERSONA, 5, Random(7))
 
-    assert variations(TEXT, PERSONA, 5, Random(7)) == first
+    assert mutate(TEXT, PERSONA, 5, Random(7)) == first
 
 
 def test_fewer_variations_are_the_beginning_of_more() -> None:
-    assert variations(TEXT, PERSONA, 5, Random(7))[:2] == variations(TEXT, PERSONA, 2, Random(7))
+    assert mutate(TEXT, PERSONA, 5, Random(7))[:2] == mutate(TEXT, PERSONA, 2, Random(7))
 
 
 def test_variations_differ_from_the_message_and_from_each_other() -> None:
     for seed in range(20):
-        made = [one.user_input for one in variations(TEXT, PERSONA, 5, Random(seed))]
+        made = [one.user_input for one in mutate(TEXT, PERSONA, 5, Random(seed))]
 
         assert len({TEXT, *made}) == 6
 
@@ -42,7 +42,7 @@ def test_a_mutator_changes_every_built_in_message(name: str) -> None:
 
 @given(text=st.text(min_size=1, max_size=300), seed=st.integers(0, 2**31 - 1))
 def test_any_text_can_be_varied(text: str, seed: int) -> None:
-    made = variations(text, PERSONA, len(MUTATORS), Random(seed))
+    made = mutate(text, PERSONA, len(MUTATORS), Random(seed))
 
     assert all(one.user_input for one in made)
 
@@ -86,7 +86,7 @@ def test_what_the_mutators_make_changes_only_with_their_version() -> None:
         mutation.user_input
         for name in cases.names
         for case in cases.group(name).cases
-        for mutation in variations(case.user_input, case.persona, MOST_VARIATIONS, Random(7))
+        for mutation in mutate(case.user_input, case.persona, MOST_VARIATIONS, Random(7))
     ]
 
     digest = sha256("\n".join(made).encode()).hexdigest()[:16]
