@@ -10,7 +10,11 @@ from engine.permits import Permit
 
 
 class JobContext(Protocol):
-    """What the engine lends to a running job."""
+    """What the engine lends to a running job: its clock, permits, slots, stored replies and event log.
+
+    Through it a job waits within limits that all processes on the store share, and continues after a kill
+    from the replies that it has already paid for.
+    """
 
     @property
     def clock(self) -> Clock:
@@ -80,7 +84,10 @@ class JobContext(Protocol):
         ...
 
     async def note(self, kind: str, message: str) -> None:
-        """Add a line to the run's event log, with the job and its lane."""
+        """Add a line to the run's event log, with the number of the job and its lane.
+
+        `kind` is a word by which `nightsweep events --kind` finds it. The message must not contain a key.
+        """
         ...
 
     async def keep_unread(self, where: str, body: bytes) -> None:

@@ -49,15 +49,25 @@ class JobKind(ABC):
         return self.deadline_s
 
     def unusable(self) -> str | None:
-        """Why the service's settings rule this kind out, and what to do; None if they allow it."""
+        """Why the service's settings rule this kind out, and what to do; None if they allow it.
+
+        Called when a sweep that names the kind is parsed; the text becomes the message of its SweepError.
+        """
         return None
 
     def lane(self, labels: Mapping[str, Any]) -> str:
-        """The lane of a job with these labels."""
+        """The lane of a job with these labels, by axis: jobs of one lane share limits, breaker and health.
+
+        By default the value of `lane_field`, as text.
+        """
         return str(labels[self.lane_field])
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        """Whether an answer at one threshold contains the exact answer at every lower one."""
+        """Whether an answer at one threshold contains the exact answer at every lower one.
+
+        Then one job at the highest threshold answers all cells that differ only in `folded_field`, and
+        `Measurement.scores` must list every score below the job's threshold.
+        """
         return False
 
     async def prepare(self, client: Any) -> Self:
@@ -69,11 +79,17 @@ class JobKind(ABC):
         return self
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
-        """The name of the jobs that are expected to cost the same quota as this one."""
+        """The name of the jobs that are expected to cost the same quota as this one.
+
+        While the cost of a class is unknown, one job of it is sent first, and the others wait for its answer.
+        """
         return ""
 
     def expected_tests(self, labels: Mapping[str, Any]) -> int | None:
-        """The most tests that a job can cost; None if only an answer shows it."""
+        """The most tests that a job with these labels can cost; None if only an answer shows it.
+
+        That many are reserved before the job is sent, and what it did not cost is given back afterwards.
+        """
         return None
 
     def most_tests(self, labels: Mapping[str, Any], measured: Measurement) -> int | None:
@@ -86,7 +102,10 @@ class JobKind(ABC):
         return None
 
     def requests(self, labels: Mapping[str, Any]) -> int:
-        """The most requests that one job sends, without retries, for `plan`."""
+        """The most requests that a job with these labels sends, without retries.
+
+        `plan` adds them up, and computes from them how long the sweep takes within its rates.
+        """
         return 1
 
     def calls(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
@@ -97,7 +116,10 @@ class JobKind(ABC):
         return {}
 
     def questions(self, labels: Mapping[str, Any]) -> int:
-        """The most questions, which are not requests, to a model in this process, for `plan`."""
+        """The most questions that a job asks of a model in this process; they are no requests.
+
+        `plan` shows them in place of requests.
+        """
         return 0
 
     def call_limits(self) -> Mapping[str, CallLimit]:
@@ -105,11 +127,17 @@ class JobKind(ABC):
         return {}
 
     def call_sizes(self, parameters: Mapping[str, Any]) -> Sequence[CallSize]:
-        """The calls of a job by model, with the most tokens they can take, for the cost in `plan`."""
+        """The calls of a job with these parameters, by role and model, with the most tokens that they take.
+
+        `plan` computes the possible cost of the sweep from them and `Service.price`.
+        """
         return ()
 
     def group_names(self) -> Sequence[str] | None:
-        """The groups that a sweep can name; None if only the open service knows them."""
+        """The groups that a sweep can name; None if only the open service knows them.
+
+        With names, `groups: all` is resolved and misspelt groups are found without asking the service.
+        """
         return None
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
@@ -129,8 +157,10 @@ class JobKind(ABC):
     async def run(self, job: Job, client: Any, context: JobContext) -> Answer:
         """Send one job and return its answer.
 
-        `client` is what `Service.open` gives, `context` what the engine lends to a running job. Raises
-        JobError where there is no answer; any other exception is a bug in the kind and fails the job.
+        `client` is what `Service.open` yields, and `context` what the engine lends to a running job. Await
+        `start_request` before a request is written, use only `context.clock` for time, and let cancellation
+        pass. Never retry or count rates: raise a JobError, whose class says what the engine does next. Any
+        other exception is a bug in the kind and fails the job.
         """
 
 
@@ -138,7 +168,8 @@ class JobKind(ABC):
 class FunctionKind(JobKind):
     """A job kind without a class of its own: `function` is called as `JobKind.run` is.
 
-    `folds` says whether an answer at one threshold gives the very answer at each lower one.
+    `folds` says whether an answer at one threshold contains the exact answer at every lower one, for all
+    labels. Where anything depends on the labels of a job, write a subclass of JobKind.
     """
 
     name: str

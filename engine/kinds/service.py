@@ -18,7 +18,11 @@ from engine.secrets import is_reference, resolve_secret
 
 
 class ServiceSettings(BaseModel):
-    """The `service:` part of a sweep file; each service adds fields of its own."""
+    """The `service:` part of a sweep file; each service adds fields of its own.
+
+    Unknown keys are refused, and values are not converted. Keys to a service are written as
+    `SecretReference`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -51,11 +55,18 @@ class _Declared:
         return made
 
     def secret(self, reference: str) -> str:
-        """Read the key that a reference points to; raises UsageError, with the reference, if it is missing."""
+        """Read the key that a reference such as `env:NAME` points to; relative paths start at `folder`.
+
+        The key is removed from everything that is printed or logged from then on. Raises UsageError, which
+        names the reference, if the key is missing or empty.
+        """
         return resolve_secret(reference, self.folder)
 
     def notices(self) -> Sequence[str]:
-        """Notes to print before requests are sent, such as that they go through a proxy."""
+        """What users should know before requests are sent, such as that they go through a proxy.
+
+        Each text is one line, printed before a run; sends nothing.
+        """
         return ()
 
 
@@ -134,7 +145,10 @@ class Service(_Declared, ABC):
         """
 
     def price(self, role: str, endpoint: str, model: str) -> Price | None:
-        """The price of a model's tokens in a role, if the sweep file states one for that endpoint."""
+        """The price of tokens of a model in a role at an endpoint; None if the user has stated none.
+
+        The cost of calls is computed from it where the provider reports no cost itself.
+        """
         return None
 
     @asynccontextmanager
@@ -147,11 +161,18 @@ class Service(_Declared, ABC):
         yield None
 
     async def groups(self, client: Any) -> Sequence[Group]:
-        """The test-case groups that `groups: all` stands for."""
+        """The test-case groups that `groups: all` stands for, in the order in which cells are sent.
+
+        Called once for a run, which keeps the answer. Raises JobError if the service does not answer.
+        """
         return ()
 
     async def quota(self, client: Any) -> Allotment | None:
-        """The monthly quota of the key; None if the service has none or does not report it."""
+        """The monthly quota of the key in tests; None if the service has none or does not report it.
+
+        Called when a run starts, and when the figure may have changed, such as when a month (UTC) begins or a
+        request was refused. Raises JobError if the service does not answer.
+        """
         return None
 
     async def accepts_key(self, client: Any) -> bool | None:
@@ -162,7 +183,10 @@ class Service(_Declared, ABC):
         return None
 
     async def check(self, client: Any) -> Sequence[Check]:
-        """Whether the service can be used: reached, key accepted, versions. Sends nothing that costs."""
+        """Check whether the service can be used: is it reached, is the key accepted, is its version known?
+
+        Returns the lines of `nightsweep check`, each with `ok` and a message. Sends nothing that costs.
+        """
         return ()
 
     async def check_models(
@@ -188,11 +212,18 @@ class HealthGate(_Declared, ABC):
 
     @abstractmethod
     async def check(self, client: Any, lane: str) -> Health:
-        """Ask once whether the model of a lane is healthy; raises JobError if there is no answer."""
+        """Ask once whether the model of a lane can answer now.
+
+        An unhealthy model's lane waits and is asked again later, while the others continue. Raises JobError
+        if the question itself gets no answer.
+        """
 
 
 def packaged_yaml(package: str, folder: str) -> dict[str, str]:
-    """The texts of the YAML files that travel in a folder of a package, by their names without ending."""
+    """The texts of the YAML files in a folder of a package, by their names without the suffix.
+
+    It serves `Service.templates`, and works in a wheel as well as in a source tree.
+    """
     from importlib.resources import files  # slow to import, and not always needed
 
     return {

@@ -99,7 +99,7 @@ class FakeClock:
             self._threads_asleep -= 1
 
     async def wait(self, event: anyio.Event, until: float) -> bool:
-        """Return True once `event` is set, or False once the clock was moved to `until`."""
+        """Wait for `event` until the clock has moved to `until`; returns whether it is set."""
         if event.is_set() or until <= self._now:
             await lowlevel.checkpoint()
             return event.is_set()
@@ -118,7 +118,11 @@ class FakeClock:
 
     @asynccontextmanager
     async def jumping(self) -> AsyncIterator[None]:
-        """Within the block, move on to the next sleeper whenever every task waits."""
+        """Within the block, move on to the next sleeper's time whenever every task waits.
+
+        A night of waiting takes a moment, and everything starts at its exact time. Use `paused` around calls
+        to real servers.
+        """
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._jump_along, name="jumping clock")
             yield
@@ -135,9 +139,10 @@ class FakeClock:
             self._stirred.set()
 
     def skip(self, seconds: float) -> None:
-        """Have it be `seconds` later at once, or earlier where they are negative; nobody wakes.
+        """Make it `seconds` later at once, or earlier if negative, without waking any sleeper.
 
-        As when a machine was suspended or its clock was set: sleepers sleep on for as long as they had left.
+        This is what a suspended machine or a changed clock looks like: sleepers sleep for as long as they had
+        left.
         """
         self._now += seconds
         for sleeper in self._sleepers:
@@ -223,10 +228,11 @@ class FakeClock:
 
 
 class ProcessClock:
-    """The clock of one of several processes on a machine, which was set to a time when the process began.
+    """The clock of one of several processes on a machine whose own clock was set in between.
 
-    It counts the seconds of `machine`, whose methods move all of its clocks; `boot` tells one machine
-    from another, and each start of a machine from the next. See `engine.clock.AnchoredClock`.
+    It counts the seconds of `machine`, whose methods move all of its clocks, and showed `set_to` when the
+    process began. `boot` identifies a start of the machine: processes on different machines have different
+    ones. See `engine.clock.AnchoredClock`.
     """
 
     def __init__(self, machine: FakeClock, *, set_to: float, boot: str = "boot") -> None:
@@ -235,17 +241,17 @@ class ProcessClock:
         self._machine = machine
 
     def follow(self, offset_s: float) -> None:
-        """Count from another moment from now on."""
+        """Use another offset from now on, as that of a process that started earlier."""
         self.offset_s = offset_s
 
     def now(self) -> float:
-        """The time as the process has it."""
+        """The time in this process: that of the machine and the offset."""
         return self.offset_s + self._machine.now()
 
     async def sleep(self, seconds: float) -> None:
-        """Return once the machine was moved by `seconds`."""
+        """Return once the machine's clock was moved by `seconds`."""
         await self._machine.sleep(seconds)
 
     async def wait(self, event: anyio.Event, until: float) -> bool:
-        """Return True once `event` is set, or False once it is `until` for the process."""
+        """Wait for `event` until it is `until` in this process; returns whether it is set."""
         return await self._machine.wait(event, until - self.offset_s)

@@ -36,7 +36,11 @@ def scored(
     raw: bytes = b"{}",
     values: Mapping[str, Value | None] | None = None,
 ) -> Answer:
-    """An answer with these safety scores, of which those below `threshold` fail, and with these values."""
+    """An answer with these safety scores (0..1), of which those below `threshold` fail.
+
+    Each score is one test. `raw` is what is kept as the answer's bytes, and `values` are further columns of
+    its rows.
+    """
     failed = sum(score < threshold for score in scores)
     return Answer(
         raw=raw,
@@ -61,7 +65,8 @@ class Start:
 class Recording:
     """What a scripted service was asked for; it can be made to hold its answers back.
 
-    An attempt takes `takes_s` of the engine's time.
+    `started` has every attempt with its time, `in_flight` and `most_in_flight` count attempts, and `tests`
+    adds up what the answers cost. Each attempt takes `takes_s` seconds of the engine's time.
     """
 
     def __init__(self, script: Script, takes_s: float = 0.0) -> None:
@@ -76,12 +81,12 @@ class Recording:
         self._changed = anyio.Event()
 
     def hold(self) -> None:
-        """Let no attempt come to its end from now on."""
+        """Hold back the end of every attempt until `release`."""
         if self._open.is_set():
             self._open = anyio.Event()
 
     def release(self) -> None:
-        """Let all attempts come to their end."""
+        """Let all attempts end, including those that start later."""
         self._open.set()
 
     async def until_in_flight(self, count: int) -> None:
@@ -93,7 +98,10 @@ class Recording:
         await self._until(lambda: len(self.started) >= count)
 
     async def play(self, job: Job, clock: Clock) -> Answer:
-        """Record one attempt and bring it to the end that the script has for it."""
+        """Record an attempt, wait for `takes_s` and until answers are not held back, and ask the script.
+
+        Returns the script's answer, or raises the error that it returns.
+        """
         self.started.append(Start(job, clock.now()))
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -159,20 +167,20 @@ class ScriptedKind(JobKind):
         return str(labels["group"])
 
     async def run(self, job: Job, client: Recording, context: JobContext) -> Answer:
-        """What the service's script has for this job."""
+        """Ask the service's script for the end of this attempt."""
         return await client.play(job, context.clock)
 
 
 class ScriptedSettings(ServiceSettings):
-    """Nothing but the kind."""
+    """The settings of a scripted service: its kind alone."""
 
 
 class ScriptedService(Service):
-    """A service that does what a script says, for a registry.
+    """A service whose answers are a function of the job, to put into a Registry.
 
-    It has one job kind, an instance of `kind`. `allotment` is the quota that it tells of, less what its
-    answers cost (with one, its jobs use quota); `groups` is what `groups: all` stands for. Each attempt
-    takes `takes_s` of the engine's time.
+    It has one job kind, an instance of `kind`. `allotment` is the quota that it reports, less what its
+    answers have cost; with one, its jobs use quota. `groups` are those that `groups: all` stands for. Each
+    attempt takes `takes_s` seconds of the engine's time; `recording` has what was asked.
     """
 
     settings_model = ScriptedSettings
@@ -220,5 +228,8 @@ def scripted_service(
     groups: Sequence[str] = (),
     takes_s: float = 0.0,
 ) -> ScriptedService:
-    """See ScriptedService."""
+    """Make a service whose attempts end as `script` says: with the answer or the error that it returns.
+
+    See `ScriptedService` for the parameters.
+    """
     return ScriptedService(script, kind=kind, allotment=allotment, groups=groups, takes_s=takes_s)
