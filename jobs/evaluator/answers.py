@@ -1,8 +1,8 @@
-"""The answer of an evaluation, in the shape of the Circuit Breaker Labs API from 1.0.9 on.
+"""The answer of an evaluation, in the shape of the Circuit Breaker Labs API 1.0.9 and later.
 
-Beside that API's fields each result carries its case, its descent and its judgement with the evidence,
-and the whole says which judge, target and cases it came from. Questions without an answer are counted and
-listed apart, each with its reason: what an endpoint says in place of a reply is not for everyone's eyes.
+In addition to that API's fields, each result has its case, its parent and its judgement with evidence, and
+the document names the judge, the target and the cases. Unanswered questions are counted and listed
+separately with a reason only: an endpoint's error text may hold what not every reader should see.
 """
 
 import json
@@ -19,7 +19,7 @@ from jobs.evaluator.questions import MissingAnswer
 from jobs.evaluator.single_turn import JudgedMessage, SingleTurnOutcome, UnansweredQuestion
 
 _ID_BYTES = 6
-"""Identifiers stay below 2**48: every JSON reader keeps them whole."""
+"""Identifiers stay below 2**48, which JSON readers that use doubles keep exact."""
 
 
 def single_turn_answer(
@@ -99,17 +99,19 @@ def _answer(
 
 
 def _by_reason(missing: Sequence[MissingAnswer]) -> dict[str, int]:
-    """How many questions have no answer for which reason, the most frequent first."""
+    """The number of unanswered questions by reason, most frequent first."""
     return dict(Counter(sorted(one.reason for one in missing)).most_common())
 
 
 def _note(missing: Sequence[MissingAnswer], answered: int) -> str | None:
-    """What is missing in an answer, with one error in its own words."""
+    """A sentence on the unanswered questions that quotes one of their errors."""
     if not missing:
         return None
     first = missing[0]
-    said = ": ".join(filter(None, (first.error.message, first.error.detail)))
-    return f"{counted_unanswered(_by_reason(missing), answered)}, such as {first.case}: {said}"
+    error_text = ": ".join(filter(None, (first.error.message, first.error.detail)))
+    return (
+        f"{counted_unanswered(_by_reason(missing), answered)}, such as {first.case}: {error_text}"
+    )
 
 
 def _question_fields(one: UnansweredQuestion) -> dict[str, Any]:
@@ -201,19 +203,19 @@ def _result_fields(key: str, iteration: int, one: JudgedMessage) -> dict[str, An
 
 
 def _translation_fields(translation: Translation | None) -> dict[str, Any]:
-    """Told of translations alone: of what the lint has read, and in which language the target was asked."""
+    """For a translation: its language, and the text translated back that the lint has read."""
     if translation is None:
         return {}
     return {"language": translation.language, "translated_back": translation.english}
 
 
 def _thinking_fields(thinking: str | None) -> dict[str, Any]:
-    """What the model thought before it answered, where it told: part of the transcript, never judged."""
+    """The model's reasoning, if the endpoint returned it: part of the transcript, never judged."""
     return {} if thinking is None else {"thinking": thinking}
 
 
 def _redacted_fields(names: Sequence[str]) -> dict[str, Any]:
-    """Told only where keys were taken out of what the model said; which, by their references."""
+    """The references of the keys that were removed from the reply, if any."""
     return {"redacted": list(names)} if names else {}
 
 

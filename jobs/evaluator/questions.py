@@ -1,4 +1,4 @@
-"""Many questions of one evaluation at once, and what becomes of those that end in an error."""
+"""Ask the questions of an evaluation concurrently, and decide whether too many are unanswered."""
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,9 +26,9 @@ from engine.kinds import (
 from jobs.http import Unanswered
 
 _AT_ONCE = 32
-"""Questions of one evaluation that are looked up or under way."""
+"""Questions of one evaluation that are looked up or in flight at the same time."""
 
-# After one of these the next question would meet the same.
+# The next question would fail with the same error, so no more are asked.
 _STOPS = (
     Unauthorized,
     QuotaExceeded,
@@ -38,30 +38,30 @@ _STOPS = (
     RateLimited,
     NotNow,
 )
-# Whichever comes first in this list decides what becomes of the job.
+# The first of these that occurred decides how the job continues.
 _GRAVEST_FIRST = (*_STOPS, Permanent, Transient)
 
 Thing = TypeVar("Thing")
 Result = TypeVar("Result")
 Outcome: TypeAlias = Result | JobError
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how many questions are answered, and of how many."""
+"""Called with the number of answered questions and the total."""
 
 
 def ignore_progress(answered: int, total: int) -> None:
-    """Ignores progress."""
+    """Do nothing with the progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissingAnswer:
-    """A question without an answer: its case, and the error in the answer's place."""
+    """A question without an answer: its case, and the error that it ended in."""
 
     case: str
     error: JobError
 
     @property
     def reason(self) -> str:
-        """Why there is no answer."""
+        """The reason that is recorded for the missing answer."""
         if self.error.reason is not None:
             return self.error.reason
         is_late = isinstance(self.error, TimedOut)
@@ -70,9 +70,9 @@ class MissingAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tolerance:
-    """Which questions may have no answer in the end.
+    """How many questions of a job may stay unanswered.
 
-    What may go well next time is asked again as long as there is a next attempt.
+    A question that may succeed next time is asked again as long as the job has another attempt.
     """
 
     policy: UnansweredPolicy
@@ -81,7 +81,7 @@ class Tolerance:
 
     @classmethod
     def of(cls, job: Job) -> "Tolerance":
-        """What a job tolerates."""
+        """The tolerance of a job's current attempt."""
         return cls(
             policy=job.unanswered,
             is_last_attempt=job.is_last_attempt,
@@ -89,7 +89,7 @@ class Tolerance:
         )
 
     def check(self, missing: Sequence[MissingAnswer], answered: int) -> None:
-        """Raise the error that decides, if more answers are needed before there are numbers."""
+        """Raise the most serious error if the answers do not suffice for a result."""
         asked = answered + len(missing)
         final = [one for one in missing if self._is_final(one.error)]
         others = [one for one in missing if not self._is_final(one.error)]
@@ -97,10 +97,10 @@ class Tolerance:
         is_enough = self.policy.allows(asked - len(final), len(final))
         away = [one for one in missing if one.error.sent and is_away(one.error)]
         if of_all and away and all(_is_held(one.error) for one in of_all):
-            # They were not asked because of what others were told.
+            # Those were never sent, because the service asked to wait; report the outage instead.
             raise _decisive_error(away, missing, asked)
         if of_all:
-            # It says nothing of the questions: their answers are yet to come.
+            # The error concerns the whole service; the questions can still be answered later.
             raise _mark_sent(_worst(of_all).error, missing, asked)
         if not is_enough and final:
             raise _decisive_error(final, missing, asked, ", more than allowed")
@@ -108,12 +108,12 @@ class Tolerance:
             raise _decisive_error(others, missing, asked)
 
     def _is_final(self, error: JobError) -> bool:
-        """Whether the question stays without an answer: no attempt follows that could bring one."""
+        """Whether no further attempt can answer the question."""
         if not error.sent:
-            # It says nothing of the question: nobody was there to be asked.
+            # The request never left, so this tells us nothing about the question.
             return False
         if self.waits_out_outages and is_away(error):
-            # Nor does this: there may have been nobody.
+            # The service may have been down, and the job waits until it is back.
             return False
         return isinstance(error, Permanent) or (
             isinstance(error, Transient) and self.is_last_attempt
@@ -121,13 +121,13 @@ class Tolerance:
 
 
 def _is_held(error: JobError) -> bool:
-    """Whether a question was not asked because the service had asked to wait."""
+    """Whether a question was held back because the service had asked to wait."""
     return isinstance(error, RateLimited) and not error.sent
 
 
 @contextmanager
 def blame(reason: Unanswered) -> Iterator[None]:
-    """Name the `reason` of what goes wrong within the block."""
+    """Record `reason` on every JobError raised within the block."""
     try:
         yield
     except JobError as error:
@@ -138,9 +138,10 @@ def blame(reason: Unanswered) -> Iterator[None]:
 async def map_concurrently(
     things: Sequence[Thing], work: Callable[[Thing], Awaitable[Result]]
 ) -> list[Outcome[Result]]:
-    """The result of `work` on each thing, or the JobError in its place, in their order.
+    """Run `work` on each thing concurrently; return its result or JobError, in the order of `things`.
 
-    After an error that the next question would meet as well no other is asked: it stands for those.
+    After an error that would hit every other question too, such as a rejected key, no further work is
+    started: the things that were not started get that error.
     """
     outcomes: dict[int, Outcome[Result]] = {}
     at_once = anyio.CapacityLimiter(_AT_ONCE)
@@ -166,19 +167,19 @@ async def map_concurrently(
 def _decisive_error(
     decisive: Sequence[MissingAnswer], missing: Sequence[MissingAnswer], asked: int, limit: str = ""
 ) -> JobError:
-    """The error that decides, with how many questions it is about."""
+    """The most serious error, with the number of unanswered questions in its detail."""
     worst = _worst(decisive)
     error = worst.error
     told = f"{len(missing)} of {asked} questions unanswered{limit}, such as {worst.case}"
     error.detail = f"{error.detail.rstrip('.')}; {told}" if error.detail else told
     if not is_away(error) and len(missing) < asked / 2:
-        # Most questions are answered: this one says nothing of the service.
+        # Most questions were answered, so the service itself is up.
         error.service_answers = True
     return _mark_sent(error, missing, asked)
 
 
 def _mark_sent(error: JobError, missing: Sequence[MissingAnswer], asked: int) -> JobError:
-    # What the others cost was spent.
+    # The job is charged if any of its requests left.
     error.sent = asked > len(missing) or any(one.error.sent for one in missing)
     return error
 

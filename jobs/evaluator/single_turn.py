@@ -1,15 +1,15 @@
 """The single-turn evaluation: layers of questions, each answered and judged on its own.
 
-Layer 0 is the group's cases. Each case that failed (or each at all, with `expand_on: all`) spawns
-`variations` children in the next layer. Numbers are given out in (layer, parent, index) order before
-anything of a layer is sent, so that the order of the answers changes nothing.
+Layer 0 holds the group's cases. Each case that failed (every case with `expand_on: all`) spawns
+`variations` children in the next layer. Conversation ids are assigned in (layer, parent, index) order
+before any question of the layer is sent, so they do not depend on the order of the answers.
 
-Where there is a translator, one place among the most variations that a message may have is drawn for a
-translation. One that is refused leaves its place to what stands there otherwise. A translated message is
-not varied further: mutators, the attacker's lint and the list of its topics are English.
+With a translator, a seeded draw picks which of a message's MOST_VARIATIONS places goes to a translation.
+If the translation is refused, an ordinary variation takes that place. A translated message is not varied
+further: the mutators and the attacker's checks work on English only.
 
-A question that stays without a reply or a judgement is told apart and has no variations. Where an attacker
-that is asked for variations gives no answer at all, the questions that it would have written are unanswered.
+A question without a reply or a judgement is reported as unanswered and has no variations. If the attacker
+fails when asked for variations, the questions that it would have written are reported as unanswered.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -33,16 +33,16 @@ from jobs.evaluator.seeds import Purpose, derive, generator
 from jobs.http import Unanswered
 
 ATTACKER = "attacker"
-"""What stands in the place of a mutator's name for a variation that an attacker model wrote."""
+"""Recorded as the mutator of a variation that an attacker model wrote."""
 TRANSLATION = "translation"
-"""What stands there for a translation."""
+"""Recorded as the mutator of a translation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseMessage:
-    """One question: `path` holds the index of the variation taken in each layer so far.
+    """One message to the target; `path` holds the index of the variation taken in each layer so far.
 
-    The `case` of a translation has the locale of its language, in the place where the person was.
+    The `case` of a translation has a locale with the new language and the original country.
     """
 
     conversation_id: int
@@ -53,12 +53,12 @@ class CaseMessage:
     mutator: str | None = None
     translation: Translation | None = None
     written: tuple[str, ...] = ()
-    """All that an attacker has written on the way here, asked or not."""
+    """Everything the attacker wrote for this message's ancestors, sent or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedMessage:
-    """One question with its reply and the judgement on it."""
+    """A message with the target's reply and the judgement on it."""
 
     message: CaseMessage
     reply: Reply
@@ -68,7 +68,7 @@ class JudgedMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnansweredQuestion:
-    """A question without a judged reply; `user_input` is None for one that was never written."""
+    """A message without a judged reply; `user_input` is None if the attacker never wrote it."""
 
     conversation_id: int
     case: Case
@@ -81,7 +81,7 @@ class UnansweredQuestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SingleTurnOutcome:
-    """What an evaluation came to: the judged replies by layer, and the questions without one."""
+    """The judged replies of an evaluation by layer, and the questions that have none."""
 
     layers: list[list[JudgedMessage]]
     unanswered: list[UnansweredQuestion]
@@ -89,7 +89,7 @@ class SingleTurnOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpreadOptions:
-    """How an evaluation spreads: `threshold` is the score below which a reply fails."""
+    """How an evaluation spreads over layers; a reply with a score below `threshold` fails."""
 
     threshold: float
     variations: int
@@ -102,14 +102,14 @@ class SpreadOptions:
 Ask = Callable[[CaseMessage], Awaitable[Reply]]
 Judge = Callable[[CaseMessage, Reply], Awaitable[Judgement]]
 Vary = Callable[[JudgedMessage], Awaitable[Sequence[str]]]
-"""Variations of a question from an attacker model: as many as it can give, or none."""
+"""Asks an attacker model for variations of a message; returns as many as it gives, or none."""
 
 
 @dataclass(frozen=True, slots=True)
 class TranslationSource:
-    """Into which `languages` a question may go, and who takes it there.
+    """The `languages` that a message may be translated into, and the function that does it.
 
-    `into` gets the question, the language and a seed; what it returns is None where nothing may be sent.
+    `translate` is given the message, the language and a seed. It returns None if no usable translation came.
     """
 
     languages: Sequence[str]
@@ -118,19 +118,19 @@ class TranslationSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariationSources:
-    """Who varies besides the seeded mutators."""
+    """The sources of variations besides the seeded mutators."""
 
     vary: Vary | None = None
     translations: TranslationSource | None = None
 
 
 def most_tests(cases: int, variations: int, layers: int) -> int:
-    """The most questions that an evaluation may come to: cases * (1 + v + v**2 ...)."""
+    """The most questions that an evaluation can ask: cases * (1 + v + v**2 ...)."""
     return cases * sum(int(variations**layer) for layer in range(layers + 1))
 
 
 def most_parents(cases: int, variations: int, layers: int) -> int:
-    """The most questions of which variations are made: all but those of the deepest layer."""
+    """The most questions that can have variations: all but those of the deepest layer."""
     return most_tests(cases, variations, layers - 1) if layers else 0
 
 
@@ -143,12 +143,13 @@ async def evaluate(
     sources: VariationSources = VariationSources(),
     progress: Progress = ignore_progress,
 ) -> SingleTurnOutcome:
-    """Every judged reply, by layer; variations are the seeded mutators' where `sources` give none.
+    """Ask and judge the cases layer by layer, and return every judged reply.
 
-    `progress` is called for each judged reply, with the most questions that there are.
+    Variations come from `sources`, and from the seeded mutators where those give too few. `progress` is
+    called after each judged reply with the number judged and the most questions that can be asked.
 
-    A question without a reply or a judgement is never scored. When there are more of them than
-    `tolerance` allows, the JobError that decides is raised once the others of their layer were asked.
+    A question without a reply or a judgement is never scored. If more are unanswered than `tolerance`
+    allows, the most serious of their JobErrors is raised once the rest of their layer has been asked.
     """
 
     answered = 0
@@ -219,7 +220,7 @@ async def _children(
     first_id: int,
     iteration: int,
 ) -> tuple[list[CaseMessage], list[UnansweredQuestion]]:
-    """The questions of the next layer, and those that an attacker was to write and did not."""
+    """The messages of the next layer, and the variations that the attacker failed to write."""
 
     async def vary_message(parent: JudgedMessage) -> tuple[list[Mutation], Sequence[str]]:
         with blame(Unanswered.ATTACKER):
@@ -276,9 +277,9 @@ def _unwritten_variations(
 async def _vary(
     parent: JudgedMessage, options: SpreadOptions, sources: VariationSources
 ) -> tuple[list[Mutation], Sequence[str]]:
-    """The children of one question, and all that the attacker wrote for it.
+    """The variations of one message, and everything that the attacker wrote for it.
 
-    First the attacker's, then the mutators', a translation in its place.
+    The attacker's variations come first, then the mutators'; a translation is inserted at its drawn place.
     """
     place, translated = await _draw_translation(parent.message, options, sources.translations)
     wanted = options.variations - len(translated)
@@ -291,9 +292,10 @@ async def _vary(
 async def _draw_translation(
     message: CaseMessage, options: SpreadOptions, translations: TranslationSource | None
 ) -> tuple[int, list[Mutation]]:
-    """The place of a translation among the children, and the translation where there is one.
+    """The place of a translation among the variations, and the translation if one is made.
 
-    The place does not depend on how many variations are asked for: fewer are the beginning of more.
+    The place does not depend on `options.variations`, so a smaller number of variations is a prefix of a
+    larger one.
     """
     if translations is None or not message.case.is_english:
         return 0, []
