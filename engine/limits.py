@@ -16,7 +16,10 @@ def bucket_of(account: str, lane: str) -> str:
 
 
 def opens_at(window: Window | None, now: float) -> float:
-    """When requests may start: now if the window is open, else when it opens next."""
+    """When requests may start, in seconds since the Unix epoch.
+
+    That is `now` if the window is open or there is none, else its next opening.
+    """
     if window is None:
         return now
     local = datetime.fromtimestamp(now, ZoneInfo(window.timezone))
@@ -31,7 +34,10 @@ def opens_at(window: Window | None, now: float) -> float:
 
 
 def closes_at(window: Window | None, now: float) -> float:
-    """When requests may not start any more: the next end of the window, infinite without a window."""
+    """When requests may not start any more, in seconds since the Unix epoch.
+
+    That is the next end of the window after `now`, or infinity without a window.
+    """
     if window is None:
         return inf
     local = datetime.fromtimestamp(now, ZoneInfo(window.timezone))
@@ -44,9 +50,9 @@ def closes_at(window: Window | None, now: float) -> float:
 
 
 def finishes_at(window: Window | None, now: float, work_s: float) -> float | None:
-    """When `work_s` seconds of work are done if it begins now and is done only within the window.
+    """When `work_s` seconds of work are done, if it begins at `now` and goes on only within the window.
 
-    None for a time that is more than a century ahead.
+    Returns seconds since the Unix epoch, or None if that is more than a century ahead.
     """
     if work_s > _CALENDAR_S:
         return None

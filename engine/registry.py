@@ -20,14 +20,21 @@ HEALTH_GROUP = "nightsweep.health"
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What a sweep can name: services and health gates, as classes, instances or entry points to either."""
+    """The services and health gates that a sweep can name, as classes, instances or entry points.
+
+    `Registry.installed()` has those of all installed packages; pass mappings of your own to use other ones,
+    as in tests.
+    """
 
     services: Mapping[str, "Service | type[Service] | EntryPoint"] = field(default_factory=dict)
     health: Mapping[str, "HealthGate | type[HealthGate] | EntryPoint"] = field(default_factory=dict)
 
     @classmethod
     def installed(cls) -> Self:
-        """The plugins of all installed packages, none of them imported yet."""
+        """Find the services and health gates of all installed packages, by their entry points.
+
+        None of them is imported before its name is looked up.
+        """
         from importlib.metadata import entry_points  # slow to import, and not always needed
 
         # Read once: each call reads a file of every installed package.
@@ -38,7 +45,11 @@ class Registry:
         )
 
     def service(self, kind: str) -> Service:
-        """The service of a kind, without settings; raises UsageError, with the nearest name, if there is none."""
+        """Look up the service of a `kind`, without settings.
+
+        Raises UsageError if there is none, with the nearest name, and if it cannot be imported or is not a
+        Service.
+        """
         if kind not in self.services and (advice := self._advice_for(kind)) is not None:
             raise UsageError(f"there is no service {kind!r}; {advice}")
         found = _find(kind, self.services, "service")
@@ -55,7 +66,11 @@ class Registry:
         return None
 
     def health_gate(self, kind: str) -> HealthGate:
-        """The health gate of a kind, without settings; raises UsageError, with the nearest name, if there is none."""
+        """Look up the health gate of a `kind`, without settings.
+
+        Raises UsageError if there is none, with the nearest name, and if it cannot be imported or is not a
+        HealthGate.
+        """
         found = _find(kind, self.health, "health gate")
         if isinstance(found, HealthGate):
             return found

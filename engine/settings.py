@@ -16,7 +16,11 @@ def _unit(field: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Times in seconds, sizes in megabytes. Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S."""
+    """Times in seconds and sizes in megabytes of the engine, for all runs of a process.
+
+    Each field is also an environment variable, such as NIGHTSWEEP_GRACE_S, which `open_engine` reads unless
+    it is given settings.
+    """
 
     grace_s: float = 10.0
     """How long requests in flight may take after the first Ctrl-C."""
@@ -29,7 +33,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings from an environment; raises UsageError for one that is not a positive number."""
+        """Read the settings from an environment, by default that of the process.
+
+        A setting without a variable has its default. Raises UsageError, with the variable, for a value that
+        is not a number above 0 and below 86,400.
+        """
         values: dict[str, float] = {}
         for field in fields(cls):
             name = _PREFIX + field.name.upper()

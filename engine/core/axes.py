@@ -38,7 +38,7 @@ class TextAxis(Axis):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumberAxis(Axis):
-    """Numbers in [minimum, maximum]; also written as {from, to, step}."""
+    """Numbers from `minimum` to `maximum`; a sweep file may also write them as {from, to, step}."""
 
     minimum: float
     maximum: float

@@ -78,7 +78,10 @@ class Problem:
 
 
 class StoreError(NightsweepError):
-    """The store cannot be opened, read or written; its contents are unchanged."""
+    """The store cannot be opened, read or written; its contents are unchanged.
+
+    The message names the file, says why, and what to do, such as which process holds its lock.
+    """
 
 
 class StoreLost(StoreError):
@@ -90,7 +93,10 @@ class StoreLost(StoreError):
 
 
 class UsageError(NightsweepError):
-    """A command or call that cannot be carried out, such as one on a run that does not exist."""
+    """A command or call that cannot be carried out, such as one on a run that does not exist.
+
+    The command line prints the message without a traceback and exits with code 2.
+    """
 
 
 class SweepError(UsageError):
@@ -220,7 +226,10 @@ class _Delayed(JobError):
 
 
 class Transient(_Delayed):
-    """May succeed next time: 408, 425, 5xx, a truncated answer. Uses an attempt."""
+    """May succeed next time: 408, 425, 5xx, a truncated answer. Uses an attempt.
+
+    The job is sent again after a growing delay, not before `retry_after_s` seconds if the service says so.
+    """
 
 
 class TimedOut(Transient):
@@ -260,7 +269,10 @@ class MachineFault(JobError):
 
 
 class RateLimited(_Delayed):
-    """The service asks to wait, with 429 or in words. The attempt is given back, the lane is held."""
+    """The service asks to wait, with 429 or in words. The attempt is given back.
+
+    The lane is held for `retry_after_s` seconds, or for a delay that grows with each refusal if that is None.
+    """
 
 
 class QuotaExceeded(JobError):
@@ -295,7 +307,10 @@ class NotNow(JobError):
 
 
 class Unauthorized(JobError):
-    """The key is refused (401). The service's lanes stop once this is confirmed; the attempt is given back."""
+    """The key is refused (401). The attempt is given back, and no job fails.
+
+    The refusal is confirmed with the service first; then all lanes of the service stop.
+    """
 
 
 class KeyRenewed(Unauthorized):
@@ -306,11 +321,14 @@ class KeyRenewed(Unauthorized):
 
 
 class Unhealthy(JobError):
-    """The target cannot answer now. The lane waits; the attempt is given back."""
+    """The target cannot answer now. The attempt is given back, and the lane waits until it can."""
 
 
 class Permanent(JobError):
-    """Cannot succeed: 404, 422, an answer that breaks the contract. The job fails."""
+    """The request cannot succeed: 404, 422, or an answer that breaks the contract.
+
+    The job fails at once, without further attempts; `nightsweep retry` sends it again.
+    """
 
 
 class Interrupted(KeyboardInterrupt, SystemExit):

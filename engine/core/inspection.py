@@ -10,7 +10,10 @@ from engine.core.states import AttemptOutcome, State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
-    """Selects events of a run; without conditions, all."""
+    """Selects events of a run for `Run.all_events`; without conditions, all.
+
+    An event must meet every condition; `kinds` are EventKinds or words of a job kind's own.
+    """
 
     kinds: tuple[str, ...] = ()
     lane: str | None = None
@@ -59,7 +62,10 @@ class JobInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Selects jobs; without conditions, all that the sweep asks for."""
+    """Selects jobs for `Run.jobs`; without conditions, all that the sweep asks for.
+
+    A job must meet every condition.
+    """
 
     states: Collection[State] = ()
     where: Mapping[str, str] = field(default_factory=dict)
@@ -163,7 +169,7 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDetails:
-    """Everything that a store knows about one job."""
+    """Everything that a store knows about one job, as `Run.job` and `nightsweep show` give it."""
 
     run: str
     job: JobInfo

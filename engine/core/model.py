@@ -16,7 +16,10 @@ TARGET = "target"
 
 
 class Sends(Enum):
-    """What leaves this process when a job runs, which is what counts as a request."""
+    """What leaves this process when a job runs, which is what counts as a request.
+
+    Rates, `limits.requests` and windows bind that: the job itself, its calls, or nothing.
+    """
 
     JOB = "job"
     """The job itself, once: its claim takes a start within the rates."""
@@ -71,7 +74,10 @@ class Measurement:
         return self.total + sum(self.unanswered.values())
 
     def failed_at(self, threshold: float) -> int:
-        """The number of failures (score < threshold) at a threshold up to the measured one."""
+        """The number of failures at another threshold, at most the measured one.
+
+        A score below the threshold is a failure. Only for measurements with scores.
+        """
         assert self.scores is not None, "only scored answers can be read at another threshold"
         return bisect_left(self.scores, threshold)
 
@@ -91,7 +97,11 @@ def counted_unanswered(unanswered: Mapping[str, int], answered: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The result of a job: the answer's raw bytes, which are kept whole, and the numbers in it."""
+    """The result of a job: `raw`, the answer's bytes, and `measurement`, the numbers in it.
+
+    The bytes are kept whole in the store, so that numbers can be traced and read again. They must not contain
+    a key.
+    """
 
     raw: bytes
     measurement: Measurement
@@ -134,7 +144,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allotment:
-    """A service's monthly quota of tests: `used` of `allotted`."""
+    """A service's monthly quota of tests: `used` of `allotted`, as the service reports it."""
 
     used: int
     allotted: int
@@ -142,7 +152,10 @@ class Allotment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The verdict of a health gate on one model."""
+    """The verdict of a health gate on one model: whether it can answer, and what was found.
+
+    `message` is shown for a lane that waits because its model is unhealthy.
+    """
 
     healthy: bool
     message: str = ""
@@ -150,7 +163,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One line of `nightsweep check`: what was checked, whether it is right, and what was found."""
+    """One line of `nightsweep check`: what was checked, whether it is right, and what was found.
+
+    `data` has further facts for `--json`. The exit code is 1 if any check is not `ok`.
+    """
 
     name: str
     ok: bool

@@ -22,9 +22,9 @@ class Took:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The tokens and cost of one call, with its role, endpoint and model.
+    """The tokens and cost of one request, with its role, endpoint and model, as the provider reports them.
 
-    None is what the provider does not report. `cost` is in US dollars.
+    None is what it does not report. `cost` is in US dollars.
     """
 
     role: str
@@ -37,14 +37,14 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """The price of a million tokens."""
+    """The price of a million tokens of input and of output, as a sweep file states it, in `currency`."""
 
     input: float
     output: float
     currency: str = USD
 
     def of(self, input_tokens: float, output_tokens: float) -> float:
-        """The cost of so many tokens."""
+        """The cost of so many tokens, in the price's currency."""
         return (self.input * input_tokens + self.output * output_tokens) / _PER_TOKENS
 
 

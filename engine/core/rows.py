@@ -11,7 +11,11 @@ from engine.core.values import Value
 
 
 class Source(StrEnum):
-    """Where a cell's numbers come from."""
+    """Where a cell's numbers come from.
+
+    `MEASURED` are those of an answer at the cell's own threshold, `DERIVED` were read from an answer at a
+    higher one, and `REUSED` come from another run of the store. `MISSING` means that there are none.
+    """
 
     MEASURED = "measured"
     DERIVED = "derived"
@@ -21,7 +25,11 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One cell and what is known of it; unknown values are None."""
+    """One cell of a sweep and its numbers, as `Run.rows` yields it; unknown values are None.
+
+    A test fails if its score is below the threshold. Rates are shares from 0 to 1; `ci_low` and `ci_high` are
+    the 95 % Wilson interval of `failure_rate`.
+    """
 
     labels: Mapping[str, Any]
     """The evaluation's axes by field, in the order of the kind, then `repeat`."""
@@ -74,7 +82,11 @@ def digest_column(axis: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Coverage:
-    """Cells by what is known of them. Each cell is in exactly one count, so the denominator is complete."""
+    """The number of cells by what is known of them.
+
+    Each cell is in exactly one count, so their sum is the number of all cells: missing and failed ones are
+    never left out of a denominator.
+    """
 
     answered: int = 0
     failed: int = 0

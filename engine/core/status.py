@@ -12,7 +12,10 @@ from engine.core.runs import RunState, StopReason, WaitReason
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """One line of `nightsweep runs`. Times are seconds since the Unix epoch."""
+    """One run of a store, as `nightsweep runs` lists it. Times are seconds since the Unix epoch.
+
+    `jobs` are counted by state; `reason` says why the run last stopped before it was finished.
+    """
 
     name: str
     service: str
@@ -28,9 +31,10 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Jobs that could be sent if it were not for `why`; `detail` explains that, the cause first.
+    """Jobs of a lane that could be sent if it were not for `why`; `detail` explains it, the cause first.
 
-    `until` is when they can be sent, if known, and `zone` the time zone of the sweep's window.
+    `until` is when they can be sent, in seconds since the Unix epoch, None if unknown; `zone` is the time
+    zone of the sweep's window.
     """
 
     lane: str
@@ -43,7 +47,10 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaStatus:
-    """Tests used, reserved for jobs in flight, and allotted in the period."""
+    """A quota in one period, such as `2026-11`, in tests: used, reserved for jobs in flight, and allotted.
+
+    Nothing is sent that could make `used` and `reserved` together exceed `allotted`.
+    """
 
     name: str
     period: str
@@ -65,7 +72,7 @@ class TakenOver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One execution of a run in this process."""
+    """One execution of a run in this process: what was there before, and what it asked for."""
 
     began_at: float
     """In seconds since the Unix epoch."""
@@ -82,13 +89,17 @@ class Session:
 
     @property
     def has_sent(self) -> bool:
-        """Whether any request was sent."""
+        """Whether any request was sent, which is not the case if all answers were there already."""
         return self.calls > 0 or (self.attempts > 0 and self.replies_kept == 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """The status of a run at one moment. Jobs are counted by state, and cells by what is known of them."""
+    """The status of a run at one moment, counted from the rows of the store.
+
+    Jobs are counted by state, cells by what is known of them, and tests at one threshold. Times are seconds
+    since the Unix epoch; what is unknown is None.
+    """
 
     run: str
     state: RunState
@@ -242,7 +253,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a sweep would send, computed before anything is sent."""
+    """What a sweep would send, computed before anything is sent.
+
+    Requests, tests and money are the most that it may take without retries, unless a field says that it is an
+    estimate; times are the earliest.
+    """
 
     sweep: str
     cells: int

@@ -528,10 +528,10 @@ class Run:
         )
 
     async def unpause(self) -> None:
-        """Make a paused or cancelled run active again, without executing it.
+        """Make a paused run active again, without executing it.
 
-        If its cancellation was interrupted, that is completed first. A finished run without open jobs is not
-        changed.
+        If a cancellation was interrupted, the remaining jobs are cancelled first. A finished or cancelled run
+        without open jobs is not changed.
         """
         await self._take_up()
 
