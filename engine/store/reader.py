@@ -76,9 +76,11 @@ _OTHER_WORKERS = union(
 
 
 class StoreReader:
-    """Answers questions about a store; each answer comes from one snapshot.
+    """Answers questions about a store and never changes it.
 
-    All methods raise StoreError if the database cannot be read.
+    Each answer comes from one snapshot; iterators read one page per snapshot. All methods raise StoreError if
+    the database cannot be read. `worker_id` is this process's worker, which counts of other workers leave
+    out; it is empty if the store is only read.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -90,7 +92,11 @@ class StoreReader:
     # Runs
 
     async def find_run(self, name: str | None) -> RunRow | None:
-        """The run of a name, or without one the run that was used last; None if there is none."""
+        """Find the run of a name; without one, the run that was used last.
+
+        Returns None if there is no such run, or the store has none. Runs that are being deleted are found as
+        well.
+        """
         return await self._database.ask(lambda connection: runs.find(connection, name))
 
     async def runs(self) -> list[tuple[RunRow, Mapping[State, int]]]:
@@ -98,7 +104,10 @@ class StoreReader:
         return await self._database.ask(results.find_runs)
 
     async def fingerprint(self, run_id: int) -> RunFingerprint | None:
-        """The fingerprint of a run, cheap enough to be read every second; None once the run is deleted."""
+        """The fingerprint of a run, which differs once a process has changed the run or begun to work on the store.
+
+        It is cheap enough to be read every second. None once the run is deleted.
+        """
         found = await self._database.ask(
             lambda connection: connection.execute(_FINGERPRINT, {"run_id": run_id}).first()
         )
@@ -120,16 +129,20 @@ class StoreReader:
         return {digest: json.loads(content) for digest, content in rows}
 
     async def preview(self, new: NewRun) -> RunRow:
-        """The run as `RunChanges.begin` would create or update it; see `runs.preview`."""
+        """The run as `RunChanges.begin` would create or update it, with id 0 for a new one.
+
+        Raises UsageError or IdentityChanged as `begin` does.
+        """
         now = self._clock.now()
         return await self._database.ask(lambda connection: runs.preview(connection, new, now=now))
 
     async def survey(
         self, of: RunRow, jobs: Sequence[NewJob], *, reuse: bool, unanswered: UnansweredPolicy
     ) -> list[tuple[Holding, str | None]]:
-        """What the store has for each job of a batch, and the name of the other run whose answer would be reused.
+        """What the store has for each job of a batch, and the name of the run whose answer would be reused.
 
-        `reuse` and `unanswered` are those of the sweep; see `MatrixWriter.add_jobs`.
+        The name is None if there is no such run, or if it was deleted. `reuse` and `unanswered` are those of
+        the sweep; see `MatrixWriter.add_jobs`.
         """
 
         def ask(connection: Connection) -> list[tuple[Holding, str | None]]:
@@ -141,7 +154,11 @@ class StoreReader:
         return await self._database.ask(ask)
 
     async def has_calls(self, of: RunRow, *, of_others: bool) -> bool:
-        """Whether replies are stored that a run could use again; with `of_others`, also those of its service's runs."""
+        """Whether replies to calls are stored that a run could use again.
+
+        If it asks everything again, only replies recorded since then count. With `of_others`, those of its
+        service's other runs count, too.
+        """
         query = select(call.c.run_id).where(call.c.recorded_at >= (of.fresh_at or 0.0)).limit(1)
         if of_others:
             query = query.join(run).where(run.c.service == of.service)
@@ -163,7 +180,10 @@ class StoreReader:
     # The queue
 
     async def queues(self, run_id: int) -> dict[str, tuple[str, ...]]:
-        """The cost classes in which each lane of a run has claimable jobs."""
+        """The cost classes in which each lane of a run has claimable jobs, by lane.
+
+        The time that it takes depends on the number of lanes and classes, not on that of jobs.
+        """
         return await self._database.ask(lambda connection: results.find_queues(connection, run_id))
 
     async def has_open_jobs(self, run_id: int) -> bool:
@@ -190,7 +210,10 @@ class StoreReader:
     # Limits
 
     async def quotas(self, keys: Iterable[QuotaKey]) -> dict[tuple[str, str], QuotaState]:
-        """The quota rows of `keys` whose allotment is known, by (name, period)."""
+        """The quota rows of `keys`, by (name, period): tests used, reserved and allotted.
+
+        Rows whose allotment is unknown are left out.
+        """
         return await self._database.ask(lambda connection: quotas.find_known(connection, keys))
 
     async def is_quota_held(self, keys: Sequence[QuotaKey], *, besides: int) -> bool:
@@ -229,7 +252,10 @@ class StoreReader:
     # Results
 
     async def totals(self, run_id: int, threshold: float | None = None) -> Totals:
-        """The totals of a run; answers that can be evaluated at `threshold` are counted at that threshold."""
+        """The totals of a run: jobs and cells by state, answers, errors, and requests of the last minute.
+
+        Answers that can be evaluated at `threshold` are counted at that threshold, others at their own.
+        """
         return await self._database.ask(
             lambda connection: totals.count(
                 connection, run_id, now=self._clock.now(), threshold=threshold
@@ -243,7 +269,10 @@ class StoreReader:
         )
 
     async def usage(self, run_id: int | None = None) -> tuple[UsageTotal, ...]:
-        """The usage of the calls of a run, or of all runs, by role, model and endpoint."""
+        """The tokens and costs of the calls of a run, by role, endpoint and model.
+
+        Those of all runs if `run_id` is None. `spendings` applies the user's prices to them.
+        """
         return await self._database.ask(lambda connection: usage.sum_usage(connection, run_id))
 
     async def requests_last_minute(self, run_id: int, *, besides: str | None = None) -> int:
@@ -278,17 +307,23 @@ class StoreReader:
         )
 
     def job_rows(self, of: RunRow, *, past: bool = False) -> AsyncIterator[JobRow]:
-        """The jobs of a run with their results, in the order of the file; see `results.job_rows`."""
+        """Yield the jobs of a run with their results, in the order of the file, read page by page.
+
+        With `past`, jobs that only earlier versions of the sweep asked for are included.
+        """
         return results.job_rows(self._database, of, past=past)
 
     async def raw_answer(self, job_id: int) -> bytes | None:
-        """The bytes of a job's answer as they were received; None if it has none."""
+        """The bytes of a job's answer as they were received; None if it has none.
+
+        For a reused answer, these are the bytes that the other run received.
+        """
         return await self._database.ask(lambda connection: results.raw_answer(connection, job_id))
 
     async def latest_events(
         self, run_id: int, wanted: EventFilter = ALL_EVENTS, *, limit: int = 100
     ) -> list[Event]:
-        """The latest events of a run, at most `limit`, the oldest of them first."""
+        """The latest events of a run that match, at most `limit`, the oldest of them first."""
         return await self._database.ask(
             lambda connection: events.find_latest(connection, run_id, wanted, limit=limit)
         )
@@ -306,13 +341,20 @@ class StoreReader:
     def jobs(
         self, of: RunRow, states: Collection[State] = (), *, past: bool = False
     ) -> AsyncIterator[KnownJob]:
-        """The jobs of a run in the order of the file, read page by page; see `inspection.jobs`."""
+        """Yield the jobs of a run in the order of the file, each with its last attempt, read page by page.
+
+        `states` selects jobs by state; empty for all. With `past`, jobs that only earlier versions of the
+        sweep asked for are included.
+        """
         return inspection.jobs(self._database, of, states, past=past)
 
     async def find_jobs_by_name(
         self, name: str, run_id: int | None = None
     ) -> list[tuple[int, int]]:
-        """The jobs that a name may mean: (job id, run id); see `inspection.find_by_name`."""
+        """Find the jobs that a name may mean, in one run or in all: (job id, run id), at most five.
+
+        A name is the id of a job, or at least the first six hexadecimal digits of its key.
+        """
         return await self._database.ask(
             lambda connection: inspection.find_by_name(connection, name, run_id)
         )
@@ -327,7 +369,11 @@ class StoreReader:
         return await self._database.ask(ask)
 
     async def find_answer_aside(self, job_id: int, workers: Mapping[int, str]) -> bytes | None:
-        """The latest answer to a job in a side file; `workers` are those of its attempts, by attempt number."""
+        """Find the latest answer to a job that is only in a side file, as after a full disk.
+
+        `workers` are the ids of the workers of its attempts, by the attempts' numbers. Returns its bytes, or
+        None.
+        """
         folder = self._database.side_files
         if folder is None:
             return None
@@ -361,7 +407,11 @@ class StoreReader:
     # Workers
 
     async def check_log(self, above: int) -> tuple[int, str]:
-        """The size of the database's log in bytes and, if it is `above` a limit, which processes cause that, in words."""
+        """The size of the database's log in bytes, and why it does not shrink.
+
+        The text names the processes that prevent it if the size is `above` a number of bytes, and is empty
+        otherwise.
+        """
         return await self._database.check_log(above, self._clock)
 
     async def find_other_workers(self) -> list[tuple[str, float]]:

@@ -60,7 +60,12 @@ class Piggyback(Generic[T]):
 
 
 class Writer:
-    """Commits all changes of this process."""
+    """Commits all changes of this process, one transaction after the other.
+
+    Changes that arrive while a commit is under way go into the next one together; each caller is released
+    after COMMIT. Two commits are at least `commit_interval_s` seconds apart, which gives other processes
+    their turn.
+    """
 
     def __init__(
         self,
@@ -167,7 +172,10 @@ class Writer:
         return await self._submit(Change(lambda _: work, patience_s=patience_s))
 
     async def write_prepared(self, prepare: Preparation[T]) -> T:
-        """Like `write`, but the change is prepared in the event loop just before the transaction."""
+        """Like `write`, but `prepare` makes the change in the event loop, just before the transaction.
+
+        It gets the outcomes that the same transaction settles.
+        """
         return await self._submit(Change(prepare))
 
     async def settle(self, outcome: Outcome) -> bool:

@@ -23,7 +23,10 @@ from engine.store.writer import Writer
 
 
 class AttemptChanges:
-    """Stores what an attempt receives before it has an outcome."""
+    """Stores what an attempt receives before it has an outcome: replies, their usage, unreadable answers.
+
+    Each change is durable when its method returns. All methods raise StoreError if they cannot commit.
+    """
 
     def __init__(self, clock: Clock, writer: Writer) -> None:
         self._clock = clock
@@ -44,7 +47,10 @@ class AttemptChanges:
         )
 
     async def hold_more(self, job_id: int, fence: int, tests: int) -> bool:
-        """Reserve quota for `tests` more of an attempt; returns False, and reserves nothing, if there is no room."""
+        """Reserve quota for `tests` more of an attempt that is in flight.
+
+        Returns False, and reserves nothing, if the quota does not cover them.
+        """
         return await self._writer.write(
             lambda connection: charges.hold_more(connection, job_id, fence, tests)
         )

@@ -35,7 +35,11 @@ START_HORIZON_S = 1.0
 
 
 class SharedLimits:
-    """Takes from the limits that workers share, gives back to them, and sets them."""
+    """Takes from the limits that all workers of the store share, gives back to them, and sets them.
+
+    Each change is durable when its method returns, before a request may leave. All methods raise StoreError
+    if they cannot commit.
+    """
 
     def __init__(self, database: Database, clock: Clock, writer: Writer, worker_id: str) -> None:
         self._database = database
@@ -50,7 +54,10 @@ class SharedLimits:
     async def share(
         self, run_id: int, buckets: Sequence[Bucket], limits: Sequence[PermitLimit] = ()
     ) -> None:
-        """Apply the limits of a run here to all processes that share them, before its first request."""
+        """Apply the limits of a run here to all processes that share them, before its first request.
+
+        Of several limits under one name, the lowest holds for all live processes. `release` ends it.
+        """
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
@@ -62,7 +69,7 @@ class SharedLimits:
         await self._writer.write(work)
 
     async def release(self, run_id: int) -> None:
-        """Remove the limits and lanes of a run that has ended here."""
+        """Remove the limits and lanes of a run that has ended here: they no longer bind other processes."""
         holder = shared_limits.holder_of(self._worker_id, run_id)
 
         def work(connection: Connection) -> None:
@@ -95,7 +102,10 @@ class SharedLimits:
         return await self._writer.write(work)
 
     async def take_permits(self, request: PermitRequest) -> Granted:
-        """Grant the first calls of a request, as many as the limits and its cap have room for."""
+        """Grant the first calls of a request, as many as the limits and its cap have room for.
+
+        All limits are taken in one transaction. Without room, the grant says when to ask again.
+        """
         return await self._writer.write(
             lambda connection: permits.take(connection, request, now=self._clock.now())
         )
@@ -127,7 +137,10 @@ class SharedLimits:
         )
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        """Record how many tokens a call really took; 0 if it was never made. Does not wait for a full disk or a lock."""
+        """Record how many tokens a call really took, instead of the estimate; 0 if it was never made.
+
+        Fewer make room at once. Does not wait for a full disk or a lock.
+        """
         await self._writer.write(
             lambda connection: permits.settle(connection, start, taken=taken), patience_s=0.0
         )
@@ -176,5 +189,5 @@ class SharedLimits:
         await self._writer.write(lambda connection: quotas.spend(connection, key, -1))
 
     async def set_cap(self, key: QuotaKey, *, allotted: int) -> None:
-        """Set the allotment that the user allows."""
+        """Set the allotment of a quota of the sweep's own, such as `limits.requests`; what is used stays."""
         await self._writer.write(lambda connection: quotas.cap(connection, key, allotted=allotted))

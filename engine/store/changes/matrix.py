@@ -42,7 +42,11 @@ def _change_part(
 
 
 class MatrixWriter:
-    """Adds jobs to a run and removes those that its sweep no longer asks for."""
+    """Writes the matrix of a sweep into the queue: adds jobs, and removes those that are no longer asked for.
+
+    A matrix counts only once `finish_expansion` has marked it as complete; until then it can be expanded
+    again after a kill. All methods raise StoreError if they cannot commit.
+    """
 
     def __init__(self, database: Database, clock: Clock, writer: Writer, parts: PartWriter) -> None:
         self._database = database

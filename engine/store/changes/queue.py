@@ -62,7 +62,10 @@ class _Claiming:
 
 
 class QueueChanges:
-    """Changes the states of jobs."""
+    """Changes the states of jobs: claims, outcomes, cancelling and requeueing.
+
+    Each change is durable when its method returns. All methods raise StoreError if they cannot commit.
+    """
 
     def __init__(
         self,
@@ -110,11 +113,15 @@ class QueueChanges:
                 await self._writer.write(lambda _: None)
 
     async def settle(self, outcome: Outcome) -> bool:
-        """Record the outcome of an attempt; returns whether it changed its job. Durable on return."""
+        """Record the outcome of an attempt with its answer, and settle its quota; durable on return.
+
+        Returns whether it changed its job: a failure under an older claim and an answer to an answered job do
+        not.
+        """
         return await self._writer.settle(outcome)
 
     async def publish_lanes(self, run_id: int, states: Iterable[LaneState]) -> None:
-        """Show other processes what lanes of a run wait for here."""
+        """Show other processes what lanes of a run wait for here, as in `nightsweep runs`."""
         now = self._clock.now()
         await self._writer.write(
             lambda connection: lanes.publish(connection, run_id, self._worker.id, states, now=now)

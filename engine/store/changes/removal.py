@@ -65,7 +65,11 @@ class Removal:
         )
 
     async def prune(self) -> Pruned:
-        """Delete what no run refers to, in parts, and free its space if no other process uses the store."""
+        """Delete what no run refers to, in parts, and return the free space to the disk.
+
+        While another process uses the store, its file keeps its size: `compacted` is False. Raises StoreError
+        if there is no space to rewrite the file.
+        """
         documents = await self._remove_documents()
         gone = await self._remove_workers()
         alone = await self._worker.is_alone()

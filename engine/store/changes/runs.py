@@ -22,21 +22,33 @@ from engine.store.writer import Writer
 
 
 class RunChanges:
-    """Changes the rows of runs, and adds events."""
+    """Changes the rows of runs, and adds events.
+
+    Each change is durable when its method returns. All methods raise StoreError if they cannot commit.
+    """
 
     def __init__(self, clock: Clock, writer: Writer) -> None:
         self._clock = clock
         self._writer = writer
 
     async def begin(self, new: NewRun) -> RunRow:
-        """Create the run of a sweep, or give the existing run of its name the sweep; see `runs.begin`."""
+        """Create the run of a sweep, or give the existing run of its name the sweep.
+
+        Raises UsageError if the existing run evaluates something else or is being deleted, and
+        IdentityChanged if what determines its answers has changed and that is not accepted.
+        """
         now = self._clock.now()
         return await self._writer.write(lambda connection: runs.begin(connection, new, now=now))
 
     async def record_facts(
         self, name: str, facts: Sequence[Fact], *, accepts: bool = False
     ) -> None:
-        """Record what determines the answers of a run from now on; see `runs.record_facts`."""
+        """Record what determines the answers of a run from now on.
+
+        Raises UsageError if the run was deleted, and IdentityChanged if the facts differ from those recorded
+        before, unless the change is accepted. A change of the judge cannot be accepted once there are
+        answers.
+        """
         now = self._clock.now()
 
         def work(connection: Connection) -> None:
@@ -74,7 +86,11 @@ class RunChanges:
         resume_at: float | None = None,
         unless: Iterable[RunState] = (),
     ) -> None:
-        """Set a run's state, unless it is now in one of the states `unless` or being deleted."""
+        """Set a run's state, unless it is now in one of the states `unless` or being deleted.
+
+        `message` says what prevents it from continuing and what to do, and `resume_at` when it can continue,
+        in seconds since the Unix epoch.
+        """
         await self._writer.write(
             lambda connection: connection.execute(
                 update(run)
@@ -90,7 +106,11 @@ class RunChanges:
         )
 
     async def rename_run(self, of: RunRow, name: str, caps: Iterable[tuple[str, str]]) -> RunRow:
-        """Rename a run; see `runs.rename`."""
+        """Rename a run, and with it its sweep and its own quotas; returns the renamed run.
+
+        `caps` are the (old, new) names of these quotas. Raises UsageError if the name is taken or the run has
+        changed since it was read.
+        """
         now = self._clock.now()
         return await self._writer.write(
             lambda connection: runs.rename(connection, of, name, caps, now=now)
@@ -99,7 +119,10 @@ class RunChanges:
     async def add_event(
         self, run_id: int | None, kind: str, message: str, *, lane: str | None = None
     ) -> None:
-        """Add an event to the log, which reports and `nightsweep events` show."""
+        """Add an event to the log, which reports and `nightsweep events` show.
+
+        `kind` is an EventKind or a word of a job kind's own.
+        """
         await self._writer.write(
             lambda connection: connection.execute(
                 event.insert().values(
