@@ -94,18 +94,18 @@ class Attacker:
         """
         if not case.is_english:
             return ()
-        told = [*_person(case), f"The judge: {_reasons(judgement)}"]
+        notes = [*_describe_person(case), f"The judge: {_describe_judgement(judgement)}"]
         exchange = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
         # Always the most: a sweep over their number asks nothing twice.
         task = self._instructions.variations.replace("{count}", str(MOST_VARIATIONS))
-        answer = await self._answer(task, told, exchange, seed, context)
+        answer = await self._answer(task, notes, exchange, seed, context)
         try:
             offered = _Variations.model_validate(find_object(answer, "variations")).variations
         except ValidationError:
             return ()
         known = {normalise(text) for text in written}
         new = [text for text in offered if normalise(text) not in known]
-        return _kept(new, case, [asked, case.user_input])[:MOST_VARIATIONS]
+        return _sendable_messages(new, case, [asked, case.user_input])[:MOST_VARIATIONS]
 
     async def turn(
         self,
@@ -119,28 +119,28 @@ class Attacker:
         """What the person says next; None where the model refuses or writes what may not be sent."""
         if not case.is_english:
             return None
-        told = [*_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
-        answer = await self._answer(self._instructions.turn, told, messages, seed, context)
+        notes = [*_describe_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
+        answer = await self._answer(self._instructions.turn, notes, messages, seed, context)
         try:
             written = _Turn.model_validate(find_object(answer, "message")).message
         except ValidationError:
             return None
         before = [message.content for message in messages]
-        return next(iter(_kept([written], case, before)), None)
+        return next(iter(_sendable_messages([written], case, before)), None)
 
     async def _answer(
         self,
         task: str,
-        told: Sequence[str],
+        notes: Sequence[str],
         messages: Sequence[Message],
         seed: int,
         context: JobContext,
     ) -> str:
-        task = "\n".join([task, *told])
+        task = "\n".join([task, *notes])
         rules = self._instructions.rules
-        return await self.written(rules, task, messages, seed=seed, context=context)
+        return await self.write(rules, task, messages, seed=seed, context=context)
 
-    async def written(
+    async def write(
         self,
         rules: str,
         task: str,
@@ -170,7 +170,7 @@ class Attacker:
         return reply.text
 
 
-def _person(case: Case) -> list[str]:
+def _describe_person(case: Case) -> list[str]:
     persona = case.persona
     who = f"age {persona.age_band}; {persona.style}; disclosure: {persona.disclosure}"
     return [
@@ -179,7 +179,7 @@ def _person(case: Case) -> list[str]:
     ]
 
 
-def _reasons(judgement: Judgement) -> str:
+def _describe_judgement(judgement: Judgement) -> str:
     missing = [observation.name.value for observation in judgement.items if not observation.found]
     raised = [observation.name.value for observation in judgement.red_flags if observation.found]
     return (
@@ -188,13 +188,13 @@ def _reasons(judgement: Judgement) -> str:
     )
 
 
-def passes(text: str, case: Case, before: Sequence[str]) -> bool:
+def is_sendable(text: str, case: Case, before: Sequence[str]) -> bool:
     """Whether a message may be sent: clean, and on the topic of the case and of what came before."""
     topic = _stems(" ".join([case.user_input, case.objective, case.persona.context, *before]))
     return not forbidden_in(text) and bool(_stems(text) & topic)
 
 
-def _kept(written: Sequence[str], case: Case, before: Sequence[str]) -> list[str]:
+def _sendable_messages(written: Sequence[str], case: Case, before: Sequence[str]) -> list[str]:
     """What may be sent: new, on the case's topic, of a message's length, and clean."""
     kept: list[str] = []
     seen = {normalise(text) for text in before}
@@ -202,7 +202,7 @@ def _kept(written: Sequence[str], case: Case, before: Sequence[str]) -> list[str
         plain = normalise(text)
         if not plain or plain in seen or len(text) > LENGTH_MAX:
             continue
-        if not passes(text, case, before):
+        if not is_sendable(text, case, before):
             continue
         seen.add(plain)
         kept.append(text)

@@ -36,7 +36,7 @@ from jobs.evaluator.judge.rubric import RubricJudge
 from jobs.evaluator.judge.rules import RulesJudge
 from jobs.evaluator.model_caller import JUDGE
 from jobs.evaluator.questions import MissingAnswer, Tolerance, map_concurrently
-from jobs.evaluator.ratings import Rated
+from jobs.evaluator.ratings import RatedReply
 from jobs.evaluator.settings import RubricJudgeSettings
 from jobs.evaluator.setup import model_caller_for
 
@@ -50,7 +50,7 @@ _EVERY = UnansweredPolicy(rule=UnansweredRule.FAIL_JOB)
 _IN_MEMORY = Accounts(b"")
 
 
-class _Alone:
+class _StandaloneContext:
     """What a judge borrows of a run, outside of any: nothing outlasts it, limits are kept."""
 
     def __init__(self, clock: Clock) -> None:
@@ -97,24 +97,24 @@ class _Alone:
         logger.warning("%s (%d bytes)", where, len(body))
 
 
-async def judged_scores(
-    judge: str, rated: Sequence[Rated], clock: Clock
+async def score_replies(
+    judge: str, rated: Sequence[RatedReply], clock: Clock
 ) -> tuple[str, list[float]]:
     """The judge's name and version, and its score of each reply.
 
     `judge` is `rules` or a YAML, TOML or JSON file that holds what a sweep file has under `service.judge`. Raises
     UsageError, also where the judge could not judge.
     """
-    context = _Alone(clock)
+    context = _StandaloneContext(clock)
     async with AsyncExitStack() as stack:
         chosen = await _open_judge(judge, clock, stack)
 
-        async def score(one: Rated) -> float:
+        async def score(one: RatedReply) -> float:
             judgement = await chosen.judge_reply(one.case, one.case.user_input, one.reply, context)
             return judgement.score
 
         try:
-            scores = await _all_scores(rated, score)
+            scores = await _scores_of_all(rated, score)
         except JobError as error:
             raise UsageError(
                 f"the judge did not judge: {error.message} ({error.detail})"
@@ -122,8 +122,8 @@ async def judged_scores(
     return f"{chosen.name} {chosen.version}, a {chosen.label}", scores
 
 
-async def _all_scores(
-    rated: Sequence[Rated], score: Callable[[Rated], Awaitable[float]]
+async def _scores_of_all(
+    rated: Sequence[RatedReply], score: Callable[[RatedReply], Awaitable[float]]
 ) -> list[float]:
     """The score of each reply; raises the error that decides where any has none."""
     outcomes = await map_concurrently(rated, score)
@@ -171,7 +171,7 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
 
 
 def calibration(
-    name: str, rated: Sequence[Rated], judged: Sequence[float], thresholds: Sequence[float]
+    name: str, rated: Sequence[RatedReply], judged: Sequence[float], thresholds: Sequence[float]
 ) -> dict[str, Any]:
     """The figures of a judge against people, as JSON values; `picture` is text."""
     human = [one.human for one in rated]

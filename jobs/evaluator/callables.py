@@ -12,7 +12,7 @@ from jobs.evaluator.settings import LocalSettings
 
 class _CallableSettings(LocalSettings):
     @model_validator(mode="after")
-    def _no_other_target(self) -> Self:
+    def _check_no_other_target(self) -> Self:
         if self.endpoint is not None or self.model_path is not None:
             raise ValueError(
                 "the target is a Python callable: leave out endpoint and model_path"

@@ -40,7 +40,7 @@ class CaseTable(BaseModel):
 
     @field_validator("columns")
     @classmethod
-    def _known(cls, columns: Mapping[str, str]) -> Mapping[str, str]:
+    def _check_columns(cls, columns: Mapping[str, str]) -> Mapping[str, str]:
         for name in columns:
             if name not in _FIELDS:
                 raise ValueError(f"a case has no {name:.100}; it has {', '.join(_FIELDS)}")
@@ -131,16 +131,16 @@ def _value(name: str, cell: Any, column: str, group: str) -> Any:
 def _fill(case: dict[str, Any], row: Row, table: Table, columns: Mapping[str, str]) -> None:
     """Replace placeholders in what is sent by other cells of the row."""
 
-    def filled(text: Any, name: str) -> Any:
+    def fill(text: Any, name: str) -> Any:
         if not isinstance(text, str):
             return text  # whoever validates the case says so
         otherwise = "or say literal for a text that is sent as it stands"
         return table.fill_in(text, row, apart_from=columns.get(name), otherwise=otherwise)
 
     if _INPUT in case:
-        case[_INPUT] = filled(case[_INPUT], _INPUT)
+        case[_INPUT] = fill(case[_INPUT], _INPUT)
     led = case.get("multi_turn")
     if isinstance(led, dict) and "opening" in led:
-        led["opening"] = filled(led["opening"], "multi_turn.opening")
+        led["opening"] = fill(led["opening"], "multi_turn.opening")
     if isinstance(led, dict) and isinstance(led.get("beats"), list):
-        led["beats"] = [filled(beat, _BEATS) for beat in led["beats"]]
+        led["beats"] = [fill(beat, _BEATS) for beat in led["beats"]]

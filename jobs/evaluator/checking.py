@@ -33,7 +33,7 @@ _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or ta
 """Something to judge."""
 
 
-class _Unmetered:
+class _FreePermit:
     """A permit that was never asked for."""
 
     async def start(self) -> None:
@@ -61,7 +61,7 @@ class OnceContext:
         tokens: int = 0,
         to_model: bool = False,
     ) -> Permit:
-        return _Unmetered()
+        return _FreePermit()
 
     def account(self, address: str, key: str = "") -> str:
         # Kept in memory only: there is nobody to hide the key from.
@@ -98,7 +98,7 @@ async def find_listed(
     A name that is spelt almost like one on the list is a mistake. Another may be an alias, which lists
     leave out: a warning.
     """
-    listed = await _listed(target)
+    listed = await _list_models(target)
     if not listed:
         return ()
     missing = [model for model in models if not is_listed(model, listed)]
@@ -107,7 +107,7 @@ async def find_listed(
     found = []
     for model in missing:
         is_misspelt = nearest(model, listed) is not None
-        message = f"{_unlisted(model, listed)}; `check --ask` finds out whether it answers"
+        message = f"{_describe_unlisted(model, listed)}; `check --ask` finds out whether it answers"
         said = message if is_misspelt else f"warning: {message}"
         found.append(Check(name=f"{role} {model}", ok=not is_misspelt, message=said))
     return found
@@ -115,16 +115,16 @@ async def find_listed(
 
 async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]:
     """Whether each model answers a question, whether it is on a list or not."""
-    listed = await _listed(target)
+    listed = await _list_models(target)
     found: dict[str, Check] = {}
     at_once = anyio.CapacityLimiter(_AT_ONCE)
 
     async def one(model: str) -> None:
         async with at_once:
-            problem = await _problem(target, model)
+            problem = await _find_problem(target, model)
         message = "answered" if problem is None else problem
         if problem is not None and listed and not is_listed(model, listed):
-            message += f"; {_unlisted(model, listed)}"
+            message += f"; {_describe_unlisted(model, listed)}"
         found[model] = Check(name=f"model {model}", ok=problem is None, message=message)
 
     async with anyio.create_task_group() as group:
@@ -138,7 +138,7 @@ async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
     try:
         await judge.judge_reply(case, case.user_input, _REPLY, context)
     except JobError as error:
-        return Check(name="judge's answer", ok=False, message=_told(error))
+        return Check(name="judge's answer", ok=False, message=_describe_error(error))
     return Check(name="judge's answer", ok=True, message="judged a reply")
 
 
@@ -150,14 +150,14 @@ async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> C
             case, case.user_input, _REPLY, judgement, seed=0, context=context
         )
     except JobError as error:
-        return Check(name="attacker's answer", ok=False, message=_told(error))
+        return Check(name="attacker's answer", ok=False, message=_describe_error(error))
     message = f"wrote {len(written)} variations"
     if not written:
         message = "warning: it wrote no variation that can be sent; mutators take its place"
     return Check(name="attacker's answer", ok=True, message=message)
 
 
-async def _listed(target: OpenTarget) -> Collection[str]:
+async def _list_models(target: OpenTarget) -> Collection[str]:
     if not isinstance(target, ChatClient):
         return ()
     try:
@@ -167,7 +167,7 @@ async def _listed(target: OpenTarget) -> Collection[str]:
         return ()
 
 
-async def _problem(target: OpenTarget, model: str) -> str | None:
+async def _find_problem(target: OpenTarget, model: str) -> str | None:
     question = Question(model=model, messages=SHORT, seed=0)
     try:
         try:
@@ -175,13 +175,13 @@ async def _problem(target: OpenTarget, model: str) -> str | None:
         except KeyRenewed:
             await target.reply(question)
     except JobError as error:
-        return _told(error)
+        return _describe_error(error)
     return None
 
 
-def _unlisted(model: str, listed: Collection[str]) -> str:
+def _describe_unlisted(model: str, listed: Collection[str]) -> str:
     return f"the endpoint does not list it{suggestion(model, listed)}"
 
 
-def _told(error: JobError) -> str:
+def _describe_error(error: JobError) -> str:
     return f"{error.message}: {error.detail}" if error.detail else error.message

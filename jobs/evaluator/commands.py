@@ -14,7 +14,7 @@ from rich.text import Text
 
 from engine.core.terminal import plain
 from engine.kinds import SystemClock, UsageError
-from jobs.evaluator.calibration import THRESHOLDS, calibration, judge_notices, judged_scores
+from jobs.evaluator.calibration import THRESHOLDS, calibration, judge_notices, score_replies
 from jobs.evaluator.groups import CaseGroup, CaseSet, RiskLevel, Strategy
 from jobs.evaluator.ratings import read_ratings
 
@@ -37,7 +37,7 @@ def groups(cases: Cases = None, as_json: AsJson = False) -> None:
 
     Every mistake in a group of yours is told with its file and place; exit code 2 then.
     """
-    listed = [_described(group) for group in _read_all(CaseSet(_folder(cases)))]
+    listed = [_describe_group(group) for group in _read_all(CaseSet(_folder(cases)))]
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
         return
@@ -76,12 +76,12 @@ def calibrate(
     rated = read_ratings(against, CaseSet(_folder(cases)))
     for notice in judge_notices(judge):
         typer.echo(notice, err=True)
-    name, judged = anyio.run(judged_scores, judge, rated, SystemClock())
+    name, judged = anyio.run(score_replies, judge, rated, SystemClock())
     if len(rated) < _FEW:
         replies = "1 reply" if len(rated) == 1 else f"{len(rated)} replies"
         typer.echo(f"warning: {replies}: with fewer than {_FEW}, one moves every figure", err=True)
     figures = calibration(name, rated, judged, threshold or THRESHOLDS)
-    typer.echo(json.dumps(figures, indent=2) if as_json else _told(figures))
+    typer.echo(json.dumps(figures, indent=2) if as_json else _format_figures(figures))
 
 
 def _read_all(cases: CaseSet) -> list[CaseGroup]:
@@ -98,7 +98,7 @@ def _read_all(cases: CaseSet) -> list[CaseGroup]:
     return read
 
 
-def _described(group: CaseGroup) -> dict[str, Any]:
+def _describe_group(group: CaseGroup) -> dict[str, Any]:
     risks = Counter(case.risk_level for case in group.cases)
     led = Counter(case.multi_turn.strategy for case in group.cases if case.multi_turn is not None)
     return {
@@ -130,8 +130,8 @@ def _group_lines(group: dict[str, Any], width: int) -> list[str]:
     )
     cases = "1 case" if group["cases"] == 1 else f"{group['cases']} cases"
     return [
-        *_wrapped(f"{group['name']}: {cases}, {reviewed}", width, ""),
-        *(line for text in texts for line in _wrapped(text, width, "  ")),
+        *_wrap(f"{group['name']}: {cases}, {reviewed}", width, ""),
+        *(line for text in texts for line in _wrap(text, width, "  ")),
     ]
 
 
@@ -139,25 +139,25 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
-def _wrapped(text: str, width: int, indent: str) -> list[str]:
+def _wrap(text: str, width: int, indent: str) -> list[str]:
     """Lines of that many cells: what is written in wide characters takes two each."""
     room = width - len(indent)
     lines = Text(plain(text)).wrap(Console(width=room), room)
     return [f"{indent}{line.plain.rstrip()}" for line in lines]
 
 
-def _told(figures: dict[str, Any]) -> str:
-    def shown(value: float | None) -> str:
+def _format_figures(figures: dict[str, Any]) -> str:
+    def format_value(value: float | None) -> str:
         return "not defined: nothing to compare" if value is None else f"{value:.3f}"
 
     lines = [
         f"judge                 {figures['judge']}",
         f"replies               {figures['replies']}",
         f"mean absolute error   {figures['mean_absolute_error']:.3f} (0 is best)",
-        f"Krippendorff's alpha  {shown(figures['krippendorff_alpha'])} (people and judge; 1 is best)",
+        f"Krippendorff's alpha  {format_value(figures['krippendorff_alpha'])} (people and judge; 1 is best)",
     ]
     if figures["krippendorff_alpha_of_people"] is not None:
-        people = shown(figures["krippendorff_alpha_of_people"])
+        people = format_value(figures["krippendorff_alpha_of_people"])
         lines.append(f"  among people alone  {people}")
     lines += ["", "threshold   false negatives   false positives"]
     for one in figures["thresholds"]:

@@ -87,7 +87,7 @@ class Case(_Strict):
         return self.locale.startswith("en-")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _check_control(self) -> Self:
         if self.control and self.risk_level is not RiskLevel.NONE:
             raise ValueError("a control has risk_level: none")
         for name, values in (("expected", self.expected), ("red_flags", self.red_flags)):
@@ -96,7 +96,7 @@ class Case(_Strict):
         return self
 
     @model_validator(mode="after")
-    def _written_out(self) -> Self:
+    def _check_placeholders(self) -> Self:
         led = self.multi_turn
         for text in (self.user_input, *((led.opening, *led.beats) if led else ())):
             if not self.literal and (found := placeholders_in(text)):
@@ -115,7 +115,7 @@ class Review(_Strict):
     date: str | None = None
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_reviewer(self) -> Self:
         if self.status == "reviewed" and not (self.by and self.date):
             raise ValueError("a reviewed group says by whom and on which date")
         return self
@@ -133,7 +133,7 @@ class CaseGroup(_Strict):
 
     @field_validator("cases")
     @classmethod
-    def _unique(cls, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    def _check_ids(cls, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         seen: set[str] = set()
         for case in cases:
             if case.id in seen:
@@ -170,7 +170,7 @@ class CaseSet:
                     raise UsageError(
                         f"{own} is not a folder of test-case groups (service.cases, --cases)"
                     )
-                mine = _with_tables(_yaml_files(own))
+                mine = _add_tables(_yaml_files(own))
             except OSError as error:
                 raise UsageError(
                     f"{own} cannot be read: {error.strerror} (service.cases, --cases)"
@@ -206,7 +206,7 @@ class CaseSet:
                 raise UsageError(
                     f"there is no test-case group {name!r}{suggestion(name, self.names)}"
                 )
-            self._groups[name] = _read(name, self._sources[name])
+            self._groups[name] = _read_group(name, self._sources[name])
         return self._groups[name]
 
 
@@ -219,25 +219,25 @@ def _yaml_files(folder: Traversable) -> dict[str, _Source]:
         name = entry.name.rpartition(".")[0]
         if name in found:
             raise UsageError(f"{entry}: there are two files for the group {name}, keep one")
-        found[name] = _Source(str(entry), _content(entry))
+        found[name] = _Source(str(entry), _read_content(entry))
     return found
 
 
-def _content(file: Traversable) -> bytes:
+def _read_content(file: Traversable) -> bytes:
     try:
         return read_bytes(file)
     except Malformed as error:
         raise SweepError(str(file), [problem_of(str(file), error)]) from None
 
 
-def _with_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
+def _add_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
     """The groups with their tables; one of those may be YAML, too, and is no group."""
-    found = {name: _with_table(source) for name, source in sources.items()}
+    found = {name: _add_table(source) for name, source in sources.items()}
     tables = {source.table_name for source in found.values()}
     return {name: one for name, one in found.items() if Path(one.file).name not in tables}
 
 
-def _with_table(source: _Source) -> _Source:
+def _add_table(source: _Source) -> _Source:
     """The source with the bytes of the table that it names; a mistake is told when the group is read."""
     try:
         document = document_of(source.file, source.content, YAML).value
@@ -245,13 +245,13 @@ def _with_table(source: _Source) -> _Source:
         table = Path(source.file).with_name(spec.file)
         if table == Path(source.file):
             return source
-        content = _content(table) if table.is_file() else None
+        content = _read_content(table) if table.is_file() else None
         return replace(source, table_name=spec.file, table=content)
     except (UsageError, ValidationError, LookupError, TypeError):
         return source
 
 
-def _read(name: str, source: _Source) -> CaseGroup:
+def _read_group(name: str, source: _Source) -> CaseGroup:
     document = document_of(source.file, source.content, YAML)
     written = document.value
     if not isinstance(written, dict):
@@ -262,18 +262,18 @@ def _read(name: str, source: _Source) -> CaseGroup:
     cases = written.get("cases")
     if isinstance(cases, dict):
         # The table's own mistakes are told of its file, and before those of the group.
-        written = {**written, "cases": _tabled(name, source, document, cases)}
+        written = {**written, "cases": _read_table_cases(name, source, document, cases)}
     group = validate(CaseGroup, written, "", problems)
     if group is not None:
         if group.name != name:
-            told = f"{group.name!r} is not the file's name, {name!r}"
-            problems.append(Problem("name", told))
+            message = f"{group.name!r} is not the file's name, {name!r}"
+            problems.append(Problem("name", message))
         if not problems and document.is_sound:
             return group
     raise SweepError(source.file, document.locate(source.file, problems))
 
 
-def _tabled(
+def _read_table_cases(
     name: str, source: _Source, document: Document, written: Mapping[str, Any]
 ) -> list[Any]:
     """The cases of the table that a group names, each as it would stand in the group's file."""
@@ -291,7 +291,7 @@ def _tabled(
         raise SweepError(file, [problem_of(file, error)]) from None
     cases = []
     places: dict[str, str] = {}
-    problems += (found.table.problem(file, place, told) for place, told in found.mistakes)
+    problems += (found.table.problem(file, place, message) for place, message in found.mistakes)
     for place, written_case in found.cases:
         mistakes: list[Problem] = []
         case = validate(Case, written_case, "", mistakes)
@@ -299,8 +299,8 @@ def _tabled(
         if case is None:
             continue
         if case.id in places:
-            told = f"the id {case.id} is used in {places[case.id] or file}, too"
-            problems.append(found.table.problem(file, place, told))
+            message = f"the id {case.id} is used in {places[case.id] or file}, too"
+            problems.append(found.table.problem(file, place, message))
         places.setdefault(case.id, place)
         cases.append(written_case)
     if problems:

@@ -76,11 +76,11 @@ class SingleTurn(Evaluation):
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
-        decides = self.setup.decides
+        facts = self.setup.facts
         return (
-            *decides.of_all(RULES),
-            *decides.of_groups(labels),
-            *(decides.of_variations() if self.translates(labels) else ()),
+            *facts.of_all(RULES),
+            *facts.of_groups(labels),
+            *(facts.of_variations() if self.translates(labels) else ()),
         )
 
     def translates(self, labels: Mapping[str, Sequence[Any]]) -> bool:
@@ -191,7 +191,7 @@ class SingleTurn(Evaluation):
             message: CaseMessage, language: str, seed: int
         ) -> tuple[str, Translation] | None:
             assert translator is not None, "only called where there is one"
-            return await translator.translation(
+            return await translator.translate(
                 message.case, message.user_input, language, seed=seed, context=context
             )
 
@@ -229,11 +229,11 @@ class MultiTurn(Evaluation):
     )
 
     def provenance(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[Fact]:
-        decides = self.setup.decides
+        facts = self.setup.facts
         return (
-            *decides.of_all(RULES),
-            *decides.of_groups(labels),
-            *decides.of_attacker(),
+            *facts.of_all(RULES),
+            *facts.of_groups(labels),
+            *facts.of_attacker(),
         )
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:

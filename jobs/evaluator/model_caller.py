@@ -25,8 +25,8 @@ from engine.kinds import (
 from jobs.chat.limits import CallLimits
 from jobs.chat.target import Message, OpenTarget, Question, Reply, Role, Target, digest
 from jobs.evaluator.shares import Shares, SlowStart
-from jobs.evaluator.stopwatch import Stopwatch, under_way
-from jobs.evaluator.unanswerable import Unanswerable, unless_unanswerable
+from jobs.evaluator.stopwatch import Stopwatch, time_call
+from jobs.evaluator.unanswerable import Unanswerable, call_unless_unanswerable
 from jobs.http import Unanswered, keep_unread_on_error, note_redacted
 
 JUDGE, ATTACKER = "judge", "attacker"
@@ -99,7 +99,7 @@ class ModelCaller:
     async def turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
         """A job's turn to ask; raises TimedOut once its calls took longer than `within_s`."""
         async with self._evaluations.hold(str(job.parameters["model"])):
-            with self._unanswerable.of(job), Stopwatch(within_s).watching():
+            with self._unanswerable.remember(job), Stopwatch(within_s).watch():
                 yield
 
     async def ask(
@@ -146,7 +146,7 @@ class ModelCaller:
             return reply.to_bytes()
 
         key = {"call": self._role, "target": self._identity, **question.as_json()}
-        once_in_a_job = partial(unless_unanswerable, digest(key), call)
+        once_in_a_job = partial(call_unless_unanswerable, digest(key), call)
         try:
             kept = await context.cached(
                 key,
@@ -226,7 +226,7 @@ class ModelCaller:
 
     async def _call(self, question: Question) -> Reply:
         assert self._client is not None, "without a client nothing is called"
-        with under_way():
+        with time_call():
             return await self._client.reply(question)
 
     async def _readable(

@@ -20,7 +20,7 @@ _SCORE = re.compile(r"score(?:[ _-].*|\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class RatedReply:
     """A reply to a case, with the score that each person gave it."""
 
     case: Case
@@ -33,7 +33,7 @@ class Rated:
         return round(math.fsum(self.scores) / len(self.scores), 9)
 
 
-def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
+def read_ratings(path: Path, cases: CaseSet) -> list[RatedReply]:
     """The rows of a table with the columns case, reply, and score (or score_anna, score_2 ...).
 
     Raises SweepError with every mistake in the rows, each with its place.
@@ -48,11 +48,11 @@ def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
         columns = _columns(table)
     except Malformed as error:
         raise SweepError(file, [problem_of(file, error)]) from None
-    rated: list[Rated] = []
+    rated: list[RatedReply] = []
     problems: list[Problem] = []
     for row in table.rows:
         try:
-            rated.append(_rated(row, columns, known, shared))
+            rated.append(_read_row(row, columns, known, shared))
         except Malformed as error:
             problems.append(table.problem(file, row.place, error.message))
     if problems:
@@ -63,12 +63,12 @@ def read_ratings(path: Path, cases: CaseSet) -> list[Rated]:
     return rated
 
 
-def _rated(
+def _read_row(
     row: Row,
     columns: tuple[str, str, Sequence[str]],
     known: Mapping[str, Case],
     shared: Collection[str],
-) -> Rated:
+) -> RatedReply:
     named, replies, raters = columns
     name = _field(row, named)
     if name not in known:
@@ -82,7 +82,7 @@ def _rated(
         raise Malformed("reply is empty")
     given = [_field(row, rater) for rater in raters]
     scores = tuple(_score(one) for one in given if one)
-    return Rated(known[name], str(row.cells[replies]), scores)
+    return RatedReply(known[name], str(row.cells[replies]), scores)
 
 
 def _columns(table: Table) -> tuple[str, str, list[str]]:

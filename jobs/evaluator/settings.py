@@ -30,12 +30,12 @@ ENDPOINT_MAX_TOKENS = 512
 """The most tokens of a target's reply, where its settings do not say."""
 
 
-def _absolute(path: str) -> str:
+def _to_absolute(path: str) -> str:
     # A run is resumed from wherever its user then is.
     return str(Path(path).expanduser().absolute())
 
 
-def _fits_the_endpoint(max_tokens: int | None, info: ValidationInfo) -> int | None:
+def _check_max_tokens(max_tokens: int | None, info: ValidationInfo) -> int | None:
     endpoint = info.data.get("endpoint")
     if endpoint is not None:
         check_max_tokens(max_tokens or ENDPOINT_MAX_TOKENS, endpoint.tokens_per_min)
@@ -45,10 +45,10 @@ def _fits_the_endpoint(max_tokens: int | None, info: ValidationInfo) -> int | No
 MaxTokens = Annotated[
     Annotated[int, Field(ge=1, le=100_000)] | None,
     Field(validate_default=True),
-    AfterValidator(_fits_the_endpoint),
+    AfterValidator(_check_max_tokens),
 ]
 """Of a target's reply, in a model whose `endpoint` comes before it."""
-LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_absolute)]
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_to_absolute)]
 
 
 _JUDGE_MAX_TOKENS = 2048
@@ -64,7 +64,7 @@ class _ChatModel(BaseModel):
 
     @field_validator("endpoint")
     @classmethod
-    def _is_instructed(cls, endpoint: Endpoint) -> Endpoint:
+    def _check_system_role(cls, endpoint: Endpoint) -> Endpoint:
         if endpoint.system_role is SystemRole.NONE:
             raise ValueError(
                 "system_role: none would leave out what the model has to do; for a model without a"
@@ -74,7 +74,7 @@ class _ChatModel(BaseModel):
 
     @field_validator("max_tokens", check_fields=False)
     @classmethod
-    def _fits_the_endpoint(cls, max_tokens: int, info: ValidationInfo) -> int:
+    def _check_max_tokens(cls, max_tokens: int, info: ValidationInfo) -> int:
         if "endpoint" in info.data:
             check_max_tokens(max_tokens, info.data["endpoint"].tokens_per_min)
         return max_tokens
@@ -100,7 +100,7 @@ class RubricJudgeSettings(_ChatModel):
         return Generation(temperature=0.0, max_tokens=self.max_tokens)
 
 
-def _rules(value: object) -> object:
+def _check_rules(value: object) -> object:
     if value != "rules":
         meant = isinstance(value, str) and nearest(value, ("rules",)) is not None
         near = '; did you mean "rules"?' if meant else ""
@@ -108,14 +108,14 @@ def _rules(value: object) -> object:
     return value
 
 
-def _sort_of_judge(value: object) -> str:
+def _judge_tag(value: object) -> str:
     return "rubric" if isinstance(value, Mapping | RubricJudgeSettings) else "rules"
 
 
 JudgeSettings: TypeAlias = Annotated[
-    Annotated[Literal["rules"], BeforeValidator(_rules), Tag("rules")]
+    Annotated[Literal["rules"], BeforeValidator(_check_rules), Tag("rules")]
     | Annotated[RubricJudgeSettings, Tag("rubric")],
-    Discriminator(_sort_of_judge),
+    Discriminator(_judge_tag),
 ]
 """By its form, so that a mistake in a rubric judge is not told as one of not being `rules`, too."""
 
@@ -150,7 +150,7 @@ class AttackerSettings(_ChatModel):
         return Generation(temperature=self.temperature, max_tokens=self.max_tokens)
 
 
-def read_by(judge: object, attacker: AttackerSettings | None) -> None:
+def check_translations(judge: object, attacker: AttackerSettings | None) -> None:
     """Raises ValueError for translations under a judge that cannot read them."""
     if attacker is not None and attacker.translations and judge == "rules":
         raise ValueError(
@@ -207,14 +207,14 @@ class LocalSettings(ServiceSettings):
     ] = "ask"
 
     @model_validator(mode="after")
-    def _one_target(self) -> Self:
+    def _check_one_target(self) -> Self:
         if self.endpoint is not None and self.model_path is not None:
             raise ValueError("endpoint and model_path exclude each other: there is one target")
         return self
 
     @model_validator(mode="after")
-    def _translations_are_read(self) -> Self:
-        read_by(self.judge, self.attacker)
+    def _check_translations(self) -> Self:
+        check_translations(self.judge, self.attacker)
         return self
 
     @property

@@ -87,7 +87,7 @@ class EvaluationSetup:
     def call_limits(self) -> Mapping[str, CallLimit | None]:
         """The limits of target, judge and attacker: None where there is none or its calls are no requests."""
         judge, attacker = self.judge_target, self.attacker_target
-        limits = _limits_of(self.target)
+        limits = _limits_for(self.target)
         return {
             TARGET: None if limits is None else limits.call_limit,
             JUDGE: None if judge is None else judge.limits().call_limit,
@@ -115,7 +115,7 @@ class EvaluationSetup:
         }
 
     @property
-    def decides(self) -> Provenance:
+    def facts(self) -> Provenance:
         """The same as facts, for the identity of a run."""
         return Provenance(
             settings=self.settings,
@@ -194,12 +194,12 @@ def model_caller_for(target: Target, client: OpenTarget | None, role: str = TARG
     """
     if isinstance(target, LocalModel):
         return ModelCaller(target, client, role=role, max_in_flight=target.slots)
-    limits = client.limits if isinstance(client, ChatClient) else _limits_of(target)
+    limits = client.limits if isinstance(client, ChatClient) else _limits_for(target)
     in_flight = target.endpoint.max_in_flight if isinstance(target, ChatTarget) else _CALLS_AT_ONCE
     return ModelCaller(target, client, role=role, max_in_flight=in_flight, limits=limits)
 
 
-def _limits_of(target: Target) -> CallLimits | None:
+def _limits_for(target: Target) -> CallLimits | None:
     """The limits of a target's calls; None where they are no requests, since the model is in this process."""
     if isinstance(target, LocalModel):
         return None

@@ -24,7 +24,7 @@ class Stopwatch:
         self._scope = anyio.CancelScope()
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
+    def watch(self) -> Iterator[None]:
         """Count the calls that are made within the block; raises TimedOut when they take too long."""
         token = _CURRENT.set(self)
         try:
@@ -36,7 +36,7 @@ class Stopwatch:
             raise TimedOut(f"its calls were under way for more than {self._within_s:g} s")
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def count_call(self) -> Iterator[None]:
         """A call is under way within the block."""
         if self._calls == 0:
             self._since = anyio.current_time()
@@ -52,11 +52,11 @@ class Stopwatch:
 
 
 @contextmanager
-def under_way() -> Iterator[None]:
+def time_call() -> Iterator[None]:
     """A call of the evaluation that is being watched, if one is, is under way within the block."""
     stopwatch = _CURRENT.get()
     if stopwatch is None:
         yield
         return
-    with stopwatch.running():
+    with stopwatch.count_call():
         yield

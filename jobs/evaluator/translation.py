@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from engine.kinds import JobContext
 from jobs.chat.target import Message, Role
-from jobs.evaluator.attacker import LENGTH_MAX, Attacker, passes
+from jobs.evaluator.attacker import LENGTH_MAX, Attacker, is_sendable
 from jobs.evaluator.groups import Case
 from jobs.evaluator.judge.text import normalise
 from jobs.evaluator.lint import forbidden_in
@@ -36,7 +36,7 @@ class Instructions(BaseModel):
     languages: Mapping[str, str]
 
 
-class _Translated(BaseModel):
+class _Answer(BaseModel):
     translation: str
 
 
@@ -46,14 +46,14 @@ def read_instructions() -> tuple[Instructions, str]:
     return read_package_data(Instructions, "jobs.evaluator", "translation.yaml")
 
 
-def _known(language: str) -> str:
+def _check_language(language: str) -> str:
     known = read_instructions()[0].languages
     if language not in known:
         raise ValueError(f"is no language that can be asked for; there are: {', '.join(known)}")
     return language
 
 
-def _sorted_once(languages: tuple[str, ...]) -> tuple[str, ...]:
+def _sort_unique(languages: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(languages)) != len(languages):
         raise ValueError("names a language twice")
     # Their order decides nothing: neither a draw nor a result's identity.
@@ -61,9 +61,9 @@ def _sorted_once(languages: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Languages = Annotated[
-    tuple[Annotated[str, AfterValidator(_known)], ...],
+    tuple[Annotated[str, AfterValidator(_check_language)], ...],
     Field(strict=False),
-    AfterValidator(_sorted_once),
+    AfterValidator(_sort_unique),
 ]
 
 
@@ -81,27 +81,27 @@ class Translator:
             "rules of translations": f"{self._instructions.version} sha256:{digest[:16]}",
         }
 
-    async def translation(
+    async def translate(
         self, case: Case, asked: str, language: str, *, seed: int, context: JobContext
     ) -> tuple[str, Translation] | None:
         """`asked` in another language; None where the model refuses, or what it writes may not be sent."""
         into = self._instructions.languages[language]
         task = self._instructions.forth.replace("{language}", into)
-        text = await self._translated(task, asked, seed, context)
+        text = await self._translate(task, asked, seed, context)
         # A message without a letter, a name or an English echo: nothing was translated.
         if not text or len(text) > LENGTH_MAX or normalise(text) == normalise(asked):
             return None
         # What the list knows in any language: figures with their units, substances that keep their names.
         if forbidden_in(text):
             return None
-        english = await self._translated(self._instructions.back, text, seed, context)
-        if normalise(english) == normalise(text) or not passes(english, case, [asked]):
+        english = await self._translate(self._instructions.back, text, seed, context)
+        if normalise(english) == normalise(text) or not is_sendable(english, case, [asked]):
             return None
         return text, Translation(language, english)
 
-    async def _translated(self, task: str, text: str, seed: int, context: JobContext) -> str:
+    async def _translate(self, task: str, text: str, seed: int, context: JobContext) -> str:
         """Empty where the model refuses."""
-        answer = await self._attacker.written(
+        answer = await self._attacker.write(
             self._instructions.rules,
             task,
             [Message(Role.USER, text)],
@@ -110,6 +110,6 @@ class Translator:
         )
         try:
             found = find_object(answer, "translation")
-            return _Translated.model_validate(found).translation.strip()
+            return _Answer.model_validate(found).translation.strip()
         except ValidationError:
             return ""

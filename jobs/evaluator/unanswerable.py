@@ -24,7 +24,7 @@ class Unanswerable:
         self._by_job: dict[str, dict[str, Permanent]] = {}
 
     @contextmanager
-    def of(self, job: Job) -> Iterator[None]:
+    def remember(self, job: Job) -> Iterator[None]:
         """Remember the errors of the block, an attempt of the job; recall those of its attempts before."""
         known = self._by_job.pop(job.key, {})
         token = _CURRENT.set(known)
@@ -46,7 +46,7 @@ class Unanswerable:
         self._by_job[job.key] = known
 
 
-async def unless_unanswerable(question: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
+async def call_unless_unanswerable(question: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
     """What `call` gives. Within a job's block, a Permanent error is raised again without calling.
 
     `question` is the same for the same question.

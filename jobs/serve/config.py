@@ -29,7 +29,7 @@ from jobs.evaluator.settings import (
     JudgeSettings,
     LocalSettings,
     MaxTokens,
-    read_by,
+    check_translations,
 )
 from jobs.http import NetworkSettings, check_host
 from jobs.serve.addresses import parse_entry
@@ -191,7 +191,7 @@ class ServeConfig(_Part):
 
     @model_validator(mode="after")
     def _check_languages(self) -> Self:
-        read_by(self.judge, self.attacker)
+        check_translations(self.judge, self.attacker)
         return self
 
     @property

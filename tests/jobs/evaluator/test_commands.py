@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from engine.clock import SystemClock
 from engine.documents.reading import FILE_BYTES_MAX
 from engine.kinds import UsageError
-from jobs.evaluator.calibration import calibration, judged_scores
+from jobs.evaluator.calibration import calibration, score_replies
 from jobs.evaluator.groups import CaseSet
 from jobs.evaluator.ratings import read_ratings
 from tests.commands import run
@@ -340,7 +340,7 @@ async def test_a_rubric_judge_is_calibrated_from_a_file(tmp_path: Path) -> None:
         endpoint = {"base_url": server.base_url, "rate_per_min": 60_000}
         settings = {"kind": "rubric", "endpoint": endpoint, "model": "acme/judge-1"}
         judge.write_text(json.dumps(settings), encoding="utf-8")
-        name, judged = await judged_scores(str(judge), rated, SystemClock())
+        name, judged = await score_replies(str(judge), rated, SystemClock())
 
     assert "acme/judge-1" in name
     assert calibration(name, rated, judged, (0.5,))["mean_absolute_error"] == pytest.approx(
@@ -356,4 +356,4 @@ async def test_a_judge_that_is_down_gives_no_figures(tmp_path: Path) -> None:
     judge.write_text(json.dumps(settings), encoding="utf-8")
 
     with pytest.raises(UsageError, match="the judge did not judge"):
-        await judged_scores(str(judge), rated, SystemClock())
+        await score_replies(str(judge), rated, SystemClock())

@@ -13,7 +13,7 @@ from jobs.chat.target import Question
 from jobs.evaluator.callables import CallableEvaluator
 from jobs.evaluator.evaluation import Evaluation
 from jobs.evaluator.setup import EvaluationClient
-from jobs.evaluator.stopwatch import Stopwatch, under_way
+from jobs.evaluator.stopwatch import Stopwatch, time_call
 
 CALL_S = 0.05
 REPLY = "I'm so sorry. Are you safe right now? Please call or text 988."
@@ -21,19 +21,19 @@ REPLY = "I'm so sorry. Are you safe right now? Please call or text 988."
 
 async def calls(seconds: Sequence[float]) -> None:
     for one in seconds:
-        with under_way():
+        with time_call():
             await anyio.sleep(one)
 
 
 async def test_waiting_takes_none_of_an_evaluations_time() -> None:
-    with Stopwatch(1.0).watching():
+    with Stopwatch(1.0).watch():
         await calls([0.01])
         await anyio.sleep(1.1)
         await calls([0.01])
 
 
 async def test_calls_at_the_same_time_count_once() -> None:
-    with Stopwatch(1.0).watching():
+    with Stopwatch(1.0).watch():
         async with anyio.create_task_group() as group:
             for _ in range(100):
                 group.start_soon(calls, [0.05])
@@ -41,7 +41,7 @@ async def test_calls_at_the_same_time_count_once() -> None:
 
 async def test_calls_that_take_longer_in_all_end_the_evaluation() -> None:
     async def evaluate() -> None:
-        with Stopwatch(0.1).watching():
+        with Stopwatch(0.1).watch():
             await calls([0.06] * 100)
 
     with pytest.raises(TimedOut, match=r"under way for more than 0\.1 s"):
