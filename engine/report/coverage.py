@@ -4,7 +4,7 @@ from engine.core.model import describe_reasons
 from engine.core.rows import RowCounts
 from engine.core.status import Status
 from engine.core.terminal import plain
-from engine.report.words import accepted_lines, at_threshold, coverage_parts, judged_by
+from engine.report.words import accepted_lines, at_threshold, coverage_parts, judge_words
 
 _MOST_THRESHOLDS = 5
 
@@ -13,9 +13,9 @@ def counts_lines(counts: RowCounts, status: Status) -> list[str]:
     """The counts of a run's rows for people: cells, failed tests, unanswered questions."""
     lines = [f"{plain(status.run)}: {', '.join(_cells(counts, status))}"]
     if tests := _tests(counts):
-        by = f" ({judged_by(status.judge)})" if status.judge else ""
+        by = f" ({judge_words(status.judge)})" if status.judge else ""
         lines.append(f"tests failed: {tests}{by}")
-    if unanswered := _unanswered(counts, status.threshold):
+    if unanswered := _unanswered_line(counts, status.threshold):
         lines.append(unanswered)
     return [*lines, *accepted_lines(status)]
 
@@ -41,7 +41,7 @@ def _tests(counts: RowCounts) -> str:
     return ", ".join(parts)
 
 
-def _unanswered(counts: RowCounts, threshold: float | None) -> str:
+def _unanswered_line(counts: RowCounts, threshold: float | None) -> str:
     """The number of questions without an answer at one threshold, with their reasons."""
     tests = counts.tests.get(threshold)
     if tests is None or not tests.unanswered:

@@ -11,7 +11,7 @@ from engine.core.model import describe_reasons
 from engine.core.terminal import plain
 from engine.report.document import document
 from engine.report.times import duration, moment
-from engine.report.words import shortened
+from engine.report.words import shorten
 
 _LONGEST = 300
 """The most characters of a service's words in a list of jobs; `show` shows all."""
@@ -22,19 +22,19 @@ _DEPTH_MAX = 200
 def job_lines(job: JobInfo) -> list[str]:
     """A job in a list: its number, state and labels, then its attempts and errors."""
     lines = [f"{job.id}  {job.state}  {_labels(job)}"]
-    said = [f"{quantity(job.attempts, 'attempt')}"] if job.attempts else []
+    parts = [f"{quantity(job.attempts, 'attempt')}"] if job.attempts else []
     if job.outcome is not None and job.outcome.value != job.state.value:
-        said.append(f"last: {_outcome(job.outcome, job.status)}")
+        parts.append(f"last: {_outcome(job.outcome, job.status)}")
     if job.due_at is not None:
-        said.append(f"again from {moment(job.due_at)}")
+        parts.append(f"again from {moment(job.due_at)}")
     if job.asked is False:
-        said.append("not in the sweep any more")
-    if said:
-        lines.append(f"    {', '.join(said)}")
+        parts.append("not in the sweep any more")
+    if parts:
+        lines.append(f"    {', '.join(parts)}")
     if job.error:
-        lines.append(f"    {shortened(plain(job.error), _LONGEST)}")
+        lines.append(f"    {shorten(plain(job.error), _LONGEST)}")
     if job.detail:
-        lines.append(f"    service: {shortened(plain(job.detail), _LONGEST)}")
+        lines.append(f"    service: {shorten(plain(job.detail), _LONGEST)}")
     return lines
 
 
@@ -46,7 +46,7 @@ def detail_lines(details: JobDetails) -> Iterator[str]:
     yield f"lane {plain(job.lane)}"
     yield ""
     yield "parameters"
-    yield from _tree({**job.labels, **_folded(job)}, "  ")
+    yield from _tree({**job.labels, **_threshold_labels(job)}, "  ")
     for name, content in details.documents.items():
         if content is not None:
             yield f"  {plain(name)} in full:"
@@ -94,11 +94,11 @@ def details_document(details: JobDetails) -> dict[str, Any]:
 
 
 def _labels(job: JobInfo) -> str:
-    labels = {**job.labels, **_folded(job)}
+    labels = {**job.labels, **_threshold_labels(job)}
     return ", ".join(f"{plain(name)}={plain(_scalar(value))}" for name, value in labels.items())
 
 
-def _folded(job: JobInfo) -> Mapping[str, Any]:
+def _threshold_labels(job: JobInfo) -> Mapping[str, Any]:
     """The thresholds of a job that answers several."""
     return {"threshold": " ".join(f"{one:g}" for one in job.cells)} if len(job.cells) > 1 else {}
 
@@ -134,11 +134,11 @@ def _answer_lines(details: JobDetails) -> Iterator[str]:
         if result.note:
             yield f"  {plain(result.note)}"
         if result.values:
-            yield from _named("values", result.values, "  ")
+            yield from _value_lines("values", result.values, "  ")
     if details.answer is None:
         yield "no answer"
         return
-    aside = "; in a side file: `nightsweep resume` takes it in" if details.is_in_side_file else ""
+    aside = "; in a side file: `nightsweep resume` stores it" if details.is_in_side_file else ""
     yield f"answer, {len(details.answer):,} bytes{aside}"
     yield from _content(details.answer)
 
@@ -180,21 +180,21 @@ def _tree(value: Any, indent: str) -> Iterator[str]:
     match value:
         case Mapping() if value:
             for name, part in value.items():
-                yield from _named(plain(str(name)), part, indent)
+                yield from _value_lines(plain(str(name)), part, indent)
         case list() if value and all(map(_is_message, value)):
             for message in value:
                 yield f"{indent}{plain(message['role'])}:"
                 yield from _text(message["content"], f"{indent}  ")
         case list() if value:
             for part in value:
-                yield from _named("-", part, indent)
+                yield from _value_lines("-", part, indent)
         case str():
             yield from _text(value, indent)
         case _:
             yield f"{indent}{_scalar(value)}"
 
 
-def _named(name: str, value: Any, indent: str) -> Iterator[str]:
+def _value_lines(name: str, value: Any, indent: str) -> Iterator[str]:
     colon = "" if name == "-" else ":"
     if isinstance(value, Mapping | list) and value:
         yield f"{indent}{name}{colon}"

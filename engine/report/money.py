@@ -35,21 +35,24 @@ def spent_lines(spending: Iterable[Spending]) -> list[str]:
 def estimate_lines(estimates: Sequence[CostEstimate]) -> list[str]:
     """The expected cost of a sweep, and what the estimate is based on; empty without estimates."""
     lines = []
-    for learnt, words in ((False, "at most {}"), (True, "about {}, by what earlier calls took")):
+    for learnt, words in ((False, "at most {}"), (True, "about {}, based on earlier calls")):
         known = [one for one in estimates if one.cost is not None and one.learnt is learnt]
         if known:
             lines.append(
-                words.format(amounts(total_cost(one.cost for one in known))) + _of(known, estimates)
+                words.format(amounts(total_cost(one.cost for one in known)))
+                + _for_models(known, estimates)
             )
     if unknown := [one for one in estimates if one.cost is None]:
         lines.append(
-            "not known" + _of(unknown, estimates) + ": prices and earlier calls do not tell"
+            "not known"
+            + _for_models(unknown, estimates)
+            + ": neither prices nor earlier calls determine it"
         )
     return lines
 
 
-def _of(some: Sequence[CostEstimate], estimates: Sequence[CostEstimate]) -> str:
-    """The models that these estimates are for, unless they are for all."""
+def _for_models(some: Sequence[CostEstimate], estimates: Sequence[CostEstimate]) -> str:
+    """Name the models of `some`; empty if these are all the estimates."""
     if len(some) == len(estimates):
         return ""
     return f" for {', '.join(f'{plain(one.role)} {plain(one.model)}' for one in some)}"

@@ -4,7 +4,7 @@ from engine.core.listing import quantity
 from engine.core.status import Held, Plan
 from engine.core.terminal import plain
 from engine.report.money import estimate_lines
-from engine.report.reuse import taken_over
+from engine.report.reuse import reuse_words
 from engine.report.times import duration, moment
 
 _MOST_LANES = 20
@@ -18,7 +18,7 @@ def plan_lines(plan: Plan) -> list[str]:
         f"cells      {plan.cells:,}",
         f"jobs       {plan.jobs:,}" + (f" (folding saves {saved:,})" if saved else ""),
         f"requests   {_requests(plan)}",
-        f"quota      {_expected(plan)}",
+        f"quota      {_quota(plan)}",
         *(f"cost       {line}" for line in estimate_lines(plan.money)),
         f"time       {_time(plan)}",
     ]
@@ -28,7 +28,7 @@ def plan_lines(plan: Plan) -> list[str]:
     else:
         lines += _held_lines(held)
     if held is not None and held.has_replies:
-        lines.append("           replies that are kept from earlier calls may make it less")
+        lines.append("           replies kept from earlier calls may reduce this")
     lanes = sorted(plan.lanes.items(), key=lambda lane: (-lane[1], lane[0]))
     for index, (lane, jobs) in enumerate(lanes[:_MOST_LANES]):
         lines.append(f"{'' if index else 'lanes':<10} {jobs:>7,} x {plain(lane)}")
@@ -43,7 +43,7 @@ def _held_lines(held: Held) -> list[str]:
     left = held.left
     parts = [
         *[f"{quantity(held.cells_answered, 'cell')} answered"] * bool(held.cells_answered),
-        *map(taken_over, held.taken_over),
+        *map(reuse_words, held.taken_over),
         *[f"{quantity(held.cells_failed, 'cell')} failed (`retry` asks again)"]
         * bool(held.cells_failed),
         *[f"{quantity(held.cells_cancelled, 'cell')} cancelled (`retry --cancelled` asks again)"]
@@ -58,7 +58,7 @@ def _held_lines(held: Held) -> list[str]:
     return [
         *lines,
         f"           requests: {_requests(left)}",
-        f"           quota: {_expected(left)}",
+        f"           quota: {_quota(left)}",
         f"           time: {_time(left)}",
         *_finish_lines(left),
     ]
@@ -89,23 +89,23 @@ def _finish_lines(plan: Plan) -> list[str]:
     deadline, at = plan.deadline, plan.starts_at
     if deadline is not None and at is not None and max(at, plan.finish_at or at) > deadline:
         lines.append(
-            f"warning    the deadline, {moment(deadline)}, is before that: what is left then is not asked"
+            f"warning    the deadline, {moment(deadline)}, is before that: cells that are left then are not asked"
         )
     return lines
 
 
-def _expected(plan: Plan) -> str:
+def _quota(plan: Plan) -> str:
     if plan.expected_tests is None:
         return "only the service knows"
     if plan.expected_tests == 0:
         return "none"
     if not plan.tests_learnt:
         return f"at most {plan.expected_tests:,} tests"
-    about = f"about {plan.expected_tests:,} tests, by what earlier answers cost"
+    about = f"about {plan.expected_tests:,} tests, based on earlier answers"
     if plan.most_tests is None or plan.most_tests <= plan.expected_tests:
         return about
     return f"{about}; at most {plan.most_tests:,}"
 
 
 def _hours(hours: float | None) -> str:
-    return "no limit tells" if hours is None else f"at least {duration(hours * 3600)}"
+    return "unknown: no limit applies" if hours is None else f"at least {duration(hours * 3600)}"

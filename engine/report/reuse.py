@@ -8,7 +8,7 @@ from engine.report.times import moment
 
 def reuse_lines(status: Status) -> list[str]:
     """What was not sent because the store already has it, and outdated answers that were kept."""
-    held = [taken_over(one) for one in status.taken_over]
+    held = [reuse_words(one) for one in status.taken_over]
     session = status.session
     lines = []
     if session is None:
@@ -28,12 +28,12 @@ def reuse_lines(status: Status) -> list[str]:
     if status.cells_outdated:
         when = "" if status.fresh_at is None else f" from before {moment(status.fresh_at)}"
         lines.append(
-            f"{quantity(status.cells_outdated, 'cell')} with an answer{when}: asking again has failed"
+            f"{quantity(status.cells_outdated, 'cell')} with an answer{when}: asking again failed"
         )
     return lines
 
 
-def taken_over(one: TakenOver) -> str:
+def reuse_words(one: TakenOver) -> str:
     """The answers reused from one run: the number of cells, the run, and when they were answered."""
     whose = "a run that was deleted" if one.run is None else f"the run {plain(one.run)}"
     cells = quantity(one.cells, "cell")

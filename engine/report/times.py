@@ -27,14 +27,14 @@ def duration(seconds: float) -> str:
 def moment(time: float, zone: str | None = None) -> str:
     """Date, time and zone of a time in seconds since the epoch: `2026-11-29 22:00 CET`.
 
-    Local, unless an IANA zone is named, which then stands behind it: `2026-11-29 22:00 Europe/Berlin`.
+    In local time, or in the IANA `zone`, which is then named: `2026-11-29 22:00 Europe/Berlin`.
     """
-    return f"{_at(time, zone):%Y-%m-%d %H:%M} {_zone_name(time, zone)}"
+    return f"{_to_local(time, zone):%Y-%m-%d %H:%M} {_zone_name(time, zone)}"
 
 
 def moment_to_the_second(time: float) -> str:
     """A local date and time with seconds and zone: `2026-11-29 22:00:05 CET`."""
-    return f"{_at(time, None):%Y-%m-%d %H:%M:%S} {_zone_name(time, None)}"
+    return f"{_to_local(time, None):%Y-%m-%d %H:%M:%S} {_zone_name(time, None)}"
 
 
 def parse_moment(text: str, now: float) -> float:
@@ -48,26 +48,26 @@ def parse_moment(text: str, now: float) -> float:
         return datetime.fromisoformat(text.strip()).astimezone().timestamp()
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{text!r:.100} is no time: write how long ago, such as 2h, 30m or 1d, or a date and time,"
+            f"{text!r:.100} is not a time: write how long ago, such as 2h, 30m or 1d, or a date and time,"
             " such as '2026-11-29 22:00'"
         ) from None
 
 
 def time_of_day(time: float, *, now: float, zone: str | None = None) -> str:
     """A local time and its zone, such as `07:42 CET`, with the date unless it is that of `now`."""
-    if _at(time, zone).date() != _at(now, zone).date():
+    if _to_local(time, zone).date() != _to_local(now, zone).date():
         return moment(time, zone)
-    return f"{_at(time, zone):%H:%M} {_zone_name(time, zone)}"
+    return f"{_to_local(time, zone):%H:%M} {_zone_name(time, zone)}"
 
 
-def _at(time: float, zone: str | None) -> datetime:
-    of: tzinfo | None = None if zone is None else ZoneInfo(zone)
-    return datetime.fromtimestamp(time, tz=UTC).astimezone(of)
+def _to_local(time: float, zone: str | None) -> datetime:
+    target: tzinfo | None = None if zone is None else ZoneInfo(zone)
+    return datetime.fromtimestamp(time, tz=UTC).astimezone(target)
 
 
 def _zone_name(time: float, zone: str | None) -> str:
     if zone is not None:
         return zone
-    name = _at(time, None).tzname() or "UTC"
-    # Zones without letters of their own are called by their offset: -03.
+    name = _to_local(time, None).tzname() or "UTC"
+    # A zone without an abbreviation has its offset as its name, such as -03.
     return f"UTC{name}" if name[:1] in "+-" else name

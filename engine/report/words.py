@@ -26,16 +26,16 @@ def status_lines(status: Status) -> list[str]:
     """The status of a run: its counts first, then what keeps it from going on."""
     state = _state(status.state, status.reason)
     lines = [f"{plain(status.run)}: {state}", *trouble_lines(status)]
-    lines += [cells_line(status), *_if_any(jobs_line(status))]
+    lines += [cells_line(status), *_optional_line(jobs_line(status))]
     lines += [*reuse_lines(status), *held_lines(status)]
-    lines += _if_any(questions_line(status)) + _if_any(requests_line(status))
+    lines += _optional_line(questions_line(status)) + _optional_line(requests_line(status))
     lines += [tests_line(status), *accepted_lines(status)]
     lines += spending_lines(status.spending)
     lines += [f"quota {quota_words(quota)}" for quota in status.quotas]
     if left := left_line(status):
         lines.append(left)
     if status.unattended and status.state is RunState.ACTIVE:
-        lines.append("no process is working on it; `nightsweep resume` goes on")
+        lines.append("no process is working on it; `nightsweep resume` continues it")
     lines += stop_lines(status)
     lines += error_lines(status)
     return lines
@@ -92,10 +92,10 @@ def questions_line(status: Status) -> str:
 
 def tests_line(status: Status) -> str:
     """The tests that passed and failed so far, their threshold, and the judge."""
-    return tests_counted(status) + (f" ({judged_by(status.judge)})" if status.judge else "")
+    return test_counts_line(status) + (f" ({judge_words(status.judge)})" if status.judge else "")
 
 
-def tests_counted(status: Status) -> str:
+def test_counts_line(status: Status) -> str:
     """The tests that passed and failed so far and their threshold, without the judge."""
     tests = (
         f"tests: {status.tests_passed:,} passed, {status.tests_failed:,} failed"
@@ -119,19 +119,19 @@ def accepted_lines(status: Status) -> list[str]:
     return [plain(message) for message in status.accepted]
 
 
-def _if_any(line: str) -> list[str]:
+def _optional_line(line: str) -> list[str]:
     return [line] if line else []
 
 
-def judged_by(judge: str) -> str:
-    """The judge whose verdicts the numbers are."""
+def judge_words(judge: str) -> str:
+    """The judge that the counts come from, as `judged by NAME`."""
     return f"judged by {plain(judge)}"
 
 
 def quota_words(quota: QuotaStatus) -> str:
-    """One quota: what is used of it, and what is reserved for requests in flight."""
+    """One quota: how much of it is used, and how much is reserved for requests in flight."""
     held = f" ({quota.reserved:,} held)" if quota.reserved else ""
-    # The numbers first: what is cut off on a narrow terminal is the name.
+    # The numbers come first, so that a narrow terminal cuts off the name.
     period = "" if quota.period == "run" else f" in {plain(quota.period)}"
     return f"{quota.used:,} of {quota.allotted:,}{held}{period}: {plain(quota.name)}"
 
@@ -164,7 +164,7 @@ def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
         return []
     lines = ["why jobs failed:"]
     lines += [
-        f"  {quantity(kind.jobs, 'job')}: {shortened(plain(kind.text), longest)}"
+        f"  {quantity(kind.jobs, 'job')}: {shorten(plain(kind.text), longest)}"
         for kind in status.errors[:MOST_CAUSES]
     ]
     if (hidden := len(status.errors) - MOST_CAUSES) > 0:
@@ -172,8 +172,8 @@ def error_lines(status: Status, *, longest: int | None = None) -> list[str]:
     return lines
 
 
-def shortened(text: str, longest: int | None) -> str:
-    """A text, cut if it is longer than `longest` characters."""
+def shorten(text: str, longest: int | None) -> str:
+    """Cut a text to at most `longest` characters, the last of them an ellipsis."""
     return text if longest is None or len(text) <= longest else text[: longest - 1] + "…"
 
 
@@ -188,9 +188,9 @@ def summary_lines(status: Status) -> list[str]:
 
 
 def runs_lines(runs: Sequence[RunInfo], now: float) -> list[str]:
-    """One line for each run: name, state, jobs answered of all, when it was last worked on.
+    """A table with a line for each run: name, state, answered jobs of all, and the last change.
 
-    Below it is what keeps its lanes from sending, where another process works on it.
+    Below each run that another process works on is why its lanes cannot send.
     """
     lines = []
     for run in runs:

@@ -90,7 +90,7 @@ class Watch:
             watched.stop(StopReason.CANCELLED, "deleted")
             return run
         if run.state is RunState.PAUSED:
-            watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` goes on")
+            watched.stop(StopReason.PAUSED, "paused; `nightsweep resume` continues it")
         elif run.state is RunState.CANCELLED:
             watched.stop(StopReason.CANCELLED, "cancelled")
         others = await self._store.reader.find_other_workers()

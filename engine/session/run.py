@@ -350,7 +350,7 @@ class Run:
                 RunState.FINISHED if row.is_expanded else RunState.ACTIVE,
                 message=""
                 if row.is_expanded
-                else "the sweep was changed meanwhile; `nightsweep resume` goes on with the new one",
+                else "the sweep was changed meanwhile; `nightsweep resume` continues with the new one",
                 unless=(RunState.CANCELLED,),
             )
         elif stop.reason is StopReason.CANCELLED:
@@ -523,7 +523,7 @@ class Run:
             self._row.id,
             RunState.PAUSED,
             reason=StopReason.PAUSED,
-            message="paused; `nightsweep resume` goes on",
+            message="paused; `nightsweep resume` continues it",
             unless=(RunState.FINISHED, RunState.CANCELLED),
         )
 

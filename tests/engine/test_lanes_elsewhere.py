@@ -275,7 +275,7 @@ async def test_a_run_that_has_stopped_is_unattended_while_another_run_is_execute
         tasks.cancel_scope.cancel()
 
     assert [one.unattended for one in seen] == [True, False]
-    assert "no process is working on it; `nightsweep resume` goes on" in lines
+    assert "no process is working on it; `nightsweep resume` continues it" in lines
 
 
 async def test_a_run_is_attended_while_its_service_is_asked_for_its_quota(

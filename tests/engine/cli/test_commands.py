@@ -90,7 +90,7 @@ def test_a_plan_says_what_answers_of_the_store_cost(nightsweep: Nightsweep, swee
     planned = nightsweep("plan", sweep("a", "b"))
     elsewhere = nightsweep("plan", sweep("a", "b"), "--store", "other.db")
 
-    assert "quota      about 6 tests, by what earlier answers cost" in planned.stdout
+    assert "quota      about 6 tests, based on earlier answers" in planned.stdout
     assert "not known" not in planned.stdout
     assert "quota      only the service knows" in elsewhere.stdout
     assert elsewhere.returncode == 0
@@ -242,7 +242,7 @@ def test_a_paused_run_says_so_until_it_is_resumed(nightsweep: Nightsweep, sweep:
 
     assert json.loads(paused.stdout)["state"] == "paused"
     assert status.startswith("night: paused\n")
-    assert status.endswith("paused; `nightsweep resume` goes on\n")
+    assert status.endswith("paused; `nightsweep resume` continues it\n")
     assert " left" not in status
     resumed = nightsweep("resume")
     assert resumed.returncode == 3

@@ -110,7 +110,7 @@ def test_ctrl_c_ends_following_events_and_not_the_run(
         (("jobs", "--where", "model"), "write AXIS=PATTERN"),
         (("jobs", "--where", "modle=x"), 'did you mean "model"?'),
         (("jobs", "--where", "model=a", "--where", "model=b"), "twice"),
-        (("events", "--since", "soon"), "'soon' is no time"),
+        (("events", "--since", "soon"), "'soon' is not a time"),
         (("events", "other"), "has no run 'other'"),
     ],
 )

@@ -420,7 +420,7 @@ def test_no_time_is_promised_that_nobody_works_towards(changes: dict[str, Any]) 
 
 
 def test_a_run_that_nobody_works_on_says_so() -> None:
-    line = "no process is working on it; `nightsweep resume` goes on"
+    line = "no process is working on it; `nightsweep resume` continues it"
 
     assert line in status_lines(status(unattended=True))
     assert line not in status_lines(status(unattended=True, state=RunState.FINISHED))

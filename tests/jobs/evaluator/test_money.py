@@ -260,7 +260,7 @@ async def test_a_plan_tells_the_most_by_prices_and_then_what_earlier_calls_took(
         (3 * CASES, dollars(3 * CASES * 0.25), True),
     ]
     assert any(line.startswith("cost       at most ") for line in plan_lines(before))
-    assert "cost       about 11.10 USD, by what earlier calls took" in plan_lines(after)
+    assert "cost       about 11.10 USD, based on earlier calls" in plan_lines(after)
 
 
 async def test_a_plan_says_of_whom_the_cost_is_not_known_and_nothing_without_prices(
@@ -276,14 +276,19 @@ async def test_a_plan_says_of_whom_the_cost_is_not_known_and_nothing_without_pri
 
     # How long variations are is not known beforehand, and of the judge there is no price.
     assert {one.cost for one in unknown.money} == {None}
-    assert "cost       not known: prices and earlier calls do not tell" in plan_lines(unknown)
+    assert "cost       not known: neither prices nor earlier calls determine it" in plan_lines(
+        unknown
+    )
     assert [(one.role, one.cost is None) for one in in_part.money] == [
         ("target", False),
         ("judge", True),
     ]
     known, not_known = [line for line in plan_lines(in_part) if line.startswith("cost")]
     assert known.endswith(" USD for target any")
-    assert not_known == "cost       not known for judge judge: prices and earlier calls do not tell"
+    assert (
+        not_known
+        == "cost       not known for judge judge: neither prices nor earlier calls determine it"
+    )
     assert none.money == ()
     assert not any(line.startswith("cost") for line in plan_lines(none))
 

@@ -118,7 +118,7 @@ def test_a_deadline_that_comes_before_the_finish_is_warned_of(tmp_path: Path) ->
     late = planned(tmp_path, {}, groups=["two"], repeats=180, limits=limits)
     early = planned(tmp_path, {}, groups=["two"], repeats=2, limits=limits)
 
-    assert "is before that: what is left then is not asked" in late.stdout
+    assert "is before that: cells that are left then are not asked" in late.stdout
     assert "deadline" not in early.stdout
 
 
@@ -143,7 +143,7 @@ def test_the_built_in_model_gets_questions_and_no_requests(tmp_path: Path) -> No
 
     found = json.loads(judged.stdout)
     assert "requests   none; at most 5 questions to the model in this process" in alone.stdout
-    assert "time       no limit tells" in alone.stdout
+    assert "time       unknown: no limit applies" in alone.stdout
     assert (found["requests"], found["calls"], found["questions"]) == (5, {"judge": 5}, 5)
 
 
