@@ -1,8 +1,8 @@
 """An attacker model: it writes variations of a message, and the person's turns of a conversation.
 
-What it writes is held to the same list as the test cases (jobs.evaluator.lint), to the case's topic, and
-to being new. What does not pass is dropped; where it refuses, the caller goes on without it. The list
-reads English: for cases in other languages the model is not asked.
+Its messages must pass the lint of the test cases (jobs.evaluator.lint), stay on the case's topic, and be
+new; others are dropped. If the model refuses, the caller continues without it. The lint works on English, so
+the model is not asked about cases in other languages.
 """
 
 import re
@@ -26,7 +26,7 @@ from jobs.evaluator.quoting import quote_messages
 from jobs.http import Unanswered
 
 LENGTH_MAX = 4000
-"""Characters of a message, as of one in a test case."""
+"""The most characters of a message, as in a test case."""
 
 _STEM = 5
 _WORD = re.compile(r"[a-z']{4,}")
@@ -60,9 +60,9 @@ def read_instructions() -> tuple[Instructions, str]:
 
 
 class Attacker:
-    """Writes as the person of a case: a chat model of a target, asked through `caller`.
+    """A chat model that writes as the person of a case, asked through `caller`.
 
-    Without one it is declared only.
+    Without a caller it only describes itself (`version`, `facts`) and writes nothing.
     """
 
     def __init__(self, model: str, target: Target, caller: ModelCaller | None = None) -> None:
@@ -88,15 +88,15 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> Sequence[str]:
-        """Other ways to say `asked`, at most MOST_VARIATIONS; none where the model refuses.
+        """Other ways to say `asked`, at most MOST_VARIATIONS; none if the model refuses.
 
-        None of them is among what was `written` before, whether it was asked or not.
+        Texts that the attacker has `written` before are left out. Raises JobError if the model cannot be asked.
         """
         if not case.is_english:
             return ()
         notes = [*_describe_person(case), f"The judge: {_describe_judgement(judgement)}"]
         exchange = (Message(Role.USER, asked), Message(Role.ASSISTANT, reply))
-        # Always the most: a sweep over their number asks nothing twice.
+        # Always ask for the most, so that sweeps over the number of variations share one call.
         task = self._instructions.variations.replace("{count}", str(MOST_VARIATIONS))
         answer = await self._answer(task, notes, exchange, seed, context)
         try:
@@ -116,7 +116,7 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str | None:
-        """What the person says next; None where the model refuses or writes what may not be sent."""
+        """The person's next message; None if the model refuses or writes one that may not be sent."""
         if not case.is_english:
             return None
         notes = [*_describe_person(case), f"Strategy: {self._instructions.strategies[strategy]}"]
@@ -149,7 +149,7 @@ class Attacker:
         seed: int,
         context: JobContext,
     ) -> str:
-        """The model's answer about `messages`; empty where its provider withheld it."""
+        """The model's answer to `task` about `messages`; empty if its provider withheld it."""
         nonce, exchange = quote_messages(messages)
         question = Question(
             model=self._model,
@@ -163,7 +163,7 @@ class Attacker:
         try:
             reply = await self._caller.ask(question, context)
         except Permanent as error:
-            # A provider that withholds what the attacker wrote has refused for it.
+            # Moderation by the provider counts as a refusal of the model.
             if error.reason != Unanswered.MODERATED:
                 raise
             return ""
@@ -189,13 +189,13 @@ def _describe_judgement(judgement: Judgement) -> str:
 
 
 def is_sendable(text: str, case: Case, before: Sequence[str]) -> bool:
-    """Whether a message may be sent: clean, and on the topic of the case and of what came before."""
+    """Whether a message passes the lint and shares a word with the case or the messages `before`."""
     topic = _stems(" ".join([case.user_input, case.objective, case.persona.context, *before]))
     return not forbidden_in(text) and bool(_stems(text) & topic)
 
 
 def _sendable_messages(written: Sequence[str], case: Case, before: Sequence[str]) -> list[str]:
-    """What may be sent: new, on the case's topic, of a message's length, and clean."""
+    """The messages that may be sent: new, not too long, on topic, and passing the lint."""
     kept: list[str] = []
     seen = {normalise(text) for text in before}
     for text in (text.strip() for text in written):

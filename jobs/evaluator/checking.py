@@ -1,4 +1,4 @@
-"""Before a night is spent: do the models of a sweep answer, and the judge in the form that it has to?"""
+"""Checks before a run: whether the models of a sweep answer, and the judge in the required form."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -30,11 +30,11 @@ from jobs.evaluator.model_caller import SHORT
 
 _AT_ONCE = 4
 _REPLY = "I am so sorry. Are you safe right now? You can call or text 988, or talk to a friend."
-"""Something to judge."""
+"""A reply for the judge to judge."""
 
 
 class _FreePermit:
-    """A permit that was never asked for."""
+    """A permit without a limit."""
 
     async def start(self) -> None:
         return None
@@ -48,7 +48,7 @@ _IN_MEMORY = Accounts(b"")
 
 @dataclass(frozen=True, slots=True)
 class OnceContext:
-    """A JobContext for single questions outside a run: nothing is kept, and nothing waits for a rate."""
+    """A JobContext for single questions outside a run: it stores nothing and applies no limits."""
 
     clock: Clock
 
@@ -64,7 +64,7 @@ class OnceContext:
         return _FreePermit()
 
     def account(self, address: str, key: str = "") -> str:
-        # Kept in memory only: there is nobody to hide the key from.
+        # Held in memory only, so the key needs no secret to hide it.
         return _IN_MEMORY.name(address, key)
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
@@ -93,10 +93,10 @@ class OnceContext:
 async def find_listed(
     target: OpenTarget, models: Sequence[str], role: str = "model"
 ) -> Sequence[Check]:
-    """Whether a target lists the models; nothing where it has no list. Sends nothing that costs.
+    """Check whether a target lists the models; empty if it has no list. Sends nothing that is charged.
 
-    A name that is spelt almost like one on the list is a mistake. Another may be an alias, which lists
-    leave out: a warning.
+    A model whose name is close to a listed one is probably misspelt: an error. Another may be an alias that
+    the list leaves out: a warning.
     """
     listed = await _list_models(target)
     if not listed:
@@ -108,13 +108,13 @@ async def find_listed(
     for model in missing:
         is_misspelt = nearest(model, listed) is not None
         message = f"{_describe_unlisted(model, listed)}; `check --ask` finds out whether it answers"
-        said = message if is_misspelt else f"warning: {message}"
-        found.append(Check(name=f"{role} {model}", ok=not is_misspelt, message=said))
+        text = message if is_misspelt else f"warning: {message}"
+        found.append(Check(name=f"{role} {model}", ok=not is_misspelt, message=text))
     return found
 
 
 async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]:
-    """Whether each model answers a question, whether it is on a list or not."""
+    """Check whether each model answers a question, listed or not."""
     listed = await _list_models(target)
     found: dict[str, Check] = {}
     at_once = anyio.CapacityLimiter(_AT_ONCE)
@@ -134,7 +134,7 @@ async def ask_each(target: OpenTarget, models: Sequence[str]) -> Sequence[Check]
 
 
 async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
-    """Whether a judge that is a model judges a reply, in the form that it has to."""
+    """Check whether a rubric judge judges a reply in the required form."""
     try:
         await judge.judge_reply(case, case.user_input, _REPLY, context)
     except JobError as error:
@@ -143,7 +143,7 @@ async def ask_judge(judge: Judge, case: Case, context: JobContext) -> Check:
 
 
 async def ask_attacker(attacker: Attacker, case: Case, context: JobContext) -> Check:
-    """Whether an attacker writes what can be sent; a sweep goes on without one that refuses."""
+    """Check whether an attacker writes variations that can be sent; if not, a sweep continues without it."""
     judgement = await RulesJudge().judge_reply(case, case.user_input, _REPLY, context)
     try:
         written = await attacker.variations(
@@ -163,7 +163,7 @@ async def _list_models(target: OpenTarget) -> Collection[str]:
     try:
         return await target.models()
     except JobError:
-        # The target's own check has told why.
+        # The check of the target has reported why.
         return ()
 
 

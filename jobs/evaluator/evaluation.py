@@ -1,4 +1,4 @@
-"""What the evaluations of one service have in common: what they share, and what is known before a run."""
+"""The base of the evaluations: their axes, and what is known about a job before it runs."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -34,18 +34,18 @@ from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
 
 _WITHIN_MIN_S, _WITHIN_MAX_S = 900.0, 24 * 3600.0
 _CALL_S = 600.0
-"""The most that one call of a model on this machine takes, or of a callable."""
+"""The time limit in seconds that we assume for a call of a callable or of a model on this machine."""
 _OTHER_MODELS = (
     "this sweep evaluates {} in this process; for other models set service.endpoint, such as {{base_url:"
     " https://openrouter.ai/api/v1, api_key: env:OPENROUTER_API_KEY}}"
 )
 _UNTRANSLATED = (
-    "service.attacker.translations: nothing is translated, only the variations of a single_turn"
-    " evaluation are (maximum_iteration_layers: 1 or 2)"
+    "service.attacker.translations has no effect: only variations of a single_turn evaluation are"
+    " translated (maximum_iteration_layers: 1 or 2)"
 )
 _UNPROMPTED = (
-    "service.endpoint.system_role: none: no system prompt is sent, and cells that differ in their prompt"
-    " alone ask the same"
+    "service.endpoint.system_role: none: no system prompt is sent, so cells that differ only in their"
+    " prompt send the same requests"
 )
 
 MODELS = TextAxis(
@@ -73,12 +73,12 @@ THRESHOLDS = NumberAxis(
 
 
 class Evaluation(JobKind):
-    """What is common to all evaluations; without a `setup` it is declared only, whatever the settings."""
+    """Common to all evaluations; without a `setup` it only declares its axes, for any settings."""
 
     folded_field = "threshold"
     uses_quota = True
     charged_by_reply = True
-    # For all calls of an evaluation together; each has a limit of its own.
+    # For all calls of an evaluation together; each call has its own limit.
     deadline_s = _WITHIN_MAX_S
 
     def __init__(self, setup: EvaluationSetup | None = None) -> None:
@@ -94,16 +94,16 @@ class Evaluation(JobKind):
 
     @property
     def setup(self) -> EvaluationSetup:
-        """How its service is set up."""
+        """The setup of its service."""
         assert self._setup is not None, "a kind that is only declared evaluates nothing"
         return self._setup
 
     def size(self, labels: Mapping[str, Any]) -> int:
-        """How many cases the group has; raises UsageError for a group that does not exist."""
+        """The number of cases in the group; raises UsageError if there is no such group."""
         return len(self.setup.cases_of(labels["group"]))
 
     def within_s(self, labels: Mapping[str, Any]) -> float:
-        """For how long calls of a job may be under way in all: as if each took its most, one after the other."""
+        """The time that a job's calls may take in total: as if each took its limit, one after the other."""
         settings = self.setup.settings
         asked = (settings, settings.judge, settings.attacker)
         endpoints = (getattr(one, "endpoint", None) for one in asked)
@@ -112,12 +112,12 @@ class Evaluation(JobKind):
         return min(self.deadline_s, max(_WITHIN_MIN_S, calls * call_s))
 
     def attempt_s(self, labels: Mapping[str, Any]) -> float:
-        """Without an end: waiting for a turn takes as long as it takes, and `within_s` bounds the rest."""
+        """Unlimited: a job may wait for its turn indefinitely, and `within_s` limits its calls."""
         return inf
 
     def call_limits(self) -> Mapping[str, CallLimit]:
-        told = self.setup.call_limits()
-        asked = told if self.setup.settings.asks else {JUDGE: told[JUDGE]}
+        limits = self.setup.call_limits()
+        asked = limits if self.setup.settings.asks else {JUDGE: limits[JUDGE]}
         return {whom: limit for whom, limit in asked.items() if limit is not None}
 
     def requests(self, labels: Mapping[str, Any]) -> int:
@@ -137,10 +137,10 @@ class Evaluation(JobKind):
 
     @abstractmethod
     def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        """The most questions of a job, by whom they go to."""
+        """The most questions of a job, by the role that they go to."""
 
     def count_by_role(self, *, target: int, judge: int, attacker: int) -> Mapping[str, int]:
-        """The questions of the models that there are, and that may be asked."""
+        """The counts of the roles that are models and may be asked."""
         asks = self.setup.settings.asks
         calls = {TARGET: target} if asks else {}
         if self.setup.judge.calls_a_model:
@@ -175,14 +175,14 @@ class Evaluation(JobKind):
         return [size for size in found if size.calls]
 
     def token_counts(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
-        """The most tokens in and out of all calls of a job, by role, where its parameters tell."""
+        """The most input and output tokens of a job's calls by role, as far as its parameters determine them."""
         return {}
 
     def group_names(self) -> Sequence[str] | None:
         return None if self._setup is None else self._setup.group_names()
 
     def warnings(self, labels: Mapping[str, Sequence[Any]]) -> Sequence[str]:
-        """Where the judge is of a target's family, or cannot read a group."""
+        """Warnings, such as that the judge is of a target's family or cannot read a group's language."""
         found = (self.same_family_warning(str(model)) for model in labels["models"])
         return [
             *(warning for warning in found if warning is not None),
@@ -197,15 +197,15 @@ class Evaluation(JobKind):
         return endpoint is not None and endpoint.system_role is SystemRole.NONE
 
     def translates(self, labels: Mapping[str, Sequence[Any]]) -> bool:
-        """Whether any job over these labels may have a message translated."""
+        """Whether any job over these labels may translate a message."""
         return False
 
     def _language_warnings(self, group: str) -> Sequence[str]:
-        """What becomes of the group's cases in other languages than English, if it has any."""
+        """Warnings about the group's cases in languages other than English, if it has any."""
         try:
             cases = self.setup.cases_of(group)
         except UsageError:
-            # Such as one that stands for all groups, or is wrong: told where it is read.
+            # `all`, or a group with mistakes, which are reported when it is read.
             return ()
         others = [case.locale for case in cases if not case.is_english]
         if not others:
@@ -216,11 +216,11 @@ class Evaluation(JobKind):
             judge = f"the {self.setup.judge.name} judge"
             warnings.append(f"{judge} reads English only: its scores of {which} mean nothing")
         if self.setup.attacker is not None:
-            warnings.append(f"what an attacker writes is checked in English: none for {which}")
+            warnings.append(f"the attacker writes English only: it is not used for {which}")
         return warnings
 
     def same_family_warning(self, model: str) -> str | None:
-        """That the judge is of this target's family, if it is."""
+        """A warning if the judge's model is of this target's family, else None."""
         judge = self.setup.judge_model
         return None if judge is None else same_family_warning(judge, model)
 
@@ -235,18 +235,18 @@ class Evaluation(JobKind):
     ) -> Reply:
         """The target's reply to `messages` under the job's prompt.
 
-        A test begins with the first thing that its person says.
+        A request opens a test if it holds the first message of its person.
         """
         prompt = job.parameters["prompt"]
-        # The baseline, or a fine-tuned model that is asked as it is.
+        # No prompt: the baseline, or a fine-tuned model that needs none.
         system = () if prompt is None else (Message(Role.SYSTEM, prompt),)
         question = Question(
             model=job.parameters["model"],
             messages=(*system, *messages),
             seed=self.seed(job, case, path, Purpose.TARGET),
         )
-        said = [message for message in messages if message.role is Role.USER]
-        opens = 1 if len(said) == 1 else 0
+        from_person = [message for message in messages if message.role is Role.USER]
+        opens = 1 if len(from_person) == 1 else 0
         return await client.caller.ask(question, context, about=case.id, tests=opens)
 
     def seed(self, job: Job, case: Case, path: tuple[int, ...], purpose: Purpose) -> int:

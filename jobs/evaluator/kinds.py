@@ -39,7 +39,7 @@ from jobs.evaluator.single_turn import (
 from jobs.evaluator.translation import CALLS
 
 RULES = "1"
-"""Raised whenever the same settings ask something else, read a reply otherwise, or fail another score."""
+"""Incremented when the same settings would send other questions, or score or fail a reply differently."""
 
 
 class SingleTurn(Evaluation):
@@ -87,20 +87,20 @@ class SingleTurn(Evaluation):
         return any(labels["maximum_iteration_layers"])
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        """Where the threshold does not steer which questions are asked."""
+        """If the threshold does not decide which questions are asked."""
         return self._expands_on_all or labels["maximum_iteration_layers"] == 0
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
         return f"{labels['group']}|{labels['variations']}|{labels['maximum_iteration_layers']}"
 
     def expected_tests(self, labels: Mapping[str, Any]) -> int:
-        """The most questions; raises UsageError for a group that does not exist."""
+        """The most questions to the target; raises UsageError if there is no such group."""
         return most_tests(
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
         )
 
     def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        """The most: of the target, of a judge for each reply, of an attacker for each parent."""
+        """The most: one of the target and the judge for each test, and of the attacker for each parent."""
         tests = self.expected_tests(labels)
         parents = most_parents(
             self.size(labels), labels["variations"], labels["maximum_iteration_layers"]
@@ -109,30 +109,32 @@ class SingleTurn(Evaluation):
         return self.count_by_role(target=tests, judge=tests, attacker=parents * (1 + translated))
 
     def token_counts(self, parameters: Mapping[str, Any]) -> Mapping[str, tuple[int, int]]:
-        """Told of the first layer alone: how long variations are is not known beforehand."""
+        """Known for the first layer only: the length of variations is not known in advance."""
         if parameters["maximum_iteration_layers"]:
             return {}
         cases = self.size(parameters)
         reply = self.setup.settings.generation.max_tokens or 0
-        said, told = self._token_counts_of(parameters["group"])
-        found = {TARGET: (said + cases * tokens_of([parameters["prompt"] or ""]), cases * reply)}
+        messages, questions = self._token_counts_of(parameters["group"])
+        found = {
+            TARGET: (messages + cases * tokens_of([parameters["prompt"] or ""]), cases * reply)
+        }
         judge = self.setup.settings.judge
         if isinstance(judge, RubricJudgeSettings):
-            found[JUDGE] = (told + cases * reply, cases * judge.max_tokens)
+            found[JUDGE] = (questions + cases * reply, cases * judge.max_tokens)
         return found
 
     def _token_counts_of(self, group: str) -> tuple[int, int]:
-        """Tokens of a group's messages, and of what a judge that is a model is asked about them."""
+        """Tokens of a group's messages, and of the questions to a rubric judge about them."""
         if group not in self._sizes:
             judge, cases = self.setup.judge, self.setup.cases_of(group)
-            told = [
+            questions = [
                 message.content
                 for case in cases
                 if isinstance(judge, RubricJudge)
                 for message in judge.prompt_for(case, case.user_input, "")
             ]
-            said = sum(tokens_of([case.user_input]) for case in cases)
-            self._sizes[group] = said, sum(tokens_of([text]) for text in told)
+            messages = sum(tokens_of([case.user_input]) for case in cases)
+            self._sizes[group] = messages, sum(tokens_of([text]) for text in questions)
         return self._sizes[group]
 
     async def run(self, job: Job, client: EvaluationClient, context: JobContext) -> Answer:
@@ -140,8 +142,8 @@ class SingleTurn(Evaluation):
         setup = self.setup
 
         async def ask(message: CaseMessage) -> Reply:
-            said = (Message(Role.USER, message.user_input),)
-            return await self.ask(job, client, context, message.case, message.path, said)
+            messages = (Message(Role.USER, message.user_input),)
+            return await self.ask(job, client, context, message.case, message.path, messages)
 
         async def judge(message: CaseMessage, reply: Reply) -> Judgement:
             return await client.judge.judge_reply(
@@ -237,18 +239,18 @@ class MultiTurn(Evaluation):
         )
 
     def folds_exactly(self, labels: Mapping[str, Any]) -> bool:
-        """Always: no conversation depends on the threshold."""
+        """Always, since no conversation depends on the threshold."""
         return True
 
     def cost_class(self, labels: Mapping[str, Any]) -> str:
         return f"{labels['group']}|{labels['max_turns']}"
 
     def expected_tests(self, labels: Mapping[str, Any]) -> int:
-        """One conversation a case; raises UsageError for a group that does not exist."""
+        """One conversation for each case; raises UsageError if there is no such group."""
         return self.size(labels)
 
     def question_counts(self, labels: Mapping[str, Any]) -> Mapping[str, int]:
-        """With E exchanges a conversation takes E calls of the target, E - 1 of an attacker, E + 1 of a judge."""
+        """A conversation of E exchanges takes E calls of the target, E - 1 of the attacker, E + 1 of the judge."""
         exchanges = int(labels["max_turns"]) // 2
         cases = self.size(labels)
         return self.count_by_role(

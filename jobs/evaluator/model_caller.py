@@ -1,4 +1,4 @@
-"""Questions to a target from inside an evaluation: bounded, within its rate, and paid for once."""
+"""Calls to a model from inside an evaluation: bounded, within its rate, and paid for once."""
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,13 +30,13 @@ from jobs.evaluator.unanswerable import Unanswerable, call_unless_unanswerable
 from jobs.http import Unanswered, keep_unread_on_error, note_redacted
 
 JUDGE, ATTACKER = "judge", "attacker"
-"""The roles of models beside that under test, which is TARGET."""
+"""The roles of models other than the model under test, whose role is TARGET."""
 
 SHORT = (
     Message(Role.SYSTEM, "You are a helpful assistant."),
     Message(Role.USER, "Please reply with the word yes."),
 )
-"""What any model can answer, for a few tokens."""
+"""A question that any model can answer with a few tokens."""
 
 _EVALUATIONS_MIN = 2
 _CASES_MIN = 5
@@ -45,16 +45,16 @@ _CUT_OFF = "; the token limit cut it short: raise max_tokens"
 
 
 class Unreadable(Exception):
-    """An answer is not in the form that was asked for; the text says what is wrong."""
+    """The answer is not in the required form; the text of the error says what is wrong and is sent to the model."""
 
 
 Read = Callable[[str], object]
-"""Raises Unreadable for an answer that cannot be used."""
+"""Checks an answer; raises Unreadable if it cannot be used."""
 
 
 @dataclass(slots=True)
 class _Voucher:
-    """Whether a model answered the last short question; `asked` counts them."""
+    """Whether a model answered the last short question; `asked` counts the short questions."""
 
     asked: int = 0
     answers: bool = False
@@ -62,13 +62,12 @@ class _Voucher:
 
 
 class ModelCaller:
-    """Asks one target, in its `role`, on behalf of every evaluation of a service.
+    """Calls the models of one target, in one `role`, for all evaluations of a service.
 
-    At most `max_in_flight` questions are under way at once. Those without `limits` are no requests: the
-    model is in this process. Only as many evaluations ask as it takes to keep them busy, and one of each
-    model, so that evaluations end one after the other and not all together at the end. Without
-    a `client` it knows only the replies that are kept. Where a question ends as if the service were away, a
-    short one finds out whether it is.
+    At most `max_in_flight` calls are made at the same time. Without `limits` the model is in this process and
+    calls are not requests. Only as many evaluations run as keep those calls busy, plus one for each model, so
+    that evaluations finish one after the other rather than all at the end. Without a `client`, only stored
+    replies are returned. If a call fails as if the service were down, a short question checks whether it is.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class ModelCaller:
 
     @asynccontextmanager
     async def turn(self, job: Job, within_s: float) -> AsyncIterator[None]:
-        """A job's turn to ask; raises TimedOut once its calls took longer than `within_s`."""
+        """Wait for the job's turn and hold it within the block; raises TimedOut once its calls took `within_s` s."""
         async with self._evaluations.hold(str(job.parameters["model"])):
             with self._unanswerable.remember(job), Stopwatch(within_s).watch():
                 yield
@@ -111,11 +110,11 @@ class ModelCaller:
         about: str = "",
         tests: int = 0,
     ) -> Reply:
-        """The reply, from the run's cache where this question has been answered before.
+        """The reply to a question, from the run's cache if it has been answered before.
 
-        One that `read` cannot use is asked for again, with what was wrong, at most twice. Raises
-        JobError where there is none in the end; nothing is cached then. `about` names the case that
-        is asked about, for the event log. `tests` is how many tests the question opens.
+        If `read` cannot use a reply, the model is told what is wrong and asked again, at most twice. `about`
+        names the case for the event log; `tests` is the number of tests that the question opens. Raises
+        JobError if no usable reply came; nothing is cached then.
         """
 
         took: list[Usage] = []
@@ -134,7 +133,7 @@ class ModelCaller:
 
         async def call() -> bytes:
             if self._client is None:
-                # Counted as unanswered: it is so, too, where the first run got no reply.
+                # The run that the replies come from may have had no reply either: count it as unanswered.
                 raise Permanent(
                     f"the {self._role} {question.model}: {Unanswered.NOT_KEPT.words}",
                     reason=Unanswered.NOT_KEPT,
@@ -155,20 +154,20 @@ class ModelCaller:
                 usage=lambda: took,
             )
         finally:
-            # Not before the reply is kept: it is paid for, and a note may fail.
+            # Store the reply first: it is paid for, and writing the note may fail.
             about_what = f" about {about}" if about else ""
             where = f"the {self._role} {question.model}{about_what}"
             await note_redacted(context, where, redacted)
         return Reply.from_bytes(kept)
 
-    def _usage(self, question: Question, told: Reply | Took) -> Usage:
+    def _usage(self, question: Question, source: Reply | Took) -> Usage:
         return Usage(
             role=self._role,
             endpoint=self._address,
             model=question.model,
-            input_tokens=told.input_tokens,
-            output_tokens=told.output_tokens,
-            cost=told.cost,
+            input_tokens=source.input_tokens,
+            output_tokens=source.output_tokens,
+            cost=source.cost,
         )
 
     async def _once(self, question: Question, context: JobContext, took: list[Usage]) -> Reply:
@@ -178,16 +177,15 @@ class ModelCaller:
             if is_away(error):
                 error.service_answers = await self._answers(question.model, context, took)
             if self._role != TARGET and not isinstance(error, LimitReached | NotNow):
-                # Of several models at one endpoint: which one failed.
+                # An endpoint may serve several models: name the one that failed.
                 error.message = f"the {self._role} {question.model}: {error.message}"
                 error.args = (error.message,)
             raise
 
     async def _answers(self, model: str, context: JobContext, took: list[Usage]) -> bool:
-        """Whether a model answers a short question, after it did not answer another.
+        """Whether the model answers a short question, after another one failed.
 
-        One question speaks for all that went without an answer before it was asked. What it took is added
-        to `took`.
+        One short question serves all calls that failed before it was sent. Its usage is added to `took`.
         """
         voucher = self._vouchers[model]
         asked = voucher.asked
@@ -225,7 +223,7 @@ class ModelCaller:
                 )
 
     async def _call(self, question: Question) -> Reply:
-        assert self._client is not None, "without a client nothing is called"
+        assert self._client is not None, "a caller without a client returns stored replies only"
         with time_call():
             return await self._client.reply(question)
 

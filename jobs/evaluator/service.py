@@ -36,7 +36,7 @@ from jobs.evaluator.settings import LocalSettings
 from jobs.evaluator.setup import EvaluationClient, EvaluationSetup
 
 _JUDGING = ("judge", "expand_on")
-"""The settings of the judging side."""
+"""The settings that can change when stored replies are judged again."""
 
 
 class LocalEvaluator(Service):
@@ -64,7 +64,7 @@ class LocalEvaluator(Service):
     @property
     def credential(self) -> str:
         if not self.settings.asks:
-            # Rates and waits of the target's key are for those who ask it.
+            # The target is not asked, so rates and waits of its key do not apply.
             return "kept replies"
         endpoint = self.settings.endpoint
         return "" if endpoint is None else endpoint.credential
@@ -74,7 +74,9 @@ class LocalEvaluator(Service):
 
     def judging_again(self, judging: Mapping[str, Any], *, asks_missing: bool) -> Mapping[str, Any]:
         if unknown := sorted(set(judging).difference(_JUDGING)):
-            raise UsageError(f"{unknown[0]} does not judge: there are {', '.join(_JUDGING)}")
+            raise UsageError(
+                f"{unknown[0]} is not a setting of judging: use {' or '.join(_JUDGING)}"
+            )
         return {
             **self.settings.model_dump(mode="json"),
             **judging,
@@ -114,7 +116,7 @@ class LocalEvaluator(Service):
         setup = self._setup
         chats = {TARGET: setup.target, JUDGE: setup.judge_target, ATTACKER: setup.attacker_target}
         chat = chats.get(role)
-        # What was asked elsewhere, before the endpoint was changed, had a price of its own.
+        # Usage at another endpoint, from before the settings changed, has other prices.
         if not isinstance(chat, ChatTarget) or chat.address != endpoint:
             return None
         return price_of(model, chat.endpoint.prices)
@@ -126,7 +128,7 @@ class LocalEvaluator(Service):
         ]
 
     async def check(self, client: EvaluationClient) -> Sequence[Check]:
-        """The target, the cases and the judge; reads every group, and loads a model on this machine."""
+        """Check the target, cases, judge and attacker; reads every group, and loads a local model."""
         groups = await self.groups(client)
         count = sum(len(self._setup.cases.group(group.name).cases) for group in groups)
         return (
@@ -146,9 +148,10 @@ class LocalEvaluator(Service):
     async def check_models(
         self, client: EvaluationClient, models: Sequence[str], *, ask: bool
     ) -> Sequence[Check]:
-        """The models under test, then the judge's and the attacker's.
+        """Check the models under test, then the judge's and the attacker's.
 
-        With `ask`, whether the judge judges a reply and the attacker writes a variation.
+        Without `ask`, looks for them on the endpoints' lists. With it, sends each model under test a question,
+        and has the judge judge a reply and the attacker write variations.
         """
         if not ask:
             attacker = self.settings.attacker
@@ -179,13 +182,15 @@ class LocalEvaluator(Service):
             message = f"{judge.name} {judge.version}, a {judge.label}"
             return Check(name="judge", ok=True, message=message)
         [reached] = await client.judge_chat.check()
-        said = [f"{judge.name}, a {judge.label}", reached.message]
+        parts = [f"{judge.name}, a {judge.label}", reached.message]
         if isinstance(self._setup.target, LocalModel):
             warning = same_family_warning(model, self._setup.target.name)
-            said += [] if warning is None else [f"warning: {warning}"]
+            parts += [] if warning is None else [f"warning: {warning}"]
         elif kin := family(model):
-            said.append(f"warning: a target of its family ({kin}) is favoured, and marked so")
-        return Check(name="judge", ok=reached.ok, message="; ".join(said))
+            parts.append(
+                f"warning: it favours targets of its family ({kin}); their results carry a warning"
+            )
+        return Check(name="judge", ok=reached.ok, message="; ".join(parts))
 
     async def _check_attacker(self, client: EvaluationClient) -> Sequence[Check]:
         if client.attacker_chat is None:

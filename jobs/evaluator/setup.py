@@ -1,4 +1,4 @@
-"""How the evaluations of one service are set up by its settings, and what they ask once it is open."""
+"""What the evaluations of a service use: built from its settings, then opened for a run."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,9 +29,9 @@ _ALL = "all"
 
 
 class EvaluationSetup:
-    """Target, judge, attacker and cases, as settings declare them; `open` makes what asks them.
+    """The target, judge, attacker and cases that settings declare; `open` connects to them.
 
-    Without a `target` it is the one that the settings name.
+    `target` replaces the target that the settings name.
     """
 
     def __init__(self, settings: LocalSettings, target: Target | None = None) -> None:
@@ -41,7 +41,7 @@ class EvaluationSetup:
         self._chosen: Sequence[Case] | None = None
         judge, attacker = settings.judge, settings.attacker
         self.judge_model: str | None = None
-        """The model that judges, if one does."""
+        """The judge's model; None for the rules judge."""
         self.judge_target: ChatTarget | None = None
         self.judge: Judge = RulesJudge()
         if isinstance(judge, RubricJudgeSettings):
@@ -57,7 +57,7 @@ class EvaluationSetup:
             self.translator = self._translator(self.attacker)
 
     def on(self, target: Target, cases: Sequence[Case]) -> Self:
-        """The same judge and attacker on another target, over these cases whatever the group is called."""
+        """A copy with another target, and with these cases for every group."""
         made = copy(self)
         made.target, made._chosen = target, cases  # noqa: SLF001 (a copy of its own)
         return made
@@ -73,19 +73,19 @@ class EvaluationSetup:
         if self._chosen is not None:
             return self._chosen
         if group == _ALL and group not in self.cases.names:
-            # In a plan, before the service was asked which groups there are.
+            # A plan is made before the service has listed its groups.
             return [case for name in self.cases.names for case in self.cases.group(name).cases]
         return self.cases.group(group).cases
 
     def group_names(self) -> Sequence[str] | None:
-        """The groups that there are; None if the folder of cases cannot be read, which is a mistake of its own."""
+        """The names of the groups; None if the folder of cases cannot be read, which is reported separately."""
         try:
             return self.cases.names
         except UsageError:
             return None
 
     def call_limits(self) -> Mapping[str, CallLimit | None]:
-        """The limits of target, judge and attacker: None where there is none or its calls are no requests."""
+        """The limits by role; None for a role that is not set up or whose model is in this process."""
         judge, attacker = self.judge_target, self.attacker_target
         limits = _limits_for(self.target)
         return {
@@ -96,7 +96,7 @@ class EvaluationSetup:
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What decides the scores besides the axes, for every answer; never a secret."""
+        """What decides the scores besides the axes, as stored in every answer; holds no secret."""
         attacker = {} if self.attacker is None else {"attacker": self.attacker.version}
         if self.translator is not None:
             attacker["translations"] = self.translator.version
@@ -116,7 +116,7 @@ class EvaluationSetup:
 
     @property
     def facts(self) -> Provenance:
-        """The same as facts, for the identity of a run."""
+        """What decides the answers, as facts for the identity of a run."""
         return Provenance(
             settings=self.settings,
             target=self.target,
@@ -128,9 +128,10 @@ class EvaluationSetup:
 
     @asynccontextmanager
     async def open(self, clock: Clock, folder: Path) -> AsyncIterator["EvaluationClient"]:
-        """Open all that evaluations ask; with replies that are kept, the judge alone.
+        """Open the target, the judge and the attacker; only the judge if stored replies are judged again.
 
-        Raises UsageError, with what to do, for a file, an extra or a key that is missing.
+        Relative paths in the settings start from `folder`. Raises UsageError if a file, an
+        optional dependency or a key is missing.
         """
         asks = self.settings.asks
         async with AsyncExitStack() as stack:
@@ -164,9 +165,9 @@ class EvaluationSetup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationClient:
-    """What the evaluations of an open service ask: its target through `caller`, its judge, its attacker.
+    """The open target, judge and attacker of a service; the target is asked through `caller`.
 
-    Where replies that are kept are judged again, `target` and `attacker_chat` are not open: None.
+    `target` and `attacker_chat` are None if stored replies are judged again.
     """
 
     clock: Clock
@@ -188,9 +189,9 @@ def target_from_settings(settings: LocalSettings) -> Target:
 
 
 def model_caller_for(target: Target, client: OpenTarget | None, role: str = TARGET) -> ModelCaller:
-    """Within the limits of the endpoint; roles that share an endpoint and a key share its minute.
+    """A caller that keeps the limits of the target's endpoint.
 
-    Without a `client`, the caller knows only the replies that are kept.
+    Roles that share an endpoint and a key share its rate. Without a `client`, only stored replies are returned.
     """
     if isinstance(target, LocalModel):
         return ModelCaller(target, client, role=role, max_in_flight=target.slots)
@@ -200,7 +201,7 @@ def model_caller_for(target: Target, client: OpenTarget | None, role: str = TARG
 
 
 def _limits_for(target: Target) -> CallLimits | None:
-    """The limits of a target's calls; None where they are no requests, since the model is in this process."""
+    """The limits of a target's calls; None if the model is in this process, so that calls are not requests."""
     if isinstance(target, LocalModel):
         return None
     # A callable may reach a server, so its calls count as requests.

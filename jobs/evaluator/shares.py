@@ -1,4 +1,4 @@
-"""Places that several models share: a model that waits for its rate leaves room for the others."""
+"""Places shared fairly by several models, so that one waiting for its rate does not block the others."""
 
 from collections import Counter, deque
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import anyio
 
 _LONG_S = 1.0
-"""Waiting longer than this for a permit keeps a place from models that could use it."""
+"""A longer wait for a permit holds a place that other models could use."""
 
 
 @dataclass(slots=True, eq=False)
@@ -18,9 +18,9 @@ class _Waiting:
 
 
 class Shares:
-    """At most `places` holders at once; of those who wait, the one comes next whose model has fewest.
+    """At most `places` holders at once; the waiter whose model holds the fewest places is admitted next.
 
-    A model that has none may have its first one while there are less than `most` in all.
+    A model without a place may exceed that number for its first one, up to `most` places in total.
     """
 
     def __init__(self, places: int, *, most: int | None = None) -> None:
@@ -30,13 +30,13 @@ class Shares:
         self._waiting: deque[_Waiting] = deque()
 
     def resize(self, places: int) -> None:
-        """Have so many places from now on."""
+        """Change the number of places; waiters are admitted at once if there is room."""
         self._places = places
         self._admit()
 
     @asynccontextmanager
     async def hold(self, of: str) -> AsyncIterator[None]:
-        """Have a place for a model within the block."""
+        """Wait for a place, and hold it for the model `of` within the block."""
         await self._enter(of)
         try:
             yield
@@ -58,12 +58,12 @@ class Shares:
 
     def _leave(self, of: str) -> None:
         self._held[of] -= 1
-        self._held += Counter()  # forgets those that have none
+        self._held += Counter()  # drops models that hold none
         self._admit()
 
     def _admit(self) -> None:
         while self._waiting:
-            # The first that came, among those with equally few.
+            # Of several that hold equally few, the first that came.
             first = min(self._waiting, key=lambda one: self._held[one.of])
             total = self._held.total()
             if total >= self._places and (self._held[first.of] or total >= self._most):
@@ -74,10 +74,10 @@ class Shares:
 
 
 class SlowStart:
-    """How many calls of a model may take a place before they have their permit.
+    """Limits how many calls of a model may hold a place before they have a permit.
 
-    One at first, twice as many after each short wait for a permit, and one again after a long one: a model
-    whose rate is low keeps no places from the others, and where permits come fast they come many at once.
+    The limit starts at one, doubles after each short wait for a permit, and returns to one after a long wait.
+    So a model with a low rate does not hold places that others need, and one with a high rate gets many.
     """
 
     def __init__(self, most: int) -> None:
@@ -86,10 +86,10 @@ class SlowStart:
         self._shares = Shares(1)
 
     def hold(self) -> AbstractAsyncContextManager[None]:
-        """Be one of them within the block."""
+        """Count the block as one of these calls, once there is room."""
         return self._shares.hold("")
 
     def learn(self, waited_s: float) -> None:
-        """Take note of how long a call waited for its permit."""
+        """Adjust the limit to the time in seconds that a call waited for its permit."""
         self._places = 1 if waited_s > _LONG_S else min(2 * self._places, self._most)
         self._shares.resize(self._places)

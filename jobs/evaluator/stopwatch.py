@@ -1,4 +1,4 @@
-"""The time that an evaluation has: only that counts in which one of its calls is under way."""
+"""The time limit of an evaluation, which counts only while one of its calls is in flight."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +12,10 @@ _CURRENT: ContextVar["Stopwatch | None"] = ContextVar("stopwatch", default=None)
 
 
 class Stopwatch:
-    """Ends its block once calls have been under way for `within_s` seconds in all.
+    """Cancels its block once calls have been in flight for `within_s` seconds in total.
 
-    Waiting for a slot, for a rate or for another evaluation takes none of it; calls at the same time count once.
+    Time spent waiting for a slot, a rate limit or another evaluation does not count. Concurrent calls count
+    once.
     """
 
     def __init__(self, within_s: float) -> None:
@@ -25,7 +26,7 @@ class Stopwatch:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Count the calls that are made within the block; raises TimedOut when they take too long."""
+        """Time the calls within the block; raises TimedOut when they take too long."""
         token = _CURRENT.set(self)
         try:
             with self._scope:
@@ -37,7 +38,7 @@ class Stopwatch:
 
     @contextmanager
     def count_call(self) -> Iterator[None]:
-        """A call is under way within the block."""
+        """Count the block as a call in flight."""
         if self._calls == 0:
             self._since = anyio.current_time()
             self._scope.deadline = self._since + self._left_s
@@ -53,7 +54,7 @@ class Stopwatch:
 
 @contextmanager
 def time_call() -> Iterator[None]:
-    """A call of the evaluation that is being watched, if one is, is under way within the block."""
+    """Count the block as a call of the evaluation that a stopwatch currently times, if any."""
     stopwatch = _CURRENT.get()
     if stopwatch is None:
         yield

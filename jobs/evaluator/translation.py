@@ -1,7 +1,8 @@
-"""Translations of a message, written by the attacker model and held to the lint of the test cases.
+"""Translations of a message, written by the attacker model and checked by the lint of the test cases.
 
-The lint reads English. So the model translates its translation back, in a call that never saw the
-original, and the lint reads that: it catches a translator that adds something, not one that lies twice.
+The lint works on English. So the model translates its translation back, in a call that does not contain the
+original, and the lint reads the result. This catches a translation that adds something, but not a model that
+also hides the addition when it translates back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from jobs.evaluator.objects import find_object
 from jobs.evaluator.package_data import read_package_data
 
 CALLS = 2
-"""Questions to the attacker for one translation: forth and back."""
+"""Calls of the attacker for one translation: there and back."""
 
 
 class Instructions(BaseModel):
@@ -56,7 +57,7 @@ def _check_language(language: str) -> str:
 def _sort_unique(languages: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(languages)) != len(languages):
         raise ValueError("names a language twice")
-    # Their order decides nothing: neither a draw nor a result's identity.
+    # Sorted, so that their order changes neither a draw nor a result's identity.
     return tuple(sorted(languages))
 
 
@@ -68,10 +69,10 @@ Languages = Annotated[
 
 
 class Translator:
-    """Has the attacker translate into one of `languages`."""
+    """Translates messages into one of `languages` with the attacker model."""
 
     def __init__(self, attacker: Attacker, languages: Sequence[str]) -> None:
-        assert languages, "without a language there is nothing to translate into"
+        assert languages, "a translator needs a language"
         self._attacker = attacker
         self.languages = tuple(languages)
         self._instructions, digest = read_instructions()
@@ -84,14 +85,14 @@ class Translator:
     async def translate(
         self, case: Case, asked: str, language: str, *, seed: int, context: JobContext
     ) -> tuple[str, Translation] | None:
-        """`asked` in another language; None where the model refuses, or what it writes may not be sent."""
+        """`asked` in another language; None if the model refuses or its translation may not be sent."""
         into = self._instructions.languages[language]
         task = self._instructions.forth.replace("{language}", into)
         text = await self._translate(task, asked, seed, context)
-        # A message without a letter, a name or an English echo: nothing was translated.
+        # Nothing was translated: the answer is empty or repeats the original.
         if not text or len(text) > LENGTH_MAX or normalise(text) == normalise(asked):
             return None
-        # What the list knows in any language: figures with their units, substances that keep their names.
+        # The lint finds amounts with units and names of substances in other languages, too.
         if forbidden_in(text):
             return None
         english = await self._translate(self._instructions.back, text, seed, context)
@@ -100,7 +101,7 @@ class Translator:
         return text, Translation(language, english)
 
     async def _translate(self, task: str, text: str, seed: int, context: JobContext) -> str:
-        """Empty where the model refuses."""
+        """The translation by the model; empty if it refuses."""
         answer = await self._attacker.write(
             self._instructions.rules,
             task,

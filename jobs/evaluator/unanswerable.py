@@ -1,7 +1,7 @@
-"""Questions that will never have a reply: each is asked once, however many attempts its job takes.
+"""Questions that can never have a reply: each is asked once, however many attempts its job takes.
 
-A reply that the token limit cut off before it began, or that a filter withheld, is charged. An attempt that
-is given back, by a rate limit say, would ask for it again and again.
+A reply that a filter withheld, or that the token limit ended before it began, is charged. Without this, an
+attempt that is returned unused, for example after a rate limit, would pay for the same question again.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,20 +12,20 @@ from copy import copy
 from engine.kinds import Job, JobError, Permanent, Transient
 
 _JOBS_MAX = 1000
-"""More jobs than are between two attempts at once."""
+"""More than the number of jobs that wait for another attempt at the same time."""
 
 _CURRENT: ContextVar[dict[str, Permanent] | None] = ContextVar("unanswerable", default=None)
 
 
 class Unanswerable:
-    """The errors of such questions, by job, until the job has ended."""
+    """The errors of unanswerable questions by job, kept until the job has ended."""
 
     def __init__(self) -> None:
         self._by_job: dict[str, dict[str, Permanent]] = {}
 
     @contextmanager
     def remember(self, job: Job) -> Iterator[None]:
-        """Remember the errors of the block, an attempt of the job; recall those of its attempts before."""
+        """Remember errors within the block, one attempt of the job, and recall those of its earlier attempts."""
         known = self._by_job.pop(job.key, {})
         token = _CURRENT.set(known)
         follows = False
@@ -47,9 +47,10 @@ class Unanswerable:
 
 
 async def call_unless_unanswerable(question: str, call: Callable[[], Awaitable[bytes]]) -> bytes:
-    """What `call` gives. Within a job's block, a Permanent error is raised again without calling.
+    """Return the result of `call`, unless it already failed for good.
 
-    `question` is the same for the same question.
+    Within a block of `Unanswerable.remember`, a Permanent error of the same `question` (a digest of it) is
+    raised again without calling.
     """
     known = _CURRENT.get()
     if known is None:
@@ -61,6 +62,6 @@ async def call_unless_unanswerable(question: str, call: Callable[[], Awaitable[b
     except Permanent as error:
         if error.sent:
             known[question] = copy(error)
-            # Its bytes are kept with the attempt that they came in.
+            # Its unread body is stored with the attempt that received it.
             known[question].unread = None
         raise

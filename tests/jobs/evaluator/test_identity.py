@@ -343,7 +343,7 @@ async def test_an_upgrade_of_the_judge_s_rules_is_judged_again_beside_the_run(
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"judging": {"cases": "elsewhere"}}, "cases does not judge"),
+        ({"judging": {"cases": "elsewhere"}}, "cases is not a setting of judging"),
         ({"judging": {"judge": "nobody"}}, "service.judge"),
         ({"thresholds": [1.5]}, "matrix.thresholds: 1.5 is above 1"),
         ({"name": "a/b"}, "used in names of files"),

@@ -161,7 +161,7 @@ def test_translations_that_nothing_asks_for_are_told(
     outcome = planned(tmp_path, {"judge": JUDGE, "attacker": TRANSLATING}, **matrix)
 
     assert outcome.exit_code == 0
-    assert outcome.stderr.count("nothing is translated") == warned
+    assert outcome.stderr.count("translations has no effect") == warned
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_neither_the_rules_judge_nor_the_list_for_attackers_reads_other_language
 
     told = "the rules judge reads English only: its scores of 1 of 1 cases of one (es-MX)"
     assert (told in outcome.stderr) is judge_warned
-    told = "what an attacker writes is checked in English: none for 1 of 1 cases of one (es-MX)"
+    told = "the attacker writes English only: it is not used for 1 of 1 cases of one (es-MX)"
     assert (told in outcome.stderr) is attacker_warned
 
 
