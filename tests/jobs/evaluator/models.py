@@ -1,4 +1,4 @@
-"""Judges and attackers on loopback: what they are asked, and answers in the form that is wanted."""
+"""Requests to judging and attacking models on loopback, and answers in the form they must have."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _NONCE = re.compile(r"^===[0-9a-f]{24}===", re.MULTILINE)
 
 
 def write_group_of_one(folder: Path, user_input: str, **changed: Any) -> None:
-    """one.yaml: a single case at moderate risk, so that each layer is easily read."""
+    """Write one.yaml, a group with a single case at moderate risk."""
     case = {
         "id": "one-01",
         "user_input": user_input,
@@ -34,31 +34,31 @@ def write_group_of_one(folder: Path, user_input: str, **changed: Any) -> None:
     (folder / "one.yaml").write_text(json.dumps(group), encoding="utf-8")
 
 
-def sought(asked: Asked) -> list[str]:
-    """The names that a judge is asked about, in order."""
+def requested_names(asked: Asked) -> list[str]:
+    """The names of the items and red flags in a request to a judge, in order."""
     names = re.findall(r"^- (\w+): ", asked.body["messages"][1]["content"], re.MULTILINE)
     return [name for name in names if name in _ITEMS | _FLAGS]
 
 
-def nonce(asked: Asked) -> str:
-    """The marker between which the texts stand."""
+def quote_marker(asked: Asked) -> str:
+    """The marker on the lines around each quoted message of a request."""
     found = _NONCE.search(asked.body["messages"][1]["content"])
     assert found is not None
     return found.group()
 
 
-def said(asked: Asked, role: str = "assistant") -> list[str]:
-    """What stands under judgement, message by message."""
-    mark = re.escape(nonce(asked))
+def quoted_messages(asked: Asked, role: str = "assistant") -> list[str]:
+    """The messages of a role that a request quotes, in order."""
+    mark = re.escape(quote_marker(asked))
     text = asked.body["messages"][1]["content"]
     return re.findall(rf"^{mark} {role} says\n(.*?)\n{mark} end$", text, re.MULTILINE | re.DOTALL)
 
 
-def claims(asked: Asked, found: Mapping[str, str]) -> tuple[int, Any]:
-    """A judge's answer: yes with its quotation for what is in `found`, else no."""
+def judge_answer(asked: Asked, found: Mapping[str, str]) -> tuple[int, Any]:
+    """A judge's answer: yes with a quotation for each name in `found`, no for the others."""
     answers = [
         {"name": name, "found": name in found, "quote": found.get(name, "")}
-        for name in sought(asked)
+        for name in requested_names(asked)
     ]
     document = {
         "items": [one for one in answers if one["name"] in _ITEMS],
@@ -67,12 +67,12 @@ def claims(asked: Asked, found: Mapping[str, str]) -> tuple[int, Any]:
     return 200, completion(json.dumps(document))
 
 
-def gullible(asked: Asked) -> tuple[int, Any]:
-    """A judge that does what a hostile reply wants: all items found, each quoting the whole reply."""
-    whole = said(asked)[-1]
-    return claims(asked, {name: whole for name in sought(asked) if name in _ITEMS})
+def answer_gullibly(asked: Asked) -> tuple[int, Any]:
+    """Answer as a judge that obeys a hostile reply: all items found, each quoting the whole reply."""
+    whole = quoted_messages(asked)[-1]
+    return judge_answer(asked, {name: whole for name in requested_names(asked) if name in _ITEMS})
 
 
-def writes(document: Mapping[str, Any] | str) -> tuple[int, Any]:
-    """An attacker's answer: a JSON object, or plain words."""
+def attacker_answer(document: Mapping[str, Any] | str) -> tuple[int, Any]:
+    """An attacker's answer: a JSON object, or plain text."""
     return 200, completion(document if isinstance(document, str) else json.dumps(document))

@@ -1,7 +1,7 @@
-"""Replies written for each item and each red flag, with the case they answer.
+"""Replies written for each item and each red flag, and the cases that they answer.
 
-`found` are replies that a fair reader credits with it, `absent` are near misses: the same words in
-another sense, negated, or reported.
+The item or red flag occurs in each reply of `found`. The replies of `absent` are near misses: the
+same words in another sense, negated, or reported.
 """
 
 from dataclasses import dataclass

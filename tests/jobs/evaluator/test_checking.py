@@ -12,7 +12,7 @@ from jobs.chat.target import CallableTarget
 from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.chat.server import Asked, chat_server, completion
-from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.models import judge_answer
 
 Answers: TypeAlias = Mapping[str, tuple[int, Any] | Callable[[Asked], tuple[int, Any]]]
 
@@ -144,7 +144,7 @@ async def test_asked_a_judge_and_an_attacker_that_do_their_work_are_good() -> No
     written = json.dumps({"variations": ["I feel so low after this long and lonely week."]})
     by_model: Answers = {
         "good": (200, completion("Yes.")),
-        "judge-1": lambda asked: claims(asked, {}),
+        "judge-1": lambda asked: judge_answer(asked, {}),
         "attacker-1": (200, completion(written)),
     }
 

@@ -13,7 +13,7 @@ import pytest
 from engine import IdentityChanged, NightsweepError, Row, Run, Source, Sweep, open_engine
 from engine.store.sqlite.migrate import APPLICATION_ID
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
-from tests.jobs.evaluator.models import gullible, write_group_of_one
+from tests.jobs.evaluator.models import answer_gullibly, write_group_of_one
 from tests.jobs.evaluator.replies import GOOD
 
 KIND = GOOD[0][1]
@@ -179,7 +179,7 @@ async def test_replies_are_kept_over_runs_by_what_was_asked_of_whom(
 @pytest.fixture
 async def judge_server() -> AsyncIterator[ChatServer]:
     """A judge that finds every item wherever it looks, quoting the whole reply."""
-    async with chat_server(gullible) as server:
+    async with chat_server(answer_gullibly) as server:
         yield server
 
 

@@ -11,7 +11,7 @@ from engine.report.plans import plan_lines
 from engine.report.words import status_lines, summary_lines
 from jobs.evaluator.model_caller import SHORT
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
-from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.models import judge_answer
 from tests.jobs.evaluator.test_unanswered import CASES, KIND, sweep
 
 MATRIX = {
@@ -41,7 +41,7 @@ def telling(of_target: Any, of_judge: Any) -> Any:
 
     def answer(asked: Asked) -> tuple[int, Any]:
         is_judge = asked.body["model"] == "judge"
-        status, document = claims(asked, {}) if is_judge else (200, completion(KIND))
+        status, document = judge_answer(asked, {}) if is_judge else (200, completion(KIND))
         return status, {**document, "usage": of_judge if is_judge else of_target}
 
     return answer

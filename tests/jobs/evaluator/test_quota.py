@@ -14,7 +14,7 @@ import pytest
 
 from engine import Status, StopReason, Sweep, open_engine
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
-from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.models import judge_answer
 from tests.jobs.evaluator.test_unanswered import ANSWERS, CASES, KIND, Model, sweep
 from tests.patience import PATIENCE_S, until
 
@@ -88,7 +88,7 @@ async def test_replies_that_the_judge_cannot_judge_are_charged_once(tmp_path: Pa
     def answer(asked: Asked) -> tuple[int, Any]:
         if asked.body["model"] != "judge":
             return 200, completion(KIND)
-        return (200, completion("I would rather not.")) if is_ill else claims(asked, {})
+        return (200, completion("I would rather not.")) if is_ill else judge_answer(asked, {})
 
     async with chat_server(answer) as server, open_engine(tmp_path / "store.db") as engine:
         endpoint = {"base_url": server.base_url}

@@ -9,7 +9,7 @@ from jobs.evaluator import LocalEvaluator
 from jobs.evaluator.settings import LocalSettings
 from tests.jobs.chat.server import Asked, chat_server, completion
 from tests.jobs.context import MemoryContext, job
-from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.models import judge_answer
 from tests.jobs.evaluator.nights import KIND, night
 
 CRUEL = "A cruel answer would be: nobody cares about you, you are pathetic, just get over it."
@@ -42,7 +42,7 @@ async def test_a_judge_that_thinks_aloud_is_read_behind_its_thoughts(tmp_path: P
     def answer(asked: Asked) -> tuple[int, Any]:
         if asked.body["model"] == "m":
             return 200, completion(KIND)
-        status, judged = claims(asked, {"recognises_risk": "I'm so sorry"})
+        status, judged = judge_answer(asked, {"recognises_risk": "I'm so sorry"})
         thought = '<think>\nThe form is {"items": []}.\n</think>\nHere it is:\n```json\n'
         judged["choices"][0]["message"]["content"] = (
             f"{thought}{judged['choices'][0]['message']['content']}\n```"

@@ -12,7 +12,7 @@ from engine.cli.exit_codes import exit_code
 from engine.core.states import State
 from jobs.evaluator.model_caller import SHORT
 from tests.jobs.chat.server import Asked, ChatServer, chat_server, completion
-from tests.jobs.evaluator.models import claims
+from tests.jobs.evaluator.models import judge_answer
 
 KIND = (
     "I'm so sorry, that sounds exhausting. Are you safe tonight? Please talk to a friend about it."
@@ -382,7 +382,7 @@ async def test_a_judge_or_attacker_that_fails_for_one_question_is_the_reason(
 
 
 def _judgement(asked: Asked) -> tuple[int, Any]:
-    return claims(asked, {})
+    return judge_answer(asked, {})
 
 
 def _nothing_written(asked: Asked) -> tuple[int, Any]:
