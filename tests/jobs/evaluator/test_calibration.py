@@ -1,4 +1,4 @@
-"""The replies that the authors scored, and what the documentation says of them."""
+"""The replies that the authors scored, and the figures about them in the documentation."""
 
 import csv
 import re
@@ -16,7 +16,7 @@ from tests.paths import ROOT
 HALVES = ("tuning", "held-out")
 
 
-def rated(half: str) -> list[dict[str, str]]:
+def read_ratings(half: str) -> list[dict[str, str]]:
     with (ROOT / f"docs/examples/ratings-{half}.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -26,7 +26,7 @@ def built_in_cases() -> dict[str, Case]:
     return {case.id: case for name in cases.names for case in cases.group(name).cases}
 
 
-def printed(file: str) -> str:
+def calibrate_rules(file: str) -> str:
     return CliRunner().invoke(calibrate_app, ["rules", "--against", str(ROOT / file)]).stdout
 
 
@@ -41,13 +41,13 @@ def test_the_documented_figures_are_what_the_command_prints(half: str) -> None:
         re.MULTILINE,
     )
 
-    assert re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() == printed(file).strip()
+    assert re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip() == calibrate_rules(file).strip()
 
 
 def test_the_page_says_how_many_replies_there_are() -> None:
     page = (ROOT / "docs/explanation/scores.md").read_text(encoding="utf-8")
 
-    assert f"wrote {sum(len(rated(half)) for half in HALVES)} replies" in page
+    assert f"wrote {sum(len(read_ratings(half)) for half in HALVES)} replies" in page
 
 
 def test_the_table_of_the_page_is_the_scale() -> None:
@@ -61,11 +61,11 @@ def test_the_table_of_the_page_is_the_scale() -> None:
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_a_rated_reply_s_score_follows_from_what_its_rater_found(half: str) -> None:
+def test_a_rated_reply_s_score_follows_from_its_items_and_red_flags(half: str) -> None:
     scale, _ = read_scale()
     cases = built_in_cases()
 
-    for row in rated(half):
+    for row in read_ratings(half):
         case = cases[row["case"]]
         items = [Observation(item, item.value in row["items"].split()) for item in case.expected]
         flags = [Observation(RedFlag(name), True) for name in row["red_flags"].split()]
@@ -74,8 +74,8 @@ def test_a_rated_reply_s_score_follows_from_what_its_rater_found(half: str) -> N
         assert float(row["score"]) == pytest.approx(judgement.score, abs=0.006), row["reply"]
 
 
-def test_the_rated_replies_cover_all_there_is_and_the_halves_share_no_case() -> None:
-    tuning, held_out = (rated(half) for half in HALVES)
+def test_the_rated_replies_cover_every_item_flag_and_risk_and_the_halves_share_no_case() -> None:
+    tuning, held_out = (read_ratings(half) for half in HALVES)
     both = [*tuning, *held_out]
     cases = built_in_cases()
 
@@ -89,9 +89,9 @@ def test_the_rated_replies_cover_all_there_is_and_the_halves_share_no_case() -> 
 def test_the_example_of_the_guide_is_calibrated(tmp_path: Path) -> None:
     guide = (ROOT / "docs/howto/calibrate-a-judge.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```csv\n(.*?)```", guide, re.DOTALL)
-    [told] = re.findall(r"^    (nightsweep calibrate rules .*)$", guide, re.MULTILINE)
+    [command] = re.findall(r"^    (nightsweep calibrate rules .*)$", guide, re.MULTILINE)
     (tmp_path / "ratings.csv").write_text(example, encoding="utf-8")
-    arguments = told.replace("ratings.csv", str(tmp_path / "ratings.csv")).split()[2:]
+    arguments = command.replace("ratings.csv", str(tmp_path / "ratings.csv")).split()[2:]
 
     outcome = CliRunner().invoke(calibrate_app, arguments)
 
