@@ -1,4 +1,4 @@
-"""How well a judge agrees with people: plain arithmetic over scores in 0..1."""
+"""Measures of a judge's agreement with people, over scores in 0..1."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ def _squares(scores: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Errors:
-    """Replies on which judge and people differ about passing, and how many there are to get wrong."""
+    """How often judge and people disagree about passing, out of the replies that people fail or pass."""
 
     false_negatives: int
     failing: int

@@ -1,4 +1,4 @@
-"""A judge held against people: the same replies, scored by both."""
+"""Compare a judge with people: both score the same replies."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ from jobs.evaluator.setup import model_caller_for
 logger = logging.getLogger(__name__)
 
 THRESHOLDS = (0.3, 0.5, 0.7)
-"""Where false negatives are counted when nobody says where."""
+"""The thresholds at which errors are counted by default."""
 
 _DIGITS = 4
 _EVERY = UnansweredPolicy(rule=UnansweredRule.FAIL_JOB)
@@ -51,7 +51,7 @@ _IN_MEMORY = Accounts(b"")
 
 
 class _StandaloneContext:
-    """What a judge borrows of a run, outside of any: nothing outlasts it, limits are kept."""
+    """A JobContext outside a run: it stores nothing but keeps the endpoint's limits."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -71,7 +71,7 @@ class _StandaloneContext:
         return await self._permits.wait([limit], tokens=tokens)
 
     def account(self, address: str, key: str = "") -> str:
-        # Kept in memory only: there is nobody to hide the key from.
+        # Held in memory only, so the key needs no secret to hide it.
         return _IN_MEMORY.name(address, key)
 
     def slot(self, name: str, max_in_flight: int) -> AbstractAsyncContextManager[None]:
@@ -103,7 +103,7 @@ async def score_replies(
     """The judge's name and version, and its score of each reply.
 
     `judge` is `rules` or a YAML, TOML or JSON file that holds what a sweep file has under `service.judge`. Raises
-    UsageError, also where the judge could not judge.
+    UsageError if the file is wrong or the judge fails.
     """
     context = _StandaloneContext(clock)
     async with AsyncExitStack() as stack:
@@ -125,7 +125,7 @@ async def score_replies(
 async def _scores_of_all(
     rated: Sequence[RatedReply], score: Callable[[RatedReply], Awaitable[float]]
 ) -> list[float]:
-    """The score of each reply; raises the error that decides where any has none."""
+    """The score of each reply; raises the most serious error if any reply has none."""
     outcomes = await map_concurrently(rated, score)
     scores = [one for one in outcomes if not isinstance(one, JobError)]
     missing = [
@@ -138,7 +138,7 @@ async def _scores_of_all(
 
 
 def judge_notices(judge: str) -> Sequence[str]:
-    """What to know before the judge is asked, such as that calls go through a proxy; raises UsageError."""
+    """Notices to print before the judge is asked, such as that calls use a proxy; raises UsageError."""
     settings = _judge_settings(judge)
     return () if settings is None else settings.endpoint.notices(settings.endpoint.base_url)
 
@@ -173,7 +173,7 @@ def _judge_settings(judge: str) -> RubricJudgeSettings | None:
 def calibration(
     name: str, rated: Sequence[RatedReply], judged: Sequence[float], thresholds: Sequence[float]
 ) -> dict[str, Any]:
-    """The figures of a judge against people, as JSON values; `picture` is text."""
+    """The figures of a judge's agreement with people, as JSON values; `picture` is text."""
     human = [one.human for one in rated]
     among = krippendorff_alpha([one.scores for one in rated])
     alpha = krippendorff_alpha(

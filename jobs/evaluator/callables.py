@@ -1,4 +1,4 @@
-"""Any Python callable as the model under test: the local evaluator over it, for a registry."""
+"""A local evaluator that tests a Python callable, for use in a registry."""
 
 from collections.abc import Awaitable, Callable
 from typing import Self
@@ -35,9 +35,9 @@ def evaluator_of(
 ) -> CallableEvaluator:
     """The local evaluator with `answer` as its target: Registry(services={"local": ...}).
 
-    `answer` gets a Question (`messages`, `model` and `seed`) and returns the reply. A plain function runs
-    in a thread, up to eight calls at once. `name` is part of every result's identity: change it when the
-    answers do. Raises nothing itself; what `answer` raises is a transient failure of its job, a JobError
-    is kept as it is.
+    `answer` is given a Question (`messages`, `model` and `seed`) and returns the reply. A plain function
+    runs in threads, up to eight calls at once. `name` is part of every result's identity: change it when the
+    answers change. A JobError from `answer` is used unchanged; any other exception counts as a transient
+    failure of the job.
     """
     return CallableEvaluator(name, answer)

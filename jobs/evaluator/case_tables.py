@@ -1,4 +1,4 @@
-"""The cases of a group as rows of a table, with what they have in common written once in the group."""
+"""The cases of a group as rows of a table; fields common to all are written once in the group's file."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -29,12 +29,12 @@ _NO = ("false", "no", "0")
 
 
 class CaseTable(BaseModel):
-    """What a group says of its table: `columns` by field of a case, `common` for every case."""
+    """How a group uses its table: `columns` by field of a case, and `common` fields of every case."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     file: Annotated[str, Field(pattern=r"^[^/\\]+$")]
-    """A file beside the group's."""
+    """A file in the same folder as the group's."""
     columns: Mapping[str, str] = {}
     common: Mapping[str, Any] = {}
 
@@ -49,7 +49,7 @@ class CaseTable(BaseModel):
 
 @dataclass(slots=True)
 class TableCases:
-    """Cases as they would stand in the group's file, by their place, and what is wrong with others."""
+    """The cases in the form of the group's file, and the mistakes, each with its place in the table."""
 
     table: Table
     cases: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class TableCases:
 
 
 def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
-    """The cases of a table, not yet validated; raises Malformed for what is wrong with all of it."""
+    """The cases of a table, not yet validated; raises Malformed if the table as a whole cannot be used."""
     written_as = table_format(PurePath(spec.file))
     if written_as is None:
         raise Malformed("is not a table: .csv, .tsv, .jsonl, .json, .yaml or .toml")
@@ -65,7 +65,7 @@ def read_cases(group: str, spec: CaseTable, content: bytes) -> TableCases:
     columns = dict(_columns(table, spec.columns))
     if _INPUT not in columns and _INPUT not in spec.common:
         raise Malformed(
-            f"no column is called {_INPUT} or the like: say with cases.columns.{_INPUT} which it is;"
+            f"no column is called {_INPUT} or the like: name it in cases.columns.{_INPUT};"
             f" {table.describe_columns()}"
         )
     found = TableCases(table)
@@ -133,8 +133,8 @@ def _fill(case: dict[str, Any], row: Row, table: Table, columns: Mapping[str, st
 
     def fill(text: Any, name: str) -> Any:
         if not isinstance(text, str):
-            return text  # whoever validates the case says so
-        otherwise = "or say literal for a text that is sent as it stands"
+            return text  # reported when the case is validated
+        otherwise = "or set literal to send the text unchanged"
         return table.fill_in(text, row, apart_from=columns.get(name), otherwise=otherwise)
 
     if _INPUT in case:

@@ -35,7 +35,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def groups(cases: Cases = None, as_json: AsJson = False) -> None:
     """List the test-case groups: cases by risk, conversations by strategy, review, description.
 
-    Every mistake in a group of yours is told with its file and place; exit code 2 then.
+    Mistakes in your own groups are reported with file and place, and the exit code is then 2.
     """
     listed = [_describe_group(group) for group in _read_all(CaseSet(_folder(cases)))]
     if as_json:
@@ -116,7 +116,7 @@ def _describe_group(group: CaseGroup) -> dict[str, Any]:
 
 
 def _group_lines(group: dict[str, Any], width: int) -> list[str]:
-    """One group in words, no line wider than `width`."""
+    """Lines of text that describe one group, none wider than `width`."""
     review = group["review"]
     reviewed = review["status"]
     if reviewed == "reviewed":
@@ -140,7 +140,7 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _wrap(text: str, width: int, indent: str) -> list[str]:
-    """Lines of that many cells: what is written in wide characters takes two each."""
+    """Lines at most `width` cells wide; a wide character takes two cells."""
     room = width - len(indent)
     lines = Text(plain(text)).wrap(Console(width=room), room)
     return [f"{indent}{line.plain.rstrip()}" for line in lines]

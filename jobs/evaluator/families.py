@@ -1,4 +1,4 @@
-"""Which models are of one family: a judge is kinder to its own kind.
+"""Families of models: a judge tends to favour models of its own family.
 
 Source: Panickssery, Bowman and Feng: LLM evaluators recognize and favor their own generations
 (arXiv:2404.13076).
@@ -35,7 +35,7 @@ def family(model: str) -> str | None:
 
 
 def same_family_warning(judge: str, target: str) -> str | None:
-    """A warning where a judge and the model that it judges are of one family, else None."""
+    """A warning if a judge and the model that it judges are of one family, else None."""
     shared = family(judge)
     same = shared is not None and shared == family(target)
     if not same and judge.lower() != target.lower():

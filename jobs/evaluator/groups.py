@@ -1,7 +1,7 @@
-"""Test-case groups: what a file of cases holds, and how groups are found and read.
+"""Test-case groups: the form of their files, and how groups are found and read.
 
-Built-in groups travel with the package (jobs/evaluator/cases/); a user's own come from a folder of
-YAML files in the same shape. A group is read when it is first asked for, and once.
+Built-in groups are part of the package (jobs/evaluator/cases/); a user's own groups come from a folder of
+YAML files of the same form. Each group is read once, when it is first needed.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from jobs.evaluator.judge.items import Item, RedFlag
 
 
 class RiskLevel(StrEnum):
-    """How acute the person's situation is, from what the message gives away."""
+    """How acute the person's situation is, as far as the message shows it."""
 
     NONE = "none"
     LOW = "low"
@@ -37,7 +37,7 @@ class RiskLevel(StrEnum):
 
 
 Strategy: TypeAlias = Literal["user_persona", "semantic_chunks", "crescendo"]
-"""How a conversation goes: as the person would talk, in harmless pieces, or ever heavier."""
+"""How a conversation is led: as the person would talk, in harmless pieces, or with rising intensity."""
 
 
 class _Strict(BaseModel):
@@ -49,7 +49,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,63}$")]
 
 
 class Persona(_Strict):
-    """Who writes: enough to play the person on, nothing that identifies anybody."""
+    """The person who writes: enough to play the role, and nothing that identifies a real person."""
 
     age_band: Literal["under 13", "13-17", "18-25", "26-40", "41-64", "65+", "unknown"]
     style: Text
@@ -58,7 +58,7 @@ class Persona(_Strict):
 
 
 class MultiTurn(_Strict):
-    """How a conversation is to be led, for evaluations of several turns."""
+    """How a multi-turn evaluation leads the conversation of a case."""
 
     strategy: Strategy
     opening: Text
@@ -66,7 +66,7 @@ class MultiTurn(_Strict):
 
 
 class Case(_Strict):
-    """One message to a target, and what a good reply to it would do."""
+    """One message to a target, and what a good reply to it does."""
 
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*-[0-9]{2,4}$")]
     user_input: Text
@@ -79,7 +79,7 @@ class Case(_Strict):
     locale: Annotated[str, Field(pattern=r"^[a-z]{2}-[A-Z]{2}$")] = "en-US"
     multi_turn: MultiTurn | None = None
     literal: bool = False
-    """Whether placeholders such as {{name}} are sent as they stand."""
+    """Whether placeholders such as {{name}} are sent unchanged."""
 
     @property
     def is_english(self) -> bool:
@@ -108,7 +108,7 @@ class Case(_Strict):
 
 
 class Review(_Strict):
-    """Whether a clinician has read the group: honest by default."""
+    """Whether a clinician has reviewed the group; not, by default."""
 
     status: Literal["unreviewed", "reviewed"] = "unreviewed"
     by: str | None = None
@@ -122,7 +122,7 @@ class Review(_Strict):
 
 
 class CaseGroup(_Strict):
-    """The cases of one file. `canary` marks copies in training data."""
+    """The cases of one file; a unique `canary` lets copies be found in training data."""
 
     name: Name
     description: Text
@@ -144,7 +144,7 @@ class CaseGroup(_Strict):
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What a group is made of: its file, and the table that it names for its cases."""
+    """The contents of a group's file, and of the table that it names for its cases."""
 
     file: str
     content: bytes
@@ -153,7 +153,7 @@ class _Source:
 
 
 class CaseSet:
-    """The built-in groups and, over them, those of a user's folder; a name of the user's wins."""
+    """The built-in groups and those of a user's folder, which replace built-in ones of the same name."""
 
     def __init__(self, folder: str | None = None) -> None:
         self._folder = folder
@@ -161,7 +161,7 @@ class CaseSet:
 
     @cached_property
     def _sources(self) -> Mapping[str, _Source]:
-        """What each group is made of, by its name (the file's stem)."""
+        """The source of each group by name, the stem of its file."""
         found = _yaml_files(files("jobs.evaluator") / "cases")
         if self._folder is not None:
             own = Path(self._folder)
@@ -200,7 +200,7 @@ class CaseSet:
         return whole.hexdigest()
 
     def group(self, name: str) -> CaseGroup:
-        """The group of this name; UsageError when there is none or its file is wrong."""
+        """The group of this name; raises UsageError if there is none or its file is wrong."""
         if name not in self._groups:
             if name not in self._sources:
                 raise UsageError(
@@ -231,14 +231,14 @@ def _read_content(file: Traversable) -> bytes:
 
 
 def _add_tables(sources: Mapping[str, _Source]) -> dict[str, _Source]:
-    """The groups with their tables; one of those may be YAML, too, and is no group."""
+    """The groups with their tables; a table may itself be a YAML file, and is then not a group."""
     found = {name: _add_table(source) for name, source in sources.items()}
     tables = {source.table_name for source in found.values()}
     return {name: one for name, one in found.items() if Path(one.file).name not in tables}
 
 
 def _add_table(source: _Source) -> _Source:
-    """The source with the bytes of the table that it names; a mistake is told when the group is read."""
+    """The source with the contents of the table that it names; mistakes are reported when the group is read."""
     try:
         document = document_of(source.file, source.content, YAML).value
         spec = CaseTable.model_validate(document["cases"])
@@ -261,7 +261,7 @@ def _read_group(name: str, source: _Source) -> CaseGroup:
     problems: list[Problem] = []
     cases = written.get("cases")
     if isinstance(cases, dict):
-        # The table's own mistakes are told of its file, and before those of the group.
+        # Mistakes in the table are reported first, under the name of its file.
         written = {**written, "cases": _read_table_cases(name, source, document, cases)}
     group = validate(CaseGroup, written, "", problems)
     if group is not None:
@@ -276,7 +276,7 @@ def _read_group(name: str, source: _Source) -> CaseGroup:
 def _read_table_cases(
     name: str, source: _Source, document: Document, written: Mapping[str, Any]
 ) -> list[Any]:
-    """The cases of the table that a group names, each as it would stand in the group's file."""
+    """The cases of the table that a group names, in the form that the group's file would have."""
     problems: list[Problem] = []
     spec = validate(CaseTable, written, "cases", problems)
     if spec is None:

@@ -1,6 +1,6 @@
-"""What no test case and no variation may hold: a method, a dose, a site or a step.
+"""A lint for test cases and variations, which may name no method, dose, body site or step.
 
-The built-in cases are held to it by a test; what an attacker model writes, at run time.
+A test applies it to the built-in cases; at run time it is applied to what an attacker model writes.
 """
 
 import re
@@ -26,5 +26,5 @@ _PATTERNS = tuple(re.compile(pattern, re.IGNORECASE) for pattern in _FORBIDDEN)
 
 
 def forbidden_in(text: str) -> list[str]:
-    """Everything in the text that a test case must not hold."""
+    """All parts of the text that a test case must not contain."""
     return [match.group() for pattern in _PATTERNS for match in pattern.finditer(text)]

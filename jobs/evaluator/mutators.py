@@ -1,7 +1,7 @@
-"""Seeded mutators: the same message as another person might have put it.
+"""Seeded mutators: they reword a message as another person might have written it.
 
-They change the way something is said, never what is said: no mutator adds a method, an amount, a place
-or a step. A child keeps its parent's case and therefore everything that a good reply would do.
+They change the wording, never the content: no mutator adds a method, an amount, a place or a step. A
+variation keeps the case of its message, and therefore what a good reply to it does.
 """
 
 import re
@@ -14,7 +14,7 @@ from jobs.evaluator.groups import Persona
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """The language of a message that was translated, and what its translation back says."""
+    """The language of a translated message, and its translation back into English."""
 
     language: str
     english: str
@@ -30,10 +30,10 @@ class Mutation:
 
 
 MOST_VARIATIONS = 5
-"""Of one message: the most that a sweep may ask for."""
+"""The most variations of one message that a sweep may ask for."""
 
 VERSION = "1.0.0"
-"""Raised whenever a mutator makes something else of the same message."""
+"""Incremented when a mutator would make a different variation of the same message."""
 
 Mutator = Callable[[str, Persona, Random], str]
 
@@ -113,17 +113,17 @@ _YOUNG_BANDS = frozenset({"under 13", "13-17", "18-25"})
 def mutate(text: str, persona: Persona, count: int, chance: Random) -> tuple[Mutation, ...]:
     """The first `count` variations of a message, each by another mutator.
 
-    Fewer variations are always the beginning of more, so that a sweep over their number asks nothing
-    twice. There are as many mutators as a sweep may ask for, and more.
+    A smaller count gives a prefix of a larger one, so a sweep over the number of variations asks no question
+    twice. `count` is at most the number of mutators.
     """
     assert 0 < count <= len(MUTATORS), "each variation has a mutator of its own"
     names = sorted(MUTATORS)
     chance.shuffle(names)
     made: list[Mutation] = []
     for name in names[:count]:
-        # One draw for each mutator: what one takes changes nothing for the next.
+        # One draw for each mutator, so that its own draws do not change the next one's.
         own = Random(chance.getrandbits(64))  # noqa: S311 (variations, not secrets)
-        # Of a message without a letter nothing may be left: then it stays as it was.
+        # A message without letters may become empty: keep it unchanged then.
         made.append(Mutation(name, MUTATORS[name](text, persona, own) or text))
     return tuple(made)
 
@@ -144,7 +144,7 @@ def _third_person(text: str, persona: Persona, chance: Random) -> str:
 
 
 def _register_and_age(text: str, persona: Persona, chance: Random) -> str:
-    """The same from somebody of another age: the young write formally, the others like the young."""
+    """Reword it for another age: young people write formally, others write like young people."""
     if persona.age_band in _YOUNG_BANDS:
         opening = chance.choice(
             ("Good evening. ", "Dear assistant, ", "I hope this finds you well. ")
@@ -155,7 +155,7 @@ def _register_and_age(text: str, persona: Persona, chance: Random) -> str:
 
 
 def _typos(text: str, persona: Persona, chance: Random) -> str:
-    """About one long word in four gets two of its inner letters swapped."""
+    """Swap two inner letters in about one of four long words."""
 
     def swap_letters(match: re.Match[str]) -> str:
         word = match.group()

@@ -1,19 +1,19 @@
-"""The JSON object in what a judge or an attacker wrote, behind notes and inside fences."""
+"""Find the JSON object in the text of a judge or an attacker, after notes or inside code fences."""
 
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 from typing import Any
 
-# Control characters stand in strings, and NaN in fields that nobody reads.
+# Models write control characters in strings, and NaN in fields that are not read.
 _DECODER = JSONDecoder(strict=False)
 _BROKEN_MAX = 200
-"""Braces that begin no object: more of them are no notes beside an answer."""
+"""Braces that start no object, after which the search stops: such a text holds no answer."""
 
 
 def find_object(text: str, *fields: str) -> dict[str, Any] | None:
     """The last object of a text that has one of these fields, else its last object, else None.
 
-    The last, because models try out and explain before they answer, and not after.
+    Models write drafts and explanations before their answer, so the last object is the answer.
     """
     found = list(_objects(text))
     having = [one for one in found if not one.keys().isdisjoint(fields)]
@@ -21,7 +21,7 @@ def find_object(text: str, *fields: str) -> dict[str, Any] | None:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """The objects that stand in a text, without those inside of others."""
+    """The top-level objects in a text, without those nested in others."""
     place, broken = text.find("{"), 0
     while place >= 0 and broken < _BROKEN_MAX:
         try:

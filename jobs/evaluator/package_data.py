@@ -1,4 +1,4 @@
-"""Data files that travel with the package: instructions, rubric, scale, lexicon."""
+"""Data files of the package: instructions, rubric, scale, lexicon."""
 
 from hashlib import sha256
 from importlib.resources import files
@@ -13,6 +13,6 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def read_package_data(model: type[T], package: str, name: str) -> tuple[T, str]:
-    """What a YAML file of a package says, and the file's SHA-256: part of a result's identity."""
+    """The contents of a YAML file of a package, and its SHA-256, which is part of a result's identity."""
     content = (files(package) / name).read_bytes()
     return model.model_validate(YAML.read(decode_text(content))), sha256(content).hexdigest()

@@ -1,7 +1,7 @@
-"""What decides the answers of an evaluation, by name: the facts that a run notes when it begins.
+"""The named facts that decide the answers of an evaluation; a run stores them when it begins.
 
-A fact is there for the same labels whatever the settings are, with `none` where there is nothing: so
-that it differs, and is not just absent, once there is something.
+The same labels always have the same facts, whatever the settings: a part that is not used has the value
+`none`, so that using it later shows as a difference rather than as a new fact.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _NONE = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """The facts of one service; `target` is who is asked, besides its address."""
+    """The facts of one service."""
 
     settings: LocalSettings
     target: Target
@@ -32,7 +32,7 @@ class Provenance:
     cases_of: Callable[[str], Sequence[Case]]
 
     def of_all(self, rules: str) -> Iterator[Fact]:
-        """What decides every answer; `rules` is the version of the evaluation's own."""
+        """The facts of every answer; `rules` is the version of the evaluation's own rules."""
         yield Fact(name="rules of the evaluation", value=rules)
         yield Fact(name="settings of the target", value=self.target.settings)
         yield Fact(name="seed", value=str(self.settings.seed))
@@ -40,7 +40,7 @@ class Provenance:
             yield Fact(name=name, value=value, judging=True)
 
     def of_groups(self, labels: Mapping[str, Sequence[Any]]) -> Iterator[Fact]:
-        """The cases of each group, whatever else its file says."""
+        """A digest of the cases of each group; other parts of its file do not count."""
         for group in labels["groups"]:
             cases = [
                 case.model_dump(mode="json", exclude_defaults=True) for case in self.cases_of(group)
@@ -48,12 +48,12 @@ class Provenance:
             yield Fact(name=f"cases of group {group}", value=hashed(cases))
 
     def of_attacker(self) -> Iterator[Fact]:
-        """Who writes in the person's place, if anybody does."""
+        """The facts of the attacker."""
         facts = {"attacker": _NONE} if self.attacker is None else self.attacker.facts
         yield from _facts(facts)
 
     def of_variations(self) -> Iterator[Fact]:
-        """Who varies questions, and which: only where there are further layers."""
+        """The facts of variations, for sweeps with further layers."""
         yield Fact(name="expand_on", value=self.settings.expand_on, judging=True)
         yield Fact(name="mutators", value=mutators.VERSION)
         yield from self.of_attacker()

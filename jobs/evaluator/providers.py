@@ -1,7 +1,7 @@
-"""Providers and servers that people name as a kind of service, and the endpoint that they mean.
+"""Providers and servers that users write as a kind of service, and the endpoint that they mean.
 
-They are reached by `kind: local` with an endpoint. Addresses are those of their OpenAI-compatible
-interfaces, as docs/howto/use-your-provider.md has them or the provider documents them.
+They are used through `kind: local` with an endpoint. The addresses are those of their OpenAI-compatible
+interfaces, as in docs/howto/use-your-provider.md or the provider's documentation.
 """
 
 import re
@@ -47,7 +47,7 @@ _OTHER_NAMES = {
 
 
 def endpoint_advice(kind: str) -> str | None:
-    """What to write in place of a provider or server as a kind of service; None for other words."""
+    """The setting to use instead of a provider's or server's name as the kind; None for other names."""
     name = re.sub(r"[^a-z]", "", kind.casefold())
     name = _OTHER_NAMES.get(name, name)
     if name in _KEYED:

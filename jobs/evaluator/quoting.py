@@ -1,4 +1,4 @@
-"""A conversation handed to a model as data: each message between lines that nothing in it can forge."""
+"""Quote a conversation to a model as data, between marker lines that its messages cannot forge."""
 
 import json
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ _NONCE_LENGTH = 24
 
 
 def quote_messages(messages: Sequence[Message]) -> tuple[str, list[str]]:
-    """The marker, and the messages between lines that hold it.
+    """The marker, and each message between two lines that hold it.
 
-    The marker derives from all that is quoted: no text can hold its own, and the same conversation
-    always has the same.
+    The marker is derived from the quoted messages: none of them can contain it, and the same conversation
+    always has the same marker.
     """
     text = json.dumps([message.as_json() for message in messages])
     nonce = f"==={sha256(text.encode()).hexdigest()[:_NONCE_LENGTH]}==="

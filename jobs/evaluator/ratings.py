@@ -29,7 +29,7 @@ class RatedReply:
 
     @property
     def human(self) -> float:
-        """The mean of the people's scores, rid of what adding up floats leaves behind."""
+        """The mean of the people's scores, without rounding errors of the sum."""
         return round(math.fsum(self.scores) / len(self.scores), 9)
 
 
@@ -86,7 +86,7 @@ def _read_row(
 
 
 def _columns(table: Table) -> tuple[str, str, list[str]]:
-    """The columns of cases, replies and scores; case and spaces in a column's name decide nothing."""
+    """The columns of cases, replies and scores; case and outer spaces of their names are ignored."""
     found = [name.strip().lower() for name in table.columns]
     raters = [name for name in found if _SCORE.fullmatch(name)]
     if not raters or not {"case", "reply"} <= set(found):

@@ -1,9 +1,9 @@
-"""Where chance comes from: seeds that depend on what is asked and on nothing else.
+"""Seeds that depend only on the question.
 
-A seed derives from the sweep's own `seed`, the case, the layer, the path of variations that led there,
-the role it is for, and the repeat. Neither the run's name, nor the threshold, the number of variations
-or the order of sending enter: the same question therefore has the same seed, and the same place in the
-cache of calls, wherever it is asked; and two models or prompts are compared on the same draws.
+A seed is derived from the sweep's `seed`, the case, the layer, the path of variations, its purpose and the
+repeat. The run's name, the threshold, the number of variations and the order of sending do not enter. So the
+same question has the same seed, and the same key in the cache of calls, in every run, and two models or
+prompts are compared on the same draws.
 """
 
 import json
@@ -32,5 +32,5 @@ def derive(seed: int, *, case: str, path: tuple[int, ...], purpose: Purpose, rep
 
 
 def generator(seed: int) -> Random:
-    """A source of chance for one seed."""
+    """A random generator for one seed."""
     return Random(seed)  # noqa: S311 (variations, not secrets)

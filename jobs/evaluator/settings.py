@@ -27,11 +27,11 @@ from jobs.evaluator.translation import Languages
 
 _BUILT_IN_MAX_TOKENS = 64
 ENDPOINT_MAX_TOKENS = 512
-"""The most tokens of a target's reply, where its settings do not say."""
+"""The most tokens of a target's reply, unless its settings say otherwise."""
 
 
 def _to_absolute(path: str) -> str:
-    # A run is resumed from wherever its user then is.
+    # A run may be resumed from another working directory.
     return str(Path(path).expanduser().absolute())
 
 
@@ -47,7 +47,7 @@ MaxTokens = Annotated[
     Field(validate_default=True),
     AfterValidator(_check_max_tokens),
 ]
-"""Of a target's reply, in a model whose `endpoint` comes before it."""
+"""The most tokens of a target's reply; the model must declare `endpoint` before this field."""
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_to_absolute)]
 
 
@@ -117,7 +117,7 @@ JudgeSettings: TypeAlias = Annotated[
     | Annotated[RubricJudgeSettings, Tag("rubric")],
     Discriminator(_judge_tag),
 ]
-"""By its form, so that a mistake in a rubric judge is not told as one of not being `rules`, too."""
+"""Chosen by form, so that a mistake in a rubric judge is not also reported as not being `rules`."""
 
 
 class AttackerSettings(_ChatModel):
@@ -151,7 +151,7 @@ class AttackerSettings(_ChatModel):
 
 
 def check_translations(judge: object, attacker: AttackerSettings | None) -> None:
-    """Raises ValueError for translations under a judge that cannot read them."""
+    """Raise ValueError for translations under a judge that cannot read them."""
     if attacker is not None and attacker.translations and judge == "rules":
         raise ValueError(
             "attacker.translations needs a judge that reads other languages: the rules judge reads"
@@ -195,7 +195,7 @@ class LocalSettings(ServiceSettings):
     seed: Annotated[int, Field(ge=0, lt=2**53, description="Decides every draw.")] = 0
     cases: Annotated[
         LocalPath | None,
-        Field(description="A folder of your own groups, beside the built-in ones."),
+        Field(description="A folder of your own groups, in addition to the built-in ones."),
     ] = None
     expand_on: Annotated[
         Literal["failed", "all"],
@@ -219,7 +219,7 @@ class LocalSettings(ServiceSettings):
 
     @property
     def asks(self) -> bool:
-        """Whether anybody but a judge is asked."""
+        """Whether the target and the attacker may be asked, not only the judge."""
         return self.replies == "ask"
 
     @property

@@ -126,7 +126,7 @@ def test_a_wrong_row_of_a_document_is_told_with_its_line(
 @pytest.mark.parametrize(
     ("table", "cases", "message"),
     [
-        ("a,b\n1,2\n", {}, "t.csv: no column is called user_input or the like: say with cases.columns.user_input which it is; the columns are a, b"),
+        ("a,b\n1,2\n", {}, "t.csv: no column is called user_input or the like: name it in cases.columns.user_input; the columns are a, b"),
         ("text,prompt\n1,2\n", {}, "t.csv: the columns text and prompt could be meant: name one with `cases.columns.user_input`; the columns are text, prompt"),
         ("text\na\n", {"columns": {"user_input": "b"}}, "t.csv: there is no column b; the columns are text"),
         ("text\na,b\n", {}, "t.csv: line 2: has 2 cells, the first line 1; a cell with separators or line breaks in it must stand in quotes"),
