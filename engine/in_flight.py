@@ -13,7 +13,11 @@ import anyio
 
 
 class ByteBudget:
-    """The bytes that all jobs of a run may hold at a time in this process; see `hold_bytes`."""
+    """A limit on the bytes of answers that all jobs of a run hold in this process, from arrival to commit.
+
+    At most `limit` and one answer are held. Jobs take bytes with `hold_bytes`; `most_held` is the most that
+    were ever held.
+    """
 
     def __init__(self, limit: float) -> None:
         self._limit = limit
@@ -58,6 +62,9 @@ _HOLDER: ContextVar[_Holder | None] = ContextVar("holder", default=None)
 
 
 async def hold_bytes(count: int) -> None:
-    """Wait until the current job may hold `count` more bytes until its end; returns at once outside a job."""
+    """Wait until the current job may hold `count` more bytes of an answer; it holds them until it ends.
+
+    Outside a job it returns at once.
+    """
     if (holder := _HOLDER.get()) is not None:
         await holder.budget.take(holder, count)

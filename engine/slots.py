@@ -45,7 +45,11 @@ class _Line:
 
 
 class Slots:
-    """Slots for one caller, whose name is unique; without a `book`, no other process uses them."""
+    """Slots at endpoints for one caller: how many calls may be in flight there at a time.
+
+    The name `caller` is unique over all processes that share the `book`; without a book, the slots are this
+    process's own.
+    """
 
     def __init__(self, clock: Clock, book: SlotBook | None = None, caller: str = "") -> None:
         self._clock = clock
@@ -57,7 +61,10 @@ class Slots:
 
     @asynccontextmanager
     async def hold(self, name: str, max_in_flight: int) -> AsyncIterator[None]:
-        """Wait for a slot, first come, first served, and hold it within the block."""
+        """Wait for one of `max_in_flight` slots under a name, and hold it within the block.
+
+        Calls of this process get slots in the order in which they ask.
+        """
         line = self._lines.setdefault(name, _Line())
         line.limit = max(line.limit, max_in_flight)
         await self._enter(name, line, max_in_flight)

@@ -30,7 +30,11 @@ def starting_with(start: Start | None) -> Iterator[None]:
 
 
 async def start_request() -> None:
-    """Return at the moment at which a request may be written; await it for each request."""
+    """Return at the moment at which a request may be written, within the rates that count it.
+
+    Await it right before each request, on an open connection. It returns at once outside `starting_with`, and
+    raises JobError if no request may start.
+    """
     start = _start.get()
     if start is not None:
         await start()

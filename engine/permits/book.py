@@ -9,14 +9,17 @@ from engine.core.permits import Granted, Kept, PermitRequest, PermitStart
 
 
 class PermitBook(Protocol):
-    """A durable record of granted starts, shared by all processes."""
+    """A record of granted starts, which the store and the service's ledger share between processes."""
 
     async def take_permits(self, request: PermitRequest) -> Granted:
         """Grant the first calls of a request, as many as there is room for."""
         ...
 
     async def settle_permit(self, start: PermitStart, *, taken: int) -> None:
-        """Record the tokens that a call took; 0 if it was never made. Raises StoreError."""
+        """Record the tokens that a call took, instead of the estimate; 0 if it was never made.
+
+        Raises StoreError if it cannot be recorded.
+        """
         ...
 
     async def find_limited(self, names: Collection[str]) -> Collection[str]:
@@ -25,7 +28,10 @@ class PermitBook(Protocol):
 
 
 class Permit(Protocol):
-    """A start that was granted to one call."""
+    """A start that was granted to one call.
+
+    Await `start` when the call's connection is open, and `settle` it afterwards, also if the call failed.
+    """
 
     async def start(self) -> None:
         """Return at the moment at which the call may be sent, on a connection that is open.

@@ -17,7 +17,11 @@ _LOOK_S = 1.0
 
 
 class Permits:
-    """Permits from a book for one caller, whose name `caller` is unique over all processes."""
+    """Hands out permits from a book to the calls of one caller.
+
+    The name `caller` is unique over all processes. Calls with the same limits are served in the order in
+    which they ask.
+    """
 
     def __init__(self, book: PermitBook, clock: Clock, caller: str) -> None:
         self._book = book
@@ -39,11 +43,11 @@ class Permits:
         cap: PermitCap | None = None,
         until: float = inf,
     ) -> Permit:
-        """Return at the moment at which a call may begin to connect, to start within all limits.
+        """Wait until a call may begin to connect, so that it starts within all limits; returns its permit.
 
-        `tokens` is the estimate of what it takes. Calls with the same limits are served in order.
-        Raises LimitReached if nothing is left under the `cap`, and NotNow if the call could start
-        only after `until`, in seconds since the epoch.
+        `tokens` is the estimate of what it takes, and `cap` a quota of which it takes one request. Raises
+        LimitReached if nothing is left under the `cap`, and NotNow if the call could start only after
+        `until`, in seconds since the Unix epoch.
         """
         limits = tuple(limits)
         unlimited = {limit.name for limit in limits if not limit.binds}

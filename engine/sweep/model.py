@@ -72,7 +72,10 @@ class Sweep(SweepFields):
         return restore_sweep(cls, dump, registry or Registry.installed())
 
     def dump(self) -> dict[str, Any]:
-        """Convert the sweep to a JSON value, with prompts inline and secrets as references."""
+        """Convert the sweep to a JSON value, from which `restore` makes it without any file.
+
+        Prompts and documents are inline, and keys stay references.
+        """
         return dump_sweep(self)
 
     def judging_again(
@@ -112,7 +115,10 @@ class Sweep(SweepFields):
         return None if self.health is None else self.health.gate
 
     def notices(self) -> tuple[str, ...]:
-        """What users should know before requests are sent, such as the use of a proxy; sends nothing."""
+        """What users should know before requests are sent, such as that they go through a proxy.
+
+        Each text is one line, from the service or the health gate. Nothing is sent.
+        """
         gate = self.health_gate
         found = [*self.service.notices(), *(() if gate is None else gate.notices())]
         return tuple(dict.fromkeys(found))
@@ -176,7 +182,7 @@ class Sweep(SweepFields):
         )
 
     def documents(self) -> Mapping[str, Any]:
-        """The contents of prompts and documents by digest, as the jobs refer to them."""
+        """The contents of prompts and documents by their digest, under which jobs refer to them."""
         return self.matrix.documents()
 
     def jobs(self, identity: str | None = None, edit: Edit | None = None) -> Iterator[JobSpec]:
@@ -236,7 +242,10 @@ class Sweep(SweepFields):
         )
 
     def loads(self) -> Mapping[str, Load]:
-        """The requests of each lane's jobs, not counting retries."""
+        """How many requests the jobs of each lane send, without retries, by lane.
+
+        The time left of a run is computed from them.
+        """
         return loads_of(self.matrix.counts(self.kind, fold=self.fold), self.kind.sends)
 
     def _with_groups(self, names: tuple[str, ...], *, checked: bool = True) -> Resolved:
