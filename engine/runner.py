@@ -4,6 +4,8 @@ import logging
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
+from math import isnan
 from typing import Any
 
 import anyio
@@ -19,7 +21,7 @@ from engine.core.errors import (
     is_of_store,
     leaves,
 )
-from engine.core.model import Answer, Job, counted_unanswered
+from engine.core.model import Answer, Job, Measurement, counted_unanswered
 from engine.core.policy import Retry
 from engine.core.retry import (
     Blame,
@@ -74,7 +76,8 @@ class Runner:
         is called with an error at the end of the attempt and says what caused it.
         """
         try:
-            answer = await self._check_values(job, await self._run(job, context), context)
+            answer = await self._check_answer(await self._run(job, context), context)
+            answer = await self._check_values(job, answer, context)
             answer = await _check_coverage(job, answer, context)
         except JobError as error:
             return self._end(job, error, throttled, blame(error))
@@ -113,6 +116,19 @@ class Runner:
         assert scope.cancelled_caught, "only the deadline ends the block without an answer"
         raise TimedOut(f"no answer within {deadline_s:g} s")
 
+    async def _check_answer(self, answer: Answer, context: JobContext) -> Answer:
+        """Return what the job kind returned; raises Permanent if it is no answer that can be stored.
+
+        Its bytes, if it has any, are then kept with the attempt.
+        """
+        mistake = _mistake_in(answer)
+        if mistake is None:
+            return answer
+        message = f"a bug in the job kind {self._kind.name}: {mistake}"
+        if isinstance(raw := getattr(answer, "raw", None), bytes):
+            await context.keep_unread(message, raw)
+        raise Permanent(message)
+
     async def _check_values(self, job: Job, answer: Answer, context: JobContext) -> Answer:
         """Return the answer with its values as they are stored.
 
@@ -147,6 +163,33 @@ class Runner:
             delay_s=self.delay_s(tries),
             blame=blame,
         )
+
+
+def _mistake_in(answer: object) -> str | None:
+    """What keeps an answer from being stored, or would make its numbers wrong; None if nothing does.
+
+    The author of a job kind need not check types, so an answer is not what its annotation says.
+    """
+    if not isinstance(answer, Answer):
+        return f"it returned {type(answer).__name__}, not an engine.kinds.Answer"
+    measured: object = answer.measurement
+    if not isinstance(measured, Measurement):
+        return f"Answer.measurement must be a Measurement, not {type(measured).__name__}"
+    if not isinstance(answer.raw, bytes):
+        return f"Answer.raw must be bytes, not {type(answer.raw).__name__}"
+    counts = {
+        **{name: getattr(measured, name) for name in ("passed", "failed", "tests")},
+        **{f"unanswered[{reason!r}]": count for reason, count in measured.unanswered.items()},
+    }
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 0:
+            return f"Measurement.{name} must be an int that is not negative, not {count!r}"
+    for score in measured.scores or ():
+        if not isinstance(score, int | float) or isnan(score):
+            return f"Measurement.scores must be numbers, not {score!r}"
+    if any(score > following for score, following in pairwise(measured.scores or ())):
+        return "Measurement.scores must be in ascending order: sort them"
+    return None
 
 
 async def _check_coverage(job: Job, answer: Answer, context: JobContext) -> Answer:

@@ -166,6 +166,41 @@ async def test_anything_else_that_is_raised_is_a_bug_told_with_its_place_and_wit
     assert "played" in caplog.text
 
 
+def measured(**numbers: Any) -> Answer:
+    return replace(ANSWER, measurement=replace(ANSWER.measurement, **numbers))
+
+
+@pytest.mark.parametrize(
+    ("returned", "mistake"),
+    [
+        (None, "it returned NoneType, not an engine.kinds.Answer"),
+        (replace(ANSWER, raw="{}"), "Answer.raw must be bytes, not str"),  # type: ignore[arg-type]
+        (replace(ANSWER, measurement={}), "Answer.measurement must be a Measurement, not dict"),  # type: ignore[arg-type]
+        (measured(passed="3"), "Measurement.passed must be an int that is not negative, not '3'"),
+        (measured(failed=-1), "Measurement.failed must be an int that is not negative, not -1"),
+        (measured(tests=2.5), "Measurement.tests must be an int that is not negative, not 2.5"),
+        (
+            measured(unanswered={"empty": None}),
+            "Measurement.unanswered['empty'] must be an int that is not negative, not None",
+        ),
+        (measured(scores=(0.2, "0.9")), "Measurement.scores must be numbers, not '0.9'"),
+        (measured(scores=(float("nan"),)), "Measurement.scores must be numbers, not nan"),
+        (measured(scores=(0.9, 0.2)), "Measurement.scores must be in ascending order: sort them"),
+    ],
+)
+async def test_what_is_no_answer_fails_its_job_alone_and_says_what_to_mend(
+    returned: Any, mistake: str
+) -> None:
+    context = Context()
+
+    ended = await runner(returned).attempt(job(), context)
+
+    assert isinstance(ended.verdict, Fail)
+    assert ended.verdict.error == f"a bug in the job kind played: {mistake}"
+    if isinstance(getattr(returned, "raw", None), bytes):
+        assert context.unread == [(ended.verdict.error, ANSWER.raw)]
+
+
 async def test_what_is_kept_of_an_error_holds_no_key_and_nothing_that_cannot_be_stored(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
