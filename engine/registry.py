@@ -3,16 +3,27 @@
 Entry points are listed at once, and a plugin's module is imported when its name is looked up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from pydantic import BaseModel
 
 from engine.core.nearest import suggestion
-from engine.kinds import HealthGate, Service, UsageError
+from engine.kinds import (
+    HealthGate,
+    JobKind,
+    NightsweepError,
+    Service,
+    ServiceSettings,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+
+_Declared = TypeVar("_Declared", Service, HealthGate)
 
 SERVICES_GROUP = "nightsweep.services"
 HEALTH_GROUP = "nightsweep.health"
@@ -54,7 +65,7 @@ class Registry:
             raise UsageError(f"there is no service {kind!r}; {advice}")
         found = _find(kind, self.services, "service")
         if isinstance(found, Service):
-            return found
+            return _with_model(found, ServiceSettings, kind, "service")
         raise _not_a("Service", kind)
 
     def _advice_for(self, kind: str) -> str | None:
@@ -73,7 +84,7 @@ class Registry:
         """
         found = _find(kind, self.health, "health gate")
         if isinstance(found, HealthGate):
-            return found
+            return _with_model(found, BaseModel, kind, "health gate")
         raise _not_a("HealthGate", kind)
 
 
@@ -81,7 +92,7 @@ def _find(kind: str, known: Mapping[str, Any], what: str) -> object:
     if kind not in known:
         raise UsageError(f"there is no {what} {kind!r}{suggestion(kind, known)}")
     found = known[kind]
-    if not isinstance(found, Service | HealthGate | type):
+    if hasattr(found, "load") and not isinstance(found, Service | HealthGate | type):
         found = _load(found, what)
     if isinstance(found, type) and issubclass(found, Service | HealthGate):
         return _make(found, kind, what)
@@ -107,6 +118,62 @@ def _make(declared: type, kind: str, what: str) -> object:
         raise UsageError(
             f"the {what} {kind!r} cannot be made: {type(error).__name__}: {error}"
         ) from error
+
+
+def _with_model(declared: _Declared, base: type[BaseModel], kind: str, what: str) -> _Declared:
+    """What was declared; raises UsageError if it has no model for its settings."""
+    model = getattr(declared, "settings_model", None)
+    if isinstance(model, type) and issubclass(model, base):
+        return declared
+    needed = "engine.kinds.ServiceSettings" if base is ServiceSettings else "pydantic.BaseModel"
+    raise UsageError(
+        f"the {what} {kind!r} cannot be used: set settings_model of {_name(declared)} to a subclass of {needed}"
+    )
+
+
+def kinds_of(service: Service) -> Sequence[JobKind]:
+    """The job kinds of a service; raises UsageError if what its package declares cannot be used."""
+    try:
+        kinds = tuple(service.kinds())
+    except NightsweepError:
+        raise
+    except Exception as error:
+        # A third-party class can raise anything, such as for settings that it does not have yet.
+        when = "with" if service.has_settings else "without"
+        raise UsageError(
+            f"{_name(service)}.kinds(), called {when} settings, fails: {type(error).__name__}: {error}"
+        ) from error
+    for kind in kinds:
+        if (mistake := _mistake_in(kind)) is not None:
+            raise UsageError(f"{_name(service)}.kinds(): {mistake}")
+    return kinds
+
+
+def _mistake_in(kind: object) -> str | None:
+    """Why something cannot be used as a job kind; None if it can."""
+    if not isinstance(kind, JobKind):
+        found = f"the class {_name(kind)}" if isinstance(kind, type) else f"a {_name(kind)}"
+        return f"it returns {found}, not an instance of engine.kinds.JobKind"
+    for name in ("name", "axes"):
+        if not hasattr(kind, name):
+            return f"{_name(kind)} has no {name}: set it on the class or the instance"
+    fields = [axis.field for axis in kind.axes]
+    named = {"folded_field": kind.folded_field}
+    if type(kind).lane is JobKind.lane:
+        named["lane_field"] = kind.lane_field
+    for name, field_ in named.items():
+        if field_ is not None and field_ not in fields:
+            return (
+                f"set {name} of {kind.name} to a field of its axes, which are {', '.join(fields)}:"
+                f" it is {field_!r}"
+            )
+    return None
+
+
+def _name(declared: object) -> str:
+    """The module and name of a class, or of an object's class."""
+    found = declared if isinstance(declared, type) else type(declared)
+    return f"{found.__module__}.{found.__qualname__}"
 
 
 def _not_a(base: str, kind: str) -> UsageError:

@@ -10,7 +10,7 @@ from engine.core.errors import Problem, SweepError
 from engine.core.policy import LaneLimits, Limits, Retry, UnansweredPolicy, UnansweredRule, Window
 from engine.documents.validation import validate
 from engine.kinds import JobKind, Service
-from engine.registry import Registry
+from engine.registry import Registry, kinds_of
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.rules import Rules, resolve, warnings_of
 
@@ -112,7 +112,9 @@ def restore_sweep(make: type[_Sweep], dump: Mapping[str, Any], registry: Registr
 def _find_kind(service: Service, dump: Mapping[str, Any], source: str) -> JobKind:
     """The job kind of a dump; raises SweepError if it, or one of its axes, no longer exists."""
     name, target = dump["evaluation"], dump["target"]
-    kind = next((one for one in service.kinds() if (one.name, one.target) == (name, target)), None)
+    kind = next(
+        (one for one in kinds_of(service) if (one.name, one.target) == (name, target)), None
+    )
     if kind is None:
         raise SweepError(source, [Problem("evaluation", f"{name} {target} is no longer offered")])
     known = {axis.name for axis in kind.axes}

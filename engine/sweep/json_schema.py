@@ -21,7 +21,7 @@ from engine.core.axes import (
     TextAxis,
 )
 from engine.kinds import JobKind
-from engine.registry import Registry
+from engine.registry import Registry, kinds_of
 from engine.sweep.axes import ALL_GROUPS, REPEATS, REPEATS_MAX
 from engine.sweep.prompts import PROMPT_FORMS
 from engine.sweep.scalars import LABEL_MAX, VALUES_MAX
@@ -141,7 +141,7 @@ def _of_service(registry: Registry, name: str, defs: _Definitions) -> Schema:
         **({"health": _health(registry, defs)} if registry.health else {}),
     }
     properties["service"] = settings
-    kinds = service.kinds()
+    kinds = kinds_of(service)
     if kinds:
         description = properties["evaluation"].get("description")
         properties["evaluation"] = _with_description(

@@ -11,7 +11,7 @@ from engine.documents.plain import TooLarge, to_plain
 from engine.documents.reading import load_document
 from engine.documents.validation import describe_given, not_a_mapping, unknown_key, validate
 from engine.kinds import JobKind, Service, ServiceSettings
-from engine.registry import Registry
+from engine.registry import Registry, kinds_of
 from engine.sweep.axes import REPEATS, Axes, read_axes
 from engine.sweep.fields import HealthConfig, SweepFields
 from engine.sweep.files import SweepFolder
@@ -82,7 +82,7 @@ class _Parser:
         file = validate(SweepFile, self._tree, "", self._problems)
         service = self._service()
         health = self._health()
-        kinds = () if service is None else service.kinds()
+        kinds = self._kinds(service)
         self._say_where_keys_belong(kinds)
         kind = self._kind(kinds)
         if kind is None:
@@ -184,6 +184,13 @@ class _Parser:
             self._refuse(f"service.{name}", message)
         return service if mistakes else configured
 
+    def _kinds(self, service: Service | None) -> Sequence[JobKind]:
+        try:
+            return () if service is None else kinds_of(service)
+        except NightsweepError as error:
+            self._refuse("service.kind", str(error))
+            return ()
+
     def _with_right_settings(self, service: Service, written: Mapping[str, Any]) -> Service | None:
         """The service without the settings that are wrong; None if it needs one of them."""
         wrong = {
@@ -200,7 +207,7 @@ class _Parser:
         """The groups that a sweep can name, as far as the settings that are right tell."""
         if self._part is None:
             return kind.group_names()
-        for same in self._part.kinds():
+        for same in self._kinds(self._part):
             if (same.name, same.target) == (kind.name, kind.target):
                 return same.group_names()
         return None

@@ -1,12 +1,14 @@
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.core.errors import UsageError
+from engine.core.errors import SweepError, UsageError
 from engine.registry import HEALTH_GROUP, SERVICES_GROUP, Registry
-from tests.engine.sweep.kinds import REGISTRY, Gate, Labs
+from engine.sweep import Sweep
+from tests.engine.sweep.kinds import REGISTRY, Gate, Labs, SingleTurn
 
 HERE = "tests.engine.sweep.kinds"
 
@@ -58,6 +60,71 @@ def test_a_class_that_cannot_be_made_without_arguments_is_named() -> None:
 
     with pytest.raises(UsageError, match=r"the service 'x' cannot be made: TypeError: .*region"):
         Registry(services={"x": Demanding}).service("x")
+
+
+@pytest.mark.parametrize("declared", ["scores:Scores", 3, lambda: Labs()])
+def test_what_is_neither_class_nor_instance_nor_entry_point_is_refused(declared: Any) -> None:
+    with pytest.raises(UsageError, match=r"'x' is not an engine\.kinds\.Service"):
+        Registry(services={"x": declared}).service("x")
+
+
+def test_a_service_and_a_health_gate_need_a_model_of_their_settings() -> None:
+    class Unset(Labs):
+        settings_model = dict  # type: ignore[assignment]
+
+    class Shut(Gate):
+        settings_model = None  # type: ignore[assignment]
+
+    registry = Registry(services={"x": Unset}, health={"x": Shut})
+
+    with pytest.raises(
+        UsageError, match=r"settings_model of .*Unset to a subclass of engine\.kinds"
+    ):
+        registry.service("x")
+    with pytest.raises(UsageError, match=r"settings_model of .*Shut to a subclass of pydantic\."):
+        registry.health_gate("x")
+
+
+class Nameless(SingleTurn):
+    def __getattribute__(self, name: str) -> Any:
+        if name == "name":
+            raise AttributeError(name)
+        return super().__getattribute__(name)
+
+
+def kind(**fields: Any) -> SingleTurn:
+    made = SingleTurn()
+    vars(made).update(fields)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kinds", "mistake"),
+    [
+        (lambda: SingleTurn(), "fails: TypeError: 'SingleTurn' object is not iterable"),
+        (lambda: [][0], "called without settings, fails: IndexError: list index out of range"),
+        (lambda: [SingleTurn], r"returns the class tests\..*SingleTurn, not an instance of"),
+        (lambda: ["single_turn"], r"returns a builtins\.str, not an instance of"),
+        (lambda: [Nameless()], "Nameless has no name: set it on the class or the instance"),
+        (
+            lambda: [kind(lane_field="modle")],
+            "set lane_field of single_turn to a field of its axes, which are model, .*: it is 'modle'",
+        ),
+        (lambda: [kind(folded_field="treshold")], "set folded_field of single_turn to a field"),
+    ],
+)
+def test_a_mistake_in_job_kinds_is_told_beside_those_in_settings(kinds: Any, mistake: str) -> None:
+    class Mistaken(Labs):
+        def kinds(self) -> Any:
+            return kinds()
+
+    written = {"name": "n", "service": {"kind": "x", "colour": "blue"}, "evaluation": "single_turn"}
+
+    with pytest.raises(SweepError, match=mistake) as caught:
+        Sweep.parse(written, registry=Registry(services={"x": Mistaken}))
+
+    assert {"service.kind", "service.colour"} <= {one.path for one in caught.value.problems}
+    assert "Mistaken.kinds()" in str(caught.value)
 
 
 def test_a_class_of_the_wrong_sort_is_no_health_gate() -> None:
