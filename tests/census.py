@@ -3,11 +3,11 @@
 Prints a Markdown table with a column for each git revision, without one for the working tree.
 """
 
+import argparse
 import ast
 import io
 import re
 import subprocess
-import sys
 import tarfile
 import tokenize
 from collections.abc import Iterator
@@ -64,8 +64,14 @@ Figures = dict[str, str]
 
 def main() -> None:
     """Print the figures of each revision."""
-    revisions = sys.argv[1:]
-    columns = {name: at_revision(name) for name in revisions} or {"working tree": figures(ROOT)}
+    _, details = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser("python -m tests.census", description=details)
+    parser.add_argument("revisions", nargs="*", metavar="REVISION", help="such as HEAD~5 or main")
+    revisions = parser.parse_args().revisions
+    try:
+        columns = {name: at_revision(name) for name in revisions} or {"working tree": figures(ROOT)}
+    except subprocess.CalledProcessError as error:
+        parser.error(error.stderr.decode().strip())
     rows = dict.fromkeys(chain.from_iterable(columns.values()))
     lines = [["", *columns], ["---"] * (1 + len(columns))]
     lines += [[row, *(column.get(row, "") for column in columns.values())] for row in rows]
@@ -74,7 +80,7 @@ def main() -> None:
 
 def at_revision(revision: str) -> Figures:
     """The figures of a git revision, from a temporary copy of its files."""
-    command = ["git", "archive", revision, *PROSE]
+    command = ["git", "archive", "--end-of-options", revision, *PROSE]
     archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)  # noqa: S603
     with TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
