@@ -30,7 +30,8 @@ async def jobs(
                 f"{row.name} has no axis {name!r}{suggestion(name, known)}; it has: {', '.join(known)}"
             )
     names = sweep.matrix.document_labels()
-    async for one in store.reader.jobs(row, wanted.states, past=wanted.past):
+    found = store.reader.jobs(row, wanted.states, has_error=bool(wanted.error), past=wanted.past)
+    async for one in found:
         info = _with_names(one, names)
         if wanted.wants(info):
             yield info

@@ -339,14 +339,19 @@ class StoreReader:
     # Single jobs
 
     def jobs(
-        self, of: RunRow, states: Collection[State] = (), *, past: bool = False
+        self,
+        of: RunRow,
+        states: Collection[State] = (),
+        *,
+        has_error: bool = False,
+        past: bool = False,
     ) -> AsyncIterator[KnownJob]:
         """Yield the jobs of a run in the order of the file, each with its last attempt, read page by page.
 
-        `states` selects jobs by state; empty for all. With `past`, jobs that only earlier versions of the
-        sweep asked for are included.
+        `states` selects jobs by state; empty for all. With `has_error`, only jobs with an error are read. With
+        `past`, jobs that only earlier versions of the sweep asked for are included.
         """
-        return inspection.jobs(self._database, of, states, past=past)
+        return inspection.jobs(self._database, of, states, has_error=has_error, past=past)
 
     async def find_jobs_by_name(
         self, name: str, run_id: int | None = None

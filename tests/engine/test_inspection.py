@@ -76,6 +76,21 @@ async def test_few_and_many_jobs_of_a_state_are_listed_in_the_order_of_the_file(
     assert (answered, others) == (listed, [])
 
 
+async def test_jobs_without_an_error_are_not_read_when_one_is_asked_for(tmp_path: Path) -> None:
+    service = scripted_service(script)
+    of = sweep(service, models=["good", "broken"], repeats=2)
+
+    async with opened(tmp_path / "store.db", service) as engine:
+        run, _ = await finished(engine, of)
+        row = await engine.store.reader.find_run(run.name)
+        assert row is not None
+        read = [
+            one.info.labels["model"] async for one in engine.store.reader.jobs(row, has_error=True)
+        ]
+
+    assert read == ["broken", "broken"]
+
+
 async def test_a_threshold_finds_the_job_that_answers_it(tmp_path: Path) -> None:
     service = scripted_service(good)
     of = sweep(service, matrix={"thresholds": [0.3, 0.5]})

@@ -22,7 +22,7 @@ from engine.store.schema import attempt, job, result, unread, worker
 
 _PAGE = 1_000
 _FEW = 100_000
-"""Up to so many jobs in the wanted states are looked up by their state, in some tenths of a second."""
+"""Up to so many jobs are looked up by their state or for having an error, then read by their ids."""
 _ORDER = (job.c.place, job.c.repeat, job.c.id)
 _SHORTEST_PREFIX = 6
 _LONGEST_ID = 18
@@ -50,19 +50,28 @@ class JobHistory:
 
 
 async def jobs(
-    database: Database, of: RunRow, states: Collection[State] = (), *, past: bool = False
+    database: Database,
+    of: RunRow,
+    states: Collection[State] = (),
+    *,
+    has_error: bool = False,
+    past: bool = False,
 ) -> AsyncIterator[KnownJob]:
     """Yield the jobs of a run in the order of the file, read page by page.
 
-    `states` selects jobs by state; empty for all. With `past`, jobs that only earlier sweeps asked for are included.
+    `states` selects jobs by state; empty for all. With `has_error`, only jobs with an error are read. With
+    `past`, jobs that only earlier sweeps asked for are included.
     """
     wanted = [job.c.run_id == of.id]
     if not past:
         wanted.append(job.c.cell_count > 0)
     if states:
         wanted.append(job.c.state.in_([State(state) for state in states]))
+    if has_error:
+        wanted.append(job.c.error.is_not(None))
     query = _with_last_attempt().where(*wanted)
-    few = await database.ask(partial(_find_few, wanted)) if states else None
+    is_narrow = states or has_error
+    few = await database.ask(partial(_find_few, wanted)) if is_narrow else None
     pages = _pages(database, query) if few is None else _pages_of_ids(database, query, few)
     async for page in pages:
         for row in page:
