@@ -55,8 +55,17 @@ def read_log_target(text: str) -> LogTarget | None:
             f"{VARIABLE}: {text!r:.200} is not LEVEL or LEVEL:FILE; LEVEL is {', '.join(others)} or {last},"
             " such as debug or debug:night.log"
         )
-    path = Path(file.strip()).expanduser().absolute() if colon else None
+    path = _find_path(file.strip()) if colon else None
     return LogTarget(level=_LEVELS[level.strip().lower()], file=path)
+
+
+def _find_path(file: str) -> Path:
+    try:
+        return Path(file).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(
+            f"{VARIABLE}: {file!r:.200}: there is no such user; write the path of their folder"
+        ) from None
 
 
 def start_logging(verbosity: int) -> None:

@@ -145,6 +145,11 @@ def test_a_bad_value_is_refused_and_says_what_is_allowed(text: str) -> None:
     )
 
 
+def test_a_file_in_the_home_folder_of_an_unknown_user_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^NIGHTSWEEP_LOG: '~nobody-here/night.log': there is no"):
+        read_log_target("debug:~nobody-here/night.log")
+
+
 def test_a_bad_value_ends_a_command_but_not_its_help(nightsweep: Nightsweep) -> None:
     for words in (("runs",), ("greetings", "greet")):
         ended = nightsweep(*words, NIGHTSWEEP_LOG="loud")
