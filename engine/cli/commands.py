@@ -60,7 +60,7 @@ def show_plan(
     from engine.cli.running import run_command
     from engine.clock import SystemClock
     from engine.report.plans import plan_lines
-    from engine.session import settle, with_times
+    from engine.session import add_times, settle
     from engine.sweep import Sweep
 
     loaded = Sweep.load(sweep)
@@ -70,7 +70,7 @@ def show_plan(
     async def make() -> "Plan":
         asked = await settle(loaded) if online else loaded
         if not is_known:
-            return with_times(asked.plan(), asked.limits, SystemClock().now())
+            return add_times(asked.plan(), asked.limits, SystemClock().now())
         async with open_for_reading(store) as engine:
             return await engine.plan(asked, accept=accept, fresh=fresh)
 

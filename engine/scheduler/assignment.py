@@ -28,7 +28,7 @@ class Assignment:
     """The name under which costs are comparable: the service's identity and evaluation."""
     account: str
     """The service and key whose rate and quota are shared: an address, and a keyed hash of the key."""
-    told_account: str
+    account_label: str
     """The account as people read it, with the reference of the key."""
     documents: Mapping[str, Any]
     provenance: Callable[[Mapping[str, Any]], str]

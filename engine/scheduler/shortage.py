@@ -82,7 +82,7 @@ class Shortage:
         costs = f"one more evaluation may come to {needed:,}" if is_left else ""
         if least in own and (not reasons or not state.room):
             return _describe_cap(*own[least], state, costs)
-        names = {self._run.account: self._run.told_account}
+        names = {self._run.account: self._run.account_label}
         parts = [
             f"{names.get(name, name)}: {one.used + one.overrun} of {one.allotted} used"
             for (name, _), one in rows

@@ -2,7 +2,7 @@
 
 from engine.session.checking import check, settle, try_opening
 from engine.session.engine import Engine, open_engine
-from engine.session.planning import with_times
+from engine.session.planning import add_times
 from engine.session.run import Run
 
-__all__ = ["Engine", "Run", "check", "open_engine", "settle", "try_opening", "with_times"]
+__all__ = ["Engine", "Run", "add_times", "check", "open_engine", "settle", "try_opening"]

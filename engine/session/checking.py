@@ -1,7 +1,6 @@
-"""Questions to a service before a night is spent."""
+"""Questions to a service before a run begins."""
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from engine.core.errors import JobError, UsageError
 from engine.core.model import Check
 from engine.core.nearest import suggestion
 from engine.scheduler import ask_counted
+from engine.session.execution import open_clients
 from engine.store import Store
 from engine.sweep import Sweep
 
@@ -96,12 +96,9 @@ async def _check_groups(sweep: Sweep, client: Any) -> list[Check]:
 
 
 async def try_opening(sweep: Sweep, clock: Clock | None = None) -> None:
-    """Open what a sweep needs, and close it again: before anything of its run is written; sends nothing.
+    """Open what a sweep needs to send, and close it again, without sending; used before its run is written.
 
     Raises UsageError for what is missing, such as a key.
     """
-    clock = clock or SystemClock()
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(sweep.service.open(clock))
-        if sweep.health_gate is not None:
-            await stack.enter_async_context(sweep.health_gate.open(clock))
+    async with open_clients(sweep, clock or SystemClock()):
+        pass

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import anyio
 
@@ -14,6 +14,7 @@ from engine.core.errors import JobError, QuotaExceeded, StoreLost
 from engine.core.money import Usage
 from engine.core.permits import PermitLimit
 from engine.core.progress import Progress
+from engine.core.status import Session
 from engine.permits import Permit, Permits
 from engine.secrets import without_secrets
 from engine.session.requests import Requests
@@ -26,7 +27,7 @@ Quotas: TypeAlias = Callable[[float], tuple[QuotaKey, ...]]
 
 @dataclass(slots=True)
 class Counts:
-    """What the jobs of one execution of a run asked for, and what they needed not ask for."""
+    """What the jobs of one execution of a run have sent, and the kept replies that they used instead."""
 
     began_at: float
     progress: Progress = field(default_factory=Progress)
@@ -34,11 +35,19 @@ class Counts:
     calls: int = 0
     replies_asked: int = 0
 
+    def to_session(self) -> Session:
+        """Return the counts as a status has them."""
+        return Session(
+            began_at=self.began_at,
+            attempts=self.attempts,
+            calls=self.calls,
+            replies_kept=self.progress.kept,
+            replies_asked=self.replies_asked,
+        )
 
-class Reported(Protocol):
-    """Takes how far a job is: questions answered of `total`, `asked_now` of them since the last report."""
 
-    def __call__(self, job_id: int, answered: int, total: int, asked_now: int) -> None: ...
+OnProgress: TypeAlias = Callable[[int, int, int, int], None]
+"""Takes the id of a job, its answered questions, their total, and those asked since the last report."""
 
 
 class _UnderWay:
@@ -82,23 +91,23 @@ class Context:
         *,
         accounts: Accounts,
         reuses: bool,
-        heard: Callable[[str], None],
-        reported: Reported,
+        on_reply: Callable[[str], None],
+        on_progress: OnProgress,
         quotas: Quotas | None,
     ) -> None:
         self._store = store
         counts.attempts += 1
         self._counts = counts
-        self._heard = heard
-        self._reported = reported
+        self._on_reply = on_reply
+        self._on_progress = on_progress
         self._answered = 0
-        # Replies that were kept, since progress was last told.
+        # Kept replies that were found since the last report of progress.
         self._found = 0
-        # Those of them that were there before this execution began.
+        # All found replies that were kept before this execution began.
         self._kept = 0
         self._run = run
         self._accounts = accounts
-        # Whether what other runs were told counts, too.
+        # Whether replies that other runs have kept are used.
         self._reuses = reuses
         self._clock = clock
         self._permits = permits
@@ -109,7 +118,7 @@ class Context:
         self._lane = claimed.lane
         self._quotas = quotas
         self._calls = _UnderWay()
-        # Of what is held for the attempt, what no call has been made for.
+        # The part of the quota reserved for the attempt that no call has used.
         self._held = None if quotas is None else claimed.reserved
 
     @classmethod
@@ -124,15 +133,16 @@ class Context:
         accounts: Accounts,
         requests: Requests | None,
         reuses: bool,
-        heard: Callable[[str], None],
-        reported: Reported,
+        on_reply: Callable[[str], None],
+        on_progress: OnProgress,
         quotas: Quotas | None = None,
     ) -> Callable[[Claimed], Self]:
-        """What makes the contexts of a run's jobs, each of its claim.
+        """Return a function that makes the context of a claimed job.
 
-        `counts` are added to. `accounts` name whose limits bind a call. `requests` bounds those that its jobs send themselves, if they do. `reuses`: what other runs were
-        told counts, too. `heard` is told the lane whenever a call within one of its jobs was answered,
-        `reported` how far a job is. `quotas` gives those that apply, where tests are charged by reply.
+        `counts` are added to. `accounts` name whose limits apply to a call. `requests` limits the requests that
+        jobs send themselves, if they do. With `reuses`, replies that other runs have kept are used. `on_reply` is
+        called with the lane when a call within one of its jobs was answered, `on_progress` when a job reports
+        its progress. `quotas` returns the quotas that apply, if tests are charged by reply.
         """
         permits = Permits(store.limits, clock, f"{store.worker_id} {run.id}")
         return partial(
@@ -146,8 +156,8 @@ class Context:
             counts,
             accounts=accounts,
             reuses=reuses,
-            heard=heard,
-            reported=reported,
+            on_reply=on_reply,
+            on_progress=on_progress,
             quotas=quotas,
         )
 
@@ -188,13 +198,13 @@ class Context:
     ) -> bytes:
         try:
             with self._calls.one():
-                return await self._cached(key, call, tests, usage)
+                return await self._find_or_call(key, call, tests, usage)
         except StoreLost:
-            # An error here ends the job, and with it calls under way whose replies are paid for.
+            # The error ends the job; wait first for other calls under way, whose replies are paid for.
             await self._calls.until_none()
             raise
 
-    async def _cached(
+    async def _find_or_call(
         self,
         key: Mapping[str, Any],
         call: Callable[[], Awaitable[bytes]],
@@ -216,7 +226,7 @@ class Context:
         try:
             response = await call()
             self._counts.replies_asked += 1
-            self._heard(self._lane)
+            self._on_reply(self._lane)
             # Paid for: it is kept even if the job is being cancelled.
             is_charged = await self._store.attempts.keep_call(
                 self._run,
@@ -237,7 +247,7 @@ class Context:
     def progress(self, answered: int, total: int) -> None:
         asked_now = max(0, answered - self._answered - self._found)
         self._answered, self._found = max(answered, self._answered), 0
-        self._reported(self._job_id, answered, total, asked_now)
+        self._on_progress(self._job_id, answered, total, asked_now)
 
     def _charge(self, tests: int) -> Charge | None:
         if self._quotas is None or not tests:
@@ -246,7 +256,7 @@ class Context:
         return Charge(job_id=self._job_id, tests=tests, quotas=quotas)
 
     async def _hold(self, tests: int) -> None:
-        """Take `tests` from what is held for the attempt; raises QuotaExceeded where no more can be."""
+        """Take `tests` from the attempt's reservation, or reserve more; raises QuotaExceeded if no quota is left."""
         if self._held is None or not tests:
             return
         if self._held < tests:
@@ -256,8 +266,8 @@ class Context:
         self._held -= tests
 
     async def note(self, kind: str, message: str) -> None:
-        said = without_secrets(f"job {self._job_id}: {message}")
-        await self._store.runs.add_event(self._run.id, kind, said, lane=self._lane)
+        text = without_secrets(f"job {self._job_id}: {message}")
+        await self._store.runs.add_event(self._run.id, kind, text, lane=self._lane)
 
     async def keep_unread(self, where: str, body: bytes) -> None:
         await self._store.attempts.keep_unread(

@@ -20,10 +20,10 @@ from engine.registry import Registry
 from engine.scheduler import cap_names
 from engine.session.checking import settle_groups, try_opening
 from engine.session.holdings import holdings
-from engine.session.identity import Identity
+from engine.session.identity import Identity, name_costs
 from engine.session.inspection import find_job
-from engine.session.planning import with_times
-from engine.session.run import Run, costs_of
+from engine.session.planning import add_times
+from engine.session.run import Run
 from engine.settings import Settings
 from engine.store import (
     Memory,
@@ -205,10 +205,10 @@ class Engine:
         """
         if sweep.groups_pending and (pinned := await self._find_pinned_groups(sweep.name)):
             sweep = sweep.with_groups(pinned)
-        whose = costs_of(sweep.service.identity, sweep.evaluation, sweep.target)
-        costs = await self.store.reader.costs(whose)
+        costs_name = name_costs(sweep.service.identity, sweep.evaluation, sweep.target)
+        costs = await self.store.reader.costs(costs_name)
         now = self.clock.now()
-        found = with_times(sweep.plan(costs, await self.store.reader.usage()), sweep.limits, now)
+        found = add_times(sweep.plan(costs, await self.store.reader.usage()), sweep.limits, now)
         if sweep.groups_pending:
             return found
         new = self._new_run(sweep, None, accept=accept, fresh=fresh)

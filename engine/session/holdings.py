@@ -1,4 +1,4 @@
-"""What a store holds of a sweep: found by what submitting it would find, without submitting it."""
+"""What a store already holds of a sweep, as submitting it would find, but without a change to the store."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from engine.core.matrix import JobCount, JobSpec
 from engine.core.quota import Cost
 from engine.core.status import Held, TakenOver
 from engine.session.identity import Identity
-from engine.session.planning import with_times
+from engine.session.planning import add_times
 from engine.store import Holding, NewJob, RunRow, Store
 from engine.sweep import Sweep
 
@@ -18,7 +18,7 @@ BATCH = 2_000
 
 
 def new_job(sweep: Sweep, spec: JobSpec, provenance: str) -> NewJob:
-    """A job of a sweep as the store is asked for it."""
+    """Return a job of a sweep in the form in which the store takes it."""
     folds = sweep.fold == "always" or (
         sweep.fold == "exact" and sweep.kind.folds_exactly(spec.labels)
     )
@@ -46,7 +46,7 @@ class _Sum:
     cancelled: int = 0
     taken_over: Counter[str] = field(default_factory=Counter)
     answered_at: dict[str, float] = field(default_factory=dict)
-    # Jobs that are counted alike, by all but their number.
+    # The number of jobs whose counts are equal.
     left: Counter[tuple[object, ...]] = field(default_factory=Counter)
     counts: dict[tuple[object, ...], JobCount] = field(default_factory=dict)
 
@@ -63,7 +63,7 @@ class _Sum:
         self.left[alike] += 1
         self.counts[alike] = count
 
-    def counted_left(self) -> list[JobCount]:
+    def count_left(self) -> list[JobCount]:
         return [
             count._replace(
                 jobs=number,
@@ -84,7 +84,7 @@ async def holdings(
     costs: Mapping[str, Cost],
     now: float,
 ) -> Held:
-    """What the store holds of a sweep whose run would be `of`; `costs` are what answers cost so far."""
+    """Return what the store holds of a sweep whose run would be `of`; `costs` are what answers cost so far."""
     found = _Sum()
     reuse = sweep.reuse and await store.reader.has_other_runs(of)
     specs = sweep.jobs(of.identity)
@@ -96,7 +96,7 @@ async def holdings(
             if one.to_ask:
                 count = sweep.matrix.count(sweep.kind, spec, one.to_ask, costs=costs)
                 found.add_left(count)
-    left = sweep.plan_of(found.counted_left())
+    left = sweep.plan_of(found.count_left())
     return Held(
         cells_answered=found.answered,
         cells_failed=found.failed,
@@ -105,6 +105,6 @@ async def holdings(
             TakenOver(run=name, cells=cells, answered_at=found.answered_at[name])
             for name, cells in found.taken_over.most_common()
         ),
-        left=with_times(left, sweep.limits, now),
+        left=add_times(left, sweep.limits, now),
         has_replies=bool(left.calls) and await store.reader.has_calls(of, of_others=sweep.reuse),
     )

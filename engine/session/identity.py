@@ -1,4 +1,4 @@
-"""What decides the answers of a sweep now: its facts, and the digest of those that decide one job."""
+"""What decides the answers of a sweep now: its facts, and the digest of those for one job."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,3 +34,8 @@ class Identity:
 
     def _facts(self, labels: Mapping[str, tuple[Any, ...]]) -> tuple[Fact, ...]:
         return self._service, *self._kind.provenance(labels)
+
+
+def name_costs(identity: str, evaluation: str, target: str) -> str:
+    """Return the name under which the store keeps what answers cost."""
+    return f"{identity} {evaluation} {target}"

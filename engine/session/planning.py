@@ -1,4 +1,4 @@
-"""When a sweep that is started now is done, by the clock and the calendar."""
+"""The time at which a sweep is done if it starts now."""
 
 from dataclasses import replace
 
@@ -7,8 +7,8 @@ from engine.core.status import Plan
 from engine.limits import finishes_at
 
 
-def with_times(plan: Plan, limits: Limits, now: float) -> Plan:
-    """The plan with the time at which it is done if it starts now, outside the window or in it."""
+def add_times(plan: Plan, limits: Limits, now: float) -> Plan:
+    """Return the plan with the time at which it is done if it starts now, within the window of the limits."""
     finish_at = None
     if plan.hours is not None and not plan.is_cut_short:
         finish_at = finishes_at(limits.window, now, plan.hours * 3600.0)

@@ -1,4 +1,4 @@
-"""The requests that a run's jobs send themselves: the sweep's own limits on each, and how many there were."""
+"""The requests that a run's jobs send themselves: their limits and their number."""
 
 from collections import Counter
 from collections.abc import Callable, Collection
@@ -16,7 +16,7 @@ from engine.permits import Permit, Permits
 from engine.scheduler import cap_names
 from engine.store import RunRow, Store
 
-_TELL_S = 2.0
+_PUBLISH_S = 2.0
 """Seconds between two reports to other processes of how many requests were started."""
 
 
@@ -57,7 +57,7 @@ class Requests:
         self._log = rates.append_starts(rates.current(self._log, now), [now])
         self._of_jobs[job_id] += 1
         self._started.set()
-        return _Counted(self, permit, job_id, now)
+        return _CountedPermit(self, permit, job_id, now)
 
     def _until(self) -> float:
         """The time until which requests may start; raises NotNow if none may start now."""
@@ -84,30 +84,30 @@ class Requests:
             del self._of_jobs[gone]
         return self._of_jobs.total()
 
-    async def tell(self, in_flight: Callable[[], Collection[int]]) -> None:
-        """Let other processes know how many requests were started, until cancelled.
+    async def publish(self, in_flight: Callable[[], Collection[int]]) -> None:
+        """Publish to other processes how many requests were started, until cancelled.
 
-        `in_flight` tells the jobs that are: what others have sent is not kept for ever.
+        `in_flight` returns the jobs in flight; the counts of other jobs are dropped.
         """
         try:
             while True:
                 await self._started.wait()
                 self._started = anyio.Event()
-                await self.tell_now()
+                await self.publish_now()
                 self.of_jobs(in_flight())
-                await self._clock.sleep(_TELL_S)
+                await self._clock.sleep(_PUBLISH_S)
         finally:
             with anyio.CancelScope(shield=True):
-                await self.tell_now()
+                await self.publish_now()
 
-    async def tell_now(self) -> None:
-        """Write down the requests of the last minute, for `status` in other processes."""
+    async def publish_now(self) -> None:
+        """Store the requests of the last minute, for `status` in other processes."""
         self._log = rates.current(self._log, self._clock.now())
         await self._store.limits.publish_requests(self._run.id, self._log)
 
 
-class _Counted:
-    """A permit of a request that is counted."""
+class _CountedPermit:
+    """The permit of a request that counts as started unless it turns out not to be sent."""
 
     def __init__(self, requests: Requests, permit: Permit, job_id: int, at: float) -> None:
         self._requests = requests

@@ -3,48 +3,37 @@
 import logging
 import os
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
-from itertools import islice
+from functools import cached_property
 from math import inf
-from typing import Any, TypeVar
 
 import anyio
 
 from engine.clock import Clock
-from engine.core.errors import Interrupted, JobError, StoreError, UsageError, is_of_store
+from engine.core.errors import Interrupted, StoreError, UsageError, is_of_store
 from engine.core.inspection import EventFilter, JobDetails, JobFilter, JobInfo
-from engine.core.layout import Edit, Layout, edit_of
 from engine.core.loads import Load
 from engine.core.model import Sends
-from engine.core.retry import describe
 from engine.core.rows import Row
 from engine.core.runs import Event, EventKind, RunState, StopReason
 from engine.core.states import State
-from engine.core.status import Session, Status
+from engine.core.status import Status
 from engine.core.values import ValueType
 from engine.results.rows import RowRules, rows
-from engine.scheduler import Assignment, Scheduler, Stop, quota_keys
+from engine.scheduler import Stop
 from engine.session import inspection
-from engine.session.context import Context, Counts
-from engine.session.holdings import BATCH, new_job
+from engine.session.context import Counts
+from engine.session.execution import Execution, open_clients
 from engine.session.identity import Identity
 from engine.session.interrupts import notice_interrupts
-from engine.session.look import Look, describe_account
-from engine.session.requests import Requests
+from engine.session.status import StatusReader, describe_account
 from engine.settings import Settings
-from engine.slots import Slots
-from engine.store import KeptLayout, RunRow, Store, refuse_if_deleting
+from engine.store import RunRow, Store, refuse_if_deleting
 from engine.sweep import Sweep
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_ASK_AGAIN_S = 60.0
-"""How long after a question that a service did not answer."""
 
 
 class Run:
@@ -69,16 +58,15 @@ class Run:
         self._clock = clock
         self._settings = settings
         self._row = row
-        # The runs that this process executes, by whichever of its Runs.
+        # The ids of the runs that this process executes, through any Run object.
         self._executing = executing
-        self._scheduler: Scheduler | None = None
-        self._requests: Requests | None = None
+        self._execution: Execution | None = None
         self._stopping = False
-        # Ends the waiting for a full disk.
-        self._relent: Callable[[], None] | None = None
+        # Ends the wait for room on a full disk.
+        self._stop_retrying: Callable[[], None] | None = None
         self._shares_limits = False
         """Whether other processes know that the run is executed here, and keep to its limits."""
-        # When the last execution here began, and what it has asked for since.
+        # Of the last execution here, also after it has ended.
         self._counts: Counts | None = None
 
     @property
@@ -104,39 +92,33 @@ class Run:
                 if self._stopping or not interrupts:
                     raise
                 with anyio.CancelScope(shield=True):
-                    told = await self._record_interrupt()
+                    message = await self._record_interrupt()
                 if anyio.current_effective_deadline() == -inf:
                     raise  # of the task group that cancelled it
-                raise Interrupted(told) from None
+                raise Interrupted(message) from None
             finally:
                 self._stopping = False
                 await self._withdraw()
 
     async def _record_interrupt(self) -> str:
-        """Write down that the run was interrupted, and say how to go on."""
+        """Record that the run was interrupted; return a message with the command that continues it."""
         with suppress(StoreError):
             await self._conclude(Stop(reason=StopReason.INTERRUPTED, message="interrupted"))
         named = ["--", self.name] if self.name.startswith("-") else [self.name]
         command = shlex.join(["nightsweep", "resume", "--store", str(self._store.path), *named])
-        told = f"{self.name} was interrupted; go on with: {command}"
-        logger.warning("%s", told)
-        return told
+        message = f"{self.name} was interrupted; go on with: {command}"
+        logger.warning("%s", message)
+        return message
 
     async def _execute(self) -> Status:
         await self._find_row()
-        async with AsyncExitStack() as stack:
-            service, kind, gate = self.sweep.service, self.sweep.kind, self.sweep.health_gate
-            client = await stack.enter_async_context(service.open(self._clock))
+        async with open_clients(self.sweep, self._clock) as clients:
             identity = Identity(self.sweep)
-            ask_health = None
-            if gate is not None:
-                gate_client = await stack.enter_async_context(gate.open(self._clock))
-                ask_health = partial(gate.check, gate_client)
             await self._store.runs.record_facts(self.name, identity.facts)
+            service = self.sweep.service
             accounts = await self._store.limits.accounts()
             account = accounts.name(service.address, service.key)
-            told = describe_account(service)
-            await self._take_up(account, told)
+            await self._activate(account, describe_account(service))
             logger.info(
                 "%s: worker %s, process %d, works on it in %s",
                 self.name,
@@ -144,207 +126,58 @@ class Run:
                 os.getpid(),
                 self._store.path,
             )
-            self._counts = counts = Counts(began_at=self._clock.now())
-            requests = None
-            if kind.sends is Sends.CALLS:
-                requests = Requests(self._store, self._clock, self._row, account, self.sweep.limits)
-            slots = Slots(
-                self._clock, self._store.limits, f"{self._store.worker_id} {self._row.id}"
-            )
-            scheduler = Scheduler(
+            execution = Execution(
                 self._store,
                 self._clock,
                 self._settings,
-                Assignment(
-                    run_id=self._row.id,
-                    run=self.name,
-                    kind=kind,
-                    client=client,
-                    limits=self.sweep.limits,
-                    retry=self.sweep.retry,
-                    unanswered=self.sweep.unanswered,
-                    costs_of=costs_of(self._row.identity, self._row.evaluation, self._row.target),
-                    account=account,
-                    told_account=told,
-                    documents=self.sweep.documents(),
-                    provenance=identity.of,
-                    context_of=Context.of_run(
-                        self._store,
-                        self._clock,
-                        self._row,
-                        slots,
-                        counts,
-                        accounts=accounts,
-                        requests=requests,
-                        reuses=self.sweep.reuse,
-                        heard=self._hear,
-                        reported=self._report_progress,
-                        quotas=partial(quota_keys, kind, self.sweep.limits, self.name, account)
-                        if kind.charged_by_reply
-                        else None,
-                    ),
-                    ask_health=ask_health,
-                    ask_quota=partial(service.quota, client),
-                    ask_key=partial(service.accepts_key, client),
-                ),
+                self._row,
+                self.sweep,
+                identity=identity,
+                clients=clients,
+                accounts=accounts,
+                account=account,
             )
-            counts.progress = scheduler.progress
-            self._scheduler, self._requests = scheduler, requests
-            if self._stopping:
-                self.stop()
-            self._executing.add(self._row.id)
-            self._shares_limits = True
-            try:
-                with self._store.worker.retrying_commits() as self._relent:
-                    stop = await _outside_group(
-                        lambda: self._work(scheduler, slots, requests, identity, client, counts)
-                    )
-            except Exception as error:
-                if not (self._stopping and self._store.trouble and is_of_store(error)):
-                    raise
-                stop = Stop(reason=StopReason.INTERRUPTED, message="interrupted")
-            finally:
-                self._scheduler, self._requests = None, None
-                self._executing.discard(self._row.id)
+            stop = await self._work(execution)
         try:
             await self._conclude(stop)
         except StoreError:
             if stop is None or self._store.trouble is None:
                 raise
-            # The disk is still full: where the run stands is known here alone.
+            # The disk is still full: only this process knows why the run stopped.
             status = await self.status()
             return replace(status, reason=stop.reason, message=stop.message)
         return await self.status()
 
+    async def _work(self, execution: Execution) -> Stop | None:
+        self._execution, self._counts = execution, execution.counts
+        if self._stopping:
+            self.stop()
+        self._executing.add(self._row.id)
+        self._shares_limits = True
+        try:
+            with self._store.worker.retrying_commits() as self._stop_retrying:
+                return await execution.work()
+        except Exception as error:
+            if not (self._stopping and self._store.trouble and is_of_store(error)):
+                raise
+            return Stop(reason=StopReason.INTERRUPTED, message="interrupted")
+        finally:
+            self._execution = None
+            self._executing.discard(self._row.id)
+
     async def _withdraw(self) -> None:
-        """Tell other processes that the run is no longer executed here: they have read why it ended by now."""
+        """Release the run's share of the limits, once other processes can read why it ended."""
         if not self._shares_limits:
             return
         self._shares_limits = False
         with anyio.CancelScope(shield=True), suppress(StoreError):
             await self._store.limits.release(self._row.id)
 
-    def _session(self) -> Session | None:
-        counts = self._counts
-        if counts is None:
-            return None
-        return Session(
-            began_at=counts.began_at,
-            attempts=counts.attempts,
-            calls=counts.calls,
-            replies_kept=counts.progress.kept,
-            replies_asked=counts.replies_asked,
-        )
-
-    def _hear(self, lane: str) -> None:
-        if self._scheduler is not None:
-            self._scheduler.note_reply(lane)
-
-    def _report_progress(self, job_id: int, answered: int, total: int, asked_now: int) -> None:
-        if self._scheduler is not None:
-            self._scheduler.report_progress(job_id, answered, total, asked_now)
-
-    async def _work(
-        self,
-        scheduler: Scheduler,
-        slots: Slots,
-        requests: Requests | None,
-        identity: Identity,
-        client: Any,
-        counts: Counts,
-    ) -> Stop | None:
-        expanding = (
-            nullcontext() if self._row.is_expanded else self._store.matrix.expanding(self._row)
-        )
-        with expanding:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._store.worker.run_until_lost, slots.share, name="share slots")
-                if requests is not None:
-                    tell = partial(requests.tell, lambda: scheduler.jobs_in_flight)
-                    tasks.start_soon(self._store.worker.run_until_lost, tell, name="tell requests")
-                if not self._row.is_expanded:
-                    scheduler.expanding = True
-                    expand = partial(self._expand, scheduler, identity, client)
-                    tasks.start_soon(self._store.worker.run_until_lost, expand, name="expand")
-                stop = await scheduler.run()
-                tasks.cancel_scope.cancel()
-        return stop
-
-    async def _expand(self, scheduler: Scheduler, identity: Identity, client: Any) -> None:
-        """Write the matrix into the queue, batch by batch, while the first jobs already run."""
-        row, since = self._row, self._clock.now()
-        kept = await self._store.reader.layout(row) if row.generation > 1 else None
-        sweep, layout = (await self._prepare(client)).assign_ranks(
-            None if kept is None else kept.layout, is_new=row.generation == 1
-        )
-        edit = await self._edit(sweep, kept, layout)
-        if edit is not None:
-            await self._store.matrix.begin_edit(row, edit)
-            await scheduler.refresh()
-        await self._store.matrix.add_documents(self.sweep.documents())
-        reuse = self.sweep.reuse and await self._store.reader.has_other_runs(row)
-        specs = sweep.jobs(row.identity, edit)
-        jobs = (new_job(sweep, spec, identity.of(spec.labels)) for spec in specs)
-        while batch := list(islice(jobs, BATCH)):
-            await self._store.matrix.add_jobs(
-                row, batch, reuse=reuse, unanswered=self.sweep.unanswered
-            )
-            await scheduler.refresh()
-        await self._store.matrix.finish_expansion(row, self._layout_to_keep(layout, since))
-        logger.info("%s: its jobs were written in %.1f s", self.name, self._clock.now() - since)
-        scheduler.expanding = False
-        await scheduler.refresh()
-
-    def _layout_to_keep(self, layout: Layout | None, since: float) -> KeptLayout | None:
-        """What the next edit is compared with; None if the matrix has no layout."""
-        if layout is None:
-            return None
-        return KeptLayout(
-            generation=self._row.generation,
-            since=since,
-            unanswered=self.sweep.unanswered,
-            layout=layout,
-        )
-
-    async def _edit(
-        self, sweep: Sweep, kept: KeptLayout | None, layout: Layout | None
-    ) -> Edit | None:
-        """What the sweep changes of the one that was wholly written out last; None: all is to be compared.
-
-        So it is after another edit that was cut short, where everything is asked again, and where other runs
-        may have answers that serve here and were not taken over.
-        """
-        row = self._row
-        if kept is None or layout is None or kept.generation != row.generation - 1:
-            return None
-        if (row.fresh_generation or 0) > kept.generation:
-            return None
-        if sweep.reuse:
-            since = kept.since if kept.unanswered == sweep.unanswered else None
-            if await self._store.reader.has_other_runs(row, since=since):
-                return None
-        return edit_of(sweep.matrix, kept.layout, layout)
-
-    async def _prepare(self, client: Any) -> Sweep:
-        """The sweep with a kind that knows how its cells fold.
-
-        A service that cannot be asked now is asked again: jobs that were made without its answer might
-        send more than it takes.
-        """
-        while self.sweep.fold == "exact":
-            try:
-                return replace(self.sweep, kind=await self.sweep.kind.prepare(client))
-            except JobError as error:
-                message = f"asked again in {_ASK_AGAIN_S:g} s how cells fold: {describe(error)}"
-                await self._store.runs.add_event(self._row.id, EventKind.SERVICE, message)
-            await self._clock.sleep(_ASK_AGAIN_S)
-        return self.sweep
-
     async def _conclude(self, stop: Stop | None) -> None:
         if stop is None:
             row = await self._find_row()
-            # Cancelled by somebody while the last requests came in, it stays cancelled; with another
-            # sweep that nobody has written out yet, there is more to do.
+            # A run that was cancelled during the last requests stays cancelled. If its sweep was changed, and
+            # the new one is not written out yet, there is more to do.
             await self._store.runs.set_state(
                 self._row.id,
                 RunState.FINISHED if row.is_expanded else RunState.ACTIVE,
@@ -380,10 +213,10 @@ class Run:
         Requests that take longer are given back with their attempts, and sent again when the run is resumed.
         """
         self._stopping = True
-        if self._relent is not None:
-            self._relent()
-        if self._scheduler is not None:
-            self._scheduler.stop(StopReason.INTERRUPTED, "interrupted")
+        if self._stop_retrying is not None:
+            self._stop_retrying()
+        if self._execution is not None:
+            self._execution.scheduler.stop(StopReason.INTERRUPTED, "interrupted")
 
     async def status(self) -> Status:
         """Count the run's jobs, cells and tests, and find out what it waits for.
@@ -393,30 +226,31 @@ class Run:
         """
         row = await self._find_row()
         unattended = not await self._is_executed(row)
-        look = Look(
+        execution = self._execution
+        reader = StatusReader(
             self._store,
             self.sweep,
             row,
-            self._scheduler,
-            self._requests,
+            None if execution is None else execution.scheduler,
+            None if execution is None else execution.requests,
             self._loads,
             self._clock.now(),
-            self._session(),
+            None if self._counts is None else self._counts.to_session(),
         )
-        return await look.status(unattended=unattended)
+        return await reader.status(unattended=unattended)
 
     async def _is_executed(self, row: RunRow) -> bool:
         return row.id in self._executing or await inspection.is_executed_elsewhere(self._store, row)
 
     @cached_property
     def _loads(self) -> Mapping[str, Load]:
-        """What jobs send in all, where that is more than themselves: counted once."""
+        """The requests that the jobs of each lane send, if jobs send their own; counted once."""
         if self.sweep.kind.sends is not Sends.CALLS:
             return {}
         try:
             return self.sweep.loads()
         except UsageError:
-            # Such as a group whose file has gone: only how long it will take is not known then.
+            # For example, the file of a group was removed: then only the time left is unknown.
             return {}
 
     async def _find_row(self) -> RunRow:
@@ -484,7 +318,7 @@ class Run:
         wanted = wanted or EventFilter()
         while True:
             row = await self._find_row()
-            # Looked up before the events are: what was written last is among them.
+            # Checked before the events are read, so that the last ones are among them.
             is_last = not (follow and await self._is_executed(row))
             async for event in inspection.events(self._store, row, wanted, after=after):
                 after = event.id
@@ -533,13 +367,13 @@ class Run:
         If a cancellation was interrupted, the remaining jobs are cancelled first. A finished or cancelled run
         without open jobs is not changed.
         """
-        await self._take_up()
+        await self._activate()
 
-    async def _take_up(self, account: str | None = None, told: str = "") -> None:
-        """Say that the run is worked on; where cancelling it was cut short, that is completed first."""
+    async def _activate(self, account: str | None = None, account_label: str = "") -> None:
+        """Set the run's state to active; a cancellation that was interrupted is completed first."""
         if (await self._find_row()).state is RunState.CANCELLED:
             await self._cancel_open()
-        await self._store.runs.activate(self._row.id, account, told)
+        await self._store.runs.activate(self._row.id, account, account_label)
 
     async def cancel(self) -> int:
         """Cancel all jobs without an answer and keep all answers; returns the number of jobs cancelled.
@@ -585,21 +419,3 @@ class Run:
         ]
         await self._find_row()
         return await self._store.queue.requeue(self._row.id, states)
-
-
-def costs_of(identity: str, evaluation: str, target: str) -> str:
-    """Under which name the store keeps what answers cost."""
-    return f"{identity} {evaluation} {target}"
-
-
-async def _outside_group(work: Callable[[], Awaitable[T]]) -> T:
-    """Raise what a task group raises as itself when it is one error alone."""
-    try:
-        return await work()
-    except BaseExceptionGroup as group:
-        errors: list[BaseException] = [group]
-        while len(errors) == 1 and isinstance(errors[0], BaseExceptionGroup):
-            errors = list(errors[0].exceptions)
-        if len(errors) == 1:
-            raise errors[0] from None
-        raise

@@ -135,8 +135,8 @@ async def test_a_process_that_only_looks_says_of_a_lane_what_the_run_says(
         run = await engine.submit(of)
         tasks.start_soon(run.execute)
         await service.recording.until_in_flight(1)
-        scheduler = run._scheduler
-        assert scheduler is not None
+        assert run._execution is not None
+        scheduler = run._execution.scheduler
         lane = scheduler.lanes.lane("a")
         HOLDS[why](lane, scheduler.lanes)
         scheduler.wake()

@@ -280,7 +280,7 @@ async def test_the_first_jobs_are_sent_while_the_matrix_is_still_being_written(
 async def test_a_matrix_that_was_cut_short_is_completed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.session.run.BATCH", 10)
+    monkeypatch.setattr("engine.session.expansion.BATCH", 10)
     service = scripted_service(good)
     service.recording.hold()
     of = sweep(service, repeats=300, limits={"max_in_flight": 2})
@@ -292,7 +292,7 @@ async def test_a_matrix_that_was_cut_short_is_completed(
             await service.recording.until_in_flight(1)
             tasks.cancel_scope.cancel()
         cut_short = await run.status()
-        monkeypatch.setattr("engine.session.run.BATCH", 2_000)
+        monkeypatch.setattr("engine.session.expansion.BATCH", 2_000)
         service.recording.release()
         status = await (await engine.run()).execute()
 

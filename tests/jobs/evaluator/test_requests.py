@@ -287,7 +287,7 @@ async def test_what_a_job_has_sent_is_forgotten_once_it_has_ended(tmp_path: Path
             await requests.permit(
                 PermitLimit(name="target"), job_id=job_id, lane="a", to_model=True, tokens=0
             )
-        tasks.start_soon(requests.tell, lambda: [1])
+        tasks.start_soon(requests.publish, lambda: [1])
         await play.clock.sleep(10.0)
 
         assert requests.of_jobs([1, 2]) == 1

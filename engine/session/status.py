@@ -24,20 +24,20 @@ from engine.store import RunRow, Store, Totals
 from engine.sweep import Sweep
 
 _ROUNDING_S = 1.0
-"""What adding up times of the clock may come to."""
+"""Largest error of adding up times of the clock, in seconds."""
 _OPEN = (State.PENDING, State.WAITING, State.RUNNING)
 _HOLDS = (WaitReason.HELD, WaitReason.THROTTLED, WaitReason.MACHINE)
-"""Nothing of a lane is sent until these are over."""
+"""While a lane waits for one of these, it sends nothing."""
 
 
 def describe_account(service: Service) -> str:
-    """Whose rates and quota the requests of a service use, in words for people."""
+    """The service and key whose rates and quota requests use, as text for people."""
     return f"{service.identity} {service.credential}".strip()
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is looked at and when; `scheduler` and `requests` are this process's, if it works on the run."""
+class StatusReader:
+    """Reads the status of a run at a time; `scheduler` and `requests` are those of its execution here, if any."""
 
     store: Store
     sweep: Sweep
@@ -45,12 +45,12 @@ class Look:
     scheduler: Scheduler | None
     requests: Requests | None
     loads: Mapping[str, Load]
-    """What the jobs of each lane send in all."""
+    """The requests of each lane, if jobs send their own."""
     now: float
     session: Session | None = None
 
     async def status(self, *, unattended: bool) -> Status:
-        """Where the run stands."""
+        """Read the status of the run; `unattended` if no process executes it."""
         row = self.row
         threshold = self.sweep.matrix.highest_threshold
         totals = await self.store.reader.totals(row.id, threshold)
@@ -66,7 +66,7 @@ class Look:
         elsewhere: list[LaneState] = []
         if not (self.scheduler or unattended):
             elsewhere = await self.store.worker.find_lanes_elsewhere(row.id)
-        left, binding = self._left(totals, questions, elsewhere, limits)
+        left, binding = self._estimate_left(totals, questions, elsewhere, limits)
         taken_over = await self.store.reader.answers_from_other_runs(row.id)
         since, trouble = await self.store.worker.find_stall(row.id) or (None, "")
         return Status(
@@ -114,7 +114,7 @@ class Look:
     async def _session(
         self, coverage: Coverage, totals: Totals, taken_over: Iterable[TakenOver]
     ) -> Session | None:
-        """The session, with the cells that had an answer of the run's own when it began."""
+        """The session, with the number of cells that had an answer of the run's own when it began."""
         if self.session is None:
             return None
         began_at = self.session.began_at
@@ -124,9 +124,9 @@ class Look:
         return replace(self.session, cells_before=max(0, before))
 
     async def _limits(self, lanes: Collection[str]) -> tuple[Limits, Mapping[str, int]]:
-        """The sweep's limits, with lower rates that other processes were given for the key and for lanes.
+        """The sweep's limits with the lower rates of other processes, for the key and for lanes.
 
-        Also the rates of lanes that are lower, by lane.
+        Also returns the lower rates of lanes by lane.
         """
         limits, account = self.sweep.limits, self.row.account
         if not account:
@@ -148,7 +148,7 @@ class Look:
         return limits, lowered
 
     async def _last_minute(self, totals: Totals) -> float | None:
-        """The requests that were started in the last minute, by all processes."""
+        """The requests that all processes started in the last minute."""
         match self.sweep.kind.sends:
             case Sends.NOTHING:
                 return None
@@ -163,7 +163,7 @@ class Look:
                 return float(of_others + (0 if mine is None else mine.last_minute))
 
     def _loads(self, totals: Totals) -> Mapping[str, Load]:
-        """What the open jobs of each lane still send: what those in flight here have sent is done."""
+        """The requests that the open jobs of each lane still send, without those already sent by jobs in flight here."""
         loads = {}
         for lane, counts in totals.lanes.items():
             jobs = sum(counts[state] for state in _OPEN)
@@ -180,12 +180,12 @@ class Look:
         share = max(0.0, 1.0 - sent / requests) if requests else 1.0
         return {lane: load.sending(share) for lane, load in loads.items()}
 
-    def _left(
+    def _estimate_left(
         self, totals: Totals, questions: Questions, elsewhere: list[LaneState], limits: Limits
     ) -> tuple[float | None, str]:
-        """The seconds that the lanes which send need, and the limit that decides; None if no lane sends."""
+        """The seconds until all lanes that can send are done, and the limit that decides; None if no lane can send."""
         loads = {lane: load for lane, load in self._loads(totals).items() if load.jobs}
-        waits = {lane: self._waits(lane, elsewhere) for lane in loads}
+        waits = {lane: self._find_wait(lane, elsewhere) for lane in loads}
         moving = {lane: load for lane, load in loads.items() if waits[lane].why not in STANDS_STILL}
         if loads and (not moving or self.row.reason == StopReason.UNHEALTHY):
             return None, ""
@@ -195,7 +195,7 @@ class Look:
             self.sweep.kind.call_limits(),
             ended=totals.ended,
             ended_over_s=totals.ended_over_s,
-            # Which lanes the questions are of is not known.
+            # It is not known which lanes the questions belong to.
             questions=self._question_load(questions) if len(moving) == len(loads) else None,
         )
         if not left:
@@ -217,13 +217,13 @@ class Look:
         return spendings(await self.store.reader.usage(self.row.id), price_of)
 
     async def _quotas(self) -> tuple[QuotaStatus, ...]:
-        # A run that was never executed has used nobody's quota.
+        # A run that was never executed has no account, and has used no quota.
         account = self.row.account or ""
-        told = {account: describe_account(self.sweep.service)}
+        labels = {account: describe_account(self.sweep.service)}
         keys = quota_keys(self.sweep.kind, self.sweep.limits, self.row.name, account, self.now)
         return tuple(
             QuotaStatus(
-                name=told.get(name, name),
+                name=labels.get(name, name),
                 period=period,
                 used=state.used + state.overrun,
                 reserved=state.reserved,
@@ -238,7 +238,7 @@ class Look:
             jobs = counts[State.PENDING] + counts[State.WAITING]
             if not jobs:
                 continue
-            waits = self._waits(name, elsewhere)
+            waits = self._find_wait(name, elsewhere)
             later, due_at = totals.backing_off.get(name, (0, 0.0))
             if waits.why in GOES_ON and (later := min(later, jobs)):
                 cause = totals.backing_off_after.get(name)
@@ -258,8 +258,8 @@ class Look:
                 found.append(replace(waits, jobs=jobs))
         return tuple(found)
 
-    def _waits(self, name: str, elsewhere: list[LaneState]) -> Waiting:
-        """What the jobs of a lane wait for, however many they are."""
+    def _find_wait(self, name: str, elsewhere: list[LaneState]) -> Waiting:
+        """What the jobs of a lane wait for; `jobs` is 0, to be replaced."""
         window = self.sweep.limits.window
         opening = opens_at(window, self.now)
         if window is not None and opening > self.now:
@@ -280,7 +280,7 @@ def _is_lower(rate: int | None, than: int | None) -> bool:
 
 
 def _after_holds(left: float, waits: Iterable[Waiting], now: float) -> float:
-    """The seconds left of work that begins as the first lane is free, and ends when none is held."""
+    """The seconds left if work begins when the first lane is free; at least until no lane is held."""
     holds = [
         max(0.0, one.until - now) if one.why in _HOLDS and one.until is not None else 0.0
         for one in waits
